@@ -1,0 +1,43 @@
+# `make` lists the targets.
+VENV := .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export ORT_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help demo test test-ui lint types check docs bench bench-train clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## install, train Boston, serve it, ask for the tutorial's house, stop
+	$(BIN)/python examples/boston/demo.py
+
+test: $(STAMP)  ## pass the tests
+	$(BIN)/pytest
+
+lint: $(STAMP)  ## check style and formatting
+	$(BIN)/ruff check src tests benchmarks examples
+	$(BIN)/ruff format --check src tests benchmarks examples
+
+types: $(STAMP)  ## check types, strictly
+	$(BIN)/mypy
+
+check: lint types test  ## all of the above, as CI does
+
+docs: $(STAMP)  ## write docs/config.md and the pasted help from the code
+	$(BIN)/python docs/write.py
+
+bench: bench-train  ## run every benchmark; minutes
+
+bench-train: $(STAMP)  ## training speed against Keras on TensorFlow and scikit-learn; installs TensorFlow apart
+	$(BIN)/python benchmarks/train.py
+
+clean:  ## remove the environment and what was built
+	rm -rf $(VENV) build dist models

@@ -1,0 +1,79 @@
+"""The command `estimator`: one file per verb; options in, `life` called, words out."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+
+import click
+
+from estimator.errors import EstimatorError
+from estimator.wording import nearest
+
+# In the order of a model's life; the help lists them so.
+VERBS = ("init", "schema", "train", "evaluate", "predict", "serve", "models", "promote", "rollback")
+EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
+
+
+class _Verbs(click.Group):
+    """Imports a verb's file only when it is called or listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"estimator.cli.{name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in VERBS and not args[0].startswith("-"):
+            guess = nearest(args[0], VERBS)
+            ctx.fail(
+                f"no verb called {args[0]!r}; "
+                + (f"did you mean {guess!r}?" if guess else f"verbs: {', '.join(VERBS)}")
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="estimator-lifepath", prog_name="estimator")
+def estimator() -> None:
+    """The whole life of a table's model: one config file, one command per step.
+
+    Exit codes: 0 done, 1 an explained failure, 2 wrong usage, 3 a gate said no, 130 interrupted.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code; nothing but our own faults ends in a stack trace."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = estimator.main(args=words, prog_name="estimator", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: nothing half done was kept", err=True)
+        return EXIT_INTERRUPTED
+    except EstimatorError as error:
+        _explain(error, as_json="--json" in words)
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has left, as `head` does.
+        sys.stderr.close()
+        return 0
+
+
+def _explain(error: EstimatorError, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"error": {"message": error.message, "hint": error.hint}}, ensure_ascii=False))
+    click.echo(click.style("error: ", fg="red") + error.message, err=True)
+    if error.hint:
+        click.echo(click.style("hint: ", fg="yellow") + error.hint, err=True)

@@ -1,0 +1,44 @@
+"""estimator predict: a table of new rows -> a table of answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from estimator.cli import options
+
+
+@click.command("predict")
+@options.model
+@click.option("--input", "table", required=True, help="A file, a pattern or a folder of new rows.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The answers: .parquet or .csv.")
+@click.option(
+    "--on-error", type=click.Choice(["stop", "gap"]), default="stop", show_default=True,
+    help="At a row that breaks the contract: stop, or leave its answer empty and go on.",
+)  # fmt: skip
+@options.store
+@options.as_json
+def command(model: str, table: str, output: Path, on_error: str, store: str | None, as_json: bool) -> None:
+    """Answer every row of a table, in order, in batches."""
+    from estimator import life
+    from estimator.cli import progress
+
+    artefact = life.load(model, options.opened(store))
+    with progress.rows(quiet=as_json) as watch:
+        tally = life.predict(artefact, table, output, faulty_are_gaps=on_error == "gap", watch=watch)
+    faulty = len({fault.row for fault in tally.faults})
+    data = {
+        "name": artefact.name,
+        "version": artefact.version,
+        "output": str(output),
+        "rows": tally.rows,
+        "rows_without_answer": faulty,
+        "faults": [str(fault) for fault in tally.faults[:20]],
+    }
+    told = [f"{fault}" for fault in tally.faults[:5]]
+    if faulty:
+        told.append(f"{faulty:,} of {tally.rows:,} rows break the contract and have no answer")
+    for line in told:
+        options.say(line)
+    options.emit(data, f"{tally.rows:,} rows answered by {artefact.name} {artefact.version}: {output}", as_json=as_json)

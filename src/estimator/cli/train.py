@@ -1,0 +1,94 @@
+"""estimator train: a config -> a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from estimator.cli import options
+
+if TYPE_CHECKING:
+    from estimator.life import NewVersion
+
+
+@click.command("train")
+@options.conf
+@options.overrides
+@options.store
+@click.option("--from", "continue_from", metavar="VERSION", help="Continue from an earlier version's weights.")
+@options.as_json
+def command(
+    conf: Path, overrides: tuple[str, ...], store: str | None, continue_from: str | None, as_json: bool
+) -> None:
+    """Train what a config describes and keep it as a version.
+
+    The first version of a model is live at once; later ones are the candidate until `estimator promote`.
+    """
+    from estimator import life
+    from estimator.cli import progress
+
+    with progress.epochs(quiet=as_json) as watch:
+        made = life.train(conf, options.order(overrides, store), continue_from=continue_from, watch=watch)
+    options.emit(_data(made), _text(made), as_json=as_json)
+
+
+def _data(made: NewVersion) -> dict[str, Any]:
+    manifest = made.artefact.manifest
+    return {
+        "name": made.artefact.name,
+        "version": made.artefact.version,
+        "alias": made.alias,
+        "folder": str(made.artefact.folder),
+        "task": manifest["task"]["kind"],
+        "model": manifest["model"],
+        "parent": manifest["parent"],
+        "rows": manifest["data"]["rows"],
+        "rows_held_out": manifest["data"]["rows_held_out"],
+        "metrics": manifest["metrics"],
+        "baseline": manifest["baseline"],
+        "beats_baseline": made.report.beats_baseline,
+        "live": None
+        if made.report.live is None
+        else {name: score.to_data() for name, score in made.report.live.items()},
+        "live_version": made.report.live_version,
+        "parity": manifest["parity"],
+        "fit_seconds": round(made.trained.fit_seconds, 4),
+        "seconds": round(made.seconds, 4),
+    }
+
+
+def _text(made: NewVersion) -> str:
+    from estimator.report import told
+    from estimator.wording import plain
+
+    report, certificate = made.report, made.trained.certificate
+    lines = [f"{made.artefact.name}  version {made.artefact.version}  ({made.alias})", ""]
+    rows = [("metric", "held-out rows", "constant", *(["live"] if report.live else []))]
+    for name, score in report.metrics.items():
+        live = [plain(report.live[name].value)] if report.live else []
+        rows.append((name, told(score), plain(report.baseline[name].value), *live))
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    compared = f"{certificate.training_rows:,} training and {certificate.edge_rows} edge rows"
+    difference = f"{certificate.largest_difference:.2g} ({certificate.largest_relative:.2g} relative)"
+    lines += [
+        "",
+        f"graph = library on {compared}: largest difference {difference}",
+        f"fit {made.trained.fit_seconds:.2f} s, all {made.seconds:.2f} s",
+        f"folder  {made.artefact.folder}",
+        f"report  {made.artefact.folder / 'report.html'}",
+    ]
+    if made.trained.prepared.n_unlabelled:
+        lines.append(f"{made.trained.prepared.n_unlabelled:,} rows without a target were left out")
+    if not report.beats_baseline:
+        lines.append(f"warning: by {report.first}, this is NOT better than the same answer for every row")
+    return "\n".join([*lines, "", _next_step(made)])
+
+
+def _next_step(made: NewVersion) -> str:
+    folder = made.artefact.folder.parent
+    if made.alias == "candidate":
+        return f"next: estimator promote {made.artefact.name}   (the live version stays until then)"
+    return f"next: estimator serve --model {folder}"

@@ -1,0 +1,30 @@
+"""A config file -> frozen values, one class per section."""
+
+from estimator.config.reading import read_config, resolve
+from estimator.config.sections import (
+    Config,
+    Data,
+    Evaluation,
+    FeatureChoices,
+    SchemaChoices,
+    Section,
+    Serving,
+    Split,
+    Training,
+)
+from estimator.config.vocabulary import Vocabulary
+
+__all__ = [
+    "Config",
+    "Data",
+    "Evaluation",
+    "FeatureChoices",
+    "SchemaChoices",
+    "Section",
+    "Serving",
+    "Split",
+    "Training",
+    "Vocabulary",
+    "read_config",
+    "resolve",
+]

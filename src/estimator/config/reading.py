@@ -1,0 +1,197 @@
+"""File + overrides + environment -> Config, with all faults told at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from estimator.config.document import Document, Path_, read_document
+from estimator.config.sections import Config, Section
+from estimator.config.tutorial import Translated, translate
+from estimator.config.vocabulary import Vocabulary
+from estimator.errors import ConfigError
+from estimator.wording import did_you_mean
+
+ENVIRONMENT_PREFIX = "ESTIMATOR_CONFIG__"
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    path: Path_
+    message: str
+    hint: str | None = None
+
+
+def read_config(
+    path: Path, vocabulary: Vocabulary, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Config:
+    """Read a config file; `overrides` are texts such as "training.epochs=5" and win over all else.
+
+    An environment variable ESTIMATOR_CONFIG__TRAINING__EPOCHS=5 wins over the file.
+
+    Raises
+    ------
+    ConfigError: with every fault, each with its file and line, the value, and what is allowed.
+    """
+    document = read_document(path)
+    return resolve(
+        document.values, vocabulary, document=document, overrides=[*_from_environment(environment or {}), *overrides]
+    )
+
+
+def resolve(
+    values: Mapping[str, Any],
+    vocabulary: Vocabulary,
+    *,
+    document: Document | None = None,
+    overrides: Sequence[str] = (),
+) -> Config:
+    """Return the Config of plain values, checked; see `read_config`."""
+    translated = translate(values)
+    for text in overrides:
+        _override(translated.values, text)
+    found, faults = _validate(translated.values, vocabulary)
+    if faults or found is None:
+        raise _error(faults, translated, document or Document("config", {}))
+    return found
+
+
+def _from_environment(environment: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name.removeprefix(ENVIRONMENT_PREFIX).lower().replace('__', '.')}={value}"
+        for name, value in sorted(environment.items())
+        if name.startswith(ENVIRONMENT_PREFIX)
+    ]
+
+
+def _override(values: dict[str, Any], text: str) -> None:
+    key, sign, word = text.partition("=")
+    parts = key.strip().split(".")
+    if not sign or not all(parts):
+        raise ConfigError(f"--set {text}: expected SECTION.KEY=VALUE", hint="for example --set training.epochs=5")
+    try:
+        value = json.loads(word)
+    except json.JSONDecodeError:
+        value = word
+    moved = translate(_nested(parts, value)).values
+    _merge(values, moved)
+
+
+def _nested(parts: Sequence[str], value: Any) -> dict[str, Any]:
+    return {parts[0]: value if len(parts) == 1 else _nested(parts[1:], value)}
+
+
+def _merge(values: dict[str, Any], extra: Mapping[str, Any]) -> None:
+    for key, value in extra.items():
+        if isinstance(value, Mapping) and isinstance(values.get(key), dict):
+            _merge(values[key], value)
+        else:
+            values[key] = value
+
+
+def _validate(values: dict[str, Any], vocabulary: Vocabulary) -> tuple[Config | None, list[_Fault]]:
+    """Check the model's settings by its own kind and the rest by Config; gather the faults of both."""
+    content = dict(values)
+    model, faults = _validate_model(content.get("model", {}), vocabulary)
+    content["model"] = model if model is not None else Section()
+    try:
+        config = Config.model_validate(content)
+    except ValidationError as error:
+        return None, [*faults, *_faults(error, Config, ())]
+    return config, [*faults, *_unknown_kinds(config, vocabulary)]
+
+
+def _validate_model(content: Any, vocabulary: Vocabulary) -> tuple[Section | None, list[_Fault]]:
+    if not isinstance(content, Mapping):
+        return None, [_Fault(("model",), f"expected a section with keys, got {content!r}")]
+    settings = dict(content)
+    kind = settings.pop("kind", vocabulary.default_model)
+    if kind not in vocabulary.models:
+        return None, [
+            _Fault(("model", "kind"), f"no model called {kind!r}", did_you_mean(str(kind), vocabulary.models))
+        ]
+    found = vocabulary.model_settings(kind)
+    try:
+        return found.model_validate(settings), []
+    except ValidationError as error:
+        return None, _faults(error, found, ("model",))
+
+
+def _unknown_kinds(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
+    named = [
+        *((("evaluation", "metrics", place), name, "metric", vocabulary.metrics)
+          for place, name in enumerate(config.evaluation.metrics)),
+        *((("features", "columns", column, "encoder"), choice.encoder, "encoder", vocabulary.encoders)
+          for column, choice in config.features.columns.items()),
+    ]  # fmt: skip
+    if config.data.kind is not None:
+        named.append((("data", "kind"), config.data.kind, "source", vocabulary.sources))
+    return [
+        _Fault(path, f"no {noun} called {name!r}", did_you_mean(name, known))
+        for path, name, noun, known in named
+        if name not in known
+    ]
+
+
+def _faults(error: ValidationError, root: type[BaseModel], prefix: Path_) -> list[_Fault]:
+    found: dict[Path_, _Fault] = {}
+    for item in error.errors(include_url=False):
+        path = (*prefix, *_keys_only(item["loc"]))
+        message, hint = _sentence(item, root)
+        # The branches of a union fail one by one; the first says enough.
+        found.setdefault(path, _Fault(path, message, hint))
+    return list(found.values())
+
+
+def _keys_only(location: Path_) -> Path_:
+    """Drop the names of union branches that pydantic adds to a place."""
+    return tuple(
+        part for part in location if isinstance(part, int) or ("[" not in part and "-" not in part) or " " in part
+    )
+
+
+def _sentence(item: Any, root: type[BaseModel]) -> tuple[str, str | None]:
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(root, item["loc"][:-1])
+        return f"unknown key {item['loc'][-1]!r}", did_you_mean(str(item["loc"][-1]), known)
+    if item["type"] == "missing":
+        return "missing: this key is needed", None
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"]), None
+    wish = item["msg"][0].lower() + item["msg"][1:]
+    return f"{wish}, got {item['input']!r:.80}", None
+
+
+def _keys_at(root: type[BaseModel], path: Path_) -> list[str]:
+    """Return the known keys of the section at a path."""
+    section = root
+    for part in path:
+        fields = {field.alias or name: field for name, field in section.model_fields.items()}
+        if isinstance(part, int) or part not in fields:
+            continue
+        inner = [
+            item for item in _types(fields[part].annotation) if isinstance(item, type) and issubclass(item, BaseModel)
+        ]
+        section = inner[0] if inner else section
+    return [field.alias or name for name, field in section.model_fields.items()]
+
+
+def _types(annotation: Any) -> list[Any]:
+    inner = get_args(annotation)
+    return [annotation, *(found for item in inner for found in _types(item))]
+
+
+def _error(faults: Sequence[_Fault], translated: Translated, document: Document) -> ConfigError:
+    lines = []
+    for fault in faults:
+        origin = translated.origin(fault.path)
+        key = ".".join(str(part) for part in origin)
+        lines.append(f"{document.where(origin)}: {key}: {fault.message}" + (f" ({fault.hint})" if fault.hint else ""))
+    if len(lines) == 1:
+        return ConfigError(lines[0])
+    return ConfigError(f"{len(lines)} faults in the config:\n  " + "\n  ".join(lines))

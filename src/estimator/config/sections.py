@@ -1,0 +1,152 @@
+"""The sections of a config: a key is a field, its default is written here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+def _as_written(value: object) -> object:
+    """Numbers where text is wanted mean the text that was written: 3.10 stays "3.10"."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Text = Annotated[str, BeforeValidator(_as_written)]
+
+
+class Section(BaseModel):
+    """Base of every section and of every kind's settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class Data(Section):
+    """Where the rows are and which column is to be predicted."""
+
+    path: Text | list[Text] = Field(description="a file, a pattern, a folder of parts, or a list of them")
+    target: Text = Field(description="the column to predict")
+    kind: str | None = Field(None, description="the kind of source; told by the ending when left out")
+    separator: str | None = Field(None, description="what parts the cells of a csv; a comma, or a tab in .tsv")
+    drop: list[Text] = Field([], description="columns to leave out; they may be present later and are ignored")
+    weight: Text | None = Field(None, description="a column of row weights, at least 0")
+    task: Literal["auto", "regression", "classification"] = Field(
+        "auto", description="auto: words and two-valued targets are classified, numbers are predicted"
+    )
+
+    positive: Text | None = Field(None, description="of two levels, the one that probabilities and f1 speak of")
+
+
+class ColumnChoices(Section):
+    """What you settle about one column; what is left out is looked for in the table."""
+
+    kind: str | None = Field(None, description="number, integer, boolean, category, date, datetime, text, ...")
+    gaps: list[Text] | None = Field(None, description="spellings of a missing value; [] refuses gaps")
+    limits: tuple[float | None, float | None] | None = Field(None, description="[low, high], enforced; null is open")
+    unseen: Literal["other", "error", "gap"] | None = Field(None, description="what a new level becomes")
+    unit: str | None = Field(None, description="for people: shown in reports and in the API's docs")
+    aliases: list[Text] = Field([], description="other names under which the column may come")
+
+
+class SchemaChoices(Section):
+    """The contract of the table."""
+
+    file: Text | None = Field(None, description="a reviewed schema file; without it the schema is inferred")
+    gaps: list[Text] = Field([], description="further spellings of a missing value, for every column")
+    unknown_columns: Literal["refuse", "ignore"] = Field("refuse", description="what happens to columns not in it")
+    columns: dict[Text, ColumnChoices] = Field({}, description="what you settle, by column")
+
+
+class EncoderChoice(Section):
+    """How one column is encoded."""
+
+    encoder: str = Field(description="the encoder's kind")
+
+
+class FeatureChoices(Section):
+    """How columns become numbers; the model's family decides unless told otherwise."""
+
+    widest: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="most levels a category may have before target means replace indicators or codes"
+    )
+    smoothing: Annotated[float, Field(ge=0)] = Field(
+        20.0, description="rows' worth of the overall mean in target means"
+    )
+    columns: dict[Text, EncoderChoice] = Field({}, description="encoders by column")
+
+
+class Split(Section):
+    """Which rows are held out: they are never learned from and give the report's figures."""
+
+    kind: Literal["random", "group", "time", "column"] = Field("random", description="how rows are dealt")
+    column: Text | None = Field(None, description="the column of groups, of times, or of parts")
+    test: Text = Field("test", description="kind column: the value that marks the held-out rows")
+
+
+class Callback(Section):
+    """A Keras callback of the dense net: `kind` and Keras's own arguments."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    kind: str = Field(description="early_stopping, reduce_lr_on_plateau, learning_rate_schedule, terminate_on_nan")
+
+
+class Training(Section):
+    """How a model is fitted and on which rows."""
+
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of the split, the start weights and the shuffling")
+    test_share: Share = Field(0.2, description="share of rows held out for the report")
+    split: Split = Field(Split(), description="how the held-out rows are chosen")
+    validation_share: Annotated[float, Field(gt=0.0, lt=0.9)] = Field(
+        0.15, description="share of the training rows that early stopping and callbacks look at"
+    )
+    epochs: Annotated[int, Field(ge=1)] = Field(100, description="dense: passes over the rows")
+    batch_size: Annotated[int, Field(ge=1)] = Field(32, description="dense: rows per step")
+    callbacks: list[Callback] = Field([], description="dense: Keras's callbacks")
+    class_weight: Literal["balanced"] | dict[Text, float] | None = Field(
+        None, description="weights of the levels of a classification"
+    )
+
+
+class Evaluation(Section):
+    """What the report says about the held-out rows."""
+
+    metrics: list[str] = Field([], description="the first one decides; the task's usual ones when left out")
+    level: Share = Field(0.95, description="of the metrics' confidence intervals")
+    resamples: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples of the rows")
+    importance_repeats: Annotated[int, Field(ge=0)] = Field(3, description="shuffles per column; 0 leaves it out")
+
+
+class Serving(Section):
+    """How the server listens and answers."""
+
+    host: str = Field("127.0.0.1", description="a public address needs a key")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="0 picks a free one")
+    label: str | None = Field(None, description='of the tutorial route; "Prediction <target>" when left out')
+    max_body_bytes: Annotated[int, Field(ge=1)] = Field(10_000_000, description="larger bodies get 413")
+    max_rows: Annotated[int, Field(ge=1)] = Field(10_000, description="more rows in one request get 413")
+    api_key_variable: str | None = Field(None, description="name of the environment variable that holds the key")
+
+
+class Config(Section):
+    """Everything a model's life needs, in one file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = Field(
+        None, description="of the model in the store; the name of the data file when left out"
+    )
+    store: str | None = Field(None, description="folder of all versions; ESTIMATOR_STORE, else models")
+    data: Data
+    schema_: SchemaChoices = Field(SchemaChoices(), alias="schema")
+    features: FeatureChoices = FeatureChoices()
+    model: SerializeAsAny[Section] = Field(description="`kind` and the settings of that kind")
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    serving: Serving = Serving()
+
+
+def model_data(config: Config, kind: str) -> dict[str, Any]:
+    """Return the config with every default filled in, as JSON-ready data."""
+    data = config.model_dump(mode="json", by_alias=True)
+    data["model"] = {"kind": kind, **data["model"]}
+    return data

@@ -1,0 +1,110 @@
+"""Every error raised on purpose, as a tree.
+
+EstimatorError
+├── ConfigError          a config file or an override says something we cannot follow
+├── SourceError          rows cannot be read
+├── SchemaError          a schema file is wrong, or does not fit the table
+├── RowError             rows break the contract; carries the faults
+├── TrainingError        a model cannot be fitted to these rows with these settings
+├── ParityError          the graph and the library disagree, so no version was made
+├── ArtefactError        a version's folder is damaged, foreign or from the future
+├── StoreError           a model, version or alias is not there, or cannot be moved
+├── ServingError         the server refuses to start
+├── MissingExtraError    an optional part is not installed
+└── GateError            a gate said no (exit code 3)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+class EstimatorError(Exception):
+    """Base of all errors that explain themselves: place, wish, finding and, as `hint`, the way out."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class ConfigError(EstimatorError):
+    """A config file, an override or an environment variable is wrong."""
+
+
+class SourceError(EstimatorError):
+    """Rows cannot be read from where the config says they are."""
+
+
+class SchemaError(EstimatorError):
+    """A schema file is wrong, or does not fit the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One broken cell: `row` counts from 1; `column` is None when the row as a whole is wrong."""
+
+    row: int
+    column: str | None
+    value: object
+    message: str
+
+    def __str__(self) -> str:
+        place = f"row {self.row}" + (f", column {self.column!r}" if self.column is not None else "")
+        return f"{place}: {self.message}"
+
+
+class RowError(EstimatorError):
+    """Rows break the contract; `faults` lists the first of them, `n_faults` counts what was found."""
+
+    def __init__(self, faults: Sequence[Fault], *, hint: str | None = None, n_faults: int | None = None) -> None:
+        self.faults = tuple(faults)
+        self.n_faults = n_faults if n_faults is not None else len(self.faults)
+        more = f" (and {self.n_faults - 1:,} more)" if self.n_faults > 1 else ""
+        super().__init__(f"{self.faults[0]}{more}", hint=hint)
+
+
+class TrainingError(EstimatorError):
+    """A model cannot be fitted to these rows with these settings."""
+
+
+class ParityError(EstimatorError):
+    """The graph and the library that trained it give different answers."""
+
+
+class ArtefactError(EstimatorError):
+    """A version's folder is damaged, foreign or from a future format."""
+
+
+class StoreError(EstimatorError):
+    """A model, a version or an alias is not in the store, or cannot be moved."""
+
+
+class ServingError(EstimatorError):
+    """The server refuses to start."""
+
+
+class MissingExtraError(EstimatorError):
+    """An optional part is not installed."""
+
+
+class GateError(EstimatorError):
+    """A gate said no: the work is done, the result is not good enough."""
+
+    exit_code = 3
+
+
+@contextmanager
+def needs_extra(extra: str, purpose: str) -> Iterator[None]:
+    """Turn a failing import inside the block into an error that says what to install."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"{purpose} needs the package {error.name!r}, which is not installed",
+            hint=f"pip install 'estimator-lifepath[{extra}]'",
+        ) from error

@@ -1,0 +1,155 @@
+"""Predictor + rows whose truth is known -> Report: scores with intervals, importance, what the charts need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from estimator.errors import ConfigError
+from estimator.metrics import ALIASES, SHELF, USUAL, Metric
+from estimator.predictor import Predictor
+from estimator.schema import Batch
+from estimator.task import Answers, Floats, Task
+
+IMPORTANCE_ROWS = 2000
+WEIGHTS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A metric's value on some rows and its bootstrap interval; NaN where it is not defined."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_data(self) -> dict[str, float | None]:
+        """Return it as JSON-ready data, with null for what is not defined."""
+        return {name: (value if np.isfinite(value) else None) for name, value in asdict(self).items()}
+
+
+Scores = Mapping[str, Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """How much the first metric worsens when a column is shuffled, and the spread over the shuffles."""
+
+    column: str
+    loss: float
+    spread: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What the held-out rows say. `truth` holds numbers or level positions, beside the answers."""
+
+    task: Task
+    metrics: Scores
+    baseline: Scores
+    truth: Floats
+    answers: Answers
+    live: Scores | None = None
+    live_version: str | None = None
+    importance: Sequence[Importance] = field(default=())
+
+    @property
+    def first(self) -> str:
+        """The name of the metric that decides."""
+        return next(iter(self.metrics))
+
+    @property
+    def beats_baseline(self) -> bool:
+        """Whether the deciding metric is better than always giving the same answer."""
+        value, constant = self.metrics[self.first].value, self.baseline[self.first].value
+        return value > constant if SHELF.load(self.first).higher_is_better else value < constant
+
+
+def chosen_metrics(names: Sequence[str], task: Task) -> dict[str, Metric]:
+    """Return the metrics to report by name: the chosen ones first, then the task's usual ones.
+
+    Raises
+    ------
+    ConfigError: a chosen metric does not suit the task.
+    """
+    own = [ALIASES.get(name, name) for name in names]
+    found: dict[str, Metric] = {}
+    for name in [*own, *USUAL[task.kind]]:
+        kind = SHELF.load(name)
+        if task.kind not in kind.tasks:
+            fitting = [other for other in SHELF.names() if task.kind in SHELF.load(other).tasks]
+            raise ConfigError(
+                f"evaluation.metrics: {name!r} does not suit a {task.kind}",
+                hint=f"metrics that do: {', '.join(fitting)}",
+            )
+        found[name] = kind()
+    return found
+
+
+def score(
+    truth: Floats, answers: Answers, metrics: Mapping[str, Metric], *, resamples: int, level: float, seed: int
+) -> dict[str, Score]:
+    """Return each metric with its percentile bootstrap interval (Efron, 1979), all on the same resamples."""
+    n_rows = len(truth)
+    values = {name: metric.scores(truth, answers, np.ones((1, n_rows)))[0] for name, metric in metrics.items()}
+    drawn: dict[str, list[Floats]] = {name: [] for name in metrics}
+    generator = np.random.default_rng([seed, 20])
+    at_once = max(1, WEIGHTS_AT_ONCE // max(n_rows, 1))
+    for start in range(0, resamples, at_once):
+        weights = _resampled(generator, min(at_once, resamples - start), n_rows)
+        for name, metric in metrics.items():
+            drawn[name].append(metric.scores(truth, answers, weights))
+    tail = (1.0 - level) / 2.0
+    return {name: _with_interval(float(values[name]), np.concatenate(drawn[name]), tail) for name in metrics}
+
+
+def _with_interval(value: float, drawn: Floats, tail: float) -> Score:
+    solid = drawn[np.isfinite(drawn)]
+    if len(solid) == 0:
+        return Score(value, float("nan"), float("nan"))
+    low, high = np.quantile(solid, [tail, 1.0 - tail])
+    return Score(value, float(low), float(high))
+
+
+def _resampled(generator: np.random.Generator, times: int, n_rows: int) -> Floats:
+    """Return how often each row is drawn, of shape (times, rows)."""
+    picks = generator.integers(0, n_rows, (times, n_rows)) + np.arange(times)[:, None] * n_rows
+    return np.bincount(picks.ravel(), minlength=times * n_rows).reshape(times, n_rows).astype(np.float64)
+
+
+def importance(
+    predictor: Predictor, batch: Batch, truth: Floats, metric: Metric, *, repeats: int, seed: int
+) -> list[Importance]:
+    """Return every feature's permutation importance (Breiman, 2001), most important first.
+
+    At most 2,000 rows are used; the loss is in the metric's units, positive when the column helps.
+    """
+    generator = np.random.default_rng([seed, 21])
+    if batch.n_rows > IMPORTANCE_ROWS:
+        picked = np.sort(generator.choice(batch.n_rows, IMPORTANCE_ROWS, replace=False))
+        batch, truth = batch.rows(picked), truth[picked]
+    ones = np.ones((1, len(truth)))
+    usual = metric.scores(truth, predictor.answer(batch), ones)[0]
+    found = []
+    for name in batch.feed:
+        losses = []
+        for _ in range(repeats):
+            shuffled = {**batch.feed, name: batch.feed[name][generator.permutation(batch.n_rows)]}
+            value = metric.scores(truth, predictor.answer(Batch(shuffled, batch.n_rows)), ones)[0]
+            losses.append(usual - value if metric.higher_is_better else value - usual)
+        found.append(Importance(name, float(np.mean(losses)), float(np.std(losses))))
+    return sorted(found, key=lambda item: -item.loss)
+
+
+def constant_answers(target: Floats, weights: Floats, task: Task, n_rows: int) -> Answers:
+    """Return the answers of the score to beat: the training rows' mean, or their shares of levels."""
+    if task.is_regression:
+        return Answers(np.full(n_rows, np.average(target, weights=weights)))
+    shares = np.bincount(target.astype(np.int64), weights, minlength=task.n_outputs)
+    levels: Any = np.array(task.levels, dtype=object)
+    return Answers(
+        np.full(n_rows, levels[shares.argmax()], dtype=object), np.tile(shares / shares.sum(), (n_rows, 1)), task.levels
+    )

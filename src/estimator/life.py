@@ -1,0 +1,270 @@
+"""The verbs of a model's life, a few lines each: read this file first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from estimator import encoders, metrics, models, sources
+from estimator.artefact import Artefact, open_artefact, write_artefact
+from estimator.clock import iso, now, seconds, who
+from estimator.config import Config, Serving, Vocabulary, read_config
+from estimator.errors import EstimatorError, StoreError, needs_extra
+from estimator.models import Watch, silent
+from estimator.store import Move, Store, listed, version_folder
+
+if TYPE_CHECKING:
+    from estimator.draft import Draft
+    from estimator.evaluation import Report, Score
+    from estimator.predictor import Predictor
+    from estimator.scoring import Tally
+    from estimator.training import Start, Trained
+
+VOCABULARY = Vocabulary(
+    models=models.SHELF.names(),
+    model_settings=models.SHELF.load,
+    default_model="boosting",
+    metrics=[*metrics.SHELF.names(), *metrics.ALIASES],
+    encoders=encoders.SHELF.names(),
+    sources=sources.SHELF.names(),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a verb is asked for beside its config file: overrides, the environment, and where the store is."""
+
+    overrides: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    store: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewVersion:
+    """A version that has just been made; `alias` is the one that points at it."""
+
+    artefact: Artefact
+    trained: Trained
+    report: Report
+    alias: str
+    seconds: float
+
+
+def train(
+    conf: Path, order: Order | None = None, *, continue_from: str | None = None, watch: Watch = silent
+) -> NewVersion:
+    """Train what a config describes and keep it as a version.
+
+    The first version of a model is live at once; later ones are the candidate until they are promoted.
+    """
+    began, order = seconds(), order or Order()
+    config = _named(read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment))
+    store = open_store(config, order)
+    with needs_extra("train", "training"):
+        from estimator import report as pages
+        from estimator import training, version
+        from estimator.sources.opening import open_source
+    source = open_source(config.data.path, kind=config.data.kind, separator=config.data.separator, folder=conf.parent)
+    frame = source.frame()
+    start = _start(store, continue_from) if continue_from else None
+    prepared = training.prepare(frame, config, _reviewed(config, conf.parent))
+    trained = training.train(prepared, _model(config), config, watch=watch, start=start, clock=seconds)
+    live = _live(store, config.name or "")
+    report = training.judge(trained, config, live)
+    recipe = version.Recipe(
+        config, _kind(config), conf.read_bytes(), f".{conf.suffix.lstrip('.')}", order.overrides, frame, source.paths,
+        None if start is None else start.version,
+    )  # fmt: skip
+    created = now()
+    files = version.version_files(trained, recipe)
+    name = _free_name(store.root / (config.name or ""), version.version_name(created, files))
+    described = version.manifest(trained, report, recipe, created)
+    resolved = json.loads(files["config.resolved.json"])
+    files["report.html"] = pages.report_page(trained, report, {**described, "version": name}, resolved)
+    folder = write_artefact(store.root / (config.name or ""), name, described, files)
+    alias = _announce(store, config.name or "", name, created)
+    return NewVersion(
+        Artefact(folder, json.loads((folder / "manifest.json").read_bytes())), trained, report, alias, seconds() - began
+    )
+
+
+def init(table: str, target: str, *, conf: Path, force: bool = False) -> Draft:
+    """Look at a table and write a first config that runs, with a schema beside it to review."""
+    with needs_extra("train", "looking at a table"):
+        from estimator.draft import draft, relative_path, write_draft
+        from estimator.sources.opening import open_source
+    frame = open_source(table).frame()
+    schema = conf.with_name("schema.yml")
+    drafted = draft(
+        frame, target, path=relative_path(table, conf.parent), name=model_name(table), schema_file=schema.name
+    )
+    write_draft(drafted, conf, schema, force=force)
+    return drafted
+
+
+def evaluate(artefact: Artefact, table: str, *, seed: int = 0) -> tuple[int, dict[str, Score]]:
+    """Score a version on a table whose truth is known; return the number of rows and the metrics."""
+    with needs_extra("batch", "reading a table"):
+        from estimator.scoring import labelled_rows
+    from estimator.evaluation import chosen_metrics, score
+    from estimator.sources.opening import open_source
+
+    choices = artefact.config["evaluation"]
+    batch, truth = labelled_rows(artefact, open_source(table).frame())
+    found = chosen_metrics(choices["metrics"], artefact.predictor.task)
+    answers = artefact.predictor.answer(batch)
+    scores = score(truth, answers, found, resamples=choices["resamples"], level=choices["level"], seed=seed)
+    return batch.n_rows, scores
+
+
+def predict(
+    artefact: Artefact, table: str, output: Path, *, faulty_are_gaps: bool = False, watch: Callable[[int], None]
+) -> Tally:
+    """Answer every row of a table and write the answers, in order."""
+    with needs_extra("batch", "reading a table"):
+        from estimator.scoring import score_source
+    from estimator.sources.opening import open_source
+
+    data = artefact.config["data"]
+    source = open_source(table, separator=data["separator"])
+    return score_source(artefact.predictor, source, output, faulty_are_gaps=faulty_are_gaps, watch=watch)
+
+
+def serve(
+    artefact: Artefact,
+    order: Order,
+    *,
+    settings: Mapping[str, Any],
+    allow_public: bool = False,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve a version until told to end; `settings` win over the version's own serving section."""
+    from estimator.server.listening import listen
+
+    serving = Serving(**{**artefact.config["serving"], **settings})
+    listen(artefact, serving, environment=order.environment, allow_public=allow_public, ready=ready)
+
+
+def open_store(config: Config | None, order: Order) -> Store:
+    """Return the store: the order's, else the config's, else ESTIMATOR_STORE, else models/."""
+    named = order.store or (config.store if config else None) or order.environment.get("ESTIMATOR_STORE")
+    return Store(Path(named or "models"))
+
+
+def load(reference: str | Path, store: Store | None = None) -> Artefact:
+    """Open a version by its folder, its model's folder, or its name in the store."""
+    path = Path(reference)
+    if path.is_dir():
+        return open_artefact(version_folder(path))
+    try:
+        model, version = (store or Store(Path("models"))).find(str(reference))
+    except StoreError as error:
+        hint = error.hint or "give a version's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION"
+        raise StoreError(error.message, hint=hint) from None
+    return open_artefact((store or Store(Path("models"))).root / model / version)
+
+
+def promote(store: Store, reference: str, *, why: str) -> Move:
+    """Make a version live in one atomic step."""
+    model, version = store.find(reference if "@" in reference or "/" in reference else _candidate(store, reference))
+    open_artefact(store.root / model / version)
+    return store.point(model, "live", version, action="promote", why=why, who=who(), time=iso(now()))
+
+
+def rollback(store: Store, model: str | None, *, why: str) -> Move:
+    """Make the version live that was live before."""
+    name = model or _only_model(store)
+    version = store.before_live(name)
+    return store.point(name, "live", version, action="rollback", why=why, who=who(), time=iso(now()))
+
+
+def list_models(store: Store) -> list[dict[str, Any]]:
+    """Return every model with its aliases and versions."""
+    return listed(store)
+
+
+def model_name(table: str) -> str:
+    """Return a name for the model of a table: its file's, with what a folder's name cannot hold replaced.
+
+    >>> model_name("data/my houses.csv.gz")
+    'my_houses'
+    """
+    stem = Path(table).name.split(".")[0]
+    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "_" for letter in stem)
+    return safe.strip("_-") or "model"
+
+
+def _named(config: Config) -> Config:
+    """Fill in the model's name from the data's when the config has none."""
+    if config.name is not None:
+        return config
+    first = config.data.path if isinstance(config.data.path, str) else config.data.path[0]
+    return config.model_copy(update={"name": model_name(first)})
+
+
+def _model(config: Config) -> models.Model:
+    model: models.Model = config.model  # type: ignore[assignment] # VOCABULARY resolves it to a kind of the shelf
+    return model
+
+
+def _kind(config: Config) -> str:
+    return next(kind for kind in models.SHELF.names() if models.SHELF.load(kind) is type(config.model))
+
+
+def _reviewed(config: Config, folder: Path) -> Any:
+    """Return the schema a person reviewed, when the config names one."""
+    if config.schema_.file is None:
+        return None
+    from estimator.config.document import read_document
+    from estimator.schema.file import from_data
+
+    path = folder / config.schema_.file
+    schema = from_data(read_document(path).values, place=str(path))
+    return replace(schema, unknown_columns=config.schema_.unknown_columns)
+
+
+def _start(store: Store, reference: str) -> Start:
+    from estimator.features import Features
+    from estimator.training import Start
+
+    artefact = load(reference, store)
+    state = artefact.state()
+    features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
+    return Start(artefact.version, artefact.schema, features, state)
+
+
+def _live(store: Store, name: str) -> Predictor | None:
+    """Return the live version to compare with; a damaged one must not keep a new one from being made."""
+    if "live" not in store.aliases(name):
+        return None
+    try:
+        return open_artefact(version_folder(store.root / name)).predictor
+    except EstimatorError:
+        return None
+
+
+def _free_name(folder: Path, name: str) -> str:
+    taken = [name, *(f"{name}-{number}" for number in range(2, 1000))]
+    return next(item for item in taken if not (folder / item).exists())
+
+
+def _announce(store: Store, name: str, version: str, created: datetime) -> str:
+    alias = "candidate" if "live" in store.aliases(name) else "live"
+    store.point(name, alias, version, action="train", why="a new version was trained", who=who(), time=iso(created))
+    return alias
+
+
+def _candidate(store: Store, reference: str) -> str:
+    """A bare model name means its candidate."""
+    return f"{reference}@candidate" if reference in store.models() else reference
+
+
+def _only_model(store: Store) -> str:
+    names = store.models()
+    if len(names) != 1:
+        raise StoreError(f"{store.root}: which model?", hint=f"models: {', '.join(names) or 'none'}")
+    return names[0]

@@ -1,0 +1,14 @@
+"""Model families: a matrix and a target in, answers out, and the nodes that give the same answers in the graph."""
+
+from estimator.models.base import Fitted, Model, Rows, Step, TrainingData, Watch, silent
+from estimator.registry import Shelf
+
+KINDS = {
+    "boosting": "estimator.models.boosting:Boosting",
+    "dense": "estimator.models.dense:Dense",
+    "linear": "estimator.models.linear:Linear",
+    "constant": "estimator.models.constant:Constant",
+}
+SHELF: Shelf[Model] = Shelf("model", KINDS)
+
+__all__ = ["KINDS", "SHELF", "Fitted", "Model", "Rows", "Step", "TrainingData", "Watch", "silent"]

@@ -1,0 +1,217 @@
+"""The net as pure functions of its weights: forward pass, loss, and an epoch as one compiled scan.
+
+An architecture is hashable and its functions are cached, so runs of one shape share one compilation; the
+number of rows is padded to whole batches, so that folds which differ by a row share it too.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from estimator.models.dense.words import Word
+
+# Chatty start-up lines of the XLA runtime are not for our users.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+
+from estimator.models.dense import optimizers
+from estimator.models.dense.activations import ACTIVATIONS
+from estimator.models.dense.losses import batch_loss
+
+Array = Any
+Weights = list[dict[str, Array]]
+NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3
+
+
+def keep_compilations(folder: Path) -> None:
+    """Let jax keep compiled programs on disk, whatever their size."""
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Dense, then batch normalisation, activation and dropout where they are asked for."""
+
+    units: int
+    activation: Word
+    use_bias: bool = True
+    batch_normalization: bool = False
+    dropout: float = 0.0
+    l1: float = 0.0
+    l2: float = 0.0
+
+    @property
+    def outputs(self) -> int:
+        """Values per row after the activation."""
+        return self.units // 2 if self.activation.name == "glu" else self.units
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Layers, loss and optimiser: all that a compiled epoch depends on beside the shapes."""
+
+    layers: tuple[Layer, ...]
+    loss: Word
+    optimizer: Word
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """How a net's output becomes the target's units: shift + scale * output; `baseline` is the loss to beat."""
+
+    shift: float = 0.0
+    scale: float = 1.0
+    baseline: float = 1.0
+
+
+def forward(
+    layers: Sequence[Layer], weights: Weights, rows: Array, *, here: Array | None = None, key: Array | None = None
+) -> tuple[Array, Weights]:
+    """Return the output (rows, units) and the weights with updated running moments.
+
+    With `here` (rows,), 0 for padding, batch moments are used and dropout, drawn from `key`, is on.
+    """
+    values, after = rows, []
+    for place, (layer, own) in enumerate(zip(layers, weights, strict=True)):
+        values = values @ own["kernel"]
+        values = values + own["bias"] if layer.use_bias else values
+        kept = own
+        if layer.batch_normalization:
+            values, kept = _normalise(values, own, here)
+        values = ACTIVATIONS[layer.activation.name].apply(values, **layer.activation.options)
+        if layer.dropout and key is not None:
+            stays = jax.random.bernoulli(jax.random.fold_in(key, place), 1.0 - layer.dropout, values.shape)
+            values = jnp.where(stays, values / (1.0 - layer.dropout), 0.0)
+        after.append(kept)
+    return values, after
+
+
+def _normalise(values: Array, own: dict[str, Array], here: Array | None) -> tuple[Array, dict[str, Array]]:
+    """Ioffe and Szegedy (2015), "Batch normalization", over the rows that are here."""
+    mean, variance, kept = own["moving_mean"], own["moving_variance"], own
+    if here is not None:
+        count = jnp.sum(here)
+        mean = jnp.sum(values * here[:, None], axis=0) / count
+        variance = jnp.sum(jnp.square(values - mean) * here[:, None], axis=0) / count
+        moments = {"moving_mean": mean, "moving_variance": variance}
+        kept = own | {name: own[name] * NORM_MOMENTUM + new * (1.0 - NORM_MOMENTUM) for name, new in moments.items()}
+    scaled = (values - mean) * jax.lax.rsqrt(variance + NORM_EPSILON)
+    return scaled * own["gamma"] + own["beta"], kept
+
+
+MOVING = ("moving_mean", "moving_variance")
+
+
+def trainable(weights: Weights) -> list[tuple[int, str]]:
+    """Return (layer, name) of every trained array, sorted by name as jax sorts them in a tree."""
+    return [(place, name) for place, own in enumerate(weights) for name in sorted(own) if name not in MOVING]
+
+
+def _with(weights: Weights, places: Sequence[tuple[int, str]], arrays: Sequence[Array]) -> Weights:
+    changed = [dict(own) for own in weights]
+    for (place, name), array in zip(places, arrays, strict=True):
+        changed[place][name] = array
+    return changed
+
+
+def penalty(layers: Sequence[Layer], weights: Weights) -> Array:
+    """Return the l1 and l2 penalties of the kernels."""
+    total = jnp.zeros(())
+    for layer, own in zip(layers, weights, strict=True):
+        total += layer.l1 * jnp.sum(jnp.abs(own["kernel"])) if layer.l1 else 0.0
+        total += layer.l2 * jnp.sum(jnp.square(own["kernel"])) if layer.l2 else 0.0
+    return total
+
+
+Epoch = Callable[..., tuple[tuple[Weights, dict[str, Any]], Array]]
+
+
+@lru_cache(maxsize=64)
+def epoch_of(architecture: Architecture) -> Epoch:
+    """Return the compiled epoch: (tree, rows, truth, row weights, order, here, rate, units, key) -> (tree, loss).
+
+    `order` and `here` have shape (batches, batch size); the loss is the mean over rows in the target's units.
+    """
+    layers, loss, optimizer = architecture.layers, architecture.loss, architecture.optimizer
+
+    def batch_objective(arrays: Array, weights: Weights, batch: Any, units: Any, key: Array) -> Any:
+        rows, truth, row_weights, here = batch
+        full = _with(weights, trainable(weights), arrays)
+        output, moved = forward(layers, full, rows, here=here, key=key)
+        answer = units[0] + units[1] * output
+        value = batch_loss(loss.name, loss.options, truth, answer, row_weights, here)
+        return value / units[2] + penalty(layers, full), (value + penalty(layers, full) * units[2], moved)
+
+    def run(
+        tree: Any,
+        rows: Array,
+        truth: Array,
+        row_weights: Array,
+        order: Array,
+        here: Array,
+        rate: Array,
+        units: Array,
+        key: Array,
+    ) -> Any:
+        def one(state: Any, item: Any) -> Any:
+            (weights, optimizer_state), (picked, present, number) = state, item
+            batch = (rows[picked], truth[picked], row_weights[picked], present)
+            places = trainable(weights)
+            arrays = [weights[place][name] for place, name in places]
+            objective = jax.value_and_grad(batch_objective, has_aux=True)
+            (_, (value, moved)), gradients = objective(arrays, weights, batch, units, jax.random.fold_in(key, number))
+            arrays, optimizer_state = optimizers.step(optimizer, gradients, arrays, optimizer_state, rate)
+            return (_with(moved, places, arrays), optimizer_state), value * jnp.sum(present)
+
+        numbers = jnp.arange(order.shape[0])
+        tree, sums = jax.lax.scan(one, tree, (order, here, numbers))
+        return tree, jnp.sum(sums) / jnp.sum(here)
+
+    return jax.jit(run, donate_argnums=0)
+
+
+@lru_cache(maxsize=64)
+def answers_of(layers: tuple[Layer, ...]) -> Callable[[Weights, Array], Array]:
+    """Return the compiled forward pass without dropout, with running moments."""
+    return jax.jit(lambda weights, rows: forward(layers, weights, rows)[0])
+
+
+@lru_cache(maxsize=64)
+def loss_of(architecture: Architecture) -> Callable[..., Array]:
+    """Return the compiled loss of some rows: (weights, rows, truth, row weights, here, units) -> loss."""
+    layers, loss = architecture.layers, architecture.loss
+
+    def run(weights: Weights, rows: Array, truth: Array, row_weights: Array, here: Array, units: Array) -> Array:
+        answer = units[0] + units[1] * forward(layers, weights, rows)[0]
+        value = batch_loss(loss.name, loss.options, truth, answer, row_weights, here)
+        return value + penalty(layers, weights) * units[2]
+
+    return jax.jit(run)
+
+
+BLOCK_ROWS = 16_384
+
+
+def answer(layers: tuple[Layer, ...], weights: Weights, rows: Array) -> np.ndarray[Any, Any]:
+    """Return the output for many rows, in blocks padded to few different shapes."""
+    run = answers_of(layers)
+    blocks = []
+    for begin in range(0, len(rows), BLOCK_ROWS):
+        block = rows[begin : begin + BLOCK_ROWS]
+        size = min(BLOCK_ROWS, 1 << (len(block) - 1).bit_length())
+        padded = np.zeros((size, rows.shape[1]), np.float32)
+        padded[: len(block)] = block
+        blocks.append(np.asarray(run(weights, padded))[: len(block)])
+    return np.concatenate(blocks) if blocks else np.zeros((0, layers[-1].outputs), np.float32)

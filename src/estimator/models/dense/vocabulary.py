@@ -1,0 +1,246 @@
+"""Keras's words for dense nets and their default settings; light, so that a config is checked without jax.
+
+Left out, with the reason: the losses `ctc` and `circle` (sequences and embeddings, not tables), the
+optimisers' `loss_scale_factor` (half precision), and wrappers of several optimisers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Settings = Mapping[str, Any]
+
+_COMMON: Settings = {
+    "weight_decay": None,
+    "clipnorm": None,
+    "clipvalue": None,
+    "global_clipnorm": None,
+    "use_ema": False,
+    "ema_momentum": 0.99,
+    "ema_overwrite_frequency": None,
+    "gradient_accumulation_steps": None,
+}
+_ADAM: Settings = {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
+
+OPTIMIZERS: Mapping[str, Settings] = {
+    name: {**_COMMON, **settings}
+    for name, settings in {
+        "sgd": {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False},
+        "rmsprop": {"learning_rate": 0.001, "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7, "centered": False},
+        "adam": {**_ADAM, "amsgrad": False},
+        "adamw": {**_ADAM, "amsgrad": False, "weight_decay": 0.004},
+        "adadelta": {"learning_rate": 0.001, "rho": 0.95, "epsilon": 1e-7},
+        "adagrad": {"learning_rate": 0.001, "initial_accumulator_value": 0.1, "epsilon": 1e-7},
+        "adamax": _ADAM,
+        "nadam": _ADAM,
+        "ftrl": {
+            "learning_rate": 0.001,
+            "learning_rate_power": -0.5,
+            "initial_accumulator_value": 0.1,
+            "l1_regularization_strength": 0.0,
+            "l2_regularization_strength": 0.0,
+            "l2_shrinkage_regularization_strength": 0.0,
+            "beta": 0.0,
+        },
+        "lion": {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.99},
+        "lamb": _ADAM,
+        "adafactor": {
+            "learning_rate": 0.001,
+            "beta_2_decay": -0.8,
+            "epsilon_1": 1e-30,
+            "epsilon_2": 1e-3,
+            "clip_threshold": 1.0,
+            "relative_step": True,
+        },
+        "muon": {
+            "learning_rate": 0.001,
+            "adam_beta_1": 0.9,
+            "adam_beta_2": 0.999,
+            "adam_weight_decay": 0.004,
+            "epsilon": 1e-7,
+            "weight_decay": 0.004,
+            "muon_a": 3.4445,
+            "muon_b": -4.7750,
+            "muon_c": 2.0315,
+            "adam_lr_ratio": 1.0,
+            "momentum": 0.95,
+            "ns_steps": 5,
+            "nesterov": True,
+            "rms_rate": 0.2,
+        },
+        "schedulefreeadamw": {
+            "learning_rate": 0.0025,
+            "beta_1": 0.9,
+            "beta_2": 0.999,
+            "epsilon": 1e-8,
+            "warmup_steps": 0,
+        },
+    }.items()
+}
+
+SCHEDULES: Mapping[str, Settings] = {
+    "exponentialdecay": {"initial_learning_rate": ..., "decay_steps": ..., "decay_rate": ..., "staircase": False},
+    "inversetimedecay": {"initial_learning_rate": ..., "decay_steps": ..., "decay_rate": ..., "staircase": False},
+    "piecewiseconstantdecay": {"boundaries": ..., "values": ...},
+    "polynomialdecay": {
+        "initial_learning_rate": ...,
+        "decay_steps": ...,
+        "end_learning_rate": 0.0001,
+        "power": 1.0,
+        "cycle": False,
+    },
+    "cosinedecay": {
+        "initial_learning_rate": ...,
+        "decay_steps": ...,
+        "alpha": 0.0,
+        "warmup_target": None,
+        "warmup_steps": 0,
+    },
+    "cosinedecayrestarts": {
+        "initial_learning_rate": ...,
+        "first_decay_steps": ...,
+        "t_mul": 2.0,
+        "m_mul": 1.0,
+        "alpha": 0.0,
+    },
+}
+
+ACTIVATIONS: Mapping[str, Settings] = {
+    "linear": {},
+    "relu": {"negative_slope": 0.0, "max_value": None, "threshold": 0.0},
+    "relu6": {},
+    "leakyrelu": {"negative_slope": 0.2},
+    "elu": {"alpha": 1.0},
+    "selu": {},
+    "celu": {"alpha": 1.0},
+    "gelu": {"approximate": False},
+    "silu": {},
+    "mish": {},
+    "sigmoid": {},
+    "hardsigmoid": {},
+    "hardsilu": {},
+    "logsigmoid": {},
+    "tanh": {},
+    "hardtanh": {},
+    "tanhshrink": {},
+    "softplus": {},
+    "softsign": {},
+    "exponential": {},
+    "squareplus": {"b": 4.0},
+    "sparseplus": {},
+    "sparsesigmoid": {},
+    "softshrink": {"threshold": 0.5},
+    "hardshrink": {"threshold": 0.5},
+    "threshold": {"threshold": ..., "default_value": ...},
+    "softmax": {},
+    "logsoftmax": {},
+    "sparsemax": {},
+    "glu": {},
+}
+
+LOSSES: Mapping[str, Settings] = {
+    "meansquarederror": {},
+    "meanabsoluteerror": {},
+    "meanabsolutepercentageerror": {},
+    "meansquaredlogarithmicerror": {},
+    "huber": {"delta": 1.0},
+    "logcosh": {},
+    "poisson": {},
+    "cosinesimilarity": {},
+    "hinge": {},
+    "squaredhinge": {},
+    "categoricalhinge": {},
+    "kldivergence": {},
+    "binarycrossentropy": {"label_smoothing": 0.0},
+    "binaryfocalcrossentropy": {"apply_class_balancing": False, "alpha": 0.25, "gamma": 2.0, "label_smoothing": 0.0},
+    "categoricalcrossentropy": {"label_smoothing": 0.0},
+    "sparsecategoricalcrossentropy": {},
+    "categoricalfocalcrossentropy": {"alpha": 0.25, "gamma": 2.0, "label_smoothing": 0.0},
+    "categoricalgeneralizedcrossentropy": {"q": 0.5},
+    "dice": {},
+    "tversky": {"alpha": 0.5, "beta": 0.5},
+}
+# Losses that compare a share of 1 in one output; over two levels they want one output unit.
+BINARY_LOSSES = frozenset({"binarycrossentropy", "binaryfocalcrossentropy", "hinge", "squaredhinge"})
+LEVEL_LOSSES = BINARY_LOSSES | {
+    "categoricalhinge",
+    "kldivergence",
+    "categoricalcrossentropy",
+    "sparsecategoricalcrossentropy",
+    "categoricalfocalcrossentropy",
+    "categoricalgeneralizedcrossentropy",
+    "dice",
+    "tversky",
+}
+
+INITIALIZERS: Mapping[str, Settings] = {
+    "glorotuniform": {},
+    "glorotnormal": {},
+    "heuniform": {},
+    "henormal": {},
+    "lecununiform": {},
+    "lecunnormal": {},
+    "randomuniform": {"minval": -0.05, "maxval": 0.05},
+    "randomnormal": {"mean": 0.0, "stddev": 0.05},
+    "truncatednormal": {"mean": 0.0, "stddev": 0.05},
+    "variancescaling": {"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal"},
+    "orthogonal": {"gain": 1.0},
+    "identity": {"gain": 1.0},
+    "constant": {"value": 0.0},
+    "zeros": {},
+    "ones": {},
+}
+
+CALLBACKS: Mapping[str, Settings] = {
+    "earlystopping": {
+        "monitor": "val_loss",
+        "min_delta": 0.0,
+        "patience": 0,
+        "mode": "auto",
+        "baseline": None,
+        "restore_best_weights": False,
+        "start_from_epoch": 0,
+    },
+    "reducelronplateau": {
+        "monitor": "val_loss",
+        "factor": 0.1,
+        "patience": 10,
+        "mode": "auto",
+        "min_delta": 1e-4,
+        "cooldown": 0,
+        "min_lr": 0.0,
+    },
+    "modelcheckpoint": {"monitor": "val_loss", "mode": "auto", "save_best_only": True},
+    "terminateonnan": {},
+}
+
+_ALIASES = {
+    "mse": "meansquarederror",
+    "mae": "meanabsoluteerror",
+    "mape": "meanabsolutepercentageerror",
+    "msle": "meansquaredlogarithmicerror",
+    "kld": "kldivergence",
+    "kullbackleiblerdivergence": "kldivergence",
+    "swish": "silu",
+    "hardswish": "hardsilu",
+    "none": "linear",
+    "normal": "randomnormal",
+    "uniform": "randomuniform",
+    "zero": "zeros",
+    "one": "ones",
+    "identityinitializer": "identity",
+    "bestweights": "modelcheckpoint",
+    "reducelearningrateonplateau": "reducelronplateau",
+    "crossentropy": "categoricalcrossentropy",
+}
+
+
+def canonical(word: str) -> str:
+    """Return a word without case and underscores, short forms spelled out.
+
+    >>> canonical("MeanSquaredError"), canonical("mse"), canonical("leaky_relu")
+    ('meansquarederror', 'meansquarederror', 'leakyrelu')
+    """
+    bare = word.replace("_", "").replace(" ", "").lower()
+    return _ALIASES.get(bare, bare)

@@ -1,0 +1,80 @@
+"""Linear models: ridge regression, or logistic regression for levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from estimator.config import Training
+from estimator.errors import needs_extra
+from estimator.graph import Graph
+from estimator.models.base import Fitted, Model, TrainingData, Watch, probabilities, silent
+from estimator.task import Floats
+
+PENALTIES = tuple(float(value) for value in np.logspace(-3, 4, 15))
+
+
+@dataclass(frozen=True)
+class FittedLinear(Fitted):
+    """Weights of shape (width, outputs) and one intercept per output; one output for a number or two levels."""
+
+    tolerance: ClassVar[float] = 1e-5
+    library: Any = None
+    weights: Any = None
+    intercepts: Any = None
+
+    def predict(self, matrix: Floats) -> Floats:
+        found: Floats
+        if self.task.is_regression:
+            found = np.asarray(self.library.predict(matrix), np.float64)
+        else:
+            found = np.asarray(self.library.predict_proba(matrix), np.float64)
+        return found
+
+    def nodes(self, graph: Graph, matrix: str) -> str:
+        product = graph("MatMul", matrix, graph.constant(self.weights, np.float64))
+        scores = graph("Add", product, graph.constant([self.intercepts], np.float64))
+        if self.task.is_regression:
+            return scores
+        if self.task.kind == "binary":
+            return probabilities(graph, graph("Sigmoid", scores))
+        return graph("Softmax", scores, axis=1)
+
+    def state(self) -> Mapping[str, bytes]:
+        return {}
+
+
+class Linear(Model):
+    """Ridge or logistic regression on standardised numbers and indicators.
+
+    The ridge penalty is chosen by efficient leave-one-out cross-validation (Golub, Heath and Wahba, 1979)
+    unless it is given.
+    """
+
+    wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
+    widest: ClassVar[int] = 50
+    continues: ClassVar[bool] = False
+    penalty: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="l2 penalty; chosen from 0.001 to 10,000 for numbers, 1 for levels, when left out"
+    )
+
+    def fit(
+        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
+    ) -> FittedLinear:
+        with needs_extra("train", "model kind 'linear'"):
+            from sklearn.linear_model import LogisticRegression, RidgeCV
+        rows = data.rows
+        if data.task.is_regression:
+            ridge = RidgeCV([self.penalty] if self.penalty else PENALTIES)
+            ridge.fit(rows.matrix, rows.target, sample_weight=rows.weights)
+            weights, intercepts = ridge.coef_.reshape(-1, 1), np.atleast_1d(ridge.intercept_)
+            chosen = {"penalty": float(ridge.alpha_)}
+            return FittedLinear(data.task, ridge, weights, intercepts.tolist(), summary=chosen)
+        logistic = LogisticRegression(C=1.0 / (self.penalty or 1.0), max_iter=5000)
+        logistic.fit(rows.matrix, rows.target.astype(np.int64), sample_weight=rows.weights)
+        weights, intercepts = logistic.coef_.T, logistic.intercept_
+        return FittedLinear(data.task, logistic, weights, intercepts.tolist())

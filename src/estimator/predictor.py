@@ -1,0 +1,67 @@
+"""Predictor: a schema and a graph; rows in, answers out. The same value is trained, scored, stored and served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from estimator.schema import Batch, Schema
+from estimator.session import Session
+from estimator.tables import read_table
+from estimator.task import Answers, Task
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """What answers: `graph` is an ONNX model whose inputs are the schema's features, by name."""
+
+    schema: Schema
+    task: Task
+    graph: bytes
+    name: str = "model"
+    version: str | None = None
+
+    @cached_property
+    def _session(self) -> Session:
+        return Session(self.graph)
+
+    def predict(self, data: Any) -> npt.NDArray[Any]:
+        """Return one answer per row, of shape (rows,): numbers, or the likeliest level as text.
+
+        Takes a polars or pandas frame, a list of dicts or one dict, hence data of any type.
+
+        Raises
+        ------
+        RowError: the rows break the contract.
+        """
+        return self.answer(read_table(self.schema, data)).values
+
+    def predict_table(self, data: Any) -> pl.DataFrame:
+        """Return `prediction` and, for levels, `probability_<level>` as a polars frame."""
+        import polars as pl
+
+        return pl.DataFrame(columns_of(self.answer(read_table(self.schema, data))))
+
+    def answer(self, batch: Batch) -> Answers:
+        """Return the answers for rows that have passed the schema."""
+        if self.task.is_regression:
+            (values,) = self._session.run(batch.feed, ["prediction"])
+            return Answers(values)
+        values, probabilities = self._session.run(batch.feed, ["prediction", "probability"])
+        return Answers(values, probabilities, self.task.levels)
+
+
+def columns_of(answers: Answers) -> Mapping[str, npt.NDArray[Any]]:
+    """Return answers as named columns, each of shape (rows,)."""
+    columns = {"prediction": answers.values}
+    if answers.probabilities is not None:
+        for place, level in enumerate(answers.levels):
+            columns[f"probability_{level}"] = answers.probabilities[:, place]
+    return columns

@@ -1,0 +1,185 @@
+"""Report -> one offline HTML file: no script, no font and no picture is fetched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from estimator import charts
+from estimator.errors import needs_extra
+from estimator.evaluation import Report, Score
+from estimator.metrics import SHELF
+from estimator.schema import Column
+from estimator.task import Floats
+from estimator.training import Trained
+from estimator.wording import listing, plain
+
+MOST_BARS = 30
+MOST_LEVELS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A picture with its heading and the sentence that says how to read it."""
+
+    heading: str
+    reading: str
+    svg: str
+
+
+def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
+    """Return the page."""
+    with needs_extra("train", "writing the report page"):
+        from jinja2 import Environment, StrictUndefined
+    source = files("estimator.templates").joinpath("report.html.j2").read_text(encoding="utf-8")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    schema = trained.predictor.schema
+    page = environment.from_string(source).render(
+        manifest=manifest,
+        verdict=verdict(report),
+        metrics=[_metric_row(report, name) for name in report.metrics],
+        live=report.live_version,
+        charts=[chart for chart in _charts(trained, report) if chart.svg],
+        target=describe(trained.prepared.target) if report.task.is_regression else None,
+        levels=_level_counts(trained) if not report.task.is_regression else None,
+        columns=[_column_row(column) for column in schema.columns],
+        config=json.dumps(config, indent=2, ensure_ascii=False),
+        plain=plain,
+    )
+    return page.encode()
+
+
+def verdict(report: Report) -> str:
+    """Return one sentence: how good, and whether that is better than always giving the same answer."""
+    name, score = report.first, report.metrics[report.first]
+    constant = report.baseline[name]
+    better = "better than" if report.beats_baseline else "NOT better than"
+    return (
+        f"{name} {told(score)} on {len(report.truth):,} held-out rows, "
+        f"{better} the same answer for every row ({plain(constant.value)})."
+    )
+
+
+def told(score: Score) -> str:
+    """Return a value with its interval.
+
+    >>> told(Score(2.5, 2.0, 3.0))
+    '2.5 (2 to 3)'
+    """
+    if not np.isfinite(score.value):
+        return "not defined"
+    if not np.isfinite(score.low):
+        return f"{score.value:.4g}"
+    return f"{score.value:.4g} ({score.low:.4g} to {score.high:.4g})"
+
+
+def describe(values: Floats) -> dict[str, str]:
+    """Return what a first look at a column of numbers asks: count, mean, deviation, quartiles."""
+    quartiles = np.quantile(values, [0.25, 0.5, 0.75])
+    numbers = [values.mean(), values.std(ddof=1), values.min(), *quartiles, values.max()]
+    names = ["mean", "std", "min", "25%", "50%", "75%", "max"]
+    return {"count": f"{len(values):,}", **{name: plain(float(v)) for name, v in zip(names, numbers, strict=True)}}
+
+
+def _metric_row(report: Report, name: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "doc": (SHELF.load(name).__doc__ or "").strip().splitlines()[0],
+        "value": told(report.metrics[name]),
+        "baseline": told(report.baseline[name]),
+        "live": None if report.live is None else told(report.live[name]),
+    }
+
+
+def _charts(trained: Trained, report: Report) -> list[Chart]:
+    found = [_curves(trained)]
+    found += _regression_charts(report) if report.task.is_regression else _level_charts(report)
+    shown = list(report.importance)[:MOST_BARS]
+    if shown:
+        svg = charts.bars(
+            [item.column for item in shown], [item.loss for item in shown], [item.spread for item in shown],
+            title="permutation importance",
+        )  # fmt: skip
+        reading = f"How much {report.first} worsens when a column's values are shuffled among the held-out rows."
+        found.append(Chart("What the answers rest on", reading, svg))
+    return found
+
+
+def _curves(trained: Trained) -> Chart:
+    curves = trained.fitted.curves
+    series = {name: [entry[name] for entry in curves] for name in (curves[0] if curves else {})}
+    svg = charts.lines(series, x_title="epoch or round", y_title="loss", title="learning curves") if series else ""
+    return Chart("Learning curves", "Loss after each pass; val_loss is of rows that were not learned from.", svg)
+
+
+def _regression_charts(report: Report) -> list[Chart]:
+    residuals = report.truth - report.answers.values
+    agreement = charts.scatter(
+        report.truth, report.answers.values, x_title="true", y_title="predicted", title="predicted against true"
+    )
+    spread = charts.histogram(residuals, x_title="true - predicted", title="residuals")
+    return [
+        Chart("Predicted against true", "Held-out rows; on the line, answer and truth agree.", agreement),
+        Chart("Residuals", "What is left after the prediction; right of 0, the answer was too low.", spread),
+    ]
+
+
+def _level_charts(report: Report) -> list[Chart]:
+    levels = report.task.levels
+    shares = report.answers.probabilities
+    if shares is None or len(levels) > MOST_LEVELS:
+        return []
+    counts = np.zeros((len(levels), len(levels)))
+    np.add.at(counts, (report.truth.astype(np.int64), shares.argmax(axis=1)), 1)
+    found = [
+        Chart(
+            "Confusion",
+            "Held-out rows by true and likeliest level.",
+            charts.matrix(counts, levels, title="confusion matrix"),
+        )
+    ]
+    if len(levels) == 2:
+        reading = f"Rows grouped by their probability of {levels[1]!r}: on the line, it means what it says."
+        found.append(Chart("Calibration", reading, _calibration(report.truth, shares[:, 1])))
+    return found
+
+
+def _calibration(truth: Floats, shares: Floats) -> str:
+    groups = np.array_split(np.argsort(shares, kind="stable"), min(10, len(shares)))
+    told_shares = np.array([shares[group].mean() for group in groups])
+    found_shares = np.array([truth[group].mean() for group in groups])
+    return charts.scatter(
+        told_shares, found_shares, x_title="probability told", y_title="share found", title="calibration"
+    )
+
+
+def _level_counts(trained: Trained) -> dict[str, str]:
+    target, levels = trained.prepared.target, trained.predictor.task.levels
+    counts = np.bincount(target.astype(np.int64), minlength=len(levels))
+    return {
+        level: f"{count:,} ({count / len(target):.1%})" for level, count in zip(levels, counts.tolist(), strict=True)
+    }
+
+
+def _column_row(column: Column) -> dict[str, str]:
+    if column.levels:
+        holds = listing(column.levels, limit=6)
+    else:
+        holds = (
+            column.saw.removeprefix("training saw ")
+            if column.seen
+            else ""
+            if column.example is None
+            else str(column.example)
+        )
+    return {
+        "name": column.name,
+        "kind": column.kind if column.is_feature else f"{column.kind}, not used",
+        "gaps": listing((repr(gap) for gap in column.gaps), limit=4) if column.gaps else "refused",
+        "holds": holds,
+    }

@@ -1,0 +1,114 @@
+"""One column of the contract, and the sentences that say what it wants."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from estimator.wording import listing, plain
+
+Kind = Literal["number", "integer", "boolean", "category", "date", "datetime", "text", "identifier", "constant"]
+KINDS: dict[str, str] = {
+    "number": "a measured quantity",
+    "integer": "a whole number; a gap does not turn it into a fraction",
+    "boolean": "true or false, in any usual spelling",
+    "category": "one of a set of levels; codes such as 00501 keep their zeros",
+    "date": "a calendar day",
+    "datetime": "a moment, to the second or finer",
+    "text": "free words; not a feature",
+    "identifier": "names a row; not a feature",
+    "constant": "the same everywhere; not a feature",
+}
+IGNORED_KINDS = frozenset({"text", "identifier", "constant"})
+NUMERIC_KINDS = frozenset({"number", "integer"})
+TIME_KINDS = frozenset({"date", "datetime"})
+
+Unseen = Literal["other", "error", "gap"]
+
+# Spellings of a gap that are looked for in every column when a schema is inferred.
+GAPS = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "-", "?", ".")
+# Words that are a gap where a number or a date is wanted, but may be a level elsewhere.
+GAP_WORDS = ("None", "none", "missing", "Missing", "unknown", "Unknown", "NONE", "--")
+
+TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
+FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """What one column is and accepts.
+
+    `seen` is the range of training (seconds since 1970 for times) and only informs; `limits` are set by a
+    person and are enforced. `gaps` lists the accepted spellings of a missing value; empty means that a gap
+    is refused, null included.
+    """
+
+    name: str
+    kind: Kind
+    gaps: tuple[str, ...] = ()
+    seen: tuple[float, float] | None = None
+    limits: tuple[float | None, float | None] | None = None
+    levels: Mapping[str, int] = field(default_factory=dict)
+    unseen: Unseen = "other"
+    formats: tuple[str, ...] = ()
+    example: str | float | bool | None = None
+    unit: str | None = None
+    aliases: tuple[str, ...] = ()
+    used: bool = True
+
+    @property
+    def is_feature(self) -> bool:
+        """Whether a model uses it; other columns may be present and are ignored."""
+        return self.used and self.kind not in IGNORED_KINDS
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the graph takes it as a string; all other kinds go in as doubles."""
+        return self.kind == "category"
+
+    @property
+    def wish(self) -> str:
+        """What a value must be, as in "expected ..."."""
+        noun = {
+            "number": "a number",
+            "integer": "a whole number",
+            "boolean": "true or false",
+            "category": "text",
+            "date": f"a date such as {self.example!r}",
+            "datetime": f"a date and time such as {self.example!r}",
+        }.get(self.kind, "any value")
+        if self.kind == "category" and self.unseen == "error":
+            noun = "one of the known levels"
+        if self.limits is not None:
+            low, high = self.limits
+            noun += f" at least {plain(low)}" if low is not None else ""
+            noun += (" and" if None not in (low, high) else "") + (
+                f" at most {plain(high)}" if high is not None else ""
+            )
+        return noun
+
+    @property
+    def saw(self) -> str:
+        """What training saw, for the end of a refusal."""
+        if self.levels:
+            return f"training saw {listing((repr(level) for level in self.levels), limit=8)}"
+        if self.seen is None:
+            return f"training saw values such as {self.example!r}"
+        low, high = self.seen
+        if self.kind in TIME_KINDS:
+            return f"training saw {_moment(low)} to {_moment(high)}"
+        return f"training saw {plain(low)} to {plain(high)}"
+
+    def is_outside(self, value: float | str) -> bool:
+        """Whether a value, as read, lies outside what training saw (a gap never does)."""
+        if isinstance(value, str):
+            return value not in ("", *self.levels)
+        return self.seen is not None and (value < self.seen[0] or value > self.seen[1])
+
+
+def _moment(seconds: float) -> str:
+    from datetime import UTC, datetime, timedelta
+
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%d" if seconds % 86400 == 0 else "%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,168 @@
+"""A polars frame -> checked arrays: whole columns at once, with doubtful cells left to `cells.read_cell`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from estimator.errors import Fault, RowError
+from estimator.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
+from estimator.schema.column import FALSE_WORDS, TIME_KINDS, TRUE_WORDS, Column
+from estimator.schema.contract import MAX_FAULTS, Batch, Schema
+
+
+def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_faulty: bool = False) -> Batch:
+    """Check a frame and return it as arrays; `first_row` is the number of its first row in messages.
+
+    With `drop_faulty`, rows that break the contract are left out, and told in the batch, instead of raised.
+
+    Raises
+    ------
+    RowError: columns are missing or unknown, or cells break the contract.
+    """
+    frame = with_contract_names(schema, frame)
+    missing = [Fault(first_row, name, None, text) for text, name in schema.name_faults(set(frame.columns))]
+    if missing:
+        raise RowError(missing)
+    feed: dict[str, npt.NDArray[Any]] = {}
+    faults: list[Fault] = []
+    for column in schema.features:
+        feed[column.name], found = read_series(column, frame[column.name], first_row=first_row)
+        faults.extend(found)
+    if not faults:
+        return Batch(feed, frame.height)
+    faults.sort(key=lambda fault: fault.row)
+    if not drop_faulty:
+        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
+    kept = np.ones(frame.height, dtype=np.bool_)
+    kept[[fault.row - first_row for fault in faults]] = False
+    return Batch({name: values[kept] for name, values in feed.items()}, int(kept.sum()), tuple(faults), kept)
+
+
+def with_contract_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with aliases replaced by the contract's names."""
+    renamed = {name: known for name in frame.columns if (known := schema.resolve(name)) and known != name}
+    clash = [known for known in renamed.values() if known in frame.columns]
+    return frame.rename({name: known for name, known in renamed.items() if known not in clash})
+
+
+def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tuple[npt.NDArray[Any], list[Fault]]:
+    """Return a column as an array of shape (rows, 1) and its faults; faulty cells hold a gap."""
+    series = series.fill_nan(None) if series.dtype.is_float() else series
+    values, doubtful = _READERS[column.kind](column, series)
+    doubtful = doubtful | _gaps(column, series) | _beyond(column, values)
+    faults: list[Fault] = []
+    verdicts: dict[str, float | str | CellError] = {}
+    for position in np.flatnonzero(doubtful).tolist():
+        cell = series[position]
+        if repr(cell) not in verdicts:
+            verdicts[repr(cell)] = _verdict(column, cell)
+        verdict = verdicts[repr(cell)]
+        if isinstance(verdict, CellError):
+            faults.append(Fault(first_row + position, column.name, cell, str(verdict)))
+            values[position] = "" if column.is_text else np.nan
+        else:
+            values[position] = verdict
+    return values.reshape(-1, 1), faults
+
+
+def _verdict(column: Column, cell: object) -> float | str | CellError:
+    try:
+        return read_cell(column, cell)
+    except CellError as error:
+        return error
+
+
+def _gaps(column: Column, series: pl.Series) -> npt.NDArray[np.bool_]:
+    """Mark gaps only where they are refused or spelled; an allowed null is already right."""
+    doubtful = np.zeros(len(series), dtype=np.bool_)
+    if not column.gaps:
+        doubtful |= series.is_null().to_numpy()
+    if series.dtype == pl.String:
+        words = series.str.strip_chars()
+        doubtful |= words.is_in(list({"", *column.gaps})).fill_null(False).to_numpy()
+    return doubtful
+
+
+def _beyond(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    if column.is_text or column.limits is None:
+        return np.zeros(len(values), dtype=np.bool_)
+    low, high = column.limits
+    beyond = np.zeros(len(values), dtype=np.bool_)
+    if low is not None:
+        beyond |= values < low
+    if high is not None:
+        beyond |= values > high
+    return beyond
+
+
+Reading = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
+
+
+def _numbers(column: Column, series: pl.Series) -> Reading:
+    if series.dtype == pl.Boolean or not (series.dtype == pl.String or series.dtype.is_numeric()):
+        return np.full(len(series), np.nan), np.ones(len(series), dtype=np.bool_)
+    cast = series.cast(pl.Float64, strict=False)
+    values = cast.to_numpy().astype(np.float64, copy=True)
+    with np.errstate(invalid="ignore"):
+        doubtful = np.isinf(values) | (np.isnan(values) & series.is_not_null().to_numpy())
+        if column.kind == "integer":
+            doubtful |= (values != np.floor(values)) & ~np.isnan(values)
+            doubtful |= np.abs(values) > LARGEST_EXACT_INTEGER
+    return values, doubtful
+
+
+def _booleans(column: Column, series: pl.Series) -> Reading:
+    words = series.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
+    is_true, is_false = words.is_in(list(TRUE_WORDS)), words.is_in(list(FALSE_WORDS))
+    values = np.where(is_true.fill_null(False).to_numpy(), 1.0, 0.0)
+    known = (is_true | is_false).fill_null(False).to_numpy()
+    values[~known] = np.nan
+    return values, ~known & series.is_not_null().to_numpy()
+
+
+def _categories(column: Column, series: pl.Series) -> Reading:
+    words = series.cast(pl.String, strict=False)
+    if series.dtype.is_float():
+        whole = series.cast(pl.Int64, strict=False)
+        words = whole.cast(pl.String).zip_with(series == whole, words)
+    values = words.fill_null("").to_numpy().astype(object)
+    doubtful = np.zeros(len(series), dtype=np.bool_)
+    if column.unseen == "error":
+        doubtful = ~words.is_in(list(column.levels)).fill_null(True).to_numpy()
+    return values, doubtful | words.str.contains("\x00", literal=True).fill_null(False).to_numpy()
+
+
+def _times(column: Column, series: pl.Series) -> Reading:
+    if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
+        moments = series.cast(pl.Datetime("us"), strict=False)
+    elif series.dtype == pl.String:
+        moments = _parsed(series, column.formats)
+    else:
+        return np.full(len(series), np.nan), np.ones(len(series), dtype=np.bool_)
+    values = (moments.dt.epoch("us").cast(pl.Float64) / 1e6).to_numpy().astype(np.float64, copy=True)
+    return values, np.isnan(values) & series.is_not_null().to_numpy()
+
+
+def _parsed(series: pl.Series, formats: tuple[str, ...]) -> pl.Series:
+    words = series.str.strip_chars()
+    moments = pl.Series([None] * len(series), dtype=pl.Datetime("us"))
+    for form in formats:
+        found = words.str.to_datetime(form.replace(".%f", "%.f"), time_unit="us", strict=False)
+        if isinstance(found.dtype, pl.Datetime) and found.dtype.time_zone is not None:
+            found = found.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        moments = moments.zip_with(moments.is_not_null(), found)
+    return moments
+
+
+_READERS: Mapping[str, Callable[[Column, pl.Series], Reading]] = {
+    "number": _numbers,
+    "integer": _numbers,
+    "boolean": _booleans,
+    "category": _categories,
+    **dict.fromkeys(TIME_KINDS, _times),
+}

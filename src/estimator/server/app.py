@@ -1,0 +1,180 @@
+"""The FastAPI app of one version: status, schema, predictions and the tutorial's route."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import msgspec
+from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
+
+from estimator.artefact import Artefact
+from estimator.config import Serving
+from estimator.errors import RowError
+from estimator.schema import Batch, Schema
+from estimator.schema.file import to_data
+from estimator.server.bodies import BodyError, Rows, body_refusal, read_rows, refusal
+from estimator.server.documents import body_document
+from estimator.task import Answers
+
+JSON = "application/json"
+OPEN_PATHS = ("/", "/healthz", "/readyz")
+
+
+@dataclass(frozen=True)
+class Service:
+    """A version and how it is served: bytes of a request in, an answer as plain data out."""
+
+    artefact: Artefact
+    serving: Serving
+
+    @property
+    def label(self) -> str:
+        """What the tutorial's route calls an answer."""
+        return self.serving.label or f"Prediction {self.artefact.manifest['target']}"
+
+    def rows_of(self, body: bytes) -> tuple[Rows, Batch]:
+        """Return the rows of a body as sent and as read.
+
+        Raises
+        ------
+        BodyError, RowError: the body or its rows are refused.
+        """
+        rows = read_rows(body, max_rows=self.serving.max_rows)
+        return rows, self.artefact.schema.read_rows(rows)
+
+    def tutorial(self, body: bytes) -> dict[str, Any]:
+        """Answer as the tutorial's service does."""
+        rows, batch = self.rows_of(body)
+        values = self.artefact.predictor.answer(batch).values.tolist()
+        return {"inputData": rows, "predictions": [{f"{self.label} {place}": v} for place, v in enumerate(values)]}
+
+    def predict(self, body: bytes) -> dict[str, Any]:
+        """Answer with an id per row, probabilities of levels, and what lies outside the training range."""
+        _, batch = self.rows_of(body)
+        answers = self.artefact.predictor.answer(batch)
+        return {
+            "model": self.artefact.name,
+            "version": self.artefact.version,
+            "predictions": list(_answer_rows(answers, self.artefact.schema, batch)),
+        }
+
+
+def _answer_rows(answers: Answers, schema: Schema, batch: Batch) -> Sequence[dict[str, Any]]:
+    found = []
+    for place, (value, outside) in enumerate(zip(answers.values.tolist(), schema.outside(batch), strict=True)):
+        row: dict[str, Any] = {"id": uuid4().hex, "prediction": value}
+        if answers.probabilities is not None:
+            shares = answers.probabilities[place].tolist()
+            row["probabilities"] = dict(zip(answers.levels, shares, strict=True))
+        row["outside"] = [{"column": name, "note": schema.by_name[name].saw} for name in outside]
+        found.append(row)
+    return found
+
+
+def build_app(artefact: Artefact, serving: Serving, *, key: str | None = None) -> FastAPI:
+    """Return the app; with a key, all routes but the status ones ask for it."""
+    service = Service(artefact, serving)
+    app = FastAPIOffline(
+        title=artefact.name,
+        version=artefact.version,
+        description=f"Predicts {artefact.manifest['target']}. Rows are held to the contract at /v1/schema.",
+        separate_input_output_schemas=False,
+    )
+    _add_status(app, service)
+    _add_predictions(app, service, artefact.read_json("golden.json")["rows"])
+    _add_refusals(app)
+    if key is not None:
+        _ask_for_key(app, key)
+    return app
+
+
+def _add_status(app: FastAPI, service: Service) -> None:
+    artefact = service.artefact
+
+    @app.get("/", tags=["status"], summary="What is served")
+    async def status() -> dict[str, Any]:
+        manifest = artefact.manifest
+        told = {key: manifest[key] for key in ("name", "version", "created", "target", "task", "metrics")}
+        return {"status": "ok", **told}
+
+    @app.get("/healthz", tags=["status"], summary="The process is alive")
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["status"], summary="The model is loaded and answers its golden rows")
+    async def readyz() -> dict[str, str]:
+        return {"status": "ready", "version": artefact.version}
+
+    @app.get("/v1/schema", tags=["predict"], summary="The contract rows are held to")
+    async def schema() -> dict[str, Any]:
+        return to_data(artefact.schema)
+
+
+def _add_predictions(app: FastAPI, service: Service, examples: Sequence[Mapping[str, Any]]) -> None:
+    extra = body_document(service.artefact.schema, examples)
+    refused: dict[int | str, dict[str, Any]] = {
+        413: {"description": "The body or the number of rows is too large"},
+        422: {"description": "A row breaks the contract; its row, column and value are named"},
+    }
+
+    @app.post("/v1/predict", tags=["predict"], summary="Predict rows", openapi_extra=extra, responses=refused)
+    async def predict(request: Request) -> Response:
+        body = await read_body(request, service.serving.max_body_bytes)
+        return Response(msgspec.json.encode(service.predict(body)), media_type=JSON)
+
+    @app.post(
+        "/v1/services/predict", tags=["predict"], summary="Predict rows, in the tutorial's form",
+        openapi_extra=extra, responses=refused,
+    )  # fmt: skip
+    async def tutorial(request: Request) -> Response:
+        body = await read_body(request, service.serving.max_body_bytes)
+        return Response(msgspec.json.encode(service.tutorial(body)), media_type=JSON)
+
+
+async def read_body(request: Request, limit: int) -> bytes:
+    """Return a request's body, giving up as soon as it is longer than the limit.
+
+    Raises
+    ------
+    BodyError: it is too long.
+    """
+    told = request.headers.get("content-length", "0")
+    too_long = BodyError(413, f"expected a body of at most {limit:,} bytes")
+    if told.isdecimal() and int(told) > limit:
+        raise too_long
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            raise too_long
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _add_refusals(app: FastAPI) -> None:
+    @app.exception_handler(RowError)
+    async def rows(_: Request, error: RowError) -> Response:
+        return Response(msgspec.json.encode(refusal(error)), status_code=422, media_type=JSON)
+
+    @app.exception_handler(BodyError)
+    async def body(_: Request, error: BodyError) -> Response:
+        return Response(msgspec.json.encode(body_refusal(error)), status_code=error.status, media_type=JSON)
+
+
+def _ask_for_key(app: FastAPI, key: str) -> None:
+    @app.middleware("http")
+    async def check(request: Request, call_next: Any) -> Response:
+        header = request.headers.get("authorization", "")
+        given = request.headers.get("x-api-key") or header.removeprefix("Bearer ")
+        if request.url.path in OPEN_PATHS or hmac.compare_digest(given.encode(), key.encode()):
+            response: Response = await call_next(request)
+            return response
+        refused = {"detail": "a key is needed: send it as X-API-Key or as a Bearer token"}
+        return Response(
+            msgspec.json.encode(refused), status_code=401, media_type=JSON, headers={"www-authenticate": "Bearer"}
+        )

@@ -1,0 +1,104 @@
+"""A request's bytes -> rows, and refusals -> what the client is told."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from estimator.errors import Fault, RowError
+from estimator.schema.contract import MAX_FAULTS
+
+Rows = Sequence[Any]
+
+
+class BodyError(Exception):
+    """The body is refused as a whole; `status` is 413 or 422."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_rows(body: bytes, *, max_rows: int) -> Rows:
+    """Return the rows of a JSON body.
+
+    NaN and Infinity are not JSON; they are read all the same, to name their row and column.
+
+    Raises
+    ------
+    BodyError: not JSON, not a list of rows, empty, or too many.
+    RowError: cells hold NaN or Infinity.
+    """
+    rows = _decoded(body)
+    if isinstance(rows, dict):
+        raise BodyError(422, "expected a list of rows, got one object; put it in [ ]")
+    if not isinstance(rows, list):
+        raise BodyError(422, f"expected a list of rows, got {type(rows).__name__}")
+    if not rows:
+        raise BodyError(422, "expected at least one row, got an empty list")
+    if len(rows) > max_rows:
+        raise BodyError(413, f"expected at most {max_rows:,} rows, got {len(rows):,}")
+    return rows
+
+
+def _decoded(body: bytes) -> Any:
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        problem = str(error)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BodyError(422, f"the body is not JSON: {problem}" if body else "the body is empty") from None
+    faults = list(_not_json(found)) if isinstance(found, list) else []
+    if faults:
+        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
+    return found
+
+
+def _not_json(rows: Rows) -> Iterator[Fault]:
+    """Yield the cells that only Python's own reader takes."""
+    for number, row in enumerate(rows, start=1):
+        for column, value in row.items() if isinstance(row, dict) else ():
+            if isinstance(value, float) and not math.isfinite(value):
+                yield Fault(
+                    number, column, value, f"expected a value JSON can hold, got {value}; a gap is given as null"
+                )
+
+
+def refusal(error: RowError) -> dict[str, Any]:
+    """Return what a client is told of rows that break the contract, in the form FastAPI uses."""
+    return {"detail": [_detail(fault) for fault in error.faults], **({"hint": error.hint} if error.hint else {})}
+
+
+def body_refusal(error: BodyError) -> dict[str, Any]:
+    """Return what a client is told of a body that is refused as a whole."""
+    return {"detail": [{"loc": ["body"], "msg": str(error), "type": "body"}]}
+
+
+def _detail(fault: Fault) -> dict[str, Any]:
+    place = ["body", fault.row - 1, *([fault.column] if fault.column is not None else [])]
+    return {
+        "loc": place,
+        "msg": str(fault),
+        "type": "contract",
+        "row": fault.row,
+        "column": fault.column,
+        "value": _sendable(fault.value),
+    }
+
+
+def _sendable(value: object) -> object:
+    """Return a value as JSON can hold it; what cannot be held, or is long, as short text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | float):
+        return value
+    if isinstance(value, int) and abs(value) < 2**53:
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."

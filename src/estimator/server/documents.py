@@ -1,0 +1,66 @@
+"""The schema -> JSON Schema: the request of the API's docs, with ranges, levels and a real example row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from estimator.schema import Column, Schema
+
+_TYPES = {
+    "number": "number",
+    "integer": "integer",
+    "boolean": "boolean",
+    "category": "string",
+    "date": "string",
+    "datetime": "string",
+}
+MOST_LEVELS = 50
+
+
+def row_document(schema: Schema, example: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of one row."""
+    document: dict[str, Any] = {
+        "type": "object",
+        "title": "Row",
+        "properties": {column.name: column_document(column) for column in schema.features},
+        "required": [column.name for column in schema.features],
+    }
+    return {**document, "example": dict(example)} if example is not None else document
+
+
+def column_document(column: Column) -> dict[str, Any]:
+    """Return the JSON Schema of one value."""
+    kind = _TYPES[column.kind]
+    document: dict[str, Any] = {"type": [kind, "null"] if column.gaps else kind, "description": _description(column)}
+    if column.kind in ("date", "datetime"):
+        document["format"] = "date" if column.kind == "date" else "date-time"
+    low, high = column.limits or (None, None)
+    document |= {"minimum": low} if low is not None else {}
+    document |= {"maximum": high} if high is not None else {}
+    if column.unseen == "error" and column.levels:
+        document["enum"] = [*column.levels, *([None] if column.gaps else [])]
+    if column.example is not None:
+        document["examples"] = [column.example]
+    return document
+
+
+def _description(column: Column) -> str:
+    parts = [column.saw[0].upper() + column.saw[1:]]
+    if column.unit:
+        parts.append(f"unit: {column.unit}")
+    parts.append("a gap is given as null" if column.gaps else "no gaps")
+    if column.aliases:
+        parts.append(f"also known as {', '.join(column.aliases)}")
+    return "; ".join(parts) + "."
+
+
+def body_document(schema: Schema, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the `requestBody` of a predict route."""
+    rows = {"type": "array", "minItems": 1, "items": row_document(schema)}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": rows, "example": [dict(row) for row in examples[:1]]}},
+        }
+    }

@@ -1,0 +1,1 @@
+"""Text we write out: page shells and first files."""

@@ -1,0 +1,248 @@
+"""Frame + config -> Predictor: read, split, encode, fit, write the graph, prove it, score it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from estimator.config import Config
+from estimator.errors import ConfigError, TrainingError
+from estimator.evaluation import Report, chosen_metrics, constant_answers, importance, score
+from estimator.features import Choice, Features
+from estimator.graph import DOUBLE, STRING, Graph, Output
+from estimator.models import Fitted, Model, Rows, TrainingData, Watch, silent
+from estimator.parity import Certificate, certify
+from estimator.predictor import Predictor
+from estimator.schema import Batch, Schema
+from estimator.schema.frames import read_frame, with_contract_names
+from estimator.schema.inference import Reviewed, infer_schema
+from estimator.splitting import Mask, held_out, validation
+from estimator.target import read_target
+from estimator.task import Floats, Task
+from estimator.wording import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Checked rows with their truth: what a model learns from and is judged on. `test` marks held-out rows."""
+
+    schema: Schema
+    task: Task
+    batch: Batch
+    target: Floats
+    weights: Floats
+    test: Mask
+    validation: Mask
+    n_unlabelled: int
+
+    @property
+    def training(self) -> Batch:
+        """The rows that may be learned from."""
+        return self.batch.rows(~self.test)
+
+    @property
+    def testing(self) -> Batch:
+        """The rows held out for the report."""
+        return self.batch.rows(self.test)
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an earlier version hands to the next: its schema, fitted encoders and model state."""
+
+    version: str
+    schema: Schema
+    features: Features
+    state: Mapping[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A predictor that has passed parity, with what is stored beside it."""
+
+    predictor: Predictor
+    fitted: Fitted
+    features: Features
+    prepared: Prepared
+    certificate: Certificate
+    fit_seconds: float
+
+
+def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> Prepared:
+    """Read a table by its contract and part its rows.
+
+    Raises
+    ------
+    EstimatorError: the table, the contract and the config do not go together; the message says where.
+    """
+    if frame.height == 0:
+        raise TrainingError("the table has no rows", hint="check data.path")
+    schema = _without_columns(reviewed or _inferred(frame, config), config)
+    if not schema.features:
+        kinds = ", ".join(f"{column.name} ({column.kind})" for column in schema.columns[:10]) or "none"
+        raise TrainingError(f"no column is left to learn from; columns: {kinds}")
+    frame = with_contract_names(schema, frame)
+    if schema.target.name not in frame.columns:
+        raise ConfigError(
+            f"data.target: no column {schema.target.name!r} in the table",
+            hint=did_you_mean(schema.target.name, frame.columns),
+        )
+    target = read_target(schema.target, frame[schema.target.name], config.data)
+    labelled = frame.filter(pl.Series(target.known))
+    values = target.values[target.known]
+    strata = None if target.task.is_regression else values
+    test = held_out(labelled, config, strata)
+    learning = labelled.filter(pl.Series(~test))
+    return Prepared(
+        schema=schema,
+        task=target.task,
+        batch=read_frame(schema, labelled.select(column for column in labelled.columns if column in schema.by_name)),
+        target=values,
+        weights=_weights(labelled, config, target.task, values, test),
+        test=test,
+        validation=validation(learning, config, None if strata is None else strata[~test]),
+        n_unlabelled=int((~target.known).sum()),
+    )
+
+
+def train(
+    prepared: Prepared, model: Model, config: Config, *, watch: Watch = silent, start: Start | None = None, clock: Any
+) -> Trained:
+    """Fit a model and return a predictor whose graph has been proved equal to it; `clock` gives seconds.
+
+    Raises
+    ------
+    TrainingError: the model cannot be fitted, or the start does not fit the config.
+    ParityError: the graph does not answer as the model does.
+    """
+    features = _features(prepared, model, config, start)
+    matrix = features.matrix(prepared.batch)
+    rows = Rows(matrix, prepared.target, prepared.weights)
+    data = TrainingData(
+        rows.pick(~prepared.test), prepared.validation, rows.pick(prepared.test), prepared.task, features.categorical
+    )
+    began = clock()
+    fitted = model.fit(data, config.training, watch=watch, start=None if start is None else start.state)
+    seconds = clock() - began
+    predictor = Predictor(prepared.schema, prepared.task, write_graph(features, fitted), config.name or "model")
+    certificate = certify(predictor, features, fitted, prepared.training)
+    return Trained(predictor, fitted, features, prepared, certificate, seconds)
+
+
+def write_graph(features: Features, fitted: Fitted) -> bytes:
+    """Return encoders and model as one graph with the public outputs `prediction` and, for levels, `probability`."""
+    graph, task = Graph(), fitted.task
+    value = fitted.nodes(graph, features.write(graph))
+    flat = graph.constant([-1], np.int64)
+    if task.is_regression:
+        return graph.finish([Output("prediction", graph("Reshape", value, flat), DOUBLE, rank=1)])
+    place = graph("ArgMax", value, axis=1, keepdims=0)
+    level = graph("Gather", graph.constant(np.array(task.levels, dtype=object)), place, axis=0)
+    return graph.finish([Output("prediction", level, STRING, rank=1), Output("probability", value, DOUBLE, rank=2)])
+
+
+def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Report:
+    """Score a predictor on the held-out rows, beside the constant answer and the live version."""
+    prepared, choices = trained.prepared, config.evaluation
+    batch, truth = prepared.testing, prepared.target[prepared.test]
+    metrics = chosen_metrics(choices.metrics, prepared.task)
+    how = {"resamples": choices.resamples, "level": choices.level, "seed": config.training.seed}
+    answers = trained.predictor.answer(batch)
+    learned = ~prepared.test
+    constant = constant_answers(prepared.target[learned], prepared.weights[learned], prepared.task, len(truth))
+    first = next(iter(metrics.values()))
+    report = Report(
+        task=prepared.task,
+        metrics=score(truth, answers, metrics, **how),  # type: ignore[arg-type] # three numbers by name
+        baseline=score(truth, constant, metrics, **how),  # type: ignore[arg-type] # the same
+        truth=truth,
+        answers=answers,
+        importance=importance(
+            trained.predictor, batch, truth, first, repeats=choices.importance_repeats, seed=config.training.seed
+        )
+        if choices.importance_repeats
+        else (),
+    )
+    if live is None or live.task != prepared.task or not set(live.schema.by_name) >= set(batch.feed):
+        return report
+    return replace(report, live=score(truth, live.answer(batch), metrics, **how), live_version=live.version)  # type: ignore[arg-type] # the same
+
+
+def _inferred(frame: pl.DataFrame, config: Config) -> Schema:
+    settled = {
+        name: Reviewed(item.kind, item.gaps, item.limits, item.unseen, item.unit, item.aliases)
+        for name, item in config.schema_.columns.items()
+    }
+    return infer_schema(
+        frame,
+        config.data.target,
+        reviewed=settled,
+        gaps=config.schema_.gaps,
+        unknown_columns=config.schema_.unknown_columns,
+    )
+
+
+def _without_columns(schema: Schema, config: Config) -> Schema:
+    """Mark the columns that are not features: dropped ones, row weights, and what only parts the rows."""
+    split = config.training.split
+    left_out = {*config.data.drop, *filter(None, [config.data.weight])}
+    left_out |= {split.column} if split.kind in ("group", "column") and split.column is not None else set()
+    for name in left_out - {column.name for column in schema.columns}:
+        raise ConfigError(
+            f"no column {name!r} to leave out", hint=did_you_mean(name, (column.name for column in schema.columns))
+        )
+    columns = tuple(replace(column, used=False) if column.name in left_out else column for column in schema.columns)
+    return replace(schema, columns=columns)
+
+
+def _features(prepared: Prepared, model: Model, config: Config, start: Start | None) -> Features:
+    if start is not None:
+        _refuse_other_columns(start, prepared.schema)
+        return replace(start.features, columns=prepared.schema.features)
+    settled = {name: choice.encoder for name, choice in config.features.columns.items()}
+    choice = Choice(model.wants, config.features.widest or model.widest, config.features.smoothing, settled)
+    learned = prepared.target[~prepared.test]
+    return Features.fit(prepared.schema, prepared.training, learned, prepared.task, choice)
+
+
+def _refuse_other_columns(start: Start, schema: Schema) -> None:
+    before = {column.name: column.kind for column in start.schema.features}
+    now = {column.name: column.kind for column in schema.features}
+    if before == now:
+        return
+    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+    told = ", ".join(f"{name} ({before.get(name, 'absent')} -> {now.get(name, 'absent')})" for name in changed[:5])
+    raise TrainingError(
+        f"the version {start.version} has other columns than this table: {told}",
+        hint="train without --from, or bring the columns back",
+    )
+
+
+def _weights(frame: pl.DataFrame, config: Config, task: Task, target: Floats, test: Mask) -> Floats:
+    weights = np.ones(len(target))
+    if config.data.weight is not None:
+        series = frame[config.data.weight].cast(pl.Float64, strict=False)
+        weights = series.fill_null(float("nan")).to_numpy().copy()
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[~test].sum() > 0):
+            raise TrainingError(f"data.weight: {config.data.weight!r} must hold numbers of at least 0 in every row")
+    chosen = config.training.class_weight
+    if chosen is None:
+        return weights
+    if task.is_regression:
+        raise ConfigError("training.class_weight: the target is a number and has no levels")
+    if chosen == "balanced":
+        counts = np.bincount(target[~test].astype(np.int64), weights[~test], minlength=task.n_outputs)
+        by_level = counts.sum() / (task.n_outputs * np.maximum(counts, 1e-12))
+    else:
+        for name in set(chosen) - set(task.levels):
+            raise ConfigError(f"training.class_weight: no level {name!r}", hint=did_you_mean(name, task.levels))
+        by_level = np.array([chosen.get(level, 1.0) for level in task.levels])
+    found: Floats = weights * by_level[target.astype(np.int64)]
+    return found
+
+
+__all__ = ["Prepared", "Start", "Trained", "judge", "prepare", "train", "write_graph"]

@@ -1,0 +1,139 @@
+"""Trained + Report -> the files and the manifest of a version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from estimator.clock import iso
+from estimator.config import Config
+from estimator.config.sections import model_data
+from estimator.evaluation import Report
+from estimator.schema import Schema
+from estimator.schema.file import to_data
+from estimator.training import Trained
+
+LIBRARIES = ("estimator-lifepath", "polars", "numpy", "onnx", "onnxruntime", "lightgbm", "jax", "scikit-learn")
+GOLDEN_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a version was made from: the config, its file as written, and the rows."""
+
+    config: Config
+    kind: str
+    written: bytes
+    ending: str
+    overrides: Sequence[str]
+    frame: pl.DataFrame
+    paths: Sequence[Path]
+    parent: str | None = None
+
+
+def version_name(created: datetime, files: Mapping[str, bytes]) -> str:
+    """Return the time and the start of the content's hash, sortable by age."""
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        digest.update(name.encode() + hashlib.sha256(files[name]).digest())
+    return f"{created.strftime('%Y-%m-%dT%H-%M-%SZ')}-{digest.hexdigest()[:6]}"
+
+
+def version_files(trained: Trained, recipe: Recipe) -> dict[str, bytes]:
+    """Return every file of a version but the manifest and the report page."""
+    encoders = trained.features.to_data()
+    files = {
+        "model.onnx": trained.predictor.graph,
+        "schema.json": _json(to_data(trained.predictor.schema)),
+        f"config{recipe.ending}": recipe.written,
+        "config.resolved.json": _json(model_data(recipe.config, recipe.kind)),
+        "learning_curves.json": _json(list(trained.fitted.curves)),
+        "golden.json": _json(golden(trained, recipe.frame)),
+        "state/features.json": _json(encoders),
+    }
+    files |= {f"state/{name}": content for name, content in trained.fitted.state().items()}
+    return files
+
+
+def manifest(trained: Trained, report: Report, recipe: Recipe, created: datetime) -> dict[str, Any]:
+    """Return what a version says of itself."""
+    prepared = trained.prepared
+    return {
+        "name": recipe.config.name,
+        "created": iso(created),
+        "parent": recipe.parent,
+        "task": {"kind": prepared.task.kind, "levels": list(prepared.task.levels)},
+        "target": prepared.schema.target.name,
+        "model": {"kind": recipe.kind, **trained.fitted.summary},
+        "data": {
+            "files": {path.name: _file_hash(path) for path in recipe.paths},
+            "rows": prepared.batch.n_rows,
+            "rows_held_out": int(prepared.test.sum()),
+            "rows_without_truth": prepared.n_unlabelled,
+        },
+        "overrides": list(recipe.overrides),
+        "metrics": {name: score.to_data() for name, score in report.metrics.items()},
+        "baseline": {name: score.to_data() for name, score in report.baseline.items()},
+        "parity": trained.certificate.to_data(),
+        "libraries": {name: found for name in LIBRARIES if (found := _installed(name))},
+    }
+
+
+def golden(trained: Trained, frame: pl.DataFrame) -> dict[str, Any]:
+    """Return rows as they could be sent, spread over the table, and the answers they must get."""
+    schema = trained.predictor.schema
+    known = trained.prepared.batch
+    picked = sorted({round(place * (known.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for place in range(GOLDEN_ROWS)})
+    rows = [_sendable(schema, known.feed, place) for place in picked]
+    answers = trained.predictor.answer(schema.read_rows(rows))
+    values = answers.values if answers.probabilities is None else answers.probabilities
+    return {"rows": rows, "answers": values.tolist()}
+
+
+def _sendable(schema: Schema, feed: Mapping[str, Any], place: int) -> dict[str, Any]:
+    """Return a row that was read as it could be sent: gaps as null, whole numbers whole, times as ISO text."""
+    row: dict[str, Any] = {}
+    for column in schema.features:
+        value = feed[column.name][place, 0]
+        if column.is_text:
+            row[column.name] = value or None
+        elif value != value:
+            row[column.name] = None
+        elif column.kind in ("date", "datetime"):
+            row[column.name] = _iso_time(float(value))
+        elif column.kind == "boolean":
+            row[column.name] = bool(value)
+        else:
+            row[column.name] = int(value) if column.kind == "integer" else float(value)
+    return row
+
+
+def _iso_time(seconds: float) -> str:
+    from datetime import UTC, timedelta
+
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def _json(data: object) -> bytes:
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return installed(name)
+    except PackageNotFoundError:
+        return None

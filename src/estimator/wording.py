@@ -1,0 +1,51 @@
+"""Words that several messages share: the nearest known name, a list of names, a number for people."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name most like `name`, upper and lower case counted as one, or None.
+
+    >>> nearest("epocs", ["epochs", "batch_size"])
+    'epochs'
+    """
+    by_lower = {item.lower(): item for item in known}
+    found = difflib.get_close_matches(name.lower(), list(by_lower), n=5, cutoff=0.6)
+    # Swapped letters are the commonest slip, and difflib ranks them low.
+    found.sort(key=lambda item: sorted(item) != sorted(name.lower()))
+    return by_lower[found[0]] if found else None
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a hint that names the nearest known name and, when they are few, all of them."""
+    names = list(known)
+    guess = nearest(name, names)
+    parts = [f"did you mean {guess!r}?"] if guess else []
+    if len(names) <= 40:
+        parts.append(f"known: {listing(names)}")
+    return "; ".join(parts)
+
+
+def listing(names: Iterable[str], *, limit: int = 40) -> str:
+    """Return names joined by commas, cut after `limit` with the number left out.
+
+    >>> listing(["a", "b", "c"], limit=2)
+    'a, b and 1 more'
+    """
+    items = [str(name) for name in names]
+    shown = ", ".join(items[:limit]) or "none"
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
+
+
+def plain(number: float) -> str:
+    """Return a number as a person would write it: no trailing zeros, six significant digits.
+
+    >>> plain(396.9), plain(31770.0), plain(0.00632)
+    ('396.9', '31770', '0.00632')
+    """
+    if number == int(number) and abs(number) < 1e15:
+        return str(int(number))
+    return f"{number:.6g}"

@@ -1,0 +1,84 @@
+"""Real small data and ready-made versions that several tests share; each is made once per process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+TABLES = ROOT.parent / "shared" / "data" / "tables"
+
+HOUSE = {
+    "CRIM": 0.09178, "ZN": 0.0, "INDUS": 4.05, "CHAS": 0, "NOX": 0.510, "RM": 6.416, "AGE": 84.1,
+    "DIS": 2.6463, "RAD": 5.0, "TAX": 296.0, "PTRATIO": 16.6, "B": 395.50, "LSTAT": 9.04,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled programs are shared by the tests of a run and touch nobody's cache."""
+    os.environ["ESTIMATOR_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "cache")
+
+
+@pytest.fixture
+def house() -> dict[str, Any]:
+    return dict(HOUSE)
+
+
+@pytest.fixture(scope="session")
+def tables() -> Path:
+    if not TABLES.is_dir():
+        pytest.skip("the development tables are not on this machine")
+    return TABLES
+
+
+def read_example(name: str) -> pl.DataFrame:
+    path = next(item for item in (EXAMPLES / name).iterdir() if ".csv" in item.name)
+    return pl.read_csv(path, infer_schema=False)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a live version of each example."""
+    from estimator import life
+
+    folder = tmp_path_factory.mktemp("models")
+    for config in sorted(EXAMPLES.glob("*/config.*")):
+        life.train(config, life.Order(store=str(folder)))
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any], str]]:
+    """Run the command line; give exit code, the JSON object on stdout (empty when none) and stderr."""
+    from estimator.cli import main
+
+    def call(*words: object) -> tuple[int, dict[str, Any], str]:
+        capsys.readouterr()
+        code = main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return code, json.loads(out) if "--json" in words and out else {"text": out}, err
+
+    return call
+
+
+@pytest.fixture
+def config_of(tmp_path: Path) -> Callable[..., Path]:
+    """Write a config for some rows of a table and return its path."""
+
+    def write(frame: pl.DataFrame, target: str, **sections: Any) -> Path:
+        frame.write_csv(tmp_path / "table.csv")
+        content = {"name": "model", "data": {"path": "table.csv", "target": target}, **sections}
+        content["data"] |= sections.get("data", {}) | {"path": "table.csv", "target": target}
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(content))
+        return path
+
+    return write
