@@ -1,0 +1,360 @@
+"""Our nets against Keras itself: the same start weights and batches give the same loss after 50 steps."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["KERAS_BACKEND"] = "jax"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras", reason="keras is a development dependency")
+
+from estimator.models.base import Rows  # noqa: E402 # the back end must be named before keras comes in
+from estimator.models.dense import fitting, vocabulary  # noqa: E402
+from estimator.models.dense.network import Architecture, Layer, Units, epoch_of, forward  # noqa: E402
+from estimator.models.dense.words import Word, read_word  # noqa: E402
+
+# Keras's own variables do not follow numpy 2 yet.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
+STEPS, BATCH, INPUTS = 50, 8, 5
+
+
+def word(value, vocabulary_of):
+    return read_word(value, vocabulary_of, "word")
+
+
+def relu() -> Word:
+    return word("relu", vocabulary.ACTIVATIONS)
+
+
+def data(loss: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return rows and a truth the loss can take, in two outputs."""
+    generator = np.random.default_rng(7)
+    rows = generator.standard_normal((STEPS * BATCH, INPUTS)).astype(np.float32)
+    if loss in vocabulary.LEVEL_LOSSES:
+        return rows, np.eye(2, dtype=np.float32)[(rows[:, 0] > 0).astype(int)]
+    raw = np.stack([rows[:, 0] + 2.0, np.abs(rows[:, 1]) + 1.0], axis=1)
+    return rows, np.abs(raw).astype(np.float32) + 0.5
+
+
+def keras_net(layers, loss, optimizer):
+    """Build the same net in Keras from our layers."""
+    net = keras.Sequential([keras.Input((INPUTS,))])
+    for layer in layers:
+        regularizer = keras.regularizers.L1L2(layer.l1, layer.l2) if layer.l1 or layer.l2 else None
+        net.add(keras.layers.Dense(layer.units, use_bias=layer.use_bias, kernel_regularizer=regularizer))
+        if layer.batch_normalization:
+            net.add(keras.layers.BatchNormalization())
+        net.add(keras.layers.Lambda(keras_activation(layer.activation), output_shape=(layer.outputs,)))
+    net.compile(loss=loss, optimizer=optimizer)
+    return net
+
+
+KERAS_NAMES = {"leakyrelu": "leaky_relu", "hardsigmoid": "hard_sigmoid", "hardsilu": "hard_silu",
+               "logsigmoid": "log_sigmoid", "hardtanh": "hard_tanh", "tanhshrink": "tanh_shrink",
+               "sparseplus": "sparse_plus", "sparsesigmoid": "sparse_sigmoid", "softshrink": "soft_shrink",
+               "hardshrink": "hard_shrink", "logsoftmax": "log_softmax"}  # fmt: skip
+
+
+def keras_activation(own: Word):
+    function = getattr(keras.activations, KERAS_NAMES.get(own.name, own.name))
+    return lambda x: function(x, **own.options)
+
+
+def start_weights(layers) -> list[dict[str, np.ndarray]]:
+    generator, width, weights = np.random.default_rng(3), INPUTS, []
+    for layer in layers:
+        own = {"kernel": generator.normal(0, 0.4, (width, layer.units)).astype(np.float32)}
+        if layer.use_bias:
+            own["bias"] = generator.normal(0, 0.1, layer.units).astype(np.float32)
+        if layer.batch_normalization:
+            own |= {"gamma": np.ones(layer.units, np.float32), "beta": np.zeros(layer.units, np.float32)}
+            own |= {
+                "moving_mean": np.zeros(layer.units, np.float32),
+                "moving_variance": np.ones(layer.units, np.float32),
+            }
+        weights.append(own)
+        width = layer.outputs
+    return weights
+
+
+def into_keras(net, layers, weights) -> None:
+    order = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
+    net.set_weights([own[name] for own in weights for name in order if name in own])
+
+
+def compare(layers, loss: Word, optimizer: Word, keras_loss, keras_optimizer, row_weights=None) -> None:
+    """Train both over the same batches and compare the last loss, told by each on all rows."""
+    rows, truth = data(loss.name)
+    weights = np.ones(len(rows)) if row_weights is None else row_weights
+    start = start_weights(layers)
+    net = keras_net(layers, keras_loss, keras_optimizer)
+    into_keras(net, layers, start)
+    net.fit(rows, truth, sample_weight=weights.astype(np.float32), batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
+    expected = net.evaluate(rows, truth, verbose=0, batch_size=len(rows))
+    architecture = Architecture(tuple(layers), loss, optimizer)
+    batches = fitting.Batches.of(Rows(rows, truth[:, 0], weights), truth, BATCH)
+    state = fitting.start(architecture, start)
+    scales = np.array([0.0, 1.0, 1.0], np.float32)
+    import jax
+
+    rate = fitting._first_rate(optimizer)
+    order, here = batches.ordered(np.arange(len(rows)))
+    state, _ = epoch_of(architecture)(state, *batches.arrays, order, here, rate, scales, jax.random.key(0))
+    watched = (Rows(rows.astype(np.float64), truth[:, 0], np.ones(len(rows))), truth)
+    found = fitting.watched_loss(architecture, fitting.settled(architecture, state), watched, scales)
+    assert np.isfinite(expected)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def two_layers(output: str = "linear") -> list[Layer]:
+    return [Layer(6, relu()), Layer(2, word(output, vocabulary.ACTIVATIONS))]
+
+
+MSE = "mean_squared_error"
+
+
+def mse() -> Word:
+    return word("mse", vocabulary.LOSSES)
+
+
+OPTIMIZERS = [
+    ("SGD", {}),
+    ("SGD", {"momentum": 0.9}),
+    ("SGD", {"momentum": 0.9, "nesterov": True}),
+    ("RMSprop", {}),
+    ("RMSprop", {"momentum": 0.5, "centered": True}),
+    ("Adam", {}),
+    ("Adam", {"amsgrad": True, "learning_rate": 0.01}),
+    ("AdamW", {}),
+    ("Adadelta", {"learning_rate": 1.0}),
+    ("Adagrad", {"learning_rate": 0.1}),
+    ("Adamax", {}),
+    ("Nadam", {}),
+    ("Ftrl", {"learning_rate": 0.1, "l1_regularization_strength": 0.001, "beta": 0.1}),
+    ("Lion", {}),
+    ("Lamb", {}),
+    ("Adafactor", {}),
+    ("Adafactor", {"relative_step": False, "learning_rate": 0.01}),
+    ("Muon", {}),
+    ("ScheduleFreeAdamW", {}),
+    ("ScheduleFreeAdamW", {"warmup_steps": 10}),
+    ("SGD", {"weight_decay": 0.01}),
+    ("Adam", {"clipnorm": 0.1}),
+    ("Adam", {"clipvalue": 0.01}),
+    ("SGD", {"global_clipnorm": 0.1}),
+    ("SGD", {"gradient_accumulation_steps": 5}),
+    ("Adam", {"gradient_accumulation_steps": 5}),
+    ("SGD", {"use_ema": True, "ema_momentum": 0.9}),
+]
+
+
+@pytest.mark.parametrize(("name", "settings"), OPTIMIZERS, ids=lambda value: str(value))
+def test_optimizers_take_keras_steps(name, settings):
+    own = word({"name": name, **settings}, vocabulary.OPTIMIZERS)
+    if name == "Muon":
+        own_keras = keras.optimizers.Muon(**settings)
+    else:
+        own_keras = getattr(keras.optimizers, name)(**settings)
+    compare(two_layers(), mse(), own, MSE, own_keras)
+
+
+@pytest.mark.parametrize("name", vocabulary.LOSSES)
+def test_losses_have_keras_formulas(name):
+    own = word(name, vocabulary.LOSSES)
+    classes = {item.lower(): item for item in dir(keras.losses) if item[0].isupper()}
+    settings = {key: value for key, value in own.options.items()}
+    keras_loss = getattr(keras.losses, classes[name])(**settings) if name in classes else None
+    if keras_loss is None or name in ("sparsecategoricalcrossentropy", "categoricalgeneralizedcrossentropy"):
+        pytest.skip("Keras takes integer labels here; see test_integer_losses_have_keras_formulas")
+    output = "softmax" if name in vocabulary.LEVEL_LOSSES else "softplus"
+    compare(two_layers(output), own, word("sgd", vocabulary.OPTIMIZERS), keras_loss, keras.optimizers.SGD())
+
+
+@pytest.mark.parametrize("name", ["SparseCategoricalCrossentropy", "CategoricalGeneralizedCrossEntropy"])
+def test_integer_losses_have_keras_formulas(name):
+    from estimator.models.dense.losses import LOSSES
+
+    own = word(name, vocabulary.LOSSES)
+    answers = np.random.default_rng(0).dirichlet([1, 1, 1], 6).astype(np.float32)
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    expected = getattr(keras.losses, name)(reduction="none")(labels, answers)
+    found = LOSSES[own.name](np.eye(3, dtype=np.float32)[labels], answers, **own.options)
+    assert np.asarray(found) == pytest.approx(np.asarray(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "loss", [{"name": "huber", "delta": 0.3}, {"name": "categorical_crossentropy", "label_smoothing": 0.2}]
+)
+def test_loss_settings_mean_the_same(loss):
+    own = word(loss, vocabulary.LOSSES)
+    settings = {key: value for key, value in loss.items() if key != "name"}
+    theirs = (
+        keras.losses.Huber(**settings) if loss["name"] == "huber" else keras.losses.CategoricalCrossentropy(**settings)
+    )
+    output = "softmax" if own.name in vocabulary.LEVEL_LOSSES else "linear"
+    compare(two_layers(output), own, word("sgd", vocabulary.OPTIMIZERS), theirs, keras.optimizers.SGD())
+
+
+# Keras 3.15 sums cumulative sums in its sparsemax, so that its outputs do not sum to 1; ours is the paper's.
+@pytest.mark.parametrize("name", [name for name in vocabulary.ACTIVATIONS if name != "sparsemax"])
+def test_activations_have_keras_formulas_and_gradients(name):
+    value = {"name": name, "threshold": 0.2, "default_value": 0.1} if name == "threshold" else name
+    hidden = Layer(6, word(value, vocabulary.ACTIVATIONS))
+    layers = [hidden, Layer(2, word("linear", vocabulary.ACTIVATIONS))]
+    compare(layers, mse(), word("sgd", vocabulary.OPTIMIZERS), MSE, keras.optimizers.SGD())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "relu", "negative_slope": 0.1, "max_value": 1.0, "threshold": 0.2},
+        {"name": "gelu", "approximate": True},
+    ],
+)
+def test_activation_settings_mean_the_same(settings):
+    hidden = Layer(6, word(settings, vocabulary.ACTIVATIONS))
+    layers = [hidden, Layer(2, word("linear", vocabulary.ACTIVATIONS))]
+    compare(layers, mse(), word("sgd", vocabulary.OPTIMIZERS), MSE, keras.optimizers.SGD())
+
+
+@pytest.mark.parametrize("extra", [{"batch_normalization": True}, {"l1": 0.01, "l2": 0.02}, {"use_bias": False}])
+def test_layers_do_as_in_keras(extra):
+    layers = [Layer(6, relu(), **extra), Layer(2, word("linear", vocabulary.ACTIVATIONS))]
+    compare(layers, mse(), word("sgd", vocabulary.OPTIMIZERS), MSE, keras.optimizers.SGD())
+
+
+def test_row_weights_count_as_in_keras():
+    weights = np.random.default_rng(1).uniform(0, 3, STEPS * BATCH)
+    compare(two_layers(), mse(), word("sgd", vocabulary.OPTIMIZERS), MSE, keras.optimizers.SGD(), weights)
+
+
+SCHEDULES = {
+    "ExponentialDecay": {"initial_learning_rate": 0.1, "decay_steps": 7, "decay_rate": 0.8, "staircase": True},
+    "InverseTimeDecay": {"initial_learning_rate": 0.1, "decay_steps": 7, "decay_rate": 0.8},
+    "PiecewiseConstantDecay": {"boundaries": [10, 20], "values": [0.1, 0.05, 0.01]},
+    "PolynomialDecay": {"initial_learning_rate": 0.1, "decay_steps": 9, "power": 2.0, "cycle": True},
+    "CosineDecay": {"initial_learning_rate": 0.0, "decay_steps": 20, "warmup_target": 0.1, "warmup_steps": 5},
+    "CosineDecayRestarts": {"initial_learning_rate": 0.1, "first_decay_steps": 6, "m_mul": 0.9},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_follow_keras(name):
+    from estimator.models.dense.schedules import rate_at
+
+    own = word({"name": name, **SCHEDULES[name]}, vocabulary.SCHEDULES)
+    theirs = getattr(keras.optimizers.schedules, name)(**SCHEDULES[name])
+    for steps in range(40):
+        assert float(rate_at(own, np.float32(steps))) == pytest.approx(float(theirs(steps)), rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", [item for item in vocabulary.INITIALIZERS if item not in ("identity",)])
+def test_initializers_have_keras_spread(name):
+    from estimator.models.dense.initializers import draw
+
+    classes = {item.lower(): item for item in dir(keras.initializers) if item[0].isupper()}
+    own = word(name, vocabulary.INITIALIZERS)
+    found = draw(own, (300, 200), np.random.default_rng(0))
+    theirs = np.asarray(getattr(keras.initializers, classes[name])(**own.options)((300, 200)))
+    assert found.std() == pytest.approx(theirs.std(), rel=0.03, abs=1e-9)
+    assert found.mean() == pytest.approx(theirs.mean(), abs=0.002)
+    assert np.abs(found).max() == pytest.approx(np.abs(theirs).max(), rel=0.25)
+
+
+def followed(callback: dict, values: list[float], rate: float = 0.1) -> list[tuple[float, bool]]:
+    """Return (learning rate, stop) after each epoch of a course of val_loss."""
+    from estimator.models.dense.callbacks import Course, Follower
+
+    follower, course, seen = Follower(word(callback, vocabulary.CALLBACKS)), Course(rate), []
+    for epoch, value in enumerate(values):
+        follower, course = follower.after(epoch, {"loss": value, "val_loss": value}, course)
+        seen.append((round(course.rate, 9), course.stop))
+        if course.stop:
+            break
+    return seen
+
+
+def keras_followed(callback, values: list[float], rate: float = 0.1) -> list[tuple[float, bool]]:
+    net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    net.compile(loss="mse", optimizer=keras.optimizers.SGD(rate))
+    callback.set_model(net)
+    callback.on_train_begin()
+    seen, net.stop_training = [], False
+    for epoch, value in enumerate(values):
+        callback.on_epoch_end(epoch, {"loss": value, "val_loss": value})
+        seen.append((round(float(net.optimizer.learning_rate), 9), bool(net.stop_training)))
+        if net.stop_training:
+            break
+    return seen
+
+
+COURSES = [[5, 4, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2], [1, 2, 3, 4, 5], [5, 4.99, 4.98, 4.97, 4.96, 4.95, 3], [1.0]]
+
+
+@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"patience": 2},
+        {"patience": 3, "min_delta": 0.05},
+        {"patience": 1, "start_from_epoch": 2},
+        {"patience": 2, "baseline": 2.5},
+    ],
+)
+def test_early_stopping_stops_with_keras(course, settings):
+    theirs = keras_followed(keras.callbacks.EarlyStopping(**settings), course)
+    ours = followed({"kind": "early_stopping", **settings}, course)
+    assert [stop for _, stop in ours] == [stop for _, stop in theirs]
+
+
+@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize(
+    "settings", [{"patience": 1}, {"patience": 2, "cooldown": 2}, {"patience": 1, "factor": 0.5, "min_lr": 0.03}]
+)
+def test_reduce_on_plateau_reduces_with_keras(course, settings):
+    theirs = [rate for rate, _ in keras_followed(keras.callbacks.ReduceLROnPlateau(**settings), course)]
+    ours = [rate for rate, _ in followed({"kind": "reduce_lr_on_plateau", **settings}, course)]
+    assert ours == pytest.approx(theirs, rel=1e-5)
+
+
+def test_sparsemax_projects_onto_the_simplex():
+    from estimator.models.dense.activations import ACTIVATIONS
+
+    scores = np.random.default_rng(0).normal(0, 2, (50, 6)).astype(np.float32)
+    found = np.asarray(ACTIVATIONS["sparsemax"].apply(scores))
+    assert found.sum(axis=1) == pytest.approx(np.ones(50), abs=1e-5)
+    # The projection leaves the same distance to every score that stays above zero.
+    for row, scored in zip(found, scores, strict=True):
+        shift = (scored - row)[row > 0]
+        assert shift == pytest.approx(np.full(len(shift), shift[0]), abs=1e-5)
+        assert (scored[row == 0] <= shift[0] + 1e-5).all()
+
+
+def test_dropout_keeps_the_expected_value():
+    import jax
+
+    layer = Layer(4000, word("linear", vocabulary.ACTIVATIONS), dropout=0.3)
+    weights = [{"kernel": np.ones((1, 4000), np.float32), "bias": np.zeros(4000, np.float32)}]
+    dropped, _ = forward([layer], weights, np.ones((1, 1), np.float32), here=np.ones(1), key=jax.random.key(0))
+    assert float(np.mean(np.asarray(dropped) == 0)) == pytest.approx(0.3, abs=0.03)
+    assert float(np.mean(dropped)) == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_scaled_target_changes_units_not_the_loss():
+    rows, truth = data("mse")
+    architecture = Architecture(tuple(two_layers()), mse(), word("sgd", vocabulary.OPTIMIZERS))
+    weights, watched = start_weights(two_layers()), (Rows(rows.astype(float), truth[:, 0], np.ones(len(rows))), truth)
+    plain = fitting.watched_loss(architecture, weights, watched, np.array([0, 1, 1], np.float32))
+    units = Units(0.0, 1000.0, 1e6)
+    scaled = fitting.watched_loss(
+        architecture,
+        weights,
+        (watched[0], truth * 1000),
+        np.array([units.shift, units.scale, units.baseline], np.float32),
+    )
+    assert scaled == pytest.approx(plain * 1e6, rel=1e-5)
