@@ -82,3 +82,21 @@ def config_of(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Say a figure that is printed at the end of the run, whichever process the test ran in."""
+    return lambda text: request.node.user_properties.append(("told", text))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    told = [
+        text
+        for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        if report.when == "call"
+        for name, text in report.user_properties
+        if name == "told"
+    ]
+    for text in told:
+        terminalreporter.write_line(text)

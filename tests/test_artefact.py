@@ -1,0 +1,122 @@
+"""A version's folder: whole or not at all, and opened only when it is what was written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from estimator.artefact import check_golden, open_artefact, write_artefact
+from estimator.errors import ArtefactError
+from estimator.store import version_folder
+
+
+@pytest.fixture
+def version(store, tmp_path) -> Path:
+    return Path(shutil.copytree(version_folder(store / "penguins"), tmp_path / "version"))
+
+
+def changed(version: Path, **entries: object) -> Path:
+    path = version / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    return version
+
+
+def test_a_version_holds_what_the_design_says(version):
+    names = {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file()}
+    assert names >= {
+        "manifest.json", "model.onnx", "schema.json", "config.yml", "config.resolved.json",
+        "report.html", "learning_curves.json", "golden.json", "state/features.json",
+    }  # fmt: skip
+    assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
+
+
+def test_a_version_answers_its_golden_rows(version):
+    assert check_golden(open_artefact(version)) == 20
+
+
+@pytest.mark.parametrize("file", ["model.onnx", "schema.json", "golden.json", "report.html"])
+def test_a_changed_file_is_refused(version, file):
+    path = version / file
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(ArtefactError, match=f"{file}: the file is not what was written"):
+        open_artefact(version)
+
+
+def test_a_missing_file_is_refused(version):
+    (version / "schema.json").unlink()
+    with pytest.raises(ArtefactError, match="the file is missing"):
+        open_artefact(version)
+
+
+def test_a_future_format_is_refused(version):
+    with pytest.raises(ArtefactError, match="format 99 is from a later estimator"):
+        open_artefact(changed(version, format=99))
+
+
+@pytest.mark.parametrize("path", ["../../etc/hostname", "/etc/hostname"])
+def test_a_path_outside_the_folder_is_refused(version, path):
+    files = json.loads((version / "manifest.json").read_text())["files"]
+    with pytest.raises(ArtefactError, match="outside the version's folder"):
+        open_artefact(changed(version, files={**files, path: "0" * 64}))
+
+
+def test_a_link_out_of_the_folder_is_refused(version):
+    (version / "report.html").unlink()
+    (version / "report.html").symlink_to("/etc/hostname")
+    with pytest.raises(ArtefactError, match="outside the version's folder"):
+        open_artefact(version)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 1}', '{"format": "1", "files": {}}'])
+def test_a_foreign_folder_is_refused(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ArtefactError, match="manifest"):
+        open_artefact(tmp_path)
+
+
+def test_other_answers_than_golden_are_refused(version):
+    import hashlib
+
+    golden = json.loads((version / "golden.json").read_text())
+    golden["answers"][0] = [0.5, 0.25, 0.25]
+    content = json.dumps(golden).encode()
+    (version / "golden.json").write_bytes(content)
+    files = json.loads((version / "manifest.json").read_text())["files"]
+    changed(version, files={**files, "golden.json": hashlib.sha256(content).hexdigest()})
+    with pytest.raises(ArtefactError, match="golden rows get other answers"):
+        check_golden(open_artefact(version))
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path):
+    class Stop(BaseException):
+        pass
+
+    class Files(dict):
+        def items(self):
+            yield "model.onnx", b"half"
+            raise Stop
+
+        def __iter__(self):
+            raise Stop
+
+    with pytest.raises(Stop):
+        write_artefact(tmp_path / "models", "v1", {"name": "m"}, Files())
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_an_unwritable_store_is_explained(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ArtefactError, match="cannot be written"):
+        write_artefact(tmp_path / "file" / "models", "v1", {}, {})
+
+
+def test_the_report_fetches_nothing(store):
+    for page in store.rglob("report.html"):
+        text = page.read_text()
+        assert "http://" not in text
+        assert "https://" not in text
+        assert "<script" not in text
+        assert "default-src 'none'" in text

@@ -1,0 +1,92 @@
+"""Columns -> a matrix, by the graph that will serve."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from estimator.encoders.calendar import PARTS, parts
+from estimator.errors import ConfigError
+from estimator.features import Choice, Features
+from estimator.schema.frames import read_frame
+from estimator.schema.inference import infer_schema
+from estimator.task import Task
+from tests.conftest import read_example
+
+
+def fitted(name: str, target: str, wants: str, **choice: object) -> tuple[Features, np.ndarray]:
+    frame = read_example(name)
+    schema = infer_schema(frame, target)
+    batch = read_frame(schema, frame)
+    goal = np.arange(batch.n_rows, dtype=float)
+    features = Features.fit(schema, batch, goal, Task("regression"), Choice(wants, **{"widest": 50, **choice}))
+    return features, features.matrix(batch)
+
+
+def test_standardised_numbers_are_sklearns():
+    from sklearn.preprocessing import StandardScaler
+
+    features, matrix = fitted("boston", "MEDV", "scaled")
+    raw = read_example("boston").drop("MEDV").cast(pl.Float64)
+    expected = StandardScaler().fit_transform(raw.select(features.names).to_numpy())
+    assert matrix == pytest.approx(expected, abs=1e-9)
+
+
+def test_indicators_are_sklearns():
+    from sklearn.preprocessing import OneHotEncoder
+
+    features, matrix = fitted("penguins", "body_mass_g", "scaled")
+    place = [number for number, name in enumerate(features.names) if name.startswith("island=")]
+    expected = OneHotEncoder(sparse_output=False).fit_transform(read_example("penguins")[["island"]].to_numpy())
+    assert np.array_equal(matrix[:, place], expected)
+
+
+def test_a_gap_is_flagged_for_nets_and_nan_for_trees():
+    features, matrix = fitted("penguins", "species", "scaled")
+    assert matrix[:, features.names.index("body_mass_g=gap")].sum() == 2
+    features, matrix = fitted("penguins", "species", "raw")
+    assert np.isnan(matrix[:, features.names.index("body_mass_g")]).sum() == 2
+
+
+def test_wide_categories_become_target_means():
+    features, _ = fitted("ames", "Sale_Price", "scaled", widest=10)
+    assert features.kinds["Neighborhood"] == "target_mean"
+    assert features.kinds["Street"] == "onehot"
+
+
+def test_rare_levels_are_drawn_to_the_mean():
+    from estimator.encoders import Learning
+    from estimator.encoders.target_mean import TargetMean
+
+    values = np.array(["common"] * 99 + ["rare"], dtype=object)
+    target = np.array([0.0] * 99 + [100.0])
+    encoder = TargetMean.fit(Learning(values, target, Task("regression"), smoothing=20.0))
+    overall, spread = target.mean(), target.std()
+    expected = ((100.0 + 20.0 * overall) / 21.0 - overall) / spread
+    assert encoder.means[encoder.levels.index("rare")][0] == pytest.approx(expected)
+
+
+def test_a_chosen_encoder_must_take_the_column():
+    with pytest.raises(ConfigError, match="does not take a number"):
+        fitted("boston", "MEDV", "scaled", settled={"RM": "onehot"})
+
+
+def test_a_chosen_encoder_is_used():
+    features, _ = fitted("credit", "Status", "raw", settled={"Home": "onehot"})
+    assert "Home=owner" in features.names
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.datetimes(datetime(1600, 1, 1), datetime(2400, 1, 1)))
+def test_calendar_parts_are_pythons(moment):
+    exact = moment.replace(tzinfo=UTC, microsecond=0)
+    seconds = (exact - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(seconds=1)
+    found = dict(zip(PARTS, (float(part[0]) for part in parts(np.array([seconds]), 0.0)), strict=True))
+    expected = {"year": exact.year, "month": exact.month, "day": exact.day}
+    expected |= {"weekday": exact.weekday(), "hour": exact.hour, "elapsed_days": seconds / 86400}
+    assert found == pytest.approx(expected)

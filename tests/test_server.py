@@ -1,0 +1,209 @@
+"""The server: right answers, and refusals that name row, column and value."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from estimator.artefact import open_artefact
+from estimator.config import Serving
+from estimator.errors import ServingError
+from estimator.server.app import build_app
+from estimator.server.listening import listen
+from estimator.store import version_folder
+
+PREDICT = ("/v1/predict", "/v1/services/predict")
+
+
+class Client:
+    """Asks an app in this process, one request at a time."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
+        import asyncio
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
+            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+    def post(self, path: str, body: Any) -> httpx.Response:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self("POST", path, content=content, headers={"content-type": "application/json"})
+
+
+@pytest.fixture(scope="module")
+def boston(store) -> Client:
+    artefact = open_artefact(version_folder(store / "house_pricing_model"))
+    return Client(build_app(artefact, Serving(**artefact.config["serving"])))
+
+
+@pytest.fixture(scope="module")
+def credit(store) -> Client:
+    return Client(build_app(open_artefact(version_folder(store / "credit")), Serving(max_body_bytes=4000, max_rows=5)))
+
+
+def test_the_tutorials_request_gets_its_answer(boston, house):
+    answer = boston.post("/v1/services/predict", [house])
+    assert answer.status_code == 200
+    assert answer.json()["inputData"] == [house]
+    (prediction,) = answer.json()["predictions"]
+    assert list(prediction) == ["Prediction price 0"]
+    assert 15 < prediction["Prediction price 0"] < 35
+
+
+def test_the_default_label_names_the_target(credit, store):
+    row = open_artefact(version_folder(store / "credit")).read_json("golden.json")["rows"][0]
+    (prediction,) = credit.post("/v1/services/predict", [row]).json()["predictions"]
+    assert prediction["Prediction Status 0"] in ("good", "bad")
+
+
+def test_levels_come_with_probabilities_and_ids(credit, store):
+    rows = open_artefact(version_folder(store / "credit")).read_json("golden.json")["rows"][:2]
+    answer = credit.post("/v1/predict", rows).json()
+    assert sum(answer["predictions"][0]["probabilities"].values()) == pytest.approx(1.0)
+    assert answer["predictions"][0]["id"] != answer["predictions"][1]["id"]
+    assert answer["model"] == "credit"
+
+
+def test_what_training_did_not_see_is_told(boston, house):
+    (prediction,) = boston.post("/v1/predict", [{**house, "RM": 40.0}]).json()["predictions"]
+    assert prediction["outside"] == [{"column": "RM", "note": "training saw 3.561 to 8.78"}]
+
+
+@pytest.mark.parametrize("path", PREDICT)
+@pytest.mark.parametrize(
+    ("change", "column", "value", "words"),
+    [
+        ({"TAX": 296.5}, "TAX", 296.5, "expected a whole number, got 296.5; training saw 187 to 711"),
+        ({"TAX": "many"}, "TAX", "many", "expected a whole number"),
+        ({"TAX": None}, "TAX", None, "training saw no gaps"),
+        ({"TAX": True}, "TAX", True, "expected a whole number"),
+        ({"TAX": [1]}, "TAX", "[1]", "expected a whole number"),
+        ({"TAX": {}}, "TAX", "{}", "expected a whole number"),
+        ({"TAX": 1e300}, "TAX", 1e300, "expected a whole number"),
+        ({"TAX": 10**30}, "TAX", str(10**30), "expected a whole number"),
+        ({"TAXX": 1}, "TAXX", 1, "did you mean 'TAX'?"),
+        ({"TAX": "x" * 9999}, "TAX", "x" * 197 + "...", "expected a whole number"),
+    ],
+)
+def test_a_bad_cell_is_named(boston, house, path, change, column, value, words):
+    answer = boston.post(path, [house, {**house, **change}])
+    assert answer.status_code == 422
+    detail = answer.json()["detail"][0]
+    assert (detail["row"], detail["column"], detail["value"]) == (2, column, value)
+    assert detail["loc"] == ["body", 1, column]
+    assert words in detail["msg"]
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
+@pytest.mark.parametrize("fixture", ["boston", "credit"])
+def test_what_json_cannot_hold_is_named(request, store, fixture, word):
+    client = request.getfixturevalue(fixture)
+    name, column = ("house_pricing_model", "RM") if fixture == "boston" else ("credit", "Income")
+    row = open_artefact(version_folder(store / name)).read_json("golden.json")["rows"][0]
+    body = json.dumps([{**row, column: 12345.678}]).replace("12345.678", word).encode()
+    answer = client.post("/v1/predict", body)
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["column"] == column
+
+
+def test_a_missing_column_is_named(boston, house):
+    del house["RM"]
+    answer = boston.post("/v1/predict", [house])
+    assert answer.json()["detail"][0]["msg"] == "row 1, column 'RM': missing: expected a number"
+
+
+def test_good_neighbours_of_bad_values_are_accepted(boston, house):
+    row = {**house, "CHAS": 0.0, "RAD": "5", "MEDV": "the target may be there"}
+    assert boston.post("/v1/predict", [row]).status_code == 200
+
+
+def test_nulls_are_accepted_where_training_saw_gaps(credit, store):
+    row = open_artefact(version_folder(store / "credit")).read_json("golden.json")["rows"][0]
+    assert credit.post("/v1/predict", [{**row, "Income": None, "Job": None, "Home": "a castle"}]).status_code == 200
+
+
+@pytest.mark.parametrize("path", PREDICT)
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"", "the body is empty"),
+        (b"{", "not JSON"),
+        (b"\xff\xfe[1]", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "at least one row"),
+        (b"{}", "put it in [ ]"),
+        (b"null", "expected a list of rows"),
+        (b"12", "expected a list of rows"),
+        (b"[[1, 2]]", "expected an object"),
+        (b"[null]", "expected an object"),
+    ],
+)
+def test_a_bad_body_is_refused(boston, path, body, words):
+    answer = boston.post(path, body)
+    assert answer.status_code == 422
+    assert words in answer.json()["detail"][0]["msg"]
+
+
+def test_too_much_is_refused(credit):
+    assert credit.post("/v1/predict", b" " * 5000).status_code == 413
+    assert credit.post("/v1/predict", [{}] * 6).status_code == 413
+
+
+def test_the_docs_are_offline(boston):
+    for path in ("/docs", "/redoc"):
+        page = boston("GET", path)
+        assert page.status_code == 200
+        assert "cdn" not in page.text
+        assert "https://" not in page.text.replace("https://fastapi.tiangolo.com", "")
+    assert boston("GET", "/static-offline-docs/swagger-ui-bundle.js").status_code == 200
+
+
+def test_the_docs_show_a_real_row_and_ranges(boston):
+    document = boston("GET", "/openapi.json").json()
+    content = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]
+    assert boston.post("/v1/predict", content["example"]).status_code == 200
+    column = content["schema"]["items"]["properties"]["RM"]
+    assert column["description"].startswith("Training saw 3.561 to 8.78")
+
+
+def test_the_status_tells_name_and_version(boston):
+    status = boston("GET", "/").json()
+    assert (status["status"], status["name"], status["target"]) == ("ok", "house_pricing_model", "MEDV")
+    assert boston("GET", "/healthz").status_code == 200
+    assert boston("GET", "/readyz").json()["status"] == "ready"
+    assert "RM" in boston("GET", "/v1/schema").json()["columns"]
+
+
+def test_a_key_guards_all_but_the_status(store, house):
+    artefact = open_artefact(version_folder(store / "house_pricing_model"))
+    client = Client(build_app(artefact, Serving(), key="a long secret"))
+    assert client("GET", "/healthz").status_code == 200
+    assert client.post("/v1/predict", [house]).status_code == 401
+    for headers in ({"x-api-key": "a long secret"}, {"authorization": "Bearer a long secret"}):
+        answer = client("POST", "/v1/predict", content=json.dumps([house]), headers=headers)
+        assert answer.status_code == 200
+    assert client("GET", "/docs").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("serving", "environment", "expected"),
+    [
+        ({"host": "0.0.0.0"}, {}, "can be reached from other machines"),
+        ({"api_key_variable": "KEY"}, {}, "it is not set"),
+        ({"api_key_variable": "KEY"}, {"KEY": "short"}, "shorter than 8"),
+        ({"host": "203.0.113.1", "api_key_variable": "KEY"}, {"KEY": "long enough"}, "cannot listen on"),
+    ],
+)
+def test_an_unsafe_or_impossible_address_is_refused(store, serving, environment, expected):
+    artefact = open_artefact(version_folder(store / "house_pricing_model"))
+    with pytest.raises(ServingError, match=expected):
+        listen(artefact, Serving(**serving), environment=environment)

@@ -1,0 +1,115 @@
+"""Versions, aliases and their history."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from estimator.errors import ArtefactError, StoreError
+from estimator.store import Store, version_folder
+
+
+def with_versions(root: Path, *names: str) -> Store:
+    for name in names:
+        (root / "house" / name).mkdir(parents=True)
+        (root / "house" / name / "manifest.json").write_text("{}")
+    return Store(root)
+
+
+def live(store: Store, version: str, action: str = "promote") -> None:
+    store.point("house", "live", version, action=action, why="test", who="me", time="2026-01-01T00:00:00Z")
+
+
+@pytest.fixture
+def three(tmp_path) -> Store:
+    store = with_versions(tmp_path, "v1", "v2", "v3")
+    for version in ("v1", "v2", "v3"):
+        live(store, version)
+    return store
+
+
+def test_every_move_is_written_down(three):
+    assert [(move.before, move.after) for move in three.history("house")] == [(None, "v1"), ("v1", "v2"), ("v2", "v3")]
+
+
+def test_rollback_goes_back_step_by_step(three):
+    for expected in ("v2", "v1"):
+        assert three.before_live("house") == expected
+        live(three, expected, action="rollback")
+    with pytest.raises(StoreError, match="no version was live before v1"):
+        three.before_live("house")
+
+
+def test_promoting_a_candidate_clears_the_candidate(tmp_path):
+    store = with_versions(tmp_path, "v1")
+    store.point("house", "candidate", "v1", action="train", why="", who="", time="")
+    live(store, "v1")
+    assert dict(store.aliases("house")) == {"live": "v1"}
+
+
+@pytest.mark.parametrize("reference", ["house", "house@live", "house/v3", "v3"])
+def test_a_version_has_many_names(three, reference):
+    assert three.find(reference) == ("house", "v3")
+
+
+@pytest.mark.parametrize(
+    ("reference", "hint"), [("hose", "'house'"), ("house@candidate", "live"), ("house/v9", "v1"), ("v33", "v3")]
+)
+def test_a_wrong_name_tells_what_there_is(three, reference, hint):
+    with pytest.raises(StoreError) as caught:
+        three.find(reference)
+    assert hint in (caught.value.hint or "")
+
+
+def test_a_half_written_version_is_none(three):
+    (three.root / "house" / ".writing-abc").mkdir()
+    (three.root / "house" / ".writing-abc" / "manifest.json").write_text("{}")
+    (three.root / "house" / "v4").mkdir()
+    assert three.versions("house") == ["v1", "v2", "v3"]
+
+
+def test_a_history_line_cut_by_a_crash_is_passed_over(three):
+    with (three.root / "house" / "history.jsonl").open("a") as file:
+        file.write('{"time": "2026')
+    assert len(three.history("house")) == 3
+
+
+def _move_often(root: Path, version: str) -> None:
+    store = Store(root)
+    for _ in range(40):
+        live(store, version)
+
+
+def test_two_processes_move_one_after_the_other(tmp_path):
+    store = with_versions(tmp_path, "v1", "v2")
+    context = multiprocessing.get_context("spawn")
+    movers = [context.Process(target=_move_often, args=(tmp_path, version)) for version in ("v1", "v2")]
+    for mover in movers:
+        mover.start()
+    for mover in movers:
+        mover.join(60)
+    moves = store.history("house")
+    assert len(moves) == 80
+    assert all(before.after == after.before for before, after in zip(moves, moves[1:], strict=False))
+    assert store.aliases("house")["live"] == moves[-1].after
+    assert not list((tmp_path / "house").glob("*.tmp"))
+
+
+def test_a_models_folder_means_its_live_version(three):
+    assert version_folder(three.root / "house").name == "v3"
+
+
+def test_an_alias_cannot_lead_out_of_the_store(three):
+    (three.root / "house" / "aliases.json").write_text('{"live": "../../etc"}')
+    with pytest.raises(ArtefactError, match="neither a version's folder nor a model's"):
+        version_folder(three.root / "house")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_store_is_explained(three):
+    (three.root / "house").chmod(0o500)
+    with pytest.raises(StoreError, match="cannot be written"):
+        live(three, "v1")

@@ -1,0 +1,276 @@
+"""From a table and a config to a version that has been proved and scored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from estimator import life
+from estimator.errors import ConfigError, EstimatorError, TrainingError
+from estimator.training import prepare
+from tests.conftest import EXAMPLES, read_example
+
+
+def small(n_rows: int = 200) -> pl.DataFrame:
+    generator = np.random.default_rng(0)
+    x = generator.standard_normal(n_rows)
+    return pl.DataFrame(
+        {
+            "x": x,
+            "colour": generator.choice(["red", "green", "blue"], n_rows),
+            "day": [f"20{10 + row % 10}-01-{1 + row % 28:02d}" for row in range(n_rows)],
+            "group": [f"g{row % 20}" for row in range(n_rows)],
+            "y": 3 * x + generator.standard_normal(n_rows) * 0.1,
+        }
+    )
+
+
+def prepared(config_of, frame, **sections):
+    conf = config_of(frame, "y", **sections)
+    config = life.read_config(conf, life.VOCABULARY)
+    return prepare(frame.cast(pl.String), config)
+
+
+def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
+    """The example's promise: held-out RMSE at or below LightGBM's scikit-learn wrapper on the same split."""
+    import lightgbm
+
+    from estimator.artefact import open_artefact
+    from estimator.store import version_folder
+
+    config = life.read_config(EXAMPLES / "ames" / "config.yml", life.VOCABULARY)
+    rows = prepare(read_example("ames"), config)
+    frame = read_example("ames").to_pandas()
+    for column in rows.schema.features:
+        frame[column.name] = frame[column.name].astype(
+            "category" if column.is_text or column.kind == "boolean" else float
+        )
+    inputs = frame[[column.name for column in rows.schema.features]]
+    default = lightgbm.LGBMRegressor(random_state=0, verbosity=-1).fit(inputs[~rows.test], rows.target[~rows.test])
+    theirs = float(np.sqrt(np.mean((default.predict(inputs[rows.test]) - rows.target[rows.test]) ** 2)))
+    manifest = open_artefact(version_folder(store / "ames")).manifest
+    ours = manifest["metrics"]["rmse"]["value"]
+    tell(f"ames, held-out RMSE: boosting {ours:,.0f}, LightGBM's wrapper with its defaults {theirs:,.0f}")
+    assert ours <= theirs
+
+
+@pytest.mark.parametrize("name", ["ames", "credit"])
+def test_trees_are_equal_to_lightgbm(store, name):
+    from estimator.artefact import open_artefact
+    from estimator.store import version_folder
+
+    assert open_artefact(version_folder(store / name)).manifest["parity"]["largest_relative"] <= 1e-12
+
+
+def test_epoch_seconds_keep_their_digits(config_of, tmp_path):
+    generator = np.random.default_rng(0)
+    seconds = 1.7e9 + generator.integers(0, 6000, 3000) * 60.0
+    frame = pl.DataFrame({"t": seconds, "z": generator.standard_normal(3000), "y": np.sin((seconds - 1.7e9) / 3600)})
+    made = life.train(config_of(frame, "y"), life.Order(store=str(tmp_path / "models")))
+    assert made.trained.certificate.largest_relative <= 1e-12
+
+
+def test_every_example_beats_the_constant_answer(store):
+    for manifest in (version for model in life.list_models(life.Store(store)) for version in model["versions"]):
+        name, score = next(iter(manifest["metrics"].items()))
+        constant = manifest["baseline"][name]["value"]
+        assert (score["value"] < constant) == (name in ("mae", "rmse", "log_loss"))
+        assert score["low"] <= score["value"] <= score["high"]
+
+
+def test_the_same_config_gives_the_same_version(config_of, tmp_path):
+    conf = config_of(small(), "y")
+    graphs = [life.train(conf, life.Order(store=str(tmp_path / str(n)))).artefact.read("model.onnx") for n in (1, 2)]
+    assert graphs[0] == graphs[1]
+
+
+def test_groups_stay_whole(config_of):
+    rows = prepared(config_of, small(), training={"split": {"kind": "group", "column": "group"}})
+    groups = small()["group"].to_numpy()
+    assert not set(groups[rows.test]) & set(groups[~rows.test])
+    assert "group" not in rows.batch.feed
+
+
+def test_the_latest_rows_are_held_out(config_of):
+    rows = prepared(config_of, small(), training={"split": {"kind": "time", "column": "day"}})
+    days = np.array(small()["day"].to_list())
+    assert min(days[rows.test].tolist()) > max(days[~rows.test].tolist())
+
+
+def test_a_column_can_part_the_rows(config_of):
+    frame = small().with_columns(part=pl.Series(["train", "test"] * 100))
+    rows = prepared(config_of, frame, training={"split": {"kind": "column", "column": "part"}})
+    assert rows.test.tolist() == [False, True] * 100
+
+
+def test_levels_keep_their_proportions(config_of):
+    labels = ["a"] * 150 + ["b"] * 50
+    frame = small().with_columns(y=pl.Series(labels))
+    rows = prepared(config_of, frame)
+    assert rows.target[rows.test].mean() == pytest.approx(0.25, abs=0.03)
+
+
+def test_rows_without_a_target_are_left_out_and_counted(config_of):
+    frame = small().with_columns(y=pl.when(pl.int_range(200) < 5).then(None).otherwise(pl.col("y")))
+    assert prepared(config_of, frame).n_unlabelled == 5
+
+
+def test_balanced_weights_even_out_the_levels(config_of):
+    frame = small().with_columns(y=pl.Series(["a"] * 150 + ["b"] * 50))
+    rows = prepared(config_of, frame, training={"class_weight": "balanced"})
+    sums = np.bincount(rows.target[~rows.test].astype(int), rows.weights[~rows.test])
+    assert sums[0] == pytest.approx(sums[1])
+
+
+CRUEL = {
+    "an empty table": (lambda: small().head(0), "no rows"),
+    "one row": (lambda: small().head(1), "no column is left to learn from"),
+    "a constant target": (lambda: small().with_columns(y=pl.lit(3)), "same value in all 200 rows"),
+    "a target of gaps": (lambda: small().with_columns(y=pl.lit(None, pl.String)), "gap in every row"),
+    "no other column": (lambda: small().select("y"), "no column is left to learn from"),
+    "all columns constant": (
+        lambda: small().with_columns(x=1, colour=pl.lit("red"), day=1, group=1),
+        "no column is left",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CRUEL)
+def test_a_hopeless_table_is_explained(case, config_of):
+    frame, expected = CRUEL[case]
+    with pytest.raises(EstimatorError, match=expected):
+        prepared(config_of, frame())
+
+
+@pytest.mark.parametrize("kind", ["boosting", "dense", "linear", "constant"])
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pytest.param(small(8), id="eight rows"),
+        pytest.param(small(60).with_columns(empty=pl.lit(None, pl.String)), id="an empty column"),
+        pytest.param(small(60).with_columns(y=pl.int_range(60) % 3 == 0), id="a boolean target"),
+        pytest.param(small(60).rename({"x": "x y: {z}, [1]\"'é"}), id="a name with every sign"),
+        pytest.param(
+            small(60).with_columns(**{f"n{i}": pl.lit(float(i)) + pl.col("x") for i in range(300)}), id="wide"
+        ),
+        pytest.param(small(60).with_columns(x=pl.col("x") * 1e200), id="huge numbers"),
+    ],
+)
+def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
+    sections = {"model": {"kind": kind}, "training": {"epochs": 2}, "evaluation": {"importance_repeats": 0}}
+    made = life.train(config_of(frame, "y", **sections), life.Order(store=str(tmp_path / "models")))
+    assert made.trained.certificate.largest_relative <= made.trained.fitted.tolerance
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"model": {"kind": "dense", "loss": "binary_crossentropy"}}, "compares levels"),
+        ({"evaluation": {"metrics": ["auc"]}}, "does not suit a regression"),
+        ({"data": {"drop": ["colr"]}}, "no column 'colr' to leave out"),
+        ({"training": {"split": {"kind": "group"}}}, "needs `column`"),
+        ({"training": {"split": {"kind": "time", "column": "colour"}}}, "cannot be ordered"),
+        ({"training": {"class_weight": "balanced"}}, "has no levels"),
+        ({"training": {"callbacks": [{"kind": "early_stoping"}]}, "model": {"kind": "dense"}}, "no callback called"),
+        ({"data": {"weight": "x"}}, "must hold numbers of at least 0"),
+        ({"schema": {"columns": {"colr": {"kind": "text"}}}}, "no column 'colr'"),
+    ],
+)
+def test_settings_that_do_not_suit_are_explained(sections, expected, config_of, tmp_path):
+    with pytest.raises(EstimatorError, match=expected):
+        life.train(config_of(small(), "y", **sections), life.Order(store=str(tmp_path / "models")))
+    assert not (tmp_path / "models" / "model").exists() or not list((tmp_path / "models" / "model").glob("*Z-*"))
+
+
+def test_the_tutorials_output_layer_is_checked(config_of, tmp_path):
+    frame = small().with_columns(y=pl.col("colour"))
+    conf = config_of(frame, "y", model_config={"layers": {"a": 8, "b": 1}, "activations": ["relu", None]})
+    with pytest.raises(TrainingError, match="the output layer has 1 units, but a classification with 3 levels needs 3"):
+        life.train(conf, life.Order(store=str(tmp_path / "models")))
+
+
+def test_early_stopping_looks_at_rows_it_does_not_learn(config_of, tmp_path):
+    callbacks = [{"kind": "early_stopping", "patience": 3, "restore_best_weights": True}]
+    sections = {"model": {"kind": "dense", "layers": [8]}, "training": {"epochs": 500, "callbacks": callbacks}}
+    made = life.train(config_of(small(), "y", **sections), life.Order(store=str(tmp_path / "models")))
+    assert made.trained.fitted.summary["epochs"] < 500
+    best = made.trained.fitted.summary["best_epoch"]
+    curves = made.trained.fitted.curves
+    assert curves[best - 1]["val_loss"] == min(entry["val_loss"] for entry in curves)
+
+
+@pytest.mark.parametrize("kind", ["dense", "boosting"])
+def test_training_continues_from_a_version(kind, config_of, tmp_path):
+    order = life.Order(store=str(tmp_path / "models"))
+    conf = config_of(small(), "y", model={"kind": kind}, training={"epochs": 5})
+    first = life.train(conf, order)
+    again = life.train(conf, order, continue_from=first.artefact.version)
+    assert again.artefact.manifest["parent"] == first.artefact.version
+    assert again.alias == "candidate"
+    if kind == "dense":
+        assert again.trained.fitted.curves[0]["loss"] < first.trained.fitted.curves[0]["loss"]
+
+
+def test_other_columns_or_layers_cannot_be_continued(config_of, tmp_path):
+    order = life.Order(store=str(tmp_path / "models"))
+    first = life.train(config_of(small(), "y", model={"kind": "dense", "layers": [8]}, training={"epochs": 1}), order)
+    with pytest.raises(TrainingError, match=r"other columns than this table: colour \(category -> absent\)"):
+        life.train(config_of(small().drop("colour"), "y", model={"kind": "dense", "layers": [8]}), order,
+                   continue_from=first.artefact.version)  # fmt: skip
+    with pytest.raises(TrainingError, match="another architecture"):
+        life.train(config_of(small(), "y", model={"kind": "dense", "layers": [9]}), order,
+                   continue_from=first.artefact.version)  # fmt: skip
+    with pytest.raises(TrainingError, match="holds no boosted trees"):
+        life.train(config_of(small(), "y", model={"kind": "boosting"}), order, continue_from=first.artefact.version)
+
+
+def test_a_reviewed_schema_is_obeyed(config_of, tmp_path):
+    from estimator.schema.file import to_yaml
+    from estimator.schema.inference import infer_schema
+
+    schema = infer_schema(small().cast(pl.String), "y")
+    columns = tuple(replace(column, limits=(-1.0, 1.0)) if column.name == "x" else column for column in schema.columns)
+    schema = replace(schema, columns=columns)
+    (tmp_path / "schema.yml").write_text(to_yaml(schema))
+    with pytest.raises(EstimatorError, match="at least -1 and at most 1"):
+        life.train(config_of(small(), "y", schema={"file": "schema.yml"}), life.Order(store=str(tmp_path / "models")))
+
+
+def test_a_target_can_be_told_to_be_levels(config_of):
+    frame = small().with_columns(y=pl.int_range(200) % 5)
+    assert prepared(config_of, frame).task.kind == "regression"
+    told = prepared(config_of, frame, data={"task": "classification"}).task
+    assert told.levels == ("0", "1", "2", "3", "4")
+
+
+def test_the_positive_level_comes_last(config_of):
+    frame = small().with_columns(y=pl.Series(["bad", "good"] * 100))
+    assert prepared(config_of, frame, data={"positive": "bad"}).task.levels == ("good", "bad")
+    with pytest.raises(ConfigError, match="expected one of two levels"):
+        prepared(config_of, frame, data={"positive": "worse"})
+
+
+def test_python_takes_frames_and_rows(store):
+    import estimator
+
+    predictor = estimator.load(store / "penguins")
+    frame = read_example("penguins").drop("species").head(5)
+    by_polars = predictor.predict(frame)
+    assert by_polars.tolist() == predictor.predict(frame.to_pandas()).tolist()
+    assert by_polars.tolist() == predictor.predict(frame.to_dicts()).tolist()
+    assert predictor.predict_table(frame).columns == [
+        "prediction",
+        *(f"probability_{s}" for s in ("Adelie", "Chinstrap", "Gentoo")),
+    ]
+
+
+def test_training_from_python_gives_what_answers(tmp_path, house):
+    import estimator
+
+    predictor = estimator.train(EXAMPLES / "boston" / "config.json", store=str(tmp_path))
+    assert 15 < predictor.predict([house])[0] < 35
+    assert json.loads((tmp_path / "house_pricing_model" / "aliases.json").read_text())["live"] == predictor.version
