@@ -23,8 +23,8 @@ test: $(STAMP)  ## pass the tests
 	$(BIN)/pytest
 
 lint: $(STAMP)  ## check style and formatting
-	$(BIN)/ruff check src tests benchmarks examples
-	$(BIN)/ruff format --check src tests benchmarks examples
+	$(BIN)/ruff check src tests benchmarks examples docs
+	$(BIN)/ruff format --check src tests benchmarks examples docs
 
 types: $(STAMP)  ## check types, strictly
 	$(BIN)/mypy

@@ -158,7 +158,7 @@ BAD = [
 
 @pytest.mark.parametrize(("contract", "value"), BAD)
 def test_a_bad_value_is_refused_with_the_wish(contract, value):
-    with pytest.raises(CellError, match="expected .* got"):
+    with pytest.raises(CellError, match=r"expected .* got"):
         read_cell(contract, value)
 
 

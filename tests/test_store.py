@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from estimator.clock import Moment
 from estimator.errors import ArtefactError, StoreError
 from estimator.store import Store, version_folder
+
+MOMENT = Moment(datetime(2026, 1, 1, tzinfo=UTC), "me", "abc123")
 
 
 def with_versions(root: Path, *names: str) -> Store:
@@ -20,7 +25,7 @@ def with_versions(root: Path, *names: str) -> Store:
 
 
 def live(store: Store, version: str, action: str = "promote") -> None:
-    store.point("house", "live", version, action=action, why="test", who="me", time="2026-01-01T00:00:00Z")
+    store.point("house", "live", version, action=action, why="test", moment=MOMENT)
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def test_rollback_goes_back_step_by_step(three):
 
 def test_promoting_a_candidate_clears_the_candidate(tmp_path):
     store = with_versions(tmp_path, "v1")
-    store.point("house", "candidate", "v1", action="train", why="", who="", time="")
+    store.point("house", "candidate", "v1", action="train", why="", moment=MOMENT)
     live(store, "v1")
     assert dict(store.aliases("house")) == {"live": "v1"}
 
@@ -93,7 +98,7 @@ def test_two_processes_move_one_after_the_other(tmp_path):
         mover.join(60)
     moves = store.history("house")
     assert len(moves) == 80
-    assert all(before.after == after.before for before, after in zip(moves, moves[1:], strict=False))
+    assert all(before.after == after.before for before, after in itertools.pairwise(moves))
     assert store.aliases("house")["live"] == moves[-1].after
     assert not list((tmp_path / "house").glob("*.tmp"))
 

@@ -1,7 +1,5 @@
 """`python -m estimator` is the command `estimator`."""
 
-import sys
+from estimator.cli import command
 
-from estimator.cli import main
-
-sys.exit(main())
+command()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from estimator import encoders, metrics, models, sources
-from estimator.artefact import Artefact, open_artefact, write_artefact
-from estimator.clock import iso, now, seconds, who
+from estimator.artefact import Artefact, open_artefact
+from estimator.clock import Moment, seconds
 from estimator.config import Config, Serving, Vocabulary, read_config
 from estimator.errors import EstimatorError, StoreError, needs_extra
 from estimator.models import Watch, silent
@@ -65,31 +64,20 @@ def train(
     config = _named(read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment))
     store = open_store(config, order)
     with needs_extra("train", "training"):
-        from estimator import report as pages
         from estimator import training, version
         from estimator.sources.opening import open_source
-    source = open_source(config.data.path, kind=config.data.kind, separator=config.data.separator, folder=conf.parent)
+    data = config.data
+    source = open_source(data.path, kind=data.kind, separator=data.separator, folder=conf.parent)
     frame = source.frame()
     start = _start(store, continue_from) if continue_from else None
     prepared = training.prepare(frame, config, _reviewed(config, conf.parent))
     trained = training.train(prepared, _model(config), config, watch=watch, start=start, clock=seconds)
-    live = _live(store, config.name or "")
-    report = training.judge(trained, config, live)
+    report = training.judge(trained, config, _live(store, str(config.name)))
     recipe = version.Recipe(
-        config, _kind(config), conf.read_bytes(), f".{conf.suffix.lstrip('.')}", order.overrides, frame, source.paths,
-        None if start is None else start.version,
-    )  # fmt: skip
-    created = now()
-    files = version.version_files(trained, recipe)
-    name = _free_name(store.root / (config.name or ""), version.version_name(created, files))
-    described = version.manifest(trained, report, recipe, created)
-    resolved = json.loads(files["config.resolved.json"])
-    files["report.html"] = pages.report_page(trained, report, {**described, "version": name}, resolved)
-    folder = write_artefact(store.root / (config.name or ""), name, described, files)
-    alias = _announce(store, config.name or "", name, created)
-    return NewVersion(
-        Artefact(folder, json.loads((folder / "manifest.json").read_bytes())), trained, report, alias, seconds() - began
+        config, _kind(config), conf, order.overrides, source.paths, start.version if start else None
     )
+    folder, alias = version.keep(store, trained, report, recipe, moment=Moment.now())
+    return NewVersion(open_artefact(folder), trained, report, alias, seconds() - began)
 
 
 def init(table: str, target: str, *, conf: Path, force: bool = False) -> Draft:
@@ -172,14 +160,14 @@ def promote(store: Store, reference: str, *, why: str) -> Move:
     """Make a version live in one atomic step."""
     model, version = store.find(reference if "@" in reference or "/" in reference else _candidate(store, reference))
     open_artefact(store.root / model / version)
-    return store.point(model, "live", version, action="promote", why=why, who=who(), time=iso(now()))
+    return store.point(model, "live", version, action="promote", why=why, moment=Moment.now())
 
 
 def rollback(store: Store, model: str | None, *, why: str) -> Move:
     """Make the version live that was live before."""
     name = model or _only_model(store)
     version = store.before_live(name)
-    return store.point(name, "live", version, action="rollback", why=why, who=who(), time=iso(now()))
+    return store.point(name, "live", version, action="rollback", why=why, moment=Moment.now())
 
 
 def list_models(store: Store) -> list[dict[str, Any]]:
@@ -245,17 +233,6 @@ def _live(store: Store, name: str) -> Predictor | None:
         return open_artefact(version_folder(store.root / name)).predictor
     except EstimatorError:
         return None
-
-
-def _free_name(folder: Path, name: str) -> str:
-    taken = [name, *(f"{name}-{number}" for number in range(2, 1000))]
-    return next(item for item in taken if not (folder / item).exists())
-
-
-def _announce(store: Store, name: str, version: str, created: datetime) -> str:
-    alias = "candidate" if "live" in store.aliases(name) else "live"
-    store.point(name, alias, version, action="train", why="a new version was trained", who=who(), time=iso(created))
-    return alias
 
 
 def _candidate(store: Store, reference: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.artefact import MANIFEST, TEMPORARY
+from estimator.clock import Moment
 from estimator.errors import ArtefactError, StoreError
 from estimator.wording import did_you_mean, listing
 
@@ -92,7 +93,7 @@ class Store:
         problem = "more than one model has the version" if owners else "no model or version"
         raise StoreError(f"{self.root}: {problem} {reference!r}", hint=did_you_mean(reference, known) or None)
 
-    def point(self, model: str, alias: str, version: str, *, action: str, why: str, who: str, time: str) -> Move:
+    def point(self, model: str, alias: str, version: str, *, action: str, why: str, moment: Moment) -> Move:
         """Move an alias in one atomic step and write it down.
 
         Raises
@@ -103,7 +104,7 @@ class Store:
         folder = self.root / model
         with _locked(folder):
             aliases = dict(self.aliases(model))
-            move = Move(time, who, action, alias, aliases.get(alias), version, why)
+            move = Move(moment.iso, moment.who, action, alias, aliases.get(alias), version, why)
             aliases[alias] = version
             if alias == "live" and aliases.get("candidate") == version:
                 del aliases["candidate"]

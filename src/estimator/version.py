@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
-from estimator.clock import iso
+from estimator.artefact import write_artefact
+from estimator.clock import Moment
 from estimator.config import Config
 from estimator.config.sections import model_data
 from estimator.evaluation import Report
+from estimator.report import report_page
 from estimator.schema import Schema
 from estimator.schema.file import to_data
+from estimator.store import Store
 from estimator.training import Trained
 
 LIBRARIES = ("estimator-lifepath", "polars", "numpy", "onnx", "onnxruntime", "lightgbm", "jax", "scikit-learn")
@@ -28,24 +30,29 @@ GOLDEN_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a version was made from: the config, its file as written, and the rows."""
+    """What a version was made from: the config and its file, overrides, the files of the rows, an earlier version."""
 
     config: Config
     kind: str
-    written: bytes
-    ending: str
+    conf: Path
     overrides: Sequence[str]
-    frame: pl.DataFrame
     paths: Sequence[Path]
     parent: str | None = None
 
 
-def version_name(created: datetime, files: Mapping[str, bytes]) -> str:
-    """Return the time and the start of the content's hash, sortable by age."""
-    digest = hashlib.sha256()
-    for name in sorted(files):
-        digest.update(name.encode() + hashlib.sha256(files[name]).digest())
-    return f"{created.strftime('%Y-%m-%dT%H-%M-%SZ')}-{digest.hexdigest()[:6]}"
+def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, moment: Moment) -> tuple[Path, str]:
+    """Write a version into the store; return its folder and the alias that points at it.
+
+    A model's first version is live at once, a later one is the candidate.
+    """
+    name, version = str(recipe.config.name), moment.version
+    files, described = version_files(trained, recipe), manifest(trained, report, recipe, moment)
+    resolved = json.loads(files["config.resolved.json"])
+    files["report.html"] = report_page(trained, report, {**described, "version": version}, resolved)
+    folder = write_artefact(store.root / name, version, described, files)
+    alias = "candidate" if "live" in store.aliases(name) else "live"
+    store.point(name, alias, version, action="train", why="a new version was trained", moment=moment)
+    return folder, alias
 
 
 def version_files(trained: Trained, recipe: Recipe) -> dict[str, bytes]:
@@ -54,22 +61,22 @@ def version_files(trained: Trained, recipe: Recipe) -> dict[str, bytes]:
     files = {
         "model.onnx": trained.predictor.graph,
         "schema.json": _json(to_data(trained.predictor.schema)),
-        f"config{recipe.ending}": recipe.written,
+        f"config{recipe.conf.suffix}": recipe.conf.read_bytes(),
         "config.resolved.json": _json(model_data(recipe.config, recipe.kind)),
-        "learning_curves.json": _json(list(trained.fitted.curves)),
-        "golden.json": _json(golden(trained, recipe.frame)),
+        "learning_curves.json": _json([_finite(entry) for entry in trained.fitted.curves]),
+        "golden.json": _json(golden(trained)),
         "state/features.json": _json(encoders),
     }
     files |= {f"state/{name}": content for name, content in trained.fitted.state().items()}
     return files
 
 
-def manifest(trained: Trained, report: Report, recipe: Recipe, created: datetime) -> dict[str, Any]:
+def manifest(trained: Trained, report: Report, recipe: Recipe, moment: Moment) -> dict[str, Any]:
     """Return what a version says of itself."""
     prepared = trained.prepared
     return {
         "name": recipe.config.name,
-        "created": iso(created),
+        "created": moment.iso,
         "parent": recipe.parent,
         "task": {"kind": prepared.task.kind, "levels": list(prepared.task.levels)},
         "target": prepared.schema.target.name,
@@ -88,7 +95,7 @@ def manifest(trained: Trained, report: Report, recipe: Recipe, created: datetime
     }
 
 
-def golden(trained: Trained, frame: pl.DataFrame) -> dict[str, Any]:
+def golden(trained: Trained) -> dict[str, Any]:
     """Return rows as they could be sent, spread over the table, and the answers they must get."""
     schema = trained.predictor.schema
     known = trained.prepared.batch
@@ -118,9 +125,11 @@ def _sendable(schema: Schema, feed: Mapping[str, Any], place: int) -> dict[str, 
 
 
 def _iso_time(seconds: float) -> str:
-    from datetime import UTC, timedelta
-
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:
+    return {name: value if math.isfinite(value) else None for name, value in entry.items()}
 
 
 def _json(data: object) -> bytes:

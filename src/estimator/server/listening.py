@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
 import socket
+import sys
 from collections.abc import Callable, Mapping
 
 import uvicorn
@@ -45,6 +47,8 @@ def listen(
     with _socket(serving) as opened:
         host, port = opened.getsockname()[:2]
         ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+        # uvicorn ends running requests, then raises the signal again: being told to end is no failure.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         uvicorn.Server(config).run(sockets=[opened])
 
 

@@ -37,11 +37,11 @@ class Follower:
     @property
     def restores(self) -> bool:
         """Whether the best weights are wanted at the end."""
-        return self.word.name == "modelcheckpoint" or bool(self.word.options.get("restore_best_weights"))
+        return self.word.name == "model_checkpoint" or bool(self.word.options.get("restore_best_weights"))
 
     def after(self, epoch: int, values: Mapping[str, float], course: Course) -> tuple[Follower, Course]:
         """Return the follower and the course after an epoch, counted from 0."""
-        if self.word.name == "terminateonnan":
+        if self.word.name == "terminate_on_nan":
             return self, replace(course, stop=course.stop or not math.isfinite(values["loss"]))
         settings = self.word.options
         if settings["monitor"] not in values:
@@ -49,7 +49,9 @@ class Follower:
                 f"callback {self.word.name!r} monitors {settings['monitor']!r}, which is not measured",
                 hint=f"measured: {', '.join(values)}",
             )
-        follow = {"earlystopping": self._stopping, "reducelronplateau": self._reducing}.get(self.word.name, self._best)
+        follow = {"early_stopping": self._stopping, "reduce_lr_on_plateau": self._reducing}.get(
+            self.word.name, self._best
+        )
         return follow(epoch, values[settings["monitor"]], settings, course)
 
     def _is_better(self, value: float, settings: Mapping[str, Any], than: float | None) -> bool:

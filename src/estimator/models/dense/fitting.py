@@ -56,15 +56,15 @@ def fit_weights(
     """
     epoch, generator = epoch_of(architecture), np.random.default_rng([run.seed, 1])
     batches = Batches.of(rows, truth, run.batch_size)
-    scales = jnp.array([units.shift, units.scale, units.baseline], jnp.float32)
+    scales = np.array([units.shift, units.scale, units.baseline], np.float32)
     state = start(architecture, weights)
     followers, course = run.followers, Course(_first_rate(architecture.optimizer))
     curves: list[Mapping[str, float]] = []
     best, best_epoch = None, 0
     for number in range(run.epochs):
         order, here = batches.shuffled(generator)
-        key = jax.random.key(run.seed * 100_003 + number)
-        state, loss = epoch(state, *batches.arrays, order, here, course.rate, scales, key)
+        plan = (order, here, np.float32(course.rate), scales, np.uint32(run.seed * 100_003 + number))
+        state, loss = epoch(state, batches.arrays, plan)
         values = {"loss": float(loss)}
         if watched is not None:
             values["val_loss"] = watched_loss(architecture, settled(architecture, state), watched, scales)
@@ -82,10 +82,11 @@ def fit_weights(
 
 
 def start(architecture: Architecture, weights: Weights) -> tuple[Weights, dict[str, Any]]:
-    """Return weights and a fresh optimiser state as jax arrays."""
-    own = [{name: jnp.array(array) for name, array in layer.items()} for layer in weights]
+    """Return weights and a fresh optimiser state on the device; numpy makes them, which compiles nothing."""
+    own = [{name: np.asarray(array, np.float32) for name, array in layer.items()} for layer in weights]
     arrays = [own[place][name] for place, name in trainable(own)]
-    return own, jax.tree.map(jnp.array, optimizers.start(architecture.optimizer, arrays))
+    placed: tuple[Weights, dict[str, Any]] = jax.device_put((own, optimizers.start(architecture.optimizer, arrays)))
+    return placed
 
 
 def settled(architecture: Architecture, state: tuple[Weights, dict[str, Any]]) -> Weights:

@@ -140,13 +140,15 @@ Epoch = Callable[..., tuple[tuple[Weights, dict[str, Any]], Array]]
 
 @lru_cache(maxsize=64)
 def epoch_of(architecture: Architecture) -> Epoch:
-    """Return the compiled epoch: (tree, rows, truth, row weights, order, here, rate, units, key) -> (tree, loss).
+    """Return the compiled epoch: (tree, table, plan) -> (tree, loss).
 
-    `order` and `here` have shape (batches, batch size); the loss is the mean over rows in the target's units.
+    `table` is (rows, truth, row weights) on the device; `plan` is (order, here, rate, units, seed), the first
+    two of shape (batches, batch size). The loss is the mean over rows in the target's units.
     """
     layers, loss, optimizer = architecture.layers, architecture.loss, architecture.optimizer
+    draws = any(layer.dropout for layer in layers)
 
-    def batch_objective(arrays: Array, weights: Weights, batch: Any, units: Any, key: Array) -> Any:
+    def batch_objective(arrays: Array, weights: Weights, batch: Any, units: Array, key: Array | None) -> Any:
         rows, truth, row_weights, here = batch
         full = _with(weights, trainable(weights), arrays)
         output, moved = forward(layers, full, rows, here=here, key=key)
@@ -154,30 +156,22 @@ def epoch_of(architecture: Architecture) -> Epoch:
         value = batch_loss(loss.name, loss.options, truth, answer, row_weights, here)
         return value / units[2] + penalty(layers, full), (value + penalty(layers, full) * units[2], moved)
 
-    def run(
-        tree: Any,
-        rows: Array,
-        truth: Array,
-        row_weights: Array,
-        order: Array,
-        here: Array,
-        rate: Array,
-        units: Array,
-        key: Array,
-    ) -> Any:
+    def run(tree: Any, table: Any, plan: Any) -> Any:
+        order, present, rate, units, seed = plan
+        objective = jax.value_and_grad(batch_objective, has_aux=True)
+
         def one(state: Any, item: Any) -> Any:
-            (weights, optimizer_state), (picked, present, number) = state, item
-            batch = (rows[picked], truth[picked], row_weights[picked], present)
+            (weights, optimizer_state), (picked, here, number) = state, item
             places = trainable(weights)
             arrays = [weights[place][name] for place, name in places]
-            objective = jax.value_and_grad(batch_objective, has_aux=True)
-            (_, (value, moved)), gradients = objective(arrays, weights, batch, units, jax.random.fold_in(key, number))
+            batch = (*(array[picked] for array in table), here)
+            key = jax.random.fold_in(jax.random.key(seed), number) if draws else None
+            (_, (value, moved)), gradients = objective(arrays, weights, batch, units, key)
             arrays, optimizer_state = optimizers.step(optimizer, gradients, arrays, optimizer_state, rate)
-            return (_with(moved, places, arrays), optimizer_state), value * jnp.sum(present)
+            return (_with(moved, places, arrays), optimizer_state), value * jnp.sum(here)
 
-        numbers = jnp.arange(order.shape[0])
-        tree, sums = jax.lax.scan(one, tree, (order, here, numbers))
-        return tree, jnp.sum(sums) / jnp.sum(here)
+        tree, sums = jax.lax.scan(one, tree, (order, present, jnp.arange(order.shape[0])))
+        return tree, jnp.sum(sums) / jnp.sum(present)
 
     return jax.jit(run, donate_argnums=0)
 
@@ -201,7 +195,7 @@ def loss_of(architecture: Architecture) -> Callable[..., Array]:
     return jax.jit(run)
 
 
-BLOCK_ROWS = 16_384
+BLOCK_ROWS, LEAST_ROWS = 16_384, 512
 
 
 def answer(layers: tuple[Layer, ...], weights: Weights, rows: Array) -> np.ndarray[Any, Any]:
@@ -210,7 +204,7 @@ def answer(layers: tuple[Layer, ...], weights: Weights, rows: Array) -> np.ndarr
     blocks = []
     for begin in range(0, len(rows), BLOCK_ROWS):
         block = rows[begin : begin + BLOCK_ROWS]
-        size = min(BLOCK_ROWS, 1 << (len(block) - 1).bit_length())
+        size = min(BLOCK_ROWS, max(LEAST_ROWS, 1 << (len(block) - 1).bit_length()))
         padded = np.zeros((size, rows.shape[1]), np.float32)
         padded[: len(block)] = block
         blocks.append(np.asarray(run(weights, padded))[: len(block)])

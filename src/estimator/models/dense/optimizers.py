@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from estimator.models.dense.schedules import rate_at
 from estimator.models.dense.words import Word
@@ -176,17 +177,17 @@ RULES: Mapping[str, tuple[Rule, tuple[str, ...]]] = {
     "lamb": (_lamb, ("m", "v")),
     "adafactor": (_adafactor, ("r", "c", "v")),
     "muon": (_muon, ("m", "v", "largest")),
-    "schedulefreeadamw": (_schedule_free, ("v", "z")),
+    "schedule_free_adamw": (_schedule_free, ("v", "z")),
 }
 
 
 def start(word: Word, parameters: Sequence[Array]) -> dict[str, Any]:
     """Return the optimiser's state before the first step."""
-    state: dict[str, Any] = {"slots": [_slots(word, p) for p in parameters], "t": jnp.zeros((), jnp.float32)}
+    state: dict[str, Any] = {"slots": [_slots(word, p) for p in parameters], "t": np.zeros((), np.float32)}
     if word["use_ema"]:
         state["ema"] = list(parameters)
     if word["gradient_accumulation_steps"]:
-        state["sum"] = [jnp.zeros_like(p) for p in parameters]
+        state["sum"] = [np.zeros_like(p) for p in parameters]
     return state
 
 
@@ -194,15 +195,15 @@ def _slots(word: Word, p: Array) -> Slots:
     settings = word.options
     if word.name == "sgd" and settings["momentum"] == 0:
         return {}
-    slots: Slots = {name: jnp.zeros_like(p) for name in RULES[word.name][1]}
+    slots: Slots = {name: np.zeros_like(p) for name in RULES[word.name][1]}
     if "initial_accumulator_value" in settings:
-        slots["v"] = jnp.full_like(p, settings["initial_accumulator_value"])
+        slots["v"] = np.full_like(p, settings["initial_accumulator_value"])
     if word.name == "nadam":
-        slots["product"] = jnp.ones((), jnp.float32)
-    if word.name == "schedulefreeadamw":
-        slots["z"] = jnp.array(p)
+        slots["product"] = np.ones((), np.float32)
+    if word.name == "schedule_free_adamw":
+        slots["z"] = np.array(p)
     if word.name == "adafactor" and p.ndim >= 2:
-        return {"r": jnp.zeros(p.shape[:-1], p.dtype), "c": jnp.zeros((*p.shape[:-2], p.shape[-1]), p.dtype)}
+        return {"r": np.zeros(p.shape[:-1], p.dtype), "c": np.zeros((*p.shape[:-2], p.shape[-1]), p.dtype)}
     return slots
 
 
@@ -228,7 +229,8 @@ def _update(
     word: Word, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
 ) -> tuple[list[Array], dict[str, Any]]:
     settings, rule = word.options, RULES[word.name][0]
-    t = state["t"] + 1
+    # Rules count updates, not batches; schedules count batches.
+    t = jnp.floor(state["t"] / (settings["gradient_accumulation_steps"] or 1)) + 1
     rate = rate_at(settings["learning_rate"], state["t"]) if isinstance(settings["learning_rate"], Word) else rate
     moved, slots = [], []
     for g, p, own in zip(clipped(gradients, settings), parameters, state["slots"], strict=True):
@@ -237,7 +239,7 @@ def _update(
         new, kept = rule(settings, g, decayed, own, rate, t)
         moved.append(new)
         slots.append({**own, **kept})
-    after = {**state, "slots": slots, "t": t}
+    after = {**state, "slots": slots, "t": state["t"] + 1}
     if settings["use_ema"]:
         # The first average is the first parameters.
         momentum = jnp.where(t > 1, settings["ema_momentum"], 0.0)

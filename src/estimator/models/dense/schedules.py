@@ -80,10 +80,10 @@ def _restarts(
 
 
 SCHEDULES: Mapping[str, Callable[..., Array]] = {
-    "exponentialdecay": _exponential,
-    "inversetimedecay": _inverse_time,
-    "piecewiseconstantdecay": _piecewise,
-    "polynomialdecay": _polynomial,
-    "cosinedecay": _cosine,
-    "cosinedecayrestarts": _restarts,
+    "exponential_decay": _exponential,
+    "inverse_time_decay": _inverse_time,
+    "piecewise_constant_decay": _piecewise,
+    "polynomial_decay": _polynomial,
+    "cosine_decay": _cosine,
+    "cosine_decay_restarts": _restarts,
 }

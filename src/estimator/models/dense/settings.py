@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 STATE_FILE = "weights.safetensors"
 # Losses for which a standardised target means the same, up to a factor, in the target's units.
-_SCALED_LOSSES = frozenset({"meansquarederror", "meanabsoluteerror"})
+_SCALED_LOSSES = frozenset({"mean_squared_error", "mean_absolute_error"})
 
 Activation = Annotated[
     Word, BeforeValidator(lambda value: read_word(value or "linear", vocabulary.ACTIVATIONS, "activation"))
@@ -188,7 +188,7 @@ class Dense(Model):
         if not (data.task.is_regression and self.scale_target and linear and architecture.loss.name in _SCALED_LOSSES):
             return Units()
         shift, scale = float(data.rows.target.mean()), float(data.rows.target.std()) or 1.0
-        return Units(shift, scale, scale**2 if architecture.loss.name == "meansquarederror" else scale)
+        return Units(shift, scale, scale**2 if architecture.loss.name == "mean_squared_error" else scale)
 
     def _truth(self, rows: Rows, task: Task) -> Any:
         if task.is_regression:
@@ -226,7 +226,7 @@ class FittedDense(Fitted):
 
     @property
     def _is_signed(self) -> bool:
-        return self.architecture.loss.name in ("hinge", "squaredhinge")
+        return self.architecture.loss.name in ("hinge", "squared_hinge")
 
     def nodes(self, graph: Graph, matrix: str) -> str:
         value = Value(graph, graph("Cast", matrix, to=FLOAT), np.float32)

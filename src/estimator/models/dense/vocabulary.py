@@ -6,7 +6,7 @@ optimisers' `loss_scale_factor` (half precision), and wrappers of several optimi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Settings = Mapping[str, Any]
@@ -69,7 +69,7 @@ OPTIMIZERS: Mapping[str, Settings] = {
             "nesterov": True,
             "rms_rate": 0.2,
         },
-        "schedulefreeadamw": {
+        "schedule_free_adamw": {
             "learning_rate": 0.0025,
             "beta_1": 0.9,
             "beta_2": 0.999,
@@ -80,24 +80,24 @@ OPTIMIZERS: Mapping[str, Settings] = {
 }
 
 SCHEDULES: Mapping[str, Settings] = {
-    "exponentialdecay": {"initial_learning_rate": ..., "decay_steps": ..., "decay_rate": ..., "staircase": False},
-    "inversetimedecay": {"initial_learning_rate": ..., "decay_steps": ..., "decay_rate": ..., "staircase": False},
-    "piecewiseconstantdecay": {"boundaries": ..., "values": ...},
-    "polynomialdecay": {
+    "exponential_decay": {"initial_learning_rate": ..., "decay_steps": ..., "decay_rate": ..., "staircase": False},
+    "inverse_time_decay": {"initial_learning_rate": ..., "decay_steps": ..., "decay_rate": ..., "staircase": False},
+    "piecewise_constant_decay": {"boundaries": ..., "values": ...},
+    "polynomial_decay": {
         "initial_learning_rate": ...,
         "decay_steps": ...,
         "end_learning_rate": 0.0001,
         "power": 1.0,
         "cycle": False,
     },
-    "cosinedecay": {
+    "cosine_decay": {
         "initial_learning_rate": ...,
         "decay_steps": ...,
         "alpha": 0.0,
         "warmup_target": None,
         "warmup_steps": 0,
     },
-    "cosinedecayrestarts": {
+    "cosine_decay_restarts": {
         "initial_learning_rate": ...,
         "first_decay_steps": ...,
         "t_mul": 2.0,
@@ -110,7 +110,7 @@ ACTIVATIONS: Mapping[str, Settings] = {
     "linear": {},
     "relu": {"negative_slope": 0.0, "max_value": None, "threshold": 0.0},
     "relu6": {},
-    "leakyrelu": {"negative_slope": 0.2},
+    "leaky_relu": {"negative_slope": 0.2},
     "elu": {"alpha": 1.0},
     "selu": {},
     "celu": {"alpha": 1.0},
@@ -118,73 +118,73 @@ ACTIVATIONS: Mapping[str, Settings] = {
     "silu": {},
     "mish": {},
     "sigmoid": {},
-    "hardsigmoid": {},
-    "hardsilu": {},
-    "logsigmoid": {},
+    "hard_sigmoid": {},
+    "hard_silu": {},
+    "log_sigmoid": {},
     "tanh": {},
-    "hardtanh": {},
-    "tanhshrink": {},
+    "hard_tanh": {},
+    "tanh_shrink": {},
     "softplus": {},
     "softsign": {},
     "exponential": {},
     "squareplus": {"b": 4.0},
-    "sparseplus": {},
-    "sparsesigmoid": {},
-    "softshrink": {"threshold": 0.5},
-    "hardshrink": {"threshold": 0.5},
+    "sparse_plus": {},
+    "sparse_sigmoid": {},
+    "soft_shrink": {"threshold": 0.5},
+    "hard_shrink": {"threshold": 0.5},
     "threshold": {"threshold": ..., "default_value": ...},
     "softmax": {},
-    "logsoftmax": {},
+    "log_softmax": {},
     "sparsemax": {},
     "glu": {},
 }
 
 LOSSES: Mapping[str, Settings] = {
-    "meansquarederror": {},
-    "meanabsoluteerror": {},
-    "meanabsolutepercentageerror": {},
-    "meansquaredlogarithmicerror": {},
+    "mean_squared_error": {},
+    "mean_absolute_error": {},
+    "mean_absolute_percentage_error": {},
+    "mean_squared_logarithmic_error": {},
     "huber": {"delta": 1.0},
-    "logcosh": {},
+    "log_cosh": {},
     "poisson": {},
-    "cosinesimilarity": {},
+    "cosine_similarity": {},
     "hinge": {},
-    "squaredhinge": {},
-    "categoricalhinge": {},
-    "kldivergence": {},
-    "binarycrossentropy": {"label_smoothing": 0.0},
-    "binaryfocalcrossentropy": {"apply_class_balancing": False, "alpha": 0.25, "gamma": 2.0, "label_smoothing": 0.0},
-    "categoricalcrossentropy": {"label_smoothing": 0.0},
-    "sparsecategoricalcrossentropy": {},
-    "categoricalfocalcrossentropy": {"alpha": 0.25, "gamma": 2.0, "label_smoothing": 0.0},
-    "categoricalgeneralizedcrossentropy": {"q": 0.5},
+    "squared_hinge": {},
+    "categorical_hinge": {},
+    "kl_divergence": {},
+    "binary_crossentropy": {"label_smoothing": 0.0},
+    "binary_focal_crossentropy": {"apply_class_balancing": False, "alpha": 0.25, "gamma": 2.0, "label_smoothing": 0.0},
+    "categorical_crossentropy": {"label_smoothing": 0.0},
+    "sparse_categorical_crossentropy": {},
+    "categorical_focal_crossentropy": {"alpha": 0.25, "gamma": 2.0, "label_smoothing": 0.0},
+    "categorical_generalized_cross_entropy": {"q": 0.5},
     "dice": {},
     "tversky": {"alpha": 0.5, "beta": 0.5},
 }
 # Losses that compare a share of 1 in one output; over two levels they want one output unit.
-BINARY_LOSSES = frozenset({"binarycrossentropy", "binaryfocalcrossentropy", "hinge", "squaredhinge"})
+BINARY_LOSSES = frozenset({"binary_crossentropy", "binary_focal_crossentropy", "hinge", "squared_hinge"})
 LEVEL_LOSSES = BINARY_LOSSES | {
-    "categoricalhinge",
-    "kldivergence",
-    "categoricalcrossentropy",
-    "sparsecategoricalcrossentropy",
-    "categoricalfocalcrossentropy",
-    "categoricalgeneralizedcrossentropy",
+    "categorical_hinge",
+    "kl_divergence",
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+    "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy",
     "dice",
     "tversky",
 }
 
 INITIALIZERS: Mapping[str, Settings] = {
-    "glorotuniform": {},
-    "glorotnormal": {},
-    "heuniform": {},
-    "henormal": {},
-    "lecununiform": {},
-    "lecunnormal": {},
-    "randomuniform": {"minval": -0.05, "maxval": 0.05},
-    "randomnormal": {"mean": 0.0, "stddev": 0.05},
-    "truncatednormal": {"mean": 0.0, "stddev": 0.05},
-    "variancescaling": {"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal"},
+    "glorot_uniform": {},
+    "glorot_normal": {},
+    "he_uniform": {},
+    "he_normal": {},
+    "lecun_uniform": {},
+    "lecun_normal": {},
+    "random_uniform": {"minval": -0.05, "maxval": 0.05},
+    "random_normal": {"mean": 0.0, "stddev": 0.05},
+    "truncated_normal": {"mean": 0.0, "stddev": 0.05},
+    "variance_scaling": {"scale": 1.0, "mode": "fan_in", "distribution": "truncated_normal"},
     "orthogonal": {"gain": 1.0},
     "identity": {"gain": 1.0},
     "constant": {"value": 0.0},
@@ -193,7 +193,7 @@ INITIALIZERS: Mapping[str, Settings] = {
 }
 
 CALLBACKS: Mapping[str, Settings] = {
-    "earlystopping": {
+    "early_stopping": {
         "monitor": "val_loss",
         "min_delta": 0.0,
         "patience": 0,
@@ -202,7 +202,7 @@ CALLBACKS: Mapping[str, Settings] = {
         "restore_best_weights": False,
         "start_from_epoch": 0,
     },
-    "reducelronplateau": {
+    "reduce_lr_on_plateau": {
         "monitor": "val_loss",
         "factor": 0.1,
         "patience": 10,
@@ -211,36 +211,40 @@ CALLBACKS: Mapping[str, Settings] = {
         "cooldown": 0,
         "min_lr": 0.0,
     },
-    "modelcheckpoint": {"monitor": "val_loss", "mode": "auto", "save_best_only": True},
-    "terminateonnan": {},
+    "model_checkpoint": {"monitor": "val_loss", "mode": "auto", "save_best_only": True},
+    "terminate_on_nan": {},
 }
 
 _ALIASES = {
-    "mse": "meansquarederror",
-    "mae": "meanabsoluteerror",
-    "mape": "meanabsolutepercentageerror",
-    "msle": "meansquaredlogarithmicerror",
-    "kld": "kldivergence",
-    "kullbackleiblerdivergence": "kldivergence",
+    "mse": "mean_squared_error",
+    "mae": "mean_absolute_error",
+    "mape": "mean_absolute_percentage_error",
+    "msle": "mean_squared_logarithmic_error",
+    "kld": "kl_divergence",
+    "kullback_leibler_divergence": "kl_divergence",
     "swish": "silu",
-    "hardswish": "hardsilu",
+    "hard_swish": "hard_silu",
     "none": "linear",
-    "normal": "randomnormal",
-    "uniform": "randomuniform",
+    "normal": "random_normal",
+    "uniform": "random_uniform",
     "zero": "zeros",
     "one": "ones",
-    "identityinitializer": "identity",
-    "bestweights": "modelcheckpoint",
-    "reducelearningrateonplateau": "reducelronplateau",
-    "crossentropy": "categoricalcrossentropy",
+    "best_weights": "model_checkpoint",
+    "reduce_learning_rate_on_plateau": "reduce_lr_on_plateau",
 }
 
 
-def canonical(word: str) -> str:
-    """Return a word without case and underscores, short forms spelled out.
+def canonical(word: str, words: Iterable[str]) -> str:
+    """Return the one of `words` that is meant, whatever its case and underscores; the word itself when none is.
 
-    >>> canonical("MeanSquaredError"), canonical("mse"), canonical("leaky_relu")
-    ('meansquarederror', 'meansquarederror', 'leakyrelu')
+    >>> canonical("MeanSquaredError", LOSSES), canonical("mse", LOSSES), canonical("LeakyReLU", ACTIVATIONS)
+    ('mean_squared_error', 'mean_squared_error', 'leaky_relu')
     """
-    bare = word.replace("_", "").replace(" ", "").lower()
-    return _ALIASES.get(bare, bare)
+    squeezed = {_squeezed(name): name for name in words}
+    aliases = {_squeezed(alias): _squeezed(name) for alias, name in _ALIASES.items()}
+    bare = _squeezed(word)
+    return squeezed.get(aliases.get(bare, bare), word)
+
+
+def _squeezed(word: str) -> str:
+    return word.replace("_", "").replace(" ", "").lower()

@@ -51,7 +51,7 @@ def read_word(value: object, vocabulary: Mapping[str, Settings], noun: str) -> W
         given.update(content)
     else:
         raise ValueError(f"expected the name of {noun}, or a mapping with `name` and its settings, got {value!r}")
-    name = canonical(written)
+    name = canonical(written, vocabulary)
     if name not in vocabulary:
         raise ValueError(f"no {noun} called {written!r}; {did_you_mean(name, vocabulary)}")
     defaults = vocabulary[name]

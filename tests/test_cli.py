@@ -1,0 +1,230 @@
+"""The command line: answers on stdout, talk on stderr, the right exit code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.conftest import EXAMPLES, read_example
+
+
+@pytest.fixture
+def table(tmp_path) -> Path:
+    return Path(shutil.copy(EXAMPLES / "credit" / "credit.csv", tmp_path / "credit.csv"))
+
+
+def test_train_prints_one_object(run, tmp_path):
+    code, found, _ = run("train", "--conf", EXAMPLES / "penguins" / "config.yml", "--store", tmp_path, "--json")
+    assert code == 0
+    assert set(found) >= {"name", "version", "folder", "task", "metrics", "baseline", "parity", "seconds"}
+    assert set(found["metrics"]["log_loss"]) == {"value", "low", "high"}
+    assert found["parity"]["largest_difference"] < 1e-9
+    assert (Path(found["folder"]) / "manifest.json").is_file()
+
+
+def test_train_tells_a_person_what_to_do_next(run, tmp_path):
+    words = ("train", "--conf", EXAMPLES / "penguins" / "config.yml", "--store", tmp_path)
+    assert "next: estimator serve" in run(*words)[1]["text"]
+    assert "next: estimator promote penguins" in run(*words)[1]["text"]
+
+
+def test_a_fault_in_the_config_ends_with_one(run, tmp_path):
+    code, found, err = run(
+        "train",
+        "--conf",
+        EXAMPLES / "penguins" / "config.yml",
+        "--set",
+        "training.epocs=1",
+        "--store",
+        tmp_path,
+        "--json",
+    )
+    assert code == 1
+    assert "did you mean 'epochs'?" in found["error"]["message"]
+    assert err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "words", [("trian",), ("train",), ("train", "--cnof", "x"), ("serve", "--model", "x", "--port", "99999")]
+)
+def test_wrong_usage_ends_with_two(run, words):
+    assert run(*words)[0] == 2
+
+
+def test_a_misspelled_verb_is_guessed(run):
+    assert "did you mean 'train'?" in run("trian")[2]
+
+
+def test_an_interrupt_ends_with_130_and_leaves_no_version(run, tmp_path, monkeypatch):
+    from estimator.models.linear import Linear
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Linear, "fit", interrupted)
+    code, _, err = run("train", "--conf", EXAMPLES / "penguins" / "config.yml", "--store", tmp_path)
+    assert code == 130
+    assert "interrupted" in err
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("boston", "MEDV"), ("ames", "Sale_Price"), ("credit", "Status"), ("penguins", "species")]
+)
+def test_init_writes_a_config_that_runs(run, tmp_path, name, target):
+    source = next(path for path in (EXAMPLES / name).iterdir() if ".csv" in path.name)
+    conf = tmp_path / "new" / "config.yml"
+    code, found, _ = run("init", source, "--target", target, "--conf", conf, "--json")
+    assert code == 0
+    assert found["schema"] == str(conf.with_name("schema.yml"))
+    code, made, _ = run("train", "--conf", conf, "--store", tmp_path / "models", "--json")
+    assert code == 0
+    assert made["beats_baseline"]
+
+
+def test_init_reads_a_folder_of_parts(run, tmp_path):
+    frame = read_example("credit")
+    (tmp_path / "parts").mkdir()
+    frame.head(2000).write_csv(tmp_path / "parts" / "a.csv")
+    frame.tail(2454).write_csv(tmp_path / "parts" / "b.csv")
+    assert run("init", tmp_path / "parts", "--target", "Status", "--conf", tmp_path / "c.yml")[0] == 0
+    code, found, _ = run("train", "--conf", tmp_path / "c.yml", "--store", tmp_path / "models", "--json")
+    assert (code, found["rows"]) == (0, 4454)
+
+
+def test_init_writes_over_nothing(run, table, tmp_path):
+    words = ("init", table, "--target", "Status", "--conf", tmp_path / "config.yml")
+    assert run(*words)[0] == 0
+    assert "exists already" in run(*words)[2]
+    assert run(*words, "--force")[0] == 0
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_predict_answers_every_row_in_order(run, store, table, tmp_path, ending):
+    output = tmp_path / f"answers{ending}"
+    code, found, _ = run("predict", "--model", store / "credit", "--input", table, "--output", output, "--json")
+    assert (code, found["rows"]) == (0, 4454)
+    answers = pl.read_csv(output) if ending == ".csv" else pl.read_parquet(output)
+    assert answers.columns == ["prediction", "probability_good", "probability_bad"]
+    assert answers.height == 4454
+    from estimator import load
+
+    expected = load(store / "credit").predict(read_example("credit"))
+    assert answers["prediction"].to_list() == expected.tolist()
+
+
+def spoiled(table: Path) -> Path:
+    frame = read_example("credit").with_row_index()
+    price = pl.when(pl.col("index").is_in([2, 4000])).then(pl.lit("cheap")).otherwise(pl.col("Price"))
+    frame.with_columns(Price=price).drop("index").write_csv(table)
+    return table
+
+
+def test_predict_stops_at_a_broken_row(run, store, table, tmp_path):
+    output = tmp_path / "answers.csv"
+    code, _, err = run("predict", "--model", store / "credit", "--input", spoiled(table), "--output", output)
+    assert code == 1
+    assert "row 3, column 'Price': expected a whole number, got 'cheap'" in err
+    assert not output.exists()
+    assert not list(tmp_path.glob(".answers*"))
+
+
+def test_predict_can_leave_broken_rows_empty(run, store, table, tmp_path):
+    output = tmp_path / "answers.parquet"
+    words = (
+        "predict",
+        "--model",
+        store / "credit",
+        "--input",
+        spoiled(table),
+        "--output",
+        output,
+        "--on-error",
+        "gap",
+        "--json",
+    )
+    code, found, err = run(*words)
+    assert (code, found["rows_without_answer"]) == (0, 2)
+    assert "2 of 4,454 rows" in err
+    answers = pl.read_parquet(output)
+    assert answers["prediction"].is_null().arg_true().to_list() == [2, 4000]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("--output", "x.xlsx"), "ends in .parquet or .csv"),
+        (("--output", "no/such/folder/x.csv"), "cannot be written"),
+        (("--input", "none.csv", "--output", "x.csv"), "no such file"),
+    ],
+)
+def test_predict_explains_what_it_cannot_do(run, store, table, words, expected, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("predict", "--model", store / "credit", "--input", table, *words)
+    assert code == 1
+    assert expected in err
+
+
+def test_evaluate_scores_a_labelled_table(run, store, table):
+    code, found, _ = run("evaluate", "--model", store / "credit", "--input", table, "--json")
+    assert (code, found["rows"]) == (0, 4454)
+    assert 0.8 < found["metrics"]["auc"]["value"] < 1.0
+
+
+def test_models_promote_and_rollback_tell_one_story(run, tmp_path):
+    conf = EXAMPLES / "penguins" / "config.yml"
+    first, second = (run("train", "--conf", conf, "--store", tmp_path, "--json")[1]["version"] for _ in range(2))
+    assert run("models", "--store", tmp_path, "--json")[1]["models"][0]["aliases"] == {
+        "live": first,
+        "candidate": second,
+    }
+    assert run("promote", "penguins", "--store", tmp_path, "--json")[1]["after"] == second
+    assert "live" in run("models", "--store", tmp_path)[1]["text"]
+    rolled = run("rollback", "--store", tmp_path, "--why", "too slow", "--json")[1]
+    assert rolled == _last_move(tmp_path)
+    assert _last_move(tmp_path)["after"] == first
+    assert _last_move(tmp_path)["why"] == "too slow"
+
+
+def _last_move(store: Path) -> dict:
+    return json.loads((store / "penguins" / "history.jsonl").read_text().splitlines()[-1])
+
+
+def test_a_damaged_version_cannot_be_promoted(run, tmp_path):
+    conf = EXAMPLES / "penguins" / "config.yml"
+    made = [run("train", "--conf", conf, "--store", tmp_path, "--json")[1] for _ in range(2)]
+    (Path(made[1]["folder"]) / "model.onnx").write_bytes(b"damaged")
+    code, _, err = run("promote", made[1]["version"], "--store", tmp_path)
+    assert code == 1
+    assert "not what was written" in err
+    assert run("models", "--store", tmp_path, "--json")[1]["models"][0]["aliases"]["live"] == made[0]["version"]
+
+
+def test_schema_prints_what_the_example_configs_obey(run):
+    document = run("schema", "--json")[1]
+    assert document["properties"]["training"]
+    kinds = {branch["properties"]["kind"]["const"] for branch in document["properties"]["model"]["anyOf"]}
+    assert kinds == {"boosting", "dense", "linear", "constant"}
+
+
+def test_an_empty_store_is_told(run, tmp_path):
+    assert "no models yet" in run("models", "--store", tmp_path / "none")[1]["text"]
+
+
+@pytest.mark.parametrize("content", ["", "a,b\n", "a,b\n1\n1,2,3,4\n", "\x00\x01"])
+def test_a_broken_table_is_explained(run, tmp_path, content):
+    (tmp_path / "table.csv").write_text(content)
+    code, _, err = run("init", tmp_path / "table.csv", "--target", "b", "--conf", tmp_path / "c.yml")
+    assert code == 1
+    assert err.startswith("error: ")
+
+
+def test_another_encoding_is_explained(run, tmp_path):
+    (tmp_path / "table.csv").write_bytes("stadt,y\nKöln,1\nBonn,2\n".encode("latin1"))
+    code, _, err = run("init", tmp_path / "table.csv", "--target", "y", "--conf", tmp_path / "c.yml")
+    assert code == 1
+    assert "UTF-8" in err

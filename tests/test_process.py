@@ -1,0 +1,260 @@
+"""Real processes: signals, a kill, a full disk, two at once, and an install that only serves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import EXAMPLES, ROOT
+
+ESTIMATOR = [sys.executable, "-m", "estimator"]
+
+
+@contextmanager
+def serving(model: Path, *words: str, command: list[str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Serve a version on a free port; give the process and its address."""
+    process = subprocess.Popen(
+        [*(command or ESTIMATOR), "serve", "--model", str(model), "--port", "0", "--json", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.stderr.read() if process.stderr else ""
+        yield process, json.loads(line)["address"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=40)
+
+
+def post(address: str, rows: object, path: str = "/v1/services/predict") -> dict:
+    request = urllib.request.Request(
+        f"{address}{path}", json.dumps(rows).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def test_running_requests_end_before_the_process_does(store, house):
+    rows, found = [house] * 10_000, []
+    with serving(store / "house_pricing_model") as (process, address):
+        asking = threading.Thread(target=lambda: found.append(post(address, rows)))
+        asking.start()
+        time.sleep(0.15)
+        process.send_signal(signal.SIGTERM)
+        asking.join(30)
+        assert process.wait(30) == 0
+    assert len(found[0]["predictions"]) == 10_000
+
+
+def test_a_taken_port_is_explained(store):
+    with serving(store / "penguins") as (_, address):
+        port = address.rsplit(":", 1)[1]
+        again = subprocess.run(
+            [*ESTIMATOR, "serve", "--model", str(store / "penguins"), "--port", port], capture_output=True, text=True
+        )
+    assert again.returncode == 1
+    assert "choose another --port" in again.stderr
+
+
+def test_a_public_address_needs_a_key(store):
+    words = [*ESTIMATOR, "serve", "--model", str(store / "penguins"), "--host", "0.0.0.0", "--port", "0"]
+    refused = subprocess.run(words, capture_output=True, text=True)
+    assert (refused.returncode, "--allow-public" in refused.stderr) == (1, True)
+
+
+def long_training(tmp_path: Path) -> subprocess.Popen[str]:
+    words = ["train", "--conf", str(EXAMPLES / "boston" / "config.json"), "--set", "training.epochs=200000"]
+    return subprocess.Popen(
+        [*ESTIMATOR, *words, "--store", str(tmp_path / "models")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_ctrl_c_stops_cleanly(tmp_path):
+    process = long_training(tmp_path)
+    time.sleep(6)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not list((tmp_path).rglob("manifest.json"))
+
+
+def test_a_kill_leaves_a_store_that_works(tmp_path):
+    process = long_training(tmp_path)
+    time.sleep(4)
+    process.kill()
+    process.communicate(timeout=30)
+    listed = subprocess.run(
+        [*ESTIMATOR, "models", "--store", str(tmp_path / "models"), "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(listed.stdout)["models"] == []
+
+
+def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):
+    """A limit on the size of a file stands in for the disk's end: writing fails with the system's own error."""
+    words = [*ESTIMATOR, "train", "--conf", str(EXAMPLES / "ames" / "config.yml"), "--store", str(tmp_path / "models")]
+    limited = ["bash", "-c", "trap '' XFSZ; ulimit -f 100; exec \"$@\"", "bash", *words]
+    done = subprocess.run(limited, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "models").rglob("*.onnx"))
+
+
+def test_two_trainings_at_once_give_two_versions(tmp_path):
+    words = [
+        *ESTIMATOR,
+        "train",
+        "--conf",
+        str(EXAMPLES / "penguins" / "config.yml"),
+        "--store",
+        str(tmp_path),
+        "--json",
+    ]
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    found = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    assert len({item["version"] for item in found}) == 2
+    assert len(list((tmp_path / "penguins").glob("*/manifest.json"))) == 2
+
+
+LIGHT = (
+    "numpy",
+    "polars",
+    "onnx",
+    "onnxruntime",
+    "jax",
+    "lightgbm",
+    "sklearn",
+    "fastapi",
+    "uvicorn",
+    "scipy",
+    "rich",
+    "jinja2",
+)
+TRAINING = (
+    "polars",
+    "onnx",
+    "jax",
+    "lightgbm",
+    "sklearn",
+    "scipy",
+    "optuna",
+    "pandas",
+    "ruamel",
+    "jinja2",
+    "safetensors",
+)
+
+
+def imported(code: str, names: tuple[str, ...]) -> list[str]:
+    """Return which of some packages a piece of code brings in."""
+    tail = f"import sys; print([name for name in {names!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{code}\n{tail}"], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
+
+
+def test_help_imports_nothing_heavy():
+    assert imported("from estimator.cli import main; main(['--help'])", LIGHT) == []
+
+
+def test_import_estimator_imports_nothing_heavy():
+    assert imported("import estimator; estimator.train, estimator.load", LIGHT) == []
+
+
+def test_answering_imports_no_training_library(store, house):
+    code = f"import estimator; print(estimator.load({str(store / 'house_pricing_model')!r}).predict([{house!r}]))"
+    assert imported(code, TRAINING) == []
+
+
+def test_telemetry_is_off_wherever_onnxruntime_is_loaded():
+    code = "import os\nfrom estimator.session import Session\nassert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
+    assert imported(code, ("onnx",)) == []
+    for path in (ROOT / "src").rglob("*.py"):
+        if any(line.strip().startswith("import onnxruntime") for line in path.read_text().splitlines()):
+            assert path.name == "session.py"
+
+
+@pytest.fixture(scope="session")
+def serving_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the base install alone."""
+    folder = tmp_path_factory.mktemp("base")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pinned = ["--constraint", str(ROOT / "constraints.txt")] if (ROOT / "constraints.txt").exists() else []
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *pinned]
+    done = subprocess.run([*pip, str(ROOT)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"the base install cannot be made here: {done.stderr[-200:]}")
+    return folder
+
+
+def test_a_version_is_served_by_the_base_install(serving_only, store, house, tell):
+    python = serving_only / "bin" / "python"
+    absent = [name for name in ("jax", "lightgbm", "sklearn", "optuna", "polars", "onnx") if not _has(python, name)]
+    assert absent == ["jax", "lightgbm", "sklearn", "optuna", "polars", "onnx"]
+    began = time.perf_counter()
+    with serving(store / "house_pricing_model", command=[str(serving_only / "bin" / "estimator")]) as (
+        process,
+        address,
+    ):
+        answer = post(address, [house])
+        seconds = time.perf_counter() - began
+        memory = _memory_mb(process.pid)
+    assert 15 < answer["predictions"][0]["Prediction price 0"] < 35
+    packages = next((serving_only / "lib").glob("python*/site-packages"))
+    own = [path for path in packages.rglob("*") if path.is_file() and not path.is_relative_to(packages / "pip")]
+    size = sum(path.stat().st_size for path in own) / 1e6
+    tell(f"base install: start to first answer {seconds:.2f} s, memory {memory:.0f} MB, installed {size:.0f} MB")
+
+
+def test_the_base_install_says_what_training_needs(serving_only, tmp_path):
+    words = [str(serving_only / "bin" / "estimator"), "train", "--conf", str(EXAMPLES / "boston" / "config.json")]
+    done = subprocess.run([*words, "--store", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'estimator-lifepath[" in done.stderr
+
+
+def _has(python: Path, name: str) -> bool:
+    return subprocess.run([str(python), "-c", f"import {name}"], capture_output=True).returncode == 0
+
+
+def _memory_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return float("nan")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
+
+
+def test_the_demo_prints_the_tutorials_answer():
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "boston" / "demo.py")], capture_output=True, text=True, env={**os.environ}
+    )
+    assert done.returncode == 0, done.stderr
+    assert '"Prediction price 0"' in done.stdout
+
+
+def test_a_refusal_over_http_is_422(store, house):
+    with serving(store / "house_pricing_model") as (_, address):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            post(address, [{**house, "RM": "six"}])
+        assert caught.value.code == 422
+        assert "server" not in {name.lower() for name in caught.value.headers}
