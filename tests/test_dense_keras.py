@@ -14,7 +14,7 @@ keras = pytest.importorskip("keras", reason="keras is a development dependency")
 
 from estimator.models.base import Rows  # noqa: E402 # the back end must be named before keras comes in
 from estimator.models.dense import fitting, vocabulary  # noqa: E402
-from estimator.models.dense.network import Architecture, Layer, Units, epoch_of, forward  # noqa: E402
+from estimator.models.dense.network import Architecture, Layer, epoch_of, forward, loss_of  # noqa: E402
 from estimator.models.dense.words import Word, read_word  # noqa: E402
 
 # Keras's own variables do not follow numpy 2 yet.
@@ -95,11 +95,11 @@ def compare(layers, loss: Word, optimizer: Word, keras_loss, keras_optimizer, ro
     scales = np.array([0.0, 1.0, 1.0], np.float32)
     rate = np.float32(fitting._first_rate(optimizer))
     order, here = batches.ordered(np.arange(len(rows)))
-    state, _ = epoch_of(architecture)(state, batches.arrays, (order, here, rate, scales, np.uint32(0)))
-    watched = (Rows(rows.astype(np.float64), truth[:, 0], np.ones(len(rows))), truth)
-    found = fitting.watched_loss(architecture, fitting.settled(architecture, state), watched, scales)
+    watched = fitting.padded_table(Rows(rows, truth[:, 0], np.ones(len(rows))), truth)
+    plan = (order, here, rate, scales, np.uint32(0))
+    state, _, found = epoch_of(architecture)(state, batches.arrays, plan, watched)
     assert np.isfinite(expected)
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert float(found) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def two_layers(output: str = "linear") -> list[Layer]:
@@ -336,15 +336,10 @@ def test_dropout_keeps_the_expected_value():
 
 
 def test_the_scaled_target_changes_units_not_the_loss():
-    rows, truth = data("mse")
+    rows, truth = data("mean_squared_error")
     architecture = Architecture(tuple(two_layers()), mse(), word("sgd", vocabulary.OPTIMIZERS))
-    weights, watched = start_weights(two_layers()), (Rows(rows.astype(float), truth[:, 0], np.ones(len(rows))), truth)
-    plain = fitting.watched_loss(architecture, weights, watched, np.array([0, 1, 1], np.float32))
-    units = Units(0.0, 1000.0, 1e6)
-    scaled = fitting.watched_loss(
-        architecture,
-        weights,
-        (watched[0], truth * 1000),
-        np.array([units.shift, units.scale, units.baseline], np.float32),
-    )
-    assert scaled == pytest.approx(plain * 1e6, rel=1e-5)
+    weights, own = start_weights(two_layers()), Rows(rows, truth[:, 0], np.ones(len(rows)))
+    plain = loss_of(architecture, weights, *fitting.padded_table(own, truth), np.array([0, 1, 1], np.float32))
+    thousand = np.array([0, 1000, 1e6], np.float32)
+    scaled = loss_of(architecture, weights, *fitting.padded_table(own, truth * 1000), thousand)
+    assert float(scaled) == pytest.approx(float(plain) * 1e6, rel=1e-5)

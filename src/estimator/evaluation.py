@@ -13,6 +13,7 @@ from estimator.metrics import ALIASES, SHELF, USUAL, Metric
 from estimator.predictor import Predictor
 from estimator.schema import Batch
 from estimator.task import Answers, Floats, Task
+from estimator.wording import figure
 
 IMPORTANCE_ROWS = 2000
 WEIGHTS_AT_ONCE = 4_000_000
@@ -25,6 +26,12 @@ class Score:
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        if not np.isfinite(self.value):
+            return "not defined"
+        interval = f" ({figure(self.low)} to {figure(self.high)})" if np.isfinite(self.low) else ""
+        return f"{figure(self.value)}{interval}"
 
     def to_data(self) -> dict[str, float | None]:
         """Return it as JSON-ready data, with null for what is not defined."""

@@ -12,12 +12,12 @@ import numpy as np
 
 from estimator import charts
 from estimator.errors import needs_extra
-from estimator.evaluation import Report, Score
+from estimator.evaluation import Report
 from estimator.metrics import SHELF
 from estimator.schema import Column
 from estimator.task import Floats
 from estimator.training import Trained
-from estimator.wording import listing, plain
+from estimator.wording import figure, listing, plain
 
 MOST_BARS = 30
 MOST_LEVELS = 12
@@ -60,22 +60,9 @@ def verdict(report: Report) -> str:
     constant = report.baseline[name]
     better = "better than" if report.beats_baseline else "NOT better than"
     return (
-        f"{name} {told(score)} on {len(report.truth):,} held-out rows, "
-        f"{better} the same answer for every row ({plain(constant.value)})."
+        f"{name} {score} on {len(report.truth):,} held-out rows, "
+        f"{better} the same answer for every row ({figure(constant.value)})."
     )
-
-
-def told(score: Score) -> str:
-    """Return a value with its interval.
-
-    >>> told(Score(2.5, 2.0, 3.0))
-    '2.5 (2 to 3)'
-    """
-    if not np.isfinite(score.value):
-        return "not defined"
-    if not np.isfinite(score.low):
-        return f"{score.value:.4g}"
-    return f"{score.value:.4g} ({score.low:.4g} to {score.high:.4g})"
 
 
 def describe(values: Floats) -> dict[str, str]:
@@ -90,9 +77,9 @@ def _metric_row(report: Report, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "doc": (SHELF.load(name).__doc__ or "").strip().splitlines()[0],
-        "value": told(report.metrics[name]),
-        "baseline": told(report.baseline[name]),
-        "live": None if report.live is None else told(report.live[name]),
+        "value": str(report.metrics[name]),
+        "baseline": str(report.baseline[name]),
+        "live": None if report.live is None else str(report.live[name]),
     }
 
 

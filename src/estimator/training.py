@@ -25,6 +25,8 @@ from estimator.target import read_target
 from estimator.task import Floats, Task
 from estimator.wording import did_you_mean
 
+OUTPUTS = ("prediction", "probability", "matrix")
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
@@ -82,6 +84,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     if frame.height == 0:
         raise TrainingError("the table has no rows", hint="check data.path")
     schema = _without_columns(reviewed or _inferred(frame, config), config)
+    _refuse_names(schema)
     if not schema.features:
         kinds = ", ".join(f"{column.name} ({column.kind})" for column in schema.columns[:10]) or "none"
         raise TrainingError(f"no column is left to learn from; columns: {kinds}")
@@ -170,6 +173,16 @@ def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Re
     if live is None or live.task != prepared.task or not set(live.schema.by_name) >= set(batch.feed):
         return report
     return replace(report, live=score(truth, live.answer(batch), metrics, **how), live_version=live.version)  # type: ignore[arg-type] # the same
+
+
+def _refuse_names(schema: Schema) -> None:
+    """Names that the graph gives to its own outputs, and no name at all, cannot be an input's."""
+    for column in schema.features:
+        if column.name in OUTPUTS or not column.name.strip():
+            raise ConfigError(
+                f"a feature cannot be called {column.name!r}: the graph's outputs are {', '.join(OUTPUTS)}",
+                hint=f"rename the column, or leave it out with data.drop: [{column.name!r}]",
+            )
 
 
 def _inferred(frame: pl.DataFrame, config: Config) -> Schema:

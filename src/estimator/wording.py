@@ -40,6 +40,15 @@ def listing(names: Iterable[str], *, limit: int = 40) -> str:
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
 
 
+def figure(value: float) -> str:
+    """Return a number as a table shows it: four digits, thousands parted.
+
+    >>> figure(23226.4), figure(0.85232), figure(-0.0000021)
+    ('23,226', '0.8523', '-2.1e-06')
+    """
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
 def plain(number: float) -> str:
     """Return a number as a person would write it: no trailing zeros, six significant digits.
 

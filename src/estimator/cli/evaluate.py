@@ -15,7 +15,6 @@ from estimator.cli import options
 def command(model: str, table: str, store: str | None, as_json: bool) -> None:
     """Score a version on a table whose truth is known, with bootstrap intervals."""
     from estimator import life
-    from estimator.report import told
 
     artefact = life.load(model, options.opened(store))
     n_rows, scores = life.evaluate(artefact, table)
@@ -27,5 +26,5 @@ def command(model: str, table: str, store: str | None, as_json: bool) -> None:
     }
     width = max(len(name) for name in scores)
     lines = [f"{artefact.name} {artefact.version} on {n_rows:,} rows"]
-    lines += [f"{name.ljust(width)}  {told(score)}" for name, score in scores.items()]
+    lines += [f"{name.ljust(width)}  {score}" for name, score in scores.items()]
     options.emit(data, "\n".join(lines), as_json=as_json)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from estimator.cli import options
+from estimator.wording import figure
 
 
 @click.command("models")
@@ -31,7 +32,7 @@ def _lines(model: Mapping[str, Any]) -> list[str]:
     lines = [str(model["name"])]
     for manifest in reversed(model["versions"]):
         first, score = next(iter(manifest["metrics"].items()))
-        value = "not defined" if score["value"] is None else f"{score['value']:.4g}"
+        value = "not defined" if score["value"] is None else figure(score["value"])
         aliases = ", ".join(pointing.get(manifest["version"], []))
         lines.append(f"  {manifest['version']}  {manifest['model']['kind']:<9} {first} {value:<10} {aliases}".rstrip())
     return lines

@@ -60,15 +60,14 @@ def _data(made: NewVersion) -> dict[str, Any]:
 
 
 def _text(made: NewVersion) -> str:
-    from estimator.report import told
-    from estimator.wording import plain
+    from estimator.wording import figure
 
     report, certificate = made.report, made.trained.certificate
     lines = [f"{made.artefact.name}  version {made.artefact.version}  ({made.alias})", ""]
     rows = [("metric", "held-out rows", "constant", *(["live"] if report.live else []))]
     for name, score in report.metrics.items():
-        live = [plain(report.live[name].value)] if report.live else []
-        rows.append((name, told(score), plain(report.baseline[name].value), *live))
+        live = [figure(report.live[name].value)] if report.live else []
+        rows.append((name, str(score), figure(report.baseline[name].value), *live))
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     compared = f"{certificate.training_rows:,} training and {certificate.edge_rows} edge rows"

@@ -46,7 +46,9 @@ def translate(values: Mapping[str, Any]) -> Translated:
     for old, new in _MOVED.items():
         _move(found, old, new, origins)
     if isinstance(found.get("model"), dict):
-        _translate_layers(found["model"], origins)
+        if ("model",) in origins:
+            found["model"].setdefault("kind", "dense")
+        _translate_layers(found["model"])
     return Translated(found, origins)
 
 
@@ -65,13 +67,12 @@ def _move(values: dict[str, Any], old: tuple[str, ...], new: tuple[str, ...], or
         goal[new[-1]] = holder.pop(old[-1])
 
 
-def _translate_layers(model: dict[str, Any], origins: Mapping[Path_, Path_]) -> None:
+def _translate_layers(model: dict[str, Any]) -> None:
     """Turn a mapping of layers that ends in the output layer into hidden layers and the output's units."""
     layers = model.get("layers")
     if not isinstance(layers, Mapping) or not layers:
         return
     *hidden, output = layers.values()
-    model.setdefault("kind", "dense")
     model["layers"] = hidden
     model["output_units"] = output
     activations = model.get("activations")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -15,6 +16,7 @@ from estimator.graph import Graph
 from estimator.models.base import Fitted, Model, TrainingData, Watch, probabilities, silent
 from estimator.task import Floats
 
+MOST_ITERATIONS = 5000
 PENALTIES = tuple(float(value) for value in np.logspace(-3, 4, 15))
 
 
@@ -66,6 +68,7 @@ class Linear(Model):
         self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
     ) -> FittedLinear:
         with needs_extra("train", "model kind 'linear'"):
+            from sklearn.exceptions import ConvergenceWarning
             from sklearn.linear_model import LogisticRegression, RidgeCV
         rows = data.rows
         if data.task.is_regression:
@@ -74,7 +77,11 @@ class Linear(Model):
             weights, intercepts = ridge.coef_.reshape(-1, 1), np.atleast_1d(ridge.intercept_)
             chosen = {"penalty": float(ridge.alpha_)}
             return FittedLinear(data.task, ridge, weights, intercepts.tolist(), summary=chosen)
-        logistic = LogisticRegression(C=1.0 / (self.penalty or 1.0), max_iter=5000)
-        logistic.fit(rows.matrix, rows.target.astype(np.int64), sample_weight=rows.weights)
+        logistic = LogisticRegression(C=1.0 / (self.penalty or 1.0), max_iter=MOST_ITERATIONS)
+        with warnings.catch_warnings():
+            # A run that ends at the limit is told in the summary instead.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            logistic.fit(rows.matrix, rows.target.astype(np.int64), sample_weight=rows.weights)
         weights, intercepts = logistic.coef_.T, logistic.intercept_
-        return FittedLinear(data.task, logistic, weights, intercepts.tolist())
+        told = {"iterations": float(logistic.n_iter_.max()), "most_iterations": float(MOST_ITERATIONS)}
+        return FittedLinear(data.task, logistic, weights, intercepts.tolist(), summary=told)

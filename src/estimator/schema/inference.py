@@ -157,7 +157,7 @@ def _kind_of_numbers(values: pl.Series, name: str) -> ColumnKind:
         return "number"
     uniqueness = values.n_unique() / len(values) if len(values) >= 20 else 0.0
     counted = uniqueness == 1.0 and bool((np.diff(array) == 1).all())
-    named = uniqueness > 0.95 and IDENTIFIER_NAME.search(name) is not None
+    named = uniqueness > 0.95 and (IDENTIFIER_NAME.search(name) is not None or not name.strip())
     if counted or named or float(np.abs(array).max()) >= 2**53:
         return "identifier"
     return "integer"

@@ -14,7 +14,7 @@ from estimator.errors import TrainingError
 from estimator.models.base import Rows, Step, Watch
 from estimator.models.dense import optimizers
 from estimator.models.dense.callbacks import Course, Follower
-from estimator.models.dense.network import Architecture, Units, Weights, epoch_of, loss_of, trainable
+from estimator.models.dense.network import Architecture, Units, Weights, epoch_of, settled, trainable
 from estimator.models.dense.words import Word
 
 
@@ -57,25 +57,23 @@ def fit_weights(
     epoch, generator = epoch_of(architecture), np.random.default_rng([run.seed, 1])
     batches = Batches.of(rows, truth, run.batch_size)
     scales = np.array([units.shift, units.scale, units.baseline], np.float32)
-    state = start(architecture, weights)
+    state, beside = start(architecture, weights), None if watched is None else padded_table(*watched)
     followers, course = run.followers, Course(_first_rate(architecture.optimizer))
     curves: list[Mapping[str, float]] = []
     best, best_epoch = None, 0
     for number in range(run.epochs):
         order, here = batches.shuffled(generator)
         plan = (order, here, np.float32(course.rate), scales, np.uint32(run.seed * 100_003 + number))
-        state, loss = epoch(state, batches.arrays, plan)
-        values = {"loss": float(loss)}
-        if watched is not None:
-            values["val_loss"] = watched_loss(architecture, settled(architecture, state), watched, scales)
+        state, loss, seen = epoch(state, batches.arrays, plan, beside)
+        values = {"loss": float(loss)} | ({} if seen is None else {"val_loss": float(seen)})
         curves.append(values)
         watch(Step(number + 1, run.epochs, values))
         followers, course = _followed(followers, number, values, replace(course, is_best=False))
         if course.is_best and any(follower.restores for follower in followers):
-            best, best_epoch = jax.device_get(settled(architecture, state)), number
+            best, best_epoch = jax.device_get(settled(state)), number
         if course.stop:
             break
-    final = best if best is not None else jax.device_get(settled(architecture, state))
+    final = best if best is not None else jax.device_get(settled(state))
     if not np.isfinite(curves[best_epoch if best is not None else -1]["loss"]):
         raise TrainingError("the loss is no longer finite", hint="lower the learning rate, or set clipnorm: 1.0")
     return Trained(final, tuple(curves), best_epoch if best is not None else len(curves) - 1)
@@ -89,26 +87,12 @@ def start(architecture: Architecture, weights: Weights) -> tuple[Weights, dict[s
     return placed
 
 
-def settled(architecture: Architecture, state: tuple[Weights, dict[str, Any]]) -> Weights:
-    """Return the weights to answer with: the running averages where the optimiser keeps them."""
-    weights, optimizer = state
-    if "ema" not in optimizer:
-        return weights
-    averaged = [dict(layer) for layer in weights]
-    for (place, name), array in zip(trainable(weights), optimizer["ema"], strict=True):
-        averaged[place][name] = array
-    return averaged
-
-
-def watched_loss(
-    architecture: Architecture, weights: Weights, watched: tuple[Rows, np.ndarray[Any, Any]], scales: Any
-) -> float:
-    """Return the loss of rows that are not trained on."""
-    rows, truth = watched
+def padded_table(rows: Rows, truth: np.ndarray[Any, Any]) -> tuple[Any, Any]:
+    """Return ((rows, truth, row weights), here) on the device, padded to few different numbers of rows."""
     size = 1 << (len(rows) - 1).bit_length()
-    padded = [_padded(array, size) for array in (rows.matrix.astype(np.float32), truth, rows.weights)]
-    here = _padded(np.ones(len(rows)), size)
-    return float(loss_of(architecture)(weights, *padded, here, scales))
+    table = tuple(_padded(array, size) for array in (rows.matrix, truth, rows.weights))
+    placed: tuple[Any, Any] = jax.device_put((table, _padded(np.ones(len(rows)), size)))
+    return placed
 
 
 def _first_rate(optimizer: Word) -> float:

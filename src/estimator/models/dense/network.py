@@ -135,15 +135,16 @@ def penalty(layers: Sequence[Layer], weights: Weights) -> Array:
     return total
 
 
-Epoch = Callable[..., tuple[tuple[Weights, dict[str, Any]], Array]]
+Epoch = Callable[..., tuple[tuple[Weights, dict[str, Any]], Array, Array | None]]
 
 
 @lru_cache(maxsize=64)
 def epoch_of(architecture: Architecture) -> Epoch:
-    """Return the compiled epoch: (tree, table, plan) -> (tree, loss).
+    """Return the compiled epoch: (tree, table, plan, watched) -> (tree, loss, loss of the watched rows).
 
     `table` is (rows, truth, row weights) on the device; `plan` is (order, here, rate, units, seed), the first
-    two of shape (batches, batch size). The loss is the mean over rows in the target's units.
+    two of shape (batches, batch size); `watched` is None or (table, here). Losses are means over rows in the
+    target's units.
     """
     layers, loss, optimizer = architecture.layers, architecture.loss, architecture.optimizer
     draws = any(layer.dropout for layer in layers)
@@ -156,7 +157,7 @@ def epoch_of(architecture: Architecture) -> Epoch:
         value = batch_loss(loss.name, loss.options, truth, answer, row_weights, here)
         return value / units[2] + penalty(layers, full), (value + penalty(layers, full) * units[2], moved)
 
-    def run(tree: Any, table: Any, plan: Any) -> Any:
+    def run(tree: Any, table: Any, plan: Any, watched: Any) -> Any:
         order, present, rate, units, seed = plan
         objective = jax.value_and_grad(batch_objective, has_aux=True)
 
@@ -171,7 +172,8 @@ def epoch_of(architecture: Architecture) -> Epoch:
             return (_with(moved, places, arrays), optimizer_state), value * jnp.sum(here)
 
         tree, sums = jax.lax.scan(one, tree, (order, present, jnp.arange(order.shape[0])))
-        return tree, jnp.sum(sums) / jnp.sum(present)
+        seen = None if watched is None else loss_of(architecture, settled(tree), watched[0], watched[1], units)
+        return tree, jnp.sum(sums) / jnp.sum(present), seen
 
     return jax.jit(run, donate_argnums=0)
 
@@ -182,17 +184,18 @@ def answers_of(layers: tuple[Layer, ...]) -> Callable[[Weights, Array], Array]:
     return jax.jit(lambda weights, rows: forward(layers, weights, rows)[0])
 
 
-@lru_cache(maxsize=64)
-def loss_of(architecture: Architecture) -> Callable[..., Array]:
-    """Return the compiled loss of some rows: (weights, rows, truth, row weights, here, units) -> loss."""
-    layers, loss = architecture.layers, architecture.loss
+def loss_of(architecture: Architecture, weights: Weights, table: Any, here: Array, units: Array) -> Array:
+    """Return the loss of a table (rows, truth, row weights) that is not trained on; `here` is 0 for padding."""
+    rows, truth, row_weights = table
+    answer = units[0] + units[1] * forward(architecture.layers, weights, rows)[0]
+    value = batch_loss(architecture.loss.name, architecture.loss.options, truth, answer, row_weights, here)
+    return value + penalty(architecture.layers, weights) * units[2]
 
-    def run(weights: Weights, rows: Array, truth: Array, row_weights: Array, here: Array, units: Array) -> Array:
-        answer = units[0] + units[1] * forward(layers, weights, rows)[0]
-        value = batch_loss(loss.name, loss.options, truth, answer, row_weights, here)
-        return value + penalty(layers, weights) * units[2]
 
-    return jax.jit(run)
+def settled(tree: Any) -> Weights:
+    """Return the weights to answer with: the running averages where the optimiser keeps them."""
+    weights: Weights = tree[0]
+    return _with(weights, trainable(weights), tree[1]["ema"]) if "ema" in tree[1] else weights
 
 
 BLOCK_ROWS, LEAST_ROWS = 16_384, 512
