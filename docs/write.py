@@ -38,7 +38,7 @@ def config_reference() -> str:
     parts += ["## Columns", "What a column can be, in `schema.columns.<name>.kind` and in a schema file:"]
     parts += ["\n".join(f"- `{kind}`: {text}" for kind, text in KINDS.items())]
     parts += shelf("Encoders", encoders.SHELF) + shelf("Metrics", metrics.SHELF) + shelf("Sources", sources.SHELF)
-    aliases = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in metrics.ALIASES.items())
+    aliases = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in metrics.SHELF.aliases.items())
     parts += [f"Other names of metrics: {aliases}.", tutorial()]
     return "\n\n".join(parts) + "\n"
 

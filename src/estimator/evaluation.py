@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from estimator.errors import ConfigError
-from estimator.metrics import ALIASES, SHELF, USUAL, Metric
+from estimator.metrics import SHELF, USUAL, Metric
 from estimator.predictor import Predictor
 from estimator.schema import Batch
 from estimator.task import Answers, Floats, Task
@@ -82,7 +82,7 @@ def chosen_metrics(names: Sequence[str], task: Task) -> dict[str, Metric]:
     ------
     ConfigError: a chosen metric does not suit the task.
     """
-    own = [ALIASES.get(name, name) for name in names]
+    own = [SHELF.canonical(name) for name in names]
     found: dict[str, Metric] = {}
     for name in [*own, *USUAL[task.kind]]:
         kind = SHELF.load(name)

@@ -23,14 +23,7 @@ if TYPE_CHECKING:
     from estimator.scoring import Tally
     from estimator.training import Start, Trained
 
-VOCABULARY = Vocabulary(
-    models=models.SHELF.names(),
-    model_settings=models.SHELF.load,
-    default_model="boosting",
-    metrics=[*metrics.SHELF.names(), *metrics.ALIASES],
-    encoders=encoders.SHELF.names(),
-    sources=sources.SHELF.names(),
-)
+VOCABULARY = Vocabulary(models.SHELF, metrics.SHELF, encoders.SHELF, sources.SHELF)  # type: ignore[arg-type] # a model is a section
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +193,7 @@ def _model(config: Config) -> models.Model:
 
 
 def _kind(config: Config) -> str:
-    return next(kind for kind in models.SHELF.names() if models.SHELF.load(kind) is type(config.model))
+    return models.SHELF.name_of(type(config.model))
 
 
 def _reviewed(config: Config, folder: Path) -> Any:

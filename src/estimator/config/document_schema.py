@@ -13,8 +13,8 @@ def config_schema(vocabulary: Vocabulary) -> dict[str, Any]:
     document = Config.model_json_schema(by_alias=True)
     definitions = document["$defs"]
     branches = []
-    for kind in vocabulary.models:
-        settings = vocabulary.model_settings(kind).model_json_schema()
+    for kind in vocabulary.models.names():
+        settings = vocabulary.models.load(kind).model_json_schema()
         definitions |= settings.pop("$defs", {})
         settings["properties"] = {"kind": {"const": kind}, **settings.get("properties", {})}
         branches.append(settings | ({} if kind == vocabulary.default_model else {"required": ["kind"]}))

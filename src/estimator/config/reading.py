@@ -115,7 +115,7 @@ def _validate_model(content: Any, vocabulary: Vocabulary) -> tuple[Section | Non
         return None, [
             _Fault(("model", "kind"), f"no model called {kind!r}", did_you_mean(str(kind), vocabulary.models))
         ]
-    found = vocabulary.model_settings(kind)
+    found = vocabulary.models.load(kind)
     try:
         return found.model_validate(settings), []
     except ValidationError as error:

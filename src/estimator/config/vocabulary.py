@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from estimator.config.sections import Section
+from estimator.registry import Shelf
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """Names of the kinds on each shelf; a model kind's class validates its own settings."""
+    """The shelves; a model kind's class is a section and validates its own settings.
 
-    models: Sequence[str]
-    model_settings: Callable[[str], type[Section]]
-    default_model: str
-    metrics: Sequence[str]
-    encoders: Sequence[str]
-    sources: Sequence[str]
+    What the other shelves hold is of no matter here, only the names are.
+    """
+
+    models: Shelf[Section]
+    metrics: Shelf[Any]
+    encoders: Shelf[Any]
+    sources: Shelf[Any]
+    default_model: str = "boosting"

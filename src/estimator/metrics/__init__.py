@@ -33,11 +33,11 @@ ALIASES = {
     "AUC": "auc",
     "f1_score": "f1",
 }
-SHELF: Shelf[Metric] = Shelf("metric", KINDS)
+SHELF: Shelf[Metric] = Shelf("metric", KINDS, ALIASES)
 USUAL = {
     "regression": ("rmse", "mae", "r2"),
     "binary": ("log_loss", "auc", "accuracy", "f1"),
     "multiclass": ("log_loss", "auc", "accuracy", "balanced_accuracy"),
 }
 
-__all__ = ["ALIASES", "KINDS", "SHELF", "USUAL", "Metric"]
+__all__ = ["KINDS", "SHELF", "USUAL", "Metric"]

@@ -55,10 +55,11 @@ def _neighbours(path: Path) -> str:
 
 
 def _kind_of(path: Path) -> str:
-    known = endings()
-    for ending, kind in known.items():
-        if path.name.lower().endswith(ending):
-            return kind
+    for names in (SHELF.kinds, SHELF):
+        for kind in names:
+            if path.name.lower().endswith(SHELF.load(kind).endings):
+                return kind
     raise SourceError(
-        f"{path}: the ending tells no kind of source", hint=f"name it with data.kind, or use one of {listing(known)}"
+        f"{path}: the ending tells no kind of source",
+        hint=f"name it with data.kind, or use one of {listing(endings())}",
     )

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from estimator.errors import TrainingError
@@ -128,9 +127,8 @@ class Batches:
     def of(cls, rows: Rows, truth: np.ndarray[Any, Any], batch_size: int) -> Batches:
         """Copy rows to the device as float32."""
         size = -(-len(rows) // batch_size) * batch_size
-        arrays = (rows.matrix, truth, rows.weights)
-        on_device = tuple(jnp.asarray(_padded(np.asarray(array), size)) for array in arrays)
-        return cls((on_device[0], on_device[1], on_device[2]), len(rows), batch_size)
+        arrays = tuple(_padded(np.asarray(array), size) for array in (rows.matrix, truth, rows.weights))
+        return cls(jax.device_put(arrays), len(rows), batch_size)
 
     def shuffled(self, generator: np.random.Generator) -> tuple[Any, Any]:
         """Return the rows of each batch and which of them are here, (batches, batch size) each."""
