@@ -1,0 +1,88 @@
+"""What our nets promise beside Keras's arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from estimator.checks.models import TASKS, example, graph_answers
+from estimator.config import Training
+from estimator.models import Rows, Step, TrainingData
+from estimator.models.dense import Dense, vocabulary
+from estimator.models.dense.network import epoch_of
+from estimator.models.dense.words import read_word
+
+PLAN = Training(epochs=2, batch_size=16)
+
+
+def test_folds_that_differ_by_a_row_share_a_compilation():
+    model = Dense(layers=[7, 5])
+    data = example(TASKS[0])
+    for n_rows in (113, 114, 120, 128):
+        rows = Rows(
+            *(
+                np.resize(array, (n_rows, *array.shape[1:]))
+                for array in (data.rows.matrix, data.rows.target, data.rows.weights)
+            )
+        )
+        model.fit(TrainingData(rows, np.zeros(n_rows, np.bool_), None, data.task), PLAN)
+    compiled = epoch_of(model.architecture(data.task))
+    assert compiled._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", vocabulary.ACTIVATIONS)
+def test_every_activation_is_the_same_in_the_graph(name):
+    settings = {"name": name, "threshold": 0.2, "default_value": 0.1} if name == "threshold" else name
+    data = example(TASKS[0])
+    fitted = Dense(layers=[6], activation=settings).fit(data, PLAN)
+    found, expected = graph_answers(fitted, data.rows.matrix * 3), fitted.predict(data.rows.matrix * 3)
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", [name for name in vocabulary.LOSSES if name in vocabulary.LEVEL_LOSSES])
+@pytest.mark.parametrize("task", TASKS[1:], ids=lambda task: task.kind)
+def test_every_level_loss_gives_probabilities_in_the_graph(loss, task):
+    data = example(task)
+    fitted = Dense(
+        layers=[6],
+        loss=loss,
+        output_activation="tanh" if "hinge" in loss and task.kind == "binary" and loss != "categorical_hinge" else None,
+    ).fit(data, PLAN)
+    found = graph_answers(fitted, data.rows.matrix)
+    assert found == pytest.approx(fitted.predict(data.rows.matrix), abs=1e-5)
+    assert found.shape == (120, task.n_outputs)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"batch_normalization": True}, {"dropout": 0.3}, {"layers": [{"units": 6, "use_bias": False}]}]
+)
+def test_layers_are_the_same_in_the_graph(settings):
+    data = example(TASKS[0])
+    fitted = Dense(**{"layers": [8, 8], **settings}).fit(data, PLAN)
+    assert graph_answers(fitted, data.rows.matrix) == pytest.approx(fitted.predict(data.rows.matrix), rel=1e-5)
+
+
+def test_the_watcher_sees_losses_in_the_targets_units():
+    seen: list[Step] = []
+    data = example(TASKS[0])
+    held_out = TrainingData(data.rows, np.zeros(120, np.bool_), data.rows, data.task)
+    Dense(layers=[8], loss="mae").fit(held_out, PLAN, watch=seen.append)
+    spread = np.abs(data.rows.target - data.rows.target.mean()).mean()
+    assert [step.number for step in seen] == [1, 2]
+    assert 0.2 * spread < seen[0].values["val_loss"] < 3 * spread
+
+
+def test_a_word_survives_json():
+    import json
+
+    rate = {"schedule": "cosine_decay", "initial_learning_rate": 0.1, "decay_steps": 9}
+    word = read_word({"name": "adam", "learning_rate": rate}, vocabulary.OPTIMIZERS, "optimizer")
+    assert read_word(json.loads(word.model_dump_json()), vocabulary.OPTIMIZERS, "optimizer") == word
+
+
+def test_a_loss_that_runs_away_is_explained():
+    from estimator.errors import TrainingError
+
+    wild = Dense(layers=[8], optimizer={"name": "sgd", "learning_rate": 1e6}, scale_target=False)
+    with pytest.raises(TrainingError, match="no longer finite"):
+        wild.fit(example(TASKS[0]), Training(epochs=5, batch_size=16))
