@@ -25,7 +25,7 @@ def epochs(*, quiet: bool) -> Iterator[Watch]:
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("", total=None)
+        task = shown.add_task("starting", total=1)
 
         def watch(step: Step) -> None:
             losses = "  ".join(f"{name} {value:.4g}" for name, value in step.values.items())

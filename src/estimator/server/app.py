@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import msgspec
 from fastapi import FastAPI, Request, Response
-from fastapi_offline import FastAPIOffline
 
 from estimator.artefact import Artefact
 from estimator.config import Serving
@@ -18,7 +17,8 @@ from estimator.errors import RowError
 from estimator.schema import Batch, Schema
 from estimator.schema.file import to_data
 from estimator.server.bodies import BodyError, Rows, body_refusal, read_rows, refusal
-from estimator.server.documents import body_document
+from estimator.server.documents import answer_document, body_document
+from estimator.server.pages import add_pages
 from estimator.task import Answers
 
 JSON = "application/json"
@@ -79,12 +79,14 @@ def _answer_rows(answers: Answers, schema: Schema, batch: Batch) -> Sequence[dic
 def build_app(artefact: Artefact, serving: Serving, *, key: str | None = None) -> FastAPI:
     """Return the app; with a key, all routes but the status ones ask for it."""
     service = Service(artefact, serving)
-    app = FastAPIOffline(
+    app = FastAPI(
         title=artefact.name,
         version=artefact.version,
         description=f"Predicts {artefact.manifest['target']}. Rows are held to the contract at /v1/schema.",
-        separate_input_output_schemas=False,
+        docs_url=None,
+        redoc_url=None,
     )
+    add_pages(app)
     _add_status(app, service)
     _add_predictions(app, service, artefact.read_json("golden.json")["rows"])
     _add_refusals(app)
@@ -116,20 +118,17 @@ def _add_status(app: FastAPI, service: Service) -> None:
 
 
 def _add_predictions(app: FastAPI, service: Service, examples: Sequence[Mapping[str, Any]]) -> None:
-    extra = body_document(service.artefact.schema, examples)
-    refused: dict[int | str, dict[str, Any]] = {
-        413: {"description": "The body or the number of rows is too large"},
-        422: {"description": "A row breaks the contract; its row, column and value are named"},
-    }
+    extra, body = body_document(service.artefact.schema, examples), msgspec.json.encode(examples[:1])
 
-    @app.post("/v1/predict", tags=["predict"], summary="Predict rows", openapi_extra=extra, responses=refused)
+    @app.post("/v1/predict", tags=["predict"], summary="Predict rows", openapi_extra=extra,
+              responses=answer_document(service.predict(body)))  # fmt: skip
     async def predict(request: Request) -> Response:
         body = await read_body(request, service.serving.max_body_bytes)
         return Response(msgspec.json.encode(service.predict(body)), media_type=JSON)
 
     @app.post(
         "/v1/services/predict", tags=["predict"], summary="Predict rows, in the tutorial's form",
-        openapi_extra=extra, responses=refused,
+        openapi_extra=extra, responses=answer_document(service.tutorial(body)),
     )  # fmt: skip
     async def tutorial(request: Request) -> Response:
         body = await read_body(request, service.serving.max_body_bytes)

@@ -64,3 +64,13 @@ def body_document(schema: Schema, examples: Sequence[Mapping[str, Any]]) -> dict
             "content": {"application/json": {"schema": rows, "example": [dict(row) for row in examples[:1]]}},
         }
     }
+
+
+def answer_document(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a predict route, with a real answer."""
+    return {
+        200: {"description": "An answer per row, in order", "content": {"application/json": {"example": example}}},
+        401: {"description": "A key is asked for and was not given"},
+        413: {"description": "The body or the number of rows is too large"},
+        422: {"description": "A row breaks the contract; its row, column and value are named"},
+    }
