@@ -28,7 +28,7 @@ def test_a_version_holds_what_the_design_says(version):
     names = {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file()}
     assert names >= {
         "manifest.json", "model.onnx", "schema.json", "config.yml", "config.resolved.json",
-        "report.html", "learning_curves.json", "golden.json", "state/features.json",
+        "report.html", "learning_curves.json", "golden.json", "profile.json", "state/features.json",
     }  # fmt: skip
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
 
@@ -120,3 +120,13 @@ def test_the_report_fetches_nothing(store):
         assert "https://" not in text
         assert "<script" not in text
         assert "default-src 'none'" in text
+
+
+def test_the_profile_is_of_the_rows_that_were_learned(store):
+    from estimator.artefact import open_artefact as opened
+
+    artefact = opened(version_folder(store / "house_pricing_model"))
+    profile = artefact.read_json("profile.json")
+    assert profile["rows"] == artefact.manifest["data"]["rows"] - artefact.manifest["data"]["rows_held_out"]
+    assert profile["target"] == "MEDV"
+    assert len(profile["columns"]) == 14

@@ -223,8 +223,29 @@ def test_a_broken_table_is_explained(run, tmp_path, content):
     assert err.startswith("error: ")
 
 
-def test_another_encoding_is_explained(run, tmp_path):
-    (tmp_path / "table.csv").write_bytes("stadt,y\nKöln,1\nBonn,2\n".encode("latin1"))
-    code, _, err = run("init", tmp_path / "table.csv", "--target", "y", "--conf", tmp_path / "c.yml")
-    assert code == 1
-    assert "UTF-8" in err
+def test_another_encoding_and_separator_are_told_and_read(run, tmp_path):
+    rows = ["stadt;y", *(f"{'Köln' if row % 2 else 'Düsseldorf'};{row % 7}" for row in range(60))]
+    (tmp_path / "table.csv").write_bytes("\n".join(rows).encode("latin1"))
+    words = ("explore", tmp_path / "table.csv", "--target", "y", "--page", tmp_path / "p.html", "--json")
+    code, found, _ = run(*words)
+    assert code == 0
+    assert [level for level, *_ in found["profile"]["columns"][0]["top"]] == ["Düsseldorf", "Köln"]
+    assert "read as Windows-1252" in found["notes"][0]
+    assert "';'" in found["notes"][1]
+
+
+@pytest.mark.parametrize(
+    ("name", "target"),
+    [
+        ("ebay_autos_latin1/autos.csv.gz", "price"),
+        ("bengaluru_raw/Bengaluru_House_Data.csv.gz", "price"),
+        ("airbnb_munich/listings.csv.gz", "price"),
+        ("bank_marketing/bank-additional-full.csv.gz", "y"),
+    ],
+)
+def test_messy_tables_are_explored_without_being_told_how(run, tables, tmp_path, name, target):
+    words = ("explore", tables / name, "--target", target, "--page", tmp_path / "p.html", "--json")
+    code, found, _ = run(*words)
+    assert code == 0
+    assert found["profile"]["rows"] > 6000
+    assert found["findings"]

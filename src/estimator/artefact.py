@@ -193,5 +193,19 @@ def _write(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def write_text(path: Path, content: bytes) -> None:
+    """Write a page of its own, outside any version.
+
+    Raises
+    ------
+    ArtefactError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise ArtefactError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def _json(data: object) -> bytes:
     return json.dumps(data, indent=2, ensure_ascii=False).encode()

@@ -146,12 +146,63 @@ def histogram(values: Floats, *, x_title: str, title: str, bins: int = 40) -> st
     counts, edges = np.histogram(
         values, bins=min(bins, max(5, len(values) // 5)), range=(low, high if high > low else low + 1)
     )
-    axes = Axes((float(edges[0]), float(edges[-1])), (0, float(counts.max())), x_title, "rows")
+    return distribution(edges.tolist(), counts.tolist(), x_title=x_title, title=title)
+
+
+def distribution(edges: Sequence[float], counts: Sequence[int], *, x_title: str, title: str) -> str:
+    """Return counts between edges as bars."""
+    axes = Axes((edges[0], edges[-1]), (0, float(max(counts))), x_title, "rows")
     marks = [
         f'<rect class="bar" x="{axes.px(a):.1f}" y="{axes.py(n):.1f}" '
         f'width="{max(axes.px(b) - axes.px(a) - 1, 0.5):.1f}" height="{axes.py(0) - axes.py(n):.1f}">'
         f"<title>{short(a)} to {short(b)}: {n} rows</title></rect>"
-        for a, b, n in zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
+        for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
+    ]
+    return axes.draw(marks, title)
+
+
+def spark(counts: Sequence[float], *, title: str, width: int = 240, height: int = 48) -> str:
+    """Return counts as a row of small bars without axes."""
+    most, step = max(*counts, 1e-300), width / max(len(counts), 1)
+    path = "".join(
+        f"M{place * step:.1f} {height}V{height - (height - 2) * count / most:.1f}h{max(step - 0.8, 0.6):.1f}V{height}"
+        for place, count in enumerate(counts)
+    )
+    box = f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" preserveAspectRatio="none"'
+    return f'<svg class="spark" {box}><path class="bar" d="{path}"/></svg>'
+
+
+def heat(values: Floats, names: Sequence[str], *, title: str) -> str:
+    """Return a square of correlations: blue for positive, orange for negative, paler towards 0."""
+    size, left = len(names), 130
+    cell = max(4.0, min(26.0, (WIDTH - left) / max(size, 1)))
+    marks = []
+    for i, name in enumerate(names):
+        if cell >= 9:
+            label = escape(name if len(name) <= 18 else f"{name[:17]}…")
+            y = i * cell + cell / 2 + 4
+            marks.append(f'<text class="tick" x="{left - 6}" y="{y:.1f}" text-anchor="end">{label}</text>')
+        marks += [
+            f'<rect class="{"up" if values[i, j] >= 0 else "down"}" x="{left + j * cell:.1f}" y="{i * cell:.1f}" '
+            f'width="{cell - 0.6:.1f}" height="{cell - 0.6:.1f}" fill-opacity="{abs(values[i, j]):.2f}">'
+            f"<title>{escape(name)} and {escape(names[j])}: {values[i, j]:.2f}</title></rect>"
+            for j in range(size)
+            if abs(values[i, j]) >= 0.05
+        ]
+    return picture(marks, title, height=int(size * cell) + 8)
+
+
+def cloud(places: Floats, colours: Floats, *, title: str) -> str:
+    """Return points on two axes, darker where the third value is larger."""
+    low, high = places.min(axis=0), places.max(axis=0)
+    axes = Axes(
+        (float(low[0]), float(high[0])), (float(low[1]), float(high[1])), "first axis", "second axis", height=420
+    )
+    ranks = np.argsort(np.argsort(colours)) / max(len(colours) - 1, 1)
+    marks = [
+        f'<circle class="dot" cx="{axes.px(a):.1f}" cy="{axes.py(b):.1f}" r="2.5" '
+        f'fill-opacity="{0.15 + 0.8 * rank:.2f}"/>'
+        for (a, b), rank in zip(places.tolist(), ranks.tolist(), strict=True)
     ]
     return axes.draw(marks, title)
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from estimator import encoders, metrics, models, sources
-from estimator.artefact import Artefact, open_artefact
+from estimator.artefact import Artefact, open_artefact, write_text
 from estimator.clock import Moment, seconds
-from estimator.config import Config, Serving, Vocabulary, read_config
-from estimator.errors import EstimatorError, StoreError, needs_extra
+from estimator.config import Config, Serving, Vocabulary, read_config, resolve
+from estimator.errors import ConfigError, EstimatorError, StoreError, needs_extra
 from estimator.models import Watch, silent
 from estimator.store import Move, Store, listed, version_folder
 
 if TYPE_CHECKING:
     from estimator.draft import Draft
     from estimator.evaluation import Report, Score
+    from estimator.exploration import Profile
+    from estimator.exploration.findings import Finding
     from estimator.predictor import Predictor
     from estimator.scoring import Tally
     from estimator.training import Start, Trained
@@ -71,6 +73,52 @@ def train(
     )
     folder, alias = version.keep(store, trained, report, recipe, moment=Moment.now())
     return NewVersion(open_artefact(folder), trained, report, alias, seconds() - began)
+
+
+@dataclass(frozen=True, slots=True)
+class Explored:
+    """What a table holds and what is worth knowing about it."""
+
+    profile: Profile
+    findings: Sequence[Finding]
+    notes: Sequence[str]
+
+
+def explore(conf: Path | None, table: str | None, target: str | None, order: Order, *, page: Path) -> Explored:
+    """Profile a table, named by a config or directly, and write the page of what is worth knowing."""
+    with needs_extra("train", "exploring a table"):
+        from estimator import exploration, training
+        from estimator.exploration.findings import find
+        from estimator.exploration.page import exploration_page
+        from estimator.sources.opening import open_source
+    if conf is None:
+        config = resolve({"data": {"path": table, "target": target}}, VOCABULARY, overrides=order.overrides)
+    else:
+        config = read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment)
+    data, folder = config.data, conf.parent if conf else Path()
+    source = open_source(data.path, kind=data.kind, separator=data.separator, folder=folder)
+    frame = source.frame()
+    schema = training.contract(frame, config, _reviewed(config, folder))
+    profile = exploration.profile_table(schema, source.batches(), seed=config.training.seed)
+    findings = find(schema, profile, frame.head(exploration.SAMPLE_ROWS))
+    write_text(page, exploration_page(profile, findings, name=str(_named(config).name)))
+    return Explored(profile, findings, source.notes())
+
+
+def accept(conf: Path, findings: Sequence[Finding], numbers: Sequence[int]) -> list[Finding]:
+    """Write the edits of some findings into a config, keeping its comments."""
+    from estimator.config.editing import write_edits
+
+    chosen = [item for item in findings if item.number in numbers and item.edit is not None]
+    missing = sorted(set(numbers) - {item.number for item in chosen})
+    if missing:
+        raise ConfigError(
+            f"--accept: no finding with an edit has the number {', '.join(map(str, missing))}",
+            hint=f"those that have one: {', '.join(str(item.number) for item in findings if item.edit)}",
+        )
+    for item in chosen:
+        write_edits(conf, item.edit or {})
+    return chosen
 
 
 def init(table: str, target: str, *, conf: Path, force: bool = False) -> Draft:

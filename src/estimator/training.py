@@ -30,7 +30,10 @@ OUTPUTS = ("prediction", "probability", "matrix")
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Checked rows with their truth: what a model learns from and is judged on. `test` marks held-out rows."""
+    """Checked rows with their truth: what a model learns from and is judged on.
+
+    `test` marks held-out rows; `learned` are the others, as they were read.
+    """
 
     schema: Schema
     task: Task
@@ -40,6 +43,7 @@ class Prepared:
     test: Mask
     validation: Mask
     n_unlabelled: int
+    learned: pl.DataFrame
 
     @property
     def training(self) -> Batch:
@@ -83,7 +87,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     """
     if frame.height == 0:
         raise TrainingError("the table has no rows", hint="check data.path")
-    schema = _without_columns(reviewed or _inferred(frame, config), config)
+    schema = contract(frame, config, reviewed)
     _refuse_names(schema)
     if not schema.features:
         kinds = ", ".join(f"{column.name} ({column.kind})" for column in schema.columns[:10]) or "none"
@@ -109,7 +113,13 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
         test=test,
         validation=validation(learning, config, None if strata is None else strata[~test]),
         n_unlabelled=int((~target.known).sum()),
+        learned=learning,
     )
+
+
+def contract(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> Schema:
+    """Return the schema of a table: the reviewed one or what the table shows, with the config's choices in it."""
+    return _without_columns(reviewed or _inferred(frame, config), config)
 
 
 def train(

@@ -18,6 +18,7 @@ from estimator.clock import Moment
 from estimator.config import Config
 from estimator.config.sections import model_data
 from estimator.evaluation import Report
+from estimator.exploration import profile_table
 from estimator.report import report_page
 from estimator.schema import Schema
 from estimator.schema.file import to_data
@@ -65,6 +66,7 @@ def version_files(trained: Trained, recipe: Recipe) -> dict[str, bytes]:
         "config.resolved.json": _json(model_data(recipe.config, recipe.kind)),
         "learning_curves.json": _json([_finite(entry) for entry in trained.fitted.curves]),
         "golden.json": _json(golden(trained)),
+        "profile.json": _json(profile_table(trained.predictor.schema, [trained.prepared.learned]).to_data()),
         "state/features.json": _json(encoders),
     }
     files |= {f"state/{name}": content for name, content in trained.fitted.state().items()}

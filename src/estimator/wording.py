@@ -41,12 +41,12 @@ def listing(names: Iterable[str], *, limit: int = 40) -> str:
 
 
 def figure(value: float) -> str:
-    """Return a number as a table shows it: four digits, thousands parted.
+    """Return a number as a table shows it: four digits, thousands parted, years left whole.
 
-    >>> figure(23226.4), figure(0.85232), figure(-0.0000021)
-    ('23,226', '0.8523', '-2.1e-06')
+    >>> figure(23226.4), figure(2015.0), figure(0.85232), figure(-0.0000021)
+    ('23,226', '2015', '0.8523', '-2.1e-06')
     """
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def plain(number: float) -> str:

@@ -15,7 +15,7 @@ from estimator.errors import EstimatorError
 from estimator.wording import nearest
 
 # In the order of a model's life; the help lists them so.
-VERBS = ("init", "schema", "train", "evaluate", "predict", "serve", "models", "promote", "rollback")
+VERBS = ("init", "explore", "schema", "train", "evaluate", "predict", "serve", "models", "promote", "rollback")
 EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 
 

@@ -29,7 +29,7 @@ class Data(Section):
     path: Text | list[Text] = Field(description="a file, a pattern, a folder of parts, or a list of them")
     target: Text = Field(description="the column to predict")
     kind: str | None = Field(None, description="the kind of source; told by the ending when left out")
-    separator: str | None = Field(None, description="what parts the cells of a csv; a comma, or a tab in .tsv")
+    separator: str | None = Field(None, description="what parts the cells of a csv; told from its header when left out")
     drop: list[Text] = Field([], description="columns to leave out; they may be present later and are ignored")
     weight: Text | None = Field(None, description="a column of row weights, at least 0")
     task: Literal["auto", "regression", "classification"] = Field(

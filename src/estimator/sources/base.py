@@ -27,6 +27,10 @@ class Source(ABC):
     def scan(self) -> pl.LazyFrame:
         """Return all rows, unread; text sources give every column as text, nothing guessed."""
 
+    @abstractmethod
+    def notes(self) -> list[str]:
+        """Return what a reader should know of how the files were read, a sentence each."""
+
     def frame(self) -> pl.DataFrame:
         """Read all rows.
 
@@ -64,7 +68,7 @@ class explained:  # noqa: N801 # reads as a verb after `with`
 
 def _way_out(reason: str) -> str | None:
     if "utf-8" in reason.lower() or "utf8" in reason.lower():
-        return "save the file as UTF-8, for example with `iconv -f latin1 -t utf-8`"
+        return "some text far down is not UTF-8; save the file as UTF-8, for example with `iconv -f latin1 -t utf-8`"
     if "fields" in reason.lower() or "ragged" in reason.lower():
         return "a line has more cells than the header; check quotes and data.separator"
     if "empty" in reason.lower() or "no data" in reason.lower():

@@ -2,22 +2,82 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import polars as pl
 
 from estimator.sources.base import Source
 
+SEPARATORS = (",", ";", "\t", "|")
+# What text that is not UTF-8 nearly always is: it reads every byte, and Latin-1 alike.
+OTHER_ENCODING = "cp1252"
+LOOKED_AT = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Csv(Source):
-    """UTF-8 text with a header line; empty cells are null, leading zeros and spellings of a gap stay."""
+    """Text with a header line; empty cells are null, leading zeros and spellings of a gap stay.
+
+    A separator that is not given is told from the header; text that is not UTF-8 is read as Windows-1252, and a
+    note says so.
+    """
 
     endings: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
     separator: str | None = None
 
     def scan(self) -> pl.LazyFrame:
-        tabs = self.paths[0].name.endswith((".tsv", ".tsv.gz"))
-        separator = self.separator or ("\t" if tabs else ",")
-        return pl.scan_csv(list(self.paths), infer_schema=False, separator=separator, glob=False)
+        separator = self.separator or _separator(_start(self.paths[0]))
+        if all(_is_utf8(_start(path)) for path in self.paths):
+            return pl.scan_csv(list(self.paths), infer_schema=False, separator=separator, glob=False)
+        parts = [_transcoded(path) for path in self.paths]
+        return pl.scan_csv(parts, infer_schema=False, separator=separator)
+
+    def notes(self) -> list[str]:
+        other = [path.name for path in self.paths if not _is_utf8(_start(path))]
+        found = [f"{name}: not UTF-8, read as Windows-1252" for name in other]
+        separator = _separator(_start(self.paths[0]))
+        if self.separator is None and separator != ",":
+            found.append(f"{self.paths[0].name}: cells are parted by {separator!r}, as the header tells")
+        return found
+
+
+def _start(path: Path) -> bytes:
+    """Return the first megabyte of a file, unpacked."""
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as file:
+        content: bytes = file.read(LOOKED_AT)
+    return content
+
+
+def _is_utf8(content: bytes) -> bool:
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        # A character cut in two by the end of what is looked at is no fault.
+        return len(content) == LOOKED_AT and error.start > len(content) - 4
+    return True
+
+
+def _transcoded(path: Path) -> bytes:
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    with opener(path, "rb") as file:
+        content: bytes = file.read()
+    return content if _is_utf8(content[:LOOKED_AT]) else content.decode(OTHER_ENCODING, errors="replace").encode()
+
+
+def _separator(content: bytes) -> str:
+    """Return the separator that parts the header into most cells, and the second line into as many."""
+    lines = content.decode("utf-8", errors="replace").splitlines()[:2]
+    if not lines:
+        return ","
+    widths: Counter[str] = Counter()
+    for separator in SEPARATORS:
+        cells = [len(next(csv.reader([line], delimiter=separator), [])) for line in lines]
+        widths[separator] = cells[0] if len(set(cells)) == 1 else 0
+    best, width = widths.most_common(1)[0]
+    return best if width > 1 else ","

@@ -19,3 +19,6 @@ class Parquet(Source):
 
     def scan(self) -> pl.LazyFrame:
         return pl.scan_parquet(list(self.paths), glob=False)
+
+    def notes(self) -> list[str]:
+        return []

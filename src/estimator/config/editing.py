@@ -1,0 +1,84 @@
+"""Edits written into a config file: YAML keeps its comments, JSON its order."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from estimator.errors import ConfigError, needs_extra
+
+
+def write_edits(path: Path, edits: Mapping[str, Any]) -> None:
+    """Write edits, key -> value with dots between sections, into a config; lists are added to.
+
+    A column's name may hold dots: keys are split at the first two only.
+
+    Raises
+    ------
+    ConfigError: the file is of a kind that cannot be edited, or cannot be written.
+    """
+    if path.suffix.lower() == ".json":
+        values = json.loads(path.read_text(encoding="utf-8-sig"))
+        _apply_all(values, edits)
+        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    elif path.suffix.lower() in (".yml", ".yaml"):
+        text = _edited_yaml(path, edits)
+    else:
+        raise ConfigError(
+            f"{path}: cannot be edited in place", hint="copy the edits, or keep the config as YAML or JSON"
+        )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _edited_yaml(path: Path, edits: Mapping[str, Any]) -> str:
+    with needs_extra("train", "writing YAML"):
+        from io import StringIO
+
+        from ruamel.yaml import YAML
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 120
+    values = yaml.load(path.read_text(encoding="utf-8-sig"))
+    _apply_all(values, edits)
+    out = StringIO()
+    yaml.dump(values, out)
+    return out.getvalue()
+
+
+def _apply_all(values: Any, edits: Mapping[str, Any]) -> None:
+    for key, value in edits.items():
+        section, *rest = _parts(key)
+        holder = values
+        for part in (section, *rest[:-1]):
+            if not isinstance(holder.get(part), dict):
+                holder[part] = {}
+            holder = holder[part]
+        before = holder.get(rest[-1])
+        if isinstance(before, list) and isinstance(value, list):
+            before.extend(item for item in value if item not in before)
+        else:
+            holder[rest[-1]] = value
+
+
+def _parts(key: str) -> list[str]:
+    """Split section.key, or section.columns.<name>[.key] where the name may hold dots.
+
+    >>> _parts("schema.columns.emp.var.rate.gaps"), _parts("data.drop")
+    (['schema', 'columns', 'emp.var.rate', 'gaps'], ['data', 'drop'])
+    """
+    if key.startswith("schema.columns."):
+        name, _, last = key.removeprefix("schema.columns.").rpartition(".")
+        return ["schema", "columns", name, last]
+    if key.startswith("features.columns."):
+        return ["features", "columns", key.removeprefix("features.columns.")]
+    return key.split(".", 1)

@@ -1,0 +1,248 @@
+"""What a table holds: numbers checked against exact ones, findings against what is known of real tables."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from estimator.config.editing import write_edits
+from estimator.exploration import Profile, profile_table
+from estimator.exploration.accumulators import Distinct, Numbers, Sample
+from estimator.exploration.associations import correlation_ratio, cramers_v, inflation
+from estimator.exploration.findings import Finding, find
+from estimator.schema.inference import infer_schema
+from estimator.sources.opening import open_source
+from tests.conftest import EXAMPLES
+
+
+def explored(path: Path, target: str, **options: str) -> tuple[Profile, list[Finding]]:
+    source = open_source(str(path), **options)
+    frame = source.frame()
+    schema = infer_schema(frame, target)
+    profile = profile_table(schema, source.batches(rows=1000))
+    return profile, find(schema, profile, frame)
+
+
+@pytest.fixture(scope="module")
+def ames() -> Profile:
+    return explored(EXAMPLES / "ames" / "ames.csv.gz", "Sale_Price")[0]
+
+
+@pytest.fixture(scope="module")
+def ames_frame() -> pl.DataFrame:
+    return pl.read_csv(EXAMPLES / "ames" / "ames.csv.gz", infer_schema_length=None)
+
+
+def test_moments_are_exact_to_nine_digits(ames, ames_frame):
+    for name in ("Sale_Price", "Lot_Area", "Longitude", "Year_Built"):
+        numbers, exact = ames.column(name).numbers, ames_frame[name].cast(pl.Float64)
+        assert numbers["mean"] == pytest.approx(exact.mean(), rel=1e-9)
+        assert numbers["std"] == pytest.approx(exact.std(), rel=1e-9)
+        assert numbers["skewness"] == pytest.approx(exact.skew(), rel=1e-7)
+        assert numbers["kurtosis"] == pytest.approx(exact.kurtosis(), rel=1e-7)
+        assert (numbers["min"], numbers["max"]) == (exact.min(), exact.max())
+        assert numbers["zeros"] == (exact == 0).sum()
+
+
+def test_correlations_are_exact_to_six_digits(ames, ames_frame):
+    names = [name for name in ames.numeric if ames_frame[name].dtype.is_numeric()]
+    exact = np.corrcoef(ames_frame.select(names).to_numpy(), rowvar=False)
+    place = [ames.numeric.index(name) for name in names]
+    assert ames.pearson[np.ix_(place, place)] == pytest.approx(exact, abs=1e-6)
+
+
+def test_correlations_use_the_rows_where_both_are_known():
+    generator = np.random.default_rng(0)
+    table = generator.standard_normal((5000, 3)) @ generator.standard_normal((3, 3)) * [1, 1e3, 1e-3] + [0, 1e6, 5]
+    table[generator.random((5000, 3)) < 0.2] = np.nan
+    numbers = Numbers.like(table[:1000])
+    for start in range(0, 5000, 1000):
+        numbers.add(table[start : start + 1000])
+    found = numbers.correlations()
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        both = ~np.isnan(table[:, i]) & ~np.isnan(table[:, j])
+        assert found[i, j] == pytest.approx(np.corrcoef(table[both, i], table[both, j])[0, 1], abs=1e-6)
+
+
+def test_inflation_is_that_of_the_regressions():
+    generator = np.random.default_rng(1)
+    table = generator.standard_normal((400, 3))
+    table[:, 2] = table[:, 0] + 0.3 * generator.standard_normal(400)
+    exact = np.diag(np.linalg.inv(np.corrcoef(table, rowvar=False)))
+    assert inflation(np.corrcoef(table, rowvar=False), [0, 1, 2]) == pytest.approx(exact, rel=1e-6)
+
+
+def test_a_sum_of_columns_is_infinitely_inflated():
+    table = np.random.default_rng(2).standard_normal((300, 3))
+    table[:, 2] = table[:, 0] + table[:, 1]
+    assert np.isinf(inflation(np.corrcoef(table, rowvar=False), [0, 1, 2])).all()
+
+
+def test_distinct_values_are_exact_then_close():
+    few, many = Distinct(), Distinct()
+    for start in range(0, 100_000, 10_000):
+        few.add(pl.Series(np.arange(10_000) % 1500))
+        many.add(pl.Series(np.arange(start, start + 10_000)))
+    assert (few.count, few.is_exact) == (1500, True)
+    assert many.count == pytest.approx(100_000, rel=0.07)
+
+
+def test_a_sample_is_even_over_the_table():
+    sample = Sample(np.random.default_rng(3))
+    for start in range(0, 400_000, 50_000):
+        sample.add(pl.DataFrame({"row": np.arange(start, start + 50_000)}))
+    rows = sample.rows()["row"].to_numpy()
+    assert len(rows) == 50_000
+    assert np.histogram(rows, bins=8)[0] == pytest.approx(np.full(8, 6250), rel=0.05)
+    assert (np.diff(rows) > 0).all()
+
+
+def test_levels_that_explain_nothing_have_no_ratio():
+    generator = np.random.default_rng(4)
+    levels = pl.Series(generator.choice(list("abcdef"), 2000))
+    assert correlation_ratio(levels, generator.standard_normal(2000)) < 0.08
+    places = np.array(["abcdef".index(level) for level in levels], dtype=float)
+    assert correlation_ratio(levels, places) == pytest.approx(1)
+    assert cramers_v(levels, levels) == pytest.approx(1, abs=0.01)
+    assert cramers_v(levels, pl.Series(generator.choice(list("xyz"), 2000))) < 0.08
+
+
+def rules(findings: list[Finding]) -> set[tuple[str, str]]:
+    return {(item.rule, name) for item in findings for name in item.columns or ("",)}
+
+
+def test_boston_shows_its_known_faults_and_few_others():
+    _, findings = explored(EXAMPLES / "boston" / "boston.csv", "MEDV")
+    found = rules(findings)
+    assert {
+        ("sensitive", "B"),
+        ("sensitive", "LSTAT"),
+        ("capped target", "MEDV"),
+        ("collinear", "TAX"),
+        ("collinear", "RAD"),
+    } <= found
+    assert next(item for item in findings if item.rule == "capped target").evidence == {"value": 50.0, "rows": 16}
+    assert len(findings) <= 7
+
+
+def test_clean_tables_have_few_findings(tables):
+    california = (tables / "california_housing" / "housing.csv.gz", "median_house_value")
+    for path, target in ((EXAMPLES / "ames" / "ames.csv.gz", "Sale_Price"), california):
+        _, findings = explored(path, target)
+        assert len([item for item in findings if item.severity in ("high", "medium")]) <= 1
+
+
+KNOWN = {
+    "king_county/king_county.csv.gz": (
+        "price",
+        {("groups", "id"), ("order in time", "date"), ("outliers", "bedrooms"), ("collinear", "sqft_living")},
+    ),
+    "bank_marketing/bank-additional-full.csv.gz": (
+        "y",
+        {("sentinel", "pdays"), ("duplicate rows", ""), ("imbalance", "y"), ("sensitive", "age")},
+    ),
+    "california_housing/housing.csv.gz": (
+        "median_house_value",
+        {("capped target", "median_house_value"), ("collinear", "total_bedrooms")},
+    ),
+    "bike_sharing/hour.csv.gz": (
+        "cnt",
+        {("leakage", "casual"), ("leakage", "registered"), ("identifier", "instant"), ("order in time", "dteday")},
+    ),
+    "adult/adult.csv.gz": (
+        "income-per-year",
+        {("sensitive", "race"), ("sensitive", "sex"), ("duplicate rows", ""), ("sentinel", "capital-gain")},
+    ),
+    "wine_quality/winequality.csv": ("quality", {("duplicate rows", "")}),
+    "telco_churn/telco_churn.csv.gz": ("Churn", {("identifier", "customerID"), ("sensitive", "gender")}),
+    "melbourne/melb_data.csv.gz": ("Price", {("level spellings", "SellerG"), ("wide category", "Suburb")}),
+    "messy_sales/messy_sales.csv.gz": (
+        "price",
+        {
+            ("mixed dates", "sale date"),
+            ("number as text", "Living Area"),
+            ("level spellings", "condition"),
+            ("empty", "tax code"),
+            ("duplicate rows", ""),
+            ("gap spellings", "bathrooms"),
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_known_faults_of_real_tables_are_found(name, tables, tell):
+    target, known = KNOWN[name]
+    path = next((tables / name).parent.glob("*.csv*")) if not (tables / name).exists() else tables / name
+    options = {"separator": ";"} if name.startswith("bank") else {}
+    _, findings = explored(path, target, **options)
+    missed = known - rules(findings)
+    tell(
+        f"{name.split('/')[0]}: {len(known) - len(missed)} of {len(known)} known faults found, {len(findings)} findings"
+    )
+    assert not missed
+
+
+def test_explore_tells_and_writes_a_page(run, tmp_path):
+    page = tmp_path / "page.html"
+    code, found, _ = run("explore", EXAMPLES / "boston" / "boston.csv", "--target", "MEDV", "--page", page, "--json")
+    assert code == 0
+    assert [item["number"] for item in found["findings"]] == list(range(1, len(found["findings"]) + 1))
+    text = page.read_text()
+    assert len(text) < 150_000
+    assert "http://" not in text
+    assert "https://" not in text
+    assert "default-src 'none'" in text
+
+
+@pytest.mark.parametrize("name", ["boston", "credit"])
+def test_accepted_edits_are_in_the_config_and_train(run, tmp_path, name):
+    folder = Path(shutil.copytree(EXAMPLES / name, tmp_path / name))
+    conf = next(folder.glob("config.*"))
+    words = ("explore", "--conf", conf, "--page", tmp_path / "page.html", "--json")
+    numbers = [item["number"] for item in run(*words)[1]["findings"] if item["rule"] == "sensitive"]
+    code, found, _ = run(*words, "--accept", ",".join(map(str, numbers)))
+    assert (code, found["accepted"]) == (0, numbers)
+    if name == "credit":
+        assert "# 4,454 credits" in conf.read_text()
+    assert not [item for item in run(*words)[1]["findings"] if item["rule"] == "sensitive"]
+    assert run("train", "--conf", conf, "--store", tmp_path / "models", "--set", "training.epochs=2")[0] == 0
+
+
+def test_an_unknown_number_cannot_be_accepted(run, tmp_path):
+    conf = Path(shutil.copytree(EXAMPLES / "boston", tmp_path / "b")) / "config.json"
+    before = conf.read_text()
+    code, _, err = run("explore", "--conf", conf, "--page", tmp_path / "p.html", "--accept", "99")
+    assert (code, "no finding with an edit" in err) == (1, True)
+    assert conf.read_text() == before
+
+
+def test_an_edit_keeps_what_a_person_wrote(tmp_path):
+    conf = tmp_path / "c.yml"
+    conf.write_text("# mine\ndata:\n  path: a.csv   # the rows\n  target: y\n  drop: [id]\n")
+    write_edits(conf, {"data.drop": ["id", "b"], "schema.columns.emp.var.rate.gaps": ["", "999"]})
+    text = conf.read_text()
+    assert "# mine" in text
+    assert "# the rows" in text
+    assert "drop: [id, b]" in text
+    assert "emp.var.rate:" in text
+
+
+@pytest.mark.parametrize("frame", [
+    pl.DataFrame({"x": [1.0], "y": [2.0]}),
+    pl.DataFrame({"x": [None, None], "y": [1, 2]}, schema={"x": pl.String, "y": pl.Int64}),
+    pl.DataFrame({"x": [1, 1, 1], "y": [5, 5, 5]}),
+    pl.DataFrame({"x": ["a", "b", None], "y": ["u", "v", "u"]}),
+    pl.DataFrame({"y": [1, 2, 3]}),
+    pl.DataFrame({f"n{i}": [float(i), 2.0, 3.0, 1e300] for i in range(300)} | {"y": [1, 2, 3, 4]}),
+], ids=["one row", "all gaps", "constant", "words", "one column", "wide and huge"])  # fmt: skip
+def test_cruel_tables_are_profiled(frame):
+    schema = infer_schema(frame, "y")
+    profile = profile_table(schema, [frame])
+    find(schema, profile, frame)
+    json.dumps(profile.to_data(), allow_nan=False)
