@@ -249,3 +249,33 @@ def test_messy_tables_are_explored_without_being_told_how(run, tables, tmp_path,
     assert code == 0
     assert found["profile"]["rows"] > 6000
     assert found["findings"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a,b,y\r1,2,3\r4,5,6\r7,9,8\r",
+        "a,b,y\n1,2,3\n4,5,6\n7,9,8\n".encode("utf-16"),
+        b"\xef\xbb\xbfa;b;y\r\n1;2;3\r\n4;5;6\r\n7;9;8\r\n",
+    ],
+    ids=["lines end in CR", "UTF-16", "BOM, CRLF and semicolons"],
+)
+def test_other_line_ends_and_encodings_are_read(run, tmp_path, content):
+    (tmp_path / "t.csv").write_bytes(content)
+    code, found, _ = run("explore", tmp_path / "t.csv", "--target", "y", "--page", tmp_path / "p.html", "--json")
+    assert code == 0
+    assert [column["name"] for column in found["profile"]["columns"]] == ["a", "b", "y"]
+    assert found["profile"]["rows"] == 3
+
+
+def test_a_header_that_names_a_column_twice_is_refused(run, tmp_path):
+    (tmp_path / "t.csv").write_text("a,a,y\n1,2,3\n")
+    code, _, err = run("init", tmp_path / "t.csv", "--target", "y", "--conf", tmp_path / "c.yml")
+    assert (code, "the header names 'a' more than once" in err) == (1, True)
+
+
+def test_too_good_a_score_is_doubted(run, tmp_path):
+    rows = "\n".join(f"{row % 97},{(row % 97) * 2 + 1}" for row in range(4000))
+    (tmp_path / "t.csv").write_text(f"x,y\n{rows}\n")
+    (tmp_path / "c.yml").write_text("data: {path: t.csv, target: y}\nmodel: {kind: linear}\n")
+    assert "too good to be true" in run("train", "--conf", tmp_path / "c.yml", "--store", tmp_path / "m")[1]["text"]

@@ -157,3 +157,16 @@ def test_the_resolved_config_reads_as_itself(tmp_path):
     config = read(EXAMPLES / "boston" / "config.json")
     path = written(tmp_path, json.dumps(model_data(config, "dense")), "json")
     assert read(path) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "read_as"), [("data.drop=[a, b]", ["a", "b"]), ('data.drop=["a"]', ["a"]), ("data.drop=[]", [])]
+)
+def test_an_override_is_read_as_in_a_file(tmp_path, override, read_as):
+    assert read(written(tmp_path, SAME["yml"]), override).data.drop == read_as
+
+
+def test_another_kind_starts_from_its_own_defaults(tmp_path):
+    path = written(tmp_path, "data: {path: a.csv, target: y}\nmodel: {kind: boosting, rounds: 5}\n")
+    assert type(read(path, "model.kind=linear").model).__name__ == "Linear"
+    assert read(path, "model.kind=boosting").model.rounds == 5

@@ -263,5 +263,5 @@ def test_a_wrong_schema_file_is_explained(change, expected):
 
 
 def test_a_reviewed_kind_that_cannot_hold_is_refused():
-    with pytest.raises(SchemaError, match="does not hold its values"):
+    with pytest.raises(SchemaError, match="does not hold 1 of its values"):
         column("1", "two", kind="number")

@@ -84,7 +84,7 @@ def test_what_training_did_not_see_is_told(boston, house):
     [
         ({"TAX": 296.5}, "TAX", 296.5, "expected a whole number, got 296.5; training saw 187 to 711"),
         ({"TAX": "many"}, "TAX", "many", "expected a whole number"),
-        ({"TAX": None}, "TAX", None, "training saw no gaps"),
+        ({"TAX": None}, "TAX", None, "gaps are refused"),
         ({"TAX": True}, "TAX", True, "expected a whole number"),
         ({"TAX": [1]}, "TAX", "[1]", "expected a whole number"),
         ({"TAX": {}}, "TAX", "{}", "expected a whole number"),
@@ -145,6 +145,7 @@ def test_nulls_are_accepted_where_training_saw_gaps(credit, store):
         (b"12", "expected a list of rows"),
         (b"[[1, 2]]", "expected an object"),
         (b"[null]", "expected an object"),
+        (b'[{"\\ud800": 1}]', "half of a character"),
     ],
 )
 def test_a_bad_body_is_refused(boston, path, body, words):
@@ -156,6 +157,13 @@ def test_a_bad_body_is_refused(boston, path, body, words):
 def test_too_much_is_refused(credit):
     assert credit.post("/v1/predict", b" " * 5000).status_code == 413
     assert credit.post("/v1/predict", [{}] * 6).status_code == 413
+
+
+def test_a_packed_body_is_refused(boston, house):
+    import gzip
+
+    body = gzip.compress(json.dumps([house]).encode())
+    assert boston("POST", "/v1/predict", content=body, headers={"content-encoding": "gzip"}).status_code == 415
 
 
 def test_the_docs_are_offline(boston):

@@ -274,3 +274,77 @@ def test_training_from_python_gives_what_answers(tmp_path, house):
     predictor = estimator.train(EXAMPLES / "boston" / "config.json", store=str(tmp_path))
     assert 15 < predictor.predict([house])[0] < 35
     assert json.loads((tmp_path / "house_pricing_model" / "aliases.json").read_text())["live"] == predictor.version
+
+
+@pytest.mark.parametrize("kind", ["linear", "boosting", "dense"])
+def test_a_level_that_is_only_held_out_is_answered_with_zero(kind, config_of, tmp_path):
+    part = ["test" if row % 4 == 0 else "train" for row in range(200)]
+    labels = ["rare" if row in (0, 4) else ["a", "b", "c"][row % 3] for row in range(200)]
+    frame = small().with_columns(y=pl.Series(labels), part=pl.Series(part))
+    split = {"split": {"kind": "column", "column": "part"}, "epochs": 2}
+    conf = config_of(frame, "y", model={"kind": kind}, training=split)
+    made = life.train(conf, life.Order(store=str(tmp_path / "models")))
+    assert made.artefact.predictor.task.levels == ("a", "b", "c", "rare")
+    if kind == "linear":
+        assert made.artefact.predictor.predict_table(frame)["probability_rare"].max() == 0.0
+
+
+def test_two_learned_levels_of_three_are_enough(config_of, tmp_path):
+    part = ["test" if row % 4 == 0 else "train" for row in range(200)]
+    labels = ["rare" if row in (0, 4) else ["a", "b"][row % 2] for row in range(200)]
+    frame = small().with_columns(y=pl.Series(labels), part=pl.Series(part))
+    split = {"split": {"kind": "column", "column": "part"}}
+    conf = config_of(frame, "y", model={"kind": "linear"}, training=split)
+    assert life.train(conf, life.Order(store=str(tmp_path / "models"))).trained.certificate.largest_relative < 1e-5
+
+
+def test_one_learned_level_is_refused(config_of, tmp_path):
+    frame = small().with_columns(
+        y=pl.Series(["b"] * 100 + ["a"] * 100), part=pl.Series(["test"] * 100 + ["train"] * 100)
+    )
+    conf = config_of(frame, "y", training={"split": {"kind": "column", "column": "part"}})
+    with pytest.raises(TrainingError, match="all have the level 'a'"):
+        life.train(conf, life.Order(store=str(tmp_path / "models")))
+
+
+@pytest.mark.parametrize("target", [pl.int_range(200, eager=True), pl.int_range(200, eager=True) + 2**55])
+def test_a_target_that_counts_up_is_a_quantity(config_of, target):
+    assert prepared(config_of, small().with_columns(y=target)).task.kind == "regression"
+
+
+def test_a_target_of_numbers_as_text_is_explained(config_of):
+    frame = small().with_columns(y=pl.Series([f"${1000 + 13 * row:,}" for row in range(200)]))
+    with pytest.raises(TrainingError, match="holds numbers as text, such as"):
+        prepared(config_of, frame)
+
+
+def test_class_weights_do_not_move_the_score_to_beat(config_of, tmp_path):
+    frame = small().with_columns(y=pl.Series(["a"] * 150 + ["b"] * 50))
+    found = []
+    for weight in (None, "balanced"):
+        conf = config_of(frame, "y", model={"kind": "constant"}, training={"class_weight": weight})
+        found.append(life.train(conf, life.Order(store=str(tmp_path / str(weight)))).report.baseline["log_loss"].value)
+    assert found[0] == found[1]
+
+
+def test_a_family_that_cannot_continue_says_so(config_of, tmp_path):
+    order, conf = life.Order(store=str(tmp_path / "models")), config_of(small(), "y", model={"kind": "linear"})
+    first = life.train(conf, order)
+    with pytest.raises(TrainingError, match="cannot continue"):
+        life.train(conf, order, continue_from=first.artefact.version)
+
+
+def test_python_callers_are_told_what_is_wrong(store):
+    import pandas as pd
+
+    import estimator
+    from estimator.errors import SchemaError
+
+    predictor = estimator.load(store / "penguins")
+    frame = read_example("penguins").drop("species").to_pandas()
+    row = {name: np.float64(value) if name == "year" else value for name, value in frame.iloc[0].items()}
+    assert predictor.predict(row).tolist() == predictor.predict(frame.head(1)).tolist()
+    with pytest.raises(SchemaError, match="expected a polars or pandas frame"):
+        predictor.predict_table(frame["island"])
+    with pytest.raises(SchemaError, match="columns of the same name"):
+        predictor.predict(pd.concat([frame, frame[["island"]]], axis=1))

@@ -45,7 +45,7 @@ def draft(frame: pl.DataFrame, target: str, *, path: str, name: str, schema_file
     n_rows = int(found.known.sum())
     model = "linear" if n_rows < FEW_ROWS else "boosting"
     reasons = (
-        f"{_task_words(found.task)}: the target {target!r} is a {schema.target.kind}",
+        f"{_task_words(found.task)}: the target {target!r} is of kind {schema.target.kind}",
         f"model {model}: {n_rows:,} rows" + (" are few" if model == "linear" else ""),
         f"split by time: rows are in the order of {time!r}" if time else "split at random: no column tells an order",
         *_left_out(schema),

@@ -15,7 +15,7 @@ from estimator.schema import Batch
 from estimator.task import Answers, Floats, Task
 from estimator.wording import figure
 
-IMPORTANCE_ROWS = 2000
+IMPORTANCE_ROWS, IMPORTANCE_COLUMNS = 2000, 300
 WEIGHTS_AT_ONCE = 4_000_000
 
 
@@ -132,8 +132,11 @@ def importance(
 ) -> list[Importance]:
     """Return every feature's permutation importance (Breiman, 2001), most important first.
 
-    At most 2,000 rows are used; the loss is in the metric's units, positive when the column helps.
+    At most 2,000 rows are used; the loss is in the metric's units, positive when the column helps. Tables of more
+    than 300 features get none: shuffling each would take longer than the training.
     """
+    if len(batch.feed) > IMPORTANCE_COLUMNS:
+        return []
     generator = np.random.default_rng([seed, 21])
     if batch.n_rows > IMPORTANCE_ROWS:
         picked = np.sort(generator.choice(batch.n_rows, IMPORTANCE_ROWS, replace=False))

@@ -78,7 +78,8 @@ class Features:
         if unknown:
             name = sorted(unknown)[0]
             hint = did_you_mean(name, (column.name for column in schema.features))
-            raise ConfigError(f"features.columns: no feature called {name!r}", hint=hint)
+            why = ": the column is not used, or it parts the rows" if name in schema.by_name else ""
+            raise ConfigError(f"features.columns: no feature called {name!r}{why}", hint=hint)
         kinds = {column.name: choice.of(column) for column in schema.features}
         encoders = {}
         for column in schema.features:

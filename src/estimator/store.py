@@ -200,12 +200,20 @@ def _replace(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
+def _readable_aliases(store: Store, name: str) -> dict[str, str]:
+    """One model's damaged aliases must not hide the others; `promote` and `serve` tell of them."""
+    try:
+        return dict(store.aliases(name))
+    except StoreError:
+        return {}
+
+
 def listed(store: Store) -> list[dict[str, Any]]:
     """Return every model with its versions and aliases as JSON-ready data."""
     return [
         {
             "name": name,
-            "aliases": dict(store.aliases(name)),
+            "aliases": _readable_aliases(store, name),
             "versions": [
                 json.loads((store.root / name / item / MANIFEST).read_bytes()) for item in store.versions(name)
             ],

@@ -39,7 +39,11 @@ def as_frame(data: Any) -> pl.DataFrame:
         return data
     if isinstance(data, pl.LazyFrame):
         return data.collect()
-    if type(data).__module__.split(".")[0] == "pandas":
+    if type(data).__module__.split(".")[0] == "pandas" and type(data).__name__ == "DataFrame":
+        if data.columns.has_duplicates:
+            raise SchemaError(
+                f"the frame has columns of the same name: {sorted(set(data.columns[data.columns.duplicated()]))}"
+            )
         return pl.DataFrame({str(name): _pandas_values(data[name]) for name in data.columns})
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
         return pl.DataFrame(list(data), infer_schema_length=None)

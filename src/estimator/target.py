@@ -14,6 +14,7 @@ from estimator.errors import ConfigError, TrainingError
 from estimator.schema import Column
 from estimator.schema.column import NUMERIC_KINDS
 from estimator.schema.frames import read_series
+from estimator.schema.inference import NUMBER_AS_TEXT
 from estimator.task import Floats, Task
 from estimator.wording import listing, plain
 
@@ -81,7 +82,13 @@ def _levels(column: Column, raw: npt.NDArray[Any], data: Data) -> Target:
     if len(found) > MAX_LEVELS:
         raise TrainingError(
             f"the target {column.name!r} has {len(found):,} levels, more than {MAX_LEVELS:,}",
-            hint="is it an identifier or free text? set data.task: regression if it is a quantity",
+            hint="is it an identifier or free text? a quantity must hold plain numbers",
+        )
+    as_text = [level for level in found if NUMBER_AS_TEXT.match(level)]
+    if data.task == "auto" and column.is_text and len(found) > 20 and len(as_text) >= 0.9 * len(found):
+        raise TrainingError(
+            f"the target {column.name!r} holds numbers as text, such as {listing(map(repr, as_text[:3]))}",
+            hint="make them plain numbers; data.task: classification takes each as a level",
         )
     task = Task("binary" if len(found) == 2 else "multiclass", tuple(found))
     codes = task.codes(labels)

@@ -32,13 +32,15 @@ OUTPUTS = ("prediction", "probability", "matrix")
 class Prepared:
     """Checked rows with their truth: what a model learns from and is judged on.
 
-    `test` marks held-out rows; `learned` are the others, as they were read.
+    `row_weights` are the data's own, `weights` also those of the levels. `test` marks held-out rows; `learned` are
+    the others, as they were read.
     """
 
     schema: Schema
     task: Task
     batch: Batch
     target: Floats
+    row_weights: Floats
     weights: Floats
     test: Mask
     validation: Mask
@@ -104,12 +106,14 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     strata = None if target.task.is_regression else values
     test = held_out(labelled, config, strata)
     learning = labelled.filter(pl.Series(~test))
+    row_weights = _row_weights(labelled, config, test)
     return Prepared(
         schema=schema,
         task=target.task,
         batch=read_frame(schema, labelled.select(column for column in labelled.columns if column in schema.by_name)),
         target=values,
-        weights=_weights(labelled, config, target.task, values, test),
+        row_weights=row_weights,
+        weights=row_weights * _level_weights(config, target.task, values, row_weights * ~test),
         test=test,
         validation=validation(learning, config, None if strata is None else strata[~test]),
         n_unlabelled=int((~target.known).sum()),
@@ -132,6 +136,9 @@ def train(
     TrainingError: the model cannot be fitted, or the start does not fit the config.
     ParityError: the graph does not answer as the model does.
     """
+    _refuse_one_level(prepared)
+    if start is not None and not model.continues:
+        raise TrainingError(f"this kind of model cannot continue from {start.version}", hint="train without --from")
     features = _features(prepared, model, config, start)
     matrix = features.matrix(prepared.batch)
     rows = Rows(matrix, prepared.target, prepared.weights)
@@ -166,7 +173,7 @@ def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Re
     how = {"resamples": choices.resamples, "level": choices.level, "seed": config.training.seed}
     answers = trained.predictor.answer(batch)
     learned = ~prepared.test
-    constant = constant_answers(prepared.target[learned], prepared.weights[learned], prepared.task, len(truth))
+    constant = constant_answers(prepared.target[learned], prepared.row_weights[learned], prepared.task, len(truth))
     first = next(iter(metrics.values()))
     report = Report(
         task=prepared.task,
@@ -185,10 +192,22 @@ def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Re
     return replace(report, live=score(truth, live.answer(batch), metrics, **how), live_version=live.version)  # type: ignore[arg-type] # the same
 
 
+def _refuse_one_level(prepared: Prepared) -> None:
+    learned = np.unique(prepared.target[~prepared.test])
+    if len(learned) < 2 and not prepared.task.is_regression:
+        level = prepared.task.levels[int(learned[0])]
+        raise TrainingError(
+            f"the rows to learn from all have the level {level!r}; the others are only in the held-out rows",
+            hint="choose another training.split or test_share",
+        )
+
+
 def _refuse_names(schema: Schema) -> None:
     """Names that the graph gives to its own outputs, and no name at all, cannot be an input's."""
     for column in schema.features:
-        if column.name in OUTPUTS or not column.name.strip():
+        if not column.name.strip():
+            raise ConfigError("a feature has no name", hint="give the column a name in the table's header")
+        if column.name in OUTPUTS:
             raise ConfigError(
                 f"a feature cannot be called {column.name!r}: the graph's outputs are {', '.join(OUTPUTS)}",
                 hint=f"rename the column, or leave it out with data.drop: [{column.name!r}]",
@@ -245,26 +264,31 @@ def _refuse_other_columns(start: Start, schema: Schema) -> None:
     )
 
 
-def _weights(frame: pl.DataFrame, config: Config, task: Task, target: Floats, test: Mask) -> Floats:
-    weights = np.ones(len(target))
-    if config.data.weight is not None:
-        series = frame[config.data.weight].cast(pl.Float64, strict=False)
-        weights = series.fill_null(float("nan")).to_numpy().copy()
-        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[~test].sum() > 0):
-            raise TrainingError(f"data.weight: {config.data.weight!r} must hold numbers of at least 0 in every row")
+def _row_weights(frame: pl.DataFrame, config: Config, test: Mask) -> Floats:
+    if config.data.weight is None:
+        return np.ones(frame.height)
+    series = frame[config.data.weight].cast(pl.Float64, strict=False)
+    weights: Floats = series.fill_null(float("nan")).to_numpy().copy()
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[~test].sum() > 0):
+        raise TrainingError(f"data.weight: {config.data.weight!r} must hold numbers of at least 0 in every row")
+    return weights
+
+
+def _level_weights(config: Config, task: Task, target: Floats, learned: Floats) -> Floats:
+    """Return the weight of each row's level; `learned` are the weights of the rows to learn from, 0 for others."""
     chosen = config.training.class_weight
     if chosen is None:
-        return weights
+        return np.ones(len(target))
     if task.is_regression:
         raise ConfigError("training.class_weight: the target is a number and has no levels")
     if chosen == "balanced":
-        counts = np.bincount(target[~test].astype(np.int64), weights[~test], minlength=task.n_outputs)
+        counts = np.bincount(target.astype(np.int64), learned, minlength=task.n_outputs)
         by_level = counts.sum() / (task.n_outputs * np.maximum(counts, 1e-12))
     else:
         for name in set(chosen) - set(task.levels):
             raise ConfigError(f"training.class_weight: no level {name!r}", hint=did_you_mean(name, task.levels))
         by_level = np.array([chosen.get(level, 1.0) for level in task.levels])
-    found: Floats = weights * by_level[target.astype(np.int64)]
+    found: Floats = by_level[target.astype(np.int64)]
     return found
 
 

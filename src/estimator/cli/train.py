@@ -10,6 +10,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
+    from estimator.evaluation import Report
     from estimator.life import NewVersion
 
 
@@ -83,7 +84,17 @@ def _text(made: NewVersion) -> str:
         lines.append(f"{made.trained.prepared.n_unlabelled:,} rows without a target were left out")
     if not report.beats_baseline:
         lines.append(f"warning: by {report.first}, this is NOT better than the same answer for every row")
+    if _is_too_good(report):
+        lines.append(
+            "warning: this is too good to be true; `estimator explore` looks for columns that give the target away"
+        )
     return "\n".join([*lines, "", _next_step(made)])
+
+
+def _is_too_good(report: Report) -> bool:
+    """Whether hardly anything is left to explain, on enough rows for that to be no luck."""
+    name, least = ("r2", 0.9995) if report.task.is_regression else ("auc", 0.9995)
+    return len(report.truth) >= 500 and report.metrics[name].value >= least
 
 
 def _next_step(made: NewVersion) -> str:

@@ -160,6 +160,16 @@ def _node_value(node: Any, path: Path_, lines: dict[Path_, int], place: str) -> 
     return _scalar_value(node.value, plain=node.style not in ("'", '"', "|", ">"))
 
 
+def flow_value(text: str) -> Any:
+    """Return a value as it would stand in a YAML file: 5, [a, b], {name: sgd}; text when it is none of these."""
+    if not text.startswith(("[", "{", '"', "'")):
+        return _scalar_value(text, plain=True) if text else ""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return _read_yaml(f"value: {text}", Path("--set"))[0]["value"]
+
+
 _INT = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 

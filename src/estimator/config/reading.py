@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from estimator.config.document import Document, Path_, read_document
+from estimator.config.document import Document, Path_, flow_value, read_document
 from estimator.config.sections import Config, Section
 from estimator.config.tutorial import Translated, translate
 from estimator.config.vocabulary import Vocabulary
@@ -74,11 +73,11 @@ def _override(values: dict[str, Any], text: str) -> None:
     parts = key.strip().split(".")
     if not sign or not all(parts):
         raise ConfigError(f"--set {text}: expected SECTION.KEY=VALUE", hint="for example --set training.epochs=5")
-    try:
-        value = json.loads(word)
-    except json.JSONDecodeError:
-        value = word
-    moved = translate(_nested(parts, value)).values
+    moved = translate(_nested(parts, flow_value(word))).values
+    before, after = values.get("model"), moved.get("model")
+    if isinstance(before, dict) and isinstance(after, Mapping):
+        # Another kind starts from its own defaults.
+        values["model"] = before if after.get("kind") in (None, before.get("kind")) else {}
     _merge(values, moved)
 
 

@@ -115,7 +115,9 @@ class Evaluation(Section):
     metrics: list[str] = Field([], description="the first one decides; the task's usual ones when left out")
     level: Share = Field(0.95, description="of the metrics' confidence intervals")
     resamples: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples of the rows")
-    importance_repeats: Annotated[int, Field(ge=0)] = Field(3, description="shuffles per column; 0 leaves it out")
+    importance_repeats: Annotated[int, Field(ge=0)] = Field(
+        3, description="shuffles per column; 0 leaves it out, as do more than 300 columns"
+    )
 
 
 class Serving(Section):

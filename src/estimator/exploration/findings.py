@@ -14,7 +14,7 @@ from estimator.exploration.profile import ColumnProfile, Profile
 from estimator.schema import Schema
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.schema.frames import read_series
-from estimator.schema.inference import IDENTIFIER_NAME
+from estimator.schema.inference import IDENTIFIER_NAME, NUMBER_AS_TEXT
 from estimator.wording import figure, listing
 
 Severity = Literal["high", "medium", "low", "note"]
@@ -24,9 +24,6 @@ SENSITIVE = re.compile(
     r"^(?:b|lstat|race|sex|gender|age|ethnic\w*|religio\w*|marital\w*|marriage|nationality|native[-_. ]?country|"
     r"disab\w*|pregnan\w*|birth\w*|seniorcitizen)$",
     re.IGNORECASE,
-)
-NUMBER_AS_TEXT = re.compile(
-    r"^\s*(?:[$€£]|USD|EUR)?\s*[-+]?\d{1,3}(?:[,.\s\u00a0]?\d{3})*(?:[.,]\d+)?\s*(?:%|[A-Za-z]{1,4}\.?\s?[A-Za-z0-9²]{0,6})?\s*$"
 )
 DATE_AS_TEXT = re.compile(
     r"^\s*(?:\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{2,4}"

@@ -28,6 +28,7 @@ from estimator.task import Floats
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS = 40
 TOP_LEVELS = 20
+MOST_IN_MATRIX = 300
 FORMAT = 1
 
 
@@ -84,8 +85,8 @@ class Profile:
             "target": self.target,
             "columns": [_plain(asdict(column)) for column in self.columns],
             "numeric": list(self.numeric),
-            "pearson": _plain(np.round(self.pearson, 6).tolist()),
-            "spearman": _plain(np.round(self.spearman, 6).tolist()),
+            "pearson": _square(self.pearson),
+            "spearman": _square(self.spearman),
             "inflation": _plain(dict(self.inflation)),
             "powers": _plain(dict(self.powers)),
             "axes": _plain(list(self.axes)),
@@ -292,6 +293,11 @@ def _with_target(
         elif target in words and column.name in words:
             found[column.name] = ("Cramer's V", cramers_v(words[column.name], words[target]))
     return found
+
+
+def _square(values: Floats) -> Any:
+    """Return a matrix as nested lists; that of a very wide table would outweigh all else and is left out."""
+    return None if len(values) > MOST_IN_MATRIX else _plain(np.round(values, 6).tolist())
 
 
 def _plain(value: Any) -> Any:

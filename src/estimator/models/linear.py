@@ -14,9 +14,11 @@ from estimator.config import Training
 from estimator.errors import needs_extra
 from estimator.graph import Graph
 from estimator.models.base import Fitted, Model, TrainingData, Watch, probabilities, silent
-from estimator.task import Floats
+from estimator.task import Floats, Task
 
 MOST_ITERATIONS = 5000
+# A score whose exponential is 0.
+NEVER = -1e300
 PENALTIES = tuple(float(value) for value in np.logspace(-3, 4, 15))
 
 
@@ -34,7 +36,8 @@ class FittedLinear(Fitted):
         if self.task.is_regression:
             found = np.asarray(self.library.predict(matrix), np.float64)
         else:
-            found = np.asarray(self.library.predict_proba(matrix), np.float64)
+            found = np.zeros((len(matrix), self.task.n_outputs))
+            found[:, self.library.classes_] = self.library.predict_proba(matrix)
         return found
 
     def nodes(self, graph: Graph, matrix: str) -> str:
@@ -48,6 +51,19 @@ class FittedLinear(Fitted):
 
     def state(self) -> Mapping[str, bytes]:
         return {}
+
+
+def _all_levels(logistic: Any, task: Task) -> tuple[Floats, Floats]:
+    """Return weights and intercepts of every level; one that training did not hold is never answered."""
+    if task.kind == "binary":
+        return logistic.coef_.T, logistic.intercept_
+    found, intercepts = np.zeros((logistic.coef_.shape[1], task.n_outputs)), np.full(task.n_outputs, NEVER)
+    if len(logistic.classes_) == 2:
+        # Two levels share one score; the first stands at 0.
+        found[:, logistic.classes_[1]], intercepts[logistic.classes_] = logistic.coef_[0], [0.0, logistic.intercept_[0]]
+    else:
+        found[:, logistic.classes_], intercepts[logistic.classes_] = logistic.coef_.T, logistic.intercept_
+    return found, intercepts
 
 
 class Linear(Model):
@@ -82,6 +98,6 @@ class Linear(Model):
             # A run that ends at the limit is told in the summary instead.
             warnings.simplefilter("ignore", ConvergenceWarning)
             logistic.fit(rows.matrix, rows.target.astype(np.int64), sample_weight=rows.weights)
-        weights, intercepts = logistic.coef_.T, logistic.intercept_
+        weights, intercepts = _all_levels(logistic, data.task)
         told = {"iterations": float(logistic.n_iter_.max()), "most_iterations": float(MOST_ITERATIONS)}
         return FittedLinear(data.task, logistic, weights, intercepts.tolist(), summary=told)

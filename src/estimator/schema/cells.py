@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
+import numpy as np
+
 from estimator.schema.column import FALSE_WORDS, TRUE_WORDS, Column
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
@@ -28,6 +30,8 @@ def read_cell(column: Column, value: object) -> float | str:
     ------
     CellError: the value breaks the column's contract.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     if _is_gap(column, value):
         return _gap(column, value)
     found = _READERS[column.kind](column, value)
@@ -53,7 +57,7 @@ def _is_gap(column: Column, value: object) -> bool:
 
 def _gap(column: Column, value: object) -> float | str:
     if not column.gaps:
-        raise CellError(f"expected {column.wish}, got a gap ({value!r}); training saw no gaps in this column")
+        raise CellError(f"expected {column.wish}, got a gap ({value!r}); gaps are refused in this column")
     return "" if column.is_text else math.nan
 
 
@@ -102,7 +106,7 @@ def _category(column: Column, value: object) -> str:
         raise _refusal(column, value)
     found = str(value)
     if "\x00" in found:
-        raise _refusal(column, value)
+        raise CellError(f"expected {column.wish} without NUL characters, got {value!r:.80}")
     return found
 
 

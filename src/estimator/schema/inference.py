@@ -18,6 +18,12 @@ from estimator.schema.frames import read_series
 from estimator.wording import did_you_mean
 
 MAX_LEVELS = 10_000
+# Longer than this it is no level but a text; YAML, too, reads no longer key.
+LONGEST_LEVEL = 500
+NUMBER_AS_TEXT = re.compile(
+    r"^\s*(?:[$€£]|USD|EUR)?\s*[-+]?\d{1,3}(?:[,.\s\u00a0]?\d{3})*(?:[.,]\d+)?"
+    r"\s*(?:%|[A-Za-z]{1,4}\.?\s?[A-Za-z0-9²]{0,6})?\s*$"
+)
 IDENTIFIER_NAME = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key)$|^(?:id|uuid|guid)(?:$|[_\s.-])|[a-z]Id$|[a-z]ID$")
 DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y", "%d-%b-%y")
 DATETIME_FORMATS = (
@@ -70,8 +76,17 @@ def infer_schema(
             )
     columns = [infer_column(series, settled.get(series.name, Reviewed()), gaps=gaps) for series in frame.iter_columns()]
     by_name = {column.name: column for column in columns}
-    goal = by_name.pop(target)
+    goal = _as_target(by_name.pop(target), frame[target], settled.get(target, Reviewed()))
     return Schema(tuple(by_name.values()), goal, unknown_columns)
+
+
+def _as_target(column: Column, series: pl.Series, settled: Reviewed) -> Column:
+    """A target that counts up is still a quantity: only a feature can be an identifier."""
+    if settled.kind is not None or column.kind != "identifier":
+        return column
+    solid = _without_gaps(series, column.gaps)
+    is_number = solid.dtype.is_numeric() or (solid.dtype == pl.String and _are_numbers(solid.str.strip_chars()))
+    return infer_column(series, replace(settled, kind="number" if is_number else "category"))
 
 
 def infer_column(series: pl.Series, reviewed: Reviewed | None = None, *, gaps: Sequence[str] = ()) -> Column:
@@ -170,6 +185,8 @@ def _kind_of_words(solid: pl.Series, *, n_rows: int) -> ColumnKind:
     n_unique = words.n_unique()
     if n_unique > 20 and n_unique >= 0.98 * len(words):
         return "text" if words.str.count_matches(r"\s").mean() >= 1.5 else "identifier"  # type: ignore[operator] # a mean of numbers
+    if words.str.len_chars().max() > LONGEST_LEVEL:  # type: ignore[operator] # a count of characters
+        return "text"
     if n_unique > MAX_LEVELS or (n_unique > 50 and words.str.count_matches(r"\s").mean() >= 4.0):  # type: ignore[operator] # the same
         return "text"
     return "category"
@@ -204,9 +221,11 @@ def _described(column: Column, series: pl.Series) -> Column:
     open_column = replace(column, gaps=("", *column.gaps), example=_plain_value(solid[0]))
     values, faults = read_series(open_column, series)
     if faults:
+        way_out = "widen its limits, or" if column.limits else "change the kind, add the spelling to its gaps, or"
+        place = f"schema.columns.{column.name}: kind {column.kind!r}"
         raise SchemaError(
-            f"schema.columns.{column.name}: kind {column.kind!r} does not hold its values: {faults[0]}",
-            hint="change the kind, add the spelling to its gaps, or leave the column out with data.drop",
+            f"{place} does not hold {len(faults):,} of its values: {faults[0]}",
+            hint=f"{way_out} leave the column out with data.drop",
         )
     if column.is_text:
         counts = pl.Series(values[:, 0].tolist(), dtype=pl.String).value_counts(sort=True, name="count")

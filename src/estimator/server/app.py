@@ -142,6 +142,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     ------
     BodyError: it is too long.
     """
+    packed = request.headers.get("content-encoding", "identity")
+    if packed != "identity":
+        raise BodyError(415, f"expected a body as it is, got content-encoding {packed!r}")
     told = request.headers.get("content-length", "0")
     too_long = BodyError(413, f"expected a body of at most {limit:,} bytes")
     if told.isdecimal() and int(told) > limit:

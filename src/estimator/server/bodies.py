@@ -16,7 +16,7 @@ Rows = Sequence[Any]
 
 
 class BodyError(Exception):
-    """The body is refused as a whole; `status` is 413 or 422."""
+    """The body is refused as a whole; `status` is 413, 415 or 422."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -34,10 +34,12 @@ def read_rows(body: bytes, *, max_rows: int) -> Rows:
     RowError: cells hold NaN or Infinity.
     """
     rows = _decoded(body)
+    if b"\\u" in body and not _is_text(rows):
+        raise BodyError(422, "the body holds half of a character (a lone surrogate)")
     if isinstance(rows, dict):
         raise BodyError(422, "expected a list of rows, got one object; put it in [ ]")
     if not isinstance(rows, list):
-        raise BodyError(422, f"expected a list of rows, got {type(rows).__name__}")
+        raise BodyError(422, f"expected a list of rows, got {json.dumps(rows)[:80]}")
     if not rows:
         raise BodyError(422, "expected at least one row, got an empty list")
     if len(rows) > max_rows:
@@ -58,6 +60,15 @@ def _decoded(body: bytes) -> Any:
     if faults:
         raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
     return found
+
+
+def _is_text(rows: object) -> bool:
+    """Whether every text in it can be written as UTF-8 again."""
+    try:
+        msgspec.json.encode(rows)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _not_json(rows: Rows) -> Iterator[Fault]:

@@ -72,5 +72,6 @@ def answer_document(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any
         200: {"description": "An answer per row, in order", "content": {"application/json": {"example": example}}},
         401: {"description": "A key is asked for and was not given"},
         413: {"description": "The body or the number of rows is too large"},
+        415: {"description": "The body is packed"},
         422: {"description": "A row breaks the contract; its row, column and value are named"},
     }
