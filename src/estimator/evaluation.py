@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -152,14 +151,3 @@ def importance(
             losses.append(usual - value if metric.higher_is_better else value - usual)
         found.append(Importance(name, float(np.mean(losses)), float(np.std(losses))))
     return sorted(found, key=lambda item: -item.loss)
-
-
-def constant_answers(target: Floats, weights: Floats, task: Task, n_rows: int) -> Answers:
-    """Return the answers of the score to beat: the training rows' mean, or their shares of levels."""
-    if task.is_regression:
-        return Answers(np.full(n_rows, np.average(target, weights=weights)))
-    shares = np.bincount(target.astype(np.int64), weights, minlength=task.n_outputs)
-    levels: Any = np.array(task.levels, dtype=object)
-    return Answers(
-        np.full(n_rows, levels[shares.argmax()], dtype=object), np.tile(shares / shares.sum(), (n_rows, 1)), task.levels
-    )

@@ -33,6 +33,13 @@ class Task:
         positions = {level: float(position) for position, level in enumerate(self.levels)}
         return np.array([positions.get(label, np.nan) for label in labels.tolist()])
 
+    def answers(self, raw: Floats) -> Answers:
+        """Return what a model says: numbers (rows,), or the likeliest level of probabilities (rows, levels)."""
+        if self.is_regression:
+            return Answers(raw)
+        levels: npt.NDArray[Any] = np.array(self.levels, dtype=object)
+        return Answers(levels[raw.argmax(axis=1)], raw, self.levels)
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:

@@ -11,10 +11,11 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.errors import ConfigError, TrainingError
-from estimator.evaluation import Report, chosen_metrics, constant_answers, importance, score
+from estimator.evaluation import Report, chosen_metrics, importance, score
 from estimator.features import Choice, Features
 from estimator.graph import DOUBLE, STRING, Graph, Output
 from estimator.models import Fitted, Model, Rows, TrainingData, Watch, silent
+from estimator.models.constant import Constant
 from estimator.parity import Certificate, certify
 from estimator.predictor import Predictor
 from estimator.schema import Batch, Schema
@@ -22,7 +23,7 @@ from estimator.schema.frames import read_frame, with_contract_names
 from estimator.schema.inference import Reviewed, infer_schema
 from estimator.splitting import Mask, held_out, validation
 from estimator.target import read_target
-from estimator.task import Floats, Task
+from estimator.task import Answers, Floats, Task
 from estimator.wording import did_you_mean
 
 OUTPUTS = ("prediction", "probability", "matrix")
@@ -172,8 +173,7 @@ def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Re
     metrics = chosen_metrics(choices.metrics, prepared.task)
     how = {"resamples": choices.resamples, "level": choices.level, "seed": config.training.seed}
     answers = trained.predictor.answer(batch)
-    learned = ~prepared.test
-    constant = constant_answers(prepared.target[learned], prepared.row_weights[learned], prepared.task, len(truth))
+    constant = _constant_answers(prepared, config)
     first = next(iter(metrics.values()))
     report = Report(
         task=prepared.task,
@@ -239,6 +239,14 @@ def _without_columns(schema: Schema, config: Config) -> Schema:
         )
     columns = tuple(replace(column, used=False) if column.name in left_out else column for column in schema.columns)
     return replace(schema, columns=columns)
+
+
+def _constant_answers(prepared: Prepared, config: Config) -> Answers:
+    """Return the answers of the score to beat, which class weights must not move."""
+    learned, nothing = ~prepared.test, np.empty((len(prepared.target), 0))
+    rows = Rows(nothing, prepared.target, prepared.row_weights).pick(learned)
+    data = TrainingData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
+    return prepared.task.answers(Constant().fit(data, config.training).predict(nothing[prepared.test]))
 
 
 def _features(prepared: Prepared, model: Model, config: Config, start: Start | None) -> Features:
