@@ -246,3 +246,38 @@ def test_cruel_tables_are_profiled(frame):
     profile = profile_table(schema, [frame])
     find(schema, profile, frame)
     json.dumps(profile.to_data(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["$1,200", "$85", "$3,000.50"], {"affixes": ["$"], "thousands": ","}),
+        (["150,000km", "5,000km", "10,000km"], {"affixes": ["km"], "thousands": ","}),
+        (["95%", "100%", "7%"], {"affixes": ["%"]}),
+        (["1.234,5", "2,5", "12.000"], {"affixes": [], "thousands": ".", "decimal": ","}),
+        (["3,5", "2,25", "7"], {"affixes": [], "decimal": ","}),
+        (["34.46 Sq. Meter", "1200 acres", "3 perch"], None),
+        (["2100 - 2850", "1200", "3000"], None),
+        (["150 km", "200", "300"], None),
+    ],
+)
+def test_how_numbers_are_written_is_told_only_when_all_agree(words, expected):
+    from estimator.exploration.written_numbers import number_edit
+    from estimator.schema import Column
+
+    edit = number_edit(Column("x", "category"), pl.Series(words))
+    found = None if edit is None else {key.rpartition(".")[2]: value for key, value in edit.items()}
+    assert found == (None if expected is None else {"kind": "number", **expected})
+
+
+def test_money_becomes_a_quantity_by_accepting_the_finding(run, tables, tmp_path):
+    conf = tmp_path / "c.yml"
+    table = tables / "airbnb_munich" / "listings.csv.gz"
+    conf.write_text(f"name: rooms\ndata: {{path: {table}, target: price}}\n")
+    words = ("explore", "--conf", conf, "--page", tmp_path / "p.html", "--json")
+    numbers = [item["number"] for item in run(*words)[1]["findings"] if item["rule"] == "number as text"]
+    assert run(*words, "--accept", ",".join(map(str, numbers)))[0] == 0
+    small = ("--set", "evaluation.importance_repeats=0", "--set", "model.rounds=60")
+    code, made, _ = run("train", "--conf", conf, "--store", tmp_path / "m", *small, "--json")
+    assert (code, made["task"]) == (0, "regression")
+    assert made["metrics"]["mae"]["value"] < made["baseline"]["mae"]["value"]

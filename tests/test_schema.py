@@ -131,7 +131,16 @@ def test_a_good_value_is_read(contract, value, read):
     assert read_cell(contract, value) == read
 
 
+MONEY = Column("x", "number", affixes=("$", "USD"), thousands=",", seen=(0.0, 10.0))
+EURO = Column("x", "number", affixes=("€",), thousands=".", decimal=",", seen=(0.0, 10.0))
+
 BAD = [
+    (MONEY, "12,5"),
+    (MONEY, "1,23,456"),
+    (MONEY, "£5"),
+    (MONEY, "$"),
+    (EURO, "1,234.5"),
+    (NUMBER, "$5"),
     (NUMBER, "many"),
     (NUMBER, math.inf),
     (NUMBER, "inf"),
@@ -162,6 +171,21 @@ def test_a_bad_value_is_refused_with_the_wish(contract, value):
         read_cell(contract, value)
 
 
+@pytest.mark.parametrize(
+    ("contract", "value", "read"),
+    [
+        (MONEY, "$1,234.50", 1234.5),
+        (MONEY, "USD 1,234,567", 1234567.0),
+        (MONEY, "-7", -7.0),
+        (MONEY, 12.5, 12.5),
+        (EURO, "1.234,5 €", 1234.5),
+        (EURO, "12,5", 12.5),
+    ],
+)
+def test_a_number_is_read_as_it_is_written(contract, value, read):
+    assert read_cell(contract, value) == read
+
+
 @pytest.mark.parametrize("gap", [None, math.nan, "", "NA", "  "])
 def test_a_gap_is_read_where_it_is_allowed(gap):
     assert math.isnan(read_cell(GAPPY, gap))
@@ -174,6 +198,7 @@ CELLS = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True).map(str),
     st.integers(-(10**20), 10**20).map(str),
     st.dates().map(str),
+    st.sampled_from(["$1,234.5", "12,5", "1.234,5 €", "5 €", "$ 7", "1,234", "1.234"]),
     st.text(max_size=6),
 )
 
@@ -181,7 +206,7 @@ CELLS = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(CELLS, min_size=1, max_size=8),
-    st.sampled_from([NUMBER, INTEGER, BOOLEAN, CATEGORY, STRICT, DATE, LIMITED, GAPPY]),
+    st.sampled_from([NUMBER, INTEGER, BOOLEAN, CATEGORY, STRICT, DATE, LIMITED, GAPPY, MONEY, EURO]),
 )
 def test_a_file_and_a_request_get_the_same_verdict(cells, contract):
     values, faults = read_series(contract, pl.Series("x", cells, dtype=pl.String))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -61,7 +61,7 @@ def _as_answer(column: Column) -> Column:
     kind: Any = column.kind if numeric else "category"
     if column.kind in ("date", "datetime"):
         raise TrainingError(f"the target {column.name!r} is a {column.kind}; predict a number or a level instead")
-    return Column(column.name, kind, gaps=("", *column.gaps), example=column.example)
+    return replace(column, kind=kind, gaps=("", *column.gaps), limits=None, levels={}, seen=None, unseen="other")
 
 
 def _is_levels(column: Column, raw: npt.NDArray[Any]) -> bool:
@@ -88,7 +88,7 @@ def _levels(column: Column, raw: npt.NDArray[Any], data: Data) -> Target:
     if data.task == "auto" and column.is_text and len(found) > 20 and len(as_text) >= 0.9 * len(found):
         raise TrainingError(
             f"the target {column.name!r} holds numbers as text, such as {listing(map(repr, as_text[:3]))}",
-            hint="make them plain numbers; data.task: classification takes each as a level",
+            hint="`estimator explore` tells how to have them read; data.task: classification takes each as a level",
         )
     task = Task("binary" if len(found) == 2 else "multiclass", tuple(found))
     codes = task.codes(labels)

@@ -215,10 +215,7 @@ def _refuse_names(schema: Schema) -> None:
 
 
 def _inferred(frame: pl.DataFrame, config: Config) -> Schema:
-    settled = {
-        name: Reviewed(item.kind, item.gaps, item.limits, item.unseen, item.unit, item.aliases)
-        for name, item in config.schema_.columns.items()
-    }
+    settled = {name: Reviewed(**item.model_dump()) for name, item in config.schema_.columns.items()}
     return infer_schema(
         frame,
         config.data.target,

@@ -48,6 +48,9 @@ class ColumnChoices(Section):
     unseen: Literal["other", "error", "gap"] | None = Field(None, description="what a new level becomes")
     unit: str | None = Field(None, description="for people: shown in reports and in the API's docs")
     aliases: list[Text] = Field([], description="other names under which the column may come")
+    affixes: list[Text] = Field([], description='what stands around a number written as text: "$", "km", "%"')
+    thousands: Literal["", ",", ".", " ", "'"] = Field("", description="what parts the thousands of such a number")
+    decimal: Literal[".", ","] = Field(".", description="its decimal sign")
 
 
 class SchemaChoices(Section):

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from estimator.exploration.profile import ColumnProfile, Profile
+from estimator.exploration.written_numbers import number_edit
 from estimator.schema import Schema
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.schema.frames import read_series
@@ -252,13 +253,9 @@ def texts(seen: Seen) -> Found:
             yield Finding("mixed dates", "medium", (column.name,), told, {"share": round(dates, 3)})
         elif numbers >= 0.9 and not codes:
             told = f"{column.name} holds numbers as text, such as {listing(map(repr, some[:3]))}"
-            yield Finding(
-                "number as text",
-                "high" if column is seen.schema.target else "medium",
-                (column.name,),
-                told,
-                {"share": round(numbers, 3)},
-            )
+            severity: Severity = "high" if column is seen.schema.target else "medium"
+            edit = number_edit(column, words)
+            yield Finding("number as text", severity, (column.name,), told, {"share": round(numbers, 3)}, edit)
 
 
 def sensitive(seen: Seen) -> Found:

@@ -8,6 +8,7 @@ that a file, a request and a training table get the same verdict and the same se
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 
@@ -70,15 +71,30 @@ def _refusal(column: Column, value: object) -> CellError:
 def _number(column: Column, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise _refusal(column, value)
-    if isinstance(value, str) and (not value.isascii() or "_" in value):
+    word = _bare_number(column, value) if isinstance(value, str) else value
+    if isinstance(word, str) and (not word.isascii() or "_" in word):
         raise _refusal(column, value)
     try:
-        found = float(value)
+        found = float(word)
     except (ValueError, OverflowError):
         raise _refusal(column, value) from None
     if not math.isfinite(found):
         raise _refusal(column, value)
     return found
+
+
+def _bare_number(column: Column, text: str) -> str:
+    """Return a number's text without the affixes, the marks of thousands and the decimal sign of its column."""
+    word = text.strip()
+    for affix in column.affixes:
+        word = word.removeprefix(affix).removesuffix(affix).strip()
+    if column.thousands and column.thousands in word:
+        # Where a comma parts thousands, "12,5" is no 125.
+        mark, decimal = re.escape(column.thousands), re.escape(column.decimal)
+        if not re.fullmatch(rf"[-+]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{decimal}\d*)?", word):
+            return text
+        word = word.replace(column.thousands, "")
+    return word if column.decimal == "." else word.replace(column.decimal, ".")
 
 
 def _integer(column: Column, value: object) -> float:

@@ -41,7 +41,8 @@ class Column:
 
     `seen` is the range of training (seconds since 1970 for times) and only informs; `limits` are set by a
     person and are enforced. `gaps` lists the accepted spellings of a missing value; empty means that a gap
-    is refused, null included.
+    is refused, null included. A number written as text may carry `affixes` ("$", "km", "%"), part its `thousands`
+    and have another `decimal` sign.
     """
 
     name: str
@@ -56,6 +57,9 @@ class Column:
     unit: str | None = None
     aliases: tuple[str, ...] = ()
     used: bool = True
+    affixes: tuple[str, ...] = ()
+    thousands: str = ""
+    decimal: str = "."
 
     @property
     def is_feature(self) -> bool:

@@ -21,7 +21,7 @@ HEADER = """\
 #   unit, aliases (other names under which the column may come)
 """
 _COLUMN_KEYS = [item.name for item in fields(Column) if item.name != "name"]
-_TUPLES = {"gaps", "seen", "limits", "formats", "aliases"}
+_TUPLES = {"gaps", "seen", "limits", "formats", "aliases", "affixes"}
 
 
 def to_data(schema: Schema) -> dict[str, Any]:

@@ -106,6 +106,9 @@ Reading = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
 def _numbers(column: Column, series: pl.Series) -> Reading:
     if series.dtype == pl.Boolean or not (series.dtype == pl.String or series.dtype.is_numeric()):
         return np.full(len(series), np.nan), np.ones(len(series), dtype=np.bool_)
+    if series.dtype == pl.String and (column.thousands or column.decimal != "."):
+        # "1,5" must not pass as it stands where a comma has a meaning: each cell is read by the column's own rules.
+        return np.full(len(series), np.nan), series.is_not_null().to_numpy().copy()
     cast = series.cast(pl.Float64, strict=False)
     values = cast.to_numpy().astype(np.float64, copy=True)
     with np.errstate(invalid="ignore"):

@@ -50,6 +50,9 @@ class Reviewed:
     unseen: Any = None
     unit: str | None = None
     aliases: Sequence[str] = ()
+    affixes: Sequence[str] = ()
+    thousands: str = ""
+    decimal: str = "."
 
 
 def infer_schema(
@@ -112,6 +115,9 @@ def infer_column(series: pl.Series, reviewed: Reviewed | None = None, *, gaps: S
         formats=formats,
         unit=settled.unit,
         aliases=tuple(settled.aliases),
+        affixes=tuple(settled.affixes),
+        thousands=settled.thousands,
+        decimal=settled.decimal,
     )
     return replace(_described(column, series), unseen=settled.unseen or "other")
 
