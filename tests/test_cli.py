@@ -175,6 +175,19 @@ def test_evaluate_scores_a_labelled_table(run, store, table):
     assert 0.8 < found["metrics"]["auc"]["value"] < 1.0
 
 
+@pytest.mark.parametrize(("require", "code"), [("auc>=0.8", 0), ("auc>=0.999", 3), ("log_loss <= 0.1", 3)])
+def test_a_gate_ends_with_three(run, store, table, require, code):
+    words = ("evaluate", "--model", store / "credit", "--input", table, "--require", require, "--json")
+    found = run(*words)
+    assert found[0] == code
+    assert found[1]["missed"] == ([require] if code else [])
+
+
+@pytest.mark.parametrize("require", ["auc", "aucc>=1", "auc>=high"])
+def test_a_malformed_gate_is_wrong_usage(run, store, table, require):
+    assert run("evaluate", "--model", store / "credit", "--input", table, "--require", require)[0] == 2
+
+
 def test_models_promote_and_rollback_tell_one_story(run, tmp_path):
     conf = EXAMPLES / "penguins" / "config.yml"
     first, second = (run("train", "--conf", conf, "--store", tmp_path, "--json")[1]["version"] for _ in range(2))

@@ -10,8 +10,7 @@ EstimatorError
 ├── ArtefactError        a version's folder is damaged, foreign or from the future
 ├── StoreError           a model, version or alias is not there, or cannot be moved
 ├── ServingError         the server refuses to start
-├── MissingExtraError    an optional part is not installed
-└── GateError            a gate said no (exit code 3)
+└── MissingExtraError    an optional part is not installed
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from dataclasses import dataclass
 
 class EstimatorError(Exception):
     """Base of all errors that explain themselves: place, wish, finding and, as `hint`, the way out."""
-
-    exit_code = 1
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -90,12 +87,6 @@ class ServingError(EstimatorError):
 
 class MissingExtraError(EstimatorError):
     """An optional part is not installed."""
-
-
-class GateError(EstimatorError):
-    """A gate said no: the work is done, the result is not good enough."""
-
-    exit_code = 3
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from estimator.wording import nearest
 
 # In the order of a model's life; the help lists them so.
 VERBS = ("init", "explore", "schema", "train", "evaluate", "predict", "serve", "models", "promote", "rollback")
-EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
+EXIT_EXPLAINED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 class _Verbs(click.Group):
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except EstimatorError as error:
         _explain(error, as_json="--json" in words)
-        return error.exit_code
+        return EXIT_EXPLAINED
     except BrokenPipeError:
         # The reader of our output has left, as `head` does.
         sys.stderr.close()

@@ -17,7 +17,6 @@ class MeanAbsoluteError(Metric):
 
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
-    is_in_target_units: ClassVar[bool] = True
 
     def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
         return weighted_mean(np.abs(truth - answers.values), weights)

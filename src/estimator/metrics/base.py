@@ -13,7 +13,6 @@ class Metric(ABC):
 
     tasks: ClassVar[frozenset[str]]
     higher_is_better: ClassVar[bool]
-    is_in_target_units: ClassVar[bool] = False
 
     @abstractmethod
     def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:

@@ -26,7 +26,6 @@ class RootMeanSquaredError(Metric):
 
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
-    is_in_target_units: ClassVar[bool] = True
 
     def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
         found: Floats = np.sqrt(weighted_mean(np.square(truth - answers.values), weights))
