@@ -170,3 +170,8 @@ def test_another_kind_starts_from_its_own_defaults(tmp_path):
     path = written(tmp_path, "data: {path: a.csv, target: y}\nmodel: {kind: boosting, rounds: 5}\n")
     assert type(read(path, "model.kind=linear").model).__name__ == "Linear"
     assert read(path, "model.kind=boosting").model.rounds == 5
+
+
+def test_a_fault_in_a_column_with_a_hyphen_has_its_line(tmp_path):
+    text = "data: {path: a.csv, target: y}\nschema:\n  columns:\n    marital-status:\n      kidn: text\n"
+    assert "config.yml:5: schema.columns.marital-status.kidn: unknown key" in refusal(written(tmp_path, text))

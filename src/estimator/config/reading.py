@@ -148,10 +148,8 @@ def _faults(error: ValidationError, root: type[BaseModel], prefix: Path_) -> lis
 
 
 def _keys_only(location: Path_) -> Path_:
-    """Drop the names of union branches that pydantic adds to a place."""
-    return tuple(
-        part for part in location if isinstance(part, int) or ("[" not in part and "-" not in part) or " " in part
-    )
+    """Drop the names of union branches, such as list[str], that pydantic adds to a place."""
+    return tuple(part for part in location if isinstance(part, int) or not part.endswith("]"))
 
 
 def _sentence(item: Any, root: type[BaseModel]) -> tuple[str, str | None]:
