@@ -133,6 +133,7 @@ def test_two_trainings_at_once_give_two_versions(tmp_path):
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     found = [json.loads(process.communicate(timeout=120)[0]) for process in both]
     assert len({item["version"] for item in found}) == 2
+    assert {item["alias"] for item in found} == {"live", "candidate"}
     assert len(list((tmp_path / "penguins").glob("*/manifest.json"))) == 2
 
 

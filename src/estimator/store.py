@@ -101,15 +101,27 @@ class Store:
         StoreError: no such version, or the store cannot be written.
         """
         self._version(model, version)
-        folder = self.root / model
-        with _locked(folder):
-            aliases = dict(self.aliases(model))
-            move = Move(moment.iso, moment.who, action, alias, aliases.get(alias), version, why)
-            aliases[alias] = version
-            if alias == "live" and aliases.get("candidate") == version:
-                del aliases["candidate"]
-            _append(folder / HISTORY, json.dumps(asdict(move), ensure_ascii=False))
-            _replace(folder / ALIASES, json.dumps(aliases, indent=2))
+        with _locked(self.root / model):
+            return self._move(model, alias, version, action=action, why=why, moment=moment)
+
+    def announce(self, model: str, version: str, *, why: str, moment: Moment) -> Move:
+        """Point at a new version: a model's first is live at once, a later one is the candidate.
+
+        Which of the two is told under the lock, so that two trainings at once do not both become live.
+        """
+        self._version(model, version)
+        with _locked(self.root / model):
+            alias = "candidate" if "live" in self.aliases(model) else "live"
+            return self._move(model, alias, version, action="train", why=why, moment=moment)
+
+    def _move(self, model: str, alias: str, version: str, *, action: str, why: str, moment: Moment) -> Move:
+        folder, aliases = self.root / model, dict(self.aliases(model))
+        move = Move(moment.iso, moment.who, action, alias, aliases.get(alias), version, why)
+        aliases[alias] = version
+        if alias == "live" and aliases.get("candidate") == version:
+            del aliases["candidate"]
+        _append(folder / HISTORY, json.dumps(asdict(move), ensure_ascii=False))
+        _replace(folder / ALIASES, json.dumps(aliases, indent=2))
         return move
 
     def before_live(self, model: str) -> str:

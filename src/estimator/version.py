@@ -51,9 +51,8 @@ def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, mome
     resolved = json.loads(files["config.resolved.json"])
     files["report.html"] = report_page(trained, report, {**described, "version": version}, resolved)
     folder = write_artefact(store.root / name, version, described, files)
-    alias = "candidate" if "live" in store.aliases(name) else "live"
-    store.point(name, alias, version, action="train", why="a new version was trained", moment=moment)
-    return folder, alias
+    move = store.announce(name, version, why="a new version was trained", moment=moment)
+    return folder, move.alias
 
 
 def version_files(trained: Trained, recipe: Recipe) -> dict[str, bytes]:
