@@ -87,7 +87,7 @@ class Explored:
 def explore(conf: Path | None, table: str | None, target: str | None, order: Order, *, page: Path) -> Explored:
     """Profile a table, named by a config or directly, and write the page of what is worth knowing."""
     with needs_extra("train", "exploring a table"):
-        from estimator import exploration, training
+        from estimator.exploration import look
         from estimator.exploration.findings import find
         from estimator.exploration.page import exploration_page
         from estimator.sources.opening import open_source
@@ -97,12 +97,10 @@ def explore(conf: Path | None, table: str | None, target: str | None, order: Ord
         config = read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment)
     data, folder = config.data, conf.parent if conf else Path()
     source = open_source(data.path, kind=data.kind, separator=data.separator, folder=folder)
-    frame = source.frame()
-    schema = training.contract(frame, config, _reviewed(config, folder))
-    profile = exploration.profile_table(schema, source.batches(), seed=config.training.seed)
-    findings = find(schema, profile, frame.head(exploration.SAMPLE_ROWS))
-    write_text(page, exploration_page(profile, findings, name=str(_named(config).name)))
-    return Explored(profile, findings, source.notes())
+    looked = look(source.batches, config, _reviewed(config, folder))
+    findings = find(looked.schema, looked.profile, looked.rows)
+    write_text(page, exploration_page(looked.profile, findings, name=str(_named(config).name)))
+    return Explored(looked.profile, findings, source.notes())
 
 
 def accept(conf: Path, findings: Sequence[Finding], numbers: Sequence[int]) -> list[Finding]:

@@ -57,8 +57,8 @@ def read_target(column: Column, series: pl.Series, data: Data) -> Target:
 
 def _as_answer(column: Column) -> Column:
     """A target's words are its levels, whatever its kind; gaps are rows without truth, so they are read."""
-    numeric = column.kind in NUMERIC_KINDS or (column.kind == "constant" and isinstance(column.example, int | float))
-    kind: Any = column.kind if numeric else "category"
+    constant = column.kind == "constant" and isinstance(column.example, int | float)
+    kind: Any = "number" if constant else column.kind if column.kind in NUMERIC_KINDS else "category"
     if column.kind in ("date", "datetime"):
         raise TrainingError(f"the target {column.name!r} is a {column.kind}; predict a number or a level instead")
     return replace(column, kind=kind, gaps=("", *column.gaps), limits=None, levels={}, seen=None, unseen="other")

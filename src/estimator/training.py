@@ -124,7 +124,15 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
 
 def contract(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> Schema:
     """Return the schema of a table: the reviewed one or what the table shows, with the config's choices in it."""
-    return _without_columns(reviewed or _inferred(frame, config), config)
+    choices = config.schema_
+    found = reviewed or infer_schema(
+        frame,
+        config.data.target,
+        reviewed=settled_columns(config),
+        gaps=choices.gaps,
+        unknown_columns=choices.unknown_columns,
+    )
+    return without_columns(found, config)
 
 
 def train(
@@ -214,18 +222,12 @@ def _refuse_names(schema: Schema) -> None:
             )
 
 
-def _inferred(frame: pl.DataFrame, config: Config) -> Schema:
-    settled = {name: Reviewed(**item.model_dump()) for name, item in config.schema_.columns.items()}
-    return infer_schema(
-        frame,
-        config.data.target,
-        reviewed=settled,
-        gaps=config.schema_.gaps,
-        unknown_columns=config.schema_.unknown_columns,
-    )
+def settled_columns(config: Config) -> dict[str, Reviewed]:
+    """Return what a config settles about columns."""
+    return {name: Reviewed(**item.model_dump()) for name, item in config.schema_.columns.items()}
 
 
-def _without_columns(schema: Schema, config: Config) -> Schema:
+def without_columns(schema: Schema, config: Config) -> Schema:
     """Mark the columns that are not features: dropped ones, row weights, and what only parts the rows."""
     split = config.training.split
     left_out = {*config.data.drop, *filter(None, [config.data.weight])}

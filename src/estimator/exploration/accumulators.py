@@ -1,13 +1,14 @@
-"""What one pass over batches of rows gathers, in memory that does not grow with the rows.
+"""What one pass over batches of rows gathers beside the survey, in memory that does not grow with the rows.
 
-Exact: counts, gaps, extremes, moments, pairwise-complete cross-products. Sketched: distinct values. Sampled: whole
-rows, from which quantiles and ranks are read.
+Exact: moments and pairwise-complete cross-products. Sampled: whole rows, from which quantiles and ranks are read, and
+beyond some millions of rows the count of repeated ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,10 @@ import polars as pl
 
 from estimator.task import Floats
 
-SKETCH_SIZE = 2048
 SAMPLE_ROWS = 50_000
 BLOCK_ROWS = 8192
-MOST_LEVELS = 5000
+MOST_HASHES = 2_000_000
+WHOLE_RANGE = 2.0**64
 
 
 @dataclass
@@ -33,9 +34,6 @@ class Numbers:
     scale: Floats
     n: Floats = field(init=False)
     powers: Floats = field(init=False)
-    low: Floats = field(init=False)
-    high: Floats = field(init=False)
-    zeros: Floats = field(init=False)
     products: Floats = field(init=False)
     sums: Floats = field(init=False)
     squares: Floats = field(init=False)
@@ -43,47 +41,61 @@ class Numbers:
 
     def __post_init__(self) -> None:
         width = len(self.shift)
-        self.n, self.zeros = np.zeros(width), np.zeros(width)
-        self.powers = np.zeros((4, width))
-        self.low, self.high = np.full(width, np.inf), np.full(width, -np.inf)
+        self.n, self.powers = np.zeros(width), np.zeros((4, width))
         self.products, self.sums, self.squares, self.pairs = (np.zeros((width, width)) for _ in range(4))
 
     @classmethod
-    def like(cls, matrix: Floats) -> Numbers:
-        """Return empty sums for columns that look like these rows."""
-        known = np.where(np.isfinite(matrix), matrix, np.nan)
-        counted = np.maximum((~np.isnan(known)).sum(axis=0), 1)
+    def like(cls, columns: Sequence[Floats]) -> Numbers:
+        """Return empty sums for columns that look like these, each of shape (rows,) with NaN for gaps."""
+        solid = [column[np.isfinite(column)] for column in columns]
         with np.errstate(over="ignore"):
-            shift = np.nansum(known / counted, axis=0)
-            spread = np.sqrt(np.nansum(np.square(known - shift), axis=0) / counted)
-        return cls(shift, np.where((spread > 0) & np.isfinite(spread), spread, 1.0))
+            shift = np.array([values.mean() if len(values) else 0.0 for values in solid])
+            spread = np.array([values.std() if len(values) else 0.0 for values in solid])
+        return cls(np.where(np.isfinite(shift), shift, 0.0), np.where((spread > 0) & np.isfinite(spread), spread, 1.0))
 
-    def add(self, matrix: Floats) -> None:
-        """Take rows (rows, width) with NaN for gaps into account."""
+    def add(self, columns: Sequence[Floats]) -> None:
+        """Take rows into account: an array of shape (rows,) per column, with NaN for gaps."""
         # Numbers near the end of what a double holds make infinite sums, and moments that are not defined.
         with np.errstate(over="ignore", invalid="ignore"):
-            self._add(matrix)
+            for start in range(0, len(columns[0]), BLOCK_ROWS):
+                self._add_block(np.stack([column[start : start + BLOCK_ROWS] for column in columns]))
 
-    def _add(self, matrix: Floats) -> None:
-        known = ~np.isnan(matrix)
-        scaled = np.where(known, (matrix - self.shift) / self.scale, 0.0)
-        power = np.ones_like(scaled)
-        for place in range(4):
-            power = power * scaled
-            self.powers[place] += power.sum(axis=0)
-        self.n += known.sum(axis=0)
-        self.zeros += (matrix == 0).sum(axis=0)
-        self.low = np.minimum(self.low, np.where(known, matrix, np.inf).min(axis=0, initial=np.inf))
-        self.high = np.maximum(self.high, np.where(known, matrix, -np.inf).max(axis=0, initial=-np.inf))
-        for start in range(0, len(matrix), BLOCK_ROWS):
-            self._add_pairs(scaled[start : start + BLOCK_ROWS], known[start : start + BLOCK_ROWS])
+    def _add_block(self, block: Floats) -> None:
+        """Take values of shape (columns, rows) into account."""
+        block -= self.shift[:, None]
+        block /= self.scale[:, None]
+        unknown = np.isnan(block)
+        gapped = np.flatnonzero(unknown.any(axis=1))
+        known = ~unknown[gapped]
+        block[unknown] = 0.0
+        squared = block * block
+        first, second = block.sum(axis=1), squared.sum(axis=1)
+        third, fourth = np.einsum("ij,ij->i", squared, block), np.einsum("ij,ij->i", squared, squared)
+        self.powers += [first, second, third, fourth]
+        counts = np.full(len(block), float(block.shape[1]))
+        counts[gapped] = known.sum(axis=1)
+        self.n += counts
+        self._add_pairs(block.astype(np.float32), known.astype(np.float32), gapped, (counts, first, second))
 
-    def _add_pairs(self, scaled: Floats, known: npt.NDArray[np.bool_]) -> None:
-        values, here = scaled.astype(np.float32), known.astype(np.float32)
-        self.products += values.T @ values
-        self.sums += values.T @ here
-        self.squares += np.square(values).T @ here
-        self.pairs += here.T @ here
+    def _add_pairs(
+        self,
+        values: npt.NDArray[np.float32],
+        known: npt.NDArray[np.float32],
+        gapped: npt.NDArray[np.intp],
+        totals: tuple[Floats, Floats, Floats],
+    ) -> None:
+        """Add what pairs have in common; where the other column has no gap, a column's own totals say it."""
+        self.products += values @ values.T
+        counts, sums, squares = (np.repeat(total[:, None], len(values), axis=1) for total in totals)
+        if len(gapped):
+            sums[:, gapped] = values @ known.T
+            squares[:, gapped] = np.square(values) @ known.T
+            counts[:, gapped] = totals[0][gapped]
+            counts[gapped] = totals[0][gapped][:, None]
+            counts[np.ix_(gapped, gapped)] = known @ known.T
+        self.sums += sums
+        self.squares += squares
+        self.pairs += counts
 
     def moments(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Return mean, standard deviation (n - 1), skewness and excess kurtosis of each column."""
@@ -111,96 +123,74 @@ class Numbers:
 
 
 @dataclass
-class Distinct:
-    """The k smallest hashes of a column's values (Bar-Yossef et al., 2002): exact up to k, about 2 % off beyond."""
+class Repeats:
+    """How many rows were there before: exact for two million rows, beyond them estimated.
 
-    hashes: npt.NDArray[np.uint64] = field(default_factory=lambda: np.empty(0, np.uint64))
+    Rows are told apart by their hash. When there are too many, only those with small hashes are kept, which keeps all
+    copies of a row or none.
+    """
 
-    def add(self, series: pl.Series) -> None:
-        """Take values into account; gaps are not counted."""
-        found = series.drop_nulls().hash(seed=7).to_numpy()
-        if len(self.hashes) >= SKETCH_SIZE:
-            found = found[found < self.hashes[-1]]
-        if len(found):
-            self.hashes = np.unique(np.concatenate([self.hashes, found]))[:SKETCH_SIZE]
+    kept: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    share: float = 1.0
+
+    def add(self, hashes: npt.NDArray[np.uint64]) -> None:
+        """Take rows into account by their hashes."""
+        self.kept.append(self._small(hashes))
+        while sum(map(len, self.kept)) > MOST_HASHES:
+            self.share /= 2
+            self.kept = [np.concatenate([self._small(part) for part in self.kept])]
+
+    def _small(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+        return hashes if self.share == 1.0 else hashes[hashes < np.uint64(WHOLE_RANGE * self.share)]
 
     @property
     def is_exact(self) -> bool:
-        """Whether all distinct values were kept."""
-        return len(self.hashes) < SKETCH_SIZE
+        """Whether all rows were compared."""
+        return self.share == 1.0
 
     @property
     def count(self) -> int:
-        """The number of distinct values, or its estimate."""
-        if self.is_exact:
-            return len(self.hashes)
-        return round((SKETCH_SIZE - 1) / (float(self.hashes[-1]) / 2.0**64))
-
-
-@dataclass
-class Levels:
-    """How often each level occurs and the target's mean there; given up when there are too many."""
-
-    frame: pl.DataFrame | None = None
-    given_up: bool = False
-
-    def add(self, levels: pl.Series, target: pl.Series | None) -> None:
-        """Take a batch of levels, and the target's numbers beside them, into account."""
-        if self.given_up:
-            return
-        beside = target if target is not None else pl.Series([None] * len(levels), dtype=pl.Float64)
-        batch = pl.DataFrame({"level": levels, "target": beside}).drop_nulls("level").group_by("level")
-        counts = batch.agg(
-            pl.len().alias("count"), pl.col("target").sum().alias("sum"), pl.col("target").count().alias("known")
-        )
-        both = counts if self.frame is None else pl.concat([self.frame, counts])
-        self.frame = both.group_by("level").agg(pl.col("count", "sum", "known").sum())
-        if self.frame.height > MOST_LEVELS:
-            self.frame, self.given_up = None, True
-
-    def top(self, most: int) -> list[tuple[str, int, float | None]]:
-        """Return (level, count, target's mean) of the commonest levels."""
-        if self.frame is None:
-            return []
-        rows = self.frame.sort(["count", "level"], descending=[True, False]).head(most).iter_rows()
-        return [(level, count, total / known if known else None) for level, count, total, known in rows]
+        """The number of rows that repeat an earlier one, or its estimate."""
+        together = np.sort(np.concatenate([np.empty(0, np.uint64), *self.kept]))
+        return round(np.count_nonzero(together[1:] == together[:-1]) / self.share)
 
 
 @dataclass
 class Sample:
-    """Rows drawn without regard to their values: each batch keeps its share of a fixed number of rows."""
+    """Rows drawn without regard to their values, each with the same chance, as they were read."""
 
     generator: np.random.Generator
     frames: list[pl.DataFrame] = field(default_factory=list)
     keys: list[Floats] = field(default_factory=list)
+    limit: float = 1.0
 
     def add(self, frame: pl.DataFrame) -> None:
         """Give every row a random key and keep the rows with the smallest ones (Efraimidis and Spirakis, 2006)."""
         keys = self.generator.random(frame.height)
-        limit = self._limit()
-        picked = np.flatnonzero(keys < limit)
+        picked = np.flatnonzero(keys < self.limit)
         self.frames.append(frame[picked])
         self.keys.append(keys[picked])
-        if sum(len(item) for item in self.keys) > 2 * SAMPLE_ROWS:
+        if sum(map(len, self.keys)) > 2 * SAMPLE_ROWS:
             self._shrink()
 
-    def _limit(self) -> float:
-        kept = sum(len(item) for item in self.keys)
-        return float(np.max(self.keys[0])) if len(self.keys) == 1 and kept == SAMPLE_ROWS else 1.0
-
     def _shrink(self) -> None:
-        keys = np.concatenate(self.keys)
-        frame = pl.concat(self.frames)
+        keys, frame = np.concatenate(self.keys), pl.concat(self.frames)
         order = np.sort(np.argpartition(keys, SAMPLE_ROWS)[:SAMPLE_ROWS])
-        self.frames, self.keys = [frame[order]], [keys[order]]
+        self.frames, self.keys, self.limit = [frame[order]], [keys[order]], float(keys[order].max())
 
     def rows(self) -> pl.DataFrame:
         """Return the sample, in the order of the table."""
-        if sum(len(item) for item in self.keys) > SAMPLE_ROWS:
+        if sum(map(len, self.keys)) > SAMPLE_ROWS:
             self._shrink()
         return pl.concat(self.frames)
 
 
-def matrix_of(columns: Sequence[npt.NDArray[np.float64]]) -> Floats:
-    """Return columns (rows,) side by side as (rows, width)."""
-    return np.column_stack(columns) if columns else np.empty((0, 0))
+def described(solid: Floats, quantiles: Sequence[float], bins: int) -> tuple[dict[str, float], Any]:
+    """Return quantiles by name, and (edges, counts) of a histogram, of values without gaps."""
+    if len(solid) == 0:
+        return {}, None
+    ordered = np.sort(solid)
+    found = dict(zip(map(str, quantiles), np.quantile(ordered, quantiles).tolist(), strict=True))
+    n_unique = 1 + int(np.count_nonzero(np.diff(ordered)))
+    counts, edges = np.histogram(ordered, bins=min(bins, n_unique))
+    return found, (edges.tolist(), counts.tolist())

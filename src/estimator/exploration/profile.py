@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from estimator.errors import SchemaError
-from estimator.exploration.accumulators import Distinct, Levels, Numbers, Sample, matrix_of
+from estimator.exploration.accumulators import Numbers, Repeats, Sample, described
 from estimator.exploration.associations import (
     correlation_ratio,
     cramers_v,
@@ -23,12 +23,15 @@ from estimator.exploration.associations import (
 from estimator.schema import Column, Schema
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.schema.frames import read_series
+from estimator.schema.inference import Batches
+from estimator.schema.survey import Survey, by_contract
 from estimator.task import Floats
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS = 40
 TOP_LEVELS = 20
 MOST_IN_MATRIX = 300
+MOST_LEVELS = 10_000
 FORMAT = 1
 
 
@@ -95,23 +98,51 @@ class Profile:
 
 
 @dataclass
-class _Gathered:
-    """Everything one pass gathers."""
+class Gathered:
+    """Everything one pass over the rows gathers; `names` are the columns of `numbers`, in order."""
 
-    numbers: Numbers | None
-    gaps: dict[str, int]
-    distinct: dict[str, Distinct]
-    levels: dict[str, Levels]
+    survey: Survey
+    repeats: Repeats
     sample: Sample
-    hashes: list[Any]
-    rows: int = 0
+    names: tuple[str, ...] = ()
+    numbers: Numbers | None = None
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take a batch into account."""
+        values, hashes = self.survey.add(frame)
+        self.repeats.add(hashes)
+        self.sample.add(frame.select(list(self.survey.columns)))
+        # Once a column has turned out to be something else, all rows will be read again.
+        if not values or not self.survey.holds:
+            return
+        if self.numbers is None:
+            self.names, self.numbers = tuple(values), Numbers.like(list(values.values()))
+        self.numbers.add([values[name] for name in self.names])
+
+
+def gather(batches: Batches, survey: Survey, *, seed: int = 0) -> Gathered:
+    """Read all rows, once if every column stays what its first rows show.
+
+    Raises
+    ------
+    SchemaError: the table has no rows.
+    """
+    while True:
+        found = Gathered(survey, Repeats(), Sample(np.random.default_rng([seed, 30])))
+        for frame in batches():
+            found.add(frame)
+        if survey.rows == 0:
+            raise SchemaError("the table has no rows: there is nothing to look at", hint="check data.path")
+        if survey.holds:
+            return found
+        survey = survey.again()
 
 
 def profile_table(schema: Schema, batches: Iterable[pl.DataFrame], *, seed: int = 0) -> Profile:
     """Return the profile of a table, read once in batches.
 
-    Counts, extremes, moments and correlations are of all rows; distinct values beyond 2,047 are estimated within
-    about 2 %; quantiles, histograms and ranks beyond 50,000 rows come from a random sample. Columns of the schema
+    Counts, extremes, moments and correlations are of all rows; distinct values beyond 4,095 are estimated within
+    about 1.6 %; quantiles, histograms and ranks beyond 50,000 rows come from a random sample. Columns of the schema
     that the table does not have are left out.
 
     Raises
@@ -119,69 +150,60 @@ def profile_table(schema: Schema, batches: Iterable[pl.DataFrame], *, seed: int 
     SchemaError: the table has no rows.
     """
     waiting = iter(batches)
-    first = next(waiting, None)
-    if first is None or first.height == 0:
-        raise SchemaError("the table has no rows: there is nothing to look at", hint="check data.path")
-    columns = tuple(column for column in (*schema.columns, schema.target) if column.name in first.columns)
-    numeric = [column for column in columns if _is_numeric(column)]
-    found = _Gathered(
-        None,
-        {column.name: 0 for column in columns},
-        {column.name: Distinct() for column in columns},
-        {column.name: Levels() for column in columns if column.is_text or column.kind == "boolean"},
-        Sample(np.random.default_rng([seed, 30])),
-        [],
-    )
-    for frame in chain([first], waiting):
-        _gather(found, frame, columns, numeric, schema.target)
-    return _finished(found, schema, columns, numeric)
+    first = next(waiting, pl.DataFrame())
+    survey = survey_of(schema, first)
+    return profiled(gather(lambda: chain([first], waiting), survey, seed=seed), schema)
+
+
+def survey_of(schema: Schema, first: pl.DataFrame) -> Survey:
+    """Return a survey that reads a table, which begins with these rows, by its contract."""
+    columns = [column for column in (*schema.columns, schema.target) if column.name in first.columns]
+    return by_contract(columns, schema.target.name, max_levels=MOST_LEVELS)
 
 
 def _is_numeric(column: Column) -> bool:
     return column.kind in NUMERIC_KINDS or column.kind == "boolean" or column.kind in TIME_KINDS
 
 
-def _gather(
-    found: _Gathered, frame: pl.DataFrame, columns: Sequence[Column], numeric: Sequence[Column], target: Column
-) -> None:
-    values = {column.name: _values(column, frame[column.name]) for column in numeric}
-    found.rows += frame.height
-    for column in columns:
-        series = frame[column.name]
-        gaps = int(np.isnan(values[column.name]).sum()) if column.name in values else _gap_count(column, series)
-        found.gaps[column.name] += gaps
-        found.distinct[column.name].add(
-            pl.Series(values[column.name]).fill_nan(None) if column.name in values else series
-        )
-    goal = pl.Series(values[target.name]).fill_nan(None) if target.name in values else None
-    for name, levels in found.levels.items():
-        column = next(item for item in columns if item.name == name)
-        levels.add(_level_names(column, frame[name]), goal)
-    matrix = matrix_of(list(values.values()))
-    if values:
-        found.numbers = found.numbers or Numbers.like(matrix)
-        found.numbers.add(matrix)
-    typed = {name: pl.Series(name, array) for name, array in values.items()}
-    words = {
-        column.name: _level_names(column, frame[column.name])
-        for column in columns
-        if column.name not in values or column.kind == "boolean"
-    }
-    found.sample.add(pl.DataFrame({**typed, **{f"{name}\x00": series for name, series in words.items()}}))
-    found.hashes.append(frame.select(column.name for column in columns).hash_rows(seed=11).to_numpy())
+def profiled(found: Gathered, schema: Schema) -> Profile:
+    """Return the profile of rows that have been gathered, under their contract."""
+    rows = found.sample.rows()
+    columns = [column for column in (*schema.columns, schema.target) if column.name in found.survey.columns]
+    names = tuple(column.name for column in columns if _is_numeric(column) and column.name in found.names)
+    places = [found.names.index(name) for name in names]
+    table = _sample_table(schema, rows, names)
+    pearson = found.numbers.correlations()[np.ix_(places, places)] if found.numbers is not None else np.empty((0, 0))
+    target = schema.target.name
+    features = [place for place, name in enumerate(names) if name != target]
+    numbers = _described(found, table, names)
+    axes, spots = principal_axes(pearson, table, features)
+    goal = table[:, names.index(target)] if target in names else None
+    words = {column.name: _level_names(column, rows[column.name]) for column in columns if column.name not in names}
+    return Profile(
+        rows=found.survey.rows,
+        sampled_rows=rows.height,
+        duplicate_rows=found.repeats.count,
+        target=target,
+        columns=tuple(_column_profile(column, found.survey, numbers.get(column.name, {})) for column in columns),
+        numeric=names,
+        pearson=pearson,
+        spearman=spearman(table),
+        inflation={names[place]: value for place, value in zip(features, inflation(pearson, features), strict=True)},
+        powers={} if goal is None else {names[p]: power_correlations(table[:, p], goal) for p in features},
+        axes=axes,
+        with_target=_with_target(schema, names, pearson, table, words, goal),
+        places=spots,
+        place_colours=goal if goal is not None else np.zeros(len(spots)),
+    )
 
 
-def _values(column: Column, series: pl.Series) -> Floats:
-    """Return a numeric column as doubles with NaN for gaps; what breaks the contract counts as a gap here."""
-    from dataclasses import replace
-
-    open_column = replace(column, gaps=("", *column.gaps), limits=None)
-    found: Floats = read_series(open_column, series)[0][:, 0]
-    return found
-
-
-def _gap_count(column: Column, series: pl.Series) -> int:
-    return int(_level_names(column, series).null_count())
+def _sample_table(schema: Schema, rows: pl.DataFrame, names: Sequence[str]) -> Floats:
+    """Return the sample's numbers, times and truth values, of shape (rows, columns)."""
+    table = np.empty((rows.height, len(names)))
+    for place, name in enumerate(names):
+        column = replace(schema.by_name[name], gaps=("", *schema.by_name[name].gaps), limits=None)
+        table[:, place] = read_series(column, rows[name])[0][:, 0]
+    return table
 
 
 def _level_names(column: Column, series: pl.Series) -> pl.Series:
@@ -190,82 +212,33 @@ def _level_names(column: Column, series: pl.Series) -> pl.Series:
     return words.set(spelled.fill_null(False), None)
 
 
-def _finished(found: _Gathered, schema: Schema, columns: Sequence[Column], numeric: Sequence[Column]) -> Profile:
-    sample = found.sample.rows()
-    names = tuple(column.name for column in numeric)
-    table = sample.select(names).to_numpy() if names else np.empty((sample.height, 0))
-    pearson = found.numbers.correlations() if found.numbers is not None else np.empty((0, 0))
-    target = schema.target.name
-    features = [place for place, name in enumerate(names) if name != target]
-    described = dict(zip(names, _described(found, table, names), strict=True))
-    profiles = tuple(_column_profile(column, found, described.get(column.name)) for column in columns)
-    axes, places = principal_axes(pearson, table, features)
-    goal = table[:, names.index(target)] if target in names else None
-    words = {name.removesuffix("\x00"): sample[name] for name in sample.columns if name.endswith("\x00")}
-    hashes = np.concatenate(found.hashes) if found.hashes else np.empty(0)
-    return Profile(
-        rows=found.rows,
-        sampled_rows=sample.height,
-        duplicate_rows=len(hashes) - len(np.unique(hashes)),
-        target=target,
-        columns=profiles,
-        numeric=names,
-        pearson=pearson,
-        spearman=spearman(table),
-        inflation={names[place]: value for place, value in zip(features, inflation(pearson, features), strict=True)},
-        powers={} if goal is None else {names[p]: power_correlations(table[:, p], goal) for p in features},
-        axes=axes,
-        with_target=_with_target(schema, names, pearson, table, words, goal),
-        places=places,
-        place_colours=goal if goal is not None else np.zeros(len(places)),
-    )
-
-
-def _described(found: _Gathered, table: Floats, names: Sequence[str]) -> list[dict[str, Any]]:
+def _described(found: Gathered, table: Floats, names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return moments, extremes, quantiles and histogram of every numeric column."""
     if found.numbers is None:
-        return []
-    mean, deviation, skewness, kurtosis = found.numbers.moments()
-    described = []
-    for place in range(len(names)):
-        solid = table[:, place][~np.isnan(table[:, place])]
-        numbers = {
-            "mean": mean[place],
-            "std": deviation[place],
-            "skewness": skewness[place],
-            "kurtosis": kurtosis[place],
-            "min": found.numbers.low[place],
-            "max": found.numbers.high[place],
-            "zeros": found.numbers.zeros[place],
-        }
-        quantiles = (
-            dict(zip(map(str, QUANTILES), np.quantile(solid, QUANTILES).tolist(), strict=True)) if len(solid) else {}
-        )
-        described.append({"numbers": numbers, "quantiles": quantiles, "histogram": _histogram(solid)})
-    return described
+        return {}
+    moments = dict(zip(found.names, zip(*found.numbers.moments(), strict=True), strict=True))
+    result = {}
+    for place, name in enumerate(names):
+        survey = found.survey.columns[name]
+        mean, deviation, skewness, kurtosis = moments[name]
+        numbers = {"mean": mean, "std": deviation, "skewness": skewness, "kurtosis": kurtosis}
+        numbers |= {"min": survey.low, "max": survey.high, "zeros": float(survey.zeros)}
+        quantiles, histogram = described(table[:, place][~np.isnan(table[:, place])], QUANTILES, BINS)
+        result[name] = {"numbers": numbers, "quantiles": quantiles, "histogram": histogram}
+    return result
 
 
-def _histogram(solid: Floats) -> tuple[list[float], list[int]] | None:
-    if len(solid) == 0:
-        return None
-    unique = np.unique(solid)
-    bins: Any = BINS if len(unique) > BINS else max(1, len(unique))
-    counts, edges = np.histogram(solid, bins=bins)
-    return edges.tolist(), counts.tolist()
-
-
-def _column_profile(column: Column, found: _Gathered, described: Mapping[str, Any] | None) -> ColumnProfile:
-    levels = found.levels.get(column.name)
-    distinct = found.distinct[column.name]
+def _column_profile(column: Column, survey: Survey, numbers: Mapping[str, Any]) -> ColumnProfile:
+    seen = survey.columns[column.name]
     return ColumnProfile(
         name=column.name,
         kind=column.kind,
-        count=found.rows - found.gaps[column.name],
-        gaps=found.gaps[column.name],
-        distinct=distinct.count,
-        distinct_is_exact=distinct.is_exact,
-        top=tuple(levels.top(TOP_LEVELS)) if levels is not None else (),
-        **({key: described[key] for key in ("numbers", "quantiles", "histogram")} if described else {}),
+        count=seen.known,
+        gaps=seen.gaps,
+        distinct=seen.n_distinct,
+        distinct_is_exact=seen.distinct_is_exact,
+        top=tuple(seen.words.levels.top(TOP_LEVELS)) if not seen.words.given_up else (),
+        **numbers,
     )
 
 

@@ -112,14 +112,25 @@ def _numbers(column: Column, series: pl.Series) -> Reading:
     cast = series.cast(pl.Float64, strict=False)
     values = cast.to_numpy().astype(np.float64, copy=True)
     with np.errstate(invalid="ignore"):
-        doubtful = np.isinf(values) | (np.isnan(values) & series.is_not_null().to_numpy())
+        doubtful = np.isinf(values) | _unread(values, series)
         if column.kind == "integer":
             doubtful |= (values != np.floor(values)) & ~np.isnan(values)
             doubtful |= np.abs(values) > LARGEST_EXACT_INTEGER
     return values, doubtful
 
 
+def _unread(values: npt.NDArray[np.float64], series: pl.Series) -> npt.NDArray[np.bool_]:
+    """Mark cells that are no numbers although something is there."""
+    unknown = np.isnan(values)
+    if unknown.sum() > series.null_count():
+        unknown &= series.is_not_null().to_numpy()
+        return unknown
+    return np.zeros(len(values), dtype=np.bool_)
+
+
 def _booleans(column: Column, series: pl.Series) -> Reading:
+    if series.dtype == pl.Boolean:
+        return series.cast(pl.Float64).to_numpy().astype(np.float64, copy=True), np.zeros(len(series), dtype=np.bool_)
     words = series.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
     is_true, is_false = words.is_in(list(TRUE_WORDS)), words.is_in(list(FALSE_WORDS))
     values = np.where(is_true.fill_null(False).to_numpy(), 1.0, 0.0)
@@ -147,8 +158,8 @@ def _times(column: Column, series: pl.Series) -> Reading:
         moments = _parsed(series, column.formats)
     else:
         return np.full(len(series), np.nan), np.ones(len(series), dtype=np.bool_)
-    values = (moments.dt.epoch("us").cast(pl.Float64) / 1e6).to_numpy().astype(np.float64, copy=True)
-    return values, np.isnan(values) & series.is_not_null().to_numpy()
+    values = moments.to_physical().cast(pl.Float64).to_numpy() / 1e6
+    return values, _unread(values, series)
 
 
 def _parsed(series: pl.Series, formats: tuple[str, ...]) -> pl.Series:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from estimator.errors import SchemaError
-from estimator.schema.column import FALSE_WORDS, GAP_WORDS, GAPS, KINDS, NUMERIC_KINDS, TIME_KINDS, TRUE_WORDS, Column
+from estimator.schema.column import GAP_WORDS, GAPS, IGNORED_KINDS, KINDS, NUMERIC_KINDS, Column
 from estimator.schema.column import Kind as ColumnKind
 from estimator.schema.contract import Schema
-from estimator.schema.frames import read_series
-from estimator.wording import did_you_mean
+from estimator.schema.survey import ColumnSurvey, Survey
+from estimator.wording import did_you_mean, plain
 
+Batches = Callable[[], Iterable[pl.DataFrame]]
+FRAME_ROWS = 65_536
+LOOKED_AT = 1000
 MAX_LEVELS = 10_000
 # Longer than this it is no level but a text; YAML, too, reads no longer key.
 LONGEST_LEVEL = 500
@@ -55,201 +58,219 @@ class Reviewed:
     decimal: str = "."
 
 
+
 def infer_schema(
-    frame: pl.DataFrame,
+    table: pl.DataFrame | Batches,
     target: str,
     *,
     reviewed: Mapping[str, Reviewed] | None = None,
     gaps: Sequence[str] = (),
     unknown_columns: Any = "refuse",
 ) -> Schema:
-    """Look at every value of a table and return its contract.
+    """Look at every value of a table and return its contract; the table is a frame, or a call that gives its batches.
+
+    Batches are asked for again when a column turns out to be another kind than its first rows show.
 
     Raises
     ------
     SchemaError: the target or a reviewed column is not in the table, or a reviewed kind cannot hold its values.
     """
-    if target not in frame.columns:
-        raise SchemaError(f"data.target: no column {target!r} in the table", hint=did_you_mean(target, frame.columns))
+    batches = (lambda: table.iter_slices(FRAME_ROWS)) if isinstance(table, pl.DataFrame) else table
+    first = table if isinstance(table, pl.DataFrame) else next(iter(batches()), pl.DataFrame())
     settled = dict(reviewed or {})
-    for name in settled:
-        if name not in frame.columns:
-            raise SchemaError(
-                f"schema.columns: no column {name!r} in the table", hint=did_you_mean(name, frame.columns)
-            )
-    columns = [infer_column(series, settled.get(series.name, Reviewed()), gaps=gaps) for series in frame.iter_columns()]
-    by_name = {column.name: column for column in columns}
-    goal = _as_target(by_name.pop(target), frame[target], settled.get(target, Reviewed()))
-    return Schema(tuple(by_name.values()), goal, unknown_columns)
+    survey = first_survey(first, target, settled, gaps)
+    while True:
+        for frame in batches():
+            survey.add(frame)
+        if survey.holds:
+            return concluded(survey, target, settled, unknown_columns)
+        survey = survey.again()
 
 
-def _as_target(column: Column, series: pl.Series, settled: Reviewed) -> Column:
-    """A target that counts up is still a quantity: only a feature can be an identifier."""
-    if settled.kind is not None or column.kind != "identifier":
-        return column
-    solid = _without_gaps(series, column.gaps)
-    is_number = solid.dtype.is_numeric() or (solid.dtype == pl.String and _are_numbers(solid.str.strip_chars()))
-    return infer_column(series, replace(settled, kind="number" if is_number else "category"))
+def first_survey(
+    first: pl.DataFrame, target: str, reviewed: Mapping[str, Reviewed], gaps: Sequence[str], *, goal: str | None = None
+) -> Survey:
+    """Return a survey that has seen nothing, for a table that begins with these rows; see `infer_schema`."""
+    for name, place in ((target, "data.target"), *((name, "schema.columns") for name in reviewed)):
+        if name not in first.columns:
+            raise SchemaError(f"{place}: no column {name!r} in the table", hint=did_you_mean(name, first.columns))
+    columns = (_surveyed(series, reviewed.get(series.name, Reviewed()), gaps) for series in first.iter_columns())
+    return Survey({column.name: column for column in columns}, goal)
+
+
+def concluded(survey: Survey, target: str, reviewed: Mapping[str, Reviewed], unknown_columns: Any) -> Schema:
+    """Return the contract of a table that has been surveyed to the end.
+
+    Raises
+    ------
+    SchemaError: a reviewed kind or reviewed limits cannot hold the values.
+    """
+    found = {name: _concluded(column, reviewed.get(name, Reviewed())) for name, column in survey.columns.items()}
+    goal = _as_target(found.pop(target), survey.columns[target], reviewed.get(target, Reviewed()))
+    return Schema(tuple(found.values()), goal, unknown_columns)
 
 
 def infer_column(series: pl.Series, reviewed: Reviewed | None = None, *, gaps: Sequence[str] = ()) -> Column:
     """Look at every value of one column and return what it is."""
     settled = reviewed or Reviewed()
-    series = series.fill_nan(None) if series.dtype.is_float() else series
-    spellings = tuple(settled.gaps) if settled.gaps is not None else _spelled_gaps(series, (*GAPS, *gaps))
-    solid = _without_gaps(series, spellings)
+    survey = _surveyed(series, settled, gaps)
+    survey.add(series, None)
+    while not survey.holds:
+        survey = survey.again()
+        survey.add(series, None)
+    return _concluded(survey, settled)
+
+
+def _as_target(column: Column, survey: ColumnSurvey, settled: Reviewed) -> Column:
+    """A target that counts up is still a quantity: only a feature can be an identifier."""
+    if settled.kind is not None or column.kind != "identifier":
+        return column
+    return _described(replace(column, kind="number" if survey.is_number else "category"), survey)
+
+
+def _surveyed(series: pl.Series, settled: Reviewed, gaps: Sequence[str]) -> ColumnSurvey:
+    # What a person calls a category may have as many levels as it likes.
+    most = sys.maxsize if settled.kind == "category" else MAX_LEVELS
+    return ColumnSurvey(series.name, _trials(series, settled, gaps), most)
+
+
+def _trials(series: pl.Series, settled: Reviewed, gaps: Sequence[str]) -> list[Column]:
+    """Return the ways to read a column, the likeliest first; the last one reads anything."""
     if settled.kind is not None and settled.kind not in KINDS:
         raise SchemaError(
             f"schema.columns.{series.name}.kind: no kind {settled.kind!r}", hint=did_you_mean(settled.kind, KINDS)
         )
-    kind, formats = (settled.kind, _formats(solid)) if settled.kind else _kind(solid, n_rows=len(series))
-    if kind is None:
-        words = _spelled_gaps(series, GAP_WORDS) if settled.gaps is None else ()
-        kind, formats = _kind(_without_gaps(solid, words), n_rows=len(series)) if words else (None, ())
-        spellings = (*spellings, *words) if kind is not None else spellings
-    column = Column(
-        name=series.name,
-        kind=_checked_kind(kind or _kind_of_words(solid, n_rows=len(series))),
-        gaps=spellings,
-        limits=settled.limits,
-        formats=formats,
-        unit=settled.unit,
-        aliases=tuple(settled.aliases),
+    spelled = tuple(settled.gaps) if settled.gaps is not None else (*GAPS, *gaps)
+    words = () if settled.gaps is not None else GAP_WORDS
+    bare = Column(
+        series.name,
+        "category",
+        gaps=("", *spelled),
         affixes=tuple(settled.affixes),
         thousands=settled.thousands,
         decimal=settled.decimal,
     )
-    return replace(_described(column, series), unseen=settled.unseen or "other")
+    if settled.kind is not None:
+        return [replace(bare, kind=_reading_kind(settled.kind), formats=_formats(series, spelled))]
+    if series.dtype != pl.String:
+        return [replace(bare, kind=_kind_of_type(series.dtype))]
+    kinds: list[Column] = [replace(bare, kind="number"), replace(bare, kind="boolean")]
+    kinds += [
+        replace(bare, kind="date" if form in DATE_FORMATS else "datetime", formats=(form,))
+        for form in _formats(series, (*spelled, *words))
+    ]
+    # Without the words first: in a column of levels they are levels.
+    return [*kinds, *(replace(trial, gaps=(*trial.gaps, *words)) for trial in kinds if words), bare]
 
 
-def _spelled_gaps(series: pl.Series, candidates: Sequence[str]) -> tuple[str, ...]:
-    """Return the spellings of a gap that occur; "" stands for empty cells and nulls."""
-    found = {""} if series.null_count() else set()
-    if series.dtype == pl.String:
-        found |= set(series.str.strip_chars().filter(series.str.strip_chars().is_in(list(candidates))).unique())
-    if found and series.dtype == pl.String:
-        found.add("")
-    return tuple(sorted(found))
+def _reading_kind(kind: str) -> ColumnKind:
+    """Return the kind under which a column is surveyed; those that are no features are read as words."""
+    found: ColumnKind = "category" if kind in IGNORED_KINDS else kind  # type: ignore[assignment] # checked against KINDS
+    return found
 
 
-def _without_gaps(series: pl.Series, spellings: Sequence[str]) -> pl.Series:
-    solid = series.drop_nulls()
-    if solid.dtype == pl.String:
-        words = solid.str.strip_chars()
-        solid = solid.filter(~words.is_in(list({"", *spellings})))
-    return solid
+def _kind_of_type(dtype: pl.DataType) -> ColumnKind:
+    if dtype == pl.Boolean:
+        return "boolean"
+    if dtype.is_temporal() and dtype not in (pl.Time, pl.Duration):
+        return "date" if dtype == pl.Date else "datetime"
+    return "number" if dtype.is_numeric() else "category"
 
 
-def _kind(solid: pl.Series, *, n_rows: int) -> tuple[ColumnKind | None, tuple[str, ...]]:
-    """Return the kind and, for times, the formats; None when the values are words."""
-    if len(solid) == 0 or (len(solid) == n_rows and solid.n_unique() == 1):
-        return "constant", ()
-    if solid.dtype == pl.Boolean:
-        return "boolean", ()
-    if solid.dtype.is_temporal():
-        return ("date" if solid.dtype == pl.Date else "datetime"), ()
-    if solid.dtype.is_numeric():
-        return _kind_of_numbers(solid.cast(pl.Float64), solid.name), ()
-    if solid.dtype != pl.String:
-        return None, ()
-    words = solid.str.strip_chars()
-    if _are_numbers(words):
-        return _kind_of_numbers(words.cast(pl.Float64), solid.name), ()
-    lowered = words.str.to_lowercase()
-    if lowered.n_unique() == 2 and lowered.is_in(list(TRUE_WORDS | FALSE_WORDS)).all():
-        return "boolean", ()
-    formats = _formats(solid)
-    if formats:
-        return ("date" if set(formats) <= set(DATE_FORMATS) else "datetime"), formats
-    return None, ()
-
-
-def _are_numbers(words: pl.Series) -> bool:
-    """Whether all words are finite numbers, none of them a code with a leading zero."""
-    if words.str.contains(r"^[+-]?0\d").any():
-        return False
-    values = words.cast(pl.Float64, strict=False)
-    return values.null_count() == 0 and bool(values.is_finite().all())
-
-
-def _kind_of_numbers(values: pl.Series, name: str) -> ColumnKind:
-    array = values.to_numpy()
-    if not np.array_equal(array, np.floor(array)):
-        return "number"
-    uniqueness = values.n_unique() / len(values) if len(values) >= 20 else 0.0
-    counted = uniqueness == 1.0 and bool((np.diff(array) == 1).all())
-    named = uniqueness > 0.95 and (IDENTIFIER_NAME.search(name) is not None or not name.strip())
-    if counted or named or float(np.abs(array).max()) >= 2**53:
-        return "identifier"
-    return "integer"
-
-
-def _kind_of_words(solid: pl.Series, *, n_rows: int) -> ColumnKind:
-    if len(solid) == 0:
-        return "constant"
-    words = solid.cast(pl.String, strict=False).fill_null("?")
-    n_unique = words.n_unique()
-    if n_unique > 20 and n_unique >= 0.98 * len(words):
-        return "text" if words.str.count_matches(r"\s").mean() >= 1.5 else "identifier"  # type: ignore[operator] # a mean of numbers
-    if words.str.len_chars().max() > LONGEST_LEVEL:  # type: ignore[operator] # a count of characters
-        return "text"
-    if n_unique > MAX_LEVELS or (n_unique > 50 and words.str.count_matches(r"\s").mean() >= 4.0):  # type: ignore[operator] # the same
-        return "text"
-    return "category"
-
-
-def _formats(solid: pl.Series) -> tuple[str, ...]:
-    """Return the one date format that reads every value, else none."""
-    if solid.dtype != pl.String or len(solid) == 0:
+def _formats(series: pl.Series, spelled: Sequence[str]) -> tuple[str, ...]:
+    """Return the formats of dates and times that read the first words of a column."""
+    if series.dtype != pl.String:
         return ()
-    words = solid.str.strip_chars()
-    for form in (*DATE_FORMATS, *DATETIME_FORMATS):
-        polars_form = form.replace(".%f", "%.f")
-        if words[0] is None or len(words[0]) < 6:
-            return ()
-        if words.head(50).str.to_datetime(polars_form, strict=False).null_count():
-            continue
-        if words.str.to_datetime(polars_form, strict=False).null_count() == 0:
-            return (form,)
-    return ()
+    words = series.drop_nulls().head(LOOKED_AT).str.strip_chars()
+    words = words.filter(~words.is_in(["", *spelled])).head(50)
+    if len(words) == 0 or len(words[0]) < 6:
+        return ()
+    return tuple(
+        form
+        for form in (*DATE_FORMATS, *DATETIME_FORMATS)
+        if words.str.to_datetime(form.replace(".%f", "%.f"), strict=False).null_count() == 0
+    )
 
 
-def _checked_kind(kind: str) -> ColumnKind:
-    checked: ColumnKind = kind  # type: ignore[assignment] # infer_column has checked it against KINDS
-    return checked
+def _concluded(survey: ColumnSurvey, settled: Reviewed) -> Column:
+    """Return what a column is, from all that it has shown."""
+    reading = survey.reading
+    gaps = sorted((survey.spelled | survey.words.spelled) - {""})
+    spellings = ("", *gaps) if survey.gaps else ()
+    column = replace(
+        reading,
+        kind=settled.kind or _kind(survey),  # type: ignore[arg-type] # _trials has checked it against KINDS
+        gaps=tuple(settled.gaps) if settled.gaps is not None else spellings,
+        limits=settled.limits,
+        unit=settled.unit,
+        aliases=tuple(settled.aliases),
+        unseen=settled.unseen or "other",
+    )
+    _refuse_faults(column, survey)
+    return _described(column, survey)
 
 
-def _described(column: Column, series: pl.Series) -> Column:
-    """Add what training saw: range, levels with counts and an example."""
-    solid = _without_gaps(series, column.gaps)
-    if len(solid) == 0 or not column.is_feature:
-        return replace(column, example=None if len(solid) == 0 else _plain_value(solid[0]))
-    open_column = replace(column, gaps=("", *column.gaps), example=_plain_value(solid[0]))
-    values, faults = read_series(open_column, series)
-    if faults:
-        way_out = "widen its limits, or" if column.limits else "change the kind, add the spelling to its gaps, or"
-        place = f"schema.columns.{column.name}: kind {column.kind!r}"
+def _kind(survey: ColumnSurvey) -> ColumnKind:
+    if survey.known == 0 or (survey.gaps == 0 and survey.n_distinct == 1):
+        return "constant"
+    kind = survey.reading.kind
+    if kind == "number":
+        return _kind_of_numbers(survey)
+    return _kind_of_words(survey) if kind == "category" else kind
+
+
+def _kind_of_numbers(survey: ColumnSurvey) -> ColumnKind:
+    if not survey.whole:
+        return "number"
+    enough = survey.known >= 20
+    named = IDENTIFIER_NAME.search(survey.name) is not None or not survey.name.strip()
+    if enough and (survey.counts_up or (named and survey.is_unique(share=0.95))):
+        return "identifier"
+    return "identifier" if max(abs(survey.low), abs(survey.high)) >= 2**53 else "integer"
+
+
+def _kind_of_words(survey: ColumnSurvey) -> ColumnKind:
+    lengths = survey.words.lengths
+    if survey.n_distinct > 20 and survey.is_unique(share=0.98):
+        return "text" if lengths.mean_blanks >= 1.5 else "identifier"
+    many = survey.words.given_up or (survey.n_distinct > 50 and lengths.mean_blanks >= 4)
+    return "text" if many or lengths.longest > LONGEST_LEVEL else "category"
+
+
+def _refuse_faults(column: Column, survey: ColumnSurvey) -> None:
+    """Refuse what a person settled when it does not hold the values."""
+    if not column.is_feature:
+        return
+    low, high = column.limits or (None, None)
+    beyond = [edge for edge, is_out in ((survey.low, low is not None and survey.low < low),
+                                        (survey.high, high is not None and survey.high > high)) if is_out]  # fmt: skip
+    place = f"schema.columns.{column.name}: kind {column.kind!r}"
+    if survey.n_faults:
         raise SchemaError(
-            f"{place} does not hold {len(faults):,} of its values: {faults[0]}",
-            hint=f"{way_out} leave the column out with data.drop",
+            f"{place} does not hold {survey.n_faults:,} of its values: {survey.faults[0]}",
+            hint="change the kind, add the spelling to its gaps, or leave the column out with data.drop",
         )
+    if beyond and survey.is_number:
+        raise SchemaError(
+            f"{place} does not hold all of its values: expected {column.wish}, got {plain(beyond[0])}",
+            hint="widen its limits, or leave the column out with data.drop",
+        )
+
+
+def _described(column: Column, survey: ColumnSurvey) -> Column:
+    """Add what training saw: range, levels with counts and an example."""
+    example = survey.words.example if survey.is_words else survey.example
+    if survey.known == 0 or not column.is_feature:
+        whole = isinstance(example, float) and survey.whole
+        return replace(column, example=_plain_value(int(example) if whole else example), formats=())
     if column.is_text:
-        counts = pl.Series(values[:, 0].tolist(), dtype=pl.String).value_counts(sort=True, name="count")
-        levels = {level: count for level, count in counts.iter_rows() if level != ""}
-        return replace(column, levels=dict(sorted(levels.items())), example=next(iter(levels)))
-    known = values[~np.isnan(values)]
-    seen = (float(known.min()), float(known.max()))
-    return replace(column, seen=seen, example=_example(column, solid, known))
-
-
-def _example(column: Column, solid: pl.Series, known: Any) -> str | float | bool | None:
-    """Return a value that really occurs, near the middle of its column."""
+        levels = survey.words.levels.counts()
+        return replace(column, levels=levels, example=next(iter(levels), None), formats=())
     if column.kind in NUMERIC_KINDS:
-        middle = float(np.sort(known, axis=None)[len(known) // 2])
-        return int(middle) if column.kind == "integer" else middle
-    if column.kind in TIME_KINDS:
-        return _plain_value(solid[len(solid) // 2])
-    return bool(known[0]) if column.kind == "boolean" else _plain_value(solid[0])
+        example = int(example) if column.kind == "integer" else float(example)
+    elif column.kind == "boolean":
+        example = bool(survey.high)
+    return replace(column, seen=(survey.low, survey.high), example=_plain_value(example))
 
 
 def _plain_value(value: object) -> str | float | bool | None:

@@ -13,7 +13,7 @@ from estimator.errors import SourceError
 if TYPE_CHECKING:
     import polars as pl
 
-BATCH_ROWS = 65_536
+BATCH_ROWS = 131_072
 
 
 @dataclass(frozen=True, slots=True)

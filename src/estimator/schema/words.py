@@ -1,0 +1,114 @@
+"""What the words of a column have shown: their levels and, once there are too many to count, how long they are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from estimator.schema.counting import Distinct, Floats, Hashes, Levels
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Of some words: their number, characters and blanks altogether, and the shortest and longest in characters."""
+
+    words: int = 0
+    characters: int = 0
+    blanks: int = 0
+    shortest: int = 0
+    longest: int = 0
+
+    def plus(self, lengths: npt.NDArray[np.integer], counts: npt.NDArray[np.integer], blanks: int) -> Lengths:
+        """Return these and some more words together, given their lengths and how often each is there."""
+        if len(lengths) == 0:
+            return self
+        return Lengths(
+            self.words + int(counts.sum()),
+            self.characters + int((lengths * counts).sum()),
+            self.blanks + blanks,
+            min(self.shortest, int(lengths.min())) if self.words else int(lengths.min()),
+            max(self.longest, int(lengths.max())),
+        )
+
+    @property
+    def mean(self) -> float:
+        """Characters per word."""
+        return self.characters / max(self.words, 1)
+
+    @property
+    def mean_blanks(self) -> float:
+        """Blanks per word, which tell sentences from names."""
+        return self.blanks / max(self.words, 1)
+
+
+@dataclass
+class Words:
+    """The words of a column batch by batch; `gaps` spell a gap, `spelled` are those that occurred."""
+
+    gaps: tuple[str, ...]
+    max_levels: int
+    spelled: set[str] = field(default_factory=set)
+    levels: Levels = field(init=False)
+    given_up: bool = False
+    uncounted: Lengths = field(default_factory=Lengths)
+    distinct: Distinct = field(default_factory=Distinct)
+
+    def __post_init__(self) -> None:
+        self.levels = Levels(self._is_gap)
+
+    def _is_gap(self, word: str) -> bool:
+        bare = word.strip()
+        if bare != "" and bare not in self.gaps:
+            return False
+        self.spelled.add(bare)
+        return True
+
+    def add(self, words: pl.Series, hashes: Hashes, goal: Floats | None) -> None:
+        """Take a batch of words, their hashes and the target's numbers beside them into account."""
+        if self.given_up:
+            self._add_uncounted(words.cast(pl.String), hashes)
+            return
+        self.levels.add(words, goal)
+        if self.levels.n_levels > self.max_levels:
+            self.uncounted, self.given_up = self.lengths, True
+            counted = pl.Series(list(self.levels.counts()), dtype=words.dtype)
+            self.distinct.add(counted.hash(seed=7).to_numpy())
+
+    def _add_uncounted(self, words: pl.Series, hashes: Hashes) -> None:
+        bare = words.str.strip_chars()
+        is_gap = bare.is_in(["", *self.gaps]).fill_null(True)
+        self.spelled |= set(bare.filter(is_gap).drop_nulls().unique())
+        solid = words.filter(~is_gap)
+        self.distinct.add(hashes[~is_gap.to_numpy()])
+        lengths, blanks = solid.str.len_chars().to_numpy(), solid.str.count_matches(r"\s").sum()
+        self.uncounted = self.uncounted.plus(lengths, np.ones(len(lengths), dtype=np.int64), int(blanks))
+
+    @property
+    def lengths(self) -> Lengths:
+        """The lengths of all words."""
+        if self.given_up:
+            return self.uncounted
+        counts = self.levels.counts()
+        lengths = np.array([len(word) for word in counts], dtype=np.int64)
+        blanks = sum(count * sum(letter.isspace() for letter in word) for word, count in counts.items())
+        return Lengths().plus(lengths, np.array(list(counts.values()), dtype=np.int64), blanks)
+
+    @property
+    def known(self) -> int:
+        """The number of words that are no gaps."""
+        return self.uncounted.words if self.given_up else int(self.levels.totals[0, 1:].sum())
+
+    @property
+    def n_distinct(self) -> int:
+        """The number of different words, or its estimate."""
+        return self.distinct.count if self.given_up else self.levels.n_levels
+
+    @property
+    def example(self) -> str | None:
+        """One of the words."""
+        return min((word for word, place in self.levels.places.items() if place), default=None)
+
+
