@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# Only the standard library up here: the peer's Python runs this file too, and a child's peak memory starts at
-# its parent's, so the process that measures must stay small.
+from processes import CACHE, built_environment, child_command, machine_line, measured, ratio, spread
+
+# Only the standard library up here: see processes.py.
 
 BOSTON = Path(__file__).resolve().parent.parent / "examples" / "boston" / "boston.csv"
 PART_COLUMN = "part"
@@ -181,35 +178,6 @@ def our_command(job: Job, table: Path, seed: int, folder: Path) -> list[str]:
     return [sys.executable, "-m", "estimator", "train", *options]
 
 
-def measured(command: list[str], environment: dict[str, str]) -> tuple[dict[str, Any], dict[str, float]]:
-    """Run the command; give the JSON object it printed, and what it cost."""
-    with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=output, stderr=errors, env=os.environ | environment)
-        _, status, usage = os.wait4(process.pid, 0)
-        wall_seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        output.seek(0)
-        errors.seek(0)
-        if process.returncode != 0:
-            message = (errors.read() + output.read())[-3000:]
-            raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{message}")
-        answer = json.load(output)
-    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
-    return answer, {
-        "wall_seconds": wall_seconds,
-        "cpu_seconds": usage.ru_utime + usage.ru_stime,
-        "peak_megabytes": usage.ru_maxrss * bytes_per_unit / 1e6,
-    }
-
-
-def child_command(python: Path, child: str, request: dict[str, Any], folder: Path) -> list[str]:
-    """Give the command that runs one of the children on the request."""
-    path = folder / "request.json"
-    path.write_text(json.dumps(request))
-    return [str(python), str(Path(__file__).resolve()), "--child", child, "--request", str(path)]
-
-
 def train_once(job: Job, contestant: str, seed: int, folder: Path, pythons: dict[str, Path]) -> Run:
     """Train the job by one contestant in a process of its own."""
     scratch, table = Path(tempfile.mkdtemp(dir=folder)), folder / f"{job.table}-{seed}.{job.suffix}"
@@ -222,7 +190,7 @@ def train_once(job: Job, contestant: str, seed: int, folder: Path, pythons: dict
         mae = answer["metrics"]["mae"]["value"]
     else:
         request = asdict(job) | {"path": str(table), "seed": seed}
-        command = child_command(pythons[contestant], contestant, request, scratch)
+        command = child_command(pythons[contestant], Path(__file__), contestant, request)
         answer, cost = measured(command, {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"})
         mae = answer["mae"]
     print(f"{job.name}: {contestant}, seed {seed}: {cost['wall_seconds']:.2f} s", file=sys.stderr)
@@ -234,7 +202,7 @@ def train_all(contestants: Iterable[str], seeds: dict[str, int], pythons: dict[s
     runs = []
     with tempfile.TemporaryDirectory() as name:
         folder, request = Path(name), {"folder": name, "seeds": seeds}
-        measured(child_command(Path(sys.executable), "tables", request, folder), {})
+        measured(child_command(Path(sys.executable), Path(__file__), "tables", request), {})
         for job in JOBS:
             warmed_up = contestants if job is JOBS[0] else set(contestants) & {"ours"}
             first_runs = [train_once(job, each, 0, folder, pythons) for each in warmed_up]
@@ -244,47 +212,15 @@ def train_all(contestants: Iterable[str], seeds: dict[str, int], pythons: dict[s
     return runs
 
 
-def built_peer(folder: Path) -> Path:
-    """Give the Python of the peer's own environment, building the environment when it is not there."""
-    python, finished = folder / "bin" / "python", folder / "finished"
-    if not finished.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", "keras>=3", "pandas", "pyarrow"]
-        # The smaller build is not made for every platform.
-        if subprocess.run([*install, "tensorflow-cpu"], check=False).returncode != 0:
-            subprocess.run([*install, "tensorflow"], check=True)
-        finished.touch()
-    return python
-
-
-def machine_line(pythons: dict[str, Path]) -> str:
-    """Say what the figures were measured on and with."""
-    parts = [platform.platform(), f"{os.cpu_count()} cores", f"Python {platform.python_version()}"]
-    parts += [f"{name} {metadata.version(name)}" for name in ("jax", "scikit-learn")]
-    if "keras" in pythons:
-        listed = subprocess.check_output([str(pythons["keras"]), "-m", "pip", "list", "--format", "json"])
-        packages = {package["name"].replace("_", "-"): package["version"] for package in json.loads(listed)}
-        named = ("keras", "tensorflow", "tensorflow-cpu")
-        parts += [f"{name} {packages[name]}" for name in named if name in packages]
-    return ", ".join(parts)
-
-
 def table_row(label: str, runs: list[Run]) -> str:
     """Give one row of the printed table."""
     cells = []
     for field, (_, form) in COSTS.items():
-        values = [getattr(run, field) for run in runs]
-        cells.append(f"{statistics.median(values):{form}} ({min(values):{form}}..{max(values):{form}})")
+        cells.append(spread([getattr(run, field) for run in runs], form))
     errors = [run.mae for run in runs]
-    spread = f" ± {statistics.stdev(errors):.3f}" if len(errors) > 1 else ""
-    cells.append(f"{statistics.mean(errors):.3f}{spread}")
+    deviation = f" ± {statistics.stdev(errors):.3f}" if len(errors) > 1 else ""
+    cells.append(f"{statistics.mean(errors):.3f}{deviation}")
     return f"| {label:<10} | {len(runs):>4} | " + " | ".join(f"{cell:<22}" for cell in cells) + " |"
-
-
-def ratio(above: list[Run], below: list[Run], field: str) -> str:
-    """Give the ratio of two medians."""
-    medians = [statistics.median(getattr(run, field) for run in runs) for runs in (above, below)]
-    return f"{medians[0] / medians[1]:.2f}"
 
 
 def job_report(job: Job, runs: list[Run]) -> str:
@@ -307,7 +243,7 @@ def job_report(job: Job, runs: list[Run]) -> str:
 
 def parsed_arguments() -> argparse.Namespace:
     """Read the command line."""
-    peer = Path.home() / ".cache" / "estimator-benchmarks" / "keras-tf"
+    peer = CACHE / "keras-tf"
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the Boston jobs; the large one has 2")
     parser.add_argument("--quick", action="store_true", help="at most 2 seeds, and 1 for the large job")
@@ -315,7 +251,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
     parser.add_argument("--peer-env", type=Path, default=peer, metavar="DIR", help="where Keras is installed")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
-    parser.add_argument("--request", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--request", type=json.loads, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -323,15 +259,18 @@ def main() -> None:
     """Measure and print, or be one of the children."""
     options = parsed_arguments()
     if options.child:
-        print(json.dumps(CHILDREN[options.child](json.loads(options.request.read_text()))))
+        print(json.dumps(CHILDREN[options.child](options.request)))
         return
     pythons = {"sklearn": Path(sys.executable)}
     if "keras" in options.only:
-        pythons["keras"] = built_peer(options.peer_env)
+        # The smaller build is not made for every platform.
+        choices = [["keras>=3", "pandas", "pyarrow", build] for build in ("tensorflow-cpu", "tensorflow")]
+        pythons["keras"] = built_environment(options.peer_env, *choices)
     limits = {"boston": 2, "large": 1} if options.quick else {"boston": options.seeds, "large": 2}
     seeds = {table: min(options.seeds, limit) for table, limit in limits.items()}
     runs = train_all(options.only, seeds, pythons)
-    machine = machine_line(pythons)
+    peers = {pythons["keras"]: ("keras", "tensorflow", "tensorflow-cpu")} if "keras" in pythons else {}
+    machine = machine_line(("jax", "scikit-learn"), peers)
     print(machine, NOTES, *(job_report(job, runs) for job in JOBS), sep="\n")
     if options.json:
         record = {"machine": machine, "runs": [asdict(run) for run in runs]}
