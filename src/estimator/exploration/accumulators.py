@@ -63,11 +63,11 @@ class Numbers:
     def _add_block(self, block: Floats) -> None:
         """Take values of shape (columns, rows) into account."""
         block -= self.shift[:, None]
-        block /= self.scale[:, None]
-        unknown = np.isnan(block)
-        gapped = np.flatnonzero(unknown.any(axis=1))
-        known = ~unknown[gapped]
-        block[unknown] = 0.0
+        block *= 1.0 / self.scale[:, None]
+        # A sum with a gap in it is a gap.
+        gapped = np.flatnonzero(np.isnan(block.sum(axis=1)))
+        known = ~np.isnan(block[gapped])
+        block[gapped] = np.where(known, block[gapped], 0.0)
         squared = block * block
         first, second = block.sum(axis=1), squared.sum(axis=1)
         third, fourth = np.einsum("ij,ij->i", squared, block), np.einsum("ij,ij->i", squared, squared)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from estimator.errors import SchemaError
 from estimator.exploration.accumulators import Numbers, Repeats, Sample, described
@@ -107,11 +109,15 @@ class Gathered:
     names: tuple[str, ...] = ()
     numbers: Numbers | None = None
 
-    def add(self, frame: pl.DataFrame) -> None:
-        """Take a batch into account."""
+    def add(self, frame: pl.DataFrame) -> dict[str, Floats]:
+        """Take a batch into account, but for its numbers, which are returned."""
         values, hashes = self.survey.add(frame)
         self.repeats.add(hashes)
         self.sample.add(frame.select(list(self.survey.columns)))
+        return values
+
+    def add_numbers(self, values: Mapping[str, Floats]) -> None:
+        """Take the numbers of a batch into account."""
         # Once a column has turned out to be something else, all rows will be read again.
         if not values or not self.survey.holds:
             return
@@ -129,13 +135,25 @@ def gather(batches: Batches, survey: Survey, *, seed: int = 0) -> Gathered:
     """
     while True:
         found = Gathered(survey, Repeats(), Sample(np.random.default_rng([seed, 30])))
-        for frame in batches():
-            found.add(frame)
+        _gather(found, batches())
         if survey.rows == 0:
             raise SchemaError("the table has no rows: there is nothing to look at", hint="check data.path")
         if survey.holds:
             return found
         survey = survey.again()
+
+
+def _gather(found: Gathered, batches: Iterable[pl.DataFrame]) -> None:
+    """Read, survey and sum up side by side: three batches at a time, each stage in the order of the table."""
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as adder, threadpool_limits(1, user_api="blas"):
+        waiting = iter(batches)
+        coming, adding = reader.submit(next, waiting, None), adder.submit(lambda: None)
+        while (frame := coming.result()) is not None:
+            coming = reader.submit(next, waiting, None)
+            values = found.add(frame)
+            adding.result()
+            adding = adder.submit(found.add_numbers, values)
+        adding.result()
 
 
 def profile_table(schema: Schema, batches: Iterable[pl.DataFrame], *, seed: int = 0) -> Profile:

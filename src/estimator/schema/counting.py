@@ -11,7 +11,9 @@ import numpy.typing as npt
 import polars as pl
 
 SKETCH_SIZE = 4096
+# A power of two.
 SLOTS = 8192
+SLOT = np.uint64(SLOTS - 1)
 Hashes = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
 
@@ -30,13 +32,12 @@ class Distinct:
             together = np.sort(np.concatenate([self.hashes, found]))
             first = np.append(True, together[1:] != together[:-1])
             self.hashes = together[first][:SKETCH_SIZE]
-            self.slots[self.hashes % np.uint64(SLOTS)] = self.hashes
+            self.slots[self.hashes & SLOT] = self.hashes
 
     def _news(self, hashes: Hashes) -> Hashes:
         """Return the hashes that may change the sketch; most of those that are in it already are left out."""
-        if not self.is_exact:
-            return hashes[hashes < self.hashes[-1]]
-        return hashes[self.slots[hashes % np.uint64(SLOTS)] != hashes] if len(self.hashes) else hashes
+        found = hashes if self.is_exact else hashes[hashes < self.hashes[-1]]
+        return found[self.slots[found & SLOT] != found] if len(self.hashes) else found
 
     def _smallest(self, hashes: Hashes) -> Hashes:
         """Return only the smallest hashes when they alone fill the sketch, which saves sorting the others."""
@@ -58,6 +59,22 @@ class Distinct:
         return round((SKETCH_SIZE - 1) / (float(self.hashes[-1]) / 2.0**64))
 
 
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """The target's numbers in a batch, 0 where they are not known."""
+
+    values: Floats
+    known: npt.NDArray[np.bool_]
+    is_whole: bool
+
+    @classmethod
+    def of(cls, values: Floats) -> Goal:
+        """Return the target's numbers, given with NaN where they are not known."""
+        known = ~np.isnan(values)
+        is_whole = bool(known.all())
+        return cls(values if is_whole else np.where(known, values, 0.0), known, is_whole)
+
+
 @dataclass
 class Levels:
     """How often each level occurs and the target's sum there. What spells a gap is counted together, as no level."""
@@ -67,16 +84,17 @@ class Levels:
     totals: Floats = field(default_factory=lambda: np.zeros((3, 1)))
     n_levels: int = 0
 
-    def add(self, levels: pl.Series, goal: Floats | None) -> None:
-        """Take a batch of words and the target's numbers beside them, NaN where unknown, into account."""
-        words, codes, is_null = _coded(levels)
+    def add(self, levels: pl.Series, goal: Goal | None) -> None:
+        """Take a batch of words into account, with the target's numbers beside them."""
+        words, codes, known = _coded(levels)
         if not words:
             return
-        counts = np.bincount(codes, minlength=len(words)).astype(np.float64)
-        beside = np.zeros(len(levels)) if goal is None else np.nan_to_num(goal)
-        known = np.zeros(len(levels)) if goal is None else ~np.isnan(goal)
-        sums, n_known = (np.bincount(codes, values[~is_null], minlength=len(words)) for values in (beside, known))
-        self.add_totals(words, np.stack([counts, sums, n_known]))
+        totals = np.zeros((3, len(words)))
+        totals[0] = np.bincount(codes, minlength=len(words))
+        if goal is not None:
+            totals[1] = np.bincount(codes, goal.values[known], minlength=len(words))
+            totals[2] = totals[0] if goal.is_whole else np.bincount(codes, goal.known[known], minlength=len(words))
+        self.add_totals(words, totals)
 
     def add_totals(self, words: list[str], totals: Floats) -> None:
         """Take counts, sums and numbers of known targets, of shape (3, words), into account; no word comes twice."""
@@ -116,18 +134,20 @@ class Levels:
         return float(total / known) if known else None
 
 
-def _coded(levels: pl.Series) -> tuple[list[str], Any, npt.NDArray[np.bool_]]:
-    """Return the different words, which of them each row has, gaps left out, and where the gaps are."""
+def _coded(levels: pl.Series) -> tuple[list[str], npt.NDArray[np.intp], Any]:
+    """Return the different words, which of them each row has, gaps left out, and which rows those are."""
     coded = levels if levels.dtype in (pl.Categorical, pl.Enum) else levels.cast(pl.Categorical)
-    is_null = coded.is_null().to_numpy()
-    codes = coded.to_physical().drop_nulls().to_numpy()
+    known: Any = slice(None)
+    if coded.null_count():
+        known = np.flatnonzero(coded.is_not_null().to_numpy())
+        coded = coded.gather(known)
+    codes = coded.to_physical().to_numpy()
     if len(codes) == 0:
-        return [], codes, is_null
-    rows = np.flatnonzero(~is_null)
-    first = np.full(int(codes.max()) + 1, -1)
-    first[codes[::-1]] = rows[::-1]
-    present = np.flatnonzero(first >= 0)
-    words = coded.gather(first[present]).cast(pl.String).to_list()
-    place = np.zeros(len(first), dtype=np.intp)
+        return [], codes, known
+    present = np.flatnonzero(np.bincount(codes))
+    place = np.zeros(int(present[-1]) + 1, dtype=np.intp)
     place[present] = np.arange(len(present))
-    return words, place[codes], is_null
+    found = place[codes]
+    row = np.zeros(len(present), dtype=np.intp)
+    row[found] = np.arange(len(found))
+    return coded.gather(row).cast(pl.String).to_list(), found, known

@@ -56,12 +56,13 @@ def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tup
     values, doubtful = _READERS[column.kind](column, series)
     doubtful = doubtful | _gaps(column, series) | _beyond(column, values)
     faults: list[Fault] = []
-    verdicts: dict[str, float | str | CellError] = {}
-    for position in np.flatnonzero(doubtful).tolist():
-        cell = series[position]
-        if repr(cell) not in verdicts:
-            verdicts[repr(cell)] = _verdict(column, cell)
-        verdict = verdicts[repr(cell)]
+    verdicts: dict[object, float | str | CellError] = {}
+    positions = np.flatnonzero(doubtful)
+    for position, cell in zip(positions.tolist(), series.gather(positions).to_list(), strict=True):
+        key = cell if isinstance(cell, str) else repr(cell)
+        if key not in verdicts:
+            verdicts[key] = _verdict(column, cell)
+        verdict = verdicts[key]
         if isinstance(verdict, CellError):
             faults.append(Fault(first_row + position, column.name, cell, str(verdict)))
             values[position] = "" if column.is_text else np.nan

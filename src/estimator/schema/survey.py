@@ -14,10 +14,11 @@ import polars as pl
 
 from estimator.errors import Fault
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS, Column
-from estimator.schema.counting import SKETCH_SIZE, Distinct, Floats, Hashes
+from estimator.schema.counting import SKETCH_SIZE, Distinct, Floats, Goal, Hashes
 from estimator.schema.frames import read_series
 from estimator.schema.words import Words
 
+FEW = 100
 EMPTY_HASH = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -72,13 +73,13 @@ class ColumnSurvey:
         """Whether its values are taken for words."""
         return not self.is_number and self.reading.kind not in (*TIME_KINDS, "boolean")
 
-    def add(self, series: pl.Series, goal: Floats | None) -> tuple[Floats | None, Hashes]:
+    def add(self, series: pl.Series, goal: Goal | None) -> tuple[Floats | None, Hashes]:
         """Take a batch into account; return its numbers (None for words) and a hash per row."""
         first_row = self.rows + 1
         while len(self.trials) > 1:
-            values, faults = read_series(self.reading, series, first_row=first_row)
-            if not faults and not _has_codes(self.reading, series, values):
-                return self._numbers(series, values[:, 0], goal)
+            values = _tried(self.reading, series)
+            if values is not None:
+                return self._numbers(series, values, goal)
             self.trials.pop(0)
             self.surprised = self.surprised or self.rows > 0
         if self.is_words:
@@ -88,7 +89,7 @@ class ColumnSurvey:
         self.n_faults += len(faults)
         return self._numbers(series, values[:, 0], goal)
 
-    def _numbers(self, series: pl.Series, values: Floats, goal: Floats | None) -> tuple[Floats, Hashes]:
+    def _numbers(self, series: pl.Series, values: Floats, goal: Goal | None) -> tuple[Floats, Hashes]:
         unknown = np.isnan(values)
         solid = values[~unknown] if unknown.any() else values
         if len(solid) < len(values) and series.dtype == pl.String:
@@ -123,7 +124,7 @@ class ColumnSurvey:
         values, _ = read_series(self.reading, series)
         return series[int(np.flatnonzero(values[:, 0] == middle)[0])]
 
-    def _words(self, series: pl.Series, goal: Floats | None) -> Hashes:
+    def _words(self, series: pl.Series, goal: Goal | None) -> Hashes:
         words = series if series.dtype in (pl.Categorical, pl.Enum) else as_words(series)
         hashes = words.hash(seed=7).to_numpy()
         self.words.add(words, hashes, goal)
@@ -178,12 +179,12 @@ class Survey:
         self.rows += frame.height
         numbers: dict[str, Floats] = {}
         together = np.zeros(frame.height, dtype=np.uint64)
-        goal: Floats | None = None
+        goal: Goal | None = None
         for name in self._goal_first():
             values, hashes = self.columns[name].add(frame[name], goal)
             if values is not None:
                 numbers[name] = values
-                goal = values if name == self.goal else goal
+                goal = Goal.of(values) if name == self.goal else goal
             together *= EMPTY_HASH
             together += hashes
         return numbers, together
@@ -207,6 +208,15 @@ def by_contract(columns: Iterable[Column], goal: str | None, *, max_levels: int)
     return Survey({column.name: ColumnSurvey(column.name, [column], max_levels) for column in opened}, goal)
 
 
+def _tried(trial: Column, series: pl.Series) -> Floats | None:
+    """Return the values of a column if the trial holds for all of them; a few are looked at first."""
+    for part in (series.head(FEW), series):
+        values, faults = read_series(trial, part)
+        if faults or _has_codes(trial, part, values):
+            return None
+    return values[:, 0]  # type: ignore[no-any-return] # of a kind that reads as numbers
+
+
 def _has_codes(trial: Column, series: pl.Series, values: Floats) -> bool:
     """Whether a column of numbers holds a code such as 00501, whose zeros mean something."""
     if trial.kind not in NUMERIC_KINDS or series.dtype != pl.String:
@@ -215,15 +225,14 @@ def _has_codes(trial: Column, series: pl.Series, values: Floats) -> bool:
     return bool(led.fill_null(False).any())
 
 
-def _truth_totals(values: Floats, goal: Floats | None) -> Floats:
+def _truth_totals(values: Floats, goal: Goal | None) -> Floats:
     """Return count, the target's sum and number of known targets, of shape (3, 2): for false and for true."""
     rows = [values == 0, values == 1]
-    known = np.zeros(len(values), dtype=np.bool_) if goal is None else ~np.isnan(goal)
-    return np.array([
-        [float(row.sum()) for row in rows],
-        [0.0 if goal is None else float(goal[row & known].sum()) for row in rows],
-        [float((row & known).sum()) for row in rows],
-    ])  # fmt: skip
+    counts = [float(row.sum()) for row in rows]
+    if goal is None:
+        return np.array([counts, [0.0, 0.0], [0.0, 0.0]])
+    sums = [float(row @ goal.values) for row in rows]
+    return np.array([counts, sums, counts if goal.is_whole else [float((row & goal.known).sum()) for row in rows]])
 
 
 def as_words(series: pl.Series) -> pl.Series:

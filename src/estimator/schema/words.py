@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estimator.schema.counting import Distinct, Floats, Hashes, Levels
+from estimator.schema.counting import Distinct, Goal, Hashes, Levels
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class Words:
         self.spelled.add(bare)
         return True
 
-    def add(self, words: pl.Series, hashes: Hashes, goal: Floats | None) -> None:
+    def add(self, words: pl.Series, hashes: Hashes, goal: Goal | None) -> None:
         """Take a batch of words, their hashes and the target's numbers beside them into account."""
         if self.given_up:
             self._add_uncounted(words.cast(pl.String), hashes)
@@ -78,13 +78,21 @@ class Words:
             self.distinct.add(counted.hash(seed=7).to_numpy())
 
     def _add_uncounted(self, words: pl.Series, hashes: Hashes) -> None:
-        bare = words.str.strip_chars()
+        lengths = words.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
+        short = np.flatnonzero(lengths <= self.longest_gap)
+        bare = words.gather(short).str.strip_chars()
         is_gap = bare.is_in(["", *self.gaps]).fill_null(True)
         self.spelled |= set(bare.filter(is_gap).drop_nulls().unique())
-        solid = words.filter(~is_gap)
-        self.distinct.add(hashes[~is_gap.to_numpy()])
-        lengths, blanks = solid.str.len_chars().to_numpy(), solid.str.count_matches(r"\s").sum()
-        self.uncounted = self.uncounted.plus(lengths, np.ones(len(lengths), dtype=np.int64), int(blanks))
+        solid = np.ones(len(words), dtype=np.bool_)
+        solid[short] = ~is_gap.to_numpy()
+        self.distinct.add(hashes[solid])
+        blanks = words.str.count_matches(" ", literal=True).sum()
+        self.uncounted = self.uncounted.plus(lengths[solid], np.ones(int(solid.sum()), dtype=np.int64), int(blanks))
+
+    @property
+    def longest_gap(self) -> int:
+        """How long a word can be and still spell a gap, with a few blanks around it."""
+        return max(map(len, self.gaps), default=0) + 4
 
     @property
     def lengths(self) -> Lengths:
