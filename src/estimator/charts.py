@@ -173,7 +173,7 @@ def histogram(values: Floats, *, x_title: str, title: str, bins: int = 40) -> st
 
 def distribution(edges: Sequence[float], counts: Sequence[int], *, x_title: str, title: str) -> str:
     """Return counts between even edges as bars on axes; the page's script tells each bar."""
-    axes = Axes((edges[0], edges[-1]), (0, float(max(counts))), x_title, "rows")
+    axes = Axes((edges[0], edges[-1]), (0, float(max(counts))), x_title, "rows", height=360)
     step = (WIDTH - LEFT - RIGHT) / len(counts)
     path = "".join(
         f"M{LEFT + (place + 0.5) * step:.4g} {axes.py(0):.0f}V{axes.py(count):.4g}"
@@ -222,7 +222,7 @@ def heat(values: Floats, names: Sequence[str], *, title: str) -> str:
         style = "tick" if cell >= 13 else "tick small"
         marks += [
             f'<text class="{style}" x="{place * cell + 3:.1f}" y="{(place + 0.5) * cell + 4:.1f}">'
-            f"{escape(shortened(name, 15))}</text>"
+            f"{escape(shortened(name, max(15, min(24, int((WIDTH - place * cell) / 7.8)))))}</text>"
             for place, name in enumerate(names)
         ]
     told = [f"{100 * values[i, j]:.0f}" for i in range(size) for j in range(i)]
@@ -271,8 +271,8 @@ class Group:
     @property
     def key(self) -> str:
         """The point as a legend shows it."""
-        path = f'<path class="{self.style} p{self.point}" d="M6 6{POINTS[self.point]}"/>'
-        return f'<svg class="key" viewBox="0 0 12 12" aria-hidden="true">{path}</svg>'
+        path = f'<path class="{self.style} p{self.point}" d="M4 4{POINTS[self.point]}"/>'
+        return f'<svg class="key" viewBox="-1 -1 10 10" aria-hidden="true">{path}</svg>'
 
 
 def cloud(groups: Sequence[Group], *, x_title: str, y_title: str, title: str) -> str:

@@ -66,8 +66,7 @@ def grouped(profile: Profile, places: Floats) -> list[Group]:
 
 def _levels(target: ColumnProfile, goal: Floats, places: Floats) -> list[Group]:
     codes = {
-        level: place if mean is None else round(mean)
-        for place, (level, _, mean) in enumerate(target.top[:MOST_LEVELS])
+        level: place if mean is None else round(mean) for place, (level, _, mean) in enumerate(target.top[:MOST_LEVELS])
     }
     groups = [
         Group(charts.shortened(level, 40), f"level{place}", places[goal == code], place % len(charts.POINTS))
@@ -82,6 +81,8 @@ def _shades(goal: Floats, known: npt.NDArray[np.bool_], places: Floats) -> list[
     shade = np.where(known, np.searchsorted(edges[1:-1], goal, side="right"), -1)
     last = max(len(edges) - 2, 1)
     return [
-        Group(f"{figure(low)} to {figure(high)}", f"shade{round(number * (SHADES - 1) / last)}", places[shade == number])
+        Group(
+            f"{figure(low)} to {figure(high)}", f"shade{round(number * (SHADES - 1) / last)}", places[shade == number]
+        )
         for number, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
     ]

@@ -24,6 +24,7 @@ from estimator.wording import figure
 
 MOST_GAPS = 40
 MOST_AXES = 8
+MOST_ASSOCIATIONS = 8
 
 
 def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str) -> bytes:
@@ -51,6 +52,7 @@ def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str
         target_chart=_target_chart(target),
         target_facts=facts(target, profile) | _quantiles(target),
         target_levels=level_table(target, profile, most=20) if target.top else None,
+        associations=_associations(profile),
         heat=_heat(profile),
         pairs=strongest_pairs(profile),
         clouds=clouds(profile),
@@ -125,6 +127,17 @@ def _quantiles(target: ColumnProfile) -> dict[str, str]:
     names = {"0.01": "1%", "0.25": "25%", "0.75": "75%", "0.99": "99%"}
     inner = {name: figure(target.quantiles[key]) for key, name in names.items() if key in target.quantiles}
     return {"min": figure(target.numbers["min"]), **inner, "max": figure(target.numbers["max"])}
+
+
+def _associations(profile: Profile) -> BarTable | None:
+    """Return the columns that hang together most with the target."""
+    known = [(name, *found) for name, found in profile.with_target.items() if abs(found[1]) >= 0.005]
+    shown = sorted(known, key=lambda item: -abs(item[2]))[:MOST_ASSOCIATIONS]
+    if not shown:
+        return None
+    rows = [(name, measure, f"{value:.2f}") for name, measure, value in shown]
+    bars = charts.row_bars([min(abs(value), 1.0) for _, _, value in shown])
+    return BarTable("columns by their association with the target", ("column", "measure", "value"), rows, bars)
 
 
 def _heat(profile: Profile) -> str:

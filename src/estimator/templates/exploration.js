@@ -118,23 +118,25 @@
 
   // Columns: search and sort.
   const search = one("#search"), list = one("#cards");
-  const cards = every("#cards > article").map((card, place) => {
+  let indexed;
+  // The cards are read when they are first asked for: a page of many columns opens sooner.
+  const cards = () => indexed ??= every("#cards > article").map((card, place) => {
     const [association, gaps, skewness, distinct] = numbers(card.dataset.sorting);
     const name = card.querySelector("h3").textContent, kind = card.querySelector(".kind span").textContent;
     return { card, place, association, gaps, skewness, distinct, name, kind, words: `${name} ${kind}`.toLowerCase() };
   });
   const find = () => {
     const wanted = search.value.trim().toLowerCase();
-    for (const item of cards) item.card.hidden = !item.words.includes(wanted);
-    const count = cards.filter((item) => !item.card.hidden).length;
-    one("#found").textContent = `${count.toLocaleString("en")} of ${cards.length.toLocaleString("en")} columns`;
+    for (const item of cards()) item.card.hidden = !item.words.includes(wanted);
+    const count = cards().filter((item) => !item.card.hidden).length;
+    one("#found").textContent = `${count.toLocaleString("en")} of ${cards().length.toLocaleString("en")} columns`;
   };
   search?.addEventListener("input", find);
   const { compare } = new Intl.Collator("en", { numeric: true });
   one("#sort")?.addEventListener("change", (event) => {
     const key = event.target.value;
     const order = (a, b) => key === "place" ? 0 : key === "name" || key === "kind" ? compare(a[key], b[key]) : b[key] - a[key];
-    list.append(...cards.sort((a, b) => order(a, b) || a.place - b.place).map((item) => item.card));
+    list.append(...cards().sort((a, b) => order(a, b) || a.place - b.place).map((item) => item.card));
   });
 
   // Findings: filter by severity, copy an edit.
