@@ -86,13 +86,13 @@ def level_table(column: ColumnProfile, profile: Profile, *, most: int) -> BarTab
 def share_of(count: int, total: int) -> str:
     """Return a share as a reader wants it: none and all are exact, and few are not none.
 
-    >>> share_of(0, 9), share_of(1, 9000), share_of(4, 9)
-    ('none', '<0.1%', '44.4%')
+    >>> share_of(0, 9), share_of(1, 9000), share_of(4, 9), share_of(9, 9)
+    ('none', '<0.1%', '44.4%', 'all')
     """
-    if count == 0:
-        return "none"
+    if count in (0, total):
+        return "all" if count else "none"
     share = count / max(total, 1)
-    return "<0.1%" if share < 0.0005 else ">99.9%" if 0.9995 <= share < 1 else f"{share:.1%}"
+    return "<0.1%" if share < 0.0005 else ">99.9%" if share >= 0.9995 else f"{share:.1%}"
 
 
 def facts(column: ColumnProfile, profile: Profile) -> dict[str, str]:

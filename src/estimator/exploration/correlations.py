@@ -65,4 +65,6 @@ def clustered(values: Floats) -> list[int]:
     distances = np.clip(1.0 - (values + values.T) / 2, 0.0, 2.0)
     np.fill_diagonal(distances, 0.0)
     tree = linkage(squareform(distances, checks=False), method="average", optimal_ordering=True)
-    return [int(place) for place in leaves_list(tree)]
+    order = [int(place) for place in leaves_list(tree)]
+    # Both directions fit as well; the one that begins nearer the table's first column is kept.
+    return order if order[0] < order[-1] else order[::-1]

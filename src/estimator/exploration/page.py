@@ -82,8 +82,12 @@ def linked(sentence: str, names: Sequence[str], anchors: Mapping[str, str]) -> l
     if not known:
         return [(sentence, "")]
     pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, known))})(?!\w)")
-    parts = [(text, anchors[text] if place % 2 else "") for place, text in enumerate(pattern.split(sentence)) if text]
-    told = {text for text, anchor in parts if anchor}
+    parts, told = [], set()
+    for place, text in enumerate(pattern.split(sentence)):
+        # A second mention may be a common word: "same is the same in every row".
+        parts.append((text, anchors[text] if place % 2 and text not in told else ""))
+        told |= {text} if place % 2 else set()
+    parts = [part for part in parts if part[0]]
     for name in sorted(set(known) - told, key=list(names).index):
         parts += [(" · ", ""), (name, anchors[name])]
     return parts
