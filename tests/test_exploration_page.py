@@ -309,6 +309,17 @@ def test_levels_and_neighbours_are_drawn_in_groups(profiles):
     assert re.findall(r"<bdi>(.*?)</bdi>", legend) == [level for level, _, _ in profile.column("species").top]
 
 
+def test_lengths_and_times_are_told(profiles):
+    first, second, *others = profiles["penguins"].columns
+    text = replace(first, lengths={"min": 3, "mean": 12.5, "max": 40})
+    times = {"first": "2007-11-11", "last": "2009-12-01", "longest_gap_days": 31.0, "empty_days_share": 0.25}
+    date = replace(second, kind="date", times=times, numbers={"min": 0.0, "max": 1.0}, histogram=([0.0, 1.0], [344]))
+    profile = replace(profiles["penguins"], columns=(text, date, *others))
+    page = exploration_page(profile, [], name="penguins").decode()
+    for told in ("3 to 40, mean 12.5", "2007-11-11", "2009-12-01", "31 days", "25.0%"):
+        assert f">{told}<" in page
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_a_page_is_small_and_fetches_nothing(pages, name):
     text = pages[name].read_text()
