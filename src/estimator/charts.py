@@ -1,7 +1,8 @@
-"""Numbers -> inline SVG: lines, points, bars, a histogram, a matrix. Colours come from the page's style sheet."""
+"""Numbers -> inline SVG: lines, points, bars, histograms, matrices. Colours come from the page's style sheet."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,8 +13,13 @@ import numpy as np
 from estimator.task import Floats
 from estimator.wording import plain
 
-WIDTH, HEIGHT = 560, 320
+WIDTH, HEIGHT = 480, 290
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 44
+# A bar of a small histogram with the room beside it, and the height of the tallest.
+SPARK_STEP, SPARK_HEIGHT = 6, 48
+HEAT_LABEL = 118
+# How a point is drawn; the first two differ by the ends of their line, which the style sheet rounds or squares.
+POINTS = ("h0", "h0", "m-3 3h6l-3-6z", "m-4 0h8m-4-4v8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +41,8 @@ class Axes:
         floor = self.height - BOTTOM
         return floor - (value - self.y[0]) / ((self.y[1] - self.y[0]) or 1.0) * (floor - TOP)
 
-    def draw(self, marks: Sequence[str], title: str) -> str:
-        """Return the whole picture, named for screen readers."""
+    def draw(self, marks: Sequence[str], title: str, *, extra: str = "") -> str:
+        """Return the whole picture, named for screen readers; `extra` are more attributes of it."""
         grid = [
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{self.py(v):.1f}" y2="{self.py(v):.1f}"/>'
             f'<text class="tick" x="{LEFT - 6}" y="{self.py(v) + 4:.1f}" text-anchor="end">{short(v)}</text>'
@@ -49,18 +55,27 @@ class Axes:
         ]
         titles = (
             f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{self.height - 6}" text-anchor="middle">'
-            f"{escape(self.x_title)}</text>"
+            f"{escape(shortened(self.x_title, 48))}</text>"
             f'<text class="axis" transform="translate(14 {(TOP + self.height - BOTTOM) / 2:.0f}) rotate(-90)" '
-            f'text-anchor="middle">{escape(self.y_title)}</text>'
+            f'text-anchor="middle">{escape(shortened(self.y_title, 40))}</text>'
         )
-        return picture([*grid, *below, titles, *marks], title, height=self.height)
+        return picture([*grid, *below, titles, *marks], title, height=self.height, extra=extra)
 
 
-def picture(marks: Sequence[str], title: str, *, height: int = HEIGHT) -> str:
-    """Return marks as an SVG element that scales with the page."""
+def picture(marks: Sequence[str], title: str, *, height: int = HEIGHT, extra: str = "") -> str:
+    """Return marks as an SVG element that scales with the page; a title of its own would hide a page's tooltip."""
     name = escape(title)
-    box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{name}"'
-    return f"<svg {box}><title>{name}</title>{''.join(marks)}</svg>"
+    box = f'viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{name}"{extra}'
+    return f"<svg {box}>{'' if extra else f'<title>{name}</title>'}{''.join(marks)}</svg>"
+
+
+def shortened(name: str, most: int) -> str:
+    """Return a name cut to a length, with an ellipsis.
+
+    >>> shortened("Neighborhood", 8)
+    'Neighbo…'
+    """
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def ticks(low: float, high: float, *, wanted: int = 5) -> list[float]:
@@ -141,68 +156,135 @@ def scatter(x: Floats, y: Floats, *, x_title: str, y_title: str, title: str, mos
 
 
 def histogram(values: Floats, *, x_title: str, title: str, bins: int = 40) -> str:
-    """Return the distribution of numbers between their 0.5 % and 99.5 % quantiles."""
+    """Return the distribution of numbers between their 0.5 % and 99.5 % quantiles, each bar with its own words."""
     low, high = (float(v) for v in np.quantile(values, [0.005, 0.995]))
     counts, edges = np.histogram(
         values, bins=min(bins, max(5, len(values) // 5)), range=(low, high if high > low else low + 1)
     )
-    return distribution(edges.tolist(), counts.tolist(), x_title=x_title, title=title)
-
-
-def distribution(edges: Sequence[float], counts: Sequence[int], *, x_title: str, title: str) -> str:
-    """Return counts between edges as bars."""
-    axes = Axes((edges[0], edges[-1]), (0, float(max(counts))), x_title, "rows")
+    axes = Axes((float(edges[0]), float(edges[-1])), (0, float(counts.max())), x_title, "rows")
     marks = [
         f'<rect class="bar" x="{axes.px(a):.1f}" y="{axes.py(n):.1f}" '
         f'width="{max(axes.px(b) - axes.px(a) - 1, 0.5):.1f}" height="{axes.py(0) - axes.py(n):.1f}">'
         f"<title>{short(a)} to {short(b)}: {n} rows</title></rect>"
-        for a, b, n in zip(edges[:-1], edges[1:], counts, strict=True)
+        for a, b, n in zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
     ]
     return axes.draw(marks, title)
 
 
-def spark(counts: Sequence[float], *, title: str, width: int = 240, height: int = 48) -> str:
-    """Return counts as a row of small bars without axes."""
-    most, step = max(*counts, 1e-300), width / max(len(counts), 1)
+def distribution(edges: Sequence[float], counts: Sequence[int], *, x_title: str, title: str) -> str:
+    """Return counts between even edges as bars on axes; the page's script tells each bar."""
+    axes = Axes((edges[0], edges[-1]), (0, float(max(counts))), x_title, "rows", height=360)
+    step = (WIDTH - LEFT - RIGHT) / len(counts)
     path = "".join(
-        f"M{place * step:.1f} {height}V{height - (height - 2) * count / most:.1f}h{max(step - 0.8, 0.6):.1f}V{height}"
+        f"M{LEFT + (place + 0.5) * step:.4g} {axes.py(0):.0f}V{axes.py(count):.4g}"
         for place, count in enumerate(counts)
+        if count
     )
-    box = f'viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" preserveAspectRatio="none"'
-    return f'<svg class="spark" {box}><path class="bar" d="{path}"/></svg>'
+    mark = f'<path class="bars" stroke-width="{max(step - 1, 0.5):.3g}" d="{path}"/>'
+    return axes.draw([mark], title, extra=_told(edges, counts, LEFT, WIDTH - RIGHT))
+
+
+def spark(edges: Sequence[float], counts: Sequence[int], *, title: str, days: bool = False) -> str:
+    """Return counts between even edges as a row of small bars without axes; `days`: the edges are times."""
+    most, floor, width = max(*counts, 1), SPARK_HEIGHT, SPARK_STEP * len(counts)
+    path = "".join(
+        f"M{place * SPARK_STEP + SPARK_STEP // 2} {floor}V{min(floor - 1, round(floor - floor * count / most))}"
+        for place, count in enumerate(counts)
+        if count
+    )
+    box = f'viewBox="0 0 {width} {floor}" role="img" aria-label="{escape(title)}" preserveAspectRatio="none"'
+    extra = _told(edges, counts, 0, width) + (' data-days=""' if days else "")
+    return f'<svg class="spark" {box}{extra}><path class="bars" d="{path}"/></svg>'
+
+
+def _told(edges: Sequence[float], counts: Sequence[int], left: int, right: int) -> str:
+    """Return attributes from which a page's script can tell every bar, on hover and by arrow keys."""
+    bins = f"{edges[0]:.10g} {edges[-1]:.10g} {left} {right}"
+    return f' tabindex="0" data-bins="{bins}" data-counts="{" ".join(map(str, counts))}"'
+
+
+def row_bars(shares: Sequence[float]) -> str:
+    """Return a bar for every row of a table, to be laid behind it; the first row is its head."""
+    path = "".join(f"M0 {place + 1.5}h{max(100 * share, 0.5):.3g}" for place, share in enumerate(shares) if share > 0)
+    box = f'viewBox="0 0 100 {len(shares) + 1}" preserveAspectRatio="none"'
+    return f'<svg {box} aria-hidden="true"><path class="bars" d="{path}"/></svg>'
 
 
 def heat(values: Floats, names: Sequence[str], *, title: str) -> str:
-    """Return a square of correlations: blue for positive, orange for negative, paler towards 0."""
-    size, left = len(names), 130
-    cell = max(4.0, min(26.0, (WIDTH - left) / max(size, 1)))
-    marks = []
-    for i, name in enumerate(names):
-        if cell >= 9:
-            label = escape(name if len(name) <= 18 else f"{name[:17]}…")
-            y = i * cell + cell / 2 + 4
-            marks.append(f'<text class="tick" x="{left - 6}" y="{y:.1f}" text-anchor="end">{label}</text>')
+    """Return the triangle of correlations: blue for positive, orange for negative, paler towards 0.
+
+    A column's name is on the diagonal: its cells are left of the name and below it.
+    """
+    size = len(names)
+    cell = min(48.0, (WIDTH - HEAT_LABEL if size <= 40 else WIDTH) / max(size - 1, 1))
+    marks = [f'<g class="cells" transform="scale({cell:.4g}) translate(0 .5)">{_cells(values)}</g>']
+    if cell >= 8.5:
+        style = "tick" if cell >= 13 else "tick small"
         marks += [
-            f'<rect class="{"up" if values[i, j] >= 0 else "down"}" x="{left + j * cell:.1f}" y="{i * cell:.1f}" '
-            f'width="{cell - 0.6:.1f}" height="{cell - 0.6:.1f}" fill-opacity="{abs(values[i, j]):.2f}">'
-            f"<title>{escape(name)} and {escape(names[j])}: {values[i, j]:.2f}</title></rect>"
-            for j in range(size)
-            if abs(values[i, j]) >= 0.05
+            f'<text class="{style}" x="{place * cell + 3:.1f}" y="{(place + 0.5) * cell + 4:.1f}">'
+            f"{escape(shortened(name, max(15, min(24, int((WIDTH - place * cell) / 7.8)))))}</text>"
+            for place, name in enumerate(names)
         ]
-    return picture(marks, title, height=int(size * cell) + 8)
+    told = [f"{100 * values[i, j]:.0f}" for i in range(size) for j in range(i)]
+    listed = escape(json.dumps(list(names), ensure_ascii=False))
+    extra = f' tabindex="0" data-names="{listed}" data-cell="{cell:.4g}" data-values="{" ".join(told)}"'
+    return picture([*marks, _heat_key()], title, height=math.ceil(max(size * cell, 40)), extra=extra)
 
 
-def cloud(places: Floats, colours: Floats, *, title: str) -> str:
-    """Return points on two axes, darker where the third value is larger."""
-    low, high = places.min(axis=0), places.max(axis=0)
-    axes = Axes(
-        (float(low[0]), float(high[0])), (float(low[1]), float(high[1])), "first axis", "second axis", height=420
+def _cells(values: Floats) -> str:
+    """Return one path for the cells of each shade."""
+    rows, columns = np.tril_indices(len(values), -1)
+    shades = np.rint(10 * values[rows, columns]).astype(int)
+    paths = []
+    for shade in np.unique(shades).tolist():
+        chosen = shades == shade
+        d = "".join(f"M{j} {i}h.94" for i, j in zip(rows[chosen].tolist(), columns[chosen].tolist(), strict=True))
+        style = "even" if shade == 0 else "up" if shade > 0 else "down"
+        paths.append(f'<path class="{style}" stroke-opacity="{abs(shade) / 10 or 1:g}" d="{d}"/>')
+    return "".join(paths)
+
+
+def _heat_key() -> str:
+    """Return the shades from -1 to 1 with their numbers, in the corner that the triangle leaves free."""
+    left = WIDTH - 152
+    shades = [
+        f'<path class="{"even" if shade == 0 else "up" if shade > 0 else "down"}" '
+        f'stroke-opacity="{abs(shade) / 5 or 1:g}" d="M{place} 0h.94"/>'
+        for place, shade in enumerate(range(-5, 6))
+    ]
+    ends = "".join(
+        f'<text class="tick" x="{left + 13 * place + 6.5:g}" y="30" text-anchor="middle">{word}</text>'
+        for place, word in ((0, "-1"), (5, "0"), (10, "1"))
     )
-    ranks = np.argsort(np.argsort(colours)) / max(len(colours) - 1, 1)
+    return f'<g class="cells" transform="translate({left} 8) scale(13)">{"".join(shades)}</g>{ends}'
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Points that are drawn alike: what they are, their number among the groups, and their places (n, 2)."""
+
+    label: str
+    style: str
+    places: Floats
+    point: int = 0
+
+    @property
+    def key(self) -> str:
+        """The point as a legend shows it."""
+        path = f'<path class="{self.style} p{self.point}" d="M4 4{POINTS[self.point]}"/>'
+        return f'<svg class="key" viewBox="-1 -1 10 10" aria-hidden="true">{path}</svg>'
+
+
+def cloud(groups: Sequence[Group], *, x_title: str, y_title: str, title: str) -> str:
+    """Return groups of points on two axes."""
+    places = np.concatenate([group.places for group in groups])
+    low, high = places.min(axis=0).tolist(), places.max(axis=0).tolist()
+    axes = Axes((low[0], high[0]), (low[1], high[1]), x_title, y_title, height=360)
     marks = [
-        f'<circle class="dot" cx="{axes.px(a):.1f}" cy="{axes.py(b):.1f}" r="2.5" '
-        f'fill-opacity="{0.15 + 0.8 * rank:.2f}"/>'
-        for (a, b), rank in zip(places.tolist(), ranks.tolist(), strict=True)
+        f'<path class="{group.style} p{group.point}" d="'
+        + "".join(f"M{axes.px(a):.0f} {axes.py(b):.0f}{POINTS[group.point]}" for a, b in group.places.tolist())
+        + '"/>'
+        for group in groups
     ]
     return axes.draw(marks, title)
 
@@ -217,7 +299,7 @@ def bars(names: Sequence[str], values: Sequence[float], spreads: Sequence[float]
     marks = []
     for place, (name, value, spread) in enumerate(zip(names, values, spreads, strict=True)):
         y = 12 + place * row
-        label = name if len(name) <= 26 else f"{name[:25]}…"
+        label = shortened(name, 26)
         start, end = sorted((zero, zero + value * scale))
         reach = zero + (value + spread) * scale
         marks.append(
@@ -240,7 +322,7 @@ def matrix(counts: Floats, names: Sequence[str], *, title: str) -> str:
         f'<text class="axis" x="{left}" y="14">decided as</text><text class="axis" x="4" y="{top + 14}">true</text>'
     ]
     for i, name in enumerate(names):
-        label = escape(name if len(name) <= 14 else f"{name[:13]}…")
+        label = escape(shortened(name, 14))
         marks.append(
             f'<text class="tick" x="{left - 8}" y="{top + i * 32 + 20}" text-anchor="end">{label}</text>'
             f'<text class="tick" x="{left + i * cell + cell / 2:.0f}" y="{top - 8}" text-anchor="middle">{label}</text>'

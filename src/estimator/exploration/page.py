@@ -1,8 +1,12 @@
-"""Profile + findings -> one offline HTML file, with a few lines of script for search and copying."""
+"""Profile + findings -> one offline HTML file that is read by eye, by keyboard and by screen reader alike."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
@@ -11,32 +15,50 @@ import numpy as np
 
 from estimator import charts
 from estimator.errors import needs_extra
-from estimator.exploration.findings import Finding
+from estimator.exploration.cards import BarTable, card, facts, level_table, share_of
+from estimator.exploration.clouds import clouds
+from estimator.exploration.correlations import shown_columns, strongest_pairs
+from estimator.exploration.findings import SEVERITIES, Finding
 from estimator.exploration.profile import ColumnProfile, Profile
-from estimator.task import Floats
 from estimator.wording import figure
 
-SHOWN_POINTS = 600
-MOST_HEAT = 60
+MOST_GAPS = 40
+MOST_AXES = 8
+MOST_ASSOCIATIONS = 8
 
 
 def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str) -> bytes:
     """Return the page."""
     with needs_extra("train", "writing the page"):
         from jinja2 import Environment, StrictUndefined
-    source = files("estimator.templates").joinpath("exploration.html.j2").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    style, script = _text("exploration.css"), _text("exploration.js")
+    anchors = _anchors(profile)
     target = profile.column(profile.target)
-    page = environment.from_string(source).render(
+    features = [column for column in profile.columns if column.name != profile.target]
+    page = environment.from_string(_text("exploration.html.j2")).render(
         name=name,
+        style=style,
+        script=script,
+        hashes={"style": _source_hash(style), "script": _source_hash(script)},
         profile=profile,
-        findings=[_finding(item) for item in findings],
-        target=_card(target, profile),
+        kinds=Counter(column.kind for column in features).most_common(),
+        gaps=share_of(sum(column.gaps for column in profile.columns), profile.rows * len(profile.columns)),
+        repeated=share_of(profile.duplicate_rows, profile.rows),
+        anchors=anchors,
+        findings=[_finding(item, anchors) for item in findings],
+        severities=[(word, sum(item.severity == word for item in findings)) for word in SEVERITIES],
+        target=card(target, profile, anchor="target", findings=findings),
         target_chart=_target_chart(target),
-        cards=[_card(column, profile) for column in profile.columns if column.name != profile.target],
+        target_facts=facts(target, profile) | _quantiles(target),
+        target_levels=level_table(target, profile, most=20) if target.top else None,
+        associations=_associations(profile),
         heat=_heat(profile),
-        cloud=_cloud(profile),
-        explained=sum(profile.axes[:2]),
+        pairs=strongest_pairs(profile),
+        clouds=clouds(profile),
+        axes=_axes(profile),
+        gap_table=_gap_table(profile),
+        cards=[card(column, profile, anchor=anchors[column.name], findings=findings) for column in features],
     )
     return page.encode()
 
@@ -50,69 +72,104 @@ def edit_text(edit: Mapping[str, Any]) -> str:
     return "\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in edit.items())
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def linked(sentence: str, names: Sequence[str], anchors: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return a sentence in parts with the anchor each leads to; names it does not tell follow at its end.
+
+    >>> linked("TAX and RAD move together", ["TAX", "RAD"], {"TAX": "c9", "RAD": "c8"})
+    [('TAX', 'c9'), (' and ', ''), ('RAD', 'c8'), (' move together', '')]
+    """
+    known = sorted((name for name in set(names) if name and name in anchors), key=lambda name: (-len(name), name))
+    if not known:
+        return [(sentence, "")]
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, known))})(?!\w)")
+    parts, told = [], set()
+    for place, text in enumerate(pattern.split(sentence)):
+        # A second mention may be a common word: "same is the same in every row".
+        parts.append((text, anchors[text] if place % 2 and text not in told else ""))
+        told |= {text} if place % 2 else set()
+    parts = [part for part in parts if part[0]]
+    for name in sorted(set(known) - told, key=list(names).index):
+        parts += [(" · ", ""), (name, anchors[name])]
+    return parts
+
+
+def _text(name: str) -> str:
+    return files("estimator.templates").joinpath(name).read_text(encoding="utf-8")
+
+
+def _source_hash(source: str) -> str:
+    """Return what lets a browser run this source and no other."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
+
+
+def _anchors(profile: Profile) -> dict[str, str]:
+    found = {column.name: f"c{place}" for place, column in enumerate(profile.columns, start=1)}
+    return found | {profile.target: "target"}
+
+
+def _finding(finding: Finding, anchors: Mapping[str, str]) -> dict[str, Any]:
     return {
         "number": finding.number,
         "severity": finding.severity,
         "rule": finding.rule,
-        "sentence": finding.sentence,
+        "parts": linked(finding.sentence, finding.columns, anchors),
         "edit": edit_text(finding.edit) if finding.edit else "",
     }
 
 
 def _target_chart(target: ColumnProfile) -> str:
-    if target.histogram is not None:
-        edges, counts = target.histogram
-        return charts.distribution(edges, counts, x_title=target.name, title=f"distribution of {target.name}")
-    if not target.top:
+    if target.histogram is None or target.top:
         return ""
-    names, sizes = [level for level, _, _ in target.top], [float(count) for _, count, _ in target.top]
-    return charts.bars(names, sizes, [0.0] * len(sizes), title=f"levels of {target.name}")
+    name = charts.shortened(target.name, 60)
+    return charts.distribution(*target.histogram, x_title=name, title=f"distribution of {name}")
 
 
-def _card(column: ColumnProfile, profile: Profile) -> dict[str, Any]:
-    shape = ""
-    if column.histogram is not None:
-        shape = charts.spark(list(map(float, column.histogram[1])), title=f"distribution of {column.name}")
-    elif column.top:
-        shape = charts.spark([float(count) for _, count, _ in column.top], title=f"commonest levels of {column.name}")
-    measure = profile.with_target.get(column.name)
-    facts = {"gaps": f"{column.gaps / max(profile.rows, 1):.1%}" if column.gaps else "none"}
-    facts["distinct"] = f"{'' if column.distinct_is_exact else 'about '}{column.distinct:,}"
-    for key in ("mean", "std", "min", "max", "skewness"):
-        if key in column.numbers and np.isfinite(column.numbers[key]) and column.kind not in ("date", "datetime"):
-            facts[key] = figure(float(column.numbers[key]))
-    if measure is not None and np.isfinite(measure[1]):
-        facts[f"{measure[0]} with {profile.target}"] = f"{measure[1]:.2f}"
-    if np.isfinite(profile.inflation.get(column.name, np.nan)):
-        facts["variance inflation"] = figure(profile.inflation[column.name])
-    top = [f"{level} ({count:,})" for level, count, _ in column.top[:5]]
-    return {"name": column.name, "kind": column.kind, "shape": shape, "facts": facts, "top": top}
+def _quantiles(target: ColumnProfile) -> dict[str, str]:
+    """Return the extremes and quantiles of a target that is a number."""
+    if target.top or not target.quantiles:
+        return {}
+    names = {"0.01": "1%", "0.25": "25%", "0.75": "75%", "0.99": "99%"}
+    inner = {name: figure(target.quantiles[key]) for key, name in names.items() if key in target.quantiles}
+    return {"min": figure(target.numbers["min"]), **inner, "max": figure(target.numbers["max"])}
+
+
+def _associations(profile: Profile) -> BarTable | None:
+    """Return the columns that hang together most with the target."""
+    known = [(name, *found) for name, found in profile.with_target.items() if abs(found[1]) >= 0.005]
+    shown = sorted(known, key=lambda item: -abs(item[2]))[:MOST_ASSOCIATIONS]
+    if not shown:
+        return None
+    rows = [(name, measure, f"{value:.2f}") for name, measure, value in shown]
+    bars = charts.row_bars([min(abs(value), 1.0) for _, _, value in shown])
+    return BarTable("columns by their association with the target", ("column", "measure", "value"), rows, bars)
 
 
 def _heat(profile: Profile) -> str:
-    values = np.nan_to_num(profile.pearson)
-    if len(profile.numeric) < 2:
+    order = shown_columns(profile)
+    if len(order) < 2:
         return ""
-    order = _clustered(values)[:MOST_HEAT]
-    names = [profile.numeric[place] for place in order]
-    return charts.heat(values[np.ix_(order, order)], names, title="correlations, similar columns side by side")
+    names = [charts.shortened(profile.numeric[place], 60) for place in order]
+    values = np.nan_to_num(profile.pearson[np.ix_(order, order)])
+    return charts.heat(values, names, title="correlations of columns, similar ones side by side")
 
 
-def _clustered(values: Floats) -> list[int]:
-    """Return columns in the order of their angle on the first two axes (Friendly, 2002, "Corrgrams")."""
-    _, vectors = np.linalg.eigh(values)
-    angles = np.arctan2(vectors[:, -2], vectors[:, -1])
-    order = np.argsort(angles)
-    gaps = np.diff(np.append(angles[order], angles[order][0] + 2 * np.pi))
-    # The circle is cut where neighbours are least alike.
-    cut = int(np.argmax(gaps)) + 1
-    return [int(place) for place in np.roll(order, -cut)]
+def _axes(profile: Profile) -> BarTable | None:
+    if len(profile.axes) < 2:
+        return None
+    shown = list(profile.axes[:MOST_AXES])
+    rows = [
+        (f"axis {place}", f"{share:.1%}", f"{sum(shown[:place]):.1%}") for place, share in enumerate(shown, start=1)
+    ]
+    heads = ("principal axis", "variance", "together")
+    return BarTable("variance along each principal axis", heads, rows, charts.row_bars(shown))
 
 
-def _cloud(profile: Profile) -> str:
-    if len(profile.places) < 3:
-        return ""
-    step = max(1, len(profile.places) // SHOWN_POINTS)
-    colours = np.nan_to_num(profile.place_colours[: len(profile.places)])
-    return charts.cloud(profile.places[::step], colours[::step], title="rows on the first two principal axes")
+def _gap_table(profile: Profile) -> BarTable | None:
+    with_gaps = sorted((column for column in profile.columns if column.gaps), key=lambda column: -column.gaps)
+    if not with_gaps:
+        return None
+    shown = with_gaps[:MOST_GAPS]
+    rows = [(column.name, share_of(column.gaps, profile.rows)) for column in shown]
+    bars = charts.row_bars([column.gaps / max(profile.rows, 1) for column in shown])
+    more = f"and {len(with_gaps) - len(shown):,} more columns with fewer" if len(with_gaps) > len(shown) else ""
+    return BarTable("gaps of columns", ("column", "gaps"), rows, bars, [column.gaps for column in shown], more)

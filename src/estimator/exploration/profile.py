@@ -55,6 +55,8 @@ class ColumnProfile:
     quantiles: Mapping[str, float] = field(default_factory=dict)
     histogram: tuple[Sequence[float], Sequence[int]] | None = None
     top: Sequence[tuple[str, int, float | None]] = ()
+    lengths: Mapping[str, float] = field(default_factory=dict)
+    times: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class Profile:
     with_target: Mapping[str, tuple[str, float]]
     places: Floats
     place_colours: Floats
+    neighbours: Floats = field(default_factory=lambda: np.empty((0, 2)))
 
     def column(self, name: str) -> ColumnProfile:
         """Return a column's profile."""

@@ -1,0 +1,392 @@
+"""The page of a table as a person meets it: in a browser, by mouse, by keyboard, in the dark, and on a phone."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from estimator.exploration import Profile, profile_table
+from estimator.exploration.findings import find
+from estimator.exploration.page import exploration_page, linked
+from estimator.schema.inference import infer_schema
+from estimator.sources.opening import open_source
+from tests.conftest import EXAMPLES
+
+TABLES = {
+    "boston": ("boston.csv", "MEDV"),
+    "credit": ("credit.csv", "Status"),
+    "penguins": ("penguins.csv", "species"),
+    "ames": ("ames.csv.gz", "Sale_Price"),
+}
+HOSTILE = ["<script>alert(1)</script>", "\"quo'te & <b>", "new\nline", "\u202eright to left", "long" * 75, "</style>"]
+
+
+def page_of(frame: pl.DataFrame, target: str, **changes: Any) -> bytes:
+    schema = infer_schema(frame, target)
+    profile = profile_table(schema, [frame])
+    return exploration_page(replace(profile, **changes), find(schema, profile, frame), name="<i>a table</i>")
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[str, pl.DataFrame]:
+    return {name: open_source(str(EXAMPLES / name / file)).frame() for name, (file, _) in TABLES.items()}
+
+
+@pytest.fixture(scope="module")
+def profiles(frames) -> dict[str, Profile]:
+    return {name: profile_table(infer_schema(frames[name], TABLES[name][1]), [frames[name]]) for name in TABLES}
+
+
+@pytest.fixture(scope="module")
+def pages(frames, profiles, tmp_path_factory) -> dict[str, Path]:
+    folder, found = tmp_path_factory.mktemp("pages"), {}
+    for name, (_, target) in TABLES.items():
+        findings = find(infer_schema(frames[name], target), profiles[name], frames[name])
+        found[name] = folder / f"{name}.html"
+        found[name].write_bytes(exploration_page(profiles[name], findings, name=name))
+    rows = [f"{i}" for i in range(60)]
+    levels = {name: [HOSTILE[i % len(HOSTILE)] for i in range(60)] for name in HOSTILE}
+    found["hostile"] = folder / "hostile.html"
+    found["hostile"].write_bytes(
+        page_of(pl.DataFrame(levels | {"n": rows, "<y>": [f"{i % 7}.5" for i in range(60)]}), "<y>")
+    )
+    found["wide"] = folder / "wide.html"
+    found["wide"].write_bytes(exploration_page(widened(profiles["ames"], 7), [], name="wide"))
+    return found
+
+
+def widened(profile: Profile, times: int) -> Profile:
+    """Return the profile of the columns of a table, all but the target several times over."""
+    copies = [
+        replace(column, name=f"{column.name}_{copy}")
+        for copy in range(times)
+        for column in profile.columns
+        if column.name != profile.target
+    ]
+    names = [column.name for column in copies if column.name.rpartition("_")[0] in profile.numeric]
+    places = [profile.numeric.index(name.rpartition("_")[0]) for name in names]
+    return replace(
+        profile,
+        columns=(*copies, profile.column(profile.target)),
+        numeric=tuple(names),
+        pearson=profile.pearson[np.ix_(places, places)],
+        spearman=profile.spearman[np.ix_(places, places)],
+        inflation={name: profile.inflation[name.rpartition("_")[0]] for name in names},
+        with_target={column.name: profile.with_target[column.name.rpartition("_")[0]] for column in copies},
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no chromium on this machine")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+    with sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=chromium, args=flags)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def window(browser) -> Callable[..., Any]:
+    """A window without motion; the same one for the same options, as opening one takes most of a test's time."""
+
+    @cache
+    def call(**options: Any) -> Any:
+        return browser.new_context(reduced_motion="reduce", **options)
+
+    return call
+
+
+@pytest.fixture
+def visit(window, pages) -> Iterator[Callable[..., Any]]:
+    """Open a page; afterwards, it must have fetched nothing and complained of nothing."""
+    opened, faults = [], []
+
+    def call(name: str, *, width: int = 1400, before: str = "", **options: Any) -> Any:
+        page = window(**options).new_page()
+        opened.append(page)
+        page.set_viewport_size({"width": width, "height": 900})
+        if before:
+            page.add_init_script(before)
+        page.on("console", lambda message: faults.append(message.text))
+        page.on("pageerror", lambda fault: faults.append(str(fault)))
+        page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: None if request.url == pages[name].as_uri() else faults.append(request.url))
+        page.goto(pages[name].as_uri())
+        return page
+
+    yield call
+    for page in opened:
+        page.close()
+    assert faults == []
+
+
+@pytest.mark.parametrize("name", [*TABLES, "hostile"])
+@pytest.mark.parametrize("width", [400, 1400])
+def test_nothing_is_wider_than_the_window(visit, name, width):
+    page = visit(name, width=width)
+    page.evaluate("document.querySelectorAll('.card').forEach((card) => { card.style.contentVisibility = 'visible'; })")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_search_hides_the_other_cards_and_tells_the_count(visit):
+    page = visit("ames")
+    page.get_by_label("Search").fill("garage")
+    shown = page.locator("#cards > article:visible h3").all_text_contents()
+    assert shown == ["Garage_Type", "Garage_Finish", "Garage_Cars", "Garage_Area", "Garage_Cond"]
+    assert page.locator("#found").text_content() == "5 of 73 columns"
+
+
+@pytest.mark.parametrize(
+    ("key", "first"),
+    [("gaps", "Income"), ("association", "Records"), ("skewness", "Assets"), ("name", "Age"), ("place", "Seniority")],
+)
+def test_cards_are_sorted_by_what_was_asked_for(visit, key, first):
+    page = visit("credit")
+    page.get_by_label("Sort by").select_option("kind")
+    page.get_by_label("Sort by").select_option(key)
+    assert page.locator("#cards > article h3").first.text_content() == first
+
+
+def test_the_most_severe_findings_can_be_shown_alone(visit):
+    page = visit("boston")
+    page.get_by_label("low (1)").uncheck()
+    page.get_by_label("note (1)").uncheck()
+    assert set(page.locator(".finding:visible .severity").all_text_contents()) == {"medium"}
+    assert page.locator("#told").text_content() == "4 of 6 findings"
+
+
+def test_a_finding_and_its_column_lead_to_each_other(visit):
+    page = visit("boston")
+    page.get_by_label("Search").fill("crim")
+    page.locator(".finding a", has_text="LSTAT").click()
+    card = page.locator("article:target")
+    assert card.locator("h3").text_content() == "LSTAT"
+    assert card.is_visible()
+    page.get_by_label("medium (4)").uncheck()
+    card.locator(".kind a").click()
+    assert "LSTAT may stand for" in (page.locator(".finding:target").text_content() or "")
+    assert page.locator(".finding:target").is_visible()
+
+
+@pytest.mark.parametrize("before", ["", "Object.defineProperty(navigator, 'clipboard', { value: undefined });"])
+def test_an_edit_is_copied_with_and_without_a_clipboard(visit, before):
+    page = visit("boston", before=before)
+    page.get_by_role("button", name="Copy the edit of finding 2").click()
+    page.locator("button", has_text="Copied").wait_for()
+    page.get_by_label("Search").focus()
+    page.keyboard.press("Control+V")
+    assert page.get_by_label("Search").input_value() == 'data.drop: ["B"]'
+
+
+def test_a_bar_is_told_under_the_pointer(visit):
+    page = visit("boston")
+    page.locator("article", has_text="CHAS").locator("svg").hover(position={"x": 5, "y": 40})
+    assert page.locator("#tip").text_content() == "0 to 0.5: 471 rows (93.1%)"
+    page.mouse.move(5, 5)
+    assert page.locator("#tip").is_hidden()
+
+
+def test_bars_are_told_by_the_keyboard(visit):
+    page = visit("boston")
+    page.locator("article", has_text="CHAS").locator("svg").focus()
+    assert page.locator("#tip").text_content() == "0 to 0.5: 471 rows (93.1%)"
+    page.keyboard.press("ArrowRight")
+    assert page.locator("#tip").text_content() == "0.5 to 1: 35 rows (6.9%)"
+    page.keyboard.press("Escape")
+    assert page.locator("#tip").is_hidden()
+
+
+def test_a_level_is_told_with_the_targets_mean(visit):
+    page = visit("ames")
+    page.locator("article", has_text="Lot_Shape").locator(".levels").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.locator("#tip").text_content() == "Slightly_Irregular: 979 rows (33.4%)\ntarget mean 210,925"
+
+
+def test_a_correlation_is_told_with_both_names(visit, profiles):
+    page = visit("boston")
+    page.locator("svg[data-names]").focus()
+    page.keyboard.press("ArrowDown")
+    told = re.fullmatch(r"(\w+) × (\w+): (-?[\d.]+)", page.locator("#tip").text_content() or "")
+    assert told is not None
+    names = profiles["boston"].numeric
+    exact = profiles["boston"].pearson[names.index(told[1]), names.index(told[2])]
+    assert float(told[3]) == pytest.approx(exact, abs=0.0051)
+
+
+def test_everything_is_reached_by_tab(visit):
+    page = visit("penguins")
+    every = page.evaluate(
+        "[...document.querySelectorAll('a[href], button, input, select, [tabindex]')]"
+        ".map((element, place) => { element.dataset.place = place; return place; })"
+    )
+    reached = set()
+    for _ in every:
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("Number(document.activeElement.dataset.place)"))
+    assert reached == set(every)
+
+
+def test_hostile_names_are_shown_as_text(visit):
+    page = visit("hostile")
+    assert page.locator("h1").text_content() == "<i>a table</i>"
+    assert page.locator("#cards h3").all_text_contents() == [*HOSTILE, "n"]
+    page.locator("#cards .levels").first.focus()
+    told = page.locator("#tip").text_content() or ""
+    assert any(told.startswith(level[:100]) for level in HOSTILE)
+
+
+# Every text against what is behind it, also where a bar is; WCAG's formula.
+CONTRASTS = """() => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
+    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, c, place) => sum + c * [0.2126, 0.7152, 0.0722][place], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const rgb = numbers(getComputedStyle(at).backgroundColor);
+      if (rgb.length === 3 || rgb[3] > 0) return rgb;
+    }
+    return [255, 255, 255];
+  };
+  const found = {};
+  for (const element of document.querySelectorAll('body *:not(script, option, title)')) {
+    if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
+    const style = getComputedStyle(element);
+    const bar = element.closest('tbody') && element.closest('.levels')?.querySelector('path');
+    let ground = behind(element);
+    if (bar) {
+      const share = Number(getComputedStyle(bar).strokeOpacity), over = numbers(getComputedStyle(bar).stroke);
+      ground = ground.slice(0, 3).map((c, place) => c * (1 - share) + over[place] * share);
+    }
+    const [a, b] = [light(numbers(element.closest('svg') ? style.fill : style.color)), light(ground)];
+    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    const name = `${element.tagName}.${element.getAttribute('class')}`;
+    found[name] = Math.min(found[name] ?? 99, ratio);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_stands_out_from_its_ground(visit, scheme):
+    page = visit("ames", color_scheme=scheme)
+    page.evaluate("document.querySelector('#tip').hidden = false, document.querySelector('#tip').textContent = 'x'")
+    contrasts = page.evaluate(CONTRASTS)
+    assert len(contrasts) > 15
+    assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
+
+
+def test_five_hundred_columns_are_all_there(visit, pages):
+    page = visit("wide")
+    assert page.locator("#cards > article").count() == 7 * 73
+    assert page.locator("svg[data-names]").evaluate("(chart) => JSON.parse(chart.dataset.names).length") == 60
+    assert pages["wide"].stat().st_size < 1_500_000
+
+
+def test_levels_and_neighbours_are_drawn_in_groups(profiles):
+    profile = profiles["penguins"]
+    groups = np.arange(len(profile.places)) % 3.0
+    both = replace(profile, place_colours=groups, neighbours=profile.places[:, ::-1])
+    text = exploration_page(both, [], name="penguins").decode()
+    assert len(re.findall(r"<figcaption><h3>(?:Principal axes|Neighbours)", text)) == 2
+    legend = text.split('aria-label="colours">')[1].split("</ul>")[0]
+    assert re.findall(r"<bdi>(.*?)</bdi>", legend) == [level for level, _, _ in profile.column("species").top]
+
+
+def test_lengths_and_times_are_told(profiles):
+    first, second, *others = profiles["penguins"].columns
+    text = replace(first, lengths={"min": 3, "mean": 12.5, "max": 40})
+    times = {"first": "2007-11-11", "last": "2009-12-01", "longest_gap_days": 31.0, "empty_days_share": 0.25}
+    date = replace(second, kind="date", times=times, numbers={"min": 0.0, "max": 1.0}, histogram=([0.0, 1.0], [344]))
+    profile = replace(profiles["penguins"], columns=(text, date, *others))
+    page = exploration_page(profile, [], name="penguins").decode()
+    for told in ("3 to 40, mean 12.5", "2007-11-11", "2009-12-01", "31 days", "25.0%"):
+        assert f">{told}<" in page
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_page_is_small_and_fetches_nothing(pages, name):
+    text = pages[name].read_text()
+    assert len(text.encode()) < 150_000
+    assert len(text.split("<script>")[1].encode()) < 10_000
+    assert "http://" not in text
+    assert "https://" not in text
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)
+    assert policy is not None
+    assert policy[1].startswith("default-src 'none'")
+    assert "unsafe" not in policy[1]
+
+
+def test_twenty_columns_with_levels_are_within_the_budget(frames):
+    words = [name for name, kind in frames["ames"].schema.items() if kind == pl.String][:19]
+    assert len(page_of(frames["ames"].select(*words, "Sale_Price"), "Sale_Price")) < 150_000
+
+
+class Outline(HTMLParser):
+    """Checks that tags close in order; collects ids, links and headings."""
+
+    VOID = ("meta", "input", "br")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.headings: list[int] = []
+        self.unnamed: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in self.VOID:
+            self.open.append(tag)
+        found = dict(attrs)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.links += [(found["href"] or "").removeprefix("#")] if "href" in found else []
+        self.headings += [int(tag[1])] if tag in ("h1", "h2", "h3") else []
+        if tag == "svg" and not found.get("aria-label") and "aria-hidden" not in found:
+            self.unnamed.append(self.get_starttag_text() or "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """A tag that closes itself."""
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag, f"line {self.getpos()[0]}"
+
+
+@pytest.mark.parametrize("name", [*TABLES, "hostile"])
+def test_a_page_is_well_formed(pages, name):
+    outline = Outline()
+    outline.feed(pages[name].read_text())
+    assert outline.open == []
+    assert outline.unnamed == []
+    assert len(set(outline.ids)) == len(outline.ids)
+    assert set(outline.links) <= set(outline.ids)
+    assert all(below <= above + 1 for above, below in zip(outline.headings[:-1], outline.headings[1:], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "names", "parts"),
+    [
+        ("B is B and AB", ["B"], [("B", "c1"), (" is ", ""), ("B", ""), (" and AB", "")]),
+        ("a b is wide", ["a", "a b"], [("a b", "c2"), (" is wide", ""), (" · ", ""), ("a", "c3")]),
+        ("nothing here", [], [("nothing here", "")]),
+        ("gone is gone", ["gone"], [("gone is gone", "")]),
+    ],
+)
+def test_names_in_a_sentence_are_links(sentence, names, parts):
+    assert linked(sentence, names, {"B": "c1", "a b": "c2", "a": "c3"}) == parts
