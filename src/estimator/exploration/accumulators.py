@@ -17,7 +17,7 @@ import polars as pl
 from estimator.task import Floats
 
 SAMPLE_ROWS = 50_000
-BLOCK_ROWS = 8192
+BLOCK_ROWS = 4096
 MOST_HASHES = 2_000_000
 WHOLE_RANGE = 2.0**64
 
@@ -27,7 +27,7 @@ class Numbers:
     """Sums over numeric columns: each column's powers, and the products of every pair where both are known.
 
     Values are shifted and scaled by those of the first batch, so that sums of powers keep their digits. Powers are
-    summed in double; the products of pairs come from single-precision blocks of 8,192 rows, summed in double.
+    summed in double; the products of pairs come from single-precision blocks of 4,096 rows, summed in double.
     """
 
     shift: Floats

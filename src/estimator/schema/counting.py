@@ -4,18 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 SKETCH_SIZE = 4096
-# A power of two.
-SLOTS = 8192
-SLOT = np.uint64(SLOTS - 1)
+MOST_SLOTS = 2**15
 Hashes = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.int32]
+
+
+class Slots:
+    """Hashes that are known already, each with a place: a lookup of whole columns that may miss but never errs.
+
+    A hash is looked for in one slot only; of two that share a slot, the one put last is found.
+    """
+
+    def __init__(self) -> None:
+        self.hashes = np.zeros(1024, np.uint64)
+        self.places = np.full(1024, -1, np.int32)
+
+    def find(self, hashes: Hashes) -> Places:
+        """Return the place of each hash, -1 where it is not known."""
+        slots = hashes & np.uint64(len(self.hashes) - 1)
+        return np.where(self.hashes[slots] == hashes, self.places[slots], np.int32(-1))
+
+    def put(self, hashes: Hashes, places: Places) -> None:
+        """Know these hashes, which are all that are known; the table grows with them, to a bound."""
+        size = len(self.hashes)
+        while size < 8 * len(hashes) and size < MOST_SLOTS:
+            size *= 2
+        self.hashes, self.places = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
+        slots = hashes & np.uint64(size - 1)
+        self.hashes[slots], self.places[slots] = hashes, places
 
 
 @dataclass
@@ -23,21 +46,18 @@ class Distinct:
     """The k smallest hashes of a column's values (Bar-Yossef et al., 2002): exact below k, beyond about 1.6 % off."""
 
     hashes: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
-    slots: Hashes = field(default_factory=lambda: np.zeros(SLOTS, np.uint64))
+    slots: Slots = field(default_factory=Slots)
 
     def add(self, hashes: Hashes) -> None:
         """Take values into account by their hashes."""
-        found = self._smallest(self._news(hashes))
+        found = hashes if self.is_exact else hashes[hashes < self.hashes[-1]]
+        found = self._smallest(found[self.slots.find(found) < 0])
         if len(found):
             together = np.sort(np.concatenate([self.hashes, found]))
-            first = np.append(True, together[1:] != together[:-1])
+            before, first = len(self.hashes), np.append(True, together[1:] != together[:-1])
             self.hashes = together[first][:SKETCH_SIZE]
-            self.slots[self.hashes & SLOT] = self.hashes
-
-    def _news(self, hashes: Hashes) -> Hashes:
-        """Return the hashes that may change the sketch; most of those that are in it already are left out."""
-        found = hashes if self.is_exact else hashes[hashes < self.hashes[-1]]
-        return found[self.slots[found & SLOT] != found] if len(self.hashes) else found
+            if not self.is_exact or len(self.hashes) > before:
+                self.slots.put(self.hashes, np.zeros(len(self.hashes), np.int32))
 
     def _smallest(self, hashes: Hashes) -> Hashes:
         """Return only the smallest hashes when they alone fill the sketch, which saves sorting the others."""
@@ -79,50 +99,55 @@ class Goal:
 class Levels:
     """How often each level occurs and the target's sum there. What spells a gap is counted together, as no level."""
 
-    is_gap: Callable[[str], bool]
-    places: dict[str, int] = field(default_factory=dict)
+    is_gap: Callable[[str | None], bool]
+    places: dict[str | None, int] = field(default_factory=dict)
+    slots: Slots = field(default_factory=Slots)
+    hashes: dict[int, int] = field(default_factory=dict)
     totals: Floats = field(default_factory=lambda: np.zeros((3, 1)))
-    n_levels: int = 0
 
-    def add(self, levels: pl.Series, goal: Goal | None) -> None:
-        """Take a batch of words into account, with the target's numbers beside them."""
-        words, codes, known = _coded(levels)
-        if not words:
-            return
-        totals = np.zeros((3, len(words)))
-        totals[0] = np.bincount(codes, minlength=len(words))
+    @property
+    def n_levels(self) -> int:
+        """The number of different levels."""
+        return int(self.totals.shape[1]) - 1
+
+    def add(self, words: pl.Series, hashes: Hashes, goal: Goal | None) -> None:
+        """Take a batch of words and their hashes into account, with the target's numbers beside them."""
+        places = self.slots.find(hashes)
+        news = np.flatnonzero(places < 0)
+        if len(news):
+            places[news] = self._placed(words.gather(news), hashes[news])
+        size = self.n_levels + 1
+        self.totals[0] += np.bincount(places, minlength=size)
         if goal is not None:
-            totals[1] = np.bincount(codes, goal.values[known], minlength=len(words))
-            totals[2] = totals[0] if goal.is_whole else np.bincount(codes, goal.known[known], minlength=len(words))
-        self.add_totals(words, totals)
+            self.totals[1] += np.bincount(places, goal.values, minlength=size)
+            self.totals[2] += np.bincount(places, goal.known if not goal.is_whole else None, minlength=size)
 
-    def add_totals(self, words: list[str], totals: Floats) -> None:
-        """Take counts, sums and numbers of known targets, of shape (3, words), into account; no word comes twice."""
-        places = [self._place(word) for word in words]
-        missing = self.n_levels + 1 - self.totals.shape[1]
-        self.totals = np.pad(self.totals, ((0, 0), (0, max(missing, 0))))
-        np.add.at(self.totals, (slice(None), places), totals)
+    def _placed(self, words: pl.Series, hashes: Hashes) -> Places:
+        """Return where words are counted, and know them from now on."""
+        different, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+        names = words.gather(first).cast(pl.String).to_list()
+        places = np.array([self.place(name) for name in names], dtype=np.int32)
+        before = len(self.hashes)
+        self.hashes |= zip(different.tolist(), places.tolist(), strict=True)
+        if len(self.hashes) > before:
+            known = np.fromiter(self.hashes.keys(), np.uint64, len(self.hashes))
+            self.slots.put(known, np.fromiter(self.hashes.values(), np.int32, len(known)))
+        return places[which]
 
-    def _place(self, word: str) -> int:
+    def place(self, word: str | None) -> int:
         """Return where a word is counted; all spellings of a gap are at 0."""
         place = self.places.get(word)
         if place is None:
-            place = 0
-            if not self.is_gap(word):
-                self.n_levels += 1
-                place = self.n_levels
+            place = 0 if self.is_gap(word) else self.n_levels + 1
             self.places[word] = place
+            self.totals = np.pad(self.totals, ((0, 0), (0, 1))) if place else self.totals
         return place
-
-    @property
-    def gaps(self) -> int:
-        """How many words spelled a gap."""
-        return int(self.totals[0, 0])
 
     def counts(self) -> dict[str, int]:
         """Return level -> count, sorted by level."""
         counts = self.totals[0]
-        return {word: int(counts[place]) for word, place in sorted(self.places.items()) if place}
+        levels = {word: place for word, place in self.places.items() if place and word is not None}
+        return {word: int(counts[place]) for word, place in sorted(levels.items())}
 
     def top(self, most: int) -> list[tuple[str, int, float | None]]:
         """Return (level, count, target's mean) of the commonest levels."""
@@ -132,22 +157,3 @@ class Levels:
     def _mean(self, place: int) -> float | None:
         _, total, known = self.totals[:, place]
         return float(total / known) if known else None
-
-
-def _coded(levels: pl.Series) -> tuple[list[str], npt.NDArray[np.intp], Any]:
-    """Return the different words, which of them each row has, gaps left out, and which rows those are."""
-    coded = levels if levels.dtype in (pl.Categorical, pl.Enum) else levels.cast(pl.Categorical)
-    known: Any = slice(None)
-    if coded.null_count():
-        known = np.flatnonzero(coded.is_not_null().to_numpy())
-        coded = coded.gather(known)
-    codes = coded.to_physical().to_numpy()
-    if len(codes) == 0:
-        return [], codes, known
-    present = np.flatnonzero(np.bincount(codes))
-    place = np.zeros(int(present[-1]) + 1, dtype=np.intp)
-    place[present] = np.arange(len(present))
-    found = place[codes]
-    row = np.zeros(len(present), dtype=np.intp)
-    row[found] = np.arange(len(found))
-    return coded.gather(row).cast(pl.String).to_list(), found, known

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,13 +80,16 @@ def _verdict(column: Column, cell: object) -> float | str | CellError:
 
 
 def _gaps(column: Column, series: pl.Series) -> npt.NDArray[np.bool_]:
-    """Mark gaps only where they are refused or spelled; an allowed null is already right."""
+    """Mark gaps only where they are refused or would pass for a value; an allowed null is already right."""
     doubtful = np.zeros(len(series), dtype=np.bool_)
     if not column.gaps:
         doubtful |= series.is_null().to_numpy()
     if series.dtype == pl.String:
-        words = series.str.strip_chars()
-        doubtful |= words.is_in(list({"", *column.gaps})).fill_null(False).to_numpy()
+        bare = replace(column, gaps=(), limits=None)
+        spelled = [gap for gap in ("", *column.gaps) if not isinstance(_verdict(bare, gap), CellError)]
+        spelled += ["", *column.gaps] if column.is_text else []
+        if spelled:
+            doubtful |= series.str.strip_chars().is_in(spelled).fill_null(False).to_numpy()
     return doubtful
 
 

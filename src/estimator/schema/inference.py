@@ -58,7 +58,6 @@ class Reviewed:
     decimal: str = "."
 
 
-
 def infer_schema(
     table: pl.DataFrame | Batches,
     target: str,

@@ -100,7 +100,7 @@ class ColumnSurvey:
         hashes = pl.Series(values + 0.0).hash(seed=7).to_numpy()
         self.distinct.add(hashes if len(solid) == len(values) else hashes[~unknown])
         if self.reading.kind == "boolean":
-            self.words.levels.add_totals(["false", "true"], _truth_totals(values, goal))
+            self.words.add(_truths(values), hashes, goal)
         if len(solid):
             self._extremes(solid, series)
         return values, hashes
@@ -214,7 +214,7 @@ def _tried(trial: Column, series: pl.Series) -> Floats | None:
         values, faults = read_series(trial, part)
         if faults or _has_codes(trial, part, values):
             return None
-    return values[:, 0]  # type: ignore[no-any-return] # of a kind that reads as numbers
+    return values[:, 0]
 
 
 def _has_codes(trial: Column, series: pl.Series, values: Floats) -> bool:
@@ -225,14 +225,9 @@ def _has_codes(trial: Column, series: pl.Series, values: Floats) -> bool:
     return bool(led.fill_null(False).any())
 
 
-def _truth_totals(values: Floats, goal: Goal | None) -> Floats:
-    """Return count, the target's sum and number of known targets, of shape (3, 2): for false and for true."""
-    rows = [values == 0, values == 1]
-    counts = [float(row.sum()) for row in rows]
-    if goal is None:
-        return np.array([counts, [0.0, 0.0], [0.0, 0.0]])
-    sums = [float(row @ goal.values) for row in rows]
-    return np.array([counts, sums, counts if goal.is_whole else [float((row & goal.known).sum()) for row in rows]])
+def _truths(values: Floats) -> pl.Series:
+    """Return truth values as such, and gaps as null."""
+    return pl.Series(values == 1).set(pl.Series(np.isnan(values)), None)
 
 
 def as_words(series: pl.Series) -> pl.Series:

@@ -59,7 +59,9 @@ class Words:
     def __post_init__(self) -> None:
         self.levels = Levels(self._is_gap)
 
-    def _is_gap(self, word: str) -> bool:
+    def _is_gap(self, word: str | None) -> bool:
+        if word is None:
+            return True
         bare = word.strip()
         if bare != "" and bare not in self.gaps:
             return False
@@ -71,7 +73,7 @@ class Words:
         if self.given_up:
             self._add_uncounted(words.cast(pl.String), hashes)
             return
-        self.levels.add(words, goal)
+        self.levels.add(words, hashes, goal)
         if self.levels.n_levels > self.max_levels:
             self.uncounted, self.given_up = self.lengths, True
             counted = pl.Series(list(self.levels.counts()), dtype=words.dtype)
@@ -117,6 +119,4 @@ class Words:
     @property
     def example(self) -> str | None:
         """One of the words."""
-        return min((word for word, place in self.levels.places.items() if place), default=None)
-
-
+        return min((word for word, place in self.levels.places.items() if place and word), default=None)

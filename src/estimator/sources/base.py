@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from estimator.errors import SourceError
+from estimator.wording import listing
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,27 +25,33 @@ class Source(ABC):
     paths: tuple[Path, ...]
 
     @abstractmethod
-    def scan(self) -> pl.LazyFrame:
-        """Return all rows, unread; text sources give every column as text, nothing guessed."""
+    def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+        """Read the rows in order, at most `rows` at a time; text sources give every column as text, nothing guessed.
+
+        Raises
+        ------
+        SourceError: a file cannot be read as this kind.
+        """
 
     @abstractmethod
     def notes(self) -> list[str]:
         """Return what a reader should know of how the files were read, a sentence each."""
 
     def frame(self) -> pl.DataFrame:
-        """Read all rows.
+        """Read all rows."""
+        import polars as pl
 
-        Raises
-        ------
-        SourceError: a file cannot be read as this kind.
-        """
-        with explained(self.paths):
-            return self.scan().collect()
+        return pl.concat(list(self.batches()))
 
-    def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        """Read the rows in order, `rows` at a time."""
-        with explained(self.paths):
-            yield from self.scan().collect_batches(chunk_size=rows, maintain_order=True)
+
+def refuse_other_columns(path: Path, found: Sequence[str], names: Sequence[str]) -> None:
+    """Refuse a file whose columns are not those of the files before it."""
+    if list(found) != list(names):
+        other = sorted(set(found) ^ set(names))
+        what = f"other columns: {listing(map(repr, other))}" if other else "the same columns in another order"
+        raise SourceError(
+            f"{path}: has {what} than the files before it", hint="the files of a table share their columns"
+        )
 
 
 class explained:  # noqa: N801 # reads as a verb after `with`

@@ -2,107 +2,185 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
-import gzip
+import io
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
+import numpy as np
 import polars as pl
 
 from estimator.errors import SourceError
-from estimator.sources.base import Source
+from estimator.sources.base import BATCH_ROWS, Source, explained, refuse_other_columns
+from estimator.sources.text import Chunk, chunks_of, encoding_of, start_of
 from estimator.wording import listing
 
 SEPARATORS = (",", ";", "\t", "|")
-# What text that is not UTF-8 nearly always is: it reads every byte, and Latin-1 alike.
-OTHER_ENCODING = "Windows-1252"
-LOOKED_AT = 1_000_000
+SHOWN_LINES = 10
+
+Ragged = Literal["refuse", "skip"]
+
+# A cell may be as long as its file.
+csv.field_size_limit(2**31 - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a file with another number of cells than the header."""
+
+    file: str
+    number: int
+    cells: int
+
+    def __str__(self) -> str:
+        return f"line {self.number:,} ({self.cells} cells)"
 
 
 @dataclass(frozen=True, slots=True)
 class Csv(Source):
-    """Text with a header line; empty cells are null, leading zeros and spellings of a gap stay.
+    """Text with a header line; empty cells are null, leading zeros and spellings of a gap stay, blank lines do not.
 
     A separator that is not given is told from the header; text that is not UTF-8 is read as Windows-1252, and a
-    note says so.
+    note says so. Lines with too few or too many cells are refused with their numbers or, if `ragged` says so, left
+    out and noted in `left_out`.
     """
 
     endings: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
     separator: str | None = None
+    ragged: Ragged = "refuse"
+    left_out: list[Line] = field(default_factory=list, compare=False)
 
-    def scan(self) -> pl.LazyFrame:
-        separator = self.separator or _separator(_start(self.paths[0]))
-        _refuse_same_names(self.paths[0], separator)
-        if all(_is_plain(_start(path)) for path in self.paths):
-            return pl.scan_csv(list(self.paths), infer_schema=False, separator=separator, glob=False)
-        parts = [_transcoded(path) for path in self.paths]
-        return pl.scan_csv(parts, infer_schema=False, separator=separator)
+    def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+        self.left_out.clear()
+        separator = self.separator or _separator(start_of(self.paths[0]))
+        names, found = _header(self.paths[0], separator), False
+        with explained(self.paths):
+            for path in self.paths:
+                if path != self.paths[0]:
+                    refuse_other_columns(path, _header(path, separator), names)
+                for frame in self._frames(path, names, separator):
+                    found = found or frame.height > 0
+                    yield from frame.iter_slices(rows)
+        if not found:
+            yield pl.DataFrame(schema=dict.fromkeys(names, pl.String))
+
+    def _frames(self, path: Path, names: list[str], separator: str) -> Iterator[pl.DataFrame]:
+        for place, chunk in enumerate(chunks_of(path)):
+            records = _without_header(chunk, separator) if place == 0 else chunk
+            frame = _quickly(records, names, separator)
+            yield frame if frame is not None else self._carefully(path, records, names, separator)
+
+    def _carefully(self, path: Path, chunk: Chunk, names: list[str], separator: str) -> pl.DataFrame:
+        """Read records one by one, which tells the lines that do not fit."""
+        columns: list[list[str | None]] = [[] for _ in names]
+        ragged = []
+        for number, cells in _records(path, chunk, separator):
+            if len(cells) != len(names):
+                ragged.append(Line(path.name, number, len(cells)))
+                continue
+            for column, cell in zip(columns, cells, strict=True):
+                column.append(cell or None)
+        if ragged and self.ragged == "refuse":
+            raise _ragged_error(path, ragged, len(names))
+        self.left_out.extend(ragged)
+        return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String), orient="col")
 
     def notes(self) -> list[str]:
-        starts = {path.name: _start(path) for path in self.paths}
+        starts = {path.name: start_of(path) for path in self.paths}
         found = [
-            f"{name}: not UTF-8, read as {_encoding(start)}"
+            f"{name}: not UTF-8, read as {encoding_of(start)}"
             for name, start in starts.items()
-            if _encoding(start) != "utf-8"
+            if encoding_of(start) != "utf-8"
         ]
-        separator = _separator(_start(self.paths[0]))
+        separator = _separator(start_of(self.paths[0]))
         if self.separator is None and separator != ",":
             found.append(f"{self.paths[0].name}: cells are parted by {separator!r}, as the header tells")
+        if self.left_out:
+            lines = listing((f"{line.file} {line}" for line in self.left_out), limit=SHOWN_LINES)
+            found.append(f"{len(self.left_out):,} lines with another number of cells left out: {lines}")
         return found
 
 
-def _start(path: Path) -> bytes:
-    """Return the first megabyte of a file, unpacked."""
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as file:
-        content: bytes = file.read(LOOKED_AT)
-    return content
-
-
-def _is_utf8(content: bytes) -> bool:
+def _quickly(chunk: Chunk, names: list[str], separator: str) -> pl.DataFrame | None:
+    """Read records at once; None when there is something about them that only a careful reader can tell."""
+    if b"\n\n" in chunk.content or b"\n\r\n" in chunk.content or not chunk.content.strip():
+        return None
     try:
-        content.decode("utf-8")
+        frame = pl.read_csv(
+            chunk.content, has_header=False, separator=separator, schema=dict.fromkeys(names, pl.String)
+        )
+    except pl.exceptions.PolarsError:
+        return None
+    is_short = frame[:, -1].null_count() > 0 and len(names) > 1
+    return None if is_short and not _is_even(chunk.content, separator, (len(names) - 1) * frame.height) else frame
+
+
+def _is_even(content: bytes, separator: str, expected: int) -> bool:
+    """Whether there are as many separators outside quotes as there should be."""
+    if b'"' not in content:
+        return content.count(separator.encode()) == expected
+    letters = np.frombuffer(content, dtype=np.uint8)
+    inside = np.bitwise_xor.accumulate((letters == ord('"')).astype(np.uint8))
+    return int(np.count_nonzero((letters == ord(separator)) & (inside == 0))) == expected
+
+
+def _records(path: Path, chunk: Chunk, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line, cells) of each record that is not blank; a record of several lines has the number of its first."""
+    try:
+        text = chunk.content.decode("utf-8")
     except UnicodeDecodeError as error:
-        # A character cut in two by the end of what is looked at is no fault.
-        return len(content) == LOOKED_AT and error.start > len(content) - 4
-    return True
+        line = chunk.line + chunk.content.count(b"\n", 0, error.start)
+        raise SourceError(
+            f"{path}: line {line:,} is not UTF-8, although the file's first megabyte is",
+            hint="save the file as UTF-8, for example with `iconv -f windows-1252 -t utf-8`",
+        ) from None
+    reader, first = csv.reader(io.StringIO(text, newline=""), delimiter=separator), chunk.line
+    for cells in reader:
+        if cells:
+            yield first, cells
+        first = chunk.line + reader.line_num
 
 
-def _transcoded(path: Path) -> bytes:
-    opener = gzip.open if path.name.lower().endswith(".gz") else open
-    with opener(path, "rb") as file:
-        content: bytes = file.read()
-    text = content.decode(_encoding(content[:LOOKED_AT]), errors="replace")
-    return (text if "\n" in text else text.replace("\r", "\n")).encode()
+def _without_header(chunk: Chunk, separator: str) -> Chunk:
+    """Return the records of a file's first chunk."""
+    text = chunk.content.decode("utf-8", errors="replace")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    while not next(reader, ["end"]):
+        continue
+    lines, end = reader.line_num, -1
+    for _ in range(lines):
+        end = chunk.content.find(b"\n", end + 1)
+    return Chunk(chunk.content[end + 1 :] if end >= 0 else b"", chunk.line + lines)
 
 
-def _encoding(content: bytes) -> str:
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "UTF-16"
-    return "utf-8" if _is_utf8(content) else OTHER_ENCODING
-
-
-def _is_plain(content: bytes) -> bool:
-    """Whether the reader can take the file as it is: UTF-8 with lines that end as it expects."""
-    return _encoding(content) == "utf-8" and (b"\n" in content or b"\r" not in content)
-
-
-def _refuse_same_names(path: Path, separator: str) -> None:
-    lines = _start(path).decode(_encoding(_start(path)), errors="replace").splitlines()[:1]
-    names = next(csv.reader(lines, delimiter=separator), [])
+def _header(path: Path, separator: str) -> list[str]:
+    start = next(chunks_of(path), Chunk(b"", 1)).content
+    text = start.decode("utf-8", errors="replace")
+    names = next((cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if cells), [])
+    if not names:
+        raise SourceError(f"{path}: the file is empty", hint="expected a header line with the names of the columns")
     again = sorted({name for name in names if names.count(name) > 1})
     if again:
         raise SourceError(
             f"{path}: the header names {listing(map(repr, again))} more than once", hint="rename one of them"
         )
+    return names
 
 
-def _separator(content: bytes) -> str:
+def _ragged_error(path: Path, ragged: list[Line], width: int) -> SourceError:
+    lines = listing(map(str, ragged), limit=SHOWN_LINES)
+    return SourceError(
+        f"{path}: the header has {width} cells, but not these lines: {lines}",
+        hint="mend them, check quotes and data.separator, or leave such lines out with data.ragged: skip",
+    )
+
+
+def _separator(start: bytes) -> str:
     """Return the separator that parts the header into most cells, and the second line into as many."""
-    lines = content.decode(_encoding(content), errors="replace").splitlines()[:2]
+    lines = start.decode(encoding_of(start), errors="replace").splitlines()[:2]
     if not lines:
         return ","
     widths: Counter[str] = Counter()
