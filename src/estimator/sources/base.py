@@ -1,50 +1,95 @@
-"""The contract of a source: paths in, a lazy polars frame out."""
+"""The contracts of a source: rows of the same columns, read in portions, the same every time."""
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from estimator.errors import SourceError
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from estimator.sources.address import Address
+
 BATCH_ROWS = 65_536
 
 
 @dataclass(frozen=True, slots=True)
 class Source(ABC):
-    """Rows in one or several files of the same columns, in the order given."""
+    """Rows in a fixed order; `paths` are the files they are read from, () for a database."""
 
-    endings: ClassVar[tuple[str, ...]]
-    paths: tuple[Path, ...]
-
-    @abstractmethod
-    def scan(self) -> pl.LazyFrame:
-        """Return all rows, unread; text sources give every column as text, nothing guessed."""
+    paths: tuple[Path, ...] = ()
 
     @abstractmethod
-    def notes(self) -> list[str]:
-        """Return what a reader should know of how the files were read, a sentence each."""
-
-    def frame(self) -> pl.DataFrame:
-        """Read all rows.
+    def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
+        """Read the rows in order, about `rows` at a time; without a row there is one empty frame.
 
         Raises
         ------
-        SourceError: a file cannot be read as this kind.
+        SourceError: the rows cannot be read as this kind.
         """
-        with explained(self.paths):
-            return self.scan().collect()
+
+    @abstractmethod
+    def notes(self) -> list[str]:
+        """Return what a reader should know of how the rows were read, a sentence each."""
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, str]:
+        """Return name -> sha256 of everything that was read; the same rows give the same."""
+
+    def frame(self) -> pl.DataFrame:
+        """Read all rows."""
+        import polars as pl
+
+        return pl.concat(list(self.batches()))
+
+
+@dataclass(frozen=True, slots=True)
+class Files(Source):
+    """Rows in one or several files of the same columns, in the order given; told by their endings."""
+
+    endings: ClassVar[tuple[str, ...]]
+    separator: str | None = None
+
+    @abstractmethod
+    def scan(self) -> pl.LazyFrame:
+        """Return all rows, unread; text gives every column as text, nothing guessed."""
 
     def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        """Read the rows in order, `rows` at a time."""
         with explained(self.paths):
-            yield from self.scan().collect_batches(chunk_size=rows, maintain_order=True)
+            found = self.scan().collect_batches(chunk_size=rows, maintain_order=True)
+            first = next(found, None)
+            yield self.scan().head(0).collect() if first is None else first
+            yield from found
+
+    def fingerprint(self) -> dict[str, str]:
+        with explained(self.paths):
+            return {name: _file_hash(path) for name, path in zip(_short_names(self.paths), self.paths, strict=True)}
+
+
+@dataclass(frozen=True, slots=True)
+class Database(Source):
+    """The answer to a query; told by the scheme of its address."""
+
+    schemes: ClassVar[tuple[str, ...]]
+
+    @classmethod
+    @abstractmethod
+    def asked(cls, address: Address, query: str, *, folder: Path, scratch: Path) -> Self:
+        """Ask once and copy the answer into `scratch`, so that every reading sees the same rows.
+
+        `query` is a SELECT or a table's name; a path in the address is relative to `folder`.
+
+        Raises
+        ------
+        SourceError: the database cannot be reached or does not answer; the message never holds a password.
+        """
 
 
 class explained:  # noqa: N801 # reads as a verb after `with`
@@ -74,3 +119,19 @@ def _way_out(reason: str) -> str | None:
     if "empty" in reason.lower() or "no data" in reason.lower():
         return "the file holds no rows"
     return None
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """Return the files' names, with as many of their folders as it takes to tell them apart.
+
+    >>> _short_names([Path("a/1.csv"), Path("b/1.csv")])
+    ['a/1.csv', 'b/1.csv']
+    """
+    distinct = len(set(paths))
+    parts = next(n for n in count(1) if len({path.parts[-n:] for path in paths}) == distinct)
+    return ["/".join(path.parts[-parts:]) for path in paths]
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from typing import ClassVar
 import polars as pl
 
 from estimator.errors import SourceError
-from estimator.sources.base import Source
+from estimator.sources.base import Files
 from estimator.wording import listing
 
 SEPARATORS = (",", ";", "\t", "|")
@@ -23,7 +23,7 @@ LOOKED_AT = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Csv(Source):
+class Csv(Files):
     """Text with a header line; empty cells are null, leading zeros and spellings of a gap stay.
 
     A separator that is not given is told from the header; text that is not UTF-8 is read as Windows-1252, and a

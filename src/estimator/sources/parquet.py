@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import polars as pl
 
-from estimator.sources.base import Source
+from estimator.sources.base import Files
 
 
 @dataclass(frozen=True, slots=True)
-class Parquet(Source):
+class Parquet(Files):
     """Parquet files of the same columns."""
 
     endings: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
