@@ -42,9 +42,9 @@ FAILURES = {
 def ask(address: Address, query: str, folder: Path) -> Iterator[Answer]:
     """Connect and give the answer to a query, whose rows are read while the block lasts."""
     with needs_extra("sql", "reading PostgreSQL"):
-        import pyarrow  # noqa: F401 # the driver hands over its batches
         from adbc_driver_manager import dbapi as base
         from adbc_driver_postgresql import dbapi
+        from pyarrow import ArrowException
     try:
         connection = dbapi.connect(_with_time_limit(address.url))
     except base.Error as error:
@@ -53,7 +53,10 @@ def ask(address: Address, query: str, folder: Path) -> Iterator[Answer]:
         try:
             yield _answer(cursor, select(query), address.name)
         except base.Error as error:
-            raise _unanswered(address, error, connection) from None
+            raise _unanswered(address, error, HINTS.get(error.sqlstate or ""), connection) from None
+        except (ArrowException, OSError) as error:
+            # What fails on the way comes from Arrow, which reads the rows from the driver.
+            raise _unanswered(address, error, None, connection) from None
 
 
 def _with_time_limit(url: str) -> str:
@@ -102,10 +105,9 @@ def _refused(address: Address, error: Exception) -> SourceError:
     return SourceError(f"{address.name}: no connection: {told}", hint=hint)
 
 
-def _unanswered(address: Address, error: Any, connection: Connection) -> SourceError:
+def _unanswered(address: Address, error: Exception, hint: str | None, connection: Connection) -> SourceError:
     found = re.search(r"ERROR:\s+(.*)", str(error))
     told = address.scrubbed(found.group(1) if found else str(error).strip().splitlines()[0])
-    hint = HINTS.get(error.sqlstate)
     missing = re.search(r'relation "(.*)" does not exist', told)
     if missing:
         hint = did_you_mean(missing.group(1), _tables(connection)) or hint

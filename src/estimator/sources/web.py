@@ -32,7 +32,7 @@ class _Redirects(request.HTTPRedirectHandler):
         self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> request.Request | None:
         if urlsplit(newurl).scheme not in ("http", "https"):
-            raise failures.URLError(f"it redirects to {urlsplit(newurl).scheme}:, which is not followed")
+            raise failures.HTTPError(req.full_url, code, msg, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type] # headers are a Message
 
 
