@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -28,24 +28,24 @@ def fetch_objects(address: Address, scratch: Path, endings: tuple[str, ...]) -> 
 
     As in a folder, what lies deeper than the prefix, or than the pattern's own slashes, is left out.
     """
-    # The client is generated at run time and has no types.
     with needs_extra("s3", "reading from S3"):
         import boto3
     bucket, _, key = address.url.partition("://")[2].partition("/")
     if "@" in bucket:
         raise SourceError(f"{address.name}: credentials do not stand in the address", hint=NO_CREDENTIALS)
-    with _explained(address):
-        client: Any = boto3.session.Session().client("s3")
+    with _explained(address), closing(boto3.session.Session().client("s3")) as client:
         keys = _matching(client, bucket, key, endings) if _is_many(key) else [key]
         if not keys:
             raise SourceError(f"{address.name}: no table there", hint=f"endings: {listing(endings)}")
         return dict(_fetched(client, bucket, found, scratch) for found in keys)
 
 
+# A client is generated at run time and has no types, hence Any.
 def _fetched(client: Any, bucket: str, key: str, scratch: Path) -> tuple[Path, str]:
     name = f"s3://{bucket}/{key}"
     answer = client.get_object(Bucket=bucket, Key=key)
-    return save(answer["Body"].iter_chunks(BLOCK_BYTES), scratch, name, size=answer["ContentLength"]), name
+    with closing(answer["Body"]) as body:
+        return save(body.iter_chunks(BLOCK_BYTES), scratch, name, size=answer["ContentLength"]), name
 
 
 def _is_many(key: str) -> bool:
