@@ -12,7 +12,7 @@ import pytest
 
 from estimator.config.editing import write_edits
 from estimator.exploration import Profile, profile_table
-from estimator.exploration.accumulators import Numbers, Repeats, Sample
+from estimator.exploration.accumulators import Numbers, Sample
 from estimator.exploration.associations import correlation_ratio, cramers_v, inflation
 from estimator.exploration.findings import Finding, find
 from estimator.schema.counting import Distinct

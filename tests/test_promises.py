@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from estimator import encoders, metrics, models, sources
@@ -9,6 +12,9 @@ from estimator.checks import encoders as encoder_checks
 from estimator.checks import metrics as metric_checks
 from estimator.checks import models as model_checks
 from estimator.checks import sources as source_checks
+from estimator.sources.address import locate
+from estimator.sources.base import Files
+from estimator.sources.sql import Sql
 
 
 def named(promises):
@@ -33,7 +39,30 @@ def test_metrics_keep_their_promises(kind, promise):
     promise(metrics.SHELF.load(kind)())
 
 
+def held(kind, folder):
+    """Return a source of a kind that holds the rows of the checks."""
+    found = sources.SHELF.load(kind)
+    return source_checks.written(found, folder) if issubclass(found, Files) else sqlite_of(source_checks.ROWS, folder)
+
+
 @named(source_checks.PROMISES)
 @pytest.mark.parametrize("kind", sources.SHELF.names())
 def test_sources_keep_their_promises(kind, promise, tmp_path):
+    promise(held(kind, tmp_path))
+
+
+@named(source_checks.FILE_PROMISES)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in sources.SHELF.names() if issubclass(sources.SHELF.load(kind), Files)]
+)
+def test_sources_of_files_keep_theirs(kind, promise, tmp_path):
     promise(sources.SHELF.load(kind), tmp_path)
+
+
+def sqlite_of(rows, folder):
+    """Return the source of a new database that holds some rows."""
+    with closing(sqlite3.connect(folder / "rows.db")) as connection, connection:
+        connection.execute("CREATE TABLE rows (code TEXT, word TEXT)")
+        connection.executemany("INSERT INTO rows VALUES (?, ?)", rows.rows())
+    address = locate(f"sqlite:///{folder / 'rows.db'}", {})
+    return Sql.asked(address, "rows", folder=folder, scratch=folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -32,15 +31,18 @@ class Draft:
     reasons: tuple[str, ...]
 
 
-def draft(frame: pl.DataFrame, target: str, *, path: str, name: str, schema_file: str) -> Draft:
+def draft(frame: pl.DataFrame, data: Data, *, name: str, schema_file: str) -> Draft:
     """Look at a table and write its first config: task, model, split and metrics that suit it.
+
+    `data` says where the table is, as the config will.
 
     Raises
     ------
     EstimatorError: there is no such target, or nothing to learn from it.
     """
+    target = data.target
     schema = infer_schema(frame, target)
-    found = read_target(schema.target, frame[target], Data(path=path, target=target))
+    found = read_target(schema.target, frame[target], data)
     time = _time_column(frame, schema)
     n_rows = int(found.known.sum())
     model = "linear" if n_rows < FEW_ROWS else "boosting"
@@ -52,7 +54,8 @@ def draft(frame: pl.DataFrame, target: str, *, path: str, name: str, schema_file
     )
     text = _config_text(
         name=name,
-        path=_quoted(path),
+        path=_quoted(str(data.path)),
+        query=data.query and _quoted(data.query),
         target=_quoted(target),
         schema=_quoted(schema_file),
         model=model,
@@ -80,12 +83,6 @@ def write_draft(drafted: Draft, config: Path, schema: Path, *, force: bool) -> N
             path.write_text(text, encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def relative_path(table: str, folder: Path) -> str:
-    """Return the table's path as the config, which lies in `folder`, should name it."""
-    path = Path(table)
-    return table if path.is_absolute() else Path(os.path.relpath(path, folder)).as_posix()
 
 
 def _config_text(**values: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from estimator import encoders, metrics, models, sources
 from estimator.artefact import Artefact, open_artefact, write_text
 from estimator.clock import Moment, seconds
-from estimator.config import Config, Serving, Vocabulary, read_config, resolve
+from estimator.config import Config, Data, Serving, Vocabulary, read_config, resolve
 from estimator.errors import ConfigError, EstimatorError, StoreError, needs_extra
 from estimator.models import Watch, silent
 from estimator.store import Move, Store, listed, version_folder
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from estimator.exploration.findings import Finding
     from estimator.predictor import Predictor
     from estimator.scoring import Tally
+    from estimator.sources.base import Source
     from estimator.training import Start, Trained
 
 VOCABULARY = Vocabulary(models.SHELF, metrics.SHELF, encoders.SHELF, sources.SHELF)  # type: ignore[arg-type] # a model is a section
@@ -60,17 +62,13 @@ def train(
     store = open_store(config, order)
     with needs_extra("train", "training"):
         from estimator import training, version
-        from estimator.sources.opening import open_source
-    data = config.data
-    source = open_source(data.path, kind=data.kind, separator=data.separator, folder=conf.parent)
-    frame = source.frame()
+    with _opened(config.data, order, conf.parent) as source:
+        frame, fingerprint = source.frame(), source.fingerprint()
     start = _start(store, continue_from) if continue_from else None
     prepared = training.prepare(frame, config, _reviewed(config, conf.parent))
     trained = training.train(prepared, _model(config), config, watch=watch, start=start, clock=seconds)
     report = training.judge(trained, config, _live(store, str(config.name)))
-    recipe = version.Recipe(
-        config, _kind(config), conf, order.overrides, source.paths, start.version if start else None
-    )
+    recipe = version.Recipe(config, _kind(config), conf, order.overrides, fingerprint, start.version if start else None)
     folder, alias = version.keep(store, trained, report, recipe, moment=Moment.now())
     return NewVersion(open_artefact(folder), trained, report, alias, seconds() - began)
 
@@ -84,23 +82,26 @@ class Explored:
     notes: Sequence[str]
 
 
-def explore(conf: Path | None, table: str | None, target: str | None, order: Order, *, page: Path) -> Explored:
+def explore(
+    conf: Path | None, table: str | None, target: str | None, order: Order, *, page: Path, query: str | None = None
+) -> Explored:
     """Profile a table, named by a config or directly, and write the page of what is worth knowing."""
     with needs_extra("train", "exploring a table"):
         from estimator.exploration import look
         from estimator.exploration.findings import find
         from estimator.exploration.page import exploration_page
-        from estimator.sources.opening import open_source
     if conf is None:
-        config = resolve({"data": {"path": table, "target": target}}, VOCABULARY, overrides=order.overrides)
+        data = {"path": table, "target": target, "query": query}
+        config = resolve({"data": data}, VOCABULARY, overrides=order.overrides)
     else:
         config = read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment)
-    data, folder = config.data, conf.parent if conf else Path()
-    source = open_source(data.path, kind=data.kind, separator=data.separator, folder=folder)
-    looked = look(source.batches, config, _reviewed(config, folder))
+    folder = conf.parent if conf else Path()
+    with _opened(config.data, order, folder) as source:
+        looked = look(source.batches, config, _reviewed(config, folder))
+        notes = source.notes()
     findings = find(looked.schema, looked.profile, looked.rows)
     write_text(page, exploration_page(looked.profile, findings, name=str(_named(config).name)))
-    return Explored(looked.profile, findings, source.notes())
+    return Explored(looked.profile, findings, notes)
 
 
 def accept(conf: Path, findings: Sequence[Finding], numbers: Sequence[int]) -> list[Finding]:
@@ -119,29 +120,34 @@ def accept(conf: Path, findings: Sequence[Finding], numbers: Sequence[int]) -> l
     return chosen
 
 
-def init(table: str, target: str, *, conf: Path, force: bool = False) -> Draft:
+def init(
+    table: str, target: str, *, conf: Path, force: bool, query: str | None = None, order: Order | None = None
+) -> Draft:
     """Look at a table and write a first config that runs, with a schema beside it to review."""
     with needs_extra("train", "looking at a table"):
-        from estimator.draft import draft, relative_path, write_draft
-        from estimator.sources.opening import open_source
-    frame = open_source(table).frame()
+        from estimator.draft import draft, write_draft
+        from estimator.sources.address import named_from
+    data = Data(path=table, target=target, query=query)
+    with _opened(data, order or Order()) as source:
+        frame = source.frame()
     schema = conf.with_name("schema.yml")
-    drafted = draft(
-        frame, target, path=relative_path(table, conf.parent), name=model_name(table), schema_file=schema.name
-    )
+    moved = data.model_copy(update={"path": named_from(table, conf.parent)})
+    drafted = draft(frame, moved, name=model_name(table, query), schema_file=schema.name)
     write_draft(drafted, conf, schema, force=force)
     return drafted
 
 
-def evaluate(artefact: Artefact, table: str, *, seed: int = 0) -> tuple[int, dict[str, Score]]:
+def evaluate(
+    artefact: Artefact, table: str, *, query: str | None = None, order: Order | None = None, seed: int = 0
+) -> tuple[int, dict[str, Score]]:
     """Score a version on a table whose truth is known; return the number of rows and the metrics."""
     with needs_extra("batch", "reading a table"):
         from estimator.scoring import labelled_rows
     from estimator.evaluation import chosen_metrics, score
-    from estimator.sources.opening import open_source
 
     choices = artefact.config["evaluation"]
-    batch, truth = labelled_rows(artefact, open_source(table).frame())
+    with _opened(_like_training(artefact, table, query), order or Order()) as source:
+        batch, truth = labelled_rows(artefact, source.frame())
     found = chosen_metrics(choices["metrics"], artefact.predictor.task)
     answers = artefact.predictor.answer(batch)
     scores = score(truth, answers, found, resamples=choices["resamples"], level=choices["level"], seed=seed)
@@ -149,16 +155,15 @@ def evaluate(artefact: Artefact, table: str, *, seed: int = 0) -> tuple[int, dic
 
 
 def predict(
-    artefact: Artefact, table: str, output: Path, *, faulty_are_gaps: bool = False, watch: Callable[[int], None]
-) -> Tally:
+    artefact: Artefact, table: str, output: Path, *, query: str | None = None, order: Order | None = None,
+    faulty_are_gaps: bool = False, watch: Callable[[int], None],
+) -> Tally:  # fmt: skip
     """Answer every row of a table and write the answers, in order."""
     with needs_extra("batch", "reading a table"):
         from estimator.scoring import score_source
-    from estimator.sources.opening import open_source
 
-    data = artefact.config["data"]
-    source = open_source(table, separator=data["separator"])
-    return score_source(artefact.predictor, source, output, faulty_are_gaps=faulty_are_gaps, watch=watch)
+    with _opened(_like_training(artefact, table, query), order or Order()) as source:
+        return score_source(artefact.predictor, source, output, faulty_are_gaps=faulty_are_gaps, watch=watch)
 
 
 def serve(
@@ -214,15 +219,35 @@ def list_models(store: Store) -> list[dict[str, Any]]:
     return listed(store)
 
 
-def model_name(table: str) -> str:
-    """Return a name for the model of a table: its file's, with what a folder's name cannot hold replaced.
+def model_name(table: str, query: str | None = None) -> str:
+    """Return a name for the model of a table: its file's or its own, with what a folder's name cannot hold replaced.
 
-    >>> model_name("data/my houses.csv.gz")
-    'my_houses'
+    >>> model_name("data/my houses.csv.gz"), model_name("postgresql://host/sales", "public.houses")
+    ('my_houses', 'houses')
     """
-    stem = Path(table).name.split(".")[0]
+    from estimator.sources.address import TABLE_NAME, label
+
+    is_table = query is not None and TABLE_NAME.fullmatch(query.strip())
+    stem = str(query).strip().split(".")[-1] if is_table else label(table).split(".")[0]
     safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "_" for letter in stem)
     return safe.strip("_-") or "model"
+
+
+def _opened(data: Data, order: Order, folder: Path = Path()) -> AbstractContextManager[Source]:
+    """Open what the section `data` names; relative paths are taken from `folder`."""
+    with needs_extra("batch", "reading a table"):
+        from estimator.sources.opening import opened
+
+    return opened(
+        data.path, kind=data.kind, separator=data.separator, ragged=data.ragged, query=data.query, folder=folder,
+        environment=order.environment,
+    )  # fmt: skip
+
+
+def _like_training(artefact: Artefact, table: str, query: str | None) -> Data:
+    """Return the section `data` of another table for a version."""
+    known = artefact.config["data"]
+    return Data(path=table, query=query, target=known["target"], separator=known["separator"], ragged=known["ragged"])
 
 
 def _named(config: Config) -> Config:
@@ -230,7 +255,7 @@ def _named(config: Config) -> Config:
     if config.name is not None:
         return config
     first = config.data.path if isinstance(config.data.path, str) else config.data.path[0]
-    return config.model_copy(update={"name": model_name(first)})
+    return config.model_copy(update={"name": model_name(first, config.data.query)})
 
 
 def _model(config: Config) -> models.Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -31,13 +30,13 @@ GOLDEN_ROWS = 20
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a version was made from: the config and its file, overrides, the files of the rows, an earlier version."""
+    """What a version was made from: the config and its file, overrides, name -> sha256 of the rows, its parent."""
 
     config: Config
     kind: str
     conf: Path
     overrides: Sequence[str]
-    paths: Sequence[Path]
+    fingerprint: Mapping[str, str]
     parent: str | None = None
 
 
@@ -83,7 +82,7 @@ def manifest(trained: Trained, report: Report, recipe: Recipe, moment: Moment) -
         "target": prepared.schema.target.name,
         "model": {"kind": recipe.kind, **trained.fitted.summary},
         "data": {
-            "files": {path.name: _file_hash(path) for path in recipe.paths},
+            "files": dict(recipe.fingerprint),
             "rows": prepared.batch.n_rows,
             "rows_held_out": int(prepared.test.sum()),
             "rows_without_truth": prepared.n_unlabelled,
@@ -135,11 +134,6 @@ def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:
 
 def _json(data: object) -> bytes:
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode()
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _installed(name: str) -> str | None:

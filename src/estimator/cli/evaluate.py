@@ -21,15 +21,18 @@ REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*")
 @click.command("evaluate")
 @options.model
 @click.option("--input", "table", required=True, help="A table that holds the target.")
+@options.query
 @click.option("--require", multiple=True, metavar="'METRIC>=VALUE'", help="End with 3 when a metric is not this good.")
 @options.store
 @options.as_json
-def command(model: str, table: str, require: tuple[str, ...], store: str | None, as_json: bool) -> int:
+def command(
+    model: str, table: str, query: str | None, require: tuple[str, ...], store: str | None, as_json: bool
+) -> int:
     """Score a version on a table whose truth is known, with bootstrap intervals."""
     from estimator import life
 
     artefact = life.load(model, options.opened(store))
-    n_rows, scores = life.evaluate(artefact, table)
+    n_rows, scores = life.evaluate(artefact, table, query=query, order=options.order())
     missed = _missed(require, scores)
     data = {
         "name": artefact.name,

@@ -22,6 +22,7 @@ COLOURS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
 @click.option(
     "--conf", type=click.Path(path_type=Path, dir_okay=False), help="A config; in place of TABLE and --target."
 )
+@options.query
 @options.overrides
 @click.option(
     "--page",
@@ -33,17 +34,19 @@ COLOURS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
 @click.option("--accept", help="Write the edits of these findings into --conf, such as 3,5.")
 @options.as_json
 def command(
-    table: str | None, target: str | None, conf: Path | None, overrides: tuple[str, ...], page: Path,
-    accept: str | None, as_json: bool,
+    table: str | None, target: str | None, conf: Path | None, query: str | None, overrides: tuple[str, ...],
+    page: Path, accept: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Profile a table and say what a careful reader would notice, each with the config edit that answers it."""
     from estimator import life
 
     if (conf is None) == (table is None) or (table is not None and target is None):
         raise click.UsageError("give --conf, or TABLE and --target")
+    if query is not None and conf is not None:
+        raise click.UsageError("--query goes with TABLE; with --conf it is --set data.query=...")
     if accept is not None and conf is None:
         raise click.UsageError("--accept writes into --conf")
-    found = life.explore(conf, table, target, options.order(overrides), page=page)
+    found = life.explore(conf, table, target, options.order(overrides), page=page, query=query)
     accepted = life.accept(conf, found.findings, _numbers(accept)) if accept and conf else []
     data = {
         "page": str(page),

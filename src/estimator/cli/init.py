@@ -19,16 +19,17 @@ from estimator.cli import options
     show_default=True,
     help="The config to write.",
 )
+@options.query
 @click.option("--force", is_flag=True, help="Write over existing files.")
 @options.as_json
-def command(table: str, target: str, conf: Path, force: bool, as_json: bool) -> None:
-    """Look at TABLE (a file, a pattern or a folder of parts) and write a first config that runs.
+def command(table: str, target: str, conf: Path, query: str | None, force: bool, as_json: bool) -> None:
+    """Look at TABLE (a file, a pattern, a folder of parts or an address) and write a first config that runs.
 
     The schema is written beside it, as schema.yml, for you to review.
     """
     from estimator import life
 
-    drafted = life.init(table, target, conf=conf, force=force)
+    drafted = life.init(table, target, conf=conf, force=force, query=query, order=options.order())
     data = {
         "config": str(conf),
         "schema": str(conf.with_name("schema.yml")),

@@ -19,6 +19,7 @@ conf = click.option(
     "--conf", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The config: .json, .yml or .toml."
 )
 overrides = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config.")
+query = click.option("--query", help="Of a database: a SELECT, or a table's name.")
 store = click.option("--store", help="Folder of all versions  [default: the config's, ESTIMATOR_STORE, models]")
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 model = click.option(

@@ -11,7 +11,8 @@ from estimator.cli import options
 
 @click.command("predict")
 @options.model
-@click.option("--input", "table", required=True, help="A file, a pattern or a folder of new rows.")
+@click.option("--input", "table", required=True, help="New rows: a file, a pattern, a folder or an address.")
+@options.query
 @click.option("--output", required=True, type=click.Path(path_type=Path), help="The answers: .parquet or .csv.")
 @click.option(
     "--on-error", type=click.Choice(["stop", "gap"]), default="stop", show_default=True,
@@ -19,14 +20,18 @@ from estimator.cli import options
 )  # fmt: skip
 @options.store
 @options.as_json
-def command(model: str, table: str, output: Path, on_error: str, store: str | None, as_json: bool) -> None:
+def command(
+    model: str, table: str, query: str | None, output: Path, on_error: str, store: str | None, as_json: bool
+) -> None:
     """Answer every row of a table, in order, in batches."""
     from estimator import life
     from estimator.cli import progress
 
     artefact = life.load(model, options.opened(store))
     with progress.rows(quiet=as_json) as watch:
-        tally = life.predict(artefact, table, output, faulty_are_gaps=on_error == "gap", watch=watch)
+        tally = life.predict(
+            artefact, table, output, query=query, order=options.order(), faulty_are_gaps=on_error == "gap", watch=watch
+        )
     faulty = len({fault.row for fault in tally.faults})
     data = {
         "name": artefact.name,

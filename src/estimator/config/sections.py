@@ -26,10 +26,17 @@ class Section(BaseModel):
 class Data(Section):
     """Where the rows are and which column is to be predicted."""
 
-    path: Text | list[Text] = Field(description="a file, a pattern, a folder of parts, or a list of them")
+    path: Text | list[Text] = Field(
+        description="a file, a pattern, a folder of parts, or a list of them; or an address: sqlite://, postgresql://, "
+        "s3://, https://. ${NAME} in it stands for an environment variable"
+    )
     target: Text = Field(description="the column to predict")
+    query: Text | None = Field(None, description="of a database: a SELECT, or a table's name")
     kind: str | None = Field(None, description="the kind of source; told by the ending when left out")
     separator: str | None = Field(None, description="what parts the cells of a csv; told from its header when left out")
+    ragged: Literal["refuse", "skip"] = Field(
+        "refuse", description="what happens to lines of a csv with too few or too many cells"
+    )
     drop: list[Text] = Field([], description="columns to leave out; they may be present later and are ignored")
     weight: Text | None = Field(None, description="a column of row weights, at least 0")
     task: Literal["auto", "regression", "classification"] = Field(

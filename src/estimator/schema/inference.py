@@ -258,7 +258,7 @@ def _refuse_faults(column: Column, survey: ColumnSurvey) -> None:
 
 def _described(column: Column, survey: ColumnSurvey) -> Column:
     """Add what training saw: range, levels with counts and an example."""
-    example = survey.words.example if survey.is_words else survey.example
+    example: Any = survey.words.example if survey.is_words else survey.example
     if survey.known == 0 or not column.is_feature:
         whole = isinstance(example, float) and survey.whole
         return replace(column, example=_plain_value(int(example) if whole else example), formats=())

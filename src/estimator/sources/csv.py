@@ -8,20 +8,18 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
 
 from estimator.errors import SourceError
-from estimator.sources.base import BATCH_ROWS, Source, explained, refuse_other_columns
+from estimator.sources.base import BATCH_ROWS, Files, explained, refuse_other_columns
 from estimator.sources.text import Chunk, chunks_of, encoding_of, start_of
 from estimator.wording import listing
 
 SEPARATORS = (",", ";", "\t", "|")
 SHOWN_LINES = 10
-
-Ragged = Literal["refuse", "skip"]
 
 # A cell may be as long as its file.
 csv.field_size_limit(2**31 - 1)
@@ -40,7 +38,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Csv(Source):
+class Csv(Files):
     """Text with a header line; empty cells are null, leading zeros and spellings of a gap stay, blank lines do not.
 
     A separator that is not given is told from the header; text that is not UTF-8 is read as Windows-1252, and a
@@ -49,8 +47,6 @@ class Csv(Source):
     """
 
     endings: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-    separator: str | None = None
-    ragged: Ragged = "refuse"
     left_out: list[Line] = field(default_factory=list, compare=False)
 
     def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:

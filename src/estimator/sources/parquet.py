@@ -10,15 +10,14 @@ from typing import ClassVar
 import polars as pl
 
 from estimator.errors import SourceError
-from estimator.sources.base import BATCH_ROWS, Source, explained, refuse_other_columns
+from estimator.sources.base import BATCH_ROWS, Files, explained, refuse_other_columns
 
 
 @dataclass(frozen=True, slots=True)
-class Parquet(Source):
+class Parquet(Files):
     """Parquet files of the same columns."""
 
     endings: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
-    separator: str | None = None
 
     def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
         with explained(self.paths):

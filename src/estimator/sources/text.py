@@ -98,8 +98,8 @@ def _portions(path: Path) -> Iterator[bytes]:
 
 
 def _opened(path: Path) -> BinaryIO:
-    found: BinaryIO = gzip.open(path, "rb") if path.name.lower().endswith(".gz") else path.open("rb")  # type: ignore[assignment] # reads bytes alike
-    return found
+    opener = gzip.open if path.name.lower().endswith(".gz") else open
+    return opener(path, "rb")  # type: ignore[return-value] # both read bytes
 
 
 def _is_utf8(start: bytes) -> bool:

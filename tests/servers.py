@@ -1,0 +1,185 @@
+"""Real servers on this machine for the tests of sources: PostgreSQL, S3 and HTTP."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PASSWORD = "p/w:p@ss %?&#9"
+
+
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A running server; `address` names the password by ${PGPASSWORD}."""
+
+    programs: Path
+    port: int
+
+    @property
+    def address(self) -> str:
+        return f"postgresql://me:${{PGPASSWORD}}@127.0.0.1:{self.port}/postgres"
+
+    def run(self, statements: str) -> None:
+        words = [
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            "me",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-qc",
+            statements,
+            "postgres",
+        ]
+        subprocess.run([self.programs / "psql", *words], check=True, env=os.environ | {"PGPASSWORD": PASSWORD})
+
+
+@contextmanager
+def postgresql() -> Iterator[PostgreSQL]:
+    """Start an empty server from Debian's programs, which refuse to run as root."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not found:
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    who: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    # pytest's own folders are closed to other users.
+    folder = Path(tempfile.mkdtemp(prefix="estimator-postgresql-", dir="/tmp"))
+    server = PostgreSQL(found[-1].parent, free_port())
+    try:
+        (folder / "password").write_text(PASSWORD)
+        if who:
+            for path in (folder, folder / "password"):
+                shutil.chown(path, "postgres", "postgres")
+        control = [server.programs / "pg_ctl", "-D", folder / "data", "-l", folder / "log"]
+        made = ["-D", folder / "data", "-U", "me", "-A", "scram-sha-256", "--pwfile", folder / "password", "--no-sync"]
+        options = f"-p {server.port} -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+        quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **who}
+        subprocess.run([found[-1], *made], **quiet)
+        subprocess.run([*control, "-o", options, "-w", "start"], **quiet)
+        try:
+            yield server
+        finally:
+            subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def s3(bucket: str) -> Iterator[Any]:
+    """Start an S3 with an empty bucket, point boto3's environment at it, and give a client."""
+    boto3 = pytest.importorskip("boto3")
+    moto = pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        client = boto3.session.Session().client("s3")
+        client.create_bucket(Bucket=bucket)
+        try:
+            yield client
+        finally:
+            client.close()
+            server.stop()
+
+
+@dataclass
+class Web:
+    """An HTTP server: what it serves by path, and what it was asked; a page called short or chunks breaks off."""
+
+    port: int = 0
+    pages: dict[str, bytes] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    users: list[str] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+@contextmanager
+def serve() -> Iterator[Web]:
+    """Start an HTTP server."""
+    web = Web(moved={"/to-file.csv": "file:///etc/passwd", "/to-ftp.csv": "ftp://127.0.0.1/x.csv"})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(web))
+    web.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield web
+    finally:
+        web.ended.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            web.asked.append(self.path)
+            web.users += filter(None, [self.headers["Authorization"]])
+            self.close_connection = True
+            if path == "/silent.csv":
+                web.ended.wait(5)
+            elif path in web.moved:
+                self.answer(302, b"", Location=web.moved[path])
+            elif path == "/login.csv":
+                self.answer(200, b"<html>", **{"Content-Type": "text/html; charset=utf-8"})
+            elif path in web.pages:
+                self.page(path, web.pages[path])
+            else:
+                self.answer(403 if "forbidden" in path else 404, b"")
+
+        def page(self, path: str, content: bytes) -> None:
+            if "chunks" in path:
+                self.answer(
+                    200, b"%x\r\n%s" % (len(content), content[:-9]), length=None, **{"Transfer-Encoding": "chunked"}
+                )
+            else:
+                self.answer(200, content[:-9] if "short" in path else content, length=len(content))
+
+        def answer(self, code: int, content: bytes, *, length: int | None = 0, **headers: str) -> None:
+            self.send_response(code)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if length is not None:
+                self.send_header("Content-Length", str(length or len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            return None
+
+    return Handler
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
