@@ -1,4 +1,4 @@
-"""Real servers on this machine for the tests of sources: PostgreSQL, S3 and HTTP."""
+"""Real servers on this machine for the tests of sources, and how to read from them: PostgreSQL, S3 and HTTP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from typing import Any
 
 import pytest
 
+from estimator.sources.opening import opened
+
 PASSWORD = "p/w:p@ss %?&#9"
+
+
+def rows(path: str, query: str | None = None, *, folder: Path = Path(), kind: str | None = None, **environment: str):
+    with opened(path, query=query, kind=kind, folder=folder, environment=environment) as source:
+        return source.frame()
 
 
 @dataclass(frozen=True)
