@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -26,7 +27,7 @@ from estimator.schema import Column, Schema
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.schema.frames import read_series
 from estimator.schema.inference import Batches
-from estimator.schema.survey import Survey, by_contract
+from estimator.schema.survey import Each, Survey, by_contract
 from estimator.task import Floats
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -112,9 +113,9 @@ class Gathered:
     names: tuple[str, ...] = ()
     numbers: Numbers | None = None
 
-    def add(self, frame: pl.DataFrame) -> dict[str, Floats]:
-        """Take a batch into account, but for its numbers, which are returned."""
-        values, hashes = self.survey.add(frame)
+    def add(self, frame: pl.DataFrame, each: Each) -> dict[str, Floats]:
+        """Take a batch into account, but for its numbers, which are returned; see `Survey.add`."""
+        values, hashes = self.survey.add(frame, each=each)
         self.repeats.add(hashes)
         self.sample.add(frame.select(list(self.survey.columns)))
         return values
@@ -148,12 +149,13 @@ def gather(batches: Batches, survey: Survey, *, seed: int = 0) -> Gathered:
 
 def _gather(found: Gathered, batches: Iterable[pl.DataFrame]) -> None:
     """Read, survey and sum up side by side: three batches at a time, each stage in the order of the table."""
-    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as adder, threadpool_limits(1, user_api="blas"):
+    reader, adder, lookers = ThreadPoolExecutor(1), ThreadPoolExecutor(1), ThreadPoolExecutor(os.cpu_count())
+    with reader, adder, lookers, threadpool_limits(1, user_api="blas"):
         waiting = iter(batches)
         coming, adding = reader.submit(next, waiting, None), adder.submit(lambda: None)
         while (frame := coming.result()) is not None:
             coming = reader.submit(next, waiting, None)
-            values = found.add(frame)
+            values = found.add(frame, lookers.map)
             adding.result()
             adding = adder.submit(found.add_numbers, values)
         adding.result()

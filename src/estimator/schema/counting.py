@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 SKETCH_SIZE = 4096
-MOST_SLOTS = 2**15
+FEWEST_SLOTS, MOST_SLOTS = 2**10, 2**17
 Hashes = npt.NDArray[np.uint64]
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
+
+# What polars makes of a gap among numbers.
+GAP_HASH = np.uint64(pl.Series([float("nan")]).hash(seed=7)[0])
 
 
 class Slots:
@@ -23,21 +27,31 @@ class Slots:
     """
 
     def __init__(self) -> None:
-        self.hashes = np.zeros(1024, np.uint64)
-        self.places = np.full(1024, -1, np.int32)
+        self.hashes = np.zeros(FEWEST_SLOTS, np.uint64)
+        self.places = np.full(FEWEST_SLOTS, -1, np.int32)
+
+    def _slots(self, hashes: Hashes) -> Hashes:
+        return hashes & np.uint64(len(self.hashes) - 1)
+
+    def knows(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+        """Mark the hashes that are known."""
+        found: npt.NDArray[np.bool_] = self.hashes[self._slots(hashes)] == hashes
+        return found
 
     def find(self, hashes: Hashes) -> Places:
         """Return the place of each hash, -1 where it is not known."""
-        slots = hashes & np.uint64(len(self.hashes) - 1)
-        return np.where(self.hashes[slots] == hashes, self.places[slots], np.int32(-1))
+        slots = self._slots(hashes)
+        places = self.places[slots]
+        places[self.hashes[slots] != hashes] = -1
+        return places
 
     def put(self, hashes: Hashes, places: Places) -> None:
         """Know these hashes, which are all that are known; the table grows with them, to a bound."""
         size = len(self.hashes)
-        while size < 8 * len(hashes) and size < MOST_SLOTS:
+        while size < 16 * len(hashes) and size < MOST_SLOTS:
             size *= 2
         self.hashes, self.places = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
-        slots = hashes & np.uint64(size - 1)
+        slots = self._slots(hashes)
         self.hashes[slots], self.places[slots] = hashes, places
 
 
@@ -49,22 +63,24 @@ class Distinct:
     slots: Slots = field(default_factory=Slots)
 
     def add(self, hashes: Hashes) -> None:
-        """Take values into account by their hashes."""
+        """Take values into account by their hashes; that of a gap is no value."""
         found = hashes if self.is_exact else hashes[hashes < self.hashes[-1]]
-        found = self._smallest(found[self.slots.find(found) < 0])
-        if len(found):
-            together = np.sort(np.concatenate([self.hashes, found]))
-            before, first = len(self.hashes), np.append(True, together[1:] != together[:-1])
-            self.hashes = together[first][:SKETCH_SIZE]
-            if not self.is_exact or len(self.hashes) > before:
-                self.slots.put(self.hashes, np.zeros(len(self.hashes), np.int32))
+        found = self._smallest(found[~self.slots.knows(found)])
+        if len(found) == 0:
+            return
+        together = np.sort(np.concatenate([self.hashes, found]))
+        is_first = np.append(True, together[1:] != together[:-1]) & (together != GAP_HASH)
+        known = together[is_first][:SKETCH_SIZE]
+        if not np.array_equal(known, self.hashes):
+            self.hashes = known
+            self.slots.put(np.append(known, GAP_HASH), np.zeros(len(known) + 1, np.int32))
 
     def _smallest(self, hashes: Hashes) -> Hashes:
         """Return only the smallest hashes when they alone fill the sketch, which saves sorting the others."""
         if len(hashes) < 16 * SKETCH_SIZE:
             return hashes
         low = hashes[hashes < np.uint64(2.0**64 * 4 * SKETCH_SIZE / len(hashes))]
-        return low if len(np.unique(low)) >= SKETCH_SIZE else hashes
+        return low if len(np.unique(low)) > SKETCH_SIZE else hashes
 
     @property
     def is_exact(self) -> bool:
@@ -116,11 +132,20 @@ class Levels:
         news = np.flatnonzero(places < 0)
         if len(news):
             places[news] = self._placed(words.gather(news), hashes[news])
+        self._count(places, goal)
+
+    def _count(self, places: npt.NDArray[Any], goal: Goal | None) -> None:
         size = self.n_levels + 1
         self.totals[0] += np.bincount(places, minlength=size)
         if goal is not None:
             self.totals[1] += np.bincount(places, goal.values, minlength=size)
-            self.totals[2] += np.bincount(places, goal.known if not goal.is_whole else None, minlength=size)
+            self.totals[2] += np.bincount(places, None if goal.is_whole else goal.known, minlength=size)
+
+    def add_truths(self, values: Floats, goal: Goal | None) -> None:
+        """Take truth values, given as 0, 1 and NaN, into account as the levels false and true."""
+        places = np.array([self.place("false"), self.place("true"), self.place(None)])
+        found = places[np.nan_to_num(values, nan=2.0).astype(np.intp)]
+        self._count(found, goal)
 
     def _placed(self, words: pl.Series, hashes: Hashes) -> Places:
         """Return where words are counted, and know them from now on."""

@@ -136,12 +136,17 @@ def _unread(values: npt.NDArray[np.float64], series: pl.Series) -> npt.NDArray[n
 def _booleans(column: Column, series: pl.Series) -> Reading:
     if series.dtype == pl.Boolean:
         return series.cast(pl.Float64).to_numpy().astype(np.float64, copy=True), np.zeros(len(series), dtype=np.bool_)
-    words = series.cast(pl.String, strict=False).str.strip_chars().str.to_lowercase()
-    is_true, is_false = words.is_in(list(TRUE_WORDS)), words.is_in(list(FALSE_WORDS))
-    values = np.where(is_true.fill_null(False).to_numpy(), 1.0, 0.0)
-    known = (is_true | is_false).fill_null(False).to_numpy()
-    values[~known] = np.nan
-    return values, ~known & series.is_not_null().to_numpy()
+    words = series.cast(pl.String, strict=False)
+    different = words.unique().drop_nulls()
+    truths = [_truth(word) for word in different.to_list()]
+    found = words.replace_strict(different, pl.Series(truths, dtype=pl.Float64), default=None)
+    values = found.to_numpy().astype(np.float64, copy=True)
+    return values, _unread(values, series)
+
+
+def _truth(word: str) -> float | None:
+    bare = word.strip().lower()
+    return 1.0 if bare in TRUE_WORDS else 0.0 if bare in FALSE_WORDS else None
 
 
 def _categories(column: Column, series: pl.Series) -> Reading:

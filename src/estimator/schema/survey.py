@@ -5,7 +5,7 @@ A way to read a column is a trial: a column of the contract. So what is tried he
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from estimator.schema.frames import read_series
 from estimator.schema.words import Words
 
 FEW = 100
+Each = Callable[[Callable[[str], Any], Iterable[str]], Iterable[Any]]
 EMPTY_HASH = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -91,38 +92,34 @@ class ColumnSurvey:
 
     def _numbers(self, series: pl.Series, values: Floats, goal: Goal | None) -> tuple[Floats, Hashes]:
         unknown = np.isnan(values)
-        solid = values[~unknown] if unknown.any() else values
-        if len(solid) < len(values) and series.dtype == pl.String:
+        n_known = len(values) - int(np.count_nonzero(unknown))
+        if n_known < len(values) and series.dtype == pl.String:
             self.spelled |= set(series.filter(pl.Series(unknown)).drop_nulls().str.strip_chars().unique())
         self.rows += len(values)
-        self.known += len(solid)
+        self.known += n_known
         # Zero and minus zero are one value.
         hashes = pl.Series(values + 0.0).hash(seed=7).to_numpy()
-        self.distinct.add(hashes if len(solid) == len(values) else hashes[~unknown])
+        self.distinct.add(hashes)
         if self.reading.kind == "boolean":
-            self.words.add(_truths(values), hashes, goal)
-        if len(solid):
-            self._extremes(solid, series)
+            self.words.levels.add_truths(values, goal)
+        if n_known:
+            self._extremes(values, n_known, series)
         return values, hashes
 
-    def _extremes(self, solid: Floats, series: pl.Series) -> None:
-        self.low, self.high = min(self.low, float(solid.min())), max(self.high, float(solid.max()))
-        self.zeros += len(solid) - int(np.count_nonzero(solid))
-        self.whole = self.whole and bool((solid == np.floor(solid)).all())
+    def _extremes(self, values: Floats, n_known: int, series: pl.Series) -> None:
+        self.low = min(self.low, float(np.fmin.reduce(values)))
+        self.high = max(self.high, float(np.fmax.reduce(values)))
+        self.zeros += len(values) - int(np.count_nonzero(values))
+        self.whole = self.whole and int(np.count_nonzero(values == np.floor(values))) == n_known
         if self.counts_up:
+            solid = values[~np.isnan(values)]
             before = solid[:1] - 1 if self.last is None else [self.last]
             self.counts_up = bool((np.diff(solid, prepend=before) == 1).all())
-        self.last = float(solid[-1])
+            self.last = float(solid[-1])
         if self.example is None:
-            self.example = self._middle(solid, series)
-
-    def _middle(self, solid: Floats, series: pl.Series) -> Any:
-        """Return a value that really occurs, near the middle of the first batch; times as they are written."""
-        middle = np.partition(solid, len(solid) // 2)[len(solid) // 2]
-        if self.reading.kind not in TIME_KINDS:
-            return float(middle)
-        values, _ = read_series(self.reading, series)
-        return series[int(np.flatnonzero(values[:, 0] == middle)[0])]
+            # Gaps come last in order.
+            middle = int(np.argsort(values)[n_known // 2])
+            self.example = series[middle] if self.reading.kind in TIME_KINDS else float(values[middle])
 
     def _words(self, series: pl.Series, goal: Goal | None) -> Hashes:
         words = series if series.dtype in (pl.Categorical, pl.Enum) else as_words(series)
@@ -174,23 +171,26 @@ class Survey:
     goal: str | None = None
     rows: int = 0
 
-    def add(self, frame: pl.DataFrame) -> tuple[dict[str, Floats], Hashes]:
-        """Take a batch into account; return the columns that read as numbers, and a hash per row."""
+    def add(self, frame: pl.DataFrame, *, each: Each = map) -> tuple[dict[str, Floats], Hashes]:
+        """Take a batch into account; return the columns that read as numbers, and a hash per row.
+
+        `each` calls a function on every item, as map does; that of an executor looks at columns side by side.
+        """
         self.rows += frame.height
-        numbers: dict[str, Floats] = {}
-        together = np.zeros(frame.height, dtype=np.uint64)
         goal: Goal | None = None
-        for name in self._goal_first():
-            values, hashes = self.columns[name].add(frame[name], goal)
-            if values is not None:
-                numbers[name] = values
-                goal = Goal.of(values) if name == self.goal else goal
+
+        def look(name: str) -> tuple[Floats | None, Hashes]:
+            return self.columns[name].add(frame[name], goal)
+
+        names = sorted(self.columns, key=lambda name: name != self.goal)
+        seen = [look(name) for name in names if name == self.goal]
+        goal = Goal.of(seen[0][0]) if seen and seen[0][0] is not None else None
+        seen += each(look, names[len(seen) :])
+        together = np.zeros(frame.height, dtype=np.uint64)
+        for _, hashes in seen:
             together *= EMPTY_HASH
             together += hashes
-        return numbers, together
-
-    def _goal_first(self) -> list[str]:
-        return sorted(self.columns, key=lambda name: name != self.goal)
+        return {name: values for name, (values, _) in zip(names, seen, strict=True) if values is not None}, together
 
     @property
     def holds(self) -> bool:
@@ -223,11 +223,6 @@ def _has_codes(trial: Column, series: pl.Series, values: Floats) -> bool:
         return False
     led = series.str.starts_with("0") & (pl.Series(values[:, 0] >= 1) | series.str.starts_with("00"))
     return bool(led.fill_null(False).any())
-
-
-def _truths(values: Floats) -> pl.Series:
-    """Return truth values as such, and gaps as null."""
-    return pl.Series(values == 1).set(pl.Series(np.isnan(values)), None)
 
 
 def as_words(series: pl.Series) -> pl.Series:

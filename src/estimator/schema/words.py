@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,35 +13,33 @@ from estimator.schema.counting import Distinct, Goal, Hashes, Levels
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Of some words: their number, characters and blanks altogether, and the shortest and longest in characters."""
+    """Of some words: their number, characters altogether, and the shortest and longest in characters.
+
+    `mean_blanks`, which tells sentences from names, is of the words that were counted before there were too many.
+    """
 
     words: int = 0
     characters: int = 0
-    blanks: int = 0
     shortest: int = 0
     longest: int = 0
+    mean_blanks: float = 0.0
 
-    def plus(self, lengths: npt.NDArray[np.integer], counts: npt.NDArray[np.integer], blanks: int) -> Lengths:
+    def plus(self, lengths: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> Lengths:
         """Return these and some more words together, given their lengths and how often each is there."""
         if len(lengths) == 0:
             return self
         return Lengths(
             self.words + int(counts.sum()),
             self.characters + int((lengths * counts).sum()),
-            self.blanks + blanks,
             min(self.shortest, int(lengths.min())) if self.words else int(lengths.min()),
             max(self.longest, int(lengths.max())),
+            self.mean_blanks,
         )
 
     @property
     def mean(self) -> float:
         """Characters per word."""
         return self.characters / max(self.words, 1)
-
-    @property
-    def mean_blanks(self) -> float:
-        """Blanks per word, which tell sentences from names."""
-        return self.blanks / max(self.words, 1)
 
 
 @dataclass
@@ -88,8 +86,7 @@ class Words:
         solid = np.ones(len(words), dtype=np.bool_)
         solid[short] = ~is_gap.to_numpy()
         self.distinct.add(hashes[solid])
-        blanks = words.str.count_matches(" ", literal=True).sum()
-        self.uncounted = self.uncounted.plus(lengths[solid], np.ones(int(solid.sum()), dtype=np.int64), int(blanks))
+        self.uncounted = self.uncounted.plus(lengths[solid], np.ones(int(solid.sum()), dtype=np.int64))
 
     @property
     def longest_gap(self) -> int:
@@ -102,9 +99,12 @@ class Words:
         if self.given_up:
             return self.uncounted
         counts = self.levels.counts()
+        if not counts:
+            return Lengths()
         lengths = np.array([len(word) for word in counts], dtype=np.int64)
-        blanks = sum(count * sum(letter.isspace() for letter in word) for word, count in counts.items())
-        return Lengths().plus(lengths, np.array(list(counts.values()), dtype=np.int64), blanks)
+        weights = np.array(list(counts.values()), dtype=np.int64)
+        blanks = np.array([sum(map(str.isspace, word)) for word in counts], dtype=np.int64)
+        return replace(Lengths().plus(lengths, weights), mean_blanks=float(blanks @ weights / weights.sum()))
 
     @property
     def known(self) -> int:

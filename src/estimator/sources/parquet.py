@@ -13,6 +13,9 @@ from estimator.errors import SourceError
 from estimator.sources.base import BATCH_ROWS, Files, explained, refuse_other_columns
 
 
+SLICE_ROWS = 262_144
+
+
 @dataclass(frozen=True, slots=True)
 class Parquet(Files):
     """Parquet files of the same columns."""
@@ -38,9 +41,9 @@ class Parquet(Files):
 def _parts(path: Path, rows: int) -> Iterator[pl.DataFrame]:
     """Read a file slice after slice, which holds less in memory than reading ahead does."""
     table, start = pl.scan_parquet(path, glob=False), 0
-    while (part := table.slice(start, rows).collect()).height:
-        yield part
-        start += rows
+    while (part := table.slice(start, SLICE_ROWS).collect()).height:
+        yield from part.iter_slices(rows)
+        start += SLICE_ROWS
 
 
 def _refuse_other_types(path: Path, found: Mapping[str, pl.DataType], schema: Mapping[str, pl.DataType]) -> None:
