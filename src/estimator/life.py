@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,22 +82,28 @@ class Explored:
     notes: Sequence[str]
 
 
-def explore(
-    conf: Path | None, table: str | None, target: str | None, order: Order, *, page: Path, query: str | None = None
-) -> Explored:
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that no config names: its path or address, the column to predict, and what to ask a database."""
+
+    path: str
+    target: str
+    query: str | None = None
+
+
+def explore(what: Path | Table, order: Order, *, page: Path, tsne: bool = False) -> Explored:
     """Profile a table, named by a config or directly, and write the page of what is worth knowing."""
     with needs_extra("train", "exploring a table"):
         from estimator.exploration import look
         from estimator.exploration.findings import find
         from estimator.exploration.page import exploration_page
-    if conf is None:
-        data = {"path": table, "target": target, "query": query}
-        config = resolve({"data": data}, VOCABULARY, overrides=order.overrides)
+    if isinstance(what, Table):
+        config, folder = resolve({"data": asdict(what)}, VOCABULARY, overrides=order.overrides), Path()
     else:
-        config = read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment)
-    folder = conf.parent if conf else Path()
+        config = read_config(what, VOCABULARY, overrides=order.overrides, environment=order.environment)
+        folder = what.parent
     with _opened(config.data, order, folder) as source:
-        looked = look(source.batches, config, _reviewed(config, folder))
+        looked = look(source.batches, config, _reviewed(config, folder), tsne=tsne)
         notes = source.notes()
     findings = find(looked.schema, looked.profile, looked.rows)
     write_text(page, exploration_page(looked.profile, findings, name=str(_named(config).name)))

@@ -32,10 +32,11 @@ COLOURS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
     help="The page to write.",
 )
 @click.option("--accept", help="Write the edits of these findings into --conf, such as 3,5.")
+@click.option("--tsne", is_flag=True, help="Also draw rows beside their nearest neighbours; takes seconds.")
 @options.as_json
 def command(
     table: str | None, target: str | None, conf: Path | None, query: str | None, overrides: tuple[str, ...],
-    page: Path, accept: str | None, as_json: bool,
+    page: Path, accept: str | None, tsne: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Profile a table and say what a careful reader would notice, each with the config edit that answers it."""
     from estimator import life
@@ -46,7 +47,8 @@ def command(
         raise click.UsageError("--query goes with TABLE; with --conf it is --set data.query=...")
     if accept is not None and conf is None:
         raise click.UsageError("--accept writes into --conf")
-    found = life.explore(conf, table, target, options.order(overrides), page=page, query=query)
+    what = conf or life.Table(str(table), str(target), query)
+    found = life.explore(what, options.order(overrides), page=page, tsne=tsne)
     accepted = life.accept(conf, found.findings, _numbers(accept)) if accept and conf else []
     data = {
         "page": str(page),

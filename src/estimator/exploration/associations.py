@@ -10,7 +10,7 @@ import polars as pl
 from estimator.task import Floats
 
 MOST_LEVELS = 200
-SHOWN_ROWS = 1500
+SHOWN_ROWS = 2000
 
 
 def spearman(table: Floats) -> Floats:
@@ -56,14 +56,32 @@ def principal_axes(pearson: Floats, table: Floats, features: Sequence[int]) -> t
     matrix = np.nan_to_num(pearson[np.ix_(features, features)])
     np.fill_diagonal(matrix, 1.0)
     values, vectors = np.linalg.eigh(matrix)
+    shares = np.maximum(values[::-1], 0.0)
+    return (shares / shares.sum()).tolist(), _scaled(table, features) @ vectors[:, ::-1][:, :2]
+
+
+def neighbours(table: Floats, features: Sequence[int], *, seed: int) -> Floats:
+    """Return places of shape (rows, 2) at which rows that are alike lie together (van der Maaten and Hinton, 2008).
+
+    At most 2,000 rows are placed, which takes seconds.
+    """
+    from sklearn.manifold import TSNE
+
+    scaled = _scaled(table, features)
+    if len(features) < 2 or len(scaled) < 10:
+        return np.empty((0, 2))
+    found: Floats = TSNE(perplexity=min(30.0, (len(scaled) - 1) / 3), random_state=seed).fit_transform(scaled)
+    return found.astype(np.float64)
+
+
+def _scaled(table: Floats, features: Sequence[int]) -> Floats:
+    """Return the first rows with mean 0 and deviation 1 in every column, gaps at the mean."""
     columns = table[:SHOWN_ROWS, features]
     known = ~np.isnan(columns)
     counted = np.maximum(known.sum(axis=0), 1)
     mean = np.where(known, columns, 0.0).sum(axis=0) / counted
     spread = np.sqrt(np.where(known, np.square(columns - mean), 0.0).sum(axis=0) / counted)
-    scaled = np.where(known, (columns - mean) / np.where(spread > 0, spread, 1.0), 0.0)
-    shares = np.maximum(values[::-1], 0.0)
-    return (shares / shares.sum()).tolist(), scaled @ vectors[:, ::-1][:, :2]
+    return np.where(known, (columns - mean) / np.where(spread > 0, spread, 1.0), 0.0)
 
 
 def power_correlations(values: Floats, target: Floats) -> tuple[float, float, float]:

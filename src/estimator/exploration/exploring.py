@@ -22,7 +22,7 @@ class Looked:
     rows: pl.DataFrame
 
 
-def look(batches: Batches, config: Config, reviewed: Schema | None = None) -> Looked:
+def look(batches: Batches, config: Config, reviewed: Schema | None = None, *, tsne: bool = False) -> Looked:
     """Profile a table by the reviewed schema, or by the one its rows show while they are profiled.
 
     The rows are read once, and once more for every time that columns turn out to be something else than they seemed.
@@ -40,4 +40,5 @@ def look(batches: Batches, config: Config, reviewed: Schema | None = None) -> Lo
     found = gather(batches, survey, seed=config.training.seed)
     schema = reviewed or concluded(found.survey, target, settled, config.schema_.unknown_columns)
     schema = without_columns(schema, config)
-    return Looked(schema, profiled(found, schema), found.sample.rows())
+    profile = profiled(found, schema, tsne_seed=config.training.seed if tsne else None)
+    return Looked(schema, profile, found.sample.rows())

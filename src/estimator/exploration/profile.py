@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from itertools import chain
 from typing import Any
 
@@ -19,6 +20,7 @@ from estimator.exploration.associations import (
     correlation_ratio,
     cramers_v,
     inflation,
+    neighbours,
     power_correlations,
     principal_axes,
     spearman,
@@ -27,7 +29,7 @@ from estimator.schema import Column, Schema
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.schema.frames import read_series
 from estimator.schema.inference import Batches
-from estimator.schema.survey import Each, Survey, by_contract
+from estimator.schema.survey import ColumnSurvey, Each, Survey, by_contract
 from estimator.task import Floats
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -35,6 +37,8 @@ BINS = 40
 TOP_LEVELS = 20
 MOST_IN_MATRIX = 300
 MOST_LEVELS = 10_000
+WORDY = ("text", "identifier")
+DAY = 86_400
 FORMAT = 1
 
 
@@ -188,8 +192,8 @@ def _is_numeric(column: Column) -> bool:
     return column.kind in NUMERIC_KINDS or column.kind == "boolean" or column.kind in TIME_KINDS
 
 
-def profiled(found: Gathered, schema: Schema) -> Profile:
-    """Return the profile of rows that have been gathered, under their contract."""
+def profiled(found: Gathered, schema: Schema, *, tsne_seed: int | None = None) -> Profile:
+    """Return the profile of rows that have been gathered, under their contract; with a seed, t-SNE is worked out."""
     rows = found.sample.rows()
     columns = [column for column in (*schema.columns, schema.target) if column.name in found.survey.columns]
     names = tuple(column.name for column in columns if _is_numeric(column) and column.name in found.names)
@@ -199,6 +203,9 @@ def profiled(found: Gathered, schema: Schema) -> Profile:
     target = schema.target.name
     features = [place for place, name in enumerate(names) if name != target]
     numbers = _described(found, table, names)
+    numbers |= {
+        column.name: _word_lengths(found.survey.columns[column.name]) for column in columns if column.kind in WORDY
+    }
     axes, spots = principal_axes(pearson, table, features)
     goal = table[:, names.index(target)] if target in names else None
     words = {column.name: _level_names(column, rows[column.name]) for column in columns if column.name not in names}
@@ -216,8 +223,17 @@ def profiled(found: Gathered, schema: Schema) -> Profile:
         axes=axes,
         with_target=_with_target(schema, names, pearson, table, words, goal),
         places=spots,
-        place_colours=goal if goal is not None else np.zeros(len(spots)),
+        place_colours=goal if goal is not None else _level_codes(words.get(target), found.survey.columns[target]),
+        neighbours=neighbours(table, features, seed=tsne_seed) if tsne_seed is not None else np.empty((0, 2)),
     )
+
+
+def _level_codes(words: pl.Series | None, survey: ColumnSurvey) -> Floats:
+    """Return each row's level as its place among the commonest ones, NaN for the others."""
+    if words is None:
+        return np.empty(0)
+    places = {level: float(place) for place, (level, _, _) in enumerate(survey.words.levels.top(TOP_LEVELS))}
+    return np.array([places.get(word, np.nan) for word in words.to_list()])
 
 
 def _sample_table(schema: Schema, rows: pl.DataFrame, names: Sequence[str]) -> Floats:
@@ -248,6 +264,9 @@ def _described(found: Gathered, table: Floats, names: Sequence[str]) -> dict[str
         numbers |= {"min": survey.low, "max": survey.high, "zeros": float(survey.zeros)}
         quantiles, histogram = described(table[:, place][~np.isnan(table[:, place])], QUANTILES, BINS)
         result[name] = {"numbers": numbers, "quantiles": quantiles, "histogram": histogram}
+        if survey.reading.kind in TIME_KINDS and survey.known:
+            solid = table[:, place][~np.isnan(table[:, place])]
+            result[name]["times"] = _span(survey, solid, is_whole=len(table) == found.survey.rows)
     return result
 
 
@@ -263,6 +282,26 @@ def _column_profile(column: Column, survey: Survey, numbers: Mapping[str, Any]) 
         top=tuple(seen.words.levels.top(TOP_LEVELS)) if not seen.words.given_up else (),
         **numbers,
     )
+
+
+def _word_lengths(survey: ColumnSurvey) -> dict[str, Any]:
+    lengths = survey.words.lengths
+    found = {"min": float(lengths.shortest), "mean": lengths.mean, "max": float(lengths.longest)}
+    return {"lengths": found if lengths.words else {}}
+
+
+def _span(survey: ColumnSurvey, seconds: Floats, *, is_whole: bool) -> dict[str, Any]:
+    """Return first and last moment and the longest time without a row; of a sample that time is an upper bound."""
+    days = np.unique(np.floor(seconds / DAY))
+    gap = float(np.diff(np.unique(seconds)).max() / DAY) if len(days) > 1 else 0.0
+    times = {"first": _iso(survey.low), "last": _iso(survey.high), "longest_gap_days": gap}
+    share = 1.0 - len(days) / (days[-1] - days[0] + 1) if len(days) else 0.0
+    return times | ({"empty_days_share": float(share)} if is_whole else {})
+
+
+def _iso(seconds: float) -> str:
+    moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)  # noqa: DTZ001 # moments of the table are UTC
+    return moment.isoformat(timespec="seconds") if seconds % DAY else moment.date().isoformat()
 
 
 def _with_target(

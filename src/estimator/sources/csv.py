@@ -20,6 +20,7 @@ from estimator.wording import listing
 
 SEPARATORS = (",", ";", "\t", "|")
 SHOWN_LINES = 10
+HEADER_BYTES = 1_000_000
 
 # A cell may be as long as its file.
 csv.field_size_limit(2**31 - 1)
@@ -102,13 +103,15 @@ class Csv(Files):
 
 def _quickly(chunk: Chunk, names: list[str], separator: str) -> pl.DataFrame | None:
     """Read records at once; None when there is something about them that only a careful reader can tell."""
-    if b"\n\n" in chunk.content or b"\n\r\n" in chunk.content or not chunk.content.strip():
+    if not chunk.content.strip():
         return None
     try:
         frame = pl.read_csv(
             chunk.content, has_header=False, separator=separator, schema=dict.fromkeys(names, pl.String)
         )
     except pl.exceptions.PolarsError:
+        return None
+    if frame[:, 0].null_count() and (b"\n\n" in chunk.content or b"\n\r\n" in chunk.content):
         return None
     is_short = frame[:, -1].null_count() > 0 and len(names) > 1
     return None if is_short and not _is_even(chunk.content, separator, (len(names) - 1) * frame.height) else frame
@@ -142,7 +145,7 @@ def _records(path: Path, chunk: Chunk, separator: str) -> Iterator[tuple[int, li
 
 def _without_header(chunk: Chunk, separator: str) -> Chunk:
     """Return the records of a file's first chunk."""
-    text = chunk.content.decode("utf-8", errors="replace")
+    text = chunk.content[:HEADER_BYTES].decode("utf-8", errors="replace")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     while not next(reader, ["end"]):
         continue
@@ -153,8 +156,7 @@ def _without_header(chunk: Chunk, separator: str) -> Chunk:
 
 
 def _header(path: Path, separator: str) -> list[str]:
-    start = next(chunks_of(path), Chunk(b"", 1)).content
-    text = start.decode("utf-8", errors="replace")
+    text = next(chunks_of(path, size=HEADER_BYTES), Chunk(b"", 1)).content.decode("utf-8", errors="replace")
     names = next((cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if cells), [])
     if not names:
         raise SourceError(f"{path}: the file is empty", hint="expected a header line with the names of the columns")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from estimator.errors import SourceError
 
 # What text that is not UTF-8 nearly always is: it reads every byte, and Latin-1 alike.
@@ -39,7 +41,7 @@ def encoding_of(start: bytes) -> str:
     return "utf-8" if _is_utf8(start) else OTHER_ENCODING
 
 
-def chunks_of(path: Path) -> Iterator[Chunk]:
+def chunks_of(path: Path, *, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
     """Read a file in portions of about 16 MB that end with a record, with bounded memory.
 
     Raises
@@ -47,12 +49,12 @@ def chunks_of(path: Path) -> Iterator[Chunk]:
     SourceError: a quote is never closed.
     """
     waiting, line = b"", 1
-    for portion in _portions(path):
+    for portion in _portions(path, size):
         waiting += portion
         end = _end_of_records(waiting)
         if end:
             yield Chunk(waiting[:end], line)
-            line += waiting.count(b"\n", 0, end)
+            line += _n_lines(waiting[:end])
             waiting = waiting[end:]
         elif len(waiting) > LONGEST_RECORD:
             raise _unclosed(path, waiting, line)
@@ -73,6 +75,8 @@ def _unclosed(path: Path, waiting: bytes, line: int) -> SourceError:
 def _end_of_records(content: bytes) -> int:
     """Return where the last whole record ends: at a line's end that is not inside quotes; 0 if there is none."""
     end = content.rfind(b"\n") + 1
+    if b'"' not in content:
+        return end
     inside = content.count(b'"', 0, end) % 2
     while end and inside:
         earlier = content.rfind(b"\n", 0, end - 1) + 1
@@ -81,7 +85,11 @@ def _end_of_records(content: bytes) -> int:
     return end
 
 
-def _portions(path: Path) -> Iterator[bytes]:
+def _n_lines(content: bytes) -> int:
+    return int(np.count_nonzero(np.frombuffer(content, dtype=np.uint8) == ord("\n")))
+
+
+def _portions(path: Path, size: int) -> Iterator[bytes]:
     """Read a file as UTF-8 with lines that end in a line feed."""
     start = start_of(path)
     encoding = encoding_of(start)
@@ -89,7 +97,7 @@ def _portions(path: Path) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     with _opened(path) as file:
         first = True
-        while portion := file.read(CHUNK_BYTES):
+        while portion := file.read(size):
             if encoding != "utf-8":
                 portion = decoder.decode(portion).encode()
             if first:
