@@ -15,6 +15,7 @@ from estimator.exploration import Profile, profile_table
 from estimator.exploration.accumulators import Numbers, Sample
 from estimator.exploration.associations import correlation_ratio, cramers_v, inflation
 from estimator.exploration.findings import Finding, find
+from estimator.exploration.findings.cleaning import date_edit, level_edit, number_edit
 from estimator.schema.counting import Distinct
 from estimator.schema.inference import infer_schema
 from estimator.sources.opening import open_source
@@ -249,26 +250,57 @@ def test_cruel_tables_are_profiled(frame):
     json.dumps(profile.to_data(), allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [
-        (["$1,200", "$85", "$3,000.50"], {"affixes": ["$"], "thousands": ","}),
-        (["150,000km", "5,000km", "10,000km"], {"affixes": ["km"], "thousands": ","}),
-        (["95%", "100%", "7%"], {"affixes": ["%"]}),
-        (["1.234,5", "2,5", "12.000"], {"affixes": [], "thousands": ".", "decimal": ","}),
-        (["3,5", "2,25", "7"], {"affixes": [], "decimal": ","}),
-        (["34.46 Sq. Meter", "1200 acres", "3 perch"], None),
-        (["2100 - 2850", "1200", "3000"], None),
-        (["150 km", "200", "300"], None),
-    ],
-)
-def test_how_numbers_are_written_is_told_only_when_all_agree(words, expected):
-    from estimator.exploration.written_numbers import number_edit
-    from estimator.schema import Column
+M2 = 10.7639104167
+COUNTED = [
+    ({"$1,200": 1, "$85": 1, "$3,000.50": 1}, {"affixes": ["$"], "thousands": ","}),
+    ({"150,000km": 1, "5,000km": 1, "10,000km": 1}, {"affixes": ["km"], "thousands": ","}),
+    ({"95%": 1, "100%": 1, "7%": 1}, {"affixes": ["%"]}),
+    ({"1.234,5": 1, "2,5": 1, "12.000": 1}, {"thousands": ".", "decimal": ","}),
+    ({"3,5": 1, "2,25": 1, "7": 1}, {"decimal": ","}),
+    ({"47.68": 9, "47.125": 9, "47,685": 1, "47,61": 1}, {"decimal": ","}),
+    ({"USD 1\u00a0200": 1, "$1,300": 1}, {"affixes": ["$", "USD"], "thousands": ","}),
+    ({"three": 4, "2": 9, "Four": 1}, {"spellings": {"three": "3", "Four": "4"}}),
+    ({"1900": 50, "2100": 50, "2,000 sq ft": 40, "190 m2": 30},
+     {"affixes": ["sq ft"], "units": {"m2": M2}, "thousands": ","}),
+    ({"1 floors": 30, "2 floors": 30, "1": 90, "2": 99}, {"affixes": ["floors"]}),
+    ({"34.46 Sq. Meter": 1, "1200 kg": 1, "3 perch": 1}, None),
+    ({"2100 - 2850": 1, "1200": 1, "3000": 1}, None),
+    ({"150 km": 1, "200": 1, "300": 1}, None),
+    ({"1 km": 50, "200": 50, "300": 50}, None),
+]  # fmt: skip
 
-    edit = number_edit(Column("x", "category"), pl.Series(words))
+
+@pytest.mark.parametrize(("counts", "expected"), COUNTED, ids=lambda item: str(item)[:30])
+def test_how_numbers_are_written_is_told_only_when_all_agree(counts, expected):
+    edit = number_edit("x", counts)
     found = None if edit is None else {key.rpartition(".")[2]: value for key, value in edit.items()}
     assert found == (None if expected is None else {"kind": "number", **expected})
+
+
+@pytest.mark.parametrize(
+    ("words", "formats"),
+    [
+        (["2014-09-02", "09/21/2014", "02.09.2014", "06-Mar-15"], ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d-%b-%y"]),
+        (["September 02, 2014", "20140902T000000"], ["%B %d, %Y", "%Y%m%dT%H%M%S"]),
+        (["01/02/2014", "2014-02-01"], None),
+        (["01/02/2014", "2014-02-01", "13/02/2014"], ["%d/%m/%Y", "%Y-%m-%d"]),
+        (["2014-02-01", "soon"], None),
+    ],
+)
+def test_forms_of_dates_are_told_unless_day_and_month_may_be_swapped(words, formats):
+    edit = date_edit("d", words)
+    assert (edit and sorted(edit["schema.columns.d.formats"])) == (formats and sorted(formats))
+
+
+def test_slips_of_the_hand_are_levels_meant_otherwise():
+    counts = {"Average": 900, "average ": 40, "Aveerage": 9, "Good": 300, "Food": 20, "Fair 1": 90, "Fair 11": 9}
+    edit, variants = level_edit("c", counts)
+    assert edit == {
+        "schema.columns.c.kind": "category",
+        "schema.columns.c.fold": True,
+        "schema.columns.c.spellings": {"aveerage": "average"},
+    }
+    assert variants == [["Average", "average "], ["aveerage", "average"]]
 
 
 def test_money_becomes_a_quantity_by_accepting_the_finding(run, tables, tmp_path):

@@ -58,6 +58,11 @@ class ColumnChoices(Section):
     affixes: list[Text] = Field([], description='what stands around a number written as text: "$", "km", "%"')
     thousands: Literal["", ",", ".", " ", "'"] = Field("", description="what parts the thousands of such a number")
     decimal: Literal[".", ","] = Field(".", description="its decimal sign")
+    units: dict[Text, float] = Field({}, description='units of such a number and what to multiply by: {"m2": 10.764}')
+    formats: list[Text] = Field([], description='forms of a date or time, as in strptime: "%d.%m.%Y"')
+    pattern: str | None = Field(None, description="a regular expression: only what its first group matches counts")
+    fold: bool = Field(False, description="levels are compared without case and outer or double blanks")
+    spellings: dict[Text, Text] = Field({}, description="other ways to write a value, and what they mean")
 
 
 class SchemaChoices(Section):

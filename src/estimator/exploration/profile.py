@@ -300,7 +300,7 @@ def _span(survey: ColumnSurvey, seconds: Floats, *, is_whole: bool) -> dict[str,
 
 
 def _iso(seconds: float) -> str:
-    moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)  # noqa: DTZ001 # moments of the table are UTC
+    moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)
     return moment.isoformat(timespec="seconds") if seconds % DAY else moment.date().isoformat()
 
 

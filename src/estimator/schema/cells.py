@@ -17,6 +17,7 @@ import numpy as np
 from estimator.schema.column import FALSE_WORDS, TRUE_WORDS, Column
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
+BLANK_BETWEEN_THOUSANDS = re.compile(r"(?<=\d)\s(?=\d{3}(?!\d))")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -35,6 +36,7 @@ def read_cell(column: Column, value: object) -> float | str:
         value = value.item()
     if _is_gap(column, value):
         return _gap(column, value)
+    value = as_meant(column, value) if isinstance(value, str) else value
     found = _READERS[column.kind](column, value)
     if isinstance(found, float) and column.limits is not None:
         low, high = column.limits
@@ -43,6 +45,15 @@ def read_cell(column: Column, value: object) -> float | str:
     if isinstance(found, str) and found not in column.levels and column.unseen == "error":
         raise _refusal(column, value)
     return found
+
+
+def as_meant(column: Column, text: str) -> str:
+    """Return what a text means that is no gap: without what does not count, and in its usual spelling."""
+    if column.pattern is not None and (match := re.match(column.pattern, text.strip())):
+        text = match.group(1) if match.groups() else match.group()
+    if column.fold:
+        text = " ".join(text.split()).lower()
+    return column.spellings.get(text.strip(), text) if column.spellings else text
 
 
 def _is_gap(column: Column, value: object) -> bool:
@@ -71,7 +82,7 @@ def _refusal(column: Column, value: object) -> CellError:
 def _number(column: Column, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise _refusal(column, value)
-    word = _bare_number(column, value) if isinstance(value, str) else value
+    word, factor = _bare_number(column, value) if isinstance(value, str) else (value, 1.0)
     if isinstance(word, str) and (not word.isascii() or "_" in word):
         raise _refusal(column, value)
     try:
@@ -80,14 +91,25 @@ def _number(column: Column, value: object) -> float:
         raise _refusal(column, value) from None
     if not math.isfinite(found):
         raise _refusal(column, value)
-    return found
+    return found * factor if factor != 1.0 else found
 
 
-def _bare_number(column: Column, text: str) -> str:
-    """Return a number's text without the affixes, the marks of thousands and the decimal sign of its column."""
-    word = text.strip()
+def _bare_number(column: Column, text: str) -> tuple[str, float]:
+    """Return a number's text without what its column lets surround and part it, and the factor of its unit."""
+    word, factor = text.strip(), 1.0
     for affix in column.affixes:
         word = word.removeprefix(affix).removesuffix(affix).strip()
+    for unit, size in column.units.items():
+        if word.endswith(unit):
+            word, factor = word.removesuffix(unit).strip(), size
+            break
+    return _without_thousands(column, word, text), factor
+
+
+def _without_thousands(column: Column, word: str, text: str) -> str:
+    if column.thousands:
+        # Blanks of any width part thousands as well as the column's own mark.
+        word = BLANK_BETWEEN_THOUSANDS.sub(column.thousands, word)
     if column.thousands and column.thousands in word:
         # Where a comma parts thousands, "12,5" is no 125.
         mark, decimal = re.escape(column.thousands), re.escape(column.decimal)

@@ -41,8 +41,12 @@ class Column:
 
     `seen` is the range of training (seconds since 1970 for times) and only informs; `limits` are set by a
     person and are enforced. `gaps` lists the accepted spellings of a missing value; empty means that a gap
-    is refused, null included. A number written as text may carry `affixes` ("$", "km", "%"), part its `thousands`
-    and have another `decimal` sign.
+    is refused, null included.
+
+    What is written need not be what is meant. A number may carry `affixes` ("$", "km", "%") or `units`, whose factor
+    it is multiplied by, part its `thousands` and have another `decimal` sign. Of a word that begins as `pattern` says,
+    only what its first group matches counts; with `fold`, neither case nor blanks do. `spellings` maps what is left
+    to what it means.
     """
 
     name: str
@@ -60,6 +64,10 @@ class Column:
     affixes: tuple[str, ...] = ()
     thousands: str = ""
     decimal: str = "."
+    units: Mapping[str, float] = field(default_factory=dict)
+    pattern: str | None = None
+    fold: bool = False
+    spellings: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_feature(self) -> bool:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from estimator.errors import Fault, RowError
-from estimator.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
+from estimator.schema.cells import LARGEST_EXACT_INTEGER, CellError, as_meant, read_cell
 from estimator.schema.column import FALSE_WORDS, TIME_KINDS, TRUE_WORDS, Column
 from estimator.schema.contract import MAX_FAULTS, Batch, Schema
 
@@ -54,6 +54,7 @@ def with_contract_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
 def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tuple[npt.NDArray[Any], list[Fault]]:
     """Return a column as an array of shape (rows, 1) and its faults; faulty cells hold a gap."""
     series = series.fill_nan(None) if series.dtype.is_float() else series
+    series = as_meant_series(column, series)
     values, doubtful = _READERS[column.kind](column, series)
     doubtful = doubtful | _gaps(column, series) | _beyond(column, values)
     faults: list[Fault] = []
@@ -70,6 +71,16 @@ def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tup
         else:
             values[position] = verdict
     return values.reshape(-1, 1), faults
+
+
+def as_meant_series(column: Column, series: pl.Series) -> pl.Series:
+    """Return a column of text as it is meant; gaps stay as they are spelled. See `cells.as_meant`."""
+    if series.dtype != pl.String or not (column.pattern or column.fold or column.spellings):
+        return series
+    words = series.unique().drop_nulls()
+    gaps = {"", *column.gaps}
+    meant = [word if word.strip() in gaps else as_meant(column, word) for word in words.to_list()]
+    return series.replace_strict(words, pl.Series(meant, dtype=pl.String), default=None)
 
 
 def _verdict(column: Column, cell: object) -> float | str | CellError:

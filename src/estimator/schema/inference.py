@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -58,6 +58,11 @@ class Reviewed:
     affixes: Sequence[str] = ()
     thousands: str = ""
     decimal: str = "."
+    units: Mapping[str, float] = field(default_factory=dict)
+    pattern: str | None = None
+    fold: bool = False
+    spellings: Mapping[str, str] = field(default_factory=dict)
+    formats: Sequence[str] = ()
 
 
 def infer_schema(
@@ -141,6 +146,7 @@ def _trials(series: pl.Series, settled: Reviewed, gaps: Sequence[str]) -> list[C
         raise SchemaError(
             f"schema.columns.{series.name}.kind: no kind {settled.kind!r}", hint=did_you_mean(settled.kind, KINDS)
         )
+    _refuse_pattern(series.name, settled.pattern)
     spelled = tuple(settled.gaps) if settled.gaps is not None else (*GAPS, *gaps)
     words = () if settled.gaps is not None else GAP_WORDS
     bare = Column(
@@ -150,9 +156,16 @@ def _trials(series: pl.Series, settled: Reviewed, gaps: Sequence[str]) -> list[C
         affixes=tuple(settled.affixes),
         thousands=settled.thousands,
         decimal=settled.decimal,
+        units=settled.units,
+        pattern=settled.pattern,
+        fold=settled.fold,
+        spellings=settled.spellings,
     )
     if settled.kind is not None:
-        return [replace(bare, kind=_reading_kind(settled.kind), formats=_formats(series, spelled))]
+        kind, formats = _reading_kind(settled.kind), tuple(settled.formats) or _formats(series, spelled)
+        return [
+            replace(bare, kind=kind, formats=formats, gaps=bare.gaps if kind == "category" else (*bare.gaps, *words))
+        ]
     if series.dtype != pl.String:
         return [replace(bare, kind=_kind_of_type(series.dtype))]
     kinds: list[Column] = [replace(bare, kind="number"), replace(bare, kind="boolean")]
@@ -162,6 +175,13 @@ def _trials(series: pl.Series, settled: Reviewed, gaps: Sequence[str]) -> list[C
     ]
     # Without the words first: in a column of levels they are levels.
     return [*kinds, *(replace(trial, gaps=(*trial.gaps, *words)) for trial in kinds if words), bare]
+
+
+def _refuse_pattern(name: str, pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise SchemaError(f"schema.columns.{name}.pattern: {pattern!r} is no regular expression: {error}") from None
 
 
 def _reading_kind(kind: str) -> ColumnKind:

@@ -15,7 +15,7 @@ import polars as pl
 from estimator.errors import Fault
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS, Column
 from estimator.schema.counting import SKETCH_SIZE, Distinct, Floats, Goal, Hashes
-from estimator.schema.frames import read_series
+from estimator.schema.frames import as_meant_series, read_series
 from estimator.schema.words import Words
 
 FEW = 100
@@ -123,6 +123,7 @@ class ColumnSurvey:
 
     def _words(self, series: pl.Series, goal: Goal | None) -> Hashes:
         words = series if series.dtype in (pl.Categorical, pl.Enum) else as_words(series)
+        words = as_meant_series(self.reading, words)
         hashes = words.hash(seed=7).to_numpy()
         self.words.add(words, hashes, goal)
         self.rows += len(series)

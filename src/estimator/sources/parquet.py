@@ -12,7 +12,6 @@ import polars as pl
 from estimator.errors import SourceError
 from estimator.sources.base import BATCH_ROWS, Files, explained, refuse_other_columns
 
-
 SLICE_ROWS = 262_144
 
 

@@ -1,0 +1,40 @@
+"""Profile -> findings: what a careful reader would notice, in a sentence, with the config edit that answers it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import polars as pl
+
+from estimator.exploration.findings.finding import SEVERITIES, Finding, Found, Seen, Severity
+from estimator.exploration.findings.leaks import leaks
+from estimator.exploration.findings.repeats import collinear, duplicates
+from estimator.exploration.findings.traits import constants, identifiers, sensitive, shapes, targets
+from estimator.exploration.findings.writing import sentinel_days, sentinels, spellings, texts
+from estimator.exploration.profile import Profile
+from estimator.schema import Schema
+
+__all__ = ["SEVERITIES", "Finding", "Severity", "find"]
+
+RULES: Sequence[Callable[[Seen], Found]] = (
+    leaks, duplicates, sentinels, sentinel_days, spellings, texts, sensitive, targets, identifiers, shapes, collinear,
+    constants,
+)  # fmt: skip
+# Findings that a column is no column of words, and those that are about words.
+MISTAKEN = ("mixed dates", "number as text")
+OF_WORDS = ("gap spellings", "wide category", "imbalance")
+
+
+def find(schema: Schema, profile: Profile, rows: pl.DataFrame) -> list[Finding]:
+    """Return all findings, most severe first, numbered from 1."""
+    seen = Seen(schema, profile, rows)
+    found = _without_the_obsolete([finding for rule in RULES for finding in rule(seen)])
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return [replace(finding, number=number) for number, finding in enumerate(found, start=1)]
+
+
+def _without_the_obsolete(found: Sequence[Finding]) -> list[Finding]:
+    """Leave out what is only true of a column as long as it is taken for words by mistake."""
+    mistaken = {name for finding in found if finding.rule in MISTAKEN and finding.edit for name in finding.columns}
+    return [finding for finding in found if finding.rule not in OF_WORDS or not mistaken & set(finding.columns)]

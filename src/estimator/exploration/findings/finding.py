@@ -1,0 +1,77 @@
+"""Finding: one thing worth knowing, and what the rules that find it look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from estimator.exploration.profile import ColumnProfile, Profile
+from estimator.schema import Schema
+from estimator.schema.frames import read_series
+from estimator.task import Floats
+
+Severity = Literal["high", "medium", "low", "note"]
+SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low", "note")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing worth knowing. `edit` maps a key of the config to its new value; None asks for thought only."""
+
+    rule: str
+    severity: Severity
+    columns: tuple[str, ...]
+    sentence: str
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    edit: Mapping[str, Any] | None = None
+    number: int = 0
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        return {
+            "number": self.number,
+            "rule": self.rule,
+            "severity": self.severity,
+            "columns": list(self.columns),
+            "sentence": self.sentence,
+            "evidence": dict(self.evidence),
+            "edit": dict(self.edit) if self.edit is not None else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a rule looks at: the contract, the profile, and the first rows as they were read."""
+
+    schema: Schema
+    profile: Profile
+    rows: pl.DataFrame
+
+    def numbers(self, name: str) -> Floats:
+        """Return a numeric column of the rows as doubles without gaps."""
+        column = replace(self.schema.by_name[name], gaps=("", *self.schema.by_name[name].gaps), limits=None)
+        values: Floats = read_series(column, self.rows[name])[0][:, 0]
+        return values[~np.isnan(values)]
+
+    @property
+    def features(self) -> list[ColumnProfile]:
+        """The profiles of the columns a model would use."""
+        names = {column.name for column in self.schema.features}
+        return [column for column in self.profile.columns if column.name in names]
+
+    @property
+    def goal(self) -> ColumnProfile:
+        """The target's profile."""
+        return self.profile.column(self.profile.target)
+
+
+Found = Iterator[Finding]
+
+
+def drop(*names: str) -> dict[str, Any]:
+    """Return the edit that leaves columns out."""
+    return {"data.drop": list(names)}
