@@ -23,6 +23,7 @@ from estimator.schema.inference import DATE_FORMATS, DATETIME_FORMATS
 WRITTEN = re.compile(r"^([^\d+\-.,]*)([-+]?\d[\d.,' \u00a0\u202f]*?)([^\d.,' \u00a0\u202f]\D*[23]?)?$")
 COMMA_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 POINT_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+(?:,\d+)?")
+YEAR, SHORT_YEAR = re.compile(r"1[89]\d\d|20\d\d"), re.compile(r"['’]\d\d")
 CODE = re.compile(r"(\d{4,})(?:-\d+|\.0)?")
 MORE_FORMATS = ("%B %d, %Y", "%b %d, %Y", "%d %B %Y", "%d %b %Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
 NUMBER_WORDS = {
@@ -41,7 +42,9 @@ def number_edit(name: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
     Units that are known are converted to that of the bare numbers, which must then be of the same size.
     """
     spellings = {word: NUMBER_WORDS[word.lower()] for word in counts if word.lower() in NUMBER_WORDS}
-    parts = {word: WRITTEN.match(word) for word in counts if word not in spellings}
+    years, unclear = _short_years(counts)
+    spellings |= years
+    parts = {word: WRITTEN.match(word) for word in counts if word not in spellings and word not in unclear}
     if not parts or any(part is None for part in parts.values()) or len(spellings) > MOST_SPELLINGS:
         return None
     numbers = {word: part.group(2).strip() for word, part in parts.items() if part}
@@ -54,10 +57,11 @@ def number_edit(name: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
         return None
     choices: dict[str, Any] = {"affixes": affixes, "units": units, "thousands": thousands, "spellings": spellings}
     found = {key: value for key, value in choices.items() if value} | ({"decimal": decimal} if decimal != "." else {})
-    trial = Column(name, "number", gaps=("", *GAPS, *GAP_WORDS), **found)
+    trial = Column(name, "number", gaps=("", *GAPS, *GAP_WORDS, *unclear), **found)
     if read_series(trial, pl.Series(list(counts), dtype=pl.String))[1]:
         return None
-    return _edit(name, {"kind": "number", **found})
+    gaps = {"gaps": ["", *dict.fromkeys((*GAPS[1:], *GAP_WORDS)), *unclear]} if unclear else {}
+    return _edit(name, {"kind": "number", **found, **gaps})
 
 
 def date_edit(name: str, words: Sequence[str]) -> dict[str, Any] | None:
@@ -101,6 +105,25 @@ def level_edit(name: str, counts: Mapping[str, int]) -> tuple[dict[str, Any] | N
 
 def _edit(name: str, choices: Mapping[str, Any]) -> dict[str, Any]:
     return {f"schema.columns.{name}.{key}": value for key, value in choices.items()}
+
+
+def _short_years(counts: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Return years such as '63 with what they mean, and those that may be of either century."""
+    years = [int(word) for word in counts if YEAR.fullmatch(word)]
+    short = sorted(word for word in counts if SHORT_YEAR.fullmatch(word))
+    if not short or 2 * len(years) < len(counts):
+        return {}, []
+    meant = {
+        word: [
+            century + int(word[1:])
+            for century in (1800, 1900, 2000)
+            if min(years) <= century + int(word[1:]) <= max(years)
+        ]
+        for word in short
+    }
+    return {word: str(found[0]) for word, found in meant.items() if len(found) == 1}, [
+        word for word, found in meant.items() if len(found) != 1
+    ]
 
 
 def _signs(numbers: Collection[str]) -> tuple[str, str]:

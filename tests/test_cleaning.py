@@ -1,0 +1,86 @@
+"""A table made dirty on purpose, cleaned by accepting findings, scored against its clean truth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from estimator import life, training
+from estimator.config import read_config
+from estimator.exploration.findings.writing import SENTINELS
+from estimator.schema.frames import read_series
+
+CLEANING = {"number as text", "mixed dates", "code spellings", "level spellings", "gap spellings", "sentinel"}
+# column of the file -> column of the truth, and the share of cells that must come out right
+COLUMNS = {
+    "sale date": ("date", 0.999),
+    "price": ("price", 0.99),
+    "Living Area": ("sqft_living", 0.99),
+    "sqft_lot": ("sqft_lot", 0.99),
+    "Bedrooms": ("bedrooms", 0.99),
+    "bathrooms": ("bathrooms", 0.99),
+    "floors": ("floors", 0.999),
+    "waterfront": ("waterfront", 0.999),
+    "view": ("view", 0.999),
+    "condition": ("condition", 0.99),
+    "grade": ("grade", 0.99),
+    "yr_built": ("yr_built", 0.99),
+    "zip": ("zipcode", 0.999),
+    "lat": ("lat", 0.99),
+    "Agency ": ("agency", 0.99),
+}
+
+
+@pytest.fixture(scope="module")
+def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The dirty file as its contract reads it after the findings were accepted, and the truth, row by row."""
+    folder = tables / "messy_sales"
+    conf = tmp_path_factory.mktemp("messy") / "c.yml"
+    conf.write_text(f"data: {{path: {folder / 'messy_sales.csv.gz'}, target: price}}\n")
+    for _ in range(2):
+        found = life.explore(conf, life.Order(), page=conf.with_name("p.html"))
+        chosen = [item.number for item in found.findings if item.rule in CLEANING and item.edit]
+        life.accept(conf, found.findings, chosen)
+    config = read_config(conf, life.VOCABULARY)
+    with life._opened(config.data, life.Order()) as source:
+        frame = source.frame()
+    schema = training.contract(frame, config)
+    read = {}
+    for name in COLUMNS:
+        column = replace(schema.by_name[name], gaps=("", *schema.by_name[name].gaps))
+        read[name] = pl.Series(read_series(column, frame[name])[0][:, 0].tolist())
+    rows = pl.read_parquet(folder / "row_map.parquet")
+    truth = pl.read_parquet(folder / "truth.parquet")[rows["truth_row"]]
+    return pl.DataFrame(read)[rows["file_row"]], truth
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_accepted_findings_clean_a_dirty_column(name: str, cleaned, tell: Callable[[str], None]):
+    found, truth = cleaned[0][name], _as_read(name, cleaned[1][COLUMNS[name][0]])
+    # What was taken out of the file cannot come back: gaps, and numbers that stand for one.
+    known = found.is_not_null() & (found.is_not_nan() if found.dtype == pl.Float64 else found != "")
+    right = (_as_text(found) == _as_text(truth)) if found.dtype == pl.String else _is_close(name, found, truth)
+    share = float((right & known).sum() / known.sum())
+    tell(f"messy_sales, {name.strip()}: {share:.2%} of {known.sum():,} known cells right, {(~known).mean():.1%} gaps")
+    assert share >= COLUMNS[name][1]
+    assert known.mean() > 0.93
+    assert name != "yr_built" or not found.is_in(SENTINELS).any()
+
+
+def _as_read(name: str, truth: pl.Series) -> pl.Series:
+    return truth.str.to_datetime().dt.epoch("s") if name == "sale date" else truth
+
+
+def _as_text(series: pl.Series) -> pl.Series:
+    return series.cast(pl.String).str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
+
+
+def _is_close(name: str, found: pl.Series, truth: pl.Series) -> pl.Series:
+    # An area given in square metres to one decimal is right to half a square foot or so.
+    near = 1.1 if name == "Living Area" else 1e-6
+    return pl.Series(np.abs(found.to_numpy() - truth.cast(pl.Float64).to_numpy()) <= near)
