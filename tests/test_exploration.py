@@ -139,57 +139,6 @@ def test_clean_tables_have_few_findings(tables):
         assert len([item for item in findings if item.severity in ("high", "medium")]) <= 1
 
 
-KNOWN = {
-    "king_county/king_county.csv.gz": (
-        "price",
-        {("groups", "id"), ("order in time", "date"), ("outliers", "bedrooms"), ("collinear", "sqft_living")},
-    ),
-    "bank_marketing/bank-additional-full.csv.gz": (
-        "y",
-        {("sentinel", "pdays"), ("duplicate rows", ""), ("imbalance", "y"), ("sensitive", "age")},
-    ),
-    "california_housing/housing.csv.gz": (
-        "median_house_value",
-        {("capped target", "median_house_value"), ("collinear", "total_bedrooms")},
-    ),
-    "bike_sharing/hour.csv.gz": (
-        "cnt",
-        {("leakage", "casual"), ("leakage", "registered"), ("identifier", "instant"), ("order in time", "dteday")},
-    ),
-    "adult/adult.csv.gz": (
-        "income-per-year",
-        {("sensitive", "race"), ("sensitive", "sex"), ("duplicate rows", ""), ("sentinel", "capital-gain")},
-    ),
-    "wine_quality/winequality.csv": ("quality", {("duplicate rows", "")}),
-    "telco_churn/telco_churn.csv.gz": ("Churn", {("identifier", "customerID"), ("sensitive", "gender")}),
-    "melbourne/melb_data.csv.gz": ("Price", {("level spellings", "SellerG"), ("wide category", "Suburb")}),
-    "messy_sales/messy_sales.csv.gz": (
-        "price",
-        {
-            ("mixed dates", "sale date"),
-            ("number as text", "Living Area"),
-            ("level spellings", "condition"),
-            ("empty", "tax code"),
-            ("duplicate rows", ""),
-            ("gap spellings", "bathrooms"),
-        },
-    ),
-}
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_known_faults_of_real_tables_are_found(name, tables, tell):
-    target, known = KNOWN[name]
-    path = next((tables / name).parent.glob("*.csv*")) if not (tables / name).exists() else tables / name
-    options = {"separator": ";"} if name.startswith("bank") else {}
-    _, findings = explored(path, target, **options)
-    missed = known - rules(findings)
-    tell(
-        f"{name.split('/')[0]}: {len(known) - len(missed)} of {len(known)} known faults found, {len(findings)} findings"
-    )
-    assert not missed
-
-
 def test_explore_tells_and_writes_a_page(run, tmp_path):
     page = tmp_path / "page.html"
     code, found, _ = run("explore", EXAMPLES / "boston" / "boston.csv", "--target", "MEDV", "--page", page, "--json")

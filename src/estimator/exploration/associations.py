@@ -40,9 +40,11 @@ def inflation(pearson: Floats, features: Sequence[int]) -> list[float]:
     matrix = np.nan_to_num(pearson[np.ix_(features, features)])
     np.fill_diagonal(matrix, 1.0)
     values, vectors = np.linalg.eigh(matrix)
-    # Directions without variance make whatever lies along them infinitely inflated.
+    # Directions without variance make whatever lies along them infinitely inflated. Negative variance is none: it comes
+    # of correlations over different rows, where columns have many gaps.
     with np.errstate(divide="ignore"):
-        inverse = np.where(values > 1e-8, 1.0 / np.maximum(values, 1e-300), np.inf)
+        inverse = np.where(np.abs(values) < 1e-6, np.inf, 1.0 / np.maximum(values, 0.01))
+        inverse = np.where(values >= 1e-6, 1.0 / values, inverse)
     shares = np.square(vectors)
     with np.errstate(invalid="ignore"):
         parts = np.where(shares > 1e-8, shares * inverse, 0.0)

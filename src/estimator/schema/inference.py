@@ -25,9 +25,11 @@ MAX_LEVELS = 10_000
 LONGEST_LEVEL = 500
 NUMBER_AS_TEXT = re.compile(
     r"^\s*(?:[$€£]|USD|EUR)?\s*[-+]?\d{1,3}(?:[,.\s\u00a0]?\d{3})*(?:[.,]\d+)?"
-    r"\s*(?:%|[A-Za-z]{1,4}\.?\s?[A-Za-z0-9²]{0,6})?\s*$"
+    r"\s*(?:%|[A-Za-z]{1,4}\.?\s?[A-Za-z]{0,6}[23²³]?)?\s*$"
 )
-IDENTIFIER_NAME = re.compile(r"(?:^|[_\s.-])(?:id|uuid|guid|key)$|^(?:id|uuid|guid)(?:$|[_\s.-])|[a-z]Id$|[a-z]ID$")
+IDENTIFIER_NAME = re.compile(
+    r"(?:^|[_\s.-])(?:id|uuid|guid|key)$|^(?:id|uuid|guid)(?:$|[_\s.-])|[a-z]Id$|[a-z]ID$|^[A-Z]ID$"
+)
 DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y", "%d-%b-%y")
 DATETIME_FORMATS = (
     "%Y-%m-%dT%H:%M:%S",

@@ -8,9 +8,9 @@ from dataclasses import replace
 import polars as pl
 
 from estimator.exploration.findings.finding import SEVERITIES, Finding, Found, Seen, Severity
-from estimator.exploration.findings.leaks import leaks
-from estimator.exploration.findings.repeats import collinear, duplicates
-from estimator.exploration.findings.traits import constants, identifiers, sensitive, shapes, targets
+from estimator.exploration.findings.leaks import later, leaks
+from estimator.exploration.findings.repeats import collinear, duplicates, redundant_levels, total_lines
+from estimator.exploration.findings.traits import codes, constants, identifiers, sensitive, shapes, targets, task
 from estimator.exploration.findings.writing import sentinel_days, sentinels, spellings, texts
 from estimator.exploration.profile import Profile
 from estimator.schema import Schema
@@ -18,8 +18,8 @@ from estimator.schema import Schema
 __all__ = ["SEVERITIES", "Finding", "Severity", "find"]
 
 RULES: Sequence[Callable[[Seen], Found]] = (
-    leaks, duplicates, sentinels, sentinel_days, spellings, texts, sensitive, targets, identifiers, shapes, collinear,
-    constants,
+    task, leaks, later, duplicates, redundant_levels, total_lines, sentinels, sentinel_days, spellings, texts,
+    sensitive, targets, identifiers, codes, shapes, collinear, constants,
 )  # fmt: skip
 # Findings that a column is no column of words, and those that are about words.
 MISTAKEN = ("mixed dates", "number as text")
@@ -37,4 +37,6 @@ def find(schema: Schema, profile: Profile, rows: pl.DataFrame) -> list[Finding]:
 def _without_the_obsolete(found: Sequence[Finding]) -> list[Finding]:
     """Leave out what is only true of a column as long as it is taken for words by mistake."""
     mistaken = {name for finding in found if finding.rule in MISTAKEN and finding.edit for name in finding.columns}
-    return [finding for finding in found if finding.rule not in OF_WORDS or not mistaken & set(finding.columns)]
+    stand_ins = {name for finding in found if finding.rule == "sentinel" for name in finding.columns}
+    obsolete = {**dict.fromkeys(OF_WORDS, mistaken), "outliers": stand_ins}
+    return [finding for finding in found if not obsolete.get(finding.rule, set()) & set(finding.columns)]

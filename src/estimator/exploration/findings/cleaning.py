@@ -24,7 +24,7 @@ WRITTEN = re.compile(r"^([^\d+\-.,]*)([-+]?\d[\d.,' \u00a0\u202f]*?)([^\d.,' \u0
 COMMA_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 POINT_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+(?:,\d+)?")
 YEAR, SHORT_YEAR = re.compile(r"1[89]\d\d|20\d\d"), re.compile(r"['’]\d\d")
-CODE = re.compile(r"(\d{4,})(?:-\d+|\.0)?")
+CODE = re.compile(r"(\d{5,})(?:-\d+|\.0)?")
 MORE_FORMATS = ("%B %d, %Y", "%b %d, %Y", "%d %B %Y", "%d %b %Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
 NUMBER_WORDS = {
     "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
@@ -85,7 +85,8 @@ def code_edit(name: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
     """Return the edit that keeps the code of words such as 98178, 98178-1234 and 98178.0, or None."""
     parts = [CODE.fullmatch(word) for word in counts]
     lengths = {len(part.group(1)) for part in parts if part}
-    if len(lengths) != 1 or any(part is None for part in parts) or all(word.isdecimal() for word in counts):
+    bare = sum(count for word, count in counts.items() if word.isdecimal())
+    if len(lengths) != 1 or any(part is None for part in parts) or not 0.5 < bare / sum(counts.values()) < 1:
         return None
     return _edit(name, {"kind": "category", "pattern": rf"^(\d{{{lengths.pop()}}})(?:-\d+|\.0)?$"})
 
@@ -213,17 +214,17 @@ def _slips(totals: Mapping[str, int]) -> dict[str, str]:
         return {}
     found = {}
     for rare in words:
-        meant = [word for word in words if totals[word] >= 5 * totals[rare] and _is_one_letter_away(rare, word)]
+        meant = [word for word in words if totals[word] >= 5 * totals[rare] and _is_slip(rare, word)]
         if len(meant) == 1:
             found[rare] = meant[0]
     return found
 
 
-def _is_one_letter_away(left: str, right: str) -> bool:
-    """Whether a letter was doubled, left out or swapped with its neighbour: slips of the hand, not other words."""
+def _is_slip(left: str, right: str) -> bool:
+    """Whether a letter was doubled, not doubled, or swapped with its neighbour: slips of the hand, not other words."""
     shorter, longer = sorted((left, right), key=len)
     if len(longer) - len(shorter) == 1:
-        doubled = [longer[:place] + longer[place + 1 :] for place in range(1, len(longer))]
-        return shorter in doubled
+        doubled = (place for place, (first, second) in enumerate(pairwise(longer)) if first == second)
+        return any(longer[:place] + longer[place + 1 :] == shorter for place in doubled)
     swapped = (left[:place] + b + a + left[place + 2 :] for place, (a, b) in enumerate(pairwise(left)))
     return len(left) == len(right) and right in set(swapped)

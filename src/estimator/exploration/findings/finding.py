@@ -11,6 +11,7 @@ import polars as pl
 
 from estimator.exploration.profile import ColumnProfile, Profile
 from estimator.schema import Schema
+from estimator.schema.column import NUMERIC_KINDS
 from estimator.schema.frames import read_series
 from estimator.task import Floats
 
@@ -50,12 +51,28 @@ class Seen:
     schema: Schema
     profile: Profile
     rows: pl.DataFrame
+    read: dict[str, Floats] = field(default_factory=dict)
+
+    def values(self, name: str) -> Floats:
+        """Return a column of numbers, times or truth values of the rows as doubles, NaN for gaps."""
+        if name not in self.read:
+            column = replace(self.schema.by_name[name], gaps=("", *self.schema.by_name[name].gaps), limits=None)
+            self.read[name] = read_series(column, self.rows[name])[0][:, 0]
+        return self.read[name]
 
     def numbers(self, name: str) -> Floats:
-        """Return a numeric column of the rows as doubles without gaps."""
-        column = replace(self.schema.by_name[name], gaps=("", *self.schema.by_name[name].gaps), limits=None)
-        values: Floats = read_series(column, self.rows[name])[0][:, 0]
+        """Return such a column without its gaps."""
+        values = self.values(name)
         return values[~np.isnan(values)]
+
+    def target_codes(self) -> Floats:
+        """Return the target of the rows as numbers, those of levels in any order; NaN for gaps."""
+        column = self.schema.target
+        if not column.is_text and column.kind in (*NUMERIC_KINDS, "boolean"):
+            return self.values(column.name)
+        words = self.rows[column.name].cast(pl.String).str.strip_chars()
+        places = {level: float(place) for place, (level, _, _) in enumerate(self.goal.top)}
+        return np.array([places.get(word, np.nan) for word in words.to_list()])
 
     @property
     def features(self) -> list[ColumnProfile]:

@@ -1,11 +1,19 @@
-"""Rows that are there twice, and columns that say what others say."""
+"""Rows that are there twice or are no rows at all, and columns that say what others say."""
 
 from __future__ import annotations
 
+import re
+from itertools import combinations
+
 import numpy as np
+import polars as pl
 
 from estimator.exploration.findings.finding import Finding, Found, Seen, Severity, drop
-from estimator.wording import figure
+from estimator.task import Floats
+from estimator.wording import figure, listing
+
+MOST_COMPARED = 60
+TOTAL = re.compile(r"^\s*(?:(?:grand|sub)?[-\s]?total|sum|summe|gesamt|somme|totale?|итого)\s*:?\s*$", re.IGNORECASE)
 
 
 def duplicates(seen: Seen) -> Found:
@@ -15,12 +23,73 @@ def duplicates(seen: Seen) -> Found:
         told = f"{n:,} rows are repeated: a random split puts the same row into both parts"
         severity: Severity = "medium" if n > 0.01 * seen.profile.rows else "low"
         yield Finding("duplicate rows", severity, (), told, {"rows": n})
+    yield from _near_duplicates(seen)
     names, matrix = seen.profile.numeric, np.abs(np.nan_to_num(seen.profile.pearson))
     for i, left in enumerate(names):
         for j in range(i + 1, len(names)):
-            if matrix[i, j] > 0.99999 and seen.profile.target not in (left, names[j]):
+            is_candidate = matrix[i, j] > 0.99999 and seen.profile.target not in (left, names[j])
+            if is_candidate and _is_one_line(seen.values(left), seen.values(names[j])):
                 told = f"{left} and {names[j]} say the same (correlation {matrix[i, j]:.5f})"
                 yield Finding("duplicate columns", "low", (left, names[j]), told, {}, drop(names[j]))
+    yield from _same_levels(seen)
+
+
+def _is_one_line(left: Floats, right: Floats) -> bool:
+    """Whether one column is the other times something plus something, to the digits."""
+    both = ~np.isnan(left) & ~np.isnan(right)
+    x, y = left[both] - left[both].mean(), right[both] - right[both].mean()
+    slope = float(x @ y) / max(float(x @ x), 1e-300)
+    return bool(np.abs(y - slope * x).max(initial=0.0) <= 1e-6 * np.abs(y).max(initial=0.0))
+
+
+def _near_duplicates(seen: Seen) -> Found:
+    """Rows that differ in nothing but what names them."""
+    names = [column.name for column in seen.profile.columns if column.kind == "identifier"]
+    rest = seen.rows.drop(names)
+    if not names or rest.width < 3:
+        return
+    again = rest.height - rest.n_unique()
+    already = seen.rows.height - seen.rows.n_unique()
+    if again - already > max(2, 0.0005 * rest.height):
+        told = f"{again - already:,} rows differ from another one only in {listing(names)}: the same thing twice?"
+        yield Finding("near duplicates", "medium", tuple(names), told, {"rows": again - already})
+
+
+def _same_levels(seen: Seen) -> Found:
+    """Columns of which each value goes with one value of the other, and the other way round."""
+    narrow = [column.name for column in seen.features if 2 < column.distinct <= 200][:MOST_COMPARED]
+    counts = {name: seen.rows[name].n_unique() for name in narrow}
+    for left, right in combinations(narrow, 2):
+        if counts[left] == counts[right] == seen.rows.select(left, right).n_unique():
+            told = f"{left} and {right} say the same: each value of one goes with one value of the other"
+            yield Finding("duplicate columns", "low", (left, right), told, {"values": counts[left]}, drop(right))
+
+
+def redundant_levels(seen: Seen) -> Found:
+    """A level that several columns have in the very same rows: it says one thing several times."""
+    where: dict[tuple[str, int], list[str]] = {}
+    for column in seen.schema.features:
+        for level, count in column.levels.items():
+            if 0.01 * seen.profile.rows < count < 0.99 * seen.profile.rows and len(column.levels) <= 50:
+                where.setdefault((level, count), []).append(column.name)
+    for (level, count), names in where.items():
+        rows = [seen.rows[name] == level for name in names]
+        if len(names) > 1 and all((other == rows[0]).all() for other in rows[1:]):
+            told = f"{listing(names)} have the level {level!r} in the same {count:,} rows"
+            yield Finding("redundant level", "note", tuple(names), told, {"level": level, "rows": count})
+
+
+def total_lines(seen: Seen) -> Found:
+    """A row that sums up the others."""
+    words = seen.rows.select(pl.col(pl.String))
+    if words.width == 0 or seen.rows.width < 3:
+        return
+    named = words.select(pl.any_horizontal(pl.all().str.contains(f"(?i){TOTAL.pattern}"))).to_series().fill_null(False)
+    empty = seen.rows.select(pl.sum_horizontal(pl.all().is_null())).to_series() / seen.rows.width
+    count = int((named & (empty > 0.5)).sum())
+    if count:
+        told = f"{count:,} rows look like a total of the others, nearly empty but for a word such as TOTAL"
+        yield Finding("total line", "medium", (), told, {"rows": count})
 
 
 def collinear(seen: Seen) -> Found:

@@ -8,11 +8,15 @@ from typing import Any
 import numpy as np
 
 from estimator.exploration.findings.finding import Finding, Found, Seen, drop
-from estimator.exploration.findings.writing import SENTINELS
+from estimator.exploration.profile import ColumnProfile
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.schema.inference import IDENTIFIER_NAME
 from estimator.wording import figure
 
+CODE_NAME = re.compile(
+    r"(?:^|[_\s.-]|(?<=[a-z]))(?:zip|zip_?code|post_?code|postal_?code|code|(?:sub)?class|category|type)(?:_?id)?$",
+    re.IGNORECASE,
+)
 SENSITIVE = re.compile(
     r"^(?:b|lstat|race|sex|gender|age|ethnic\w*|religio\w*|marital\w*|marriage|nationality|native[-_. ]?country|"
     r"disab\w*|pregnan\w*|birth\w*|seniorcitizen)$",
@@ -63,6 +67,26 @@ def sensitive(seen: Seen) -> Found:
             yield Finding("sensitive", "medium", (column.name,), told, {}, drop(column.name))
 
 
+def task(seen: Seen) -> Found:
+    """What is to be predicted, how to judge it, and the score that knowing nothing gets."""
+    goal = seen.goal
+    if goal.kind in ("date", "datetime") or goal.count == 0:
+        return
+    if goal.kind in NUMERIC_KINDS and goal.distinct > 2:
+        told = f"regression of {goal.name}: always answering its mean, {figure(goal.numbers['mean'])}, errs by "
+        told += f"{figure(goal.numbers['std'])} (rmse)"
+        edit: dict[str, Any] = {"evaluation.metrics": ["rmse", "mae", "r2"]}
+        evidence: dict[str, Any] = {"rmse": goal.numbers["std"]}
+    elif goal.top:
+        level, count, _ = goal.top[0]
+        told = f"classification of {goal.name} into {goal.distinct:,} levels: always answering {level!r} is right in "
+        told += f"{count / goal.count:.1%}"
+        edit, evidence = {"evaluation.metrics": ["log_loss", "auc", "accuracy"]}, {"accuracy": count / goal.count}
+    else:
+        return
+    yield Finding("task", "note", (goal.name,), told, evidence, edit)
+
+
 def targets(seen: Seen) -> Found:
     """The target's own traits: capped, skewed, unbalanced."""
     goal, rows = seen.goal, seen.profile.rows
@@ -92,12 +116,7 @@ def shapes(seen: Seen) -> Found:
     """Far values, wide categories, many gaps, and an order in time."""
     for column in seen.features:
         if column.kind in NUMERIC_KINDS and column.quantiles:
-            middle, edge = column.quantiles["0.5"], column.quantiles["0.99"]
-            reach = edge - column.quantiles["0.01"]
-            if reach > 0 and column.numbers["max"] > edge + 5 * reach and column.numbers["max"] not in SENTINELS:
-                told = f"{column.name} goes up to {figure(column.numbers['max'])}, while 99 % are below {figure(edge)}"
-                evidence = {"max": column.numbers["max"], "quantile_99": edge, "median": middle}
-                yield Finding("outliers", "low", (column.name,), told, evidence)
+            yield from _far_values(column)
         if column.kind == "category" and column.distinct > 50:
             told = f"{column.name} has {column.distinct:,} levels: they become target means for nets and linear models"
             edit = {f"features.columns.{column.name}": {"encoder": "target_mean"}}
@@ -107,6 +126,29 @@ def shapes(seen: Seen) -> Found:
             told = f"{column.name} is a gap in {share:.0%} of the rows"
             yield Finding("many gaps", "note", (column.name,), told, {"share": round(share, 4)})
     yield from _order_in_time(seen)
+
+
+def _far_values(column: ColumnProfile) -> Found:
+    low, high = column.quantiles["0.01"], column.quantiles["0.99"]
+    lowest, highest = column.numbers["min"], column.numbers["max"]
+    reach = 5 * (high - low)
+    ends = []
+    if reach > 0 and highest > high + reach:
+        ends.append(f"goes up to {figure(highest)}, while 99 % are below {figure(high)}")
+    if reach > 0 and lowest < low - reach:
+        ends.append(f"goes down to {figure(lowest)}, while 99 % are above {figure(low)}")
+    if ends:
+        evidence = {"min": lowest, "max": highest, "quantile_01": low, "quantile_99": high}
+        yield Finding("outliers", "low", (column.name,), f"{column.name} {' and '.join(ends)}", evidence)
+
+
+def codes(seen: Seen) -> Found:
+    """Whole numbers that name something, by their name: twice a postal code is nothing."""
+    for column in seen.features:
+        if column.kind == "integer" and column.distinct > 2 and CODE_NAME.search(column.name):
+            told = f"{column.name} holds whole numbers, but its name says that they are codes"
+            edit = {f"schema.columns.{column.name}.kind": "category"}
+            yield Finding("code as number", "low", (column.name,), told, {"distinct": column.distinct}, edit)
 
 
 def _order_in_time(seen: Seen) -> Found:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,12 +13,12 @@ from estimator.exploration.findings.cleaning import NUMBER_WORDS, code_edit, dat
 from estimator.exploration.findings.finding import Finding, Found, Seen, Severity
 from estimator.schema import Column
 from estimator.schema.column import GAP_WORDS, NUMERIC_KINDS, TIME_KINDS
-from estimator.schema.frames import read_series
 from estimator.schema.inference import NUMBER_AS_TEXT
 from estimator.wording import listing
 
 SENTINELS = (-999.0, -9999.0, -99.0, 999.0, 9999.0, 99999.0, 999999.0, -1.0)
 SENTINEL_DAYS = ("1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
+FEW_LEVELS = 20
 YEAR = 365.25 * 86_400
 DATE_AS_TEXT = re.compile(
     r"^\s*(?:\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{2,4}"
@@ -52,7 +50,7 @@ def sentinel_days(seen: Seen) -> Found:
     for column in seen.schema.features:
         if column.kind not in TIME_KINDS:
             continue
-        moments: Any = read_series(_open(column), seen.rows[column.name])[0][:, 0]
+        moments = seen.values(column.name)
         for day in SENTINEL_DAYS:
             at = datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
             here, rest = moments == at, moments[(moments != at) & ~np.isnan(moments)]
@@ -83,6 +81,11 @@ def spellings(seen: Seen) -> Found:
             told += f", and {len(variants) - 1} more" if len(variants) > 1 else ""
             evidence = {"levels": variants[:10]}
             yield Finding("level spellings", "medium", (column.name,), told, evidence, edit_or_none)
+        untidy = [level for level in counts if level != " ".join(level.split())]
+        if untidy and not variants and not column.fold:
+            told = f"{column.name} has levels with double or outer blanks, such as {untidy[0]!r}"
+            tidy = {f"schema.columns.{column.name}.kind": "category", f"schema.columns.{column.name}.fold": True}
+            yield Finding("level spellings", "low", (column.name,), told, {"levels": untidy[:10]}, tidy)
 
 
 def texts(seen: Seen) -> Found:
@@ -103,16 +106,19 @@ def texts(seen: Seen) -> Found:
         elif (edit := code_edit(column.name, counts)) is not None:
             told = f"{column.name} writes a code in several ways, such as {shown}"
             yield Finding("code spellings", "medium", (column.name,), told, {}, edit)
-        elif shares["number"] >= 0.9 and not shares["code"]:
+        elif shares["number"] >= 0.9 and not shares["code"] and shares["house number"] < 0.01:
             told = f"{column.name} holds numbers as text, such as {shown}"
             severity: Severity = "high" if column is seen.schema.target else "medium"
             edit = number_edit(column.name, counts)
+            if edit is None and len(counts) <= FEW_LEVELS:
+                continue
             yield Finding("number as text", severity, (column.name,), told, {"share": round(shares["number"], 3)}, edit)
 
 
 LOOKS: Mapping[str, Callable[[str], bool]] = {
     "date": lambda word: DATE_AS_TEXT.match(word) is not None,
     "number": lambda word: NUMBER_AS_TEXT.match(word) is not None or word.lower() in NUMBER_WORDS,
+    "house number": lambda word: re.fullmatch(r"\d+ ?[A-Za-z]", word) is not None,
     "code": lambda word: re.fullmatch(r"0\d+", word) is not None,
 }
 
@@ -127,7 +133,3 @@ def _word_counts(column: Column, series: pl.Series) -> Mapping[str, int]:
 def _gaps_with(column: Column, words: list[str]) -> list[str]:
     """Return a column's spellings of a gap with some more."""
     return list(dict.fromkeys(["", *column.gaps, *words]))
-
-
-def _open(column: Column) -> Column:
-    return replace(column, gaps=("", *column.gaps), limits=None)
