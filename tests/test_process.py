@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -48,15 +49,15 @@ def post(address: str, rows: object, path: str = "/v1/services/predict") -> dict
 
 
 def test_running_requests_end_before_the_process_does(store, house):
-    rows, found = [house] * 10_000, []
+    body = json.dumps([house] * 10_000)
     with serving(store / "house_pricing_model") as (process, address):
-        asking = threading.Thread(target=lambda: found.append(post(address, rows)))
-        asking.start()
-        time.sleep(0.15)
-        process.send_signal(signal.SIGTERM)
-        asking.join(30)
+        with contextlib.closing(http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)) as connection:
+            connection.request("POST", "/v1/services/predict", body, {"content-type": "application/json"})
+            time.sleep(0.15)
+            process.send_signal(signal.SIGTERM)
+            found = json.load(connection.getresponse())
         assert process.wait(30) == 0
-    assert len(found[0]["predictions"]) == 10_000
+    assert len(found["predictions"]) == 10_000
 
 
 def test_a_taken_port_is_explained(store):
@@ -257,5 +258,6 @@ def test_a_refusal_over_http_is_422(store, house):
     with serving(store / "house_pricing_model") as (_, address):
         with pytest.raises(urllib.error.HTTPError) as caught:
             post(address, [{**house, "RM": "six"}])
+        caught.value.close()
         assert caught.value.code == 422
         assert "server" not in {name.lower() for name in caught.value.headers}
