@@ -12,7 +12,7 @@ import pytest
 
 from estimator.config.editing import write_edits
 from estimator.exploration import Profile, profile_table
-from estimator.exploration.accumulators import Numbers, Sample
+from estimator.exploration.accumulators import Numbers, Repeats, Sample
 from estimator.exploration.associations import correlation_ratio, cramers_v, inflation
 from estimator.exploration.findings import Finding, find
 from estimator.exploration.findings.cleaning import date_edit, level_edit, number_edit
@@ -92,6 +92,45 @@ def test_distinct_values_are_exact_then_close():
         many.add(pl.Series(np.arange(start, start + 10_000)).hash().to_numpy())
     assert (few.count, few.is_exact) == (1500, True)
     assert many.count == pytest.approx(100_000, rel=0.07)
+
+
+def test_repeated_rows_are_counted_and_beyond_a_bound_estimated(monkeypatch):
+    generator = np.random.default_rng(5)
+    rows = generator.integers(0, 2**63, 40_000, dtype=np.uint64) * np.uint64(2)
+    table = np.concatenate([rows, rows[:8000]])
+    exact, estimated = Repeats(), Repeats()
+    exact.add(table)
+    monkeypatch.setattr("estimator.exploration.accumulators.MOST_HASHES", 10_000)
+    for part in np.array_split(table, 10):
+        estimated.add(part)
+    assert (exact.count, exact.is_exact) == (8000, True)
+    assert not estimated.is_exact
+    assert estimated.count == pytest.approx(8000, rel=0.1)
+
+
+def test_quantiles_and_histograms_of_a_small_table_are_of_all_rows(ames, ames_frame):
+    for name in ("Sale_Price", "Lot_Area"):
+        profile, exact = ames.column(name), ames_frame[name].to_numpy()
+        for share, value in profile.quantiles.items():
+            assert value == pytest.approx(np.quantile(exact, float(share)))
+        edges, counts = profile.histogram
+        assert counts == np.histogram(exact, bins=edges)[0].tolist()
+
+
+def test_levels_are_counted_with_the_targets_mean(ames, ames_frame):
+    exact = ames_frame.group_by("Neighborhood").agg(pl.len().alias("n"), pl.col("Sale_Price").mean().alias("mean"))
+    for level, count, mean in ames.column("Neighborhood").top:
+        row = exact.filter(pl.col("Neighborhood") == level)
+        assert (count, mean) == (row["n"][0], pytest.approx(row["mean"][0]))
+
+
+def test_neighbours_are_drawn_only_on_request(run, tmp_path):
+    page = tmp_path / "page.html"
+    words = ("explore", EXAMPLES / "penguins" / "penguins.csv", "--target", "species", "--page", page)
+    assert run(*words)[0] == 0
+    assert "t-SNE" not in page.read_text()
+    assert run(*words, "--tsne")[0] == 0
+    assert "Neighbours (t-SNE)" in page.read_text()
 
 
 def test_a_sample_is_even_over_the_table():

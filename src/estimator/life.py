@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +18,8 @@ from estimator.models import Watch, silent
 from estimator.store import Move, Store, listed, version_folder
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from estimator.draft import Draft
     from estimator.evaluation import Report, Score
     from estimator.exploration import Profile
@@ -91,8 +93,18 @@ class Table:
     query: str | None = None
 
 
-def explore(what: Path | Table, order: Order, *, page: Path, tsne: bool = False) -> Explored:
-    """Profile a table, named by a config or directly, and write the page of what is worth knowing."""
+def explore(
+    what: Path | Table,
+    order: Order,
+    *,
+    page: Path,
+    tsne: bool = False,
+    watch: Callable[[int], None] = lambda rows: None,
+) -> Explored:
+    """Profile a table, named by a config or directly, and write the page of what is worth knowing.
+
+    `watch` is told, now and then, how many rows have been read.
+    """
     with needs_extra("train", "exploring a table"):
         from estimator.exploration import look
         from estimator.exploration.findings import find
@@ -103,7 +115,7 @@ def explore(what: Path | Table, order: Order, *, page: Path, tsne: bool = False)
         config = read_config(what, VOCABULARY, overrides=order.overrides, environment=order.environment)
         folder = what.parent
     with _opened(config.data, order, folder) as source:
-        looked = look(source.batches, config, _reviewed(config, folder), tsne=tsne)
+        looked = look(lambda: _counted(source, watch), config, _reviewed(config, folder), tsne=tsne)
         notes = source.notes()
     findings = find(looked.schema, looked.profile, looked.rows)
     write_text(page, exploration_page(looked.profile, findings, name=str(_named(config).name)))
@@ -248,6 +260,14 @@ def _opened(data: Data, order: Order, folder: Path = Path()) -> AbstractContextM
         data.path, kind=data.kind, separator=data.separator, ragged=data.ragged, query=data.query, folder=folder,
         environment=order.environment,
     )  # fmt: skip
+
+
+def _counted(source: Source, watch: Callable[[int], None]) -> Iterator[pl.DataFrame]:
+    rows = 0
+    for frame in source.batches():
+        yield frame
+        rows += frame.height
+        watch(rows)
 
 
 def _like_training(artefact: Artefact, table: str, query: str | None) -> Data:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from estimator.cli import options
+from estimator.cli import options, progress
 
 if TYPE_CHECKING:
     from estimator.exploration.findings import Finding
 
+LONGEST_EDIT = 300
 COLOURS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
 
 
@@ -48,7 +51,8 @@ def command(
     if accept is not None and conf is None:
         raise click.UsageError("--accept writes into --conf")
     what = conf or life.Table(str(table), str(target), query)
-    found = life.explore(what, options.order(overrides), page=page, tsne=tsne)
+    with progress.rows(quiet=as_json) as watch:
+        found = life.explore(what, options.order(overrides), page=page, tsne=tsne, watch=watch)
     accepted = life.accept(conf, found.findings, _numbers(accept)) if accept and conf else []
     data = {
         "page": str(page),
@@ -59,7 +63,7 @@ def command(
     }
     lines = [f"{found.profile.rows:,} rows, {len(found.profile.columns)} columns, target {found.profile.target}", ""]
     lines += [f"note: {note}" for note in found.notes]
-    lines += _lines(found.findings) or ["nothing stands out"]
+    lines.append(_told(found.findings) if found.findings else "nothing stands out")
     lines += ["", f"page    {page}"]
     lines += [f"written into {conf}: {', '.join(str(item.number) for item in accepted)}"] if accepted else []
     if conf is not None and not accepted and any(item.edit for item in found.findings):
@@ -74,12 +78,22 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _lines(findings: Sequence[Finding]) -> list[str]:
+def _told(findings: Sequence[Finding]) -> str:
+    """Return the findings as a list that fits the terminal; in a pipe, lines are as long as they need to be."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     from estimator.exploration.page import edit_text
 
-    lines = []
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for item in findings:
-        lines.append(f"{item.number:>3}  {click.style(item.severity, fg=COLOURS[item.severity]):<6}  {item.sentence}")
-        if item.edit:
-            lines += [f"        {line}" for line in edit_text(item.edit).splitlines()]
-    return lines
+        table.add_row(str(item.number), Text(item.severity, COLOURS[item.severity]), Text(item.sentence))
+        for line in edit_text(item.edit).splitlines() if item.edit else ():
+            table.add_row("", "", Text(line if len(line) <= LONGEST_EDIT else f"{line[:LONGEST_EDIT]}...", "dim"))
+    console = Console(file=StringIO(), force_terminal=sys.stdout.isatty(), width=None if sys.stdout.isatty() else 1000)
+    console.print(table)
+    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined] # a StringIO

@@ -277,7 +277,7 @@ def _column_profile(column: Column, survey: Survey, numbers: Mapping[str, Any]) 
         kind=column.kind,
         count=seen.known,
         gaps=seen.gaps,
-        distinct=seen.n_distinct,
+        distinct=min(seen.n_distinct, seen.known),
         distinct_is_exact=seen.distinct_is_exact,
         top=tuple(seen.words.levels.top(TOP_LEVELS)) if not seen.words.given_up else (),
         **numbers,
