@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life, training
+from estimator import life
 from estimator.config import read_config
 from estimator.exploration.findings.writing import SENTINELS
+from estimator.schema.choices import contract
 from estimator.schema.frames import read_series
 
 CLEANING = {"number as text", "mixed dates", "code spellings", "level spellings", "gap spellings", "sentinel"}
@@ -49,7 +50,7 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
     config = read_config(conf, life.VOCABULARY)
     with life._opened(config.data, life.Order()) as source:
         frame = source.frame()
-    schema = training.contract(frame, config)
+    schema = contract(frame, config)
     read = {}
     for name in COLUMNS:
         column = replace(schema.by_name[name], gaps=("", *schema.by_name[name].gaps))

@@ -19,8 +19,8 @@ from estimator.models.constant import Constant
 from estimator.parity import Certificate, certify
 from estimator.predictor import Predictor
 from estimator.schema import Batch, Schema
+from estimator.schema.choices import contract
 from estimator.schema.frames import read_frame, with_contract_names
-from estimator.schema.inference import Reviewed, infer_schema
 from estimator.splitting import Mask, held_out, validation
 from estimator.target import read_target
 from estimator.task import Answers, Floats, Task
@@ -122,19 +122,6 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     )
 
 
-def contract(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> Schema:
-    """Return the schema of a table: the reviewed one or what the table shows, with the config's choices in it."""
-    choices = config.schema_
-    found = reviewed or infer_schema(
-        frame,
-        config.data.target,
-        reviewed=settled_columns(config),
-        gaps=choices.gaps,
-        unknown_columns=choices.unknown_columns,
-    )
-    return without_columns(found, config)
-
-
 def train(
     prepared: Prepared, model: Model, config: Config, *, watch: Watch = silent, start: Start | None = None, clock: Any
 ) -> Trained:
@@ -220,24 +207,6 @@ def _refuse_names(schema: Schema) -> None:
                 f"a feature cannot be called {column.name!r}: the graph's outputs are {', '.join(OUTPUTS)}",
                 hint=f"rename the column, or leave it out with data.drop: [{column.name!r}]",
             )
-
-
-def settled_columns(config: Config) -> dict[str, Reviewed]:
-    """Return what a config settles about columns."""
-    return {name: Reviewed(**item.model_dump()) for name, item in config.schema_.columns.items()}
-
-
-def without_columns(schema: Schema, config: Config) -> Schema:
-    """Mark the columns that are not features: dropped ones, row weights, and what only parts the rows."""
-    split = config.training.split
-    left_out = {*config.data.drop, *filter(None, [config.data.weight])}
-    left_out |= {split.column} if split.kind in ("group", "column") and split.column is not None else set()
-    for name in left_out - {column.name for column in schema.columns}:
-        raise ConfigError(
-            f"no column {name!r} to leave out", hint=did_you_mean(name, (column.name for column in schema.columns))
-        )
-    columns = tuple(replace(column, used=False) if column.name in left_out else column for column in schema.columns)
-    return replace(schema, columns=columns)
 
 
 def _constant_answers(prepared: Prepared, config: Config) -> Answers:

@@ -50,21 +50,32 @@ def shown_columns(profile: Profile, *, most: int = MOST_COLUMNS) -> list[int]:
 
 
 def clustered(values: Floats) -> list[int]:
-    """Return an order in which neighbours are alike: average linkage, its branches turned to fit each other.
+    """Return an order in which neighbours are alike, from average linkage (Sokal and Michener, 1958).
 
-    The turning is that of Bar-Joseph, Gifford and Jaakkola (2001).
+    Of the ways to turn two branches that are joined, the one is kept in which the ends that meet are most alike.
 
     >>> clustered(np.array([[1.0, 0.0, 0.9], [0.0, 1.0, 0.1], [0.9, 0.1, 1.0]]))
     [0, 2, 1]
     """
-    if len(values) < 3:
-        return list(range(len(values)))
-    from scipy.cluster.hierarchy import leaves_list, linkage
-    from scipy.spatial.distance import squareform
-
-    distances = np.clip(1.0 - (values + values.T) / 2, 0.0, 2.0)
-    np.fill_diagonal(distances, 0.0)
-    tree = linkage(squareform(distances, checks=False), method="average", optimal_ordering=True)
-    order = [int(place) for place in leaves_list(tree)]
+    branches = [[place] for place in range(len(values))]
+    alike = (values + values.T) / 2
+    between = alike.copy()
+    while len(branches) > 1:
+        np.fill_diagonal(between, -np.inf)
+        first, second = sorted(np.unravel_index(int(between.argmax()), between.shape))
+        left, right = branches[first], branches[second]
+        weights = np.array([len(left), len(right)]) / (len(left) + len(right))
+        joined = weights @ between[[first, second]]
+        branches[first] = _joined(left, right, alike)
+        between[first], between[:, first] = joined, joined
+        between = np.delete(np.delete(between, second, axis=0), second, axis=1)
+        del branches[second]
+    order = branches[0] if branches else []
     # Both directions fit as well; the one that begins nearer the table's first column is kept.
-    return order if order[0] < order[-1] else order[::-1]
+    return order if order[:1] <= order[-1:] else order[::-1]
+
+
+def _joined(left: list[int], right: list[int], alike: Floats) -> list[int]:
+    turns = [(a, b) for a in (left, left[::-1]) for b in (right, right[::-1])]
+    a, b = max(turns, key=lambda turn: alike[turn[0][-1], turn[1][0]])
+    return [*a, *b]

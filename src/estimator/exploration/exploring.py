@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import polars as pl
 
 from estimator.config import Config
 from estimator.exploration.profile import Profile, gather, profiled, survey_of
 from estimator.schema import Schema
+from estimator.schema.choices import settled_columns, without_columns
 from estimator.schema.inference import Batches, concluded, first_survey
-from estimator.training import settled_columns, without_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,14 @@ def look(batches: Batches, config: Config, reviewed: Schema | None = None, *, ts
     ------
     SchemaError: the table has no rows, or a reviewed kind cannot hold its values.
     """
-    first = next(iter(batches()), pl.DataFrame())
+    waiting = iter(batches())
+    first = next(waiting, pl.DataFrame())
     target, settled = config.data.target, settled_columns(config)
     if reviewed is not None:
         survey = survey_of(reviewed, first)
     else:
         survey = first_survey(first, target, settled, config.schema_.gaps, goal=target)
-    found = gather(batches, survey, seed=config.training.seed)
+    found = gather(chain([first], waiting), batches, survey, seed=config.training.seed)
     schema = reviewed or concluded(found.survey, target, settled, config.schema_.unknown_columns)
     schema = without_columns(schema, config)
     profile = profiled(found, schema, tsne_seed=config.training.seed if tsne else None)

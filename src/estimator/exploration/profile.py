@@ -134,21 +134,22 @@ class Gathered:
         self.numbers.add([values[name] for name in self.names])
 
 
-def gather(batches: Batches, survey: Survey, *, seed: int = 0) -> Gathered:
-    """Read all rows, once if every column stays what its first rows show.
+def gather(begun: Iterable[pl.DataFrame], again: Batches, survey: Survey, *, seed: int = 0) -> Gathered:
+    """Read all rows: those that have been begun, and `again` for every time that columns are not what they seemed.
 
     Raises
     ------
     SchemaError: the table has no rows.
     """
+    batches = begun
     while True:
         found = Gathered(survey, Repeats(), Sample(np.random.default_rng([seed, 30])))
-        _gather(found, batches())
+        _gather(found, batches)
         if survey.rows == 0:
             raise SchemaError("the table has no rows: there is nothing to look at", hint="check data.path")
         if survey.holds:
             return found
-        survey = survey.again()
+        survey, batches = survey.again(), again()
 
 
 def _gather(found: Gathered, batches: Iterable[pl.DataFrame]) -> None:
@@ -179,7 +180,7 @@ def profile_table(schema: Schema, batches: Iterable[pl.DataFrame], *, seed: int 
     waiting = iter(batches)
     first = next(waiting, pl.DataFrame())
     survey = survey_of(schema, first)
-    return profiled(gather(lambda: chain([first], waiting), survey, seed=seed), schema)
+    return profiled(gather(chain([first], waiting), lambda: (), survey, seed=seed), schema)
 
 
 def survey_of(schema: Schema, first: pl.DataFrame) -> Survey:
