@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -134,7 +135,16 @@ def test_a_good_value_is_read(contract, value, read):
 MONEY = Column("x", "number", affixes=("$", "USD"), thousands=",", seen=(0.0, 10.0))
 EURO = Column("x", "number", affixes=("€",), thousands=".", decimal=",", seen=(0.0, 10.0))
 
+AREA = Column("x", "number", ("", "NA"), affixes=("sq ft",), units={"m2": 10.0}, thousands=",", spellings={"two": "2"})
+RATED = Column("x", "category", ("", "NA"), fold=True, spellings={"goood": "good", "a": "b", "b": "c"})
+ZIP = Column("x", "category", pattern=r"^(\d{5})(?:-\d+|\.0)?$", unseen="error", levels={"98178": 1})
+DAYS = Column("x", "date", formats=("%Y-%m-%d", "%m/%d/%Y", "%d-%b-%y"), example="2014-09-02")
+
 BAD = [
+    (AREA, "5 m3"),
+    (AREA, "three"),
+    (ZIP, "98179-1234"),
+    (DAYS, "21/09/2014"),
     (MONEY, "12,5"),
     (MONEY, "1,23,456"),
     (MONEY, "£5"),
@@ -180,9 +190,19 @@ def test_a_bad_value_is_refused_with_the_wish(contract, value):
         (MONEY, 12.5, 12.5),
         (EURO, "1.234,5 €", 1234.5),
         (EURO, "12,5", 12.5),
+        (AREA, "1,200 sq ft", 1200.0),
+        (AREA, "120.5 m2", 1205.0),
+        (AREA, "1\u00a0234", 1234.0),
+        (AREA, "two", 2.0),
+        (RATED, "  GOOOD ", "good"),
+        (RATED, "a", "b"),
+        (ZIP, "98178-1234", "98178"),
+        (ZIP, 98178.0, "98178"),
+        (DAYS, "09/21/2014", 1411257600.0),
+        (DAYS, "21-Sep-14", 1411257600.0),
     ],
 )
-def test_a_number_is_read_as_it_is_written(contract, value, read):
+def test_a_value_is_read_as_it_is_written(contract, value, read):
     assert read_cell(contract, value) == read
 
 
@@ -198,6 +218,9 @@ CELLS = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True).map(str),
     st.integers(-(10**20), 10**20).map(str),
     st.dates().map(str),
+    st.sampled_from(
+        ["5 m2", "1,200 sq ft", "two", "GOOOD ", "A", "b", "98178-12", "98178.0", "09/21/2014", "21-Sep-14"]
+    ),
     st.sampled_from(["$1,234.5", "12,5", "1.234,5 €", "5 €", "$ 7", "1,234", "1.234"]),
     st.text(max_size=6),
 )
@@ -206,7 +229,9 @@ CELLS = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(CELLS, min_size=1, max_size=8),
-    st.sampled_from([NUMBER, INTEGER, BOOLEAN, CATEGORY, STRICT, DATE, LIMITED, GAPPY, MONEY, EURO]),
+    st.sampled_from(
+        [NUMBER, INTEGER, BOOLEAN, CATEGORY, STRICT, DATE, LIMITED, GAPPY, MONEY, EURO, AREA, RATED, ZIP, DAYS]
+    ),
 )
 def test_a_file_and_a_request_get_the_same_verdict(cells, contract):
     values, faults = read_series(contract, pl.Series("x", cells, dtype=pl.String))
@@ -290,3 +315,27 @@ def test_a_wrong_schema_file_is_explained(change, expected):
 def test_a_reviewed_kind_that_cannot_hold_is_refused():
     with pytest.raises(SchemaError, match="does not hold 1 of its values"):
         column("1", "two", kind="number")
+
+
+def test_what_is_meant_is_the_same_whatever_type_a_column_has():
+    words = pl.Series("x", ["98178", "98178-1", None])
+    for series in (words, words.cast(pl.Categorical)):
+        assert read_series(replace(ZIP, gaps=("",)), series)[0][:, 0].tolist() == ["98178", "98178", ""]
+    assert read_series(ZIP, pl.Series("x", [98178, 98178]))[0][:, 0].tolist() == ["98178", "98178"]
+    assert read_series(ZIP, pl.Series("x", [98178.0]))[0][:, 0].tolist() == ["98178"]
+
+
+def test_ways_of_writing_survive_the_schema_file():
+    schema = Schema(
+        (AREA, replace(RATED, name="r"), replace(ZIP, name="z"), replace(DAYS, name="d")), Column("y", "number")
+    )
+    assert from_data(to_data(schema), place="f") == schema
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("pattern", "("), ("units", [1]), ("gaps", "NA"), ("spellings", "x"), ("pattern", 5)]
+)
+def test_a_way_of_writing_that_cannot_be_read_is_refused(key, value):
+    content = {"target": "y", "columns": {"x": {"kind": "number", key: value}, "y": {"kind": "number"}}}
+    with pytest.raises(SchemaError, match=f"column 'x': {key}:"):
+        from_data(content, place="f")

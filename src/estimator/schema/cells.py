@@ -36,7 +36,8 @@ def read_cell(column: Column, value: object) -> float | str:
         value = value.item()
     if _is_gap(column, value):
         return _gap(column, value)
-    value = as_meant(column, value) if isinstance(value, str) else value
+    if isinstance(value, str) and not column.is_text:
+        value = as_meant(column, value)
     found = _READERS[column.kind](column, value)
     if isinstance(found, float) and column.limits is not None:
         low, high = column.limits
@@ -142,7 +143,7 @@ def _category(column: Column, value: object) -> str:
         value = int(value)
     if not isinstance(value, str | int | float):
         raise _refusal(column, value)
-    found = str(value)
+    found = as_meant(column, str(value))
     if "\x00" in found:
         raise CellError(f"expected {column.wish} without NUL characters, got {value!r:.80}")
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -21,6 +22,7 @@ HEADER = """\
 #   unit, aliases (other names under which the column may come)
 """
 _COLUMN_KEYS = [item.name for item in fields(Column) if item.name != "name"]
+_MAPPINGS = {"levels", "units", "spellings"}
 _TUPLES = {"gaps", "seen", "limits", "formats", "aliases", "affixes"}
 
 
@@ -93,6 +95,7 @@ def _column(name: str, content: object, place: str) -> Column:
         )
     if content.get("unseen", "other") not in ("other", "error", "gap"):
         raise SchemaError(f"{place}: column {name!r}: unseen: expected other, gap or error, got {content['unseen']!r}")
+    _refuse_other_types(name, content, place)
     # Keys and the words for kinds are checked above; what is left are plain values.
     values: dict[str, Any] = {
         key: tuple(value) if key in _TUPLES and value is not None else value for key, value in content.items()
@@ -100,3 +103,18 @@ def _column(name: str, content: object, place: str) -> Column:
     if "levels" in values:
         values["levels"] = {str(level): int(count) for level, count in values["levels"].items()}
     return Column(name, **values)
+
+
+def _refuse_other_types(name: str, content: Mapping[str, Any], place: str) -> None:
+    """Refuse what cannot be read: lists and mappings that are none, and patterns that are no regular expression."""
+    for keys, wanted, words in ((_TUPLES, Sequence, "a list"), (_MAPPINGS, Mapping, "a mapping")):
+        for key in keys & content.keys():
+            value = content[key]
+            if value is not None and (isinstance(value, str) or not isinstance(value, wanted)):
+                raise SchemaError(f"{place}: column {name!r}: {key}: expected {words}, got {value!r:.80}")
+    try:
+        re.compile(content.get("pattern") or "")
+    except (re.error, TypeError) as error:
+        raise SchemaError(
+            f"{place}: column {name!r}: pattern: {content['pattern']!r} is no regular expression: {error}"
+        ) from None

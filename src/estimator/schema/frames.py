@@ -54,8 +54,8 @@ def with_contract_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
 def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tuple[npt.NDArray[Any], list[Fault]]:
     """Return a column as an array of shape (rows, 1) and its faults; faulty cells hold a gap."""
     series = series.fill_nan(None) if series.dtype.is_float() else series
-    series = as_meant_series(column, series)
-    values, doubtful = _READERS[column.kind](column, series)
+    meant = series if column.is_text else as_meant_series(column, series)
+    values, doubtful = _READERS[column.kind](column, meant)
     doubtful = doubtful | _gaps(column, series) | _beyond(column, values)
     faults: list[Fault] = []
     verdicts: dict[object, float | str | CellError] = {}
@@ -75,7 +75,10 @@ def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tup
 
 def as_meant_series(column: Column, series: pl.Series) -> pl.Series:
     """Return a column of text as it is meant; gaps stay as they are spelled. See `cells.as_meant`."""
-    if series.dtype != pl.String or not (column.pattern or column.fold or column.spellings):
+    if not (column.pattern or column.fold or column.spellings):
+        return series
+    series = series.cast(pl.String) if series.dtype in (pl.Categorical, pl.Enum) else series
+    if series.dtype != pl.String:
         return series
     words = series.unique().drop_nulls()
     gaps = {"", *column.gaps}
@@ -165,6 +168,7 @@ def _categories(column: Column, series: pl.Series) -> Reading:
     if series.dtype.is_float():
         whole = series.cast(pl.Int64, strict=False)
         words = whole.cast(pl.String).zip_with(series == whole, words)
+    words = as_meant_series(column, words)
     values = words.fill_null("").to_numpy().astype(object)
     doubtful = np.zeros(len(series), dtype=np.bool_)
     if column.unseen == "error":
