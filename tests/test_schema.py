@@ -139,6 +139,7 @@ AREA = Column("x", "number", ("", "NA"), affixes=("sq ft",), units={"m2": 10.0},
 RATED = Column("x", "category", ("", "NA"), fold=True, spellings={"goood": "good", "a": "b", "b": "c"})
 ZIP = Column("x", "category", pattern=r"^(\d{5})(?:-\d+|\.0)?$", unseen="error", levels={"98178": 1})
 DAYS = Column("x", "date", formats=("%Y-%m-%d", "%m/%d/%Y", "%d-%b-%y"), example="2014-09-02")
+WRITTEN = (MONEY, EURO, AREA, RATED, ZIP, DAYS)
 
 BAD = [
     (AREA, "5 m3"),
@@ -218,9 +219,8 @@ CELLS = st.one_of(
     st.floats(allow_nan=True, allow_infinity=True).map(str),
     st.integers(-(10**20), 10**20).map(str),
     st.dates().map(str),
-    st.sampled_from(
-        ["5 m2", "1,200 sq ft", "two", "GOOOD ", "A", "b", "98178-12", "98178.0", "09/21/2014", "21-Sep-14"]
-    ),
+    st.sampled_from(["5 m2", "1,200 sq ft", "two", "GOOOD ", "A", "b", "98178-12", "98178.0"]),
+    st.sampled_from(["09/21/2014", "21-Sep-14"]),
     st.sampled_from(["$1,234.5", "12,5", "1.234,5 €", "5 €", "$ 7", "1,234", "1.234"]),
     st.text(max_size=6),
 )
@@ -229,9 +229,7 @@ CELLS = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(CELLS, min_size=1, max_size=8),
-    st.sampled_from(
-        [NUMBER, INTEGER, BOOLEAN, CATEGORY, STRICT, DATE, LIMITED, GAPPY, MONEY, EURO, AREA, RATED, ZIP, DAYS]
-    ),
+    st.sampled_from([NUMBER, INTEGER, BOOLEAN, CATEGORY, STRICT, DATE, LIMITED, GAPPY, *WRITTEN]),
 )
 def test_a_file_and_a_request_get_the_same_verdict(cells, contract):
     values, faults = read_series(contract, pl.Series("x", cells, dtype=pl.String))
@@ -326,9 +324,8 @@ def test_what_is_meant_is_the_same_whatever_type_a_column_has():
 
 
 def test_ways_of_writing_survive_the_schema_file():
-    schema = Schema(
-        (AREA, replace(RATED, name="r"), replace(ZIP, name="z"), replace(DAYS, name="d")), Column("y", "number")
-    )
+    columns = tuple(replace(column, name=f"c{place}") for place, column in enumerate(WRITTEN))
+    schema = Schema(columns, Column("y", "number"))
     assert from_data(to_data(schema), place="f") == schema
 
 
