@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from estimator.cli import options, progress
+from estimator.cli import options
 
 if TYPE_CHECKING:
     from estimator.exploration.findings import Finding
@@ -43,6 +43,7 @@ def command(
 ) -> None:  # fmt: skip
     """Profile a table and say what a careful reader would notice, each with the config edit that answers it."""
     from estimator import life
+    from estimator.cli import progress
 
     if (conf is None) == (table is None) or (table is not None and target is None):
         raise click.UsageError("give --conf, or TABLE and --target")

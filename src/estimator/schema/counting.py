@@ -149,7 +149,10 @@ class Levels:
 
     def _placed(self, words: pl.Series, hashes: Hashes) -> Places:
         """Return where words are counted, and know them from now on."""
-        different, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+        different = np.unique(hashes)
+        which = np.searchsorted(different, hashes)
+        first = np.empty(len(different), dtype=np.intp)
+        first[which[::-1]] = np.arange(len(hashes))[::-1]
         names = words.gather(first).cast(pl.String).to_list()
         places = np.array([self.place(name) for name in names], dtype=np.int32)
         before = len(self.hashes)

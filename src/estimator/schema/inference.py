@@ -206,13 +206,22 @@ def _formats(series: pl.Series, spelled: Sequence[str]) -> tuple[str, ...]:
         return ()
     words = series.drop_nulls().head(LOOKED_AT).str.strip_chars()
     words = words.filter(~words.is_in(["", *spelled])).head(50)
-    if len(words) == 0 or len(words[0]) < 6:
+    # What is a number or has none in it is neither a date nor a time.
+    if len(words) == 0 or len(words[0]) < 6 or not re.search(r"\d", words[0]) or _is_number(words[0]):
         return ()
     return tuple(
         form
         for form in (*DATE_FORMATS, *DATETIME_FORMATS)
         if words.str.to_datetime(form.replace(".%f", "%.f"), strict=False).null_count() == 0
     )
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def _concluded(survey: ColumnSurvey, settled: Reviewed) -> Column:

@@ -117,8 +117,8 @@ class ColumnSurvey:
             self.counts_up = bool((np.diff(solid, prepend=before) == 1).all())
             self.last = float(solid[-1])
         if self.example is None:
-            # Gaps come last in order.
-            middle = int(np.argsort(values)[n_known // 2])
+            some = np.flatnonzero(~np.isnan(values))[:FEW]
+            middle = int(some[np.argsort(values[some])[len(some) // 2]])
             self.example = series[middle] if self.reading.kind in TIME_KINDS else float(values[middle])
 
     def _words(self, series: pl.Series, goal: Goal | None) -> Hashes:

@@ -25,12 +25,11 @@ def duplicates(seen: Seen) -> Found:
         yield Finding("duplicate rows", severity, (), told, {"rows": n})
     yield from _near_duplicates(seen)
     names, matrix = seen.profile.numeric, np.abs(np.nan_to_num(seen.profile.pearson))
-    for i, left in enumerate(names):
-        for j in range(i + 1, len(names)):
-            is_candidate = matrix[i, j] > 0.99999 and seen.profile.target not in (left, names[j])
-            if is_candidate and _is_one_line(seen.values(left), seen.values(names[j])):
-                told = f"{left} and {names[j]} say the same (correlation {matrix[i, j]:.5f})"
-                yield Finding("duplicate columns", "low", (left, names[j]), told, {}, drop(names[j]))
+    for i, j in zip(*np.nonzero(np.triu(matrix > 0.99999, 1)), strict=True):
+        left, right = names[i], names[j]
+        if seen.profile.target not in (left, right) and _is_one_line(seen.values(left), seen.values(right)):
+            told = f"{left} and {right} say the same (correlation {matrix[i, j]:.5f})"
+            yield Finding("duplicate columns", "low", (left, right), told, {}, drop(right))
     yield from _same_levels(seen)
 
 
@@ -105,8 +104,7 @@ def collinear(seen: Seen) -> Found:
         strongest, partner = max(others)
         if strongest >= 0.8 and {name, partner} not in told_pairs:
             told_pairs.append({name, partner})
-            sentence = (
-                f"{name} and {partner} move together (correlation {strongest:.2f}, variance inflation {figure(value)})"
-            )
+            size = f"variance inflation {figure(value)}" if np.isfinite(value) else "others make it up exactly"
+            sentence = f"{name} and {partner} move together (correlation {strongest:.2f}; {size})"
             evidence = {"correlation": round(float(strongest), 4), "inflation": value if np.isfinite(value) else None}
             yield Finding("collinear", "low", (name, partner), sentence, evidence, drop(name))
