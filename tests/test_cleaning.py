@@ -15,6 +15,7 @@ from estimator.config import read_config
 from estimator.exploration.findings.writing import SENTINELS
 from estimator.schema.choices import contract
 from estimator.schema.frames import read_series
+from estimator.sources.opening import open_source
 
 CLEANING = {"number as text", "mixed dates", "code spellings", "level spellings", "gap spellings", "sentinel"}
 # column of the file -> column of the truth, and the share of cells that must come out right
@@ -48,8 +49,7 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
         chosen = [item.number for item in found.findings if item.rule in CLEANING and item.edit]
         life.accept(conf, found.findings, chosen)
     config = read_config(conf, life.VOCABULARY)
-    with life._opened(config.data, life.Order()) as source:
-        frame = source.frame()
+    frame = open_source(config.data.path).frame()
     schema = contract(frame, config)
     read = {}
     for name in COLUMNS:
