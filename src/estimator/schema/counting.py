@@ -119,12 +119,8 @@ class Levels:
     places: dict[str | None, int] = field(default_factory=dict)
     slots: Slots = field(default_factory=Slots)
     hashes: dict[int, int] = field(default_factory=dict)
+    n_levels: int = 0
     totals: Floats = field(default_factory=lambda: np.zeros((3, 1)))
-
-    @property
-    def n_levels(self) -> int:
-        """The number of different levels."""
-        return int(self.totals.shape[1]) - 1
 
     def add(self, words: pl.Series, hashes: Hashes, goal: Goal | None) -> None:
         """Take a batch of words and their hashes into account, with the target's numbers beside them."""
@@ -136,6 +132,7 @@ class Levels:
 
     def _count(self, places: npt.NDArray[Any], goal: Goal | None) -> None:
         size = self.n_levels + 1
+        self.totals = np.pad(self.totals, ((0, 0), (0, size - self.totals.shape[1])))
         self.totals[0] += np.bincount(places, minlength=size)
         if goal is not None:
             self.totals[1] += np.bincount(places, goal.values, minlength=size)
@@ -166,9 +163,11 @@ class Levels:
         """Return where a word is counted; all spellings of a gap are at 0."""
         place = self.places.get(word)
         if place is None:
-            place = 0 if self.is_gap(word) else self.n_levels + 1
+            place = 0
+            if not self.is_gap(word):
+                self.n_levels += 1
+                place = self.n_levels
             self.places[word] = place
-            self.totals = np.pad(self.totals, ((0, 0), (0, 1))) if place else self.totals
         return place
 
     def counts(self) -> dict[str, int]:
