@@ -58,6 +58,8 @@ def processor_ticks(pid: int) -> int:
 def test_running_requests_end_before_the_process_does(store, house):
     body = json.dumps([house] * 10_000)
     with serving(store / "house_pricing_model") as (process, address):
+        # After a first answer, what the process computes is the request.
+        post(address, [house])
         with contextlib.closing(http.client.HTTPConnection(address.removeprefix("http://"), timeout=30)) as connection:
             before = processor_ticks(process.pid)
             connection.request("POST", "/v1/services/predict", body, {"content-type": "application/json"})
