@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +107,27 @@ def test_repeated_rows_are_counted_and_beyond_a_bound_estimated(monkeypatch):
     assert (exact.count, exact.is_exact) == (8000, True)
     assert not estimated.is_exact
     assert estimated.count == pytest.approx(8000, rel=0.1)
+
+
+def test_levels_of_categorical_batches_are_those_of_text():
+    rows = ["red", "blue", "red", "green", "blue", "red", "green", "blue"]
+    schema = infer_schema(pl.DataFrame({"x": rows, "y": [1.5, 2.5] * 4}), "y")
+    parts = [pl.DataFrame({"x": part, "y": [1.5, 2.5, 1.5, 2.5]}) for part in (rows[:4], rows[4:])]
+    kinds = [pl.Categorical(), pl.Enum(["green", "red", "blue"]), pl.String()]
+    text = profile_table(schema, parts)
+    for kind in kinds:
+        assert profile_table(schema, [part.cast({"x": kind}) for part in parts]).column("x") == text.column("x")
+    assert [(level, count) for level, count, _ in text.column("x").top] == [("blue", 3), ("red", 3), ("green", 2)]
+
+
+def test_spellings_of_a_level_count_as_one_everywhere():
+    rows = pl.DataFrame({"x": ["Red", "red ", "RED", "blue"] * 25, "y": ["yes", "YES", "yes", "no"] * 25})
+    schema = infer_schema(rows, "y")
+    folded = {column.name: replace(column, kind="category", fold=True) for column in (*schema.columns, schema.target)}
+    schema = replace(schema, columns=(folded["x"],), target=folded["y"])
+    profile = profile_table(schema, [rows])
+    assert profile.with_target["x"] == ("Cramer's V", pytest.approx(1.0, abs=0.03))
+    assert sorted(set(profile.place_colours.tolist())) == [0.0, 1.0]
 
 
 def test_quantiles_and_histograms_of_a_small_table_are_of_all_rows(ames, ames_frame):

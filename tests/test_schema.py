@@ -106,6 +106,7 @@ STRICT = Column("x", "category", levels={"a": 1, "b": 2}, unseen="error")
 DATE = Column("x", "date", formats=("%Y-%m-%d",), example="2024-01-31", seen=(0.0, 86400.0))
 LIMITED = Column("x", "number", limits=(0.0, 5.0))
 GAPPY = Column("x", "number", gaps=("", "NA"))
+GAPPY_WORDS = Column("x", "category", gaps=("", "NA"), levels={"a": 1})
 
 
 @pytest.mark.parametrize(
@@ -216,6 +217,7 @@ CELLS = st.one_of(
     st.sampled_from(
         ["", "NA", "nan", "inf", "-0", "1e5", "1e400", "+3", " 7 ", "0x1f", "1_0", ".5", "5.", "true", "a"]
     ),
+    st.sampled_from(["\x1f", " NA\x1c", "\x857", "\u20037", "\x1ea"]),
     st.floats(allow_nan=True, allow_infinity=True).map(str),
     st.integers(-(10**20), 10**20).map(str),
     st.dates().map(str),
@@ -243,6 +245,16 @@ def test_a_file_and_a_request_get_the_same_verdict(cells, contract):
         assert place not in told
         found = values[place, 0]
         assert found == expected or (found != found and expected != expected)
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [[1.0, 98178.0, -0.0, 2.5, None], [1e15, 2.0**53, 2.0**53 + 2, 1e17, 1.5e300], [1e-3, 1e-4, 9.9e-5, -1e-7, 0.1]],
+)
+def test_a_number_is_the_same_level_in_a_file_and_a_request(numbers):
+    values, faults = read_series(GAPPY_WORDS, pl.Series("x", numbers, dtype=pl.Float64))
+    assert not faults
+    assert values[:, 0].tolist() == [read_cell(GAPPY_WORDS, number) for number in numbers]
 
 
 def two_columns() -> Schema:

@@ -30,6 +30,7 @@ from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.schema.frames import read_series
 from estimator.schema.inference import Batches
 from estimator.schema.survey import ColumnSurvey, Each, Survey, by_contract
+from estimator.schema.texts import level_names
 from estimator.task import Floats
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -71,6 +72,7 @@ class Profile:
     rows: int
     sampled_rows: int
     duplicate_rows: int
+    duplicates_are_exact: bool
     target: str
     columns: tuple[ColumnProfile, ...]
     numeric: tuple[str, ...]
@@ -95,6 +97,7 @@ class Profile:
             "rows": self.rows,
             "sampled_rows": self.sampled_rows,
             "duplicate_rows": self.duplicate_rows,
+            "duplicates_are_exact": self.duplicates_are_exact,
             "target": self.target,
             "columns": [_plain(asdict(column)) for column in self.columns],
             "numeric": list(self.numeric),
@@ -209,11 +212,12 @@ def profiled(found: Gathered, schema: Schema, *, tsne_seed: int | None = None) -
     }
     axes, spots = principal_axes(pearson, table, features)
     goal = table[:, names.index(target)] if target in names else None
-    words = {column.name: _level_names(column, rows[column.name]) for column in columns if column.name not in names}
+    words = {column.name: level_names(column, rows[column.name]) for column in columns if column.name not in names}
     return Profile(
         rows=found.survey.rows,
         sampled_rows=rows.height,
         duplicate_rows=found.repeats.count,
+        duplicates_are_exact=found.repeats.is_exact,
         target=target,
         columns=tuple(_column_profile(column, found.survey, numbers.get(column.name, {})) for column in columns),
         numeric=names,
@@ -244,12 +248,6 @@ def _sample_table(schema: Schema, rows: pl.DataFrame, names: Sequence[str]) -> F
         column = replace(schema.by_name[name], gaps=("", *schema.by_name[name].gaps), limits=None)
         table[:, place] = read_series(column, rows[name])[0][:, 0]
     return table
-
-
-def _level_names(column: Column, series: pl.Series) -> pl.Series:
-    words = series.cast(pl.String, strict=False)
-    spelled = words.str.strip_chars().is_in(list({"", *column.gaps}))
-    return words.set(spelled.fill_null(False), None)
 
 
 def _described(found: Gathered, table: Floats, names: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -11,9 +11,10 @@ import numpy.typing as npt
 import polars as pl
 
 from estimator.errors import Fault, RowError
-from estimator.schema.cells import LARGEST_EXACT_INTEGER, CellError, as_meant, read_cell
+from estimator.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
 from estimator.schema.column import FALSE_WORDS, TIME_KINDS, TRUE_WORDS, Column
 from estimator.schema.contract import MAX_FAULTS, Batch, Schema
+from estimator.schema.texts import as_meant_series, as_words, stripped
 
 
 def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_faulty: bool = False) -> Batch:
@@ -73,19 +74,6 @@ def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tup
     return values.reshape(-1, 1), faults
 
 
-def as_meant_series(column: Column, series: pl.Series) -> pl.Series:
-    """Return a column of text as it is meant; gaps stay as they are spelled. See `cells.as_meant`."""
-    if not (column.pattern or column.fold or column.spellings):
-        return series
-    series = series.cast(pl.String) if series.dtype in (pl.Categorical, pl.Enum) else series
-    if series.dtype != pl.String:
-        return series
-    words = series.unique().drop_nulls()
-    gaps = {"", *column.gaps}
-    meant = [word if word.strip() in gaps else as_meant(column, word) for word in words.to_list()]
-    return series.replace_strict(words, pl.Series(meant, dtype=pl.String), default=None)
-
-
 def _verdict(column: Column, cell: object) -> float | str | CellError:
     try:
         return read_cell(column, cell)
@@ -103,7 +91,7 @@ def _gaps(column: Column, series: pl.Series) -> npt.NDArray[np.bool_]:
         spelled = [gap for gap in ("", *column.gaps) if not isinstance(_verdict(bare, gap), CellError)]
         spelled += ["", *column.gaps] if column.is_text else []
         if spelled:
-            doubtful |= series.str.strip_chars().is_in(spelled).fill_null(False).to_numpy()
+            doubtful |= stripped(series).is_in(spelled).fill_null(False).to_numpy()
     return doubtful
 
 
@@ -164,11 +152,7 @@ def _truth(word: str) -> float | None:
 
 
 def _categories(column: Column, series: pl.Series) -> Reading:
-    words = series.cast(pl.String, strict=False)
-    if series.dtype.is_float():
-        whole = series.cast(pl.Int64, strict=False)
-        words = whole.cast(pl.String).zip_with(series == whole, words)
-    words = as_meant_series(column, words)
+    words = as_meant_series(column, as_words(series))
     values = words.fill_null("").to_numpy().astype(object)
     doubtful = np.zeros(len(series), dtype=np.bool_)
     if column.unseen == "error":
@@ -188,7 +172,7 @@ def _times(column: Column, series: pl.Series) -> Reading:
 
 
 def _parsed(series: pl.Series, formats: tuple[str, ...]) -> pl.Series:
-    words = series.str.strip_chars()
+    words = stripped(series)
     moments = pl.Series([None] * len(series), dtype=pl.Datetime("us"))
     for form in formats:
         found = words.str.to_datetime(form.replace(".%f", "%.f"), time_unit="us", strict=False)

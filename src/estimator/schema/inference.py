@@ -15,6 +15,7 @@ from estimator.schema.column import GAP_WORDS, GAPS, IGNORED_KINDS, KINDS, NUMER
 from estimator.schema.column import Kind as ColumnKind
 from estimator.schema.contract import Schema
 from estimator.schema.survey import ColumnSurvey, Survey
+from estimator.schema.texts import stripped
 from estimator.wording import did_you_mean, plain
 
 Batches = Callable[[], Iterable[pl.DataFrame]]
@@ -204,7 +205,7 @@ def _formats(series: pl.Series, spelled: Sequence[str]) -> tuple[str, ...]:
     """Return the formats of dates and times that read the first words of a column."""
     if series.dtype != pl.String:
         return ()
-    words = series.drop_nulls().head(LOOKED_AT).str.strip_chars()
+    words = stripped(series.drop_nulls().head(LOOKED_AT))
     words = words.filter(~words.is_in(["", *spelled])).head(50)
     # What is a number or has none in it is neither a date nor a time.
     if len(words) == 0 or len(words[0]) < 6 or not re.search(r"\d", words[0]) or _is_number(words[0]):

@@ -15,7 +15,8 @@ import polars as pl
 from estimator.errors import Fault
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS, Column
 from estimator.schema.counting import SKETCH_SIZE, Distinct, Floats, Goal, Hashes
-from estimator.schema.frames import as_meant_series, read_series
+from estimator.schema.frames import read_series
+from estimator.schema.texts import as_meant_series, as_words, stripped
 from estimator.schema.words import Words
 
 FEW = 100
@@ -94,7 +95,7 @@ class ColumnSurvey:
         unknown = np.isnan(values)
         n_known = len(values) - int(np.count_nonzero(unknown))
         if n_known < len(values) and series.dtype == pl.String:
-            self.spelled |= set(series.filter(pl.Series(unknown)).drop_nulls().str.strip_chars().unique())
+            self.spelled |= set(stripped(series.filter(pl.Series(unknown)).drop_nulls()).unique())
         self.rows += len(values)
         self.known += n_known
         # Zero and minus zero are one value.
@@ -224,13 +225,3 @@ def _has_codes(trial: Column, series: pl.Series, values: Floats) -> bool:
         return False
     led = series.str.starts_with("0") & (pl.Series(values[:, 0] >= 1) | series.str.starts_with("00"))
     return bool(led.fill_null(False).any())
-
-
-def as_words(series: pl.Series) -> pl.Series:
-    """Return any column as text."""
-    if series.dtype == pl.String:
-        return series
-    if series.dtype.is_float():
-        whole = series.cast(pl.Int64, strict=False)
-        return whole.cast(pl.String).zip_with(series == whole, series.cast(pl.String))
-    return series.cast(pl.String, strict=False)

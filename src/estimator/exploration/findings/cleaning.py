@@ -19,6 +19,7 @@ from estimator.schema import GAPS, Column
 from estimator.schema.column import GAP_WORDS
 from estimator.schema.frames import read_series
 from estimator.schema.inference import DATE_FORMATS, DATETIME_FORMATS
+from estimator.schema.texts import stripped
 
 WRITTEN = re.compile(r"^([^\d+\-.,]*)([-+]?\d[\d.,' \u00a0\u202f]*?)([^\d.,' \u00a0\u202f]\D*[23]?)?$")
 COMMA_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -69,7 +70,7 @@ def date_edit(name: str, words: Sequence[str]) -> dict[str, Any] | None:
 
     None, too, when it cannot be told which number is the day and which the month.
     """
-    left, formats, whole_days = pl.Series(words, dtype=pl.String).str.strip_chars(), [], True
+    left, formats, whole_days = stripped(pl.Series(words, dtype=pl.String)), [], True
     while len(left):
         read = {form: _moments(left, form) for form in (*DATE_FORMATS, *MORE_FORMATS, *DATETIME_FORMATS)}
         best = max(read, key=lambda form: len(left) - read[form].null_count())

@@ -13,6 +13,7 @@ from estimator.exploration.profile import ColumnProfile, Profile
 from estimator.schema import Schema
 from estimator.schema.column import NUMERIC_KINDS
 from estimator.schema.frames import read_series
+from estimator.schema.texts import level_names
 from estimator.task import Floats
 
 Severity = Literal["high", "medium", "low", "note"]
@@ -70,7 +71,7 @@ class Seen:
         column = self.schema.target
         if not column.is_text and column.kind in (*NUMERIC_KINDS, "boolean"):
             return self.values(column.name)
-        words = self.rows[column.name].cast(pl.String).str.strip_chars()
+        words = level_names(column, self.rows[column.name])
         places = {level: float(place) for place, (level, _, _) in enumerate(self.goal.top)}
         return np.array([places.get(word, np.nan) for word in words.to_list()])
 

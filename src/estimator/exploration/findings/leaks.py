@@ -6,7 +6,6 @@ import re
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from estimator.exploration.findings.finding import Finding, Found, Seen, drop
 from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
@@ -110,8 +109,8 @@ def _parts_of_target(seen: Seen) -> tuple[str, ...]:
     if seen.goal.kind not in NUMERIC_KINDS:
         return ()
     names = [column.name for column in seen.features if column.kind in NUMERIC_KINDS]
-    table = seen.rows.select([pl.col(name).cast(pl.Float64, strict=False) for name in [*names, seen.profile.target]])
-    solid = table.drop_nulls().to_numpy()
+    table = np.column_stack([seen.values(name) for name in [*names, seen.profile.target]])
+    solid = table[~np.isnan(table).any(axis=1)]
     if len(names) < 2 or len(solid) < 10 * (len(names) + 1):
         return ()
     inputs, goal = solid[:, :-1] - solid[:, :-1].mean(axis=0), solid[:, -1] - solid[:, -1].mean()

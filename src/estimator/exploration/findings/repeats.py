@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from estimator.exploration.findings.finding import Finding, Found, Seen, Severity, drop
+from estimator.schema.texts import level_names
 from estimator.task import Floats
 from estimator.wording import figure, listing
 
@@ -20,7 +21,8 @@ def duplicates(seen: Seen) -> Found:
     """Rows that are there twice, and columns that say the same."""
     if seen.profile.duplicate_rows:
         n = seen.profile.duplicate_rows
-        told = f"{n:,} rows are repeated: a random split puts the same row into both parts"
+        about = "" if seen.profile.duplicates_are_exact else "about "
+        told = f"{about}{n:,} rows are repeated: a random split puts the same row into both parts"
         severity: Severity = "medium" if n > 0.01 * seen.profile.rows else "low"
         yield Finding("duplicate rows", severity, (), told, {"rows": n})
     yield from _near_duplicates(seen)
@@ -57,11 +59,19 @@ def _near_duplicates(seen: Seen) -> Found:
 def _same_levels(seen: Seen) -> Found:
     """Columns of which each value goes with one value of the other, and the other way round."""
     narrow = [column.name for column in seen.features if 2 < column.distinct <= 200][:MOST_COMPARED]
-    counts = {name: seen.rows[name].n_unique() for name in narrow}
+    codes = {name: _codes(seen, name) for name in narrow}
+    counts = {name: values.n_unique() for name, values in codes.items()}
     for left, right in combinations(narrow, 2):
-        if counts[left] == counts[right] == seen.rows.select(left, right).n_unique():
+        if counts[left] == counts[right] == (codes[left] * 2**32 + codes[right]).n_unique():
             told = f"{left} and {right} say the same: each value of one goes with one value of the other"
             yield Finding("duplicate columns", "low", (left, right), told, {"values": counts[left]}, drop(right))
+
+
+def _codes(seen: Seen, name: str) -> pl.Series:
+    """Return each row's value as a whole number below 2**32; gaps are a value."""
+    column = seen.schema.by_name[name]
+    values = level_names(column, seen.rows[name]) if column.is_text else pl.Series(seen.values(name))
+    return values.rank("dense").fill_null(0).cast(pl.Int64)
 
 
 def redundant_levels(seen: Seen) -> Found:

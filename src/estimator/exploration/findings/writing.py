@@ -14,6 +14,7 @@ from estimator.exploration.findings.finding import Finding, Found, Seen, Severit
 from estimator.schema import Column
 from estimator.schema.column import GAP_WORDS, NUMERIC_KINDS, TIME_KINDS
 from estimator.schema.inference import NUMBER_AS_TEXT
+from estimator.schema.texts import stripped
 from estimator.wording import listing
 
 SENTINELS = (-999.0, -9999.0, -99.0, 999.0, 9999.0, 99999.0, 999999.0, -1.0)
@@ -125,7 +126,7 @@ LOOKS: Mapping[str, Callable[[str], bool]] = {
 
 def _word_counts(column: Column, series: pl.Series) -> Mapping[str, int]:
     """Return word -> count, longest words first, without what spells a gap."""
-    counts = series.drop_nulls().str.strip_chars().value_counts(name="count")
+    counts = stripped(series.drop_nulls()).value_counts(name="count")
     solid = counts.filter(~counts[series.name].is_in(["", *column.gaps, *GAP_WORDS]))
     return dict(solid.sort(pl.col(series.name).str.len_chars(), series.name, descending=[True, False]).iter_rows())
 
