@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from estimator.encoders.calendar import PARTS, parts
 from estimator.errors import ConfigError
-from estimator.features import Choice, Features
+from estimator.features import Choice, Encoding, Features
 from estimator.schema.frames import read_frame
 from estimator.schema.inference import infer_schema
 from estimator.task import Task
@@ -51,6 +51,20 @@ def test_a_gap_is_flagged_for_nets_and_nan_for_trees():
     assert matrix[:, features.names.index("body_mass_g=gap")].sum() == 2
     features, matrix = fitted("penguins", "species", "raw")
     assert np.isnan(matrix[:, features.names.index("body_mass_g")]).sum() == 2
+
+
+def test_no_row_is_told_its_own_truth():
+    generator = np.random.default_rng(2)
+    frame = pl.DataFrame({"code": [f"c{n}" for n in generator.integers(0, 400, 800)], "y": generator.normal(size=800)})
+    schema = infer_schema(frame, "y")
+    batch, goal = read_frame(schema, frame), frame["y"].to_numpy()
+    choice = Choice("scaled", 50, 0.0, {"code": "target_mean"})
+    encoding = Encoding.fit(schema, batch, goal, Task("regression"), choice)
+    everything, half = np.ones(800, dtype=bool), np.arange(800) < 400
+    assert np.corrcoef(encoding.matrix[:, 0], goal)[0, 1] > 0.6
+    assert abs(np.corrcoef(encoding.learning(everything)[:, 0], goal)[0, 1]) < 0.15
+    assert abs(np.corrcoef(encoding.answering(half, ~half)[:, 0], goal[~half])[0, 1]) < 0.15
+    assert np.array_equal(encoding.answering(everything, half), encoding.matrix[half])
 
 
 def test_wide_categories_become_target_means():

@@ -163,7 +163,7 @@ def test_a_hopeless_table_is_explained(case, config_of):
 def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
     sections = {"model": {"kind": kind}, "training": {"epochs": 2}, "evaluation": {"importance_repeats": 0}}
     made = life.train(config_of(frame, "y", **sections), life.Order(store=str(tmp_path / "models")))
-    assert made.trained.certificate.largest_relative <= made.trained.fitted.tolerance
+    assert made.trained.certificate.largest_relative <= made.trained.learned.tolerance
 
 
 @pytest.mark.parametrize(
@@ -197,9 +197,9 @@ def test_early_stopping_looks_at_rows_it_does_not_learn(config_of, tmp_path):
     callbacks = [{"kind": "early_stopping", "patience": 3, "restore_best_weights": True}]
     sections = {"model": {"kind": "dense", "layers": [8]}, "training": {"epochs": 500, "callbacks": callbacks}}
     made = life.train(config_of(small(), "y", **sections), life.Order(store=str(tmp_path / "models")))
-    assert made.trained.fitted.summary["epochs"] < 500
-    best = made.trained.fitted.summary["best_epoch"]
-    curves = made.trained.fitted.curves
+    assert made.trained.learned.summary["epochs"] < 500
+    best = made.trained.learned.summary["best_epoch"]
+    curves = made.trained.learned.curves
     assert curves[best - 1]["val_loss"] == min(entry["val_loss"] for entry in curves)
 
 
@@ -212,7 +212,7 @@ def test_training_continues_from_a_version(kind, config_of, tmp_path):
     assert again.artefact.manifest["parent"] == first.artefact.version
     assert again.alias == "candidate"
     if kind == "dense":
-        assert again.trained.fitted.curves[0]["loss"] < first.trained.fitted.curves[0]["loss"]
+        assert again.trained.learned.curves[0]["loss"] < first.trained.learned.curves[0]["loss"]
 
 
 def test_other_columns_or_layers_cannot_be_continued(config_of, tmp_path):

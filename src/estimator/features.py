@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from estimator.encoders import SHELF, Encoder, Learning
 from estimator.errors import ConfigError
@@ -14,6 +17,8 @@ from estimator.schema import Batch, Column, Schema
 from estimator.session import Session
 from estimator.task import Floats, Task
 from estimator.wording import did_you_mean
+
+Mask = npt.NDArray[np.bool_]
 
 # (what the model wants, the column's kind) -> encoder; `wide` is a category beyond the limit.
 DEFAULTS = {
@@ -81,11 +86,22 @@ class Features:
             why = ": the column is not used, or it parts the rows" if name in schema.by_name else ""
             raise ConfigError(f"features.columns: no feature called {name!r}{why}", hint=hint)
         kinds = {column.name: choice.of(column) for column in schema.features}
+        return cls(schema.features, kinds, {})._fitted(batch, target, task, choice.smoothing)
+
+    def _fitted(self, batch: Batch, target: Floats, task: Task, smoothing: float) -> Features:
         encoders = {}
-        for column in schema.features:
-            learning = Learning(batch.feed[column.name][:, 0], target, task, column.unseen == "gap", choice.smoothing)
-            encoders[column.name] = SHELF.load(kinds[column.name]).fit(learning)
-        return cls(schema.features, kinds, encoders)
+        for column in self.columns:
+            learning = Learning(batch.feed[column.name][:, 0], target, task, column.unseen == "gap", smoothing)
+            encoders[column.name] = SHELF.load(self.kinds[column.name]).fit(learning)
+        return replace(self, encoders=encoders)
+
+    @cached_property
+    def supervised(self) -> Features:
+        """The columns whose encoders learn from the target, alone."""
+        columns = tuple(column for column in self.columns if SHELF.load(self.kinds[column.name]).uses_target)
+        names = {column.name for column in columns}
+        kept = {name: kind for name, kind in self.kinds.items() if name in names}
+        return Features(columns, kept, {name: self.encoders[name] for name in kept})
 
     @cached_property
     def groups(self) -> dict[str, dict[str, Encoder]]:
@@ -146,6 +162,66 @@ class Features:
             for item in data
         }
         return cls(schema.features, kinds, encoders)
+
+
+PARTS = 5
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """Rows with their encoders, and matrices of them in which no row's own truth has a part.
+
+    What learns from the target alone, such as means by level, would tell a row its own truth. So the rows to learn
+    from are parted, and each part is encoded by what the others say (cross-fitting).
+    """
+
+    features: Features
+    batch: Batch
+    target: Floats
+    task: Task
+    smoothing: float
+    is_settled: bool = False
+
+    @classmethod
+    def fit(cls, schema: Schema, batch: Batch, target: Floats, task: Task, choice: Choice) -> Encoding:
+        """Learn every column's encoding from rows."""
+        return cls(Features.fit(schema, batch, target, task, choice), batch, target, task, choice.smoothing)
+
+    @cached_property
+    def matrix(self) -> Floats:
+        """All rows, as they are encoded to be answered."""
+        return self.features.matrix(self.batch)
+
+    def learning(self, which: Mask) -> Floats:
+        """Return the rows of a mask as they are learned from."""
+        matrix = self.matrix[which]
+        if not self._places or self.is_settled:
+            return matrix
+        inside = np.flatnonzero(which)
+        part = np.empty(len(inside), dtype=np.int64)
+        part[np.random.default_rng(40).permutation(len(inside))] = np.arange(len(inside)) % PARTS
+        for number in np.unique(part):
+            here, others = inside[part == number], inside[part != number]
+            matrix[np.ix_(part == number, self._places)] = self._by(others if len(others) else here, here)
+        return matrix
+
+    def answering(self, learned: Mask, which: Mask) -> Floats:
+        """Return the rows of a mask, as they are encoded by those that were learned from."""
+        matrix = self.matrix[which]
+        if self._places and not self.is_settled:
+            matrix[:, self._places] = self._by(np.flatnonzero(learned), np.flatnonzero(which))
+        return matrix
+
+    @cached_property
+    def _places(self) -> list[int]:
+        """Where in the matrix the supervised columns are."""
+        own = set(self.features.supervised.names)
+        return [place for place, name in enumerate(self.features.names) if name in own]
+
+    def _by(self, learned: npt.NDArray[np.int64], which: npt.NDArray[np.int64]) -> Floats:
+        rows = self.batch.rows(learned)
+        fitted = self.features.supervised._fitted(rows, self.target[learned], self.task, self.smoothing)
+        return fitted.matrix(self.batch.rows(which))
 
 
 def _tuples(value: Any) -> Any:

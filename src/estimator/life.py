@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from estimator.predictor import Predictor
     from estimator.scoring import Tally
     from estimator.sources.base import Source
-    from estimator.training import Start, Trained
+    from estimator.training import Trained
 
 VOCABULARY = Vocabulary(models.SHELF, metrics.SHELF, encoders.SHELF, sources.SHELF)  # type: ignore[arg-type] # a model is a section
 
@@ -305,14 +305,13 @@ def _reviewed(config: Config, folder: Path) -> Any:
     return replace(schema, unknown_columns=config.schema_.unknown_columns)
 
 
-def _start(store: Store, reference: str) -> Start:
+def _start(store: Store, reference: str) -> models.Start:
     from estimator.features import Features
-    from estimator.training import Start
 
     artefact = load(reference, store)
     state = artefact.state()
     features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
-    return Start(artefact.version, artefact.schema, features, state)
+    return models.Start(artefact.version, artefact.schema, features, state)
 
 
 def _live(store: Store, name: str) -> Predictor | None:

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from estimator.errors import ParityError
-from estimator.features import Features
-from estimator.models import Fitted
+from estimator.models import Learned
 from estimator.predictor import Predictor
 from estimator.schema import Batch, Column, Schema
 from estimator.task import Floats
@@ -35,7 +34,7 @@ class Certificate:
         return asdict(self)
 
 
-def certify(predictor: Predictor, features: Features, fitted: Fitted, batch: Batch) -> Certificate:
+def certify(predictor: Predictor, learned: Learned, batch: Batch) -> Certificate:
     """Compare the graph with the library that fitted it.
 
     Raises
@@ -43,29 +42,25 @@ def certify(predictor: Predictor, features: Features, fitted: Fitted, batch: Bat
     ParityError: they are further apart than the model's tolerance; no version may be made.
     """
     edges = predictor.schema.read_rows(list(edge_rows(predictor.schema)))
-    differences = [_compare(predictor, features, fitted, rows) for rows in (batch, edges)]
-    size = max(float(np.abs(_library(fitted, features, batch)).mean()), 1e-300)
+    differences = [_compare(predictor, learned, rows) for rows in (batch, edges)]
+    size = max(float(np.abs(differences[0][1]).mean()), 1e-300)
     largest = max(float(difference.max(initial=0.0)) for difference, _ in differences)
     # An extreme row may have an extreme answer: its own size counts there.
     relative = max(
         float((difference / np.maximum(np.abs(answers), size)).max(initial=0.0)) for difference, answers in differences
     )
-    certificate = Certificate(batch.n_rows, edges.n_rows, largest, relative, fitted.tolerance)
-    if not relative <= fitted.tolerance:
+    certificate = Certificate(batch.n_rows, edges.n_rows, largest, relative, learned.tolerance)
+    if not relative <= learned.tolerance:
         raise ParityError(
-            f"the graph and the library differ by {relative:.2g} relative, more than {fitted.tolerance:.0e}; "
+            f"the graph and the library differ by {relative:.2g} relative, more than {learned.tolerance:.0e}; "
             "no version was made",
             hint="this is a fault of estimator: please report it with the config and, if you can, some rows",
         )
     return certificate
 
 
-def _library(fitted: Fitted, features: Features, batch: Batch) -> Floats:
-    return fitted.predict(features.matrix(batch))
-
-
-def _compare(predictor: Predictor, features: Features, fitted: Fitted, batch: Batch) -> tuple[Floats, Floats]:
-    expected = _library(fitted, features, batch)
+def _compare(predictor: Predictor, learned: Learned, batch: Batch) -> tuple[Floats, Floats]:
+    expected = learned.predict(batch)
     answers = predictor.answer(batch)
     found = answers.values if answers.probabilities is None else answers.probabilities
     both_same = (found == expected) | (np.isnan(found) & np.isnan(expected))

@@ -98,7 +98,7 @@ def _charts(trained: Trained, report: Report) -> list[Chart]:
 
 
 def _curves(trained: Trained) -> Chart:
-    curves = trained.fitted.curves
+    curves = trained.learned.curves
     series = {name: [entry[name] for entry in curves] for name in (curves[0] if curves else {})}
     svg = charts.lines(series, x_title="epoch or round", y_title="loss", title="learning curves") if series else ""
     return Chart("Learning curves", "Loss after each pass; val_loss is of rows that were not learned from.", svg)

@@ -16,6 +16,7 @@ from estimator.task import Floats
 from estimator.wording import did_you_mean, listing
 
 Mask = npt.NDArray[np.bool_]
+Folds = npt.NDArray[np.int64]
 
 
 def held_out(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
@@ -58,6 +59,49 @@ def validation(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Ma
     return by_column(_named(frame, split), split.kind, share, generator)
 
 
+def folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Folds:
+    """Return which part each row of `frame` is in, of shape (repeats, rows): as the split deals them.
+
+    Parts of a random split keep the proportions of levels, groups stay whole, and parts by time follow each other.
+    """
+    n_folds, split = min(config.validation.folds, frame.height), config.training.split
+    if n_folds < 2:
+        return np.empty((0, frame.height), dtype=np.int64)
+    if split.kind == "time":
+        times = pl.Series(_times(_named(frame, split))).fill_nan(None)
+        places = times.rank("min").fill_null(1).to_numpy() - 1
+        return np.floor(places * n_folds / frame.height).astype(np.int64)[None, :]
+    dealt = []
+    for repeat in range(config.validation.repeats):
+        generator = np.random.default_rng([config.training.seed, 12, repeat])
+        if split.kind == "group":
+            dealt.append(_whole_groups(_named(frame, split), n_folds, generator))
+        else:
+            order = generator.permutation(frame.height)
+            order = order if strata is None else order[np.argsort(strata[order], kind="stable")]
+            part = np.empty(frame.height, dtype=np.int64)
+            part[order] = np.arange(frame.height) % n_folds
+            dealt.append(part)
+    return np.stack(dealt)
+
+
+def _whole_groups(column: pl.Series, n_folds: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Deal groups, the largest first, to the part that has the fewest rows."""
+    codes = _codes(column)
+    sizes = np.bincount(codes)
+    order = generator.permutation(len(sizes))
+    part, filled = np.zeros(len(sizes), dtype=np.int64), np.zeros(n_folds)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        part[group] = int(filled.argmin())
+        filled[part[group]] += sizes[group]
+    found: npt.NDArray[np.int64] = part[codes]
+    return found
+
+
+def _codes(column: pl.Series) -> npt.NDArray[np.int64]:
+    return column.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
+
+
 def by_column(column: pl.Series, kind: str, share: float, generator: np.random.Generator) -> Mask:
     """Return the mask of whole groups drawn at random, or of the latest rows."""
     if kind == "time":
@@ -65,7 +109,7 @@ def by_column(column: pl.Series, kind: str, share: float, generator: np.random.G
         threshold = np.nanquantile(times, 1.0 - share)
         latest: Mask = times > threshold
         return latest if latest.any() else times >= threshold
-    codes = column.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
+    codes = _codes(column)
     sizes = np.bincount(codes)
     order = generator.permutation(len(sizes))
     # Groups are taken until the share is reached, so the part is a little larger than asked for.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,16 +11,15 @@ import polars as pl
 from estimator.config import Config
 from estimator.errors import ConfigError, TrainingError
 from estimator.evaluation import Report, chosen_metrics, importance, score
-from estimator.features import Choice, Features
 from estimator.graph import DOUBLE, STRING, Graph, Output
-from estimator.models import Fitted, Model, Rows, TrainingData, Watch, silent
+from estimator.models import Labelled, Learned, Model, Rows, Start, Table, TrainingData, Watch, silent
 from estimator.models.constant import Constant
 from estimator.parity import Certificate, certify
 from estimator.predictor import Predictor
 from estimator.schema import Batch, Schema
 from estimator.schema.choices import contract
 from estimator.schema.frames import read_frame, with_contract_names
-from estimator.splitting import Mask, held_out, validation
+from estimator.splitting import Folds, Mask, folds, held_out, validation
 from estimator.target import read_target
 from estimator.task import Answers, Floats, Task
 from estimator.wording import did_you_mean
@@ -34,7 +32,7 @@ class Prepared:
     """Checked rows with their truth: what a model learns from and is judged on.
 
     `row_weights` are the data's own, `weights` also those of the levels. `test` marks held-out rows; `learned` are
-    the others, as they were read.
+    the others, as they were read; `validation` and `folds` are of these.
     """
 
     schema: Schema
@@ -45,6 +43,7 @@ class Prepared:
     weights: Floats
     test: Mask
     validation: Mask
+    folds: Folds
     n_unlabelled: int
     learned: pl.DataFrame
 
@@ -53,6 +52,12 @@ class Prepared:
         """The rows that may be learned from."""
         return self.batch.rows(~self.test)
 
+    def table(self, config: Config) -> Table:
+        """Return the rows as a family of models is given them."""
+        rows = Labelled(self.batch, self.target, self.weights)
+        learning, testing = rows.pick(~self.test), rows.pick(self.test)
+        return Table(self.schema, self.task, learning, self.validation, self.folds, testing, config.features)
+
     @property
     def testing(self) -> Batch:
         """The rows held out for the report."""
@@ -60,22 +65,11 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
-    """What an earlier version hands to the next: its schema, fitted encoders and model state."""
-
-    version: str
-    schema: Schema
-    features: Features
-    state: Mapping[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
 class Trained:
     """A predictor that has passed parity, with what is stored beside it."""
 
     predictor: Predictor
-    fitted: Fitted
-    features: Features
+    learned: Learned
     prepared: Prepared
     certificate: Certificate
     fit_seconds: float
@@ -107,6 +101,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     strata = None if target.task.is_regression else values
     test = held_out(labelled, config, strata)
     learning = labelled.filter(pl.Series(~test))
+    learned_strata = None if strata is None else strata[~test]
     row_weights = _row_weights(labelled, config, test)
     return Prepared(
         schema=schema,
@@ -116,7 +111,8 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
         row_weights=row_weights,
         weights=row_weights * _level_weights(config, target.task, values, row_weights * ~test),
         test=test,
-        validation=validation(learning, config, None if strata is None else strata[~test]),
+        validation=validation(learning, config, learned_strata),
+        folds=folds(learning, config, learned_strata),
         n_unlabelled=int((~target.known).sum()),
         learned=learning,
     )
@@ -133,26 +129,18 @@ def train(
     ParityError: the graph does not answer as the model does.
     """
     _refuse_one_level(prepared)
-    if start is not None and not model.continues:
-        raise TrainingError(f"this kind of model cannot continue from {start.version}", hint="train without --from")
-    features = _features(prepared, model, config, start)
-    matrix = features.matrix(prepared.batch)
-    rows = Rows(matrix, prepared.target, prepared.weights)
-    data = TrainingData(
-        rows.pick(~prepared.test), prepared.validation, rows.pick(prepared.test), prepared.task, features.categorical
-    )
     began = clock()
-    fitted = model.fit(data, config.training, watch=watch, start=None if start is None else start.state)
+    learned = model.learn(prepared.table(config), config.training, watch=watch, start=start)
     seconds = clock() - began
-    predictor = Predictor(prepared.schema, prepared.task, write_graph(features, fitted), config.name or "model")
-    certificate = certify(predictor, features, fitted, prepared.training)
-    return Trained(predictor, fitted, features, prepared, certificate, seconds)
+    predictor = Predictor(prepared.schema, prepared.task, write_graph(learned), config.name or "model")
+    certificate = certify(predictor, learned, prepared.training)
+    return Trained(predictor, learned, prepared, certificate, seconds)
 
 
-def write_graph(features: Features, fitted: Fitted) -> bytes:
+def write_graph(learned: Learned) -> bytes:
     """Return encoders and model as one graph with the public outputs `prediction` and, for levels, `probability`."""
-    graph, task = Graph(), fitted.task
-    value = fitted.nodes(graph, features.write(graph))
+    graph, task = Graph(), learned.task
+    value = learned.write(graph)
     flat = graph.constant([-1], np.int64)
     if task.is_regression:
         return graph.finish([Output("prediction", graph("Reshape", value, flat), DOUBLE, rank=1)])
@@ -215,29 +203,6 @@ def _constant_answers(prepared: Prepared, config: Config) -> Answers:
     rows = Rows(nothing, prepared.target, prepared.row_weights).pick(learned)
     data = TrainingData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
     return prepared.task.answers(Constant().fit(data, config.training).predict(nothing[prepared.test]))
-
-
-def _features(prepared: Prepared, model: Model, config: Config, start: Start | None) -> Features:
-    if start is not None:
-        _refuse_other_columns(start, prepared.schema)
-        return replace(start.features, columns=prepared.schema.features)
-    settled = {name: choice.encoder for name, choice in config.features.columns.items()}
-    choice = Choice(model.wants, config.features.widest or model.widest, config.features.smoothing, settled)
-    learned = prepared.target[~prepared.test]
-    return Features.fit(prepared.schema, prepared.training, learned, prepared.task, choice)
-
-
-def _refuse_other_columns(start: Start, schema: Schema) -> None:
-    before = {column.name: column.kind for column in start.schema.features}
-    now = {column.name: column.kind for column in schema.features}
-    if before == now:
-        return
-    changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
-    told = ", ".join(f"{name} ({before.get(name, 'absent')} -> {now.get(name, 'absent')})" for name in changed[:5])
-    raise TrainingError(
-        f"the version {start.version} has other columns than this table: {told}",
-        hint="train without --from, or bring the columns back",
-    )
 
 
 def _row_weights(frame: pl.DataFrame, config: Config, test: Mask) -> Floats:

@@ -56,18 +56,16 @@ def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, mome
 
 def version_files(trained: Trained, recipe: Recipe) -> dict[str, bytes]:
     """Return every file of a version but the manifest and the report page."""
-    encoders = trained.features.to_data()
     files = {
         "model.onnx": trained.predictor.graph,
         "schema.json": _json(to_data(trained.predictor.schema)),
         f"config{recipe.conf.suffix}": recipe.conf.read_bytes(),
         "config.resolved.json": _json(model_data(recipe.config, recipe.kind)),
-        "learning_curves.json": _json([_finite(entry) for entry in trained.fitted.curves]),
+        "learning_curves.json": _json([_finite(entry) for entry in trained.learned.curves]),
         "golden.json": _json(golden(trained)),
         "profile.json": _json(profile_table(trained.predictor.schema, [trained.prepared.learned]).to_data()),
-        "state/features.json": _json(encoders),
     }
-    files |= {f"state/{name}": content for name, content in trained.fitted.state().items()}
+    files |= {f"state/{name}": content for name, content in trained.learned.state().items()}
     return files
 
 
@@ -80,7 +78,7 @@ def manifest(trained: Trained, report: Report, recipe: Recipe, moment: Moment) -
         "parent": recipe.parent,
         "task": {"kind": prepared.task.kind, "levels": list(prepared.task.levels)},
         "target": prepared.schema.target.name,
-        "model": {"kind": recipe.kind, **trained.fitted.summary},
+        "model": {"kind": recipe.kind, **trained.learned.summary},
         "data": {
             "files": dict(recipe.fingerprint),
             "rows": prepared.batch.n_rows,

@@ -11,6 +11,7 @@ from estimator.config.sections import (
     Serving,
     Split,
     Training,
+    Validation,
 )
 from estimator.config.vocabulary import Vocabulary
 
@@ -24,6 +25,7 @@ __all__ = [
     "Serving",
     "Split",
     "Training",
+    "Validation",
     "Vocabulary",
     "read_config",
     "resolve",

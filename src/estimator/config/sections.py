@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -124,6 +124,23 @@ class Training(Section):
     )
 
 
+class Validation(Section):
+    """How rows take turns in being held out, for weights of an ensemble, for intervals and for comparisons."""
+
+    folds: Annotated[int, Field(ge=0, le=50)] = Field(
+        5, description="parts of the training rows, dealt as the split is; 0 leaves intervals out"
+    )
+    repeats: Annotated[int, Field(ge=1, le=20)] = Field(1, description="times that rows are dealt anew")
+    level: Share = Field(0.9, description="share of truths that an answer's interval, or set of levels, is to hold")
+
+    @field_validator("folds")
+    @classmethod
+    def _more_than_one(cls, folds: int) -> int:
+        if folds == 1:
+            raise ValueError("one part cannot be held out and learned from; give 0, or 2 and more")
+        return folds
+
+
 class Evaluation(Section):
     """What the report says about the held-out rows."""
 
@@ -158,6 +175,7 @@ class Config(Section):
     features: FeatureChoices = FeatureChoices()
     model: SerializeAsAny[Section] = Field(description="`kind` and the settings of that kind")
     training: Training = Training()
+    validation: Validation = Validation()
     evaluation: Evaluation = Evaluation()
     serving: Serving = Serving()
 

@@ -36,6 +36,7 @@ class Encoder(ABC):
 
     accepts: ClassVar[frozenset[str]]
     gives_codes: ClassVar[bool] = False
+    uses_target: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

@@ -24,6 +24,7 @@ class TargetMean(Encoder):
     """Smoothed target means: one row per level, then one for gaps and one for unseen levels."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"category"})
+    uses_target: ClassVar[bool] = True
     levels: tuple[str, ...]
     means: tuple[tuple[float, ...], ...]
     unseen_is_gap: bool
@@ -38,7 +39,9 @@ class TargetMean(Encoder):
         sums = np.zeros((len(levels) + 2, goals.shape[1]))
         np.add.at(sums, places, goals)
         counts = np.bincount(places, minlength=len(levels) + 2)[:, None]
-        means = (sums + learning.smoothing * overall) / (counts + learning.smoothing)
+        # Without smoothing, what never occurred is still drawn to the overall mean.
+        pull = np.where(counts > 0, learning.smoothing, max(learning.smoothing, 1.0))
+        means = (sums + pull * overall) / (counts + pull)
         table = (means - overall) / deviation
         return cls(levels, tuple(tuple(row) for row in table.tolist()), learning.unseen_is_gap)
 

@@ -1,6 +1,7 @@
 """Model families: a matrix and a target in, answers out, and the nodes that give the same answers in the graph."""
 
-from estimator.models.base import Fitted, Model, Rows, Step, TrainingData, Watch, silent
+from estimator.models.base import Fitted, Model, Rows, Start, Step, TrainingData, Watch, silent
+from estimator.models.learned import Labelled, Learned, Table
 from estimator.registry import Shelf
 
 KINDS = {
@@ -11,4 +12,18 @@ KINDS = {
 }
 SHELF: Shelf[Model] = Shelf("model", KINDS)
 
-__all__ = ["KINDS", "SHELF", "Fitted", "Model", "Rows", "Step", "TrainingData", "Watch", "silent"]
+__all__ = [
+    "KINDS",
+    "SHELF",
+    "Fitted",
+    "Labelled",
+    "Learned",
+    "Model",
+    "Rows",
+    "Start",
+    "Step",
+    "Table",
+    "TrainingData",
+    "Watch",
+    "silent",
+]

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from estimator.config import Section, Training
+from estimator.errors import TrainingError
+from estimator.features import Features
 from estimator.graph import Graph
+from estimator.models.learned import Learned, Single, Table
+from estimator.schema import Schema
 from estimator.task import Floats, Task
 
 
@@ -35,8 +39,10 @@ class Rows:
 class TrainingData:
     """Everything a model may look at while it fits.
 
-    `validation` marks rows of `rows` that early stopping may decide on. `held_out` is only looked at to draw
-    a curve and decides nothing. `codes` are the matrix columns that hold codes of levels.
+    `validation` marks rows of `rows` that early stopping may decide on; a family may learn from them afterwards.
+    `outside` are rows to decide on instead, which are never learned from: a fold's. `held_out` is only looked at to
+    draw a curve and decides nothing. `codes` are the matrix columns that hold codes of levels. `threads` is how many
+    a family may use, 0 for all.
     """
 
     rows: Rows
@@ -44,16 +50,23 @@ class TrainingData:
     held_out: Rows | None
     task: Task
     codes: tuple[int, ...] = ()
+    outside: Rows | None = None
+    threads: int = 0
 
     @property
     def fitting(self) -> Rows:
-        """The rows without the validation part."""
-        return self.rows.pick(~self.validation)
+        """The rows to learn from while others decide."""
+        return self.rows if self.outside is not None else self.rows.pick(~self.validation)
 
     @property
     def validating(self) -> Rows:
-        """The validation part."""
-        return self.rows.pick(self.validation)
+        """The rows that decide."""
+        return self.outside if self.outside is not None else self.rows.pick(self.validation)
+
+    @property
+    def can_stop(self) -> bool:
+        """Whether there are rows that early stopping may decide on."""
+        return bool(self.validation.any()) if self.outside is None else len(self.outside) > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +110,34 @@ class Fitted(ABC):
         """Return file name -> content of what a warm start needs; empty when there is none."""
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an earlier version hands to the next: its schema, fitted encoders and model state."""
+
+    version: str
+    schema: Schema
+    features: Features
+    state: Mapping[str, bytes]
+
+    def taken_up(self, schema: Schema) -> Features:
+        """Return the encoders for a table with the same columns.
+
+        Raises
+        ------
+        TrainingError: it has others.
+        """
+        before = {column.name: column.kind for column in self.schema.features}
+        now = {column.name: column.kind for column in schema.features}
+        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        if not changed:
+            return replace(self.features, columns=schema.features)
+        told = ", ".join(f"{name} ({before.get(name, 'absent')} -> {now.get(name, 'absent')})" for name in changed[:5])
+        raise TrainingError(
+            f"the version {self.version} has other columns than this table: {told}",
+            hint="train without --from, or bring the columns back",
+        )
+
+
 class Model(Section, ABC):
     """The settings of a model family. Kinds are frozen and fit without changing themselves."""
 
@@ -114,6 +155,26 @@ class Model(Section, ABC):
         ------
         TrainingError: the settings do not suit the task, or the start does not fit the settings.
         """
+
+    def learn(self, table: Table, plan: Training, *, watch: Watch = silent, start: Start | None = None) -> Learned:
+        """Encode a table and fit; with `start`, go on from an earlier version.
+
+        Raises
+        ------
+        TrainingError: the settings do not suit the task, or the start does not fit the table.
+        """
+        if start is not None and not self.continues:
+            raise TrainingError(f"this kind of model cannot continue from {start.version}", hint="train without --from")
+        encoding = table.encoding(self, None if start is None else start.taken_up(table.schema))
+        everything = np.ones(len(table.rows), dtype=np.bool_)
+        rows = Rows(encoding.learning(everything), table.rows.target, table.rows.weights)
+        held_out = table.held_out
+        watched = None
+        if held_out is not None:
+            watched = Rows(encoding.features.matrix(held_out.batch), held_out.target, held_out.weights)
+        data = TrainingData(rows, table.validation, watched, table.task, encoding.features.categorical)
+        state = None if start is None else start.state
+        return Single(table.task, encoding.features, self.fit(data, plan, watch=watch, start=state))
 
 
 def probabilities(graph: Graph, positive: str) -> str:

@@ -85,7 +85,7 @@ class Boosting(Model):
         with needs_extra("train", "model kind 'boosting'"):
             import lightgbm
         before = _continued(start)
-        stops = self.patience > 0 and bool(data.validation.any())
+        stops = self.patience > 0 and data.can_stop
         rows, watched = (data.fitting, data.validating) if stops else (data.rows, data.held_out)
         curves: list[Mapping[str, float]] = []
         followers: list[Any] = [_Recorder(curves, self.rounds, watch)]
@@ -93,7 +93,7 @@ class Boosting(Model):
             followers.append(lightgbm.early_stopping(self.patience, verbose=False))
         booster = self._run(rows, data, plan, watched=watched, before=before, rounds=self.rounds, callbacks=followers)
         rounds = (booster.best_iteration or booster.current_iteration()) - before.n_rounds
-        if stops and self.refit:
+        if stops and self.refit and data.outside is None:
             booster = self._run(data.rows, data, plan, watched=None, before=before, rounds=max(rounds, 1), callbacks=[])
         text = booster.model_to_string(num_iteration=rounds + before.n_rounds)
         return FittedBoosting(
@@ -154,6 +154,7 @@ class Boosting(Model):
             "lambda_l2": self.l2,
             "extra_trees": self.extra_trees,
             "seed": plan.seed,
+            "num_threads": data.threads,
             "deterministic": True,
             "force_col_wise": True,
             "verbosity": -1,

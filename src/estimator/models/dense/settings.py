@@ -100,7 +100,7 @@ class Dense(Model):
         network.keep_compilations(cache_folder() / "jax")
         architecture = self.architecture(data.task)
         followers = tuple(Follower(_callback(item.model_dump())) for item in plan.callbacks)
-        decides = any(follower.decides_on_validation for follower in followers) and bool(data.validation.any())
+        decides = any(follower.decides_on_validation for follower in followers) and data.can_stop
         rows, watched = (data.fitting, data.validating) if decides else (data.rows, data.held_out)
         weights, units = self._start(architecture, data, plan, start)
         run = fitting.Run(plan.epochs, plan.batch_size, plan.seed, followers)

@@ -1,0 +1,145 @@
+"""Rows before they are encoded, and what has been learned from them: raw columns in, answers out."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from estimator.config import FeatureChoices
+from estimator.features import Choice, Encoding, Features
+from estimator.graph import Graph
+from estimator.schema import Batch, Schema
+from estimator.task import Floats, Task
+
+if TYPE_CHECKING:
+    from estimator.models.base import Curves, Fitted, Model
+
+Mask = npt.NDArray[np.bool_]
+Folds = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """Checked rows with their truth, as numbers or level positions, and their weights, both of shape (rows,)."""
+
+    batch: Batch
+    target: Floats
+    weights: Floats
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def pick(self, which: Mask) -> Labelled:
+        """Return the rows of a mask."""
+        return Labelled(self.batch.rows(which), self.target[which], self.weights[which])
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything a family may look at while it learns, before encoding.
+
+    `validation` marks rows that early stopping may decide on; `held_out` rows only draw a curve. `folds` has shape
+    (repeats, rows) and says which part of the rows each one is in.
+    """
+
+    schema: Schema
+    task: Task
+    rows: Labelled
+    validation: Mask
+    folds: Folds
+    held_out: Labelled | None = None
+    features: FeatureChoices = field(default_factory=FeatureChoices)
+
+    @property
+    def n_folds(self) -> int:
+        """Parts of the rows, 0 when they are not parted."""
+        return int(self.folds.max(initial=-1)) + 1
+
+    def pick(self, which: Mask) -> Table:
+        """Return the table of some rows only, which are not parted again."""
+        kept = self.folds[:0, which]
+        return Table(self.schema, self.task, self.rows.pick(which), self.validation[which], kept, None, self.features)
+
+    def encoding(self, model: Model, settled: Features | None = None) -> Encoding:
+        """Learn the encoders that a family wants; settled ones are taken as they are."""
+        rows, smoothing = self.rows, self.features.smoothing
+        if settled is not None:
+            return Encoding(settled, rows.batch, rows.target, self.task, smoothing, is_settled=True)
+        named = {name: choice.encoder for name, choice in self.features.columns.items()}
+        choice = Choice(model.wants, self.features.widest or model.widest, smoothing, named)
+        return Encoding.fit(self.schema, rows.batch, rows.target, self.task, choice)
+
+
+@dataclass(frozen=True)
+class Learned(ABC):
+    """What has been learned: encoders with one fitted model, or with several.
+
+    `out_of_fold` holds the answers for the rows learned from, each by models that had not seen it, where learning gave
+    them; their shape is that of `predict`.
+    """
+
+    task: Task
+    out_of_fold: Floats | None = field(default=None, kw_only=True)
+
+    @property
+    @abstractmethod
+    def tolerance(self) -> float:
+        """What parity allows."""
+
+    @property
+    @abstractmethod
+    def curves(self) -> Curves:
+        """One entry per epoch or round."""
+
+    @property
+    @abstractmethod
+    def summary(self) -> Mapping[str, float]:
+        """What the fit came to, in numbers."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> Floats:
+        """Return numbers (rows,), or probabilities (rows, levels), by the libraries that fitted."""
+
+    @abstractmethod
+    def write(self, graph: Graph) -> str:
+        """Write encoders and models; return a double of shape (rows, 1) or (rows, levels)."""
+
+    @abstractmethod
+    def state(self) -> Mapping[str, bytes]:
+        """Return file name -> content of what a warm start needs."""
+
+
+@dataclass(frozen=True)
+class Single(Learned):
+    """Encoders and one fitted model."""
+
+    features: Features
+    fitted: Fitted
+
+    @property
+    def tolerance(self) -> float:
+        return self.fitted.tolerance
+
+    @property
+    def curves(self) -> Curves:
+        return self.fitted.curves
+
+    @property
+    def summary(self) -> Mapping[str, float]:
+        return self.fitted.summary
+
+    def predict(self, batch: Batch) -> Floats:
+        return self.fitted.predict(self.features.matrix(batch))
+
+    def write(self, graph: Graph) -> str:
+        return self.fitted.nodes(graph, self.features.write(graph))
+
+    def state(self) -> Mapping[str, bytes]:
+        encoders = json.dumps(self.features.to_data(), ensure_ascii=False, allow_nan=False).encode()
+        return {"features.json": encoders, **self.fitted.state()}
