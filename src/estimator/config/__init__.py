@@ -2,6 +2,7 @@
 
 from estimator.config.reading import read_config, resolve
 from estimator.config.sections import (
+    Callback,
     Config,
     Data,
     Evaluation,
@@ -16,6 +17,7 @@ from estimator.config.sections import (
 from estimator.config.vocabulary import Vocabulary
 
 __all__ = [
+    "Callback",
     "Config",
     "Data",
     "Evaluation",

@@ -1,10 +1,11 @@
 """Model families: a matrix and a target in, answers out, and the nodes that give the same answers in the graph."""
 
-from estimator.models.base import Fitted, Model, Rows, Start, Step, TrainingData, Watch, silent
+from estimator.models.base import Fitted, MatrixModel, Model, Rows, Start, Step, TrainingData, Watch, silent
 from estimator.models.learned import Labelled, Learned, Table
 from estimator.registry import Shelf
 
 KINDS = {
+    "ensemble": "estimator.models.ensemble:Ensemble",
     "boosting": "estimator.models.boosting:Boosting",
     "dense": "estimator.models.dense:Dense",
     "linear": "estimator.models.linear:Linear",
@@ -18,6 +19,7 @@ __all__ = [
     "Fitted",
     "Labelled",
     "Learned",
+    "MatrixModel",
     "Model",
     "Rows",
     "Start",

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from estimator.config import Section, Training
+from estimator.config import Callback, Section, Training
 from estimator.errors import TrainingError
 from estimator.features import Features
-from estimator.graph import Graph
+from estimator.graph import Graph, Value
 from estimator.models.learned import Learned, Single, Table
 from estimator.schema import Schema
 from estimator.task import Floats, Task
@@ -109,6 +109,36 @@ class Fitted(ABC):
     def state(self) -> Mapping[str, bytes]:
         """Return file name -> content of what a warm start needs; empty when there is none."""
 
+    @classmethod
+    def mean_of(cls, fitted: Sequence[Fitted]) -> Fitted:
+        """Return one fitted model whose answers are the mean of several of this family."""
+        return fitted[0] if len(fitted) == 1 else Mean(fitted[0].task, tuple(fitted))
+
+
+@dataclass(frozen=True)
+class Mean(Fitted):
+    """Several fitted models of one family that answer together."""
+
+    members: tuple[Fitted, ...] = ()
+
+    @property
+    def tolerance(self) -> float:  # type: ignore[override] # that of its members
+        return self.members[0].tolerance
+
+    def predict(self, matrix: Floats) -> Floats:
+        found: Floats = np.mean([member.predict(matrix) for member in self.members], axis=0)
+        return found
+
+    def nodes(self, graph: Graph, matrix: str) -> str:
+        total = Value(graph, self.members[0].nodes(graph, matrix))
+        for member in self.members[1:]:
+            total = total + Value(graph, member.nodes(graph, matrix))
+        return (total / float(len(self.members))).name
+
+    def state(self) -> Mapping[str, bytes]:
+        states = [member.state() for member in self.members]
+        return {f"{place}/{name}": content for place, state in enumerate(states) for name, content in state.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -139,11 +169,30 @@ class Start:
 
 
 class Model(Section, ABC):
-    """The settings of a model family. Kinds are frozen and fit without changing themselves."""
+    """The settings of a kind of model. Kinds are frozen and learn without changing themselves."""
+
+    continues: ClassVar[bool]
+
+    @abstractmethod
+    def learn(self, table: Table, plan: Training, *, watch: Watch = silent, start: Start | None = None) -> Learned:
+        """Learn from a table; with `start`, go on from an earlier version.
+
+        Raises
+        ------
+        TrainingError: the settings do not suit the task, or the start does not fit the table.
+        """
+
+
+class MatrixModel(Model):
+    """A family that learns from one matrix: `wants` says how columns are encoded for it.
+
+    Categories with more than `widest` levels become target means. `stopping` are the callbacks that end a fit in
+    folds when the config has none.
+    """
 
     wants: ClassVar[Literal["scaled", "raw"]]
     widest: ClassVar[int]
-    continues: ClassVar[bool]
+    stopping: ClassVar[tuple[Callback, ...]] = ()
 
     @abstractmethod
     def fit(
@@ -157,12 +206,6 @@ class Model(Section, ABC):
         """
 
     def learn(self, table: Table, plan: Training, *, watch: Watch = silent, start: Start | None = None) -> Learned:
-        """Encode a table and fit; with `start`, go on from an earlier version.
-
-        Raises
-        ------
-        TrainingError: the settings do not suit the task, or the start does not fit the table.
-        """
         if start is not None and not self.continues:
             raise TrainingError(f"this kind of model cannot continue from {start.version}", hint="train without --from")
         encoding = table.encoding(self, None if start is None else start.taken_up(table.schema))

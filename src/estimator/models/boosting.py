@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -13,7 +13,7 @@ from pydantic import Field
 from estimator.config import Training
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph import Graph
-from estimator.models.base import Fitted, Model, Rows, Step, TrainingData, Watch, probabilities, silent
+from estimator.models.base import Fitted, MatrixModel, Rows, Step, TrainingData, Watch, probabilities, silent
 from estimator.models.trees import write_trees
 from estimator.task import Floats
 
@@ -29,25 +29,35 @@ _LOG_LINK = frozenset({"poisson", "gamma", "tweedie"})
 
 @dataclass(frozen=True)
 class FittedBoosting(Fitted):
-    """Trees as LightGBM's own text."""
+    """Trees as LightGBM's own text; of several texts the mean of their raw scores counts."""
 
     tolerance: ClassVar[float] = 1e-12
-    text: str = ""
+    texts: tuple[str, ...] = ()
     log_link: bool = False
 
     @cached_property
-    def _booster(self) -> lightgbm.Booster:
+    def _boosters(self) -> list[lightgbm.Booster]:
         import lightgbm
 
-        return lightgbm.Booster(model_str=self.text)
+        return [lightgbm.Booster(model_str=text) for text in self.texts]
 
     def predict(self, matrix: Floats) -> Floats:
-        found = np.asarray(self._booster.predict(matrix), np.float64)
-        return np.column_stack([1.0 - found, found]) if self.task.kind == "binary" else found
+        told = [booster.predict(matrix, raw_score=True) for booster in self._boosters]
+        raw = np.asarray(np.mean(told, axis=0), np.float64)
+        if self.task.kind == "binary":
+            positive = np.exp(-np.logaddexp(0.0, -raw))
+            return np.column_stack([1.0 - positive, positive])
+        if self.task.kind == "multiclass":
+            raised = np.exp(raw - raw.max(axis=1, keepdims=True))
+            shares: Floats = raised / raised.sum(axis=1, keepdims=True)
+            return shares
+        answers: Floats = np.exp(raw) if self.log_link else raw
+        return answers
 
     def nodes(self, graph: Graph, matrix: str) -> str:
         n_outputs = self.task.n_outputs if self.task.kind == "multiclass" else 1
-        scores = write_trees(graph, matrix, self._booster.dump_model()["tree_info"], n_outputs=n_outputs)
+        trees = [tree for booster in self._boosters for tree in booster.dump_model()["tree_info"]]
+        scores = write_trees(graph, matrix, trees, n_outputs=n_outputs, scale=1.0 / len(self.texts))
         if self.task.kind == "binary":
             return probabilities(graph, graph("Sigmoid", scores))
         if self.task.kind == "multiclass":
@@ -55,10 +65,17 @@ class FittedBoosting(Fitted):
         return graph("Exp", scores) if self.log_link else scores
 
     def state(self) -> Mapping[str, bytes]:
-        return {STATE_FILE: self.text.encode()}
+        if len(self.texts) == 1:
+            return {STATE_FILE: self.texts[0].encode()}
+        return {f"{place}.{STATE_FILE}": text.encode() for place, text in enumerate(self.texts)}
+
+    @classmethod
+    def mean_of(cls, fitted: Sequence[Fitted]) -> Fitted:
+        own = [model for model in fitted if isinstance(model, FittedBoosting)]
+        return replace(own[0], texts=tuple(text for model in own for text in model.texts))
 
 
-class Boosting(Model):
+class Boosting(MatrixModel):
     """Gradient boosted trees (Ke et al., 2017, "LightGBM") on raw numbers and sets of levels."""
 
     wants: ClassVar[Literal["scaled", "raw"]] = "raw"
@@ -97,7 +114,7 @@ class Boosting(Model):
             booster = self._run(data.rows, data, plan, watched=None, before=before, rounds=max(rounds, 1), callbacks=[])
         text = booster.model_to_string(num_iteration=rounds + before.n_rounds)
         return FittedBoosting(
-            data.task, text, data.task.is_regression and self.loss in _LOG_LINK,
+            data.task, (text,), data.task.is_regression and self.loss in _LOG_LINK,
             curves=tuple(curves), summary={"rounds": rounds},
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from estimator.config import Training
 from estimator.graph import Graph
-from estimator.models.base import Fitted, Model, TrainingData, Watch, silent
+from estimator.models.base import Fitted, MatrixModel, TrainingData, Watch, silent
 from estimator.task import Floats
 
 
@@ -35,7 +35,7 @@ class FittedConstant(Fitted):
         return {}
 
 
-class Constant(Model):
+class Constant(MatrixModel):
     """Predict the mean of the target, or the share of each level, for every row."""
 
     wants: ClassVar[Literal["scaled", "raw"]] = "raw"

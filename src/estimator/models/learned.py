@@ -18,7 +18,7 @@ from estimator.schema import Batch, Schema
 from estimator.task import Floats, Task
 
 if TYPE_CHECKING:
-    from estimator.models.base import Curves, Fitted, Model
+    from estimator.models.base import Curves, Fitted, MatrixModel
 
 Mask = npt.NDArray[np.bool_]
 Folds = npt.NDArray[np.int64]
@@ -66,7 +66,7 @@ class Table:
         kept = self.folds[:0, which]
         return Table(self.schema, self.task, self.rows.pick(which), self.validation[which], kept, None, self.features)
 
-    def encoding(self, model: Model, settled: Features | None = None) -> Encoding:
+    def encoding(self, model: MatrixModel, settled: Features | None = None) -> Encoding:
         """Learn the encoders that a family wants; settled ones are taken as they are."""
         rows, smoothing = self.rows, self.features.smoothing
         if settled is not None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from estimator.config import Training
 from estimator.errors import needs_extra
 from estimator.graph import Graph
-from estimator.models.base import Fitted, Model, TrainingData, Watch, probabilities, silent
+from estimator.models.base import Fitted, MatrixModel, TrainingData, Watch, probabilities, silent
 from estimator.task import Floats, Task
 
 MOST_ITERATIONS = 5000
@@ -66,7 +66,7 @@ def _all_levels(logistic: Any, task: Task) -> tuple[Floats, Floats]:
     return found, intercepts
 
 
-class Linear(Model):
+class Linear(MatrixModel):
     """Ridge or logistic regression on standardised numbers and indicators.
 
     The ridge penalty is chosen by efficient leave-one-out cross-validation (Golub, Heath and Wahba, 1979)

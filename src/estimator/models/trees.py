@@ -86,8 +86,10 @@ def _missing_goes_left(node: Mapping[str, Any]) -> int:
     return int(float(node["threshold"]) >= 0.0)
 
 
-def write_trees(graph: Graph, matrix: str, trees: Sequence[Mapping[str, Any]], *, n_outputs: int) -> str:
-    """Write trees as `Booster.dump_model()` lists them; return raw scores, a double (rows, outputs)."""
+def write_trees(
+    graph: Graph, matrix: str, trees: Sequence[Mapping[str, Any]], *, n_outputs: int, scale: float = 1.0
+) -> str:
+    """Write trees as `Booster.dump_model()` lists them; return raw scores times `scale`, a double (rows, outputs)."""
     from onnx import TensorProto, helper, numpy_helper
 
     forest = _Forest()
@@ -107,7 +109,7 @@ def write_trees(graph: Graph, matrix: str, trees: Sequence[Mapping[str, Any]], *
         "nodes_falseleafs": forest.false_leafs,
         "nodes_missing_value_tracks_true": forest.missing_true,
         "tree_roots": forest.roots,
-        "leaf_weights": numpy_helper.from_array(np.array(forest.leaf_weights)),
+        "leaf_weights": numpy_helper.from_array(np.array(forest.leaf_weights) * scale),
         "leaf_targetids": forest.leaf_targets,
     }
     if forest.members:

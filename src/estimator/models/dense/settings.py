@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from estimator.config import Section, Training
+from estimator.config import Callback, Section, Training
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph import DOUBLE, FLOAT, Graph, Value
-from estimator.models.base import Fitted, Model, Rows, TrainingData, Watch, probabilities, silent
+from estimator.models.base import Fitted, MatrixModel, Rows, TrainingData, Watch, probabilities, silent
 from estimator.models.dense import vocabulary
 from estimator.models.dense.words import Word, read_word
 from estimator.task import Floats, Task
@@ -57,12 +57,15 @@ def _as_layer(value: object) -> object:
     return {"units": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-class Dense(Model):
+class Dense(MatrixModel):
     """A dense net with Keras's layers, activations, losses, optimisers, initialisers and callbacks."""
 
     wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
     widest: ClassVar[int] = 50
     continues: ClassVar[bool] = True
+    stopping: ClassVar[tuple[Callback, ...]] = (
+        Callback(kind="early_stopping", patience=10, restore_best_weights=True),
+    )
     layers: Sequence[Annotated[LayerSettings, BeforeValidator(_as_layer)]] = Field(
         [LayerSettings(units=64), LayerSettings(units=64), LayerSettings(units=32)],
         description="units of the hidden layers, or mappings with units and more",
