@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from estimator.errors import ConfigError
 from estimator.metrics import SHELF, USUAL, Metric
@@ -15,6 +17,7 @@ from estimator.task import Answers, Floats, Task
 from estimator.wording import figure
 
 IMPORTANCE_ROWS, IMPORTANCE_COLUMNS = 2000, 300
+SLICES = 5
 WEIGHTS_AT_ONCE = 4_000_000
 
 
@@ -50,8 +53,39 @@ class Importance:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """Rows whose answers lie between two values, how many truths their intervals hold, and how wide these are."""
+
+    low: float
+    high: float
+    rows: int
+    share: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The share of truths that intervals, or sets of levels, hold; `width` is their mean width, or number of levels.
+
+    `slices` part rows into fifths by their answers.
+    """
+
+    level: float
+    share: Score
+    width: float
+    slices: Sequence[Slice] = ()
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What the held-out rows say. `truth` holds numbers or level positions, beside the answers."""
+    """What the held-out rows say, and with `folds` the others in turn, each by models that had not seen it.
+
+    `truth` holds numbers or level positions, beside the answers.
+    """
 
     task: Task
     metrics: Scores
@@ -61,6 +95,8 @@ class Report:
     live: Scores | None = None
     live_version: str | None = None
     importance: Sequence[Importance] = field(default=())
+    folds: Scores | None = None
+    coverage: Coverage | None = None
 
     @property
     def first(self) -> str:
@@ -110,6 +146,35 @@ def score(
             drawn[name].append(metric.scores(truth, answers, weights))
     tail = (1.0 - level) / 2.0
     return {name: _with_interval(float(values[name]), np.concatenate(drawn[name]), tail) for name in metrics}
+
+
+def coverage(truth: Floats, answers: Answers, level: float) -> Coverage | None:
+    """Return how many truths the answers' intervals or sets hold; None when there are none.
+
+    The share's interval is Wilson's (1927), at 95 %.
+    """
+    if answers.sets is not None:
+        held = answers.sets[np.arange(len(truth)), truth.astype(np.int64)]
+        return Coverage(level, _wilson(held), float(answers.sets.sum(axis=1).mean()))
+    if answers.low is None or answers.high is None:
+        return None
+    held, width = (answers.low <= truth) & (truth <= answers.high), answers.high - answers.low
+    parts = np.array_split(np.argsort(answers.values, kind="stable"), SLICES) if len(truth) >= 10 * SLICES else []
+    slices = [
+        Slice(
+            float(answers.values[part].min()), float(answers.values[part].max()), len(part),
+            float(held[part].mean()), float(width[part].mean()),
+        )
+        for part in parts
+    ]  # fmt: skip
+    return Coverage(level, _wilson(held), float(width.mean()), slices)
+
+
+def _wilson(held: npt.NDArray[np.bool_]) -> Score:
+    n, share, z = len(held), float(held.mean()), 1.959964
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Score(share, float(middle - reach), float(middle + reach))
 
 
 def _with_interval(value: float, drawn: Floats, tail: float) -> Score:

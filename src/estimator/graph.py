@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 OPSET, ML_OPSET, IR_VERSION = 21, 5, 10
 ML_DOMAIN = "ai.onnx.ml"
 # Element types of the ONNX standard (TensorProto.DataType).
-FLOAT, STRING, DOUBLE = 1, 8, 11
+FLOAT, STRING, BOOL, DOUBLE = 1, 8, 9, 11
 
 
 @dataclass(frozen=True, slots=True)

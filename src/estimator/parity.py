@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from estimator.conformal import Conformal
 from estimator.errors import ParityError
 from estimator.models import Learned
 from estimator.predictor import Predictor
@@ -34,7 +35,7 @@ class Certificate:
         return asdict(self)
 
 
-def certify(predictor: Predictor, learned: Learned, batch: Batch) -> Certificate:
+def certify(predictor: Predictor, learned: Learned, conformal: Conformal | None, batch: Batch) -> Certificate:
     """Compare the graph with the library that fitted it.
 
     Raises
@@ -42,7 +43,7 @@ def certify(predictor: Predictor, learned: Learned, batch: Batch) -> Certificate
     ParityError: they are further apart than the model's tolerance; no version may be made.
     """
     edges = predictor.schema.read_rows(list(edge_rows(predictor.schema)))
-    differences = [_compare(predictor, learned, rows) for rows in (batch, edges)]
+    differences = [_compare(predictor, learned, conformal, rows) for rows in (batch, edges)]
     size = max(float(np.abs(differences[0][1]).mean()), 1e-300)
     largest = max(float(difference.max(initial=0.0)) for difference, _ in differences)
     # An extreme row may have an extreme answer: its own size counts there.
@@ -59,10 +60,17 @@ def certify(predictor: Predictor, learned: Learned, batch: Batch) -> Certificate
     return certificate
 
 
-def _compare(predictor: Predictor, learned: Learned, batch: Batch) -> tuple[Floats, Floats]:
-    expected = learned.predict(batch)
-    answers = predictor.answer(batch)
+def _compare(
+    predictor: Predictor, learned: Learned, conformal: Conformal | None, batch: Batch
+) -> tuple[Floats, Floats]:
+    """Return the differences and what the library says: answers with their bounds, or calibrated probabilities."""
+    expected, answers = learned.predict(batch), predictor.answer(batch)
     found = answers.values if answers.probabilities is None else answers.probabilities
+    if conformal is not None and conformal.interval is not None:
+        expected = np.stack([expected, *conformal.interval.bounds(expected)])
+        found = np.stack([found, answers.low, answers.high])  # type: ignore[list-item] # the graph has them too
+    elif conformal is not None and conformal.calibration.changes:
+        expected = conformal.calibration.apply(expected)
     both_same = (found == expected) | (np.isnan(found) & np.isnan(expected))
     with np.errstate(invalid="ignore"):
         return np.where(both_same, 0.0, np.abs(found - expected)), expected

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from estimator.schema import Batch, Schema
@@ -32,6 +34,11 @@ class Predictor:
     def _session(self) -> Session:
         return Session(self.graph)
 
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the graph's outputs."""
+        return self._session.outputs
+
     def predict(self, data: Any) -> npt.NDArray[Any]:
         """Return one answer per row, of shape (rows,): numbers, or the likeliest level as text.
 
@@ -44,23 +51,28 @@ class Predictor:
         return self.answer(read_table(self.schema, data)).values
 
     def predict_table(self, data: Any) -> pl.DataFrame:
-        """Return `prediction` and, for levels, `probability_<level>` as a polars frame."""
+        """Return the columns of `columns_of` as a polars frame: `prediction`, its interval or set, probabilities."""
         import polars as pl
 
         return pl.DataFrame(columns_of(self.answer(read_table(self.schema, data))))
 
     def answer(self, batch: Batch) -> Answers:
         """Return the answers for rows that have passed the schema."""
-        if self.task.is_regression:
-            (values,) = self._session.run(batch.feed, ["prediction"])
-            return Answers(values)
-        values, probabilities = self._session.run(batch.feed, ["prediction", "probability"])
-        return Answers(values, probabilities, self.task.levels)
+        found = dict(zip(self._session.outputs, self._session.run(batch.feed), strict=True))
+        return Answers(
+            found["prediction"], found.get("probability"), self.task.levels,
+            low=found.get("prediction_low"), high=found.get("prediction_high"), sets=found.get("prediction_set"),
+        )  # fmt: skip
 
 
 def columns_of(answers: Answers) -> Mapping[str, npt.NDArray[Any]]:
-    """Return answers as named columns, each of shape (rows,)."""
+    """Return answers as named columns, each of shape (rows,); sets of levels are JSON lists."""
     columns = {"prediction": answers.values}
+    if answers.low is not None and answers.high is not None:
+        columns |= {"prediction_low": answers.low, "prediction_high": answers.high}
+    if answers.sets is not None:
+        texts = [json.dumps(levels, ensure_ascii=False) for levels in answers.likely_levels]
+        columns["prediction_set"] = np.array(texts, dtype=object)
     if answers.probabilities is not None:
         for place, level in enumerate(answers.levels):
             columns[f"probability_{level}"] = answers.probabilities[:, place]

@@ -12,7 +12,7 @@ import numpy as np
 
 from estimator import charts
 from estimator.errors import needs_extra
-from estimator.evaluation import Report
+from estimator.evaluation import Report, Slice
 from estimator.metrics import SHELF
 from estimator.schema import Column
 from estimator.task import Floats
@@ -44,6 +44,10 @@ def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], c
         verdict=verdict(report),
         metrics=[_metric_row(report, name) for name in report.metrics],
         live=report.live_version,
+        folds=trained.table.n_folds if report.folds else 0,
+        coverage=report.coverage,
+        slices=[_slice_row(item) for item in report.coverage.slices] if report.coverage else [],
+        width=figure(report.coverage.width) if report.coverage else None,
         charts=[chart for chart in _charts(trained, report) if chart.svg],
         target=describe(trained.prepared.target) if report.task.is_regression else None,
         levels=_level_counts(trained) if not report.task.is_regression else None,
@@ -78,8 +82,18 @@ def _metric_row(report: Report, name: str) -> dict[str, Any]:
         "name": name,
         "doc": (SHELF.load(name).__doc__ or "").strip().splitlines()[0],
         "value": str(report.metrics[name]),
+        "folds": str(report.folds[name]) if report.folds else None,
         "baseline": str(report.baseline[name]),
         "live": None if report.live is None else str(report.live[name]),
+    }
+
+
+def _slice_row(item: Slice) -> dict[str, str]:
+    return {
+        "range": f"{figure(item.low)} to {figure(item.high)}",
+        "rows": f"{item.rows:,}",
+        "share": f"{item.share:.1%}",
+        "width": figure(item.width),
     }
 
 

@@ -86,9 +86,16 @@ def _lazy(
             tally.failure = error
             raise
 
-    kinds = {"prediction": pl.Float64() if predictor.task.is_regression else pl.String()}
-    kinds |= {f"probability_{level}": pl.Float64() for level in predictor.task.levels}
-    return register_io_source(batches, schema=pl.Schema(kinds))
+    return register_io_source(batches, schema=pl.Schema(_columns(predictor)))
+
+
+def _columns(predictor: Predictor) -> dict[str, pl.DataType]:
+    """Return the columns of answers and their types, as `columns_of` names them."""
+    is_regression, outputs = predictor.task.is_regression, predictor.outputs
+    kinds: dict[str, pl.DataType] = {"prediction": pl.Float64() if is_regression else pl.String()}
+    kinds |= {name: pl.Float64() for name in ("prediction_low", "prediction_high") if name in outputs}
+    kinds |= {"prediction_set": pl.String()} if "prediction_set" in outputs else {}
+    return kinds | {f"probability_{level}": pl.Float64() for level in predictor.task.levels}
 
 
 def _answers(predictor: Predictor, frame: pl.DataFrame, tally: Tally, faulty_are_gaps: bool) -> pl.DataFrame:

@@ -46,17 +46,34 @@ class Answers:
     """What a model says for some rows.
 
     `values` has shape (rows,) and holds numbers, or the likeliest level as text; `probabilities` has shape
-    (rows, levels), rows summing to 1, and is None for regression.
+    (rows, levels), rows summing to 1, and is None for regression. `low` and `high`, of shape (rows,), are the ends of
+    intervals of numbers; `sets`, of shape (rows, levels), marks the levels that may be the truth; both are None where
+    there were no folds to learn them from.
     """
 
     values: npt.NDArray[Any]
     probabilities: Floats | None = None
     levels: tuple[str, ...] = ()
+    low: Floats | None = None
+    high: Floats | None = None
+    sets: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def rows(self, which: npt.NDArray[Any]) -> Answers:
         """Return the answers picked by a mask or by positions."""
-        probabilities = None if self.probabilities is None else self.probabilities[which]
-        return Answers(self.values[which], probabilities, self.levels)
+        parts = (self.probabilities, self.low, self.high, self.sets)
+        shares, low, high, sets = (None if part is None else part[which] for part in parts)
+        return Answers(self.values[which], shares, self.levels, low, high, sets)
+
+    @property
+    def likely_levels(self) -> list[list[str]]:
+        """Each row's set of levels, the likeliest first."""
+        if self.sets is None or self.probabilities is None:
+            return []
+        order = np.argsort(-self.probabilities, axis=1, kind="stable")
+        return [
+            [self.levels[place] for place in places if row[place]]
+            for places, row in zip(order.tolist(), self.sets.tolist(), strict=True)
+        ]

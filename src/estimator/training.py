@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
+from estimator.conformal import Conformal
 from estimator.errors import ConfigError, TrainingError
-from estimator.evaluation import Report, chosen_metrics, importance, score
-from estimator.graph import DOUBLE, STRING, Graph, Output
+from estimator.evaluation import Report, chosen_metrics, coverage, importance, score
+from estimator.graph import BOOL, DOUBLE, STRING, Graph, Output
 from estimator.models import Labelled, Learned, Model, Rows, Start, Table, TrainingData, Watch, silent
 from estimator.models.constant import Constant
 from estimator.parity import Certificate, certify
@@ -22,9 +23,10 @@ from estimator.schema.frames import read_frame, with_contract_names
 from estimator.splitting import Folds, Mask, folds, held_out, validation
 from estimator.target import read_target
 from estimator.task import Answers, Floats, Task
+from estimator.validation import out_of_fold, validated
 from estimator.wording import did_you_mean
 
-OUTPUTS = ("prediction", "probability", "matrix")
+OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", "probability", "matrix")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,10 @@ class Prepared:
         """Return the rows as a family of models is given them."""
         rows = Labelled(self.batch, self.target, self.weights)
         learning, testing = rows.pick(~self.test), rows.pick(self.test)
-        return Table(self.schema, self.task, learning, self.validation, self.folds, testing, config.features)
+        return Table(
+            self.schema, self.task, learning, self.validation, self.folds, testing, config.features,
+            is_ordered=config.training.split.kind == "time",
+        )  # fmt: skip
 
     @property
     def testing(self) -> Batch:
@@ -66,13 +71,19 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A predictor that has passed parity, with what is stored beside it."""
+    """A predictor that has passed parity, with what is stored beside it.
+
+    `unseen` holds out-of-fold answers for the rows of `table`, before calibration.
+    """
 
     predictor: Predictor
     learned: Learned
     prepared: Prepared
     certificate: Certificate
     fit_seconds: float
+    table: Table
+    unseen: Floats | None = None
+    conformal: Conformal | None = None
 
 
 def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> Prepared:
@@ -130,23 +141,41 @@ def train(
     """
     _refuse_one_level(prepared)
     began = clock()
-    learned = model.learn(prepared.table(config), config.training, watch=watch, start=start)
+    table = prepared.table(config)
+    learned = model.learn(table, config.training, watch=watch, start=start)
+    unseen = out_of_fold(table, model, config.training, learned=learned, watch=watch)
+    conformal = None if unseen is None else _conformal(prepared, unseen, config)
     seconds = clock() - began
-    predictor = Predictor(prepared.schema, prepared.task, write_graph(learned), config.name or "model")
-    certificate = certify(predictor, learned, prepared.training)
-    return Trained(predictor, learned, prepared, certificate, seconds)
+    predictor = Predictor(prepared.schema, prepared.task, write_graph(learned, conformal), config.name or "model")
+    certificate = certify(predictor, learned, conformal, prepared.training)
+    return Trained(predictor, learned, prepared, certificate, seconds, table, unseen, conformal)
 
 
-def write_graph(learned: Learned) -> bytes:
-    """Return encoders and model as one graph with the public outputs `prediction` and, for levels, `probability`."""
+def _conformal(prepared: Prepared, unseen: Floats, config: Config) -> Conformal | None:
+    # Levels that are given other weights are to be told more or less often than they are true.
+    calibrates = config.training.class_weight is None
+    truth = prepared.target[~prepared.test]
+    return Conformal.fit(prepared.task, unseen, truth, config.validation.level, calibrates=calibrates)
+
+
+def write_graph(learned: Learned, conformal: Conformal | None = None) -> bytes:
+    """Return encoders and model as one graph with the public outputs of `OUTPUTS` that the task and folds give."""
     graph, task = Graph(), learned.task
-    value = learned.write(graph)
-    flat = graph.constant([-1], np.int64)
+    value, flat = learned.write(graph), graph.constant([-1], np.int64)
     if task.is_regression:
-        return graph.finish([Output("prediction", graph("Reshape", value, flat), DOUBLE, rank=1)])
+        outputs = [Output("prediction", graph("Reshape", value, flat), DOUBLE, rank=1)]
+        ends = conformal.interval.write(graph, value) if conformal and conformal.interval else ()
+        for name, end in zip(("prediction_low", "prediction_high"), ends, strict=False):
+            outputs.append(Output(name, graph("Reshape", end, flat), DOUBLE, rank=1))
+        return graph.finish(outputs)
+    if conformal is not None and conformal.calibration.changes:
+        value = conformal.calibration.write(graph, value, len(task.levels))
     place = graph("ArgMax", value, axis=1, keepdims=0)
     level = graph("Gather", graph.constant(np.array(task.levels, dtype=object)), place, axis=0)
-    return graph.finish([Output("prediction", level, STRING, rank=1), Output("probability", value, DOUBLE, rank=2)])
+    outputs = [Output("prediction", level, STRING, rank=1), Output("probability", value, DOUBLE, rank=2)]
+    if conformal is not None and conformal.level_set is not None:
+        outputs.append(Output("prediction_set", conformal.level_set.write(graph, value), BOOL, rank=2))
+    return graph.finish(outputs)
 
 
 def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Report:
@@ -169,10 +198,20 @@ def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Re
         )
         if choices.importance_repeats
         else (),
+        folds=None
+        if trained.unseen is None
+        else validated(trained.table, _told(trained, trained.unseen), metrics, level=choices.level),
+        coverage=coverage(truth, answers, config.validation.level),
     )
     if live is None or live.task != prepared.task or not set(live.schema.by_name) >= set(batch.feed):
         return report
     return replace(report, live=score(truth, live.answer(batch), metrics, **how), live_version=live.version)  # type: ignore[arg-type] # the same
+
+
+def _told(trained: Trained, raw: Floats) -> Floats:
+    """Return raw answers as they are told: calibrated where that is done."""
+    changes = trained.conformal is not None and trained.conformal.calibration.changes
+    return trained.conformal.calibration.apply(raw) if trained.conformal is not None and changes else raw
 
 
 def _refuse_one_level(prepared: Prepared) -> None:

@@ -12,6 +12,8 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from estimator.artefact import write_artefact
 from estimator.clock import Moment
 from estimator.config import Config
@@ -22,10 +24,13 @@ from estimator.report import report_page
 from estimator.schema import Schema
 from estimator.schema.file import to_data
 from estimator.store import Store
+from estimator.task import Answers, Floats, Task
 from estimator.training import Trained
 
 LIBRARIES = ("estimator-lifepath", "polars", "numpy", "onnx", "onnxruntime", "lightgbm", "jax", "scikit-learn")
 GOLDEN_ROWS = 20
+RESIDUAL_QUANTILES = 201
+SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +51,7 @@ def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, mome
     A model's first version is live at once, a later one is the candidate.
     """
     name, version = str(recipe.config.name), moment.version
-    files, described = version_files(trained, recipe), manifest(trained, report, recipe, moment)
+    files, described = version_files(trained, report, recipe), manifest(trained, report, recipe, moment)
     resolved = json.loads(files["config.resolved.json"])
     files["report.html"] = report_page(trained, report, {**described, "version": version}, resolved)
     folder = write_artefact(store.root / name, version, described, files)
@@ -54,7 +59,7 @@ def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, mome
     return folder, move.alias
 
 
-def version_files(trained: Trained, recipe: Recipe) -> dict[str, bytes]:
+def version_files(trained: Trained, report: Report, recipe: Recipe) -> dict[str, bytes]:
     """Return every file of a version but the manifest and the report page."""
     files = {
         "model.onnx": trained.predictor.graph,
@@ -65,6 +70,8 @@ def version_files(trained: Trained, recipe: Recipe) -> dict[str, bytes]:
         "golden.json": _json(golden(trained)),
         "profile.json": _json(profile_table(trained.predictor.schema, [trained.prepared.learned]).to_data()),
     }
+    if trained.conformal is not None:
+        files["conformal.json"] = _json({**trained.conformal.to_data(), "residuals": _residuals(trained, report)})
     files |= {f"state/{name}": content for name, content in trained.learned.state().items()}
     return files
 
@@ -87,10 +94,34 @@ def manifest(trained: Trained, report: Report, recipe: Recipe, moment: Moment) -
         },
         "overrides": list(recipe.overrides),
         "metrics": {name: score.to_data() for name, score in report.metrics.items()},
+        "folds": None if report.folds is None else {name: score.to_data() for name, score in report.folds.items()},
+        "coverage": None if report.coverage is None else report.coverage.to_data(),
         "baseline": {name: score.to_data() for name, score in report.baseline.items()},
         "parity": trained.certificate.to_data(),
         "libraries": {name: found for name in LIBRARIES if (found := _installed(name))},
     }
+
+
+def _residuals(trained: Trained, report: Report) -> dict[str, list[float]]:
+    """Return quantiles of the errors of rows that were not learned from: numbers' errors, or levels' log losses.
+
+    They are what live errors are later compared with.
+    """
+    found = {"held_out": _errors(report.task, _raw(report.answers), report.truth)}
+    if trained.unseen is not None:
+        found["folds"] = _errors(report.task, trained.unseen, trained.table.rows.target)
+    places = np.linspace(0.0, 1.0, RESIDUAL_QUANTILES)
+    return {name: np.quantile(errors[~np.isnan(errors)], places).tolist() for name, errors in found.items()}
+
+
+def _raw(answers: Answers) -> Floats:
+    return answers.values if answers.probabilities is None else answers.probabilities
+
+
+def _errors(task: Task, answers: Floats, truth: Floats) -> Floats:
+    if task.is_regression:
+        return truth - answers
+    return -np.log(np.maximum(answers[np.arange(len(truth)), truth.astype(np.int64)], SMALLEST))
 
 
 def golden(trained: Trained) -> dict[str, Any]:

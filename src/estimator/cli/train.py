@@ -10,7 +10,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.evaluation import Report
+    from estimator.evaluation import Coverage, Report
     from estimator.life import NewVersion
 
 
@@ -65,14 +65,19 @@ def _text(made: NewVersion) -> str:
 
     report, certificate = made.report, made.trained.certificate
     lines = [f"{made.artefact.name}  version {made.artefact.version}  ({made.alias})", ""]
-    rows = [("metric", "held-out rows", "constant", *(["live"] if report.live else []))]
+    folds, live = report.folds, report.live
+    told = f"{made.trained.table.n_folds} folds" if folds else ""
+    rows = [("metric", "held-out rows", *([told] if folds else []), "constant", *(["live"] if live else []))]
     for name, score in report.metrics.items():
-        live = [figure(report.live[name].value)] if report.live else []
-        rows.append((name, str(score), figure(report.baseline[name].value), *live))
+        others = [str(folds[name])] if folds else []
+        others += [figure(report.baseline[name].value), *([figure(live[name].value)] if live else [])]
+        rows.append((name, str(score), *others))
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     compared = f"{certificate.training_rows:,} training and {certificate.edge_rows} edge rows"
     difference = f"{certificate.largest_difference:.2g} ({certificate.largest_relative:.2g} relative)"
+    if report.coverage is not None:
+        lines += ["", _doubt(report.coverage, report.task.is_regression)]
     lines += [
         "",
         f"graph = library on {compared}: largest difference {difference}",
@@ -89,6 +94,16 @@ def _text(made: NewVersion) -> str:
             "warning: this is too good to be true; `estimator explore` looks for columns that give the target away"
         )
     return "\n".join([*lines, "", _next_step(made)])
+
+
+def _doubt(found: Coverage, is_regression: bool) -> str:
+    """Tell what an answer's interval or set is worth, by the held-out rows."""
+    from estimator.wording import figure
+
+    held = f"hold {found.share.value:.1%} of the truths ({found.share.low:.1%} to {found.share.high:.1%})"
+    if is_regression:
+        return f"intervals at {found.level:.0%} {held}; mean width {figure(found.width)}"
+    return f"sets of levels at {found.level:.0%} {held}; {found.width:.2f} levels on average"
 
 
 def _is_too_good(report: Report) -> bool:

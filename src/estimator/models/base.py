@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from threading import Lock
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +86,28 @@ Watch = Callable[[Step], None]
 
 def silent(step: Step) -> None:
     """Watch nothing."""
+
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
+
+
+def side_by_side(items: Sequence[Item], work: Callable[[Item], Found], *, watch: Watch = silent) -> list[Found]:
+    """Do some work for every item, as many at once as there are processors; the watcher sees how many are done."""
+    done, lock = [0], Lock()
+
+    def run(item: Item) -> Found:
+        found = work(item)
+        with lock:
+            done[0] += 1
+            watch(Step(done[0], len(items), {}))
+        return found
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        return list(pool.map(run, items))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 Curves = tuple[Mapping[str, float], ...]
@@ -215,7 +240,8 @@ class MatrixModel(Model):
         watched = None
         if held_out is not None:
             watched = Rows(encoding.features.matrix(held_out.batch), held_out.target, held_out.weights)
-        data = TrainingData(rows, table.validation, watched, table.task, encoding.features.categorical)
+        codes, threads = encoding.features.categorical, table.threads
+        data = TrainingData(rows, table.validation, watched, table.task, codes, threads=threads)
         state = None if start is None else start.state
         return Single(table.task, encoding.features, self.fit(data, plan, watch=watch, start=state))
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -17,7 +14,18 @@ from estimator.config import Training
 from estimator.errors import ConfigError, TrainingError
 from estimator.features import Encoding, Features, Mask
 from estimator.graph import Graph, Value
-from estimator.models.base import Curves, Fitted, MatrixModel, Model, Rows, Start, Step, TrainingData, Watch, silent
+from estimator.models.base import (
+    Curves,
+    Fitted,
+    MatrixModel,
+    Model,
+    Rows,
+    Start,
+    TrainingData,
+    Watch,
+    side_by_side,
+    silent,
+)
 from estimator.models.learned import Learned, Table
 from estimator.schema import Batch
 from estimator.task import Floats
@@ -137,7 +145,7 @@ class Ensemble(Model):
             for member, encoding in zip(self.members, encodings, strict=True)
             for place, out in enumerate(_outs(table))
         ]
-        fitted = _side_by_side(tasks, names, watch)
+        fitted = side_by_side(tasks, lambda task: task.run(1), watch=watch)
         answers = [_out_of_fold(table, tasks, fitted, member) for member in self.members]
         loss = _loss(table)
         everything = np.ones(len(table.rows), dtype=np.bool_)
@@ -184,24 +192,6 @@ class _Fit:
 def _outs(table: Table) -> list[Mask]:
     """Return the mask of every fold of every repeat."""
     return [dealt == number for dealt in table.folds for number in range(int(dealt.max()) + 1)]
-
-
-def _side_by_side(tasks: Sequence[_Fit], names: Sequence[str], watch: Watch) -> list[tuple[Fitted, Floats]]:
-    """Fit as many at once as there are processors, each with one thread."""
-    done, lock = [0], Lock()
-
-    def run(task: _Fit) -> tuple[Fitted, Floats]:
-        found = task.run(1)
-        with lock:
-            done[0] += 1
-            watch(Step(done[0], len(tasks), {}))
-        return found
-
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        return list(pool.map(run, tasks))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _encodings(table: Table, members: Sequence[MatrixModel]) -> list[Encoding]:

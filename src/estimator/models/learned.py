@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,7 +45,8 @@ class Table:
     """Everything a family may look at while it learns, before encoding.
 
     `validation` marks rows that early stopping may decide on; `held_out` rows only draw a curve. `folds` has shape
-    (repeats, rows) and says which part of the rows each one is in.
+    (repeats, rows) and says which part of the rows each one is in; with `is_ordered`, the parts follow each other in
+    time. `threads` is how many a family may use, 0 for all.
     """
 
     schema: Schema
@@ -55,6 +56,8 @@ class Table:
     folds: Folds
     held_out: Labelled | None = None
     features: FeatureChoices = field(default_factory=FeatureChoices)
+    is_ordered: bool = False
+    threads: int = 0
 
     @property
     def n_folds(self) -> int:
@@ -62,9 +65,9 @@ class Table:
         return int(self.folds.max(initial=-1)) + 1
 
     def pick(self, which: Mask) -> Table:
-        """Return the table of some rows only, which are not parted again."""
-        kept = self.folds[:0, which]
-        return Table(self.schema, self.task, self.rows.pick(which), self.validation[which], kept, None, self.features)
+        """Return the table of some rows only, which are not parted again and leave the processors to others."""
+        rows, validation, folds = self.rows.pick(which), self.validation[which], self.folds[:0, which]
+        return replace(self, rows=rows, validation=validation, folds=folds, held_out=None, threads=1)
 
     def encoding(self, model: MatrixModel, settled: Features | None = None) -> Encoding:
         """Learn the encoders that a family wants; settled ones are taken as they are."""

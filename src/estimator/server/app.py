@@ -37,6 +37,11 @@ class Service:
         """What the tutorial's route calls an answer."""
         return self.serving.label or f"Prediction {self.artefact.manifest['target']}"
 
+    @property
+    def level(self) -> float:
+        """The share of truths that intervals and sets of levels are to hold."""
+        return float(self.artefact.config["validation"]["level"])
+
     def rows_of(self, body: bytes) -> tuple[Rows, Batch]:
         """Return the rows of a body as sent and as read.
 
@@ -54,23 +59,29 @@ class Service:
         return {"inputData": rows, "predictions": [{f"{self.label} {place}": v} for place, v in enumerate(values)]}
 
     def predict(self, body: bytes) -> dict[str, Any]:
-        """Answer with an id per row, probabilities of levels, and what lies outside the training range."""
+        """Answer with an id per row, its interval or set, probabilities, and what lies outside the training range."""
         _, batch = self.rows_of(body)
         answers = self.artefact.predictor.answer(batch)
+        told = {"level": self.level} if answers.low is not None or answers.sets is not None else {}
         return {
             "model": self.artefact.name,
             "version": self.artefact.version,
+            **told,
             "predictions": list(_answer_rows(answers, self.artefact.schema, batch)),
         }
 
 
 def _answer_rows(answers: Answers, schema: Schema, batch: Batch) -> Sequence[dict[str, Any]]:
-    found = []
+    found, sets = [], answers.likely_levels
     for place, (value, outside) in enumerate(zip(answers.values.tolist(), schema.outside(batch), strict=True)):
         row: dict[str, Any] = {"id": uuid4().hex, "prediction": value}
         if answers.probabilities is not None:
             shares = answers.probabilities[place].tolist()
             row["probabilities"] = dict(zip(answers.levels, shares, strict=True))
+        if answers.low is not None and answers.high is not None:
+            row["interval"] = [float(answers.low[place]), float(answers.high[place])]
+        if sets:
+            row["set"] = sets[place]
         row["outside"] = [{"column": name, "note": schema.by_name[name].saw} for name in outside]
         found.append(row)
     return found
