@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -135,13 +135,9 @@ def score(
     truth: Floats, answers: Answers, metrics: Mapping[str, Metric], *, resamples: int, level: float, seed: int
 ) -> dict[str, Score]:
     """Return each metric with its percentile bootstrap interval (Efron, 1979), all on the same resamples."""
-    n_rows = len(truth)
-    values = {name: metric.scores(truth, answers, np.ones((1, n_rows)))[0] for name, metric in metrics.items()}
+    values = {name: metric.scores(truth, answers, np.ones((1, len(truth))))[0] for name, metric in metrics.items()}
     drawn: dict[str, list[Floats]] = {name: [] for name in metrics}
-    generator = np.random.default_rng([seed, 20])
-    at_once = max(1, WEIGHTS_AT_ONCE // max(n_rows, 1))
-    for start in range(0, resamples, at_once):
-        weights = _resampled(generator, min(at_once, resamples - start), n_rows)
+    for weights in resampled(len(truth), resamples, seed):
         for name, metric in metrics.items():
             drawn[name].append(metric.scores(truth, answers, weights))
     tail = (1.0 - level) / 2.0
@@ -185,10 +181,14 @@ def _with_interval(value: float, drawn: Floats, tail: float) -> Score:
     return Score(value, float(low), float(high))
 
 
-def _resampled(generator: np.random.Generator, times: int, n_rows: int) -> Floats:
-    """Return how often each row is drawn, of shape (times, rows)."""
-    picks = generator.integers(0, n_rows, (times, n_rows)) + np.arange(times)[:, None] * n_rows
-    return np.bincount(picks.ravel(), minlength=times * n_rows).reshape(times, n_rows).astype(np.float64)
+def resampled(n_rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield how often each row is drawn, in arrays of shape (times, rows); the same seed draws the same rows."""
+    generator = np.random.default_rng([seed, 20])
+    at_once = max(1, WEIGHTS_AT_ONCE // max(n_rows, 1))
+    for start in range(0, resamples, at_once):
+        times = min(at_once, resamples - start)
+        picks = generator.integers(0, n_rows, (times, n_rows)) + np.arange(times)[:, None] * n_rows
+        yield np.bincount(picks.ravel(), minlength=times * n_rows).reshape(times, n_rows).astype(np.float64)
 
 
 def importance(

@@ -13,21 +13,23 @@ from estimator import encoders, metrics, models, sources
 from estimator.artefact import Artefact, open_artefact, write_text
 from estimator.clock import Moment, seconds
 from estimator.config import Config, Data, Serving, Vocabulary, read_config, resolve
-from estimator.errors import ConfigError, EstimatorError, StoreError, needs_extra
+from estimator.errors import ArtefactError, ConfigError, EstimatorError, StoreError, needs_extra
 from estimator.models import Watch, silent
 from estimator.store import Move, Store, listed, version_folder
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from estimator.comparison import Comparison
     from estimator.draft import Draft
     from estimator.evaluation import Report, Score
     from estimator.exploration import Profile
     from estimator.exploration.findings import Finding
     from estimator.predictor import Predictor
+    from estimator.reproduction import Reproduced
     from estimator.scoring import Tally
     from estimator.sources.base import Source
-    from estimator.training import Trained
+    from estimator.training import Prepared, Trained
 
 VOCABULARY = Vocabulary(models.SHELF, metrics.SHELF, encoders.SHELF, sources.SHELF)  # type: ignore[arg-type] # a model is a section
 
@@ -172,6 +174,52 @@ def evaluate(
     return batch.n_rows, scores
 
 
+def compare(
+    first: str,
+    second: str,
+    order: Order,
+    *,
+    table: tuple[str, str | None] | None = None,
+    folder: Path = Path(),
+    watch: Watch = silent,
+) -> list[Comparison]:
+    """Tell whether the second of two versions, or of two configs, is really better; the first metric decides.
+
+    Versions are compared on the rows of a table and query, or on those that both held out; configs on the same folds.
+    """
+    with needs_extra("train", "comparing"):
+        from estimator.comparison import Setting, compare_settings, compare_versions, refuse_known_rows
+    configs = [Path(name) for name in (first, second) if Path(name).is_file()]
+    if len(configs) == 2:
+        settings = [Setting(*_prepared(conf, order)) for conf in configs]
+        return compare_settings(settings[0], settings[1], watch=watch)
+    if configs:
+        raise ConfigError(f"{configs[0]} is a config and the other is none", hint="give two versions, or two configs")
+    left, right = (load(name, open_store(None, order)) for name in (first, second))
+    if table is None:
+        frames = [_held_out(artefact, order, folder) for artefact in (left, right)]
+        if not frames[0].equals(frames[1]):
+            raise ArtefactError("the two versions did not hold out the same rows", hint="give new rows with --input")
+        return compare_versions(left, right, frames[0])
+    with _opened(_like_training(left, *table), order) as source:
+        refuse_known_rows((left, right), source.fingerprint())
+        return compare_versions(left, right, source.frame())
+
+
+def verify(reference: str, order: Order, *, folder: Path = Path(), watch: Watch = silent) -> Reproduced:
+    """Train a version again from its own config and data, whose paths start in `folder`, and compare."""
+    with needs_extra("train", "training again"):
+        from estimator.reproduction import reproduced
+    store = open_store(None, order)
+    artefact = load(reference, store)
+    config = resolve(artefact.config, VOCABULARY)
+    parent = artefact.manifest["parent"]
+    start = _start(store, f"{artefact.name}/{parent}") if parent else None
+    with _opened(config.data, order, folder) as source:
+        frame, fingerprint = source.frame(), source.fingerprint()
+    return reproduced(artefact, frame, fingerprint, config, _model(config), start=start, watch=watch, clock=seconds)
+
+
 def predict(
     artefact: Artefact, table: str, output: Path, *, query: str | None = None, order: Order | None = None,
     faulty_are_gaps: bool = False, watch: Callable[[int], None],
@@ -282,6 +330,22 @@ def _named(config: Config) -> Config:
         return config
     first = config.data.path if isinstance(config.data.path, str) else config.data.path[0]
     return config.model_copy(update={"name": model_name(first, config.data.query)})
+
+
+def _prepared(conf: Path, order: Order) -> tuple[Prepared, Config, models.Model]:
+    from estimator.training import prepare
+
+    config = _named(read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment))
+    with _opened(config.data, order, conf.parent) as source:
+        return prepare(source.frame(), config, _reviewed(config, conf.parent)), config, _model(config)
+
+
+def _held_out(artefact: Artefact, order: Order, folder: Path) -> pl.DataFrame:
+    from estimator.reproduction import held_out_rows
+
+    config = resolve(artefact.config, VOCABULARY)
+    with _opened(config.data, order, folder) as source:
+        return held_out_rows(artefact, source.frame(), source.fingerprint(), config)
 
 
 def _model(config: Config) -> models.Model:

@@ -33,8 +33,8 @@ OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", 
 class Prepared:
     """Checked rows with their truth: what a model learns from and is judged on.
 
-    `row_weights` are the data's own, `weights` also those of the levels. `test` marks held-out rows; `learned` are
-    the others, as they were read; `validation` and `folds` are of these.
+    `row_weights` are the data's own, `weights` also those of the levels. `test` marks held-out rows,
+    `validation` and `folds` part the others; `labelled` is the table as it was read.
     """
 
     schema: Schema
@@ -47,7 +47,17 @@ class Prepared:
     validation: Mask
     folds: Folds
     n_unlabelled: int
-    learned: pl.DataFrame
+    labelled: pl.DataFrame
+
+    @property
+    def learned(self) -> pl.DataFrame:
+        """The rows that may be learned from, as they were read."""
+        return self.labelled.filter(pl.Series(~self.test))
+
+    @property
+    def tested(self) -> pl.DataFrame:
+        """The rows held out, as they were read."""
+        return self.labelled.filter(pl.Series(self.test))
 
     @property
     def training(self) -> Batch:
@@ -125,7 +135,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
         validation=validation(learning, config, learned_strata),
         folds=folds(learning, config, learned_strata),
         n_unlabelled=int((~target.known).sum()),
-        learned=learning,
+        labelled=labelled,
     )
 
 

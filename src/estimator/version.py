@@ -98,7 +98,7 @@ def manifest(trained: Trained, report: Report, recipe: Recipe, moment: Moment) -
         "coverage": None if report.coverage is None else report.coverage.to_data(),
         "baseline": {name: score.to_data() for name, score in report.baseline.items()},
         "parity": trained.certificate.to_data(),
-        "libraries": {name: found for name in LIBRARIES if (found := _installed(name))},
+        "libraries": libraries(),
     }
 
 
@@ -163,6 +163,11 @@ def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:
 
 def _json(data: object) -> bytes:
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode()
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions of the libraries that have a part in a graph."""
+    return {name: found for name in LIBRARIES if (found := _installed(name))}
 
 
 def _installed(name: str) -> str | None:

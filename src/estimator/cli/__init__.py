@@ -15,7 +15,10 @@ from estimator.errors import EstimatorError
 from estimator.wording import nearest
 
 # In the order of a model's life; the help lists them so.
-VERBS = ("init", "explore", "schema", "train", "evaluate", "predict", "serve", "models", "promote", "rollback")
+VERBS = (
+    "init", "explore", "schema", "train", "compare", "verify", "evaluate", "predict", "serve", "models", "promote",
+    "rollback",
+)  # fmt: skip
 EXIT_EXPLAINED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 

@@ -21,6 +21,10 @@ conf = click.option(
 overrides = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config.")
 query = click.option("--query", help="Of a database: a SELECT, or a table's name.")
 store = click.option("--store", help="Folder of all versions  [default: the config's, ESTIMATOR_STORE, models]")
+folder = click.option(
+    "--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path(),
+    help="Where a version's own data paths start  [default: here]",
+)  # fmt: skip
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
 model = click.option(
     "--model", envvar="MODEL_FOLDER", show_envvar=True, required=True,

@@ -94,6 +94,8 @@ Found = TypeVar("Found")
 
 def side_by_side(items: Sequence[Item], work: Callable[[Item], Found], *, watch: Watch = silent) -> list[Found]:
     """Do some work for every item, as many at once as there are processors; the watcher sees how many are done."""
+    from threadpoolctl import threadpool_limits
+
     done, lock = [0], Lock()
 
     def run(item: Item) -> Found:
@@ -105,7 +107,8 @@ def side_by_side(items: Sequence[Item], work: Callable[[Item], Found], *, watch:
 
     pool = ThreadPoolExecutor(os.cpu_count())
     try:
-        return list(pool.map(run, items))
+        with threadpool_limits(1, user_api="blas"):
+            return list(pool.map(run, items))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
