@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-ui lint types check docs bench bench-train bench-explore clean
+.PHONY: help demo test test-ui lint types check docs bench bench-train bench-validation bench-explore clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,10 +34,13 @@ check: lint types test  ## all of the above, as CI does
 docs: $(STAMP)  ## write docs/config.md and the pasted help from the code
 	$(BIN)/python docs/write.py
 
-bench: bench-train bench-explore  ## run every benchmark; minutes
+bench: bench-train bench-validation bench-explore  ## run every benchmark; minutes
 
 bench-train: $(STAMP)  ## training speed against Keras on TensorFlow and scikit-learn; installs TensorFlow apart
 	$(BIN)/python benchmarks/train.py
+
+bench-validation: $(STAMP)  ## five folds of the tutorial's net, three times, against Keras on TensorFlow
+	$(BIN)/python benchmarks/validation.py
 
 bench-explore: $(STAMP)  ## exploring speed against a bare scan, DuckDB, ydata-profiling and skrub; installs them apart
 	$(BIN)/python benchmarks/explore.py

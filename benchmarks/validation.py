@@ -1,0 +1,171 @@
+"""Compare cross-validation of the tutorial's net as whole processes: ours, and Keras on TensorFlow fold by fold."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from processes import CACHE, built_environment, child_command, machine_line, measured, ratio, spread
+
+# Only the standard library up here: see processes.py.
+
+BOSTON = Path(__file__).resolve().parent.parent / "examples" / "boston" / "boston.csv"
+FOLDS, SEEDS, BATCH_SIZE = 5, 3, 10
+LAYERS = (64, 64, 32)
+EPOCHS = (17, 100)
+CONTESTANTS = ("ours", "keras")
+NOTES = f"""\
+{FOLDS} folds x {SEEDS} seeds, {FOLDS * SEEDS} fits of the tutorial's net on the 506 rows of Boston, batch {BATCH_SIZE};
+the same rows in the same folds. Whole process: start, imports, reading, scaling by each fold's own rows, fitting,
+answering. Keras makes and fits one model after another, as scikit-learn's cross_val_score would have it. Contestants
+take turns; ours finds compiled programs on disk, as a user's second run does. Cells: median (min..max); MAE: mean over
+the {FOLDS * SEEDS} fits ± their deviation."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one process cost, and the errors of its fits."""
+
+    contestant: str
+    epochs: int
+    wall_seconds: float
+    cpu_seconds: float
+    peak_megabytes: float
+    fit_seconds: float
+    errors: list[float]
+
+
+def dealt(n_rows: int, seed: int) -> Any:
+    """Return which fold each row is in."""
+    import numpy as np
+
+    return np.random.default_rng([seed, 5]).permutation(n_rows) % FOLDS
+
+
+def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
+    """Fit every fold with ours: one table, the folds of all seeds as repeats."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from estimator import life
+    from estimator.config import resolve
+    from estimator.sources.opening import open_source
+    from estimator.training import prepare
+    from estimator.validation import out_of_fold
+
+    values = {
+        "data": {"path": str(BOSTON), "target": "MEDV"},
+        "model": {"kind": "dense", "layers": list(LAYERS)},
+        "training": {"epochs": request["epochs"], "batch_size": BATCH_SIZE},
+    }
+    config = resolve(values, life.VOCABULARY)
+    prepared = prepare(open_source(str(BOSTON)).frame(), config)
+    everything = replace(
+        prepared,
+        test=np.zeros(len(prepared.target), dtype=bool),
+        validation=np.zeros(len(prepared.target), dtype=bool),
+        folds=np.empty((0, len(prepared.target)), dtype=np.int64),
+    ).table(config)
+    started, errors = time.perf_counter(), []
+    for seed in range(SEEDS):
+        table = replace(everything, folds=dealt(len(prepared.target), seed)[None, :])
+        plan = config.training.model_copy(update={"seed": seed})
+        answers = out_of_fold(table, config.model, plan)
+        missed = np.abs(answers - prepared.target)
+        errors += [float(missed[table.folds[0] == fold].mean()) for fold in range(FOLDS)]
+    return {"errors": errors, "fit_seconds": time.perf_counter() - started}
+
+
+def validate_keras(request: dict[str, Any]) -> dict[str, Any]:
+    """Fit every fold with Keras, one after another."""
+    import keras
+    import numpy as np
+    import pandas as pd
+
+    table = pd.read_csv(BOSTON)
+    target, features = table["MEDV"].to_numpy("float32"), table.drop(columns="MEDV").to_numpy("float32")
+    started, errors = time.perf_counter(), []
+    for seed in range(SEEDS):
+        keras.utils.set_random_seed(seed)
+        folds = dealt(len(target), seed)
+        for fold in range(FOLDS):
+            learned = folds != fold
+            mean, deviation = features[learned].mean(axis=0), features[learned].std(axis=0)
+            rows = (features - mean) / deviation
+            layers = [keras.layers.Dense(width, activation="relu") for width in LAYERS]
+            net = keras.Sequential([keras.Input((rows.shape[1],)), *layers, keras.layers.Dense(1)])
+            net.compile(optimizer="adam", loss="mse")
+            net.fit(rows[learned], target[learned], batch_size=BATCH_SIZE, epochs=request["epochs"], verbose=0)
+            predicted = net.predict(rows[~learned], batch_size=1024, verbose=0)[:, 0]
+            errors.append(float(np.abs(predicted - target[~learned]).mean()))
+    return {"errors": errors, "fit_seconds": time.perf_counter() - started}
+
+
+CHILDREN = {"ours": validate_ours, "keras": validate_keras}
+
+
+def run_once(contestant: str, epochs: int, python: Path, cache: Path) -> Run:
+    """Validate by one contestant in a process of its own."""
+    command = child_command(python, Path(__file__), contestant, {"epochs": epochs})
+    quiet = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "ESTIMATOR_CACHE": str(cache)}
+    answer, cost = measured(command, quiet)
+    print(f"{contestant}, {epochs} epochs: {cost['wall_seconds']:.2f} s", file=sys.stderr)
+    return Run(contestant, epochs, errors=answer["errors"], fit_seconds=answer["fit_seconds"], **cost)
+
+
+def report(epochs: int, runs: list[Run]) -> str:
+    """Lay the runs of one length out as a table, with the ratio below it."""
+    lines = ["", f"{epochs} epochs", "", "| | wall s | CPU s | fits s | peak MB | MAE |", "|---|---|---|---|---|---|"]
+    groups = {name: [run for run in runs if (run.contestant, run.epochs) == (name, epochs)] for name in CONTESTANTS}
+    for name, group in groups.items():
+        fields = (("wall_seconds", ".2f"), ("cpu_seconds", ".2f"), ("fit_seconds", ".2f"), ("peak_megabytes", ".0f"))
+        cells = [spread([getattr(run, field) for run in group], form) for field, form in fields]
+        errors = [error for run in group for error in run.errors]
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {statistics.mean(errors):.3f} ± {statistics.stdev(errors):.3f} |"
+        )
+    told = [
+        f"{field.split('_')[0]} {ratio(groups['keras'], groups['ours'], field)}"
+        for field in ("wall_seconds", "cpu_seconds", "fit_seconds")
+    ]
+    return "\n".join([*lines, "", f"keras / ours: {', '.join(told)}"])
+
+
+def main() -> None:
+    """Measure and print, or be one of the children."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", type=Path, metavar="OUT", help="also write every run there")
+    parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
+    parser.add_argument("--request", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(CHILDREN[options.child](options.request)))
+        return
+    choices = [["keras>=3", "pandas", "pyarrow", build] for build in ("tensorflow-cpu", "tensorflow")]
+    pythons = {"ours": Path(sys.executable), "keras": built_environment(CACHE / "keras-tf", *choices)}
+    with tempfile.TemporaryDirectory() as cache:
+        for epochs in EPOCHS:
+            run_once("ours", epochs, pythons["ours"], Path(cache))
+        runs = [
+            run_once(name, epochs, pythons[name], Path(cache))
+            for _ in range(options.runs)
+            for epochs in EPOCHS
+            for name in CONTESTANTS
+        ]
+    machine = machine_line(("jax",), {pythons["keras"]: ("keras", "tensorflow", "tensorflow-cpu")})
+    print(machine, NOTES, *(report(epochs, runs) for epochs in EPOCHS), sep="\n")
+    if options.json:
+        options.json.write_text(json.dumps({"machine": machine, "runs": [asdict(run) for run in runs]}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
