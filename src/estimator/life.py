@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from estimator.evaluation import Report, Score
     from estimator.exploration import Profile
     from estimator.exploration.findings import Finding
+    from estimator.forecast import Forecast
     from estimator.reproduction import Reproduced
     from estimator.scoring import Tally
     from estimator.training import Trained
@@ -67,11 +68,12 @@ def train(
     config = named(read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment))
     store = open_store(config, order)
     with needs_extra("train", "training"):
-        from estimator import training, version
+        from estimator import forecast, training, version
     with opened(config.data, order, conf.parent) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
     start = start_from(store, continue_from) if continue_from else None
     prepared = training.prepare(frame, config, reviewed_by(config, conf.parent))
+    forecast.forecast(prepared, model_of(config), config, store.root).refuse()
     trained = training.train(prepared, model_of(config), config, watch=watch, start=start, clock=seconds)
     report = training.judge(trained, config, live_of(store, str(config.name)))
     recipe = version.Recipe(
@@ -79,6 +81,16 @@ def train(
     )
     folder, alias = version.keep(store, trained, report, recipe, moment=Moment.now())
     return NewVersion(open_artefact(folder), trained, report, alias, seconds() - began)
+
+
+def foresee(conf: Path, order: Order) -> Forecast:
+    """Tell what training a config would take: memory and disk by counting, time by a trial on a part of the rows."""
+    with needs_extra("train", "training"):
+        from estimator.forecast import forecast, timed
+    prepared, config, model = prepared_by(conf, order)
+    counted = forecast(prepared, model, config, open_store(config, order).root)
+    counted.refuse()
+    return timed(counted, prepared, model, config, clock=seconds)
 
 
 @dataclass(frozen=True, slots=True)

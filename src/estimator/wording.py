@@ -58,3 +58,27 @@ def plain(number: float) -> str:
     if number == int(number) and abs(number) < 1e15:
         return str(int(number))
     return f"{number:.6g}"
+
+
+def amount(n_bytes: int) -> str:
+    """Return a number of bytes as people say it.
+
+    >>> amount(1_234_567_890), amount(64_000_000), amount(900)
+    ('1.2 GB', '64 MB', '900 bytes')
+    """
+    for size, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if n_bytes >= size:
+            return f"{n_bytes / size:.1f} {unit}" if n_bytes < 10 * size else f"{n_bytes / size:,.0f} {unit}"
+    return f"{n_bytes} bytes"
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it.
+
+    >>> duration(0.82), duration(75), duration(7300)
+    ('0.8 s', '1 min 15 s', '2 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -28,8 +28,8 @@ def epochs(*, quiet: bool) -> Iterator[Watch]:
         task = shown.add_task("starting", total=1)
 
         def watch(step: Step) -> None:
-            losses = "  ".join(f"{name} {value:.4g}" for name, value in step.values.items())
-            shown.update(task, total=step.total, completed=step.number, description=losses)
+            words = [step.what, *(f"{name} {value:.4g}" for name, value in step.values.items())]
+            shown.update(task, total=step.total, completed=step.number, description="  ".join(filter(None, words)))
 
         yield watch
 

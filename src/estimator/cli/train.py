@@ -11,6 +11,7 @@ from estimator.cli import options
 
 if TYPE_CHECKING:
     from estimator.evaluation import Coverage, Report
+    from estimator.forecast import Forecast
     from estimator.life import NewVersion
 
 
@@ -19,9 +20,10 @@ if TYPE_CHECKING:
 @options.overrides
 @options.store
 @click.option("--from", "continue_from", metavar="VERSION", help="Continue from an earlier version's weights.")
+@click.option("--forecast", is_flag=True, help="Only tell what it would take: memory, disk, and time by a trial.")
 @options.as_json
 def command(
-    conf: Path, overrides: tuple[str, ...], store: str | None, continue_from: str | None, as_json: bool
+    conf: Path, overrides: tuple[str, ...], store: str | None, continue_from: str | None, forecast: bool, as_json: bool
 ) -> None:
     """Train what a config describes and keep it as a version.
 
@@ -30,9 +32,27 @@ def command(
     from estimator import life
     from estimator.cli import progress
 
+    if forecast:
+        foreseen = life.foresee(conf, options.order(overrides, store))
+        options.emit(foreseen.to_data(), _foreseen(foreseen), as_json=as_json)
+        return
     with progress.epochs(quiet=as_json) as watch:
         made = life.train(conf, options.order(overrides, store), continue_from=continue_from, watch=watch)
     options.emit(_data(made), _text(made), as_json=as_json)
+
+
+def _foreseen(found: Forecast) -> str:
+    from estimator.wording import amount, duration
+
+    free = f", of {amount(found.memory_free)} free" if found.memory_free is not None else ""
+    lines = [
+        f"{found.rows:,} rows to learn from, {found.width:,} columns when encoded, {found.fits} fits",
+        f"memory  about {amount(found.memory)}{free}",
+        f"disk    about {amount(found.disk)}, of {amount(found.disk_free)} free",
+    ]
+    if found.seconds is not None and found.trial_seconds is not None:
+        lines.append(f"time    about {duration(found.seconds)}, by trials that took {duration(found.trial_seconds)}")
+    return "\n".join([*lines, "", "next: the same without --forecast"])
 
 
 def _data(made: NewVersion) -> dict[str, Any]:

@@ -74,11 +74,12 @@ class TrainingData:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One epoch or round is done: `number` of `total`, with losses by name, in the target's units."""
+    """One epoch, round or fit is done: `number` of `total`, with losses by name, in the target's units."""
 
     number: int
     total: int
     values: Mapping[str, float]
+    what: str = ""
 
 
 Watch = Callable[[Step], None]
@@ -102,7 +103,7 @@ def side_by_side(items: Sequence[Item], work: Callable[[Item], Found], *, watch:
         found = work(item)
         with lock:
             done[0] += 1
-            watch(Step(done[0], len(items), {}))
+            watch(Step(done[0], len(items), {}, "fits over folds"))
         return found
 
     pool = ThreadPoolExecutor(os.cpu_count())

@@ -1,0 +1,47 @@
+"""What training will take, told before it begins."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from estimator import forecast as forecasts
+from estimator import life
+from estimator.errors import TrainingError
+from estimator.order import model_of, prepared_by
+from tests.conftest import EXAMPLES
+
+
+@pytest.fixture(scope="module")
+def ames():
+    prepared, config, model = prepared_by(EXAMPLES / "ames" / "config.yml", life.Order())
+    return prepared, config, model
+
+
+def test_the_width_foreseen_is_near_the_encoded_one(ames):
+    prepared, config, _ = ames
+    for kind in ("boosting", "linear"):
+        config = config.model_copy(update={"model": life.VOCABULARY.models.load(kind)()})
+        found = forecasts.forecast(prepared, model_of(config), config, EXAMPLES)
+        width = prepared.table(config).encoding(model_of(config)).matrix.shape[1]
+        assert width <= found.width <= 1.3 * width
+
+
+def test_what_does_not_fit_is_refused_with_a_way_out(ames, monkeypatch):
+    prepared, config, model = ames
+    monkeypatch.setattr(forecasts, "memory_free", lambda: 2_000_000)
+    with pytest.raises(TrainingError, match=r"need about .* MB of memory, and 2\.0 MB are free"):
+        forecasts.forecast(prepared, model, config, EXAMPLES).refuse()
+    with pytest.raises(TrainingError, match="of disk"):
+        replace(forecasts.forecast(prepared, model, config, EXAMPLES), memory=0, disk_free=1000).refuse()
+
+
+def test_the_command_tells_time_and_makes_no_version(run, tmp_path):
+    shutil.copytree(EXAMPLES / "boston", tmp_path, dirs_exist_ok=True)
+    words = ("train", "--conf", tmp_path / "config.json", "--store", tmp_path / "models", "--forecast")
+    code, told, _ = run(*words, "--json")
+    assert (code, told["rows"], told["fits"]) == (0, 405, 6)
+    assert 0 < told["seconds"] <= told["trial_seconds"]
+    assert not (tmp_path / "models").exists()
