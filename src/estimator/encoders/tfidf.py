@@ -155,29 +155,27 @@ def _words_of(texts: npt.NDArray[Any]) -> Iterator[list[str]]:
 def _weighted(counts: Sequence[Counter[str]], words: Sequence[str], weights: Sequence[float]) -> Any:
     """Return texts as unit vectors of weighted words: a sparse matrix of shape (texts, words)."""
     from scipy.sparse import csr_array
-    from sklearn.preprocessing import normalize
 
     place = {word: number for number, word in enumerate(words)}
-    cells = [
-        (row, place[word], (1.0 + np.log(n)) * weights[place[word]])
-        for row, count in enumerate(counts)
-        for word, n in count.items()
-        if word in place
-    ]
-    rows, columns, values = zip(*cells, strict=True)
-    return normalize(csr_array((values, (rows, columns)), shape=(len(counts), len(words))))
+    rows, columns, values = [0], list[int](), list[float]()
+    for count in counts:
+        known = {place[word]: (1.0 + np.log(n)) * weights[place[word]] for word, n in count.items() if word in place}
+        norm = np.linalg.norm(list(known.values()))
+        columns += known
+        values += [weight / norm for weight in known.values()]
+        rows.append(len(columns))
+    return csr_array((values, columns, rows), shape=(len(counts), len(words)))
 
 
 def _topics(weighted: Any) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
     """Return the directions in which texts differ most, of shape (words, topics), and the texts' means along them."""
-    products = (weighted.T @ weighted).toarray()
-    strengths, directions = np.linalg.eigh(products)
-    found = directions[:, strengths > 1e-9 * strengths[-1]][:, ::-1][:, :MOST_TOPICS]
-    found = found * np.sign(found[np.abs(found).argmax(axis=0), np.arange(found.shape[1])])
-    along = weighted @ found
-    scale = 1.0 / max(float(along.std(axis=0).max()), 1e-12)
-    topics = tuple(tuple(_short(row)) for row in found * scale)
-    return topics, tuple((weighted @ np.array(topics)).mean(axis=0).tolist())
+    from sklearn.utils.extmath import randomized_svd
+
+    _, strengths, directions = randomized_svd(weighted, min(MOST_TOPICS, weighted.shape[1]), random_state=0)
+    found = directions[strengths > 1e-6 * strengths[0]].T
+    scale = 1.0 / max(float((weighted @ found).std(axis=0).max()), 1e-12)
+    topics = [_short(row) for row in found * scale]
+    return tuple(map(tuple, topics)), tuple((weighted @ np.array(topics)).mean(axis=0).tolist())
 
 
 def _short(values: Floats) -> list[float]:
