@@ -15,7 +15,9 @@ from estimator import life
 from estimator.checks.encoders import encode
 from estimator.config import Serving
 from estimator.encoders import Learning
-from estimator.encoders.tfidf import MOST_READ, MOST_TOPICS, Tfidf
+from estimator.encoders.texts import MOST_READ
+from estimator.encoders.tfidf import MOST_TOPICS, Tfidf
+from estimator.encoders.words import Words
 from estimator.errors import RowError
 from estimator.schema import Column, Schema
 from estimator.schema.cells import CellError, read_cell
@@ -38,7 +40,11 @@ def listings(tables) -> pl.DataFrame:
     frame = pl.read_csv(tables / "airbnb_munich" / "listings.csv.gz", infer_schema=False)
     price = pl.col("price").str.replace_all(r"[$,]", "").cast(pl.Float64)
     words = {"name": "title", "neighborhood_overview": "overview"}
-    return frame.select(*(pl.col(old).alias(new) for old, new in words.items()), "accommodates", price).head(1500)
+    return (
+        frame.select(*(pl.col(old).alias(new) for old, new in words.items()), "accommodates", price)
+        .drop_nulls("price")
+        .head(1500)
+    )
 
 
 def fitted(texts: list[str]) -> Tfidf:
@@ -85,6 +91,22 @@ def test_cruel_texts_are_a_plain_reference(text):
     among_others = encoded(encoder, ["some other", text, "much longer than the others are, and then some"])
     assert encoded(encoder, [text])[0] == pytest.approx(reference(encoder, text), abs=2e-6)
     assert np.array_equal(encoded(encoder, [text])[0], among_others[1])
+
+
+def test_words_that_tell_of_the_target_are_found_on_real_text(listings):
+    texts = listings["title"].to_list()
+    encoder = Words.fit(Learning(np.array(texts, dtype=object), listings["price"].to_numpy(), Task("regression")))
+    found = encode(Words, {"title": (encoder, np.array(texts[:200], dtype=object))})
+    held = [{word.lower() for word in words_of(text)} for text in texts[:200]]
+    assert {"shared", "bedrooms"} <= set(encoder.words)
+    assert np.array_equal(found[:, 1:], [[float(word in words) for word in encoder.words] for words in held])
+
+
+def test_words_that_tell_nothing_are_left_out():
+    texts = np.array(["a b", "c d"] * 200, dtype=object)
+    told = Words.fit(Learning(texts, np.tile([0.0, 0.0, 1.0, 1.0], 100), Task("binary", ("no", "yes"))))
+    assert told.words == ()
+    assert Words.fit(Learning(texts, np.tile([0.0, 1.0], 200), Task("regression"))).words == ("a", "b", "c", "d")
 
 
 def test_case_and_punctuation_do_not_count():
@@ -162,7 +184,7 @@ def made(listings, tmp_path_factory):
 
 
 def test_text_and_a_category_of_words_reach_the_model(made):
-    assert made.trained.features.kinds == {"title": "tfidf", "overview": "tfidf", "accommodates": "raw"}
+    assert made.trained.learned.features.kinds == {"title": "tfidf", "overview": "words", "accommodates": "raw"}
     assert made.trained.certificate.largest_relative <= 1e-12
     assert {item.column for item in made.report.importance} == {"title", "overview", "accommodates"}
 
@@ -192,7 +214,7 @@ def test_no_rows_get_no_answers(made, listings):
 
 def test_a_warm_start_keeps_its_words(made, tmp_path):
     start = life._start(life.Store(made.artefact.folder.parents[1]), f"flats/{made.artefact.version}")
-    assert start.features.encoders == made.trained.features.encoders
+    assert start.features.encoders == made.trained.learned.features.encoders
     assert len(made.artefact.read("state/features.json")) < 1_500_000
 
 

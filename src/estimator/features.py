@@ -35,7 +35,7 @@ DEFAULTS = {
     ("raw", "boolean"): "raw",
     ("raw", "category"): "codes",
     ("raw", "wide"): "target_mean",
-    ("raw", "text"): "tfidf",
+    ("raw", "text"): "words",
     ("raw", "date"): "calendar",
     ("raw", "datetime"): "calendar",
 }

@@ -16,7 +16,7 @@ KINDS: dict[str, str] = {
     "category": "one of a set of levels; codes such as 00501 keep their zeros",
     "date": "a calendar day",
     "datetime": "a moment, to the second or finer",
-    "text": "free words: what it is about becomes topics",
+    "text": "free words, which models use as topics or as words that are there or not",
     "identifier": "names a row; not a feature",
     "constant": "the same everywhere; not a feature",
 }
