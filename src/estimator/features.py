@@ -27,6 +27,7 @@ DEFAULTS = {
     ("scaled", "boolean"): "standard",
     ("scaled", "category"): "onehot",
     ("scaled", "wide"): "target_mean",
+    ("scaled", "text"): "tfidf",
     ("scaled", "date"): "calendar_standard",
     ("scaled", "datetime"): "calendar_standard",
     ("raw", "number"): "raw",
@@ -34,6 +35,7 @@ DEFAULTS = {
     ("raw", "boolean"): "raw",
     ("raw", "category"): "codes",
     ("raw", "wide"): "target_mean",
+    ("raw", "text"): "words",
     ("raw", "date"): "calendar",
     ("raw", "datetime"): "calendar",
 }

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 OPSET, ML_OPSET, IR_VERSION = 21, 5, 10
 ML_DOMAIN = "ai.onnx.ml"
+# onnxruntime's own operators; a graph names the domain only when it uses one.
+RUNTIME_DOMAIN = "com.microsoft"
 # Element types of the ONNX standard (TensorProto.DataType).
 FLOAT, STRING, BOOL, DOUBLE = 1, 8, 9, 11
 
@@ -82,6 +84,8 @@ class Graph:
             self.constants,
         )
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(ML_DOMAIN, ML_OPSET)]
+        if any(node.domain == RUNTIME_DOMAIN for node in self.nodes):
+            opsets.append(helper.make_opsetid(RUNTIME_DOMAIN, 1))
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="estimator")
         onnx.checker.check_model(model)
         content: bytes = model.SerializeToString(deterministic=True)

@@ -18,6 +18,8 @@ from estimator.task import Floats
 
 # Wide tables have every column changed in the common edge rows, and these one by one as well.
 MOST_COLUMNS = 200
+# Words of every sort, and more of them than are read.
+MUCH_TEXT = " Ünseen\tWÖRDS, the same:\nИ слова 言葉 😀 x1.5_" * 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +90,14 @@ def edge_rows(schema: Schema) -> Iterator[dict[str, Any]]:
     for column in schema.features[:MOST_COLUMNS]:
         if column.gaps:
             yield {**usual, column.name: None}
-        if column.kind == "category" and column.unseen != "error":
+        if column.kind == "category" and not column.has_known_levels:
             yield {**usual, column.name: "a level never seen"}
         for side in (0, 1):
             yield {**usual, column.name: _extreme(column, side)}
 
 
 def _usual(column: Column) -> Any:
-    if column.is_text:
+    if column.kind == "category":
         return next(iter(column.levels))
     return column.example
 
@@ -112,6 +114,8 @@ def _extreme(column: Column, side: int) -> Any:
     """Return a value far beyond what training saw, within the limits and of the right kind."""
     if column.kind == "boolean":
         return bool(side)
+    if column.kind == "text":
+        return MUCH_TEXT if side else "√ ~"
     if column.is_text:
         levels = list(column.levels)
         return levels[-side]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ import numpy.typing as npt
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Feed = Mapping[str, npt.NDArray[Any]]
-BATCH_ROWS = 65_536
+# A graph is given at most so many rows at once, and fewer when their texts are long: memory must not grow with them.
+BATCH_ROWS, BATCH_CHARACTERS = 4096, 2_000_000
 
 
 class Session:
@@ -33,14 +34,20 @@ class Session:
 
     def run(self, feed: Feed, outputs: Sequence[str] | None = None) -> list[npt.NDArray[Any]]:
         """Run all rows of `feed` (arrays of shape (rows, 1)) and return the outputs, in blocks when large."""
+        blocks = list(self.each(feed, outputs))
+        return blocks[0] if len(blocks) == 1 else [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+
+    def each(self, feed: Feed, outputs: Sequence[str] | None = None) -> Iterator[list[npt.NDArray[Any]]]:
+        """Yield the outputs block by block; there is one block at least."""
         names = list(outputs or self.outputs)
         columns = {name: feed[name] for name in self.inputs}
         n_rows = len(next(iter(columns.values()))) if columns else 0
-        if n_rows <= BATCH_ROWS:
-            answers: list[npt.NDArray[Any]] = self._session.run(names, columns)
-            return answers
-        blocks = [
-            self._session.run(names, {name: values[start : start + BATCH_ROWS] for name, values in columns.items()})
-            for start in range(0, n_rows, BATCH_ROWS)
-        ]
-        return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+        size = max(1, min(BATCH_ROWS, BATCH_CHARACTERS // _longest(columns)))
+        for start in range(0, max(n_rows, 1), size):
+            yield self._session.run(names, {name: values[start : start + size] for name, values in columns.items()})
+
+
+def _longest(columns: Feed) -> int:
+    """Return the length of the longest text in characters, at least 1."""
+    texts = [values.ravel().tolist() for values in columns.values() if values.dtype == object]
+    return max((len(text) for column in texts for text in column), default=1) or 1

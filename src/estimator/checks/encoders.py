@@ -88,6 +88,15 @@ def fitted_values_survive_json(kind: type[Encoder]) -> None:
     assert kind(**{name: _tuples(value) for name, value in plain.items()}) == fitted
 
 
+def a_row_alone_is_what_it_is_among_others(kind: type[Encoder]) -> None:
+    """One row, and no row, are encoded as they are in a table, to the last digit."""
+    learning = example(kind)
+    fitted = kind.fit(learning)
+    together = encode(kind, {"a": (fitted, learning.values)})
+    for rows in (slice(3, 4), slice(0, 0)):
+        assert np.array_equal(encode(kind, {"a": (fitted, learning.values[rows])}), together[rows], equal_nan=True)
+
+
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
@@ -99,4 +108,5 @@ PROMISES = (
     poor_columns_can_be_learned,
     fitting_twice_gives_the_same,
     fitted_values_survive_json,
+    a_row_alone_is_what_it_is_among_others,
 )

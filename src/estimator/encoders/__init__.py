@@ -9,6 +9,8 @@ KINDS = {
     "onehot": "estimator.encoders.onehot:OneHot",
     "codes": "estimator.encoders.codes:Codes",
     "target_mean": "estimator.encoders.target_mean:TargetMean",
+    "words": "estimator.encoders.words:Words",
+    "tfidf": "estimator.encoders.tfidf:Tfidf",
     "calendar": "estimator.encoders.calendar:Calendar",
     "calendar_standard": "estimator.encoders.calendar:CalendarStandard",
 }

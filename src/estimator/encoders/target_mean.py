@@ -32,12 +32,12 @@ class TargetMean(Encoder):
     @classmethod
     def fit(cls, learning: Learning) -> Self:
         levels = training_levels(learning.values)
-        goals = _goals(learning)
-        overall = goals.mean(axis=0)
-        deviation = np.where(goals.std(axis=0) > 0, goals.std(axis=0), 1.0)
+        truth = goals(learning)
+        overall = truth.mean(axis=0)
+        deviation = np.where(truth.std(axis=0) > 0, truth.std(axis=0), 1.0)
         places = positions(learning.values, levels)
-        sums = np.zeros((len(levels) + 2, goals.shape[1]))
-        np.add.at(sums, places, goals)
+        sums = np.zeros((len(levels) + 2, truth.shape[1]))
+        np.add.at(sums, places, truth)
         counts = np.bincount(places, minlength=len(levels) + 2)[:, None]
         # Without smoothing, what never occurred is still drawn to the overall mean.
         pull = np.where(counts > 0, learning.smoothing, max(learning.smoothing, 1.0))
@@ -61,7 +61,7 @@ class TargetMean(Encoder):
         return graph("Gather", graph.constant(self.means, np.float64), flat, axis=0)
 
 
-def _goals(learning: Learning) -> Floats:
+def goals(learning: Learning) -> Floats:
     """Return what is averaged, of shape (rows, 1) or (rows, levels)."""
     if learning.task.kind == "multiclass":
         return np.eye(len(learning.task.levels))[learning.target.astype(np.int64)]

@@ -314,7 +314,8 @@ def _with_target(
     """Return, per column, how it hangs together with the target: the measure's name and its value."""
     found: dict[str, tuple[str, float]] = {}
     target = schema.target.name
-    for column in schema.features:
+    # Of texts nearly every one is there once: as levels they would seem to tell all.
+    for column in (column for column in schema.features if column.kind != "text"):
         if goal is not None and column.name in names:
             found[column.name] = ("pearson", float(pearson[names.index(column.name), names.index(target)]))
         elif goal is not None and column.name in words:

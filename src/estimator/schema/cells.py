@@ -1,7 +1,7 @@
 """One value -> what the graph takes: the only place where it is decided what a column accepts.
 
 Numbers, booleans and times become a double (a gap is NaN, a time is seconds since 1970-01-01 UTC),
-categories become a string (a gap is ""). Whatever a fast path elsewhere cannot read is asked for here, so
+categories and texts become a string (a gap is ""). Whatever a fast path elsewhere cannot read is asked for here, so
 that a file, a request and a training table get the same verdict and the same sentence.
 """
 
@@ -14,7 +14,7 @@ from datetime import UTC, date, datetime
 
 import numpy as np
 
-from estimator.schema.column import FALSE_WORDS, TRUE_WORDS, Column
+from estimator.schema.column import FALSE_WORDS, TRUE_WORDS, WORD_KINDS, Column
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
 BLANK_BETWEEN_THOUSANDS = re.compile(r"(?<=\d)\s(?=\d{3}(?!\d))")
@@ -43,7 +43,7 @@ def read_cell(column: Column, value: object) -> float | str:
         low, high = column.limits
         if (low is not None and found < low) or (high is not None and found > high):
             raise _refusal(column, value)
-    if isinstance(found, str) and found not in column.levels and column.unseen == "error":
+    if column.has_known_levels and found not in column.levels and isinstance(found, str):
         raise _refusal(column, value)
     return found
 
@@ -136,7 +136,7 @@ def _boolean(column: Column, value: object) -> float:
     raise _refusal(column, value)
 
 
-def _category(column: Column, value: object) -> str:
+def _words(column: Column, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT_INTEGER:
@@ -177,7 +177,7 @@ _READERS: dict[str, Callable[[Column, object], float | str]] = {
     "number": _number,
     "integer": _integer,
     "boolean": _boolean,
-    "category": _category,
+    **dict.fromkeys(WORD_KINDS, _words),
     "date": _time,
     "datetime": _time,
 }

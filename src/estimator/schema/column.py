@@ -16,11 +16,12 @@ KINDS: dict[str, str] = {
     "category": "one of a set of levels; codes such as 00501 keep their zeros",
     "date": "a calendar day",
     "datetime": "a moment, to the second or finer",
-    "text": "free words; not a feature",
+    "text": "free words, which models use as topics or as words that are there or not",
     "identifier": "names a row; not a feature",
     "constant": "the same everywhere; not a feature",
 }
-IGNORED_KINDS = frozenset({"text", "identifier", "constant"})
+IGNORED_KINDS = frozenset({"identifier", "constant"})
+WORD_KINDS = frozenset({"category", "text"})
 NUMERIC_KINDS = frozenset({"number", "integer"})
 TIME_KINDS = frozenset({"date", "datetime"})
 
@@ -77,7 +78,12 @@ class Column:
     @property
     def is_text(self) -> bool:
         """Whether the graph takes it as a string; all other kinds go in as doubles."""
-        return self.kind == "category"
+        return self.kind in WORD_KINDS
+
+    @property
+    def has_known_levels(self) -> bool:
+        """Whether only levels that training saw are accepted."""
+        return self.kind == "category" and self.unseen == "error"
 
     @property
     def wish(self) -> str:
@@ -86,11 +92,11 @@ class Column:
             "number": "a number",
             "integer": "a whole number",
             "boolean": "true or false",
-            "category": "text",
+            **dict.fromkeys(WORD_KINDS, "text"),
             "date": f"a date such as {self.example!r}",
             "datetime": f"a date and time such as {self.example!r}",
         }.get(self.kind, "any value")
-        if self.kind == "category" and self.unseen == "error":
+        if self.has_known_levels:
             noun = "one of the known levels"
         if self.limits is not None:
             low, high = self.limits
@@ -114,6 +120,8 @@ class Column:
 
     def is_outside(self, value: float | str) -> bool:
         """Whether a value, as read, lies outside what training saw (a gap never does)."""
+        if self.kind == "text":
+            return False
         if isinstance(value, str):
             return value not in ("", *self.levels)
         return self.seen is not None and (value < self.seen[0] or value > self.seen[1])

@@ -12,7 +12,7 @@ import polars as pl
 
 from estimator.errors import Fault, RowError
 from estimator.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
-from estimator.schema.column import FALSE_WORDS, TIME_KINDS, TRUE_WORDS, Column
+from estimator.schema.column import FALSE_WORDS, TIME_KINDS, TRUE_WORDS, WORD_KINDS, Column
 from estimator.schema.contract import MAX_FAULTS, Batch, Schema
 from estimator.schema.texts import as_meant_series, as_words, stripped
 
@@ -151,11 +151,11 @@ def _truth(word: str) -> float | None:
     return 1.0 if bare in TRUE_WORDS else 0.0 if bare in FALSE_WORDS else None
 
 
-def _categories(column: Column, series: pl.Series) -> Reading:
+def _words(column: Column, series: pl.Series) -> Reading:
     words = as_meant_series(column, as_words(series))
     values = words.fill_null("").to_numpy().astype(object)
     doubtful = np.zeros(len(series), dtype=np.bool_)
-    if column.unseen == "error":
+    if column.has_known_levels:
         doubtful = ~words.is_in(list(column.levels)).fill_null(True).to_numpy()
     return values, doubtful | words.str.contains("\x00", literal=True).fill_null(False).to_numpy()
 
@@ -186,6 +186,6 @@ _READERS: Mapping[str, Callable[[Column, pl.Series], Reading]] = {
     "number": _numbers,
     "integer": _numbers,
     "boolean": _booleans,
-    "category": _categories,
+    **dict.fromkeys(WORD_KINDS, _words),
     **dict.fromkeys(TIME_KINDS, _times),
 }

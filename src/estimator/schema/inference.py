@@ -24,6 +24,7 @@ LOOKED_AT = 1000
 MAX_LEVELS = 10_000
 # Longer than this it is no level but a text; YAML, too, reads no longer key.
 LONGEST_LEVEL = 500
+LONGEST_EXAMPLE = 80
 NUMBER_AS_TEXT = re.compile(
     r"^\s*(?:[$€£]|USD|EUR)?\s*[-+]?\d{1,3}(?:[,.\s\u00a0]?\d{3})*(?:[.,]\d+)?"
     r"\s*(?:%|[A-Za-z]{1,4}\.?\s?[A-Za-z]{0,6}[23²³]?)?\s*$"
@@ -188,8 +189,8 @@ def _refuse_pattern(name: str, pattern: str | None) -> None:
 
 
 def _reading_kind(kind: str) -> ColumnKind:
-    """Return the kind under which a column is surveyed; those that are no features are read as words."""
-    found: ColumnKind = "category" if kind in IGNORED_KINDS else kind  # type: ignore[assignment] # checked against KINDS
+    """Return the kind under which a column is surveyed; texts and those that are no features are read as levels."""
+    found: ColumnKind = "category" if kind in (*IGNORED_KINDS, "text") else kind  # type: ignore[assignment] # checked against KINDS
     return found
 
 
@@ -296,6 +297,8 @@ def _described(column: Column, survey: ColumnSurvey) -> Column:
     if survey.known == 0 or not column.is_feature:
         whole = isinstance(example, float) and survey.whole
         return replace(column, example=_plain_value(int(example) if whole else example), formats=())
+    if column.kind == "text":
+        return replace(column, example=(survey.words.example or "")[:LONGEST_EXAMPLE].strip(), formats=())
     if column.is_text:
         levels = survey.words.levels.counts()
         return replace(column, levels=levels, example=next(iter(levels), None), formats=())

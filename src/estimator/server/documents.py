@@ -12,6 +12,7 @@ _TYPES = {
     "integer": "integer",
     "boolean": "boolean",
     "category": "string",
+    "text": "string",
     "date": "string",
     "datetime": "string",
 }

@@ -1,0 +1,230 @@
+"""Free text: read like a category, split into words by the graph, and used by every model."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections import Counter
+from itertools import groupby
+
+import numpy as np
+import polars as pl
+import pytest
+
+from estimator import life
+from estimator.checks.encoders import encode
+from estimator.config import Serving
+from estimator.encoders import Learning
+from estimator.encoders.texts import MOST_READ
+from estimator.encoders.tfidf import MOST_TOPICS, Tfidf
+from estimator.encoders.words import Words
+from estimator.errors import RowError
+from estimator.schema import Column, Schema
+from estimator.schema.cells import CellError, read_cell
+from estimator.schema.file import from_data, to_data
+from estimator.schema.frames import read_frame, read_series
+from estimator.schema.inference import Reviewed, infer_column
+from estimator.server.app import build_app
+from estimator.task import Task
+from tests.test_server import Client
+
+NOTE = Column("note", "text", gaps=("", "NA"), example="a sunny flat")
+CRUEL = [
+    "", "   ", "!?", "one", "Großes HAUS, großes\tHaus\nhaus", "I ❤️ 😀 flats", "Квартира у РЕКИ", "हिन्दी ไทย 公寓",
+    "peugeot_807_160-navi/on·board", "e\u0301te\u0301", "a\x01b\x7f\u200b\u2028c", "haus " * 50_000, "x" * 300_000,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def listings(tables) -> pl.DataFrame:
+    frame = pl.read_csv(tables / "airbnb_munich" / "listings.csv.gz", infer_schema=False)
+    price = pl.col("price").str.replace_all(r"[$,]", "").cast(pl.Float64)
+    words = {"name": "title", "neighborhood_overview": "overview"}
+    return (
+        frame.select(*(pl.col(old).alias(new) for old, new in words.items()), "accommodates", price)
+        .drop_nulls("price")
+        .head(1500)
+    )
+
+
+def fitted(texts: list[str]) -> Tfidf:
+    values = np.array(texts, dtype=object)
+    return Tfidf.fit(Learning(values, np.zeros(len(values)), Task("regression")))
+
+
+def encoded(encoder: Tfidf, texts: list[str]) -> np.ndarray:
+    return encode(Tfidf, {"note": (encoder, np.array(texts, dtype=object))})
+
+
+def words_of(text: str) -> list[str]:
+    runs = groupby(text, lambda letter: unicodedata.category(letter)[0] in "LMN")
+    return ["".join(letters) for is_word, letters in runs if is_word][:MOST_READ]
+
+
+def reference(encoder: Tfidf, text: str) -> list[float]:
+    """Return what a text should become, in plain Python."""
+    words, weighted = words_of(text), [0.0] * len(encoder.words)
+    for word, count in Counter(word.lower() for word in words).items():
+        if word in encoder.words:
+            place = encoder.words.index(word)
+            weighted[place] = (1.0 + math.log(count)) * encoder.weights[place]
+    norm = math.sqrt(sum(weight * weight for weight in weighted)) or 1.0
+    columns = zip(*encoder.topics, strict=True)
+    along = [sum(weight * share for weight, share in zip(weighted, topic, strict=True)) / norm for topic in columns]
+    mean, deviation = encoder.length
+    length = (math.log1p(len(words)) - mean) / deviation
+    return [length, *(value - middle for value, middle in zip(along, encoder.means, strict=True))]
+
+
+def test_the_graph_is_a_plain_reference_on_real_text(listings):
+    texts = listings["overview"].fill_null("").to_list()
+    encoder = fitted(texts)
+    assert len(encoder.means) == MOST_TOPICS
+    assert encoded(encoder, texts[:300]) == pytest.approx(
+        np.array([reference(encoder, text) for text in texts[:300]]), abs=2e-6
+    )
+
+
+@pytest.mark.parametrize("text", CRUEL, ids=range(len(CRUEL)))
+def test_cruel_texts_are_a_plain_reference(text):
+    encoder = fitted([*CRUEL, "grosses Haus am Fluss", "Großes Haus", "ete\u0301"] * 5)
+    among_others = encoded(encoder, ["some other", text, "much longer than the others are, and then some"])
+    assert encoded(encoder, [text])[0] == pytest.approx(reference(encoder, text), abs=2e-6)
+    assert np.array_equal(encoded(encoder, [text])[0], among_others[1])
+
+
+def test_words_that_tell_of_the_target_are_found_on_real_text(listings):
+    texts = listings["title"].to_list()
+    encoder = Words.fit(Learning(np.array(texts, dtype=object), listings["price"].to_numpy(), Task("regression")))
+    found = encode(Words, {"title": (encoder, np.array(texts[:200], dtype=object))})
+    held = [{word.lower() for word in words_of(text)} for text in texts[:200]]
+    assert {"shared", "bedrooms"} <= set(encoder.words)
+    assert np.array_equal(found[:, 1:], [[float(word in words) for word in encoder.words] for words in held])
+
+
+def test_words_that_tell_nothing_are_left_out():
+    texts = np.array(["a b", "c d"] * 200, dtype=object)
+    told = Words.fit(Learning(texts, np.tile([0.0, 0.0, 1.0, 1.0], 100), Task("binary", ("no", "yes"))))
+    assert told.words == ()
+    assert Words.fit(Learning(texts, np.tile([0.0, 1.0], 200), Task("regression"))).words == ("a", "b", "c", "d")
+
+
+def test_case_and_punctuation_do_not_count():
+    encoder = fitted(["Quiet street", "quiet park", "noisy bar", "Noisy street"] * 5)
+    assert np.array_equal(encoded(encoder, ["quiet street"]), encoded(encoder, ["(QUIET)--Street!"]))
+
+
+def test_words_that_stand_together_become_a_topic():
+    parks, bars = (
+        ["quiet green park", "green park bench", "quiet bench"],
+        ["loud bar", "bar music", "loud street music"],
+    )
+    encoder = fitted([*parks, *bars, "green park"] * 5)
+    quiet, green, loud = encoded(encoder, ["quiet", "a green park", "loud"])[:, 1:3]
+    assert np.linalg.norm(quiet - green) < np.linalg.norm(quiet - loud)
+
+
+def test_one_endless_text_among_many_takes_little_memory():
+    encoder = fitted(["quiet green park"] * 5)
+    assert encoded(encoder, ["park"] * 9000 + ["park " * 200_000]).shape[0] == 9001
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [("  a Flat ", "  a Flat "), ("NA", ""), (None, ""), (7.0, "7"), (True, "true"), ("new\n", "new\n")],
+)
+def test_a_text_is_read_as_it_stands(value, read):
+    assert read_cell(NOTE, value) == read
+
+
+@pytest.mark.parametrize("value", [None, "", "a\x00b", ["a"]])
+def test_a_gap_that_is_refused_and_no_text_are_told(value):
+    with pytest.raises(CellError, match=r"expected text.* got"):
+        read_cell(Column("note", "text", example="a flat"), value)
+
+
+@pytest.mark.parametrize("contract", [NOTE, Column("note", "text", unseen="error", example="a flat")])
+def test_a_file_and_a_request_get_the_same_text(contract):
+    cells = [*CRUEL, "NA", " NA\x1c", "a\x00b"]
+    values, faults = read_series(contract, pl.Series("note", cells))
+    told = {fault.row - 1: fault.message for fault in faults}
+    for place, cell in enumerate(cells):
+        try:
+            assert values[place, 0] == read_cell(contract, cell)
+            assert place not in told
+        except CellError as error:
+            assert told[place] == str(error)
+
+
+def test_a_text_column_survives_its_file_and_is_never_outside():
+    schema = Schema((NOTE,), Column("y", "number"))
+    assert from_data(to_data(schema), place="file") == schema
+    assert schema.outside(schema.read_rows([{"note": "never seen"}, {"note": None}])) == [[], []]
+
+
+def test_a_settled_text_has_no_levels():
+    found = infer_column(pl.Series("note", ["red", "blue", None] * 9), Reviewed(kind="text"))
+    assert (found.kind, found.levels, found.gaps) == ("text", {}, ("",))
+
+
+def test_names_of_rows_stay_out():
+    codes = infer_column(pl.Series("code", [f"A {number}" for number in range(60)]))
+    assert (codes.kind, codes.is_feature) == ("identifier", False)
+
+
+@pytest.fixture(scope="module")
+def made(listings, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("text")
+    listings.write_csv(folder / "listings.csv")
+    (folder / "c.yml").write_text(
+        "name: flats\ndata: {path: listings.csv, target: price}\nmodel: {kind: boosting, rounds: 40}\n"
+        "schema: {columns: {title: {kind: category}}}\nfeatures: {columns: {title: {encoder: tfidf}}}\n"
+    )
+    return life.train(folder / "c.yml", life.Order(store=str(folder / "models")))
+
+
+def test_text_and_a_category_of_words_reach_the_model(made):
+    assert made.trained.learned.features.kinds == {"title": "tfidf", "overview": "words", "accommodates": "raw"}
+    assert made.trained.certificate.largest_relative <= 1e-12
+    assert {item.column for item in made.report.importance} == {"title", "overview", "accommodates"}
+
+
+def test_a_file_and_requests_with_text_get_the_same_answers(made, listings):
+    predictor = made.artefact.predictor
+    rows = listings.drop("price").head(50)
+    answers = predictor.predict(rows)
+    one_by_one = [predictor.predict(row)[0] for row in rows.to_dicts()]
+    assert np.array_equal(answers, one_by_one)
+
+
+def test_text_is_answered_over_http(made, listings):
+    client = Client(build_app(made.artefact, Serving()))
+    row = {"title": "Flat · 1 bed", "overview": "Großer Park\t😀\n" * 900, "accommodates": 2}
+    answer = client.post("/v1/predict", [row, {**row, "overview": None}])
+    assert answer.status_code == 200
+    assert "overview" in client("GET", "/openapi.json").text
+    refused = client.post("/v1/predict", [{**row, "overview": "a\x00b"}])
+    assert (refused.status_code, refused.json()["detail"][0]["column"]) == (422, "overview")
+
+
+def test_no_rows_get_no_answers(made, listings):
+    predictor = made.artefact.predictor
+    assert predictor.answer(read_frame(predictor.schema, listings.drop("price").head(0))).values.shape == (0,)
+
+
+def test_a_warm_start_keeps_its_words(made, tmp_path):
+    start = life._start(life.Store(made.artefact.folder.parents[1]), f"flats/{made.artefact.version}")
+    assert start.features.encoders == made.trained.learned.features.encoders
+    assert len(made.artefact.read("state/features.json")) < 1_500_000
+
+
+def test_a_missing_text_is_named(made):
+    with pytest.raises(RowError, match="overview"):
+        made.artefact.predictor.predict({"title": "Flat", "accommodates": 2})
+
+
+def test_texts_are_no_leak_when_explored(listings, tmp_path):
+    listings.write_csv(tmp_path / "listings.csv")
+    table = life.Table(str(tmp_path / "listings.csv"), "price")
+    findings = life.explore(table, life.Order(), page=tmp_path / "p.html").findings
+    assert not [item for item in findings if "overview" in item.columns and item.severity in ("high", "medium")]
