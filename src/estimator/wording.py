@@ -76,7 +76,7 @@ def duration(seconds: float) -> str:
     """Return a time as people say it.
 
     >>> duration(0.82), duration(75), duration(7300)
-    ('0.8 s', '1 min 15 s', '2 h 2 min')
+    ('0.8 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
