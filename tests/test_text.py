@@ -19,6 +19,7 @@ from estimator.encoders.texts import MOST_READ
 from estimator.encoders.tfidf import MOST_TOPICS, Tfidf
 from estimator.encoders.words import Words
 from estimator.errors import RowError
+from estimator.order import start_from
 from estimator.schema import Column, Schema
 from estimator.schema.cells import CellError, read_cell
 from estimator.schema.file import from_data, to_data
@@ -213,7 +214,7 @@ def test_no_rows_get_no_answers(made, listings):
 
 
 def test_a_warm_start_keeps_its_words(made, tmp_path):
-    start = life._start(life.Store(made.artefact.folder.parents[1]), f"flats/{made.artefact.version}")
+    start = start_from(life.Store(made.artefact.folder.parents[1]), f"flats/{made.artefact.version}")
     assert start.features.encoders == made.trained.learned.features.encoders
     assert len(made.artefact.read("state/features.json")) < 1_500_000
 

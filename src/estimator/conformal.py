@@ -19,8 +19,8 @@ from estimator.task import Floats, Task
 FEWEST_ROWS = 20
 ROWS_PER_KNOT, MOST_KNOTS = 60, 20
 SMALLEST = 1e-12
-# What is impossible stays as good as impossible, whatever its log odds are multiplied by.
-IMPOSSIBLE = 1e-300
+# What is impossible stays so, whatever its log odds are multiplied by: a score whose exponential is 0.
+IMPOSSIBLE, NEVER = 1e-300, -1e300
 # A gain in log loss or interval score below this share is taken for luck.
 LEAST_GAIN = 0.002
 
@@ -157,7 +157,7 @@ class Calibration:
 
     def apply(self, shares: Floats) -> Floats:
         """Return calibrated probabilities, of the same shape."""
-        logs = np.log(np.maximum(shares, IMPOSSIBLE)) * self.slope
+        logs = np.where(shares > IMPOSSIBLE, np.log(np.maximum(shares, IMPOSSIBLE)) * self.slope, NEVER)
         if shares.shape[1] == 2:
             logs = logs + np.array([0.0, self.shift])
         raised = np.exp(logs - logs.max(axis=1, keepdims=True))
@@ -166,7 +166,8 @@ class Calibration:
 
     def write(self, graph: Graph, shares: str, n_levels: int) -> str:
         """Write the same for probabilities, a double of shape (rows, levels)."""
-        logs = np.log(Value(graph, shares).op("Max", IMPOSSIBLE)) * self.slope
+        value = Value(graph, shares)
+        logs = (np.log(value.op("Max", IMPOSSIBLE)) * self.slope).where(value > IMPOSSIBLE, NEVER)
         if n_levels == 2:
             logs = logs + Value(graph, graph.constant([[0.0, self.shift]], np.float64))
         return graph("Softmax", logs.name, axis=1)
