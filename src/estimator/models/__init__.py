@@ -6,6 +6,7 @@ from estimator.registry import Shelf
 KINDS = {
     "boosting": "estimator.models.boosting:Boosting",
     "dense": "estimator.models.dense:Dense",
+    "tabm": "estimator.models.tabm:TabM",
     "linear": "estimator.models.linear:Linear",
     "constant": "estimator.models.constant:Constant",
 }
