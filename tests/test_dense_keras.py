@@ -16,6 +16,7 @@ from estimator.models.base import Rows  # noqa: E402 # the back end must be name
 from estimator.models.dense import fitting, vocabulary  # noqa: E402
 from estimator.models.dense.network import Architecture, Layer, epoch_of, forward, loss_of  # noqa: E402
 from estimator.models.dense.words import Word, read_word  # noqa: E402
+from estimator.models.device import padded_table  # noqa: E402
 
 # Keras's own variables do not follow numpy 2 yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -95,7 +96,7 @@ def compare(layers, loss: Word, optimizer: Word, keras_loss, keras_optimizer, ro
     scales = np.array([0.0, 1.0, 1.0], np.float32)
     rate = np.float32(fitting._first_rate(optimizer))
     order, here = batches.ordered(np.arange(len(rows)))
-    watched = fitting.padded_table(Rows(rows, truth[:, 0], np.ones(len(rows))), truth)
+    watched = padded_table(Rows(rows, truth[:, 0], np.ones(len(rows))), truth)
     plan = (order, here, rate, scales, np.uint32(0))
     state, _, found = epoch_of(architecture)(state, batches.arrays, plan, watched)
     assert np.isfinite(expected)
@@ -339,7 +340,7 @@ def test_the_scaled_target_changes_units_not_the_loss():
     rows, truth = data("mean_squared_error")
     architecture = Architecture(tuple(two_layers()), mse(), word("sgd", vocabulary.OPTIMIZERS))
     weights, own = start_weights(two_layers()), Rows(rows, truth[:, 0], np.ones(len(rows)))
-    plain = loss_of(architecture, weights, *fitting.padded_table(own, truth), np.array([0, 1, 1], np.float32))
+    plain = loss_of(architecture, weights, *padded_table(own, truth), np.array([0, 1, 1], np.float32))
     thousand = np.array([0, 1000, 1e6], np.float32)
-    scaled = loss_of(architecture, weights, *fitting.padded_table(own, truth * 1000), thousand)
+    scaled = loss_of(architecture, weights, *padded_table(own, truth * 1000), thousand)
     assert float(scaled) == pytest.approx(float(plain) * 1e6, rel=1e-5)

@@ -8,6 +8,7 @@ KINDS = {
     "ensemble": "estimator.models.ensemble:Ensemble",
     "boosting": "estimator.models.boosting:Boosting",
     "dense": "estimator.models.dense:Dense",
+    "tabm": "estimator.models.tabm:TabM",
     "linear": "estimator.models.linear:Linear",
     "constant": "estimator.models.constant:Constant",
 }

@@ -15,6 +15,7 @@ from estimator.models.dense import optimizers
 from estimator.models.dense.callbacks import Course, Follower
 from estimator.models.dense.network import Architecture, Units, Weights, epoch_of, settled, trainable
 from estimator.models.dense.words import Word
+from estimator.models.device import padded, padded_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,6 @@ def start(architecture: Architecture, weights: Weights) -> tuple[Weights, dict[s
     return placed
 
 
-def padded_table(rows: Rows, truth: np.ndarray[Any, Any]) -> tuple[Any, Any]:
-    """Return ((rows, truth, row weights), here) on the device, padded to few different numbers of rows."""
-    size = 1 << (len(rows) - 1).bit_length()
-    table = tuple(_padded(array, size) for array in (rows.matrix, truth, rows.weights))
-    placed: tuple[Any, Any] = jax.device_put((table, _padded(np.ones(len(rows)), size)))
-    return placed
-
-
 def _first_rate(optimizer: Word) -> float:
     rate = optimizer["learning_rate"]
     return 0.0 if isinstance(rate, Word) else float(rate)
@@ -109,12 +102,6 @@ def _followed(
     return tuple(after), course
 
 
-def _padded(array: np.ndarray[Any, Any], size: int) -> np.ndarray[Any, Any]:
-    padded = np.zeros((size, *array.shape[1:]), np.float32)
-    padded[: len(array)] = array
-    return padded
-
-
 @dataclass(frozen=True, slots=True)
 class Batches:
     """Rows padded to whole batches and kept on the device; padding has weight 0 and is never picked as a row."""
@@ -127,7 +114,7 @@ class Batches:
     def of(cls, rows: Rows, truth: np.ndarray[Any, Any], batch_size: int) -> Batches:
         """Copy rows to the device as float32."""
         size = -(-len(rows) // batch_size) * batch_size
-        arrays = tuple(_padded(np.asarray(array), size) for array in (rows.matrix, truth, rows.weights))
+        arrays = tuple(padded(np.asarray(array), size) for array in (rows.matrix, truth, rows.weights))
         return cls(jax.device_put(arrays), len(rows), batch_size)
 
     def shuffled(self, generator: np.random.Generator) -> tuple[Any, Any]:

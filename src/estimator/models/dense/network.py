@@ -6,38 +6,24 @@ number of rows is padded to whole batches, so that folds which differ by a row s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
+from functools import lru_cache, partial
 from typing import Any
-
-import numpy as np
-
-from estimator.models.dense.words import Word
-
-# Chatty start-up lines of the XLA runtime are not for our users.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from estimator.models.dense import optimizers
 from estimator.models.dense.activations import ACTIVATIONS
 from estimator.models.dense.losses import batch_loss
+from estimator.models.dense.words import Word
+from estimator.models.device import in_blocks
 
 Array = Any
 Weights = list[dict[str, Array]]
 NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3
-
-
-def keep_compilations(folder: Path) -> None:
-    """Let jax keep compiled programs on disk, whatever their size."""
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,17 +184,6 @@ def settled(tree: Any) -> Weights:
     return _with(weights, trainable(weights), tree[1]["ema"]) if "ema" in tree[1] else weights
 
 
-BLOCK_ROWS, LEAST_ROWS = 16_384, 512
-
-
 def answer(layers: tuple[Layer, ...], weights: Weights, rows: Array) -> np.ndarray[Any, Any]:
-    """Return the output for many rows, in blocks padded to few different shapes."""
-    run = answers_of(layers)
-    blocks = []
-    for begin in range(0, len(rows), BLOCK_ROWS):
-        block = rows[begin : begin + BLOCK_ROWS]
-        size = min(BLOCK_ROWS, max(LEAST_ROWS, 1 << (len(block) - 1).bit_length()))
-        padded = np.zeros((size, rows.shape[1]), np.float32)
-        padded[: len(block)] = block
-        blocks.append(np.asarray(run(weights, padded))[: len(block)])
-    return np.concatenate(blocks) if blocks else np.zeros((0, layers[-1].outputs), np.float32)
+    """Return the output for many rows."""
+    return in_blocks(partial(answers_of(layers), weights), rows)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -98,9 +96,10 @@ class Dense(MatrixModel):
         self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
     ) -> FittedDense:
         with needs_extra("train", "model kind 'dense'"):
-            from estimator.models.dense import fitting, network
+            from estimator.models import device
+            from estimator.models.dense import fitting
             from estimator.models.dense.callbacks import Follower
-        network.keep_compilations(cache_folder() / "jax")
+        device.keep_compilations()
         architecture = self.architecture(data.task)
         followers = tuple(Follower(_callback(item.model_dump())) for item in plan.callbacks)
         decides = any(follower.decides_on_validation for follower in followers) and data.can_stop
@@ -294,12 +293,6 @@ def read_state(content: bytes) -> tuple[Weights, Units]:
         weights.extend({} for _ in range(int(place) + 1 - len(weights)))
         weights[int(place)][part] = array
     return weights, Units(*json.loads(header["__metadata__"]["units"]))
-
-
-def cache_folder() -> Path:
-    """Return the folder for compiled programs: ESTIMATOR_CACHE, else the user's cache folder."""
-    named = os.environ.get("ESTIMATOR_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "estimator"
 
 
 def _callback(content: Mapping[str, Any]) -> Word:
