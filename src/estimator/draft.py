@@ -45,7 +45,7 @@ def draft(frame: pl.DataFrame, data: Data, *, name: str, schema_file: str) -> Dr
     found = read_target(schema.target, frame[target], data)
     time = _time_column(frame, schema)
     n_rows = int(found.known.sum())
-    model = "linear" if n_rows < FEW_ROWS else "boosting"
+    model = "linear" if n_rows < FEW_ROWS else "ensemble"
     reasons = (
         f"{_task_words(found.task)}: the target {target!r} is of kind {schema.target.kind}",
         f"model {model}: {n_rows:,} rows" + (" are few" if model == "linear" else ""),

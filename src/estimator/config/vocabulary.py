@@ -20,4 +20,4 @@ class Vocabulary:
     metrics: Shelf[Any]
     encoders: Shelf[Any]
     sources: Shelf[Any]
-    default_model: str = "boosting"
+    default_model: str = "ensemble"

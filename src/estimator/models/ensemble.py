@@ -35,7 +35,7 @@ WEIGHING_ROWS = 20_000
 SMALLEST = 1e-15
 DEFAULT_MEMBERS = (
     {"kind": "linear"},
-    {"kind": "dense"},
+    {"kind": "tabm"},
     {"kind": "boosting"},
     {"kind": "boosting", "extra_trees": True},
 )
