@@ -221,7 +221,7 @@ def test_schema_prints_what_the_example_configs_obey(run):
     document = run("schema", "--json")[1]
     assert document["properties"]["training"]
     kinds = {branch["properties"]["kind"]["const"] for branch in document["properties"]["model"]["anyOf"]}
-    assert kinds == {"ensemble", "boosting", "dense", "tabm", "linear", "constant"}
+    assert kinds == {"boosting", "catboost", "constant", "dense", "ensemble", "linear", "tabm", "xgboost"}
 
 
 def test_an_empty_store_is_told(run, tmp_path):

@@ -146,7 +146,7 @@ def test_a_hopeless_table_is_explained(case, config_of):
         prepared(config_of, frame())
 
 
-@pytest.mark.parametrize("kind", ["boosting", "dense", "tabm", "linear", "constant"])
+@pytest.mark.parametrize("kind", ["boosting", "catboost", "xgboost", "dense", "tabm", "linear", "constant"])
 @pytest.mark.parametrize(
     "frame",
     [
@@ -277,7 +277,7 @@ def test_training_from_python_gives_what_answers(tmp_path, house):
     assert json.loads((tmp_path / "house_pricing_model" / "aliases.json").read_text())["live"] == predictor.version
 
 
-@pytest.mark.parametrize("kind", ["linear", "boosting", "dense", "tabm"])
+@pytest.mark.parametrize("kind", ["linear", "boosting", "catboost", "xgboost", "dense", "tabm"])
 def test_a_level_that_is_only_held_out_is_answered_with_zero(kind, config_of, tmp_path):
     part = ["test" if row % 4 == 0 else "train" for row in range(200)]
     labels = ["rare" if row in (0, 4) else ["a", "b", "c"][row % 3] for row in range(200)]

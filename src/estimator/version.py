@@ -27,7 +27,18 @@ from estimator.store import Store
 from estimator.task import Answers, Floats, Task
 from estimator.training import Trained
 
-LIBRARIES = ("estimator-lifepath", "polars", "numpy", "onnx", "onnxruntime", "lightgbm", "jax", "scikit-learn")
+LIBRARIES = (
+    "estimator-lifepath",
+    "polars",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "lightgbm",
+    "catboost",
+    "xgboost-cpu",
+    "jax",
+    "scikit-learn",
+)
 GOLDEN_ROWS = 20
 RESIDUAL_QUANTILES = 201
 SMALLEST = 1e-12

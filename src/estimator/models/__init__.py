@@ -10,6 +10,8 @@ KINDS = {
     "dense": "estimator.models.dense:Dense",
     "tabm": "estimator.models.tabm:TabM",
     "linear": "estimator.models.linear:Linear",
+    "catboost": "estimator.models.catboost:CatBoost",
+    "xgboost": "estimator.models.xgboost:XGBoost",
     "constant": "estimator.models.constant:Constant",
 }
 SHELF: Shelf[Model] = Shelf("model", KINDS)

@@ -1,20 +1,20 @@
-"""Boosted trees: LightGBM with early stopping, then refitted on all rows with the number of rounds found."""
+"""Boosted trees of LightGBM, on raw numbers and sets of levels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from estimator.config import Training
-from estimator.errors import TrainingError, needs_extra
+from estimator.errors import needs_extra
 from estimator.graph import Graph
-from estimator.models.base import Fitted, MatrixModel, Rows, Step, TrainingData, Watch, probabilities, silent
-from estimator.models.trees import write_trees
+from estimator.models.base import TrainingData
+from estimator.models.rounds import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
+from estimator.models.trees import BRANCH_LEQ, BRANCH_MEMBER, Split, write_trees
 from estimator.task import Floats
 
 if TYPE_CHECKING:
@@ -23,115 +23,47 @@ if TYPE_CHECKING:
 STATE_FILE = "trees.txt"
 _OBJECTIVES = {"mse": "regression", "mae": "regression_l1", "huber": "huber", "poisson": "poisson",
                "gamma": "gamma", "tweedie": "tweedie", "mape": "mape"}  # fmt: skip
-# Objectives whose raw score is the logarithm of the answer.
-_LOG_LINK = frozenset({"poisson", "gamma", "tweedie"})
 
 
 @dataclass(frozen=True)
-class FittedBoosting(Fitted):
-    """Trees as LightGBM's own text; of several texts the mean of their raw scores counts."""
+class FittedBoosting(FittedTrees):
+    """Trees as LightGBM's own text."""
 
     tolerance: ClassVar[float] = 1e-12
-    texts: tuple[str, ...] = ()
-    log_link: bool = False
+    state_file: ClassVar[str] = STATE_FILE
 
     @cached_property
     def _boosters(self) -> list[lightgbm.Booster]:
-        import lightgbm
+        return list(map(_loaded, self.contents))
 
-        return [lightgbm.Booster(model_str=text) for text in self.texts]
+    def library_scores(self, matrix: Floats) -> list[Floats]:
+        return [np.asarray(booster.predict(matrix, raw_score=True)) for booster in self._boosters]
 
-    def predict(self, matrix: Floats) -> Floats:
-        told = [booster.predict(matrix, raw_score=True) for booster in self._boosters]
-        raw = np.asarray(np.mean(told, axis=0), np.float64)
-        if self.task.kind == "binary":
-            positive = np.exp(-np.logaddexp(0.0, -raw))
-            return np.column_stack([1.0 - positive, positive])
-        if self.task.kind == "multiclass":
-            raised = np.exp(raw - raw.max(axis=1, keepdims=True))
-            shares: Floats = raised / raised.sum(axis=1, keepdims=True)
-            return shares
-        answers: Floats = np.exp(raw) if self.log_link else raw
-        return answers
-
-    def nodes(self, graph: Graph, matrix: str) -> str:
-        n_outputs = self.task.n_outputs if self.task.kind == "multiclass" else 1
+    def write_scores(self, graph: Graph, matrix: str) -> str:
         trees = [tree for booster in self._boosters for tree in booster.dump_model()["tree_info"]]
-        scores = write_trees(graph, matrix, trees, n_outputs=n_outputs, scale=1.0 / len(self.texts))
-        if self.task.kind == "binary":
-            return probabilities(graph, graph("Sigmoid", scores))
-        if self.task.kind == "multiclass":
-            return graph("Softmax", scores, axis=1)
-        return graph("Exp", scores) if self.log_link else scores
-
-    def state(self) -> Mapping[str, bytes]:
-        if len(self.texts) == 1:
-            return {STATE_FILE: self.texts[0].encode()}
-        return {f"{place}.{STATE_FILE}": text.encode() for place, text in enumerate(self.texts)}
-
-    @classmethod
-    def mean_of(cls, fitted: Sequence[Fitted]) -> Fitted:
-        own = [model for model in fitted if isinstance(model, FittedBoosting)]
-        return replace(own[0], texts=tuple(text for model in own for text in model.texts))
+        roots = [(tree["tree_structure"], place % self.n_scores) for place, tree in enumerate(trees)]
+        return write_trees(graph, matrix, roots, _read, n_outputs=self.n_scores, scale=1.0 / len(self._boosters))
 
 
-class Boosting(MatrixModel):
+class Boosting(BoostedTrees):
     """Gradient boosted trees (Ke et al., 2017, "LightGBM") on raw numbers and sets of levels."""
 
-    wants: ClassVar[Literal["scaled", "raw"]] = "raw"
     widest: ClassVar[int] = 255
-    continues: ClassVar[bool] = True
-    rounds: Annotated[int, Field(ge=1)] = Field(2000, description="most rounds; early stopping ends sooner")
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(0.05, description="weight of each round")
+    state_file: ClassVar[str] = STATE_FILE
     leaves: Annotated[int, Field(ge=2)] = Field(24, description="most leaves of a tree")
     min_rows: Annotated[int, Field(ge=1)] = Field(10, description="fewest rows of a leaf")
-    row_share: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="share of rows drawn for each round")
-    column_share: Annotated[float, Field(gt=0, le=1)] = Field(0.6, description="share of columns drawn for each tree")
     l1: Annotated[float, Field(ge=0)] = Field(0.0, description="l1 penalty of leaf values")
-    l2: Annotated[float, Field(ge=0)] = Field(1.0, description="l2 penalty of leaf values")
     extra_trees: bool = Field(False, description="draw thresholds at random (Geurts et al., 2006)")
-    patience: Annotated[int, Field(ge=0)] = Field(60, description="rounds without gain before stopping; 0: never stop")
-    refit: bool = Field(True, description="fit again on all training rows with the number of rounds found")
     loss: Literal["mse", "mae", "huber", "poisson", "gamma", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"
     )
 
-    def fit(
-        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
-    ) -> FittedBoosting:
+    def grow(self, growth: Growth) -> FittedBoosting:
         with needs_extra("train", "model kind 'boosting'"):
             import lightgbm
-        before = _continued(start)
-        stops = self.patience > 0 and data.can_stop
-        rows, watched = (data.fitting, data.validating) if stops else (data.rows, data.held_out)
-        curves: list[Mapping[str, float]] = []
-        followers: list[Any] = [_Recorder(curves, self.rounds, watch)]
-        if stops:
-            followers.append(lightgbm.early_stopping(self.patience, verbose=False))
-        booster = self._run(rows, data, plan, watched=watched, before=before, rounds=self.rounds, callbacks=followers)
-        rounds = (booster.best_iteration or booster.current_iteration()) - before.n_rounds
-        if stops and self.refit and data.outside is None:
-            booster = self._run(data.rows, data, plan, watched=None, before=before, rounds=max(rounds, 1), callbacks=[])
-        text = booster.model_to_string(num_iteration=rounds + before.n_rounds)
-        return FittedBoosting(
-            data.task, (text,), data.task.is_regression and self.loss in _LOG_LINK,
-            curves=tuple(curves), summary={"rounds": rounds},
-        )  # fmt: skip
-
-    def _run(
-        self,
-        rows: Rows,
-        data: TrainingData,
-        plan: Training,
-        *,
-        watched: Rows | None,
-        before: _Start,
-        rounds: int,
-        callbacks: list[Any],
-    ) -> lightgbm.Booster:
-        import lightgbm
-
-        parameters = self._parameters(data, plan)
+        data, parameters = growth.data, self._parameters(growth.data, growth.seed)
+        before = None if growth.start is None else _loaded(growth.start)
+        rows, watched = growth.rows, growth.watched
         train = lightgbm.Dataset(
             rows.matrix,
             rows.target,
@@ -140,19 +72,25 @@ class Boosting(MatrixModel):
             params=parameters,
             free_raw_data=False,
         )
-        sets, names = [train], ["loss"]
-        if watched is not None and len(watched):
-            sets.append(train.create_valid(watched.matrix, watched.target, weight=watched.weights))
-            names.append("val_loss")
-        try:
-            return lightgbm.train(
-                parameters, train, num_boost_round=rounds, valid_sets=sets[1:] or None,
-                valid_names=names[1:] or None, init_model=before.booster, callbacks=callbacks,
+        callbacks: list[Callable[..., Any]] = [_Recorder(growth.tell)]
+        if growth.patience:
+            callbacks.append(lightgbm.early_stopping(growth.patience, verbose=False))
+        with explained("LightGBM", lightgbm.basic.LightGBMError):
+            booster = lightgbm.train(
+                parameters, train, num_boost_round=growth.rounds, init_model=before, callbacks=callbacks,
+                valid_sets=[train.create_valid(watched.matrix, watched.target, watched.weights)] if watched else None,
+                valid_names=["val_loss"] if watched else None,
             )  # fmt: skip
-        except lightgbm.basic.LightGBMError as error:
-            raise TrainingError(f"LightGBM cannot fit these rows: {error}") from error
+        # Without patience the best round is the last.
+        best = booster.best_iteration if growth.patience else 0
+        n_rounds = best or booster.current_iteration()
+        return FittedBoosting(
+            data.task, (booster.model_to_string(num_iteration=n_rounds).encode(),),
+            data.task.is_regression and self.loss in LOG_LINK, data.codes,
+            summary={"rounds": n_rounds - (before.current_iteration() if before else 0)},
+        )  # fmt: skip
 
-    def _parameters(self, data: TrainingData, plan: Training) -> dict[str, Any]:
+    def _parameters(self, data: TrainingData, seed: int) -> dict[str, Any]:
         if data.task.is_regression:
             objective: dict[str, Any] = {"objective": _OBJECTIVES[self.loss]}
         elif data.task.kind == "binary":
@@ -170,7 +108,7 @@ class Boosting(MatrixModel):
             "lambda_l1": self.l1,
             "lambda_l2": self.l2,
             "extra_trees": self.extra_trees,
-            "seed": plan.seed,
+            "seed": seed,
             "num_threads": data.threads,
             "deterministic": True,
             "force_col_wise": True,
@@ -178,35 +116,37 @@ class Boosting(MatrixModel):
         }
 
 
-@dataclass(frozen=True, slots=True)
-class _Start:
-    """The trees that training goes on from, if any."""
-
-    booster: lightgbm.Booster | None
-    n_rounds: int
-
-
-def _continued(start: Mapping[str, bytes] | None) -> _Start:
+def _loaded(content: bytes) -> lightgbm.Booster:
     import lightgbm
 
-    if start is None:
-        return _Start(None, 0)
-    if STATE_FILE not in start:
-        raise TrainingError("the version to continue from holds no boosted trees", hint="leave out --from")
-    booster = lightgbm.Booster(model_str=start[STATE_FILE].decode())
-    return _Start(booster, booster.current_iteration())
+    return lightgbm.Booster(model_str=content.decode())
+
+
+def _read(node: Mapping[str, Any]) -> float | tuple[Split, Mapping[str, Any], Mapping[str, Any]]:
+    """Read a node of `Booster.dump_model()`."""
+    if "split_feature" not in node:
+        return float(node["leaf_value"])
+    feature, threshold = node["split_feature"], node["threshold"]
+    if node["decision_type"] == "==":
+        split = Split(feature, BRANCH_MEMBER, members=tuple(float(level) for level in threshold.split("||")))
+    else:
+        split = Split(feature, BRANCH_LEQ, float(threshold), missing_is_yes=_missing_goes_left(node))
+    return split, node["left_child"], node["right_child"]
+
+
+def _missing_goes_left(node: Mapping[str, Any]) -> bool:
+    """LightGBM sends NaN the default way if it saw gaps there in training, else it takes NaN for 0."""
+    return bool(node["default_left"]) if node["missing_type"] == "NaN" else float(node["threshold"]) >= 0.0
 
 
 class _Recorder:
-    """A LightGBM callback that keeps each round's loss and tells the watcher."""
+    """A LightGBM callback that tells each round's losses."""
 
     order = 10
     before_iteration = False
 
-    def __init__(self, curves: list[Mapping[str, float]], total: int, watch: Watch) -> None:
-        self.curves, self.total, self.watch = curves, total, watch
+    def __init__(self, tell: Callable[[Mapping[str, float]], None]) -> None:
+        self.tell = tell
 
     def __call__(self, env: Any) -> None:
-        values = {str(name): float(value) for name, _, value, *_ in env.evaluation_result_list}
-        self.curves.append(values)
-        self.watch(Step(len(self.curves), self.total, values))
+        self.tell({str(name): float(value) for name, _, value, *_ in env.evaluation_result_list})
