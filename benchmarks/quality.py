@@ -139,13 +139,15 @@ def compete(contestant: str, parted: Parted, python: Path) -> Cell:
     return Cell(*known, **rows, error=error, scores=scores, intervals=intervals_of(parted, answers), **times)
 
 
-def missing(options: argparse.Namespace, done: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, int, Table]]:
+def missing(
+    options: argparse.Namespace, tables: Sequence[Table], done: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, int, Table]]:
     """Give what is to be run: contestant by contestant, seed by seed."""
     known = {(cell["contestant"], cell["table"], cell["seed"]) for cell in done}
     for contestant in options.contestants:
         peer = PEERS.get(contestant)
         for seed in range(options.seeds)[: peer.n_seeds if peer else None]:
-            for table in options.tables:
+            for table in tables:
                 # Intervals are of numbers.
                 fits = contestant != "mapie" or table.task == "regression"
                 if fits and (contestant, table.name, seed) not in known:
@@ -154,10 +156,11 @@ def missing(options: argparse.Namespace, done: Sequence[Mapping[str, Any]]) -> I
 
 def run(options: argparse.Namespace) -> None:
     """Run what is missing and append each result to the file as soon as it is there."""
+    tables = present(options.tables, options.data)
     with tempfile.TemporaryDirectory() as name:
         whole: dict[str, pl.DataFrame] = {}
         parted: dict[tuple[str, int], Parted] = {}
-        for contestant, seed, table in missing(options, read_cells(options.results)):
+        for contestant, seed, table in missing(options, tables, read_cells(options.results)):
             if (table.name, seed) not in parted:
                 if table.name not in whole:
                     whole[table.name] = read_typed(table, options.data)
@@ -195,9 +198,16 @@ def known_contestants(names: str) -> list[str]:
     return [name for name in wanted if name in (*KINDS, *PEERS)]
 
 
-def present_tables(names: str, folder: Path) -> list[Table]:
-    """Read the option that names tables; those whose files are absent are left out with a word."""
-    wanted = [table for table in TABLES if not names or table.name in names.split(",")]
+def named_tables(names: str) -> list[Table]:
+    """Read the option that names tables."""
+    known = {table.name: table for table in TABLES}
+    if unknown := set(names.split(",")) - set(known):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}, got {','.join(unknown)!r}")
+    return [known[name] for name in names.split(",")]
+
+
+def present(wanted: Sequence[Table], folder: Path) -> list[Table]:
+    """Give the tables whose files are there; the others are left out with a word."""
     for table in wanted:
         if not is_there(table, folder):
             print(f"{table.name}: not in {folder}, left out", file=sys.stderr)
@@ -209,15 +219,13 @@ def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     everybody = ",".join([*OURS, *PEERS])
     parser.add_argument("--contestants", type=known_contestants, default=everybody, help="%(default)s")
-    parser.add_argument("--tables", default="", help="all of them when left out")
+    parser.add_argument("--tables", type=named_tables, default=list(TABLES), help="all of them when left out")
     parser.add_argument("--seeds", type=int, default=3, help="%(default)s")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where the tables are; %(default)s")
     parser.add_argument("--results", type=Path, default=Path("quality.jsonl"), help="is added to; %(default)s")
     parser.add_argument("--environments", type=Path, default=CACHE, metavar="DIR", help="where peers are installed")
     parser.add_argument("--report", nargs="*", type=Path, metavar="FILE", help="print what the results say; more files")
-    options = parser.parse_args()
-    options.tables = present_tables(options.tables, options.data)
-    return options
+    return parser.parse_args()
 
 
 def main() -> None:
