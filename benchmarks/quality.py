@@ -235,7 +235,7 @@ def main() -> None:
         run(options)
     else:
         cells = [cell for path in (options.results, *options.report) for cell in read_cells(path)]
-        print(report(cells, OURS))
+        print(report([cell for cell in cells if cell["contestant"] in options.contestants], OURS))
 
 
 if __name__ == "__main__":

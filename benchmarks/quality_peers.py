@@ -9,7 +9,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Only the standard library up here: each peer's Python has only that peer's packages.
@@ -58,7 +58,7 @@ class Parts:
         return bool(self.request["task"] == "regression")
 
     def coded(self) -> Parts:
-        """Give the same with nothing but numbers and categories, under plain names."""
+        """Give the same as numbers and categories: moments as seconds, words as levels of the training rows."""
         import pandas as pd
 
         train, test = self.train.copy(), self.test.copy()
@@ -68,9 +68,7 @@ class Parts:
         for frame in (train, test):
             moments = frame.select_dtypes("datetime").columns
             frame[moments] = frame[moments].apply(lambda column: (column - pd.Timestamp(0)).dt.total_seconds())
-        plain = {name: f"c{place}" for place, name in enumerate(train.columns)}
-        words = [plain[name] for name in self.words]
-        return Parts(train.rename(columns=plain), self.target, test.rename(columns=plain), words, self.request)
+        return replace(self, train=train, test=test)
 
 
 def read_parts(request: Mapping[str, Any]) -> Parts:
@@ -115,11 +113,10 @@ def fit_lightgbm(parts: Parts) -> Any:
 
 
 def fit_flaml(parts: Parts) -> Any:
-    """FLAML's search, within its budget of CPU seconds."""
+    """FLAML's search, within its budget of CPU seconds; it makes numbers of moments and words itself."""
     tick_by_cpu()
     from flaml import AutoML
 
-    parts = parts.coded()
     task, metric = ("regression", "rmse") if parts.is_regression else ("classification", "log_loss")
     model = AutoML()
     settings = {"time_budget": CPU_SECONDS["flaml"], "n_jobs": 1, "seed": parts.request["seed"], "verbose": 0}

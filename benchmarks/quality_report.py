@@ -35,10 +35,6 @@ class Field:
     seeds: Sequence[int]
     errors: Any
 
-    def of(self, contestant: str) -> Any:
-        """Give the errors of one contestant."""
-        return self.errors[self.contestants.index(contestant)]
-
 
 def report(cells: Iterable[Mapping[str, Any]], ours: Sequence[str]) -> str:
     """Lay everything out; of two results of one contestant, table and seed the later one counts."""
@@ -46,15 +42,15 @@ def report(cells: Iterable[Mapping[str, Any]], ours: Sequence[str]) -> str:
     if not found:
         return "no results yet"
     refuse_other_rows(found)
-    seeds = sorted({seed for _, _, seed in found})
+    seeds = seeds_of(found)
     lines = [software_line(found), "", NOTES]
     for some in [seeds, seeds[:1]] if len(seeds) > 1 else [seeds]:
         compared = field_of(found, some)
-        lines += ["", f"### Seeds {', '.join(map(str, some))}: {len(compared.tables)} tables", ""]
-        lines += [*score_lines(compared, found), "", *pair_lines(compared, found, ours)]
-    everybody = field_of(found, seeds, with_floor=True)
-    lines += ["", "### Errors", "", *error_lines(everybody), "", "### Intervals around numbers", ""]
-    lines += [*interval_lines(found), *failure_lines(found)]
+        title = f"{'Seeds' if len(some) > 1 else 'Seed'} {', '.join(map(str, some))}"
+        lines += ["", f"### {title}: {len(compared.tables)} tables", "", *score_lines(compared, found)]
+        lines += ["", f"### {title}: errors", "", *error_lines(found, some)]
+    lines += ["", "### Pairs, on the tables and seeds that both have finished", "", *pair_lines(found, ours)]
+    lines += ["", "### Intervals around numbers", "", *interval_lines(found), *failure_lines(found)]
     return "\n".join(lines)
 
 
@@ -74,23 +70,33 @@ def software_line(found: Cells) -> str:
     return ", ".join([*machine, *software])
 
 
-def field_of(found: Cells, seeds: Sequence[int], *, with_floor: bool = False) -> Field:
-    """Give the errors of everybody who was asked for all of the seeds; a failure is an infinite one."""
-    names = list(dict.fromkeys(contestant for contestant, _, _ in found))
-    left_out = {INTERVALS_ONLY} if with_floor else {INTERVALS_ONLY, FLOOR}
-    asked = {name: {seed for contestant, _, seed in found if contestant == name} for name in names}
-    contestants = [name for name in names if name not in left_out and asked[name] >= set(seeds)]
-    known = list(dict.fromkeys(table for _, table, _ in found))
-    tables = [
-        table for table in known if all((name, table, seed) in found for name in contestants for seed in seeds)
-    ]  # fmt: skip
-    errors = [[[_error(found[name, table, seed]) for seed in seeds] for table in tables] for name in contestants]
-    means = np.array(errors).reshape(len(contestants), len(tables), len(seeds)).mean(axis=2)
-    return Field(contestants, tables, seeds, means)
+def field_of(found: Cells, seeds: Sequence[int]) -> Field:
+    """Give the errors of everybody who was asked for all of the seeds, but for the floor."""
+    contestants = [name for name in contestants_of(found, seeds) if name != FLOOR]
+    by_table = {table: [mean_error(found, name, table, seeds) for name in contestants] for table in tables_of(found)}
+    finished = {table: errors for table, errors in by_table.items() if None not in errors}
+    errors = np.array(list(finished.values()), dtype=float).reshape(-1, len(contestants)).T
+    return Field(contestants, list(finished), seeds, errors)
 
 
-def _error(cell: Mapping[str, Any]) -> float:
-    return float("inf") if cell["error"] is None else float(cell["error"])
+def contestants_of(found: Cells, seeds: Sequence[int]) -> list[str]:
+    """Give everybody with answers, not just intervals, who has begun on each of the seeds."""
+    names = dict.fromkeys(name for name, _, _ in found if name != INTERVALS_ONLY)
+    begun = {(name, seed) for name, _, seed in found}
+    return [name for name in names if all((name, seed) in begun for seed in seeds)]
+
+
+def tables_of(found: Cells) -> list[str]:
+    """Give the tables in the order in which they were run."""
+    return list(dict.fromkeys(table for _, table, _ in found))
+
+
+def mean_error(found: Cells, name: str, table: str, seeds: Iterable[int]) -> float | None:
+    """Give the mean over the seeds, infinite after a failure; None when a seed has not been run."""
+    cells = [found.get((name, table, seed)) for seed in seeds]
+    if None in cells:
+        return None
+    return float(np.mean([cell["error"] or float("inf") for cell in cells if cell is not None]))
 
 
 def normalised(errors: Any) -> Any:
@@ -132,35 +138,53 @@ def cpu_of(compared: Field, found: Cells, name: str) -> Any:
     return np.array([run["cpu_seconds"] for run in runs if run["cpu_seconds"] is not None])
 
 
-def pair_lines(compared: Field, found: Cells, ours: Sequence[str]) -> list[str]:
+def pair_lines(found: Cells, ours: Sequence[str]) -> list[str]:
     """Compare each of our kinds with each peer: tables won and lost, and how the errors and the costs compare."""
-    rows = []
-    for one in [name for name in compared.contestants if name in ours] if compared.tables else []:
-        for peer in [name for name in compared.contestants if name not in ours]:
-            mine, theirs = compared.of(one), compared.of(peer)
-            both = np.isfinite(mine) & np.isfinite(theirs)
-            ratios = np.log(mine[both] / theirs[both])
-            low, high = np.exp(resampled(ratios))
-            cost = np.median(cpu_of(compared, found, one)) / np.median(cpu_of(compared, found, peer))
-            won = f"{(mine < theirs).sum()} : {(mine > theirs).sum()}"
-            rows.append([one, peer, won, f"{np.exp(ratios.mean()):.3f} [{low:.3f}, {high:.3f}]", f"{cost:.2f}"])
-    titles = ["ours", "peer", "tables won : lost", "error, ours / peer (geometric mean)", "median CPU, ours / peer"]
-    return markdown(titles, rows) if rows else []
+    names = contestants_of(found, [])
+    pairs = [(one, peer) for one in names for peer in names if one in ours and one != FLOOR and peer not in ours]
+    rows = [row for one, peer in pairs if (row := pair_row(found, one, peer))]
+    titles = ["ours", "peer", "tables won : lost", "error, ours / peer (geometric mean)", "CPU, ours / peer (the same)"]
+    return markdown(titles, rows) if rows else ["none yet"]
 
 
-def error_lines(compared: Field) -> list[str]:
-    """Lay out the error of every contestant on every table, the least in bold."""
-    rows = []
-    for place, table in enumerate(compared.tables):
-        column = compared.errors[:, place]
-        cells = [f"{error:.5g}" for error in column]
-        rows.append(
-            [
-                table,
-                *(f"**{cell}**" if error == column.min() else cell for cell, error in zip(cells, column, strict=True)),
-            ]
-        )
-    return markdown(["", *compared.contestants], rows)
+def pair_row(found: Cells, one: str, peer: str) -> list[str]:
+    """Compare two contestants where both gave answers."""
+    errors, seconds = [], []
+    for table in tables_of(found):
+        runs = [(found.get((one, table, seed)), found.get((peer, table, seed))) for seed in seeds_of(found)]
+        both = [(mine, theirs) for mine, theirs in runs if mine and theirs and mine["error"] and theirs["error"]]
+        if both:
+            errors.append(np.mean([[mine["error"], theirs["error"]] for mine, theirs in both], axis=0))
+            seconds.append(np.mean([[mine["cpu_seconds"], theirs["cpu_seconds"]] for mine, theirs in both], axis=0))
+    if not errors:
+        return []
+    mine, theirs = np.array(errors).T
+    ratios = [ratio_cell(np.array(each)) for each in (errors, seconds)]
+    return [one, peer, f"{(mine < theirs).sum()} : {(mine > theirs).sum()}", *ratios]
+
+
+def seeds_of(found: Cells) -> list[int]:
+    """Give the seeds that have been run."""
+    return sorted({seed for _, _, seed in found})
+
+
+def ratio_cell(pairs: Any) -> str:
+    """Give the geometric mean of above / below, of shape (tables, 2), with its interval."""
+    ratios = np.log(pairs[:, 0] / pairs[:, 1])
+    low, high = np.exp(resampled(ratios))
+    return f"{np.exp(ratios.mean()):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def error_lines(found: Cells, seeds: Sequence[int]) -> list[str]:
+    """Lay out the error of every contestant on every table, the least in bold; what has not been run is blank."""
+    names, rows = contestants_of(found, seeds), []
+    for table in tables_of(found):
+        errors = [mean_error(found, name, table, seeds) for name in names]
+        least = min((error for error in errors if error is not None), default=None)
+        texts = ["" if error is None else f"{error:.5g}" for error in errors]
+        cells = [f"**{text}**" if text and error == least else text for text, error in zip(texts, errors, strict=True)]
+        rows.append([table, *cells])
+    return markdown(["", *names], rows)
 
 
 def interval_lines(found: Cells) -> list[str]:
@@ -181,12 +205,10 @@ def interval_lines(found: Cells) -> list[str]:
     rows.append(["mean coverage", *(f"{mean:.3f}" for mean in means)])
     lines = markdown(["coverage, mean width", *names], rows) if names else ["none yet"]
     for name in [each for each in names if each != INTERVALS_ONLY]:
-        both = [table for table, by_name in by_table.items() if {name, INTERVALS_ONLY} <= by_name.keys()]
-        widths = [[_mean(by_table[table][each], "mean_width") for table in both] for each in (name, INTERVALS_ONLY)]
-        if both:
-            ratios = np.log(np.array(widths[0]) / widths[1])
-            low, high = np.exp(resampled(ratios))
-            lines += ["", f"width, {name} / {INTERVALS_ONLY}: {np.exp(ratios.mean()):.3f} [{low:.3f}, {high:.3f}]"]
+        both = [by_name for by_name in by_table.values() if {name, INTERVALS_ONLY} <= by_name.keys()]
+        widths = [[_mean(by_name[each], "mean_width") for each in (name, INTERVALS_ONLY)] for by_name in both]
+        if widths:
+            lines += ["", f"width, {name} / {INTERVALS_ONLY}: {ratio_cell(np.array(widths))}"]
     return lines
 
 
