@@ -93,10 +93,11 @@ def tables_of(found: Cells) -> list[str]:
 
 def mean_error(found: Cells, name: str, table: str, seeds: Iterable[int]) -> float | None:
     """Give the mean over the seeds, infinite after a failure; None when a seed has not been run."""
-    cells = [found.get((name, table, seed)) for seed in seeds]
-    if None in cells:
+    runs = [(name, table, seed) for seed in seeds]
+    if not all(run in found for run in runs):
         return None
-    return float(np.mean([cell["error"] or float("inf") for cell in cells if cell is not None]))
+    errors = [found[run]["error"] for run in runs]
+    return float(np.mean([np.inf if error is None else error for error in errors]))
 
 
 def normalised(errors: Any) -> Any:
