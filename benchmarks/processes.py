@@ -21,7 +21,7 @@ from typing import Any
 # Only the standard library up here: a peer's Python runs the benchmarks too, and a child's peak memory starts at
 # its parent's, so the process that measures must stay small.
 
-CACHE = Path.home() / ".cache" / "estimator-benchmarks"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "estimator-benchmarks"
 
 
 def measured(
