@@ -21,8 +21,91 @@ if TYPE_CHECKING:
     from estimator.models.tabm.network import Net
 
 STATE_FILE = "tabm.safetensors"
-LEAST_BATCH, MOST_BATCH, BATCHES = 32, 256, 40
+LEAST_BATCH, MOST_BATCH, BATCHES = 32, 256, 80
 LEAST_EPOCHS, MOST_EPOCHS, VISITS = 12, 40, 400_000
+
+
+class TabM(MatrixModel):
+    """An ensemble of small nets that share their kernels, on numbers coded by bins (Gorishniy et al., 2025, "TabM")."""
+
+    wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
+    widest: ClassVar[int] = 50
+    continues: ClassVar[bool] = True
+    members: Annotated[int, Field(ge=1)] = Field(8, description="nets whose answers are averaged")
+    width: Annotated[int, Field(ge=1)] = Field(96, description="units of each hidden layer")
+    depth: Annotated[int, Field(ge=1)] = Field(2, description="hidden layers")
+    bins: Annotated[int, Field(ge=1)] = Field(40, description="most bins a number is coded by, at its quantiles")
+    embedding: Annotated[int, Field(ge=1)] = Field(8, description="values that a coded number becomes")
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.1, description="share of units switched off in training")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(0.004, description="at its peak: it rises, then falls to 0")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.02, description="of AdamW (Loshchilov and Hutter, 2019)")
+    epochs: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="most passes over the rows; 40, and fewer beyond 10,000 rows, when left out"
+    )
+    patience: Annotated[int, Field(ge=0)] = Field(12, description="epochs without gain before stopping; 0: never stop")
+    batch_size: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="rows per step; 32 to 256 by the number of rows when left out"
+    )
+    log_target: bool | None = Field(
+        None, description="regression: learn the logarithm of the target; by how skewed it is when left out"
+    )
+
+    def fit(
+        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
+    ) -> FittedTabM:
+        with needs_extra("train", "model kind 'tabm'"):
+            from estimator.models import device
+            from estimator.models.tabm.fitting import Run, fit_weights
+        device.keep_compilations()
+        decides = len(data.validating) > 0
+        rows, watched = (data.fitting, data.validating) if decides else (data.rows, data.held_out)
+        begun = self._begun(rows, data.task, plan.seed, start)
+        run = Run(
+            self.epochs or _epochs(len(rows)), self.batch_size or _batch_size(len(rows)), self.learning_rate,
+            self.patience, plan.seed, begun.units.scale**2,
+        )  # fmt: skip
+        trained = fit_weights(
+            begun.net, begun.weights, (begun.inputs.lower, begun.inputs.slope), _learned(rows, begun), run,
+            watched=_learned(watched, begun) if watched is not None and len(watched) else None,
+            decides=decides, watch=watch,
+        )  # fmt: skip
+        summary = {"epochs": len(trained.curves), "best_epoch": trained.best_epoch + 1}
+        fitted = replace(begun, weights=trained.weights, curves=trained.curves, summary=summary)
+        if not begun.units.is_log:
+            return fitted
+        judges = data.validating if decides else rows
+        return replace(fitted, units=begun.units.levelled(judges, fitted.predict(judges.matrix)))
+
+    def _begun(self, rows: Rows, task: Task, seed: int, start: Mapping[str, bytes] | None) -> FittedTabM:
+        """Return the net before its first step: drawn, or as an earlier version left it."""
+        if start is None:
+            inputs = Inputs.of(rows.matrix, self.bins)
+            units = TargetUnits.of(rows, log=self.log_target) if task.is_regression else TargetUnits()
+            return FittedTabM(task, self._net(task), inputs, self._drawn(inputs, task, seed), units)
+        if STATE_FILE not in start:
+            raise TrainingError("the version to continue from holds no tabm", hint="leave out --from")
+        inputs, weights, units = read_state(start[STATE_FILE])
+        if _shapes(weights) != _shapes(self._drawn(inputs, task, seed)):
+            raise TrainingError(
+                "the version to continue from has another architecture than the config",
+                hint="set members, width, depth and embedding of model as they were, or leave out --from",
+            )
+        return FittedTabM(task, self._net(task), inputs, weights, units)
+
+    def _drawn(self, inputs: Inputs, task: Task, seed: int) -> dict[str, Any]:
+        from estimator.models.tabm.network import start_weights
+
+        n_outputs = task.n_outputs if task.kind == "multiclass" else 1
+        return start_weights(self._net(task), inputs, n_outputs=n_outputs, seed=seed)
+
+    def _net(self, task: Task) -> Net:
+        from estimator.models.dense import vocabulary
+        from estimator.models.dense.words import read_word
+        from estimator.models.tabm.network import Net
+
+        adamw = {"name": "adamw", "weight_decay": self.weight_decay, "beta_2": 0.99}
+        optimizer = read_word(adamw, vocabulary.OPTIMIZERS, "optimizer")
+        return Net(task.kind, self.members, self.width, self.depth, self.embedding, self.dropout, optimizer)
 
 
 @dataclass(frozen=True)
@@ -118,91 +201,8 @@ def _axis(value: Value, place: int) -> Value:
     return Value(graph, graph("Unsqueeze", value.name, graph.constant([place], np.int64)), value.dtype)
 
 
-class TabM(MatrixModel):
-    """An ensemble of small nets that share their kernels, on numbers coded by bins (Gorishniy et al., 2025, "TabM")."""
-
-    wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
-    widest: ClassVar[int] = 50
-    continues: ClassVar[bool] = True
-    members: Annotated[int, Field(ge=1)] = Field(8, description="nets whose answers are averaged")
-    width: Annotated[int, Field(ge=1)] = Field(96, description="units of each hidden layer")
-    depth: Annotated[int, Field(ge=1)] = Field(2, description="hidden layers")
-    bins: Annotated[int, Field(ge=1)] = Field(20, description="most bins a number is coded by, at its quantiles")
-    embedding: Annotated[int, Field(ge=1)] = Field(8, description="values that a coded number becomes")
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(0.1, description="share of units switched off in training")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(0.003, description="at its peak: it rises, then falls to 0")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.02, description="of AdamW (Loshchilov and Hutter, 2019)")
-    epochs: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="most passes over the rows; 40, and fewer beyond 10,000 rows, when left out"
-    )
-    patience: Annotated[int, Field(ge=0)] = Field(12, description="epochs without gain before stopping; 0: never stop")
-    batch_size: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="rows per step; 32 to 256 by the number of rows when left out"
-    )
-    log_target: bool | None = Field(
-        None, description="regression: learn the logarithm of the target; by how skewed it is when left out"
-    )
-
-    def fit(
-        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
-    ) -> FittedTabM:
-        with needs_extra("train", "model kind 'tabm'"):
-            from estimator.models import device
-            from estimator.models.tabm.fitting import Run, fit_weights
-        device.keep_compilations()
-        decides = len(data.validating) > 0
-        rows, watched = (data.fitting, data.validating) if decides else (data.rows, data.held_out)
-        begun = self._begun(rows, data.task, plan.seed, start)
-        run = Run(
-            self.epochs or _epochs(len(rows)), self.batch_size or _batch_size(len(rows)), self.learning_rate,
-            self.patience, plan.seed, begun.units.scale**2,
-        )  # fmt: skip
-        trained = fit_weights(
-            begun.net, begun.weights, (begun.inputs.lower, begun.inputs.slope), _learned(rows, begun), run,
-            watched=_learned(watched, begun) if watched is not None and len(watched) else None,
-            decides=decides, watch=watch,
-        )  # fmt: skip
-        summary = {"epochs": len(trained.curves), "best_epoch": trained.best_epoch + 1}
-        fitted = replace(begun, weights=trained.weights, curves=trained.curves, summary=summary)
-        if not begun.units.is_log:
-            return fitted
-        judges = data.validating if decides else rows
-        return replace(fitted, units=begun.units.levelled(judges, fitted.predict(judges.matrix)))
-
-    def _begun(self, rows: Rows, task: Task, seed: int, start: Mapping[str, bytes] | None) -> FittedTabM:
-        """Return the net before its first step: drawn, or as an earlier version left it."""
-        if start is None:
-            inputs = Inputs.of(rows.matrix, self.bins)
-            units = TargetUnits.of(rows, log=self.log_target) if task.is_regression else TargetUnits()
-            return FittedTabM(task, self._net(task), inputs, self._drawn(inputs, task, seed), units)
-        if STATE_FILE not in start:
-            raise TrainingError("the version to continue from holds no tabm", hint="leave out --from")
-        inputs, weights, units = read_state(start[STATE_FILE])
-        if _shapes(weights) != _shapes(self._drawn(inputs, task, seed)):
-            raise TrainingError(
-                "the version to continue from has another architecture than the config",
-                hint="set members, width, depth and embedding of model as they were, or leave out --from",
-            )
-        return FittedTabM(task, self._net(task), inputs, weights, units)
-
-    def _drawn(self, inputs: Inputs, task: Task, seed: int) -> dict[str, Any]:
-        from estimator.models.tabm.network import start_weights
-
-        n_outputs = task.n_outputs if task.kind == "multiclass" else 1
-        return start_weights(self._net(task), inputs, n_outputs=n_outputs, seed=seed)
-
-    def _net(self, task: Task) -> Net:
-        from estimator.models.dense import vocabulary
-        from estimator.models.dense.words import read_word
-        from estimator.models.tabm.network import Net
-
-        adamw = {"name": "adamw", "weight_decay": self.weight_decay, "beta_2": 0.99}
-        optimizer = read_word(adamw, vocabulary.OPTIMIZERS, "optimizer")
-        return Net(task.kind, self.members, self.width, self.depth, self.embedding, self.dropout, optimizer)
-
-
 def _batch_size(n_rows: int) -> int:
-    """Return the power of two that makes about forty batches, within limits."""
+    """Return the power of two that makes about eighty batches, within limits."""
     return int(np.clip(1 << (n_rows // BATCHES).bit_length(), LEAST_BATCH, MOST_BATCH))
 
 
