@@ -34,7 +34,7 @@ def refusal(path: Path, *overrides: str) -> str:
 
 def test_source_and_target_make_a_config(tmp_path):
     config = read(written(tmp_path, "data: {path: a.csv, target: y}"))
-    assert type(config.model).__name__ == "Boosting"
+    assert type(config.model).__name__ == "Ensemble"
     assert config.training.test_share == 0.2
 
 

@@ -5,33 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from estimator.checks import models as checks
 from estimator.checks.models import TASKS
 from estimator.config import Training
-from estimator.graph import DOUBLE, Graph, Output
-from estimator.models import Fitted, Rows, Step, TrainingData
+from estimator.models import Rows, Step, TrainingData
 from estimator.models.dense import Dense, vocabulary
 from estimator.models.dense.network import epoch_of
 from estimator.models.dense.words import read_word
-from estimator.session import Session
-from estimator.task import Floats, Task
+from tests.matrices import example, graph_answers
 
 PLAN = Training(epochs=2, batch_size=16)
-
-
-def example(task: Task) -> TrainingData:
-    table = checks.example(task)
-    rows = Rows(checks.numbers_of(table.rows.batch), table.rows.target, table.rows.weights)
-    return TrainingData(rows, table.validation, None, task)
-
-
-def graph_answers(fitted: Fitted, matrix: Floats) -> Floats:
-    graph = Graph()
-    names = [graph.input(f"x{place}", DOUBLE) for place in range(matrix.shape[1])]
-    written = fitted.nodes(graph, graph("Concat", *names, axis=1))
-    session = Session(graph.finish([Output("answer", written, DOUBLE, rank=2)]))
-    found = session.run({name: matrix[:, [place]] for place, name in enumerate(names)})[0]
-    return found[:, 0] if fitted.task.is_regression else found
 
 
 def test_folds_that_differ_by_a_row_share_a_compilation():

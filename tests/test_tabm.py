@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 from estimator import life
-from estimator.checks.models import PLAN, TASKS, example, graph_answers
+from estimator.checks.models import PLAN, TASKS
 from estimator.errors import TrainingError
 from estimator.models import Rows, Step, TrainingData
 from estimator.models.tabm import TabM
 from estimator.models.tabm.inputs import Inputs
 from estimator.models.tabm.network import epoch_of
+from tests.matrices import example, graph_answers
 
 SMALL = {"members": 3, "width": 8, "bins": 4, "embedding": 2, "epochs": 3}
 
