@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -18,7 +19,7 @@ from estimator.models.learned import Single
 from estimator.session import Session
 from estimator.splitting import folds
 from estimator.task import Task
-from estimator.training import prepare
+from estimator.training import prepare, write_graph
 from estimator.validation import corrected, out_of_fold, parted
 from tests.conftest import EXAMPLES, read_example
 
@@ -96,6 +97,17 @@ def test_an_ensemble_is_no_worse_than_its_members_out_of_fold(task):
     scores = learned.summary
     assert scores["loss"] <= min(scores["loss of linear"], scores["loss of boosting"]) * 1.05
     assert sum(value for name, value in scores.items() if name.startswith("weight")) == pytest.approx(1.0)
+
+
+def test_a_refitted_ensemble_is_smaller_and_tells_what_that_costs():
+    table = example(TASKS[0])
+    table = replace(table, held_out=table.rows)
+    members = [{"kind": "linear"}, {"kind": "boosting", "rounds": 40}]
+    whole, small = (Ensemble(members=members, refit=refit).learn(table, PLAN) for refit in (False, True))
+    assert [bag.name for bag in small.bags] == [bag.name for bag in whole.bags]
+    assert len(write_graph(small)) < len(write_graph(whole))
+    assert np.isfinite([small.summary["held-out loss"], small.summary["held-out loss of all folds"]]).all()
+    assert np.array_equal(small.out_of_fold, whole.out_of_fold)
 
 
 def test_a_useless_member_gets_no_weight_and_no_room():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -130,6 +130,9 @@ class Ensemble(Model):
         validate_default=True,
         description="the families, each with `kind` and its settings",
     )
+    refit: bool = Field(
+        False, description="fit each family once more on all rows and keep that one, not one per fold: a smaller graph"
+    )
 
     def learn(self, table: Table, plan: Training, *, watch: Watch = silent, start: Start | None = None) -> Blend:
         if start is not None:
@@ -156,9 +159,22 @@ class Ensemble(Model):
             if weight > 0
             for own in [[model for task, (model, _) in zip(tasks, fitted, strict=True) if task.member is member]]
         ]
+        blend = Blend(table.task, tuple(bags))
+        scores = {}
+        if self.refit:
+            scores = {"held-out loss of all folds": _held_out_loss(table, blend)}
+            kept = [member for member, weight in zip(self.members, weights, strict=True) if weight > 0]
+            blend = replace(
+                blend,
+                bags=tuple(
+                    replace(bag, fitted=_on_all_rows(table, member, encoding, plan))
+                    for bag, member, encoding in zip(bags, kept, _encodings(table, kept), strict=True)
+                ),
+            )
+            scores["held-out loss"] = _held_out_loss(table, blend)
         mixed = _mixed_out_of_fold(table, answers, loss, plan.seed)
-        scores = {f"loss of {name}": loss(answer, everything) for name, answer in zip(names, answers, strict=True)}
-        return Blend(table.task, tuple(bags), scores | {"loss": loss(mixed, everything)}, out_of_fold=mixed)
+        scores |= {f"loss of {name}": loss(answer, everything) for name, answer in zip(names, answers, strict=True)}
+        return replace(blend, scores=scores | {"loss": loss(mixed, everything)}, out_of_fold=mixed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +203,21 @@ class _Fit:
         )
         fitted = self.member.fit(data, self.plan)
         return fitted, fitted.predict(held_back.matrix)
+
+
+def _on_all_rows(table: Table, member: MatrixModel, encoding: Encoding, plan: Training) -> Fitted:
+    everything = np.ones(len(table.rows), dtype=np.bool_)
+    rows = Rows(encoding.learning(everything), table.rows.target, table.rows.weights)
+    codes = encoding.features.categorical
+    return member.fit(TrainingData(rows, table.validation, None, table.task, codes), _plan(member, plan, 0))
+
+
+def _held_out_loss(table: Table, blend: Blend) -> float:
+    """Return the loss of rows that decide nothing, to tell what a smaller graph costs."""
+    if table.held_out is None:
+        return float("nan")
+    rows = replace(table, rows=table.held_out)
+    return _loss(rows)(blend.predict(table.held_out.batch), np.ones(len(table.held_out), dtype=np.bool_))
 
 
 def _outs(table: Table) -> list[Mask]:
