@@ -17,6 +17,7 @@ from estimator.task import Answers, Floats, Task
 from estimator.wording import figure
 
 IMPORTANCE_ROWS, IMPORTANCE_COLUMNS = 2000, 300
+IMPORTANCE_ANSWERS, FEWEST_IMPORTANCE_ROWS = 60_000, 200
 SLICES = 5
 WEIGHTS_AT_ONCE = 4_000_000
 
@@ -196,14 +197,15 @@ def importance(
 ) -> list[Importance]:
     """Return every feature's permutation importance (Breiman, 2001), most important first.
 
-    At most 2,000 rows are used; the loss is in the metric's units, positive when the column helps. Tables of more
+    At most 2,000 rows are used, and of wide tables fewer, so that some 60,000 answers are asked for; the loss is in the metric's units, positive when the column helps. Tables of more
     than 300 features get none: shuffling each would take longer than the training.
     """
     if len(batch.feed) > IMPORTANCE_COLUMNS:
         return []
     generator = np.random.default_rng([seed, 21])
-    if batch.n_rows > IMPORTANCE_ROWS:
-        picked = np.sort(generator.choice(batch.n_rows, IMPORTANCE_ROWS, replace=False))
+    n_rows = int(np.clip(IMPORTANCE_ANSWERS // (repeats * len(batch.feed)), FEWEST_IMPORTANCE_ROWS, IMPORTANCE_ROWS))
+    if batch.n_rows > n_rows:
+        picked = np.sort(generator.choice(batch.n_rows, n_rows, replace=False))
         batch, truth = batch.rows(picked), truth[picked]
     ones = np.ones((1, len(truth)))
     usual = metric.scores(truth, predictor.answer(batch), ones)[0]
