@@ -47,6 +47,7 @@ class Cell:
     cpu_seconds: float | None = None
     wall_seconds: float | None = None
     failure: str | None = None
+    parity: float | None = None
 
 
 Answered = tuple[Any, dict[str, float]]
@@ -92,8 +93,8 @@ def answer_by_ours(contestant: str, parted: Parted, folder: Path, python: Path) 
     measured([*command, *predict], ONE_THREAD)
     frame = pl.read_parquet(answers).filter(pl.Series(parted.held_out))
     names = [f"probability_{level}" for level in parted.levels] or ["prediction"]
-    names += [name for name in ("low", "high") if name in frame.columns]
-    return frame.select(names).to_numpy().squeeze(), cost
+    names += [name for name in ("prediction_low", "prediction_high") if name in frame.columns]
+    return frame.select(names).to_numpy().squeeze(), cost | {"parity": made["parity"]["largest_relative"]}
 
 
 def scores_of(parted: Parted, answers: Any) -> dict[str, float]:
@@ -136,7 +137,15 @@ def compete(contestant: str, parted: Parted, python: Path) -> Cell:
     scores = {name: float(value) for name, value in scores_of(parted, answers).items()}
     times = {name: round(cost[name], 2) for name in ("cpu_seconds", "wall_seconds")}
     error = next(iter(scores.values()))
-    return Cell(*known, **rows, error=error, scores=scores, intervals=intervals_of(parted, answers), **times)
+    return Cell(
+        *known,
+        **rows,
+        error=error,
+        scores=scores,
+        intervals=intervals_of(parted, answers),
+        parity=cost.get("parity"),
+        **times,
+    )
 
 
 def missing(
