@@ -197,8 +197,9 @@ def importance(
 ) -> list[Importance]:
     """Return every feature's permutation importance (Breiman, 2001), most important first.
 
-    At most 2,000 rows are used, and of wide tables fewer, so that some 60,000 answers are asked for; the loss is in the metric's units, positive when the column helps. Tables of more
-    than 300 features get none: shuffling each would take longer than the training.
+    At most 2,000 rows are used, and of wide tables fewer, so that some 60,000 answers are asked for; the loss is
+    in the metric's units, positive when the column helps. Tables of more than 300 features get none: shuffling
+    each would take longer than the training.
     """
     if len(batch.feed) > IMPORTANCE_COLUMNS:
         return []
