@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-ui lint types check docs bench bench-train bench-validation bench-explore bench-quality clean
+.PHONY: help demo test test-ui lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,7 +34,7 @@ check: lint types test  ## all of the above, as CI does
 docs: $(STAMP)  ## write docs/config.md and the pasted help from the code
 	$(BIN)/python docs/write.py
 
-bench: bench-train bench-validation bench-explore  ## run the benchmarks of speed; minutes
+bench: bench-train bench-validation bench-explore bench-tune  ## run the benchmarks of speed; minutes
 
 bench-train: $(STAMP)  ## training speed against Keras on TensorFlow and scikit-learn; installs TensorFlow apart
 	$(BIN)/python benchmarks/train.py
@@ -44,6 +44,9 @@ bench-validation: $(STAMP)  ## five folds of the tutorial's net, three times, ag
 
 bench-explore: $(STAMP)  ## exploring speed against a bare scan, DuckDB, ydata-profiling and skrub; installs them apart
 	$(BIN)/python benchmarks/explore.py
+
+bench-tune: $(STAMP)  ## a search against Optuna around Keras, with workers, killed and resumed; installs TensorFlow apart
+	$(BIN)/python benchmarks/tune.py
 
 bench-quality: $(STAMP)  ## held-out error and its cost against CatBoost, LightGBM, FLAML, AutoGluon and MAPIE; hours
 	$(BIN)/python benchmarks/quality.py

@@ -139,6 +139,38 @@ def _legend(number: int, name: str) -> str:
     )
 
 
+def points(
+    groups: Mapping[str, Sequence[tuple[float, float]]], *, x_title: str, y_title: str, title: str,
+    y: tuple[float, float], best: Sequence[tuple[float, float]] = (), limit: float | None = None,
+) -> str:  # fmt: skip
+    """Return groups of points with their names, a line of steps through `best`, and a limit across.
+
+    Points beyond the range `y` are drawn at its edge.
+    """
+    places = [x for group in groups.values() for x, _ in group] + ([] if limit is None else [limit])
+    if not places:
+        return ""
+    axes = Axes((min(places), max(places)), y, x_title, y_title, height=320)
+    marks = []
+    if limit is not None:
+        at = axes.px(limit)
+        marks.append(f'<line class="guide" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{axes.height - BOTTOM}"/>')
+    if best:
+        steps = " ".join(f"H{axes.px(x):.1f}V{axes.py(min(max(value, y[0]), y[1])):.1f}" for x, value in best)
+        marks.append(
+            f'<path class="line c0" d="M{axes.px(best[0][0]):.1f} {axes.py(min(best[0][1], y[1])):.1f}{steps}"/>'
+        )
+    for number, (name, group) in enumerate(groups.items()):
+        style = f'class="dot c{number}" r="3"'
+        marks += [
+            f'<circle {style} cx="{axes.px(x):.1f}" cy="{axes.py(min(max(value, y[0]), y[1])):.1f}">'
+            f"<title>{plain(x)}: {plain(value)}</title></circle>"
+            for x, value in group
+        ]
+        marks += [_legend(number, name)] if len(groups) > 1 else []
+    return axes.draw(marks, title)
+
+
 def scatter(x: Floats, y: Floats, *, x_title: str, y_title: str, title: str, most: int = 1000) -> str:
     """Return points and the diagonal on which answer and truth agree."""
     step = max(1, len(x) // most)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.artefact import Artefact, open_artefact, write_text
 from estimator.clock import Moment, seconds
-from estimator.config import Data, Serving, read_config, resolve
+from estimator.config import Data, Serving, from_environment, read_config, resolve
+from estimator.config.copying import write_varied
 from estimator.errors import ArtefactError, ConfigError, needs_extra
 from estimator.models import Watch, silent
 from estimator.order import (
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from estimator.reproduction import Reproduced
     from estimator.scoring import Tally
     from estimator.training import Trained
+    from estimator.tuning import Outcome, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,60 @@ def foresee(conf: Path, order: Order) -> Forecast:
     counted = forecast(prepared, model, config, open_store(config, order).root)
     counted.refuse()
     return timed(counted, prepared, model, config, clock=seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What a search came to, and the config and page that were written."""
+
+    outcome: Outcome
+    study: str
+    conf: Path
+    page: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """How many processes search, and how another is called, from the number of this one; `parent` called this one."""
+
+    workers: int = 1
+    command: Callable[[int], Sequence[str]] = lambda parent: ()
+    parent: int | None = None
+
+
+def tune(
+    conf: Path, order: Order, *, fresh: bool = False, helpers: Helpers | None = None,
+    show: Callable[[Progress], None] = lambda progress: None, watch: Watch = silent,
+) -> Tuned | None:  # fmt: skip
+    """Search the settings of a config's `tuning.space`, and write a config that trains the best.
+
+    Trials are kept as they end: the same call goes on where another was ended. One of several helpers finds nothing by
+    itself and returns None.
+    """
+    with needs_extra("train", "tuning"):
+        from estimator import tuning
+    helpers = helpers or Helpers()
+    config = named(read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment))
+    with opened(config.data, order, conf.parent) as source:
+        frame, fingerprint = source.frame(), source.fingerprint()
+    plan = tuning.Plan.of(config, kind_of(config), fingerprint, conf.parent)
+    rows = tuning.Rows(frame, config, reviewed_by(config, conf.parent), 1 if helpers.parent else helpers.workers)
+    searched = tuning.Search.of(tuning.Space.of(config, VOCABULARY), rows)
+    with tuning.opened_study(plan, fresh=fresh, environment=order.environment) as study:
+        tuning.queue_own(study, searched.space)
+        if helpers.parent is not None:
+            tuning.search(study, searched, is_wanted=tuning.wanted_by(helpers.parent))
+            return None
+        if helpers.workers > 1:
+            tuning.search_together(study, searched, helpers.command, workers=helpers.workers, show=show)
+        else:
+            tuning.search(study, searched, show=show, watch=watch)
+        outcome = tuning.outcome(study, searched, watch=watch)
+    overrides = [*from_environment(order.environment), *order.overrides]
+    written = write_varied(conf, config, outcome.edits, VOCABULARY, overrides=overrides)
+    page = conf.with_name(f"{conf.stem}.tuning.html")
+    write_text(page, tuning.tuning_page(outcome, name=str(config.name)))
+    return Tuned(outcome, plan.place, written, page)
 
 
 @dataclass(frozen=True, slots=True)

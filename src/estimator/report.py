@@ -34,12 +34,9 @@ class Chart:
 
 def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
     """Return the page."""
-    with needs_extra("train", "writing the report page"):
-        from jinja2 import Environment, StrictUndefined
-    source = files("estimator.templates").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     schema = trained.predictor.schema
-    page = environment.from_string(source).render(
+    return rendered(
+        "report.html.j2",
         manifest=manifest,
         verdict=verdict(report),
         metrics=[_metric_row(report, name) for name in report.metrics],
@@ -55,7 +52,17 @@ def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], c
         config=json.dumps(config, indent=2, ensure_ascii=False),
         plain=plain,
     )
-    return page.encode()
+
+
+def rendered(template: str, **values: Any) -> bytes:
+    """Return a page in the report's style; what is filled in is escaped."""
+    with needs_extra("train", "writing a page"):
+        from jinja2 import Environment, StrictUndefined
+    source, style = (
+        files("estimator.templates").joinpath(name).read_text(encoding="utf-8") for name in (template, "report.css")
+    )
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return environment.from_string(source).render(style=style, **values).encode()
 
 
 def verdict(report: Report) -> str:

@@ -28,10 +28,17 @@ def out_of_fold(
         return None
     if learned is not None and learned.out_of_fold is not None:
         return learned.out_of_fold
-    parts = list(parted(table))
+    parts = parted(table)
     answers = side_by_side(
-        parts, lambda part: model.learn(table.pick(part[0]), plan).predict(table.rows.batch.rows(part[1])), watch=watch
-    )
+        parts,
+        lambda part: model.learn(table.pick(part[0]), plan).predict(table.rows.batch.rows(part[1])),
+        at_once=table.threads, watch=watch,
+    )  # fmt: skip
+    return gathered(table, parts, answers)
+
+
+def gathered(table: Table, parts: Sequence[tuple[Mask, Mask]], answers: Sequence[Floats]) -> Floats:
+    """Return the answers of all folds in the order of the rows, the mean over repeats; NaN where there is none."""
     shape = (len(table.rows),) if table.task.is_regression else (len(table.rows), table.task.n_outputs)
     total, times = np.zeros(shape), np.zeros(len(table.rows))
     for (_, out), found in zip(parts, answers, strict=True):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from estimator.cli.options import is_watched
 from estimator.models.base import Step, Watch, silent
+
+if TYPE_CHECKING:
+    from estimator.tuning import Progress
 
 
 @contextmanager
@@ -32,6 +36,44 @@ def epochs(*, quiet: bool) -> Iterator[Watch]:
             shown.update(task, total=step.total, completed=step.number, description="  ".join(filter(None, words)))
 
         yield watch
+
+
+@contextmanager
+def trials(*, quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Watch]]:
+    """Give what shows how far a search has come, and a watcher of the trial that runs."""
+    if quiet or not is_watched():
+        yield (lambda progress: None), silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn
+    from rich.progress import Progress as Bar
+
+    from estimator.clock import seconds
+    from estimator.wording import figure
+
+    columns = (
+        TextColumn("trial {task.completed}/{task.total}"),
+        BarColumn(bar_width=24),
+        TextColumn("{task.description}"),
+    )
+    with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
+        task, began, before = shown.add_task("starting", total=None), seconds(), list[int]()
+
+        def show(found: Progress) -> None:
+            before.append(found.done)
+            # Trials of earlier runs took no time of this one.
+            fresh = found.done - before[0]
+            left = (seconds() - began) / fresh * (found.total - found.done) if fresh > 0 else None
+            best = f"best {figure(found.best)} (trial {found.best_trial})" if found.best is not None else "none yet"
+            told = [best, f"{found.pruned} given up early", "" if left is None else f"about {_span(left)} left"]
+            shown.update(task, total=found.total, completed=found.done, description="  ".join(filter(None, told)))
+
+        yield show, silent
+
+
+def _span(left: float) -> str:
+    """Return seconds as a person would say them."""
+    return f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min" if left < 5400 else f"{left / 3600:.1f} h"
 
 
 @contextmanager

@@ -1,17 +1,21 @@
 """A config file -> frozen values, one class per section."""
 
-from estimator.config.reading import read_config, resolve
+from estimator.config.reading import from_environment, read_config, resolve
 from estimator.config.sections import (
     Callback,
     Config,
     Data,
+    Dimension,
     Evaluation,
     FeatureChoices,
+    Layers,
+    Range,
     SchemaChoices,
     Section,
     Serving,
     Split,
     Training,
+    Tuning,
     Validation,
 )
 from estimator.config.vocabulary import Vocabulary
@@ -20,15 +24,20 @@ __all__ = [
     "Callback",
     "Config",
     "Data",
+    "Dimension",
     "Evaluation",
     "FeatureChoices",
+    "Layers",
+    "Range",
     "SchemaChoices",
     "Section",
     "Serving",
     "Split",
     "Training",
+    "Tuning",
     "Validation",
     "Vocabulary",
+    "from_environment",
     "read_config",
     "resolve",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,32 @@ def write_edits(path: Path, edits: Mapping[str, Any]) -> None:
     ------
     ConfigError: the file is of a kind that cannot be edited, or cannot be written.
     """
+    write_text(path, edited(path, lambda values: _apply_all(values, edits)))
+
+
+def edited(path: Path, change: Callable[[Any], None]) -> str:
+    """Return the text of a config whose values `change` has changed in place.
+
+    Raises
+    ------
+    ConfigError: the file is of a kind that cannot be edited.
+    """
     if path.suffix.lower() == ".json":
         values = json.loads(path.read_text(encoding="utf-8-sig"))
-        _apply_all(values, edits)
-        text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    elif path.suffix.lower() in (".yml", ".yaml"):
-        text = _edited_yaml(path, edits)
-    else:
-        raise ConfigError(
-            f"{path}: cannot be edited in place", hint="copy the edits, or keep the config as YAML or JSON"
-        )
+        change(values)
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+    if path.suffix.lower() in (".yml", ".yaml"):
+        return _edited_yaml(path, change)
+    raise ConfigError(f"{path}: cannot be edited in place", hint="copy the edits, or keep the config as YAML or JSON")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file so that it is there as a whole or not at all.
+
+    Raises
+    ------
+    ConfigError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -40,7 +56,7 @@ def write_edits(path: Path, edits: Mapping[str, Any]) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _edited_yaml(path: Path, edits: Mapping[str, Any]) -> str:
+def _edited_yaml(path: Path, change: Callable[[Any], None]) -> str:
     with needs_extra("train", "writing YAML"):
         from io import StringIO
 
@@ -49,7 +65,7 @@ def _edited_yaml(path: Path, edits: Mapping[str, Any]) -> str:
     yaml.preserve_quotes = True
     yaml.width = 120
     values = yaml.load(path.read_text(encoding="utf-8-sig"))
-    _apply_all(values, edits)
+    change(values)
     out = StringIO()
     yaml.dump(values, out)
     return out.getvalue()

@@ -10,13 +10,16 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from estimator.config.document import Document, Path_, flow_value, read_document
-from estimator.config.sections import Config, Section
+from estimator.config.sections import Config, Section, Tuning
+from estimator.config.space import FIXED, SEARCHED, kinds_of, probes, takes, varied
 from estimator.config.tutorial import Translated, translate
 from estimator.config.vocabulary import Vocabulary
 from estimator.errors import ConfigError
 from estimator.wording import did_you_mean
 
 ENVIRONMENT_PREFIX = "ESTIMATOR_CONFIG__"
+# What is measured of a graph beside metrics.
+MEASURES = ("latency_ms", "size_mb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ def read_config(
     """
     document = read_document(path)
     return resolve(
-        document.values, vocabulary, document=document, overrides=[*_from_environment(environment or {}), *overrides]
+        document.values, vocabulary, document=document, overrides=[*from_environment(environment or {}), *overrides]
     )
 
 
@@ -53,14 +56,15 @@ def resolve(
     """Return the Config of plain values, checked; see `read_config`."""
     translated = translate(values)
     for text in overrides:
-        _override(translated.values, text)
+        override(translated.values, text)
     found, faults = _validate(translated.values, vocabulary)
     if faults or found is None:
         raise _error(faults, translated, document or Document("config", {}))
     return found
 
 
-def _from_environment(environment: Mapping[str, str]) -> list[str]:
+def from_environment(environment: Mapping[str, str]) -> list[str]:
+    """Return the overrides that an environment asks for."""
     return [
         f"{name.removeprefix(ENVIRONMENT_PREFIX).lower().replace('__', '.')}={value}"
         for name, value in sorted(environment.items())
@@ -68,7 +72,8 @@ def _from_environment(environment: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _override(values: dict[str, Any], text: str) -> None:
+def override(values: dict[str, Any], text: str) -> None:
+    """Put "SECTION.KEY=VALUE" into values that are in our own words."""
     key, sign, word = text.partition("=")
     parts = key.strip().split(".")
     if not sign or not all(parts):
@@ -102,7 +107,8 @@ def _validate(values: dict[str, Any], vocabulary: Vocabulary) -> tuple[Config | 
         config = Config.model_validate(content)
     except ValidationError as error:
         return None, [*faults, *_faults(error, Config, ())]
-    return config, [*faults, *_unknown_kinds(config, vocabulary)]
+    faults = [*faults, *_unknown_kinds(config, vocabulary), *_limit_faults(config, vocabulary)]
+    return config, faults or _space_faults(config, vocabulary)
 
 
 def _validate_model(content: Any, vocabulary: Vocabulary) -> tuple[Section | None, list[_Fault]]:
@@ -137,6 +143,50 @@ def _unknown_kinds(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
     ]
 
 
+def _limit_faults(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
+    """Return what is wrong with the names of metrics in the section `tuning`."""
+    named: dict[Path_, str] = {("tuning", "limits", name): name for name in config.tuning.limits}
+    named |= {("tuning", "metric"): config.tuning.metric} if config.tuning.metric else {}
+    faults = []
+    for path, name in named.items():
+        known = [*(MEASURES if "limits" in path else ()), *vocabulary.metrics]
+        if name not in known:
+            faults.append(_Fault(path, f"no metric called {name!r}", did_you_mean(name, known)))
+        elif name not in MEASURES and not isinstance(config.tuning.limits.get(name, ""), str):
+            faults.append(_Fault(path, "say which direction is good", 'for example ">= 0.6"'))
+    return faults
+
+
+def _space_faults(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
+    """Try the ends of every range and every choice of a search as if they stood in the config."""
+    space, faults = config.tuning.space, []
+    plain = config.model_copy(update={"tuning": Tuning()})
+    for key in space:
+        path, section = ("tuning", "space", key), key.split(".")[0]
+        if section not in SEARCHED or "." not in key:
+            faults.append(_Fault(path, f"expected a key of {', '.join(SEARCHED)}", "for example training.batch_size"))
+        elif key.startswith(FIXED):
+            faults.append(_Fault(path, "decides on which rows trials are judged, so it cannot be searched"))
+        else:
+            faults += [_Fault(path, fault.message, fault.hint) for fault in _tried(plain, space, key, vocabulary)]
+    return faults
+
+
+def _tried(config: Config, space: Mapping[str, Any], key: str, vocabulary: Vocabulary) -> list[_Fault]:
+    """Return the first fault of a key's values, in the kinds of model that have it."""
+    if key == "model.kind":
+        unknown = [str(kind) for kind in space[key] if kind not in vocabulary.models]
+        return [_Fault((), f"no model called {kind!r}", did_you_mean(kind, vocabulary.models)) for kind in unknown[:1]]
+    kinds = kinds_of(config.model_copy(update={"tuning": Tuning(space=space)}), vocabulary)
+    known = [kind for kind in kinds if kind in vocabulary.models]
+    for kind in [kind for kind in known if takes(kind, key, vocabulary)] or known[:1]:
+        for value in probes(space[key]):
+            _, faults = _validate(varied(config, {"model.kind": kind, key: value}, vocabulary), vocabulary)
+            if faults:
+                return faults[:1]
+    return []
+
+
 def _faults(error: ValidationError, root: type[BaseModel], prefix: Path_) -> list[_Fault]:
     found: dict[Path_, _Fault] = {}
     for item in error.errors(include_url=False):
@@ -166,9 +216,11 @@ def _sentence(item: Any, root: type[BaseModel]) -> tuple[str, str | None]:
 
 def _keys_at(root: type[BaseModel], path: Path_) -> list[str]:
     """Return the known keys of the section at a path."""
-    section = root
+    section, inner = root, list[type[BaseModel]]()
     for part in path:
         fields = {field.alias or name: field for name, field in section.model_fields.items()}
+        # A union's branch is told by its class in brackets.
+        section = next((item for item in inner if f"[{item.__name__}]" == part), section)
         if isinstance(part, int) or part not in fields:
             continue
         inner = [

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -21,6 +33,11 @@ class Section(BaseModel):
     """Base of every section and of every kind's settings: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @classmethod
+    def followed(cls, settings: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
+        """Return settings of which some were changed, with those that depend on them."""
+        return settings
 
 
 class Data(Section):
@@ -141,6 +158,80 @@ class Validation(Section):
         return folds
 
 
+class Range(Section):
+    """Numbers of a search, from low to high."""
+
+    low: float = Field(description="the smallest")
+    high: float = Field(description="the largest")
+    log: bool = Field(False, description="search the order of size: 0.01 to 0.1 as thoroughly as 0.1 to 1")
+    integer: bool = Field(False, description="whole numbers only")
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Range:
+        if self.low >= self.high:
+            raise ValueError(f"expected low below high, got {self.low:g} and {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"log needs a low above 0, got {self.low:g}")
+        if self.integer and not (self.low.is_integer() and self.high.is_integer()):
+            raise ValueError(f"integer needs whole numbers, got {self.low:g} and {self.high:g}")
+        return self
+
+
+class Layers(Section):
+    """Architectures of a search: how many hidden layers, and the units of each."""
+
+    count: Range = Field(description="how many")
+    units: Range = Field(description="outputs of each")
+
+    @field_validator("count", "units", mode="before")
+    @classmethod
+    def _whole(cls, value: object) -> object:
+        return {"integer": True, **value} if isinstance(value, Mapping) else value
+
+
+def _form(value: object) -> str:
+    if isinstance(value, Layers) or (isinstance(value, Mapping) and {"count", "units"} & set(value)):
+        return "[Layers]"
+    return "[Range]" if isinstance(value, Mapping | Range) else "[list]"
+
+
+Dimension = Annotated[
+    Annotated[Range, Tag("[Range]")]
+    | Annotated[Layers, Tag("[Layers]")]
+    | Annotated[list[Any], Field(min_length=1), Tag("[list]")],
+    Discriminator(_form),
+]
+LIMIT = re.compile(r"\s*(>=|<=)\s*([-+.\deE]+)\s*")
+
+
+class Tuning(Section):
+    """Which settings are searched, for how long, and what the best must keep to."""
+
+    space: dict[Text, Dimension] = Field(
+        {}, description="a key of model, training or features -> a list of choices, or {low, high, log, integer}; "
+        "model.layers: {count: {low, high}, units: {low, high}}; what suits the kind when left out"
+    )  # fmt: skip
+    n_trials: Annotated[int, Field(ge=1)] = Field(50, description="settings that are tried, in all runs together")
+    metric: str | None = Field(None, description="what is searched for; the first of evaluation.metrics")
+    limits: dict[Text, float | str] = Field(
+        {}, description='most latency_ms (one row, median) and size_mb of the graph; or a metric: {"recall": ">= 0.6"}'
+    )
+    sample: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="share, or from 1 on number, of rows for a first pass that drops the worse half"
+    )
+    study: Text = Field(
+        "tuning/journal.log", description="where trials are kept, a file or postgresql://; ${NAME} as in data.path"
+    )
+
+    @field_validator("limits")
+    @classmethod
+    def _readable(cls, limits: dict[str, float | str]) -> dict[str, float | str]:
+        for name, limit in limits.items():
+            if isinstance(limit, str) and not LIMIT.fullmatch(limit):
+                raise ValueError(f"{name}: expected a number, or >= or <= and a number, got {limit!r}")
+        return limits
+
+
 class Evaluation(Section):
     """What the report says about the held-out rows."""
 
@@ -176,6 +267,7 @@ class Config(Section):
     model: SerializeAsAny[Section] = Field(description="`kind` and the settings of that kind")
     training: Training = Training()
     validation: Validation = Validation()
+    tuning: Tuning = Tuning()
     evaluation: Evaluation = Evaluation()
     serving: Serving = Serving()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from threading import Lock
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -93,8 +93,10 @@ Item = TypeVar("Item")
 Found = TypeVar("Found")
 
 
-def side_by_side(items: Sequence[Item], work: Callable[[Item], Found], *, watch: Watch = silent) -> list[Found]:
-    """Do some work for every item, as many at once as there are processors; the watcher sees how many are done."""
+def side_by_side(
+    items: Sequence[Item], work: Callable[[Item], Found], *, at_once: int = 0, watch: Watch = silent
+) -> list[Found]:
+    """Do some work for every item, so many at once, 0 for one a processor; the watcher sees how many are done."""
     from threadpoolctl import threadpool_limits
 
     done, lock = [0], Lock()
@@ -106,7 +108,7 @@ def side_by_side(items: Sequence[Item], work: Callable[[Item], Found], *, watch:
             watch(Step(done[0], len(items), {}, "fits over folds"))
         return found
 
-    pool = ThreadPoolExecutor(os.cpu_count())
+    pool = ThreadPoolExecutor(at_once or os.cpu_count())
     try:
         with threadpool_limits(1, user_api="blas"):
             return list(pool.map(run, items))
@@ -198,9 +200,13 @@ class Start:
 
 
 class Model(Section, ABC):
-    """The settings of a kind of model. Kinds are frozen and learn without changing themselves."""
+    """The settings of a kind of model. Kinds are frozen and learn without changing themselves.
+
+    `usual_space` is what a search tries when the config names none, as it would stand in `tuning.space`.
+    """
 
     continues: ClassVar[bool]
+    usual_space: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
     def learn(self, table: Table, plan: Training, *, watch: Watch = silent, start: Start | None = None) -> Learned:

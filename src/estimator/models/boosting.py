@@ -50,6 +50,12 @@ class Boosting(BoostedTrees):
 
     widest: ClassVar[int] = 255
     state_file: ClassVar[str] = STATE_FILE
+    usual_space: ClassVar[Mapping[str, Any]] = {
+        **BoostedTrees.usual_space,
+        "model.leaves": {"low": 4, "high": 128, "log": True, "integer": True},
+        "model.min_rows": {"low": 2, "high": 100, "log": True, "integer": True},
+        "model.extra_trees": [False, True],
+    }
     leaves: Annotated[int, Field(ge=2)] = Field(24, description="most leaves of a tree")
     min_rows: Annotated[int, Field(ge=1)] = Field(10, description="fewest rows of a leaf")
     l1: Annotated[float, Field(ge=0)] = Field(0.0, description="l1 penalty of leaf values")

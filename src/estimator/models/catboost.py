@@ -81,6 +81,10 @@ class CatBoost(BoostedTrees):
 
     widest: ClassVar[int] = WIDEST
     state_file: ClassVar[str] = STATE_FILE
+    usual_space: ClassVar[Mapping[str, Any]] = {
+        **BoostedTrees.usual_space,
+        "model.depth": {"low": 2, "high": 10, "integer": True},
+    }
     depth: Annotated[int, Field(ge=1, le=12)] = Field(6, description="questions of a tree, the same for all its rows")
     loss: Literal["mse", "mae", "poisson", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"

@@ -40,6 +40,18 @@ DEFAULT_MEMBERS = (
     {"kind": "boosting", "extra_trees": True},
 )
 
+# Fewer members, and trees that are slower and finer or larger.
+MEMBER_CHOICES = [
+    [dict(member) for member in DEFAULT_MEMBERS],
+    [{"kind": "linear"}, {"kind": "boosting"}, {"kind": "boosting", "extra_trees": True}],
+    [{"kind": "tabm"}, {"kind": "boosting"}, {"kind": "boosting", "extra_trees": True}],
+    [{"kind": "linear"}, {"kind": "tabm"}, {"kind": "boosting"}],
+    [{"kind": "linear"}, {"kind": "tabm"}],
+    [{"kind": "boosting", "learning_rate": 0.02}, {"kind": "boosting", "learning_rate": 0.02, "extra_trees": True}],
+    [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "learning_rate": 0.02, "leaves": 48}],
+    [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "learning_rate": 0.02, "leaves": 8}],
+]
+
 
 def _read_member(value: object) -> object:
     from estimator.models import SHELF
@@ -125,6 +137,7 @@ class Ensemble(Model):
     """Families trained over the folds of `validation` and mixed by greedy selection (Caruana et al., 2004)."""
 
     continues: ClassVar[bool] = False
+    usual_space: ClassVar[Mapping[str, Any]] = {"model.members": MEMBER_CHOICES}
     members: Annotated[Sequence[Member], Field(min_length=1)] = Field(
         [dict(member) for member in DEFAULT_MEMBERS],
         validate_default=True,
@@ -148,7 +161,7 @@ class Ensemble(Model):
             for member, encoding in zip(self.members, encodings, strict=True)
             for place, out in enumerate(_outs(table))
         ]
-        fitted = side_by_side(tasks, lambda task: task.run(1), watch=watch)
+        fitted = side_by_side(tasks, lambda task: task.run(1), at_once=table.threads, watch=watch)
         answers = [_out_of_fold(table, tasks, fitted, member) for member in self.members]
         loss = _loss(table)
         everything = np.ones(len(table.rows), dtype=np.bool_)

@@ -76,6 +76,7 @@ class Linear(MatrixModel):
     wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
     widest: ClassVar[int] = 50
     continues: ClassVar[bool] = False
+    usual_space: ClassVar[Mapping[str, Any]] = {"model.penalty": {"low": 0.001, "high": 10_000.0, "log": True}}
     penalty: Annotated[float, Field(gt=0)] | None = Field(
         None, description="l2 penalty; chosen from 0.001 to 10,000 for numbers, 1 for levels, when left out"
     )

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -101,6 +101,12 @@ class BoostedTrees(MatrixModel):
 
     wants: ClassVar[Literal["scaled", "raw"]] = "raw"
     continues: ClassVar[bool] = True
+    usual_space: ClassVar[Mapping[str, Any]] = {
+        "model.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
+        "model.row_share": {"low": 0.4, "high": 1.0},
+        "model.column_share": {"low": 0.3, "high": 1.0},
+        "model.l2": {"low": 0.01, "high": 100.0, "log": True},
+    }
     state_file: ClassVar[str]
     rounds: Annotated[int, Field(ge=1)] = Field(2000, description="most rounds; early stopping ends sooner")
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(0.05, description="weight of each round")

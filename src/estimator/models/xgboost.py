@@ -71,6 +71,11 @@ class XGBoost(BoostedTrees):
 
     widest: ClassVar[int] = 255
     state_file: ClassVar[str] = STATE_FILE
+    usual_space: ClassVar[Mapping[str, Any]] = {
+        **BoostedTrees.usual_space,
+        "model.depth": {"low": 2, "high": 10, "integer": True},
+        "model.min_weight": {"low": 0.1, "high": 50.0, "log": True},
+    }
     depth: Annotated[int, Field(ge=1, le=20)] = Field(6, description="most questions from the root to a leaf")
     min_weight: Annotated[float, Field(ge=0)] = Field(
         1.0, description="least weight of a leaf: its rows for mse, else the second derivatives of their loss"

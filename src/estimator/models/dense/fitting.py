@@ -54,7 +54,7 @@ def fit_weights(
     ------
     TrainingError: the loss is no longer finite.
     """
-    epoch, generator = epoch_of(architecture), np.random.default_rng([run.seed, 1])
+    epoch, generator = epoch_of(architecture.program), np.random.default_rng([run.seed, 1])
     batches = Batches.of(rows, truth, run.batch_size)
     scales = np.array([units.shift, units.scale, units.baseline], np.float32)
     state, beside = start(architecture, weights), None if watched is None else padded_table(*watched)

@@ -7,7 +7,7 @@ number of rows is padded to whole batches, so that folds which differ by a row s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -51,6 +51,15 @@ class Architecture:
     layers: tuple[Layer, ...]
     loss: Word
     optimizer: Word
+
+    @property
+    def program(self) -> Architecture:
+        """The same without the learning rate, which a compiled epoch is handed unless it follows a schedule."""
+        settings = tuple(
+            (name, 0.0 if name == "learning_rate" and not isinstance(value, Word) else value)
+            for name, value in self.optimizer.settings
+        )
+        return replace(self, optimizer=Word(name=self.optimizer.name, settings=settings))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -61,6 +61,13 @@ class Dense(MatrixModel):
     wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
     widest: ClassVar[int] = 50
     continues: ClassVar[bool] = True
+    usual_space: ClassVar[Mapping[str, Any]] = {
+        "model.layers": {"count": {"low": 1, "high": 4}, "units": {"low": 16, "high": 256, "log": True}},
+        "model.activation": ["relu", "gelu", "swish"],
+        "model.optimizer.learning_rate": {"low": 0.0003, "high": 0.03, "log": True},
+        "model.dropout": [0.0, 0.05, 0.1, 0.2, 0.3, 0.5],
+        "training.batch_size": [8, 16, 32, 64],
+    }
     stopping: ClassVar[tuple[Callback, ...]] = (
         Callback(kind="early_stopping", patience=10, restore_best_weights=True),
     )
@@ -91,6 +98,16 @@ class Dense(MatrixModel):
                 f"activations: expected one per hidden layer ({len(self.layers)}), got {len(self.activations)}"
             )
         return self
+
+    @classmethod
+    def followed(cls, settings: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
+        """Give every layer of a changed net an activation, where the config names one per layer."""
+        named = settings.get("activations")
+        if not named or not {"layers", "activation"} & set(changed):
+            return settings
+        known = [settings["activation"]] if "activation" in changed else named
+        places = range(len(settings["layers"]))
+        return settings | {"activations": [known[min(place, len(known) - 1)] for place in places]}
 
     def fit(
         self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None

@@ -31,6 +31,14 @@ class TabM(MatrixModel):
     wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
     widest: ClassVar[int] = 50
     continues: ClassVar[bool] = True
+    usual_space: ClassVar[Mapping[str, Any]] = {
+        "model.width": {"low": 32, "high": 256, "log": True, "integer": True},
+        "model.depth": {"low": 1, "high": 3, "integer": True},
+        "model.bins": {"low": 4, "high": 48, "log": True, "integer": True},
+        "model.learning_rate": {"low": 0.0005, "high": 0.02, "log": True},
+        "model.dropout": {"low": 0.0, "high": 0.4},
+        "model.weight_decay": {"low": 0.001, "high": 0.2, "log": True},
+    }
     members: Annotated[int, Field(ge=1)] = Field(8, description="nets whose answers are averaged")
     width: Annotated[int, Field(ge=1)] = Field(96, description="units of each hidden layer")
     depth: Annotated[int, Field(ge=1)] = Field(2, description="hidden layers")

@@ -1,0 +1,406 @@
+"""Searches: what may be searched, what is kept when one is killed, and how honest the result is."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from estimator import life
+from estimator.config.copying import write_varied
+from estimator.config.space import varied
+from estimator.errors import ConfigError, TrainingError
+from estimator.models import SHELF
+from estimator.order import VOCABULARY, read_config
+from estimator.training import prepare
+from estimator.tuning import Space, searching
+from estimator.tuning.judging import Course, HopelessError, bars, judge, sampled
+from tests.conftest import EXAMPLES, ROOT
+from tests.servers import PASSWORD, postgresql
+
+TREES = {"kind": "boosting", "rounds": 20, "patience": 0}
+RATES = {"model.learning_rate": {"low": 0.01, "high": 0.5, "log": True}, "model.leaves": [2, 4, 8]}
+
+
+def numbers(rows: int = 160) -> pl.DataFrame:
+    generator = np.random.default_rng(0)
+    x, z = generator.standard_normal((2, rows))
+    return pl.DataFrame({"x": x, "z": z, "y": 2 * x + np.square(z) + 0.3 * generator.standard_normal(rows)})
+
+
+@pytest.fixture
+def search_of(config_of):
+    """Write a config with a search; by default a small one of small trees."""
+
+    def write(frame: pl.DataFrame | None = None, *, model: Any = None, tuning: Any = None, **sections: Any) -> Path:
+        chosen = {"space": RATES, "n_trials": 4, **(tuning or {})}
+        return config_of(
+            numbers() if frame is None else frame, "y", model=model or TREES, tuning=chosen,
+            **{"validation": {"folds": 3}, **sections},
+        )  # fmt: skip
+
+    return write
+
+
+def tune(conf: Path, *overrides: str, **options: Any) -> life.Tuned:
+    found = life.tune(conf, life.Order(overrides), **options)
+    assert found is not None
+    return found
+
+
+def tried(made: life.Tuned) -> list[tuple[Any, ...]]:
+    """Return what each finished trial tried and came to."""
+    return [
+        (trial.user_attrs["edits"], trial.state.name, trial.value)
+        for trial in made.outcome.trials
+        if "told" in trial.user_attrs
+    ]
+
+
+@pytest.mark.parametrize(
+    ("space", "told"),
+    [
+        ({"model.leafs": [2, 4]}, "tuning.space.model.leafs: unknown key 'leafs' (did you mean 'leaves'?"),
+        ({"model.leaves": {"low": 2, "hihg": 4}}, "unknown key 'hihg' (did you mean 'high'?"),
+        ({"model.leaves": {"low": 2, "high": 40}}, "expected a whole number"),
+        ({"model.leaves": {"low": 1, "high": 40, "integer": True}}, "greater than or equal to 2, got 1"),
+        ({"model.leaves": {"low": 9, "high": 4}}, "expected low below high, got 9 and 4"),
+        ({"model.l2": {"low": 0, "high": 4, "log": True}}, "log needs a low above 0"),
+        ({"model.leaves": []}, "at least 1 item"),
+        ({"model.kind": ["bosting"]}, "no model called 'bosting' (did you mean 'boosting'?"),
+        ({"training.seed": [1, 2]}, "decides on which rows trials are judged"),
+        ({"evaluation.level": [0.5]}, "expected a key of model, training, features"),
+        ({"features.columns.x.encoder": ["onehott"]}, "no encoder called 'onehott'"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_at_its_line(search_of, space, told):
+    conf = search_of(tuning={"space": space})
+    conf.write_text(json.dumps(json.loads(conf.read_text()), indent=1))
+    line = next(n for n, text in enumerate(conf.read_text().splitlines(), 1) if f'"{next(iter(space))}"' in text)
+    with pytest.raises(ConfigError) as caught:
+        read_config(conf, VOCABULARY)
+    told = told.replace("expected a whole number", "valid integer, got a number with a fractional part")
+    assert told in caught.value.message
+    assert f"config.json:{line}" in caught.value.message or "hihg" in told
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"latncy_ms": 4}, "did you mean 'latency_ms'?"),
+        ({"r2": 0.5}, "say which direction is good"),
+        ({"r2": "> 0.5"}, "expected a number, or >= or <= and a number"),
+    ],
+)
+def test_limits_that_nobody_can_keep_are_refused(search_of, limits, told):
+    with pytest.raises(ConfigError, match=r"tuning\.limits") as caught:
+        read_config(search_of(tuning={"limits": limits}), VOCABULARY)
+    assert told in caught.value.message
+
+
+def test_a_net_keeps_one_activation_per_layer_when_its_layers_change():
+    config = read_config(EXAMPLES / "boston" / "config.json", VOCABULARY)
+    values = varied(config, {"model.layers": [8, 8, 8, 8]}, VOCABULARY)
+    assert [item["name"] for item in values["model"]["activations"]] == ["relu"] * 4
+    assert varied(config, {"model.layers": [8], "model.activation": "gelu"}, VOCABULARY)["model"]["activations"] == [
+        "gelu"
+    ]
+
+
+def test_nets_of_one_architecture_share_a_compilation():
+    from estimator.task import Task
+
+    config = read_config(EXAMPLES / "boston" / "config.json", VOCABULARY)
+    rates = [
+        life.resolve(varied(config, {"model.optimizer.learning_rate": rate}, VOCABULARY), VOCABULARY)
+        for rate in (0.1, 0.2)
+    ]
+    first, second = (item.model.architecture(Task("regression")) for item in rates)
+    assert first != second
+    assert first.program == second.program
+
+
+@pytest.mark.parametrize("kind", [kind for kind in SHELF.names() if kind != "constant"])
+def test_every_kind_has_a_usual_search(search_of, kind):
+    config = read_config(search_of(model={"kind": kind}, tuning={"space": {}}), VOCABULARY)
+    space = Space.of(config, VOCABULARY)
+    asked = {key: item if isinstance(item, list) else item.model_dump() for key, item in space.kinds[kind].items()}
+    again = read_config(search_of(model={"kind": kind}, tuning={"space": asked}), VOCABULARY)
+    assert Space.of(again, VOCABULARY).kinds == space.kinds
+
+
+def test_a_kind_without_settings_has_nothing_to_search(search_of):
+    conf = search_of(model={"kind": "constant"}, tuning={"space": {}})
+    with pytest.raises(ConfigError, match="no usual search"):
+        tune(conf)
+
+
+def test_the_same_seed_tries_the_same_settings_also_in_two_runs(search_of):
+    whole = tried(tune(search_of(tuning={"n_trials": 7, "study": "a.log"})))
+    tune(search_of(tuning={"n_trials": 3, "study": "b.log"}))
+    parts = tried(tune(search_of(tuning={"n_trials": 7, "study": "b.log"})))
+    assert whole == parts
+    assert len(whole) == 7
+    assert whole[0][0] == {}
+
+
+def test_another_seed_tries_other_settings(search_of):
+    made = [tried(tune(search_of(tuning={"study": f"{seed}.log"}, training={"seed": seed}))) for seed in (0, 1)]
+    assert made[0][1][0] != made[1][1][0]
+
+
+def test_the_held_out_rows_are_not_looked_at_while_searching(search_of):
+    frame = numbers()
+    config = read_config(search_of(frame), VOCABULARY)
+    test = prepare(frame.cast(pl.String), config).test
+    turned = frame.with_columns(
+        pl.when(pl.Series(test)).then(pl.col(name).filter(pl.Series(~test)).first() * 0.5).otherwise(pl.col(name))
+        for name in frame.columns
+    )
+    made = tune(search_of(frame, tuning={"study": "a.log"}))
+    again = tune(search_of(turned, tuning={"study": "b.log"}))
+    assert tried(made) == tried(again)
+    assert made.outcome.held_out != again.outcome.held_out
+
+
+def test_the_written_config_trains_what_was_found(search_of):
+    conf = search_of(tuning={"n_trials": 6})
+    made = tune(conf)
+    trained = life.train(made.conf, life.Order(store=str(conf.parent / "models")))
+    assert trained.report.folds is not None
+    assert trained.report.folds["rmse"].value == pytest.approx(made.outcome.search, rel=1e-9)
+    assert trained.report.metrics["rmse"].value == pytest.approx(made.outcome.held_out.value, rel=1e-9)
+    assert made.conf.name == "config.tuned.json"
+
+
+def test_a_net_is_searched_and_its_config_trains_it(search_of):
+    space = {
+        "model.layers": {"count": {"low": 1, "high": 2}, "units": {"low": 4, "high": 8}},
+        "model.optimizer.learning_rate": {"low": 0.001, "high": 0.1, "log": True},
+    }
+    model = {"kind": "dense", "layers": [4], "activations": ["tanh"]}
+    made = tune(search_of(model=model, tuning={"space": space, "n_trials": 3}, training={"epochs": 8}))
+    trained = life.train(made.conf, life.Order(store=str(made.conf.parent / "models")))
+    assert trained.report.folds is not None
+    assert trained.report.folds["rmse"].value == pytest.approx(made.outcome.search, rel=1e-4)
+    steps = [trial.intermediate_values for trial in made.outcome.trials if "told" in trial.user_attrs]
+    assert set(steps[0]) == {1, 2, 11, 12}
+
+
+def test_comments_stay_and_overrides_are_written(tmp_path):
+    conf = tmp_path / "c.yml"
+    conf.write_text(
+        "data: {path: t.csv, target: y}   # the table\nmodel:\n  kind: dense\n  # slow and sure\n  optimizer: adam\n"
+    )
+    order = ["training.epochs=7"]
+    config = read_config(conf, VOCABULARY, overrides=order)
+    edits = {"model.optimizer.learning_rate": 0.02, "model.layers": [8, 4]}
+    written = write_varied(conf, config, edits, VOCABULARY, overrides=order)
+    text = written.read_text()
+    assert "# the table" in text
+    assert "# slow and sure" in text
+    again = read_config(written, VOCABULARY)
+    assert again == life.resolve(varied(config, edits, VOCABULARY), VOCABULARY)
+
+
+@pytest.mark.parametrize("ending", ["json", "toml"])
+def test_other_files_are_written_too(tmp_path, ending):
+    if ending == "json":
+        conf = EXAMPLES / "boston" / "config.json"
+        (tmp_path / "c.json").write_text(conf.read_text())
+    else:
+        (tmp_path / "c.toml").write_text('[data]\npath = "t.csv"\ntarget = "y"\n[model]\nkind = "dense"\n')
+    conf = tmp_path / f"c.{ending}"
+    config = read_config(conf, VOCABULARY)
+    edits = {"model.layers": [8, 4, 4, 4], "model.activation": "gelu", "training.batch_size": 16}
+    written = write_varied(conf, config, edits, VOCABULARY)
+    assert written.name == "c.tuned.json"
+    assert read_config(written, VOCABULARY) == life.resolve(varied(config, edits, VOCABULARY), VOCABULARY)
+
+
+def test_several_kinds_are_searched_at_once(search_of):
+    space = {"model.kind": ["boosting", "linear"], "model.leaves": [2, 4]}
+    made = tune(search_of(tuning={"space": space, "n_trials": 8}))
+    names = [set(trial.params) for trial in made.outcome.trials if trial.params]
+    assert {"model.kind", "boosting.leaves"} in names
+    assert {"model.kind", "linear.penalty"} in names
+    assert read_config(made.conf, VOCABULARY)
+
+
+def test_the_same_settings_are_judged_once(search_of, monkeypatch):
+    judged = []
+
+    def counted(table: Any, config: Any, *others: Any, **named: Any) -> Any:
+        judged.append(config.model.leaves)
+        return judge(table, config, *others, **named)
+
+    monkeypatch.setattr(searching, "judge", counted)
+    made = tune(search_of(tuning={"space": {"model.leaves": [2, 3]}, "n_trials": 8}))
+    assert made.outcome.progress.done == 8
+    assert sorted(judged) == sorted(set(judged))
+
+
+def test_a_file_that_is_no_study_is_refused(search_of):
+    conf = search_of(tuning={"study": "table.csv"})
+    table = conf.with_name("table.csv")
+    table.write_bytes(table.read_bytes().rstrip())
+    before = table.read_bytes()
+    with pytest.raises(ConfigError, match=r"tuning\.study: .*table\.csv cannot be used"):
+        tune(conf)
+    assert table.read_bytes() == before
+
+
+def test_hopeless_trials_are_given_up_and_counted(search_of):
+    space = {"model.learning_rate": [0.5, 0.4, 0.3, 1e-6], "model.leaves": [2, 3, 4, 5, 6, 7, 8]}
+    made = tune(search_of(tuning={"space": space, "n_trials": 16}))
+    pruned = [trial for trial in made.outcome.trials if trial.state.name == "PRUNED"]
+    assert made.outcome.progress.pruned == len(pruned) > 0
+    assert all("worse than half" in trial.user_attrs["told"]["reason"] for trial in pruned)
+    assert made.outcome.progress.done == 16
+
+
+def test_trials_are_halved_once_and_not_at_every_step():
+    finished = [{0: loss, 1: loss} if loss < 3 else {0: loss} for loss in range(6)]
+    assert bars(finished) == {0: 3.0, 1: np.inf}
+    assert bars(finished[:3]) == {}
+    course = Course(bars(finished))
+    course.report(0, 3.0, "here")
+    with pytest.raises(HopelessError, match="worse than half of the trials here"):
+        course.report(0, 3.1, "here")
+
+
+def test_a_sample_is_drawn_first(search_of):
+    conf = search_of(tuning={"sample": 0.3, "n_trials": 2})
+    made = tune(conf)
+    assert all(0 in trial.intermediate_values for trial in made.outcome.trials)
+    config = read_config(conf, VOCABULARY)
+    table = prepare(numbers().cast(pl.String), config).table(config)
+    part = sampled(table, 0.3, 0)
+    assert len(part.rows) == round(0.3 * len(table.rows))
+    assert part.n_folds == table.n_folds
+
+
+def test_settings_whose_graph_is_too_large_are_refused(search_of):
+    space = {"model.rounds": [5, 300]}
+    limits = {"size_mb": 0.02, "r2": ">= -1"}
+    made = tune(search_of(tuning={"space": space, "n_trials": 6, "limits": limits}))
+    reasons = {trial.user_attrs["told"]["reason"] for trial in made.outcome.trials}
+    assert made.outcome.edits.get("model.rounds", 20) < 300
+    assert made.outcome.progress.beyond > 0
+    assert any(reason and reason.startswith("size_mb") and "wanted <= 0.02" in reason for reason in reasons)
+    assert "beyond" in made.outcome.counts
+
+
+def test_no_settings_within_the_limits_is_an_explained_failure(search_of):
+    conf = search_of(tuning={"limits": {"latency_ms": 1e-6}})
+    with pytest.raises(TrainingError, match=r"none of 4 trials .* latency_ms .* wanted <= 1e-06"):
+        tune(conf)
+
+
+def test_a_study_belongs_to_one_search(search_of):
+    tune(search_of())
+    other = search_of(model={**TREES, "l2": 3.0})
+    with pytest.raises(ConfigError, match="belong to another search; different: model") as caught:
+        tune(other)
+    assert "--fresh" in str(caught.value.hint)
+    assert tune(other, fresh=True).outcome.progress.done == 4
+
+
+def test_a_line_that_a_crash_left_unfinished_is_cut(search_of):
+    conf = search_of(tuning={"n_trials": 2})
+    tune(conf)
+    with (conf.parent / "tuning" / "journal.log").open("a") as journal:
+        journal.write('{"op_code": 4, "half')
+    assert tune(conf, "tuning.n_trials=3").outcome.progress.done == 3
+
+
+def test_what_is_not_better_is_said(search_of, run):
+    conf = search_of(tuning={"space": {"model.learning_rate": [1e-6, 2e-6]}, "n_trials": 2})
+    code, found, _ = run("tune", "--conf", conf, "--json")
+    assert code == 0
+    assert found["verdict"] == "nothing was found that is better than the config's own settings"
+    code, found, _ = run("tune", "--conf", conf)
+    assert "next: estimator train --conf" in found["text"]
+
+
+def test_the_page_needs_nothing_from_elsewhere(search_of):
+    page = tune(search_of(tuning={"n_trials": 6, "limits": {"size_mb": 9.0}})).page.read_text()
+    assert "http" not in page.replace("http-equiv", "")
+    assert "<script" not in page
+    for heading in ("History", "What the score hangs on", "Score against size_mb", "All trials", "learning_rate"):
+        assert heading in page
+
+
+@pytest.mark.parametrize("word", [signal.SIGKILL, signal.SIGINT])
+def test_a_search_that_was_ended_goes_on(search_of, word):
+    slow = {"kind": "boosting", "rounds": 1500, "patience": 0}
+    conf = search_of(model=slow, tuning={"n_trials": 5})
+    process = subprocess.Popen(
+        [sys.executable, "-m", "estimator", "tune", "--conf", str(conf)], stderr=subprocess.PIPE, text=True
+    )
+    journal = conf.parent / "tuning" / "journal.log"
+    deadline = time.monotonic() + 120
+    while (not journal.exists() or journal.read_text().count('"edits"') < 2) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(word)
+    _, told = process.communicate(timeout=60)
+    if word is signal.SIGINT:
+        assert process.returncode == 130
+        assert "the same command goes on" in told
+    made = tune(conf)
+    lost = [trial for trial in made.outcome.trials if trial.state.name == "FAIL"]
+    assert made.outcome.progress.done == 5
+    assert len(lost) == made.outcome.progress.lost == 1
+    again = [trial for trial in made.outcome.trials if trial.user_attrs.get("again") == lost[0].number]
+    assert [trial.params for trial in again] == [lost[0].params]
+
+
+def owners(journal: Path) -> list[str]:
+    """Return the processes that began trials, in order, each as host:number:start."""
+    lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
+    return [json.loads(line)["user_attr"]["owner"] for line in lines if '"owner"' in line and line.endswith("\n")]
+
+
+def test_two_workers_share_a_study_and_one_may_be_killed(search_of):
+    slow = {"kind": "boosting", "rounds": 1000, "patience": 0}
+    conf = search_of(model=slow, tuning={"n_trials": 8})
+    words = [sys.executable, "-m", "estimator", "tune", "--conf", str(conf), "--workers", "2", "--json"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(set(owners(conf.parent / "tuning" / "journal.log"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    signed = owners(conf.parent / "tuning" / "journal.log")
+    os.kill(int(signed[-1].split(":")[-2]), signal.SIGKILL)
+    found = json.loads(process.communicate(timeout=120)[0])
+    assert found["trials"]["done"] == 8
+    assert found["trials"]["lost"] == 1
+    assert found["trials"]["running"] == 0
+    assert process.pid not in {int(owner.split(":")[-2]) for owner in signed}
+
+
+def test_a_database_keeps_a_study_for_several_machines(search_of):
+    with postgresql() as server:
+        conf = search_of(tuning={"study": server.address})
+        found = [
+            life.tune(conf, life.Order((f"tuning.n_trials={number}",), {"PGPASSWORD": PASSWORD})) for number in (2, 3)
+        ]
+    assert [made.outcome.progress.done for made in found if made is not None] == [2, 3]
+    assert found[0] is not None
+    assert PASSWORD not in found[0].conf.read_text()
+
+
+def test_the_pages_example_runs(tmp_path):
+    page = (ROOT / "docs" / "tuning.md").read_text()
+    (tmp_path / "config.yml").write_text(page.split("```yaml\n")[1].split("```")[0])
+    (tmp_path / "boston.csv").write_bytes((EXAMPLES / "boston" / "boston.csv").read_bytes())
+    overrides = ("tuning.n_trials=2", "training.epochs=4", "validation.folds=2", "tuning.limits.latency_ms=1000")
+    assert tune(tmp_path / "config.yml", *overrides).outcome.progress.done == 2
