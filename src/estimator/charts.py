@@ -325,7 +325,8 @@ def bars(names: Sequence[str], values: Sequence[float], spreads: Sequence[float]
     """Return horizontal bars, largest first, with a whisker of one spread on each side."""
     row, left = 20, 190
     height = row * len(names) + 24
-    low, high = min(0.0, *values), max(*values, 1e-300)
+    ends = [value + spread for value, spread in zip(values, spreads, strict=True)]
+    low, high = min(0.0, *values), max(*ends, 1e-300)
     scale = (WIDTH - left - 70) / ((high - low) or 1.0)
     zero = left - low * scale
     marks = []
@@ -343,6 +344,19 @@ def bars(names: Sequence[str], values: Sequence[float], spreads: Sequence[float]
             f'<text class="tick" x="{max(end, reach) + 6:.1f}" y="{y + 12}">{short(float(f"{value:.3g}"))}</text>'
         )
     return picture(marks, title, height=height)
+
+
+def band(x: Floats, y: Floats, low: Floats, high: Floats, *, x_title: str, y_title: str, title: str) -> str:
+    """Return a curve with a band around it."""
+    axes = Axes((float(x[0]), float(x[-1])), (float(low.min()), float(high.max())), x_title, y_title)
+    places = [axes.px(value) for value in x.tolist()]
+
+    def path(values: Floats) -> list[str]:
+        return [f"{place:.1f},{axes.py(value):.1f}" for place, value in zip(places, values.tolist(), strict=True)]
+
+    around = " ".join([*path(low), *reversed(path(high))])
+    marks = [f'<polygon class="band" points="{around}"/>', f'<polyline class="line c0" points="{" ".join(path(y))}"/>']
+    return axes.draw(marks, title)
 
 
 def matrix(counts: Floats, names: Sequence[str], *, title: str) -> str:

@@ -1,9 +1,9 @@
-"""Predictor + rows whose truth is known -> Report: scores with intervals, importance, what the charts need."""
+"""Answers and truth -> scores with intervals, and how many truths intervals hold."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,9 @@ import numpy.typing as npt
 
 from estimator.errors import ConfigError
 from estimator.metrics import SHELF, USUAL, Metric
-from estimator.predictor import Predictor
-from estimator.schema import Batch
 from estimator.task import Answers, Floats, Task
 from estimator.wording import figure
 
-IMPORTANCE_ROWS, IMPORTANCE_COLUMNS = 2000, 300
-IMPORTANCE_ANSWERS, FEWEST_IMPORTANCE_ROWS = 60_000, 200
 SLICES = 5
 WEIGHTS_AT_ONCE = 4_000_000
 
@@ -42,15 +38,6 @@ class Score:
 
 
 Scores = Mapping[str, Score]
-
-
-@dataclass(frozen=True, slots=True)
-class Importance:
-    """How much the first metric worsens when a column is shuffled, and the spread over the shuffles."""
-
-    column: str
-    loss: float
-    spread: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,36 +66,6 @@ class Coverage:
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What the held-out rows say, and with `folds` the others in turn, each by models that had not seen it.
-
-    `truth` holds numbers or level positions, beside the answers.
-    """
-
-    task: Task
-    metrics: Scores
-    baseline: Scores
-    truth: Floats
-    answers: Answers
-    live: Scores | None = None
-    live_version: str | None = None
-    importance: Sequence[Importance] = field(default=())
-    folds: Scores | None = None
-    coverage: Coverage | None = None
-
-    @property
-    def first(self) -> str:
-        """The name of the metric that decides."""
-        return next(iter(self.metrics))
-
-    @property
-    def beats_baseline(self) -> bool:
-        """Whether the deciding metric is better than always giving the same answer."""
-        value, constant = self.metrics[self.first].value, self.baseline[self.first].value
-        return value > constant if SHELF.load(self.first).higher_is_better else value < constant
 
 
 def chosen_metrics(names: Sequence[str], task: Task) -> dict[str, Metric]:
@@ -190,32 +147,3 @@ def resampled(n_rows: int, resamples: int, seed: int) -> Iterator[Floats]:
         times = min(at_once, resamples - start)
         picks = generator.integers(0, n_rows, (times, n_rows)) + np.arange(times)[:, None] * n_rows
         yield np.bincount(picks.ravel(), minlength=times * n_rows).reshape(times, n_rows).astype(np.float64)
-
-
-def importance(
-    predictor: Predictor, batch: Batch, truth: Floats, metric: Metric, *, repeats: int, seed: int
-) -> list[Importance]:
-    """Return every feature's permutation importance (Breiman, 2001), most important first.
-
-    At most 2,000 rows are used, and of wide tables fewer, so that some 60,000 answers are asked for; the loss is
-    in the metric's units, positive when the column helps. Tables of more than 300 features get none: shuffling
-    each would take longer than the training.
-    """
-    if len(batch.feed) > IMPORTANCE_COLUMNS:
-        return []
-    generator = np.random.default_rng([seed, 21])
-    n_rows = int(np.clip(IMPORTANCE_ANSWERS // (repeats * len(batch.feed)), FEWEST_IMPORTANCE_ROWS, IMPORTANCE_ROWS))
-    if batch.n_rows > n_rows:
-        picked = np.sort(generator.choice(batch.n_rows, n_rows, replace=False))
-        batch, truth = batch.rows(picked), truth[picked]
-    ones = np.ones((1, len(truth)))
-    usual = metric.scores(truth, predictor.answer(batch), ones)[0]
-    found = []
-    for name in batch.feed:
-        losses = []
-        for _ in range(repeats):
-            shuffled = {**batch.feed, name: batch.feed[name][generator.permutation(batch.n_rows)]}
-            value = metric.scores(truth, predictor.answer(Batch(shuffled, batch.n_rows)), ones)[0]
-            losses.append(usual - value if metric.higher_is_better else value - usual)
-        found.append(Importance(name, float(np.mean(losses)), float(np.std(losses))))
-    return sorted(found, key=lambda item: -item.loss)

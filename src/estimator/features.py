@@ -120,6 +120,13 @@ class Features:
         return tuple(name for column, encoder in members for name in encoder.names(column))
 
     @cached_property
+    def membership(self) -> Floats:
+        """Which column each matrix column is of, as ones in (width, columns); columns are in schema order."""
+        places = {column.name: place for place, column in enumerate(self.columns)}
+        widths = [(name, len(encoder.names(name))) for group in self.groups.values() for name, encoder in group.items()]
+        return np.eye(len(places))[[places[name] for name, width in widths for _ in range(width)]]
+
+    @cached_property
     def categorical(self) -> tuple[int, ...]:
         """Positions of matrix columns that hold codes, not quantities."""
         coded = {

@@ -38,10 +38,11 @@ from estimator.store import Move, Store, listed
 if TYPE_CHECKING:
     from estimator.comparison import Comparison
     from estimator.draft import Draft
-    from estimator.evaluation import Report, Score
+    from estimator.evaluation import Score
     from estimator.exploration import Profile
     from estimator.exploration.findings import Finding
     from estimator.forecast import Forecast
+    from estimator.judgement import Report
     from estimator.reproduction import Reproduced
     from estimator.scoring import Tally
     from estimator.training import Trained
@@ -70,14 +71,14 @@ def train(
     config = named(read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment))
     store = open_store(config, order)
     with needs_extra("train", "training"):
-        from estimator import forecast, training, version
+        from estimator import forecast, judgement, training, version
     with opened(config.data, order, conf.parent) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
     start = start_from(store, continue_from) if continue_from else None
     prepared = training.prepare(frame, config, reviewed_by(config, conf.parent))
     forecast.forecast(prepared, model_of(config), config, store.root).refuse()
     trained = training.train(prepared, model_of(config), config, watch=watch, start=start, clock=seconds)
-    report = training.judge(trained, config, live_of(store, str(config.name)))
+    report = judgement.judge(trained, config, live_of(store, str(config.name)))
     recipe = version.Recipe(
         config, kind_of(config), conf, order.overrides, fingerprint, start.version if start else None
     )

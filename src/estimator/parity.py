@@ -67,7 +67,7 @@ def _compare(
 ) -> tuple[Floats, Floats]:
     """Return the differences and what the library says: answers with their bounds, or calibrated probabilities."""
     expected, answers = learned.predict(batch), predictor.answer(batch)
-    found = answers.values if answers.probabilities is None else answers.probabilities
+    found = answers.raw
     if conformal is not None and conformal.interval is not None:
         expected = np.stack([expected, *conformal.interval.bounds(expected)])
         found = np.stack([found, answers.low, answers.high])  # type: ignore[list-item] # the graph has them too

@@ -12,15 +12,21 @@ import numpy as np
 
 from estimator import charts
 from estimator.errors import needs_extra
-from estimator.evaluation import Report, Slice
+from estimator.evaluation import Slice
+from estimator.explanation import Contributions, Dependence, Explanation, rates_in_words
+from estimator.judgement import Report
 from estimator.metrics import SHELF
 from estimator.schema import Column
+from estimator.schema.column import TIME_KINDS
 from estimator.task import Floats
 from estimator.training import Trained
 from estimator.wording import figure, listing, plain
 
 MOST_BARS = 30
 MOST_LEVELS = 12
+MOST_MOVING, MOST_SHOWN = 8, 40
+LEAST_P = 1e-6
+SECONDS_A_YEAR = 31_556_952
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Chart:
 
 def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
     """Return the page."""
-    schema = trained.predictor.schema
+    schema, examples = trained.predictor.schema, _example_rows(report)
     return rendered(
         "report.html.j2",
         manifest=manifest,
@@ -45,6 +51,11 @@ def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], c
         coverage=report.coverage,
         slices=[_slice_row(item) for item in report.coverage.slices] if report.coverage else [],
         width=figure(report.coverage.width) if report.coverage else None,
+        weakness=report.explanation.weakness if report.explanation else None,
+        weak=_weak_rows(report),
+        fairness=_fairness_rows(report),
+        examples=examples,
+        is_sampled=any("±" in value for row in examples for _, value in row["moves"]),
         charts=[chart for chart in _charts(trained, report) if chart.svg],
         target=describe(trained.prepared.target) if report.task.is_regression else None,
         levels=_level_counts(trained) if not report.task.is_regression else None,
@@ -104,18 +115,98 @@ def _slice_row(item: Slice) -> dict[str, str]:
     }
 
 
+def _weak_rows(report: Report) -> list[tuple[str, ...]]:
+    found = report.explanation.weakness.found if report.explanation else ()
+    return [
+        (
+            item.words,
+            f"{item.rows:,}",
+            figure(item.score),
+            figure(item.elsewhere),
+            f"{item.p:.2g}" if item.p >= LEAST_P else f"< {LEAST_P}",
+        )
+        for item in found
+    ]
+
+
+def _fairness_rows(report: Report) -> list[dict[str, Any]]:
+    found = report.explanation.fairness if report.explanation else ()
+    return [
+        {
+            "column": item.column,
+            "verdict": item.verdict,
+            "groups": [
+                (group.words, f"{group.rows:,}", str(group.score), rates_in_words(group)) for group in item.groups
+            ],
+        }
+        for item in found
+    ]
+
+
+def _example_rows(report: Report) -> list[dict[str, Any]]:
+    """Return, per example, its answer and the columns that move it most."""
+    explanation = report.explanation
+    if explanation is None or explanation.contributions is None:
+        return []
+    told, found = explanation.contributions, []
+    for place, row in enumerate(explanation.examples):
+        order = np.argsort(-np.abs(told.values[place]), kind="stable")[:MOST_MOVING]
+        named = f" ({told.unit} of {told.levels[place]!r})" if told.levels else ""
+        rest = told.values[place].sum() - told.values[place][order].sum()
+        found.append(
+            {
+                "answer": f"{figure(told.answers[place])}{named}",
+                "usual": figure(told.base[place]),
+                "moves": [_move(told, row, place, column) for column in order.tolist()],
+                "rest": f"{rest:+.4g}" if len(order) < len(told.columns) else None,
+            }
+        )
+    return found
+
+
+def _move(told: Contributions, row: Mapping[str, Any], place: int, column: int) -> tuple[str, str]:
+    name, value = told.columns[column], told.values[place][column]
+    error = None if told.errors is None else told.errors[place][column]
+    doubt = "" if error is None or not np.isfinite(error) else f" ± {error:.2g}"
+    held = "a gap" if row[name] is None else str(row[name])
+    return f"{name} is {held if len(held) <= MOST_SHOWN else held[: MOST_SHOWN - 1] + '…'}", f"{value:+.4g}{doubt}"
+
+
 def _charts(trained: Trained, report: Report) -> list[Chart]:
     found = [_curves(trained)]
     found += _regression_charts(report) if report.task.is_regression else _level_charts(report)
-    shown = list(report.importance)[:MOST_BARS]
-    if shown:
-        svg = charts.bars(
-            [item.column for item in shown], [item.loss for item in shown], [item.spread for item in shown],
-            title="permutation importance",
-        )  # fmt: skip
-        reading = f"How much {report.first} worsens when a column's values are shuffled among the held-out rows."
-        found.append(Chart("What the answers rest on", reading, svg))
-    return found
+    return found + (_explained_charts(trained, report.first, report.explanation) if report.explanation else [])
+
+
+def _explained_charts(trained: Trained, metric: str, explanation: Explanation) -> list[Chart]:
+    shown = list(explanation.importance)[:MOST_BARS]
+    if not shown:
+        return []
+    svg = charts.bars(
+        [item.column for item in shown], [item.loss for item in shown], [(item.high - item.low) / 2 for item in shown],
+        title="permutation importance",
+    )  # fmt: skip
+    reading = f"How much {metric} worsens when a column's values are shuffled among held-out rows, with its interval."
+    schema = trained.predictor.schema
+    return [
+        Chart("What the answers rest on", reading, svg),
+        *(_dependence(schema.by_name[item.column], item, schema.target.name) for item in explanation.dependence),
+    ]
+
+
+def _dependence(column: Column, found: Dependence, target: str) -> Chart:
+    told = target if found.level is None else f"probability of {found.level!r}"
+    reading = f"The mean {told} with only {column.name} changed; around it, the change of the middle 80 % of rows."
+    title = f"answers by {column.name}"
+    if column.is_text:
+        names = [str(place) or "gap" for place in found.places]
+        svg = charts.bars(names, found.values.tolist(), ((found.high - found.low) / 2).tolist(), title=title)
+    else:
+        places, words = np.array(found.places, dtype=np.float64), column.name
+        if column.kind in TIME_KINDS:
+            places, words = 1970 + places / SECONDS_A_YEAR, f"{column.name}, year"
+        svg = charts.band(places, found.values, found.low, found.high, x_title=words, y_title=told, title=title)
+    return Chart(f"How answers change with {column.name}", reading, svg)
 
 
 def _curves(trained: Trained) -> Chart:

@@ -48,7 +48,7 @@ def reproduced(
     again = train(prepared, model, config, watch=watch, start=start, clock=clock)
     golden = artefact.read_json("golden.json")
     answers = again.predictor.answer(artefact.schema.read_rows(golden["rows"]))
-    found = answers.values if answers.probabilities is None else answers.probabilities
+    found = answers.raw
     expected = np.asarray(golden["answers"], np.float64)
     same_shape = found.shape == expected.shape
     size = max(float(np.abs(expected).mean()), 1e-300)

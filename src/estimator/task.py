@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,13 @@ class Task:
         levels: npt.NDArray[Any] = np.array(self.levels, dtype=object)
         return Answers(levels[raw.argmax(axis=1)], raw, self.levels)
 
+    def losses(self, raw: Floats, truth: Floats) -> Floats:
+        """Return what is wrong with each raw answer: truth - answer of numbers, the log loss of probabilities."""
+        if self.is_regression:
+            return truth - raw
+        found: Floats = -np.log(np.maximum(raw[np.arange(len(truth)), truth.astype(np.int64)], SMALLEST))
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -60,6 +68,11 @@ class Answers:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def raw(self) -> Floats:
+        """Numbers (rows,), or probabilities (rows, levels)."""
+        return self.values if self.probabilities is None else self.probabilities
 
     def rows(self, which: npt.NDArray[Any]) -> Answers:
         """Return the answers picked by a mask or by positions."""

@@ -1,8 +1,8 @@
-"""Frame + config -> Predictor: read, split, encode, fit, write the graph, prove it, score it."""
+"""Frame + config -> Predictor: read, split, encode, fit, write the graph, prove it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,8 @@ import polars as pl
 from estimator.config import Config
 from estimator.conformal import Conformal
 from estimator.errors import ConfigError, TrainingError
-from estimator.evaluation import Report, chosen_metrics, coverage, importance, score
 from estimator.graph import BOOL, DOUBLE, STRING, Graph, Output
-from estimator.models import Labelled, Learned, Model, Rows, Start, Table, TrainingData, Watch, silent
-from estimator.models.constant import Constant
+from estimator.models import Labelled, Learned, Model, Start, Table, Watch, silent
 from estimator.parity import Certificate, certify
 from estimator.predictor import Predictor
 from estimator.schema import Batch, Schema
@@ -22,8 +20,8 @@ from estimator.schema.choices import contract
 from estimator.schema.frames import read_frame, with_contract_names
 from estimator.splitting import Folds, Mask, folds, held_out, validation
 from estimator.target import read_target
-from estimator.task import Answers, Floats, Task
-from estimator.validation import out_of_fold, validated
+from estimator.task import Floats, Task
+from estimator.validation import out_of_fold
 from estimator.wording import did_you_mean
 
 OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", "probability", "matrix")
@@ -95,6 +93,11 @@ class Trained:
     unseen: Floats | None = None
     conformal: Conformal | None = None
 
+    def told(self, raw: Floats) -> Floats:
+        """Return raw answers as they are told: calibrated where that is done."""
+        changes = self.conformal is not None and self.conformal.calibration.changes
+        return self.conformal.calibration.apply(raw) if self.conformal is not None and changes else raw
+
 
 def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> Prepared:
     """Read a table by its contract and part its rows.
@@ -107,6 +110,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
         raise TrainingError("the table has no rows", hint="check data.path")
     schema = contract(frame, config, reviewed)
     _refuse_names(schema)
+    _refuse_groups(schema, frame, config)
     if not schema.features:
         kinds = ", ".join(f"{column.name} ({column.kind})" for column in schema.columns[:10]) or "none"
         raise TrainingError(f"no column is left to learn from; columns: {kinds}")
@@ -188,42 +192,6 @@ def write_graph(learned: Learned, conformal: Conformal | None = None) -> bytes:
     return graph.finish(outputs)
 
 
-def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Report:
-    """Score a predictor on the held-out rows, beside the constant answer and the live version."""
-    prepared, choices = trained.prepared, config.evaluation
-    batch, truth = prepared.testing, prepared.target[prepared.test]
-    metrics = chosen_metrics(choices.metrics, prepared.task)
-    how = {"resamples": choices.resamples, "level": choices.level, "seed": config.training.seed}
-    answers = trained.predictor.answer(batch)
-    constant = _constant_answers(prepared, config)
-    first = next(iter(metrics.values()))
-    report = Report(
-        task=prepared.task,
-        metrics=score(truth, answers, metrics, **how),  # type: ignore[arg-type] # three numbers by name
-        baseline=score(truth, constant, metrics, **how),  # type: ignore[arg-type] # the same
-        truth=truth,
-        answers=answers,
-        importance=importance(
-            trained.predictor, batch, truth, first, repeats=choices.importance_repeats, seed=config.training.seed
-        )
-        if choices.importance_repeats
-        else (),
-        folds=None
-        if trained.unseen is None
-        else validated(trained.table, _told(trained, trained.unseen), metrics, level=choices.level),
-        coverage=coverage(truth, answers, config.validation.level),
-    )
-    if live is None or live.task != prepared.task or not set(live.schema.by_name) >= set(batch.feed):
-        return report
-    return replace(report, live=score(truth, live.answer(batch), metrics, **how), live_version=live.version)  # type: ignore[arg-type] # the same
-
-
-def _told(trained: Trained, raw: Floats) -> Floats:
-    """Return raw answers as they are told: calibrated where that is done."""
-    changes = trained.conformal is not None and trained.conformal.calibration.changes
-    return trained.conformal.calibration.apply(raw) if trained.conformal is not None and changes else raw
-
-
 def _refuse_one_level(prepared: Prepared) -> None:
     learned = np.unique(prepared.target[~prepared.test])
     if len(learned) < 2 and not prepared.task.is_regression:
@@ -246,12 +214,11 @@ def _refuse_names(schema: Schema) -> None:
             )
 
 
-def _constant_answers(prepared: Prepared, config: Config) -> Answers:
-    """Return the answers of the score to beat, which class weights must not move."""
-    learned, nothing = ~prepared.test, np.empty((len(prepared.target), 0))
-    rows = Rows(nothing, prepared.target, prepared.row_weights).pick(learned)
-    data = TrainingData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
-    return prepared.task.answers(Constant().fit(data, config.training).predict(nothing[prepared.test]))
+def _refuse_groups(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
+    known = [*with_contract_names(schema, frame).columns]
+    for name in config.evaluation.groups:
+        if name not in known:
+            raise ConfigError(f"evaluation.groups: no column {name!r} in the table", hint=did_you_mean(name, known))
 
 
 def _row_weights(frame: pl.DataFrame, config: Config, test: Mask) -> Floats:
@@ -282,4 +249,4 @@ def _level_weights(config: Config, task: Task, target: Floats, learned: Floats) 
     return found
 
 
-__all__ = ["Prepared", "Start", "Trained", "judge", "prepare", "train", "write_graph"]
+__all__ = ["Prepared", "Start", "Trained", "prepare", "train", "write_graph"]

@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -15,16 +14,15 @@ from typing import Any
 import numpy as np
 
 from estimator.artefact import write_artefact
+from estimator.card import model_card
 from estimator.clock import Moment
 from estimator.config import Config
 from estimator.config.sections import model_data
-from estimator.evaluation import Report
 from estimator.exploration import profile_table
+from estimator.judgement import Report
 from estimator.report import report_page
-from estimator.schema import Schema
 from estimator.schema.file import to_data
 from estimator.store import Store
-from estimator.task import Answers, Floats, Task
 from estimator.training import Trained
 
 LIBRARIES = (
@@ -41,7 +39,6 @@ LIBRARIES = (
 )
 GOLDEN_ROWS = 20
 RESIDUAL_QUANTILES = 201
-SMALLEST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +61,9 @@ def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, mome
     name, version = str(recipe.config.name), moment.version
     files, described = version_files(trained, report, recipe), manifest(trained, report, recipe, moment)
     resolved = json.loads(files["config.resolved.json"])
-    files["report.html"] = report_page(trained, report, {**described, "version": version}, resolved)
+    told = {**described, "version": version}
+    files["report.html"] = report_page(trained, report, told, resolved)
+    files["card.md"] = model_card(trained.predictor.schema, report, told, resolved)
     folder = write_artefact(store.root / name, version, described, files)
     move = store.announce(name, version, why="a new version was trained", moment=moment)
     return folder, move.alias
@@ -81,6 +80,8 @@ def version_files(trained: Trained, report: Report, recipe: Recipe) -> dict[str,
         "golden.json": _json(golden(trained)),
         "profile.json": _json(profile_table(trained.predictor.schema, [trained.prepared.learned]).to_data()),
     }
+    if report.explanation is not None:
+        files["explanation.json"] = _json(report.explanation.to_data())
     if trained.conformal is not None:
         files["conformal.json"] = _json({**trained.conformal.to_data(), "residuals": _residuals(trained, report)})
     files |= {f"state/{name}": content for name, content in trained.learned.state().items()}
@@ -118,21 +119,11 @@ def _residuals(trained: Trained, report: Report) -> dict[str, list[float]]:
 
     They are what live errors are later compared with.
     """
-    found = {"held_out": _errors(report.task, _raw(report.answers), report.truth)}
+    found = {"held_out": report.task.losses(report.answers.raw, report.truth)}
     if trained.unseen is not None:
-        found["folds"] = _errors(report.task, trained.unseen, trained.table.rows.target)
+        found["folds"] = report.task.losses(trained.unseen, trained.table.rows.target)
     places = np.linspace(0.0, 1.0, RESIDUAL_QUANTILES)
     return {name: np.quantile(errors[~np.isnan(errors)], places).tolist() for name, errors in found.items()}
-
-
-def _raw(answers: Answers) -> Floats:
-    return answers.values if answers.probabilities is None else answers.probabilities
-
-
-def _errors(task: Task, answers: Floats, truth: Floats) -> Floats:
-    if task.is_regression:
-        return truth - answers
-    return -np.log(np.maximum(answers[np.arange(len(truth)), truth.astype(np.int64)], SMALLEST))
 
 
 def golden(trained: Trained) -> dict[str, Any]:
@@ -140,32 +131,9 @@ def golden(trained: Trained) -> dict[str, Any]:
     schema = trained.predictor.schema
     known = trained.prepared.batch
     picked = sorted({round(place * (known.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for place in range(GOLDEN_ROWS)})
-    rows = [_sendable(schema, known.feed, place) for place in picked]
+    rows = [schema.sendable(known, place) for place in picked]
     answers = trained.predictor.answer(schema.read_rows(rows))
-    values = answers.values if answers.probabilities is None else answers.probabilities
-    return {"rows": rows, "answers": values.tolist()}
-
-
-def _sendable(schema: Schema, feed: Mapping[str, Any], place: int) -> dict[str, Any]:
-    """Return a row that was read as it could be sent: gaps as null, whole numbers whole, times as ISO text."""
-    row: dict[str, Any] = {}
-    for column in schema.features:
-        value = feed[column.name][place, 0]
-        if column.is_text:
-            row[column.name] = value or None
-        elif value != value:
-            row[column.name] = None
-        elif column.kind in ("date", "datetime"):
-            row[column.name] = _iso_time(float(value))
-        elif column.kind == "boolean":
-            row[column.name] = bool(value)
-        else:
-            row[column.name] = int(value) if column.kind == "integer" else float(value)
-    return row
-
-
-def _iso_time(seconds: float) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)).isoformat()
+    return {"rows": rows, "answers": answers.raw.tolist()}
 
 
 def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:

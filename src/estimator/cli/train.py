@@ -10,8 +10,9 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.evaluation import Coverage, Report
+    from estimator.evaluation import Coverage
     from estimator.forecast import Forecast
+    from estimator.judgement import Report
     from estimator.life import NewVersion
 
 

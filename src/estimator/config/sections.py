@@ -239,7 +239,10 @@ class Evaluation(Section):
     level: Share = Field(0.95, description="of the metrics' confidence intervals")
     resamples: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples of the rows")
     importance_repeats: Annotated[int, Field(ge=0)] = Field(
-        3, description="shuffles per column; 0 leaves it out, as do more than 300 columns"
+        3, description="shuffles per column; 0 leaves importance out, dependence and contributions too"
+    )
+    groups: list[str] = Field(
+        [], description="columns whose groups are compared, features or not, such as sex or region"
     )
 
 
@@ -260,6 +263,7 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = Field(
         None, description="of the model in the store; the name of the data file when left out"
     )
+    purpose: str | None = Field(None, description="what the model is for and what it is not, told in its card")
     store: str | None = Field(None, description="folder of all versions; ESTIMATOR_STORE, else models")
     data: Data
     schema_: SchemaChoices = Field(SchemaChoices(), alias="schema")

@@ -17,7 +17,7 @@ from estimator.config import Callback, Section, Training
 from estimator.errors import TrainingError
 from estimator.features import Features
 from estimator.graph import Graph, Value
-from estimator.models.learned import Learned, Single, Table
+from estimator.models.learned import Additions, Learned, Single, Table
 from estimator.schema import Schema
 from estimator.task import Floats, Task
 
@@ -140,6 +140,13 @@ class Fitted(ABC):
     def state(self) -> Mapping[str, bytes]:
         """Return file name -> content of what a warm start needs; empty when there is none."""
 
+    def contributions(self, matrix: Floats, background: Floats) -> Additions | None:
+        """Return exactly what each matrix column adds to each row's number, or log odds of the second of two levels.
+
+        None where only sampling can tell. `background` are the rows a family may compare with.
+        """
+        return None
+
     @classmethod
     def mean_of(cls, fitted: Sequence[Fitted]) -> Fitted:
         """Return one fitted model whose answers are the mean of several of this family."""
@@ -165,6 +172,11 @@ class Mean(Fitted):
         for member in self.members[1:]:
             total = total + Value(graph, member.nodes(graph, matrix))
         return (total / float(len(self.members))).name
+
+    def contributions(self, matrix: Floats, background: Floats) -> Additions | None:
+        # The mean of probabilities is not that of log odds.
+        parts = [member.contributions(matrix, background) for member in self.members if self.task.is_regression]
+        return Additions.weighed([(part, 1.0 / len(parts)) for part in parts])
 
     def state(self) -> Mapping[str, bytes]:
         states = [member.state() for member in self.members]

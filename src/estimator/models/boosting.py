@@ -13,6 +13,7 @@ from pydantic import Field
 from estimator.errors import needs_extra
 from estimator.graph import Graph
 from estimator.models.base import TrainingData
+from estimator.models.learned import Additions
 from estimator.models.rounds import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
 from estimator.models.trees import BRANCH_LEQ, BRANCH_MEMBER, Split, write_trees
 from estimator.task import Floats
@@ -38,6 +39,13 @@ class FittedBoosting(FittedTrees):
 
     def library_scores(self, matrix: Floats) -> list[Floats]:
         return [np.asarray(booster.predict(matrix, raw_score=True)) for booster in self._boosters]
+
+    def contributions(self, matrix: Floats, background: Floats) -> Additions | None:
+        """Return LightGBM's own, by TreeSHAP (Lundberg et al., 2020), the mean over models."""
+        if self.log_link or self.n_scores > 1:
+            return None
+        told = np.mean([booster.predict(matrix, pred_contrib=True) for booster in self._boosters], axis=0)
+        return Additions(told[:, :-1], float(told[0, -1]))
 
     def write_scores(self, graph: Graph, matrix: str) -> str:
         trees = [tree for booster in self._boosters for tree in booster.dump_model()["tree_info"]]

@@ -26,7 +26,7 @@ from estimator.models.base import (
     side_by_side,
     silent,
 )
-from estimator.models.learned import Learned, Table
+from estimator.models.learned import Additions, Learned, Table, by_feature
 from estimator.schema import Batch
 from estimator.task import Floats
 
@@ -113,6 +113,13 @@ class Blend(Learned):
             (bag.weight * bag.fitted.predict(matrices[id(bag.features)]) for bag in self.bags), np.zeros(())
         )
         return found
+
+    def contributions(self, batch: Batch, background: Batch) -> Additions | None:
+        # The mean of probabilities is not that of log odds.
+        bags = self.bags if self.task.is_regression else ()
+        return Additions.weighed(
+            [(by_feature(bag.features, bag.fitted, batch, background), bag.weight) for bag in bags]
+        )
 
     def write(self, graph: Graph) -> str:
         matrices = {id(bag.features): bag.features.write(graph) for bag in self._by_features()}

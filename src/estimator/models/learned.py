@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ class Table:
 
     @property
     def n_folds(self) -> int:
-        """Parts of the rows, 0 when they are not parted."""
+        """Additions of the rows, 0 when they are not parted."""
         return int(self.folds.max(initial=-1)) + 1
 
     def pick(self, which: Mask) -> Table:
@@ -77,6 +77,23 @@ class Table:
         named = {name: choice.encoder for name, choice in self.features.columns.items()}
         choice = Choice(model.wants, self.features.widest or model.widest, smoothing, named)
         return Encoding.fit(self.schema, rows.batch, rows.target, self.task, choice)
+
+
+@dataclass(frozen=True, slots=True)
+class Additions:
+    """What columns add to the answers of rows, (rows, columns): a row's sum and `base` are its answer."""
+
+    values: Floats
+    base: float
+
+    @classmethod
+    def weighed(cls, parts: Sequence[tuple[Additions | None, float]]) -> Additions | None:
+        """Return the weighted sum of the parts of several models, or None where one has none."""
+        known = [(part, weight) for part, weight in parts if part is not None]
+        if not known or len(known) < len(parts):
+            return None
+        values = np.sum([weight * part.values for part, weight in known], axis=0)
+        return cls(values, sum(weight * part.base for part, weight in known))
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,13 @@ class Learned(ABC):
         """Return numbers (rows,), or probabilities (rows, levels), by the libraries that fitted."""
 
     @abstractmethod
+    def contributions(self, batch: Batch, background: Batch) -> Additions | None:
+        """Return exactly what each feature adds to each row's number, or log odds of the second of two levels.
+
+        None where only sampling can tell.
+        """
+
+    @abstractmethod
     def write(self, graph: Graph) -> str:
         """Write encoders and models; return a double of shape (rows, 1) or (rows, levels)."""
 
@@ -140,9 +164,18 @@ class Single(Learned):
     def predict(self, batch: Batch) -> Floats:
         return self.fitted.predict(self.features.matrix(batch))
 
+    def contributions(self, batch: Batch, background: Batch) -> Additions | None:
+        return by_feature(self.features, self.fitted, batch, background)
+
     def write(self, graph: Graph) -> str:
         return self.fitted.nodes(graph, self.features.write(graph))
 
     def state(self) -> Mapping[str, bytes]:
         encoders = json.dumps(self.features.to_data(), ensure_ascii=False, allow_nan=False).encode()
         return {"features.json": encoders, **self.fitted.state()}
+
+
+def by_feature(features: Features, fitted: Fitted, batch: Batch, background: Batch) -> Additions | None:
+    """Return exactly what each feature adds, the sum over its columns of the matrix; None where only sampling can."""
+    found = fitted.contributions(features.matrix(batch), features.matrix(background))
+    return None if found is None else Additions(found.values @ features.membership, found.base)

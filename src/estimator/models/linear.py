@@ -14,6 +14,7 @@ from estimator.config import Training
 from estimator.errors import needs_extra
 from estimator.graph import Graph
 from estimator.models.base import Fitted, MatrixModel, TrainingData, Watch, probabilities, silent
+from estimator.models.learned import Additions
 from estimator.task import Floats, Task
 
 MOST_ITERATIONS = 5000
@@ -48,6 +49,12 @@ class FittedLinear(Fitted):
         if self.task.kind == "binary":
             return probabilities(graph, graph("Sigmoid", scores))
         return graph("Softmax", scores, axis=1)
+
+    def contributions(self, matrix: Floats, background: Floats) -> Additions | None:
+        if self.task.kind == "multiclass":
+            return None
+        weights, usual = self.weights[:, 0], background.mean(axis=0)
+        return Additions((matrix - usual) * weights, float(usual @ weights) + self.intercepts[0])
 
     def state(self) -> Mapping[str, bytes]:
         return {}

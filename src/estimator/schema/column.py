@@ -115,7 +115,7 @@ class Column:
             return f"training saw values such as {self.example!r}"
         low, high = self.seen
         if self.kind in TIME_KINDS:
-            return f"training saw {_moment(low)} to {_moment(high)}"
+            return f"training saw {as_moment(low)} to {as_moment(high)}"
         return f"training saw {plain(low)} to {plain(high)}"
 
     def is_outside(self, value: float | str) -> bool:
@@ -127,7 +127,8 @@ class Column:
         return self.seen is not None and (value < self.seen[0] or value > self.seen[1])
 
 
-def _moment(seconds: float) -> str:
+def as_moment(seconds: float) -> str:
+    """Return seconds since 1970 as people write a day, or a moment."""
     from datetime import UTC, datetime, timedelta
 
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)

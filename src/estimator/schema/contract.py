@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 
 from estimator.errors import Fault, RowError
 from estimator.schema.cells import CellError, read_cell
-from estimator.schema.column import Column
+from estimator.schema.column import TIME_KINDS, Column
 from estimator.wording import did_you_mean, nearest
 
 MAX_FAULTS = 20
@@ -114,6 +115,10 @@ class Schema:
             return did_you_mean(fault.column, (column.name for column in self.features))
         return None
 
+    def sendable(self, batch: Batch, place: int) -> dict[str, Any]:
+        """Return a row that was read as it could be sent: gaps as null, whole numbers whole, times as ISO text."""
+        return {column.name: _as_sent(column, batch.feed[column.name][place, 0]) for column in self.features}
+
     def outside(self, batch: Batch) -> list[list[str]]:
         """Return, per row, the columns whose value lies outside what training saw."""
         found: list[list[str]] = [[] for _ in range(batch.n_rows)]
@@ -122,6 +127,18 @@ class Schema:
                 if column.is_outside(value):
                     found[position].append(column.name)
         return found
+
+
+def _as_sent(column: Column, value: Any) -> Any:
+    if column.is_text:
+        return value or None
+    if value != value:
+        return None
+    if column.kind in TIME_KINDS:
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=float(value))).isoformat()
+    if column.kind == "boolean":
+        return bool(value)
+    return int(value) if column.kind == "integer" else float(value)
 
 
 def as_array(column: Column, values: Sequence[float | str]) -> npt.NDArray[Any]:

@@ -57,12 +57,17 @@ def identifiers(seen: Seen) -> Found:
             yield Finding("groups", "medium", (column.name,), told, {"rows": again}, edit)
 
 
+def is_sensitive(name: str, target: str) -> bool:
+    """Whether a column's name says that it may stand for a protected group."""
+    boston = name not in ("B", "LSTAT") or target == "MEDV"
+    bare = re.sub(r"[-_. ]", "", name)
+    return bool(SENSITIVE.match(name) or SENSITIVE.match(bare)) and boston and name != "b"
+
+
 def sensitive(seen: Seen) -> Found:
     """Columns that are an ethical risk by their name."""
     for column in seen.features:
-        bare = re.sub(r"[-_. ]", "", column.name)
-        boston = column.name not in ("B", "LSTAT") or seen.profile.target == "MEDV"
-        if (SENSITIVE.match(column.name) or SENSITIVE.match(bare)) and boston and column.name != "b":
+        if is_sensitive(column.name, seen.profile.target):
             told = f"{column.name} may stand for a protected group: decide whether answers may rest on it"
             yield Finding("sensitive", "medium", (column.name,), told, {}, drop(column.name))
 

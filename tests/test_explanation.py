@@ -1,0 +1,195 @@
+"""What explains a version: contributions that add up, importance, weak parts, groups and the card."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import polars as pl
+import pytest
+
+from estimator import life
+from estimator.artefact import open_artefact
+from estimator.errors import ConfigError
+from estimator.explanation import contributions
+from estimator.explanation.groups import fairness
+from estimator.explanation.parts import Part, parts_of
+from estimator.explanation.slices import weakness
+from estimator.metrics import SHELF
+from estimator.models import SHELF as MODELS
+from estimator.schema import Column
+from estimator.task import Task
+from tests.conftest import EXAMPLES
+
+NUMBER = Task("regression")
+MAE = SHELF.load("mae")()
+
+
+@pytest.fixture(scope="module")
+def boston(tmp_path_factory):
+    """Boston by a linear model and by trees, as life.train gives them."""
+    store = str(tmp_path_factory.mktemp("boston"))
+    settings = {"linear": ("model.kind=linear",), "boosting": ("model.kind=boosting", "model.rounds=40")}
+    conf = tmp_path_factory.mktemp("conf") / "config.json"
+    conf.write_text(json.dumps({"data": {"path": str(EXAMPLES / "boston" / "boston.csv"), "target": "MEDV"}}))
+    order = {kind: life.Order(("validation.folds=0", *words), store=store) for kind, words in settings.items()}
+    return {kind: life.train(conf, chosen) for kind, chosen in order.items()}
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Train a config into a store of this test."""
+    return lambda conf, *words: life.train(conf, life.Order(words, store=str(tmp_path / "models")))
+
+
+def two_groups(rows: int = 600) -> pl.DataFrame:
+    """Numbers that are far noisier for one group than for the other, which is no part of the rule."""
+    generator = np.random.default_rng(0)
+    x, z = generator.standard_normal((2, rows))
+    group = generator.permutation(["calm"] * (rows // 2) + ["wild"] * (rows // 2))
+    noise = generator.standard_normal(rows) * np.where(group == "wild", 2.0, 0.2)
+    return pl.DataFrame({"x": x, "z": z, "group": group, "y": 3 * x + noise})
+
+
+@pytest.mark.parametrize("kind", ["linear", "boosting"])
+def test_exact_contributions_add_up_to_the_answer(boston, kind):
+    made = boston[kind]
+    rows = made.trained.prepared.testing.rows(np.arange(5))
+    found = contributions(made.trained.predictor, rows, rows, learned=made.trained.learned)
+    assert found.errors is None
+    np.testing.assert_allclose(
+        found.base + found.values.sum(axis=1), made.trained.predictor.answer(rows).values, rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("name", ["penguins", "credit", "boston"])
+def test_sampled_contributions_add_up_to_the_answer(store, name):
+    predictor = life.load(name if name != "boston" else "house_pricing_model", life.Store(store)).predictor
+    golden = open_artefact(next((store / predictor.name).glob("20*"))).read_json("golden.json")["rows"]
+    batch = predictor.schema.read_rows(golden)
+    found = contributions(predictor, batch.rows(np.arange(3)), batch, seed=1)
+    np.testing.assert_allclose(found.base + found.values.sum(axis=1), found.answers, rtol=1e-9)
+    if name == "penguins":
+        answers = predictor.answer(batch.rows(np.arange(3)))
+        assert list(found.levels) == answers.values.tolist()
+
+
+def test_sampling_agrees_with_the_exact_within_its_own_error(boston):
+    made = boston["linear"]
+    rows, others = made.trained.prepared.testing.rows(np.arange(4)), made.trained.prepared.testing
+    exact = contributions(made.trained.predictor, rows, others, learned=made.trained.learned)
+    drawn = contributions(made.trained.predictor, rows, others.rows(np.arange(0, others.n_rows, 2)), seed=3)
+    assert drawn.errors is not None
+    z = (drawn.values - exact.values) / np.maximum(drawn.errors, 1e-9 * np.abs(exact.values).max())
+    assert np.abs(z).max() < 5
+    assert np.abs(drawn.values - exact.values).max() < 0.35 * np.abs(exact.values).max()
+
+
+def test_a_column_that_is_noise_is_told_from_one_that_matters(config_of, train):
+    made = train(config_of(two_groups(), "y", model={"kind": "linear"}), "evaluation.metrics=[mae]")
+    found = {item.column: item for item in made.report.explanation.importance}
+    assert made.report.explanation.importance[0].column == "x"
+    assert found["x"].low > 0
+    assert found["z"].low <= 0.01
+
+
+def test_dependence_on_a_linear_column_is_its_slope(config_of, train):
+    made = train(config_of(two_groups(), "y", model={"kind": "linear"}))
+    found = next(item for item in made.report.explanation.dependence if item.column == "x")
+    slopes = np.diff(found.values) / np.diff(found.places)
+    np.testing.assert_allclose(slopes, slopes[0], rtol=1e-6)
+    assert slopes[0] == pytest.approx(3.0, abs=0.2)
+    np.testing.assert_allclose(found.low, found.high, atol=1e-9)
+
+
+def test_a_weak_part_is_found_and_told(config_of, train):
+    made = train(config_of(two_groups(), "y", model={"kind": "linear"}))
+    worst = made.report.explanation.weakness.found[0]
+    assert worst.words == "group is 'wild'"
+    assert worst.score > 5 * worst.elsewhere
+    assert "group is &#39;wild&#39;" in (made.artefact.folder / "report.html").read_text()
+    assert "group is 'wild'" in (made.artefact.folder / "card.md").read_text()
+
+
+def test_weak_parts_are_seldom_found_where_there_are_none():
+    found = 0
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        truth, answers = generator.standard_normal((2, 400))
+        columns = {name: generator.standard_normal(400) for name in "abcdef"}
+        parts = [part for name, values in columns.items() for part in parts_of(Column(name, "number"), values)]
+        told = weakness(parts, (), np.abs(truth - answers), truth, NUMBER.answers(answers), MAE)
+        assert told.tried == 24
+        found += bool(told.found)
+    assert found <= 6
+
+
+def test_equal_groups_are_seldom_called_unequal():
+    unequal = 0
+    for seed in range(40):
+        generator = np.random.default_rng(seed)
+        truth, answers = generator.standard_normal((2, 300))
+        group = generator.integers(0, 4, 300)
+        parts = [Part(f"g is {place}", group == place) for place in range(4)]
+        told = fairness("g", parts, NUMBER, truth, NUMBER.answers(answers), ("mae", MAE),
+                        resamples=200, level=0.95, seed=0)  # fmt: skip
+        unequal += told.verdict.startswith("unequal")
+    assert unequal <= 6
+
+
+def test_groups_of_a_column_that_is_left_out_are_compared(config_of, train):
+    conf = config_of(
+        two_groups(), "y", model={"kind": "linear"}, data={"drop": ["group"]}, evaluation={"groups": ["group"]}
+    )
+    made = train(conf)
+    (told,) = made.report.explanation.fairness
+    assert "group" not in [column.name for column in made.trained.predictor.schema.features]
+    assert told.verdict.startswith("unequal: rmse between group is 'wild' and group is 'calm' differs by")
+    assert sum(group.rows for group in told.groups) == 600
+    card = (made.artefact.folder / "card.md").read_text()
+    assert "| `group is 'calm'` | 300 |" in card
+
+
+def test_a_live_version_with_other_columns_is_compared_where_it_can_be(config_of, train):
+    train(config_of(two_groups(), "y", model={"kind": "linear"}))
+    fewer = train(config_of(two_groups(), "y", model={"kind": "linear"}, data={"drop": ["group"]}))
+    assert fewer.report.live_version is not None
+    gone = train(config_of(two_groups().drop("group"), "y", model={"kind": "linear"}))
+    assert gone.report.live_version is None
+
+
+def test_a_group_that_is_no_column_is_refused(config_of, train):
+    conf = config_of(two_groups(), "y", evaluation={"groups": ["grup"]})
+    with pytest.raises(ConfigError, match=r"evaluation\.groups: no column 'grup'") as caught:
+        train(conf)
+    assert "did you mean 'group'?" in caught.value.hint
+
+
+def test_a_card_says_what_the_model_is_for_and_keeps_its_tables_whole(config_of, train):
+    frame = two_groups(200).rename({"x": "a|b `c`"})
+    conf = config_of(frame, "y", model={"kind": "linear"}, purpose="To tell calm from wild; not for people.")
+    card = (train(conf).artefact.folder / "card.md").read_text()
+    assert "To tell calm from wild; not for people." in card
+    assert "| `a\\|b 'c'` |" in card
+    for line in card.splitlines():
+        if line.startswith("| `"):
+            assert line.replace("\\|", "").count("|") in (3, 5)
+
+
+def test_no_shuffles_leave_out_what_they_would_cost(config_of, train):
+    made = train(config_of(two_groups(), "y"), "evaluation.importance_repeats=0")
+    told = made.report.explanation
+    assert (told.importance, told.dependence, told.contributions) == ([], [], None)
+    assert told.weakness.tried > 0
+
+
+@pytest.mark.parametrize("kind", sorted(set(MODELS.names()) - {"tabm", "dense", "catboost", "xgboost", "ensemble"}))
+def test_a_version_keeps_its_explanation(config_of, train, kind):
+    frame = two_groups(200).with_columns(
+        pl.when(pl.col("y") > 0).then(pl.lit("up")).otherwise(pl.lit("down")).alias("y")
+    )
+    made = train(config_of(frame, "y", model={"kind": kind}))
+    told = made.artefact.read_json("explanation.json")
+    assert {item["column"] for item in told["importance"]} == {"x", "z", "group"}
+    assert len(told["examples"]) == 3
+    assert {item["level"] for item in told["dependence"]} == {"up"}
