@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from estimator.explanation.budget import affordable
 from estimator.explanation.contributions import Contributions, contributions, told
 from estimator.explanation.dependence import Dependence, dependence
 from estimator.explanation.groups import Fairness, Group, fairness, rates_in_words
@@ -24,8 +25,8 @@ from estimator.task import Floats
 SHOWN_DEPENDENCE = 6
 PAIRED_COLUMNS = 8
 EXAMPLES, BACKGROUND_ROWS, FEWEST_BACKGROUND = 3, 100, 10
-# Answers that one row's contributions may cost, which settles how many rows it is compared with.
-ANSWERS = 4000
+# Answers that contributions may cost, which settles how many rows an example is compared with.
+ANSWERS, SHARE = 12_000, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,8 @@ def _spread(answers: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def _contributions(predictor: Predictor, learned: Learned, rows: Batch, others: Batch, seed: int) -> Contributions:
-    n_rows = int(np.clip(ANSWERS // (2 * len(others.feed)), FEWEST_BACKGROUND, BACKGROUND_ROWS))
+    each = affordable(predictor, ANSWERS, share=SHARE) // EXAMPLES
+    n_rows = int(np.clip(each // (2 * len(others.feed)), FEWEST_BACKGROUND, BACKGROUND_ROWS))
     drawn = np.sort(np.random.default_rng([seed, 82]).permutation(others.n_rows)[:n_rows])
     return contributions(predictor, rows, others.rows(drawn), learned=learned, seed=seed)
 

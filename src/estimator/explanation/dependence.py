@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from estimator.explanation.budget import affordable
 from estimator.explanation.contributions import told
 from estimator.predictor import Predictor
 from estimator.schema import Batch, Column
 from estimator.task import Floats
 
-MOST_ROWS, MOST_PLACES, MOST_LEVELS = 200, 15, 8
+MOST_ROWS, FEWEST_ROWS, MOST_PLACES, MOST_LEVELS = 200, 50, 15, 8
+SHARE = 0.3
 # Beyond these shares of the rows there is too little to learn from.
 EDGE = 0.02
 BAND = 0.8
@@ -41,10 +43,12 @@ def dependence(
 
     The band holds the middle 80 % of rows: their own answers, moved to the common mean (Goldstein et al., 2015). A
     narrow band says that the column acts alone, a wide one that its part hangs on others. Answers are those of 200 rows
-    at most; of levels, the probability of the one at position `level` is told.
+    at most, of fewer for large graphs; of levels, the probability of the one at position `level` is told.
     """
+    answers = affordable(predictor, MOST_ROWS * MOST_PLACES * len(columns), share=SHARE)
+    n_rows = int(np.clip(answers // (MOST_PLACES * max(len(columns), 1)), FEWEST_ROWS, MOST_ROWS))
     generator = np.random.default_rng([seed, 81])
-    picked = np.sort(generator.permutation(batch.n_rows)[:MOST_ROWS])
+    picked = np.sort(generator.permutation(batch.n_rows)[:n_rows])
     rows, named = batch.rows(picked), predictor.task.levels[level] if predictor.task.levels else None
     found = []
     for name in columns:

@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from estimator.evaluation import resampled
+from estimator.explanation.budget import affordable
 from estimator.metrics import Metric
 from estimator.predictor import Predictor
 from estimator.schema import Batch
@@ -33,14 +34,16 @@ def importance(
 ) -> list[Importance]:
     """Return every feature's permutation importance (Breiman, 2001), most important first.
 
-    The interval has the chance of the rows, by a bootstrap, and that of the shuffles in it. At most 2,000 rows are
-    used, and of wide tables fewer, so that some 60,000 answers are asked for. Tables of more than 300 features get
-    none: shuffling each would take longer than the training.
+    The interval has the chance of the rows, by a bootstrap, and that of several shuffles in it. At most 2,000 rows are
+    used, and of wide tables and for large graphs fewer, and one shuffle. Tables of more than 300 features get none:
+    shuffling each would take longer than the training.
     """
     if len(batch.feed) > MOST_COLUMNS or repeats == 0:
         return []
     generator = np.random.default_rng([seed, 21])
-    n_rows = int(np.clip(ANSWERS // (repeats * len(batch.feed)), FEWEST_ROWS, MOST_ROWS))
+    each = affordable(predictor, ANSWERS) // len(batch.feed)
+    n_rows = int(np.clip(each // repeats, FEWEST_ROWS, MOST_ROWS))
+    repeats = int(np.clip(each // n_rows, 1, repeats))
     if batch.n_rows > n_rows:
         picked = np.sort(generator.choice(batch.n_rows, n_rows, replace=False))
         batch, truth = batch.rows(picked), truth[picked]
