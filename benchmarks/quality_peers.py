@@ -137,7 +137,11 @@ def fit_autogluon(preset: str) -> Callable[[Parts], Any]:
         label = parts.request["target"]
         budget = CPU_SECONDS[parts.request["contestant"]]
         with tempfile.TemporaryDirectory() as folder:
-            model = TabularPredictor(label, eval_metric=metric, path=f"{folder}/model", verbosity=0)
+            # A number of few values would be taken for levels.
+            kinds = {1: "regression", 2: "binary"}
+            n_levels = 1 if parts.is_regression else len(parts.request["levels"])
+            kind = kinds.get(n_levels, "multiclass")
+            model = TabularPredictor(label, kind, eval_metric=metric, path=f"{folder}/model", verbosity=0)
             train = parts.train.assign(**{label: parts.target})
             model.fit(train, presets=preset, time_limit=budget, num_cpus=1, num_gpus=0)
             if parts.is_regression:

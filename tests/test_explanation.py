@@ -111,6 +111,22 @@ def test_a_weak_part_is_found_and_told(config_of, train):
     assert "group is 'wild'" in (made.artefact.folder / "card.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1, 2, 3, 4, 5, 6, *[999] * 94], ["d up to 6", "d above 6"]),
+        ([*[0] * 94, 1, 2, 3, 4, 5, 6, 7], ["d up to 0", "d above 0"]),
+        ([3, 3, 4, float("nan")], ["d has a gap", "d is 3", "d is 4"]),
+        (list(range(100)), ["d up to 24.75", "d above 24.75 up to 49.5", "d above 49.5 up to 74.25", "d above 74.25"]),
+        ([float("nan")] * 5, ["d has a gap"]),
+    ],
+)
+def test_parts_of_a_column_hold_every_row_once(values, words):
+    parts = parts_of(Column("d", "integer"), np.array(values, dtype=np.float64))
+    assert [part.words for part in parts] == words
+    assert sum(part.rows.astype(int) for part in parts).tolist() == [1] * len(values)
+
+
 def test_weak_parts_are_seldom_found_where_there_are_none():
     found = 0
     for seed in range(40):

@@ -47,7 +47,8 @@ def parts_of(column: Column, values: npt.NDArray[np.generic]) -> list[Part]:
     if len(known) <= FEW:
         return found + [Part(f"{name} is {_said(column, value)}", numbers == value) for value in known.tolist()]
     cuts = np.unique(np.quantile(numbers[~is_gap], QUARTERS))
-    edges = [-np.inf, *cuts[cuts < known[-1]].tolist(), np.inf]
+    # Nothing lies above the largest value; when most rows have it, the others are a part.
+    edges = [-np.inf, *(cuts[cuts < known[-1]].tolist() or [float(known[-2])]), np.inf]
     for low, high in pairwise(edges):
         rows = (numbers > low) & (numbers <= high)
         if rows.any():
