@@ -14,7 +14,7 @@ from estimator.errors import Fault, RowError
 from estimator.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
 from estimator.schema.column import FALSE_WORDS, TIME_KINDS, TRUE_WORDS, WORD_KINDS, Column
 from estimator.schema.contract import MAX_FAULTS, Batch, Schema
-from estimator.schema.texts import as_meant_series, as_words, stripped
+from estimator.schema.texts import as_meant_series, as_moments, as_words, stripped
 
 
 def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_faulty: bool = False) -> Batch:
@@ -175,7 +175,7 @@ def _parsed(series: pl.Series, formats: tuple[str, ...]) -> pl.Series:
     words = stripped(series)
     moments = pl.Series([None] * len(series), dtype=pl.Datetime("us"))
     for form in formats:
-        found = words.str.to_datetime(form.replace(".%f", "%.f"), time_unit="us", strict=False)
+        found = as_moments(words, form)
         if isinstance(found.dtype, pl.Datetime) and found.dtype.time_zone is not None:
             found = found.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         moments = moments.zip_with(moments.is_not_null(), found)

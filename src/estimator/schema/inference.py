@@ -15,7 +15,7 @@ from estimator.schema.column import GAP_WORDS, GAPS, IGNORED_KINDS, KINDS, NUMER
 from estimator.schema.column import Kind as ColumnKind
 from estimator.schema.contract import Schema
 from estimator.schema.survey import ColumnSurvey, Survey
-from estimator.schema.texts import stripped
+from estimator.schema.texts import as_moments, stripped
 from estimator.wording import did_you_mean, plain
 
 Batches = Callable[[], Iterable[pl.DataFrame]]
@@ -32,7 +32,10 @@ NUMBER_AS_TEXT = re.compile(
 IDENTIFIER_NAME = re.compile(
     r"(?:^|[_\s.-])(?:id|uuid|guid|key)$|^(?:id|uuid|guid)(?:$|[_\s.-])|[a-z]Id$|[a-z]ID$|^[A-Z]ID$"
 )
-DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y", "%d-%b-%y")
+MONTH = "%Y-%m"
+# Other years are more likely a code.
+MONTH_WORD = r"^(?:19|20)\d\d-(?:0[1-9]|1[0-2])$"
+DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y", "%d-%b-%y", MONTH)
 DATETIME_FORMATS = (
     "%Y-%m-%dT%H:%M:%S",
     "%Y-%m-%d %H:%M:%S",
@@ -214,7 +217,7 @@ def _formats(series: pl.Series, spelled: Sequence[str]) -> tuple[str, ...]:
     return tuple(
         form
         for form in (*DATE_FORMATS, *DATETIME_FORMATS)
-        if words.str.to_datetime(form.replace(".%f", "%.f"), strict=False).null_count() == 0
+        if as_moments(words, form).null_count() == 0 and (form != MONTH or words.str.contains(MONTH_WORD).all())
     )
 
 

@@ -18,6 +18,13 @@ def stripped(words: pl.Series) -> pl.Series:
     return words.str.strip_chars(BLANKS)
 
 
+def as_moments(words: pl.Series, form: str, *, time_zone: str | None = None) -> pl.Series:
+    """Return words as moments by a format of strptime, null where it does not read them; a month is its first day."""
+    if "%d" not in form and "%j" not in form:
+        words, form = words + " 01", f"{form} %d"
+    return words.str.to_datetime(form.replace(".%f", "%.f"), time_unit="us", time_zone=time_zone, strict=False)
+
+
 def as_words(series: pl.Series) -> pl.Series:
     """Return any column as text; whole numbers are written without a fraction."""
     if series.dtype == pl.String:

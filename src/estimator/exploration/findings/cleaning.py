@@ -19,7 +19,7 @@ from estimator.schema import GAPS, Column
 from estimator.schema.column import GAP_WORDS
 from estimator.schema.frames import read_series
 from estimator.schema.inference import DATE_FORMATS, DATETIME_FORMATS
-from estimator.schema.texts import stripped
+from estimator.schema.texts import as_moments, stripped
 
 WRITTEN = re.compile(r"^([^\d+\-.,]*)([-+]?\d[\d.,' \u00a0\u202f]*?)([^\d.,' \u00a0\u202f]\D*[23]?)?$")
 COMMA_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
@@ -197,7 +197,7 @@ def _median(
 
 def _moments(words: pl.Series, form: str) -> pl.Series:
     """Return words as moments, null where the format does not read them; the year 15 is a year of two digits."""
-    moments = words.str.to_datetime(form.replace(".%f", "%.f"), time_unit="us", time_zone="UTC", strict=False)
+    moments = as_moments(words, form, time_zone="UTC")
     return moments.set((moments.dt.year() < 1000).fill_null(False), None)
 
 
