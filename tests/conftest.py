@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.monitoring
 import polars as pl
 import pytest
 
@@ -26,6 +27,20 @@ HOUSE = {
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compiled programs are shared by the tests of a run and touch nobody's cache."""
     os.environ["ESTIMATOR_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "cache")
+
+
+@pytest.fixture
+def compilations() -> Iterator[list[str]]:
+    """The programs XLA was asked to compile since the list was last cleared."""
+    seen: list[str] = []
+
+    def listen(event: str, seconds: float, **told: Any) -> None:
+        if event.endswith("backend_compile_duration"):
+            seen.append(str(told))
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    yield seen
+    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 @pytest.fixture

@@ -9,14 +9,13 @@ from estimator.checks.models import TASKS
 from estimator.config import Training
 from estimator.models import Rows, Step, TrainingData
 from estimator.models.dense import Dense, vocabulary
-from estimator.models.dense.network import epoch_of
 from estimator.models.dense.words import read_word
 from tests.matrices import example, graph_answers
 
 PLAN = Training(epochs=2, batch_size=16)
 
 
-def test_folds_that_differ_by_a_row_share_a_compilation():
+def test_folds_that_differ_by_a_row_share_a_compilation(compilations):
     model = Dense(layers=[7, 5])
     data = example(TASKS[0])
     for n_rows in (113, 114, 120, 128):
@@ -26,9 +25,9 @@ def test_folds_that_differ_by_a_row_share_a_compilation():
                 for array in (data.rows.matrix, data.rows.target, data.rows.weights)
             )
         )
+        compilations.clear()
         model.fit(TrainingData(rows, np.zeros(n_rows, np.bool_), None, data.task), PLAN)
-    compiled = epoch_of(model.architecture(data.task))
-    assert compiled._cache_size() == 1
+        assert n_rows == 113 or not compilations
 
 
 @pytest.mark.parametrize("name", vocabulary.ACTIVATIONS)
