@@ -11,7 +11,7 @@ from estimator.artefact import Artefact, open_artefact, write_text
 from estimator.clock import Moment, seconds
 from estimator.config import Data, Serving, from_environment, read_config, resolve
 from estimator.config.copying import write_varied
-from estimator.errors import ArtefactError, ConfigError, needs_extra
+from estimator.errors import ArtefactError, ConfigError, SourceError, needs_extra
 from estimator.models import Watch, silent
 from estimator.order import (
     VOCABULARY,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from estimator.exploration import Profile
     from estimator.exploration.findings import Finding
     from estimator.forecast import Forecast
+    from estimator.inquiry import Inquiry
     from estimator.judgement import Report
     from estimator.reproduction import Reproduced
     from estimator.scoring import Tally
@@ -318,6 +319,23 @@ def serve(
 
     serving = Serving(**{**artefact.config["serving"], **settings})
     listen(artefact, serving, environment=order.environment, allow_public=allow_public, ready=ready)
+
+
+def why(named: str, place: str, order: Order) -> Inquiry:
+    """Say of a logged answer what was asked, what was answered by which version, and what moved it."""
+    from estimator.inquiry import inquire
+    from estimator.prediction_log import open_database
+
+    database = open_database(place, Path(), order.environment, must_exist=True)
+    try:
+        logged = database.find(named)
+    finally:
+        database.close()
+    if logged is None:
+        raise SourceError(
+            f"{database.name}: no answer with the id {named!r}", hint="ids are told by POST /v1/predict, not by others"
+        )
+    return inquire(logged, load(f"{logged.model}/{logged.version}", open_store(None, order)))
 
 
 def promote(store: Store, reference: str, *, why: str) -> Move:

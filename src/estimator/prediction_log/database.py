@@ -194,12 +194,12 @@ class PostgreSQL(Database):
             raise SourceError(f"{self.name}: the prediction log cannot be used: {told}") from None
 
 
-def open_database(place: str, folder: Path, environment: Mapping[str, str]) -> Database:
+def open_database(place: str, folder: Path, environment: Mapping[str, str], *, must_exist: bool = False) -> Database:
     """Return the log at a path in `folder`, or at an address such as postgresql://me:${PGPASSWORD}@host/db.
 
     Raises
     ------
-    SourceError: it cannot be opened, or is of another kind.
+    SourceError: it cannot be opened, is of another kind, or a file is not there that must exist.
     """
     address = locate(place, environment)
     if address.scheme in ("postgresql", "postgres"):
@@ -209,4 +209,7 @@ def open_database(place: str, folder: Path, environment: Mapping[str, str]) -> D
             f"{address.name}: a prediction log is kept in a file or in PostgreSQL, not in {address.scheme!r}",
             hint="give a path, or postgresql://...",
         )
-    return SQLite(folder / address.url.removeprefix(SQLITE_FILE))
+    path = folder / address.url.removeprefix(SQLITE_FILE)
+    if must_exist and not path.is_file():
+        raise SourceError(f"{path}: there is no prediction log", hint="give the place that serving.log names")
+    return SQLite(path)

@@ -1,0 +1,63 @@
+"""estimator why: an answer's id -> what was asked, answered, and what moved the answer."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from estimator.cli import options
+
+if TYPE_CHECKING:
+    from estimator.inquiry import Asked, Inquiry
+
+MOST_SHOWN = 40
+
+
+@click.command("why")
+@click.argument("named", metavar="ID")
+@click.option(
+    "--log", "place", default="predictions.db", show_default=True,
+    help="The log that serving.log names: a file, or postgresql://...",
+)  # fmt: skip
+@options.store
+@options.as_json
+def command(named: str, place: str, store: str | None, as_json: bool) -> None:
+    """Say of the answer with this ID what was asked, what was answered by which version, and what moved it."""
+    from estimator import life
+
+    found = life.why(named, place, options.order(store=store))
+    options.emit(found.to_data(), _text(found), as_json=as_json)
+
+
+def _text(found: Inquiry) -> str:
+    logged = found.logged
+    when = datetime.fromtimestamp(logged.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    lines = [f"{logged.id}  {when}  by {logged.model} {logged.version}", f"answer  {_answer(logged.answer)}"]
+    if logged.truth is not None:
+        came = datetime.fromtimestamp(logged.truth_at or 0.0, UTC).strftime("%Y-%m-%d")
+        lines.append(f"truth   {logged.truth} (since {came})")
+    if found.is_same is False:
+        lines.append("the version answers otherwise now: it, or what it runs on, is not what answered then")
+    if found.missing is not None:
+        lines += ["", f"cannot be answered again, so nothing is told of what moved it: {found.missing}", ""]
+    elif found.usual is not None:
+        told = "answer" if found.level is None else f"probability of {found.level!r}"
+        lines += ["", f"the usual {told} is {found.usual:.4g}; each value adds", ""]
+    width = max((len(item.column) for item in found.asked), default=0)
+    return "\n".join([*lines, *(_line(item, width) for item in found.asked)])
+
+
+def _answer(answer: Any) -> str:
+    interval = answer.get("interval")
+    between = f" ({interval[0]:.4g} to {interval[1]:.4g})" if interval else ""
+    return f"{answer['prediction']}{between}"
+
+
+def _line(item: Asked, width: int) -> str:
+    value = "a gap" if item.value is None else str(item.value)
+    shown = value if len(value) <= MOST_SHOWN else f"{value[: MOST_SHOWN - 1]}…"
+    added = "" if item.added is None else f"{item.added:+.4g}{'' if item.error is None else f' ± {item.error:.1g}'}"
+    outside = "  OUTSIDE" if item.is_outside else ""
+    return f"  {item.column:<{width}}  {added:<20} {shown}  ({item.saw}){outside}"
