@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
+import hashlib
+import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from estimator.artefact import Artefact
-from estimator.errors import Fault, SchemaError, SourceError
+from estimator.errors import Fault, RowError, SchemaError, SourceError
 from estimator.predictor import Predictor, columns_of
 from estimator.schema import Batch
 from estimator.schema.frames import read_frame, read_series, with_contract_names
@@ -20,28 +26,39 @@ from estimator.sources.base import Source
 from estimator.task import Floats
 
 SINKS = (".parquet", ".csv")
+# Batches that are answered before they are kept: what a kill costs.
+PART_BATCHES = 4
+MOST_FAULTS = 20
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Tally:
-    """What a run has done so far: rows read, and the faults of rows that got no answer."""
+    """What has been done: rows read, rows left without an answer, and the first of their faults.
+
+    `taken_up` are the rows that an earlier run had answered.
+    """
 
     rows: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    failure: Exception | None = None
+    unanswered: int = 0
+    faults: tuple[Fault, ...] = ()
+    taken_up: int = 0
+
+    def after(self, batch: Batch, n_rows: int) -> Tally:
+        """Return the tally with a batch more."""
+        left = 0 if batch.kept is None else int((~batch.kept).sum())
+        faults = (*self.faults, *batch.faults)[:MOST_FAULTS]
+        return replace(self, rows=self.rows + n_rows, unanswered=self.unanswered + left, faults=faults)
 
 
 def score_source(
-    predictor: Predictor,
-    source: Source,
-    output: Path,
-    *,
-    faulty_are_gaps: bool = False,
-    watch: Callable[[int], None] = lambda rows: None,
-) -> Tally:
+    predictor: Predictor, source: Source, output: Path, *,
+    faulty_are_gaps: bool = False, watch: Callable[[int], None] = lambda rows: None,
+) -> Tally:  # fmt: skip
     """Answer every row of a source and write the answers, whole or not at all, with bounded memory.
 
-    With `faulty_are_gaps`, rows that break the contract get empty answers and are counted.
+    Answers are kept in parts beside the output as they are found. A run that is interrupted or killed costs its last
+    part: the same call goes on, when version, files and `faulty_are_gaps` are the same. With `faulty_are_gaps`, rows
+    that break the contract get empty answers and are counted.
 
     Raises
     ------
@@ -52,62 +69,112 @@ def score_source(
         raise SourceError(f"{output}: expected a file that ends in {' or '.join(SINKS)}")
     if output.resolve() in {path.resolve() for path in source.paths}:
         raise SourceError(f"{output}: is the input; choose another file for the answers")
-    tally = Tally()
-    temporary = output.with_name(f".{output.stem}.{os.getpid()}{output.suffix}")
-    answers = _lazy(predictor, source, tally, faulty_are_gaps, watch)
     try:
-        if output.suffix.lower() == ".csv":
-            answers.sink_csv(temporary)
-        else:
-            answers.sink_parquet(temporary)
-        temporary.replace(output)
+        with Parts(output, _plan(predictor, source, faulty_are_gaps)) as parts:
+            tally = _score(predictor, source, parts, faulty_are_gaps, watch)
+            parts.join()
     except (pl.exceptions.PolarsError, OSError) as error:
-        if tally.failure is not None:
-            raise tally.failure from None
         raise SourceError(f"{output}: cannot be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return tally
 
 
-def _lazy(
-    predictor: Predictor, source: Source, tally: Tally, faulty_are_gaps: bool, watch: Callable[[int], None]
-) -> pl.LazyFrame:
-    """Return the answers as a lazy frame that is worked out batch by batch while it is written."""
-    from polars.io.plugins import register_io_source
+def _score(
+    predictor: Predictor, source: Source, parts: Parts, faulty_are_gaps: bool, watch: Callable[[int], None]
+) -> Tally:
+    tally = parts.tally
+    frames = islice(source.batches(), parts.n_done * PART_BATCHES, None)
+    while found := list(islice(frames, PART_BATCHES)):
+        answers = []
+        for frame in found:
+            try:
+                batch = read_frame(predictor.schema, frame, first_row=tally.rows + 1, drop_faulty=faulty_are_gaps)
+            except RowError:
+                parts.drop()
+                raise
+            answers.append(_answers(predictor, batch, frame.height))
+            tally = tally.after(batch, frame.height)
+            watch(tally.rows)
+        parts.keep(pl.concat(answers), tally)
+    return tally
 
-    def batches(*_: Any) -> Iterator[pl.DataFrame]:
-        # A failure that passes through polars loses its kind, so it is kept aside.
+
+def _plan(predictor: Predictor, source: Source, faulty_are_gaps: bool) -> str | None:
+    """Return what makes two runs the same; None where rows are not sure to come in the same order again."""
+    if not source.paths:
+        return None
+    told = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
+    content = json.dumps([told, repr(source), repr(predictor.schema), faulty_are_gaps]).encode()
+    return hashlib.sha256(predictor.graph + content).hexdigest()[:16]
+
+
+class Parts:
+    """Answers on their way to an output: files in a folder beside it, `plan` in its name, that one process fills."""
+
+    def __init__(self, output: Path, plan: str | None) -> None:
+        self._output, self._plan = output, plan
+        self._folder = output.with_name(f".{output.name}.{plan or 'once'}.parts")
+        self.tally, self.n_done = Tally(), 0
+        self._lock = -1
+
+    def __enter__(self) -> Parts:
+        for folder in self._output.parent.glob(f".{glob.escape(self._output.name)}.*.parts"):
+            if folder != self._folder or self._plan is None:
+                shutil.rmtree(folder)
+        self._folder.mkdir(exist_ok=True)
+        self._lock = os.open(self._folder, os.O_RDONLY)
         try:
-            for frame in source.batches():
-                yield _answers(predictor, frame, tally, faulty_are_gaps)
-                watch(tally.rows)
-        except Exception as error:
-            tally.failure = error
-            raise
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise SourceError(f"{self._output}: another process is answering the same rows") from None
+        self.n_done = len(self._paths())
+        if self.n_done:
+            known = json.loads(pl.read_parquet_metadata(self._paths()[-1])["tally"])
+            faults = tuple(Fault(**fault) for fault in known["faults"])
+            self.tally = Tally(known["rows"], known["unanswered"], faults, taken_up=known["rows"])
+        return self
 
-    return register_io_source(batches, schema=pl.Schema(_columns(predictor)))
+    def __exit__(self, *_: object) -> None:
+        if self._plan is None and self._folder.exists():
+            self.drop()
+        os.close(self._lock)
+
+    def keep(self, answers: pl.DataFrame, tally: Tally) -> None:
+        """Keep answers as the next part, in one step."""
+        path = self._folder / f"{self.n_done:08d}.parquet"
+        temporary = path.with_suffix(".new")
+        answers.write_parquet(temporary, metadata={"tally": json.dumps(asdict(tally), default=str)})
+        temporary.replace(path)
+        self.n_done += 1
+
+    def join(self) -> None:
+        """Make the output of all parts, in one step, and drop them."""
+        temporary = self._output.with_name(f".{self._output.stem}.{os.getpid()}{self._output.suffix}")
+        try:
+            whole = pl.scan_parquet(self._paths())
+            if self._output.suffix.lower() == ".csv":
+                whole.sink_csv(temporary)
+            else:
+                whole.sink_parquet(temporary)
+            temporary.replace(self._output)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget what was answered."""
+        shutil.rmtree(self._folder)
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob("*.parquet"))
 
 
-def _columns(predictor: Predictor) -> dict[str, pl.DataType]:
-    """Return the columns of answers and their types, as `columns_of` names them."""
-    is_regression, outputs = predictor.task.is_regression, predictor.outputs
-    kinds: dict[str, pl.DataType] = {"prediction": pl.Float64() if is_regression else pl.String()}
-    kinds |= {name: pl.Float64() for name in ("prediction_low", "prediction_high") if name in outputs}
-    kinds |= {"prediction_set": pl.String()} if "prediction_set" in outputs else {}
-    return kinds | {f"probability_{level}": pl.Float64() for level in predictor.task.levels}
-
-
-def _answers(predictor: Predictor, frame: pl.DataFrame, tally: Tally, faulty_are_gaps: bool) -> pl.DataFrame:
-    first_row = tally.rows + 1
-    batch = read_frame(predictor.schema, frame, first_row=first_row, drop_faulty=faulty_are_gaps)
-    tally.rows += frame.height
-    tally.faults += batch.faults
+def _answers(predictor: Predictor, batch: Batch, n_rows: int) -> pl.DataFrame:
     columns = columns_of(predictor.answer(batch))
     if batch.kept is None:
         return pl.DataFrame({name: _series(values) for name, values in columns.items()})
     places = np.flatnonzero(batch.kept)
-    return pl.DataFrame({name: _spread(_series(values), places, frame.height) for name, values in columns.items()})
+    return pl.DataFrame({name: _spread(_series(values), places, n_rows) for name, values in columns.items()})
 
 
 def _series(values: Any) -> pl.Series:

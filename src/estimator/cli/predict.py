@@ -32,18 +32,20 @@ def command(
         tally = life.predict(
             artefact, table, output, query=query, order=options.order(), faulty_are_gaps=on_error == "gap", watch=watch
         )
-    faulty = len({fault.row for fault in tally.faults})
     data = {
         "name": artefact.name,
         "version": artefact.version,
         "output": str(output),
         "rows": tally.rows,
-        "rows_without_answer": faulty,
-        "faults": [str(fault) for fault in tally.faults[:20]],
+        "rows_without_answer": tally.unanswered,
+        "rows_taken_up": tally.taken_up,
+        "faults": [str(fault) for fault in tally.faults],
     }
     told = [f"{fault}" for fault in tally.faults[:5]]
-    if faulty:
-        told.append(f"{faulty:,} of {tally.rows:,} rows break the contract and have no answer")
+    if tally.unanswered:
+        told.append(f"{tally.unanswered:,} of {tally.rows:,} rows break the contract and have no answer")
+    if tally.taken_up:
+        told.append(f"{tally.taken_up:,} rows had been answered before the last run ended")
     for line in told:
         options.say(line)
     options.emit(data, f"{tally.rows:,} rows answered by {artefact.name} {artefact.version}: {output}", as_json=as_json)

@@ -1,0 +1,111 @@
+"""Answering whole tables: every row once and in order, also when a run is killed in the middle."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+
+import polars as pl
+import pytest
+
+from estimator import life
+from estimator.errors import RowError, SourceError
+from estimator.scoring import score_source
+from estimator.sources.opening import opened
+from tests.conftest import ROOT, read_example
+
+FILES, ROWS = 11, 40
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from estimator import life
+from estimator.scoring import score_source
+from estimator.sources.opening import opened
+
+def watch(rows):
+    if rows >= int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+with opened(sys.argv[2]) as source:
+    score_source(life.load(sys.argv[1]).predictor, source, Path(sys.argv[3]), watch=watch)
+"""
+
+
+@pytest.fixture
+def houses(tmp_path):
+    """A folder of files of Boston's rows, each of which is a batch."""
+    folder = tmp_path / "houses"
+    folder.mkdir()
+    table = read_example("boston").drop("MEDV")
+    for number in range(FILES):
+        table[number * ROWS : (number + 1) * ROWS].write_csv(folder / f"{number:02d}.csv")
+    return folder
+
+
+@pytest.fixture
+def predictor(store):
+    return life.load("house_pricing_model", life.Store(store)).predictor
+
+
+def killed_at(rows: int, store, houses, output) -> None:
+    command = [sys.executable, "-c", KILLED, str(store / "house_pricing_model"), str(houses), str(output), str(rows)]
+    ended = subprocess.run(command, cwd=ROOT, check=False)
+    assert ended.returncode == -signal.SIGKILL
+
+
+def score(predictor, houses, output, **options):
+    with opened(str(houses)) as source:
+        return score_source(predictor, source, output, **options)
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv"])
+def test_a_killed_run_is_taken_up_without_a_row_twice_or_missing(store, predictor, houses, tmp_path, ending):
+    output, whole = tmp_path / f"answers{ending}", tmp_path / "whole.parquet"
+    score(predictor, houses, whole)
+    for rows in (6 * ROWS, 10 * ROWS):
+        killed_at(rows, store, houses, output)
+        assert not output.exists()
+    seen: list[int] = []
+    tally = score(predictor, houses, output, watch=seen.append)
+    assert tally.taken_up == 8 * ROWS
+    assert seen[0] == 9 * ROWS
+    assert tally.rows == FILES * ROWS
+    found = pl.read_parquet(output) if ending == ".parquet" else pl.read_csv(output)
+    assert found["prediction"].to_list() == pl.read_parquet(whole)["prediction"].to_list()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers" + ending, "houses", "whole.parquet"]
+
+
+def test_other_rows_are_not_taken_up(store, predictor, houses, tmp_path):
+    output = tmp_path / "answers.parquet"
+    killed_at(6 * ROWS, store, houses, output)
+    (houses / "00.csv").write_text((houses / "00.csv").read_text().replace("396.9", "396.8"))
+    assert score(predictor, houses, output).taken_up == 0
+    assert pl.read_parquet(output).height == FILES * ROWS
+
+
+def test_faults_are_counted_over_runs_and_few_are_kept(store, predictor, houses, tmp_path):
+    for number in (0, 9):
+        path = houses / f"{number:02d}.csv"
+        path.write_text("\n".join(line.replace("396.9", "many") for line in path.read_text().splitlines()))
+    tally = score(predictor, houses, tmp_path / "answers.csv", faulty_are_gaps=True)
+    answers = pl.read_csv(tmp_path / "answers.csv")["prediction"]
+    assert tally.unanswered == answers.null_count() > 2
+    assert len(tally.faults) <= 20
+    with pytest.raises(RowError):
+        score(predictor, houses, tmp_path / "answers.parquet")
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_two_runs_at_once_do_not_mix(store, predictor, houses, tmp_path):
+    output = tmp_path / "answers.parquet"
+    killed_at(6 * ROWS, store, houses, output)
+    (folder,) = tmp_path.glob(".answers*.parts")
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(SourceError, match="another process is answering the same rows"):
+        score(predictor, houses, output)
+    os.close(held)
+    assert score(predictor, houses, output).rows == FILES * ROWS
