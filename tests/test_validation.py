@@ -212,7 +212,7 @@ def test_every_example_tells_how_sure_it_is(store, name):
 
 def test_a_request_is_answered_with_its_interval(store):
     from estimator.config import Serving
-    from estimator.server.app import Service
+    from estimator.server.service import Service
 
     service = Service(life.load(str(store / "house_pricing_model")), Serving())
     rows = service.artefact.read_json("golden.json")["rows"][:2]

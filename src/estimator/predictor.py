@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from estimator.schema import Batch, Schema
-from estimator.session import Session
+from estimator.session import Feed, OneRow, Session
 from estimator.tables import read_table
 from estimator.task import Answers, Task
 
@@ -58,7 +58,19 @@ class Predictor:
 
     def answer(self, batch: Batch) -> Answers:
         """Return the answers for rows that have passed the schema."""
-        found = dict(zip(self._session.outputs, self._session.run(batch.feed), strict=True))
+        return self.answers_of(self.run(batch.feed))
+
+    def run(self, feed: Feed) -> list[npt.NDArray[Any]]:
+        """Return the graph's outputs, in its order, for arrays of shape (rows, 1) by the feature's name."""
+        return self._session.run(feed)
+
+    def one_row(self, numbers: Sequence[str]) -> OneRow:
+        """Return the graph with memory for one row, with these inputs side by side."""
+        return OneRow(self._session, numbers)
+
+    def answers_of(self, outputs: Sequence[npt.NDArray[Any]]) -> Answers:
+        """Return what the graph's outputs, in its order, say."""
+        found = dict(zip(self._session.outputs, outputs, strict=True))
         return Answers(
             found["prediction"], found.get("probability"), self.task.levels,
             low=found.get("prediction_low"), high=found.get("prediction_high"), sets=found.get("prediction_set"),

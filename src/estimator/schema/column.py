@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from estimator.wording import listing, plain
 
@@ -118,13 +121,17 @@ class Column:
             return f"training saw {as_moment(low)} to {as_moment(high)}"
         return f"training saw {plain(low)} to {plain(high)}"
 
-    def is_outside(self, value: float | str) -> bool:
-        """Whether a value, as read, lies outside what training saw (a gap never does)."""
-        if self.kind == "text":
-            return False
-        if isinstance(value, str):
-            return value not in ("", *self.levels)
-        return self.seen is not None and (value < self.seen[0] or value > self.seen[1])
+    def outside(self, values: npt.NDArray[Any]) -> list[int]:
+        """Return the places of the values, as read, that lie outside what training saw (a gap never does)."""
+        if self.is_text:
+            known = {"", *self.levels}
+            texts = () if self.kind == "text" else values.tolist()
+            return [place for place, text in enumerate(texts) if text not in known]
+        if self.seen is None:
+            return []
+        low, high = self.seen
+        places: list[int] = np.flatnonzero((values < low) | (values > high)).tolist()
+        return places
 
 
 def as_moment(seconds: float) -> str:

@@ -119,13 +119,12 @@ class Schema:
         """Return a row that was read as it could be sent: gaps as null, whole numbers whole, times as ISO text."""
         return {column.name: _as_sent(column, batch.feed[column.name][place, 0]) for column in self.features}
 
-    def outside(self, batch: Batch) -> list[list[str]]:
-        """Return, per row, the columns whose value lies outside what training saw."""
+    def outside(self, batch: Batch, columns: Sequence[Column] | None = None) -> list[list[str]]:
+        """Return, per row, the columns (of all features, or of those given) with a value that training did not see."""
         found: list[list[str]] = [[] for _ in range(batch.n_rows)]
-        for column in self.features:
-            for position, value in enumerate(batch.feed[column.name][:, 0].tolist()):
-                if column.is_outside(value):
-                    found[position].append(column.name)
+        for column in self.features if columns is None else columns:
+            for position in column.outside(batch.feed[column.name][:, 0]):
+                found[position].append(column.name)
         return found
 
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -14,77 +12,15 @@ from fastapi import FastAPI, Request, Response
 from estimator.artefact import Artefact
 from estimator.config import Serving
 from estimator.errors import RowError
-from estimator.schema import Batch, Schema
 from estimator.schema.file import to_data
-from estimator.server.bodies import BodyError, Rows, body_refusal, read_rows, refusal
+from estimator.server.bodies import BodyError, body_refusal, refusal
 from estimator.server.documents import answer_document, body_document
+from estimator.server.hot import hot_routes
 from estimator.server.pages import add_pages
-from estimator.task import Answers
+from estimator.server.service import PREDICT, TUTORIAL, Service
 
 JSON = "application/json"
 OPEN_PATHS = ("/", "/healthz", "/readyz")
-
-
-@dataclass(frozen=True)
-class Service:
-    """A version and how it is served: bytes of a request in, an answer as plain data out."""
-
-    artefact: Artefact
-    serving: Serving
-
-    @property
-    def label(self) -> str:
-        """What the tutorial's route calls an answer."""
-        return self.serving.label or f"Prediction {self.artefact.manifest['target']}"
-
-    @property
-    def level(self) -> float:
-        """The share of truths that intervals and sets of levels are to hold."""
-        return float(self.artefact.config["validation"]["level"])
-
-    def rows_of(self, body: bytes) -> tuple[Rows, Batch]:
-        """Return the rows of a body as sent and as read.
-
-        Raises
-        ------
-        BodyError, RowError: the body or its rows are refused.
-        """
-        rows = read_rows(body, max_rows=self.serving.max_rows)
-        return rows, self.artefact.schema.read_rows(rows)
-
-    def tutorial(self, body: bytes) -> dict[str, Any]:
-        """Answer as the tutorial's service does."""
-        rows, batch = self.rows_of(body)
-        values = self.artefact.predictor.answer(batch).values.tolist()
-        return {"inputData": rows, "predictions": [{f"{self.label} {place}": v} for place, v in enumerate(values)]}
-
-    def predict(self, body: bytes) -> dict[str, Any]:
-        """Answer with an id per row, its interval or set, probabilities, and what lies outside the training range."""
-        _, batch = self.rows_of(body)
-        answers = self.artefact.predictor.answer(batch)
-        told = {"level": self.level} if answers.low is not None or answers.sets is not None else {}
-        return {
-            "model": self.artefact.name,
-            "version": self.artefact.version,
-            **told,
-            "predictions": list(_answer_rows(answers, self.artefact.schema, batch)),
-        }
-
-
-def _answer_rows(answers: Answers, schema: Schema, batch: Batch) -> Sequence[dict[str, Any]]:
-    found, sets = [], answers.likely_levels
-    for place, (value, outside) in enumerate(zip(answers.values.tolist(), schema.outside(batch), strict=True)):
-        row: dict[str, Any] = {"id": uuid4().hex, "prediction": value}
-        if answers.probabilities is not None:
-            shares = answers.probabilities[place].tolist()
-            row["probabilities"] = dict(zip(answers.levels, shares, strict=True))
-        if answers.low is not None and answers.high is not None:
-            row["interval"] = [float(answers.low[place]), float(answers.high[place])]
-        if sets:
-            row["set"] = sets[place]
-        row["outside"] = [{"column": name, "note": schema.by_name[name].saw} for name in outside]
-        found.append(row)
-    return found
 
 
 def build_app(artefact: Artefact, serving: Serving, *, key: str | None = None) -> FastAPI:
@@ -103,6 +39,8 @@ def build_app(artefact: Artefact, serving: Serving, *, key: str | None = None) -
     _add_refusals(app)
     if key is not None:
         _ask_for_key(app, key)
+    # What a server may answer without asking the app; with a key, nothing.
+    app.state.hot = hot_routes(service) if key is None else None
     return app
 
 
@@ -131,14 +69,14 @@ def _add_status(app: FastAPI, service: Service) -> None:
 def _add_predictions(app: FastAPI, service: Service, examples: Sequence[Mapping[str, Any]]) -> None:
     extra, body = body_document(service.artefact.schema, examples), msgspec.json.encode(examples[:1])
 
-    @app.post("/v1/predict", tags=["predict"], summary="Predict rows", openapi_extra=extra,
+    @app.post(PREDICT, tags=["predict"], summary="Predict rows", openapi_extra=extra,
               responses=answer_document(service.predict(body)))  # fmt: skip
     async def predict(request: Request) -> Response:
         body = await read_body(request, service.serving.max_body_bytes)
         return Response(msgspec.json.encode(service.predict(body)), media_type=JSON)
 
     @app.post(
-        "/v1/services/predict", tags=["predict"], summary="Predict rows, in the tutorial's form",
+        TUTORIAL, tags=["predict"], summary="Predict rows, in the tutorial's form",
         openapi_extra=extra, responses=answer_document(service.tutorial(body)),
     )  # fmt: skip
     async def tutorial(request: Request) -> Response:
