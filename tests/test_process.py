@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +71,61 @@ def test_running_requests_end_before_the_process_does(store, house):
             found = json.load(connection.getresponse())
         assert process.wait(30) == 0
     assert len(found["predictions"]) == 10_000
+
+
+def workers_of(pid: int) -> set[int]:
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+
+
+def within(seconds: float, holds: Callable[[], bool]) -> bool:
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.05)
+    return holds()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see the workers")
+def test_a_killed_worker_is_replaced_and_all_end_together(store, house):
+    with serving(store / "house_pricing_model", "--workers", "2") as (process, address):
+        first = workers_of(process.pid)
+        assert len(first) == 2
+        os.kill(min(first), signal.SIGKILL)
+        answers = [post(address, [house]) for _ in range(20)]
+        assert within(20, lambda: len(workers_of(process.pid) - {min(first)}) == 2)
+        assert all(answer == answers[0] for answer in answers)
+        all_workers = workers_of(process.pid)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(40) == 130
+    assert not any(is_running(pid) for pid in all_workers)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see the workers")
+def test_workers_end_with_the_process_that_began_them(store):
+    with serving(store / "penguins", "--workers", "2") as (process, _):
+        workers = workers_of(process.pid)
+        process.kill()
+        assert within(20, lambda: not any(is_running(pid) for pid in workers))
+
+
+def test_workers_that_cannot_begin_say_why(store, tmp_path):
+    """Golden rows that get other answers are found by the workers, and told once."""
+    folder = tmp_path / "penguins"
+    shutil.copytree(store / "penguins", folder)
+    version = next(path.parent for path in folder.glob("*/manifest.json"))
+    golden = json.loads((version / "golden.json").read_text())
+    golden["answers"] = [[0.0] * len(shares) for shares in golden["answers"]]
+    (version / "golden.json").write_text(json.dumps(golden))
+    manifest = json.loads((version / "manifest.json").read_text())
+    manifest["files"]["golden.json"] = hashlib.sha256((version / "golden.json").read_bytes()).hexdigest()
+    (version / "manifest.json").write_text(json.dumps(manifest))
+    words = [*ESTIMATOR, "serve", "--model", str(version), "--port", "0", "--workers", "2"]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("golden rows get other answers") == 1
 
 
 def test_a_taken_port_is_explained(store):

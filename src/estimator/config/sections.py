@@ -251,6 +251,7 @@ class Serving(Section):
 
     host: str = Field("127.0.0.1", description="a public address needs a key")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="0 picks a free one")
+    workers: Annotated[int, Field(ge=1)] = Field(1, description="processes that share the port, each with the model")
     label: str | None = Field(None, description='of the tutorial route; "Prediction <target>" when left out')
     max_body_bytes: Annotated[int, Field(ge=1)] = Field(10_000_000, description="larger bodies get 413")
     max_rows: Annotated[int, Field(ge=1)] = Field(10_000, description="more rows in one request get 413")

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Callable, Mapping
 
 import uvicorn
+from fastapi import FastAPI
 
 from estimator.artefact import Artefact, check_golden
 from estimator.config import Serving
 from estimator.errors import ServingError
 from estimator.server.app import build_app
+from estimator.server.protocol import HotProtocol
+from estimator.server.workers import keep_working
 
 GRACE_SECONDS = 30
 
@@ -39,17 +42,32 @@ def listen(
             f"{serving.host} can be reached from other machines, and no key is asked for",
             hint="name the key's variable with serving.api_key_variable, or say --allow-public",
         )
-    check_golden(artefact)
-    app = build_app(artefact, serving, key=key)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=GRACE_SECONDS
-    )
     with _socket(serving) as opened:
         host, port = opened.getsockname()[:2]
-        ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
-        # uvicorn ends running requests, then raises the signal again: being told to end is no failure.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        uvicorn.Server(config).run(sockets=[opened])
+        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+        def work(ready: Callable[[], None]) -> None:
+            check_golden(artefact)
+            server = server_of(build_app(artefact, serving, key=key))
+            ready()
+            # uvicorn ends running requests, then raises the signal again: being told to end is no failure.
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            server.run(sockets=[opened])
+
+        if serving.workers == 1:
+            work(lambda: ready(address))
+        else:
+            grace = GRACE_SECONDS + 1
+            keep_working(work, serving.workers, seconds_to_end=grace, ready=lambda: ready(address))
+
+
+def server_of(app: FastAPI) -> uvicorn.Server:
+    """Return what answers for an app, with its hot path."""
+    config = uvicorn.Config(
+        app, http=HotProtocol, log_level="warning", access_log=False, server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )  # fmt: skip
+    return uvicorn.Server(config)
 
 
 def _key(serving: Serving, environment: Mapping[str, str]) -> str | None:

@@ -1,0 +1,266 @@
+"""The hot path says what the app says, byte for byte, or nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from estimator import life
+from estimator.artefact import Artefact, open_artefact
+from estimator.config import Serving
+from estimator.errors import RowError
+from estimator.server.bodies import BodyError
+from estimator.server.hot import HotRoutes, hot_routes
+from estimator.server.service import PREDICT, TUTORIAL, Service
+from estimator.store import version_folder
+
+ID = re.compile(rb'"id":"[0-9a-f]{32}"')
+MODELS = ("house_pricing_model", "ames", "credit", "penguins")
+PATHS = (PREDICT, TUTORIAL)
+
+
+class Pair:
+    """The hot path of a version and what the app would answer."""
+
+    def __init__(self, artefact: Artefact, **settings: Any) -> None:
+        self.rows = artefact.read_json("golden.json")["rows"]
+        self.service = Service(artefact, Serving(**settings))
+        self.hot = hot_routes(self.service)
+
+    def slow(self, path: str, body: bytes) -> bytes | None:
+        answer = {PREDICT: self.service.predict, TUTORIAL: self.service.tutorial}[path]
+        try:
+            return msgspec.json.encode(answer(body))
+        except (BodyError, RowError):
+            return None
+
+    def agree(self, body: bytes) -> bool:
+        """Whether both paths agree on a body; give whether it was answered at once."""
+        found = [self.hot.answers[path](body) for path in PATHS]
+        for path, answer in zip(PATHS, found, strict=True):
+            if answer is not None:
+                told = self.slow(path, body)
+                assert told is not None, body
+                assert ID.sub(b"", answer) == ID.sub(b"", told), body
+        return None not in found
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory) -> Pair:
+    """A model of a table that has every kind of column."""
+    folder = tmp_path_factory.mktemp("kinds")
+    rows = range(120)
+    frame = pl.DataFrame(
+        {
+            "id": [f"row-{row}" for row in rows],
+            "number": [row * 0.37 if row % 7 else None for row in rows],
+            "integer": [row % 11 - 3 for row in rows],
+            "flag": [row % 3 == 0 for row in rows],
+            "gappy": [None if row % 5 == 0 else row % 2 == 0 for row in rows],
+            "level": [("red", "green", "blue, dark: navy")[row % 3] for row in rows],
+            "code": [f"{row % 4:03d}" for row in rows],
+            "known": [("yes!", "no!")[row % 2] for row in rows],
+            "day": [f"2024-{row % 12 + 1:02d}-{row % 28 + 1:02d}" for row in rows],
+            "moment": [f"2024-01-{row % 28 + 1:02d}T10:{row % 60:02d}:00" for row in rows],
+            "price": [f"${row * 1000:,}" for row in rows],
+            "words": [f"a note on {('cats', 'dogs', 'mice')[row % 3]} and row {row} of many more words" for row in rows],
+            "spare": [row % 9 for row in rows],
+            "target": [row * 0.5 + row % 3 for row in rows],
+        }
+    )
+    frame.write_csv(folder / "table.csv")
+    columns = {
+        "number": {"limits": [None, 1e6]},
+        "integer": {"kind": "integer", "aliases": ["whole"]},
+        "known": {"kind": "category", "unseen": "error"},
+        "words": {"kind": "text"},
+        "price": {"kind": "number", "affixes": ["$"], "thousands": ","},
+    }
+    config = {
+        "name": "kinds", "data": {"path": "table.csv", "target": "target", "drop": ["spare"]}, "model": {"kind": "linear"},
+        "schema": {"columns": columns},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    new = life.train(folder / "config.json", life.Order(store=str(folder / "models")))
+    return Pair(new.artefact, max_rows=50)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def pair(request, store) -> Pair:
+    return Pair(open_artefact(version_folder(store / request.param)))
+
+
+@pytest.mark.parametrize("n_rows", [1, 2, 7])
+def test_good_rows_are_answered_at_once_and_alike(pair, n_rows):
+    rows = (pair.rows * n_rows)[:n_rows]
+    for body in (msgspec.json.encode(rows), json.dumps(rows).encode(), json.dumps(rows, indent=1).encode()):
+        assert pair.agree(body)
+
+
+def test_every_kind_of_column_is_answered_at_once(kinds):
+    kind_of = {column.kind for column in kinds.service.artefact.schema.features}
+    assert kind_of == {"number", "integer", "boolean", "category", "date", "datetime", "text"}
+    for row in kinds.rows:
+        assert kinds.agree(msgspec.json.encode([row]))
+    assert kinds.agree(msgspec.json.encode(kinds.rows))
+
+
+@pytest.mark.parametrize(
+    ("change", "at_once"),
+    [
+        ({"number": 5}, True),
+        ({"number": None}, True),
+        ({"number": 9e5}, True),
+        ({"number": 2e6}, False),
+        ({"number": "5"}, False),
+        ({"number": True}, False),
+        ({"number": 2**53 + 1}, False),
+        ({"integer": 2.0}, True),
+        ({"integer": 2.5}, False),
+        ({"integer": -99}, True),
+        ({"integer": None}, False),
+        ({"flag": 1}, True),
+        ({"flag": True}, True),
+        ({"flag": 1.0}, False),
+        ({"gappy": None}, True),
+        ({"level": "unheard of"}, True),
+        ({"level": 7}, True),
+        ({"code": 1}, True),
+        ({"code": "NA"}, True),
+        ({"known": "maybe"}, False),
+        ({"day": "2031-05-05"}, True),
+        ({"day": "never"}, False),
+        ({"moment": "2024-01-05"}, True),
+        ({"price": "$7,100"}, True),
+        ({"price": 7100}, True),
+        ({"price": "$7,1"}, False),
+        ({"words": "Größe \u2028 \x7f / é"}, True),
+        ({"words": "nul \x00"}, False),
+        ({"spare": [{"deep": "x"}], "id": 5, "target": None}, True),
+        ({"whole": 3}, False),
+        ({"unheard of": 3}, False),
+    ],
+)
+def test_unusual_cells_are_answered_alike_or_left(kinds, change, at_once):
+    for rows in ([{**kinds.rows[0], **change}], [kinds.rows[0], {**kinds.rows[1], **change}]):
+        assert kinds.agree(msgspec.json.encode(rows)) == at_once
+        kinds.agree(json.dumps(rows).encode())
+
+
+def test_what_training_did_not_see_is_told_alike(kinds):
+    odd = {"number": 9e5, "integer": -99, "level": "unheard of", "day": "2031-05-05", "moment": "1999-01-05"}
+    for name, value in odd.items():
+        answer = kinds.hot.answers[PREDICT](msgspec.json.encode([{**kinds.rows[0], name: value}]))
+        assert [note["column"] for note in json.loads(answer or b"")["predictions"][0]["outside"]] == [name]
+    assert kinds.agree(msgspec.json.encode([{**row, **odd} for row in kinds.rows]))
+
+
+def test_rows_come_back_as_they_were_sent(pair):
+    row = pair.rows[0]
+    backwards = msgspec.json.encode([dict(reversed(row.items()))])
+    name = next(iter(row))
+    twice = msgspec.json.encode([row]).replace(b"[{", b'[{"%b":null,' % name.encode())
+    for body in (backwards, twice, b"  " + backwards + b"\r\n"):
+        pair.agree(body)
+        found = pair.hot.answers[TUTORIAL](body)
+        assert found is None or json.loads(found)["inputData"] == json.loads(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"[]", b"{}", b"null", b"[null]", b"[1]", b"[[]]", b"[" * 9999, b'[{"\\ud800": 1}]', b"[{}]", b"\xff"]
+)
+def test_bad_bodies_are_left_to_the_app(pair, body):
+    assert [pair.hot.answers[path](body) for path in PATHS] == [None, None]
+
+
+def test_limits_are_left_to_the_app(store):
+    artefact = open_artefact(version_folder(store / "penguins"))
+    rows = artefact.read_json("golden.json")["rows"]
+    assert not Pair(artefact, max_rows=2).agree(msgspec.json.encode(rows[:3]))
+    assert not Pair(artefact, max_body_bytes=10).agree(msgspec.json.encode(rows[:1]))
+
+
+def test_columns_that_are_ignored_are_to_be_sound(kinds, tmp_path):
+    artefact = ignoring(kinds.service.artefact)
+    pair = Pair(artefact)
+    row = {name: value for name, value in pair.rows[0].items() if name != "integer"}
+    sound = msgspec.json.encode([{**row, "integer": 1, "other": {"a": [1]}}])
+    assert not pair.agree(sound.replace(b'{"a":[1]}', b"1e999"))
+    assert not pair.agree(sound.replace(b"[1]", b'"\\ud800"'))
+    pair.agree(sound)
+
+
+def ignoring(artefact: Artefact) -> Artefact:
+    """Return the version with a contract that ignores unknown columns."""
+    from dataclasses import replace
+
+    copy = Artefact(artefact.folder, artefact.manifest)
+    copy.__dict__["schema"] = replace(artefact.schema, unknown_columns="ignore")
+    return copy
+
+
+def test_a_name_that_must_be_escaped_has_no_hot_path(kinds):
+    from dataclasses import replace
+
+    artefact = kinds.service.artefact
+    copy = Artefact(artefact.folder, artefact.manifest)
+    spare = next(column for column in artefact.schema.columns if not column.is_feature)
+    columns = (*artefact.schema.columns, replace(spare, name='a "quoted" one'))
+    copy.__dict__["schema"] = replace(artefact.schema, columns=columns)
+    assert hot_routes(Service(copy, Serving())) == HotRoutes({}, 0)
+
+
+TOKENS = st.one_of(
+    st.floats().map(json.dumps),
+    st.integers().map(str),
+    st.text(max_size=8).map(json.dumps),
+    st.text(max_size=8).map(lambda text: json.dumps(text, ensure_ascii=False)),
+    st.sampled_from(
+        ["null", "true", "false", "0", "1", "-0", "-0.0", "1.0", "1.50", "1e2", "1E-2", "-1e-400", "1e400", "01", "1.", "9007199254740993", "18446744073709551616", '""', '"', '"', '"NA"', '"1"', '"true"', '"red"', '"RED"', '"\\u0072ed"', '"2024-02-30"', '"2024-02-03"', '"\\ud800"', '"\\ud83d\\ude00"', "[]", "{}", "[1]", "2.0", "0.1", "-3", "1e308", "123456789012345678901234567890"]
+    ),
+)
+SPACES = st.sampled_from(["", " ", "  ", "\n", "\t"])
+FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def bodies(draw, rows: list[dict[str, Any]]) -> bytes:
+    """Bodies near to good ones: some cells, names, orders and blanks are others."""
+    written = []
+    comma, colon = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]))
+    for row in draw(st.lists(st.sampled_from(rows), min_size=1, max_size=3)):
+        cells = [(json.dumps(name, ensure_ascii=False), json.dumps(value)) for name, value in row.items()]
+        for place in draw(st.lists(st.integers(0, len(cells) - 1), max_size=2)):
+            cells[place] = (cells[place][0], draw(TOKENS))
+        if draw(st.booleans()):
+            cells += draw(st.lists(st.tuples(st.sampled_from([*(name for name, _ in cells), '"x"']), TOKENS), max_size=1))
+        if draw(st.integers(0, 9)) == 0:
+            cells = draw(st.permutations(cells))
+        if draw(st.integers(0, 9)) == 0:
+            cells = cells[1:]
+        written.append("{" + comma.join(f"{name}{colon}{value}" for name, value in cells) + "}")
+    space = draw(SPACES)
+    return f"{space}[{comma.join(written)}{space}]{space}".encode("utf-8", "surrogatepass")
+
+
+@FUZZ
+@given(data=st.data())
+def test_bodies_near_to_good_ones_are_answered_alike(kinds, data):
+    kinds.agree(data.draw(bodies(kinds.rows)))
+
+
+@FUZZ
+@given(data=st.data())
+def test_broken_bytes_are_answered_alike(kinds, data):
+    body = bytearray(msgspec.json.encode(kinds.rows[:2]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(body)))
+        body[start : start + data.draw(st.integers(0, 4))] = data.draw(st.binary(max_size=4))
+    kinds.agree(bytes(body))

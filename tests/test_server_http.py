@@ -1,0 +1,331 @@
+"""The server on a real socket, byte by byte: whatever comes gets the answer HTTP asks for, in order."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+import uvicorn
+
+from estimator.artefact import open_artefact
+from estimator.config import Serving
+from estimator.server.app import build_app
+from estimator.server.hot import HotRoutes
+from estimator.server.listening import server_of
+from estimator.server.protocol import MAX_HEAD_BYTES
+from estimator.store import version_folder
+from tests.conftest import HOUSE
+
+MAX_BODY_BYTES = 300_000
+KEEP_ALIVE_SECONDS = 1
+BODY = json.dumps([HOUSE]).encode()
+
+
+@dataclass
+class Running:
+    """A server in a thread of this process, and how many bodies its hot path answered and was offered."""
+
+    server: uvicorn.Server
+    app: Any
+    port: int
+    offered: list[bytes] = field(default_factory=list)
+    answered: int = 0
+
+    def watch(self, hot: HotRoutes) -> HotRoutes:
+        def watched(answer: Callable[[bytes], bytes | None]) -> Callable[[bytes], bytes | None]:
+            def call(body: bytes) -> bytes | None:
+                self.offered.append(body)
+                found = answer(body)
+                self.answered += found is not None
+                return found
+
+            return call
+
+        return replace(hot, answers={path: watched(answer) for path, answer in hot.answers.items()})
+
+
+@pytest.fixture(scope="module")
+def running(store) -> Iterator[Running]:
+    artefact = open_artefact(version_folder(store / "house_pricing_model"))
+    app = build_app(artefact, Serving(max_body_bytes=MAX_BODY_BYTES, max_rows=1000, label="Prediction price"))
+    server = server_of(app)
+    server.config.timeout_keep_alive = KEEP_ALIVE_SECONDS
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        found = Running(server, app, opened.getsockname()[1])
+        app.state.hot = found.watch(app.state.hot)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
+        thread.start()
+        yield found
+        server.should_exit = True
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def server(running) -> Running:
+    running.offered.clear()
+    running.answered = 0
+    return running
+
+
+@dataclass
+class Answer:
+    status: int
+    head: bytes
+    body: bytes
+
+    @property
+    def prediction(self) -> float:
+        return json.loads(self.body)["predictions"][0]["Prediction price 0"]
+
+
+class Wire:
+    """A connection on which bytes are sent as they are."""
+
+    def __init__(self, server: Running) -> None:
+        self.socket = socket.socket()
+        self.socket.settimeout(10)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        self.socket.connect(("127.0.0.1", server.port))
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.received = b""
+
+    def __enter__(self) -> Wire:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, *parts: bytes, pause: float = 0.0) -> Wire:
+        for part in parts:
+            self.socket.sendall(part)
+            time.sleep(pause)
+        return self
+
+    def answer(self) -> Answer:
+        """Read the next answer with a stated length."""
+        while b"\r\n\r\n" not in self.received:
+            self._read()
+        head, _, self.received = self.received.partition(b"\r\n\r\n")
+        if head.startswith(b"HTTP/1.1 100"):
+            return Answer(100, head, b"")
+        stated = re.search(rb"content-length: (\d+)", head)
+        assert stated is not None, head
+        while len(self.received) < int(stated[1]):
+            self._read()
+        body, self.received = self.received[: int(stated[1])], self.received[int(stated[1]) :]
+        return Answer(int(head.split()[1]), head, body)
+
+    def is_closed(self) -> bool:
+        return self.received == b"" and self.socket.recv(1) == b""
+
+    def _read(self) -> None:
+        part = self.socket.recv(1 << 16)
+        assert part, f"closed after {self.received[-300:]!r}"
+        self.received += part
+
+
+def post(body: bytes = BODY, *, path: str = "/v1/services/predict", fields: str = "", version: str = "1.1") -> bytes:
+    head = f"POST {path} HTTP/{version}\r\nHost: server\r\nContent-Length: {len(body)}\r\n{fields}\r\n"
+    return head.encode("latin-1") + body
+
+
+def house(value: float) -> bytes:
+    return json.dumps([{**HOUSE, "RM": value}]).encode()
+
+
+def test_an_ordinary_request_is_answered_at_once_and_as_the_app_does(server):
+    with Wire(server) as wire:
+        hot, slow = wire.send(post()).answer(), wire.send(post(path="/v1/services/predict?")).answer()
+    assert server.answered == 1
+    assert (hot.status, hot.body) == (200, slow.body)
+    assert hot.head.split(b"\r\n")[2:] == slow.head.split(b"\r\n")[2:]
+    assert [line.split(b":")[0] for line in hot.head.split(b"\r\n")][1:] == [b"date", b"content-length", b"content-type"]
+
+
+def test_a_request_may_come_in_any_two_parts(server):
+    request = post()
+    with Wire(server) as wire:
+        expected = wire.send(request).answer().body
+        for place in range(1, len(request)):
+            assert wire.send(request[:place], request[place:], pause=0.0005).answer().body == expected
+
+
+def test_a_long_body_in_many_parts_is_answered_at_once(server):
+    rows = json.dumps([HOUSE] * 300).encode()
+    request = post(rows)
+    with Wire(server) as wire:
+        found = wire.send(*(request[start : start + 9000] for start in range(0, len(request), 9000)), pause=0.001).answer()
+    assert len(json.loads(found.body)["predictions"]) == 300
+    assert server.offered == [rows]
+
+
+def test_pipelined_requests_are_answered_in_order(server):
+    requests, expected = [], []
+    for number in range(40):
+        value = 4 + number / 10
+        # Every third goes to the app, every fifth is refused.
+        path = "/v1/services/predict" + ("?" if number % 3 == 0 else "")
+        requests.append(post(b"[1]" if number % 5 == 0 else house(value), path=path))
+        expected.append(422 if number % 5 == 0 else value)
+    with Wire(server) as wire:
+        wire.send(b"".join(requests))
+        for value in expected:
+            found = wire.answer()
+            assert (found.status if value == 422 else json.loads(found.body)["inputData"][0]["RM"]) == value
+        stream = b"".join(requests)
+        wire.send(*(stream[start : start + 331] for start in range(0, len(stream), 331)), pause=0.0005)
+        assert [wire.answer().status for _ in expected] == [422 if value == 422 else 200 for value in expected]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("Content-Length: 5\r\n", 400),
+        (f"Content-Length: {len(BODY)}\r\n", 400),
+        ("Transfer-Encoding: chunked\r\n", 400),
+        (" folded: line\r\n", 400),
+        ("no colon\r\n", 400),
+        ("spaced : name\r\n", 400),
+        ("nul: \x00\r\n", 400),
+        ("Content-Encoding: gzip\r\n", 415),
+        ("X-Long: " + "x" * MAX_HEAD_BYTES + "\r\n", 431),
+        ("X-Long: " + "x" * 5_000_000, 431),
+        ("X-Many: 1\r\n" * 20_000, 431),
+    ],
+)
+def test_an_odd_head_is_refused_and_never_offered(server, fields, status):
+    with Wire(server) as wire:
+        try:
+            wire.send(post(fields=fields))
+        except (ConnectionResetError, BrokenPipeError):
+            assert status == 431
+        try:
+            assert wire.answer().status == status
+        except ConnectionResetError:
+            assert len(fields) > 1_000_000
+    assert server.offered == []
+
+
+@pytest.mark.parametrize("length", ["-1", "+5", "0x10", "1e3", "5 5", "5,5", "", "9" * 30, "٣"])
+def test_an_odd_length_is_refused(server, length):
+    head = f"POST /v1/predict HTTP/1.1\r\nHost: server\r\nContent-Length: {length}\r\n\r\n".encode()
+    with Wire(server) as wire:
+        assert wire.send(head + BODY).answer().status in (400, 413)
+    assert server.offered == []
+
+
+def test_a_body_that_is_too_long_is_refused_before_it_has_come(server):
+    with Wire(server) as wire:
+        head = post(b"x" * (MAX_BODY_BYTES + 1))[:-MAX_BODY_BYTES]
+        assert wire.send(head).answer().status == 413
+    assert server.offered == []
+
+
+def test_a_chunked_body_is_answered_by_the_app(server):
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (BODY[:50], BODY[50:])) + b"0\r\n\r\n"
+    head = b"POST /v1/services/predict HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with Wire(server) as wire:
+        slow, hot = wire.send(head + chunks).answer(), wire.send(post()).answer()
+    assert slow.body == hot.body
+    assert len(server.offered) == 1
+
+
+def test_expect_gets_its_continue(server):
+    with Wire(server) as wire:
+        request = post(fields="Expect: 100-continue\r\n")
+        assert wire.send(request[: -len(BODY)]).answer().status == 100
+        assert wire.send(BODY).answer().status == 200
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [post(fields="Connection: close\r\n"), post(version="1.0"), post(fields="Connection: foo, close\r\n")]
+)
+def test_the_connection_is_closed_when_that_is_asked_for(server, request_bytes):
+    with Wire(server) as wire:
+        assert wire.send(request_bytes).answer().status == 200
+        assert wire.is_closed()
+
+
+def test_other_methods_and_paths_go_to_the_app(server):
+    with Wire(server) as wire:
+        wire.send(b"HEAD /v1/predict HTTP/1.1\r\nHost: server\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nHost: server\r\n\r\n")
+        head = wire.socket.recv(1 << 16)
+        assert head.startswith(b"HTTP/1.1 405")
+        wire.received = head.split(b"\r\n\r\n", 1)[1]
+        assert json.loads(wire.answer().body) == {"status": "ok"}
+        assert wire.send(post(path="/v1/nowhere")).answer().status == 404
+        assert wire.send(post()).answer().status == 200
+
+
+@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"hello\r\n\r\n", b"\x00" * 50, b"POST\r\n\r\n"])
+def test_garbage_is_refused(server, garbage):
+    with Wire(server) as wire:
+        assert wire.send(garbage).answer().status == 400
+        assert wire.is_closed()
+
+
+def test_an_idle_connection_is_closed_and_a_busy_one_is_not(server):
+    with Wire(server) as idle, Wire(server) as busy:
+        idle.send(post()).answer()
+        began = time.monotonic()
+        for _ in range(8):
+            busy.send(post()).answer()
+            time.sleep(KEEP_ALIVE_SECONDS / 5)
+        assert idle.is_closed()
+        busy.send(post(path="/v1/services/predict?")).answer()
+        busy.send(post()).answer()
+        began = time.monotonic()
+        assert busy.is_closed()
+        assert KEEP_ALIVE_SECONDS * 0.8 < time.monotonic() - began < KEEP_ALIVE_SECONDS * 3
+
+
+def test_a_body_may_take_longer_than_an_idle_connection(server):
+    with Wire(server) as wire:
+        wire.send(post()).answer()
+        request = post()
+        assert wire.send(request[:-9], request[-9:], pause=KEEP_ALIVE_SECONDS * 1.3).answer().status == 200
+
+
+def test_answers_that_nobody_reads_do_not_pile_up(server):
+    """A client that only sends is not read any more; when it reads, it gets all answers."""
+    n_requests, request = 1500, post(json.dumps([HOUSE] * 20).encode())
+    with Wire(server) as wire:
+        sending = threading.Thread(target=wire.send, args=(request * n_requests,))
+        sending.start()
+        offered = -1
+        while offered < len(server.offered):
+            offered = len(server.offered)
+            time.sleep(0.3)
+        assert 0 < offered < n_requests
+        assert [wire.answer().status for _ in range(n_requests)] == [200] * n_requests
+        sending.join()
+
+
+def test_an_error_in_the_hot_path_is_answered_by_the_app(server, caplog):
+    def fail(body: bytes) -> bytes:
+        raise ZeroDivisionError
+
+    hot = server.app.state.hot
+    server.app.state.hot = HotRoutes(dict.fromkeys(hot.answers, fail), hot.max_body_bytes)
+    try:
+        with Wire(server) as wire:
+            assert wire.send(post()).answer().status == 200
+    finally:
+        server.app.state.hot = hot
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_refusal_is_the_apps(server):
+    with Wire(server) as wire:
+        found = wire.send(post(json.dumps([{**HOUSE, "RM": "six"}]).encode())).answer()
+    assert found.status == 422
+    assert json.loads(found.body)["detail"][0]["column"] == "RM"
+    assert (len(server.offered), server.answered) == (1, 0)
