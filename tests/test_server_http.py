@@ -147,7 +147,11 @@ def test_an_ordinary_request_is_answered_at_once_and_as_the_app_does(server):
     assert server.answered == 1
     assert (hot.status, hot.body) == (200, slow.body)
     assert hot.head.split(b"\r\n")[2:] == slow.head.split(b"\r\n")[2:]
-    assert [line.split(b":")[0] for line in hot.head.split(b"\r\n")][1:] == [b"date", b"content-length", b"content-type"]
+    assert [line.split(b":")[0] for line in hot.head.split(b"\r\n")][1:] == [
+        b"date",
+        b"content-length",
+        b"content-type",
+    ]
 
 
 def test_a_request_may_come_in_any_two_parts(server):
@@ -162,7 +166,9 @@ def test_a_long_body_in_many_parts_is_answered_at_once(server):
     rows = json.dumps([HOUSE] * 300).encode()
     request = post(rows)
     with Wire(server) as wire:
-        found = wire.send(*(request[start : start + 9000] for start in range(0, len(request), 9000)), pause=0.001).answer()
+        found = wire.send(
+            *(request[start : start + 9000] for start in range(0, len(request), 9000)), pause=0.001
+        ).answer()
     assert len(json.loads(found.body)["predictions"]) == 300
     assert server.offered == [rows]
 
@@ -246,7 +252,8 @@ def test_expect_gets_its_continue(server):
 
 
 @pytest.mark.parametrize(
-    "request_bytes", [post(fields="Connection: close\r\n"), post(version="1.0"), post(fields="Connection: foo, close\r\n")]
+    "request_bytes",
+    [post(fields="Connection: close\r\n"), post(version="1.0"), post(fields="Connection: foo, close\r\n")],
 )
 def test_the_connection_is_closed_when_that_is_asked_for(server, request_bytes):
     with Wire(server) as wire:
@@ -256,7 +263,9 @@ def test_the_connection_is_closed_when_that_is_asked_for(server, request_bytes):
 
 def test_other_methods_and_paths_go_to_the_app(server):
     with Wire(server) as wire:
-        wire.send(b"HEAD /v1/predict HTTP/1.1\r\nHost: server\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nHost: server\r\n\r\n")
+        wire.send(
+            b"HEAD /v1/predict HTTP/1.1\r\nHost: server\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nHost: server\r\n\r\n"
+        )
         head = wire.socket.recv(1 << 16)
         assert head.startswith(b"HTTP/1.1 405")
         wire.received = head.split(b"\r\n\r\n", 1)[1]

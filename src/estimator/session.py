@@ -63,7 +63,8 @@ class OneRow:
         self._fed = {name: self.cells[name] for name in inputs}
         self._answered = {value.name: _space(value) for value in self._session.get_outputs()}
         # onnxruntime takes no memory of ours for texts.
-        self._bound = None if object in (cell.dtype for cell in self._fed.values()) else self._binding()
+        takes_texts = any(cell.dtype == object for cell in self._fed.values())
+        self._bound = None if takes_texts else self._binding()
 
     def run(self) -> list[npt.NDArray[Any]]:
         """Return the outputs for the row in the cells; they are overwritten by the next run."""

@@ -1,7 +1,7 @@
 """The hot path: the body of a predict request -> the body of its answer, without a framework.
 
 What comes back is, byte for byte, what the routes of app.py would answer, but for the ids; whatever is unusual in a
-request gets None, and the app answers it. Nothing here knows of HTTP, so that the functions can be replaced one for one.
+request gets None, and the app answers it. Nothing here knows of HTTP: the functions can be replaced one for one.
 """
 
 from __future__ import annotations

@@ -130,9 +130,7 @@ class HotProtocol(HttpToolsProtocol):
             self._headers = self.server_state.default_headers
             told = b"".join(b"%b: %b\r\n" % header for header in self._headers)
             self._opening = STATUS_LINE[200] + told + b"content-length: "
-        self.transport.write(
-            b"%b%d\r\ncontent-type: application/json\r\n\r\n%b" % (self._opening, len(body), body)
-        )
+        self.transport.write(b"%b%d\r\ncontent-type: application/json\r\n\r\n%b" % (self._opening, len(body), body))
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
         if self.timeout_keep_alive_task is None:

@@ -23,9 +23,10 @@ from estimator.schema import Batch, Column, Schema
 from estimator.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
 from estimator.schema.column import NUMERIC_KINDS
 from estimator.schema.contract import as_array
+from estimator.session import Feed
 
 Scalar = bool | int | float | str | None
-Bounds = tuple[float, float]
+Numbers = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Reader:
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return None
 
-    def fill(self, row: msgspec.Struct, numbers: npt.NDArray[np.float64], cells: Mapping[str, npt.NDArray[Any]]) -> bool:
+    def fill(self, row: msgspec.Struct, numbers: Numbers, cells: Feed) -> bool:
         """Write one row into memory, `numbers` in their order; return whether all of it could be read."""
         try:
             for column, value_of, levels in self._others:
@@ -118,13 +119,13 @@ def _row_class(schema: Schema, fields: Mapping[str, str], *, only_seen: bool) ->
     """
     features = {column.name for column in schema.features}
     types = {column.name: _cell_type(column, only_seen=only_seen) for column in schema.features}
+    needed = [(fields[name], kind) for name, kind in types.items()]
     optional = [(field, Any, msgspec.UNSET) for name, field in fields.items() if name not in features]
     named = {field: name for name, field in fields.items()}
     # An alias that is not told as an unknown column must be.
     forbids = schema.unknown_columns == "refuse" or any(column.aliases for column in schema.columns)
-    needed = [(fields[name], kind) for name, kind in types.items()]
-    order = list(fields.values())
-    listed = sorted([*needed, *optional], key=lambda field: order.index(field[0]))
+    order = {field: place for place, field in enumerate(named)}
+    listed: list[Any] = sorted([*needed, *optional], key=lambda field: order[str(field[0])])
     return msgspec.defstruct("Row", listed, rename=named, kw_only=True, forbid_unknown_fields=forbids, gc=False)
 
 
