@@ -39,7 +39,7 @@ def entry(number: int, at: float = 1000.0, *, rows: int = 1) -> Entry:
         {"id": f"{number:08d}-{row}", "prediction": number * 2.0, "interval": [0.0, 1.0], "outside": []}
         for row in range(rows)
     ]
-    return Entry(at, "m", "v1", json.dumps(asked).encode(), json.dumps({"predictions": told}).encode())
+    return Entry(f"{number:08d}", at, "m", "v1", json.dumps(asked).encode(), json.dumps({"predictions": told}).encode())
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def test_what_was_asked_and_answered_is_read_back(database):
 
 def test_the_tutorials_form_is_kept_too():
     answer = b'{"inputData":[{"x":1},{"x":2}],"predictions":[{"Price 0":3.5},{"Price 1":4.5}]}'
-    found = records_of(Entry(1.0, "m", "v", b'[{"x":1},{"x":2}]', answer))
+    found = records_of(Entry("a", 1.0, "m", "v", b'[{"x":1},{"x":2}]', answer))
     assert [row.answer for row in found] == [{"prediction": 3.5}, {"prediction": 4.5}]
-    assert len({row.id for row in found}) == 2
+    assert [row.id for row in found] == ["a-0", "a-1"]
 
 
 def test_writing_twice_does_no_harm(database):

@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-import httpx
 import pytest
 
 from estimator.artefact import open_artefact
 from estimator.config import Serving
 from estimator.errors import ServingError
-from estimator.server.app import build_app
+from estimator.server.following import Reference
+from estimator.server.gate import Gate
+from estimator.server.keys import KeyRing, given_key
 from estimator.server.listening import listen
 from estimator.store import version_folder
+from tests.asking import Client, gateway
 
 PREDICT = ("/v1/predict", "/v1/services/predict")
-
-
-class Client:
-    """Asks an app in this process, one request at a time."""
-
-    def __init__(self, app: Any) -> None:
-        self.app = app
-
-    def __call__(self, method: str, path: str, **options: Any) -> httpx.Response:
-        import asyncio
-
-        async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self.app, raise_app_exceptions=True)
-            async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-                return await client.request(method, path, **options)
-
-        return asyncio.run(ask())
-
-    def post(self, path: str, body: Any) -> httpx.Response:
-        content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return self("POST", path, content=content, headers={"content-type": "application/json"})
 
 
 @pytest.fixture(scope="module")
 def boston(store) -> Client:
     artefact = open_artefact(version_folder(store / "house_pricing_model"))
-    return Client(build_app(artefact, Serving(**artefact.config["serving"])))
+    return Client(gateway(artefact))
 
 
 @pytest.fixture(scope="module")
 def credit(store) -> Client:
-    return Client(build_app(open_artefact(version_folder(store / "credit")), Serving(max_body_bytes=4000, max_rows=5)))
+    return Client(
+        gateway(open_artefact(version_folder(store / "credit")), serving=Serving(max_body_bytes=4000, max_rows=5))
+    )
 
 
 def test_the_tutorials_request_gets_its_answer(boston, house):
@@ -195,7 +177,7 @@ def test_the_status_tells_name_and_version(boston):
 
 def test_a_key_guards_all_but_the_status(store, house):
     artefact = open_artefact(version_folder(store / "house_pricing_model"))
-    client = Client(build_app(artefact, Serving(), key="a long secret"))
+    client = Client(gateway(artefact, gate=Gate(KeyRing([given_key("KEY", "a long secret")]))))
     assert client("GET", "/healthz").status_code == 200
     assert client.post("/v1/predict", [house]).status_code == 401
     for headers in ({"x-api-key": "a long secret"}, {"authorization": "Bearer a long secret"}):
@@ -214,6 +196,6 @@ def test_a_key_guards_all_but_the_status(store, house):
     ],
 )
 def test_an_unsafe_or_impossible_address_is_refused(store, serving, environment, expected):
-    artefact = open_artefact(version_folder(store / "house_pricing_model"))
+    model = Reference("house", lambda: version_folder(store / "house_pricing_model"))
     with pytest.raises(ServingError, match=expected):
-        listen(artefact, Serving(**serving), environment=environment)
+        listen([model], serving, environment=environment)

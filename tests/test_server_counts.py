@@ -12,7 +12,7 @@ from estimator.server.counts import Counts, Shared, exposition
 
 
 def families(counts: Counts, **gauges: tuple[str, float]):
-    text = exposition(counts, gauges, {"model": 'a "b"\\c', "version": "v1"})
+    text = exposition(counts, gauges, [{"model": 'a "b"\\c', "version": "v1"}])
     return {family.name: family for family in parser.text_string_to_metric_families(text)}
 
 

@@ -16,15 +16,17 @@ import uvicorn
 
 from estimator.artefact import open_artefact
 from estimator.config import Serving
-from estimator.server.app import build_app
-from estimator.server.hot import HotRoutes
+from estimator.server.hot import Answer
 from estimator.server.listening import server_of
 from estimator.server.protocol import MAX_HEAD_BYTES
+from estimator.server.service import Reply
 from estimator.store import version_folder
+from tests.asking import gateway
 from tests.conftest import HOUSE
 
 MAX_BODY_BYTES = 300_000
 KEEP_ALIVE_SECONDS = 1
+PATIENCE_SECONDS = 2.0
 BODY = json.dumps([HOUSE]).encode()
 
 
@@ -38,28 +40,35 @@ class Running:
     offered: list[bytes] = field(default_factory=list)
     answered: int = 0
 
-    def watch(self, hot: HotRoutes) -> HotRoutes:
-        def watched(answer: Callable[[bytes], bytes | None]) -> Callable[[bytes], bytes | None]:
-            def call(body: bytes) -> bytes | None:
+    def watch(self) -> None:
+        def watched(answer: Answer) -> Answer:
+            def call(body: bytes, name: str) -> Reply | None:
                 self.offered.append(body)
-                found = answer(body)
+                found = answer(body, name)
                 self.answered += found is not None
                 return found
 
             return call
 
-        return replace(hot, answers={path: watched(answer) for path, answer in hot.answers.items()})
+        self.answer_by(watched)
+
+    def answer_by(self, change: Callable[[Answer], Answer]) -> None:
+        """Answer with what `change` makes of each hot path."""
+        site = self.app.site
+        hot = {path: route._replace(answer=change(route.answer)) for path, route in site.hot.items()}
+        self.app.site = replace(site, hot=hot)
 
 
 @pytest.fixture(scope="module")
 def running(store) -> Iterator[Running]:
     artefact = open_artefact(version_folder(store / "house_pricing_model"))
-    app = build_app(artefact, Serving(max_body_bytes=MAX_BODY_BYTES, max_rows=1000, label="Prediction price"))
-    server = server_of(app)
+    serving = Serving(max_body_bytes=MAX_BODY_BYTES, max_rows=1000, label="Prediction price")
+    app = gateway(artefact, serving=serving, body_seconds=PATIENCE_SECONDS)
+    server = server_of(app, serving)
     server.config.timeout_keep_alive = KEEP_ALIVE_SECONDS
     with socket.create_server(("127.0.0.1", 0)) as opened:
         found = Running(server, app, opened.getsockname()[1])
-        app.state.hot = found.watch(app.state.hot)
+        found.watch()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
         thread.start()
         yield found
@@ -76,7 +85,7 @@ def server(running) -> Running:
 
 
 @dataclass
-class Answer:
+class Received:
     status: int
     head: bytes
     body: bytes
@@ -109,19 +118,19 @@ class Wire:
             time.sleep(pause)
         return self
 
-    def answer(self) -> Answer:
+    def answer(self) -> Received:
         """Read the next answer with a stated length."""
         while b"\r\n\r\n" not in self.received:
             self._read()
         head, _, self.received = self.received.partition(b"\r\n\r\n")
         if head.startswith(b"HTTP/1.1 100"):
-            return Answer(100, head, b"")
+            return Received(100, head, b"")
         stated = re.search(rb"content-length: (\d+)", head)
         assert stated is not None, head
         while len(self.received) < int(stated[1]):
             self._read()
         body, self.received = self.received[: int(stated[1])], self.received[int(stated[1]) :]
-        return Answer(int(head.split()[1]), head, body)
+        return Received(int(head.split()[1]), head, body)
 
     def is_closed(self) -> bool:
         return self.received == b"" and self.socket.recv(1) == b""
@@ -146,12 +155,11 @@ def test_an_ordinary_request_is_answered_at_once_and_as_the_app_does(server):
         hot, slow = wire.send(post()).answer(), wire.send(post(path="/v1/services/predict?")).answer()
     assert server.answered == 1
     assert (hot.status, hot.body) == (200, slow.body)
-    assert hot.head.split(b"\r\n")[2:] == slow.head.split(b"\r\n")[2:]
-    assert [line.split(b":")[0] for line in hot.head.split(b"\r\n")][1:] == [
-        b"date",
-        b"content-length",
-        b"content-type",
-    ]
+    own = (b"date", b"x-request-id")
+    heads = [dict(line.split(b": ", 1) for line in found.head.split(b"\r\n")[1:]) for found in (hot, slow)]
+    first, second = ({name: value for name, value in head.items() if name not in own} for head in heads)
+    assert first == second
+    assert all(len(head[b"x-request-id"]) == 32 for head in heads)
 
 
 def test_a_request_may_come_in_any_two_parts(server):
@@ -319,16 +327,16 @@ def test_answers_that_nobody_reads_do_not_pile_up(server):
 
 
 def test_an_error_in_the_hot_path_is_answered_by_the_app(server, caplog):
-    def fail(body: bytes) -> bytes:
+    def fail(body: bytes, name: str) -> Reply | None:
         raise ZeroDivisionError
 
-    hot = server.app.state.hot
-    server.app.state.hot = HotRoutes(dict.fromkeys(hot.answers, fail), hot.max_body_bytes)
+    site = server.app.site
+    server.answer_by(lambda _: fail)
     try:
         with Wire(server) as wire:
             assert wire.send(post()).answer().status == 200
     finally:
-        server.app.state.hot = hot
+        server.app.site = site
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -13,7 +13,6 @@ import pytest
 
 from estimator import life
 from estimator.checks.encoders import encode
-from estimator.config import Serving
 from estimator.encoders import Learning
 from estimator.encoders.texts import MOST_READ
 from estimator.encoders.tfidf import MOST_TOPICS, Tfidf
@@ -25,9 +24,8 @@ from estimator.schema.cells import CellError, read_cell
 from estimator.schema.file import from_data, to_data
 from estimator.schema.frames import read_frame, read_series
 from estimator.schema.inference import Reviewed, infer_column
-from estimator.server.app import build_app
 from estimator.task import Task
-from tests.test_server import Client
+from tests.asking import Client, gateway
 
 NOTE = Column("note", "text", gaps=("", "NA"), example="a sunny flat")
 CRUEL = [
@@ -199,7 +197,7 @@ def test_a_file_and_requests_with_text_get_the_same_answers(made, listings):
 
 
 def test_text_is_answered_over_http(made, listings):
-    client = Client(build_app(made.artefact, Serving()))
+    client = Client(gateway(made.artefact))
     row = {"title": "Flat · 1 bed", "overview": "Großer Park\t😀\n" * 900, "accommodates": 2}
     answer = client.post("/v1/predict", [row, {**row, "overview": None}])
     assert answer.status_code == 200

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from estimator.artefact import Artefact, open_artefact, write_text
 from estimator.clock import Moment, seconds
-from estimator.config import Data, Serving, from_environment, read_config, resolve
+from estimator.config import Data, from_environment, read_config, resolve
 from estimator.config.copying import write_varied
 from estimator.errors import ArtefactError, ConfigError, SourceError, needs_extra
 from estimator.models import Watch, silent
@@ -23,6 +24,7 @@ from estimator.order import (
     like_training,
     live_of,
     load,
+    locate,
     model_name,
     model_of,
     named,
@@ -307,18 +309,20 @@ def predict(
 
 
 def serve(
-    artefact: Artefact,
+    references: Sequence[str],
     order: Order,
     *,
     settings: Mapping[str, Any],
     allow_public: bool = False,
-    ready: Callable[[str], None],
+    ready: Callable[[Sequence[Artefact], str], None],
 ) -> None:
-    """Serve a version until told to end; `settings` win over the version's own serving section."""
+    """Serve what names mean until told to end, also when it moves; `settings` win over a version's serving section."""
+    from estimator.server.following import Reference
     from estimator.server.listening import listen
 
-    serving = Serving(**{**artefact.config["serving"], **settings})
-    listen(artefact, serving, environment=order.environment, allow_public=allow_public, ready=ready)
+    store = open_store(None, order)
+    found = [Reference(reference, partial(locate, reference, store)) for reference in references]
+    listen(found, settings, environment=order.environment, allow_public=allow_public, ready=ready)
 
 
 def why(named: str, place: str, order: Order) -> Inquiry:

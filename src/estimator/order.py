@@ -42,15 +42,20 @@ def open_store(config: Config | None, order: Order) -> Store:
 
 def load(reference: str | Path, store: Store | None = None) -> Artefact:
     """Open a version by its folder, its model's folder, or its name in the store."""
+    return open_artefact(locate(reference, store))
+
+
+def locate(reference: str | Path, store: Store | None = None) -> Path:
+    """Return the folder of the version that its folder, its model's folder or a name in the store means now."""
     path = Path(reference)
     if path.is_dir():
-        return open_artefact(version_folder(path))
+        return version_folder(path)
     try:
         model, version = (store or Store(Path("models"))).find(str(reference))
     except StoreError as error:
         hint = error.hint or "give a version's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION"
         raise StoreError(error.message, hint=hint) from None
-    return open_artefact((store or Store(Path("models"))).root / model / version)
+    return (store or Store(Path("models"))).root / model / version
 
 
 def model_name(table: str, query: str | None = None) -> str:

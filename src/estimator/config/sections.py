@@ -255,7 +255,22 @@ class Serving(Section):
     label: str | None = Field(None, description='of the tutorial route; "Prediction <target>" when left out')
     max_body_bytes: Annotated[int, Field(ge=1)] = Field(10_000_000, description="larger bodies get 413")
     max_rows: Annotated[int, Field(ge=1)] = Field(10_000, description="more rows in one request get 413")
-    api_key_variable: str | None = Field(None, description="name of the environment variable that holds the key")
+    max_concurrent: Annotated[int, Field(ge=1)] = Field(1000, description="more requests at once, per worker, get 503")
+    body_seconds: Annotated[float, Field(gt=0)] = Field(30, description="a request that takes longer to come gets 408")
+    rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="requests per second and key, over all workers; more get 429; without keys, all share it"
+    )
+    api_key_variable: str | None = Field(None, description="name of the environment variable that holds a key")
+    keys: str | None = Field(None, description="file of keys that `estimator key` writes, read again when it changes")
+    tls_certificate: str | None = Field(None, description="file with the certificate and its chain, PEM")
+    tls_key: str | None = Field(None, description="file with the certificate's key, PEM")
+    log: str | None = Field(
+        None, description="where answers are kept: a SQLite file, or postgresql://me:${PASSWORD}@host/db"
+    )
+    log_days: Annotated[float, Field(gt=0)] | None = Field(None, description="of age, when answers are forgotten")
+    log_when_full: Literal["drop", "refuse"] = Field("drop", description="the answer, or refuse its request")
+    private: list[str] = Field([], description="columns that are never written to the log")
+    access_log: bool = Field(False, description="a JSON line on stderr per request, without any value of its rows")
 
 
 class Config(Section):

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A request that was answered: `at` in seconds since 1970, the rows asked and the answer as JSON bytes.
+    """A request that was answered: its name, `at` in seconds since 1970, the rows asked and the answer as JSON bytes.
 
     `rows` is a JSON list of objects, `answer` what was sent back. Nothing is read of them until they are written.
     """
 
+    name: str
     at: float
     model: str
     version: str
@@ -55,19 +55,26 @@ class Label:
 
 
 def records_of(entry: Entry, private: Collection[str] = ()) -> list[Logged]:
-    """Return the rows of an entry; columns that are private are left out, and rows without an id are given one."""
+    """Return the rows of an entry; columns that are private are left out."""
     rows = msgspec.json.decode(entry.rows)
     answers = msgspec.json.decode(entry.answer)["predictions"]
     return [
-        _record(entry, {name: value for name, value in row.items() if name not in private}, answer)
-        for row, answer in zip(rows, answers, strict=True)
-    ]
+        Logged(
+            row_id(entry.name, place), entry.at, entry.model, entry.version,
+            {name: value for name, value in row.items() if name not in private}, _told(answer),
+        )
+        for place, (row, answer) in enumerate(zip(rows, answers, strict=True))
+    ]  # fmt: skip
 
 
-def _record(entry: Entry, inputs: Mapping[str, Any], answer: dict[str, Any]) -> Logged:
-    if "prediction" in answer:
-        named = str(answer.pop("id"))
-        return Logged(named, entry.at, entry.model, entry.version, inputs, answer)
+def row_id(request: str, place: int) -> str:
+    """Return the id of a row: the name of its request and its place in it, from 0."""
+    return f"{request}-{place}"
+
+
+def _told(answer: dict[str, Any]) -> dict[str, Any]:
+    if "id" in answer and "prediction" in answer:
+        return {name: value for name, value in answer.items() if name != "id"}
     # The tutorial's form: one value under a label with the row's number.
     (value,) = answer.values()
-    return Logged(uuid4().hex, entry.at, entry.model, entry.version, inputs, {"prediction": value})
+    return {"prediction": value}

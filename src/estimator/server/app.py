@@ -1,31 +1,60 @@
-"""The FastAPI app of one version: status, schema, predictions and the tutorial's route."""
+"""The FastAPI app of what is served: status, contract, predictions, truths, counts; every route but the hot ones."""
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Mapping, Sequence
-from typing import Any
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import msgspec
 from fastapi import FastAPI, Request, Response
+from starlette.concurrency import run_in_threadpool
 
-from estimator.artefact import Artefact
-from estimator.config import Serving
-from estimator.errors import RowError
+from estimator.errors import RowError, SourceError
 from estimator.schema.file import to_data
-from estimator.server.bodies import BodyError, body_refusal, refusal
-from estimator.server.documents import answer_document, body_document
-from estimator.server.hot import hot_routes
+from estimator.server.bodies import BodyError, body_refusal, read_labels, refusal
+from estimator.server.counts import TEXT
+from estimator.server.documents import LABELS_DOCUMENT, answer_document, body_document
+from estimator.server.ledger import Exchange, Ledger
 from estimator.server.pages import add_pages
-from estimator.server.service import PREDICT, TUTORIAL, Service
+from estimator.server.service import Reply, Service
 
 JSON = "application/json"
-OPEN_PATHS = ("/", "/healthz", "/readyz")
+# Longer bodies are answered in a thread, so that others need not wait.
+AT_ONCE_BYTES = 100_000
 
 
-def build_app(artefact: Artefact, serving: Serving, *, key: str | None = None) -> FastAPI:
-    """Return the app; with a key, all routes but the status ones ask for it."""
-    service = Service(artefact, serving)
+class Route(NamedTuple):
+    """A path that answers rows, by a method of a service: `predict` or `tutorial`."""
+
+    path: str
+    service: Service
+    form: str
+
+
+@dataclass(frozen=True)
+class Front:
+    """What an app is made of: services, of which the first has the short paths too, and who keeps the books.
+
+    `faults` tells why a model's newest version could not be loaded, by the model's name.
+    """
+
+    services: Sequence[Service]
+    ledger: Ledger
+    faults: Callable[[], Mapping[str, str]] = dict
+
+    def routes(self) -> list[Route]:
+        """Return the paths that answer rows."""
+        first, *_ = self.services
+        named = [Route(f"/v1/models/{each.artefact.name}/predict", each, "predict") for each in self.services]
+        return [Route("/v1/predict", first, "predict"), Route("/v1/services/predict", first, "tutorial"), *named]
+
+
+def build_app(front: Front) -> FastAPI:
+    """Return the app. A request's scope holds the `Exchange` that it fills."""
+    artefact = front.services[0].artefact
     app = FastAPI(
         title=artefact.name,
         version=artefact.version,
@@ -34,62 +63,104 @@ def build_app(artefact: Artefact, serving: Serving, *, key: str | None = None) -
         redoc_url=None,
     )
     add_pages(app)
-    _add_status(app, service)
-    _add_predictions(app, service, artefact.read_json("golden.json")["rows"])
+    _add_status(app, front)
+    for place, route in enumerate(front.routes()):
+        _add_prediction(app, route, front.ledger, is_documented=place < 2 or len(front.services) > 1)
+    _add_labels(app, front)
+    _add_metrics(app, front)
     _add_refusals(app)
-    if key is not None:
-        _ask_for_key(app, key)
-    # What a server may answer without asking the app; with a key, nothing.
-    app.state.hot = hot_routes(service) if key is None else None
     return app
 
 
-def _add_status(app: FastAPI, service: Service) -> None:
-    artefact = service.artefact
+def _add_status(app: FastAPI, front: Front) -> None:
+    artefact = front.services[0].artefact
 
     @app.get("/", tags=["status"], summary="What is served")
     async def status() -> dict[str, Any]:
-        manifest = artefact.manifest
-        told = {key: manifest[key] for key in ("name", "version", "created", "target", "task", "metrics")}
-        return {"status": "ok", **told}
+        return {"status": "ok", **_about(front.services[0])}
 
     @app.get("/healthz", tags=["status"], summary="The process is alive")
     async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
-    @app.get("/readyz", tags=["status"], summary="The model is loaded and answers its golden rows")
-    async def readyz() -> dict[str, str]:
-        return {"status": "ready", "version": artefact.version}
+    @app.get("/readyz", tags=["status"], summary="The models are loaded and answer their golden rows")
+    async def readyz() -> dict[str, Any]:
+        faults = front.faults()
+        return {"status": "ready", "version": artefact.version, **({"faults": faults} if faults else {})}
+
+    @app.get("/v1/models", tags=["status"], summary="All models that are served")
+    async def models() -> dict[str, Any]:
+        return {"models": [_about(service) for service in front.services]}
 
     @app.get("/v1/schema", tags=["predict"], summary="The contract rows are held to")
     async def schema() -> dict[str, Any]:
         return to_data(artefact.schema)
 
+    @app.get("/v1/models/{name}/schema", tags=["predict"], summary="The contract of one model")
+    async def schema_of(name: str) -> Any:
+        for service in front.services:
+            if service.artefact.name == name:
+                return to_data(service.artefact.schema)
+        raise BodyError(404, f"no model is called {name!r}")
 
-def _add_predictions(app: FastAPI, service: Service, examples: Sequence[Mapping[str, Any]]) -> None:
-    extra, body = body_document(service.artefact.schema, examples), msgspec.json.encode(examples[:1])
 
-    @app.post(PREDICT, tags=["predict"], summary="Predict rows", openapi_extra=extra,
-              responses=answer_document(service.predict(body)))  # fmt: skip
-    async def predict(request: Request) -> Response:
-        body = await read_body(request, service.serving.max_body_bytes)
-        return Response(msgspec.json.encode(service.predict(body)), media_type=JSON)
+def _about(service: Service) -> dict[str, Any]:
+    manifest = service.artefact.manifest
+    return {key: manifest[key] for key in ("name", "version", "created", "target", "task", "metrics")}
+
+
+def _add_prediction(app: FastAPI, route: Route, ledger: Ledger, *, is_documented: bool) -> None:
+    service, answer = route.service, getattr(route.service, route.form)
+    examples: Sequence[Mapping[str, Any]] = service.artefact.read_json("golden.json")["rows"]
+    example: Reply = answer(msgspec.json.encode(examples[:1]), "example")
+    summary = "Predict rows" if route.form == "predict" else "Predict rows, in the tutorial's form"
 
     @app.post(
-        TUTORIAL, tags=["predict"], summary="Predict rows, in the tutorial's form",
-        openapi_extra=extra, responses=answer_document(service.tutorial(body)),
+        route.path, tags=["predict"], summary=summary, include_in_schema=is_documented,
+        openapi_extra=body_document(service.artefact.schema, examples),
+        responses=answer_document(msgspec.json.decode(example.body)),
     )  # fmt: skip
-    async def tutorial(request: Request) -> Response:
-        body = await read_body(request, service.serving.max_body_bytes)
-        return Response(msgspec.json.encode(service.tutorial(body)), media_type=JSON)
+    async def predict(request: Request) -> Response:
+        if ledger.is_full:
+            raise BodyError(503, "the prediction log cannot be written as fast as it is asked; try again")
+        body = await read_body(request, service.serving.max_body_bytes, service.serving.body_seconds)
+        exchange: Exchange = request.scope["exchange"]
+        if len(body) <= AT_ONCE_BYTES:
+            reply: Reply = answer(body, exchange.name)
+        else:
+            reply = await run_in_threadpool(answer, body, exchange.name)
+        exchange.answer(service.artefact.name, service.artefact.version, body, reply)
+        return Response(reply.body, media_type=JSON)
 
 
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return a request's body, giving up as soon as it is longer than the limit.
+def _add_labels(app: FastAPI, front: Front) -> None:
+    ledger, serving = front.ledger, front.services[0].serving
+
+    @app.post("/v1/labels", tags=["labels"], summary="Tell what came true, by the ids of answers",
+              openapi_extra=LABELS_DOCUMENT)  # fmt: skip
+    async def labels(request: Request) -> dict[str, int]:
+        if ledger.writer is None:
+            raise BodyError(404, "this server keeps no prediction log, so it takes no truths: set serving.log")
+        body = await read_body(request, serving.max_body_bytes, serving.body_seconds)
+        found = read_labels(body, max_rows=serving.max_rows)
+        known = await run_in_threadpool(ledger.label, found, time.time())
+        return {"labels": len(found), "known": known}
+
+
+def _add_metrics(app: FastAPI, front: Front) -> None:
+    @app.get("/metrics", tags=["status"], summary="Counts for Prometheus")
+    async def metrics() -> Response:
+        served = [{"model": each.artefact.name, "version": each.artefact.version} for each in front.services]
+        gauges = {"reload_faults": ("Models whose newest version could not be loaded.", float(len(front.faults())))}
+        return Response(front.ledger.exposition(gauges, served), media_type=TEXT)
+
+
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
+    """Return a request's body, giving up as soon as it is longer than the limit or takes longer than so many seconds.
 
     Raises
     ------
-    BodyError: it is too long.
+    BodyError: it is too long, too slow or packed.
     """
     packed = request.headers.get("content-encoding", "identity")
     if packed != "identity":
@@ -99,33 +170,36 @@ async def read_body(request: Request, limit: int) -> bytes:
     if told.isdecimal() and int(told) > limit:
         raise too_long
     parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise too_long
-        parts.append(part)
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_long
+                parts.append(part)
+    except TimeoutError:
+        raise BodyError(408, f"expected the whole body within {seconds:g} s") from None
     return b"".join(parts)
 
 
 def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(RowError)
-    async def rows(_: Request, error: RowError) -> Response:
+    async def rows(request: Request, error: RowError) -> Response:
+        request.scope["exchange"].refusal = "contract"
         return Response(msgspec.json.encode(refusal(error)), status_code=422, media_type=JSON)
 
     @app.exception_handler(BodyError)
-    async def body(_: Request, error: BodyError) -> Response:
+    async def body(request: Request, error: BodyError) -> Response:
+        request.scope["exchange"].refusal = error.reason
         return Response(msgspec.json.encode(body_refusal(error)), status_code=error.status, media_type=JSON)
 
+    @app.exception_handler(SourceError)
+    async def log(request: Request, error: SourceError) -> Response:
+        request.scope["exchange"].refusal = "log"
+        told = BodyError(503, "the prediction log cannot be used now; try again")
+        return Response(msgspec.json.encode(body_refusal(told)), status_code=503, media_type=JSON)
 
-def _ask_for_key(app: FastAPI, key: str) -> None:
-    @app.middleware("http")
-    async def check(request: Request, call_next: Any) -> Response:
-        header = request.headers.get("authorization", "")
-        given = request.headers.get("x-api-key") or header.removeprefix("Bearer ")
-        if request.url.path in OPEN_PATHS or hmac.compare_digest(given.encode(), key.encode()):
-            response: Response = await call_next(request)
-            return response
-        refused = {"detail": "a key is needed: send it as X-API-Key or as a Bearer token"}
-        return Response(
-            msgspec.json.encode(refused), status_code=401, media_type=JSON, headers={"www-authenticate": "Bearer"}
-        )
+    @app.exception_handler(Exception)
+    async def fault(request: Request, _: Exception) -> Response:
+        told = {"detail": "the server failed; its own log says why", "id": request.scope["exchange"].name}
+        return Response(msgspec.json.encode(told), status_code=500, media_type=JSON)

@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from estimator.errors import Fault, RowError
+from estimator.prediction_log import Label
 from estimator.schema.contract import MAX_FAULTS
 
 Rows = Sequence[Any]
 
 
+# What the counts call a refusal.
+REASONS = {404: "unknown", 408: "slow", 413: "too large", 415: "type", 422: "body", 503: "log"}
+
+
 class BodyError(Exception):
-    """The body is refused as a whole; `status` is 413, 415 or 422."""
+    """The request is refused as a whole, with a status of `REASONS`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.reason = status, REASONS[status]
 
 
 def read_rows(body: bytes, *, max_rows: int) -> Rows:
@@ -34,6 +40,7 @@ def read_rows(body: bytes, *, max_rows: int) -> Rows:
     RowError: cells hold NaN or Infinity.
     """
     rows = _decoded(body)
+    _refuse_twice(body, rows)
     if b"\\u" in body and not _is_text(rows):
         raise BodyError(422, "the body holds half of a character (a lone surrogate)")
     if isinstance(rows, dict):
@@ -45,6 +52,24 @@ def read_rows(body: bytes, *, max_rows: int) -> Rows:
     if len(rows) > max_rows:
         raise BodyError(413, f"expected at most {max_rows:,} rows, got {len(rows):,}")
     return rows
+
+
+def read_labels(body: bytes, *, max_rows: int) -> list[Label]:
+    """Return the truths of a JSON body: a list of {"id": ..., "truth": ...}.
+
+    Raises
+    ------
+    BodyError: it is something else, empty, or too long.
+    """
+    try:
+        labels = msgspec.json.decode(body, type=list[Label])
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise BodyError(422, f'expected a list of {{"id": ..., "truth": ...}}: {error}') from None
+    if not labels:
+        raise BodyError(422, "expected at least one truth, got an empty list")
+    if len(labels) > max_rows:
+        raise BodyError(413, f"expected at most {max_rows:,} truths, got {len(labels):,}")
+    return labels
 
 
 def _decoded(body: bytes) -> Any:
@@ -60,6 +85,37 @@ def _decoded(body: bytes) -> Any:
     if faults:
         raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
     return found
+
+
+def _refuse_twice(body: bytes, rows: Any) -> None:
+    """Refuse rows that name a column twice: which of the two is meant, nobody can say.
+
+    Raises
+    ------
+    RowError: there is one.
+    """
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        n_texts = sum(isinstance(value, str) for row in rows for value in row.values())
+        if body.count(b'"') == 2 * (sum(map(len, rows)) + n_texts):
+            # Two quotes per name and text, and no more: nothing is there twice.
+            return
+    try:
+        found = json.loads(body, object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError):
+        return
+    faults = [
+        Fault(number, name, None, "this column is given twice")
+        for number, row in enumerate(found if isinstance(found, list) else [], start=1)
+        if isinstance(row, _Pairs)
+        for name, times in Counter(name for name, _ in row).items()
+        if times > 1
+    ]
+    if faults:
+        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object as it is written."""
 
 
 def _is_text(rows: object) -> bool:

@@ -6,7 +6,7 @@ import json
 import os
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ HELP = {
     "rows_total": "Rows answered, by route and version.",
     "refusals_total": "Requests refused, by reason.",
     "outside_total": "Values answered although training had not seen such, by column.",
+    "log_requests_total": "Requests for the prediction log: written, or dropped because its queue was full.",
 }
 Labels = tuple[str, ...]
+_SUMS = ("requests", "rows", "refusals", "outside", "logged")
 
 
 @dataclass
@@ -32,6 +34,7 @@ class Counts:
     rows: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
     refusals: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
     outside: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
+    logged: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
     seconds: dict[Labels, list[float]] = field(default_factory=dict)
 
     def answered(self, route: str, version: str, status: int, seconds: float, rows: int = 0) -> None:
@@ -58,12 +61,12 @@ class Counts:
         """Return the counts as JSON-ready data."""
         return {
             name: [[list(labels), value] for labels, value in getattr(self, name).items()]
-            for name in ("requests", "rows", "refusals", "outside", "seconds")
+            for name in (*_SUMS, "seconds")
         }
 
     def add(self, data: Mapping[str, Any]) -> None:
         """Add what another process has counted."""
-        for name in ("requests", "rows", "refusals", "outside"):
+        for name in _SUMS:
             own = getattr(self, name)
             for labels, value in data[name]:
                 own[tuple(labels)] += value
@@ -99,20 +102,24 @@ class Shared:
         return found
 
 
-def exposition(counts: Counts, gauges: Mapping[str, tuple[str, float]], about: Mapping[str, str]) -> str:
-    """Return counts, gauges (name -> help, value) and what is served as text for Prometheus (format 0.0.4)."""
-    return "\n".join([*_lines(counts, gauges, about), ""])
+def exposition(counts: Counts, gauges: Mapping[str, tuple[str, float]], served: Sequence[Mapping[str, str]]) -> str:
+    """Return counts, gauges (name -> help, value) and labels of all that is served as text for Prometheus (0.0.4)."""
+    return "\n".join([*_lines(counts, gauges, served), ""])
 
 
-def _lines(counts: Counts, gauges: Mapping[str, tuple[str, float]], about: Mapping[str, str]) -> Iterator[str]:
+def _lines(
+    counts: Counts, gauges: Mapping[str, tuple[str, float]], served: Sequence[Mapping[str, str]]
+) -> Iterator[str]:
     yield "# HELP estimator_info What is served."
     yield "# TYPE estimator_info gauge"
-    yield f"estimator_info{_labels(about)} 1"
+    for about in served:
+        yield f"estimator_info{_labels(about)} 1"
     for name, keys, values in (
         ("requests_total", ("route", "version", "status"), counts.requests),
         ("rows_total", ("route", "version"), counts.rows),
         ("refusals_total", ("reason",), counts.refusals),
         ("outside_total", ("column",), counts.outside),
+        ("log_requests_total", ("result",), counts.logged),
     ):
         yield from _head(name, "counter")
         for labels, value in values.items():

@@ -76,3 +76,27 @@ def answer_document(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any
         415: {"description": "The body is packed"},
         422: {"description": "A row breaks the contract; its row, column and value are named"},
     }
+
+
+LABELS_DOCUMENT: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "id": {"type": "string", "description": "Of an answer: its id, or X-Request-Id-ROW."},
+                            "truth": {"type": ["number", "string"]},
+                        },
+                        "required": ["id", "truth"],
+                    },
+                },
+                "example": [{"id": "0a1b2c3d4e5f60718293a4b5c6d7e8f9-0", "truth": 21.5}],
+            }
+        },
+    }
+}

@@ -1,10 +1,12 @@
-"""The head of an HTTP/1.1 request that has nothing unusual about it -> its path and the length of its body."""
+"""The head of an HTTP/1.1 request that has nothing unusual about it -> its path, key and the length of its body."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+
+from estimator.server.gate import credential_of
 
 HEAD_END = b"\r\n\r\n"
 # Longer ones are legal up to the limit of protocol.py, but not remembered.
@@ -22,6 +24,7 @@ class Head:
 
     path: str
     length: int
+    credential: bytes | None
 
 
 @lru_cache(maxsize=1024)
@@ -42,4 +45,4 @@ def read_head(head: bytes) -> Head | None:
         return None
     if named.get(b"connection", b"keep-alive").lower() != b"keep-alive":
         return None
-    return Head(request[1].decode("ascii"), int(length))
+    return Head(request[1].decode("ascii"), int(length), credential_of(named))

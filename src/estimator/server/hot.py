@@ -1,38 +1,29 @@
 """The hot path: the body of a predict request -> the body of its answer, without a framework.
 
-What comes back is, byte for byte, what the routes of app.py would answer, but for the ids; whatever is unusual in a
-request gets None, and the app answers it. Nothing here knows of HTTP: the functions can be replaced one for one.
+What comes back is, byte for byte, what `Service` would answer; whatever is unusual in a request gets None, and the
+app answers it. Nothing here knows of HTTP: the functions can be replaced one for one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import msgspec
 
 from estimator.server.reading import Read, Reader, echo
-from estimator.server.service import PREDICT, TUTORIAL, Service
+from estimator.server.service import Reply, Service
 from estimator.task import Answers
 
-Answer = Callable[[bytes], bytes | None]
+# A body and the name of its request -> the answer, or None. For one thread.
+Answer = Callable[[bytes, str], Reply | None]
 
 
-@dataclass(frozen=True)
-class HotRoutes:
-    """By path, what answers a POST's body of at most so many bytes, or gives None. For one thread."""
-
-    answers: Mapping[str, Answer]
-    max_body_bytes: int
-
-
-def hot_routes(service: Service) -> HotRoutes:
-    """Return the hot path of a version; it has no routes when a column's name cannot be decoded at once."""
+def hot_path(service: Service) -> Hot | None:
+    """Return the hot path of a version; None when a column's name cannot be decoded at once."""
     try:
-        hot = Hot(service)
+        return Hot(service)
     except ValueError:
-        return HotRoutes({}, 0)
-    return HotRoutes({PREDICT: hot.predict, TUTORIAL: hot.tutorial}, service.serving.max_body_bytes)
+        return None
 
 
 class Hot:
@@ -44,24 +35,25 @@ class Hot:
         self._row = self._predictor.one_row(self._reader.numbers)
         self._encode = msgspec.json.Encoder().encode
 
-    def predict(self, body: bytes) -> bytes | None:
+    def predict(self, body: bytes, named: str) -> Reply | None:
         """Answer in full, as `Service.predict` does."""
         found = self._answered(body)
         if found is None:
             return None
-        _, answers, outside = found
-        return self._encode(self._service.told(answers, outside))
+        read, answers, outside = found
+        return Reply(self._encode(self._service.told(answers, outside, named)), len(read.rows), outside)
 
-    def tutorial(self, body: bytes) -> bytes | None:
-        """Answer as the tutorial's service does."""
-        found = self._answered(body, asks_outside=False)
+    def tutorial(self, body: bytes, named: str) -> Reply | None:
+        """Answer as the tutorial's service does; the request's name is not in it."""
+        found = self._answered(body)
         if found is None:
             return None
-        read, answers, _ = found
+        read, answers, outside = found
         predictions = self._encode(self._service.labelled(answers))
-        return b'{"inputData":%b,"predictions":%b}' % (echo(body, read.rows), predictions)
+        told = b'{"inputData":%b,"predictions":%b}' % (echo(body, read.rows), predictions)
+        return Reply(told, len(read.rows), outside)
 
-    def _answered(self, body: bytes, *, asks_outside: bool = True) -> tuple[Read, Answers, list[list[str]]] | None:
+    def _answered(self, body: bytes) -> tuple[Read, Answers, list[list[str]]] | None:
         read = self._reader.decode(body) if len(body) <= self._service.serving.max_body_bytes else None
         if read is None or not 0 < len(read.rows) <= self._service.serving.max_rows:
             return None
@@ -73,4 +65,4 @@ class Hot:
             feed, outputs = table or {}, None if table is None else self._predictor.run(table)
         if outputs is None:
             return None
-        return read, self._predictor.answers_of(outputs), self._reader.outside(read, feed) if asks_outside else []
+        return read, self._predictor.answers_of(outputs), self._reader.outside(read, feed)

@@ -1,20 +1,31 @@
-"""An artefact on a port: the address is checked, the socket opened, running requests are ended on SIGTERM."""
+"""What is served on a port: the address is checked, the socket opened, running requests are ended on SIGTERM."""
 
 from __future__ import annotations
 
 import ipaddress
+import logging
 import signal
 import socket
+import ssl
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import uvicorn
-from fastapi import FastAPI
 
-from estimator.artefact import Artefact, check_golden
+from estimator.artefact import Artefact
 from estimator.config import Serving
 from estimator.errors import ServingError
-from estimator.server.app import build_app
+from estimator.prediction_log import open_database
+from estimator.server.app import Front
+from estimator.server.following import Following, Reference
+from estimator.server.gate import Gate
+from estimator.server.gateway import Gateway
+from estimator.server.keys import KeyRing, given_key
+from estimator.server.ledger import JsonLines, Ledger
 from estimator.server.protocol import HotProtocol
 from estimator.server.workers import keep_working
 
@@ -22,64 +33,115 @@ GRACE_SECONDS = 30
 
 
 def listen(
-    artefact: Artefact,
-    serving: Serving,
+    references: Sequence[Reference],
+    settings: Mapping[str, Any],
     *,
     environment: Mapping[str, str],
     allow_public: bool = False,
-    ready: Callable[[str], None] = lambda address: None,
+    ready: Callable[[Sequence[Artefact], str], None] = lambda artefacts, address: None,
 ) -> None:
-    """Serve a version until the process is told to end; `ready` is given the address.
+    """Serve what references mean until the process is told to end; `ready` is given the versions and the address.
+
+    The settings win over the serving section of a version; what concerns all requests is that of the first one.
 
     Raises
     ------
-    ServingError: a public address without a key, an empty key, or the port cannot be had.
-    ArtefactError: the version does not answer its golden rows as it did.
+    ServingError: a public address without a key, no sound key, or the port cannot be had.
+    ArtefactError: a version does not answer its golden rows as it did.
+    SourceError: the prediction log cannot be opened.
     """
-    key = _key(serving, environment)
-    if key is None and not allow_public and not _is_loopback(serving.host):
+    following = Following(references, lambda artefact: Serving(**{**artefact.config["serving"], **settings}))
+    artefacts = [service.artefact for service in following.services]
+    serving = following.services[0].serving
+    ring = _ring(serving, environment)
+    if ring is None and not allow_public and not _is_loopback(serving.host):
         raise ServingError(
             f"{serving.host} can be reached from other machines, and no key is asked for",
-            hint="name the key's variable with serving.api_key_variable, or say --allow-public",
+            hint="make keys with `estimator key add` and name their file with --keys, or say --allow-public",
         )
-    with _socket(serving) as opened:
-        host, port = opened.getsockname()[:2]
-        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    log = _log(serving, environment)
+    with _socket(serving) as opened, tempfile.TemporaryDirectory() as shared:
+        address = _address(opened, serving)
 
         def work(ready: Callable[[], None]) -> None:
-            check_golden(artefact)
-            server = server_of(build_app(artefact, serving, key=key))
+            following.check()
+            _write_lines()
+            ledger = Ledger(
+                log=log, private=serving.private, days=serving.log_days,
+                refuses_when_full=serving.log_when_full == "refuse", writes_lines=serving.access_log,
+                shared=Path(shared) if serving.workers > 1 else None,
+            )  # fmt: skip
+            front = Front(following.services, ledger, lambda: following.faults)
+            rate = None if serving.rate is None else serving.rate / serving.workers
+            gateway = Gateway(
+                front, gate=Gate(ring, rate), look=following.look, max_concurrent=serving.max_concurrent,
+                body_seconds=serving.body_seconds,
+            )  # fmt: skip
+            server = server_of(gateway, serving)
             ready()
             # uvicorn ends running requests, then raises the signal again: being told to end is no failure.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             server.run(sockets=[opened])
 
+        told = partial(ready, artefacts, address)
         if serving.workers == 1:
-            work(lambda: ready(address))
+            work(told)
         else:
-            grace = GRACE_SECONDS + 1
-            keep_working(work, serving.workers, seconds_to_end=grace, ready=lambda: ready(address))
+            keep_working(work, serving.workers, seconds_to_end=GRACE_SECONDS + 1, ready=told)
 
 
-def server_of(app: FastAPI) -> uvicorn.Server:
-    """Return what answers for an app, with its hot path."""
+def server_of(gateway: Gateway, serving: Serving) -> uvicorn.Server:
+    """Return what answers for a gateway, with its hot path.
+
+    Raises
+    ------
+    ServingError: the certificate or its key cannot be used.
+    """
     config = uvicorn.Config(
-        app, http=HotProtocol, log_level="warning", access_log=False, server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS,
+        gateway, http=HotProtocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
+        timeout_graceful_shutdown=GRACE_SECONDS, ssl_certfile=serving.tls_certificate, ssl_keyfile=serving.tls_key,
     )  # fmt: skip
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise ServingError(f"{serving.tls_certificate}, {serving.tls_key}: no certificate and key: {error}") from error
     return uvicorn.Server(config)
 
 
-def _key(serving: Serving, environment: Mapping[str, str]) -> str | None:
-    if serving.api_key_variable is None:
+def _ring(serving: Serving, environment: Mapping[str, str]) -> KeyRing | None:
+    if serving.api_key_variable is None and serving.keys is None:
         return None
-    key = environment.get(serving.api_key_variable, "")
-    if len(key) < 8:
-        raise ServingError(
-            f"the variable {serving.api_key_variable} should hold the key, but it is "
-            + ("not set" if not key else "shorter than 8 characters")
-        )
-    return key
+    variable = serving.api_key_variable
+    fixed = [] if variable is None else [given_key(variable, environment.get(variable, ""))]
+    ring = KeyRing(fixed, None if serving.keys is None else Path(serving.keys))
+    if ring.is_empty:
+        raise ServingError(f"{serving.keys} holds no key", hint=f"estimator key add NAME --file {serving.keys}")
+    return ring
+
+
+def _log(serving: Serving, environment: Mapping[str, str]) -> Callable[[], Any] | None:
+    """Return what opens the prediction log, which has been opened once."""
+    if serving.log is None:
+        return None
+    log = partial(open_database, serving.log, Path(), environment)
+    log().close()
+    return log
+
+
+def _write_lines() -> None:
+    """Write what the server and uvicorn have to say as JSON, a line each, to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonLines())
+    for name, level in (("estimator.server", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+
+
+def _address(opened: socket.socket, serving: Serving) -> str:
+    host, port = opened.getsockname()[:2]
+    scheme = "https" if serving.tls_certificate else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _is_loopback(host: str) -> bool:

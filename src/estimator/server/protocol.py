@@ -1,24 +1,23 @@
-"""uvicorn's HTTP protocol, which answers ordinary predict requests as it reads them; the app answers all others."""
+"""uvicorn's HTTP protocol, which answers ordinary predict requests as it reads them; the gateway answers all others."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
 
-from fastapi import FastAPI
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from estimator.server.gateway import SAFE, Gateway
 from estimator.server.head import HEAD_END, ORDINARY_HEAD_BYTES, read_head
-from estimator.server.hot import Answer, HotRoutes
 
 MAX_HEAD_BYTES = 65_536
 TOO_LONG = b"the head of the request is too long"
 
 
 class HotProtocol(HttpToolsProtocol):
-    """One connection: bytes that begin a request are offered to `app.state.hot`, and to uvicorn if that declines.
+    """One connection: bytes that begin a request are offered to the gateway, and to uvicorn if that declines.
 
     Nothing is offered while uvicorn reads or answers a message, so that answers keep their order, nor while the client
     does not take its answers, so that they do not pile up: uvicorn waits and stops reading.
@@ -29,13 +28,24 @@ class HotProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:  # fmt: skip
         super().__init__(config, server_state, app_state, _loop)
-        self._app_state = cast(FastAPI, config.app).state
+        self._gateway = cast(Gateway, config.app)
+        self._patience: asyncio.TimerHandle | None = None
         self._held, self._held_until = bytearray(), 0
         self._reads_message = self._reads_head = self._head_is_too_long = False
         self._head_bytes = 0
         self._answered_at = 0.0
         self._headers: list[tuple[bytes, bytes]] | None = None
         self._opening = b""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Expect a request."""
+        super().connection_made(transport)
+        self._expect()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Expect nothing any more."""
+        self._expect_nothing()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Answer whole requests at once, hold one whose body is still to come, and leave the rest to uvicorn."""
@@ -44,9 +54,8 @@ class HotProtocol(HttpToolsProtocol):
             if len(self._held) < self._held_until:
                 return
             data = self._released()
-        hot: HotRoutes | None = self._app_state.hot
-        if hot is not None and not self._reads_message and (self.cycle is None or self.cycle.response_complete):
-            data = self._unanswered(data, hot)
+        if not self._reads_message and (self.cycle is None or self.cycle.response_complete):
+            data = self._unanswered(data)
         if data:
             self._pass_on(data)
 
@@ -78,6 +87,7 @@ class HotProtocol(HttpToolsProtocol):
         ValueError: it is; uvicorn then asks for a refusal.
         """
         self._reads_head = False
+        self._expect_nothing()
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MAX_HEAD_BYTES:
             self._head_is_too_long = True
@@ -97,40 +107,35 @@ class HotProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[431] + fields % len(TOO_LONG) + TOO_LONG)
         return self.transport.close()
 
-    def _unanswered(self, data: bytes, hot: HotRoutes) -> bytes:
+    def _unanswered(self, data: bytes) -> bytes:
         """Answer the requests that `data` begins with; return what is left for uvicorn."""
         start = 0
         while not self.flow.write_paused:
             end = data.find(HEAD_END, start, start + ORDINARY_HEAD_BYTES)
             head = read_head(data[start:end]) if end > 0 else None
-            answer = hot.answers.get(head.path) if head is not None else None
-            if head is None or answer is None or head.length > hot.max_body_bytes:
+            admitted = self._gateway.admit(head) if head is not None else None
+            if head is None or admitted is None:
                 break
             body = end + len(HEAD_END)
             stop = body + head.length
             if len(data) < stop:
                 self._held, self._held_until = bytearray(data[start:]), stop - start
+                self._expect()
                 return b""
-            reply = self._tried(answer, data[body:stop])
-            if reply is None:
+            answer = self._gateway.answer_hot(admitted, data[body:stop])
+            if answer is None:
                 break
-            self._send(reply)
+            self._send(*answer)
             start = stop
         return data[start:]
 
-    def _tried(self, answer: Answer, body: bytes) -> bytes | None:
-        try:
-            return answer(body)
-        except Exception:
-            self.logger.exception("the hot path failed; the app is asked instead")
-            return None
-
-    def _send(self, body: bytes) -> None:
+    def _send(self, name: str, body: bytes) -> None:
         if self._headers is not self.server_state.default_headers:
             self._headers = self.server_state.default_headers
-            told = b"".join(b"%b: %b\r\n" % header for header in self._headers)
-            self._opening = STATUS_LINE[200] + told + b"content-length: "
-        self.transport.write(b"%b%d\r\ncontent-type: application/json\r\n\r\n%b" % (self._opening, len(body), body))
+            told = b"".join(b"%b: %b\r\n" % header for header in (*self._headers, *SAFE))
+            self._opening = STATUS_LINE[200] + told + b"content-type: application/json\r\ncontent-length: "
+        self.transport.write(b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (self._opening, len(body), name.encode(), body))
+        self._expect_nothing()
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -140,11 +145,32 @@ class HotProtocol(HttpToolsProtocol):
         """Give bytes to uvicorn, which knows no limit for a head that does not end."""
         was_in_head = self._reads_head
         super().data_received(data)
+        if self._reads_head:
+            self._expect()
         if was_in_head and self._reads_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
                 self._head_is_too_long = True
                 self.send_400_response("")
+
+    def _expect(self) -> None:
+        """Give the client so long to send what it has begun, or its first request."""
+        if self._patience is None:
+            self._patience = self.loop.call_later(self._gateway.body_seconds, self._lose_patience)
+
+    def _expect_nothing(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _lose_patience(self) -> None:
+        self._patience = None
+        if self._held:
+            # The app reads what there is, and refuses when the rest is as slow.
+            self._pass_on(self._released())
+        elif not self.transport.is_closing():
+            self.transport.write(STATUS_LINE[408] + b"content-length: 0\r\nconnection: close\r\n\r\n")
+            self.transport.close()
 
     def _released(self) -> bytes:
         held, self._held = bytes(self._held), bytearray()

@@ -1,4 +1,4 @@
-"""A version and how it is served: the bytes of a request in, what is answered as plain data out."""
+"""A version and how it is served: the bytes of a request in, what is answered as bytes out."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from estimator.artefact import Artefact
 from estimator.config import Serving
+from estimator.prediction_log import row_id
 from estimator.schema import Batch
 from estimator.server.bodies import Rows, read_rows
 from estimator.task import Answers
 
-PREDICT, TUTORIAL = "/v1/predict", "/v1/services/predict"
-ID_CHARACTERS = 32
+
+class Reply(NamedTuple):
+    """An answered body: what is sent as JSON, how many rows it answers, and each row's columns outside of training."""
+
+    body: bytes
+    n_rows: int
+    outside: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -45,23 +53,30 @@ class Service:
         rows = read_rows(body, max_rows=self.serving.max_rows)
         return rows, self.artefact.schema.read_rows(rows)
 
-    def tutorial(self, body: bytes) -> dict[str, Any]:
-        """Answer as the tutorial's service does."""
+    def tutorial(self, body: bytes, named: str) -> Reply:
+        """Answer as the tutorial's service does; the request's name is not in it."""
         rows, batch = self.rows_of(body)
-        return {"inputData": rows, "predictions": self.labelled(self.artefact.predictor.answer(batch))}
+        told = {"inputData": rows, "predictions": self.labelled(self.artefact.predictor.answer(batch))}
+        return Reply(msgspec.json.encode(told), batch.n_rows, self.artefact.schema.outside(batch))
 
-    def predict(self, body: bytes) -> dict[str, Any]:
-        """Answer with an id per row, its interval or set, probabilities, and what lies outside the training range."""
+    def predict(self, body: bytes, named: str) -> Reply:
+        """Answer with an id per row, its interval or set, probabilities, and what lies outside the training range.
+
+        An id is the name of the request and the place of the row.
+        """
         _, batch = self.rows_of(body)
-        return self.told(self.artefact.predictor.answer(batch), self.artefact.schema.outside(batch))
+        outside = self.artefact.schema.outside(batch)
+        told = self.told(self.artefact.predictor.answer(batch), outside, named)
+        return Reply(msgspec.json.encode(told), batch.n_rows, outside)
 
     def labelled(self, answers: Answers) -> list[dict[str, Any]]:
         """Return answers in the tutorial's form."""
         return [{f"{self.label} {place}": value} for place, value in enumerate(answers.values.tolist())]
 
-    def told(self, answers: Answers, outside: Sequence[Sequence[str]]) -> dict[str, Any]:
+    def told(self, answers: Answers, outside: Sequence[Sequence[str]], named: str) -> dict[str, Any]:
         """Return answers in full; `outside` names each row's columns that training had not seen so."""
-        columns: dict[str, Sequence[Any]] = {"id": new_ids(len(answers)), "prediction": answers.values.tolist()}
+        ids = [row_id(named, place) for place in range(len(answers))]
+        columns: dict[str, Sequence[Any]] = {"id": ids, "prediction": answers.values.tolist()}
         level = {"level": self.level} if answers.low is not None or answers.sets is not None else {}
         if answers.probabilities is not None:
             shares = answers.probabilities.tolist()
@@ -78,7 +93,6 @@ class Service:
         return {"column": name, "note": self.artefact.schema.by_name[name].saw}
 
 
-def new_ids(n_rows: int) -> list[str]:
-    """Return so many ids that nobody can guess, of 32 hexadecimal digits each."""
-    digits = os.urandom(n_rows * ID_CHARACTERS // 2).hex()
-    return [digits[start : start + ID_CHARACTERS] for start in range(0, len(digits), ID_CHARACTERS)]
+def new_name() -> str:
+    """Return the name of a request, which nobody can guess: 32 hexadecimal digits."""
+    return os.urandom(16).hex()

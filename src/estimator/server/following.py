@@ -1,0 +1,81 @@
+"""What is served follows what names mean: a version that moved is loaded, checked, and only then takes over."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from estimator.artefact import Artefact, check_golden, open_artefact
+from estimator.config import Serving
+from estimator.errors import EstimatorError, ServingError
+from estimator.server.service import Service
+
+logger = logging.getLogger("estimator.server")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A name that means a version: `find` gives the folder that it means now."""
+
+    name: str
+    find: Callable[[], Path]
+
+
+class Following:
+    """The services that references mean, to be checked before they answer. Used by one thread at a time."""
+
+    def __init__(self, references: Sequence[Reference], serving_of: Callable[[Artefact], Serving]) -> None:
+        self._references, self._serving_of = references, serving_of
+        self.services = [self._opened(reference.find()) for reference in references]
+        self._seen = [service.artefact.folder for service in self.services]
+        # Why what a name now means is not served, by the name.
+        self.faults: dict[str, str] = {}
+        names = [service.artefact.name for service in self.services]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ServingError(f"two versions of the model {min(twice)!r} cannot be served at once")
+
+    def check(self) -> None:
+        """Answer the golden rows of all versions.
+
+        Raises
+        ------
+        ArtefactError: one answers other than it did.
+        """
+        for service in self.services:
+            check_golden(service.artefact)
+
+    def look(self, was_told: bool) -> Sequence[Service] | None:
+        """Return the services when one is new, else None; a version that fails leaves the old one and a fault.
+
+        What was seen already is loaded again only when that `was_told`.
+        """
+        services = list(self.services)
+        for place, reference in enumerate(self._references):
+            try:
+                folder = reference.find()
+                if folder == self._seen[place] and not was_told:
+                    continue
+                self._seen[place] = folder
+                services[place] = self._replacing(services[place], folder)
+                self.faults.pop(reference.name, None)
+            except EstimatorError as error:
+                if self.faults.get(reference.name) != error.message:
+                    logger.error("a version was not taken over", extra={"told": {"why": error.message}})
+                self.faults[reference.name] = error.message
+        if all(new is old for new, old in zip(services, self.services, strict=True)):
+            return None
+        self.services = services
+        return services
+
+    def _replacing(self, old: Service, folder: Path) -> Service:
+        new = self._opened(folder)
+        check_golden(new.artefact)
+        if new.artefact.name != old.artefact.name:
+            raise ServingError(f"{folder} is of the model {new.artefact.name!r}, not of {old.artefact.name!r}")
+        return new
+
+    def _opened(self, folder: Path) -> Service:
+        artefact = open_artefact(folder)
+        return Service(artefact, self._serving_of(artefact))

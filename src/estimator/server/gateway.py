@@ -1,0 +1,212 @@
+"""The ASGI app on the wire: every request gets a name, is let in or refused, answered, and written down.
+
+What is served is one value, a `Site`, replaced in one step when a version moves: a request is answered by one site.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+from fastapi import FastAPI, Response
+from starlette.types import Message, Receive, Scope, Send
+
+from estimator.server.app import JSON, Front, Route, build_app
+from estimator.server.gate import Gate, Refusal, credential_of
+from estimator.server.head import Head
+from estimator.server.hot import Answer, hot_path
+from estimator.server.keys import Key
+from estimator.server.ledger import Exchange
+from estimator.server.service import Service, new_name
+
+logger = logging.getLogger("estimator.server")
+# Of every answer; pages bring a policy of their own.
+SAFE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+)
+# How often, in seconds, a server looks whether a version has moved, and tells the other processes its counts.
+LOOK_AGAIN = 1.0
+# Of a hot path; longer bodies are answered in a thread by the app.
+HOT_BYTES = 100_000
+BUSY = Refusal(503, "busy", "too many requests at once; try again", (("retry-after", "1"),))
+
+
+class HotRoute(NamedTuple):
+    """What answers the bodies of a path at once, if it can."""
+
+    route: Route
+    answer: Answer
+
+
+class Admitted(NamedTuple):
+    """A request that may be answered at once, and whose it is."""
+
+    hot: HotRoute
+    key: Key | None
+
+
+@dataclass(frozen=True)
+class Site:
+    """What is served at one moment."""
+
+    services: Sequence[Service]
+    app: FastAPI
+    hot: Mapping[str, HotRoute]
+    max_hot_bytes: int
+
+
+def build_site(front: Front) -> Site:
+    """Return the app of some services and their hot paths."""
+    paths = {service.artefact.name: hot_path(service) for service in front.services}
+    hot: dict[str, HotRoute] = {}
+    for route in front.routes():
+        if (path := paths[route.service.artefact.name]) is not None:
+            hot[route.path] = HotRoute(route, getattr(path, route.form))
+    limit = min(HOT_BYTES, *(service.serving.max_body_bytes for service in front.services))
+    return Site(front.services, build_app(front), hot, limit)
+
+
+# Services that are new since the last time, or None.
+Look = Callable[[bool], Sequence[Service] | None]
+
+
+class Gateway:
+    """Answers for a site. `look` is asked each second for new services, and with True when SIGHUP came."""
+
+    def __init__(
+        self, front: Front, *, gate: Gate | None = None, look: Look = lambda _: None, max_concurrent: int = 1000,
+        body_seconds: float = 30.0,
+    ) -> None:  # fmt: skip
+        self.site, self.body_seconds = build_site(front), body_seconds
+        self._front, self._ledger, self._gate, self._look = front, front.ledger, gate or Gate(), look
+        self._running, self._max_concurrent = 0, max_concurrent
+        self._told = asyncio.Event()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as ASGI asks."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        else:
+            await send({"type": "websocket.close"})
+
+    def admit(self, head: Head) -> Admitted | None:
+        """Return what may answer a request at once; None when the app has to."""
+        hot = self.site.hot.get(head.path)
+        if hot is None or head.length > self.site.max_hot_bytes or self._ledger.is_full:
+            return None
+        found = self._gate.judge(head.credential, head.path)
+        return None if isinstance(found, Refusal) else Admitted(hot, found)
+
+    def answer_hot(self, admitted: Admitted, body: bytes) -> tuple[str, bytes] | None:
+        """Return the name and the body of an answer; None when the app has to answer."""
+        started = time.perf_counter()
+        (route, answer), key = admitted
+        name = new_name()
+        try:
+            reply = answer(body, name)
+        except Exception:
+            logger.exception("the hot path failed; the app is asked instead")
+            return None
+        if reply is None:
+            return None
+        self._gate.spend(key)
+        exchange = Exchange(name, time.time(), "POST", route.path, None if key is None else key.name, 200)
+        artefact = route.service.artefact
+        exchange.answer(artefact.name, artefact.version, body, reply)
+        exchange.seconds = time.perf_counter() - started
+        self._ledger.record(exchange)
+        return name, reply.body
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = time.perf_counter()
+        exchange = scope["exchange"] = Exchange(new_name(), time.time(), scope["method"], "other")
+
+        async def told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message = {**message, "headers": _headers(message["headers"], exchange.name)}
+            await send(message)
+
+        refusal = self._refusal(scope, exchange)
+        self._running += 1
+        try:
+            if refusal is not None:
+                exchange.refusal = refusal.reason
+                await _refused(refusal)(scope, receive, told)
+            else:
+                await self.site.app(scope, receive, told)
+        except Exception:
+            # The app has answered by then, with a sentence.
+            exchange.status = exchange.status or 500
+            logger.exception("a request failed", extra={"told": {"id": exchange.name}})
+        finally:
+            self._running -= 1
+            exchange.route = getattr(scope.get("route"), "path", exchange.route)
+            exchange.seconds = time.perf_counter() - started
+            self._ledger.record(exchange)
+
+    def _refusal(self, scope: Scope, exchange: Exchange) -> Refusal | None:
+        if self._running >= self._max_concurrent:
+            return BUSY
+        found = self._gate.judge(credential_of(dict(scope["headers"])), scope["path"])
+        if isinstance(found, Refusal):
+            return found
+        self._gate.spend(found)
+        exchange.key = found.name if found is not None else None
+        return None
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """Follow what is served between startup and shutdown."""
+        await receive()
+        loop = asyncio.get_running_loop()
+        with suppress(ValueError, NotImplementedError, RuntimeError):
+            loop.add_signal_handler(signal.SIGHUP, self._told.set)
+        following = loop.create_task(self._follow())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        following.cancel()
+        await asyncio.to_thread(self._ledger.close)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _follow(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._told.wait(), LOOK_AGAIN)
+            was_told = self._told.is_set()
+            self._told.clear()
+            try:
+                self.site = await asyncio.to_thread(self._renewed, was_told)
+                self._ledger.share()
+            except Exception:
+                logger.exception("what is served could not be looked at; it stays as it is")
+
+    def _renewed(self, was_told: bool) -> Site:
+        services = self._look(was_told)
+        if services is None:
+            return self.site
+        site = build_site(Front(services, self._ledger, self._front.faults))
+        served = {service.artefact.name: service.artefact.version for service in services}
+        logger.info("serving", extra={"told": served})
+        return site
+
+
+def _headers(headers: Sequence[tuple[bytes, bytes]], name: str) -> list[tuple[bytes, bytes]]:
+    given = {header for header, _ in headers}
+    return [*headers, (b"x-request-id", name.encode()), *(header for header in SAFE if header[0] not in given)]
+
+
+def _refused(refusal: Refusal) -> Response:
+    told = msgspec.json.encode({"detail": refusal.message})
+    return Response(told, status_code=refusal.status, media_type=JSON, headers=dict(refusal.headers))
