@@ -1,9 +1,15 @@
-"""What tests ask: a gateway in this process, and services of versions."""
+"""How tests ask: a gateway in this process, and a server in its own."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,6 +21,8 @@ from estimator.server.gate import Gate
 from estimator.server.gateway import Gateway
 from estimator.server.ledger import Ledger
 from estimator.server.service import Service
+
+ESTIMATOR = [sys.executable, "-m", "estimator"]
 
 
 def gateway(*artefacts: Artefact, serving: Serving | None = None, **options: Any) -> Gateway:
@@ -41,3 +49,34 @@ class Client:
     def post(self, path: str, body: Any, **headers: str) -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return self("POST", path, content=content, headers={"content-type": "application/json", **headers})
+
+
+@contextmanager
+def serving(model: Path, *words: str, command: list[str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Serve a version on a free port; give the process and its address."""
+    process = subprocess.Popen(
+        [*(command or ESTIMATOR), "serve", "--model", str(model), "--port", "0", "--json", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, process.stderr.read() if process.stderr else ""
+        yield process, json.loads(line)["address"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=40)
+
+
+def post(address: str, rows: object, path: str = "/v1/services/predict", **headers: str) -> Any:
+    request = urllib.request.Request(
+        f"{address}{path}", json.dumps(rows).encode(), {"content-type": "application/json", **headers}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def get(address: str, path: str, **headers: str) -> str:
+    """Return the text at a path."""
+    with urllib.request.urlopen(urllib.request.Request(f"{address}{path}", headers=headers), timeout=30) as answer:
+        return answer.read().decode()

@@ -14,40 +14,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.asking import ESTIMATOR, post, serving
 from tests.conftest import EXAMPLES, ROOT
-
-ESTIMATOR = [sys.executable, "-m", "estimator"]
-
-
-@contextmanager
-def serving(model: Path, *words: str, command: list[str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Serve a version on a free port; give the process and its address."""
-    process = subprocess.Popen(
-        [*(command or ESTIMATOR), "serve", "--model", str(model), "--port", "0", "--json", *words],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert line, process.stderr.read() if process.stderr else ""
-        yield process, json.loads(line)["address"]
-    finally:
-        process.terminate()
-        process.communicate(timeout=40)
-
-
-def post(address: str, rows: object, path: str = "/v1/services/predict") -> dict:
-    request = urllib.request.Request(
-        f"{address}{path}", json.dumps(rows).encode(), {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
 
 
 def processor_ticks(pid: int) -> int:

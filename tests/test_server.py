@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+from collections.abc import AsyncIterator
 
+import httpx
 import pytest
 
 from estimator.artefact import open_artefact
 from estimator.config import Serving
-from estimator.errors import ServingError
+from estimator.errors import ServingError, SourceError
+from estimator.prediction_log import Database, Entry
 from estimator.server.following import Reference
 from estimator.server.gate import Gate
 from estimator.server.keys import KeyRing, given_key
+from estimator.server.ledger import Ledger
 from estimator.server.listening import listen
 from estimator.store import version_folder
 from tests.asking import Client, gateway
@@ -199,3 +205,70 @@ def test_an_unsafe_or_impossible_address_is_refused(store, serving, environment,
     model = Reference("house", lambda: version_folder(store / "house_pricing_model"))
     with pytest.raises(ServingError, match=expected):
         listen([model], serving, environment=environment)
+
+
+def test_every_answer_has_a_name_and_is_safe_to_show(boston, house):
+    answers = [boston("GET", path) for path in ("/", "/docs", "/nowhere")] + [boston.post("/v1/predict", [house])]
+    for answer in answers:
+        assert len(answer.headers["x-request-id"]) == 32
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert "server" not in answer.headers
+    assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
+
+
+def test_too_many_at_once_are_sent_away(store, house):
+    artefact = open_artefact(version_folder(store / "house_pricing_model"))
+    app = gateway(artefact, serving=Serving(max_concurrent=1))
+
+    async def ask() -> list[int]:
+        transport = httpx.ASGITransport(app)
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield b"[" + json.dumps(house).encode()
+            assert (await client.get("/readyz")).status_code == 503
+            yield b"]"
+
+        async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+            first = await client.post("/v1/predict", content=slowly())
+            return [first.status_code, (await client.get("/readyz")).status_code]
+
+    assert asyncio.run(ask()) == [200, 200]
+
+
+def test_a_failure_is_answered_without_its_reason(store, house, monkeypatch, caplog):
+    app = gateway(open_artefact(version_folder(store / "house_pricing_model")))
+    monkeypatch.setattr(type(app.site.services[0].artefact.predictor), "answer", lambda *_: 1 / 0)
+    answer = Client(app).post("/v1/predict", [house])
+    assert answer.status_code == 500
+    assert answer.json() == {"detail": "the server failed; its own log says why", "id": answer.headers["x-request-id"]}
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_truths_need_a_log_and_are_read_strictly(boston, store, tmp_path):
+    from estimator.prediction_log import open_database
+
+    truth = {"id": "a", "truth": 1.5}
+    assert boston.post("/v1/labels", [truth]).status_code == 404
+    ledger = Ledger(log=lambda: open_database("log.db", tmp_path, {}))
+    client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), ledger=ledger))
+    assert client.post("/v1/labels", [truth]).json() == {"labels": 1, "known": 0}
+    for body in ([], [{"id": "a"}], [{"id": 1, "truth": 1}], [{"id": "a", "truth": None}], {}, b"[", [truth] * 10_001):
+        assert client.post("/v1/labels", body).status_code in (413, 422)
+    ledger.close()
+
+
+def test_an_answer_that_cannot_be_logged_is_refused_if_so_configured(store, house, tmp_path):
+    blocked = threading.Event()
+
+    def never() -> Database:
+        blocked.wait(10)
+        raise SourceError("the disk is full")
+
+    ledger = Ledger(log=never, refuses_when_full=True)
+    assert ledger.writer is not None
+    ledger.writer.offer(Entry("a", 0.0, "m", "v", b" " * 64_000_000, b""))
+    client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), ledger=ledger))
+    assert client.post("/v1/predict", [house]).status_code == 503
+    blocked.set()
+    ledger.close()

@@ -62,8 +62,10 @@ class Running:
 @pytest.fixture(scope="module")
 def running(store) -> Iterator[Running]:
     artefact = open_artefact(version_folder(store / "house_pricing_model"))
-    serving = Serving(max_body_bytes=MAX_BODY_BYTES, max_rows=1000, label="Prediction price")
-    app = gateway(artefact, serving=serving, body_seconds=PATIENCE_SECONDS)
+    serving = Serving(
+        max_body_bytes=MAX_BODY_BYTES, max_rows=1000, body_seconds=PATIENCE_SECONDS, label="Prediction price"
+    )
+    app = gateway(artefact, serving=serving)
     server = server_of(app, serving)
     server.config.timeout_keep_alive = KEEP_ALIVE_SECONDS
     with socket.create_server(("127.0.0.1", 0)) as opened:
@@ -346,3 +348,19 @@ def test_a_refusal_is_the_apps(server):
     assert found.status == 422
     assert json.loads(found.body)["detail"][0]["column"] == "RM"
     assert (len(server.offered), server.answered) == (1, 0)
+
+
+@pytest.mark.parametrize("begun", [b"", b"POST /v1/pre", post()[:60]])
+def test_a_client_that_does_not_go_on_is_sent_away(server, begun):
+    with Wire(server) as wire:
+        wire.socket.sendall(begun)
+        assert wire.answer().status == 408
+        assert wire.is_closed()
+
+
+def test_a_body_that_does_not_come_is_refused(server):
+    with Wire(server) as wire:
+        wire.socket.sendall(post()[:-5])
+        found = wire.answer()
+    assert found.status == 408
+    assert "within 2 s" in json.loads(found.body)["detail"][0]["msg"]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from estimator.errors import ServingError
+from estimator.server.gate import Gate, Refusal
 from estimator.server.keys import KeyRing, given_key, new_key, read_keys, without_key, write_keys
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -107,3 +108,33 @@ def test_keys_are_made_listed_and_taken_back_by_command(run, path):
     code, _, told = run("key", "revoke", "web", "--file", path)
     assert code == 1
     assert "no key is called 'web'" in told
+
+
+def test_a_rate_is_a_keys_own_and_comes_back_with_time():
+    (web, first), (app, second) = (new_key(name, ["predict"], now=NOW) for name in ("web", "app"))
+    clock = [0.0]
+    gate = Gate(KeyRing([web, app]), rate=4.0, clock=lambda: clock[0], now=lambda: NOW)
+
+    def ask(text: str) -> int:
+        found = gate.judge(text.encode(), "/v1/predict")
+        if isinstance(found, Refusal):
+            return found.status
+        gate.spend(found)
+        return 200
+
+    assert [ask(first) for _ in range(5)] == [200, 200, 200, 200, 429]
+    assert ask(second) == 200
+    clock[0] = 0.25
+    assert [ask(first) for _ in range(2)] == [200, 429]
+    clock[0] = 100.0
+    assert [ask(first) for _ in range(5)] == [200, 200, 200, 200, 429]
+    assert gate.judge(b"", "/healthz") is None
+
+
+def test_a_key_that_has_ended_opens_nothing_and_one_without_the_scope_is_told():
+    (over, first), (labels, second) = new_key("over", ["predict"], now=NOW, days=1), new_key("l", ["labels"], now=NOW)
+    gate = Gate(KeyRing([over, labels]), now=lambda: NOW + timedelta(days=2))
+    assert [gate.judge(given, "/v1/predict").status for given in (first.encode(), second.encode(), b"", None)] == [
+        401, 403, 401, 401,
+    ]  # fmt: skip
+    assert gate.judge(second.encode(), "/v1/labels") == labels

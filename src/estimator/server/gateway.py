@@ -81,15 +81,16 @@ Look = Callable[[bool], Sequence[Service] | None]
 
 
 class Gateway:
-    """Answers for a site. `look` is asked each second for new services, and with True when SIGHUP came."""
+    """Answers for a site; limits are those of the first service.
 
-    def __init__(
-        self, front: Front, *, gate: Gate | None = None, look: Look = lambda _: None, max_concurrent: int = 1000,
-        body_seconds: float = 30.0,
-    ) -> None:  # fmt: skip
-        self.site, self.body_seconds = build_site(front), body_seconds
+    `look` is asked each second for new services, and with True when SIGHUP came.
+    """
+
+    def __init__(self, front: Front, *, gate: Gate | None = None, look: Look = lambda _: None) -> None:
+        serving = front.services[0].serving
+        self.site, self.body_seconds = build_site(front), serving.body_seconds
         self._front, self._ledger, self._gate, self._look = front, front.ledger, gate or Gate(), look
-        self._running, self._max_concurrent = 0, max_concurrent
+        self._running, self._max_concurrent = 0, serving.max_concurrent
         self._told = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

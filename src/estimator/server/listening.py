@@ -73,11 +73,7 @@ def listen(
             )  # fmt: skip
             front = Front(following.services, ledger, lambda: following.faults)
             rate = None if serving.rate is None else serving.rate / serving.workers
-            gateway = Gateway(
-                front, gate=Gate(ring, rate), look=following.look, max_concurrent=serving.max_concurrent,
-                body_seconds=serving.body_seconds,
-            )  # fmt: skip
-            server = server_of(gateway, serving)
+            server = server_of(Gateway(front, gate=Gate(ring, rate), look=following.look), serving)
             ready()
             # uvicorn ends running requests, then raises the signal again: being told to end is no failure.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

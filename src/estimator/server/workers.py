@@ -53,15 +53,22 @@ def keep_working(work: Work, n_workers: int, *, seconds_to_end: float, ready: Ca
         for worker in workers:
             if (fault := worker.fault()) is not None:
                 raise ServingError(fault[0], hint=fault[1])
+        signal.signal(signal.SIGHUP, lambda *_: _pass_on(signal.SIGHUP, workers))
         ready()
         while True:
-            workers = _replaced(workers, work)
+            workers[:] = _replaced(workers, work)
     finally:
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
             worker.process.join(seconds_to_end)
             worker.process.kill()
+
+
+def _pass_on(number: int, workers: list[Worker]) -> None:
+    for worker in workers:
+        if worker.process.pid is not None and worker.process.is_alive():
+            os.kill(worker.process.pid, number)
 
 
 def _replaced(workers: list[Worker], work: Work) -> list[Worker]:

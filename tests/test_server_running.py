@@ -1,0 +1,281 @@
+"""A real server while things happen: keys change, versions move, answers are logged, a process is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import ssl
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from prometheus_client import parser
+
+from estimator import life
+from estimator.prediction_log import open_database
+from tests.asking import get, post, serving
+from tests.conftest import EXAMPLES
+
+PREDICT = "/v1/predict"
+
+
+def within(seconds, holds):
+    end = time.monotonic() + seconds
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.02)
+    return holds()
+
+
+def refused(address, rows, path=PREDICT, **headers):
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        post(address, rows, path, **headers)
+    return caught.value.code, json.load(caught.value)["detail"]
+
+
+def logged(path: Path) -> dict[str, dict]:
+    with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+        found = connection.execute("SELECT id, version, inputs, answer FROM predictions").fetchall()
+    return {row[0]: {"version": row[1], "inputs": json.loads(row[2]), **json.loads(row[3])} for row in found}
+
+
+def totals(address: str, **headers: str) -> dict[str, float]:
+    families = parser.text_string_to_metric_families(get(address, "/metrics", **headers))
+    return {
+        f"{sample.name} {' '.join(sample.labels.values())}".strip(): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+@pytest.fixture
+def two_versions(store, tmp_path) -> tuple[Path, str, str]:
+    """A store in which a model has a live version and a candidate that answers otherwise."""
+    shutil.copytree(store / "house_pricing_model", tmp_path / "models" / "house_pricing_model")
+    order = life.Order(("model.kind=constant",), store=str(tmp_path / "models"))
+    made = life.train(EXAMPLES / "boston" / "config.json", order)
+    live = json.loads((tmp_path / "models" / "house_pricing_model" / "aliases.json").read_text())["live"]
+    return tmp_path / "models", live, made.artefact.version
+
+
+def test_answers_are_logged_and_truths_joined_and_asked_why(store, house, tmp_path, run):
+    log = tmp_path / "log.db"
+    with serving(store / "house_pricing_model", "--log", str(log)) as (_, address):
+        full = post(address, [house, {**house, "RM": 40.0}], PREDICT)["predictions"]
+        post(address, [house])
+        # An unusual body is answered by the app, and logged all the same.
+        post(address, [{**house, "RAD": "5"}], PREDICT)
+        assert within(5, lambda: log.exists() and len(logged(log)) == 4)
+        truths = [{"id": full[0]["id"], "truth": 21.5}, {"id": "unheard-of", "truth": 1}]
+        assert post(address, truths, "/v1/labels") == {"labels": 2, "known": 1}
+    found = logged(log)
+    assert found[full[1]["id"]]["prediction"] == full[1]["prediction"]
+    assert found[full[1]["id"]]["inputs"] == {**house, "RM": 40.0}
+    code, why, _ = run("why", full[1]["id"], "--log", log, "--store", store, "--json")
+    assert code == 0
+    rm = next(item for item in why["asked"] if item["column"] == "RM")
+    assert (rm["value"], rm["is_outside"], rm["saw"]) == (40.0, True, "training saw 3.561 to 8.78")
+    assert why["is_same"] is True
+    # What the values add up to is what was answered, less the usual answer.
+    added = sum(item["added"] for item in why["asked"])
+    assert added == pytest.approx(full[1]["prediction"] - why["usual"], rel=0.02)
+    code, told, _ = run("why", full[0]["id"], "--log", log, "--store", store)
+    assert "truth   21.5" in told["text"]
+    code, _, problem = run("why", "nobody", "--log", log, "--store", store)
+    assert (code, "no answer with the id" in problem) == (1, True)
+
+
+def test_the_tutorials_answers_have_the_name_of_their_request(store, house, tmp_path):
+    log = tmp_path / "log.db"
+    with serving(store / "house_pricing_model", "--log", str(log)) as (_, address):
+        body = json.dumps([house, house]).encode()
+        for query in ("", "?by=the-app"):
+            with urllib.request.urlopen(f"{address}/v1/services/predict{query}", body, timeout=30) as answer:
+                name = answer.headers["x-request-id"]
+            assert within(5, lambda name=name: {f"{name}-0", f"{name}-1"} <= set(logged(log)))
+
+
+def test_a_kill_loses_at_most_what_a_tenth_of_a_second_answers(store, house, tmp_path):
+    log = tmp_path / "log.db"
+    answered = []
+    with serving(store / "house_pricing_model", "--log", str(log)) as (process, address):
+        for _ in range(200):
+            (row,) = post(address, [house], PREDICT)["predictions"]
+            answered.append((time.monotonic(), row["id"]))
+        process.kill()
+        killed = time.monotonic()
+        process.wait()
+    found = set(logged(log))
+    lost = [at for at, named in answered if named not in found]
+    assert len(found) >= 50
+    assert all(killed - at < 0.5 for at in lost)
+    assert open_database(str(log), Path(), {}).count()[0] == len(found)
+
+
+def test_columns_that_are_private_are_not_written(store, house, tmp_path):
+    shutil.copytree(store / "house_pricing_model", tmp_path / "house")
+    log = tmp_path / "log.db"
+    config = {"serving.log": str(log), "serving.private": '["LSTAT", "B"]', "model.kind": "constant"}
+    order = life.Order(tuple(f"{key}={value}" for key, value in config.items()), store=str(tmp_path / "models"))
+    made = life.train(EXAMPLES / "boston" / "config.json", order)
+    with serving(made.artefact.folder) as (_, address):
+        post(address, [house], PREDICT)
+        assert within(5, lambda: log.exists() and logged(log))
+    (row,) = logged(log).values()
+    assert set(row["inputs"]) == set(house) - {"LSTAT", "B"}
+
+
+def test_a_version_that_moves_takes_over_without_a_failed_or_mixed_answer(two_versions, house, run):
+    store, live, candidate = two_versions
+    seen, ends, faults = [], threading.Event(), []
+
+    def ask(address):
+        while not ends.is_set():
+            try:
+                answer = post(address, [house, house], PREDICT)
+                seen.append((answer["version"], *(row["prediction"] for row in answer["predictions"])))
+            except Exception as error:
+                faults.append(error)
+
+    with serving("house_pricing_model", "--store", str(store)) as (_, address):
+        asking = [threading.Thread(target=ask, args=(address,)) for _ in range(3)]
+        for thread in asking:
+            thread.start()
+        for version in (candidate, live, candidate):
+            run("promote", f"house_pricing_model/{version}", "--store", store, "--why", "a test", "--json")
+            assert within(10, lambda version=version: seen and seen[-1][0] == version)
+        # A damaged version is not taken over; the old one goes on, and says why.
+        model = store / "house_pricing_model" / live / "model.onnx"
+        model.write_bytes(model.read_bytes()[:-1] + b"x")
+        aliases = store / "house_pricing_model" / "aliases.json"
+        aliases.write_text(json.dumps({"live": live}))
+        assert within(10, lambda: "faults" in json.loads(get(address, "/readyz")))
+        assert post(address, [house], PREDICT)["version"] == candidate
+        assert totals(address)["estimator_reload_faults"] == 1
+        ends.set()
+        for thread in asking:
+            thread.join()
+    assert not faults
+    answers = {version: {row[1:] for row in seen if row[0] == version} for version in (live, candidate)}
+    assert [len(found) for found in answers.values()] == [1, 1]
+
+
+def test_sighup_loads_a_version_again(two_versions, house):
+    store, live, _ = two_versions
+    with serving("house_pricing_model", "--store", str(store), "--workers", "2") as (process, address):
+        model = store / "house_pricing_model" / live / "model.onnx"
+        whole = model.read_bytes()
+        model.write_bytes(whole[:-1] + b"x")
+        process.send_signal(signal.SIGHUP)
+        assert within(10, lambda: "model.onnx" in json.loads(get(address, "/readyz")).get("faults", {}).get(
+            "house_pricing_model", ""))  # fmt: skip
+        assert post(address, [house], PREDICT)["version"] == live
+        model.write_bytes(whole)
+        process.send_signal(signal.SIGHUP)
+        assert within(10, lambda: all("faults" not in get(address, "/readyz") for _ in range(8)))
+
+
+def test_several_models_share_a_server(store, house):
+    row = json.loads(next((store / "credit").glob("*/golden.json")).read_text())["rows"][0]
+    words = ("--model", str(store / "credit"))
+    with serving(store / "house_pricing_model", *words) as (_, address):
+        assert {model["name"] for model in json.loads(get(address, "/v1/models"))["models"]} == {
+            "house_pricing_model", "credit",
+        }  # fmt: skip
+        assert post(address, [row], "/v1/models/credit/predict")["model"] == "credit"
+        short, long = (post(address, [house], path) for path in (PREDICT, "/v1/models/house_pricing_model/predict"))
+        assert short["predictions"][0]["prediction"] == long["predictions"][0]["prediction"]
+        assert "LSTAT" in json.loads(get(address, "/v1/models/house_pricing_model/schema"))["columns"]
+        assert refused(address, [house], "/v1/models/credit/predict")[0] == 422
+        assert refused(address, [house], "/v1/models/nobody/predict")[0] in (404, 405)
+
+
+def test_keys_open_what_their_scopes_say_and_change_while_it_runs(store, house, tmp_path, run):
+    keys, log = tmp_path / "keys.json", tmp_path / "log.db"
+    web = run("key", "add", "web", "--file", keys, "--json")[1]["key"]
+    words = ("--keys", str(keys), "--log", str(log), "--host", "0.0.0.0")
+    with serving(store / "house_pricing_model", *words) as (_, address):
+        assert refused(address, [house])[0] == 401
+        assert refused(address, [house], **{"X-API-Key": "est_wrong"})[0] == 401
+        assert post(address, [house], PREDICT, **{"X-API-Key": web})["version"]
+        assert post(address, [{**house, "RAD": "5"}], PREDICT, Authorization=f"Bearer {web}")["version"]
+        assert refused(address, [{"id": "a", "truth": 1}], "/v1/labels", **{"X-API-Key": web})[0] == 403
+        assert get(address, "/healthz")
+        teller = run("key", "add", "teller", "--scope", "labels", "--file", keys, "--json")[1]["key"]
+        assert within(5, lambda: refused(address, [house], **{"X-API-Key": teller})[0] == 403)
+        assert post(address, [{"id": "a", "truth": 1}], "/v1/labels", **{"X-API-Key": teller})["labels"] == 1
+        run("key", "revoke", "web", "--file", keys, "--json")
+        assert within(5, lambda: _is_refused(address, house, web))
+        admin = run("key", "add", "prometheus", "--scope", "admin", "--file", keys, "--json")[1]["key"]
+        assert within(5, lambda: not _is_refused(address, house, admin))
+        assert totals(address, Authorization=f"Bearer {admin}")["estimator_refusals_total scope"] >= 2
+
+
+def _is_refused(address, house, key):
+    try:
+        post(address, [house], PREDICT, **{"X-API-Key": key})
+    except urllib.error.HTTPError:
+        return True
+    return False
+
+
+def test_counts_are_those_of_all_workers(store, house):
+    with serving(store / "house_pricing_model", "--workers", "2") as (_, address):
+        for _ in range(30):
+            post(address, [house, {**house, "RM": 40.0}], PREDICT)
+        refused(address, [{}])
+        assert within(5, lambda: sum(
+            value for name, value in totals(address).items() if name.startswith("estimator_rows_total /v1/predict")
+        ) == 60)  # fmt: skip
+        found = totals(address)
+    assert found["estimator_outside_total RM"] == 30
+    assert found["estimator_refusals_total contract"] == 1
+
+
+def test_a_line_per_request_holds_no_value_of_its_rows(store, house, tmp_path):
+    with serving(store / "house_pricing_model", "--access-log") as (process, address):
+        post(address, [{**house, "LSTAT": 12.345678}], PREDICT)
+        refused(address, [{**house, "LSTAT": "a secret"}])
+        process.terminate()
+        _, told = process.communicate(timeout=40)
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert [(line["event"], line["status"], line["route"]) for line in lines] == [
+        ("request", 200, PREDICT), ("request", 422, PREDICT),
+    ]  # fmt: skip
+    assert lines[1]["refusal"] == "contract"
+    assert "12.345678" not in told
+    assert "secret" not in told
+
+
+def test_tls_by_files(store, house, tmp_path):
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    order = life.Order(
+        (f"serving.tls_certificate={certificate}", f"serving.tls_key={key}", "model.kind=constant"),
+        store=str(tmp_path / "models"),
+    )
+    made = life.train(EXAMPLES / "boston" / "config.json", order)
+    with serving(made.artefact.folder) as (_, address):
+        assert address.startswith("https://")
+        context = ssl.create_default_context(cafile=str(certificate))
+        request = urllib.request.Request(f"{address}{PREDICT}", json.dumps([house]).encode())
+        with urllib.request.urlopen(request, context=context, timeout=30) as answer:
+            assert json.load(answer)["version"] == made.artefact.version
+    key.write_text("no key")
+    done = subprocess.run(
+        [sys.executable, "-m", "estimator", "serve", "--model", made.artefact.folder, "--port", "0"],
+        capture_output=True, text=True, env={**os.environ}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "no certificate and key" in done.stderr
