@@ -14,12 +14,11 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.asking import ESTIMATOR, post, serving
+from tests.asking import ESTIMATOR, post, serving, within
 from tests.conftest import EXAMPLES, ROOT
 
 
@@ -52,13 +51,6 @@ def workers_of(pid: int) -> set[int]:
 
 def is_running(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists() and ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-
-
-def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    end = time.monotonic() + seconds
-    while not holds() and time.monotonic() < end:
-        time.sleep(0.05)
-    return holds()
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see the workers")

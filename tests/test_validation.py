@@ -216,7 +216,7 @@ def test_a_request_is_answered_with_its_interval(store):
 
     service = Service(life.load(str(store / "house_pricing_model")), Serving())
     rows = service.artefact.read_json("golden.json")["rows"][:2]
-    answer = service.predict(json.dumps(rows).encode())
+    answer = json.loads(service.predict(json.dumps(rows).encode(), "name").body)
     assert answer["level"] == 0.9
     for row in answer["predictions"]:
         low, high = row["interval"]
