@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from estimator.artefact import open_artefact
-from estimator.config import Serving
-from estimator.errors import ServingError, SourceError
+from estimator.config import Serving, resolve_serving
+from estimator.errors import ConfigError, ServingError, SourceError
 from estimator.prediction_log import Database, Entry
 from estimator.server.following import Reference
 from estimator.server.gate import Gate
@@ -272,3 +272,12 @@ def test_an_answer_that_cannot_be_logged_is_refused_if_so_configured(store, hous
     assert client.post("/v1/predict", [house]).status_code == 503
     blocked.set()
     ledger.close()
+
+
+def test_choices_of_another_release_are_passed_over_and_the_environment_wins():
+    kept = {"port": 1, "max_rows": 7, "label": "x", "no longer known": 3}
+    environment = {"ESTIMATOR_CONFIG__SERVING__PORT": "2", "ESTIMATOR_CONFIG__SERVING__MAX_ROWS": "8"}
+    found = resolve_serving(kept, environment, {"port": 3})
+    assert (found.port, found.max_rows, found.label) == (3, 8, "x")
+    with pytest.raises(ConfigError, match=r"serving.port: input should be less than or equal to 65535, got 99999"):
+        resolve_serving(kept, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"}, {})

@@ -1,6 +1,6 @@
 """A config file -> frozen values, one class per section."""
 
-from estimator.config.reading import from_environment, read_config, resolve
+from estimator.config.reading import from_environment, read_config, resolve, resolve_serving
 from estimator.config.sections import (
     Callback,
     Config,
@@ -40,4 +40,5 @@ __all__ = [
     "from_environment",
     "read_config",
     "resolve",
+    "resolve_serving",
 ]

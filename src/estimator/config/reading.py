@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from estimator.config.document import Document, Path_, flow_value, read_document
-from estimator.config.sections import Config, Section, Tuning
+from estimator.config.sections import Config, Section, Serving, Tuning
 from estimator.config.space import FIXED, SEARCHED, kinds_of, probes, takes, varied
 from estimator.config.tutorial import Translated, translate
 from estimator.config.vocabulary import Vocabulary
@@ -61,6 +61,27 @@ def resolve(
     if faults or found is None:
         raise _error(faults, translated, document or Document("config", {}))
     return found
+
+
+def resolve_serving(kept: Mapping[str, Any], environment: Mapping[str, str], settings: Mapping[str, Any]) -> Serving:
+    """Return how to serve a version that keeps these choices, over which an environment wins, and settings over both.
+
+    Of what is kept only known keys count, so that a version of another release is served.
+
+    Raises
+    ------
+    ConfigError: with every fault.
+    """
+    values: dict[str, Any] = {"serving": {key: kept[key] for key in Serving.model_fields if key in kept}}
+    for text in from_environment(environment):
+        if text.startswith("serving."):
+            override(values, text)
+    try:
+        return Serving.model_validate({**values["serving"], **settings})
+    except ValidationError as error:
+        faults = _faults(error, Serving, ("serving",))
+        told = (f"{'.'.join(map(str, fault.path))}: {fault.message}" for fault in faults)
+        raise ConfigError("; ".join(told), hint=faults[0].hint) from error
 
 
 def from_environment(environment: Mapping[str, str]) -> list[str]:

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from estimator.artefact import Artefact
-from estimator.config import Serving
+from estimator.config import Serving, resolve_serving
 from estimator.errors import ServingError
 from estimator.prediction_log import open_database
 from estimator.server.app import Front
@@ -42,15 +42,18 @@ def listen(
 ) -> None:
     """Serve what references mean until the process is told to end; `ready` is given the versions and the address.
 
-    The settings win over the serving section of a version; what concerns all requests is that of the first one.
+    The settings win over the environment, and that over the serving section of a version; what concerns all requests is that of the first one.
 
     Raises
     ------
+    ConfigError: a setting is wrong.
     ServingError: a public address without a key, no sound key, or the port cannot be had.
     ArtefactError: a version does not answer its golden rows as it did.
     SourceError: the prediction log cannot be opened.
     """
-    following = Following(references, lambda artefact: Serving(**{**artefact.config["serving"], **settings}))
+    following = Following(
+        references, lambda artefact: resolve_serving(artefact.config["serving"], environment, settings)
+    )
     artefacts = [service.artefact for service in following.services]
     serving = following.services[0].serving
     ring = _ring(serving, environment)
@@ -81,6 +84,7 @@ def listen(
 
         told = partial(ready, artefacts, address)
         if serving.workers == 1:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             work(told)
         else:
             keep_working(work, serving.workers, seconds_to_end=GRACE_SECONDS + 1, ready=told)

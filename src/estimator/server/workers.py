@@ -48,12 +48,12 @@ def keep_working(work: Work, n_workers: int, *, seconds_to_end: float, ready: Ca
         raise ServingError("this system cannot fork, so there can be only one worker", hint="leave out --workers")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     workers: list[Worker] = []
+    signal.signal(signal.SIGHUP, lambda *_: _pass_on(signal.SIGHUP, workers))
     try:
         workers += [_started(work) for _ in range(n_workers)]
         for worker in workers:
             if (fault := worker.fault()) is not None:
                 raise ServingError(fault[0], hint=fault[1])
-        signal.signal(signal.SIGHUP, lambda *_: _pass_on(signal.SIGHUP, workers))
         ready()
         while True:
             workers[:] = _replaced(workers, work)
@@ -92,6 +92,8 @@ def _work(work: Work, news: Connection) -> None:
     # Ctrl-C in a terminal is for the first process, which then ends the others.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Until it serves there is nothing to load again.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         work(lambda: news.send(None))
