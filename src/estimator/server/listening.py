@@ -42,7 +42,8 @@ def listen(
 ) -> None:
     """Serve what references mean until the process is told to end; `ready` is given the versions and the address.
 
-    The settings win over the environment, and that over the serving section of a version; what concerns all requests is that of the first one.
+    The settings win over the environment, and that over the serving section of a version; what concerns all requests
+    is that of the first one.
 
     Raises
     ------
