@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 import threading
 from collections.abc import AsyncIterator
 
 import httpx
+import polars as pl
 import pytest
 
 from estimator.artefact import open_artefact
@@ -19,10 +22,17 @@ from estimator.server.gate import Gate
 from estimator.server.keys import KeyRing, given_key
 from estimator.server.ledger import Ledger
 from estimator.server.listening import listen
+from estimator.server.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA, PARQUET
 from estimator.store import version_folder
 from tests.asking import Client, gateway
 
 PREDICT = ("/v1/predict", "/v1/services/predict")
+FORMS = {
+    CSV: (pl.DataFrame.write_csv, pl.read_csv),
+    ARROW_STREAM: (pl.DataFrame.write_ipc_stream, pl.read_ipc_stream),
+    ARROW_FILE: (pl.DataFrame.write_ipc, pl.read_ipc),
+    PARQUET: (pl.DataFrame.write_parquet, pl.read_parquet),
+}
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +44,7 @@ def boston(store) -> Client:
 @pytest.fixture(scope="module")
 def credit(store) -> Client:
     return Client(
-        gateway(open_artefact(version_folder(store / "credit")), serving=Serving(max_body_bytes=4000, max_rows=5))
+        gateway(open_artefact(version_folder(store / "credit")), serving=Serving(max_body_bytes=20_000, max_rows=5))
     )
 
 
@@ -128,7 +138,8 @@ def test_nulls_are_accepted_where_training_saw_gaps(credit, store):
         (b"\xff\xfe[1]", "not JSON"),
         (b"[" * 100_000, "not JSON"),
         (b"[]", "at least one row"),
-        (b"{}", "put it in [ ]"),
+        (b"{}", "put one row in [ ]"),
+        (b'{"RM": 1}', "put one row in [ ]"),
         (b"null", "expected a list of rows"),
         (b"12", "expected a list of rows"),
         (b"[[1, 2]]", "expected an object"),
@@ -143,15 +154,67 @@ def test_a_bad_body_is_refused(boston, path, body, words):
 
 
 def test_too_much_is_refused(credit):
-    assert credit.post("/v1/predict", b" " * 5000).status_code == 413
+    assert credit.post("/v1/predict", b" " * 30_000).status_code == 413
     assert credit.post("/v1/predict", [{}] * 6).status_code == 413
 
 
-def test_a_packed_body_is_refused(boston, house):
-    import gzip
-
+def test_a_body_may_be_packed_by_gzip_alone(credit, boston, house):
     body = gzip.compress(json.dumps([house]).encode())
-    assert boston("POST", "/v1/predict", content=body, headers={"content-encoding": "gzip"}).status_code == 415
+    assert boston.post("/v1/predict", body, **{"content-encoding": "gzip"}).status_code == 200
+    for packed, kind, status in [
+        (body, "br", 415), (body[:-4], "gzip", 422), (body + b"x", "gzip", 422), (b"plain", "gzip", 422),
+        (gzip.compress(b" " * 50_000_000), "gzip", 413),
+    ]:  # fmt: skip
+        assert boston.post("/v1/predict", packed, **{"content-encoding": kind}).status_code == status
+
+
+def test_values_may_come_by_column(boston, house):
+    rows = [house, {**house, "RM": 5.0}]
+    by_row = boston.post("/v1/services/predict", rows).json()
+    by_column = boston.post("/v1/services/predict", {name: [row[name] for row in rows] for name in house}).json()
+    assert by_column == by_row
+    uneven = boston.post("/v1/predict", {name: [1] if name == "RM" else [1, 2] for name in house})
+    assert uneven.json()["detail"][0]["msg"] == "expected as many values in each column, got 1 in 'RM' and 2 in 'CRIM'"
+    twice = json.dumps({name: [1] for name in house}).replace("{", '{"RM": [2],')
+    assert "given twice" in boston.post("/v1/predict", twice.encode()).json()["detail"][0]["msg"]
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+@pytest.mark.parametrize("fixture", ["boston", "credit"])
+def test_tables_are_asked_and_answered_as_rows_are(request, store, fixture, kind):
+    client = request.getfixturevalue(fixture)
+    name = {"boston": "house_pricing_model", "credit": "credit"}[fixture]
+    rows = open_artefact(version_folder(store / name)).read_json("golden.json")["rows"][:5]
+    frame, file = pl.DataFrame(rows, infer_schema_length=None), io.BytesIO()
+    write, read = FORMS[kind]
+    write(frame, file)
+    expected = client.post("/v1/predict", rows).json()["predictions"]
+    in_json = client.post("/v1/predict", file.getvalue(), **{"content-type": kind})
+    assert in_json.status_code == 200, in_json.text
+    assert [row["prediction"] for row in in_json.json()["predictions"]] == [row["prediction"] for row in expected]
+    answer = client.post("/v1/predict", file.getvalue(), **{"content-type": kind, "accept": f"{kind}, */*;q=0.1"})
+    assert answer.headers["content-type"].startswith(kind)
+    found = read(io.BytesIO(answer.content))
+    assert found["prediction"].to_list() == [row["prediction"] for row in expected]
+    assert found["id"][0] == f"{answer.headers['x-request-id']}-0"
+
+
+@pytest.mark.parametrize("kind", MEDIA)
+def test_a_table_that_is_none_is_refused(credit, kind):
+    for body in (b"", b"\xff\xfe\x00", b"PAR1" * 9, b"ARROW1\0\0" + b"\xff" * 99):
+        assert credit.post("/v1/predict", body, **{"content-type": kind}).status_code == 422
+    file = io.BytesIO()
+    FORMS[kind][0](pl.DataFrame({"Age": [1] * 6}), file)
+    assert credit.post("/v1/predict", file.getvalue(), **{"content-type": kind}).status_code == 413
+
+
+def test_what_cannot_be_read_or_answered_so_is_said(boston, house):
+    refused = boston.post("/v1/predict", json.dumps([house]).encode("utf-16"), **{"content-type": "a/b;charset=utf-16"})
+    assert (refused.status_code, "charset 'utf-16'" in refused.text) == (415, True)
+    assert boston.post("/v1/services/predict", b"a\n1", **{"content-type": "text/csv"}).status_code == 415
+    bad = ",".join(house) + "\n" + ",".join(["many" if name == "TAX" else str(value) for name, value in house.items()])
+    detail = boston.post("/v1/predict", bad.encode(), **{"content-type": "text/csv"}).json()["detail"][0]
+    assert (detail["row"], detail["column"], detail["value"]) == (1, "TAX", "many")
 
 
 def test_the_docs_are_offline(boston):
@@ -169,7 +232,7 @@ def test_the_docs_show_a_real_row_and_ranges(boston):
     document = boston("GET", "/openapi.json").json()
     content = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]
     assert boston.post("/v1/predict", content["example"]).status_code == 200
-    column = content["schema"]["items"]["properties"]["RM"]
+    column = content["schema"]["oneOf"][0]["items"]["properties"]["RM"]
     assert column["description"].startswith("Training saw 3.561 to 8.78")
 
 

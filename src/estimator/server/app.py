@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -14,12 +15,13 @@ from starlette.concurrency import run_in_threadpool
 
 from estimator.errors import RowError, SourceError
 from estimator.schema.file import to_data
-from estimator.server.bodies import BodyError, body_refusal, read_labels, refusal
+from estimator.server.bodies import BodyError, as_rows, body_refusal, read_labels, refusal
 from estimator.server.counts import TEXT
 from estimator.server.documents import LABELS_DOCUMENT, answer_document, body_document
 from estimator.server.ledger import Exchange, Ledger
 from estimator.server.pages import add_pages
 from estimator.server.service import Reply, Service
+from estimator.server.tabular import MEDIA, answer_type, predict_batch, read_batch, rows_as_json, table_type
 
 JSON = "application/json"
 # Longer bodies are answered in a thread, so that others need not wait.
@@ -117,7 +119,7 @@ def _add_prediction(app: FastAPI, route: Route, ledger: Ledger, *, is_documented
 
     @app.post(
         route.path, tags=["predict"], summary=summary, include_in_schema=is_documented,
-        openapi_extra=body_document(service.artefact.schema, examples),
+        openapi_extra=body_document(service.artefact.schema, examples, MEDIA if route.form == "predict" else ()),
         responses=answer_document(msgspec.json.decode(example.body)),
     )  # fmt: skip
     async def predict(request: Request) -> Response:
@@ -125,12 +127,29 @@ def _add_prediction(app: FastAPI, route: Route, ledger: Ledger, *, is_documented
             raise BodyError(503, "the prediction log cannot be written as fast as it is asked; try again")
         body = await read_body(request, service.serving.max_body_bytes, service.serving.body_seconds)
         exchange: Exchange = request.scope["exchange"]
+        given = table_type(request.headers.get("content-type", ""))
+        wanted = answer_type(request.headers.get("accept", ""))
+        if route.form == "tutorial" and given is not None:
+            raise BodyError(415, f"expected JSON, got {given}; /v1/predict takes tables")
+        if route.form == "predict" and (given or wanted):
+            return await run_in_threadpool(_answered_table, service, body, given, wanted, exchange)
         if len(body) <= AT_ONCE_BYTES:
             reply: Reply = answer(body, exchange.name)
         else:
             reply = await run_in_threadpool(answer, body, exchange.name)
-        exchange.answer(service.artefact.name, service.artefact.version, body, reply)
+        exchange.answer(service.artefact.name, service.artefact.version, as_rows(body), reply)
         return Response(reply.body, media_type=JSON)
+
+
+def _answered_table(
+    service: Service, body: bytes, given: str | None, wanted: str | None, exchange: Exchange
+) -> Response:
+    """Answer rows that come as a table, or are to be answered as one; None is JSON."""
+    batch = service.rows_of(body)[1] if given is None else read_batch(service, body, given)
+    reply, told = predict_batch(service, batch, exchange.name, wanted)
+    asked = as_rows(body) if given is None else rows_as_json(service, batch)
+    exchange.answer(service.artefact.name, service.artefact.version, asked, reply)
+    return Response(told, media_type=wanted or JSON)
 
 
 def _add_labels(app: FastAPI, front: Front) -> None:
@@ -162,9 +181,9 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
     ------
     BodyError: it is too long, too slow or packed.
     """
-    packed = request.headers.get("content-encoding", "identity")
-    if packed != "identity":
-        raise BodyError(415, f"expected a body as it is, got content-encoding {packed!r}")
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in ("identity", "gzip"):
+        raise BodyError(415, f"expected a body as it is or packed by gzip, got content-encoding {packed!r}")
     told = request.headers.get("content-length", "0")
     too_long = BodyError(413, f"expected a body of at most {limit:,} bytes")
     if told.isdecimal() and int(told) > limit:
@@ -179,7 +198,22 @@ async def read_body(request: Request, limit: int, seconds: float) -> bytes:
                 parts.append(part)
     except TimeoutError:
         raise BodyError(408, f"expected the whole body within {seconds:g} s") from None
-    return b"".join(parts)
+    body = b"".join(parts)
+    return body if packed == "identity" else _unpacked(body, limit)
+
+
+def _unpacked(body: bytes, limit: int) -> bytes:
+    """Return what a gzip holds, and never more of it than the limit."""
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        found = unpacking.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise BodyError(422, f"the body is no gzip: {error}") from None
+    if len(found) > limit:
+        raise BodyError(413, f"expected a body of at most {limit:,} bytes when it is unpacked")
+    if not unpacking.eof or unpacking.unused_data:
+        raise BodyError(422, "the body is no whole gzip")
+    return found
 
 
 def _add_refusals(app: FastAPI) -> None:

@@ -30,7 +30,7 @@ class BodyError(Exception):
 
 
 def read_rows(body: bytes, *, max_rows: int) -> Rows:
-    """Return the rows of a JSON body.
+    """Return the rows of a JSON body, which lists rows, or values by column.
 
     NaN and Infinity are not JSON; they are read all the same, to name their row and column.
 
@@ -44,7 +44,7 @@ def read_rows(body: bytes, *, max_rows: int) -> Rows:
     if b"\\u" in body and not _is_text(rows):
         raise BodyError(422, "the body holds half of a character (a lone surrogate)")
     if isinstance(rows, dict):
-        raise BodyError(422, "expected a list of rows, got one object; put it in [ ]")
+        rows = _by_row(rows)
     if not isinstance(rows, list):
         raise BodyError(422, f"expected a list of rows, got {json.dumps(rows)[:80]}")
     if not rows:
@@ -52,6 +52,11 @@ def read_rows(body: bytes, *, max_rows: int) -> Rows:
     if len(rows) > max_rows:
         raise BodyError(413, f"expected at most {max_rows:,} rows, got {len(rows):,}")
     return rows
+
+
+def as_rows(body: bytes) -> bytes:
+    """Return a body that was read as a list of rows, also when it gives values by column."""
+    return body if body.lstrip().startswith(b"[") else msgspec.json.encode(_by_row(msgspec.json.decode(body)))
 
 
 def read_labels(body: bytes, *, max_rows: int) -> list[Label]:
@@ -87,14 +92,33 @@ def _decoded(body: bytes) -> Any:
     return found
 
 
+def _by_row(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of columns, each a list."""
+    if not columns or not all(isinstance(values, list) for values in columns.values()):
+        raise BodyError(422, "expected a list of rows, or an object with a list per column; put one row in [ ]")
+    lengths = {name: len(values) for name, values in columns.items()}
+    shortest, longest = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
+    if lengths[shortest] != lengths[longest]:
+        raise BodyError(
+            422,
+            f"expected as many values in each column, got {lengths[shortest]:,} in {shortest!r} "
+            f"and {lengths[longest]:,} in {longest!r}",
+        )
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def _refuse_twice(body: bytes, rows: Any) -> None:
-    """Refuse rows that name a column twice: which of the two is meant, nobody can say.
+    """Refuse rows, or columns, that name a column twice: which of the two is meant, nobody can say.
 
     Raises
     ------
     RowError: there is one.
     """
-    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+    if isinstance(rows, dict):
+        lists = [values for values in rows.values() if isinstance(values, list)]
+        if body.count(b'"') == 2 * (len(rows) + sum(isinstance(value, str) for values in lists for value in values)):
+            return
+    elif isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
         n_texts = sum(isinstance(value, str) for row in rows for value in row.values())
         if body.count(b'"') == 2 * (sum(map(len, rows)) + n_texts):
             # Two quotes per name and text, and no more: nothing is there twice.
@@ -103,9 +127,10 @@ def _refuse_twice(body: bytes, rows: Any) -> None:
         found = json.loads(body, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         return
+    objects: list[Any] = [found] if isinstance(found, _Pairs) else found if isinstance(found, list) else []
     faults = [
         Fault(number, name, None, "this column is given twice")
-        for number, row in enumerate(found if isinstance(found, list) else [], start=1)
+        for number, row in enumerate(objects, start=1)
         if isinstance(row, _Pairs)
         for name, times in Counter(name for name, _ in row).items()
         if times > 1

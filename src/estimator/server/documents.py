@@ -56,15 +56,19 @@ def _description(column: Column) -> str:
     return "; ".join(parts) + "."
 
 
-def body_document(schema: Schema, examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the `requestBody` of a predict route."""
+def body_document(schema: Schema, examples: Sequence[Mapping[str, Any]], tables: Sequence[str]) -> dict[str, Any]:
+    """Return the `requestBody` of a predict route, which may also take tables of some media types."""
     rows = {"type": "array", "minItems": 1, "items": row_document(schema)}
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": rows, "example": [dict(row) for row in examples[:1]]}},
-        }
+    columns = {
+        "type": "object",
+        "description": "The same by column, as many values in each.",
+        "properties": {column.name: {"type": "array", "items": column_document(column)} for column in schema.features},
+        "required": [column.name for column in schema.features],
     }
+    example = [dict(row) for row in examples[:1]]
+    content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [rows, columns]}, "example": example}}
+    content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in tables}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def answer_document(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
@@ -73,7 +77,7 @@ def answer_document(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any
         200: {"description": "An answer per row, in order", "content": {"application/json": {"example": example}}},
         401: {"description": "A key is asked for and was not given"},
         413: {"description": "The body or the number of rows is too large"},
-        415: {"description": "The body is packed"},
+        415: {"description": "The body is packed, written or typed in a way that is not known"},
         422: {"description": "A row breaks the contract; its row, column and value are named"},
     }
 

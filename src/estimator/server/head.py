@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -27,6 +28,12 @@ class Head:
     credential: bytes | None
 
 
+def _is_of_tables(named: Mapping[bytes, bytes]) -> bool:
+    """Whether the body or the answer may be something else than JSON in UTF-8."""
+    told = (named.get(b"content-type", b"") + named.get(b"accept", b"")).lower()
+    return any(word in told for word in (b"charset", b"text/csv", b"vnd.apache"))
+
+
 @lru_cache(maxsize=1024)
 def read_head(head: bytes) -> Head | None:
     """Return what the lines before the empty one say; None when a full parser has to judge them.
@@ -43,6 +50,6 @@ def read_head(head: bytes) -> Head | None:
     length = named.get(b"content-length", b"")
     if request is None or _LENGTH.fullmatch(length) is None:
         return None
-    if named.get(b"connection", b"keep-alive").lower() != b"keep-alive":
+    if named.get(b"connection", b"keep-alive").lower() != b"keep-alive" or _is_of_tables(named):
         return None
     return Head(request[1].decode("ascii"), int(length), credential_of(named))
