@@ -21,7 +21,7 @@ from prometheus_client import parser
 
 from estimator import life
 from estimator.prediction_log import open_database
-from tests.asking import get, post, serving, within
+from tests.asking import ESTIMATOR, get, post, serving, within
 from tests.conftest import EXAMPLES
 
 PREDICT = "/v1/predict"
@@ -159,6 +159,37 @@ def test_a_version_that_moves_takes_over_without_a_failed_or_mixed_answer(two_ve
     assert not faults
     answers = {version: {row[1:] for row in seen if row[0] == version} for version in (live, candidate)}
     assert [len(found) for found in answers.values()] == [1, 1]
+
+
+def test_a_shadow_answers_for_the_log_alone(two_versions, house, tmp_path, run):
+    store, live, candidate = two_versions
+    log = tmp_path / "log.db"
+    words = ("--store", str(store), "--log", str(log), "--shadow", "candidate")
+
+    def shadows() -> dict[str, str]:
+        with sqlite3.connect(f"file:{log}?mode=ro", uri=True) as connection:
+            return dict(connection.execute("SELECT id, version FROM shadows").fetchall())
+
+    with serving("house_pricing_model", *words) as (_, address):
+        answers = [post(address, [house, house], PREDICT) for _ in range(20)]
+        assert {answer["version"] for answer in answers} == {live}
+        assert within(10, lambda: len(shadows()) == 40)
+        assert set(shadows().values()) == {candidate}
+        # The candidate becomes live: there is nothing to shadow any more.
+        run("promote", f"house_pricing_model/{candidate}", "--store", store, "--why", "a test", "--json")
+        assert within(10, lambda: post(address, [house], PREDICT)["version"] == candidate)
+        time.sleep(0.5)
+        before = len(shadows())
+        after = [row["id"] for _ in range(5) for row in post(address, [house], PREDICT)["predictions"]]
+        assert within(5, lambda: set(after) <= set(logged(log)))
+        assert len(shadows()) == before
+    first = answers[0]["predictions"][0]
+    _, why, _ = run("why", first["id"], "--log", log, "--store", store, "--json")
+    assert list(why["shadows"]) == [candidate]
+    assert why["shadows"][candidate]["prediction"] != first["prediction"]
+    command = [*ESTIMATOR, "serve", "--model", "house_pricing_model", *words[:2], "--shadow", "candidate"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, "add --log" in done.stderr) == (1, True)
 
 
 def test_sighup_loads_a_version_again(two_versions, house):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,14 +43,17 @@ class Inquiry:
     level: str | None = None
     is_same: bool | None = None
     missing: str | None = None
+    shadows: Mapping[str, Any] = field(default_factory=dict)
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return asdict(self)
 
 
-def inquire(logged: Logged, artefact: Artefact) -> Inquiry:
+def inquire(logged: Logged, artefact: Artefact, shadows: Mapping[str, Any] = MappingProxyType({})) -> Inquiry:
     """Take an answer apart by the version that gave it: Shapley values by sampling, compared with its golden rows.
+
+    `shadows` is what other versions would have answered, by version.
 
     A row of which columns were not logged, as they are private, cannot be answered again; `missing` says so.
     """
@@ -62,7 +66,7 @@ def inquire(logged: Logged, artefact: Artefact) -> Inquiry:
             for name, value in logged.inputs.items()
             if name in schema.by_name
         ]
-        return Inquiry(logged, plain, missing=error.faults[0].message)
+        return Inquiry(logged, plain, missing=error.faults[0].message, shadows=shadows)
     others = schema.read_rows(artefact.read_json("golden.json")["rows"])
     found = contributions(predictor, batch, others, pairs=ORDERS)
     outside = set(schema.outside(batch)[0])
@@ -75,7 +79,9 @@ def inquire(logged: Logged, artefact: Artefact) -> Inquiry:
     told = logged.answer["prediction"]
     is_same = told == again if isinstance(again, str) else bool(np.isclose(float(told), again, rtol=1e-6))
     level = found.levels[0] if found.levels else None
-    return Inquiry(logged, sorted(asked, key=_size, reverse=True), float(found.base[0]), level, is_same)
+    return Inquiry(
+        logged, sorted(asked, key=_size, reverse=True), float(found.base[0]), level, is_same, shadows=shadows
+    )
 
 
 def _added(found: Contributions, place: int) -> tuple[float, float | None]:

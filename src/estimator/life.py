@@ -25,6 +25,7 @@ from estimator.order import (
     live_of,
     load,
     locate,
+    locate_alias,
     model_name,
     model_of,
     named,
@@ -321,7 +322,10 @@ def serve(
     from estimator.server.listening import listen
 
     store = open_store(None, order)
-    found = [Reference(reference, partial(locate, reference, store)) for reference in references]
+    found = [
+        Reference(reference, partial(locate, reference, store), partial(locate_alias, reference, store))
+        for reference in references
+    ]
     listen(found, settings, environment=order.environment, allow_public=allow_public, ready=ready)
 
 
@@ -332,14 +336,14 @@ def why(named: str, place: str, order: Order) -> Inquiry:
 
     database = open_database(place, Path(), order.environment, must_exist=True)
     try:
-        logged = database.find(named)
+        logged, shadows = database.find(named), database.shadows(named)
     finally:
         database.close()
     if logged is None:
         raise SourceError(
             f"{database.name}: no answer with the id {named!r}", hint="ids are told by POST /v1/predict, not by others"
         )
-    return inquire(logged, load(f"{logged.model}/{logged.version}", open_store(None, order)))
+    return inquire(logged, load(f"{logged.model}/{logged.version}", open_store(None, order)), shadows)
 
 
 def promote(store: Store, reference: str, *, why: str) -> Move:

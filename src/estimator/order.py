@@ -13,7 +13,7 @@ from estimator import encoders, metrics, models, sources
 from estimator.artefact import Artefact, open_artefact
 from estimator.config import Config, Data, Vocabulary, read_config, resolve
 from estimator.errors import EstimatorError, StoreError, needs_extra
-from estimator.store import Store, version_folder
+from estimator.store import Store, read_aliases, version_folder
 
 if TYPE_CHECKING:
     import polars as pl
@@ -56,6 +56,13 @@ def locate(reference: str | Path, store: Store | None = None) -> Path:
         hint = error.hint or "give a version's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION"
         raise StoreError(error.message, hint=hint) from None
     return (store or Store(Path("models"))).root / model / version
+
+
+def locate_alias(reference: str, store: Store, alias: str) -> Path | None:
+    """Return the folder of the version that another alias of a reference's model means now, None when it means none."""
+    folder = locate(reference, store).parent
+    version = read_aliases(folder).get(alias)
+    return None if version is None else folder / version
 
 
 def model_name(table: str, query: str | None = None) -> str:

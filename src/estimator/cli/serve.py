@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--api-key-variable", metavar="NAME", help="Environment variable that holds a key.")
 @click.option("--keys", metavar="FILE", help="Keys that `estimator key` writes; changes hold within a second.")
 @click.option("--log", metavar="PLACE", help="Where answers are kept: a SQLite file, or postgresql://...")
+@click.option("--shadow", metavar="ALIAS", help="A version that answers a copy of the traffic, for the log alone.")
 @click.option("--access-log", is_flag=True, default=None, help="A JSON line on stderr per request.")
 @click.option("--allow-public", is_flag=True, help="Listen on a public address without a key.")
 @options.store

@@ -35,6 +35,7 @@ def _text(found: Inquiry) -> str:
     logged = found.logged
     when = datetime.fromtimestamp(logged.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     lines = [f"{logged.id}  {when}  by {logged.model} {logged.version}", f"answer  {_answer(logged.answer)}"]
+    lines += [f"shadow  {_answer(answer)} by {version}" for version, answer in found.shadows.items()]
     if logged.truth is not None:
         came = datetime.fromtimestamp(logged.truth_at or 0.0, UTC).strftime("%Y-%m-%d")
         lines.append(f"truth   {logged.truth} (since {came})")

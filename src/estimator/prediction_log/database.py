@@ -25,10 +25,15 @@ TABLES = (
     "CREATE INDEX IF NOT EXISTS predictions_by_time ON predictions (model, at, id)",
     "CREATE TABLE IF NOT EXISTS labels (id TEXT PRIMARY KEY, at {real} NOT NULL, truth TEXT NOT NULL)",
     "CREATE INDEX IF NOT EXISTS labels_by_time ON labels (at)",
+    """CREATE TABLE IF NOT EXISTS shadows (
+        id TEXT NOT NULL, version TEXT NOT NULL, at {real} NOT NULL, answer TEXT NOT NULL,
+        PRIMARY KEY (id, version))""",
+    "CREATE INDEX IF NOT EXISTS shadows_by_time ON shadows (at)",
 )
 WRITE = (
     "INSERT INTO predictions (id, at, model, version, inputs, answer) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 )
+SHADOW = "INSERT INTO shadows (id, version, at, answer) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 # What was said later is what holds.
 LABEL = """INSERT INTO labels (id, at, truth) VALUES (?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET at = excluded.at, truth = excluded.truth WHERE excluded.at >= labels.at"""
@@ -54,6 +59,16 @@ class Database(ABC):
                 for row in records
             ],
         )
+
+    def write_shadows(self, records: Sequence[Logged]) -> None:
+        """Keep what a version would have answered, beside the rows that another one answered."""
+        encode = msgspec.json.encode
+        self.run_many(SHADOW, [(row.id, row.version, row.at, encode(row.answer).decode()) for row in records])
+
+    def shadows(self, named: str) -> dict[str, Any]:
+        """Return what other versions would have answered to the row of an id: version -> answer."""
+        found = self.ask("SELECT version, answer FROM shadows WHERE id = ? ORDER BY version", [named])
+        return {version: msgspec.json.decode(answer) for version, answer in found}
 
     def label(self, labels: Sequence[Label], at: float) -> int:
         """Keep truths; return how many of their ids are known by now. Truth may come before its answer is written."""
@@ -93,6 +108,7 @@ class Database(ABC):
     def forget(self, before: float) -> None:
         """Drop rows that were answered before a time, and the truths that came before it."""
         self.run_many("DELETE FROM predictions WHERE at < ?", [(before,)])
+        self.run_many("DELETE FROM shadows WHERE at < ?", [(before,)])
         self.run_many("DELETE FROM labels WHERE at < ? AND id NOT IN (SELECT id FROM predictions)", [(before,)])
 
     @abstractmethod

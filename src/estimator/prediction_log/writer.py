@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from estimator.errors import EstimatorError
 from estimator.prediction_log.database import Database
-from estimator.prediction_log.records import Entry, records_of
+from estimator.prediction_log.records import Entry, Logged, records_of
 
 # What was answered within so many seconds before a kill is lost.
 PAUSE = 0.1
@@ -39,7 +39,9 @@ class Writer:
     def __init__(
         self, open_: Callable[[], Database], *, private: Collection[str] = (), days: float | None = None,
         most_bytes: int = 64_000_000, now: Callable[[], float] = time.time,
+        write: Callable[[Database, Sequence[Logged]], None] = Database.write,
     ) -> None:  # fmt: skip
+        self._write = write
         self._open, self._private, self._days, self._now = open_, frozenset(private), days, now
         self._most_bytes, self._bytes_in, self._bytes_out = most_bytes, 0, 0
         self._queue: deque[Entry] = deque()
@@ -96,7 +98,7 @@ class Writer:
         while self._queue:
             # They stay in the queue until they are written.
             batch = [self._queue[place] for place in range(min(AT_ONCE, len(self._queue)))]
-            database.write([record for entry in batch for record in records_of(entry, self._private)])
+            self._write(database, [record for entry in batch for record in records_of(entry, self._private)])
             for entry in batch:
                 self._queue.popleft()
                 self._bytes_out += entry.size

@@ -17,10 +17,14 @@ logger = logging.getLogger("estimator.server")
 
 @dataclass(frozen=True)
 class Reference:
-    """A name that means a version: `find` gives the folder that it means now."""
+    """A name that means a version: `find` gives the folder that it means now.
+
+    `find_alias` gives the folder that another alias of the model means now, None when it means none.
+    """
 
     name: str
     find: Callable[[], Path]
+    find_alias: Callable[[str], Path | None] = lambda alias: None
 
 
 class Following:
@@ -30,6 +34,8 @@ class Following:
         self._references, self._serving_of = references, serving_of
         self.services = [self._opened(reference.find()) for reference in references]
         self._seen = [service.artefact.folder for service in self.services]
+        # What answers a copy of the traffic, by the model's name.
+        self.shadows: dict[str, Service] = {}
         # Why what a name now means is not served, by the name.
         self.faults: dict[str, str] = {}
         names = [service.artefact.name for service in self.services]
@@ -45,12 +51,14 @@ class Following:
         """
         for service in self.services:
             check_golden(service.artefact)
+        self._look_for_shadows()
 
     def look(self, was_told: bool) -> Sequence[Service] | None:
         """Return the services when one is new, else None; a version that fails leaves the old one and a fault.
 
         What was seen already is loaded again only when that `was_told`.
         """
+        self._look_for_shadows()
         services = list(self.services)
         for place, reference in enumerate(self._references):
             try:
@@ -68,6 +76,23 @@ class Following:
             return None
         self.services = services
         return services
+
+    def _look_for_shadows(self) -> None:
+        for reference, service in zip(self._references, self.services, strict=True):
+            alias, model = service.serving.shadow, service.artefact.name
+            if alias is None:
+                continue
+            try:
+                folder = reference.find_alias(alias)
+                known = self.shadows.get(model)
+                if folder is None or folder == service.artefact.folder:
+                    self.shadows.pop(model, None)
+                elif known is None or known.artefact.folder != folder:
+                    self.shadows[model] = self._replacing(service, folder)
+                self.faults.pop(f"{model}@{alias}", None)
+            except EstimatorError as error:
+                self.shadows.pop(model, None)
+                self.faults[f"{model}@{alias}"] = error.message
 
     def _replacing(self, old: Service, folder: Path) -> Service:
         new = self._opened(folder)

@@ -14,6 +14,7 @@ from typing import Any
 from estimator.prediction_log import Database, Entry, Label, Writer
 from estimator.server.counts import Counts, Shared, exposition
 from estimator.server.service import Reply
+from estimator.server.shadow import Shadow
 
 logger = logging.getLogger("estimator.server")
 
@@ -52,11 +53,13 @@ class Ledger:
     def __init__(
         self, *, log: Callable[[], Database] | None = None, private: Iterable[str] = (), days: float | None = None,
         refuses_when_full: bool = False, writes_lines: bool = False, shared: Path | None = None,
+        shadow: Shadow | None = None,
     ) -> None:  # fmt: skip
         self.counts = Counts()
         self._shared = None if shared is None else Shared(shared, self.counts)
         self._open, self._refuses_when_full, self._writes_lines = log, refuses_when_full, writes_lines
         self.writer = None if log is None else Writer(log, private=frozenset(private), days=days)
+        self.shadow = shadow
         self._labels: Database | None = None
         self._lock = threading.Lock()
 
@@ -74,7 +77,10 @@ class Ledger:
             if columns:
                 self.counts.was_outside(columns)
         if self.writer is not None and done.asked is not None and done.answered is not None:
-            self.writer.offer(Entry(done.name, done.at, done.model, done.version, done.asked, done.answered))
+            entry = Entry(done.name, done.at, done.model, done.version, done.asked, done.answered)
+            self.writer.offer(entry)
+            if self.shadow is not None:
+                self.shadow.offer(entry)
         if self._writes_lines:
             logger.info("request", extra={"told": line_of(done)})
 
@@ -104,6 +110,8 @@ class Ledger:
         if self.writer is not None:
             state = self.writer.state
             own["log_waiting"] = "Requests that wait to be written to the prediction log.", state.waiting
+            if self.shadow is not None:
+                own["shadow_dropped"] = "Requests that no shadow answered, as too many waited.", self.shadow.dropped
             own["log_failing"] = "1 while the prediction log cannot be written.", float(state.fault is not None)
         return exposition(counts, {**gauges, **own}, served)
 
@@ -114,6 +122,8 @@ class Ledger:
 
     def close(self) -> None:
         """Write what waits."""
+        if self.shadow is not None:
+            self.shadow.close()
         if self.writer is not None:
             self.writer.close()
         if self._labels is not None:

@@ -27,6 +27,7 @@ from estimator.server.gateway import Gateway
 from estimator.server.keys import KeyRing, given_key
 from estimator.server.ledger import JsonLines, Ledger
 from estimator.server.protocol import HotProtocol
+from estimator.server.shadow import Shadow
 from estimator.server.workers import keep_working
 
 GRACE_SECONDS = 30
@@ -70,10 +71,13 @@ def listen(
         def work(ready: Callable[[], None]) -> None:
             following.check()
             _write_lines()
+            shadow = None if serving.shadow is None or log is None else Shadow(log, serving.log_days)
+            if shadow is not None:
+                shadow.services = following.shadows
             ledger = Ledger(
                 log=log, private=serving.private, days=serving.log_days,
                 refuses_when_full=serving.log_when_full == "refuse", writes_lines=serving.access_log,
-                shared=Path(shared) if serving.workers > 1 else None,
+                shared=Path(shared) if serving.workers > 1 else None, shadow=shadow,
             )  # fmt: skip
             front = Front(following.services, ledger, lambda: following.faults)
             rate = None if serving.rate is None else serving.rate / serving.workers
@@ -123,6 +127,8 @@ def _ring(serving: Serving, environment: Mapping[str, str]) -> KeyRing | None:
 def _log(serving: Serving, environment: Mapping[str, str]) -> Callable[[], Any] | None:
     """Return what opens the prediction log, which has been opened once."""
     if serving.log is None:
+        if serving.shadow is not None:
+            raise ServingError("a shadow's answers are kept in the prediction log, and there is none", hint="add --log")
         return None
     log = partial(open_database, serving.log, Path(), environment)
     log().close()
