@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
+import polars as pl
 import pytest
 
+from estimator import life
 from estimator.checks.models import TASKS
 from estimator.config import Training
 from estimator.models import Rows, Step, TrainingData
 from estimator.models.dense import Dense, vocabulary
 from estimator.models.dense.words import read_word
+from estimator.schema.frames import read_frame
 from tests.matrices import example, graph_answers
 
 PLAN = Training(epochs=2, batch_size=16)
@@ -86,3 +91,23 @@ def test_a_loss_that_runs_away_is_explained():
     wild = Dense(layers=[8], optimizer={"name": "sgd", "learning_rate": 1e6}, scale_target=False)
     with pytest.raises(TrainingError, match="no longer finite"):
         wild.fit(example(TASKS[0]), Training(epochs=5, batch_size=16))
+
+
+@pytest.mark.parametrize("n_levels", [2, 3])
+def test_a_net_that_is_too_sure_is_calibrated_alike_in_the_graph(n_levels, tmp_path):
+    """Answers that are 0 or 1 in single precision differ in how sure they are, which calibration makes visible."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, 3))
+    noisy = np.where(rng.random(400) < 0.25, rng.integers(0, n_levels, 400), (x[:, 0] > 0).astype(int))
+    frame = pl.DataFrame({"a": x[:, 0], "b": x[:, 1], "c": x[:, 2], "y": [f"level {place}" for place in noisy]})
+    frame.write_csv(tmp_path / "table.csv")
+    config = {
+        "data": {"path": "table.csv", "target": "y"},
+        "model": {"kind": "dense", "layers": [128, 128], "optimizer": {"name": "adam", "learning_rate": 0.02}},
+        "training": {"epochs": 150},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    made = life.train(tmp_path / "config.json", life.Order(store=str(tmp_path / "models")))
+    shares = made.artefact.predictor.answer(read_frame(made.artefact.schema, frame.drop("y"))).probabilities
+    assert shares.max() < 1.0
+    assert made.artefact.manifest["parity"]["largest_relative"] <= 1e-5

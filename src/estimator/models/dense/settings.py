@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -230,7 +230,12 @@ class FittedDense(Fitted):
     def predict(self, matrix: Floats) -> Floats:
         from estimator.models.dense.network import answer
 
-        output: Floats = answer(self.architecture.layers, self.weights, matrix.astype(np.float32)).astype(np.float64)
+        output: Floats = answer(self._layers, self.weights, matrix.astype(np.float32)).astype(np.float64)
+        if self._tells_odds:
+            odds = output if output.shape[1] > 1 else np.column_stack([np.zeros(len(output)), output])
+            raised = np.exp(odds - odds.max(axis=1, keepdims=True))
+            shares: Floats = raised / raised.sum(axis=1, keepdims=True)
+            return shares
         if self.task.is_regression:
             in_units: Floats = output[:, 0] * self.units.scale + self.units.shift
             return in_units
@@ -244,14 +249,34 @@ class FittedDense(Fitted):
         return np.clip((output + 1.0) * 0.5, 0.0, 1.0) if self._is_signed else output
 
     @property
+    def _tells_odds(self) -> bool:
+        """Whether the last layer's sums are log odds: they become probabilities in double.
+
+        In single precision a sure answer is 0 or 1, and calibration could not tell it from a surer one.
+        """
+        last = self.architecture.layers[-1]
+        usual = "sigmoid" if last.outputs == 1 else "softmax"
+        return not self.task.is_regression and not self._is_signed and last.activation == Word(name=usual)
+
+    @property
+    def _layers(self) -> tuple[Any, ...]:
+        """The layers that compute in single precision."""
+        *first, last = self.architecture.layers
+        return (*first, replace(last, activation=Word(name="linear"))) if self._tells_odds else (*first, last)
+
+    @property
     def _is_signed(self) -> bool:
         return self.architecture.loss.name in ("hinge", "squared_hinge")
 
     def nodes(self, graph: Graph, matrix: str) -> str:
         value = Value(graph, graph("Cast", matrix, to=FLOAT), np.float32)
-        for layer, own in zip(self.architecture.layers, self.weights, strict=True):
+        for layer, own in zip(self._layers, self.weights, strict=True):
             value = _write_layer(value, layer, own)
         output = Value(graph, graph("Cast", value.name, to=DOUBLE))
+        if self._tells_odds:
+            one = self.architecture.layers[-1].outputs == 1
+            odds = graph("Concat", (output * 0.0).name, output.name, axis=1) if one else output.name
+            return graph("Softmax", odds, axis=1)
         if self.task.is_regression:
             in_units: Value = output * self.units.scale + self.units.shift
             return in_units.name
