@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import PlainTextResponse
 
+from estimator.artefact import Artefact
 from estimator.errors import RowError, SourceError
 from estimator.schema.file import to_data
 from estimator.server.bodies import BodyError, as_rows, body_refusal, read_labels, refusal
 from estimator.server.counts import TEXT
-from estimator.server.documents import LABELS_DOCUMENT, answer_document, body_document
+from estimator.server.documents import BODY_REFUSALS, LABELS_DOCUMENT, REFUSALS, answer_document, body_document
 from estimator.server.ledger import Exchange, Ledger
 from estimator.server.pages import add_pages
 from estimator.server.service import Reply, Service
@@ -63,6 +65,7 @@ def build_app(front: Front) -> FastAPI:
         description=f"Predicts {artefact.manifest['target']}. Rows are held to the contract at /v1/schema.",
         docs_url=None,
         redoc_url=None,
+        responses=REFUSALS,
     )
     add_pages(app)
     _add_status(app, front)
@@ -98,12 +101,16 @@ def _add_status(app: FastAPI, front: Front) -> None:
     async def schema() -> dict[str, Any]:
         return to_data(artefact.schema)
 
-    @app.get("/v1/models/{name}/schema", tags=["predict"], summary="The contract of one model")
-    async def schema_of(name: str) -> Any:
-        for service in front.services:
-            if service.artefact.name == name:
-                return to_data(service.artefact.schema)
-        raise BodyError(404, f"no model is called {name!r}")
+    for service in front.services:
+        _add_schema(app, service.artefact, is_documented=len(front.services) > 1)
+
+
+def _add_schema(app: FastAPI, artefact: Artefact, *, is_documented: bool) -> None:
+    path = f"/v1/models/{artefact.name}/schema"
+
+    @app.get(path, tags=["predict"], summary="The contract of one model", include_in_schema=is_documented)
+    async def schema() -> dict[str, Any]:
+        return to_data(artefact.schema)
 
 
 def _about(service: Service) -> dict[str, Any]:
@@ -115,12 +122,13 @@ def _add_prediction(app: FastAPI, route: Route, ledger: Ledger, *, is_documented
     service, answer = route.service, getattr(route.service, route.form)
     examples: Sequence[Mapping[str, Any]] = service.artefact.read_json("golden.json")["rows"]
     example: Reply = answer(msgspec.json.encode(examples[:1]), "example")
+    tables = MEDIA if route.form == "predict" else ()
     summary = "Predict rows" if route.form == "predict" else "Predict rows, in the tutorial's form"
 
     @app.post(
         route.path, tags=["predict"], summary=summary, include_in_schema=is_documented,
-        openapi_extra=body_document(service.artefact.schema, examples, MEDIA if route.form == "predict" else ()),
-        responses=answer_document(msgspec.json.decode(example.body)),
+        openapi_extra=body_document(service.artefact.schema, examples, tables),
+        responses=answer_document(msgspec.json.decode(example.body), tables),
     )  # fmt: skip
     async def predict(request: Request) -> Response:
         if ledger.is_full:
@@ -156,7 +164,8 @@ def _add_labels(app: FastAPI, front: Front) -> None:
     ledger, serving = front.ledger, front.services[0].serving
 
     @app.post("/v1/labels", tags=["labels"], summary="Tell what came true, by the ids of answers",
-              openapi_extra=LABELS_DOCUMENT)  # fmt: skip
+              openapi_extra=LABELS_DOCUMENT,
+              responses={404: {"description": "The server keeps no prediction log"}, **BODY_REFUSALS})  # fmt: skip
     async def labels(request: Request) -> dict[str, int]:
         if ledger.writer is None:
             raise BodyError(404, "this server keeps no prediction log, so it takes no truths: set serving.log")
@@ -167,7 +176,7 @@ def _add_labels(app: FastAPI, front: Front) -> None:
 
 
 def _add_metrics(app: FastAPI, front: Front) -> None:
-    @app.get("/metrics", tags=["status"], summary="Counts for Prometheus")
+    @app.get("/metrics", tags=["status"], summary="Counts for Prometheus", response_class=PlainTextResponse)
     async def metrics() -> Response:
         served = [{"model": each.artefact.name, "version": each.artefact.version} for each in front.services]
         gauges = {"reload_faults": ("Models whose newest version could not be loaded.", float(len(front.faults())))}

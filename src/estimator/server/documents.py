@@ -16,7 +16,18 @@ _TYPES = {
     "date": "string",
     "datetime": "string",
 }
-MOST_LEVELS = 50
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "A key is asked for and was not given, or has ended"},
+    403: {"description": "The key may not do this"},
+    429: {"description": "More requests than the key's rate"},
+    503: {"description": "More requests at once than the server takes, or the prediction log cannot be used"},
+}
+BODY_REFUSALS: dict[int | str, dict[str, Any]] = {
+    408: {"description": "The body did not come in time"},
+    413: {"description": "The body or the number of rows is too large"},
+    415: {"description": "The body is packed, written or typed in a way that is not known"},
+    422: {"description": "The body is no list of rows, or a row breaks the contract: row, column and value are named"},
+}
 
 
 def row_document(schema: Schema, example: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -67,19 +78,18 @@ def body_document(schema: Schema, examples: Sequence[Mapping[str, Any]], tables:
     }
     example = [dict(row) for row in examples[:1]]
     content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [rows, columns]}, "example": example}}
-    content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in tables}
+    content |= _binary(tables)
     return {"requestBody": {"required": True, "content": content}}
 
 
-def answer_document(example: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a predict route, with a real answer."""
-    return {
-        200: {"description": "An answer per row, in order", "content": {"application/json": {"example": example}}},
-        401: {"description": "A key is asked for and was not given"},
-        413: {"description": "The body or the number of rows is too large"},
-        415: {"description": "The body is packed, written or typed in a way that is not known"},
-        422: {"description": "A row breaks the contract; its row, column and value are named"},
-    }
+def answer_document(example: Mapping[str, Any], tables: Sequence[str]) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a predict route, with a real answer, also as tables of some media types."""
+    content = {"application/json": {"example": example}, **_binary(tables)}
+    return {200: {"description": "An answer per row, in order", "content": content}, **BODY_REFUSALS}
+
+
+def _binary(kinds: Sequence[str]) -> dict[str, Any]:
+    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
 
 
 LABELS_DOCUMENT: dict[str, Any] = {

@@ -1,0 +1,49 @@
+"""The document of the API is valid, and the server keeps to it whatever is sent."""
+
+from __future__ import annotations
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from openapi_spec_validator import validate
+from schemathesis import checks
+
+from estimator.artefact import open_artefact
+from estimator.store import version_folder
+from tests.asking import gateway
+
+CHECKS = [
+    checks.not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
+    checks.response_schema_conformance, checks.unsupported_method,
+]  # fmt: skip
+FUZZ = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+MODELS = ("house_pricing_model", "penguins")
+
+
+@pytest.fixture(scope="module")
+def app(store):
+    return gateway(*(open_artefact(version_folder(store / name)) for name in MODELS))
+
+
+@pytest.fixture(scope="module")
+def described(app):
+    return schemathesis.openapi.from_asgi("/openapi.json", app)
+
+
+def test_the_document_is_valid(app):
+    validate(app.site.app.openapi())
+
+
+def test_whatever_is_sent_gets_what_the_document_says(described, tell):
+    n_sent = 0
+
+    def send(case):
+        nonlocal n_sent
+        n_sent += 1
+        case.call_and_validate(checks=CHECKS)
+
+    operations = [found.ok() for found in described.get_all_operations()]
+    for operation in operations:
+        given(case=operation.as_strategy())(FUZZ(lambda case: send(case)))()
+    assert n_sent > 10 * len(operations)
+    tell(f"requests made from the document: {n_sent} to {len(operations)} operations, no failure")
