@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-ui lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-quality clean
+.PHONY: help demo test test-ui lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve bench-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,9 @@ bench-explore: $(STAMP)  ## exploring speed against a bare scan, DuckDB, ydata-p
 
 bench-tune: $(STAMP)  ## a search against Optuna around Keras, with workers, killed and resumed; installs TensorFlow apart
 	$(BIN)/python benchmarks/tune.py
+
+bench-serve: $(STAMP)  ## the server against FastAPI, six frameworks, nginx and C by wrk; installs them apart; an hour
+	$(BIN)/python benchmarks/serve.py
 
 bench-quality: $(STAMP)  ## held-out error and its cost against CatBoost, LightGBM, FLAML, AutoGluon and MAPIE; hours
 	$(BIN)/python benchmarks/quality.py
