@@ -22,9 +22,10 @@ from processes import machine_line
 from serve_contestants import CONTESTANTS, NGINX, QUIET, Place
 from serve_model import Served, train
 from serve_processes import ServerError, free_port, running
-from serve_report import CONNECTIONS, N_ROWS, Result, report
+from serve_report import CONNECTIONS, N_ROWS, Load, Result, report
 
 WARM_UP_SECONDS, WARM_UP_CONNECTIONS = 1, 8
+FEW_ANSWERS, LONGEST_SECONDS = 4, 60
 # Keras computes in float32.
 TOLERANCE = 1e-4
 OUR_PACKAGES = ("estimator-lifepath", "fastapi", "uvicorn", "uvloop", "httptools", "msgspec", "onnxruntime", "numpy")
@@ -65,8 +66,16 @@ def measured(job: Job, served: Served, folder: Path, options: argparse.Namespace
         answer, start_seconds = server.first_answer(path, body.read_bytes())
         check(answer, contestant.form.values, served.truths[: job.n_rows])
         server.load(path, body, WARM_UP_CONNECTIONS, WARM_UP_SECONDS)
-        loads = [{"connections": count, **server.load(path, body, count, options.seconds)} for count in CONNECTIONS]
+        loads: list[dict[str, float]] = []
+        for count in CONNECTIONS:
+            seconds = max([options.seconds, *(seconds_for(count, load) for load in loads)])
+            loads.append({"connections": count, **server.load(path, body, count, seconds)})
         return {"start_seconds": start_seconds, "megabytes": server.megabytes(), "loads": loads}
+
+
+def seconds_for(connections: int, load: Load) -> float:
+    """Give how long a server as slow as in an earlier load needs to answer every connection a few times."""
+    return min(FEW_ANSWERS * connections * load["seconds"] / max(load["requests"], 1), LONGEST_SECONDS)
 
 
 def check(answer: Any, values: Callable[[Any], list[float]], truths: Sequence[float]) -> None:

@@ -34,11 +34,8 @@ class Served:
 
     def answer(self, n_rows: int) -> bytes:
         """Give the tutorial's answer to the first rows."""
-        values = enumerate(self.truths[:n_rows])
-        told = {
-            "inputData": self.rows[:n_rows],
-            "predictions": [{f"Prediction price {n}": value} for n, value in values],
-        }
+        predictions = [{f"Prediction price {place}": value} for place, value in enumerate(self.truths[:n_rows])]
+        told = {"inputData": self.rows[:n_rows], "predictions": predictions}
         return json.dumps(told, separators=(",", ":")).encode()
 
 
@@ -68,9 +65,8 @@ def write_keras(artefact: Artefact, path: Path, rows: Any, truths: Any) -> None:
     means, deviations = (np.array([each[name] for each in encoders]) for name in ("mean", "deviation"))
     scaled = keras.layers.Normalization(mean=means, variance=deviations**2)
     pairs = [(weights[f"{place}.kernel"], weights[f"{place}.bias"]) for place in range(len(weights) // 2)]
-    layers = [
-        keras.layers.Dense(len(bias), "relu" if pair < len(pairs) else None) for pair, (_, bias) in enumerate(pairs, 1)
-    ]
+    hidden = [keras.layers.Dense(len(bias), activation="relu") for _, bias in pairs[:-1]]
+    layers = [*hidden, keras.layers.Dense(len(pairs[-1][1]))]
     net = keras.Sequential([keras.Input((rows.shape[1],)), scaled, *layers])
     for layer, pair in zip(layers, pairs, strict=True):
         layer.set_weights(pair)

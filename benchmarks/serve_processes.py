@@ -1,4 +1,4 @@
-"""A server as processes on one core: started, asked, loaded by wrk from another core, weighed and stopped (on Linux)."""
+"""A server as processes on one core: started, asked, loaded by wrk, weighed and stopped (on Linux)."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Server:
         printed = subprocess.check_output([*command, address], env={**os.environ, "BODY": str(body)}, text=True)
         spent = self.cpu_seconds() - before
         counted: dict[str, float] = json.loads(printed.splitlines()[-1])
-        return counted | {"cpu_us": spent / counted["requests"] * 1e6 if counted["requests"] else float("nan")}
+        return counted | {"cpu_us": spent / max(counted["requests"], 1) * 1e6}
 
     def last_words(self) -> str:
         """Give the end of what it has written."""

@@ -14,7 +14,8 @@ One process of a server on one core, wrk on another, over loopback; every answer
 load began. CPU us: of all processes of the server, per request answered. Start: from the start of the process to the
 first answer with status 200. Memory: of all processes after load, shared pages in parts (PSS). Errors: other statuses,
 broken connections and answers later than a minute. wrk waits for an answer before it asks again on a connection, and
-fills its own core at some 100,000 requests/s: of the fastest, CPU us says more than requests/s.
+fills its own core at some 100,000 requests/s: of the fastest, CPU us says more than requests/s. A server so slow that
+a connection would get less than four answers is asked for longer, up to a minute.
 Cells: median (min..max) of the rounds. Everybody serves the same graph by onnxruntime with one thread, but for the
 tutorial's app, which has the same net in Keras.
 - ours: `estimator serve`, the tutorial's route; ours-full: its own route, with interval, id and what is outside the
@@ -50,15 +51,15 @@ COLUMNS: dict[str, tuple[Callable[[Load], float], str]] = {
     "p50 ms": (lambda load: load["p50_us"] / 1e3, ",.2f"),
     "p99 ms": (lambda load: load["p99_us"] / 1e3, ",.2f"),
 }
+COMPARED = ("requests/s", "CPU us")
 
 
 def report(results: Sequence[Result], contestants: Sequence[str]) -> str:
     """Lay the results out as tables, the failures below them."""
     good = [each for each in results if each.failure is None]
     tables = [load_table(good, contestants, rows, count) for rows in N_ROWS for count in CONNECTIONS]
-    failures = dict.fromkeys(
-        f"- {each.contestant}, {_rows(each.n_rows)}: {each.failure}" for each in results if each.failure
-    )
+    bad = [each for each in results if each.failure is not None]
+    failures = dict.fromkeys(f"- {each.contestant}, {_rows(each.n_rows)}: {each.failure}" for each in bad)
     told = ["", "Not measured:", "", *failures] if failures else []
     return "\n".join([NOTES, *tables, start_table(good, contestants), *told])
 
@@ -70,7 +71,7 @@ def load_table(results: Sequence[Result], contestants: Iterable[str], n_rows: in
         asked = [each for each in results if each.contestant == name and each.n_rows == n_rows]
         found = [load for each in asked for load in each.loads if load["connections"] == connections]
         loads |= {name: found} if found else {}
-    titles = [*COLUMNS, "errors", "requests/s to ours", "CPU us to ours"]
+    titles = [*COLUMNS, "errors", *(f"{title} / ours" for title in COMPARED)]
     rows = [_load_cells(name, found, loads.get("ours")) for name, found in loads.items()]
     return _table(f"{_rows(n_rows)} per request, connections: {connections}", titles, rows)
 
@@ -82,7 +83,7 @@ def start_table(results: Sequence[Result], contestants: Iterable[str]) -> str:
         own = [each for each in results if each.contestant == name]
         weights = [[each.megabytes for each in own if each.n_rows == n_rows] for n_rows in N_ROWS]
         if own:
-            memory = [spread(weight, ".0f") if weight else "" for weight in weights]
+            memory = [spread(weight, ".1f") if weight else "" for weight in weights]
             rows.append([name, spread([each.start_seconds for each in own], ".2f"), *memory])
     return _table("Start and memory", ["start s", *(f"MB after {_rows(n_rows)}" for n_rows in N_ROWS)], rows)
 
@@ -90,9 +91,7 @@ def start_table(results: Sequence[Result], contestants: Iterable[str]) -> str:
 def _load_cells(name: str, loads: Sequence[Load], ours: Sequence[Load] | None) -> list[str]:
     cells = [spread([read(load) for load in loads], form) for read, form in COLUMNS.values()]
     errors = sum(load[kind] for load in loads for kind in ("refused", "broken", "late"))
-    ratios = [
-        f"{_median(loads, title) / _median(ours, title):.3g}" if ours else "" for title in ("requests/s", "CPU us")
-    ]
+    ratios = [f"{_median(loads, title) / _median(ours, title):.3g}" if ours else "" for title in COMPARED]
     return [name, *cells, f"{errors:.0f}", *ratios]
 
 
@@ -108,6 +107,5 @@ def _rows(count: int) -> str:
 def _table(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = f"| {'':<16} | " + " | ".join(titles) + " |"
     rule = f"|{'-' * 18}|" + "".join(f"{'-' * (len(each) + 1)}:|" for each in titles)
-    return "\n".join(
-        ["", f"### {title}", "", head, rule, *(f"| {row[0]:<16} | {' | '.join(row[1:])} |" for row in rows)]
-    )
+    lines = [f"| {row[0]:<16} | {' | '.join(row[1:])} |" for row in rows]
+    return "\n".join(["", f"### {title}", "", head, rule, *lines])
