@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import machine_line
+from processes import keras_environment, machine_line
 from serve_contestants import CONTESTANTS, NGINX, QUIET, Place
 from serve_model import Served, train
 from serve_processes import ServerError, free_port, running
@@ -73,9 +74,10 @@ def measured(job: Job, served: Served, folder: Path, options: argparse.Namespace
         return {"start_seconds": start_seconds, "megabytes": server.megabytes(), "loads": loads}
 
 
-def seconds_for(connections: int, load: Load) -> float:
+def seconds_for(connections: int, load: Load) -> int:
     """Give how long a server as slow as in an earlier load needs to answer every connection a few times."""
-    return min(FEW_ANSWERS * connections * load["seconds"] / max(load["requests"], 1), LONGEST_SECONDS)
+    per_answer = load["seconds"] / max(load["requests"], 1)
+    return min(math.ceil(FEW_ANSWERS * connections * per_answer), LONGEST_SECONDS)
 
 
 def check(answer: Any, values: Callable[[Any], list[float]], truths: Sequence[float]) -> None:
@@ -99,9 +101,10 @@ def run(options: argparse.Namespace) -> None:
     """Run what is missing and append each result to the file as soon as it is there."""
     # The load, and whatever else is done here, stays off the server's core.
     os.sched_setaffinity(0, {options.load_core})
-    jobs = missing(options)
+    if not (jobs := missing(options)):
+        return
     with tempfile.TemporaryDirectory() as folder:
-        served = train(Path(folder), max(N_ROWS)) if jobs else None
+        served = train(Path(folder), max(N_ROWS))
         for job in jobs:
             result = compete(job, served, options)
             with options.results.open("a") as file:
@@ -130,8 +133,11 @@ def results_of(options: argparse.Namespace) -> list[Result]:
 
 def software_line(results: Sequence[Result]) -> str:
     """Say what the figures were measured on, and the versions of what was measured."""
-    measured = [CONTESTANTS[name] for name in dict.fromkeys(each.contestant for each in results if not each.failure)]
-    peers = {each.python(): [package.split("==")[0] for package in each.packages] for each in measured if each.packages}
+    names = {each.contestant for each in results if each.failure is None}
+    pinned = [contestant for name, contestant in CONTESTANTS.items() if name in names and contestant.packages]
+    peers = {each.python(): [package.split("==")[0] for package in each.packages] for each in pinned}
+    if any(name.startswith("tutorial") for name in names):
+        peers[keras_environment()] = ["keras", "tensorflow", "tensorflow-cpu"]
     tools = [("wrk", "-v"), ("gcc", "--version"), (NGINX, "-v")]
     told = [subprocess.run(tool, capture_output=True, text=True, check=False) for tool in tools]
     versions = [(each.stdout + each.stderr).splitlines()[0].split(" [")[0] for each in told]
@@ -142,7 +148,7 @@ def parsed_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
-    parser.add_argument("--seconds", type=float, default=5, help="of each load; %(default)s")
+    parser.add_argument("--seconds", type=int, default=5, help="of each load; %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="%(default)s")
     parser.add_argument("--server-core", type=int, default=0, help="%(default)s")
     parser.add_argument("--load-core", type=int, default=1, help="%(default)s")

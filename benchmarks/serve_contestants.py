@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from processes import CACHE, built_environment
+from processes import CACHE, built_environment, keras_environment
 from serve_model import Served
 from serve_processes import ServerError, free_port
 
@@ -21,7 +21,6 @@ HERE = Path(__file__).resolve().parent
 PEERS = HERE / "serve_peers"
 RUNTIME = ("onnxruntime==1.32.0",)
 FASTAPI = ("fastapi==0.165.0", "pydantic==2.14.3", "uvicorn==0.54.0", "uvloop==0.23.0", "httptools==0.9.0", *RUNTIME)
-KERAS = [["keras>=3", "pandas", "pyarrow", build] for build in ("tensorflow-cpu", "tensorflow")]
 # Debian keeps it where only root looks.
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 MANY = 1_000_000_000
@@ -156,7 +155,7 @@ def start_tutorial(call: str) -> Start:
     """Give the start of the tutorial's app: Keras from its own environment, the web framework from FastAPI's."""
 
     def start(place: Place) -> Sequence[str]:
-        keras = built_environment(CACHE / "keras-tf", *KERAS)
+        keras = keras_environment()
         packages = next((keras.parent.parent / "lib").glob("python*/site-packages"))
         environment = [f"PYTHONPATH={packages}:{PEERS}", f"KERAS_CALL={call}", "KERAS_BACKEND=tensorflow"]
         return ["env", *environment, "TF_CPP_MIN_LOG_LEVEL=3", *_uvicorn(place, "tutorial_app:app")]

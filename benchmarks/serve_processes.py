@@ -18,7 +18,7 @@ from typing import Any
 LUA = Path(__file__).with_name("serve_load.lua")
 # A connection that waits longer for its answer counts as late.
 WAIT_SECONDS = 60
-START_SECONDS, STOP_SECONDS, SETTLE_SECONDS = 180, 15, 20
+START_SECONDS, STOP_SECONDS, SETTLE_SECONDS = 300, 15, 20
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -75,11 +75,11 @@ class Server:
             time.sleep(0.02)
         raise ServerError(f"no answer in {START_SECONDS} s: {refused}; {self.last_words()}")
 
-    def load(self, path: str, body: Path, connections: int, seconds: float) -> dict[str, float]:
+    def load(self, path: str, body: Path, connections: int, seconds: int) -> dict[str, float]:
         """Let wrk ask on so many connections for so long; give what it counted and `cpu_us`, per request answered."""
         self._settle()
         before = self.cpu_seconds()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds:g}s", "--timeout", f"{WAIT_SECONDS}s", "-s", str(LUA)]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{WAIT_SECONDS}s", "-s", str(LUA)]
         address = f"http://127.0.0.1:{self.port}{path}"
         printed = subprocess.check_output([*command, address], env={**os.environ, "BODY": str(body)}, text=True)
         spent = self.cpu_seconds() - before

@@ -10,7 +10,7 @@ from processes import spread
 
 N_ROWS, CONNECTIONS = (1, 100), (1, 8, 64)
 NOTES = """\
-One process of a server on one core, wrk on another, over loopback; every answer was compared with the model's before
+A server with one worker on one core, wrk on another, over loopback; every answer was compared with the model's before
 load began. CPU us: of all processes of the server, per request answered. Start: from the start of the process to the
 first answer with status 200. Memory: of all processes after load, shared pages in parts (PSS). Errors: other statuses,
 broken connections and answers later than a minute. wrk waits for an answer before it asks again on a connection, and
@@ -36,7 +36,7 @@ class Result:
     contestant: str
     n_rows: int
     round: int
-    seconds: float
+    seconds: int
     software: str
     start_seconds: float = 0.0
     megabytes: float = 0.0
