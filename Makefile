@@ -48,7 +48,7 @@ bench-explore: $(STAMP)  ## exploring speed against a bare scan, DuckDB, ydata-p
 bench-tune: $(STAMP)  ## a search against Optuna around Keras, with workers, killed and resumed; installs TensorFlow apart
 	$(BIN)/python benchmarks/tune.py
 
-bench-serve: $(STAMP)  ## the server against FastAPI, six frameworks, nginx and C by wrk; installs them apart; an hour
+bench-serve: $(STAMP)  ## the server against FastAPI, five frameworks for serving, nginx and C, by wrk; installs them apart; an hour
 	$(BIN)/python benchmarks/serve.py
 
 bench-quality: $(STAMP)  ## held-out error and its cost against CatBoost, LightGBM, FLAML, AutoGluon and MAPIE; hours

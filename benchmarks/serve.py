@@ -11,6 +11,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -138,7 +139,7 @@ def software_line(results: Sequence[Result]) -> str:
     peers = {each.python(): [package.split("==")[0] for package in each.packages] for each in pinned}
     if any(name.startswith("tutorial") for name in names):
         peers[keras_environment()] = ["keras", "tensorflow", "tensorflow-cpu"]
-    tools = [("wrk", "-v"), ("gcc", "--version"), (NGINX, "-v")]
+    tools = [tool for tool in (("wrk", "-v"), ("gcc", "--version"), (NGINX, "-v")) if shutil.which(tool[0])]
     told = [subprocess.run(tool, capture_output=True, text=True, check=False) for tool in tools]
     versions = [(each.stdout + each.stderr).splitlines()[0].split(" [")[0] for each in told]
     return ", ".join([machine_line(OUR_PACKAGES, peers), *versions])
@@ -163,6 +164,8 @@ def main() -> None:
     if not options.report:
         if lacking := [name for name in ("wrk", "taskset") if shutil.which(name) is None]:
             raise SystemExit(f"{', '.join(lacking)}: not there; on Debian: apt-get install wrk util-linux")
+        # Told to end, it stops the server that runs.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         run(options)
     results = results_of(options)
     print(software_line(results), report(results, options.contestants), sep="\n")

@@ -48,8 +48,8 @@ Load = dict[str, float]
 COLUMNS: dict[str, tuple[Callable[[Load], float], str]] = {
     "requests/s": (lambda load: load["requests"] / load["seconds"], ",.0f"),
     "CPU us": (lambda load: load["cpu_us"], ",.1f"),
-    "p50 ms": (lambda load: load["p50_us"] / 1e3, ",.2f"),
-    "p99 ms": (lambda load: load["p99_us"] / 1e3, ",.2f"),
+    "p50 ms": (lambda load: load["p50_us"] / 1e3, ",.3f"),
+    "p99 ms": (lambda load: load["p99_us"] / 1e3, ",.3f"),
 }
 COMPARED = ("requests/s", "CPU us")
 
@@ -91,7 +91,7 @@ def start_table(results: Sequence[Result], contestants: Iterable[str]) -> str:
 def _load_cells(name: str, loads: Sequence[Load], ours: Sequence[Load] | None) -> list[str]:
     cells = [spread([read(load) for load in loads], form) for read, form in COLUMNS.values()]
     errors = sum(load[kind] for load in loads for kind in ("refused", "broken", "late"))
-    ratios = [f"{_median(loads, title) / _median(ours, title):.3g}" if ours else "" for title in COMPARED]
+    ratios = [f"{_median(loads, title) / _median(ours, title):,.3f}" if ours else "" for title in COMPARED]
     return [name, *cells, f"{errors:.0f}", *ratios]
 
 
