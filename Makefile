@@ -6,7 +6,8 @@ STAMP := $(VENV)/.installed
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-ui lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-quality bench-serve-mixed clean
+.PHONY: help demo test test-ui lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
+	bench-serve-mixed bench-quality clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -47,6 +48,9 @@ bench-explore: $(STAMP)  ## exploring speed against a bare scan, DuckDB, ydata-p
 
 bench-tune: $(STAMP)  ## a search against Optuna around Keras, with workers, killed and resumed; installs TensorFlow apart
 	$(BIN)/python benchmarks/tune.py
+
+bench-serve: $(STAMP)  ## the server against FastAPI, five frameworks for serving, nginx and C, by wrk; installs them apart; an hour
+	$(BIN)/python benchmarks/serve.py
 
 bench-serve-mixed: $(STAMP)  ## ten minutes of mixed load while versions move, a worker is killed and truths come in
 	$(BIN)/python benchmarks/serve_mixed.py

@@ -75,6 +75,13 @@ def built_environment(folder: Path, *choices: Sequence[str]) -> Path:
     return python
 
 
+def keras_environment(folder: Path = CACHE / "keras-tf") -> Path:
+    """Give the Python of an environment with Keras on TensorFlow and pandas."""
+    # The smaller build is not made for every platform.
+    choices = [["keras>=3", "pandas", "pyarrow", build] for build in ("tensorflow-cpu", "tensorflow")]
+    return built_environment(folder, *choices)
+
+
 def machine_line(names: Iterable[str], peers: Mapping[Path, Iterable[str]]) -> str:
     """Say what the figures were measured on, and the versions of our packages and of each peer's."""
     parts = [platform.platform(), f"{os.cpu_count()} cores", f"Python {platform.python_version()}"]

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import CACHE, built_environment, child_command, machine_line, measured, ratio, spread
+from processes import CACHE, child_command, keras_environment, machine_line, measured, ratio, spread
 
 # Only the standard library up here: see processes.py.
 
@@ -265,9 +265,7 @@ def main() -> None:
         return
     pythons = {"sklearn": Path(sys.executable)}
     if "keras" in options.only:
-        # The smaller build is not made for every platform.
-        choices = [["keras>=3", "pandas", "pyarrow", build] for build in ("tensorflow-cpu", "tensorflow")]
-        pythons["keras"] = built_environment(options.peer_env, *choices)
+        pythons["keras"] = keras_environment(options.peer_env)
     limits = {"boston": 2, "large": 1} if options.quick else {"boston": options.seeds, "large": 2}
     seeds = {table: min(options.seeds, limit) for table, limit in limits.items()}
     runs = train_all(options.only, seeds, pythons)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from processes import CACHE, built_environment, child_command, machine_line, measured, ratio, spread
+from processes import child_command, keras_environment, machine_line, measured, ratio, spread
 
 # Only the standard library up here: see processes.py.
 
@@ -150,8 +150,7 @@ def main() -> None:
     if options.child:
         print(json.dumps(CHILDREN[options.child](options.request)))
         return
-    choices = [["keras>=3", "pandas", "pyarrow", build] for build in ("tensorflow-cpu", "tensorflow")]
-    pythons = {"ours": Path(sys.executable), "keras": built_environment(CACHE / "keras-tf", *choices)}
+    pythons = {"ours": Path(sys.executable), "keras": keras_environment()}
     with tempfile.TemporaryDirectory() as cache:
         for epochs in EPOCHS:
             run_once("ours", epochs, pythons["ours"], Path(cache))

@@ -1,0 +1,15 @@
+"""FastAPI, pydantic and onnxruntime: what one writes by hand today."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from shared import cells_of, house_model, loaded_graph, told
+
+House = house_model()
+predict = loaded_graph()
+app = FastAPI()
+
+
+@app.post("/v1/services/predict")
+async def answer(houses: list[House]) -> Any:
+    return told(houses, predict(cells_of(houses)))
