@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -14,6 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -304,3 +307,74 @@ def test_tls_by_files(store, house, tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "no certificate and key" in done.stderr
+
+
+def test_a_span_per_request_goes_where_the_environment_says(store, house, monkeypatch):
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    received = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.append(gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        threading.Thread(target=collector.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{collector.server_port}")
+        monkeypatch.setenv("ESTIMATOR_CONFIG__SERVING__TRACES", "true")
+        trace = "0af7651916cd43dd8448eb211c80319c"
+        with serving(store / "house_pricing_model") as (_, address):
+            post(address, [house], PREDICT, traceparent=f"00-{trace}-b7ad6b7169203331-01")
+            refused(address, [{**house, "RM": "many"}])
+        collector.shutdown()
+    spans = [
+        span
+        for body in received
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in resource.scope_spans
+        for span in scope.spans
+    ]
+    assert [span.name for span in spans] == [f"POST {PREDICT}"] * 2
+    assert spans[0].trace_id.hex() == trace
+    assert spans[1].trace_id.hex() != trace
+    told = {item.key: item.value for item in spans[0].attributes}
+    assert (told["http.response.status_code"].int_value, told["estimator.rows"].int_value) == (200, 1)
+    assert 0 < spans[0].end_time_unix_nano - spans[0].start_time_unix_nano < 10**9
+
+
+def test_the_board_asks_for_counts_that_there_are(store, house, tmp_path):
+    with serving(store / "house_pricing_model", "--log", str(tmp_path / "log.db")) as (_, address):
+        post(address, [{**house, "RM": 40.0}], PREDICT)
+        refused(address, [{}])
+        told = get(address, "/metrics")
+        board = json.loads(get(address, "/metrics/grafana.json"))
+    asked = {
+        name
+        for panel in board["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"estimator_\w+", target["expr"])
+    }
+    assert len(asked) >= 8
+    assert {name for name in asked if f"\n{name}" not in told} == set()
+
+
+@pytest.mark.parametrize("words", [("sh", "predict.sh"), (sys.executable, "predict.py"), ("node", "predict.mjs")])
+def test_the_examples_of_clients_are_answered(store, tmp_path, run, words):
+    command, file = words
+    if shutil.which(command) is None:
+        pytest.skip(f"{command} is not on this machine")
+    key = run("key", "add", "web", "--file", tmp_path / "keys.json", "--json")[1]["key"]
+    with serving(store / "house_pricing_model", "--keys", str(tmp_path / "keys.json")) as (_, address):
+        for given, code in ((key, 0), ("est_wrong", 1)):
+            done = subprocess.run(
+                [command, EXAMPLES / "clients" / file, address], capture_output=True, text=True,
+                env={**os.environ, "ESTIMATOR_KEY": given}, timeout=60,
+            )  # fmt: skip
+            assert (done.returncode == 0) == (code == 0), done.stderr
+            assert code or "interval" in done.stdout or "training saw 187 to 711" in done.stdout

@@ -99,4 +99,4 @@ def _space(output: Any) -> npt.NDArray[Any] | None:
 def _longest(columns: Feed) -> int:
     """Return the length of the longest text in characters, at least 1."""
     texts = [values.ravel().tolist() for values in columns.values() if values.dtype == object]
-    return max((len(text) for column in texts for text in column), default=1) or 1
+    return max((max(map(len, column), default=1) for column in texts), default=1) or 1

@@ -271,6 +271,7 @@ class Serving(Section):
     log_when_full: Literal["drop", "refuse"] = Field("drop", description="the answer, or refuse its request")
     shadow: str | None = Field(None, description="alias, such as candidate, that answers a copy of the traffic, logged")
     private: list[str] = Field([], description="columns that are never written to the log")
+    traces: bool = Field(False, description="a span per request to where the OTEL_ variables of the environment say")
     access_log: bool = Field(False, description="a JSON line on stderr per request, without any value of its rows")
 
 

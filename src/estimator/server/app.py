@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 import msgspec
@@ -181,6 +182,10 @@ def _add_metrics(app: FastAPI, front: Front) -> None:
         served = [{"model": each.artefact.name, "version": each.artefact.version} for each in front.services]
         gauges = {"reload_faults": ("Models whose newest version could not be loaded.", float(len(front.faults())))}
         return Response(front.ledger.exposition(gauges, served), media_type=TEXT)
+
+    @app.get("/metrics/grafana.json", tags=["status"], summary="A board for Grafana that shows the counts")
+    async def board() -> Response:
+        return Response(files("estimator.templates").joinpath("grafana.json").read_bytes(), media_type=JSON)
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:

@@ -53,6 +53,7 @@ class Admitted(NamedTuple):
 
     hot: HotRoute
     key: Key | None
+    parent: bytes | None
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,12 @@ class Gateway:
         if hot is None or head.length > self.site.max_hot_bytes or self._ledger.is_full:
             return None
         found = self._gate.judge(head.credential, head.path)
-        return None if isinstance(found, Refusal) else Admitted(hot, found)
+        return None if isinstance(found, Refusal) else Admitted(hot, found, head.parent)
 
     def answer_hot(self, admitted: Admitted, body: bytes) -> tuple[str, bytes] | None:
         """Return the name and the body of an answer; None when the app has to answer."""
         started = time.perf_counter()
-        (route, answer), key = admitted
+        (route, answer), key, parent = admitted
         name = new_name()
         try:
             reply = answer(body, name)
@@ -126,6 +127,7 @@ class Gateway:
         exchange = Exchange(name, time.time(), "POST", route.path, None if key is None else key.name, 200)
         artefact = route.service.artefact
         exchange.answer(artefact.name, artefact.version, body, reply)
+        exchange.parent = None if parent is None else parent.decode("latin-1")
         exchange.seconds = time.perf_counter() - started
         self._ledger.record(exchange)
         return name, reply.body
@@ -161,7 +163,10 @@ class Gateway:
     def _refusal(self, scope: Scope, exchange: Exchange) -> Refusal | None:
         if self._running >= self._max_concurrent:
             return BUSY
-        found = self._gate.judge(credential_of(dict(scope["headers"])), scope["path"])
+        headers = dict(scope["headers"])
+        if (parent := headers.get(b"traceparent")) is not None:
+            exchange.parent = parent.decode("latin-1")
+        found = self._gate.judge(credential_of(headers), scope["path"])
         if isinstance(found, Refusal):
             return found
         self._gate.spend(found)

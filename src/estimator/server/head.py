@@ -26,6 +26,7 @@ class Head:
     path: str
     length: int
     credential: bytes | None
+    parent: bytes | None = None
 
 
 def _is_of_tables(named: Mapping[bytes, bytes]) -> bool:
@@ -52,4 +53,4 @@ def read_head(head: bytes) -> Head | None:
         return None
     if named.get(b"connection", b"keep-alive").lower() != b"keep-alive" or _is_of_tables(named):
         return None
-    return Head(request[1].decode("ascii"), int(length), credential_of(named))
+    return Head(request[1].decode("ascii"), int(length), credential_of(named), named.get(b"traceparent"))

@@ -15,6 +15,7 @@ from estimator.prediction_log import Database, Entry, Label, Writer
 from estimator.server.counts import Counts, Shared, exposition
 from estimator.server.service import Reply
 from estimator.server.shadow import Shadow
+from estimator.server.traces import Traces
 
 logger = logging.getLogger("estimator.server")
 
@@ -40,6 +41,8 @@ class Exchange:
     outside: Sequence[Sequence[str]] = ()
     asked: bytes | None = None
     answered: bytes | None = None
+    # The `traceparent` that came with the request.
+    parent: str | None = None
 
     def answer(self, model: str, version: str, asked: bytes, reply: Reply) -> None:
         """Note that rows were answered."""
@@ -53,13 +56,13 @@ class Ledger:
     def __init__(
         self, *, log: Callable[[], Database] | None = None, private: Iterable[str] = (), days: float | None = None,
         refuses_when_full: bool = False, writes_lines: bool = False, shared: Path | None = None,
-        shadow: Shadow | None = None,
+        shadow: Shadow | None = None, traces: Traces | None = None,
     ) -> None:  # fmt: skip
         self.counts = Counts()
         self._shared = None if shared is None else Shared(shared, self.counts)
         self._open, self._refuses_when_full, self._writes_lines = log, refuses_when_full, writes_lines
         self.writer = None if log is None else Writer(log, private=frozenset(private), days=days)
-        self.shadow = shadow
+        self.shadow, self._traces = shadow, traces
         self._labels: Database | None = None
         self._lock = threading.Lock()
 
@@ -81,6 +84,8 @@ class Ledger:
             self.writer.offer(entry)
             if self.shadow is not None:
                 self.shadow.offer(entry)
+        if self._traces is not None:
+            self._traces.record(done)
         if self._writes_lines:
             logger.info("request", extra={"told": line_of(done)})
 
@@ -126,6 +131,8 @@ class Ledger:
             self.shadow.close()
         if self.writer is not None:
             self.writer.close()
+        if self._traces is not None:
+            self._traces.close()
         if self._labels is not None:
             self._labels.close()
 

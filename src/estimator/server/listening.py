@@ -28,6 +28,7 @@ from estimator.server.keys import KeyRing, given_key
 from estimator.server.ledger import JsonLines, Ledger
 from estimator.server.protocol import HotProtocol
 from estimator.server.shadow import Shadow
+from estimator.server.traces import Traces
 from estimator.server.workers import keep_working
 
 GRACE_SECONDS = 30
@@ -78,6 +79,7 @@ def listen(
                 log=log, private=serving.private, days=serving.log_days,
                 refuses_when_full=serving.log_when_full == "refuse", writes_lines=serving.access_log,
                 shared=Path(shared) if serving.workers > 1 else None, shadow=shadow,
+                traces=Traces(artefacts[0].name) if serving.traces else None,
             )  # fmt: skip
             front = Front(following.services, ledger, lambda: following.faults)
             rate = None if serving.rate is None else serving.rate / serving.workers

@@ -1,0 +1,29 @@
+"""Ask a server of `estimator serve` for the tutorial's house; refusals name row, column and value."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import httpx
+
+HOUSE = {
+    "CRIM": 0.09178, "ZN": 0.0, "INDUS": 4.05, "CHAS": 0, "NOX": 0.510, "RM": 6.416, "AGE": 84.1,
+    "DIS": 2.6463, "RAD": 5.0, "TAX": 296.0, "PTRATIO": 16.6, "B": 395.50, "LSTAT": 9.04,
+}  # fmt: skip
+
+
+def main(address: str) -> None:
+    """Print the answer with its interval, then what a broken row is told."""
+    key = os.environ.get("ESTIMATOR_KEY")
+    with httpx.Client(base_url=address, headers={"X-API-Key": key} if key else {}) as client:
+        answer = client.post("/v1/predict", json=[HOUSE]).raise_for_status().json()
+        (row,) = answer["predictions"]
+        low, high = row["interval"]
+        print(f"{row['prediction']:.2f}, between {low:.2f} and {high:.2f}, by {answer['version']}")
+        refused = client.post("/v1/predict", json=[{**HOUSE, "TAX": "many"}])
+        print(refused.status_code, refused.json()["detail"][0]["msg"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:8000")
