@@ -75,6 +75,8 @@ def _replaced(workers: list[Worker], work: Work) -> list[Worker]:
     """Wait until a worker has ended; return those that run and new ones for those that do not."""
     sentinels = wait([worker.process.sentinel for worker in workers])
     ended = [worker for worker in workers if worker.process.sentinel in sentinels]
+    for worker in ended:
+        worker.process.join()
     if any(seconds() - worker.began < PAUSE_SECONDS for worker in ended):
         time.sleep(PAUSE_SECONDS)
     return [_started(work) if worker in ended else worker for worker in workers]
