@@ -156,5 +156,10 @@ class Value:
         return self._lifted(first).op(_UFUNCS[ufunc.__name__], *others)
 
 
+def logistic(value: Value) -> Value:
+    """Write 1 / (1 + exp(-x)); onnxruntime's Sigmoid is 0 from -18 (double: -36) down, which calibration amplifies."""
+    return ((-value).op("Exp") + 1.0).op("Reciprocal")
+
+
 _UFUNCS = {"floor": "Floor", "exp": "Exp", "log": "Log", "tanh": "Tanh", "absolute": "Abs", "sqrt": "Sqrt",
            "maximum": "Max", "minimum": "Min", "add": "Add", "subtract": "Sub", "multiply": "Mul"}  # fmt: skip
