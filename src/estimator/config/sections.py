@@ -272,6 +272,7 @@ class Serving(Section):
     shadow: str | None = Field(None, description="alias, such as candidate, that answers a copy of the traffic, logged")
     private: list[str] = Field([], description="columns that are never written to the log")
     access_log: bool = Field(False, description="a JSON line on stderr per request, without any value of its rows")
+    page: bool = Field(True, description="browsers are given the model as a page at /; never when keys are asked for")
 
 
 class Config(Section):
