@@ -13,6 +13,8 @@ import jax.monitoring
 import polars as pl
 import pytest
 
+from tests.browser import browser, visit_file, window  # noqa: F401 # fixtures
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 TABLES = ROOT.parent / "shared" / "data" / "tables"

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from estimator.exploration.findings import find
 from estimator.exploration.page import exploration_page, linked
 from estimator.schema.inference import infer_schema
 from estimator.sources.opening import open_source
+from tests.browser import CONTRASTS, REACHABLE
 from tests.conftest import EXAMPLES
 
 TABLES = {
@@ -86,53 +85,10 @@ def widened(profile: Profile, times: int) -> Profile:
     )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("there is no chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as play:
-        opened = play.chromium.launch(executable_path=chromium, args=flags)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture(scope="module")
-def window(browser) -> Callable[..., Any]:
-    """A window without motion; the same one for the same options, as opening one takes most of a test's time."""
-
-    @cache
-    def call(**options: Any) -> Any:
-        return browser.new_context(reduced_motion="reduce", **options)
-
-    return call
-
-
 @pytest.fixture
-def visit(window, pages) -> Iterator[Callable[..., Any]]:
-    """Open a page; afterwards, it must have fetched nothing and complained of nothing."""
-    opened, faults = [], []
-
-    def call(name: str, *, width: int = 1400, before: str = "", **options: Any) -> Any:
-        page = window(**options).new_page()
-        opened.append(page)
-        page.set_viewport_size({"width": width, "height": 900})
-        if before:
-            page.add_init_script(before)
-        page.on("console", lambda message: faults.append(message.text))
-        page.on("pageerror", lambda fault: faults.append(str(fault)))
-        page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: None if request.url == pages[name].as_uri() else faults.append(request.url))
-        page.goto(pages[name].as_uri())
-        return page
-
-    yield call
-    for page in opened:
-        page.close()
-    assert faults == []
+def visit(visit_file, pages) -> Callable[..., Any]:
+    """Open a page by its name."""
+    return lambda name, **options: visit_file(pages[name], **options)
 
 
 @pytest.mark.parametrize("name", [*TABLES, "hostile"])
@@ -231,10 +187,7 @@ def test_a_correlation_is_told_with_both_names(visit, profiles):
 
 def test_everything_is_reached_by_tab(visit):
     page = visit("penguins")
-    every = page.evaluate(
-        "[...document.querySelectorAll('a[href], button, input, select, [tabindex]')]"
-        ".map((element, place) => { element.dataset.place = place; return place; })"
-    )
+    every = page.evaluate(REACHABLE)
     reached = set()
     for _ in every:
         page.keyboard.press("Tab")
@@ -249,38 +202,6 @@ def test_hostile_names_are_shown_as_text(visit):
     page.locator("#cards .levels").first.focus()
     told = page.locator("#tip").text_content() or ""
     assert any(told.startswith(level[:100]) for level in HOSTILE)
-
-
-# Every text against what is behind it, also where a bar is; WCAG's formula.
-CONTRASTS = """() => {
-  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
-    .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, place) => sum + c * [0.2126, 0.7152, 0.0722][place], 0);
-  const behind = (element) => {
-    for (let at = element; at; at = at.parentElement) {
-      const rgb = numbers(getComputedStyle(at).backgroundColor);
-      if (rgb.length === 3 || rgb[3] > 0) return rgb;
-    }
-    return [255, 255, 255];
-  };
-  const found = {};
-  for (const element of document.querySelectorAll('body *:not(script, option, title)')) {
-    if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
-    const style = getComputedStyle(element);
-    const bar = element.closest('tbody') && element.closest('.levels')?.querySelector('path');
-    let ground = behind(element);
-    if (bar) {
-      const share = Number(getComputedStyle(bar).strokeOpacity), over = numbers(getComputedStyle(bar).stroke);
-      ground = ground.slice(0, 3).map((c, place) => c * (1 - share) + over[place] * share);
-    }
-    const [a, b] = [light(numbers(element.closest('svg') ? style.fill : style.color)), light(ground)];
-    const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-    const name = `${element.tagName}.${element.getAttribute('class')}`;
-    found[name] = Math.min(found[name] ?? 99, ratio);
-  }
-  return found;
-}"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

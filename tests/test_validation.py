@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from estimator import life
-from estimator.checks.models import PLAN, TASKS, example
+from estimator.checks.models import PLAN, TASKS, example, numbers_of, rows_of
 from estimator.conformal import Calibration, Conformal, Interval, LevelSet
 from estimator.graph import BOOL, DOUBLE, Graph, Output
 from estimator.models import SHELF, Learned, Model
@@ -155,6 +155,16 @@ def test_calibration_mends_shares_that_are_too_bold_and_leaves_good_ones_alone()
     found = Calibration.fit(np.column_stack([1 - bold, bold]), truth)
     assert found.slope == pytest.approx(1 / 3, abs=0.04)
     assert not Calibration.fit(np.column_stack([1 - honest, honest]), truth).changes
+
+
+@pytest.mark.parametrize("kind", ["tabm", "boosting"])
+def test_sure_answers_are_calibrated_alike_by_graph_and_library(kind):
+    table, calibration = example(TASKS[1]), Calibration(0.2)
+    learned = SHELF.load(kind)().learn(table, PLAN)
+    far = rows_of(numbers_of(table.rows.batch) * 100)
+    session = Session(write_graph(learned, Conformal(0.9, None, calibration, None)))
+    found = dict(zip(session.outputs, session.run(far.feed), strict=True))["probability"]
+    assert np.allclose(found, calibration.apply(learned.predict(far)), rtol=1e-5)
 
 
 def test_sets_of_levels_hold_what_they_promise():

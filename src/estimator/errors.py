@@ -10,6 +10,7 @@ EstimatorError
 ├── ArtefactError        a version's folder is damaged, foreign or from the future
 ├── StoreError           a model, version or alias is not there, or cannot be moved
 ├── ServingError         the server refuses to start
+├── PageError            a version cannot become a page
 └── MissingExtraError    an optional part is not installed
 """
 
@@ -83,6 +84,10 @@ class StoreError(EstimatorError):
 
 class ServingError(EstimatorError):
     """The server refuses to start."""
+
+
+class PageError(EstimatorError):
+    """A version cannot become a page: it has what the page's script does not know, or is too large."""
 
 
 class MissingExtraError(EstimatorError):

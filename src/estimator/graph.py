@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +154,51 @@ class Value:
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **_: Any) -> Value:
         first, *others = inputs
         return self._lifted(first).op(_UFUNCS[ufunc.__name__], *others)
+
+
+def logistic(value: Value) -> Value:
+    """Write 1 / (1 + exp(-x)); onnxruntime's Sigmoid is 0 from -18 (double: -36) down, which calibration amplifies."""
+    return ((-value).op("Exp") + 1.0).op("Reciprocal")
+
+
+def operators_of(content: bytes) -> list[str]:
+    """Return the operator of each node of a serialised model, with its domain if it has one, as "domain:operator".
+
+    Of the messages of ONNX (protobuf) only these fields are read, so that no library is needed to serve.
+    """
+    found = []
+    for graph in _fields(content, 7):
+        for node in _fields(graph, 1):
+            names = [b"".join(_fields(node, number)).decode() for number in (7, 4)]
+            found.append(":".join(filter(None, names)))
+    return found
+
+
+def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
+    """Yield the fields of a number in a message, as bytes; whole numbers and floats are passed over."""
+    place = 0
+    while place < len(message):
+        tag, place = _varint(message, place)
+        kind, size = tag & 7, 0
+        if kind == 0:
+            _, place = _varint(message, place)
+        elif kind == 2:
+            size, place = _varint(message, place)
+            if tag >> 3 == wanted:
+                yield message[place : place + size]
+        else:
+            size = 8 if kind == 1 else 4
+        place += size
+
+
+def _varint(message: bytes, place: int) -> tuple[int, int]:
+    """Return a whole number and the place after it."""
+    value, shift = 0, 0
+    while True:
+        byte = message[place]
+        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
+        if byte < 128:
+            return value, place
 
 
 _UFUNCS = {"floor": "Floor", "exp": "Exp", "log": "Log", "tanh": "Tanh", "absolute": "Abs", "sqrt": "Sqrt",

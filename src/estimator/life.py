@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from estimator.artefact import Artefact, open_artefact, write_text
+from estimator.artefact import Artefact, check_golden, open_artefact, write_text
 from estimator.clock import Moment, seconds
 from estimator.config import Data, from_environment, read_config, resolve
 from estimator.config.copying import write_varied
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from estimator.forecast import Forecast
     from estimator.inquiry import Inquiry
     from estimator.judgement import Report
+    from estimator.page import Page
     from estimator.reproduction import Reproduced
     from estimator.scoring import Tally
     from estimator.training import Trained
@@ -344,6 +345,16 @@ def why(named: str, place: str, order: Order) -> Inquiry:
             f"{database.name}: no answer with the id {named!r}", hint="ids are told by POST /v1/predict, not by others"
         )
     return inquire(logged, load(f"{logged.model}/{logged.version}", open_store(None, order)), shadows)
+
+
+def page(artefact: Artefact, output: Path) -> Page:
+    """Write a version as one offline HTML file that answers by itself, once it answers its golden rows."""
+    from estimator.page import model_page
+
+    check_golden(artefact)
+    made = model_page(artefact)
+    write_text(output, made.content)
+    return made
 
 
 def promote(store: Store, reference: str, *, why: str) -> Move:

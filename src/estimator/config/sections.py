@@ -273,6 +273,7 @@ class Serving(Section):
     private: list[str] = Field([], description="columns that are never written to the log")
     traces: bool = Field(False, description="a span per request to where the OTEL_ variables of the environment say")
     access_log: bool = Field(False, description="a JSON line on stderr per request, without any value of its rows")
+    page: bool = Field(True, description="browsers are given the model as a page at /; never when keys are asked for")
 
 
 class Config(Section):

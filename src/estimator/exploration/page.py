@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -20,6 +17,7 @@ from estimator.exploration.clouds import clouds
 from estimator.exploration.correlations import shown_columns, strongest_pairs
 from estimator.exploration.findings import SEVERITIES, Finding
 from estimator.exploration.profile import ColumnProfile, Profile
+from estimator.markup import source_hash, template
 from estimator.wording import figure
 
 MOST_GAPS = 40
@@ -32,15 +30,15 @@ def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str
     with needs_extra("train", "writing the page"):
         from jinja2 import Environment, StrictUndefined
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    style, script = _text("exploration.css"), _text("exploration.js")
+    style, script = template("exploration.css"), template("exploration.js")
     anchors = _anchors(profile)
     target = profile.column(profile.target)
     features = [column for column in profile.columns if column.name != profile.target]
-    page = environment.from_string(_text("exploration.html.j2")).render(
+    page = environment.from_string(template("exploration.html.j2")).render(
         name=name,
         style=style,
         script=script,
-        hashes={"style": _source_hash(style), "script": _source_hash(script)},
+        hashes={"style": source_hash(style), "script": source_hash(script)},
         profile=profile,
         kinds=Counter(column.kind for column in features).most_common(),
         gaps=share_of(sum(column.gaps for column in profile.columns), profile.rows * len(profile.columns)),
@@ -91,15 +89,6 @@ def linked(sentence: str, names: Sequence[str], anchors: Mapping[str, str]) -> l
     for name in sorted(set(known) - told, key=list(names).index):
         parts += [(" · ", ""), (name, anchors[name])]
     return parts
-
-
-def _text(name: str) -> str:
-    return files("estimator.templates").joinpath(name).read_text(encoding="utf-8")
-
-
-def _source_hash(source: str) -> str:
-    """Return what lets a browser run this source and no other."""
-    return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
 
 
 def _anchors(profile: Profile) -> dict[str, str]:

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from estimator.config import Training
 from estimator.errors import needs_extra
-from estimator.graph import Graph
+from estimator.graph import Graph, Value, logistic
 from estimator.models.base import Fitted, MatrixModel, TrainingData, Watch, probabilities, silent
 from estimator.models.learned import Additions
 from estimator.task import Floats, Task
@@ -47,7 +47,7 @@ class FittedLinear(Fitted):
         if self.task.is_regression:
             return scores
         if self.task.kind == "binary":
-            return probabilities(graph, graph("Sigmoid", scores))
+            return probabilities(graph, logistic(Value(graph, scores)).name)
         return graph("Softmax", scores, axis=1)
 
     def contributions(self, matrix: Floats, background: Floats) -> Additions | None:

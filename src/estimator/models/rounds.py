@@ -13,7 +13,7 @@ from pydantic import Field
 
 from estimator.config import Training
 from estimator.errors import TrainingError
-from estimator.graph import Graph
+from estimator.graph import Graph, Value, logistic
 from estimator.models.base import Fitted, MatrixModel, Rows, Step, TrainingData, Watch, probabilities, silent
 from estimator.task import Floats
 
@@ -80,7 +80,7 @@ class FittedTrees(Fitted):
     def nodes(self, graph: Graph, matrix: str) -> str:
         scores = self.write_scores(graph, matrix)
         if self.task.kind == "binary":
-            return probabilities(graph, graph("Sigmoid", scores))
+            return probabilities(graph, logistic(Value(graph, scores)).name)
         if self.task.kind == "multiclass":
             return graph("Softmax", scores, axis=1)
         return graph("Exp", scores) if self.log_link else scores

@@ -22,7 +22,7 @@ from estimator.server.bodies import BodyError, as_rows, body_refusal, read_label
 from estimator.server.counts import TEXT
 from estimator.server.documents import BODY_REFUSALS, LABELS_DOCUMENT, REFUSALS, answer_document, body_document
 from estimator.server.ledger import Exchange, Ledger
-from estimator.server.pages import add_pages
+from estimator.server.pages import add_model_page, add_pages
 from estimator.server.service import Reply, Service
 from estimator.server.tabular import MEDIA, answer_type, predict_batch, read_batch, rows_as_json, table_type
 
@@ -69,6 +69,7 @@ def build_app(front: Front) -> FastAPI:
         responses=REFUSALS,
     )
     add_pages(app)
+    add_model_page(app, artefact, front.services[0].serving)
     _add_status(app, front)
     for place, route in enumerate(front.routes()):
         _add_prediction(app, route, front.ledger, is_documented=place < 2 or len(front.services) > 1)

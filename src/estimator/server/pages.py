@@ -1,13 +1,23 @@
-"""The API's docs without the internet: Swagger UI and ReDoc with scripts from an installed package."""
+"""Pages for people: the model itself, and the API's docs with scripts from an installed package, not the internet."""
 
 from __future__ import annotations
 
+from functools import cache, partial
 from importlib.resources import files
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
+from starlette.routing import Match
+from starlette.types import Scope
+
+from estimator.artefact import Artefact
+from estimator.config import Serving
+from estimator.errors import PageError
+from estimator.page import model_page
 
 ASSETS = "/static-docs"
 # ReDoc's script would fetch a logo; the browser is told to load nothing from elsewhere.
@@ -15,6 +25,12 @@ POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
 )
+# The model's page holds a stricter policy of its own, in which this cannot be said.
+PAGE_HEADERS = {
+    "content-security-policy": "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "vary": "accept",
+}
 
 
 def add_pages(app: FastAPI) -> None:
@@ -45,6 +61,33 @@ def add_pages(app: FastAPI) -> None:
             with_google_fonts=False,
         )
         return _guarded(page)
+
+
+class ForBrowsers(APIRoute):
+    """A path for those who accept HTML; all others are answered by the next route of the path."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Say whether a request is meant."""
+        accepted = Headers(scope=scope).get("accept", "")
+        return super().matches(scope) if "text/html" in accepted else (Match.NONE, {})
+
+
+def add_model_page(app: FastAPI, artefact: Artefact, serving: Serving) -> None:
+    """Add the model as a page at /, made when it is first asked for.
+
+    A server that asks for keys gives answers, not the model itself. A version that cannot become a page has its docs.
+    """
+    if not serving.page or serving.keys is not None or serving.api_key_variable is not None:
+        return
+    made = cache(partial(model_page, artefact))
+
+    def page() -> Response:
+        try:
+            return HTMLResponse(made().content, headers=PAGE_HEADERS)
+        except PageError:
+            return RedirectResponse("docs")
+
+    app.router.add_api_route("/", page, include_in_schema=False, route_class_override=ForBrowsers)
 
 
 def _guarded(page: HTMLResponse) -> HTMLResponse:

@@ -86,9 +86,10 @@ def forward(
 
 
 def blended(net: Net, output: Array) -> Array:
-    """Return the mean answer of the members (rows, outputs): numbers, or probabilities."""
+    """Return the mean answer of the members: numbers (rows, 1), or probabilities of all levels (rows, levels)."""
     if net.task == "binary":
-        output = jax.nn.sigmoid(output)
+        # Not 1 - p, which has no digits left where p is near 1.
+        output = jax.nn.sigmoid(jnp.concatenate([-output, output], axis=2))
     elif net.task == "multiclass":
         output = jax.nn.softmax(output, axis=2)
     return jnp.mean(output, axis=1)
@@ -110,10 +111,7 @@ def _blend_losses(net: Net, answers: Array, truth: Array) -> Array:
     """Return each row's loss of the members' mean answer."""
     if net.task == "regression":
         return jnp.square(answers[:, 0] - truth)
-    if net.task == "binary":
-        share = jnp.where(truth > 0, answers[:, 0], 1.0 - answers[:, 0])
-    else:
-        share = jnp.take_along_axis(answers, truth.astype(jnp.int32)[:, None], axis=1)[:, 0]
+    share = jnp.take_along_axis(answers, truth.astype(jnp.int32)[:, None], axis=1)[:, 0]
     return -jnp.log(jnp.maximum(share, LEAST_SHARE))
 
 
@@ -171,5 +169,5 @@ def _watched_loss(net: Net, weights: Weights, bins: Bins, table: Any, n_blocks: 
 
 @lru_cache(maxsize=64)
 def answers_of(net: Net) -> Callable[[Weights, Bins, Array], Array]:
-    """Return the compiled answers (rows, outputs)."""
+    """Return the compiled mean answers of the members."""
     return jax.jit(lambda weights, bins, rows: blended(net, forward(net, weights, bins, rows)))

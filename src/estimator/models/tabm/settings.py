@@ -11,8 +11,8 @@ from pydantic import Field
 
 from estimator.config import Training
 from estimator.errors import TrainingError, needs_extra
-from estimator.graph import DOUBLE, Graph, Value
-from estimator.models.base import Fitted, MatrixModel, Rows, TrainingData, Watch, probabilities, silent
+from estimator.graph import DOUBLE, Graph, Value, logistic
+from estimator.models.base import Fitted, MatrixModel, Rows, TrainingData, Watch, silent
 from estimator.models.tabm.inputs import Inputs
 from estimator.models.tabm.target import TargetUnits
 from estimator.task import Floats, Task
@@ -135,7 +135,7 @@ class FittedTabM(Fitted):
         if self.task.is_regression:
             in_units: Floats = self.units.answers(answers[:, 0])
             return in_units
-        return np.column_stack([1.0 - answers, answers]) if self.task.kind == "binary" else answers
+        return answers
 
     def nodes(self, graph: Graph, matrix: str) -> str:
         numbers, indicators = self.inputs.nodes(graph, matrix)
@@ -146,16 +146,16 @@ class FittedTabM(Fitted):
             values = (values + _held(graph, self.weights[f"bias{layer}"])).op("Relu")
         head = graph("Einsum", values.name, _held(graph, self.weights["head"]).name, equation="rmw,mwo->rmo")
         output = Value(graph, head, np.float32) + _held(graph, self.weights["offset"])
+        output = Value(graph, graph("Cast", output.name, to=DOUBLE))
         if self.task.kind == "binary":
-            output = output.op("Sigmoid")
+            output = logistic(Value(graph, graph("Concat", (-output).name, output.name, axis=2)))
         elif self.task.kind == "multiclass":
             output = output.op("Softmax", axis=2)
-        blend = graph("ReduceMean", output.name, graph.constant([1], np.int64), keepdims=0)
-        answers = Value(graph, graph("Cast", blend, to=DOUBLE))
+        answers = Value(graph, graph("ReduceMean", output.name, graph.constant([1], np.int64), keepdims=0))
         if self.task.is_regression:
             in_units: Value = self.units.answers(answers)
             return in_units.name
-        return probabilities(graph, answers.name) if self.task.kind == "binary" else answers.name
+        return answers.name
 
     def _coded(self, numbers: Value) -> tuple[str, ...]:
         """Write the numbers coded by bins (rows, numbers * embedding), if there are any."""

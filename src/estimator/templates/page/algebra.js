@@ -1,0 +1,146 @@
+// Operators that put many values together. Sums are taken in doubles and rounded once, to the kind of what is summed.
+
+/** Return what `put` makes of each line of values along an axis: it is given (read, write, size). */
+const alongAxis = (x, axis, dims, put, kind = x.kind) => {
+  const at = axisOf(axis, x.dims),
+    [outer, size, inner] = around(x.dims, at),
+    found = tensorOf(kind, dims(at, size));
+  const ownSize = found.data.length / Math.max(outer * inner, 1);
+  for (let row = 0; row < outer; row++) {
+    for (let step = 0; step < inner; step++) {
+      const from = row * size * inner + step,
+        to = row * ownSize * inner + step;
+      put(
+        (place) => x.data[from + place * inner],
+        (place, value) => {
+          found.data[to + place * inner] = value;
+        },
+        size,
+      );
+    }
+  }
+  return found;
+};
+const unchanged = (x) => () => x.dims;
+const withoutAxis = (x, keepdims) => (at) => (keepdims ? x.dims.with(at, 1) : x.dims.toSpliced(at, 1));
+
+/** Define an operator that makes one value of each line: `add` is given what is there so far, from `begin` on. */
+const reducing = (name, begin, add, finish = (total) => total) =>
+  operator(name, ({ keepdims = 1 }) => ([x, axes]) => {
+    if (axes?.data.length !== 1) throw new Error(`${name}: only one axis is known`);
+    return alongAxis(x, axes.data[0], withoutAxis(x, keepdims), (read, write, size) => {
+      let total = begin;
+      for (let place = 0; place < size; place++) total = add(total, read(place));
+      write(0, finish(total, size));
+    });
+  });
+const sum = (total, value) => total + value;
+reducing("ReduceSum", 0, sum);
+reducing("ReduceMean", 0, sum, (total, size) => total / size);
+reducing("ReduceMax", -Infinity, Math.max);
+reducing("ReduceL2", 0, (total, value) => total + value * value, Math.sqrt);
+operator("ArgMax", ({ axis = 0, keepdims = 1 }) => ([x]) => {
+  const take = (read, write, size) => {
+    let best = 0;
+    for (let place = 1; place < size; place++) if (read(place) > read(best)) best = place;
+    write(0, best);
+  };
+  return alongAxis(x, axis, withoutAxis(x, keepdims), take, INT64);
+});
+plain("CumSum", (x, axis) =>
+  alongAxis(x, axis.data[0], unchanged(x), (read, write, size) => {
+    for (let place = 0, total = 0; place < size; place++) write(place, (total += read(place)));
+  }));
+operator("TopK", ({ axis = -1 }) => ([x, count]) => {
+  const kept = count.data[0];
+  const ordered = (take, kind) =>
+    alongAxis(x, axis, (at) => x.dims.with(at, kept), (read, write, size) => {
+      const order = counted(0, size).sort((a, b) => read(b) - read(a) || a - b);
+      for (let place = 0; place < kept; place++) write(place, take(read, order[place]));
+    }, kind);
+  return [ordered((read, place) => read(place)), ordered((_, place) => place, INT64)];
+});
+
+const softmax = (name, finish) =>
+  operator(name, ({ axis = -1 }) => ([x]) =>
+    alongAxis(x, axis, unchanged(x), (read, write, size) => {
+      let most = -Infinity, total = 0;
+      for (let place = 0; place < size; place++) most = Math.max(most, read(place));
+      for (let place = 0; place < size; place++) total += Math.exp(read(place) - most);
+      for (let place = 0; place < size; place++) write(place, finish(read(place) - most, total));
+    }));
+softmax("Softmax", (score, total) => Math.exp(score) / total);
+softmax("LogSoftmax", (score, total) => score - Math.log(total));
+
+/** Return rows (n, inner) times columns (inner, width), each plus what `base` (width) holds, as a tensor of `dims`. */
+const multiplied = (x, y, dims, base) => {
+  const [inner, width] = y.dims,
+    found = tensorOf(x.kind, dims),
+    sums = new Float64Array(width);
+  for (let row = 0; row < found.data.length / width; row++) {
+    if (base) sums.set(base);
+    else sums.fill(0);
+    for (let place = 0; place < inner; place++) {
+      const factor = x.data[row * inner + place];
+      if (factor === 0) continue;
+      for (let column = 0, from = place * width; column < width; column++)
+        sums[column] += factor * y.data[from + column];
+    }
+    found.data.set(sums, row * width);
+  }
+  return found;
+};
+operator("MatMul", () => ([x, y]) => {
+  if (y.dims.length !== 2) throw new Error("MatMul: only a matrix is known on the right");
+  return multiplied(x, y, x.dims.with(-1, y.dims[1]));
+});
+operator("Gemm", ({ alpha = 1, beta = 1, transA = 0, transB = 0 }) => ([x, y, base]) => {
+  if (alpha !== 1 || beta !== 1 || transA || transB) throw new Error("Gemm: only x * y + base is known");
+  return multiplied(x, y, [x.dims[0], y.dims[1]], base && spread(base, [y.dims[1]]));
+});
+operator("Einsum", ({ equation }) => {
+  const [inputs, output] = equation.replaceAll(" ", "").split("->"),
+    letters = inputs.split(",");
+  const inside = [...new Set(inputs.replace(",", ""))].filter((letter) => !output.includes(letter));
+  const axes = [...output, ...inside];
+  return ([x, y]) => {
+    const [own, other] = [x, y].map(({ dims }, which) => {
+      const strides = stridesOf(dims);
+      return axes.map((letter) => strides[letters[which].indexOf(letter)] ?? 0);
+    });
+    const sizes = axes.map((letter) => x.dims[letters[0].indexOf(letter)] ?? y.dims[letters[1].indexOf(letter)]);
+    const found = tensorOf(x.kind, sizes.slice(0, output.length)),
+      last = axes.length - 1;
+    let to = 0;
+    const total = (depth, left, right) => {
+      let sum = 0;
+      for (let place = 0; place < sizes[depth]; place++, left += own[depth], right += other[depth]) {
+        sum += depth === last ? x.data[left] * y.data[right] : total(depth + 1, left, right);
+      }
+      return sum;
+    };
+    const fill = (depth, left, right) => {
+      if (depth === output.length) {
+        found.data[to++] = inside.length ? total(depth, left, right) : x.data[left] * y.data[right];
+        return;
+      }
+      for (let place = 0; place < sizes[depth]; place++) {
+        fill(depth + 1, left + place * own[depth], right + place * other[depth]);
+      }
+    };
+    fill(0, 0, 0);
+    return found;
+  };
+});
+
+/** The error function by its series with positive terms only (Abramowitz and Stegun, 1964, 7.1.6). */
+const erf = (x) => {
+  if (Math.abs(x) > 6) return Math.sign(x);
+  let term = x,
+    total = x;
+  for (let n = 1; Math.abs(term) > 1e-17 * Math.abs(total); n++) {
+    term *= (2 * x * x) / (2 * n + 1);
+    total += term;
+  }
+  return Math.min(1, Math.max(-1, (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * total));
+};

@@ -1,0 +1,144 @@
+// What the operators of the standard do, value by value and in shape. An operator is given its attributes once and
+// returns what makes tensors of tensors. A page is only written if each of its graph's operators is defined here.
+
+const OPERATORS = new Map();
+const operator = (name, prepare) => OPERATORS.set(name, prepare);
+/** Define an operator without attributes. */
+const plain = (name, run) => operator(name, () => (inputs) => run(...inputs));
+
+const each = ({ kind, dims, data }, apply, ownKind = kind) => {
+  const found = tensorOf(ownKind, dims);
+  for (let place = 0; place < data.length; place++) found.data[place] = apply(data[place]);
+  return found;
+};
+const byValue = (name, apply, kind) => plain(name, (x) => each(x, apply, kind));
+const byPair = (name, apply, kind) => {
+  const over = (x, y) => {
+    const dims = overlaid(x.dims, y.dims), left = spread(x, dims), right = spread(y, dims);
+    const found = tensorOf(kind ?? x.kind, dims);
+    for (let place = 0; place < left.length; place++) found.data[place] = apply(left[place], right[place]);
+    return found;
+  };
+  plain(name, (...inputs) => inputs.reduce(over));
+};
+
+byValue("Neg", (x) => -x);
+byValue("Abs", Math.abs);
+byValue("Sign", Math.sign);
+byValue("Floor", Math.floor);
+byValue("Reciprocal", (x) => 1 / x);
+byValue("Exp", Math.exp);
+byValue("Log", Math.log);
+byValue("Sqrt", Math.sqrt);
+byValue("Tanh", Math.tanh);
+byValue("Relu", (x) => Math.max(x, 0));
+byValue("Sigmoid", (x) => 1 / (1 + Math.exp(-x)));
+byValue("Softplus", (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))));
+byValue("Softsign", (x) => x / (1 + Math.abs(x)));
+byValue("Erf", (x) => erf(x));
+byValue("IsNaN", Number.isNaN, BOOL);
+byValue("Round", (x) => {
+  const down = Math.floor(x), rest = x - down;
+  return rest < 0.5 || (rest === 0.5 && down % 2 === 0) ? down : down + 1;
+});
+operator("Selu", ({ alpha = Math.fround(1.6732632), gamma = Math.fround(1.050701) }) => ([x]) =>
+  each(x, (value) => gamma * (value > 0 ? value : alpha * Math.expm1(value))));
+operator("LeakyRelu", ({ alpha = Math.fround(0.01) }) => ([x]) =>
+  each(x, (value) => (value < 0 ? alpha * value : value)));
+operator("Shrink", ({ bias = 0, lambd = 0.5 }) => ([x]) =>
+  each(x, (value) => (value < -lambd ? value + bias : value > lambd ? value - bias : 0)));
+plain("Clip", (x, low, high) => each(x, (value) => Math.min(Math.max(value, low.data[0]), high.data[0])));
+
+byPair("Add", (x, y) => x + y);
+byPair("Sub", (x, y) => x - y);
+byPair("Mul", (x, y) => x * y);
+byPair("Div", (x, y) => x / y);
+byPair("Max", Math.max);
+byPair("Min", Math.min);
+byPair("Greater", (x, y) => x > y, BOOL);
+byPair("GreaterOrEqual", (x, y) => x >= y, BOOL);
+byPair("Less", (x, y) => x < y, BOOL);
+byPair("Or", (x, y) => x || y, BOOL);
+plain("Where", (condition, yes, no) => {
+  const dims = overlaid(overlaid(condition.dims, yes.dims), no.dims);
+  const [is, left, right] = [condition, yes, no].map((part) => spread(part, dims));
+  const found = tensorOf(yes.kind, dims);
+  for (let place = 0; place < is.length; place++) found.data[place] = is[place] ? left[place] : right[place];
+  return found;
+});
+
+plain("Identity", (x) => x);
+operator("Cast", ({ to }) => ([x]) => {
+  if (to === BOOL) return each(x, (value) => value !== 0, to);
+  return to === INT64 ? each(x, Math.trunc, to) : tensorOf(to, x.dims, new ARRAYS[to](x.data));
+});
+plain("Shape", ({ dims }) => tensorOf(INT64, [dims.length], Float64Array.from(dims)));
+plain("Reshape", ({ kind, dims, data }, wanted) => {
+  const found = Array.from(wanted.data, (size, axis) => (size === 0 ? dims[axis] : size));
+  const known = product(found.filter((size) => size >= 0));
+  return tensorOf(kind, found.map((size) => (size < 0 ? data.length / Math.max(known, 1) : size)), data);
+});
+operator("Flatten", ({ axis = 1 }) => ([{ kind, dims, data }]) =>
+  tensorOf(kind, [product(dims.slice(0, axis)), product(dims.slice(axis))], data));
+plain("Unsqueeze", ({ kind, dims, data }, axes) => {
+  const found = [...dims], rank = dims.length + axes.data.length;
+  const places = Array.from(axes.data, (axis) => (axis < 0 ? axis + rank : axis));
+  for (const axis of places.sort((a, b) => a - b)) found.splice(axis, 0, 1);
+  return tensorOf(kind, found, data);
+});
+operator("Concat", ({ axis }) => (parts) => {
+  const at = axisOf(axis, parts[0].dims), total = parts.reduce((sum, part) => sum + part.dims[at], 0);
+  const found = tensorOf(parts[0].kind, parts[0].dims.with(at, total));
+  const [outer, , inner] = around(found.dims, at);
+  let start = 0;
+  for (const { dims, data } of parts) {
+    const width = dims[at] * inner;
+    for (let row = 0; row < outer; row++) {
+      const to = row * total * inner + start, from = row * width;
+      for (let place = 0; place < width; place++) found.data[to + place] = data[from + place];
+    }
+    start += width;
+  }
+  return found;
+});
+
+/** Return the places of an axis that are picked, in their order; `dims` are those that the axis is replaced by. */
+const picked = ({ kind, dims, data }, axis, places, ownDims = [places.length]) => {
+  const [outer, size, inner] = around(dims, axis);
+  const found = tensorOf(kind, [...dims.slice(0, axis), ...ownDims, ...dims.slice(axis + 1)]);
+  for (let row = 0, to = 0; row < outer; row++) {
+    for (let place = 0; place < places.length; place++) {
+      const from = (row * size + (places[place] < 0 ? places[place] + size : places[place])) * inner;
+      for (let step = 0; step < inner; step++) found.data[to++] = data[from + step];
+    }
+  }
+  return found;
+};
+const counted = (start, end) => Array.from({ length: Math.max(end - start, 0) }, (_, step) => start + step);
+operator("Gather", ({ axis = 0 }) => ([x, places]) => picked(x, axisOf(axis, x.dims), places.data, places.dims));
+plain("Slice", (x, starts, ends, axes, steps) => {
+  if (steps?.data.some((step) => step !== 1)) throw new Error("Slice: only a step of 1 is known");
+  const bounded = (at, size) => Math.max(Math.min(at < 0 ? at + size : at, size), 0);
+  return Array.from(axes?.data ?? starts.data.keys()).reduce((found, named, place) => {
+    const axis = axisOf(named, found.dims), size = found.dims[axis];
+    return picked(found, axis, counted(bounded(starts.data[place], size), bounded(ends.data[place], size)));
+  }, x);
+});
+operator("Split", ({ axis = 0, num_outputs: parts }) => ([x]) => {
+  const at = axisOf(axis, x.dims), size = Math.ceil(x.dims[at] / parts);
+  return counted(0, parts).map((part) => picked(x, at, counted(part * size, Math.min((part + 1) * size, x.dims[at]))));
+});
+plain("Tile", (x, repeats) => Array.from(repeats.data).reduce((found, times, axis) => {
+  const size = found.dims[axis];
+  return picked(found, axis, counted(0, size * times).map((place) => place % size));
+}, x));
+operator("OneHot", ({ axis = -1 }) => ([places, depth, values]) => {
+  const width = depth.data[0], [off, on] = values.data;
+  if (axis !== -1) throw new Error("OneHot: only a last axis is known");
+  const found = tensorOf(values.kind, [...places.dims, width]);
+  found.data.fill(off);
+  places.data.forEach((place, row) => {
+    if (place >= -width && place < width) found.data[row * width + (place < 0 ? place + width : place)] = on;
+  });
+  return found;
+});

@@ -1,0 +1,267 @@
+"""The page's script works a graph out as onnxruntime does, and reads values as the contract does, in a real browser."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from estimator import encoders, models
+from estimator.artefact import Artefact, open_artefact, write_artefact
+from estimator.checks import encoders as encoder_checks
+from estimator.checks import models as checks
+from estimator.conformal import Conformal
+from estimator.encoders import Encoder, Learning
+from estimator.errors import PageError
+from estimator.graph import DOUBLE, STRING, Graph, Output
+from estimator.models.dense import vocabulary
+from estimator.page import LARGEST, model_page
+from estimator.parity import MUCH_TEXT
+from estimator.schema import Column, Schema
+from estimator.schema.cells import CellError, read_cell
+from estimator.schema.file import to_data
+from estimator.session import Session
+from estimator.store import version_folder
+from estimator.task import Task
+from estimator.training import write_graph
+
+WORK_OUT = """async ([content, feed]) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  const inputs = Object.entries(feed).map(([name, data]) => {
+    const kind = data.some((value) => typeof value === "string") ? STRING : DOUBLE;
+    return [name, tensorOf(kind, [data.length, 1], ARRAYS[kind].from(data))];
+  });
+  const found = prepareGraph(readGraph(bytes))(Object.fromEntries(inputs));
+  return Object.fromEntries(Object.entries(found).map(([name, { data }]) => [name, Array.from(data)]));
+}"""
+READ = """(text) => {
+  const [told, values] = JSON.parse(text), column = columnOf(told.name, told);
+  return values.map((value) => {
+    try {
+      return { found: readCell(column, value) };
+    } catch (error) {
+      if (!(error instanceof CellError)) throw error;
+      return { refused: error.message };
+    }
+  });
+}"""
+
+
+@pytest.fixture(scope="module")
+def script(penguins, window, tmp_path_factory) -> Any:
+    """A window in which the page's script is loaded."""
+    path = tmp_path_factory.mktemp("script") / "page.html"
+    path.write_bytes(model_page(penguins).content)
+    page = window().new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready]")
+    return page
+
+
+@pytest.fixture(scope="module")
+def differences(script) -> Callable[..., float]:
+    """How far the script and onnxruntime are apart, as parity measures it; levels must be the same."""
+
+    def call(graph: bytes, feed: dict[str, Any]) -> float:
+        found = script.evaluate(
+            WORK_OUT, [base64.b64encode(graph).decode(), {name: values[:, 0].tolist() for name, values in feed.items()}]
+        )
+        session, largest = Session(graph), 0.0
+        for name, expected in zip(session.outputs, session.run(feed), strict=True):
+            if expected.dtype == object:
+                assert found[name] == expected.ravel().tolist()
+                continue
+            must, has = expected.ravel().astype(float), np.array(found[name], dtype=float)
+            assert has.shape == must.shape
+            assert np.array_equal(np.isnan(has), np.isnan(must))
+            size = np.nanmean(np.abs(must)) if (~np.isnan(must)).any() else 1.0
+            with np.errstate(invalid="ignore"):
+                gap = np.abs(has - must) / np.maximum(np.abs(must), max(size, 1e-300))
+            largest = max(largest, float(np.nanmax(np.where(has == must, 0.0, gap), initial=0.0)))
+        return largest
+
+    return call
+
+
+def learned(kind: str, task: Task, **settings: Any) -> Any:
+    return models.SHELF.load(kind)(**settings).learn(checks.example(task), checks.PLAN)
+
+
+def near() -> Any:
+    return checks.numbers_of(checks.example(checks.TASKS[0]).rows.batch)
+
+
+def far() -> Any:
+    """Rows far away, zeros and gaps."""
+    return np.vstack([near() * 100, np.zeros((1, checks.WIDTH)), np.full((1, checks.WIDTH), np.nan)])
+
+
+def surely(model: Any, task: Task) -> Conformal | None:
+    """Intervals, or calibration and sets, from other rows that a model gets wrong now and then, as it does in life."""
+    target, generator = checks.example(task).rows.target, np.random.default_rng(4)
+    truth = np.where(generator.random(len(target)) < 0.3, generator.permutation(target), target)
+    return Conformal.fit(task, model.predict(checks.rows_of(near() * 1.01)), truth, 0.8, calibrates=True)
+
+
+@pytest.mark.parametrize("task", checks.TASKS, ids=lambda task: task.kind)
+@pytest.mark.parametrize("kind", models.SHELF.names())
+def test_every_model_answers_as_it_does_elsewhere(differences, kind, task):
+    model = learned(kind, task)
+    graph = write_graph(model, surely(model, task))
+    for rows in (near(), near()[:1]):
+        assert differences(graph, checks.rows_of(rows).feed) < 1e-6
+    # What rounding to singles leaves of them.
+    assert differences(graph, checks.rows_of(far()).feed) < max(1e-6, model.tolerance)
+
+
+@pytest.mark.parametrize("activation", vocabulary.ACTIVATIONS)
+def test_every_activation_is_worked_out(differences, activation):
+    needed = {"threshold": 0.2, "default_value": 0.1} if activation == "threshold" else {}
+    settings = {"layers": [8, 6], "activation": {"name": activation, **needed}, "batch_normalization": True}
+    model = learned("dense", checks.TASKS[0], **settings)
+    rows = np.vstack([near(), far()])
+    assert differences(write_graph(model, None), checks.rows_of(rows).feed) < model.tolerance
+
+
+def encoded(kind: type[Encoder], learning: Learning, values: Any) -> tuple[bytes, dict[str, Any]]:
+    graph, fitted = Graph(), kind.fit(learning)
+    graph.input("a", STRING if learning.values.dtype == object else DOUBLE)
+    written = kind.nodes(graph, {"a": fitted})
+    return graph.finish([Output("matrix", written, DOUBLE, rank=2)]), {"a": values.reshape(-1, 1)}
+
+
+@pytest.mark.parametrize("kind", encoders.SHELF.names())
+def test_every_encoder_gives_the_same_matrix(differences, kind):
+    found = encoders.SHELF.load(kind)
+    learning = encoder_checks.example(found)
+    cruel: Any = [1e12, -1e12, 0.0, -0.0, 86399.999, 1e-300, math.nan]
+    if learning.values.dtype == object:
+        cruel = ["", "never seen", "red", "RED green", "__proto__", "constructor", MUCH_TEXT, " \t", "é\u0301 日本 ½ ²"]
+    values = np.concatenate([learning.values, np.array(cruel, dtype=learning.values.dtype)])
+    for column in (values, values[:1], values[-1:]):
+        assert differences(*encoded(found, learning, column)) < 1e-12
+
+
+@pytest.mark.parametrize("kind", ["tfidf", "words"])
+@pytest.mark.parametrize("task", checks.TASKS, ids=lambda task: task.kind)
+def test_words_that_tell_become_the_same_columns(differences, kind, task):
+    generator = np.random.default_rng(8)
+    target = generator.integers(0, max(task.n_outputs, 2), 200).astype(float)
+    nouns = ["Haus", "garden", "РЕКА", "naïve", "x1"]
+    texts = [" ".join([*generator.choice(nouns, 3), nouns[int(label)], "I ❤️ 😀"]) for label in target]
+    values = np.array([*texts, "", "HAUS haus, hAUS", MUCH_TEXT], dtype=object)
+    learning = Learning(np.array(texts, dtype=object), target, task)
+    assert differences(*encoded(encoders.SHELF.load(kind), learning, values)) < 1e-12
+
+
+NUMBER = Column("x", "number", gaps=("", "NA"), seen=(0.5, 1e6), example=2.5)
+DATE = Column("d", "date", seen=(0.0, 86400.0 * 365), example="1970-03-01")
+LEVEL = Column("c", "category", gaps=("",), levels={"red": 3, "it's": 2, "10": 1, "__proto__": 1}, example="red")
+COLUMNS = {
+    "number": NUMBER,
+    "no gaps": replace(NUMBER, gaps=()),
+    "limits": replace(NUMBER, limits=(0.0, 100.0)),
+    "least": replace(NUMBER, limits=(1.5, None)),
+    "money": replace(NUMBER, affixes=("$", "USD"), thousands=",", limits=(None, 1e5)),
+    "comma": replace(NUMBER, thousands=".", decimal=",", units={"km": 1000.0, "m": 1.0}),
+    "blanks": replace(NUMBER, thousands=" ", affixes=("€",)),
+    "of a pattern": replace(NUMBER, pattern=r"^(\d+)(?: - \d+|\.0)?", spellings={"many": "99"}),
+    "integer": replace(NUMBER, kind="integer", seen=(1.0, 12.0), example=3),
+    "boolean": replace(NUMBER, kind="boolean", seen=(0.0, 1.0), example=True),
+    "category": LEVEL,
+    "known levels": replace(LEVEL, unseen="error", gaps=()),
+    "folded": replace(LEVEL, fold=True, unseen="error", spellings={"rouge": "red"}),
+    "a code": replace(LEVEL, pattern=r"([A-Z]\d{3})[-_ ]\w", levels={f"L{n}": n for n in range(12)}),
+    "text": replace(LEVEL, kind="text", levels={}, example="some words"),
+    "date": DATE,
+    "datetime": replace(DATE, kind="datetime", gaps=("",), example="1970-03-01 12:00:00"),
+    "formats": replace(DATE, formats=("%d.%m.%Y", "%m/%d/%y", "%d-%b-%Y", "%B %d, %Y", "%Y%m%dT%H%M%S", "%I:%M %p %Y")),
+    "months": replace(DATE, formats=("%Y-%m",)),
+    "zones": replace(DATE, kind="datetime", formats=("%Y-%m-%d %H:%M:%S%z", "%d %a %H.%M.%S.%f")),
+}
+VALUES: list[Any] = [
+    None, True, False, 0, 1, 5, -3, 2.5, "1e20", "1e-7", 123456.789, 2**53, "", "  ", "NA", "\tNA\n", "5", " 5 ", "5.",
+    ".5", "-.5e3", "1e400", "1_000", "0x10", "inf", "nan", "None", "٣", "½", "1,234", "12,5", "1,234.5", "1.234,5",
+    "1.234", "12 345", "12\u00a0345", "$5", "5$", "USD 1,200", "$-3", "€ 7", "3 km", "3km", "3 m", "km", "12 - 14",
+    "7.0", "many", "true", "YES", "f", "Maybe", "red", "RED", " red ", "rouge", "it's", 'say "it\'s"', "a\nb",
+    "back\\slash", "10", "__proto__", "constructor", "a level never seen", "x" * 100, "😀" * 90, "\u200b", "A123-z",
+    "A123 z", "a123-z", "nul\0", "\ufeff5", "\x1c5", "2020-02-29", "2021-02-29", "20200229", "2020-2-9",
+    "2020-W05-3", "2020W053", "2020-W05", "2020W05", "2020-W54", "2020-01-01T", "2020-01-01 12", "2020-01-01T12:30",
+    "2020-01-01x12:30:15", "2020-01-01T12:30:15.123456789", "2020-01-01T12:30:15,5", "20200101T123015",
+    "2020-01-01T123015", "2020-01-01T12:30Z", "2020-01-01T12:30+02:00", "2020-01-01T12:30-0130",
+    "2020-01-01T12:30+25:00", "2020-01-01T25:00", "2020-01-01T12:60", "0000-01-01", "0001-01-01",
+    "9999-12-31T23:59:59.999999", "2020-13-01", "1.2.2020", "31.12.1999", "31.02.2020", "2/3/68", "2/3/69",
+    "3-jan-2021", "3-MAY-2021", "January 5, 2020", "january  5,  2020", "20200101T010203", "12:05 am 2020",
+    "12:05 PM 2020", "2020-01-01 10:00:00+0530", "2020-01-01 10:00:00Z", "05 Wed 10.20.30.5", "2022-09",
+    "2022-9", "2022-13", "yesterday",
+    "12.5.20", "2020",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_values_are_read_and_refused_in_the_same_words(script, name):
+    column = COLUMNS[name]
+    told = to_data(Schema((column,), Column("y", "number")))["columns"][column.name]
+    told |= {"name": column.name, "wish": column.wish, "saw": column.saw}
+    found = script.evaluate(READ, json.dumps([told, VALUES]))
+    wrong = {}
+    for value, has in zip(VALUES, found, strict=True):
+        try:
+            must: dict[str, Any] = {"found": read_cell(column, value)}
+        except CellError as error:
+            must = {"refused": str(error)}
+        if has != must and not (has.get("found") != has.get("found") and must.get("found") != must.get("found")):
+            wrong[repr(value)] = (has, must)
+    assert wrong == {}
+
+
+def changed(artefact: Artefact, folder: Path, **files: Any) -> Artefact:
+    """A version with another graph (bytes), or other keys of its column `island`, and the hashes for it."""
+    contents = {name: artefact.read(name) for name in artefact.manifest["files"]}
+    if "graph" in files:
+        contents["model.onnx"] = files["graph"]
+    data = artefact.read_json("schema.json")
+    data["columns"]["island"] |= files.get("island", {})
+    contents["schema.json"] = json.dumps(data).encode()
+    return open_artefact(write_artefact(folder, "changed", artefact.manifest, contents))
+
+
+@pytest.fixture(scope="module")
+def penguins(store) -> Artefact:
+    return open_artefact(version_folder(store / "penguins"))
+
+
+def test_an_unknown_operator_is_named(penguins, tmp_path):
+    graph = Graph()
+    sine = graph("Sin", graph.input("bill_length_mm", DOUBLE))
+    content = graph.finish([Output("prediction", sine, DOUBLE, rank=2)])
+    with pytest.raises(PageError, match=r"penguins .*cannot work out Sin, which its graph uses"):
+        model_page(changed(penguins, tmp_path, graph=content))
+
+
+def test_a_model_too_large_is_told_with_its_size(penguins, tmp_path):
+    graph = Graph()
+    noise = graph.constant(np.random.default_rng(0).standard_normal(LARGEST // 8))
+    total = graph("Add", graph.input("bill_length_mm", DOUBLE), noise)
+    content = graph.finish([Output("prediction", total, DOUBLE, rank=2)])
+    with pytest.raises(PageError, match=r"expected a page of at most 20 MB, got one of 2\d MB"):
+        model_page(changed(penguins, tmp_path, graph=content))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"formats": ["%Y-%U"]}, "cannot read %U of '%Y-%U'"),
+        ({"pattern": r"(?i)x"}, r"reads the pattern '\(\?i\)x' other"),
+    ],
+)
+def test_a_contract_that_a_browser_reads_otherwise_is_refused(penguins, tmp_path, change, told):
+    with pytest.raises(PageError, match=told):
+        model_page(changed(penguins, tmp_path, island=change))

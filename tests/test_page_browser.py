@@ -1,0 +1,312 @@
+"""A version's page as a person meets it: opened from a file, in a browser, without a server or a network."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from estimator import life
+from estimator.artefact import Artefact, open_artefact
+from estimator.errors import RowError
+from estimator.page import model_page
+from estimator.schema.frames import read_frame
+from estimator.sources.opening import open_source
+from estimator.store import version_folder
+from tests.browser import CONTRASTS, REACHABLE
+from tests.conftest import EXAMPLES
+
+TABLES = {
+    "house_pricing_model": "boston/boston.csv", "credit": "credit/credit.csv", "penguins": "penguins/penguins.csv",
+    "ames": "ames/ames.csv.gz",
+}  # fmt: skip
+HOSTILE = ["<script>alert(1)</script>", "\"quo'te & <b>", "</script><style>", "__proto__", "long" * 40]
+NOUNS = ["Haus", "garden", "РЕКА", "naïve", "x1", "sea view"]
+
+
+def messy(n_rows: int = 240) -> pl.DataFrame:
+    """Dates, months, moments, prices, free text, flags, gaps, and names that would break a careless page."""
+    generator = np.random.default_rng(3)
+    size, days, place = generator.normal(100, 30, n_rows), generator.integers(0, 900, n_rows), range(n_rows)
+    nouns = generator.choice(NOUNS, (n_rows, 4))
+    start = np.datetime64("2021-01-01")
+    price = 900 + 12 * size + 200 * (nouns == "garden").any(axis=1) + days / 3 + generator.normal(0, 40, n_rows)
+    return pl.DataFrame(
+        {
+            "<i>size</i>": [f"{value:.1f}" if row % 11 else "" for row, value in zip(place, size, strict=True)],
+            "fee": [f"${1000 * value:,.2f}" for value in generator.random(n_rows)],
+            "day": [str(start + int(value)) for value in days],
+            "month": [str(start + int(value))[:7] for value in days],
+            "seen at": [f"{start + int(value)} {row % 24:02d}:15:00" for row, value in zip(place, days, strict=True)],
+            "\"quo'te": [HOSTILE[row % 5] if row % 7 else "" for row in place],
+            "words": [f"{', '.join(words)} no. {row}!" for row, words in zip(place, nouns, strict=True)],
+            "is new": ["yes" if row % 3 else "no" for row in place],
+            "price": [f"{value:.2f}" for value in price],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def versions(store, tmp_path_factory) -> dict[str, tuple[Artefact, Path]]:
+    """Versions and the tables they were trained on, as CSV."""
+    found = {name: (open_artefact(version_folder(store / name)), EXAMPLES / path) for name, path in TABLES.items()}
+    folder = tmp_path_factory.mktemp("messy")
+    messy().write_csv(folder / "messy.csv")
+    for kind in ("linear", "boosting"):
+        data = {"path": "messy.csv", "target": "price"}
+        columns = {"words": {"kind": "text"}, "fee": {"kind": "number", "affixes": ["$"], "thousands": ","}}
+        config = {"name": f"messy-{kind}", "data": data, "model": {"kind": kind}, "schema": {"columns": columns}}
+        (folder / "config.json").write_text(json.dumps(config))
+        made = life.train(folder / "config.json", life.Order(store=str(folder)))
+        found[f"messy-{kind}"] = (made.artefact, folder / "messy.csv")
+    return found
+
+
+@pytest.fixture(scope="module")
+def pages(versions, tmp_path_factory) -> dict[str, Path]:
+    folder, found = tmp_path_factory.mktemp("pages"), {}
+    for name, (artefact, _) in versions.items():
+        found[name] = folder / f"{name}.html"
+        found[name].write_bytes(model_page(artefact).content)
+    return found
+
+
+@pytest.fixture
+def visit(visit_file, pages) -> Callable[..., Any]:
+    """Open the page of a version and wait until it answers."""
+
+    def call(name: str, **options: Any) -> Any:
+        page = visit_file(pages[name], **options)
+        page.wait_for_selector("body[data-ready]")
+        page.wait_for_selector("#effect > *")
+        return page
+
+    return call
+
+
+def first_row(artefact: Artefact) -> dict[str, Any]:
+    row: dict[str, Any] = artefact.read_json("golden.json")["rows"][0]
+    return row
+
+
+def sent(page: Any, content: bytes, name: str = "rows.csv") -> pl.DataFrame:
+    """Return the answers to a file."""
+    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
+    with page.expect_download() as download:
+        page.click("#batch-result a")
+    assert download.value.suggested_filename == f"{name.partition('.')[0]}.answers.csv"
+    return pl.read_csv(io.BytesIO(Path(download.value.path()).read_bytes()), infer_schema_length=None)
+
+
+@pytest.mark.parametrize("name", [*TABLES, "messy-linear", "messy-boosting"])
+def test_every_row_of_a_file_gets_the_servers_answer(visit, versions, pages, name, tell):
+    artefact, table = versions[name]
+    found = sent(visit(name), table.read_bytes(), table.name)
+    must = artefact.predictor.predict_table(open_source(str(table)).frame())
+    assert found.select(pl.col(pl.String)).equals(must.select(pl.col(pl.String)))
+    numbers = must.select(pl.col(pl.Float64))
+    has, wanted = found.select(numbers.columns).to_numpy(), numbers.to_numpy()
+    largest = float((np.abs(has - wanted) / np.maximum(np.abs(wanted), np.abs(wanted).mean())).max())
+    tell(f"page of {name}: {pages[name].stat().st_size / 1e3:.0f} kB, {len(must):,} rows to {largest:.0e}")
+    assert largest < 1e-6
+
+
+def test_the_form_starts_with_a_row_and_its_answer(visit, versions):
+    artefact, _ = versions["house_pricing_model"]
+    page, row = visit("house_pricing_model"), first_row(artefact)
+    answers = artefact.predictor.answer(artefact.schema.read_rows([row]))
+    shown = float(page.text_content("#answer .figure"))
+    assert shown == pytest.approx(answers.raw[0], rel=1e-3)
+    assert page.text_content("#answer p + p") == f"90% interval: {answers.low[0]:.4g} to {answers.high[0]:.4g}"
+    assert {name: page.get_by_label(name, exact=True).input_value() for name in row} == {
+        name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in row.items()
+    }
+
+
+def test_a_slider_moves_the_value_and_the_answer(visit, versions):
+    artefact, _ = versions["house_pricing_model"]
+    page, row = visit("house_pricing_model"), first_row(artefact)
+    before = page.text_content("#answer .figure")
+    slider = page.get_by_label("RM, slider")
+    slider.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowRight")
+    value = float(page.get_by_label("RM", exact=True).input_value())
+    page.wait_for_function("(before) => document.querySelector('#answer .figure').textContent !== before", arg=before)
+    assert value > row["RM"]
+    must = artefact.predictor.answer(artefact.schema.read_rows([{**row, "RM": value}])).raw[0]
+    assert float(page.text_content("#answer .figure")) == pytest.approx(must, rel=1e-3)
+
+
+def test_the_curve_goes_through_what_the_model_answers(visit, versions):
+    artefact, _ = versions["house_pricing_model"]
+    page, row = visit("house_pricing_model"), first_row(artefact)
+    page.select_option("#column", "LSTAT")
+    label = page.wait_for_selector("#effect svg[aria-label^='MEDV by LSTAT']").get_attribute("aria-label")
+    (low, high), *_ = [column.seen for column in artefact.schema.features if column.name == "LSTAT"]
+    rows = [{**row, "LSTAT": float(value)} for value in np.linspace(low, high, 41)]
+    answers = artefact.predictor.answer(artefact.schema.read_rows(rows)).raw
+    assert f"least {answers.min():.4g} at " in label
+    assert f"most {answers.max():.4g} at " in label
+
+
+def test_a_refused_value_is_told_as_the_server_tells_it(visit, versions):
+    artefact, _ = versions["house_pricing_model"]
+    page, row = visit("house_pricing_model"), first_row(artefact)
+    box = page.get_by_label("TAX", exact=True)
+    box.fill("many")
+    told = page.wait_for_selector("#notes .fault").text_content()
+    with pytest.raises(RowError) as refused:
+        artefact.schema.read_rows([{**row, "TAX": "many"}])
+    assert told == f"TAX: {refused.value.faults[0].message}"
+    assert box.get_attribute("aria-invalid") == "true"
+    assert page.text_content("#answer .figure") == "no answer"
+    page.click("#again")
+    assert page.locator("#notes .fault").count() == 0
+
+
+def test_what_training_did_not_see_is_told(visit, versions):
+    page = visit("house_pricing_model")
+    page.get_by_label("RM", exact=True).fill("40")
+    told = page.wait_for_selector("#notes li").text_content()
+    assert told == "RM: outside what training saw; training saw 3.561 to 8.78"
+
+
+def test_faulty_rows_of_a_file_are_named_and_left_empty(visit, versions):
+    artefact, whole = versions["house_pricing_model"]
+    lines = whole.read_text().splitlines()[:6]
+    lines[2], lines[4] = f"much{lines[2][lines[2].index(',') :]}", f",{lines[4].split(',', 1)[1]}"
+    table = "\n".join(lines).encode()
+    page = visit("house_pricing_model")
+    found = sent(page, table)
+    with pytest.raises(RowError) as refused:
+        read_frame(artefact.schema, pl.read_csv(table, infer_schema=False))
+    told = page.locator("#batch-result li").all_text_contents()
+    assert told == list(map(str, refused.value.faults))
+    assert found["prediction"].is_null().to_list() == [False, True, False, True, False]
+    assert page.text_content("#batch-said") == "3 of 5 rows answered"
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"CRIM,ZN\n1,2\n", "rows.csv: row 1, column 'INDUS': missing: expected a number"),
+        (b"", "rows.csv: the file is empty"),
+        (b"a,b\n1,2,3\n", "rows.csv: the header has 2 cells, but not these lines: line 2 (3 cells)"),
+        (b'a,b\n"1,2\n', "rows.csv: a quote that is opened on line 2, or after it, is never closed"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(visit, content, told):
+    page = visit("house_pricing_model")
+    page.set_input_files("#file", {"name": "rows.csv", "mimeType": "text/csv", "buffer": content})
+    assert page.wait_for_selector("#batch-result .fault").text_content().startswith(told)
+
+
+def test_a_file_may_be_packed_and_of_another_form(visit, versions):
+    artefact, table = versions["house_pricing_model"]
+    text = "\r\n".join(table.read_text().splitlines()[:4]).replace(",", ";")
+    must = artefact.predictor.predict_table(pl.read_csv(table, n_rows=3, infer_schema=False))
+    page = visit("house_pricing_model")
+    for packed, name in ((gzip.compress(text.encode()), "rows.csv.gz"), (text.encode("utf-16"), "rows.csv")):
+        page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": packed})
+        page.wait_for_function("() => document.querySelector('#batch-said').textContent.startsWith('3 of 3')")
+        with page.expect_download() as download:
+            page.click("#batch-result a")
+        assert np.allclose(pl.read_csv(download.value.path())["prediction"], must["prediction"], rtol=1e-6)
+
+
+def test_a_file_is_taken_when_it_is_dropped(visit, versions):
+    page = visit("penguins")
+    page.evaluate(
+        """(text) => {
+          const held = new DataTransfer();
+          held.items.add(new File([text], "few.csv"));
+          document.querySelector("#drop").dispatchEvent(new DragEvent("drop", { dataTransfer: held, bubbles: true }));
+        }""",
+        "\n".join(versions["penguins"][1].read_text().splitlines()[:5]),
+    )
+    page.wait_for_selector("#batch-result a")
+    assert page.text_content("#batch-said") == "4 of 4 rows answered"
+
+
+def test_hostile_names_and_levels_are_shown_as_text(visit, versions):
+    page = visit("messy-linear")
+    assert set(page.locator("#fields label bdi").all_text_contents()) == set(messy().columns) - {"price"}
+    options = (
+        page.get_by_label("\"quo'te", exact=True).locator("option").evaluate_all("(all) => all.map((o) => o.value)")
+    )
+    assert set(HOSTILE) <= set(options)
+
+
+@pytest.mark.parametrize("name", ["ames", "messy-boosting", "penguins"])
+def test_nothing_is_wider_than_the_window(visit, name):
+    for width in (400, 1400):
+        page = visit(name, width=width)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["credit", "house_pricing_model"])
+def test_all_text_stands_out_from_its_ground(visit, name, scheme):
+    page = visit(name, color_scheme=scheme)
+    page.locator("#fields input:not([type=range])").first.fill("much")
+    page.wait_for_selector("#notes .fault")
+    assert {part: ratio for part, ratio in page.evaluate(CONTRASTS).items() if ratio < 4.5} == {}
+
+
+def test_everything_is_reached_by_tab_and_has_a_name(visit):
+    page = visit("penguins")
+    every, reached = page.evaluate(REACHABLE), set()
+    for _ in range(len(every) + 2):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("Number(document.activeElement.dataset.place ?? -1)"))
+    assert set(every) <= reached
+    unnamed = "[...document.querySelectorAll('#fields [id]')].filter((e) => e.labels && !e.labels.length).length"
+    assert page.evaluate(unnamed) == 0
+
+
+def test_the_page_may_reach_nothing(window, pages):
+    page = window().new_page()
+    page.goto(pages["penguins"].as_uri())
+    page.wait_for_selector("body[data-ready]")
+    reached = page.evaluate(
+        """async () => {
+          const violations = [];
+          document.addEventListener("securitypolicyviolation", ({ effectiveDirective: name }) => violations.push(name));
+          await fetch("http://127.0.0.1:9/").catch(() => {});
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.body.append(script, Object.assign(new Image(), { src: "http://127.0.0.1:9/x.png" }));
+          await new Promise((resolve) => setTimeout(resolve, 100));
+          return [window.ran ?? false, violations.sort()];
+        }"""
+    )
+    page.close()
+    assert reached == [False, ["connect-src", "img-src", "script-src-elem"]]
+
+
+def test_a_graph_that_answers_otherwise_here_is_told(visit_file, versions, tmp_path):
+    artefact, _ = versions["penguins"]
+    content = model_page(artefact).content.decode()
+    share = json.dumps(artefact.read_json("golden.json")["answers"][0][0])
+    (tmp_path / "page.html").write_text(content.replace(f'"answers":[[{share}', '"answers":[[0.25'))
+    page = visit_file(tmp_path / "page.html")
+    page.wait_for_selector("#check.fault")
+    assert "Do not rely on this page" in page.text_content("#check")
+
+
+def test_the_verb_tells_the_sizes(store, run, tmp_path):
+    page = tmp_path / "model.html"
+    code, told, _ = run("page", store / "penguins", "--output", page, "--json")
+    assert code == 0
+    assert told["bytes"] == page.stat().st_size < 150_000
+    assert told["operators"] == sorted(told["operators"])
+    code, shown, _ = run("page", "penguins", "--store", store, "--output", page)
+    assert f"page    {page}" in shown["text"]
