@@ -138,7 +138,7 @@ def first_line(kind: Any) -> str:
 def cli_reference() -> str:
     """Return the help of every verb."""
     parts = ["# The command line", WRITTEN]
-    context = click.Context(estimator, info_name="estimator", terminal_width=100)
+    context = click.Context(estimator, info_name="estimator", terminal_width=100, **estimator.context_settings)
     parts.append(f"```\n{estimator.get_help(context)}\n```")
     for verb in VERBS:
         command = estimator.get_command(context, verb)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import io
 import json
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 import httpx
 import polars as pl
 import pytest
+from fastapi import FastAPI
 
 from estimator.artefact import open_artefact
 from estimator.config import Serving, resolve_serving
@@ -344,3 +346,16 @@ def test_choices_of_another_release_are_passed_over_and_the_environment_wins():
     assert (found.port, found.max_rows, found.label) == (3, 8, "x")
     with pytest.raises(ConfigError, match=r"serving.port: input should be less than or equal to 65535, got 99999"):
         resolve_serving(kept, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"}, {})
+
+
+def test_a_version_that_is_no_longer_served_leaves_nothing_behind(store):
+    artefact = open_artefact(version_folder(store / "penguins"))
+
+    def n_apps() -> int:
+        gc.collect()
+        return sum(isinstance(item, FastAPI) for item in gc.get_objects())
+
+    before = n_apps()
+    for _ in range(3):
+        Client(gateway(artefact))("GET", "/docs")
+    assert n_apps() == before

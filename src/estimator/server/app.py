@@ -15,7 +15,6 @@ from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import PlainTextResponse
 
-from estimator.artefact import Artefact
 from estimator.errors import RowError, SourceError
 from estimator.schema.file import to_data
 from estimator.server.bodies import BodyError, as_rows, body_refusal, read_labels, refusal
@@ -56,10 +55,19 @@ class Front:
         named = [Route(f"/v1/models/{each.artefact.name}/predict", each, "predict") for each in self.services]
         return [Route("/v1/predict", first, "predict"), Route("/v1/services/predict", first, "tutorial"), *named]
 
+    def schemas(self) -> dict[str, Service]:
+        """Return the paths that tell a contract, and whose it is."""
+        named = {f"/v1/models/{each.artefact.name}/schema": each for each in self.services}
+        return {"/v1/schema": self.services[0], **named}
+
 
 def build_app(front: Front) -> FastAPI:
-    """Return the app. A request's scope holds the `Exchange` that it fills."""
-    artefact = front.services[0].artefact
+    """Return the app. A request's scope holds the `Exchange` that it fills.
+
+    FastAPI keeps every endpoint it has seen, so all apps have the same functions, which find theirs by the request.
+    """
+    first = front.services[0]
+    artefact = first.artefact
     app = FastAPI(
         title=artefact.name,
         version=artefact.version,
@@ -68,51 +76,83 @@ def build_app(front: Front) -> FastAPI:
         redoc_url=None,
         responses=REFUSALS,
     )
+    app.state.front = front
     add_pages(app)
-    add_model_page(app, artefact, front.services[0].serving)
-    _add_status(app, front)
+    add_model_page(app, artefact, first.serving)
+    for path, endpoint, summary in (
+        ("/", status, "What is served"),
+        ("/healthz", healthz, "The process is alive"),
+        ("/readyz", readyz, "The models are loaded and answer their golden rows"),
+        ("/v1/models", models, "All models that are served"),
+        ("/metrics/grafana.json", board, "A board for Grafana that shows the counts"),
+    ):
+        app.add_api_route(path, endpoint, tags=["status"], summary=summary)
+    app.add_api_route(
+        "/metrics", metrics, tags=["status"], summary="Counts for Prometheus", response_class=PlainTextResponse
+    )
+    several = len(front.services) > 1
+    for path in front.schemas():
+        documented = several or path == "/v1/schema"
+        summary = "The contract rows are held to"
+        app.add_api_route(path, schema, tags=["predict"], summary=summary, include_in_schema=documented)
     for place, route in enumerate(front.routes()):
-        _add_prediction(app, route, front.ledger, is_documented=place < 2 or len(front.services) > 1)
-    _add_labels(app, front)
-    _add_metrics(app, front)
-    _add_refusals(app)
+        _add_prediction(app, route, is_documented=place < 2 or several)
+    app.add_api_route(
+        "/v1/labels", labels, methods=["POST"], tags=["labels"], summary="Tell what came true, by the ids of answers",
+        openapi_extra=LABELS_DOCUMENT,
+        responses={404: {"description": "The server keeps no prediction log"}, **BODY_REFUSALS},
+    )  # fmt: skip
+    for fault, handler in ((RowError, bad_rows), (BodyError, bad_body), (SourceError, no_log), (Exception, failure)):
+        app.add_exception_handler(fault, handler)
     return app
 
 
-def _add_status(app: FastAPI, front: Front) -> None:
-    artefact = front.services[0].artefact
-
-    @app.get("/", tags=["status"], summary="What is served")
-    async def status() -> dict[str, Any]:
-        return {"status": "ok", **_about(front.services[0])}
-
-    @app.get("/healthz", tags=["status"], summary="The process is alive")
-    async def healthz() -> dict[str, str]:
-        return {"status": "ok"}
-
-    @app.get("/readyz", tags=["status"], summary="The models are loaded and answer their golden rows")
-    async def readyz() -> dict[str, Any]:
-        faults = front.faults()
-        return {"status": "ready", "version": artefact.version, **({"faults": faults} if faults else {})}
-
-    @app.get("/v1/models", tags=["status"], summary="All models that are served")
-    async def models() -> dict[str, Any]:
-        return {"models": [_about(service) for service in front.services]}
-
-    @app.get("/v1/schema", tags=["predict"], summary="The contract rows are held to")
-    async def schema() -> dict[str, Any]:
-        return to_data(artefact.schema)
-
-    for service in front.services:
-        _add_schema(app, service.artefact, is_documented=len(front.services) > 1)
+def _add_prediction(app: FastAPI, route: Route, *, is_documented: bool) -> None:
+    service, answer = route.service, getattr(route.service, route.form)
+    examples: Sequence[Mapping[str, Any]] = service.artefact.read_json("golden.json")["rows"]
+    example: Reply = answer(msgspec.json.encode(examples[:1]), "example")
+    tables = MEDIA if route.form == "predict" else ()
+    summary = "Predict rows" if route.form == "predict" else "Predict rows, in the tutorial's form"
+    app.add_api_route(
+        route.path, predict, methods=["POST"], tags=["predict"], summary=summary, include_in_schema=is_documented,
+        openapi_extra=body_document(service.artefact.schema, examples, tables),
+        responses=answer_document(msgspec.json.decode(example.body), tables),
+    )  # fmt: skip
 
 
-def _add_schema(app: FastAPI, artefact: Artefact, *, is_documented: bool) -> None:
-    path = f"/v1/models/{artefact.name}/schema"
+def _front(request: Request) -> Front:
+    front: Front = request.app.state.front
+    return front
 
-    @app.get(path, tags=["predict"], summary="The contract of one model", include_in_schema=is_documented)
-    async def schema() -> dict[str, Any]:
-        return to_data(artefact.schema)
+
+def _exchange(request: Request) -> Exchange:
+    exchange: Exchange = request.scope["exchange"]
+    return exchange
+
+
+def _path(request: Request) -> str:
+    """Return the path as the docs have it, wherever the app is mounted."""
+    path: str = request.scope["route"].path
+    return path
+
+
+async def status(request: Request) -> dict[str, Any]:
+    return {"status": "ok", **_about(_front(request).services[0])}
+
+
+async def healthz() -> dict[str, str]:
+    return {"status": "ok"}
+
+
+async def readyz(request: Request) -> dict[str, Any]:
+    front = _front(request)
+    faults = front.faults()
+    told = {"status": "ready", "version": front.services[0].artefact.version}
+    return {**told, **({"faults": faults} if faults else {})}
+
+
+async def models(request: Request) -> dict[str, Any]:
+    return {"models": [_about(service) for service in _front(request).services]}
 
 
 def _about(service: Service) -> dict[str, Any]:
@@ -120,35 +160,40 @@ def _about(service: Service) -> dict[str, Any]:
     return {key: manifest[key] for key in ("name", "version", "created", "target", "task", "metrics")}
 
 
-def _add_prediction(app: FastAPI, route: Route, ledger: Ledger, *, is_documented: bool) -> None:
-    service, answer = route.service, getattr(route.service, route.form)
-    examples: Sequence[Mapping[str, Any]] = service.artefact.read_json("golden.json")["rows"]
-    example: Reply = answer(msgspec.json.encode(examples[:1]), "example")
-    tables = MEDIA if route.form == "predict" else ()
-    summary = "Predict rows" if route.form == "predict" else "Predict rows, in the tutorial's form"
+async def schema(request: Request) -> dict[str, Any]:
+    return to_data(_front(request).schemas()[_path(request)].artefact.schema)
 
-    @app.post(
-        route.path, tags=["predict"], summary=summary, include_in_schema=is_documented,
-        openapi_extra=body_document(service.artefact.schema, examples, tables),
-        responses=answer_document(msgspec.json.decode(example.body), tables),
-    )  # fmt: skip
-    async def predict(request: Request) -> Response:
-        if ledger.is_full:
-            raise BodyError(503, "the prediction log cannot be written as fast as it is asked; try again")
-        body = await read_body(request, service.serving.max_body_bytes, service.serving.body_seconds)
-        exchange: Exchange = request.scope["exchange"]
-        given = table_type(request.headers.get("content-type", ""))
-        wanted = answer_type(request.headers.get("accept", ""))
-        if route.form == "tutorial" and given is not None:
-            raise BodyError(415, f"expected JSON, got {given}; /v1/predict takes tables")
-        if route.form == "predict" and (given or wanted):
-            return await run_in_threadpool(_answered_table, service, body, given, wanted, exchange)
-        if len(body) <= AT_ONCE_BYTES:
-            reply: Reply = answer(body, exchange.name)
-        else:
-            reply = await run_in_threadpool(answer, body, exchange.name)
-        exchange.answer(service.artefact.name, service.artefact.version, as_rows(body), reply)
-        return Response(reply.body, media_type=JSON)
+
+async def metrics(request: Request) -> Response:
+    front = _front(request)
+    served = [{"model": each.artefact.name, "version": each.artefact.version} for each in front.services]
+    gauges = {"reload_faults": ("Models whose newest version could not be loaded.", float(len(front.faults())))}
+    return Response(front.ledger.exposition(gauges, served), media_type=TEXT)
+
+
+async def board() -> Response:
+    return Response(files("estimator.templates").joinpath("grafana.json").read_bytes(), media_type=JSON)
+
+
+async def predict(request: Request) -> Response:
+    front, exchange = _front(request), _exchange(request)
+    if front.ledger.is_full:
+        raise BodyError(503, "the prediction log cannot be written as fast as it is asked; try again")
+    _, service, form = next(route for route in front.routes() if route.path == _path(request))
+    body = await read_body(request, service.serving.max_body_bytes, service.serving.body_seconds)
+    given = table_type(request.headers.get("content-type", ""))
+    wanted = answer_type(request.headers.get("accept", ""))
+    if form == "tutorial" and given is not None:
+        raise BodyError(415, f"expected JSON, got {given}; /v1/predict takes tables")
+    if form == "predict" and (given or wanted):
+        return await run_in_threadpool(_answered_table, service, body, given, wanted, exchange)
+    answer = getattr(service, form)
+    if len(body) <= AT_ONCE_BYTES:
+        reply: Reply = answer(body, exchange.name)
+    else:
+        reply = await run_in_threadpool(answer, body, exchange.name)
+    exchange.answer(service.artefact.name, service.artefact.version, as_rows(body), reply)
+    return Response(reply.body, media_type=JSON)
 
 
 def _answered_table(
@@ -162,31 +207,36 @@ def _answered_table(
     return Response(told, media_type=wanted or JSON)
 
 
-def _add_labels(app: FastAPI, front: Front) -> None:
-    ledger, serving = front.ledger, front.services[0].serving
-
-    @app.post("/v1/labels", tags=["labels"], summary="Tell what came true, by the ids of answers",
-              openapi_extra=LABELS_DOCUMENT,
-              responses={404: {"description": "The server keeps no prediction log"}, **BODY_REFUSALS})  # fmt: skip
-    async def labels(request: Request) -> dict[str, int]:
-        if ledger.writer is None:
-            raise BodyError(404, "this server keeps no prediction log, so it takes no truths: set serving.log")
-        body = await read_body(request, serving.max_body_bytes, serving.body_seconds)
-        found = read_labels(body, max_rows=serving.max_rows)
-        known = await run_in_threadpool(ledger.label, found, time.time())
-        return {"labels": len(found), "known": known}
+async def labels(request: Request) -> dict[str, int]:
+    front = _front(request)
+    serving = front.services[0].serving
+    if front.ledger.writer is None:
+        raise BodyError(404, "this server keeps no prediction log, so it takes no truths: set serving.log")
+    body = await read_body(request, serving.max_body_bytes, serving.body_seconds)
+    found = read_labels(body, max_rows=serving.max_rows)
+    known = await run_in_threadpool(front.ledger.label, found, time.time())
+    return {"labels": len(found), "known": known}
 
 
-def _add_metrics(app: FastAPI, front: Front) -> None:
-    @app.get("/metrics", tags=["status"], summary="Counts for Prometheus", response_class=PlainTextResponse)
-    async def metrics() -> Response:
-        served = [{"model": each.artefact.name, "version": each.artefact.version} for each in front.services]
-        gauges = {"reload_faults": ("Models whose newest version could not be loaded.", float(len(front.faults())))}
-        return Response(front.ledger.exposition(gauges, served), media_type=TEXT)
+async def bad_rows(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RowError)
+    _exchange(request).refusal = "contract"
+    return Response(msgspec.json.encode(refusal(error)), status_code=422, media_type=JSON)
 
-    @app.get("/metrics/grafana.json", tags=["status"], summary="A board for Grafana that shows the counts")
-    async def board() -> Response:
-        return Response(files("estimator.templates").joinpath("grafana.json").read_bytes(), media_type=JSON)
+
+async def bad_body(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BodyError)
+    _exchange(request).refusal = error.reason
+    return Response(msgspec.json.encode(body_refusal(error)), status_code=error.status, media_type=JSON)
+
+
+async def no_log(request: Request, _: Exception) -> Response:
+    return await bad_body(request, BodyError(503, "the prediction log cannot be used now; try again"))
+
+
+async def failure(request: Request, _: Exception) -> Response:
+    told = {"detail": "the server failed; its own log says why", "id": _exchange(request).name}
+    return Response(msgspec.json.encode(told), status_code=500, media_type=JSON)
 
 
 async def read_body(request: Request, limit: int, seconds: float) -> bytes:
@@ -229,26 +279,3 @@ def _unpacked(body: bytes, limit: int) -> bytes:
     if not unpacking.eof or unpacking.unused_data:
         raise BodyError(422, "the body is no whole gzip")
     return found
-
-
-def _add_refusals(app: FastAPI) -> None:
-    @app.exception_handler(RowError)
-    async def rows(request: Request, error: RowError) -> Response:
-        request.scope["exchange"].refusal = "contract"
-        return Response(msgspec.json.encode(refusal(error)), status_code=422, media_type=JSON)
-
-    @app.exception_handler(BodyError)
-    async def body(request: Request, error: BodyError) -> Response:
-        request.scope["exchange"].refusal = error.reason
-        return Response(msgspec.json.encode(body_refusal(error)), status_code=error.status, media_type=JSON)
-
-    @app.exception_handler(SourceError)
-    async def log(request: Request, error: SourceError) -> Response:
-        request.scope["exchange"].refusal = "log"
-        told = BodyError(503, "the prediction log cannot be used now; try again")
-        return Response(msgspec.json.encode(body_refusal(told)), status_code=503, media_type=JSON)
-
-    @app.exception_handler(Exception)
-    async def fault(request: Request, _: Exception) -> Response:
-        told = {"detail": "the server failed; its own log says why", "id": request.scope["exchange"].name}
-        return Response(msgspec.json.encode(told), status_code=500, media_type=JSON)

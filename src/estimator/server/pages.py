@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache, partial
 from importlib.resources import files
 
-from fastapi import FastAPI, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
 from fastapi.responses import HTMLResponse, RedirectResponse
 from fastapi.routing import APIRoute
@@ -37,30 +37,30 @@ def add_pages(app: FastAPI) -> None:
     """Add /docs and /redoc to an app that was made without them."""
     static = files("fastapi_offline").joinpath("static")
     app.mount(ASSETS, StaticFiles(directory=str(static)), name="docs")
-    icon = f"{ASSETS}/favicon.png"
+    app.add_api_route("/docs", swagger, include_in_schema=False)
+    app.add_api_route("/redoc", redoc, include_in_schema=False)
 
-    @app.get("/docs", include_in_schema=False)
-    async def swagger() -> HTMLResponse:
-        page = get_swagger_ui_html(
-            openapi_url=app.openapi_url or "",
-            title=app.title,
-            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-            swagger_css_url=f"{ASSETS}/swagger-ui.css",
-            swagger_favicon_url=icon,
-        )
-        return _guarded(page)
 
-    @app.get("/redoc", include_in_schema=False)
-    async def redoc() -> HTMLResponse:
-        script = f"{ASSETS}/redoc.standalone.js"
-        page = get_redoc_html(
-            openapi_url=app.openapi_url or "",
-            title=app.title,
-            redoc_js_url=script,
-            redoc_favicon_url=icon,
-            with_google_fonts=False,
-        )
-        return _guarded(page)
+async def swagger(request: Request) -> HTMLResponse:
+    page = get_swagger_ui_html(
+        openapi_url=request.app.openapi_url or "",
+        title=request.app.title,
+        swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+        swagger_css_url=f"{ASSETS}/swagger-ui.css",
+        swagger_favicon_url=f"{ASSETS}/favicon.png",
+    )
+    return _guarded(page)
+
+
+async def redoc(request: Request) -> HTMLResponse:
+    page = get_redoc_html(
+        openapi_url=request.app.openapi_url or "",
+        title=request.app.title,
+        redoc_js_url=f"{ASSETS}/redoc.standalone.js",
+        redoc_favicon_url=f"{ASSETS}/favicon.png",
+        with_google_fonts=False,
+    )
+    return _guarded(page)
 
 
 class ForBrowsers(APIRoute):
@@ -79,15 +79,15 @@ def add_model_page(app: FastAPI, artefact: Artefact, serving: Serving) -> None:
     """
     if not serving.page or serving.keys is not None or serving.api_key_variable is not None:
         return
-    made = cache(partial(model_page, artefact))
-
-    def page() -> Response:
-        try:
-            return HTMLResponse(made().content, headers=PAGE_HEADERS)
-        except PageError:
-            return RedirectResponse("docs")
-
+    app.state.page = cache(partial(model_page, artefact))
     app.router.add_api_route("/", page, include_in_schema=False, route_class_override=ForBrowsers)
+
+
+def page(request: Request) -> Response:
+    try:
+        return HTMLResponse(request.app.state.page().content, headers=PAGE_HEADERS)
+    except PageError:
+        return RedirectResponse("docs")
 
 
 def _guarded(page: HTMLResponse) -> HTMLResponse:
