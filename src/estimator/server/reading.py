@@ -111,6 +111,8 @@ class Reader:
     def outside(self, found: Read, feed: Mapping[str, npt.NDArray[Any]]) -> list[list[str]]:
         """Return, per row, the columns whose value lies outside what training saw."""
         columns = self._unchecked if found.all_seen else None
+        if columns == []:
+            return [[] for _ in found.rows]
         return self._schema.outside(Batch(feed, len(found.rows)), columns)
 
 
