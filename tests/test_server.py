@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
+import hashlib
 import io
 import json
+import shutil
 import threading
 from collections.abc import AsyncIterator
 
@@ -19,7 +21,7 @@ from estimator.artefact import open_artefact
 from estimator.config import Serving, resolve_serving
 from estimator.errors import ConfigError, ServingError, SourceError
 from estimator.prediction_log import Database, Entry
-from estimator.server.following import Reference
+from estimator.server.following import Following, Reference
 from estimator.server.gate import Gate
 from estimator.server.keys import KeyRing, given_key
 from estimator.server.ledger import Ledger
@@ -359,3 +361,23 @@ def test_a_version_that_is_no_longer_served_leaves_nothing_behind(store):
     for _ in range(3):
         Client(gateway(artefact))("GET", "/docs")
     assert n_apps() == before
+
+
+def test_a_graph_that_cannot_run_leaves_the_old_version_serving(store, tmp_path):
+    old = version_folder(store / "penguins")
+    bad = tmp_path / "bad"
+    shutil.copytree(old, bad)
+    (bad / "model.onnx").write_bytes(b"no graph")
+    manifest = json.loads((bad / "manifest.json").read_text())
+    manifest["files"]["model.onnx"] = hashlib.sha256(b"no graph").hexdigest()
+    (bad / "manifest.json").write_text(json.dumps(manifest))
+    means = [old]
+    following = Following([Reference("penguins", lambda: means[0])], lambda _: Serving())
+    following.check()
+    means[0] = bad
+    assert following.look(False) is None
+    assert "cannot be loaded" in following.faults["penguins"]
+    assert following.services[0].artefact.folder == old
+    means[0] = old
+    following.look(False)
+    assert following.faults == {}

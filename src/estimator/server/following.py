@@ -47,10 +47,10 @@ class Following:
 
         Raises
         ------
-        ArtefactError: one answers other than it did.
+        ArtefactError, ServingError: one answers other than it did, or not at all.
         """
         for service in self.services:
-            check_golden(service.artefact)
+            _check(service.artefact)
         self._look_for_shadows()
 
     def look(self, was_told: bool) -> Sequence[Service] | None:
@@ -96,7 +96,7 @@ class Following:
 
     def _replacing(self, old: Service, folder: Path) -> Service:
         new = self._opened(folder)
-        check_golden(new.artefact)
+        _check(new.artefact)
         if new.artefact.name != old.artefact.name:
             raise ServingError(f"{folder} is of the model {new.artefact.name!r}, not of {old.artefact.name!r}")
         return new
@@ -104,3 +104,13 @@ class Following:
     def _opened(self, folder: Path) -> Service:
         artefact = open_artefact(folder)
         return Service(artefact, self._serving_of(artefact))
+
+
+def _check(artefact: Artefact) -> None:
+    try:
+        check_golden(artefact)
+    except EstimatorError:
+        raise
+    except Exception as error:
+        # A graph that this onnxruntime cannot run, for one; what it raises is of its own kinds.
+        raise ServingError(f"{artefact.folder}: cannot be loaded: {error}") from error

@@ -81,7 +81,7 @@ def listen(
                 shared=Path(shared) if serving.workers > 1 else None, shadow=shadow,
                 traces=Traces(artefacts[0].name) if serving.traces else None,
             )  # fmt: skip
-            front = Front(following.services, ledger, lambda: following.faults)
+            front = Front(following.services, ledger, lambda: dict(following.faults))
             rate = None if serving.rate is None else serving.rate / serving.workers
             server = server_of(Gateway(front, gate=Gate(ring, rate), look=following.look), serving)
             ready()
