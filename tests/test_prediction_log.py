@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def database(request, tmp_path):
         found = open_database("log.db", tmp_path, {})
     else:
         running = request.getfixturevalue("server")
-        running.run("DROP TABLE IF EXISTS predictions; DROP TABLE IF EXISTS labels")
+        running.run("DROP TABLE IF EXISTS predictions; DROP TABLE IF EXISTS labels; DROP TABLE IF EXISTS shadows")
         found = open_database(running.address, tmp_path, {"PGPASSWORD": PASSWORD})
     yield found
     found.close()
@@ -83,6 +84,17 @@ def test_writing_twice_does_no_harm(database):
     database.write(records_of(entry(1, 99.0)))
     assert database.count() == (1, 0)
     assert database.find("00000001-0").at == 1000.0
+
+
+def test_what_other_versions_would_have_answered_is_kept_beside(database):
+    database.write(records_of(entry(1)))
+    for version in ("v3", "v2", "v2"):
+        database.write_shadows(records_of(replace(entry(1), version=version)))
+    assert list(database.shadows("00000001-0")) == ["v2", "v3"]
+    assert database.shadows("00000001-0")["v2"]["prediction"] == 2.0
+    assert database.find("00000001-0").version == "v1"
+    database.forget(2000.0)
+    assert database.shadows("00000001-0") == {}
 
 
 def test_truth_may_come_before_and_after_and_be_corrected(database):
@@ -113,8 +125,8 @@ def test_old_rows_are_forgotten_with_their_truth(database):
 
 
 def test_private_columns_are_never_written(tmp_path):
-    writer = Writer(lambda: open_database("log.db", tmp_path, {}), private={"name"})
-    writer.offer(entry(1))
+    writer = Writer(lambda: open_database("log.db", tmp_path, {}))
+    writer.offer(replace(entry(1), private=frozenset({"name"})))
     writer.close()
     kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
     assert b"person 1" not in kept

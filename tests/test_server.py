@@ -305,7 +305,7 @@ def test_too_many_at_once_are_sent_away(store, house):
 
 def test_a_failure_is_answered_without_its_reason(store, house, monkeypatch, caplog):
     app = gateway(open_artefact(version_folder(store / "house_pricing_model")))
-    monkeypatch.setattr(type(app.site.services[0].artefact.predictor), "answer", lambda *_: 1 / 0)
+    monkeypatch.setattr(type(app.site.app.state.front.services[0].artefact.predictor), "answer", lambda *_: 1 / 0)
     answer = Client(app).post("/v1/predict", [house])
     assert answer.status_code == 500
     assert answer.json() == {"detail": "the server failed; its own log says why", "id": answer.headers["x-request-id"]}

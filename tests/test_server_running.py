@@ -116,17 +116,29 @@ def test_a_kill_loses_only_the_last_answers(store, house, tmp_path):
     assert open_database(str(log), Path(), {}).count()[0] == len(found)
 
 
-def test_columns_that_are_private_are_not_written(store, house, tmp_path):
-    shutil.copytree(store / "house_pricing_model", tmp_path / "house")
-    log = tmp_path / "log.db"
-    config = {"serving.log": str(log), "serving.private": '["LSTAT", "B"]', "model.kind": "constant"}
-    order = life.Order(tuple(f"{key}={value}" for key, value in config.items()), store=str(tmp_path / "models"))
+def test_columns_that_are_private_are_not_written_under_any_name_of_any_model(store, house, tmp_path):
+    log, models = tmp_path / "log.db", tmp_path / "models"
+    private, aliases = 'serving.private=["LSTAT", "B"]', 'schema.columns.LSTAT.aliases=["lower status"]'
+    order = life.Order(("model.kind=constant", private, aliases), store=str(models))
     made = life.train(EXAMPLES / "boston" / "config.json", order)
-    with serving(made.artefact.folder) as (_, address):
-        post(address, [house], PREDICT)
-        assert within(5, lambda: log.exists() and logged(log))
-    (row,) = logged(log).values()
-    assert set(row["inputs"]) == set(house) - {"LSTAT", "B"}
+    renamed = {"lower status" if name == "LSTAT" else name: value for name, value in house.items()}
+    penguin = json.loads(next((store / "penguins").glob("*/golden.json")).read_text())["rows"][0]
+    words = ("--model", str(made.artefact.folder), "--log", str(log))
+    with serving(store / "penguins", *words) as (_, address):
+        for rows in ([house], [renamed]):
+            post(address, rows, "/v1/models/house_pricing_model/predict")
+        post(address, [penguin], PREDICT)
+        assert within(5, lambda: log.exists() and len(logged(log)) == 3)
+    kept = [set(row["inputs"]) for row in logged(log).values()]
+    assert sorted(kept, key=len) == sorted([set(penguin), *[set(house) - {"LSTAT", "B"}] * 2], key=len)
+
+
+def test_a_private_column_that_is_none_is_refused(store):
+    command = [*ESTIMATOR, "serve", "--model", str(store / "house_pricing_model"), "--port", "0"]
+    environment = {**os.environ, "ESTIMATOR_CONFIG__SERVING__PRIVATE": '["LSTATT"]'}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 1
+    assert "did you mean 'LSTAT'?" in done.stderr
 
 
 def test_a_version_that_moves_takes_over_without_a_failed_or_mixed_answer(two_versions, house, run):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ import msgspec
 class Entry:
     """A request that was answered: its name, `at` in seconds since 1970, the rows asked and the answer as JSON bytes.
 
-    `rows` is a JSON list of objects, `answer` what was sent back. Nothing is read of them until they are written.
+    `rows` is a JSON list of objects, `answer` what was sent back. Nothing is read of them until they are written; what
+    rows hold under the names in `private` never is.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Entry:
     version: str
     rows: bytes
     answer: bytes
+    private: frozenset[str] = frozenset()
 
     @property
     def size(self) -> int:
@@ -54,14 +56,14 @@ class Label:
     truth: float | str
 
 
-def records_of(entry: Entry, private: Collection[str] = ()) -> list[Logged]:
-    """Return the rows of an entry; columns that are private are left out."""
+def records_of(entry: Entry) -> list[Logged]:
+    """Return the rows of an entry, without what is private."""
     rows = msgspec.json.decode(entry.rows)
     answers = msgspec.json.decode(entry.answer)["predictions"]
     return [
         Logged(
             row_id(entry.name, place), entry.at, entry.model, entry.version,
-            {name: value for name, value in row.items() if name not in private}, _told(answer),
+            {name: value for name, value in row.items() if name not in entry.private}, _told(answer),
         )
         for place, (row, answer) in enumerate(zip(rows, answers, strict=True))
     ]  # fmt: skip

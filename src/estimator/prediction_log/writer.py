@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from estimator.errors import EstimatorError
@@ -37,12 +37,12 @@ class Writer:
     """
 
     def __init__(
-        self, open_: Callable[[], Database], *, private: Collection[str] = (), days: float | None = None,
+        self, open_: Callable[[], Database], *, days: float | None = None,
         most_bytes: int = 64_000_000, now: Callable[[], float] = time.time,
         write: Callable[[Database, Sequence[Logged]], None] = Database.write,
     ) -> None:  # fmt: skip
         self._write = write
-        self._open, self._private, self._days, self._now = open_, frozenset(private), days, now
+        self._open, self._days, self._now = open_, days, now
         self._most_bytes, self._bytes_in, self._bytes_out = most_bytes, 0, 0
         self._queue: deque[Entry] = deque()
         self._written = self._dropped = 0
@@ -98,7 +98,7 @@ class Writer:
         while self._queue:
             # They stay in the queue until they are written.
             batch = [self._queue[place] for place in range(min(AT_ONCE, len(self._queue)))]
-            self._write(database, [record for entry in batch for record in records_of(entry, self._private)])
+            self._write(database, [record for entry in batch for record in records_of(entry)])
             for entry in batch:
                 self._queue.popleft()
                 self._bytes_out += entry.size

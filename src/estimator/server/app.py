@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,7 +15,7 @@ from starlette.responses import PlainTextResponse
 
 from estimator.errors import RowError, SourceError
 from estimator.schema.file import to_data
-from estimator.server.bodies import BodyError, as_rows, body_refusal, read_labels, refusal
+from estimator.server.bodies import BodyError, as_rows, body_refusal, read_body, read_labels, refusal
 from estimator.server.counts import TEXT
 from estimator.server.documents import BODY_REFUSALS, LABELS_DOCUMENT, REFUSALS, answer_document, body_document
 from estimator.server.ledger import Exchange, Ledger
@@ -49,11 +47,12 @@ class Front:
     ledger: Ledger
     faults: Callable[[], Mapping[str, str]] = dict
 
-    def routes(self) -> list[Route]:
-        """Return the paths that answer rows."""
+    def routes(self) -> dict[str, Route]:
+        """Return what answers rows, by path."""
         first, *_ = self.services
         named = [Route(f"/v1/models/{each.artefact.name}/predict", each, "predict") for each in self.services]
-        return [Route("/v1/predict", first, "predict"), Route("/v1/services/predict", first, "tutorial"), *named]
+        short = [Route("/v1/predict", first, "predict"), Route("/v1/services/predict", first, "tutorial")]
+        return {route.path: route for route in (*short, *named)}
 
     def schemas(self) -> dict[str, Service]:
         """Return the paths that tell a contract, and whose it is."""
@@ -95,7 +94,7 @@ def build_app(front: Front) -> FastAPI:
         documented = several or path == "/v1/schema"
         summary = "The contract rows are held to"
         app.add_api_route(path, schema, tags=["predict"], summary=summary, include_in_schema=documented)
-    for place, route in enumerate(front.routes()):
+    for place, route in enumerate(front.routes().values()):
         _add_prediction(app, route, is_documented=place < 2 or several)
     app.add_api_route(
         "/v1/labels", labels, methods=["POST"], tags=["labels"], summary="Tell what came true, by the ids of answers",
@@ -137,14 +136,17 @@ def _path(request: Request) -> str:
 
 
 async def status(request: Request) -> dict[str, Any]:
+    """What the server answers with."""
     return {"status": "ok", **_about(_front(request).services[0])}
 
 
 async def healthz() -> dict[str, str]:
+    """Alive, whatever the models do."""
     return {"status": "ok"}
 
 
 async def readyz(request: Request) -> dict[str, Any]:
+    """Ready, by which version, and why a newer one could not take over."""
     front = _front(request)
     faults = front.faults()
     told = {"status": "ready", "version": front.services[0].artefact.version}
@@ -152,6 +154,7 @@ async def readyz(request: Request) -> dict[str, Any]:
 
 
 async def models(request: Request) -> dict[str, Any]:
+    """Each model with its version and what its held-out rows said of it."""
     return {"models": [_about(service) for service in _front(request).services]}
 
 
@@ -161,10 +164,12 @@ def _about(service: Service) -> dict[str, Any]:
 
 
 async def schema(request: Request) -> dict[str, Any]:
+    """Kind, range, levels and gaps of each column."""
     return to_data(_front(request).schemas()[_path(request)].artefact.schema)
 
 
 async def metrics(request: Request) -> Response:
+    """Requests, times, rows, refusals, values outside of training and the state of the log."""
     front = _front(request)
     served = [{"model": each.artefact.name, "version": each.artefact.version} for each in front.services]
     gauges = {"reload_faults": ("Models whose newest version could not be loaded.", float(len(front.faults())))}
@@ -172,14 +177,16 @@ async def metrics(request: Request) -> Response:
 
 
 async def board() -> Response:
+    """To be imported as it is."""
     return Response(files("estimator.templates").joinpath("grafana.json").read_bytes(), media_type=JSON)
 
 
 async def predict(request: Request) -> Response:
+    """An answer per row, in order; what training had not seen is told, what breaks the contract is refused."""
     front, exchange = _front(request), _exchange(request)
     if front.ledger.is_full:
         raise BodyError(503, "the prediction log cannot be written as fast as it is asked; try again")
-    _, service, form = next(route for route in front.routes() if route.path == _path(request))
+    _, service, form = front.routes()[_path(request)]
     body = await read_body(request, service.serving.max_body_bytes, service.serving.body_seconds)
     given = table_type(request.headers.get("content-type", ""))
     wanted = answer_type(request.headers.get("accept", ""))
@@ -192,7 +199,7 @@ async def predict(request: Request) -> Response:
         reply: Reply = answer(body, exchange.name)
     else:
         reply = await run_in_threadpool(answer, body, exchange.name)
-    exchange.answer(service.artefact.name, service.artefact.version, as_rows(body), reply)
+    exchange.answer(service, as_rows(body), reply)
     return Response(reply.body, media_type=JSON)
 
 
@@ -203,11 +210,12 @@ def _answered_table(
     batch = service.rows_of(body)[1] if given is None else read_batch(service, body, given)
     reply, told = predict_batch(service, batch, exchange.name, wanted)
     asked = as_rows(body) if given is None else rows_as_json(service, batch)
-    exchange.answer(service.artefact.name, service.artefact.version, asked, reply)
+    exchange.answer(service, asked, reply)
     return Response(told, media_type=wanted or JSON)
 
 
 async def labels(request: Request) -> dict[str, int]:
+    """Truth may come before its answer is written, and be told anew; the last one holds."""
     front = _front(request)
     serving = front.services[0].serving
     if front.ledger.writer is None:
@@ -219,63 +227,25 @@ async def labels(request: Request) -> dict[str, int]:
 
 
 async def bad_rows(request: Request, error: Exception) -> Response:
+    """Name row, column and value."""
     assert isinstance(error, RowError)
     _exchange(request).refusal = "contract"
     return Response(msgspec.json.encode(refusal(error)), status_code=422, media_type=JSON)
 
 
 async def bad_body(request: Request, error: Exception) -> Response:
+    """Refuse the request as a whole."""
     assert isinstance(error, BodyError)
     _exchange(request).refusal = error.reason
     return Response(msgspec.json.encode(body_refusal(error)), status_code=error.status, media_type=JSON)
 
 
 async def no_log(request: Request, _: Exception) -> Response:
+    """Refuse what needs the prediction log."""
     return await bad_body(request, BodyError(503, "the prediction log cannot be used now; try again"))
 
 
 async def failure(request: Request, _: Exception) -> Response:
+    """Tell the request's name, and nothing of the reason."""
     told = {"detail": "the server failed; its own log says why", "id": _exchange(request).name}
     return Response(msgspec.json.encode(told), status_code=500, media_type=JSON)
-
-
-async def read_body(request: Request, limit: int, seconds: float) -> bytes:
-    """Return a request's body, giving up as soon as it is longer than the limit or takes longer than so many seconds.
-
-    Raises
-    ------
-    BodyError: it is too long, too slow or packed.
-    """
-    packed = request.headers.get("content-encoding", "identity").strip().lower()
-    if packed not in ("identity", "gzip"):
-        raise BodyError(415, f"expected a body as it is or packed by gzip, got content-encoding {packed!r}")
-    told = request.headers.get("content-length", "0")
-    too_long = BodyError(413, f"expected a body of at most {limit:,} bytes")
-    if told.isdecimal() and int(told) > limit:
-        raise too_long
-    parts, size = [], 0
-    try:
-        async with asyncio.timeout(seconds):
-            async for part in request.stream():
-                size += len(part)
-                if size > limit:
-                    raise too_long
-                parts.append(part)
-    except TimeoutError:
-        raise BodyError(408, f"expected the whole body within {seconds:g} s") from None
-    body = b"".join(parts)
-    return body if packed == "identity" else _unpacked(body, limit)
-
-
-def _unpacked(body: bytes, limit: int) -> bytes:
-    """Return what a gzip holds, and never more of it than the limit."""
-    unpacking = zlib.decompressobj(wbits=31)
-    try:
-        found = unpacking.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise BodyError(422, f"the body is no gzip: {error}") from None
-    if len(found) > limit:
-        raise BodyError(413, f"expected a body of at most {limit:,} bytes when it is unpacked")
-    if not unpacking.eof or unpacking.unused_data:
-        raise BodyError(422, "the body is no whole gzip")
-    return found

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+from fastapi import Request
 
 from estimator.errors import Fault, RowError
 from estimator.prediction_log import Label
@@ -27,6 +30,48 @@ class BodyError(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status, self.reason = status, REASONS[status]
+
+
+async def read_body(request: Request, limit: int, seconds: float) -> bytes:
+    """Return a request's body, giving up as soon as it is longer than the limit or takes longer than so many seconds.
+
+    Raises
+    ------
+    BodyError: it is too long, too slow or packed.
+    """
+    packed = request.headers.get("content-encoding", "identity").strip().lower()
+    if packed not in ("identity", "gzip"):
+        raise BodyError(415, f"expected a body as it is or packed by gzip, got content-encoding {packed!r}")
+    told = request.headers.get("content-length", "0")
+    too_long = BodyError(413, f"expected a body of at most {limit:,} bytes")
+    if told.isdecimal() and int(told) > limit:
+        raise too_long
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise too_long
+                parts.append(part)
+    except TimeoutError:
+        raise BodyError(408, f"expected the whole body within {seconds:g} s") from None
+    body = b"".join(parts)
+    return body if packed == "identity" else _unpacked(body, limit)
+
+
+def _unpacked(body: bytes, limit: int) -> bytes:
+    """Return what a gzip holds, and never more of it than the limit."""
+    unpacking = zlib.decompressobj(wbits=31)
+    try:
+        found = unpacking.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise BodyError(422, f"the body is no gzip: {error}") from None
+    if len(found) > limit:
+        raise BodyError(413, f"expected a body of at most {limit:,} bytes when it is unpacked")
+    if not unpacking.eof or unpacking.unused_data:
+        raise BodyError(422, "the body is no whole gzip")
+    return found
 
 
 def read_rows(body: bytes, *, max_rows: int) -> Rows:

@@ -18,7 +18,7 @@ import msgspec
 from fastapi import FastAPI, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from estimator.server.app import JSON, Front, Route, build_app
+from estimator.server.app import AT_ONCE_BYTES, JSON, Front, Route, build_app
 from estimator.server.gate import Gate, Refusal, credential_of
 from estimator.server.head import Head
 from estimator.server.hot import Answer, hot_path
@@ -36,8 +36,6 @@ SAFE = (
 )
 # How often, in seconds, a server looks whether a version has moved, and tells the other processes its counts.
 LOOK_AGAIN = 1.0
-# Of a hot path; longer bodies are answered in a thread by the app.
-HOT_BYTES = 100_000
 BUSY = Refusal(503, "busy", "too many requests at once; try again", (("retry-after", "1"),))
 
 
@@ -60,7 +58,6 @@ class Admitted(NamedTuple):
 class Site:
     """What is served at one moment."""
 
-    services: Sequence[Service]
     app: FastAPI
     hot: Mapping[str, HotRoute]
     max_hot_bytes: int
@@ -70,11 +67,11 @@ def build_site(front: Front) -> Site:
     """Return the app of some services and their hot paths."""
     paths = {service.artefact.name: hot_path(service) for service in front.services}
     hot: dict[str, HotRoute] = {}
-    for route in front.routes():
+    for route in front.routes().values():
         if (path := paths[route.service.artefact.name]) is not None:
             hot[route.path] = HotRoute(route, getattr(path, route.form))
-    limit = min(HOT_BYTES, *(service.serving.max_body_bytes for service in front.services))
-    return Site(front.services, build_app(front), hot, limit)
+    limit = min(AT_ONCE_BYTES, *(service.serving.max_body_bytes for service in front.services))
+    return Site(build_app(front), hot, limit)
 
 
 # Services that are new since the last time, or None.
@@ -125,8 +122,7 @@ class Gateway:
             return None
         self._gate.spend(key)
         exchange = Exchange(name, time.time(), "POST", route.path, None if key is None else key.name, 200)
-        artefact = route.service.artefact
-        exchange.answer(artefact.name, artefact.version, body, reply)
+        exchange.answer(route.service, body, reply)
         exchange.parent = None if parent is None else parent.decode("latin-1")
         exchange.seconds = time.perf_counter() - started
         self._ledger.record(exchange)

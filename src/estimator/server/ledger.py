@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from estimator.prediction_log import Database, Entry, Label, Writer
 from estimator.server.counts import Counts, Shared, exposition
-from estimator.server.service import Reply
+from estimator.server.service import Reply, Service
 from estimator.server.shadow import Shadow
 from estimator.server.traces import Traces
 
@@ -43,10 +43,12 @@ class Exchange:
     answered: bytes | None = None
     # The `traceparent` that came with the request.
     parent: str | None = None
+    private: frozenset[str] = frozenset()
 
-    def answer(self, model: str, version: str, asked: bytes, reply: Reply) -> None:
-        """Note that rows were answered."""
-        self.model, self.version, self.asked = model, version, asked
+    def answer(self, service: Service, asked: bytes, reply: Reply) -> None:
+        """Note that a service answered rows."""
+        artefact = service.artefact
+        self.model, self.version, self.private, self.asked = artefact.name, artefact.version, service.private, asked
         self.answered, self.n_rows, self.outside = reply
 
 
@@ -54,14 +56,14 @@ class Ledger:
     """Takes exchanges that are over. One per process, used by its event loop alone; only labels come from threads."""
 
     def __init__(
-        self, *, log: Callable[[], Database] | None = None, private: Iterable[str] = (), days: float | None = None,
+        self, *, log: Callable[[], Database] | None = None, days: float | None = None,
         refuses_when_full: bool = False, writes_lines: bool = False, shared: Path | None = None,
         shadow: Shadow | None = None, traces: Traces | None = None,
     ) -> None:  # fmt: skip
         self.counts = Counts()
         self._shared = None if shared is None else Shared(shared, self.counts)
         self._open, self._refuses_when_full, self._writes_lines = log, refuses_when_full, writes_lines
-        self.writer = None if log is None else Writer(log, private=frozenset(private), days=days)
+        self.writer = None if log is None else Writer(log, days=days)
         self.shadow, self._traces = shadow, traces
         self._labels: Database | None = None
         self._lock = threading.Lock()
@@ -80,7 +82,7 @@ class Ledger:
             if columns:
                 self.counts.was_outside(columns)
         if self.writer is not None and done.asked is not None and done.answered is not None:
-            entry = Entry(done.name, done.at, done.model, done.version, done.asked, done.answered)
+            entry = Entry(done.name, done.at, done.model, done.version, done.asked, done.answered, done.private)
             self.writer.offer(entry)
             if self.shadow is not None:
                 self.shadow.offer(entry)

@@ -76,7 +76,7 @@ def listen(
             if shadow is not None:
                 shadow.services = following.shadows
             ledger = Ledger(
-                log=log, private=serving.private, days=serving.log_days,
+                log=log, days=serving.log_days,
                 refuses_when_full=serving.log_when_full == "refuse", writes_lines=serving.access_log,
                 shared=Path(shared) if serving.workers > 1 else None, shadow=shadow,
                 traces=Traces(artefacts[0].name) if serving.traces else None,

@@ -75,9 +75,10 @@ class ForBrowsers(APIRoute):
 def add_model_page(app: FastAPI, artefact: Artefact, serving: Serving) -> None:
     """Add the model as a page at /, made when it is first asked for.
 
-    A server that asks for keys gives answers, not the model itself. A version that cannot become a page has its docs.
+    A server that asks for keys, or keeps columns private, gives answers, not the model itself with rows of training. A
+    version that cannot become a page has its docs.
     """
-    if not serving.page or serving.keys is not None or serving.api_key_variable is not None:
+    if not serving.page or serving.private or serving.keys is not None or serving.api_key_variable is not None:
         return
     app.state.page = cache(partial(model_page, artefact))
     app.router.add_api_route("/", page, include_in_schema=False, route_class_override=ForBrowsers)

@@ -12,10 +12,12 @@ import msgspec
 
 from estimator.artefact import Artefact
 from estimator.config import Serving
+from estimator.errors import ServingError
 from estimator.prediction_log import row_id
 from estimator.schema import Batch
 from estimator.server.bodies import Rows, read_rows
 from estimator.task import Answers
+from estimator.wording import did_you_mean
 
 
 class Reply(NamedTuple):
@@ -28,10 +30,23 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True)
 class Service:
-    """A version and how it is served."""
+    """A version and how it is served.
+
+    Raises
+    ------
+    ServingError: a private column is none.
+    """
 
     artefact: Artefact
     serving: Serving
+
+    def __post_init__(self) -> None:
+        known = self.artefact.schema.by_name
+        for name in self.serving.private:
+            if name not in known:
+                raise ServingError(
+                    f"serving.private: {self.artefact.name} has no column {name!r}", hint=did_you_mean(name, known)
+                )
 
     @cached_property
     def label(self) -> str:
@@ -42,6 +57,12 @@ class Service:
     def level(self) -> float:
         """The share of truths that intervals and sets of levels are to hold."""
         return float(self.artefact.config["validation"]["level"])
+
+    @cached_property
+    def private(self) -> frozenset[str]:
+        """The names under which rows may hold columns that are never written down."""
+        columns = [self.artefact.schema.by_name[name] for name in self.serving.private]
+        return frozenset(name for column in columns for name in (column.name, *column.aliases))
 
     def rows_of(self, body: bytes) -> tuple[Rows, Batch]:
         """Return the rows of a body as sent and as read.

@@ -6,6 +6,7 @@ import logging
 import queue
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 from estimator.errors import EstimatorError
 from estimator.prediction_log import Database, Entry, Writer
@@ -15,6 +16,8 @@ from estimator.server.service import Service
 logger = logging.getLogger("estimator.server")
 # Requests that wait; more are left out, so that what is live is not slowed down.
 MOST_WAITING = 1000
+# Seconds that answering what waits may take at the end.
+PATIENCE = 10.0
 
 
 class Shadow:
@@ -38,8 +41,9 @@ class Shadow:
 
     def close(self) -> None:
         """Answer what waits, and write it."""
-        self._queue.put(None)
-        self._thread.join(10)
+        with suppress(queue.Full):
+            self._queue.put(None, timeout=PATIENCE)
+            self._thread.join(PATIENCE)
         self._writer.close()
 
     def _work(self) -> None:
