@@ -16,7 +16,7 @@ from estimator.artefact import Artefact, open_artefact
 from estimator.config import Serving
 from estimator.errors import RowError
 from estimator.server.bodies import BodyError
-from estimator.server.hot import hot_path
+from estimator.server.hot import BLOCK_ROWS, Asked, hot_path
 from estimator.server.service import Reply, Service
 from estimator.store import version_folder
 
@@ -34,7 +34,8 @@ class Pair:
         self.hot = hot_path(self.service)
 
     def at_once(self, form: str, body: bytes) -> Reply | None:
-        return getattr(self.hot, form)(body, NAME)
+        found: list[Reply | None] = getattr(self.hot, form)([Asked(body, NAME)])
+        return found[0]
 
     def slow(self, form: str, body: bytes) -> Reply | None:
         try:
@@ -103,6 +104,38 @@ def test_good_rows_are_answered_at_once_and_alike(pair, n_rows):
     rows = (pair.rows * n_rows)[:n_rows]
     for body in (msgspec.json.encode(rows), json.dumps(rows).encode(), json.dumps(rows, indent=1).encode()):
         assert pair.agree(body)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_requests_that_come_together_are_answered_as_each_alone(pair, form):
+    bodies = [msgspec.json.encode([row]) for row in pair.rows]
+    bodies[1] = msgspec.json.encode((pair.rows * BLOCK_ROWS)[: BLOCK_ROWS + 1])
+    bodies[3] = b"[{}]"
+    asked = [Asked(body, f"{place:032x}") for place, body in enumerate(bodies)]
+    together = getattr(pair.hot, form)(asked)
+    assert [place for place, reply in enumerate(together) if reply is None] == [3]
+    for each, reply in zip(asked, together, strict=True):
+        if reply is not None:
+            alone = getattr(pair.service, form)(*each)
+            assert reply[1:] == alone[1:]
+            assert near(json.loads(reply.body), json.loads(alone.body))
+
+
+def near(found: Any, expected: Any) -> bool:
+    """Whether two answers are the same but for the last digits of numbers."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(near(found[key], expected[key]) for key in expected)
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(near, found, expected))
+    return bool(found == pytest.approx(expected, rel=1e-5)) if isinstance(expected, float) else found == expected
+
+
+def test_a_row_that_cannot_be_read_leaves_those_that_came_with_it_alone(kinds):
+    rows = [kinds.rows[0], {**kinds.rows[1], "day": "never"}, kinds.rows[2]]
+    found = kinds.hot.predict([Asked(msgspec.json.encode([row]), NAME) for row in rows])
+    assert [reply is None for reply in found] == [False, True, False]
+    for row, reply in zip(rows, found, strict=True):
+        assert reply is None or reply == kinds.slow("predict", msgspec.json.encode([row]))
 
 
 def test_every_kind_of_column_is_answered_at_once(kinds):

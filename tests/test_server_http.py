@@ -7,7 +7,8 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ import uvicorn
 
 from estimator.artefact import open_artefact
 from estimator.config import Serving
-from estimator.server.hot import Answer
+from estimator.server.hot import Answer, Asked
 from estimator.server.listening import server_of
 from estimator.server.protocol import MAX_HEAD_BYTES
 from estimator.server.service import Reply
@@ -42,10 +43,10 @@ class Running:
 
     def watch(self) -> None:
         def watched(answer: Answer) -> Answer:
-            def call(body: bytes, name: str) -> Reply | None:
-                self.offered.append(body)
-                found = answer(body, name)
-                self.answered += found is not None
+            def call(asked: Sequence[Asked]) -> list[Reply | None]:
+                self.offered += [body for body, _ in asked]
+                found = answer(asked)
+                self.answered += len(found) - found.count(None)
                 return found
 
             return call
@@ -57,6 +58,17 @@ class Running:
         site = self.app.site
         hot = {path: route._replace(answer=change(route.answer)) for path, route in site.hot.items()}
         self.app.site = replace(site, hot=hot)
+
+
+@contextmanager
+def answering_by(server: Running, change: Callable[[Answer], Answer]) -> Iterator[None]:
+    """Answer with what `change` makes of each hot path, for as long as the block lasts."""
+    site = server.app.site
+    server.answer_by(change)
+    try:
+        yield
+    finally:
+        server.app.site = site
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +213,41 @@ def test_pipelined_requests_are_answered_in_order(server):
         assert [wire.answer().status for _ in expected] == [422 if value == 422 else 200 for value in expected]
 
 
+def test_requests_of_many_connections_are_answered_together(server):
+    sizes: list[int] = []
+
+    def watched(answer: Answer) -> Answer:
+        def call(asked: Sequence[Asked]) -> list[Reply | None]:
+            # While the first is answered, the others come.
+            time.sleep(0.1)
+            sizes.append(len(asked))
+            return answer(asked)
+
+        return call
+
+    with ExitStack() as stack:
+        wires = [stack.enter_context(Wire(server)) for _ in range(12)]
+        assert [wire.send(post()).answer().status for wire in wires] == [200] * len(wires)
+        stack.enter_context(answering_by(server, watched))
+        values = [4 + place / 10 for place in range(12)]
+        for wire, value in zip(wires, values, strict=True):
+            # Of these, the first is refused, and half of the others are followed by one more.
+            wire.send(*[post(b"[{}]" if value == 4 else house(value))] * (1 + (value > 4.5)))
+        answers = [[wire.answer() for _ in range(1 + (value > 4.5))] for wire, value in zip(wires, values, strict=True)]
+    assert max(sizes) > 4
+    assert [found.status for found in answers[0]] == [422]
+    for told, value in zip(answers[1:], values[1:], strict=True):
+        assert [json.loads(found.body)["inputData"][0]["RM"] for found in told] == [value] * len(told)
+
+
+def test_a_client_that_has_said_all_it_will_is_answered(server):
+    with Wire(server) as wire:
+        wire.send(post() * 3)
+        wire.socket.shutdown(socket.SHUT_WR)
+        assert [wire.answer().status for _ in range(3)] == [200] * 3
+        assert wire.is_closed()
+
+
 @pytest.mark.parametrize(
     ("fields", "status"),
     [
@@ -329,16 +376,11 @@ def test_answers_that_nobody_reads_do_not_pile_up(server):
 
 
 def test_an_error_in_the_hot_path_is_answered_by_the_app(server, caplog):
-    def fail(body: bytes, name: str) -> Reply | None:
+    def fail(asked: Sequence[Asked]) -> list[Reply | None]:
         raise ZeroDivisionError
 
-    site = server.app.site
-    server.answer_by(lambda _: fail)
-    try:
-        with Wire(server) as wire:
-            assert wire.send(post()).answer().status == 200
-    finally:
-        server.app.site = site
+    with answering_by(server, lambda _: fail), Wire(server) as wire:
+        assert wire.send(post()).answer().status == 200
     assert "ZeroDivisionError" in caplog.text
 
 

@@ -129,6 +129,11 @@ def test_a_rate_is_a_keys_own_and_comes_back_with_time():
     clock[0] = 100.0
     assert [ask(first) for _ in range(5)] == [200, 200, 200, 200, 429]
     assert gate.judge(b"", "/healthz") is None
+    # What is judged again is not taken twice.
+    clock[0] = 200.0
+    gate.spend(web)
+    gate.give_back(web)
+    assert [ask(first) for _ in range(5)] == [200, 200, 200, 200, 429]
 
 
 def test_a_key_that_has_ended_opens_nothing_and_one_without_the_scope_is_told():

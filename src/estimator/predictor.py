@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from estimator.schema import Batch, Schema
-from estimator.session import Feed, OneRow, Session
+from estimator.session import Block, Feed, Session
 from estimator.tables import read_table
 from estimator.task import Answers, Task
 
@@ -64,9 +64,9 @@ class Predictor:
         """Return the graph's outputs, in its order, for arrays of shape (rows, 1) by the feature's name."""
         return self._session.run(feed)
 
-    def one_row(self, numbers: Sequence[str]) -> OneRow:
-        """Return the graph with memory for one row, with these inputs side by side."""
-        return OneRow(self._session, numbers)
+    def block(self, numbers: Sequence[str], size: int) -> Block:
+        """Return the graph with memory for so many rows, with these inputs side by side."""
+        return Block(self._session, numbers, size)
 
     def answers_of(self, outputs: Sequence[npt.NDArray[Any]]) -> Answers:
         """Return what the graph's outputs, in its order, say."""

@@ -75,6 +75,11 @@ class Gate:
         if self.rate is not None:
             self._bucket(key, self.rate).tokens -= 1
 
+    def give_back(self, key: Key | None) -> None:
+        """Undo `spend` for a request that is going to be judged again."""
+        if self.rate is not None:
+            self._bucket(key, self.rate).tokens += 1
+
     def _bucket(self, key: Key | None, rate: float) -> Bucket:
         name, now, most = "" if key is None else key.name, self.clock(), max(rate, 1.0)
         bucket = self._buckets.get(name)

@@ -21,10 +21,10 @@ from starlette.types import Message, Receive, Scope, Send
 from estimator.server.app import AT_ONCE_BYTES, JSON, Front, Route, build_app
 from estimator.server.gate import Gate, Refusal, credential_of
 from estimator.server.head import Head
-from estimator.server.hot import Answer, hot_path
+from estimator.server.hot import Answer, Asked, hot_path
 from estimator.server.keys import Key
 from estimator.server.ledger import Exchange
-from estimator.server.service import Service, new_name
+from estimator.server.service import Reply, Service, new_name
 
 logger = logging.getLogger("estimator.server")
 # Of every answer; pages bring a policy of their own.
@@ -36,6 +36,8 @@ SAFE = (
 )
 # How often, in seconds, a server looks whether a version has moved, and tells the other processes its counts.
 LOOK_AGAIN = 1.0
+# Requests that one run of a graph answers at most, so that the first of them do not wait for the last.
+MOST_TOGETHER = 64
 BUSY = Refusal(503, "busy", "too many requests at once; try again", (("retry-after", "1"),))
 
 
@@ -52,6 +54,19 @@ class Admitted(NamedTuple):
     hot: HotRoute
     key: Key | None
     parent: bytes | None
+
+
+# The name and the body of an answer; None when the app has to answer.
+Told = tuple[str, bytes] | None
+
+
+class Waiting(NamedTuple):
+    """A request with its body that waits for the others which came at the same moment."""
+
+    admitted: Admitted
+    asked: Asked
+    tell: Callable[[Told], None]
+    started: float
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,7 @@ class Gateway:
         self.site, self.body_seconds = build_site(front), serving.body_seconds
         self._front, self._ledger, self._gate, self._look = front, front.ledger, gate or Gate(), look
         self._running, self._max_concurrent = 0, serving.max_concurrent
+        self._waiting: list[Waiting] = []
         self._told = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -108,25 +124,53 @@ class Gateway:
         found = self._gate.judge(head.credential, head.path)
         return None if isinstance(found, Refusal) else Admitted(hot, found, head.parent)
 
-    def answer_hot(self, admitted: Admitted, body: bytes) -> tuple[str, bytes] | None:
-        """Return the name and the body of an answer; None when the app has to answer."""
-        started = time.perf_counter()
-        (route, answer), key, parent = admitted
-        name = new_name()
+    def ask(self, admitted: Admitted, body: bytes, tell: Callable[[Told], None]) -> None:
+        """Answer as soon as the loop has read what else has come: a lone request waits for nobody."""
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self.answer_waiting)
+        self._waiting.append(self._begun(admitted, body, tell))
+
+    def answer_at_once(self, admitted: Admitted, body: bytes) -> Told:
+        """Answer a request alone."""
+        told: list[Told] = []
+        self._answer_together(admitted.hot.answer, [self._begun(admitted, body, told.append)])
+        return told[0]
+
+    def answer_waiting(self) -> None:
+        """Answer all that waits, those of one path together."""
+        waiting, self._waiting = self._waiting, []
+        by_answer: dict[Answer, list[Waiting]] = {}
+        for each in waiting:
+            by_answer.setdefault(each.admitted.hot.answer, []).append(each)
+        for answer, each_of in by_answer.items():
+            for start in range(0, len(each_of), MOST_TOGETHER):
+                self._answer_together(answer, each_of[start : start + MOST_TOGETHER])
+
+    def _begun(self, admitted: Admitted, body: bytes, tell: Callable[[Told], None]) -> Waiting:
+        self._gate.spend(admitted.key)
+        return Waiting(admitted, Asked(body, new_name()), tell, time.perf_counter())
+
+    def _answer_together(self, answer: Answer, waiting: Sequence[Waiting]) -> None:
+        replies: Sequence[Reply | None] = [None] * len(waiting)
         try:
-            reply = answer(body, name)
+            replies = answer([each.asked for each in waiting])
         except Exception:
             logger.exception("the hot path failed; the app is asked instead")
-            return None
-        if reply is None:
-            return None
-        self._gate.spend(key)
-        exchange = Exchange(name, time.time(), "POST", route.path, None if key is None else key.name, 200)
-        exchange.answer(route.service, body, reply)
+        for each, reply in zip(waiting, replies, strict=True):
+            if reply is None:
+                self._gate.give_back(each.admitted.key)
+                each.tell(None)
+            else:
+                self._record(each, reply)
+                each.tell((each.asked.name, reply.body))
+
+    def _record(self, answered: Waiting, reply: Reply) -> None:
+        (hot, key, parent), (body, name) = answered.admitted, answered.asked
+        exchange = Exchange(name, time.time(), "POST", hot.route.path, None if key is None else key.name, 200)
+        exchange.answer(hot.route.service, body, reply)
         exchange.parent = None if parent is None else parent.decode("latin-1")
-        exchange.seconds = time.perf_counter() - started
+        exchange.seconds = time.perf_counter() - answered.started
         self._ledger.record(exchange)
-        return name, reply.body
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

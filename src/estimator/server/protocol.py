@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from estimator.server.gateway import SAFE, Gateway
+from estimator.server.gateway import SAFE, Admitted, Gateway, Told
 from estimator.server.head import HEAD_END, ORDINARY_HEAD_BYTES, read_head
 
 MAX_HEAD_BYTES = 65_536
 TOO_LONG = b"the head of the request is too long"
 
 
+class _Found(NamedTuple):
+    """A request whose body goes from one place of the bytes to another, which may be beyond their end."""
+
+    admitted: Admitted
+    body: int
+    stop: int
+
+
 class HotProtocol(HttpToolsProtocol):
     """One connection: bytes that begin a request are offered to the gateway, and to uvicorn if that declines.
 
-    Nothing is offered while uvicorn reads or answers a message, so that answers keep their order, nor while the client
-    does not take its answers, so that they do not pile up: uvicorn waits and stops reading.
+    Of the requests that come in a row, the first is answered together with those of other connections, the others after
+    it. Nothing is offered while uvicorn reads or answers a message, so that answers keep their order; nor while the
+    client does not take its answers, so that they do not pile up: uvicorn waits and stops reading.
     """
 
     def __init__(
@@ -30,7 +39,8 @@ class HotProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._gateway = cast(Gateway, config.app)
         self._patience: asyncio.TimerHandle | None = None
-        self._held, self._held_until = bytearray(), 0
+        # What has come of a request whose body is not whole, or that is asked, and of what follows it.
+        self._held, self._held_until, self._is_asked = bytearray(), 0, False
         self._reads_message = self._reads_head = self._head_is_too_long = False
         self._head_bytes = 0
         self._answered_at = 0.0
@@ -48,19 +58,27 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Answer whole requests at once, hold one whose body is still to come, and leave the rest to uvicorn."""
+        """Ask whole requests, hold one whose body is still to come, and leave the rest to uvicorn."""
         if self._held:
             self._held += data
-            if len(self._held) < self._held_until:
+            if self._is_asked or len(self._held) < self._held_until:
                 return
             data = self._released()
         if not self._reads_message and (self.cycle is None or self.cycle.response_complete):
-            data = self._unanswered(data)
+            data = self._unasked(data)
         if data:
             self._pass_on(data)
 
+    def eof_received(self) -> None:
+        """Answer what is asked: uvicorn closes the connection when a client has said all it will."""
+        if self._is_asked:
+            self._gateway.answer_waiting()
+        super().eof_received()
+
     def shutdown(self) -> None:
-        """Let uvicorn wait for the rest of a request that is held."""
+        """Answer what is asked, and let uvicorn wait for the rest of a request that is held."""
+        if self._is_asked:
+            self._gateway.answer_waiting()
         if self._held:
             self._pass_on(self._released())
         super().shutdown()
@@ -107,27 +125,56 @@ class HotProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[431] + fields % len(TOO_LONG) + TOO_LONG)
         return self.transport.close()
 
-    def _unanswered(self, data: bytes) -> bytes:
-        """Answer the requests that `data` begins with; return what is left for uvicorn."""
-        start = 0
-        while not self.flow.write_paused:
-            end = data.find(HEAD_END, start, start + ORDINARY_HEAD_BYTES)
-            head = read_head(data[start:end]) if end > 0 else None
-            admitted = self._gateway.admit(head) if head is not None else None
-            if head is None or admitted is None:
-                break
-            body = end + len(HEAD_END)
-            stop = body + head.length
-            if len(data) < stop:
-                self._held, self._held_until = bytearray(data[start:]), stop - start
+    def _unasked(self, data: bytes) -> bytes:
+        """Ask the request that `data` begins with; return what is for uvicorn."""
+        found = self._next(data, 0)
+        if found is None:
+            return data
+        self._held, self._held_until = bytearray(data), found.stop
+        if found.stop > len(data):
+            self._expect()
+        else:
+            self._expect_nothing()
+            self._is_asked = True
+            self._gateway.ask(found.admitted, data[found.body : found.stop], self._tell)
+        return b""
+
+    def _tell(self, told: Told) -> None:
+        """Send what was asked, or let uvicorn ask, and go on with what has come since."""
+        self._is_asked, data = False, self._released()
+        if self.transport.is_closing():
+            return
+        if told is not None:
+            self._send(*told)
+            data = self._unanswered(data, self._held_until)
+        if data:
+            self._pass_on(data)
+
+    def _unanswered(self, data: bytes, start: int) -> bytes:
+        """Answer the requests that `data` has from a place on; return what is left for uvicorn."""
+        while (found := self._next(data, start)) is not None:
+            if found.stop > len(data):
+                self._held, self._held_until = bytearray(data[start:]), found.stop - start
                 self._expect()
                 return b""
-            answer = self._gateway.answer_hot(admitted, data[body:stop])
-            if answer is None:
+            told = self._gateway.answer_at_once(found.admitted, data[found.body : found.stop])
+            if told is None:
                 break
-            self._send(*answer)
-            start = stop
+            self._send(*told)
+            start = found.stop
         return data[start:]
+
+    def _next(self, data: bytes, start: int) -> _Found | None:
+        """Return the request that begins at a place and may be answered without uvicorn."""
+        if self.flow.write_paused:
+            return None
+        end = data.find(HEAD_END, start, start + ORDINARY_HEAD_BYTES)
+        head = read_head(data[start:end]) if end > 0 else None
+        admitted = self._gateway.admit(head) if head is not None else None
+        if head is None or admitted is None:
+            return None
+        body = end + len(HEAD_END)
+        return _Found(admitted, body, body + head.length)
 
     def _send(self, name: str, body: bytes) -> None:
         if self._headers is not self.server_state.default_headers:
@@ -135,7 +182,6 @@ class HotProtocol(HttpToolsProtocol):
             told = b"".join(b"%b: %b\r\n" % header for header in (*self._headers, *SAFE))
             self._opening = STATUS_LINE[200] + told + b"content-type: application/json\r\ncontent-length: "
         self.transport.write(b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (self._opening, len(body), name.encode(), body))
-        self._expect_nothing()
         self.server_state.total_requests += 1
         self._answered_at = self.loop.time()
         if self.timeout_keep_alive_task is None:

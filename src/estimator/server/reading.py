@@ -26,6 +26,7 @@ from estimator.schema.contract import as_array
 from estimator.session import Feed
 
 Scalar = bool | int | float | str | None
+Row = msgspec.Struct
 Numbers = npt.NDArray[np.float64]
 
 
@@ -33,7 +34,7 @@ Numbers = npt.NDArray[np.float64]
 class Read:
     """Rows that passed: `rows` as decoded, and whether all that the decoder checks was seen in training."""
 
-    rows: Sequence[msgspec.Struct]
+    rows: Sequence[Row]
     all_seen: bool
 
 
@@ -70,7 +71,7 @@ class Reader:
             return None
         return found if self._says_nothing_twice(body, found.rows) else None
 
-    def _says_nothing_twice(self, body: bytes, rows: Sequence[msgspec.Struct]) -> bool:
+    def _says_nothing_twice(self, body: bytes, rows: Sequence[Row]) -> bool:
         """Whether the body has no quotes but those of each column once and of the texts, none of them escaped."""
         if b'\\"' in body:
             return False
@@ -84,18 +85,20 @@ class Reader:
                 told += len(values) + sum([isinstance(value, str) for value in values])
         return n_quotes == 2 * told
 
-    def fill(self, row: msgspec.Struct, numbers: Numbers, cells: Feed) -> bool:
-        """Write one row into memory, `numbers` in their order; return whether all of it could be read."""
+    def fill(self, rows: Sequence[Row], numbers: Numbers, cells: Feed) -> bool:
+        """Write rows into memory, `numbers` of shape (columns, rows); return whether all of them could be read."""
         try:
             for column, value_of, levels in self._others:
-                value = value_of(row)
-                cells[column.name][0, 0] = levels.get(value) or read_cell(column, value)
+                cell = cells[column.name]
+                for place, value in enumerate(map(value_of, rows)):
+                    cell[place, 0] = levels.get(value) or read_cell(column, value)
         except CellError:
             return False
-        numbers[:] = self._numbers_of(row)
+        for place, row in enumerate(rows):
+            numbers[:, place] = self._numbers_of(row)
         return True
 
-    def feed(self, rows: Sequence[msgspec.Struct]) -> dict[str, npt.NDArray[Any]] | None:
+    def feed(self, rows: Sequence[Row]) -> dict[str, npt.NDArray[Any]] | None:
         """Return rows as one array of shape (rows, 1) per feature; None when not all of it could be read."""
         table = np.array([self._numbers_of(row) for row in rows], dtype=np.float64)
         columns = np.ascontiguousarray(table.T)[:, :, None]
@@ -108,15 +111,15 @@ class Reader:
             return None
         return feed
 
-    def outside(self, found: Read, feed: Mapping[str, npt.NDArray[Any]]) -> list[list[str]]:
+    def outside(self, n_rows: int, feed: Mapping[str, npt.NDArray[Any]], *, all_seen: bool) -> list[list[str]]:
         """Return, per row, the columns whose value lies outside what training saw."""
-        columns = self._unchecked if found.all_seen else None
+        columns = self._unchecked if all_seen else None
         if columns == []:
-            return [[] for _ in found.rows]
-        return self._schema.outside(Batch(feed, len(found.rows)), columns)
+            return [[] for _ in range(n_rows)]
+        return self._schema.outside(Batch({name: cells[:n_rows] for name, cells in feed.items()}, n_rows), columns)
 
 
-def echo(body: bytes, rows: Sequence[msgspec.Struct]) -> bytes:
+def echo(body: bytes, rows: Sequence[Row]) -> bytes:
     """Return the rows as they are sent back: those of the body, in its order, as msgspec writes them.
 
     When the rows decoded are written just as they came, but for blanks between them, nothing has been lost by
@@ -128,7 +131,7 @@ def echo(body: bytes, rows: Sequence[msgspec.Struct]) -> bytes:
     return msgspec.json.encode(msgspec.json.decode(body))
 
 
-def _row_class(schema: Schema, fields: Mapping[str, str], *, only_seen: bool) -> type[msgspec.Struct]:
+def _row_class(schema: Schema, fields: Mapping[str, str], *, only_seen: bool) -> type[Row]:
     """Return a class of rows.
 
     Raises
@@ -194,7 +197,7 @@ def _is_meant(column: Column, level: str) -> bool:
         return False
 
 
-def _getter(fields: Sequence[str]) -> Callable[[msgspec.Struct], tuple[Any, ...]]:
+def _getter(fields: Sequence[str]) -> Callable[[Row], tuple[Any, ...]]:
     """Return what takes these fields of a row as a tuple."""
     if len(fields) < 2:
         return lambda row: tuple(getattr(row, field) for field in fields)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -77,7 +77,7 @@ class Service:
     def tutorial(self, body: bytes, named: str) -> Reply:
         """Answer as the tutorial's service does; the request's name is not in it."""
         rows, batch = self.rows_of(body)
-        told = {"inputData": rows, "predictions": self.labelled(self.artefact.predictor.answer(batch))}
+        told = {"inputData": rows, "predictions": self.labelled(self.artefact.predictor.answer(batch).values.tolist())}
         return Reply(msgspec.json.encode(told), batch.n_rows, self.artefact.schema.outside(batch))
 
     def predict(self, body: bytes, named: str) -> Reply:
@@ -87,18 +87,26 @@ class Service:
         """
         _, batch = self.rows_of(body)
         outside = self.artefact.schema.outside(batch)
-        told = self.told(self.artefact.predictor.answer(batch), outside, named)
-        return Reply(msgspec.json.encode(told), batch.n_rows, outside)
+        return self.reply(self.artefact.predictor.answer(batch), outside, named)
 
-    def labelled(self, answers: Answers) -> list[dict[str, Any]]:
-        """Return answers in the tutorial's form."""
-        return [{f"{self.label} {place}": value} for place, value in enumerate(answers.values.tolist())]
-
-    def told(self, answers: Answers, outside: Sequence[Sequence[str]], named: str) -> dict[str, Any]:
-        """Return answers in full; `outside` names each row's columns that training had not seen so."""
+    def reply(self, answers: Answers, outside: list[list[str]], named: str) -> Reply:
+        """Return answers in full, each with an id; `outside` names its row's columns that training had not seen so."""
         ids = [row_id(named, place) for place in range(len(answers))]
-        columns: dict[str, Sequence[Any]] = {"id": ids, "prediction": answers.values.tolist()}
+        told = self.told(answers, self.rows_told(answers, outside, ids))
+        return Reply(msgspec.json.encode(told), len(answers), outside)
+
+    def labelled(self, values: Sequence[Any]) -> list[dict[str, Any]]:
+        """Return answers in the tutorial's form."""
+        return [{f"{self.label} {place}": value} for place, value in enumerate(values)]
+
+    def told(self, answers: Answers, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what a request is told: some of the rows of answers."""
         level = {"level": self.level} if answers.low is not None or answers.sets is not None else {}
+        return {"model": self.artefact.name, "version": self.artefact.version, **level, "predictions": rows}
+
+    def rows_told(self, answers: Answers, outside: Sequence[Sequence[str]], ids: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what is told of each row in full."""
+        columns: dict[str, Sequence[Any]] = {"id": ids, "prediction": answers.values.tolist()}
         if answers.probabilities is not None:
             shares = answers.probabilities.tolist()
             columns["probabilities"] = [dict(zip(answers.levels, row, strict=True)) for row in shares]
@@ -107,8 +115,7 @@ class Service:
         if answers.sets is not None:
             columns["set"] = answers.likely_levels
         columns["outside"] = [[self._note(name) for name in names] for names in outside]
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return {"model": self.artefact.name, "version": self.artefact.version, **level, "predictions": rows}
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def _note(self, name: str) -> dict[str, str]:
         return {"column": name, "note": self.artefact.schema.by_name[name].saw}

@@ -85,7 +85,7 @@ def read_batch(service: Service, body: bytes, kind: str) -> Batch:
 def predict_batch(service: Service, batch: Batch, name: str, kind: str | None) -> tuple[Reply, bytes]:
     """Return the answer as JSON and in the form that was asked for (None for JSON)."""
     answers, outside = service.artefact.predictor.answer(batch), service.artefact.schema.outside(batch)
-    reply = Reply(msgspec.json.encode(service.told(answers, outside, name)), batch.n_rows, outside)
+    reply = service.reply(answers, outside, name)
     if kind is None:
         return reply, reply.body
     import polars as pl
