@@ -9,6 +9,7 @@ from openapi_spec_validator import validate
 from schemathesis import checks
 
 from estimator.artefact import open_artefact
+from estimator.config import Serving
 from estimator.store import version_folder
 from tests.asking import gateway
 
@@ -47,3 +48,17 @@ def test_whatever_is_sent_gets_what_the_document_says(described, tell):
         given(case=operation.as_strategy())(FUZZ(lambda case: send(case)))()
     assert n_sent > 10 * len(operations)
     tell(f"requests made from the document: {n_sent} to {len(operations)} operations, no failure")
+
+
+def test_the_document_shows_no_row_of_training_where_columns_are_private(store):
+    artefact = open_artefact(version_folder(store / "penguins"))
+    shown, hidden = (
+        gateway(artefact, serving=Serving(private=private)).site.app.openapi()["paths"]["/v1/predict"]["post"]
+        for private in ((), ("bill_length_mm",))
+    )
+    for document, is_shown in ((shown, True), (hidden, False)):
+        asked = document["requestBody"]["content"]["application/json"]
+        answered = document["responses"]["200"]["content"]["application/json"]
+        values = asked["schema"]["oneOf"][0]["items"]["properties"]
+        assert ("example" in asked, "example" in answered) == (is_shown, is_shown)
+        assert ("examples" in values["bill_length_mm"], "examples" in values["bill_depth_mm"]) == (is_shown, True)

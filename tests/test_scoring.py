@@ -14,6 +14,7 @@ import pytest
 from estimator import life
 from estimator.errors import RowError, SourceError
 from estimator.scoring import score_source
+from estimator.sinks import File
 from estimator.sources.opening import opened
 from tests.conftest import ROOT, read_example
 
@@ -23,6 +24,7 @@ import os, signal, sys
 from pathlib import Path
 from estimator import life
 from estimator.scoring import score_source
+from estimator.sinks import File
 from estimator.sources.opening import opened
 
 def watch(rows):
@@ -30,7 +32,7 @@ def watch(rows):
         os.kill(os.getpid(), signal.SIGKILL)
 
 with opened(sys.argv[2]) as source:
-    score_source(life.load(sys.argv[1]).predictor, source, Path(sys.argv[3]), watch=watch)
+    score_source(life.load(sys.argv[1]).predictor, source, File(Path(sys.argv[3])), watch=watch)
 """
 
 
@@ -58,7 +60,7 @@ def killed_at(rows: int, store, houses, output) -> None:
 
 def score(predictor, houses, output, **options):
     with opened(str(houses)) as source:
-        return score_source(predictor, source, output, **options)
+        return score_source(predictor, source, File(output), **options)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])

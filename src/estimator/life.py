@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from estimator.page import Page
     from estimator.reproduction import Reproduced
     from estimator.scoring import Tally
+    from estimator.sinks import IfExists
     from estimator.training import Trained
     from estimator.tuning import Outcome, Progress
 
@@ -299,15 +300,19 @@ def verify(reference: str, order: Order, *, folder: Path = Path(), watch: Watch 
 
 
 def predict(
-    artefact: Artefact, table: str, output: Path, *, query: str | None = None, order: Order | None = None,
+    artefact: Artefact, table: str, output: str, *, query: str | None = None, into: str | None = None,
+    if_exists: IfExists | None = None, keep: Sequence[str] = (), order: Order | None = None,
     faulty_are_gaps: bool = False, watch: Callable[[int], None],
 ) -> Tally:  # fmt: skip
-    """Answer every row of a table and write the answers, in order."""
+    """Answer every row of a table and write the answers, in order, to a file or into a table of a database."""
     with needs_extra("batch", "reading a table"):
         from estimator.scoring import score_source
+        from estimator.sinks import sink_of
 
-    with opened(like_training(artefact, table, query), order or Order()) as source:
-        return score_source(artefact.predictor, source, output, faulty_are_gaps=faulty_are_gaps, watch=watch)
+    order = order or Order()
+    sink = sink_of(output, order.environment, table=into, if_exists=if_exists)
+    with opened(like_training(artefact, table, query), order) as source:
+        return score_source(artefact.predictor, source, sink, keep=keep, faulty_are_gaps=faulty_are_gaps, watch=watch)
 
 
 def serve(

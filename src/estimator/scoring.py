@@ -8,9 +8,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from estimator.errors import Fault, RowError, SchemaError, SourceError
 from estimator.predictor import Predictor, columns_of
 from estimator.schema import Batch
 from estimator.schema.frames import read_frame, read_series, with_contract_names
+from estimator.sinks import Sink
 from estimator.sources.base import Source
 from estimator.task import Floats
+from estimator.wording import did_you_mean, listing
 
-SINKS = (".parquet", ".csv")
 # Batches that are answered before they are kept: what a kill costs.
 PART_BATCHES = 4
 MOST_FAULTS = 20
@@ -51,73 +53,103 @@ class Tally:
 
 
 def score_source(
-    predictor: Predictor, source: Source, output: Path, *,
+    predictor: Predictor, source: Source, sink: Sink, *, keep: Sequence[str] = (),
     faulty_are_gaps: bool = False, watch: Callable[[int], None] = lambda rows: None,
 ) -> Tally:  # fmt: skip
     """Answer every row of a source and write the answers, whole or not at all, with bounded memory.
 
     Answers are kept in parts beside the output as they are found. A run that is interrupted or killed costs its last
-    part: the same call goes on, when version, files and `faulty_are_gaps` are the same. With `faulty_are_gaps`, rows
-    that break the contract get empty answers and are counted.
+    part: the same call goes on, when version, files, `keep` and `faulty_are_gaps` are the same. The columns `keep` of
+    the source stand before the answers, as they were read; the contract need not know them. With `faulty_are_gaps`,
+    rows that break the contract get empty answers and are counted.
 
     Raises
     ------
     RowError: a row breaks the contract.
-    SourceError: the output cannot be written, or its ending is not known.
+    SourceError: the output cannot be written, or a column to be kept is not there.
     """
-    if output.suffix.lower() not in SINKS:
-        raise SourceError(f"{output}: expected a file that ends in {' or '.join(SINKS)}")
-    if output.resolve() in {path.resolve() for path in source.paths}:
-        raise SourceError(f"{output}: is the input; choose another file for the answers")
+    sink.check()
+    if sink.beside.resolve() in {path.resolve() for path in source.paths}:
+        raise SourceError(f"{sink.name}: is the input; choose another file for the answers")
     try:
-        with Parts(output, _plan(predictor, source, faulty_are_gaps)) as parts:
-            tally = _score(predictor, source, parts, faulty_are_gaps, watch)
-            parts.join()
+        with Parts(sink, _plan(predictor, source, [*keep, faulty_are_gaps])) as parts:
+            tally = _score(predictor, source, parts, keep, faulty_are_gaps, watch)
+            sink.write(parts.paths)
+            parts.drop()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise SourceError(f"{output}: cannot be written: {error}") from error
+        raise SourceError(f"{sink.name}: cannot be written: {error}") from error
     return tally
 
 
 def _score(
-    predictor: Predictor, source: Source, parts: Parts, faulty_are_gaps: bool, watch: Callable[[int], None]
-) -> Tally:
+    predictor: Predictor, source: Source, parts: Parts, keep: Sequence[str], faulty_are_gaps: bool,
+    watch: Callable[[int], None],
+) -> Tally:  # fmt: skip
     tally = parts.tally
+    unknown = [name for name in keep if predictor.schema.resolve(name) is None]
+
+    def answered(frame: pl.DataFrame, rows_before: int) -> tuple[Batch, pl.DataFrame]:
+        rows = frame.drop(unknown, strict=False)
+        batch = read_frame(predictor.schema, rows, first_row=rows_before + 1, drop_faulty=faulty_are_gaps)
+        beside = _beside(frame, keep, source, rows_before if parts.sink.numbers_rows else None)
+        return batch, _joined(beside, _answers(predictor, batch, frame.height))
+
     frames = islice(source.batches(), parts.n_done * PART_BATCHES, None)
-    while found := list(islice(frames, PART_BATCHES)):
-        answers = []
-        for frame in found:
+    # Reading and onnxruntime leave other threads alone.
+    with ThreadPoolExecutor(min(PART_BATCHES, os.cpu_count() or 1)) as threads:
+        while found := list(islice(frames, PART_BATCHES)):
+            answers = []
+            starts = accumulate((frame.height for frame in found), initial=tally.rows)
             try:
-                batch = read_frame(predictor.schema, frame, first_row=tally.rows + 1, drop_faulty=faulty_are_gaps)
+                for batch, table in threads.map(answered, found, starts):
+                    answers.append(table)
+                    tally = tally.after(batch, table.height)
+                    watch(tally.rows)
             except RowError:
                 parts.drop()
                 raise
-            answers.append(_answers(predictor, batch, frame.height))
-            tally = tally.after(batch, frame.height)
-            watch(tally.rows)
-        parts.keep(pl.concat(answers), tally)
+            parts.keep(pl.concat(answers), tally)
     return tally
 
 
-def _plan(predictor: Predictor, source: Source, faulty_are_gaps: bool) -> str | None:
+def _beside(frame: pl.DataFrame, keep: Sequence[str], source: Source, rows_before: int | None) -> pl.DataFrame:
+    """Return what rows are known by: columns of theirs, or their numbers from 1 where they have no order."""
+    for name in keep:
+        if name not in frame.columns:
+            place = str(source.paths[0]) if source.paths else "the table"
+            raise SourceError(f"{place}: has no column {name!r} to keep", hint=did_you_mean(name, frame.columns))
+    if keep or rows_before is None:
+        return frame.select(keep)
+    return pl.DataFrame({"row": np.arange(rows_before + 1, rows_before + 1 + frame.height)})
+
+
+def _joined(beside: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
+    if again := set(beside.columns) & set(answers.columns):
+        raise SourceError(f"{listing(map(repr, again))}: cannot be kept, as the answers have a column of that name")
+    return pl.concat([beside, answers], how="horizontal")
+
+
+def _plan(predictor: Predictor, source: Source, options: Sequence[str | bool]) -> str | None:
     """Return what makes two runs the same; None where rows are not sure to come in the same order again."""
     if not source.paths:
         return None
     told = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
-    content = json.dumps([told, repr(source), repr(predictor.schema), faulty_are_gaps]).encode()
+    content = json.dumps([told, repr(source), repr(predictor.schema), options]).encode()
     return hashlib.sha256(predictor.graph + content).hexdigest()[:16]
 
 
 class Parts:
-    """Answers on their way to an output: files in a folder beside it, `plan` in its name, that one process fills."""
+    """Answers on their way to a sink: files in a folder beside it, `plan` in its name, that one process fills."""
 
-    def __init__(self, output: Path, plan: str | None) -> None:
-        self._output, self._plan = output, plan
-        self._folder = output.with_name(f".{output.name}.{plan or 'once'}.parts")
+    def __init__(self, sink: Sink, plan: str | None) -> None:
+        self.sink, self._plan = sink, plan
+        self._folder = sink.beside.with_name(f".{sink.beside.name}.{plan or 'once'}.parts")
         self.tally, self.n_done = Tally(), 0
         self._lock = -1
 
     def __enter__(self) -> Parts:
-        for folder in self._output.parent.glob(f".{glob.escape(self._output.name)}.*.parts"):
+        beside = self.sink.beside
+        for folder in beside.parent.glob(f".{glob.escape(beside.name)}.*.parts"):
             if folder != self._folder or self._plan is None:
                 shutil.rmtree(folder)
         self._folder.mkdir(exist_ok=True)
@@ -126,10 +158,10 @@ class Parts:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
-            raise SourceError(f"{self._output}: another process is answering the same rows") from None
-        self.n_done = len(self._paths())
+            raise SourceError(f"{self.sink.name}: another process is answering the same rows") from None
+        self.n_done = len(self.paths)
         if self.n_done:
-            known = json.loads(pl.read_parquet_metadata(self._paths()[-1])["tally"])
+            known = json.loads(pl.read_parquet_metadata(self.paths[-1])["tally"])
             faults = tuple(Fault(**fault) for fault in known["faults"])
             self.tally = Tally(known["rows"], known["unanswered"], faults, taken_up=known["rows"])
         return self
@@ -147,25 +179,13 @@ class Parts:
         temporary.replace(path)
         self.n_done += 1
 
-    def join(self) -> None:
-        """Make the output of all parts, in one step, and drop them."""
-        temporary = self._output.with_name(f".{self._output.stem}.{os.getpid()}{self._output.suffix}")
-        try:
-            whole = pl.scan_parquet(self._paths())
-            if self._output.suffix.lower() == ".csv":
-                whole.sink_csv(temporary)
-            else:
-                whole.sink_parquet(temporary)
-            temporary.replace(self._output)
-        finally:
-            temporary.unlink(missing_ok=True)
-        self.drop()
-
     def drop(self) -> None:
         """Forget what was answered."""
         shutil.rmtree(self._folder)
 
-    def _paths(self) -> list[Path]:
+    @property
+    def paths(self) -> list[Path]:
+        """The parts, in order."""
         return sorted(self._folder.glob("*.parquet"))
 
 

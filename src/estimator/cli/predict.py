@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from estimator.cli import options
+
+if TYPE_CHECKING:
+    from estimator.sinks import IfExists
 
 
 @click.command("predict")
 @options.model
 @click.option("--input", "table", required=True, help="New rows: a file, a pattern, a folder or an address.")
 @options.query
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The answers: .parquet or .csv.")
+@click.option(
+    "--output", required=True, help="The answers: .parquet, .csv, or a database: sqlite:///my.db, postgresql://..."
+)
+@click.option("--table", "into", help="Of a database: the table for the answers.")
+@click.option(
+    "--if-exists", type=click.Choice(["fail", "replace", "append"]),
+    help="If that table exists.  [default: fail]",
+)  # fmt: skip
+@click.option("--keep", multiple=True, metavar="COLUMN", help="A column of the input to put before the answers.")
 @click.option(
     "--on-error", type=click.Choice(["stop", "gap"]), default="stop", show_default=True,
     help="At a row that breaks the contract: stop, or leave its answer empty and go on.",
@@ -21,8 +32,9 @@ from estimator.cli import options
 @options.store
 @options.as_json
 def command(
-    model: str, table: str, query: str | None, output: Path, on_error: str, store: str | None, as_json: bool
-) -> None:
+    model: str, table: str, query: str | None, output: str, into: str | None, if_exists: IfExists | None,
+    keep: tuple[str, ...], on_error: str, store: str | None, as_json: bool,
+) -> None:  # fmt: skip
     """Answer every row of a table, in order, in batches."""
     from estimator import life
     from estimator.cli import progress
@@ -30,12 +42,13 @@ def command(
     artefact = life.load(model, options.opened(store))
     with progress.rows(quiet=as_json) as watch:
         tally = life.predict(
-            artefact, table, output, query=query, order=options.order(), faulty_are_gaps=on_error == "gap", watch=watch
-        )
+            artefact, table, output, query=query, into=into, if_exists=if_exists, keep=keep, order=options.order(),
+            faulty_are_gaps=on_error == "gap", watch=watch,
+        )  # fmt: skip
     data = {
         "name": artefact.name,
         "version": artefact.version,
-        "output": str(output),
+        "output": output if into is None else f"{output}, table {into}",
         "rows": tally.rows,
         "rows_without_answer": tally.unanswered,
         "rows_taken_up": tally.taken_up,
@@ -48,4 +61,6 @@ def command(
         told.append(f"{tally.taken_up:,} rows had been answered before the last run ended")
     for line in told:
         options.say(line)
-    options.emit(data, f"{tally.rows:,} rows answered by {artefact.name} {artefact.version}: {output}", as_json=as_json)
+    options.emit(
+        data, f"{tally.rows:,} rows answered by {artefact.name} {artefact.version}: {data['output']}", as_json=as_json
+    )

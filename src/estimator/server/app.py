@@ -107,15 +107,18 @@ def build_app(front: Front) -> FastAPI:
 
 
 def _add_prediction(app: FastAPI, route: Route, *, is_documented: bool) -> None:
-    service, answer = route.service, getattr(route.service, route.form)
-    examples: Sequence[Mapping[str, Any]] = service.artefact.read_json("golden.json")["rows"]
-    example: Reply = answer(msgspec.json.encode(examples[:1]), "example")
+    service, asked, told = route.service, None, None
+    if not service.private:
+        # A row of training; where columns are private, the docs show none.
+        asked = service.artefact.read_json("golden.json")["rows"][:1]
+        example: Reply = getattr(service, route.form)(msgspec.json.encode(asked), "example")
+        told = msgspec.json.decode(example.body)
     tables = MEDIA if route.form == "predict" else ()
     summary = "Predict rows" if route.form == "predict" else "Predict rows, in the tutorial's form"
     app.add_api_route(
         route.path, predict, methods=["POST"], tags=["predict"], summary=summary, include_in_schema=is_documented,
-        openapi_extra=body_document(service.artefact.schema, examples, tables),
-        responses=answer_document(msgspec.json.decode(example.body), tables),
+        openapi_extra=body_document(service.artefact.schema, asked, tables, service.private),
+        responses=answer_document(told, tables),
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from estimator.schema import Column, Schema
@@ -30,19 +30,8 @@ BODY_REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def row_document(schema: Schema, example: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Return the JSON Schema of one row."""
-    document: dict[str, Any] = {
-        "type": "object",
-        "title": "Row",
-        "properties": {column.name: column_document(column) for column in schema.features},
-        "required": [column.name for column in schema.features],
-    }
-    return {**document, "example": dict(example)} if example is not None else document
-
-
-def column_document(column: Column) -> dict[str, Any]:
-    """Return the JSON Schema of one value."""
+def value_document(column: Column, *, is_private: bool) -> dict[str, Any]:
+    """Return the JSON Schema of one value, with one of training's unless it is private."""
     kind = _TYPES[column.kind]
     document: dict[str, Any] = {"type": [kind, "null"] if column.gaps else kind, "description": _description(column)}
     if column.kind in ("date", "datetime"):
@@ -52,7 +41,7 @@ def column_document(column: Column) -> dict[str, Any]:
     document |= {"maximum": high} if high is not None else {}
     if column.unseen == "error" and column.levels:
         document["enum"] = [*column.levels, *([None] if column.gaps else [])]
-    if column.example is not None:
+    if column.example is not None and not is_private:
         document["examples"] = [column.example]
     return document
 
@@ -67,24 +56,28 @@ def _description(column: Column) -> str:
     return "; ".join(parts) + "."
 
 
-def body_document(schema: Schema, examples: Sequence[Mapping[str, Any]], tables: Sequence[str]) -> dict[str, Any]:
+def body_document(
+    schema: Schema, example: Sequence[Mapping[str, Any]] | None, tables: Sequence[str], private: Collection[str]
+) -> dict[str, Any]:
     """Return the `requestBody` of a predict route, which may also take tables of some media types."""
-    rows = {"type": "array", "minItems": 1, "items": row_document(schema)}
+    values = {column.name: value_document(column, is_private=column.name in private) for column in schema.features}
+    row = {"type": "object", "title": "Row", "properties": values, "required": list(values)}
     columns = {
         "type": "object",
         "description": "The same by column, as many values in each.",
-        "properties": {column.name: {"type": "array", "items": column_document(column)} for column in schema.features},
-        "required": [column.name for column in schema.features],
+        "properties": {name: {"type": "array", "items": document} for name, document in values.items()},
+        "required": list(values),
     }
-    example = [dict(row) for row in examples[:1]]
-    content: dict[str, Any] = {"application/json": {"schema": {"oneOf": [rows, columns]}, "example": example}}
-    content |= _binary(tables)
+    told: dict[str, Any] = {"schema": {"oneOf": [{"type": "array", "minItems": 1, "items": row}, columns]}}
+    if example is not None:
+        told["example"] = example
+    content = {"application/json": told, **_binary(tables)}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def answer_document(example: Mapping[str, Any], tables: Sequence[str]) -> dict[int | str, dict[str, Any]]:
+def answer_document(example: Mapping[str, Any] | None, tables: Sequence[str]) -> dict[int | str, dict[str, Any]]:
     """Return the `responses` of a predict route, with a real answer, also as tables of some media types."""
-    content = {"application/json": {"example": example}, **_binary(tables)}
+    content = {"application/json": {} if example is None else {"example": example}, **_binary(tables)}
     return {200: {"description": "An answer per row, in order", "content": content}, **BODY_REFUSALS}
 
 

@@ -41,7 +41,19 @@ FAILURES = {
 @contextmanager
 def ask(address: Address, query: str, folder: Path) -> Iterator[Answer]:
     """Connect and give the answer to a query, whose rows are read while the block lasts."""
-    with needs_extra("sql", "reading PostgreSQL"):
+    with connected(address, "reading PostgreSQL") as connection, closing(connection.cursor()) as cursor:
+        yield _answer(cursor, select(query), address.name)
+
+
+@contextmanager
+def connected(address: Address, purpose: str) -> Iterator[Connection]:
+    """Connect for a block, in a transaction that is forgotten unless the block commits it.
+
+    Raises
+    ------
+    SourceError: no connection, or a statement of the block fails; the message never holds a password.
+    """
+    with needs_extra("sql", purpose):
         from adbc_driver_manager import dbapi as base
         from adbc_driver_postgresql import dbapi
         from pyarrow import ArrowException
@@ -49,9 +61,9 @@ def ask(address: Address, query: str, folder: Path) -> Iterator[Answer]:
         connection = dbapi.connect(_with_time_limit(address.url))
     except base.Error as error:
         raise _refused(address, error) from None
-    with closing(connection), closing(connection.cursor()) as cursor:
+    with closing(connection):
         try:
-            yield _answer(cursor, select(query), address.name)
+            yield connection
         except base.Error as error:
             raise _unanswered(address, error, HINTS.get(error.sqlstate or ""), connection) from None
         except (ArrowException, OSError) as error:
