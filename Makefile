@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-fuzz lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
+.PHONY: help demo test test-image test-fuzz lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
 	bench-serve-mixed bench-quality clean
 
 help:  ## list the targets
@@ -22,6 +22,9 @@ demo: $(STAMP)  ## install, train Boston, serve it, ask for the tutorial's house
 
 test: $(STAMP)  ## pass the tests
 	$(BIN)/pytest
+
+test-image: $(STAMP)  ## images in a real Docker engine and a registry; root installs Debian's packages; minutes
+	ESTIMATOR_TEST_ENGINE=1 $(BIN)/pytest -n 0 tests/test_image.py tests/test_image_ecr.py tests/test_image_engine.py
 
 test-fuzz: $(STAMP)  ## what the server takes a shortcut for, beside the thorough way, on 2.5 million inputs; 20 minutes
 	ESTIMATOR_FUZZ_INPUTS=500000 $(BIN)/pytest -n 2 --dist load tests/test_server_chance.py

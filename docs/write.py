@@ -19,7 +19,7 @@ from estimator.schema import KINDS
 
 HERE = Path(__file__).parent
 WRITTEN = "<!-- Written by `make docs` from the code: change it there. -->"
-SECTIONS = ("data", "schema_", "features", "training", "validation", "tuning", "evaluation", "serving")
+SECTIONS = ("data", "schema_", "features", "training", "validation", "tuning", "evaluation", "serving", "image")
 
 
 def config_reference() -> str:

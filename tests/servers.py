@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
 import subprocess
 import tempfile
 import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -84,28 +87,122 @@ def postgresql() -> Iterator[PostgreSQL]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@dataclass(frozen=True)
+class Cloud:
+    """AWS as moto plays it, over HTTP; boto3's environment points at it."""
+
+    address: str
+
+    def client(self, service: str, region: str = "us-east-1") -> Any:
+        import boto3
+
+        return boto3.session.Session().client(service, region_name=region)
+
+    @contextmanager
+    def only_allowed(self, actions: list[str]) -> Iterator[None]:
+        """Be a user who may do nothing but these, for a block."""
+        iam = self.client("iam")
+        iam.create_user(UserName="narrow")
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
+        iam.put_user_policy(UserName="narrow", PolicyName="narrow", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName="narrow")["AccessKey"]
+        self._enforce_after(0)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+                patch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+                yield
+        finally:
+            self._enforce_after(1_000_000)
+
+    def _enforce_after(self, n_requests: int) -> None:
+        asked = urllib.request.Request(
+            f"{self.address}/moto-api/reset-auth", str(n_requests).encode(), {"content-type": "text/plain"}
+        )
+        urllib.request.urlopen(asked, timeout=10).close()
+
+
 @contextmanager
-def s3(bucket: str) -> Iterator[Any]:
-    """Start an S3 with an empty bucket, point boto3's environment at it, and give a client."""
-    boto3 = pytest.importorskip("boto3")
+def aws() -> Iterator[Cloud]:
+    """Start an empty AWS and point boto3's environment at it."""
+    pytest.importorskip("boto3")
     moto = pytest.importorskip("moto.server")
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
+    address = f"http://{host}:{port}"
     settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        client = boto3.session.Session().client("s3")
+        urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST"), timeout=10).close()
+        try:
+            yield Cloud(address)
+        finally:
+            server.stop()
+
+
+@contextmanager
+def s3(bucket: str) -> Iterator[Any]:
+    """Start an S3 with an empty bucket, point boto3's environment at it, and give a client."""
+    with aws() as cloud:
+        client = cloud.client("s3")
         client.create_bucket(Bucket=bucket)
         try:
             yield client
         finally:
             client.close()
-            server.stop()
+
+
+def debian_program(package: str, program: str) -> str:
+    """Return the path of a program of Debian, which root installs when it is missing; skip where it cannot be."""
+    found = shutil.which(program)
+    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+        # Tests in several processes install one after another.
+        words = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "-qq", "--no-install-recommends", package]
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for before in ([], [["apt-get", "-qq", "update"]]):
+            for each in (*before, words):
+                subprocess.run(each, check=False, capture_output=True, env=environment)
+            if (found := shutil.which(program)) is not None:
+                break
+    if found is None:
+        pytest.skip(f"{program} is not installed: apt-get install {package}")
+    return found
+
+
+@contextmanager
+def docker_registry(*, user: str | None = None, password: str = "") -> Iterator[str]:
+    """Start Debian's registry of images, empty, on this machine alone; give its host and port."""
+    program = debian_program("docker-registry", "docker-registry")
+    folder = Path(tempfile.mkdtemp(prefix="estimator-registry-"))
+    host = f"127.0.0.1:{free_port()}"
+    lets_in = ""
+    if user is not None:
+        bcrypt = pytest.importorskip("bcrypt")
+        known = bcrypt.hashpw(password.encode(), bcrypt.gensalt(5)).decode()
+        (folder / "htpasswd").write_text(f"{user}:{known}\n")
+        lets_in = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"http: {{addr: '{host}'}}\n{lets_in}"
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=log, stderr=log)
+        try:
+            for _ in range(200):
+                with socket.socket() as probe:
+                    if probe.connect_ex(("127.0.0.1", int(host.partition(":")[2]))) == 0:
+                        break
+                time.sleep(0.05)
+            yield host
+        finally:
+            process.terminate()
+            process.wait(10)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

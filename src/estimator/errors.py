@@ -11,6 +11,8 @@ EstimatorError
 ├── StoreError           a model, version or alias is not there, or cannot be moved
 ├── ServingError         the server refuses to start
 ├── PageError            a version cannot become a page
+├── ImageError           a version cannot become a container image, or the image does not do what it must
+├── RegistryError        a registry refuses an image or cannot be reached
 └── MissingExtraError    an optional part is not installed
 """
 
@@ -88,6 +90,14 @@ class ServingError(EstimatorError):
 
 class PageError(EstimatorError):
     """A version cannot become a page: it has what the page's script does not know, or is too large."""
+
+
+class ImageError(EstimatorError):
+    """A version cannot become a container image, or the image does not do what it must."""
+
+
+class RegistryError(EstimatorError):
+    """A registry refuses an image, or cannot be reached."""
 
 
 class MissingExtraError(EstimatorError):

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from estimator.artefact import Artefact, check_golden, open_artefact, write_text
 from estimator.clock import Moment, seconds
-from estimator.config import Data, from_environment, read_config, resolve
+from estimator.config import Data, Image, from_environment, read_config, resolve, resolve_kept
 from estimator.config.copying import write_varied
 from estimator.errors import ArtefactError, ConfigError, SourceError, needs_extra
 from estimator.models import Watch, silent
 from estimator.order import (
     VOCABULARY,
+    Helpers,
     Order,
     candidate_of,
     counted,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
     from estimator.exploration import Profile
     from estimator.exploration.findings import Finding
     from estimator.forecast import Forecast
+    from estimator.image.building import Built, Job
+    from estimator.image.registry import Reference
     from estimator.inquiry import Inquiry
     from estimator.judgement import Report
     from estimator.page import Page
@@ -110,15 +113,6 @@ class Tuned:
     study: str
     conf: Path
     page: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Helpers:
-    """How many processes search, and how another is called, from the number of this one; `parent` called this one."""
-
-    workers: int = 1
-    command: Callable[[int], Sequence[str]] = lambda parent: ()
-    parent: int | None = None
 
 
 def tune(
@@ -360,6 +354,25 @@ def page(artefact: Artefact, output: Path) -> Page:
     made = model_page(artefact)
     write_text(output, made.content)
     return made
+
+
+def image(
+    artefact: Artefact, order: Order, job: Job, *, note: Callable[[str], None] = lambda text: None
+) -> Built:  # fmt: skip
+    """Build a version's image, start it, and check that it answers as the version must."""
+    from estimator.image.building import build
+
+    check_golden(artefact)
+    kept = artefact.config.get("image", {})
+    settings = resolve_kept("image", Image, kept, order.environment, overrides=order.overrides)
+    return build(artefact, settings, job, environment=order.environment, note=note)
+
+
+def push(folder: Path, to: str, order: Order, *, note: Callable[[str], None] = lambda text: None) -> Reference:
+    """Push the image that was built in a folder to a registry; return it by its digest."""
+    from estimator.image import pushing
+
+    return pushing.push(folder, to, environment=order.environment, note=note)
 
 
 def promote(store: Store, reference: str, *, why: str) -> Move:

@@ -34,6 +34,15 @@ class Order:
     store: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """How many processes search, and how another is called, from the number of this one; `parent` called this one."""
+
+    workers: int = 1
+    command: Callable[[int], Sequence[str]] = lambda parent: ()
+    parent: int | None = None
+
+
 def open_store(config: Config | None, order: Order) -> Store:
     """Return the store: the order's, else the config's, else ESTIMATOR_STORE, else models/."""
     named = order.store or (config.store if config else None) or order.environment.get("ESTIMATOR_STORE")

@@ -33,12 +33,13 @@ def command(
     """
     from estimator import life
     from estimator.cli import progress
+    from estimator.order import Helpers
 
     def called(parent: int) -> Sequence[str]:
         words = [word for text in overrides for word in ("--set", text)]
         return ["tune", "--conf", str(conf), *words, "--workers", str(workers), "--parent", str(parent)]
 
-    helpers = life.Helpers(workers, called, parent)
+    helpers = Helpers(workers, called, parent)
     try:
         with progress.trials(quiet=as_json or parent is not None) as (show, watch):
             made = life.tune(conf, options.order(overrides), fresh=fresh, helpers=helpers, show=show, watch=watch)

@@ -1,6 +1,6 @@
 """A config file -> frozen values, one class per section."""
 
-from estimator.config.reading import from_environment, read_config, resolve, resolve_serving
+from estimator.config.reading import from_environment, read_config, resolve, resolve_kept
 from estimator.config.sections import (
     Callback,
     Config,
@@ -8,6 +8,7 @@ from estimator.config.sections import (
     Dimension,
     Evaluation,
     FeatureChoices,
+    Image,
     Layers,
     Range,
     SchemaChoices,
@@ -27,6 +28,7 @@ __all__ = [
     "Dimension",
     "Evaluation",
     "FeatureChoices",
+    "Image",
     "Layers",
     "Range",
     "SchemaChoices",
@@ -40,5 +42,5 @@ __all__ = [
     "from_environment",
     "read_config",
     "resolve",
-    "resolve_serving",
+    "resolve_kept",
 ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from estimator.config.document import Document, Path_, flow_value, read_document
-from estimator.config.sections import Config, Section, Serving, Tuning
+from estimator.config.sections import Config, Section, Tuning
 from estimator.config.space import FIXED, SEARCHED, kinds_of, probes, takes, varied
 from estimator.config.tutorial import Translated, translate
 from estimator.config.vocabulary import Vocabulary
@@ -20,6 +20,8 @@ from estimator.wording import did_you_mean
 ENVIRONMENT_PREFIX = "ESTIMATOR_CONFIG__"
 # What is measured of a graph beside metrics.
 MEASURES = ("latency_ms", "size_mb")
+
+Kept = TypeVar("Kept", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +65,26 @@ def resolve(
     return found
 
 
-def resolve_serving(kept: Mapping[str, Any], environment: Mapping[str, str], settings: Mapping[str, Any]) -> Serving:
-    """Return how to serve a version that keeps these choices, over which an environment wins, and settings over both.
+def resolve_kept(
+    name: str, section: type[Kept], kept: Mapping[str, Any], environment: Mapping[str, str], *,
+    overrides: Sequence[str] = (), settings: Mapping[str, Any] | None = None,
+) -> Kept:  # fmt: skip
+    """Return a section of a version's config, over which an environment wins, and overrides and settings over both.
 
-    Of what is kept only known keys count, so that a version of another release is served.
+    Of what is kept only known keys count, so that a version of another release can be used.
 
     Raises
     ------
     ConfigError: with every fault.
     """
-    values: dict[str, Any] = {"serving": {key: kept[key] for key in Serving.model_fields if key in kept}}
-    for text in from_environment(environment):
-        if text.startswith("serving."):
+    values: dict[str, Any] = {name: {key: kept[key] for key in section.model_fields if key in kept}}
+    for text in (*from_environment(environment), *overrides):
+        if text.startswith(f"{name}."):
             override(values, text)
     try:
-        return Serving.model_validate({**values["serving"], **settings})
+        return section.model_validate({**values[name], **(settings or {})})
     except ValidationError as error:
-        faults = _faults(error, Serving, ("serving",))
+        faults = _faults(error, section, (name,))
         told = (f"{'.'.join(map(str, fault.path))}: {fault.message}" for fault in faults)
         raise ConfigError("; ".join(told), hint=faults[0].hint) from error
 

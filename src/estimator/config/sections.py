@@ -276,6 +276,24 @@ class Serving(Section):
     page: bool = Field(True, description="browsers are given the model as a page at /; never when keys are asked for")
 
 
+class Image(Section):
+    """How a version becomes a container image."""
+
+    base: Text | None = Field(
+        None, description="an image with Python in /usr/local; python:3.11-slim when versions are made by Python 3.11"
+    )
+    python: Annotated[Text, Field(pattern=r"^3\.\d+$")] | None = Field(
+        None, description="the base's, such as 3.11; the one that runs when left out"
+    )
+    architecture: Literal["amd64", "arm64"] | None = Field(None, description="this machine's when left out")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="where it listens inside")
+    extras: list[Literal["batch", "sql", "traces"]] = Field(
+        [], description="batch for tables over HTTP, sql for a log in PostgreSQL, traces for OpenTelemetry"
+    )
+    max_megabytes: Annotated[float, Field(gt=0)] = Field(500, description="of all layers; a larger image is refused")
+    labels: dict[Text, Text] = Field({}, description="beside those of the OCI image specification")
+
+
 class Config(Section):
     """Everything a model's life needs, in one file."""
 
@@ -293,6 +311,7 @@ class Config(Section):
     tuning: Tuning = Tuning()
     evaluation: Evaluation = Evaluation()
     serving: Serving = Serving()
+    image: Image = Image()
 
 
 def model_data(config: Config, kind: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 import uvicorn
 
 from estimator.artefact import Artefact
-from estimator.config import Serving, resolve_serving
+from estimator.config import Serving, resolve_kept
 from estimator.errors import ServingError
 from estimator.prediction_log import open_database
 from estimator.server.app import Front
@@ -55,7 +55,8 @@ def listen(
     SourceError: the prediction log cannot be opened.
     """
     following = Following(
-        references, lambda artefact: resolve_serving(artefact.config["serving"], environment, settings)
+        references,
+        lambda artefact: resolve_kept("serving", Serving, artefact.config["serving"], environment, settings=settings),
     )
     artefacts = [service.artefact for service in following.services]
     serving = following.services[0].serving

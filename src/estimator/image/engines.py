@@ -1,0 +1,237 @@
+"""Docker, Podman and Buildah: whichever is there builds a context, takes an image in and starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from estimator.errors import ImageError
+from estimator.image.oci import Layout
+from estimator.image.recipe import ENTRYPOINT, ENVIRONMENT, USER, Recipe
+
+# How an image is run, here and wherever it is deployed: it may write to /tmp and can gain no right.
+HARDENED = (
+    "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",  # noqa: S108 # inside
+    "--pids-limit", "512",
+)  # fmt: skip
+STOP_SECONDS = 15
+CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A container that runs: its address, how it was started in words, and since when by time.monotonic."""
+
+    address: str
+    how: str
+    began: float
+    process: subprocess.Popen[bytes] | None = None
+
+    def is_alive(self) -> bool:
+        """Whether it may still become ready."""
+        return self.process is None or self.process.poll() is None
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """Docker, or Podman, which takes the same words."""
+
+    name: str
+
+    def build(self, folder: Path, tag: str, *, architecture: str) -> None:
+        self.run("build", "--platform", f"linux/{architecture}", "--tag", tag, str(folder))
+
+    def load(self, archive: Path) -> None:
+        """Take an image in from a file."""
+        self.run("load", "--input", str(archive))
+
+    def layers(self, tag: str) -> list[tuple[str, int]]:
+        """Return what made each layer that is not empty, and its bytes, the base first."""
+        told = self.run("history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}", tag)
+        rows = [line.split("\t", 1) for line in told.splitlines() if "\t" in line]
+        return [(made.strip() or "base", int(size)) for size, made in reversed(rows) if size.isdecimal() and int(size)]
+
+    def architecture(self, tag: str) -> str:
+        """Return the architecture an image is for."""
+        return self.run("image", "inspect", "--format", "{{.Architecture}}", tag).strip()
+
+    @contextmanager
+    def started(self, tag: str, port: int) -> Iterator[Started]:
+        """Run an image on a free port of this machine alone, for a block; ImageError when it cannot be run."""
+        began = time.monotonic()
+        named = self.run("run", "--detach", *HARDENED, "--publish", f"127.0.0.1::{port}", tag).strip()
+        try:
+            place = self.run("port", named, f"{port}/tcp").split()[0]
+            yield Started(f"http://127.0.0.1:{place.rpartition(':')[2]}", f"{self.name} run", began)
+        except ImageError as error:
+            told = subprocess.run([self.name, "logs", named], capture_output=True, text=True, check=False)  # noqa: S603 # an id
+            last = (told.stdout + told.stderr).strip().splitlines()[-1:]
+            raise ImageError(" ".join([error.message, *(f"its log ends: {line}" for line in last)])) from None
+        finally:
+            self.run("stop", "--time", str(STOP_SECONDS), named)
+            self.run("rm", "--force", named)
+
+    def run(self, *words: str) -> str:
+        """Run the program and return what it says; ImageError when it fails."""
+        return told_by(self.name, words, {"DOCKER_BUILDKIT": "1"} if self.name == "docker" else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Buildah:
+    """Buildah, which builds and does not run."""
+
+    name: str = "buildah"
+
+    def build(self, folder: Path, tag: str, *, architecture: str) -> None:
+        words = ["--isolation", "chroot", "--format", "docker", "--platform", f"linux/{architecture}", "--tag", tag]
+        told_by(self.name, ["build", *words, str(folder)], {})
+
+    def architecture(self, tag: str) -> str:
+        """Return the architecture an image is for."""
+        return str(json.loads(told_by(self.name, ["inspect", "--type", "image", tag], {}))["OCIv1"]["architecture"])
+
+    def layers(self, tag: str) -> list[tuple[str, int]]:
+        """Return the bytes of all layers together: Buildah does not tell them apart."""
+        root = Path(told_by(self.name, ["mount", named := told_by(self.name, ["from", tag], {}).strip()], {}).strip())
+        try:
+            size = sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir())
+        finally:
+            told_by(self.name, ["rm", named], {})
+        return [("all layers", size)]
+
+    @contextmanager
+    def started(self, tag: str, port: int) -> Iterator[Started]:
+        """Run an image's own command in its file system, for a block."""
+        named = told_by(self.name, ["from", tag], {}).strip()
+        try:
+            root = Path(told_by(self.name, ["mount", named], {}).strip())
+            with _in_root(root) as found:
+                yield found
+        finally:
+            told_by(self.name, ["rm", named], {})
+
+
+def told_by(program: str, words: Sequence[str], environment: dict[str, str]) -> str:
+    """Run a program and return its stdout.
+
+    Raises
+    ------
+    ImageError: it fails; the last line it wrote is told.
+    """
+    done = subprocess.run(  # noqa: S603 # no shell, and words of our own
+        [program, *words], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+    if done.returncode:
+        lines = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
+        raise ImageError(f"{program} {words[0]}: {lines[-1] if lines else f'ended with {done.returncode}'}")
+    return done.stdout
+
+
+def found_engine(wanted: str | None = None) -> Docker | Buildah | None:
+    """Return the engine that is wanted, or the first that works here; None when none does.
+
+    Raises
+    ------
+    ImageError: the one that is wanted is not there, or does not work.
+    """
+    for name in (wanted,) if wanted else ("docker", "podman", "buildah"):
+        if shutil.which(name) is None:
+            continue
+        try:
+            told_by(name, ["info"], {})
+        except ImageError as error:
+            if wanted:
+                raise ImageError(f"{error.message}", hint=f"does {name} run, and may you use it?") from None
+            continue
+        return Buildah() if name == "buildah" else Docker(name)
+    if wanted:
+        raise ImageError(f"{wanted} is not installed", hint="--builder direct needs no engine")
+    return None
+
+
+@contextmanager
+def started_layout(layout: Layout, recipe: Recipe) -> Iterator[Started]:
+    """Start an image that was written without an engine, for a block: in its own file system, which only root may.
+
+    Others start its packages with this machine's Python, which must be of the same version.
+    """
+    with tempfile.TemporaryDirectory(prefix="estimator-image-") as folder:
+        root = Path(folder)
+        for layer in layout.layers:
+            with tarfile.open(layout.path(layer.blob), "r:*") as archive:
+                archive.extractall(root, filter="tar")  # nothing leaves the folder
+        root.chmod(0o755)
+        # Taking files out has made it as closed as all others.
+        (root / "tmp").mkdir(exist_ok=True)
+        (root / "tmp").chmod(0o1777)
+        if os.geteuid() == 0 and CHROOT is not None:
+            with _in_root(root) as found:
+                yield found
+        else:
+            with _with_own_python(root, recipe) as found:
+                yield found
+
+
+@contextmanager
+def _in_root(root: Path) -> Iterator[Started]:
+    words = [
+        str(CHROOT),
+        f"--userspec={USER}",
+        str(root),
+        *ENTRYPOINT,
+        "serve",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--json",
+    ]
+    path = "/usr/local/bin:/usr/bin:/bin"
+    with _process(words, {**ENVIRONMENT, "PATH": path, "HOME": "/tmp"}, "its own file system") as found:  # noqa: S108 # inside
+        yield found
+
+
+@contextmanager
+def _with_own_python(root: Path, recipe: Recipe) -> Iterator[Started]:
+    site = root / recipe.site.lstrip("/")
+    words = [sys.executable, "-S", "-s", "-m", "estimator", "serve", "--host", "127.0.0.1", "--port", "0", "--json"]
+    environment = {
+        **ENVIRONMENT,
+        "MODEL_FOLDER": str(root / "model"),
+        "PYTHONPATH": str(site),
+        "PATH": os.environ["PATH"],
+    }
+    with _process(words, environment, "its packages, by this machine's Python") as found:
+        yield found
+
+
+@contextmanager
+def _process(words: Sequence[str], environment: dict[str, str], how: str) -> Iterator[Started]:
+    began = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603 # no shell, and words of our own
+        list(words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            told = process.communicate()[1].decode(errors="replace").strip().splitlines()
+            raise ImageError(f"the image ends instead of serving: {told[-1] if told else 'it says nothing'}")
+        yield Started(json.loads(line)["address"], how, began, process)
+    finally:
+        process.terminate()
+        try:
+            process.communicate(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()

@@ -1,0 +1,35 @@
+"""A note beside a context of what was built of it, for the steps that follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from estimator.artefact import write_text
+from estimator.errors import ImageError
+
+RECORD = "image.json"
+
+
+def write_record(record: Mapping[str, Any], folder: Path) -> None:
+    """Note what was built in a folder."""
+    write_text(folder / RECORD, json.dumps(record, indent=2).encode())
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what was built in a folder, and where it was pushed.
+
+    Raises
+    ------
+    ImageError: nothing was.
+    """
+    path = folder / RECORD
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ImageError(f"{folder}: holds no image", hint="estimator image VERSION") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be read: {error}", hint="estimator image VERSION") from None
+    return found

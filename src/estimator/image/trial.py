@@ -1,0 +1,121 @@
+"""A server that has just been started is asked what it must know, before anybody else may ask it."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from estimator.artefact import GOLDEN_TOLERANCE, Artefact
+from estimator.errors import ImageError, RowError
+from estimator.server.bodies import refusal
+
+PATIENCE = 60.0
+PAUSE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What was checked: how it was started in words, seconds to the first answer, rows answered, rows refused."""
+
+    started: str
+    seconds: float
+    n_rows: int
+    n_refused: int
+
+
+def ask(address: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+    """Return the status and the JSON of an answer.
+
+    Raises
+    ------
+    OSError: there is no answer.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(  # noqa: S310 # http, and our own address
+        f"{address}{path}", data, {"content-type": "application/json", **(headers or {})}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 # the same
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def tried(
+    artefact: Artefact, address: str, *, started: str, began: float, is_alive: Callable[[], bool],
+    headers: Mapping[str, str] | None = None,
+) -> Trial:  # fmt: skip
+    """Ask a server that was begun to start at `began`, in seconds of time.monotonic, until it is ready; then check it.
+
+    Its golden rows must get the answers they got when the version was made, and rows that break the contract the same
+    refusal as here.
+
+    Raises
+    ------
+    ImageError: it does not start, or does not answer as it must.
+    """
+    seconds = _ready(artefact, address, began, is_alive, headers)
+    golden = artefact.read_json("golden.json")
+    status, told = ask(address, f"/v1/models/{artefact.name}/predict", golden["rows"], headers)
+    if status != 200:
+        raise ImageError(f"golden rows are refused with {status}: {json.dumps(told)[:300]}")
+    _check_answers(artefact, golden["answers"], told["predictions"])
+    n_refused = 0
+    for row in _broken(artefact, golden["rows"][0]):
+        wanted = _refusal(artefact, row)
+        status, told = ask(address, f"/v1/models/{artefact.name}/predict", [row], headers)
+        if status != 422 or told != wanted:
+            raise ImageError(f"a row that breaks the contract gets {status}: {json.dumps(told)[:300]}, not {wanted}")
+        n_refused += 1
+    return Trial(started, seconds, len(golden["rows"]), n_refused)
+
+
+def _ready(
+    artefact: Artefact, address: str, began: float, is_alive: Callable[[], bool], headers: Mapping[str, str] | None
+) -> float:
+    told: Any = "nothing answers"
+    while time.monotonic() - began < PATIENCE:
+        try:
+            status, told = ask(address, "/readyz", headers=headers)
+            if status == 200 and told["version"] == artefact.version:
+                return time.monotonic() - began
+        except (OSError, ValueError) as error:
+            told = error
+        if not is_alive():
+            raise ImageError("the image ends instead of serving")
+        time.sleep(PAUSE)
+    raise ImageError(f"the image is not ready after {PATIENCE:.0f} s: {told}")
+
+
+def _check_answers(artefact: Artefact, expected: list[Any], predictions: list[Mapping[str, Any]]) -> None:
+    if levels := artefact.predictor.task.levels:
+        found = [[each["probabilities"][level] for level in levels] for each in predictions]
+    else:
+        found = [each["prediction"] for each in predictions]
+    if not np.allclose(found, expected, rtol=GOLDEN_TOLERANCE, atol=1e-7 if levels else 1e-9):
+        raise ImageError("golden rows get other answers in the image than when the version was made")
+
+
+def _broken(artefact: Artefact, row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return rows that break the contract: a column missing, one unknown, one of a wrong type."""
+    name = artefact.schema.features[0].name
+    broken = [{key: value for key, value in row.items() if key != name}, {**row, name: [1]}]
+    if artefact.schema.unknown_columns == "refuse":
+        broken.append({**row, "no such column": 1})
+    return broken
+
+
+def _refusal(artefact: Artefact, row: Mapping[str, Any]) -> object:
+    try:
+        artefact.schema.read_rows([row])
+    except RowError as error:
+        return json.loads(json.dumps(refusal(error)))
+    raise ImageError(f"{artefact.folder}: the contract takes a row that it must refuse")

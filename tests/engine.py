@@ -1,0 +1,61 @@
+"""A Docker engine of its own for tests, which nobody else sees; started by root from Debian's packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.servers import debian_program
+
+
+@contextmanager
+def docker_engine() -> Iterator[Path]:
+    """Start an engine with its own socket and data, and point this process's environment at it; give its client."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a Docker engine")
+    daemon = debian_program("docker.io", "dockerd")
+    debian_program("iptables", "iptables")
+    folder = Path(tempfile.mkdtemp(prefix="estimator-docker-", dir="/tmp"))
+    (folder / "etc").mkdir()
+    address = f"unix://{folder}/docker.sock"
+    words = [daemon, "--ip", "127.0.0.1", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
+             "-p", f"{folder}/pid", "-H", address]  # fmt: skip
+    # Its own view of /etc/docker: a machine's settings are not for this engine.
+    hidden = f'mount --make-rprivate / && mount --bind {folder}/etc /etc/docker 2>/dev/null; exec "$@"'
+    rules = subprocess.run(["iptables-save"], capture_output=True, check=False).stdout
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    forwarded = forwarding.read_text()
+    log = (folder / "log").open("wb")
+    process = subprocess.Popen(["unshare", "-m", "sh", "-c", hidden, "sh", *words], stdout=log, stderr=log)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("DOCKER_HOST", address)
+            patch.setenv("DOCKER_CONFIG", str(folder / "config"))
+            # Debian's client, which builds by itself: others want a plug-in.
+            patch.setenv("PATH", f"/usr/bin:{os.environ['PATH']}")
+            for _ in range(300):
+                if subprocess.run(["/usr/bin/docker", "info"], capture_output=True, check=False).returncode == 0:
+                    break
+                if process.poll() is not None:
+                    pytest.skip(f"no Docker engine can run here: {(folder / 'log').read_text()[-300:]}")
+                time.sleep(0.1)
+            yield Path("/usr/bin/docker")
+            held = subprocess.run(["/usr/bin/docker", "ps", "-aq"], capture_output=True, text=True, check=False).stdout
+            if held.split():
+                subprocess.run(["/usr/bin/docker", "rm", "-f", *held.split()], capture_output=True, check=False)
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+        subprocess.run(["iptables-restore"], input=rules, check=False, capture_output=True)
+        subprocess.run(["ip", "link", "del", "docker0"], check=False, capture_output=True)
+        forwarding.write_text(forwarded)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,108 @@
+"""File systems with this machine's own Python: bare, or on top of Debian as the usual images of Python have it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+from pathlib import Path
+
+import pip
+import pytest
+
+from tests.servers import debian_program
+
+LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "__pycache__"}
+ASKED = ("libstdc++.so.6", "libdl.so.2", "librt.so.1", "libpthread.so.0")
+# What Python's own modules ask of Debian, release 12.
+PACKAGES = (
+    "usr-is-merged,netbase,tzdata,ca-certificates,libssl3,libsqlite3-0,libbz2-1.0,liblzma5,zlib1g,libffi8,libreadline8,"
+    "libncursesw6,libuuid1,libexpat1,libgdbm6,libnsl2,libcrypt1"
+)
+
+
+def write_rootfs(archive: Path, scratch: Path) -> None:
+    """Write the tar of a file system with Python and nothing else; skip where this Python cannot be taken apart."""
+    if shutil.which("ldd") is None:
+        pytest.skip("ldd is not installed")
+    root = scratch / "root"
+    needed = copy_python(root)
+    # What the packages' own modules ask of the system.
+    asked = [path for name in ASKED for path in Path("/usr/lib").glob(f"*-linux-gnu/{name}")]
+    for path in {*asked, *(path for file in (*needed, *asked) for path in _libraries(file))}:
+        of_system = path.parts[1] in ("lib", "lib64", "usr")
+        place = root / str(path).lstrip("/") if of_system else root / "usr/local/lib" / path.name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path.resolve(), place)
+    (root / "etc").mkdir()
+    (root / "etc/ld.so.conf").write_text("/usr/local/lib\n/lib/x86_64-linux-gnu\n/usr/lib/x86_64-linux-gnu\n")
+    (root / "tmp").mkdir()
+    _pack(root, archive)
+
+
+def write_debian(archive: Path, scratch: Path) -> None:
+    """Write the tar of Debian's smallest system with Python and pip in /usr/local; root installs what makes it."""
+    program = debian_program("mmdebstrap", "mmdebstrap")
+    words = [
+        "--quiet",
+        "--variant=minbase",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        f"--include={PACKAGES}",
+    ]
+    sources = "/etc/apt/sources.list.d/debian.sources"
+    done = subprocess.run(
+        [program, *words, "bookworm", str(scratch / "debian.tar"), sources], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no Debian can be made here: {done.stderr.strip().splitlines()[-1:]}")
+    root = scratch / "root"
+    root.mkdir()
+    subprocess.run(["tar", "-xf", scratch / "debian.tar", "-C", root], check=True)
+    needed = copy_python(root)
+    site = root / "usr/local/lib" / Path(sysconfig.get_path("stdlib")).name / "site-packages"
+    home = Path(pip.__file__).parent
+    for path in (home, *home.parent.glob("pip-*.dist-info")):
+        shutil.copytree(path, site / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = root / "usr/local/bin/pip"
+    command.write_text("#!/usr/local/bin/python\nfrom pip._internal.cli.main import main\nraise SystemExit(main())\n")
+    command.chmod(0o755)
+    for path in {path for file in needed for path in _libraries(file) if path.parts[1] not in ("lib", "lib64", "usr")}:
+        shutil.copy2(path.resolve(), root / "usr/local/lib" / path.name)
+    # pip inside a build reaches what pip reaches here.
+    for name in ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt"):
+        if Path(name).exists():
+            shutil.copy2(name, root / name.lstrip("/"))
+    _pack(root, archive)
+
+
+def copy_python(root: Path) -> list[Path]:
+    """Copy Python into a file system's /usr/local; return the files whose libraries it needs."""
+    library = Path(sysconfig.get_path("stdlib"))
+    home = root / "usr/local/lib" / library.name
+    shutil.copytree(
+        library, home, ignore=lambda folder, names: LEFT_OUT & set(names), symlinks=False, dirs_exist_ok=True
+    )
+    program = Path(sys.executable).resolve()
+    (root / "usr/local/bin").mkdir(parents=True, exist_ok=True)
+    shutil.copy2(program, root / "usr/local/bin" / library.name)
+    for name in ("python3", "python"):
+        (root / "usr/local/bin" / name).symlink_to(library.name)
+    return [program, *(path for path in (home / "lib-dynload").glob("*.so") if "tkinter" not in path.name)]
+
+
+def _pack(root: Path, archive: Path) -> None:
+    program = shutil.which("ldconfig", path="/usr/sbin:/sbin:/usr/bin")
+    if program is None:
+        pytest.skip("ldconfig is not installed")
+    subprocess.run([program, "-r", str(root)], check=False, capture_output=True)
+    with tarfile.open(archive, "w") as tar:
+        tar.add(root, ".")
+    shutil.rmtree(root)
+
+
+def _libraries(file: Path) -> list[Path]:
+    told = subprocess.run(["ldd", str(file)], check=False, capture_output=True, text=True).stdout
+    return [Path(found) for found in re.findall(r"(?:=> )?(/\S+) \(0x", told)]

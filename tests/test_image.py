@@ -1,0 +1,314 @@
+"""A version as a container image, without an engine: what is in it, that it is always the same, and that it answers."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+import estimator
+from estimator import life
+from estimator.config import Image
+from estimator.errors import ImageError, RegistryError
+from estimator.image.building import Job, build, weigh
+from estimator.image.engines import Started
+from estimator.image.oci import ELF_MACHINES, base_of_rootfs, write_image
+from estimator.image.pushing import push
+from estimator.image.recipe import Recipe, write_context
+from estimator.image.record import read_record
+from estimator.image.registry import Registry, parsed
+from estimator.image.trial import tried
+from estimator.image.wheels import Pin, own_wheel
+from tests.asking import serving
+from tests.rootfs import write_rootfs
+from tests.servers import docker_registry
+
+TAG = "price_estimator_api:latest"
+PINS = (Pin("numpy", "2.0.0", ("0" * 64,), "BSD-3-Clause"), Pin("onnxruntime", "1.20.0", ("1" * 64,)))
+
+
+@pytest.fixture(scope="module")
+def artefact(store):
+    return life.load("house_pricing_model", life.Store(store))
+
+
+@pytest.fixture(scope="module")
+def recipe(artefact):
+    return Recipe(artefact, TAG, "python:3.11-slim", "3.11", "amd64", 5000, PINS, own_wheel(), {"team": 'a "b" $c'})
+
+
+@pytest.fixture(scope="module")
+def rootfs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("rootfs")
+    write_rootfs(folder / "rootfs.tar", folder)
+    return folder / "rootfs.tar"
+
+
+@pytest.fixture(scope="module")
+def built(artefact, rootfs, tmp_path_factory):
+    """An image that was written, started and tried; pip installs its packages."""
+    folder = tmp_path_factory.mktemp("image")
+    return build(artefact, Image(), Job(TAG, folder, "direct", rootfs), environment={}), folder
+
+
+def test_the_own_wheel_is_the_package_as_it_runs_and_always_the_same():
+    name, content = own_wheel()
+    assert own_wheel() == (name, content)
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+        names = set(wheel.namelist())
+        package = Path(estimator.__file__).parent
+        here = {
+            f"estimator/{path.relative_to(package).as_posix()}"
+            for path in package.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+        assert {each for each in names if each.startswith("estimator/")} == here
+        record = next(each for each in names if each.endswith("RECORD"))
+        assert {line.split(",")[0] for line in wheel.read(record).decode().splitlines()} == names
+
+
+def test_the_dockerfile_is_one_that_a_linter_has_nothing_to_say_of(recipe, tmp_path):
+    write_context(recipe, tmp_path / "context")
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, tmp_path / "context" / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    text = (tmp_path / "context" / "Dockerfile").read_text()
+    assert "USER 10001:10001" in text
+    assert r'team="a \"b\" \$c"' in text
+    # What engines as old as Docker 20.10 do not know.
+    assert not any(word in text for word in ("# syntax", "--link", "<<", "--start-interval", "--network"))
+
+
+def test_what_is_installed_is_pinned_by_hash_and_names_no_address(recipe):
+    text = recipe.context()["requirements.txt"].decode()
+    assert all("--hash=sha256:" in line for line in text.splitlines())
+    assert "://" not in text
+    assert text.splitlines()[-1].startswith("./estimator_lifepath-")
+
+
+def test_a_context_is_the_same_again_and_holds_nothing_else(recipe, tmp_path):
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context" / "old.txt").write_text("of another build")
+    write_context(recipe, tmp_path / "context")
+    found = {path.relative_to(tmp_path / "context").as_posix(): path.read_bytes()
+             for path in (tmp_path / "context").rglob("*") if path.is_file()}  # fmt: skip
+    assert found == recipe.context() == recipe.context()
+    assert {name for name in found if name.startswith("model/")} == {
+        f"model/{name}" for name in ("manifest.json", *recipe.artefact.manifest["files"])
+    }
+
+
+def test_the_bill_of_materials_follows_its_standard(recipe):
+    bill = recipe.context()["sbom.cdx.json"].decode()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    assert {each["purl"] for each in json.loads(bill)["components"]} == {
+        "pkg:pypi/numpy@2.0.0", "pkg:pypi/onnxruntime@1.20.0",
+    }  # fmt: skip
+
+
+def test_an_image_is_written_started_and_tried_without_an_engine(built, tell):
+    made, folder = built
+    assert made.trial is not None
+    assert (made.trial.n_rows, made.trial.n_refused) == (20, 3)
+    assert [holds for holds, _ in made.layers[1:]] == [
+        "Python's library, compiled", "packages", f"house_pricing_model {made.recipe.artefact.version}",
+    ]  # fmt: skip
+    above = sum(size for _, size in made.layers[1:])
+    assert above < 150e6
+    tell(f"image: {above / 1e6:.0f} MB above its base")
+    with tarfile.open(made.archive) as archive:
+        names = archive.getnames()
+        told = json.load(archive.extractfile("manifest.json"))[0]
+        config = json.load(archive.extractfile(told["Config"]))
+    assert told["RepoTags"] == [TAG]
+    assert set(told["Layers"]) <= set(names)
+    assert config["config"]["User"] == "10001:10001"
+    assert config["config"]["Entrypoint"] == ["python", "-m", "estimator"]
+    assert config["config"]["Healthcheck"]["Test"][0] == "CMD"
+    assert read_record(folder)["tried"] is True
+
+
+def test_the_same_version_gives_the_same_digest(built, rootfs, tmp_path):
+    made, _ = built
+    again = write_image(made.recipe, base_of_rootfs(rootfs, tmp_path), tmp_path)
+    assert again.digest == made.digest
+
+
+def test_a_base_that_does_not_fit_is_refused(built, rootfs, tmp_path):
+    made, _ = built
+    base = base_of_rootfs(rootfs, tmp_path)
+    other = next(name for name in ELF_MACHINES if name != made.recipe.architecture)
+    with pytest.raises(ImageError, match=f"the base is for {made.recipe.architecture}, .* for {other}"):
+        write_image(replace(made.recipe, architecture=other), base, tmp_path)
+    with pytest.raises(ImageError, match=r"has no Python 3\.99"):
+        write_image(replace(made.recipe, python="3.99"), base, tmp_path)
+    (tmp_path / "no.tar").write_bytes(b"no tar")
+    with pytest.raises(ImageError, match="is no tar"):
+        base_of_rootfs(tmp_path / "no.tar", tmp_path)
+
+
+def test_an_image_that_weighs_too_much_is_refused(built):
+    made, _ = built
+    weigh(made, 1000)
+    with pytest.raises(ImageError, match=r"more than image\.max_megabytes allows: .* packages"):
+        weigh(made, 100)
+
+
+def test_an_image_that_answers_otherwise_is_not_good(artefact, store):
+    """The trial tells another model from the one it is to be."""
+
+    def trial(named, of):
+        with serving(store / named) as (process, address):
+            return tried(of, address, started="here", began=time.monotonic(),
+                         is_alive=lambda: process.poll() is None)  # fmt: skip
+
+    assert trial("house_pricing_model", artefact).n_rows == 20
+    golden = artefact.read_json("golden.json")
+    answers = [value * 1.001 for value in golden["answers"]]
+    other = type(artefact)(artefact.folder, artefact.manifest)
+    other.__dict__["read_json"] = lambda name: (
+        {**golden, "answers": answers} if name == "golden.json" else artefact.read_json(name)
+    )
+    with pytest.raises(ImageError, match="other answers"):
+        trial("house_pricing_model", other)
+
+
+def test_a_container_that_ends_is_told(artefact):
+    dead = Started("http://127.0.0.1:9", "here", time.monotonic())
+    with pytest.raises(ImageError, match="ends instead of serving"):
+        tried(artefact, dead.address, started=dead.how, began=dead.began, is_alive=lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("python:3.11-slim", "docker.io/library/python:3.11-slim"),
+        ("me/app", "docker.io/me/app:latest"),
+        ("127.0.0.1:5001/team/app:v1", "127.0.0.1:5001/team/app:v1"),
+        ("123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:v1", "123456789012.dkr.ecr.eu-west-1.amazonaws.com/app:v1"),
+        (f"localhost/app@sha256:{'a' * 64}", f"localhost/app@sha256:{'a' * 64}"),
+    ],
+)
+def test_references_are_read_as_engines_read_them(text, expected):
+    assert str(parsed(text)) == expected
+
+
+@pytest.mark.parametrize("text", ["", "App", "a b", "host:5000/", "app:", "app@sha256:abc", "http://host/app"])
+def test_what_names_no_image_is_refused(text):
+    with pytest.raises(RegistryError, match="names no image"):
+        parsed(text)
+
+
+def test_a_registry_gets_the_image_once_and_knows_it_by_its_digest(built, tmp_path):
+    made, folder = built
+    with docker_registry() as host:
+        told: list[str] = []
+        pushed = push(folder, f"{host}/team/app:v1", environment={}, note=told.append)
+        assert pushed.digest == made.digest
+        assert all("sent" in line for line in told)
+        told.clear()
+        assert push(folder, f"{host}/team/app:v2", environment={}, note=told.append).digest == made.digest
+        assert all("is there" in line for line in told)
+        assert read_record(folder)["pushed"] == f"{host}/team/app@{made.digest}"
+        base = Registry(parsed(str(pushed))).pull_base("amd64", tmp_path)
+        assert [layer.diff_id for layer in base.layers] == [layer.diff_id for layer in made.layout.layers]
+        assert base.config["User"] == "10001:10001"
+        assert Registry(parsed(f"{host}/team/none:v1")).digest() is None
+
+
+@contextmanager
+def breaking(host: str, allowed: int):
+    """A registry behind a line that breaks for good after so many requests that send something."""
+    import http.client
+
+    sent = [0]
+
+    class Line(BaseHTTPRequestHandler):
+        def pass_on(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if self.command in ("PUT", "POST"):
+                sent[0] += 1
+                if sent[0] > allowed:
+                    self.close_connection = True
+                    return
+            to = http.client.HTTPConnection(host)
+            to.request(self.command, self.path, body, {**self.headers, "Host": self.headers["Host"]})
+            found = to.getresponse()
+            content = found.read()
+            self.send_response_only(found.status)
+            for name, value in found.getheaders():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+            to.close()
+
+        do_GET = do_HEAD = do_PUT = do_POST = pass_on  # as the library names them
+
+        def log_message(self, *_):
+            return
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Line)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_a_push_that_broke_off_goes_on(built):
+    made, folder = built
+    with docker_registry() as host:
+        with breaking(host, allowed=4) as line, pytest.raises(RegistryError) as caught:
+            layout = made.layout
+            Registry(parsed(f"{line}/app:v1"), pause=0.01).push(layout)
+        assert "what has arrived is not sent twice" in (caught.value.hint or "")
+        told: list[str] = []
+        assert push(folder, f"{host}/app:v1", environment={}, note=told.append).digest == made.digest
+        assert sum("is there" in line for line in told) == 2
+
+
+def test_a_registry_that_is_not_there_or_lets_nobody_in_is_told(built, tmp_path):
+    made, folder = built
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(RegistryError, match="refused"):
+        Registry(parsed(f"127.0.0.1:{port}/app:v1"), pause=0.01).push(made.layout)
+    with docker_registry(user="me", password="secret") as host:
+        with pytest.raises(RegistryError, match="401") as caught:
+            push(folder, f"{host}/app:v1", environment={"HOME": str(tmp_path)})
+        assert "docker login" in (caught.value.hint or "")
+        (tmp_path / ".docker").mkdir()
+        kept = {"auths": {host: {"auth": "bWU6c2VjcmV0"}}}
+        (tmp_path / ".docker" / "config.json").write_text(json.dumps(kept))
+        assert push(folder, f"{host}/app:v1", environment={"HOME": str(tmp_path)}).digest == made.digest
+
+
+def test_nothing_is_pushed_where_nothing_was_built(built, tmp_path):
+    _, folder = built
+    with pytest.raises(ImageError, match="holds no image"):
+        push(tmp_path, "127.0.0.1:1/app:v1", environment={})
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy2(folder / "image.json", copy / "image.json")
+    with pytest.raises(ImageError, match="is gone"):
+        push(copy, "127.0.0.1:1/app:v1", environment={})
+    assert os.listdir(copy) == ["image.json"]  # noqa: PTH208 # names alone

@@ -1,0 +1,157 @@
+"""Images in a real engine: built by it and without it, run as they should be, killed, pushed, pulled back.
+
+They take minutes and packages of Debian that root installs: `make test-image` runs them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from estimator import life
+from estimator.config import Image
+from estimator.errors import ImageError
+from estimator.image.building import Job, build
+from estimator.image.engines import HARDENED, Docker, found_engine
+from estimator.image.pushing import push
+from estimator.image.trial import ask, tried
+from tests.engine import docker_engine
+from tests.rootfs import write_debian
+from tests.servers import docker_registry
+
+pytestmark = pytest.mark.skipif(
+    "ESTIMATOR_TEST_ENGINE" not in os.environ, reason="a Docker engine is started by `make test-image`"
+)
+TAG = "price_estimator_api:latest"
+ENVIRONMENTS = Path.home() / ".cache" / "estimator-benchmarks"
+
+
+@pytest.fixture(scope="module")
+def artefact(store):
+    return life.load("house_pricing_model", life.Store(store))
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("base")
+    write_debian(folder / "base.tar", folder)
+    return folder / "base.tar"
+
+
+@pytest.fixture(scope="module")
+def docker(base, artefact):
+    """An engine that has the base under the name images of Python have."""
+    with docker_engine():
+        engine = found_engine("docker")
+        assert isinstance(engine, Docker)
+        path = "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+        version = ".".join(map(str, sys.version_info[:2]))
+        engine.run("import", "--change", path, "--change", "ENV LANG=C.UTF-8", str(base), f"python:{version}-slim")
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def by_engine(docker, artefact, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("engine")
+    return build(artefact, Image(), Job(TAG, folder, "docker"), environment={}), folder
+
+
+@pytest.fixture(scope="module")
+def by_hand(docker, artefact, base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("direct")
+    built = build(artefact, Image(), Job("by_hand:latest", folder, "direct", base), environment={})
+    docker.load(built.archive)
+    return built, folder
+
+
+def test_an_image_that_the_engine_built_answers_as_the_version(by_engine, tell):
+    built, _ = by_engine
+    assert (built.trial.n_rows, built.trial.n_refused) == (20, 3)
+    above = sum(size for _, size in built.layers[1:])
+    tell(f"image by docker: {built.size / 1e6:.0f} MB, {above / 1e6:.0f} above its base, ready after "
+         f"{built.trial.seconds:.2f} s")  # fmt: skip
+
+
+def test_an_image_that_was_written_here_answers_in_the_engine(docker, by_hand, artefact, tell):
+    built, _ = by_hand
+    with docker.started("by_hand:latest", 5000) as started:
+        trial = tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
+    assert (trial.n_rows, trial.n_refused) == (20, 3)
+    tell(f"image without an engine: {built.size / 1e6:.0f} MB, ready after {trial.seconds:.2f} s of docker run")
+
+
+def test_what_other_frameworks_would_install(tell):
+    found = {}
+    for name in ("bentoml", "mlflow", "mlserver"):
+        for folder in sorted(ENVIRONMENTS.glob(f"{name}-*")):
+            sizes = [path.lstat().st_size for path in folder.glob("lib/*/site-packages/**/*") if path.is_file()]
+            found[folder.name] = sum(sizes) / 1e6
+    if not found:
+        pytest.skip("their environments are made by `make bench-serve`")
+    tell(f"installed packages: {', '.join(f'{name} {size:.0f} MB' for name, size in found.items())}")
+
+
+@pytest.mark.parametrize("tag", [TAG, "by_hand:latest"])
+def test_a_container_is_healthy_ends_at_once_and_starts_again(docker, by_engine, by_hand, house, tag):
+    named = docker.run("run", "--detach", *HARDENED, "--publish", "127.0.0.1::5000", tag).strip()
+
+    def asked():
+        place = docker.run("port", named, "5000/tcp").split()[0]
+        for _ in range(200):
+            try:
+                return ask(f"http://{place}", "/v1/services/predict", [house])
+            except OSError:
+                time.sleep(0.05)
+        raise AssertionError(docker.run("logs", named))
+
+    status, first = asked()
+    assert status == 200
+    assert docker.run("exec", named, "id", "-u").strip() == "10001"
+    assert subprocess.run(["docker", "exec", named, "touch", "/model/x"], capture_output=True, check=False).returncode
+    for _ in range(150):
+        if (health := docker.run("inspect", "--format", "{{.State.Health.Status}}", named).strip()) != "starting":
+            break
+        time.sleep(0.1)
+    assert health == "healthy"
+    docker.run("kill", named)
+    docker.run("start", named)
+    assert asked() == (200, first)
+    began = time.monotonic()
+    docker.run("stop", "--time", "30", named)
+    assert time.monotonic() - began < 15
+    assert docker.run("inspect", "--format", "{{.State.ExitCode}}", named).strip() == "0"
+    docker.run("rm", named)
+
+
+def test_both_ways_to_an_image_make_the_same_of_it(docker, by_engine, by_hand):
+    told = [json.loads(docker.run("image", "inspect", tag))[0] for tag in (TAG, "by_hand:latest")]
+    for name in ("User", "ExposedPorts", "Entrypoint", "Cmd", "Healthcheck", "Labels", "StopSignal"):
+        assert told[0]["Config"][name] == told[1]["Config"][name], name
+    assert sorted(told[0]["Config"]["Env"]) == sorted(told[1]["Config"]["Env"])
+    assert told[0]["Architecture"] == told[1]["Architecture"]
+
+
+def test_an_image_is_pulled_back_by_its_digest(docker, by_engine, by_hand, artefact):
+    with docker_registry() as host:
+        for (built, folder), name in ((by_engine, "engine"), (by_hand, "hand")):
+            identity = docker.run("image", "inspect", "--format", "{{.Id}}", built.recipe.tag).strip()
+            pushed = push(folder, f"{host}/team/{name}:v1", environment={})
+            assert built.digest in (None, pushed.digest)
+            # Under all of its names.
+            docker.run("rmi", "--force", identity)
+            docker.run("pull", "--quiet", str(pushed))
+            assert docker.run("image", "inspect", "--format", "{{.Id}}", str(pushed)).strip() == identity
+            docker.run("tag", str(pushed), built.recipe.tag)
+            with docker.started(str(pushed), 5000) as started:
+                tried(artefact, started.address, started="pulled", began=started.began, is_alive=started.is_alive)
+
+
+def test_the_engine_says_why_it_cannot_build(docker, artefact, tmp_path):
+    with pytest.raises(ImageError, match="docker build"):
+        build(artefact, Image(base="127.0.0.1:9/none:v1"), Job(TAG, tmp_path, "docker"), environment={})
