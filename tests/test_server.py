@@ -18,7 +18,7 @@ import pytest
 from fastapi import FastAPI
 
 from estimator.artefact import open_artefact
-from estimator.config import Serving, resolve_serving
+from estimator.config import Serving, resolve_kept
 from estimator.errors import ConfigError, ServingError, SourceError
 from estimator.prediction_log import Database, Entry
 from estimator.server.following import Following, Reference
@@ -344,10 +344,12 @@ def test_an_answer_that_cannot_be_logged_is_refused_if_so_configured(store, hous
 def test_choices_of_another_release_are_passed_over_and_the_environment_wins():
     kept = {"port": 1, "max_rows": 7, "label": "x", "no longer known": 3}
     environment = {"ESTIMATOR_CONFIG__SERVING__PORT": "2", "ESTIMATOR_CONFIG__SERVING__MAX_ROWS": "8"}
-    found = resolve_serving(kept, environment, {"port": 3})
-    assert (found.port, found.max_rows, found.label) == (3, 8, "x")
+    found = resolve_kept(
+        "serving", Serving, kept, environment, overrides=["serving.rate=4", "image.port=9"], settings={"port": 3}
+    )
+    assert (found.port, found.max_rows, found.label, found.rate) == (3, 8, "x", 4)
     with pytest.raises(ConfigError, match=r"serving.port: input should be less than or equal to 65535, got 99999"):
-        resolve_serving(kept, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"}, {})
+        resolve_kept("serving", Serving, kept, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"})
 
 
 def test_a_version_that_is_no_longer_served_leaves_nothing_behind(store):
