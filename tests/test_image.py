@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import os
@@ -161,6 +162,19 @@ def test_a_base_that_does_not_fit_is_refused(built, rootfs, tmp_path):
     (tmp_path / "no.tar").write_bytes(b"no tar")
     with pytest.raises(ImageError, match="is no tar"):
         base_of_rootfs(tmp_path / "no.tar", tmp_path)
+
+
+def test_a_folder_is_for_one_build_and_forgets_what_was_built_before(artefact, tmp_path):
+    (tmp_path / "image.json").write_text("{}")
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(ImageError, match="another process is building there"):
+        build(artefact, Image(), Job(TAG, tmp_path), environment={})
+    os.close(held)
+    assert (tmp_path / "image.json").exists()
+    with pytest.raises(RegistryError, match="refused"):
+        build(artefact, Image(base="127.0.0.1:9/none:v1"), Job(TAG, tmp_path, "direct"), environment={})
+    assert not (tmp_path / "image.json").exists()
 
 
 def test_an_image_that_weighs_too_much_is_refused(built):

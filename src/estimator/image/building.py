@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +18,7 @@ from estimator.errors import ImageError
 from estimator.image.engines import Buildah, Docker, Started, found_engine, started_layout
 from estimator.image.oci import Base, Layout, base_of_rootfs, write_archive, write_image
 from estimator.image.recipe import Recipe, recipe_of, write_context
-from estimator.image.record import write_record
+from estimator.image.record import RECORD, write_record
 from estimator.image.registry import Registry, kept_authorization, parsed
 from estimator.image.trial import Trial, tried
 from estimator.wording import amount
@@ -95,23 +97,48 @@ def build(
     architecture = settings.architecture or _here()
     if job.builder == "direct" and settings.python not in (None, _python()):
         raise ImageError(f"image.python: this is Python {_python()}, which compiles nothing for {settings.python}")
-    recipe = recipe_of(artefact, settings, tag=job.tag, python=settings.python or _python(), architecture=architecture)
-    write_context(recipe, job.folder / "context")
-    note(f"context {job.folder / 'context'}")
-    direct = job.builder == "direct" or job.rootfs is not None
-    engine = None if direct else found_engine(None if job.builder == "auto" else job.builder)
-    built = _written(recipe, job, environment, note) if engine is None else _built(recipe, engine, job.folder, note)
-    weigh(built, settings.max_megabytes)
-    if architecture == _here():
-        with _started(built, engine) as started:
-            trial = tried(
-                artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
-            )
-        built = replace(built, trial=trial)
-    else:
-        note(f"not started: it is for {architecture}, and this machine is {_here()}")
-    write_record(built.record, job.folder)
-    return built
+    with _held(job.folder):
+        recipe = recipe_of(
+            artefact, settings, tag=job.tag, python=settings.python or _python(), architecture=architecture
+        )
+        write_context(recipe, job.folder / "context")
+        note(f"context {job.folder / 'context'}")
+        direct = job.builder == "direct" or job.rootfs is not None
+        engine = None if direct else found_engine(None if job.builder == "auto" else job.builder)
+        built = _written(recipe, job, environment, note) if engine is None else _built(recipe, engine, job.folder, note)
+        weigh(built, settings.max_megabytes)
+        if architecture == _here():
+            with _started(built, engine) as started:
+                trial = tried(
+                    artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
+                )
+            built = replace(built, trial=trial)
+        else:
+            note(f"not started: it is for {architecture}, and this machine is {_here()}")
+        write_record(built.record, job.folder)
+        return built
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Keep a folder for one build, and tell what the disk refuses; what was built there before is forgotten."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise ImageError(f"{folder}: cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / RECORD).unlink(missing_ok=True)
+        yield
+    except BlockingIOError:
+        raise ImageError(
+            f"{folder}: another process is building there", hint="wait for it, or give a --folder"
+        ) from None
+    except OSError as error:
+        raise ImageError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        os.close(lock)
 
 
 def _built(recipe: Recipe, engine: Docker | Buildah, folder: Path, note: Callable[[str], None]) -> Built:
