@@ -24,7 +24,9 @@ def docker_engine() -> Iterator[Path]:
     daemon = debian_program("docker.io", "dockerd")
     debian_program("iptables", "iptables")
     folder = Path(tempfile.mkdtemp(prefix="estimator-docker-", dir="/tmp"))
-    (folder / "etc").mkdir()
+    for name in ("etc", "config"):
+        (folder / name).mkdir()
+    (folder / "config" / "config.json").write_text("{}")
     address = f"unix://{folder}/docker.sock"
     words = [daemon, "--ip", "127.0.0.1", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
              "-p", f"{folder}/pid", "-H", address]  # fmt: skip

@@ -28,7 +28,7 @@ from estimator import life
 from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
 from estimator.image.building import Job, build, weigh
-from estimator.image.engines import Started
+from estimator.image.engines import bytes_of, found_engine, started_layout
 from estimator.image.oci import ELF_MACHINES, base_of_rootfs, write_image
 from estimator.image.pushing import push
 from estimator.image.recipe import Recipe, write_context
@@ -145,6 +145,15 @@ def test_an_image_is_written_started_and_tried_without_an_engine(built, tell):
     assert read_record(folder)["tried"] is True
 
 
+def test_others_than_root_try_the_packages_with_their_own_python(built, artefact, monkeypatch):
+    made, _ = built
+    monkeypatch.setattr("estimator.image.engines.CHROOT", None)
+    with started_layout(made.layout, made.recipe) as started:
+        trial = tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
+    assert (trial.n_rows, trial.n_refused) == (20, 3)
+    assert "this machine's Python" in trial.started
+
+
 def test_the_same_version_gives_the_same_digest(built, rootfs, tmp_path):
     made, _ = built
     again = write_image(made.recipe, base_of_rootfs(rootfs, tmp_path), tmp_path)
@@ -204,9 +213,27 @@ def test_an_image_that_answers_otherwise_is_not_good(artefact, store):
 
 
 def test_a_container_that_ends_is_told(artefact):
-    dead = Started("http://127.0.0.1:9", "here", time.monotonic())
     with pytest.raises(ImageError, match="ends instead of serving"):
-        tried(artefact, dead.address, started=dead.how, began=dead.began, is_alive=lambda: False)
+        tried(artefact, "http://127.0.0.1:9", started="here", began=time.monotonic(), is_alive=lambda: False)
+
+
+def test_an_engine_that_is_not_there_or_does_not_run_is_told(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert found_engine() is None
+    with pytest.raises(ImageError, match="podman is not installed"):
+        found_engine("podman")
+    (tmp_path / "docker").write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
+    (tmp_path / "docker").chmod(0o755)
+    assert found_engine() is None
+    with pytest.raises(ImageError, match="Cannot connect to the Docker daemon"):
+        found_engine("docker")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1024", 1024), ("12.2 MB", 12_200_000), ("0 B", 0), ("1.5GB", 1_500_000_000), ("?", 0)]
+)
+def test_bytes_are_read_as_engines_tell_them(text, expected):
+    assert bytes_of(text) == expected
 
 
 @pytest.mark.parametrize(

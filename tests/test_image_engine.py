@@ -23,7 +23,7 @@ from estimator.image.pushing import push
 from estimator.image.trial import ask, tried
 from tests.engine import docker_engine
 from tests.rootfs import write_debian
-from tests.servers import docker_registry
+from tests.servers import debian_program, docker_registry
 
 pytestmark = pytest.mark.skipif(
     "ESTIMATOR_TEST_ENGINE" not in os.environ, reason="a Docker engine is started by `make test-image`"
@@ -66,7 +66,7 @@ def by_engine(docker, artefact, tmp_path_factory):
 def by_hand(docker, artefact, base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("direct")
     built = build(artefact, Image(), Job("by_hand:latest", folder, "direct", base), environment={})
-    docker.load(built.archive)
+    docker.run("load", "--input", str(built.archive))
     return built, folder
 
 
@@ -155,3 +155,37 @@ def test_an_image_is_pulled_back_by_its_digest(docker, by_engine, by_hand, artef
 def test_the_engine_says_why_it_cannot_build(docker, artefact, tmp_path):
     with pytest.raises(ImageError, match="docker build"):
         build(artefact, Image(base="127.0.0.1:9/none:v1"), Job(TAG, tmp_path, "docker"), environment={})
+
+
+@pytest.fixture(scope="module")
+def others(base, tmp_path_factory):
+    """Podman and Buildah with images of their own, one of them the base."""
+    folder = tmp_path_factory.mktemp("containers")
+    for name in ("podman", "buildah", "runc"):
+        debian_program(name, name)
+    (folder / "storage.conf").write_text(
+        f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/images"\nrunroot = "{folder}/run"\n'
+    )
+    limits = 'default_ulimits = ["nofile=1024:1024", "nproc=1000:1000"]'
+    (folder / "containers.conf").write_text(f'[containers]\n{limits}\n[engine]\nruntime = "runc"\n')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONTAINERS_STORAGE_CONF", str(folder / "storage.conf"))
+        patch.setenv("CONTAINERS_CONF", str(folder / "containers.conf"))
+        path = "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+        named = f"docker.io/library/python:{'.'.join(map(str, sys.version_info[:2]))}-slim"
+        subprocess.run(["podman", "import", "--change", path, base, named], check=True, capture_output=True)
+        yield
+
+
+@pytest.mark.parametrize("name", ["podman", "buildah"])
+def test_other_engines_build_and_run_it_as_well(others, artefact, tmp_path, tell, name):
+    built = build(artefact, Image(), Job(f"by_{name}:latest", tmp_path, name), environment={})
+    assert (built.trial.n_rows, built.trial.n_refused) == (20, 3)
+    assert built.size > 100e6
+    tell(f"image by {name}: {built.size / 1e6:.0f} MB, ready after {built.trial.seconds:.2f} s")
+
+
+def test_a_container_that_ends_is_not_waited_for(docker, by_engine, artefact):
+    with pytest.raises(ImageError, match="ends instead of serving"), docker.started(TAG, 5000) as started:
+        docker.run("kill", docker.run("ps", "-lq").strip())
+        tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)

@@ -90,5 +90,6 @@ def _text(built: Built) -> str:
             f"digest   {built.digest}",
             f"\nnext: docker load --input {built.archive}",
         ]
-    lines.append(f"next: docker run --publish {recipe.port}:{recipe.port} {recipe.tag}")
+    engine = built.builder if built.builder == "docker" else "podman" if built.archive is None else "docker"
+    lines.append(f"next: {engine} run --publish {recipe.port}:{recipe.port} {recipe.tag}")
     return "\n".join(lines)

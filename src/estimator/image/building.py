@@ -6,6 +6,7 @@ import fcntl
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -107,14 +108,16 @@ def build(
         engine = None if direct else found_engine(None if job.builder == "auto" else job.builder)
         built = _written(recipe, job, environment, note) if engine is None else _built(recipe, engine, job.folder, note)
         weigh(built, settings.max_megabytes)
-        if architecture == _here():
+        if architecture != _here():
+            note(f"not started: it is for {architecture}, and this machine is {_here()}")
+        elif engine is None and sys.platform != "linux":
+            note("not started: without an engine, only Linux can")
+        else:
             with _started(built, engine) as started:
                 trial = tried(
                     artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
                 )
             built = replace(built, trial=trial)
-        else:
-            note(f"not started: it is for {architecture}, and this machine is {_here()}")
         write_record(built.record, job.folder)
         return built
 

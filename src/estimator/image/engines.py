@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ HARDENED = (
     "--pids-limit", "512",
 )  # fmt: skip
 STOP_SECONDS = 15
+UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
 
 
@@ -35,11 +36,7 @@ class Started:
     address: str
     how: str
     began: float
-    process: subprocess.Popen[bytes] | None = None
-
-    def is_alive(self) -> bool:
-        """Whether it may still become ready."""
-        return self.process is None or self.process.poll() is None
+    is_alive: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +48,11 @@ class Docker:
     def build(self, folder: Path, tag: str, *, architecture: str) -> None:
         self.run("build", "--platform", f"linux/{architecture}", "--tag", tag, str(folder))
 
-    def load(self, archive: Path) -> None:
-        """Take an image in from a file."""
-        self.run("load", "--input", str(archive))
-
     def layers(self, tag: str) -> list[tuple[str, int]]:
         """Return what made each layer that is not empty, and its bytes, the base first."""
         told = self.run("history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}", tag)
         rows = [line.split("\t", 1) for line in told.splitlines() if "\t" in line]
-        return [(made.strip() or "base", int(size)) for size, made in reversed(rows) if size.isdecimal() and int(size)]
+        return [(made.strip() or "base", found) for size, made in reversed(rows) if (found := bytes_of(size))]
 
     def architecture(self, tag: str) -> str:
         """Return the architecture an image is for."""
@@ -72,7 +65,9 @@ class Docker:
         named = self.run("run", "--detach", *HARDENED, "--publish", f"127.0.0.1::{port}", tag).strip()
         try:
             place = self.run("port", named, f"{port}/tcp").split()[0]
-            yield Started(f"http://127.0.0.1:{place.rpartition(':')[2]}", f"{self.name} run", began)
+            running = ("inspect", "--format", "{{.State.Running}}", named)
+            address = f"http://127.0.0.1:{place.rpartition(':')[2]}"
+            yield Started(address, f"{self.name} run", began, lambda: self.run(*running).strip() == "true")
         except ImageError as error:
             told = subprocess.run([self.name, "logs", named], capture_output=True, text=True, check=False)  # noqa: S603 # an id
             last = (told.stdout + told.stderr).strip().splitlines()[-1:]
@@ -121,6 +116,16 @@ class Buildah:
             told_by(self.name, ["rm", named], {})
 
 
+def bytes_of(text: str) -> int:
+    """Return the bytes that an engine tells: as a number, or as Podman does.
+
+    >>> bytes_of("1024"), bytes_of("12.2 MB"), bytes_of("0 B")
+    (1024, 12200000, 0)
+    """
+    found = re.fullmatch(r"([\d.]+) ?([kMG]?)B?", text.strip())
+    return 0 if found is None else round(float(found[1]) * UNITS[found[2]])
+
+
 def told_by(program: str, words: Sequence[str], environment: dict[str, str]) -> str:
     """Run a program and return its stdout.
 
@@ -165,21 +170,18 @@ def started_layout(layout: Layout, recipe: Recipe) -> Iterator[Started]:
 
     Others start its packages with this machine's Python, which must be of the same version.
     """
+    in_root = os.geteuid() == 0 and CHROOT is not None
     with tempfile.TemporaryDirectory(prefix="estimator-image-") as folder:
         root = Path(folder)
-        for layer in layout.layers:
-            with tarfile.open(layout.path(layer.blob), "r:*") as archive:
-                archive.extractall(root, filter="tar")  # nothing leaves the folder
+        # The base may hold devices, which only root may make; the packages and the version are last.
+        for layer in layout.layers if in_root else layout.layers[-2:]:
+            told_by("tar", ["--extract", "--gzip", "--file", str(layout.path(layer.blob)), "--directory", folder], {})
         root.chmod(0o755)
-        # Taking files out has made it as closed as all others.
+        # A server looks for a place for what is temporary, also where the base brings none.
         (root / "tmp").mkdir(exist_ok=True)
         (root / "tmp").chmod(0o1777)
-        if os.geteuid() == 0 and CHROOT is not None:
-            with _in_root(root) as found:
-                yield found
-        else:
-            with _with_own_python(root, recipe) as found:
-                yield found
+        with _in_root(root) if in_root else _with_own_python(root, recipe) as found:
+            yield found
 
 
 @contextmanager
@@ -227,7 +229,7 @@ def _process(words: Sequence[str], environment: dict[str, str], how: str) -> Ite
         if not line:
             told = process.communicate()[1].decode(errors="replace").strip().splitlines()
             raise ImageError(f"the image ends instead of serving: {told[-1] if told else 'it says nothing'}")
-        yield Started(json.loads(line)["address"], how, began, process)
+        yield Started(json.loads(line)["address"], how, began, lambda: process.poll() is None)
     finally:
         process.terminate()
         try:

@@ -18,6 +18,8 @@ from estimator.server.bodies import refusal
 
 PATIENCE = 60.0
 PAUSE = 0.02
+# Seconds after which an engine is asked whether it still runs, which takes longer than asking the server.
+LOOK_AGAIN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +84,18 @@ def _ready(
     artefact: Artefact, address: str, began: float, is_alive: Callable[[], bool], headers: Mapping[str, str] | None
 ) -> float:
     told: Any = "nothing answers"
-    while time.monotonic() - began < PATIENCE:
+    looked = began
+    while (now := time.monotonic()) - began < PATIENCE:
         try:
             status, told = ask(address, "/readyz", headers=headers)
             if status == 200 and told["version"] == artefact.version:
                 return time.monotonic() - began
         except (OSError, ValueError) as error:
             told = error
-        if not is_alive():
-            raise ImageError("the image ends instead of serving")
+        if now - looked > LOOK_AGAIN:
+            looked = now
+            if not is_alive():
+                raise ImageError("the image ends instead of serving")
         time.sleep(PAUSE)
     raise ImageError(f"the image is not ready after {PATIENCE:.0f} s: {told}")
 

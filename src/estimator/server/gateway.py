@@ -21,7 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 from estimator.server.app import AT_ONCE_BYTES, JSON, Front, Route, build_app
 from estimator.server.gate import Gate, Refusal, credential_of
 from estimator.server.head import Head
-from estimator.server.hot import Answer, Asked, hot_path
+from estimator.server.hot import BLOCK_ROWS, Answer, Asked, hot_path
 from estimator.server.keys import Key
 from estimator.server.ledger import Exchange
 from estimator.server.service import Reply, Service, new_name
@@ -36,8 +36,6 @@ SAFE = (
 )
 # How often, in seconds, a server looks whether a version has moved, and tells the other processes its counts.
 LOOK_AGAIN = 1.0
-# Requests that one run of a graph answers at most, so that the first of them do not wait for the last.
-MOST_TOGETHER = 64
 BUSY = Refusal(503, "busy", "too many requests at once; try again", (("retry-after", "1"),))
 
 
@@ -137,14 +135,14 @@ class Gateway:
         return told[0]
 
     def answer_waiting(self) -> None:
-        """Answer all that waits, those of one path together."""
+        """Answer all that waits, those of one path together, but no more than one run of a graph takes at once."""
         waiting, self._waiting = self._waiting, []
         by_answer: dict[Answer, list[Waiting]] = {}
         for each in waiting:
             by_answer.setdefault(each.admitted.hot.answer, []).append(each)
         for answer, each_of in by_answer.items():
-            for start in range(0, len(each_of), MOST_TOGETHER):
-                self._answer_together(answer, each_of[start : start + MOST_TOGETHER])
+            for start in range(0, len(each_of), BLOCK_ROWS):
+                self._answer_together(answer, each_of[start : start + BLOCK_ROWS])
 
     def _begun(self, admitted: Admitted, body: bytes, tell: Callable[[Told], None]) -> Waiting:
         self._gate.spend(admitted.key)
@@ -157,12 +155,17 @@ class Gateway:
         except Exception:
             logger.exception("the hot path failed; the app is asked instead")
         for each, reply in zip(waiting, replies, strict=True):
+            told = None
             if reply is None:
                 self._gate.give_back(each.admitted.key)
-                each.tell(None)
             else:
                 self._record(each, reply)
-                each.tell((each.asked.name, reply.body))
+                told = each.asked.name, reply.body
+            try:
+                each.tell(told)
+            except Exception:
+                # The others are to be told all the same.
+                logger.exception("an answer could not be sent")
 
     def _record(self, answered: Waiting, reply: Reply) -> None:
         (hot, key, parent), (body, name) = answered.admitted, answered.asked
