@@ -186,6 +186,11 @@ def test_a_folder_is_for_one_build_and_forgets_what_was_built_before(artefact, t
     assert not (tmp_path / "image.json").exists()
 
 
+def test_a_tag_that_is_none_is_refused(artefact, tmp_path):
+    with pytest.raises(RegistryError, match="'Upper case' names no image"):
+        build(artefact, Image(), Job("Upper case", tmp_path), environment={})
+
+
 def test_an_image_that_weighs_too_much_is_refused(built):
     made, _ = built
     weigh(made, 1000)
@@ -346,6 +351,9 @@ def test_a_registry_that_is_not_there_or_lets_nobody_in_is_told(built, tmp_path)
 def test_nothing_is_pushed_where_nothing_was_built(built, tmp_path):
     _, folder = built
     with pytest.raises(ImageError, match="holds no image"):
+        push(tmp_path, "127.0.0.1:1/app:v1", environment={})
+    (tmp_path / "image.json").write_text("{}")
+    with pytest.raises(ImageError, match="says not what was built"):
         push(tmp_path, "127.0.0.1:1/app:v1", environment={})
     copy = tmp_path / "copy"
     copy.mkdir()

@@ -93,8 +93,9 @@ def build(
     Raises
     ------
     ImageError: it cannot be built, is larger than it may be, or does not answer as the version must.
-    RegistryError: the base cannot be fetched.
+    RegistryError: the tag is none, or the base cannot be fetched.
     """
+    parsed(job.tag)
     architecture = settings.architecture or _here()
     if job.builder == "direct" and settings.python not in (None, _python()):
         raise ImageError(f"image.python: this is Python {_python()}, which compiles nothing for {settings.python}")

@@ -32,4 +32,6 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise ImageError(f"{folder}: holds no image", hint="estimator image VERSION") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read: {error}", hint="estimator image VERSION") from None
+    if not isinstance(found, dict) or not found.keys() >= {"name", "tag", "builder", "layout"}:
+        raise ImageError(f"{path}: says not what was built", hint="estimator image VERSION")
     return found
