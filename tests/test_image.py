@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gzip
 import io
 import json
 import os
@@ -27,6 +28,7 @@ import estimator
 from estimator import life
 from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
+from estimator.image import trial
 from estimator.image.building import Job, build, weigh
 from estimator.image.engines import bytes_of, found_engine, started_layout
 from estimator.image.oci import ELF_MACHINES, base_of_rootfs, write_image
@@ -37,6 +39,7 @@ from estimator.image.registry import Registry, parsed
 from estimator.image.trial import tried
 from estimator.image.wheels import Pin, own_wheel
 from tests.asking import serving
+from tests.conftest import EXAMPLES
 from tests.rootfs import write_rootfs
 from tests.servers import docker_registry
 
@@ -149,9 +152,19 @@ def test_others_than_root_try_the_packages_with_their_own_python(built, artefact
     made, _ = built
     monkeypatch.setattr("estimator.image.engines.CHROOT", None)
     with started_layout(made.layout, made.recipe) as started:
-        trial = tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
-    assert (trial.n_rows, trial.n_refused) == (20, 3)
-    assert "this machine's Python" in trial.started
+        found = tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
+    assert (found.n_rows, found.n_refused) == (20, 3)
+    assert "by this Python" in found.started
+
+
+def test_an_image_whose_server_refuses_to_start_says_why(built, monkeypatch):
+    made, _ = built
+    monkeypatch.setitem(trial.ENVIRONMENT, "ESTIMATOR_CONFIG__SERVING__MAX_ROWS", "-1")
+    with (
+        pytest.raises(ImageError, match=r"ends instead of serving: .*max_rows"),
+        started_layout(made.layout, made.recipe),
+    ):
+        pass
 
 
 def test_the_same_version_gives_the_same_digest(built, rootfs, tmp_path):
@@ -168,9 +181,13 @@ def test_a_base_that_does_not_fit_is_refused(built, rootfs, tmp_path):
         write_image(replace(made.recipe, architecture=other), base, tmp_path)
     with pytest.raises(ImageError, match=r"has no Python 3\.99"):
         write_image(replace(made.recipe, python="3.99"), base, tmp_path)
-    (tmp_path / "no.tar").write_bytes(b"no tar")
-    with pytest.raises(ImageError, match="is no tar"):
-        base_of_rootfs(tmp_path / "no.tar", tmp_path)
+    for content in (b"no tar", b"", b"\x1f\x8bno gzip"):
+        (tmp_path / "no.tar").write_bytes(content)
+        with pytest.raises(ImageError, match=r"no\.tar: (is no tar|cannot be read)"):
+            base_of_rootfs(tmp_path / "no.tar", tmp_path)
+    (tmp_path / "packed.tar.gz").write_bytes(gzip.compress(rootfs.read_bytes(), 1))
+    (packed,), (plain,) = base_of_rootfs(tmp_path / "packed.tar.gz", tmp_path).layers, base.layers
+    assert packed.diff_id == plain.diff_id
 
 
 def test_a_folder_is_for_one_build_and_forgets_what_was_built_before(artefact, tmp_path):
@@ -199,14 +216,13 @@ def test_an_image_that_weighs_too_much_is_refused(built):
 
 
 def test_an_image_that_answers_otherwise_is_not_good(artefact, store):
-    """The trial tells another model from the one it is to be."""
 
-    def trial(named, of):
+    def answers_of(named, of):
         with serving(store / named) as (process, address):
             return tried(of, address, started="here", began=time.monotonic(),
                          is_alive=lambda: process.poll() is None)  # fmt: skip
 
-    assert trial("house_pricing_model", artefact).n_rows == 20
+    assert answers_of("house_pricing_model", artefact).n_rows == 20
     golden = artefact.read_json("golden.json")
     answers = [value * 1.001 for value in golden["answers"]]
     other = type(artefact)(artefact.folder, artefact.manifest)
@@ -214,7 +230,23 @@ def test_an_image_that_answers_otherwise_is_not_good(artefact, store):
         {**golden, "answers": answers} if name == "golden.json" else artefact.read_json(name)
     )
     with pytest.raises(ImageError, match="other answers"):
-        trial("house_pricing_model", other)
+        answers_of("house_pricing_model", other)
+
+
+def test_a_version_that_asks_for_keys_is_tried_without_them(tmp_path, monkeypatch):
+    choices = (
+        "model.kind=constant",
+        "serving.api_key_variable=NOT_SET",
+        "serving.max_rows=2",
+        'serving.log="no/log.db"',
+    )
+    made = life.train(EXAMPLES / "boston" / "config.json", life.Order(choices, store=str(tmp_path)))
+    for name, value in trial.ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    with serving(made.artefact.folder) as (process, address):
+        found = tried(made.artefact, address, started="here", began=time.monotonic(),
+                      is_alive=lambda: process.poll() is None)  # fmt: skip
+    assert (found.n_rows, found.n_refused) == (20, 3)
 
 
 def test_a_container_that_ends_is_told(artefact):

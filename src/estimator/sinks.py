@@ -203,7 +203,7 @@ class SQLiteTable(Table):
             raise SourceError(f"{self.name}: SQLite says: {error}") from error
 
     def _exists(self, connection: sqlite3.Connection) -> bool:
-        return bool(connection.execute(f"PRAGMA table_info({quoted(self.table)})").fetchall())
+        return bool(connection.execute(f"PRAGMA table_info({quoted(self.table.rpartition('.')[2])})").fetchall())
 
 
 class PostgreSQLTable(Table):

@@ -52,16 +52,11 @@ def command(
 
 def _data(built: Built) -> dict[str, object]:
     trial = built.trial
+    told = {name: value for name, value in built.record.items() if name not in ("layout", "tried")}
     return {
-        "name": built.recipe.artefact.name,
-        "version": built.recipe.artefact.version,
-        "tag": built.recipe.tag,
-        "builder": built.builder,
-        "architecture": built.recipe.architecture,
-        "digest": built.digest,
+        **told,
         "archive": None if built.archive is None else str(built.archive),
         "context": str(built.context),
-        "bytes": built.size,
         "layers": [{"made_by": made, "bytes": size} for made, size in built.layers],
         "trial": None
         if trial is None

@@ -1,6 +1,6 @@
 """A config file -> frozen values, one class per section."""
 
-from estimator.config.reading import from_environment, read_config, resolve, resolve_kept
+from estimator.config.reading import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_kept
 from estimator.config.sections import (
     Callback,
     Config,
@@ -22,6 +22,7 @@ from estimator.config.sections import (
 from estimator.config.vocabulary import Vocabulary
 
 __all__ = [
+    "ENVIRONMENT_PREFIX",
     "Callback",
     "Config",
     "Data",

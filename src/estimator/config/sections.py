@@ -280,7 +280,7 @@ class Image(Section):
     """How a version becomes a container image."""
 
     base: Text | None = Field(
-        None, description="an image with Python in /usr/local; python:3.11-slim when versions are made by Python 3.11"
+        None, description="an image with Python in /usr/local; python:3.11-slim where estimator runs in Python 3.11"
     )
     python: Annotated[Text, Field(pattern=r"^3\.\d+$")] | None = Field(
         None, description="the base's, such as 3.11; the one that runs when left out"
@@ -291,7 +291,9 @@ class Image(Section):
         [], description="batch for tables over HTTP, sql for a log in PostgreSQL, traces for OpenTelemetry"
     )
     max_megabytes: Annotated[float, Field(gt=0)] = Field(500, description="of all layers; a larger image is refused")
-    labels: dict[Text, Text] = Field({}, description="beside those of the OCI image specification")
+    labels: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")], Text] = Field(
+        {}, description="beside those of the OCI image specification"
+    )
 
 
 class Config(Section):

@@ -93,12 +93,12 @@ def build(
     Raises
     ------
     ImageError: it cannot be built, is larger than it may be, or does not answer as the version must.
-    RegistryError: the tag is none, or the base cannot be fetched.
+    RegistryError: tag or base name no image, or the base cannot be fetched.
     """
-    parsed(job.tag)
+    for named in (job.tag, settings.base):
+        if named is not None:
+            parsed(named)
     architecture = settings.architecture or _here()
-    if job.builder == "direct" and settings.python not in (None, _python()):
-        raise ImageError(f"image.python: this is Python {_python()}, which compiles nothing for {settings.python}")
     with _held(job.folder):
         recipe = recipe_of(
             artefact, settings, tag=job.tag, python=settings.python or _python(), architecture=architecture
@@ -154,6 +154,11 @@ def _built(recipe: Recipe, engine: Docker | Buildah, folder: Path, note: Callabl
 
 
 def _written(recipe: Recipe, job: Job, environment: Mapping[str, str], note: Callable[[str], None]) -> Built:
+    if recipe.python != _python():
+        raise ImageError(
+            f"image.python: this is Python {_python()}, which compiles nothing for {recipe.python}",
+            hint="--builder docker, podman or buildah, or run estimator with that Python",
+        )
     folder, rootfs = job.folder, job.rootfs
     layout = folder / "layout"
     if layout.exists():
@@ -186,15 +191,13 @@ def weigh(built: Built, most: float) -> None:
     ImageError: it is; the message names its heaviest layers.
     """
     if built.size > most * 1e6:
-        heaviest = ", ".join(f"{amount(size)} {what[:60]}" for what, size in sorted(built.layers, key=_size)[:3])
+        heaviest = ", ".join(
+            f"{amount(size)} {what[:60]}" for what, size in sorted(built.layers, key=lambda layer: -layer[1])[:3]
+        )
         raise ImageError(
             f"{built.recipe.tag}: weighs {amount(built.size)}, more than image.max_megabytes allows: {heaviest}",
             hint="a smaller image.base, fewer image.extras, or a larger image.max_megabytes",
         )
-
-
-def _size(layer: tuple[str, int]) -> int:
-    return -layer[1]
 
 
 def _started(built: Built, engine: Docker | Buildah | None) -> AbstractContextManager[Started]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from estimator.errors import ImageError
+from estimator.image import trial
 from estimator.image.oci import Layout
 from estimator.image.recipe import ENTRYPOINT, ENVIRONMENT, USER, Recipe
 
@@ -46,6 +47,7 @@ class Docker:
     name: str
 
     def build(self, folder: Path, tag: str, *, architecture: str) -> None:
+        """Build the Dockerfile of a folder."""
         self.run("build", "--platform", f"linux/{architecture}", "--tag", tag, str(folder))
 
     def layers(self, tag: str) -> list[tuple[str, int]]:
@@ -62,7 +64,8 @@ class Docker:
     def started(self, tag: str, port: int) -> Iterator[Started]:
         """Run an image on a free port of this machine alone, for a block; ImageError when it cannot be run."""
         began = time.monotonic()
-        named = self.run("run", "--detach", *HARDENED, "--publish", f"127.0.0.1::{port}", tag).strip()
+        settings = [word for item in trial.ENVIRONMENT.items() for word in ("--env", "=".join(item))]
+        named = self.run("run", "--detach", *HARDENED, *settings, "--publish", f"127.0.0.1::{port}", tag).strip()
         try:
             place = self.run("port", named, f"{port}/tcp").split()[0]
             running = ("inspect", "--format", "{{.State.Running}}", named)
@@ -88,6 +91,7 @@ class Buildah:
     name: str = "buildah"
 
     def build(self, folder: Path, tag: str, *, architecture: str) -> None:
+        """Build the Dockerfile of a folder."""
         words = ["--isolation", "chroot", "--format", "docker", "--platform", f"linux/{architecture}", "--tag", tag]
         told_by(self.name, ["build", *words, str(folder)], {})
 
@@ -186,34 +190,19 @@ def started_layout(layout: Layout, recipe: Recipe) -> Iterator[Started]:
 
 @contextmanager
 def _in_root(root: Path) -> Iterator[Started]:
-    words = [
-        str(CHROOT),
-        f"--userspec={USER}",
-        str(root),
-        *ENTRYPOINT,
-        "serve",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        "0",
-        "--json",
-    ]
-    path = "/usr/local/bin:/usr/bin:/bin"
-    with _process(words, {**ENVIRONMENT, "PATH": path, "HOME": "/tmp"}, "its own file system") as found:  # noqa: S108 # inside
+    words = [str(CHROOT), f"--userspec={USER}", str(root), *ENTRYPOINT]
+    inside = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}  # noqa: S108 # inside
+    with _process(words, inside, "its own file system") as found:
         yield found
 
 
 @contextmanager
 def _with_own_python(root: Path, recipe: Recipe) -> Iterator[Started]:
-    site = root / recipe.site.lstrip("/")
-    words = [sys.executable, "-S", "-s", "-m", "estimator", "serve", "--host", "127.0.0.1", "--port", "0", "--json"]
-    environment = {
-        **ENVIRONMENT,
-        "MODEL_FOLDER": str(root / "model"),
-        "PYTHONPATH": str(site),
+    here = {
+        "MODEL_FOLDER": str(root / "model"), "PYTHONPATH": str(root / recipe.site.lstrip("/")),
         "PATH": os.environ["PATH"],
-    }
-    with _process(words, environment, "its packages, by this machine's Python") as found:
+    }  # fmt: skip
+    with _process([sys.executable, "-S", "-s", "-m", "estimator"], here, "its packages by this Python") as found:
         yield found
 
 
@@ -221,15 +210,17 @@ def _with_own_python(root: Path, recipe: Recipe) -> Iterator[Started]:
 def _process(words: Sequence[str], environment: dict[str, str], how: str) -> Iterator[Started]:
     began = time.monotonic()
     process = subprocess.Popen(  # noqa: S603 # no shell, and words of our own
-        list(words), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        [*words, "serve", "--host", "127.0.0.1", "--port", "0", "--json"],
+        env={**ENVIRONMENT, **trial.ENVIRONMENT, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        if not line:
+        found = json.loads(line) if line else {}
+        if "address" not in found:
             told = process.communicate()[1].decode(errors="replace").strip().splitlines()
             raise ImageError(f"the image ends instead of serving: {told[-1] if told else 'it says nothing'}")
-        yield Started(json.loads(line)["address"], how, began, lambda: process.poll() is None)
+        yield Started(found["address"], how, began, lambda: process.poll() is None)
     finally:
         process.terminate()
         try:

@@ -51,11 +51,6 @@ class Layout:
         """What the image is known by everywhere."""
         return self.manifest.digest
 
-    @property
-    def size(self) -> int:
-        """Bytes of all layers when they are unpacked."""
-        return sum(layer.unpacked for layer in self.layers)
-
     def path(self, blob: Blob) -> Path:
         """Return where a blob is."""
         return self.folder / "blobs" / "sha256" / blob.digest.removeprefix("sha256:")
@@ -70,25 +65,26 @@ class Base:
 
 
 def base_of_rootfs(archive: Path, folder: Path) -> Base:
-    """Return the base that a tar of a whole file system is.
+    """Return the base that a tar of a whole file system is, packed by gzip or not.
 
     Raises
     ------
-    ImageError: it is no tar, or holds no Python.
+    ImageError: it is none.
     """
 
     def copy(target: BinaryIO) -> None:
-        with archive.open("rb") as source:
-            packed = source.peek(2)[:2] == b"\x1f\x8b" if hasattr(source, "peek") else False
-            content: Any = gzip.GzipFile(fileobj=source) if packed else source
+        with gzip.open(archive) if is_packed else archive.open("rb") as content:
             while block := content.read(BLOCK):
                 target.write(block)
 
     try:
-        if not tarfile.is_tarfile(archive):
-            raise ImageError(f"{archive}: is no tar of a file system")
-        layer = packed_layer(copy, _blobs(folder), f"base {archive.name}", media_type=LAYER)
-    except OSError as error:
+        with archive.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with tarfile.open(archive, "r:gz" if is_packed else "r:"):
+            layer = packed_layer(copy, _blobs(folder), f"base {archive.name}", media_type=LAYER)
+    except tarfile.TarError:
+        raise ImageError(f"{archive}: is no tar of a file system, packed by gzip or not") from None
+    except (OSError, EOFError) as error:
         raise ImageError(f"{archive}: cannot be read: {error}") from error
     return Base(
         (layer,), {"Env": ["PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]}
@@ -228,19 +224,7 @@ def _check_machine(recipe: Recipe, program: IO[bytes] | None) -> None:
 
 def _compile(folder: Path, place: str) -> None:
     """Compile all modules as if they were at a place; files that are not meant for this Python stay as they are."""
-    words = [
-        "-q",
-        "-q",
-        "-j",
-        "0",
-        "--invalidation-mode",
-        "unchecked-hash",
-        "-s",
-        str(folder),
-        "-p",
-        place,
-        str(folder),
-    ]
+    words = ["-qq", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", place, str(folder)]
     # The same source gives the same bytes only when sets have the same order.
     same = {**os.environ, "PYTHONHASHSEED": "0"}
     subprocess.run([sys.executable, "-m", "compileall", *words], check=False, capture_output=True, env=same)  # noqa: S603 # our own words

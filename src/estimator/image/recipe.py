@@ -86,7 +86,6 @@ class Recipe:
         model = {f"model/{name}": artefact.read(name) for name in artefact.manifest["files"]}
         return {
             "Dockerfile": self.dockerfile().encode(),
-            ".dockerignore": b"",
             "requirements.txt": requirements(self.pins, self.wheel).encode(),
             self.wheel[0]: self.wheel[1],
             "sbom.cdx.json": bill_of_materials(self.pins, self.all_labels),
@@ -97,7 +96,9 @@ class Recipe:
     def dockerfile(self) -> str:
         """Return the Dockerfile, for engines as old as Docker 20.10."""
         stdlib = self.site.rpartition("/")[0]
-        labels = " \\\n      ".join(f"{name}={json.dumps(value)}" for name, value in self.all_labels.items())
+        labels = " \\\n      ".join(
+            f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in self.all_labels.items()
+        )
         return Template(files("estimator.templates").joinpath("Dockerfile").read_text()).substitute(
             title=self.artefact.name, version=self.artefact.version, tag=self.tag, base=self.base, site=self.site,
             stdlib=stdlib, labels=labels.replace("$", r"\$"), port=self.port, health=json.dumps(self.health),

@@ -5,7 +5,6 @@ Follows the OCI distribution specification 1.1 (https://github.com/opencontainer
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import json
@@ -188,7 +187,8 @@ class Registry:
         """Return status, headers and body; a registry that does not answer is asked again, more and more slowly."""
         url = path if "://" in path else f"{self.reference.url}/v2/{self.reference.repository}/{path}"
         problem = ""
-        for attempt in range(tries + 1):
+        attempt = 0
+        while attempt < tries:
             try:
                 status, told, content = _asked(method, url, data, {**(headers or {}), **self._identity()})
             except (OSError, HTTPException) as error:
@@ -201,7 +201,8 @@ class Registry:
                 problem = _reason(status, content)
                 if status < 500 and status != 429:
                     raise RegistryError(f"{self.reference}: the registry says {problem}", hint=_way_out(status))
-            if attempt < tries - 1:
+            attempt += 1
+            if attempt < tries:
                 time.sleep(self.pause * 2**attempt)
         if may_break:
             return 404, Message(), problem.encode()
@@ -231,11 +232,6 @@ class Registry:
         found = json.loads(content)
         self._token = f"Bearer {found.get('token') or found['access_token']}"
         return True
-
-
-def basic(user: str, password: str) -> str:
-    """Return what a user and a password are sent as."""
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def kept_authorization(host: str, environment: Mapping[str, str]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from estimator.artefact import GOLDEN_TOLERANCE, Artefact
+from estimator.config import ENVIRONMENT_PREFIX, Serving
 from estimator.errors import ImageError, RowError
 from estimator.server.bodies import refusal
 
@@ -20,6 +21,12 @@ PATIENCE = 60.0
 PAUSE = 0.02
 # Seconds after which an engine is asked whether it still runs, which takes longer than asking the server.
 LOOK_AGAIN = 0.5
+# A trial is of the version and the code, not of who may ask: keys, logs and limits of its config are not there.
+ENVIRONMENT = {
+    f"{ENVIRONMENT_PREFIX}SERVING__{name.upper()}": json.dumps(value)
+    for name, value in Serving().model_dump(mode="json").items()
+    if name not in ("host", "port")
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +39,7 @@ class Trial:
     n_refused: int
 
 
-def ask(address: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> tuple[int, Any]:
+def ask(address: str, path: str, body: object = None) -> tuple[int, Any]:
     """Return the status and the JSON of an answer.
 
     Raises
@@ -41,7 +48,7 @@ def ask(address: str, path: str, body: object = None, headers: Mapping[str, str]
     """
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(  # noqa: S310 # http, and our own address
-        f"{address}{path}", data, {"content-type": "application/json", **(headers or {})}
+        f"{address}{path}", data, {"content-type": "application/json"}
     )
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 # the same
@@ -52,8 +59,7 @@ def ask(address: str, path: str, body: object = None, headers: Mapping[str, str]
 
 
 def tried(
-    artefact: Artefact, address: str, *, started: str, began: float, is_alive: Callable[[], bool],
-    headers: Mapping[str, str] | None = None,
+    artefact: Artefact, address: str, *, started: str, began: float, is_alive: Callable[[], bool]
 ) -> Trial:  # fmt: skip
     """Ask a server that was begun to start at `began`, in seconds of time.monotonic, until it is ready; then check it.
 
@@ -64,30 +70,28 @@ def tried(
     ------
     ImageError: it does not start, or does not answer as it must.
     """
-    seconds = _ready(artefact, address, began, is_alive, headers)
+    seconds = _ready(artefact, address, began, is_alive)
     golden = artefact.read_json("golden.json")
-    status, told = ask(address, f"/v1/models/{artefact.name}/predict", golden["rows"], headers)
+    status, told = ask(address, f"/v1/models/{artefact.name}/predict", golden["rows"])
     if status != 200:
         raise ImageError(f"golden rows are refused with {status}: {json.dumps(told)[:300]}")
     _check_answers(artefact, golden["answers"], told["predictions"])
     n_refused = 0
     for row in _broken(artefact, golden["rows"][0]):
         wanted = _refusal(artefact, row)
-        status, told = ask(address, f"/v1/models/{artefact.name}/predict", [row], headers)
+        status, told = ask(address, f"/v1/models/{artefact.name}/predict", [row])
         if status != 422 or told != wanted:
             raise ImageError(f"a row that breaks the contract gets {status}: {json.dumps(told)[:300]}, not {wanted}")
         n_refused += 1
     return Trial(started, seconds, len(golden["rows"]), n_refused)
 
 
-def _ready(
-    artefact: Artefact, address: str, began: float, is_alive: Callable[[], bool], headers: Mapping[str, str] | None
-) -> float:
+def _ready(artefact: Artefact, address: str, began: float, is_alive: Callable[[], bool]) -> float:
     told: Any = "nothing answers"
     looked = began
     while (now := time.monotonic()) - began < PATIENCE:
         try:
-            status, told = ask(address, "/readyz", headers=headers)
+            status, told = ask(address, "/readyz")
             if status == 200 and told["version"] == artefact.version:
                 return time.monotonic() - began
         except (OSError, ValueError) as error:
