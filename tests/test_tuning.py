@@ -16,6 +16,7 @@ import polars as pl
 import pytest
 
 from estimator import life
+from estimator.config import resolve
 from estimator.config.copying import write_varied
 from estimator.config.space import varied
 from estimator.errors import ConfigError, TrainingError
@@ -121,8 +122,7 @@ def test_nets_of_one_architecture_share_a_compilation():
 
     config = read_config(EXAMPLES / "boston" / "config.json", VOCABULARY)
     rates = [
-        life.resolve(varied(config, {"model.optimizer.learning_rate": rate}, VOCABULARY), VOCABULARY)
-        for rate in (0.1, 0.2)
+        resolve(varied(config, {"model.optimizer.learning_rate": rate}, VOCABULARY), VOCABULARY) for rate in (0.1, 0.2)
     ]
     first, second = (item.model.architecture(Task("regression")) for item in rates)
     assert first != second
@@ -209,7 +209,7 @@ def test_comments_stay_and_overrides_are_written(tmp_path):
     assert "# the table" in text
     assert "# slow and sure" in text
     again = read_config(written, VOCABULARY)
-    assert again == life.resolve(varied(config, edits, VOCABULARY), VOCABULARY)
+    assert again == resolve(varied(config, edits, VOCABULARY), VOCABULARY)
 
 
 @pytest.mark.parametrize("ending", ["json", "toml"])
@@ -224,7 +224,7 @@ def test_other_files_are_written_too(tmp_path, ending):
     edits = {"model.layers": [8, 4, 4, 4], "model.activation": "gelu", "training.batch_size": 16}
     written = write_varied(conf, config, edits, VOCABULARY)
     assert written.name == "c.tuned.json"
-    assert read_config(written, VOCABULARY) == life.resolve(varied(config, edits, VOCABULARY), VOCABULARY)
+    assert read_config(written, VOCABULARY) == resolve(varied(config, edits, VOCABULARY), VOCABULARY)
 
 
 def test_several_kinds_are_searched_at_once(search_of):

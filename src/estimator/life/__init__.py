@@ -1,0 +1,49 @@
+"""The verbs of a model's life in order, a few lines each: read this folder first.
+
+making      init, explore, accept, train, foresee, tune
+judging     evaluate, compare, verify
+answering   predict, serve, why, page
+keeping     promote, rollback, list_models
+shipping    image, push
+"""
+
+from estimator.config import read_config
+from estimator.life.answering import page, predict, serve, why
+from estimator.life.judging import compare, evaluate, verify
+from estimator.life.keeping import list_models, promote, rollback
+from estimator.life.making import Explored, NewVersion, Table, Tuned, accept, explore, foresee, init, train, tune
+from estimator.life.shipping import image, push
+from estimator.order import VOCABULARY, Helpers, Order, load, open_store
+from estimator.store import Store
+
+__all__ = [
+    "VOCABULARY",
+    "Explored",
+    "Helpers",
+    "NewVersion",
+    "Order",
+    "Store",
+    "Table",
+    "Tuned",
+    "accept",
+    "compare",
+    "evaluate",
+    "explore",
+    "foresee",
+    "image",
+    "init",
+    "list_models",
+    "load",
+    "open_store",
+    "page",
+    "predict",
+    "promote",
+    "push",
+    "read_config",
+    "rollback",
+    "serve",
+    "train",
+    "tune",
+    "verify",
+    "why",
+]

@@ -1,0 +1,29 @@
+"""Which version is live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.artefact import open_artefact
+from estimator.clock import Moment
+from estimator.order import candidate_of, only_model
+from estimator.store import Move, Store, listed
+
+
+def promote(store: Store, reference: str, *, why: str) -> Move:
+    """Make a version live in one atomic step."""
+    model, version = store.find(reference if "@" in reference or "/" in reference else candidate_of(store, reference))
+    open_artefact(store.root / model / version)
+    return store.point(model, "live", version, action="promote", why=why, moment=Moment.now())
+
+
+def rollback(store: Store, model: str | None, *, why: str) -> Move:
+    """Make the version live that was live before."""
+    name = model or only_model(store)
+    version = store.before_live(name)
+    return store.point(name, "live", version, action="rollback", why=why, moment=Moment.now())
+
+
+def list_models(store: Store) -> list[dict[str, Any]]:
+    """Return every model with its aliases and versions."""
+    return listed(store)
