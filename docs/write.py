@@ -10,7 +10,7 @@ from typing import Any
 import click
 from pydantic_core import PydanticUndefined
 
-from estimator import encoders, metrics, models, sources
+from estimator import deployment, encoders, metrics, models, sources
 from estimator.cli import VERBS, estimator
 from estimator.config import Config, Section
 from estimator.models.dense import vocabulary
@@ -34,7 +34,7 @@ def config_reference() -> str:
     for name in SECTIONS:
         field = Config.model_fields[name]
         parts += section(field.alias or name, field.annotation)
-    parts += model_kinds()
+    parts += model_kinds() + target_kinds()
     parts += ["## Columns", "What a column can be, in `schema.columns.<name>.kind` and in a schema file:"]
     parts += ["\n".join(f"- `{kind}`: {text}" for kind, text in KINDS.items())]
     parts += shelf("Encoders", encoders.SHELF) + shelf("Metrics", metrics.SHELF) + shelf("Sources", sources.SHELF)
@@ -60,6 +60,19 @@ def model_kinds() -> list[str]:
         parts += [f"### `kind: {kind}`", first_line(settings), table(settings)]
         if kind == "dense":
             parts += list(words())
+    return parts
+
+
+def target_kinds() -> list[str]:
+    """Return the pages of every kind of target."""
+    parts = [
+        "## `deployment`",
+        "`kind` names where it runs; the other keys are its settings. Without a kind: `docker`.",
+    ]
+    for kind in deployment.SHELF.names():
+        settings = deployment.SHELF.load(kind)
+        keys = [name for name in settings.model_fields if name != "kind"]
+        parts += [f"### `deployment.kind: {kind}`", first_line(settings), table(settings, keys)]
     return parts
 
 

@@ -30,8 +30,8 @@ def test_only_aws_addresses_are_of_aws():
 
 def test_a_repository_is_made_once_scanned_and_tidied(cloud):
     told: list[str] = []
-    assert ensure_repository(IMAGE, {"estimator:model": "prices"}, told.append) is True
-    assert ensure_repository(IMAGE, {"estimator:model": "prices"}, told.append) is False
+    assert ensure_repository(IMAGE, {"estimator.model": "prices"}, told.append) is True
+    assert ensure_repository(IMAGE, {"estimator.model": "prices"}, told.append) is False
     assert len(told) == 1
     client = cloud.client("ecr", "eu-west-1")
     (found,) = client.describe_repositories()["repositories"]
@@ -40,7 +40,7 @@ def test_a_repository_is_made_once_scanned_and_tidied(cloud):
     rules = json.loads(client.get_lifecycle_policy(repositoryName="prices/api")["lifecyclePolicyText"])["rules"]
     assert [rule["action"]["type"] for rule in rules] == ["expire", "expire"]
     tags = client.list_tags_for_resource(resourceArn=found["repositoryArn"])["tags"]
-    assert tags == [{"Key": "estimator:model", "Value": "prices"}]
+    assert tags == [{"Key": "estimator.model", "Value": "prices"}]
 
 
 def test_a_token_of_aws_lets_us_in(cloud):
@@ -64,7 +64,7 @@ def test_what_the_user_may_not_do_is_told(cloud):
         assert authorization(IMAGE).startswith("Basic ")
         with pytest.raises(RegistryError, match="AccessDenied") as caught:
             ensure_repository(IMAGE, {}, print)
-        assert "ecr:CreateRepository" in (caught.value.hint or "")
+        assert "docs/shipping.md" in (caught.value.hint or "")
 
 
 def test_an_aws_that_cannot_be_reached_is_told(cloud, monkeypatch):

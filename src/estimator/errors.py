@@ -13,6 +13,7 @@ EstimatorError
 ├── PageError            a version cannot become a page
 ├── ImageError           a version cannot become a container image, or the image does not do what it must
 ├── RegistryError        a registry refuses an image or cannot be reached
+├── DeploymentError      an image cannot be run where it should, or what runs there does not answer as it must
 └── MissingExtraError    an optional part is not installed
 """
 
@@ -98,6 +99,10 @@ class ImageError(EstimatorError):
 
 class RegistryError(EstimatorError):
     """A registry refuses an image, or cannot be reached."""
+
+
+class DeploymentError(EstimatorError):
+    """An image cannot be run where it should be, or what runs there does not answer as it must."""
 
 
 class MissingExtraError(EstimatorError):

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from estimator import encoders, metrics, models, sources
+from estimator import deployment, encoders, metrics, models, sources
 from estimator.artefact import Artefact, open_artefact
-from estimator.config import Config, Data, Vocabulary, read_config, resolve
+from estimator.config import Config, Data, Vocabulary, from_environment, read_config, resolve, resolve_kept
 from estimator.errors import EstimatorError, StoreError, needs_extra
 from estimator.store import Store, read_aliases, version_folder
 
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from estimator.sources.base import Source
     from estimator.training import Prepared
 
-VOCABULARY = Vocabulary(models.SHELF, metrics.SHELF, encoders.SHELF, sources.SHELF)  # type: ignore[arg-type] # a model is a section
+VOCABULARY = Vocabulary(
+    models.SHELF,  # type: ignore[arg-type] # a model is a section
+    metrics.SHELF,
+    encoders.SHELF,
+    sources.SHELF,
+    deployment.SHELF,  # type: ignore[arg-type] # and so is a target
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +112,45 @@ def counted(source: Source, watch: Callable[[int], None]) -> Iterator[pl.DataFra
         yield frame
         rows += frame.height
         watch(rows)
+
+
+def target_of(model: str, folder: Path, order: Order, conf: Path | None = None) -> deployment.Target:
+    """Return where a model is to run: as a config says, or the version in a folder's context, or the live one.
+
+    The environment wins over both, and the order's overrides over all.
+    """
+    if conf is not None:
+        config = read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment)
+        kept: Mapping[str, Any] = config.model_dump(mode="json")["deployment"] or {}
+    else:
+        kept = _version_of(model, folder, order).config.get("deployment") or {}
+    texts = [*from_environment(order.environment), *order.overrides]
+    asked = [text.partition("=")[2].strip() for text in texts if text.partition("=")[0].strip() == "deployment.kind"]
+    before = kept.get("kind", VOCABULARY.default_target)
+    kind = asked[-1] if asked else before
+    # Another kind starts from its own defaults.
+    kept = kept if kind == before else {"kind": kind}
+    return resolve_kept("deployment", deployment.SHELF.load(kind), kept, order.environment, overrides=order.overrides)
+
+
+def _version_of(model: str, folder: Path, order: Order) -> Artefact:
+    inside = folder / "context" / "model"
+    return open_artefact(inside) if inside.is_dir() else load(model, open_store(None, order))
+
+
+def site_of(model: str, folder: Path, order: Order, note: Callable[[str], None]) -> deployment.Site:
+    """Return what a deployment is worked on from; versions are looked for in the folder's context and in the store."""
+
+    def version(release: deployment.Release) -> Artefact | None:
+        try:
+            inside = _version_of(model, folder, order)
+            if inside.version == release.version:
+                return inside
+            return load(f"{model}/{release.version}", open_store(None, order))
+        except EstimatorError:
+            return None
+
+    return deployment.Site(folder, order.environment, version, note)
 
 
 def like_training(artefact: Artefact, table: str, query: str | None) -> Data:

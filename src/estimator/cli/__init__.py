@@ -17,7 +17,8 @@ from estimator.wording import nearest
 # In the order of a model's life; the help lists them so.
 VERBS = (
     "init", "explore", "schema", "train", "tune", "compare", "verify", "evaluate", "predict", "serve", "page", "key",
-    "why", "models", "promote", "rollback", "image", "push",
+    "why", "models", "promote", "rollback", "image", "push", "deploy",
+    "status", "down",
 )  # fmt: skip
 EXIT_EXPLAINED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 

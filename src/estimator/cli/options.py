@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
-    from estimator.life import Order
+    from estimator.deployment import Plan
+    from estimator.life import Order, Place
     from estimator.store import Store
 
 conf = click.option(
@@ -30,6 +32,45 @@ model = click.option(
     "--model", envvar="MODEL_FOLDER", show_envvar=True, required=True,
     help="A version's or model's folder, or MODEL, MODEL@ALIAS, MODEL/VERSION in the store.",
 )  # fmt: skip
+
+
+yes = click.option("--yes", is_flag=True, help="Do it without asking.")
+
+
+def deployment(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which deployment is meant."""
+    conf = click.option(
+        "--conf", type=click.Path(path_type=Path, dir_okay=False),
+        help="The config whose section `deployment` counts  [default: the version's own]",
+    )  # fmt: skip
+    built = click.option(
+        "--folder", type=click.Path(path_type=Path, file_okay=False), help="Where it was built  [default: build/MODEL]"
+    )
+    return conf(built(command))
+
+
+def place(model: str, folder: Path | None, conf: Path | None) -> Place:
+    """Return which deployment is meant."""
+    from estimator.life import Place
+
+    return Place(model, folder or Path("build") / model, conf)
+
+
+def agreed(question: str, *, yes: bool) -> bool:
+    """Ask a person; where none can answer, only --yes will do."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked here: give --yes to do it, or --dry-run to see the plan")
+    return click.confirm(question, err=True)
+
+
+def plan_data(plan: Plan) -> dict[str, Any]:
+    """Return a plan as JSON-ready data."""
+    price = None
+    if plan.price is not None:
+        price = {**asdict(plan.price), "per_hour": plan.price.per_hour, "per_month": round(plan.price.per_month, 2)}
+    return {"steps": [asdict(step) for step in plan.steps], "price_usd": price, "notes": list(plan.notes)}
 
 
 def order(overrides: tuple[str, ...] = (), store: str | None = None) -> Order:

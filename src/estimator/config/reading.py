@@ -15,6 +15,7 @@ from estimator.config.space import FIXED, SEARCHED, kinds_of, probes, takes, var
 from estimator.config.tutorial import Translated, translate
 from estimator.config.vocabulary import Vocabulary
 from estimator.errors import ConfigError
+from estimator.registry import Shelf
 from estimator.wording import did_you_mean
 
 ENVIRONMENT_PREFIX = "ESTIMATOR_CONFIG__"
@@ -105,10 +106,11 @@ def override(values: dict[str, Any], text: str) -> None:
     if not sign or not all(parts):
         raise ConfigError(f"--set {text}: expected SECTION.KEY=VALUE", hint="for example --set training.epochs=5")
     moved = translate(_nested(parts, flow_value(word))).values
-    before, after = values.get("model"), moved.get("model")
-    if isinstance(before, dict) and isinstance(after, Mapping):
-        # Another kind starts from its own defaults.
-        values["model"] = before if after.get("kind") in (None, before.get("kind")) else {}
+    for name in ("model", "deployment"):
+        before, after = values.get(name), moved.get(name)
+        if isinstance(before, dict) and isinstance(after, Mapping):
+            # Another kind starts from its own defaults.
+            values[name] = before if after.get("kind") in (None, before.get("kind")) else {}
     _merge(values, moved)
 
 
@@ -127,8 +129,13 @@ def _merge(values: dict[str, Any], extra: Mapping[str, Any]) -> None:
 def _validate(values: dict[str, Any], vocabulary: Vocabulary) -> tuple[Config | None, list[_Fault]]:
     """Check the model's settings by its own kind and the rest by Config; gather the faults of both."""
     content = dict(values)
-    model, faults = _validate_model(content.get("model", {}), vocabulary)
+    model, faults = _validate_kind("model", content.get("model", {}), vocabulary.models, vocabulary.default_model)
     content["model"] = model if model is not None else Section()
+    if content.get("deployment") is not None:
+        content["deployment"], more = _validate_kind(
+            "deployment", content["deployment"], vocabulary.targets, vocabulary.default_target
+        )
+        faults = [*faults, *more]
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
@@ -137,20 +144,21 @@ def _validate(values: dict[str, Any], vocabulary: Vocabulary) -> tuple[Config | 
     return config, faults or _space_faults(config, vocabulary)
 
 
-def _validate_model(content: Any, vocabulary: Vocabulary) -> tuple[Section | None, list[_Fault]]:
+def _validate_kind(name: str, content: Any, shelf: Shelf[Section], default: str) -> tuple[Section | None, list[_Fault]]:
+    """Check a section whose `kind` names the class that knows its keys."""
     if not isinstance(content, Mapping):
-        return None, [_Fault(("model",), f"expected a section with keys, got {content!r}")]
+        return None, [_Fault((name,), f"expected a section with keys, got {content!r}")]
     settings = dict(content)
-    kind = settings.pop("kind", vocabulary.default_model)
-    if kind not in vocabulary.models:
-        return None, [
-            _Fault(("model", "kind"), f"no model called {kind!r}", did_you_mean(str(kind), vocabulary.models))
-        ]
-    found = vocabulary.models.load(kind)
+    kind = settings.pop("kind", default)
+    if kind not in shelf:
+        return None, [_Fault((name, "kind"), f"no {shelf.noun} called {kind!r}", did_you_mean(str(kind), shelf))]
+    found = shelf.load(kind)
+    if "kind" in found.model_fields:
+        settings["kind"] = kind
     try:
         return found.model_validate(settings), []
     except ValidationError as error:
-        return None, _faults(error, found, ("model",))
+        return None, _faults(error, found, (name,))
 
 
 def _unknown_kinds(config: Config, vocabulary: Vocabulary) -> list[_Fault]:

@@ -314,6 +314,7 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     serving: Serving = Serving()
     image: Image = Image()
+    deployment: SerializeAsAny[Section] | None = Field(None, description="`kind` and the settings of that kind")
 
 
 def model_data(config: Config, kind: str) -> dict[str, Any]:

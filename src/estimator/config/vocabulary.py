@@ -11,7 +11,7 @@ from estimator.registry import Shelf
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The shelves; a model kind's class is a section and validates its own settings.
+    """The shelves; a kind of model or of target is a section, which validates its own settings.
 
     What the other shelves hold is of no matter here, only the names are.
     """
@@ -20,4 +20,6 @@ class Vocabulary:
     metrics: Shelf[Any]
     encoders: Shelf[Any]
     sources: Shelf[Any]
+    targets: Shelf[Section]
     default_model: str = "ensemble"
+    default_target: str = "docker"

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from estimator.errors import RegistryError, needs_extra
+from estimator import aws
+from estimator.errors import RegistryError
 from estimator.image.registry import Reference
 
 HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
@@ -51,9 +51,25 @@ def authorization(reference: Reference) -> str:
     ------
     RegistryError: AWS does not give it.
     """
-    with _told(reference):
+    with aws.told(str(reference), RegistryError):
         told = _client(reference).get_authorization_token()["authorizationData"][0]
     return f"Basic {told['authorizationToken']}"
+
+
+def has_image(reference: Reference) -> bool:
+    """Whether a repository of ECR has an image, by its digest.
+
+    Raises
+    ------
+    RegistryError: AWS does not say.
+    """
+    with aws.told(str(reference), RegistryError):
+        client = _client(reference)
+        try:
+            client.describe_images(repositoryName=reference.repository, imageIds=[{"imageDigest": reference.digest}])
+        except (client.exceptions.ImageNotFoundException, client.exceptions.RepositoryNotFoundException):
+            return False
+        return True
 
 
 def ensure_repository(reference: Reference, tags: dict[str, str], note: Callable[[str], None]) -> bool:
@@ -63,7 +79,7 @@ def ensure_repository(reference: Reference, tags: dict[str, str], note: Callable
     ------
     RegistryError: AWS refuses.
     """
-    with _told(reference):
+    with aws.told(str(reference), RegistryError):
         client = _client(reference)
         try:
             client.create_repository(
@@ -81,37 +97,4 @@ def ensure_repository(reference: Reference, tags: dict[str, str], note: Callable
 def _client(reference: Reference) -> Any:
     found = HOST.fullmatch(reference.host)
     assert found is not None, "an address of ECR"
-    with needs_extra("deploy", "AWS"):
-        import boto3
-    return boto3.session.Session().client("ecr", region_name=found["region"])
-
-
-@contextmanager
-def _told(reference: Reference) -> Iterator[None]:
-    """Tell what AWS refuses, and the way out."""
-    with needs_extra("deploy", "AWS"):
-        from botocore import exceptions
-    try:
-        yield
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as error:
-        raise RegistryError(
-            f"{reference}: AWS knows no credentials of yours: {error}", hint="aws configure, or set AWS_PROFILE"
-        ) from None
-    except exceptions.ClientError as error:
-        code, message = (error.response.get("Error", {}).get(name, "") for name in ("Code", "Message"))
-        raise RegistryError(f"{reference}: AWS says {code}: {message}", hint=_way_out(code, message)) from None
-    except exceptions.BotoCoreError as error:
-        raise RegistryError(f"{reference}: AWS cannot be asked: {error}", hint="is the network there?") from None
-
-
-def _way_out(code: str, message: str) -> str | None:
-    if code in ("ExpiredToken", "ExpiredTokenException"):
-        return "log in to AWS again, for example with `aws sso login`"
-    if code in ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException"):
-        return "the credentials are of no account: check AWS_PROFILE and the environment"
-    if "AccessDenied" in code or "not authorized" in message:
-        return (
-            "your user may not do this: it needs ecr:GetAuthorizationToken, ecr:CreateRepository, "
-            "ecr:PutLifecyclePolicy, ecr:TagResource, and to push"
-        )
-    return None
+    return aws.client("ecr", found["region"])

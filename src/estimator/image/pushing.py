@@ -31,7 +31,7 @@ def push(
     """
     record, reference = read_record(folder), parsed(to)
     if ecr.is_ecr(reference):
-        tags = {"estimator:model": record["name"]}
+        tags = {"estimator.model": record["name"]}
         ecr.ensure_repository(reference, tags, note)
         allowed: str | None = ecr.authorization(reference)
     else:

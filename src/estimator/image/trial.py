@@ -39,17 +39,16 @@ class Trial:
     n_refused: int
 
 
-def ask(address: str, path: str, body: object = None) -> tuple[int, Any]:
-    """Return the status and the JSON of an answer.
+def ask(address: str, path: str, body: object = None, *, key: str | None = None) -> tuple[int, Any]:
+    """Return the status and the JSON of an answer; `key` is what a server that asks for keys is sent.
 
     Raises
     ------
     OSError: there is no answer.
     """
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(  # noqa: S310 # http, and our own address
-        f"{address}{path}", data, {"content-type": "application/json"}
-    )
+    headers = {"content-type": "application/json"} | ({} if key is None else {"x-api-key": key})
+    request = urllib.request.Request(f"{address}{path}", data, headers)  # noqa: S310 # http, and our own address
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 # the same
             return answer.status, json.load(answer)
@@ -70,29 +69,47 @@ def tried(
     ------
     ImageError: it does not start, or does not answer as it must.
     """
-    seconds = _ready(artefact, address, began, is_alive)
+    seconds = wait_until_ready(artefact.version, address, began=began, is_alive=is_alive)
+    return Trial(started, seconds, *check_answers(artefact, address))
+
+
+def check_answers(artefact: Artefact, address: str, *, key: str | None = None) -> tuple[int, int]:
+    """Ask a server the golden rows and rows that break the contract; return how many of each.
+
+    Raises
+    ------
+    ImageError: it does not answer as it must.
+    """
     golden = artefact.read_json("golden.json")
-    status, told = ask(address, f"/v1/models/{artefact.name}/predict", golden["rows"])
+    status, told = ask(address, f"/v1/models/{artefact.name}/predict", golden["rows"], key=key)
     if status != 200:
         raise ImageError(f"golden rows are refused with {status}: {json.dumps(told)[:300]}")
     _check_answers(artefact, golden["answers"], told["predictions"])
     n_refused = 0
     for row in _broken(artefact, golden["rows"][0]):
         wanted = _refusal(artefact, row)
-        status, told = ask(address, f"/v1/models/{artefact.name}/predict", [row])
+        status, told = ask(address, f"/v1/models/{artefact.name}/predict", [row], key=key)
         if status != 422 or told != wanted:
             raise ImageError(f"a row that breaks the contract gets {status}: {json.dumps(told)[:300]}, not {wanted}")
         n_refused += 1
-    return Trial(started, seconds, len(golden["rows"]), n_refused)
+    return len(golden["rows"]), n_refused
 
 
-def _ready(artefact: Artefact, address: str, began: float, is_alive: Callable[[], bool]) -> float:
+def wait_until_ready(
+    version: str, address: str, *, began: float, is_alive: Callable[[], bool], patience: float = PATIENCE
+) -> float:
+    """Ask a server until it is ready with a version; return the seconds since `began`, of time.monotonic.
+
+    Raises
+    ------
+    ImageError: it ends, or is not ready after so many seconds of patience.
+    """
     told: Any = "nothing answers"
     looked = began
-    while (now := time.monotonic()) - began < PATIENCE:
+    while (now := time.monotonic()) - began < patience:
         try:
             status, told = ask(address, "/readyz")
-            if status == 200 and told["version"] == artefact.version:
+            if status == 200 and told["version"] == version:
                 return time.monotonic() - began
         except (OSError, ValueError) as error:
             told = error
@@ -101,7 +118,7 @@ def _ready(artefact: Artefact, address: str, began: float, is_alive: Callable[[]
             if not is_alive():
                 raise ImageError("the image ends instead of serving")
         time.sleep(PAUSE)
-    raise ImageError(f"the image is not ready after {PATIENCE:.0f} s: {told}")
+    raise ImageError(f"the image is not ready after {patience:.0f} s: {told}")
 
 
 def _check_answers(artefact: Artefact, expected: list[Any], predictions: list[Mapping[str, Any]]) -> None:

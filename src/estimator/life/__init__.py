@@ -4,7 +4,7 @@ making      init, explore, accept, train, foresee, tune
 judging     evaluate, compare, verify
 answering   predict, serve, why, page
 keeping     promote, rollback, list_models
-shipping    image, push
+shipping    image, push, deploy, status, down
 """
 
 from estimator.config import read_config
@@ -12,21 +12,25 @@ from estimator.life.answering import page, predict, serve, why
 from estimator.life.judging import compare, evaluate, verify
 from estimator.life.keeping import list_models, promote, rollback
 from estimator.life.making import Explored, NewVersion, Table, Tuned, accept, explore, foresee, init, train, tune
-from estimator.life.shipping import image, push
+from estimator.life.shipping import Deployed, Place, deploy, down, image, push, status
 from estimator.order import VOCABULARY, Helpers, Order, load, open_store
 from estimator.store import Store
 
 __all__ = [
     "VOCABULARY",
+    "Deployed",
     "Explored",
     "Helpers",
     "NewVersion",
     "Order",
+    "Place",
     "Store",
     "Table",
     "Tuned",
     "accept",
     "compare",
+    "deploy",
+    "down",
     "evaluate",
     "explore",
     "foresee",
@@ -42,6 +46,7 @@ __all__ = [
     "read_config",
     "rollback",
     "serve",
+    "status",
     "train",
     "tune",
     "verify",

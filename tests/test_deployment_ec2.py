@@ -1,0 +1,324 @@
+"""A model on EC2, as moto plays it: planned, run, swapped, taken back and taken down, and each asked of AWS itself."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from estimator import life
+from estimator.deployment import SHELF, Release, Site
+from estimator.deployment.base import way_back
+from estimator.errors import DeploymentError
+from tests.conftest import EXAMPLES, HOUSE
+from tests.machines import known_to_ecr, machines
+from tests.servers import aws
+
+REGION = "eu-west-1"
+REPOSITORY = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/prices"
+DIGESTS = [f"sha256:{place:064x}" for place in range(1, 4)]
+NEEDED = [
+    "ec2:AllocateAddress", "ec2:AssociateAddress", "ec2:AuthorizeSecurityGroupIngress", "ec2:CreateSecurityGroup",
+    "ec2:CreateTags", "ec2:DeleteKeyPair", "ec2:DeleteSecurityGroup", "ec2:DescribeAddresses", "ec2:DescribeImages",
+    "ec2:DescribeInstances", "ec2:DescribeInstanceTypes", "ec2:DescribeKeyPairs", "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets", "ec2:DescribeVpcs", "ec2:GetConsoleOutput", "ec2:ImportKeyPair", "ec2:ReleaseAddress",
+    "ec2:RevokeSecurityGroupIngress", "ec2:RunInstances", "ec2:TerminateInstances",
+    "ecr:DescribeImages",
+    "iam:AddRoleToInstanceProfile", "iam:CreateInstanceProfile", "iam:CreateRole", "iam:DeleteInstanceProfile",
+    "iam:DeleteRole", "iam:DeleteRolePolicy", "iam:GetInstanceProfile", "iam:GetRole", "iam:GetRolePolicy",
+    "iam:PassRole", "iam:PutRolePolicy", "iam:RemoveRoleFromInstanceProfile", "iam:TagInstanceProfile", "iam:TagRole",
+    "ssm:AddTagsToResource", "ssm:DeleteParameter", "ssm:GetParameter", "ssm:PutParameter",
+    "sts:GetCallerIdentity",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory):
+    """Two versions of the Boston model, the older first."""
+    store = str(tmp_path_factory.mktemp("models"))
+    conf = next((EXAMPLES / "boston").glob("config.*"))
+    kinds = (("model.kind=linear",), ("model.kind=boosting", "model.rounds=20"))
+    return [life.train(conf, life.Order(kind, store=store)).artefact for kind in kinds]
+
+
+@pytest.fixture
+def cloud():
+    with aws() as made:
+        known_to_ecr(made, REGION, "prices", DIGESTS)
+        yield made
+
+
+@pytest.fixture
+def network(cloud, versions):
+    held = {digest: version.folder for digest, version in zip(DIGESTS, versions, strict=False)}
+    with machines(cloud, REGION, held) as found:
+        yield found
+
+
+@pytest.fixture
+def releases(versions):
+    return [
+        Release(version.name, version.version, f"{REPOSITORY}@{digest}", 5000, "amd64")
+        for version, digest in zip(versions, DIGESTS, strict=False)
+    ]
+
+
+@pytest.fixture
+def site(tmp_path, versions):
+    by_version = {version.version: version for version in versions}
+    return Site(tmp_path, {}, lambda release: by_version.get(release.version))
+
+
+def target(**settings):
+    wanted = {"region": REGION, "allowed": ["203.0.113.4/32"], "patience_seconds": 20, **settings}
+    return SHELF.load("ec2").model_validate(wanted)
+
+
+def left(cloud, model):
+    """Return all that AWS knows of a model."""
+    ec2, iam, ssm = (cloud.client(name, REGION) for name in ("ec2", "iam", "ssm"))
+    ours = [{"Name": "tag:estimator.model", "Values": [model]}]
+    alive = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
+    groups = [each["GroupName"] for each in ec2.describe_security_groups()["SecurityGroups"]]
+    return [
+        *(each["InstanceId"] for each in machines_of(cloud, [*ours, alive])),
+        *(each["PublicIp"] for each in ec2.describe_addresses()["Addresses"]),
+        *(name for name in groups if name != "default"),
+        *(each["KeyName"] for each in ec2.describe_key_pairs()["KeyPairs"]),
+        *(each["VolumeId"] for each in ec2.describe_volumes(Filters=ours)["Volumes"]),
+        *(each["RoleName"] for each in iam.list_roles()["Roles"] if each["RoleName"].startswith("estimator")),
+        *(each["InstanceProfileName"] for each in iam.list_instance_profiles()["InstanceProfiles"]),
+        *(each["Name"] for each in ssm.describe_parameters()["Parameters"] if each["Name"].startswith("/estimator")),
+    ]
+
+
+def machines_of(cloud, filters=({"Name": "instance-state-name", "Values": ["running"]},)):
+    found = cloud.client("ec2", REGION).describe_instances(Filters=list(filters))["Reservations"]
+    return [each for group in found for each in group["Instances"]]
+
+
+def test_a_plan_shows_each_thing_and_its_price_and_changes_nothing(cloud, releases, site):
+    plan = target(tags={"project": "prices"}).plan(releases[0], site)
+    assert [(step.action, step.what) for step in plan.steps] == [
+        ("create", "role"), ("create", "security group"), ("create", "address"), ("create", "machine"),
+    ]  # fmt: skip
+    assert plan.price.per_hour == pytest.approx(0.0228 + 16 * 0.088 / 730 + 0.005)
+    assert left(cloud, releases[0].model) == []
+
+
+def test_a_machine_runs_the_image_and_answers_from_outside(cloud, network, releases, site, house):
+    status = target().apply(releases[0], site)
+    assert (status.state, status.release) == ("ready", releases[0])
+    request = urllib.request.Request(
+        f"{status.address}/v1/services/predict", json.dumps([HOUSE]).encode(), {"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
+    (made,) = machines_of(cloud)
+    tags = {tag["Key"]: tag["Value"] for tag in made["Tags"]}
+    assert tags["estimator.version"] == releases[0].version
+    assert made["MetadataOptions"]["HttpTokens"] == "required"
+    (machine,) = network.started.values()
+    assert machine.log[0] == "dnf install --assumeyes docker"
+    assert f"docker pull {releases[0].image}" in machine.log
+    assert (machine.folder / "password").read_text() == "token\n"
+    assert any(line.startswith("docker logout") for line in machine.log)
+    run = next(line for line in machine.log if line.startswith("docker run"))
+    assert "--read-only" in run
+    assert "--restart unless-stopped" in run
+
+
+def test_the_machine_may_pull_this_image_and_nothing_else(cloud, network, releases, site):
+    target().apply(releases[0], site)
+    iam = cloud.client("iam", REGION)
+    (role,) = (each["RoleName"] for each in iam.list_roles()["Roles"] if each["RoleName"].startswith("estimator"))
+    assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+    allowed = iam.get_role_policy(RoleName=role, PolicyName="estimator")["PolicyDocument"]["Statement"]
+    assert {action for each in allowed for action in each["Action"] if isinstance(each["Action"], list)} == {
+        "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer",
+    }  # fmt: skip
+    assert allowed[1]["Resource"] == f"arn:aws:ecr:{REGION}:123456789012:repository/prices"
+
+
+def test_a_second_apply_changes_nothing(cloud, network, releases, site):
+    settings = target()
+    settings.apply(releases[0], site)
+    before = machines_of(cloud)
+    assert settings.plan(releases[0], site).changes == ()
+    settings.apply(releases[0], site)
+    assert [each["InstanceId"] for each in machines_of(cloud)] == [each["InstanceId"] for each in before]
+
+
+def test_a_new_release_gets_a_machine_of_its_own_and_then_the_address(cloud, network, releases, site):
+    settings = target()
+    first = settings.apply(releases[0], site)
+    (blue,) = machines_of(cloud)
+    second = settings.apply(releases[1], site)
+    (green,) = machines_of(cloud)
+    assert green["InstanceId"] != blue["InstanceId"]
+    assert second.address == first.address
+    assert (second.release, second.previous) == (releases[1], releases[0])
+
+
+def test_a_rollback_runs_the_release_before(cloud, network, releases, site):
+    settings = target()
+    for release in releases:
+        settings.apply(release, site)
+    before = way_back(settings.status(releases[0].model, site))
+    assert before == releases[0]
+    status = settings.apply(before, site)
+    assert (status.state, status.release, status.previous) == ("ready", releases[0], releases[1])
+
+
+def test_a_release_that_does_not_answer_is_ended_and_the_old_one_stays(cloud, network, releases, site):
+    settings = target(patience_seconds=2)
+    settings.apply(releases[0], site)
+    (blue,) = machines_of(cloud)
+    broken = replace(releases[1], image=f"{REPOSITORY}@{DIGESTS[2]}")
+    with pytest.raises(DeploymentError, match="what ran before still does"):
+        settings.apply(broken, site)
+    assert [each["InstanceId"] for each in machines_of(cloud)] == [blue["InstanceId"]]
+    assert settings.status(releases[0].model, site).state == "ready"
+
+
+def test_a_release_that_answers_as_another_version_is_no_release(cloud, network, releases, site):
+    settings = target(patience_seconds=3)
+    wrong = replace(releases[1], image=releases[0].image)
+    with pytest.raises(DeploymentError, match="nothing is left of it"):
+        settings.apply(wrong, site)
+    assert left(cloud, releases[0].model) == []
+
+
+def test_who_is_not_allowed_gets_no_answer_and_is_told_so(cloud, network, releases, site):
+    with pytest.raises(DeploymentError) as caught:
+        target(allowed=["198.51.100.0/24"], patience_seconds=1).apply(releases[0], site)
+    assert "deployment.allowed" in (caught.value.hint or "")
+    assert left(cloud, releases[0].model) == []
+
+
+def test_down_leaves_nothing(cloud, network, releases, site, tmp_path):
+    (tmp_path / "key.pub").write_text(PUBLIC_KEY)
+    settings = target(public_key=str(tmp_path / "key.pub"), ssh_from=["203.0.113.0/24"])
+    settings.apply(releases[0], site)
+    assert len(left(cloud, releases[0].model)) >= 6
+    assert settings.remove(releases[0].model, site) == ()
+    assert left(cloud, releases[0].model) == []
+    assert settings.remove(releases[0].model, site) == ()
+
+
+def test_rules_follow_the_config_without_a_new_machine_for_each(cloud, network, releases, site):
+    settings = target()
+    settings.apply(releases[0], site)
+    wider = target(allowed=["203.0.113.4/32", "198.51.100.0/24", "2001:db8::/32"])
+    steps = {step.what: step.action for step in wider.plan(releases[0], site).steps}
+    assert steps == {"role": "keep", "security group": "change", "address": "keep", "machine": "keep"}
+    wider.apply(releases[0], site)
+    (group,) = cloud.client("ec2", REGION).describe_security_groups(
+        Filters=[{"Name": "tag:estimator.model", "Values": [releases[0].model]}]
+    )["SecurityGroups"]
+    assert {item["CidrIp"] for rule in group["IpPermissions"] for item in rule["IpRanges"]} == {
+        "203.0.113.4/32", "198.51.100.0/24",
+    }  # fmt: skip
+
+
+def test_what_the_docs_ask_for_is_enough_and_needed(cloud, network, releases, site):
+    settings = target()
+    with cloud.only_allowed(NEEDED):
+        for release in releases:
+            settings.apply(release, site)
+        assert settings.remove(releases[0].model, site) == ()
+    assert left(cloud, releases[0].model) == []
+
+
+def test_secrets_are_fetched_by_the_machine_and_written_nowhere(cloud, network, releases, site):
+    cloud.client("ssm", REGION).put_parameter(Name="/prices/key", Value="open sesame", Type="SecureString")
+    settings = target(secrets={"API_KEY": "/prices/key"}, environment={"ESTIMATOR_CONFIG__SERVING__RATE": "50"})
+    settings.apply(releases[0], site)
+    (machine,) = network.started.values()
+    assert "open sesame" not in (machine.folder / "user-data").read_text()
+    run = next(line for line in machine.log if line.startswith("docker run"))
+    assert "--env API_KEY " in run
+    assert "API_KEY=value of /prices/key" in (machine.folder / "env").read_text()
+    policy = cloud.client("iam", REGION).get_role_policy(
+        RoleName=f"estimator-{releases[0].model}-{REGION}", PolicyName="estimator"
+    )
+    assert f"arn:aws:ssm:{REGION}:123456789012:parameter/prices/key" in json.dumps(policy["PolicyDocument"])
+
+
+def test_a_machine_stops_itself_when_its_time_is_over(cloud, network, releases, site):
+    status = target(expires_hours=24).apply(releases[0], site)
+    (machine,) = network.started.values()
+    timer = (machine.folder / "estimator-expiry.timer").read_text()
+    at = datetime.strptime(timer.split("OnCalendar=")[1][:19], "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    assert timedelta(hours=23, minutes=58) < at - datetime.now(UTC) <= timedelta(hours=24)
+    assert "Persistent=true" in timer
+    assert at.isoformat() in status.notes[0]
+
+
+def test_two_deployments_at_once_are_one_too_many(cloud, releases, site):
+    settings = target()
+    with settings.lock(releases[0].model, site):
+        other = settings.lock(releases[0].model, site)
+        with pytest.raises(DeploymentError, match="has been deploying it since") as caught, other:
+            raise AssertionError("both are in")
+        assert "delete-parameter" in (caught.value.hint or "")
+    assert left(cloud, releases[0].model) == []
+
+
+def test_a_lock_that_was_left_behind_opens_after_a_while(cloud, releases, site):
+    since = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    cloud.client("ssm", REGION).put_parameter(
+        Name=f"/estimator/{releases[0].model}/lock", Value=json.dumps({"who": "me", "since": since}), Type="String"
+    )
+    with target().lock(releases[0].model, site):
+        assert len(left(cloud, releases[0].model)) == 1
+    assert left(cloud, releases[0].model) == []
+
+
+def test_what_a_broken_deployment_left_behind_is_seen_and_removed(cloud, network, releases, site):
+    settings = target()
+    settings.apply(releases[0], site)
+    (live,) = machines_of(cloud)
+    ec2 = cloud.client("ec2", REGION)
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "estimator.model", "Value": releases[0].model}]}]
+    ec2.run_instances(ImageId=live["ImageId"], MinCount=1, MaxCount=1, TagSpecifications=tags)
+    assert [step.action for step in settings.plan(releases[0], site).steps][-1] == "remove"
+    settings.apply(releases[0], site)
+    assert [each["InstanceId"] for each in machines_of(cloud)] == [live["InstanceId"]]
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "finding", "way_out"),
+    [
+        ({"instance_type": "t4g.small"}, {}, "is arm64, the image is for x86_64", "image.architecture"),
+        ({"allowed": ["0.0.0.0/0"]}, {}, "asks for no keys", "allow_public"),
+        ({}, {"image": f"{REPOSITORY}@sha256:{'f' * 64}"}, "not in its registry", "estimator push"),
+        ({"public_key": "none.pub"}, {}, "no such file", "ssh-keygen"),
+        ({"instance_type": "t3.enormous"}, {}, "t3.enormous", ""),
+        ({"subnet": "subnet-0"}, {}, "subnet-0", ""),
+    ],
+)
+def test_what_cannot_work_is_refused_before_anything_is_made(
+    cloud, releases, site, settings, changes, finding, way_out
+):
+    with pytest.raises(DeploymentError) as caught:
+        target(**settings).plan(replace(releases[0], **changes), site)
+    assert finding in caught.value.message
+    assert way_out in (caught.value.hint or "")
+    assert left(cloud, releases[0].model) == []
+
+
+def test_without_the_right_to_it_aws_is_quoted_and_nothing_is_left(cloud, releases, site):
+    allowed = [action for action in NEEDED if action != "ec2:RunInstances"]
+    with cloud.only_allowed(allowed), pytest.raises(DeploymentError, match="RunInstances") as caught:
+        target().apply(releases[0], site)
+    assert "docs/shipping.md" in (caught.value.hint or "")
+    assert left(cloud, releases[0].model) == []
+
+
+PUBLIC_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIkh4bH8rbQyBP1tUsYh8KcX3h8Y0t2sHk1hV0z5Yb2q me"
+)  # fmt: skip

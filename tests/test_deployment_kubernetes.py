@@ -1,0 +1,173 @@
+"""Manifests that the API's own schemas take, and their life in a stand-in of a cluster: no real one can be had here."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+from ruamel.yaml import YAML
+
+from estimator import life
+from estimator.deployment import SHELF, Release, Site
+from estimator.deployment.base import way_back
+from estimator.deployment.manifests import object_name
+from estimator.errors import DeploymentError
+from tests.cluster import cluster
+from tests.conftest import EXAMPLES
+
+DIGESTS = [f"sha256:{place:064x}" for place in range(1, 4)]
+SETTINGS = [
+    {},
+    {"form": "kserve"},
+    {
+        "environment": {"ESTIMATOR_CONFIG__SERVING__RATE": "50"}, "secrets": {"API_KEY": "prices/key"},
+        "pull_secret": "registry", "from_namespaces": ["ingress-nginx"], "may_reach": ["10.0.0.0/8"],
+        "min_replicas": 3, "max_replicas": 9,
+    },
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory):
+    """Two versions of the Boston model, the older first."""
+    store = str(tmp_path_factory.mktemp("models"))
+    conf = next((EXAMPLES / "boston").glob("config.*"))
+    kinds = (("model.kind=linear",), ("model.kind=boosting", "model.rounds=20"))
+    return [life.train(conf, life.Order(kind, store=store)).artefact for kind in kinds]
+
+
+@pytest.fixture
+def objects(tmp_path, versions):
+    (tmp_path / "cluster").mkdir()
+    held = {digest: version.folder for digest, version in zip(DIGESTS, versions, strict=False)}
+    with cluster(tmp_path / "cluster", held) as found:
+        yield found
+
+
+@pytest.fixture
+def releases(versions):
+    return [
+        Release(version.name, version.version, f"registry.example.com/prices@{digest}", 5000, "amd64")
+        for version, digest in zip(versions, DIGESTS, strict=False)
+    ]
+
+
+@pytest.fixture
+def site(tmp_path, versions):
+    by_version = {version.version: version for version in versions}
+    return Site(tmp_path, {}, lambda release: by_version.get(release.version))
+
+
+def target(**settings):
+    return SHELF.load("kubernetes").model_validate(settings)
+
+
+def written(site):
+    return list(YAML(typ="safe", pure=True).load_all((site.folder / "deployment" / "kubernetes.yaml").read_text()))
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("api", ["1.25", "1.31"])
+def test_the_api_takes_every_manifest(objects, releases, site, settings, api):
+    validate = pytest.importorskip("kubernetes_validate").validate
+    target(**settings).plan(releases[0], site)
+    found = written(site)
+    assert len(found) == (1 if settings.get("form") == "kserve" else 5)
+    for each in found:
+        if each["kind"] != "InferenceService":
+            validate(each, api, strict=True)
+
+
+def test_kubectl_itself_reads_the_manifests(objects, releases, site):
+    target().plan(releases[0], site)
+    program = next((path for path in ("/usr/bin/kubectl", "/usr/local/bin/kubectl") if shutil.which(path)), None)
+    if program is None:
+        pytest.skip("kubectl is not installed: apt-get install kubernetes-client")
+    folder = site.folder / "deployment"
+    (folder / "kustomization.yaml").write_text("resources: [kubernetes.yaml]\n")
+    done = subprocess.run([program, "kustomize", folder], capture_output=True, text=True, check=True)
+    assert len(list(YAML(typ="safe", pure=True).load_all(done.stdout))) == 5
+
+
+def test_a_pod_is_as_closed_as_it_can_be(objects, releases, site):
+    target().plan(releases[0], site)
+    deployment, *_, policy = written(site)
+    pod = deployment["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["image"].endswith(DIGESTS[0])
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+    }  # fmt: skip
+    assert (pod["automountServiceAccountToken"], pod["securityContext"]["runAsNonRoot"]) == (False, True)
+    assert policy["spec"]["policyTypes"] == ["Ingress", "Egress"]
+    assert len(policy["spec"]["egress"]) == 1
+
+
+def test_a_secret_is_named_and_never_read(objects, releases, site):
+    target(secrets={"API_KEY": "prices/key"}).plan(releases[0], site)
+    (container,) = written(site)[0]["spec"]["template"]["spec"]["containers"]
+    assert container["env"] == [{"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": "prices", "key": "key"}}}]
+
+
+def test_a_plan_changes_nothing(objects, releases, site):
+    plan = target().plan(releases[0], site)
+    assert [step.action for step in plan.steps] == ["create"] * 5
+    assert list(objects.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["deployment", "kserve"])
+def test_releases_come_go_back_and_go(objects, releases, site, form):
+    settings = target(form=form)
+    assert settings.status(releases[0].model, site).state == "absent"
+    assert settings.apply(releases[0], site).release == releases[0]
+    assert settings.plan(releases[0], site).changes == ()
+    second = settings.apply(releases[1], site)
+    assert (second.state, second.release, second.previous) == ("ready", releases[1], releases[0])
+    third = settings.apply(way_back(second), site)
+    assert (third.state, third.release, third.previous) == ("ready", releases[0], releases[1])
+    assert settings.remove(releases[0].model, site) == ()
+    assert list(objects.iterdir()) == []
+
+
+def test_pods_that_never_become_ready_give_way_to_those_before(objects, releases, site):
+    settings = target()
+    settings.apply(releases[0], site)
+    before = {path.name: json.loads(path.read_text())["spec"] for path in objects.iterdir()}
+    broken = replace(releases[1], image=f"registry.example.com/prices@{DIGESTS[2]}")
+    with pytest.raises(DeploymentError, match="runs again") as caught:
+        settings.apply(broken, site)
+    assert "kubectl describe" in (caught.value.hint or "")
+    assert {path.name: json.loads(path.read_text())["spec"] for path in objects.iterdir()} == before
+    assert settings.status(releases[0].model, site).release == releases[0]
+
+
+def test_a_first_release_that_answers_wrongly_leaves_nothing(objects, releases, site):
+    wrong = replace(releases[1], image=releases[0].image)
+    with pytest.raises(DeploymentError, match="nothing is left of it"):
+        target(patience_seconds=3).apply(wrong, site)
+    assert list(objects.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "finding", "way_out"),
+    [
+        ({"context": "gone"}, "was refused", "deployment.context"),
+        ({"namespace": "nowhere"}, "not found", "create namespace"),
+    ],
+)
+def test_what_the_cluster_refuses_is_told_before_anything_changes(objects, releases, site, settings, finding, way_out):
+    with pytest.raises(DeploymentError) as caught:
+        target(**settings).plan(releases[0], site)
+    assert finding in caught.value.message
+    assert way_out in (caught.value.hint or "")
+    assert list(objects.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["house_pricing_model", "House.Prices", "9to5", "a" * 100, "x-" * 40])
+def test_names_are_such_as_kubernetes_takes(name):
+    assert len(object_name(name)) <= 63
+    assert object_name(name)[0].isalpha()
+    assert object_name(name).replace("-", "a").isalnum()
