@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +17,11 @@ from tests.servers import debian_program
 
 
 @contextmanager
-def docker_engine() -> Iterator[Path]:
-    """Start an engine with its own socket and data, and point this process's environment at it; give its client."""
+def docker_engine(*, hosts: Mapping[str, Path] | None = None) -> Iterator[Path]:
+    """Start an engine with its own socket and data, and point this process's environment at it; give its client.
+
+    `hosts` are names that mean this machine to it, each with the authority whose certificates it takes there.
+    """
     if os.geteuid() != 0:
         pytest.skip("only root can start a Docker engine")
     daemon = debian_program("docker.io", "dockerd")
@@ -27,11 +30,20 @@ def docker_engine() -> Iterator[Path]:
     for name in ("etc", "config"):
         (folder / name).mkdir()
     (folder / "config" / "config.json").write_text("{}")
+    lines = [Path("/etc/hosts").read_text()]
+    for name, authority in (hosts or {}).items():
+        lines.append(f"127.0.0.1 {name}\n")
+        (folder / "etc" / "certs.d" / name).mkdir(parents=True)
+        shutil.copy(authority, folder / "etc" / "certs.d" / name / "ca.crt")
+    (folder / "hosts").write_text("".join(lines))
     address = f"unix://{folder}/docker.sock"
     words = [daemon, "--ip", "127.0.0.1", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
              "-p", f"{folder}/pid", "-H", address]  # fmt: skip
     # Its own view of /etc/docker: a machine's settings are not for this engine.
-    hidden = f'mount --make-rprivate / && mount --bind {folder}/etc /etc/docker 2>/dev/null; exec "$@"'
+    hidden = (
+        f"mount --make-rprivate / && mount --bind {folder}/hosts /etc/hosts && "
+        f'mount --bind {folder}/etc /etc/docker 2>/dev/null; exec "$@"'
+    )
     rules = subprocess.run(["iptables-save"], capture_output=True, check=False).stdout
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     forwarded = forwarding.read_text()

@@ -11,7 +11,6 @@ import base64
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -28,19 +27,21 @@ from typing import Any
 
 import pytest
 
-from tests.servers import Cloud
+from tests.servers import Cloud, free_port
 
-# Each says what it was called with; docker's `run` is what the machine then does.
+# Each says what it was called with; docker's `run` is what the machine then does. The token is that of moto's ECR.
 STAND_IN = """#!/bin/sh
 printf '%s\\n' "$(basename "$0") $*" >> "$BOX/log"
 case "$(basename "$0") $1 $2" in
-  "aws ecr get-login-password") echo token;;
+  "aws ecr get-login-password") echo 123456789012-auth-token;;
   "aws ssm get-parameter") echo "value of $6";;
   "docker run "*) printf '%s\\n' "$@" > "$BOX/run"; env > "$BOX/env";;
   "docker login "*) cat > "$BOX/password";;
 esac
 """
 PROGRAMS = ("dnf", "systemctl", "docker", "aws")
+# The part of a machine that two of them cannot have on one.
+APART = {"--publish 5000:": "--publish {port}:", "--name estimator ": "--name {name} "}
 
 
 @dataclass
@@ -66,6 +67,8 @@ class Machines:
     versions: dict[str, Path]
     started: dict[str, Machine] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+    # Whether a Docker engine that this process is pointed at runs the containers.
+    has_engine: bool = False
     # Where the test asks from, as the rules of a security group see it.
     asked_from: str = "203.0.113.4/32"
 
@@ -113,26 +116,31 @@ class Machines:
         programs = folder / "bin"
         programs.mkdir()
         for name in PROGRAMS:
-            (programs / name).write_text(STAND_IN)
-            (programs / name).chmod(0o755)
+            if name != "docker" or not self.has_engine:
+                (programs / name).write_text(STAND_IN)
+                (programs / name).chmod(0o755)
         # Units are written into the box and not into this machine.
-        (folder / "user-data").write_text(script.replace("/etc/systemd/system/", f"{folder}/"))
+        script = script.replace("/etc/systemd/system/", f"{folder}/")
+        port = free_port()
+        if self.has_engine:
+            for words, own in APART.items():
+                assert words in script
+                script = script.replace(words, own.format(port=port, name=folder.name))
+        (folder / "user-data").write_text(script)
+        environment = {name: value for name, value in os.environ.items() if name.startswith("DOCKER_")}
         done = subprocess.run(
             ["bash", folder / "user-data"], capture_output=True, text=True, check=False,
-            env={"PATH": f"{programs}:/usr/bin:/bin", "BOX": str(folder)},
+            env={"PATH": f"{programs}:/usr/bin:/bin", "BOX": str(folder), **environment},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
-        return self._serving(folder)
+        return Machine(folder, port=port) if self.has_engine else self._serving(folder, port)
 
-    def _serving(self, folder: Path) -> Machine:
+    def _serving(self, folder: Path, port: int) -> Machine:
         words = (folder / "run").read_text().splitlines()
         digest = words[-1].rpartition("@")[2]
         settings = [words[place + 1] for place, word in enumerate(words) if word == "--env"]
         known = dict(line.partition("=")[::2] for line in (folder / "env").read_text().splitlines())
         environment = {each.partition("=")[0]: each.partition("=")[2] or known.get(each, "") for each in settings}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         if digest not in self.versions:
             return Machine(folder)
         with (folder / "errors").open("wb") as errors:
@@ -152,9 +160,9 @@ class Machines:
 
 
 @contextmanager
-def machines(cloud: Cloud, region: str, versions: dict[str, Path]) -> Iterator[Machines]:
+def machines(cloud: Cloud, region: str, versions: dict[str, Path], *, has_engine: bool = False) -> Iterator[Machines]:
     """Let the addresses of a cloud answer, for a block, through a proxy that the environment names."""
-    found = Machines(cloud, region, versions, keys=_keys(cloud))
+    found = Machines(cloud, region, versions, keys=_keys(cloud), has_engine=has_engine)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(found))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -23,6 +23,7 @@ import pytest
 from estimator.sources.opening import opened
 
 PASSWORD = "p/w:p@ss %?&#9"
+OURS = "an authority of tests"
 
 
 def rows(path: str, query: str | None = None, *, folder: Path = Path(), kind: str | None = None, **environment: str):
@@ -175,12 +176,18 @@ def debian_program(package: str, program: str) -> str:
 
 
 @contextmanager
-def docker_registry(*, user: str | None = None, password: str = "") -> Iterator[str]:
-    """Start Debian's registry of images, empty, on this machine alone; give its host and port."""
+def docker_registry(
+    *, user: str | None = None, password: str = "", tls: tuple[Path, Path] | None = None
+) -> Iterator[str]:
+    """Start Debian's registry of images, empty, on this machine alone; give its host and port.
+
+    With a certificate and its key it speaks TLS, at the port that this has by default.
+    """
     program = debian_program("docker-registry", "docker-registry")
     folder = Path(tempfile.mkdtemp(prefix="estimator-registry-"))
-    host = f"127.0.0.1:{free_port()}"
+    host = f"127.0.0.1:{free_port() if tls is None else 443}"
     lets_in = ""
+    secured = "" if tls is None else f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}"
     if user is not None:
         bcrypt = pytest.importorskip("bcrypt")
         known = bcrypt.hashpw(password.encode(), bcrypt.gensalt(5)).decode()
@@ -188,7 +195,7 @@ def docker_registry(*, user: str | None = None, password: str = "") -> Iterator[
         lets_in = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
     (folder / "config.yml").write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"http: {{addr: '{host}'}}\n{lets_in}"
+        f"http: {{addr: '{host}'{secured}}}\n{lets_in}"
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=log, stderr=log)
@@ -287,3 +294,40 @@ def free_port() -> int:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]
         return port
+
+
+def write_certificates(name: str, folder: Path) -> tuple[Path, Path, Path]:
+    """Write the certificate of an authority of our own, and one for a host with its key."""
+    import datetime
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    def made(subject: str, issuer: str, key: Any, by: Any, *extensions: x509.ExtensionType) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder().subject_name(named(subject)).issuer_name(named(issuer)).public_key(key.public_key())
+            .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=2))
+        )  # fmt: skip
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(by, hashes.SHA256())
+
+    def named(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text[:64])])
+
+    authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    parts = {
+        "ca.crt": made(
+            "a test's authority", "a test's authority", authority, authority, x509.BasicConstraints(True, None)
+        ),
+        "host.crt": made(name, "a test's authority", own, authority, x509.SubjectAlternativeName([x509.DNSName(name)])),
+    }
+    for file, certificate in parts.items():
+        (folder / file).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "host.key").write_bytes(
+        own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "ca.crt", folder / "host.crt", folder / "host.key"

@@ -121,7 +121,7 @@ def test_without_a_release_before_there_is_no_way_back():
     from estimator.deployment import Status
 
     for status in (Status("absent"), Status("ready", RELEASE)):
-        with pytest.raises(DeploymentError, match="before|nothing runs"):
+        with pytest.raises(DeploymentError, match="nothing r"):
             way_back(status)
 
 

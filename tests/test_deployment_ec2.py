@@ -124,7 +124,7 @@ def test_a_machine_runs_the_image_and_answers_from_outside(cloud, network, relea
     (machine,) = network.started.values()
     assert machine.log[0] == "dnf install --assumeyes docker"
     assert f"docker pull {releases[0].image}" in machine.log
-    assert (machine.folder / "password").read_text() == "token\n"
+    assert (machine.folder / "password").read_text() == "123456789012-auth-token\n"
     assert any(line.startswith("docker logout") for line in machine.log)
     run = next(line for line in machine.log if line.startswith("docker run"))
     assert "--read-only" in run

@@ -86,5 +86,9 @@ def _text(built: Built) -> str:
             f"\nnext: docker load --input {built.archive}",
         ]
     engine = built.builder if built.builder == "docker" else "podman" if built.archive is None else "docker"
-    lines.append(f"next: {engine} run --publish {recipe.port}:{recipe.port} {recipe.tag}")
+    lines += [
+        f"next: {engine} run --publish {recipe.port}:{recipe.port} {recipe.tag}",
+        f"next: estimator push {recipe.artefact.name} --to HOST/NAME:TAG",
+        f"next: estimator deploy {recipe.artefact.name}",
+    ]
     return "\n".join(lines)

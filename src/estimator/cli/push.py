@@ -30,6 +30,6 @@ def command(model: str, to: str, folder: Path | None, as_json: bool) -> None:
     )
     options.emit(
         {"model": model, "pushed": str(pushed), "digest": pushed.digest},
-        f"pushed   {pushed}\n\nnext: docker run --publish 5000:5000 {pushed}",
+        f"pushed   {pushed}\n\nnext: estimator deploy {model}",
         as_json=as_json,
     )

@@ -24,7 +24,8 @@ ROTATED = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"
 
 def compose(release: Release, settings: Docker, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return the compose file of a release: hardened as its trial was, restarted unless it is stopped."""
-    variables: dict[str, str | None] = dict(settings.environment)
+    # A single dollar would name a variable of Compose's own.
+    variables: dict[str, str | None] = {name: text.replace("$", "$$") for name, text in settings.environment.items()}
     # Without a value here, Compose takes it from the environment it runs in.
     variables |= dict.fromkeys(settings.secrets)
     server: dict[str, Any] = {

@@ -40,6 +40,7 @@ PATIENCE = 60.0
 # Compose writes the project's name beside all that it makes.
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
+FILES = "com.docker.compose.project.config_files"
 KINDS = {"container": ("ps", "--all"), "network": ("network", "ls"), "volume": ("volume", "ls")}
 LOCAL = ("127.0.0.1", "localhost", "::1")
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -132,8 +133,8 @@ class Docker(Target):
         if step.action != "keep":
             self._try(release, site)
         previous = before.release if before.release and before.release != release else before.previous
-        path = site.folder / "deployment" / FILE
-        kept = path.read_bytes() if path.is_file() else None
+        path = (site.folder / "deployment" / FILE).resolve()
+        kept = _file_of(release.model)
         labels = release.labels(self.mark(release), previous)
         opening = f"Written by `estimator deploy {release.model}`, which starts it."
         write_yaml(path, [compose(release, self, labels)], opening=opening)
@@ -143,8 +144,7 @@ class Docker(Target):
             self._up(release.model, path, site)
             site.note(check(release, self.address, site, patience=PATIENCE))
         except (DeploymentError, KeyboardInterrupt) as error:
-            self._restore(release.model, path, kept if before.release else None, site)
-            back = f"{before.release.version} runs again" if before.release else "nothing is left of it"
+            back = self._restore(before, kept, site) if before.release else self._forget(release.model, path, site)
             if isinstance(error, DeploymentError):
                 raise DeploymentError(f"{error.message}; {back}", hint=error.hint) from None
             raise
@@ -202,13 +202,25 @@ class Docker(Target):
             hint = "deployment.port: another one" if "already allocated" in done.stderr else None
             raise DeploymentError(f"docker compose: {told.strip()}", hint=hint)
 
-    def _restore(self, model: str, path: Path, kept: bytes | None, site: Site) -> None:
-        if kept is None:
-            self.remove(model, site)
-            path.unlink(missing_ok=True)
-        else:
-            path.write_bytes(kept)
-            self._up(model, path, site)
+    def _restore(self, before: Status, kept: tuple[Path, bytes] | None, site: Site) -> str:
+        """Run again what ran before; return that in words."""
+        assert before.release is not None, "nothing ran before"
+        named = before.release.version
+        if kept is None or before.address is None:
+            return (
+                f"{named} ran before, and its compose file is gone: estimator deploy {before.release.model} --rollback"
+            )
+        path, content = kept
+        path.write_bytes(content)
+        self._up(before.release.model, path, site)
+        check(before.release, before.address, site, patience=PATIENCE)
+        return f"{named} runs again"
+
+    def _forget(self, model: str, path: Path, site: Site) -> str:
+        """Remove all; return that in words."""
+        self.remove(model, site)
+        path.unlink(missing_ok=True)
+        return "nothing is left of it"
 
 
 def _container_step(status: Status, release: Release, settings: Docker) -> Step:
@@ -278,6 +290,15 @@ def _resources(engine: Engine, model: str) -> list[Resource]:
         filtered = ("--filter", f"label={PROJECT}={_project(model)}", "--format", shown)
         found += [Resource(what, name) for name in _told(engine, *words, *filtered).split()]
     return found
+
+
+def _file_of(model: str) -> tuple[Path, bytes] | None:
+    """Return the compose file of what runs, which may be in another folder, and what is in it."""
+    for found in _containers(_engine(), model):
+        path = Path(_label(found, FILES) or "none")
+        if _label(found, SERVICE) == SERVER and path.is_file():
+            return path, path.read_bytes()
+    return None
 
 
 def _label(container: Any, name: str) -> str | None:

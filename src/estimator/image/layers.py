@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
@@ -54,12 +54,20 @@ def files_below(folder: Path, prefix: str) -> list[File]:
     ]
 
 
-def write_layer(files: Iterable[File], folder: Path, holds: str, *, epoch: int, media_type: str) -> Layer:
-    """Write files as a layer into a folder of blobs; their times are `epoch`, in seconds since 1970."""
+def write_layer(
+    files: Iterable[File], folder: Path, holds: str, *, epoch: int, media_type: str,
+    folders: Mapping[str, int] | None = None,
+) -> Layer:  # fmt: skip
+    """Write files as a layer into a folder of blobs; their times are `epoch`, in seconds since 1970.
+
+    `folders` are paths and modes of folders that are there also where nothing is in them.
+    """
 
     def write(target: BinaryIO) -> None:
         with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
             made: set[PurePosixPath] = set()
+            for name, mode in (folders or {}).items():
+                archive.addfile(_entry(name, epoch, tarfile.DIRTYPE, mode))
             for file in sorted(files, key=lambda file: file.name):
                 for above in reversed(PurePosixPath(file.name).parents[:-1]):
                     if above not in made:

@@ -111,7 +111,15 @@ def write_image(recipe: Recipe, base: Base, folder: Path) -> Layout:
         packages = _packages(recipe, context, Path(scratch))
         layers.append(write_layer(packages, blobs, "packages", epoch=epoch, media_type=LAYER))
     layers.append(
-        write_layer(model, blobs, f"{recipe.artefact.name} {recipe.artefact.version}", epoch=epoch, media_type=LAYER)
+        write_layer(
+            model,
+            blobs,
+            f"{recipe.artefact.name} {recipe.artefact.version}",
+            epoch=epoch,
+            media_type=LAYER,
+            # What is mounted there takes its mode from it, and a bare base has none.
+            folders={"tmp": 0o1777},
+        )
     )
     config = _put(blobs, CONFIG, _config(recipe, base, layers, created))
     manifest = _put(
