@@ -13,10 +13,11 @@ from pathlib import Path
 import pip
 import pytest
 
+from estimator.errors import ImageError
+from estimator.image.scratch import files_of_python
 from tests.servers import debian_program
 
 LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "__pycache__"}
-ASKED = ("libstdc++.so.6", "libdl.so.2", "librt.so.1", "libpthread.so.0")
 # What Python's own modules ask of Debian, release 12.
 PACKAGES = (
     "usr-is-merged,netbase,tzdata,ca-certificates,libssl3,libsqlite3-0,libbz2-1.0,liblzma5,zlib1g,libffi8,libreadline8,"
@@ -26,20 +27,20 @@ PACKAGES = (
 
 def write_rootfs(archive: Path, scratch: Path) -> None:
     """Write the tar of a file system with Python and nothing else; skip where this Python cannot be taken apart."""
-    if shutil.which("ldd") is None:
-        pytest.skip("ldd is not installed")
     root = scratch / "root"
-    needed = copy_python(root)
-    # What the packages' own modules ask of the system.
-    asked = [path for name in ASKED for path in Path("/usr/lib").glob(f"*-linux-gnu/{name}")]
-    for path in {*asked, *(path for file in (*needed, *asked) for path in _libraries(file))}:
-        of_system = path.parts[1] in ("lib", "lib64", "usr")
-        place = root / str(path).lstrip("/") if of_system else root / "usr/local/lib" / path.name
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path.resolve(), place)
-    (root / "etc").mkdir()
+    try:
+        files = files_of_python()
+    except ImageError as error:
+        pytest.skip(error.message)
+    for file in files:
+        path = root / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if file.is_link:
+            path.symlink_to(str(file.content, "utf-8"))
+        else:
+            shutil.copy2(file.content, path)
+    (root / "etc").mkdir(exist_ok=True)
     (root / "etc/ld.so.conf").write_text("/usr/local/lib\n/lib/x86_64-linux-gnu\n/usr/lib/x86_64-linux-gnu\n")
-    (root / "tmp").mkdir()
     _pack(root, archive)
 
 

@@ -11,13 +11,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from estimator import life
+from estimator.checks.targets import PROMISES, Place
 from estimator.cli import main
+from estimator.deployment import SHELF, Release, Site
 from estimator.image.building import Job
+from estimator.image.record import read_record
 from estimator.image.trial import ask
 from tests.conftest import EXAMPLES
 from tests.engine import docker_engine
@@ -151,6 +155,20 @@ def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, ve
     code, told, _ = command("down", built[0], "--yes", *chosen)
     assert (code, told["left"]) == (0, [])
     assert command("status", built[0], *chosen)[0] == 3
+
+
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
+def test_compose_keeps_the_promises_of_targets(built, versions, store, tmp_path, port, promise):
+    artefacts = {each.split("/")[1]: life.load(each, store) for each in versions}
+    site = Site(tmp_path, dict(os.environ), lambda release: artefacts.get(release.version))
+    target = SHELF.load("docker").model_validate({"port": int(port), "patience_seconds": 4})
+    good = []
+    for folder in built:
+        record = read_record(folder)
+        inside = Site(folder, {}, note=lambda text: None)
+        good.append(Release(MODEL, record["version"], target.image(record, inside), record["port"], "amd64"))
+    # An image that runs and is none of ours.
+    promise(Place(target, site, tuple(good), replace(good[1], version="2026-01-01T00-00-00Z-000000")))
 
 
 def test_a_port_that_is_taken_is_told_and_what_ran_runs_again(command, built, port):

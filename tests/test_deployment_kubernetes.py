@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from estimator import life
+from estimator.checks.targets import PROMISES, Place
 from estimator.deployment import SHELF, Release, Site
-from estimator.deployment.base import way_back
 from estimator.deployment.manifests import object_name
 from estimator.errors import DeploymentError
 from tests.cluster import cluster
@@ -112,24 +112,11 @@ def test_a_secret_is_named_and_never_read(objects, releases, site):
     assert container["env"] == [{"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": "prices", "key": "key"}}}]
 
 
-def test_a_plan_changes_nothing(objects, releases, site):
-    plan = target().plan(releases[0], site)
-    assert [step.action for step in plan.steps] == ["create"] * 5
-    assert list(objects.iterdir()) == []
-
-
+@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 @pytest.mark.parametrize("form", ["deployment", "kserve"])
-def test_releases_come_go_back_and_go(objects, releases, site, form):
-    settings = target(form=form)
-    assert settings.status(releases[0].model, site).state == "absent"
-    assert settings.apply(releases[0], site).release == releases[0]
-    assert settings.plan(releases[0], site).changes == ()
-    second = settings.apply(releases[1], site)
-    assert (second.state, second.release, second.previous) == ("ready", releases[1], releases[0])
-    third = settings.apply(way_back(second), site)
-    assert (third.state, third.release, third.previous) == ("ready", releases[0], releases[1])
-    assert settings.remove(releases[0].model, site) == ()
-    assert list(objects.iterdir()) == []
+def test_kubernetes_keeps_the_promises_of_targets(objects, releases, site, form, promise):
+    broken = replace(releases[1], image=f"registry.example.com/prices@{DIGESTS[2]}")
+    promise(Place(target(form=form), site, tuple(releases), broken))
 
 
 def test_pods_that_never_become_ready_give_way_to_those_before(objects, releases, site):

@@ -393,3 +393,22 @@ def test_nothing_is_pushed_where_nothing_was_built(built, tmp_path):
     with pytest.raises(ImageError, match="is gone"):
         push(copy, "127.0.0.1:1/app:v1", environment={})
     assert os.listdir(copy) == ["image.json"]  # noqa: PTH208 # names alone
+
+
+def test_an_image_from_scratch_holds_python_alone_and_answers(artefact, tmp_path, tell):
+    if os.geteuid() != 0:
+        pytest.skip("only root can start it in its own file system")
+    built = build(artefact, Image(base="scratch"), Job(TAG, tmp_path, "auto"), environment={})
+    assert built.builder == "direct"
+    assert (built.trial.n_rows, built.trial.started) == (20, "its own file system")
+    assert built.layers[0][0] == "Python alone"
+    assert built.size < 250e6
+    tell(f"image from scratch: {built.size / 1e6:.0f} MB, ready after {built.trial.seconds:.2f} s")
+
+
+def test_no_engine_starts_from_scratch(artefact, tmp_path):
+    with pytest.raises(ImageError, match="cannot start from scratch"):
+        build(artefact, Image(base="scratch"), Job(TAG, tmp_path, "docker"), environment={})
+    other = "arm64" if os.uname().machine == "x86_64" else "amd64"
+    with pytest.raises(ImageError, match="this machine's Python"):
+        build(artefact, Image(base="scratch", architecture=other), Job(TAG, tmp_path, "direct"), environment={})

@@ -46,6 +46,8 @@ def figure(value: float) -> str:
     >>> figure(23226.4), figure(2015.0), figure(0.85232), figure(-0.0000021)
     ('23,226', '2015', '0.8523', '-2.1e-06')
     """
+    # A minus zero is a zero.
+    value += 0.0
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 

@@ -18,7 +18,7 @@ from estimator.wording import nearest
 VERBS = (
     "init", "explore", "schema", "train", "tune", "compare", "verify", "evaluate", "predict", "serve", "page", "key",
     "why", "models", "promote", "rollback", "image", "push", "deploy",
-    "status", "down",
+    "status", "down", "ci",
 )  # fmt: skip
 EXIT_EXPLAINED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 

@@ -20,13 +20,14 @@ SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-
 @click.argument("model")
 @options.deployment
 @click.option("--rollback", "back", is_flag=True, help="Run what ran before, by its digest.")
+@click.option("--promote", is_flag=True, help="Make its version live in the store once it runs.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
 @options.yes
 @options.overrides
 @options.store
 @options.as_json
 def command(
-    model: str, conf: Path | None, folder: Path | None, back: bool, dry_run: bool, yes: bool,
+    model: str, conf: Path | None, folder: Path | None, back: bool, promote: bool, dry_run: bool, yes: bool,
     overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run MODEL's image where the config's section `deployment` says: docker, ec2 or kubernetes.
@@ -41,10 +42,10 @@ def command(
     def agree(release: Release, plan: Plan) -> bool:
         if not as_json:
             options.say(_planned(release, plan))
-        return not dry_run and bool(plan.changes) and options.agreed("Do this?", yes=yes)
+        return not dry_run and (not plan.changes or options.agreed("Do this?", yes=yes))
 
     done = life.deploy(
-        options.place(model, folder, conf), order, back=back, agree=agree,
+        options.place(model, folder, conf), order, back=back, makes_live=promote, agree=agree,
         note=lambda text: None if as_json else options.say(text),
     )  # fmt: skip
     address = None if done.status is None else done.status.address

@@ -16,15 +16,8 @@ if TYPE_CHECKING:
 @click.command("image")
 @click.argument("version")
 @click.option("--tag", help="What the image is called  [default: the model's name, :latest]")
-@click.option(
-    "--builder", type=click.Choice(["auto", "docker", "podman", "buildah", "direct"]), default="auto",
-    show_default=True,
-    help="auto takes the first that works; direct writes the image here, without an engine.",
-)  # fmt: skip
-@click.option(
-    "--base-rootfs", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The base as the tar of a file system, for images that are written here.",
-)  # fmt: skip
+@options.builder
+@options.base_rootfs
 @click.option(
     "--folder", type=click.Path(path_type=Path, file_okay=False), help="What is written  [default: build/MODEL]"
 )
@@ -62,7 +55,7 @@ def _data(built: Built) -> dict[str, object]:
         if trial is None
         else {
             "started_by": trial.started, "seconds": round(trial.seconds, 3), "golden_rows": trial.n_rows,
-            "refusals": trial.n_refused,
+            "refusals": trial.n_refused, "latency_ms": {"median": trial.latency[0], "p99": trial.latency[1]},
         },
     }  # fmt: skip
 
@@ -79,6 +72,7 @@ def _text(built: Built) -> str:
             f"tried    {trial.n_rows} golden rows and {trial.n_refused} refusals as they must be; ready after "
             f"{trial.seconds:.2f} s, started in {trial.started}"
         )
+        lines.append(f"latency  one row {trial.latency[0]:.2f} ms, 99 of 100 within {trial.latency[1]:.2f} ms")
     if built.archive is not None:
         lines += [
             f"archive  {built.archive}",

@@ -34,6 +34,15 @@ model = click.option(
 )  # fmt: skip
 
 
+builder = click.option(
+    "--builder", type=click.Choice(["auto", "docker", "podman", "buildah", "direct"]), default="auto",
+    show_default=True,
+    help="auto takes the first that works; direct writes the image here, without an engine.",
+)  # fmt: skip
+base_rootfs = click.option(
+    "--base-rootfs", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The base as the tar of a file system, for images that are written here.",
+)  # fmt: skip
 yes = click.option("--yes", is_flag=True, help="Do it without asking.")
 
 

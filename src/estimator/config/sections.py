@@ -280,7 +280,7 @@ class Image(Section):
     """How a version becomes a container image."""
 
     base: Text | None = Field(
-        None, description="an image with Python in /usr/local; python:3.11-slim where estimator runs in Python 3.11"
+        None, description="an image with Python in /usr/local, else python:3.11-slim; or scratch: this Python alone"
     )
     python: Annotated[Text, Field(pattern=r"^3\.\d+$")] | None = Field(
         None, description="the base's, such as 3.11; the one that runs when left out"

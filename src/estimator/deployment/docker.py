@@ -36,7 +36,6 @@ from estimator.image.engines import found_engine
 from estimator.image.trial import tried
 
 FILE = "compose.yaml"
-PATIENCE = 60.0
 # Compose writes the project's name beside all that it makes.
 PROJECT = "com.docker.compose.project"
 SERVICE = "com.docker.compose.service"
@@ -51,7 +50,7 @@ class Docker(Target):
 
     beside: ClassVar[frozenset[str]] = frozenset(
         {"allow_public", "monitoring", "metrics_key", "prometheus_port", "grafana_port", "prometheus_image",
-         "grafana_image"}
+         "grafana_image", "patience_seconds"}
     )  # fmt: skip
     kind: Literal["docker"] = "docker"
     host: Text = Field("127.0.0.1", description="the address that is published; a public one needs keys")
@@ -69,6 +68,7 @@ class Docker(Target):
     grafana_port: Port = Field(3000, description="of this machine alone")
     prometheus_image: Text = Field("prom/prometheus:v2.55.1", description="which Prometheus")
     grafana_image: Text = Field("grafana/grafana:11.4.0", description="which Grafana")
+    patience_seconds: Annotated[float, Field(gt=0)] = Field(60, description="until a new server must answer")
 
     def lock(self, model: str, site: Site) -> AbstractContextManager[None]:
         return locked(site.folder / "deployment")
@@ -142,11 +142,13 @@ class Docker(Target):
             write_monitoring(path.parent / "monitoring", release, self)
         try:
             self._up(release.model, path, site)
-            site.note(check(release, self.address, site, patience=PATIENCE))
+            model, patience = release.model, self.patience_seconds
+            site.note(check(release, self.address, site, is_alive=lambda: _is_alive(model), patience=patience))
         except (DeploymentError, KeyboardInterrupt) as error:
+            said = _last_words(release.model)
             back = self._restore(before, kept, site) if before.release else self._forget(release.model, path, site)
             if isinstance(error, DeploymentError):
-                raise DeploymentError(f"{error.message}; {back}", hint=error.hint) from None
+                raise DeploymentError(f"{error.message}; {back}", hint=error.hint or said) from None
             raise
         return self.status(release.model, site)
 
@@ -213,7 +215,7 @@ class Docker(Target):
         path, content = kept
         path.write_bytes(content)
         self._up(before.release.model, path, site)
-        check(before.release, before.address, site, patience=PATIENCE)
+        check(before.release, before.address, site, patience=self.patience_seconds)
         return f"{named} runs again"
 
     def _forget(self, model: str, path: Path, site: Site) -> str:
@@ -290,6 +292,21 @@ def _resources(engine: Engine, model: str) -> list[Resource]:
         filtered = ("--filter", f"label={PROJECT}={_project(model)}", "--format", shown)
         found += [Resource(what, name) for name in _told(engine, *words, *filtered).split()]
     return found
+
+
+def _is_alive(model: str) -> bool:
+    """Whether the server runs, and has not been started again because it ended."""
+    found = next((each for each in _containers(_engine(), model) if _label(each, SERVICE) == SERVER), None)
+    return found is not None and found["State"]["Running"] and found["RestartCount"] == 0
+
+
+def _last_words(model: str) -> str | None:
+    """Return the last line that the server has written."""
+    for found in _containers(_engine(), model):
+        if _label(found, SERVICE) == SERVER:
+            done = subprocess.run(["docker", "logs", "--tail", "1", found["Id"]], capture_output=True, text=True)  # noqa: S603, S607 # an id
+            return f"its log ends: {(done.stdout + done.stderr).strip()}"
+    return None
 
 
 def _file_of(model: str) -> tuple[Path, bytes] | None:

@@ -17,10 +17,11 @@ from estimator.artefact import Artefact
 from estimator.config import Image
 from estimator.errors import ImageError
 from estimator.image.engines import Buildah, Docker, Started, found_engine, started_layout
-from estimator.image.oci import Base, Layout, base_of_rootfs, write_archive, write_image
+from estimator.image.oci import Base, Layout, base_of_python, base_of_rootfs, write_archive, write_image
 from estimator.image.recipe import Recipe, recipe_of, write_context
 from estimator.image.record import RECORD, write_record
 from estimator.image.registry import Registry, kept_authorization, parsed
+from estimator.image.scratch import SCRATCH
 from estimator.image.trial import Trial, tried
 from estimator.wording import amount
 
@@ -96,7 +97,7 @@ def build(
     RegistryError: tag or base name no image, or the base cannot be fetched.
     """
     for named in (job.tag, settings.base):
-        if named is not None:
+        if named is not None and named != SCRATCH:
             parsed(named)
     architecture = settings.architecture or _here()
     with _held(job.folder):
@@ -105,7 +106,9 @@ def build(
         )
         write_context(recipe, job.folder / "context")
         note(f"context {job.folder / 'context'}")
-        direct = job.builder == "direct" or job.rootfs is not None
+        direct = job.builder == "direct" or job.rootfs is not None or settings.base == SCRATCH
+        if settings.base == SCRATCH and job.builder not in ("auto", "direct"):
+            raise ImageError(f"image.base: {job.builder} cannot start from scratch", hint="--builder direct")
         engine = None if direct else found_engine(None if job.builder == "auto" else job.builder)
         built = _written(recipe, job, environment, note) if engine is None else _built(recipe, engine, job.folder, note)
         weigh(built, settings.max_megabytes)
@@ -178,6 +181,13 @@ def _base(
 ) -> Base:
     if rootfs is not None:
         return base_of_rootfs(rootfs, layout)
+    if recipe.base == SCRATCH:
+        if recipe.architecture != _here():
+            raise ImageError(
+                f"image.base: scratch is made of this machine's Python, for {_here()}, not for {recipe.architecture}",
+                hint="take an image such as python:3.11-slim",
+            )
+        return base_of_python(layout, recipe.epoch)
     reference = parsed(recipe.base)
     registry = Registry(reference, kept_authorization(reference.host, environment))
     return registry.pull_base(recipe.architecture, layout, note)

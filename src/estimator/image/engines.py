@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +114,7 @@ class Buildah:
         named = told_by(self.name, ["from", tag], {}).strip()
         try:
             root = Path(told_by(self.name, ["mount", named], {}).strip())
-            with _in_root(root) as found:
+            with _in_root(root, {"PATH": "/usr/local/bin:/usr/bin:/bin"}) as found:
                 yield found
         finally:
             told_by(self.name, ["rm", named], {})
@@ -184,14 +184,14 @@ def started_layout(layout: Layout, recipe: Recipe) -> Iterator[Started]:
         # A server looks for a place for what is temporary, also where the base brings none.
         (root / "tmp").mkdir(exist_ok=True)
         (root / "tmp").chmod(0o1777)
-        with _in_root(root) if in_root else _with_own_python(root, recipe) as found:
+        with _in_root(root, layout.environment) if in_root else _with_own_python(root, recipe) as found:
             yield found
 
 
 @contextmanager
-def _in_root(root: Path) -> Iterator[Started]:
+def _in_root(root: Path, environment: Mapping[str, str]) -> Iterator[Started]:
     words = [str(CHROOT), f"--userspec={USER}", str(root), *ENTRYPOINT]
-    inside = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp"}  # noqa: S108 # inside
+    inside = {**environment, "HOME": "/tmp"}  # noqa: S108 # inside
     with _process(words, inside, "its own file system") as found:
         yield found
 

@@ -38,11 +38,12 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of a layer; `name` is its path from the root."""
+    """A file of a layer, or a link to what `content` names; `name` is its path from the root."""
 
     name: str
     content: Path | bytes
     is_program: bool = False
+    is_link: bool = False
 
 
 def files_below(folder: Path, prefix: str) -> list[File]:
@@ -74,6 +75,11 @@ def write_layer(
                         made.add(above)
                         archive.addfile(_entry(str(above), epoch, tarfile.DIRTYPE, 0o755))
                 content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+                if file.is_link:
+                    link = _entry(file.name, epoch, tarfile.SYMTYPE, 0o777)
+                    link.linkname = content.decode()
+                    archive.addfile(link)
+                    continue
                 entry = _entry(file.name, epoch, tarfile.REGTYPE, 0o755 if file.is_program else 0o644)
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))

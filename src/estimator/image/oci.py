@@ -17,17 +17,18 @@ import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from estimator.errors import ImageError
 from estimator.image.layers import BLOCK, Blob, File, Layer, files_below, packed_layer, write_layer
 from estimator.image.recipe import ENTRYPOINT, ENVIRONMENT, USELESS, USER, Recipe
+from estimator.image.scratch import OWN_LIBRARIES, files_of_python
 from estimator.image.wheels import platform, run_pip
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
+PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 INDEX = "application/vnd.oci.image.index.v1+json"
 SECOND = 1_000_000_000
@@ -50,6 +51,12 @@ class Layout:
     def digest(self) -> str:
         """What the image is known by everywhere."""
         return self.manifest.digest
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that the image sets."""
+        found = json.loads(self.path(self.config).read_bytes())["config"].get("Env", [])
+        return dict(each.partition("=")[::2] for each in found)
 
     def path(self, blob: Blob) -> Path:
         """Return where a blob is."""
@@ -86,9 +93,18 @@ def base_of_rootfs(archive: Path, folder: Path) -> Base:
         raise ImageError(f"{archive}: is no tar of a file system, packed by gzip or not") from None
     except (OSError, EOFError) as error:
         raise ImageError(f"{archive}: cannot be read: {error}") from error
-    return Base(
-        (layer,), {"Env": ["PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]}
-    )
+    return Base((layer,), {"Env": [PATH, "LANG=C.UTF-8"]})
+
+
+def base_of_python(folder: Path, epoch: int) -> Base:
+    """Return a base of this machine's Python alone; its files' times are `epoch`, in seconds since 1970.
+
+    Raises
+    ------
+    ImageError: it cannot be made here.
+    """
+    layer = write_layer(files_of_python(), _blobs(folder), "Python alone", epoch=epoch, media_type=LAYER)
+    return Base((layer,), {"Env": [PATH, "LANG=C.UTF-8", f"LD_LIBRARY_PATH={OWN_LIBRARIES}"]})
 
 
 def write_image(recipe: Recipe, base: Base, folder: Path) -> Layout:
@@ -98,8 +114,7 @@ def write_image(recipe: Recipe, base: Base, folder: Path) -> Layout:
     ------
     ImageError: the packages cannot be installed, or the base has another Python.
     """
-    created = str(recipe.artefact.manifest["created"])
-    epoch = int(datetime.fromisoformat(created).timestamp())
+    created, epoch = str(recipe.artefact.manifest["created"]), recipe.epoch
     blobs = _blobs(folder)
     context = recipe.context()
     model = [File(name, content) for name, content in context.items() if name.startswith(("model/", "sbom"))]

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -47,6 +48,11 @@ class Recipe:
     pins: tuple[Pin, ...]
     wheel: tuple[str, bytes]
     labels: Mapping[str, str]
+
+    @property
+    def epoch(self) -> int:
+        """When the version was made, in seconds since 1970: the time of all files."""
+        return int(datetime.fromisoformat(str(self.artefact.manifest["created"])).timestamp())
 
     @property
     def site(self) -> str:

@@ -5,10 +5,12 @@ judging     evaluate, compare, verify
 answering   predict, serve, why, page
 keeping     promote, rollback, list_models
 shipping    image, push, deploy, status, down
+checking    ci, init_ci
 """
 
 from estimator.config import read_config
 from estimator.life.answering import page, predict, serve, why
+from estimator.life.checking import Request, ci, init_ci
 from estimator.life.judging import compare, evaluate, verify
 from estimator.life.keeping import list_models, promote, rollback
 from estimator.life.making import Explored, NewVersion, Table, Tuned, accept, explore, foresee, init, train, tune
@@ -24,10 +26,12 @@ __all__ = [
     "NewVersion",
     "Order",
     "Place",
+    "Request",
     "Store",
     "Table",
     "Tuned",
     "accept",
+    "ci",
     "compare",
     "deploy",
     "down",
@@ -36,6 +40,7 @@ __all__ = [
     "foresee",
     "image",
     "init",
+    "init_ci",
     "list_models",
     "load",
     "open_store",

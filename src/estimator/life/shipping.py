@@ -11,7 +11,8 @@ from estimator.artefact import Artefact, check_golden
 from estimator.config import Image, resolve_kept
 from estimator.deployment import Plan, Release, Resource, Site, Status, Target
 from estimator.deployment.base import way_back
-from estimator.order import Order, site_of, target_of
+from estimator.life.keeping import promote
+from estimator.order import Order, open_store, site_of, target_of
 
 if TYPE_CHECKING:
     from estimator.image.building import Built, Job
@@ -63,18 +64,16 @@ class Deployed:
 
 
 def deploy(
-    place: Place, order: Order, *, back: bool = False, agree: Callable[[Release, Plan], bool], note: Note = _silent
-) -> Deployed:
+    place: Place, order: Order, *, back: bool = False, makes_live: bool = False,
+    agree: Callable[[Release, Plan], bool], note: Note = _silent,
+) -> Deployed:  # fmt: skip
     """Run the image that was built last where the config says, or with `back` the one that ran before.
 
-    Nothing is done unless `agree` says so of the plan.
+    Nothing is done unless `agree` says so of the plan. With `makes_live`, what runs then is live in the store as well.
     """
     from estimator.image.record import read_record
 
-    target, site = (
-        target_of(place.model, place.folder, order, place.conf),
-        site_of(place.model, place.folder, order, note),
-    )
+    target, site = _opened(place, order, note)
     if back:
         release = way_back(target.status(place.model, site))
     else:
@@ -83,10 +82,21 @@ def deploy(
             place.model, record["version"], target.image(record, site), record["port"], record["architecture"]
         )
     plan = target.plan(release, site)
-    if not agree(release, plan) or not plan.changes:
-        return Deployed(release, plan, None)
-    with target.lock(place.model, site):
-        return Deployed(release, plan, target.apply(release, site))
+    is_agreed = agree(release, plan)
+    status = None
+    if is_agreed and plan.changes:
+        with target.lock(place.model, site):
+            status = target.apply(release, site)
+    if is_agreed and makes_live:
+        _make_live(release, order, note)
+    return Deployed(release, plan, status)
+
+
+def _make_live(release: Release, order: Order, note: Note) -> None:
+    store = open_store(None, order)
+    if store.aliases(release.model).get("live") != release.version:
+        promote(store, f"{release.model}/{release.version}", why="it was deployed")
+        note(f"live is now {release.version}")
 
 
 def status(place: Place, order: Order) -> Status:
