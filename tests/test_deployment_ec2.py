@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import urllib.request
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 
 from estimator import life
+from estimator.aws import told
 from estimator.checks.targets import PROMISES, Place
 from estimator.deployment import SHELF, Release, Site
 from estimator.errors import DeploymentError
@@ -251,6 +255,50 @@ def test_a_lock_that_was_left_behind_opens_after_a_while(cloud, releases, site):
     with target().lock(releases[0].model, site):
         assert len(left(cloud, releases[0].model)) == 1
     assert left(cloud, releases[0].model) == []
+
+
+def test_a_lock_of_a_process_that_was_killed_opens_at_once(cloud, releases, site):
+    lock = (
+        "from estimator.deployment import SHELF, Site; from pathlib import Path; import os\n"
+        f"target = SHELF.load('ec2').model_validate({{'region': {REGION!r}}})\n"
+        f"with target.lock({releases[0].model!r}, Site(Path(), {{}})): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", lock], check=False).returncode == -9
+    assert len(left(cloud, releases[0].model)) == 1
+    with target().lock(releases[0].model, site):
+        pass
+    assert left(cloud, releases[0].model) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "way_out"),
+    [
+        ("ExpiredToken", "sso login"), ("RequestExpired", "sso login"), ("AuthFailure", "AWS_PROFILE"),
+        ("UnauthorizedOperation", "docs/shipping.md"), ("VcpuLimitExceeded", "quota"),
+        ("InsufficientInstanceCapacity", "instance_type"),
+    ],
+)  # fmt: skip
+def test_what_aws_refuses_comes_with_a_way_out(code, way_out):
+    refusal = ClientError({"Error": {"Code": code, "Message": "no"}}, "RunInstances")
+    with (
+        pytest.raises(DeploymentError, match=f"prices: AWS says {code}: no") as caught,
+        told("prices", DeploymentError),
+    ):
+        raise refusal
+    assert way_out in caught.value.hint
+
+
+def test_without_credentials_every_verb_says_where_they_come_from(cloud, monkeypatch, tmp_path, run, versions):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    where = ("--set", "deployment.kind=ec2", "--set", f"deployment.region={REGION}", "--json")
+    for verb in ("status", "down"):
+        code, told, _ = run(verb, versions[0].name, "--store", versions[0].folder.parent.parent, *where)
+        assert code == 1
+        assert "no credentials" in told["error"]["message"]
+        assert "AWS_PROFILE" in told["error"]["hint"]
 
 
 def test_what_a_broken_deployment_left_behind_is_seen_and_removed(cloud, network, releases, site):

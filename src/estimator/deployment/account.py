@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -106,14 +108,15 @@ class Account:
         The lock is a parameter of SSM, which AWS makes once only.
         """
         name, now = f"/estimator/{self.model}/lock", datetime.now(UTC)
-        told = json.dumps({"who": who, "since": now.isoformat(timespec="seconds")})
+        own = {"who": who, "since": now.isoformat(timespec="seconds"), "host": socket.gethostname(), "pid": os.getpid()}
+        told = json.dumps(own)
         for tries_again in (True, False):
             try:
                 self.ssm.put_parameter(Name=name, Value=told, Type="String", Overwrite=False, Tags=self.tag_list())
                 break
             except self.ssm.exceptions.ParameterAlreadyExists:
                 holder = json.loads(self.ssm.get_parameter(Name=name)["Parameter"]["Value"])
-                if not tries_again or now - datetime.fromisoformat(holder["since"]) < LOCK_TIME:
+                if not (tries_again and _is_left_behind(holder, now)):
                     raise DeploymentError(
                         f"{self.model}: {holder['who']} has been deploying it since {holder['since']}",
                         hint=f"wait; if nobody is: aws ssm delete-parameter --region {self.region} --name {name}",
@@ -124,6 +127,21 @@ class Account:
             yield
         finally:
             self.ssm.delete_parameter(Name=name)
+
+
+def _is_left_behind(holder: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a lock is older than any deployment takes, or of a process of this machine that is gone."""
+    if now - datetime.fromisoformat(holder["since"]) > LOCK_TIME:
+        return True
+    if holder.get("host") != socket.gethostname():
+        return False
+    try:
+        os.kill(holder["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 def until_taken(call: Any, *, codes: tuple[str, ...], seconds: float, pause: float) -> Any:
