@@ -59,7 +59,10 @@ def docker(base, artefact):
 @pytest.fixture(scope="module")
 def by_engine(docker, artefact, tmp_path_factory):
     folder = tmp_path_factory.mktemp("engine")
-    return build(artefact, Image(), Job(TAG, folder, "docker"), environment={}), folder
+    told: list[str] = []
+    built = build(artefact, Image(), Job(TAG, folder, "docker"), environment={}, note=told.append)
+    assert any(line.startswith("docker: [build ") for line in told), told
+    return built, folder
 
 
 @pytest.fixture(scope="module")

@@ -150,7 +150,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 def _built(recipe: Recipe, engine: Docker | Buildah, folder: Path, note: Callable[[str], None]) -> Built:
     note(f"{engine.name} builds {recipe.tag}")
-    engine.build(folder / "context", recipe.tag, architecture=recipe.architecture)
+    engine.build(folder / "context", recipe.tag, architecture=recipe.architecture, note=note)
     if (found := engine.architecture(recipe.tag)) != recipe.architecture:
         raise ImageError(f"{recipe.tag}: {engine.name} has built it for {found}, not for {recipe.architecture}")
     return Built(recipe, engine.name, folder / "context", tuple(engine.layers(recipe.tag)))

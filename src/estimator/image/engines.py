@@ -26,6 +26,9 @@ HARDENED = (
     "--pids-limit", "512",
 )  # fmt: skip
 STOP_SECONDS = 15
+# How BuildKit, and Podman and Buildah, tell a step.
+STEP = re.compile(r"(?:#\d+ )?(\[[\w -]*\d+/\d+\] .+|(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?: .+)")
+Note = Callable[[str], None]
 UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
 
@@ -46,9 +49,11 @@ class Docker:
 
     name: str
 
-    def build(self, folder: Path, tag: str, *, architecture: str) -> None:
+    def build(self, folder: Path, tag: str, *, architecture: str, note: Note) -> None:
         """Build the Dockerfile of a folder."""
-        self.run("build", "--platform", f"linux/{architecture}", "--tag", tag, str(folder))
+        plain = ("--progress", "plain") if self.name == "docker" else ()
+        words = ["build", *plain, "--platform", f"linux/{architecture}", "--tag", tag, str(folder)]
+        _built(self.name, words, {"DOCKER_BUILDKIT": "1"} if self.name == "docker" else {}, note)
 
     def layers(self, tag: str) -> list[tuple[str, int]]:
         """Return what made each layer that is not empty, and its bytes, the base first."""
@@ -90,10 +95,10 @@ class Buildah:
 
     name: str = "buildah"
 
-    def build(self, folder: Path, tag: str, *, architecture: str) -> None:
+    def build(self, folder: Path, tag: str, *, architecture: str, note: Note) -> None:
         """Build the Dockerfile of a folder."""
         words = ["--isolation", "chroot", "--format", "docker", "--platform", f"linux/{architecture}", "--tag", tag]
-        told_by(self.name, ["build", *words, str(folder)], {})
+        _built(self.name, ["build", *words, str(folder)], {}, note)
 
     def architecture(self, tag: str) -> str:
         """Return the architecture an image is for."""
@@ -118,6 +123,26 @@ class Buildah:
                 yield found
         finally:
             told_by(self.name, ["rm", named], {})
+
+
+def _built(program: str, words: Sequence[str], environment: dict[str, str], note: Note) -> None:
+    """Run a build and tell each step that it comes to; ImageError when it fails."""
+    process = subprocess.Popen(  # noqa: S603 # no shell, and words of our own
+        [program, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert process.stdout is not None
+    lines: list[str] = []
+    for line in process.stdout:
+        if line.strip():
+            lines = [*lines[-19:], line.strip()]
+        if (step := STEP.match(line)) is not None:
+            note(f"{program}: {step[1][:100]}")
+    if process.wait():
+        wrong = next(
+            (line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), (lines or ["failed"])[-1]
+        )
+        raise ImageError(f"{program} build: {wrong}")
 
 
 def bytes_of(text: str) -> int:
