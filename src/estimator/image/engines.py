@@ -127,21 +127,19 @@ class Buildah:
 
 def _built(program: str, words: Sequence[str], environment: dict[str, str], note: Note) -> None:
     """Run a build and tell each step that it comes to; ImageError when it fails."""
-    process = subprocess.Popen(  # noqa: S603 # no shell, and words of our own
+    lines: list[str] = []
+    with subprocess.Popen(  # noqa: S603 # no shell, and words of our own
         [program, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
         env={**os.environ, **environment},
-    )  # fmt: skip
-    assert process.stdout is not None
-    lines: list[str] = []
-    for line in process.stdout:
-        if line.strip():
-            lines = [*lines[-19:], line.strip()]
-        if (step := STEP.match(line)) is not None:
-            note(f"{program}: {step[1][:100]}")
-    if process.wait():
-        wrong = next(
-            (line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), (lines or ["failed"])[-1]
-        )
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip():
+                lines = [*lines[-19:], line.strip()]
+            if (step := STEP.match(line)) is not None:
+                note(f"{program}: {step[1][:100]}")
+    if process.returncode:
+        wrong = next((line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), (lines or ["failed"])[-1])
         raise ImageError(f"{program} build: {wrong}")
 
 
