@@ -10,7 +10,7 @@ from typing import Any
 import click
 from pydantic_core import PydanticUndefined
 
-from estimator import deployment, encoders, metrics, models, sources
+from estimator import deployment, drift, encoders, metrics, models, sources
 from estimator.cli import VERBS, estimator
 from estimator.config import Config, Section
 from estimator.models.dense import vocabulary
@@ -38,6 +38,7 @@ def config_reference() -> str:
     parts += ["## Columns", "What a column can be, in `schema.columns.<name>.kind` and in a schema file:"]
     parts += ["\n".join(f"- `{kind}`: {text}" for kind, text in KINDS.items())]
     parts += shelf("Encoders", encoders.SHELF) + shelf("Metrics", metrics.SHELF) + shelf("Sources", sources.SHELF)
+    parts += shelf("Drift tests", drift.SHELF)
     aliases = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in metrics.SHELF.aliases.items())
     parts += [f"Other names of metrics: {aliases}.", tutorial()]
     return "\n\n".join(parts) + "\n"

@@ -7,7 +7,8 @@ from contextlib import closing
 
 import pytest
 
-from estimator import encoders, metrics, models, sources
+from estimator import drift, encoders, metrics, models, sources
+from estimator.checks import drift as drift_checks
 from estimator.checks import encoders as encoder_checks
 from estimator.checks import metrics as metric_checks
 from estimator.checks import models as model_checks
@@ -41,6 +42,12 @@ def test_models_keep_their_promises(kind, promise):
 @pytest.mark.parametrize("kind", metrics.SHELF.names())
 def test_metrics_keep_their_promises(kind, promise):
     promise(metrics.SHELF.load(kind)())
+
+
+@named(drift_checks.PROMISES)
+@pytest.mark.parametrize("kind", drift.SHELF.names())
+def test_drift_tests_keep_their_promises(kind, promise):
+    promise(drift.SHELF.load(kind)())
 
 
 def held(kind, folder):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 seconds = time.perf_counter
+AGO = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,34 @@ class Moment:
         '2026-11-22T10-15-00Z-3f2a91'
         """
         return f"{self.time.strftime('%Y-%m-%dT%H-%M-%SZ')}-{self.token}"
+
+
+def moment_of(text: str, now: float) -> float:
+    """Return a time in seconds since 1970: ISO 8601, in UTC unless it says otherwise, or how long ago, such as 7d.
+
+    >>> moment_of("12h", 100_000.0), moment_of("1970-01-02", 0.0)
+    (56800.0, 86400.0)
+
+    Raises
+    ------
+    ValueError: it is neither.
+    """
+    if found := re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", text.strip()):
+        return now - float(found[1]) * AGO[found[2]]
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError(f"expected a time such as 2026-11-22T10:15, or 7d, 12h, 30m ago, got {text!r}") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def told_time(at: float) -> str:
+    """Return seconds since 1970 as people read them, in UTC.
+
+    >>> told_time(86_400.0)
+    '1970-01-02 00:00 UTC'
+    """
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _user() -> str:

@@ -14,6 +14,8 @@ EstimatorError
 ├── ImageError           a version cannot become a container image, or the image does not do what it must
 ├── RegistryError        a registry refuses an image or cannot be reached
 ├── DeploymentError      an image cannot be run where it should, or what runs there does not answer as it must
+├── MonitoringError      a version's rows cannot be watched, or what was found cannot be told
+├── RetrainingError      fresh rows make no candidate
 └── MissingExtraError    an optional part is not installed
 """
 
@@ -103,6 +105,14 @@ class RegistryError(EstimatorError):
 
 class DeploymentError(EstimatorError):
     """An image cannot be run where it should be, or what runs there does not answer as it must."""
+
+
+class MonitoringError(EstimatorError):
+    """A version's rows cannot be watched, or what was found cannot be told to anybody."""
+
+
+class RetrainingError(EstimatorError):
+    """Fresh rows make no candidate."""
 
 
 class MissingExtraError(EstimatorError):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from estimator import deployment, encoders, metrics, models, sources
+from estimator import deployment, drift, encoders, metrics, models, sources
 from estimator.artefact import Artefact, open_artefact
 from estimator.config import Config, Data, Vocabulary, from_environment, read_config, resolve, resolve_kept
 from estimator.errors import EstimatorError, StoreError, needs_extra
@@ -28,6 +28,7 @@ VOCABULARY = Vocabulary(
     encoders.SHELF,
     sources.SHELF,
     deployment.SHELF,  # type: ignore[arg-type] # and so is a target
+    drift.SHELF,
 )
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from estimator.config import Config, Split
+from estimator.config.sections import row_ranges
 from estimator.errors import ConfigError, TrainingError
 from estimator.schema.frames import read_series
 from estimator.schema.inference import infer_column
@@ -50,11 +51,26 @@ def held_out(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask
     return mask
 
 
+def numbered(n_rows: int, split: Split) -> tuple[Mask, Mask | None]:
+    """Return the masks of the rows that are used, and of those held out by their numbers; None for other splits."""
+    if split.kind != "rows":
+        return np.ones(n_rows, dtype=np.bool_), None
+    used = ~_rows(n_rows, split.unused) if split.unused else np.ones(n_rows, dtype=np.bool_)
+    return used, _rows(n_rows, split.test)
+
+
+def _rows(n_rows: int, text: str) -> Mask:
+    numbers, mask = np.arange(1, n_rows + 1), np.zeros(n_rows, dtype=np.bool_)
+    for first, last in row_ranges(text):
+        mask |= (numbers >= first) & (numbers <= last)
+    return mask
+
+
 def validation(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
     """Return the mask of the training rows (all rows of `frame`) that early stopping may look at."""
     split, share = config.training.split, config.training.validation_share
     generator = np.random.default_rng([config.training.seed, 11])
-    if split.kind in ("random", "column"):
+    if split.kind in ("random", "column", "rows"):
         return _random(frame.height, share, generator, strata)
     return by_column(_named(frame, split), split.kind, share, generator)
 

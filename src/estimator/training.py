@@ -18,7 +18,7 @@ from estimator.predictor import Predictor
 from estimator.schema import Batch, Schema
 from estimator.schema.choices import contract
 from estimator.schema.frames import read_frame, with_contract_names
-from estimator.splitting import Folds, Mask, folds, held_out, validation
+from estimator.splitting import Folds, Mask, folds, held_out, numbered, validation
 from estimator.target import read_target
 from estimator.task import Floats, Task
 from estimator.validation import out_of_fold
@@ -108,6 +108,8 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     """
     if frame.height == 0:
         raise TrainingError("the table has no rows", hint="check data.path")
+    used, numbered_test = numbered(frame.height, config.training.split)
+    frame = frame.filter(pl.Series(used))
     schema = contract(frame, config, reviewed)
     _refuse_names(schema)
     _refuse_groups(schema, frame, config)
@@ -124,7 +126,9 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     labelled = frame.filter(pl.Series(target.known))
     values = target.values[target.known]
     strata = None if target.task.is_regression else values
-    test = held_out(labelled, config, strata)
+    test = held_out(labelled, config, strata) if numbered_test is None else numbered_test[used][target.known]
+    if test.all() or not test.any():
+        raise TrainingError("training.split: no row is left to learn from, or none to hold out")
     learning = labelled.filter(pl.Series(~test))
     learned_strata = None if strata is None else strata[~test]
     row_weights = _row_weights(labelled, config, test)

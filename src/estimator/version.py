@@ -18,6 +18,7 @@ from estimator.card import model_card
 from estimator.clock import Moment
 from estimator.config import Config
 from estimator.config.sections import model_data
+from estimator.drift import losses_of, refer
 from estimator.exploration import profile_table
 from estimator.judgement import Report
 from estimator.report import report_page
@@ -58,15 +59,23 @@ def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, mome
 
     A model's first version is live at once, a later one is the candidate.
     """
+    folder = write_version(store, trained, report, recipe, moment=moment)
+    move = store.announce(str(recipe.config.name), folder.name, why="a new version was trained", moment=moment)
+    return folder, move.alias
+
+
+def write_version(
+    store: Store, trained: Trained, report: Report, recipe: Recipe, *, moment: Moment,
+    more: Mapping[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    """Write a version that no alias points at yet; `more` is what else its manifest says. Return its folder."""
     name, version = str(recipe.config.name), moment.version
     files, described = version_files(trained, report, recipe), manifest(trained, report, recipe, moment)
     resolved = json.loads(files["config.resolved.json"])
     told = {**described, "version": version}
     files["report.html"] = report_page(trained, report, told, resolved)
     files["card.md"] = model_card(trained.predictor.schema, report, told, resolved)
-    folder = write_artefact(store.root / name, version, described, files)
-    move = store.announce(name, version, why="a new version was trained", moment=moment)
-    return folder, move.alias
+    return write_artefact(store.root / name, version, {**described, **(more or {})}, files)
 
 
 def version_files(trained: Trained, report: Report, recipe: Recipe) -> dict[str, bytes]:
@@ -78,7 +87,7 @@ def version_files(trained: Trained, report: Report, recipe: Recipe) -> dict[str,
         "config.resolved.json": _json(model_data(recipe.config, recipe.kind)),
         "learning_curves.json": _json([_finite(entry) for entry in trained.learned.curves]),
         "golden.json": _json(golden(trained)),
-        "profile.json": _json(profile_table(trained.predictor.schema, [trained.prepared.learned]).to_data()),
+        "profile.json": _json(_profile(trained, report, recipe.config.training.seed)),
     }
     if report.explanation is not None:
         files["explanation.json"] = _json(report.explanation.to_data())
@@ -112,6 +121,14 @@ def manifest(trained: Trained, report: Report, recipe: Recipe, moment: Moment) -
         "parity": trained.certificate.to_data(),
         "libraries": libraries(),
     }
+
+
+def _profile(trained: Trained, report: Report, seed: int) -> dict[str, Any]:
+    """Return what the rows of training held, with the reference that later rows are compared with."""
+    schema = trained.predictor.schema
+    losses = losses_of(report.task, report.answers, report.truth)
+    reference = refer(schema, trained.prepared.batch, report.answers, losses, seed=seed)
+    return {**profile_table(schema, [trained.prepared.learned]).to_data(), "reference": reference.to_data()}
 
 
 def _residuals(trained: Trained, report: Report) -> dict[str, list[float]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 
 
@@ -60,6 +61,15 @@ def plain(number: float) -> str:
     if number == int(number) and abs(number) < 1e15:
         return str(int(number))
     return f"{number:.6g}"
+
+
+def odds(evidence: float) -> str:
+    """Return evidence as people read it: large numbers by their order of size.
+
+    >>> odds(18.36), odds(2_000_000.0)
+    ('18.36', 'over 10^6')
+    """
+    return figure(evidence) if evidence < 10_000 else f"over 10^{int(math.log10(evidence))}"
 
 
 def amount(n_bytes: int) -> str:

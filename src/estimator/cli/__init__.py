@@ -17,7 +17,7 @@ from estimator.wording import nearest
 # In the order of a model's life; the help lists them so.
 VERBS = (
     "init", "explore", "schema", "train", "tune", "compare", "verify", "evaluate", "predict", "serve", "page", "key",
-    "why", "models", "promote", "rollback", "image", "push", "deploy",
+    "why", "models", "promote", "rollback", "history", "monitor", "retrain", "replay", "image", "push", "deploy",
     "status", "down", "ci",
 )  # fmt: skip
 EXIT_EXPLAINED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +43,11 @@ builder = click.option(
 base_rootfs = click.option(
     "--base-rootfs", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The base as the tar of a file system, for images that are written here.",
+)  # fmt: skip
+log = click.option("--log", metavar="PLACE", help="The prediction log  [default: the version's serving.log]")
+watched_conf = click.option(
+    "--conf", type=click.Path(path_type=Path, dir_okay=False),
+    help="The config whose monitoring, retraining and promotion count  [default: the version's own]",
 )  # fmt: skip
 yes = click.option("--yes", is_flag=True, help="Do it without asking.")
 
@@ -87,6 +93,16 @@ def order(overrides: tuple[str, ...] = (), store: str | None = None) -> Order:
     from estimator.life import Order
 
     return Order(overrides, dict(os.environ), store)
+
+
+def moment(text: str, now: float | None = None) -> float:
+    """Return a time in seconds since 1970."""
+    from estimator.clock import moment_of
+
+    try:
+        return moment_of(text, time.time() if now is None else now)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 def opened(store: str | None) -> Store:

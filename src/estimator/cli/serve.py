@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 @click.option("--keys", metavar="FILE", help="Keys that `estimator key` writes; changes hold within a second.")
 @click.option("--log", metavar="PLACE", help="Where answers are kept: a SQLite file, or postgresql://...")
 @click.option("--shadow", metavar="ALIAS", help="A version that answers a copy of the traffic, for the log alone.")
+@click.option("--watch", is_flag=True, help="Watch the log as the section monitoring says, page at /monitor.")
 @click.option("--access-log", is_flag=True, default=None, help="A JSON line on stderr per request.")
 @click.option("--allow-public", is_flag=True, help="Listen on a public address without a key.")
 @options.store
 @options.as_json
-def command(models: tuple[str, ...], allow_public: bool, store: str | None, as_json: bool, **settings: Any) -> None:
+def command(
+    models: tuple[str, ...], allow_public: bool, watch: bool, store: str | None, as_json: bool, **settings: Any
+) -> None:  # fmt: skip
     """Serve versions over HTTP until told to end; docs at /docs.
 
     What a name means is looked at each second: a version that is promoted takes over between two requests, once it
@@ -55,4 +58,4 @@ def command(models: tuple[str, ...], allow_public: bool, store: str | None, as_j
             options.say(f"{first.name} {first.version}{also} at {address}   docs at {address}/docs   Ctrl-C ends it")
 
     chosen = {name: value for name, value in settings.items() if value is not None}
-    life.serve(named, order, settings=chosen, allow_public=allow_public, ready=ready)
+    life.serve(named, order, settings=chosen, allow_public=allow_public, watches=watch, ready=ready)

@@ -1,6 +1,7 @@
 """A config file -> frozen values, one class per section."""
 
 from estimator.config.reading import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_kept
+from estimator.config.section import Section
 from estimator.config.sections import (
     Callback,
     Config,
@@ -12,7 +13,6 @@ from estimator.config.sections import (
     Layers,
     Range,
     SchemaChoices,
-    Section,
     Serving,
     Split,
     Training,
@@ -20,9 +20,11 @@ from estimator.config.sections import (
     Validation,
 )
 from estimator.config.vocabulary import Vocabulary
+from estimator.config.watching import Alert, Monitoring, Promotion, Retraining
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "Alert",
     "Callback",
     "Config",
     "Data",
@@ -31,7 +33,10 @@ __all__ = [
     "FeatureChoices",
     "Image",
     "Layers",
+    "Monitoring",
+    "Promotion",
     "Range",
+    "Retraining",
     "SchemaChoices",
     "Section",
     "Serving",

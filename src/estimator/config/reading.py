@@ -10,7 +10,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from estimator.config.document import Document, Path_, flow_value, read_document
-from estimator.config.sections import Config, Section, Tuning
+from estimator.config.section import Section
+from estimator.config.sections import Config, Tuning
 from estimator.config.space import FIXED, SEARCHED, kinds_of, probes, takes, varied
 from estimator.config.tutorial import Translated, translate
 from estimator.config.vocabulary import Vocabulary
@@ -167,6 +168,8 @@ def _unknown_kinds(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
           for place, name in enumerate(config.evaluation.metrics)),
         *((("features", "columns", column, "encoder"), choice.encoder, "encoder", vocabulary.encoders)
           for column, choice in config.features.columns.items()),
+        *((("monitoring", "tests", place), name, "drift test", vocabulary.drift)
+          for place, name in enumerate(config.monitoring.tests)),
     ]  # fmt: skip
     if config.data.kind is not None:
         named.append((("data", "kind"), config.data.kind, "source", vocabulary.sources))

@@ -3,41 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    SerializeAsAny,
-    Tag,
-    field_validator,
-    model_validator,
-)
+from pydantic import ConfigDict, Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
-Share = Annotated[float, Field(gt=0.0, lt=1.0)]
-
-
-def _as_written(value: object) -> object:
-    """Numbers where text is wanted mean the text that was written: 3.10 stays "3.10"."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-Text = Annotated[str, BeforeValidator(_as_written)]
-
-
-class Section(BaseModel):
-    """Base of every section and of every kind's settings: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
-
-    @classmethod
-    def followed(cls, settings: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
-        """Return settings of which some were changed, with those that depend on them."""
-        return settings
+from estimator.config.section import Section, Share, Text
+from estimator.config.watching import Monitoring, Promotion, Retraining
 
 
 class Data(Section):
@@ -109,12 +81,37 @@ class FeatureChoices(Section):
     columns: dict[Text, EncoderChoice] = Field({}, description="encoders by column")
 
 
+RANGE = re.compile(r"(\d+)-(\d+)")
+
+
+def row_ranges(text: str) -> list[tuple[int, int]]:
+    """Return numbers of rows, which count from 1, as first and last.
+
+    >>> row_ranges("1-20,41-60")
+    [(1, 20), (41, 60)]
+    """
+    found = [RANGE.fullmatch(part.strip()) for part in text.split(",")]
+    if not all(found):
+        raise ValueError(f"expected numbers of rows such as 801-1000, got {text!r}")
+    return [(int(match[1]), int(match[2])) for match in found if match is not None]
+
+
 class Split(Section):
     """Which rows are held out: they are never learned from and give the report's figures."""
 
-    kind: Literal["random", "group", "time", "column"] = Field("random", description="how rows are dealt")
+    kind: Literal["random", "group", "time", "column", "rows"] = Field("random", description="how rows are dealt")
     column: Text | None = Field(None, description="the column of groups, of times, or of parts")
-    test: Text = Field("test", description="kind column: the value that marks the held-out rows")
+    test: Text = Field(
+        "test", description="kind column: the value that marks the held-out rows; kind rows: numbers such as 801-1000"
+    )
+    unused: Text | None = Field(None, description="kind rows: numbers of rows neither learned from nor held out")
+
+    @model_validator(mode="after")
+    def _has_numbers(self) -> Split:
+        if self.kind == "rows":
+            for text in (self.test, *([self.unused] if self.unused else [])):
+                row_ranges(text)
+        return self
 
 
 class Callback(Section):
@@ -315,6 +312,9 @@ class Config(Section):
     serving: Serving = Serving()
     image: Image = Image()
     deployment: SerializeAsAny[Section] | None = Field(None, description="`kind` and the settings of that kind")
+    monitoring: Monitoring = Monitoring()
+    retraining: Retraining = Retraining()
+    promotion: Promotion = Promotion()
 
 
 def model_data(config: Config, kind: str) -> dict[str, Any]:

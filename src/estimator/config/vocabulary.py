@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from estimator.config.sections import Section
+from estimator.config.section import Section
 from estimator.registry import Shelf
 
 
@@ -21,5 +21,6 @@ class Vocabulary:
     encoders: Shelf[Any]
     sources: Shelf[Any]
     targets: Shelf[Section]
+    drift: Shelf[Any]
     default_model: str = "ensemble"
     default_target: str = "docker"

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from estimator.artefact import Artefact
 from estimator.config import Section, Serving, resolve_kept
-from estimator.config.sections import Text
+from estimator.config.section import Text
 from estimator.errors import DeploymentError
 
 PREFIX = "estimator."

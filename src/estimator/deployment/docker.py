@@ -14,7 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from estimator.config.sections import Text
+from estimator.config.section import Text
 from estimator.deployment.base import (
     Action,
     Plan,

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from estimator import aws
 from estimator.clock import Moment
-from estimator.config.sections import Text
+from estimator.config.section import Text
 from estimator.deployment import surroundings
 from estimator.deployment.account import Account, until_taken
 from estimator.deployment.base import Plan, Release, Resource, Site, Status, Step, Target, Variable, refuse_public

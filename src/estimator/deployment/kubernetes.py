@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from estimator.config.sections import Text
+from estimator.config.section import Text
 from estimator.deployment.base import Action, Plan, Release, Resource, Site, Status, Step, Target, Variable
 from estimator.deployment.files import locked, write_yaml
 from estimator.deployment.health import check

@@ -139,7 +139,9 @@ def _built(program: str, words: Sequence[str], environment: dict[str, str], note
             if (step := STEP.match(line)) is not None:
                 note(f"{program}: {step[1][:100]}")
     if process.returncode:
-        wrong = next((line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), (lines or ["failed"])[-1])
+        wrong = next(
+            (line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), (lines or ["failed"])[-1]
+        )
         raise ImageError(f"{program} build: {wrong}")
 
 

@@ -3,7 +3,8 @@
 making      init, explore, accept, train, foresee, tune
 judging     evaluate, compare, verify
 answering   predict, serve, why, page
-keeping     promote, rollback, list_models
+keeping     promote, rollback, list_models, history, live_at
+renewing    monitor, check_table, watch, retrain, replay
 shipping    image, push, deploy, status, down
 checking    ci, init_ci
 """
@@ -12,8 +13,9 @@ from estimator.config import read_config
 from estimator.life.answering import page, predict, serve, why
 from estimator.life.checking import Request, ci, init_ci
 from estimator.life.judging import compare, evaluate, verify
-from estimator.life.keeping import list_models, promote, rollback
+from estimator.life.keeping import history, list_models, live_at, promote, rollback
 from estimator.life.making import Explored, NewVersion, Table, Tuned, accept, explore, foresee, init, train, tune
+from estimator.life.renewing import Site, check_table, monitor, replay, retrain, watch
 from estimator.life.shipping import Deployed, Place, deploy, down, image, push, status
 from estimator.order import VOCABULARY, Helpers, Order, load, open_store
 from estimator.store import Store
@@ -27,10 +29,12 @@ __all__ = [
     "Order",
     "Place",
     "Request",
+    "Site",
     "Store",
     "Table",
     "Tuned",
     "accept",
+    "check_table",
     "ci",
     "compare",
     "deploy",
@@ -38,22 +42,28 @@ __all__ = [
     "evaluate",
     "explore",
     "foresee",
+    "history",
     "image",
     "init",
     "init_ci",
     "list_models",
+    "live_at",
     "load",
+    "monitor",
     "open_store",
     "page",
     "predict",
     "promote",
     "push",
     "read_config",
+    "replay",
+    "retrain",
     "rollback",
     "serve",
     "status",
     "train",
     "tune",
     "verify",
+    "watch",
     "why",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from estimator.artefact import open_artefact
@@ -27,3 +28,17 @@ def rollback(store: Store, model: str | None, *, why: str) -> Move:
 def list_models(store: Store) -> list[dict[str, Any]]:
     """Return every model with its aliases and versions."""
     return listed(store)
+
+
+def history(store: Store, model: str) -> Sequence[Move]:
+    """Return every move of a model's aliases, oldest first."""
+    found = store.history(model)
+    if not found:
+        store.find(model)
+    return found
+
+
+def live_at(store: Store, model: str, at: str) -> Move | None:
+    """Return the move by which the version came to be live that was live at a time, ISO 8601; None before the first."""
+    moves = [move for move in history(store, model) if move.alias == "live" and move.time <= at]
+    return moves[-1] if moves else None

@@ -29,6 +29,15 @@ TABLES = (
         id TEXT NOT NULL, version TEXT NOT NULL, at {real} NOT NULL, answer TEXT NOT NULL,
         PRIMARY KEY (id, version))""",
     "CREATE INDEX IF NOT EXISTS shadows_by_time ON shadows (at)",
+    """CREATE TABLE IF NOT EXISTS watches (
+        model TEXT PRIMARY KEY, holder TEXT NOT NULL, until {real} NOT NULL, state TEXT NOT NULL)""",
+    """CREATE TABLE IF NOT EXISTS evidence (
+        model TEXT NOT NULL, at {real} NOT NULL, version TEXT NOT NULL, told TEXT NOT NULL, PRIMARY KEY (model, at))""",
+    """CREATE TABLE IF NOT EXISTS events (
+        id TEXT PRIMARY KEY, model TEXT NOT NULL, at {real} NOT NULL, kind TEXT NOT NULL, version TEXT NOT NULL,
+        told TEXT NOT NULL)""",
+    "CREATE INDEX IF NOT EXISTS events_by_time ON events (model, at)",
+    "CREATE TABLE IF NOT EXISTS tellings (event TEXT NOT NULL, who TEXT NOT NULL, PRIMARY KEY (event, who))",
 )
 WRITE = (
     "INSERT INTO predictions (id, at, model, version, inputs, answer) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
@@ -37,8 +46,11 @@ SHADOW = "INSERT INTO shadows (id, version, at, answer) VALUES (?, ?, ?, ?) ON C
 # What was said later is what holds.
 LABEL = """INSERT INTO labels (id, at, truth) VALUES (?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET at = excluded.at, truth = excluded.truth WHERE excluded.at >= labels.at"""
-READ = """SELECT p.id, p.at, p.model, p.version, p.inputs, p.answer, l.truth, l.at
-    FROM predictions p LEFT JOIN labels l ON l.id = p.id"""
+ROW = "p.id, p.at, p.model, p.version, p.inputs, p.answer, l.truth, l.at"
+READ = f"SELECT {ROW} FROM predictions p LEFT JOIN labels l ON l.id = p.id"  # noqa: S608 # fixed names
+LABELLED = f"SELECT {ROW} FROM labels l JOIN predictions p ON p.id = l.id"  # noqa: S608 # the same
+Place = tuple[float, str]
+START: Place = (0.0, "")
 
 
 class Database(ABC):
@@ -87,17 +99,39 @@ class Database(ABC):
 
     def read(self, model: str, *, since: float = 0.0, until: float = float("inf")) -> Iterator[Logged]:
         """Yield a model's rows from `since` up to, but not with, `until`, in seconds since 1970, oldest first."""
-        place: tuple[float, str] = (since, "")
-        while True:
-            found = self.ask(
-                f"{READ} WHERE p.model = ? AND p.at < ? AND (p.at > ? OR (p.at = ? AND p.id > ?)) "
-                f"ORDER BY p.at, p.id LIMIT {PAGE}",
-                [model, min(until, 1e300), place[0], place[0], place[1]],
-            )
-            yield from map(_logged, found)
-            if len(found) < PAGE:
-                return
-            place = (found[-1][1], found[-1][0])
+        place: Place = (since, "")
+        while found := self.after(model, place, until=until):
+            yield from found
+            place = (found[-1].at, found[-1].id)
+
+    def after(self, model: str, place: Place, *, until: float = float("inf"), most: int = PAGE) -> list[Logged]:
+        """Return a model's rows that were answered after a place, which is a time and an id, oldest first."""
+        return self._page(READ, "p.at", model, place, until, most)
+
+    def labelled(self, model: str, place: Place, *, until: float = float("inf"), most: int = PAGE) -> list[Logged]:
+        """Return a model's rows whose truth came after a place, a time and an id, in the order in which it came."""
+        return self._page(LABELLED, "l.at", model, place, until, most)
+
+    def _page(self, what: str, time: str, model: str, place: Place, until: float, most: int) -> list[Logged]:
+        found = self.ask(
+            f"{what} WHERE p.model = ? AND {time} < ? AND ({time} > ? OR ({time} = ? AND p.id > ?)) "
+            f"ORDER BY {time}, p.id LIMIT {int(most)}",
+            [model, min(until, 1e300), place[0], place[0], place[1]],
+        )
+        return [_logged(row) for row in found]
+
+    def latest(self, model: str, *, until: float = float("inf"), most: int = PAGE) -> list[Logged]:
+        """Return the last rows of a model that were answered before a time, oldest first."""
+        statement = f"{READ} WHERE p.model = ? AND p.at < ? ORDER BY p.at DESC, p.id DESC LIMIT {int(most)}"
+        return [_logged(row) for row in reversed(self.ask(statement, [model, min(until, 1e300)]))]
+
+    def shadowed(self, model: str, version: str, *, since: float = 0.0) -> int:
+        """Return how many of a model's rows a version has answered as a shadow since a time."""
+        statement = (
+            "SELECT count(*) FROM shadows s JOIN predictions p ON p.id = s.id "
+            "WHERE p.model = ? AND s.version = ? AND s.at >= ?"
+        )
+        return int(self.ask(statement, [model, version, since])[0][0])
 
     def count(self) -> tuple[int, int]:
         """Return how many rows and how many truths there are."""

@@ -11,17 +11,22 @@ from typing import Any, NamedTuple
 import msgspec
 from fastapi import FastAPI, Request, Response
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import PlainTextResponse
+from starlette.responses import HTMLResponse, PlainTextResponse
 
-from estimator.errors import RowError, SourceError
+from estimator.config import Monitoring
+from estimator.errors import MonitoringError, RowError, SourceError
+from estimator.monitoring.overview import overview
+from estimator.monitoring.page import monitoring_page
+from estimator.prediction_log import Database
 from estimator.schema.file import to_data
 from estimator.server.bodies import BodyError, as_rows, body_refusal, read_body, read_labels, refusal
 from estimator.server.counts import TEXT
 from estimator.server.documents import BODY_REFUSALS, LABELS_DOCUMENT, REFUSALS, answer_document, body_document
 from estimator.server.ledger import Exchange, Ledger
-from estimator.server.pages import add_model_page, add_pages
+from estimator.server.pages import PAGE_HEADERS, add_model_page, add_pages
 from estimator.server.service import Reply, Service
 from estimator.server.tabular import MEDIA, answer_type, predict_batch, read_batch, rows_as_json, table_type
+from estimator.store import Store
 
 JSON = "application/json"
 # Longer bodies are answered in a thread, so that others need not wait.
@@ -40,12 +45,13 @@ class Route(NamedTuple):
 class Front:
     """What an app is made of: services, of which the first has the short paths too, and who keeps the books.
 
-    `faults` tells why a model's newest version could not be loaded, by the model's name.
+    `faults` tells why a model's newest version could not be loaded, by the model's name; `log` opens the log.
     """
 
     services: Sequence[Service]
     ledger: Ledger
     faults: Callable[[], Mapping[str, str]] = dict
+    log: Callable[[], Database] | None = None
 
     def routes(self) -> dict[str, Route]:
         """Return what answers rows, by path."""
@@ -89,6 +95,7 @@ def build_app(front: Front) -> FastAPI:
     app.add_api_route(
         "/metrics", metrics, tags=["status"], summary="Counts for Prometheus", response_class=PlainTextResponse
     )
+    app.add_api_route("/monitor", monitor, include_in_schema=False, response_class=HTMLResponse)
     several = len(front.services) > 1
     for path in front.schemas():
         documented = several or path == "/v1/schema"
@@ -182,6 +189,34 @@ async def metrics(request: Request) -> Response:
 async def board() -> Response:
     """To be imported as it is."""
     return Response(files("estimator.templates").joinpath("grafana.json").read_bytes(), media_type=JSON)
+
+
+def monitor(request: Request) -> Response:
+    """How what is served stands: evidence, answers, losses and versions over the last days, as a page."""
+    front = _front(request)
+    if front.log is None:
+        raise BodyError(404, "this server keeps no prediction log, so nothing is watched: set serving.log")
+    name = request.query_params.get("model", front.services[0].artefact.name)
+    service = next((each for each in front.services if each.artefact.name == name), None)
+    if service is None:
+        raise BodyError(404, f"no model {name!r} is served")
+    try:
+        days = float(request.query_params.get("days", "7"))
+    except ValueError:
+        raise BodyError(422, "days: expected a number, such as 7") from None
+    now = time.time()
+    settings = Monitoring.model_validate(service.artefact.config.get("monitoring", {}))
+    database = front.log()
+    try:
+        moves = Store(service.artefact.folder.parent.parent).history(name)
+        found = overview(
+            service.artefact, database, moves, settings, since=now - days * 86_400, until=now, checks=False
+        )
+    except MonitoringError as error:
+        raise BodyError(404, error.message) from None
+    finally:
+        database.close()
+    return HTMLResponse(monitoring_page(found), headers=PAGE_HEADERS)
 
 
 async def predict(request: Request) -> Response:

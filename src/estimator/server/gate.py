@@ -11,7 +11,7 @@ from estimator.server.keys import Key, KeyRing
 
 OPEN_PATHS = ("/healthz", "/readyz")
 # Everything that is not named here asks for "predict".
-SCOPES_BY_PATH = {"/v1/labels": "labels", "/metrics": "admin", "/metrics/grafana.json": "admin"}
+SCOPES_BY_PATH = {"/v1/labels": "labels", "/metrics": "admin", "/metrics/grafana.json": "admin", "/monitor": "admin"}
 
 
 @dataclass(frozen=True, slots=True)

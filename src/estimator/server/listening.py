@@ -10,6 +10,7 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from estimator.server.ledger import JsonLines, Ledger
 from estimator.server.protocol import HotProtocol
 from estimator.server.shadow import Shadow
 from estimator.server.traces import Traces
+from estimator.server.watcher import watched
 from estimator.server.workers import keep_working
 
 GRACE_SECONDS = 30
@@ -41,8 +43,11 @@ def listen(
     environment: Mapping[str, str],
     allow_public: bool = False,
     ready: Callable[[Sequence[Artefact], str], None] = lambda artefacts, address: None,
+    watching: Sequence[str] | None = None,
 ) -> None:
     """Serve what references mean until the process is told to end; `ready` is given the versions and the address.
+
+    `watching` are words for `estimator monitor`, which then watches the log from a process beside the server.
 
     The settings win over the environment, and that over the serving section of a version; what concerns all requests
     is that of the first one.
@@ -67,7 +72,12 @@ def listen(
             hint="make keys with `estimator key add` and name their file with --keys, or say --allow-public",
         )
     log = _log(serving, environment)
-    with _socket(serving) as opened, tempfile.TemporaryDirectory() as shared:
+    beside: AbstractContextManager[None] = nullcontext()
+    if watching is not None:
+        if serving.log is None:
+            raise ServingError("what is watched is the prediction log, and there is none", hint="add --log")
+        beside = watched([artefacts[0].name, "--schedule", "--json", "--log", serving.log, *watching])
+    with _socket(serving) as opened, tempfile.TemporaryDirectory() as shared, beside:
         address = _address(opened, serving)
 
         def work(ready: Callable[[], None]) -> None:
@@ -82,7 +92,7 @@ def listen(
                 shared=Path(shared) if serving.workers > 1 else None, shadow=shadow,
                 traces=Traces(artefacts[0].name) if serving.traces else None,
             )  # fmt: skip
-            front = Front(following.services, ledger, lambda: dict(following.faults))
+            front = Front(following.services, ledger, lambda: dict(following.faults), log)
             rate = None if serving.rate is None else serving.rate / serving.workers
             server = server_of(Gateway(front, gate=Gate(ring, rate), look=following.look), serving)
             ready()

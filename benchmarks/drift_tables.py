@@ -1,0 +1,182 @@
+"""The tables of the drift benchmark: rows to refer to, rows of the same period held apart, and rows that moved.
+
+Real tables, in the order that their publishers cut them: by date, by place or by row. Everybody gets the same columns:
+without ids, the target, what is known only after it, and time, which always moves, so that any rule would see it. Of
+King County by area the place is left out as well. A column without any value in the reference is left out for the
+peers' sake, who refuse it.
+
+King County by date is a quiet table for inputs: only the relation between them and the price moves, and no rule that
+looks at inputs should see that. It is listed in UNMOVED, so that its later months count neither as drift nor, as they
+are not exchangeable with the reference, among the false alarms.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from polars import selectors
+
+QUIET = "quiet"
+MOST_ROWS = 10_000
+REFERENCE_SHARE = 2 / 3
+N_DRIFTED = 3
+# A window of a thousand rows must fit into every drifted pool.
+FEWEST_ROWS = 1000
+STREAM_WINDOWS, QUIET_WINDOWS = 50, 10
+UNMOVED = ("king_county_by_date",)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table, cut into windows in a way that the manifest names.
+
+    `codes` are numbers that only name something; `ready` prepares the rows as they stand in the files of a folder.
+    """
+
+    name: str
+    folder: str
+    cut: str
+    target: str
+    dropped: Sequence[str]
+    codes: Sequence[str] = ()
+    ready: Callable[[pl.DataFrame, Path], pl.DataFrame] = lambda rows, folder: rows
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The rows of one table: `quiet` ones are of the period of the reference, dealt apart from it by chance."""
+
+    name: str
+    frame_reference: pl.DataFrame
+    target_reference: pl.Series
+    quiet: pl.DataFrame
+    drifted: Mapping[str, pl.DataFrame]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Rows in the order in which they come; `change` is how many come before the drifted ones, None if none do."""
+
+    reference: pl.DataFrame
+    rows: pl.DataFrame
+    change: int | None
+
+
+def flights_that_arrived(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Leave out flights that never came."""
+    return rows.filter(pl.col("arr_late15").is_not_null())
+
+
+def flats_with_lease(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Read "61 years 04 months" as whole years."""
+    return rows.with_columns(pl.col("remaining_lease").str.extract(r"^(\d+)").cast(pl.Float64))
+
+
+def bookings_with_labels(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Add whether each booking was cancelled."""
+    labels = pl.read_csv(folder / "labels.csv.gz", columns=["booking_id", "is_canceled"])
+    return rows.join(labels, on="booking_id", maintain_order="left")
+
+
+HOUSE = ("id", "date")
+PLACE = ("lat", "long", "zipcode")
+# An aeroplane, a flight and a block are names of single things, so ids.
+FLIGHT_IDS = ("tailnum", "flight")
+FLIGHT_TIME = ("year", "month", "day", "time_hour")
+AFTER_THE_FLIGHT = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "cancelled")
+RIDE_TIME = ("pickup_datetime", "dropoff_datetime")
+AFTER_THE_RIDE = ("tip_amount", "tolls_amount", "total_amount")
+RIDE_CODES = ("vendor_id", "rate_code_id", "payment_type", "pickup_location_id", "dropoff_location_id")
+FLAT_IDS = ("id", "block", "street_name", "postal")
+CALL_TIME = ("month", "day_of_week")
+ARRIVAL = ("date", "date_year", "date_month", "date_week_number", "date_day_of_month")
+BOOKING_TIME = ("booking_date", *(f"arrival_{part}" for part in ARRIVAL))
+AFTER_THE_BOOKING = ("assigned_room_type", "booking_changes", "days_in_waiting_list")
+TABLES = (
+    Table("king_county_by_date", "king_county", "by_date", "price", HOUSE, codes=["zipcode"]),
+    Table("king_county_by_area", "king_county", "by_area", "price", [*HOUSE, *PLACE]),
+    Table(
+        "nyc_flights", "nyc_flights", "by_month", "arr_late15", [*FLIGHT_IDS, *FLIGHT_TIME, *AFTER_THE_FLIGHT],
+        ready=flights_that_arrived,
+    ),
+    Table("nyc_taxi", "nyc_taxi", "by_month", "fare_amount", [*RIDE_TIME, *AFTER_THE_RIDE], RIDE_CODES),
+    Table("hdb_resale", "hdb_resale", "by_quarter", "resale_price", [*FLAT_IDS, "month"], ready=flats_with_lease),
+    Table("elec2", "elec2", "windows", "price_up", ["step", "timestamp"]),
+    Table("bank_marketing", "bank_marketing", "by_row", "y", ["row", "duration", *CALL_TIME]),
+    Table(
+        "hotel_bookings", "hotel_bookings", "by_booking_month", "is_canceled",
+        ["booking_id", *BOOKING_TIME, *AFTER_THE_BOOKING], ["agent", "company"], bookings_with_labels,
+    ),
+)  # fmt: skip
+
+
+def pools(folder: Path, seed: int = 0) -> Iterator[Pool]:
+    """Give the pools of every table that is there, its rows dealt by the seed.
+
+    Of many drifted windows three are taken, the last among them, at even distances.
+    """
+    manifest = json.loads((folder / "manifest.json").read_text())
+    cuts = {each["name"]: each.get("windows", {}) for each in manifest["datasets"]}
+    for table in TABLES:
+        first, *later = cuts[table.folder][table.cut]
+        large = [window for window in later if window["rows"] >= FEWEST_ROWS]
+        taken = [large[round(len(large) * (place + 1) / N_DRIFTED) - 1] for place in range(N_DRIFTED)]
+        drifted = {window["window"]: read_window(table, window, folder) for window in taken}
+        yield dealt(table, read_window(table, first, folder), drifted, seed)
+
+
+def read_window(table: Table, window: Mapping[str, Any], folder: Path) -> pl.DataFrame:
+    """Read the rows of one window, the target among them: numbers as Float64, all else as String."""
+    if "file" in window:
+        rows = pl.read_parquet(folder / window["file"])
+    else:
+        whole = pl.read_csv(folder / table.folder / "bookings.csv.gz", null_values=["NULL", "NA"])
+        bounds = window["first_booking_id"], window["last_booking_id"]
+        rows = whole.filter(pl.col("booking_id").is_between(*bounds))
+    rows = table.ready(rows, folder / table.folder).drop(table.dropped)
+    rows = rows.with_columns(pl.col(table.codes).cast(pl.String)) if table.codes else rows
+    numbers = selectors.numeric() | selectors.boolean()
+    return rows.with_columns(numbers.cast(pl.Float64), (~numbers).cast(pl.String))
+
+
+def dealt(table: Table, rows: pl.DataFrame, drifted: Mapping[str, pl.DataFrame], seed: int) -> Pool:
+    """Deal the rows of the first period into the reference and those held apart."""
+    rows = shuffled(rows, [seed, 1])
+    n_reference = min(MOST_ROWS, int(rows.height * REFERENCE_SHARE))
+    reference = rows.head(n_reference)
+    inputs = [each.name for each in reference.drop(table.target) if each.null_count() < reference.height]
+    moved = {name: frame.select(inputs) for name, frame in drifted.items()}
+    quiet = rows.slice(n_reference).select(inputs)
+    return Pool(table.name, reference.select(inputs), reference[table.target], quiet, moved)
+
+
+def window(pool: Pool, kind: str, n: int, seed: int) -> pl.DataFrame:
+    """Draw a window of n rows, none of them twice, from the quiet rows or from the drifted ones of that name."""
+    return shuffled(pool.quiet if kind == QUIET else pool.drifted[kind], [seed, 2, n]).head(n)
+
+
+def stream(pool: Pool, seed: int, changes: bool, window: int = 50) -> Stream:
+    """Draw a stream of 50 windows.
+
+    A quiet one and its reference are drawn from the rows of all periods, so they are exchangeable by construction. A
+    changing one is quiet for 10 windows and then drifts for good; it is shorter where the drifted rows run out.
+    """
+    if changes:
+        quiet = shuffled(pool.quiet, [seed, 3]).head(QUIET_WINDOWS * window)
+        moved = shuffled(list(pool.drifted.values())[-1], [seed, 4])
+        n_windows = min(moved.height // window, STREAM_WINDOWS - QUIET_WINDOWS)
+        return Stream(pool.frame_reference, pl.concat([quiet, moved.head(n_windows * window)]), quiet.height)
+    rows = shuffled(pl.concat([pool.frame_reference, pool.quiet, *pool.drifted.values()]), [seed, 5])
+    n_rows = STREAM_WINDOWS * window
+    return Stream(rows.slice(n_rows, MOST_ROWS), rows.head(n_rows), None)
+
+
+def shuffled(rows: pl.DataFrame, seed: Sequence[int]) -> pl.DataFrame:
+    """Give the rows in an order drawn by the seed."""
+    return rows[np.random.default_rng(seed).permutation(rows.height).tolist()]

@@ -1,0 +1,176 @@
+"""An overview -> one offline HTML page: evidence and its threshold, traffic, answers, losses, events and versions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from html import escape
+from string import Template
+
+from estimator.clock import told_time
+from estimator.markup import template
+from estimator.monitoring.overview import Overview, Period, evidence_by_column
+from estimator.monitoring.timeline import COLOURS, timeline
+from estimator.wording import figure
+
+MOST_LINES = COLOURS - 1
+MOST_EVENTS = 40
+KEY = '<svg class="key" viewBox="0 0 14 4"><rect class="c{}" width="14" height="4"/></svg>'
+SIGNS = {"drift": "rows", "loss": "loss", "check": "check", "retrain": "retrained", "promote": "promoted",
+         "rollback": "went back", "labels": "labels"}  # fmt: skip
+
+
+def monitoring_page(found: Overview) -> bytes:
+    """Return the page: no script, nothing from elsewhere, and no value of any row but of the examples of an alarm."""
+    cards = [card for card in (*_evidence(found), *_flow(found), *_told(found)) if card]
+    return (
+        Template(template("monitoring.html"))
+        .substitute(
+            name=escape(found.model), version=escape(found.version), style=template("report.css"),
+            state="alarm" if found.is_alarmed else "calm", verdict=escape(verdict(found)), cards="\n".join(cards),
+            when=escape(f"{told_time(found.since)} to {told_time(found.until)}, {found.rows:,} rows"),
+        )
+        .encode()
+    )  # fmt: skip
+
+
+def verdict(found: Overview) -> str:
+    """Return how it stands, in a sentence."""
+    if found.alarms:
+        return found.alarms[-1].words
+    if found.check is not None and found.check.drifted:
+        return f"the rows of this time are not as in training (p {found.check.p_value:.2g})"
+    return "no alarm" if found.rows else "no row that this version answered is in the log"
+
+
+def _evidence(found: Overview) -> list[str]:
+    times = (found.since, found.until)
+    points = [point for point in found.points if found.since <= point.at <= found.until]
+    own = [point for point in points if point.version == found.version] or points
+    if not own:
+        return []
+    limit = own[-1].told["threshold"]
+    whole = {"rows": [(point.at, point.told["evidence"]) for point in points],
+             "losses": [(point.at, point.told["loss"]) for point in points]}  # fmt: skip
+    columns = evidence_by_column(own, MOST_LINES)
+    reading = (
+        "Powers of ten. Passed by chance so rarely as the budget of false alarms says; the broken line is an alarm."
+    )
+    return [
+        _card("Evidence that something moved", reading, timeline(
+            whole, times, y_title="evidence, powers of 10", title="evidence over time", threshold=limit,
+            moments=_moments(found)), list(whole)),
+        _card("By column", "Those with most evidence.", timeline(
+            columns, times, y_title="evidence, powers of 10", title="evidence by column", moments=_moments(found)),
+            list(columns)),
+    ]  # fmt: skip
+
+
+def _moments(found: Overview) -> list[tuple[float, str]]:
+    events = [(event.at, f"{told_time(event.at)} {event.kind}: {event.words}") for event in found.events
+              if event.kind != "check"]  # fmt: skip
+    moves = [
+        (datetime.fromisoformat(move.time).timestamp(), f"{move.time} {move.action}: live is {move.after}")
+        for move in found.moves
+        if move.alias == "live"
+    ]
+    return [*events, *moves]
+
+
+def _flow(found: Overview) -> list[str]:
+    times, periods = (found.since, found.until), found.periods
+    if not periods:
+        return []
+    bands = [(each.at, each.answers[0], each.answers[2]) for each in periods if each.answers]
+    held = _points(periods, lambda each: each.held)
+    truth, moments = found.truth, _moments(found)
+    return [
+        _card("Rows", "Answered in each part of the time.", timeline(
+            {}, times, y_title="rows", title="rows over time", bars=[(each.at, each.rows) for each in periods],
+            moments=moments, least=0.0)),
+        _card("Answers", "The middle one, and where eight of ten lie.", timeline(
+            {"answers": [(each.at, each.answers[1]) for each in periods if each.answers]}, times, y_title="answers",
+            title="answers over time", band=bands, moments=moments)),
+        _card("Losses", "Of rows whose truth has come; the broken line is that of held-out rows.", timeline(
+            {"loss": _points(periods, lambda each: each.loss)}, times, y_title="mean loss", title="loss over time",
+            threshold=truth.usual_loss if truth else None, moments=moments, least=0.0)),
+        _card("Held", "Share of truths in intervals or sets; the broken line is what was asked for.", timeline(
+            {"held": held}, times, y_title="share", title="coverage over time",
+            threshold=truth.level if truth and held else None, moments=moments)),
+    ]  # fmt: skip
+
+
+def _points(periods: Sequence[Period], of: Callable[[Period], float | None]) -> list[tuple[float, float]]:
+    return [(each.at, value) for each in periods if (value := of(each)) is not None]
+
+
+def _told(found: Overview) -> list[str]:
+    return [_truth(found), _columns(found), _weak(found), _versions(found), _events(found)]
+
+
+def _truth(found: Overview) -> str:
+    truth = found.truth
+    if truth is None:
+        return ""
+    rows = [("rows", f"{truth.rows:,}"), ("with a truth", f"{truth.labels:,}")]
+    rows += [(f"truth came after, {name}", f"{days:.2f} days") for name, days in truth.delays.items()]
+    rows += [("loss", f"{truth.loss}")] if truth.loss else []
+    rows += [("loss of held-out rows", figure(truth.usual_loss)), ("expected from answers", figure(truth.expected))]
+    rows += [("held by intervals or sets", f"{truth.held}, {truth.level:.0%} asked for")] if truth.held else []
+    rows += [(name, figure(value)) for name, value in truth.metrics.items()]
+    return _table("Truth", " ".join(f"{each}." for each in truth.warnings), [], rows)
+
+
+def _columns(found: Overview) -> str:
+    last = next((event for event in reversed(found.alarms) if event.kind == "drift"), None)
+    if last is None:
+        return ""
+    answers = {**last.told["answers"], "column": "answers"}
+    rows = [
+        (each["column"], f"{each['effect']:.2f}", each["words"], each.get("fault") or "")
+        for each in (*last.told["columns"], answers)
+    ]
+    heads = ["column", "effect", "what moved", "a fault?"]
+    return _table("What moved", f"{told_time(last.at)}: {last.words}", heads, rows, is_wide=True)
+
+
+def _weak(found: Overview) -> str:
+    weak = found.truth.weak if found.truth else ()
+    rows = [(each.words, f"{each.rows:,}", figure(each.score), figure(each.elsewhere)) for each in weak]
+    return _table("Weaker where", "", ["where", "rows", "there", "elsewhere"], rows) if rows else ""
+
+
+def _versions(found: Overview) -> str:
+    rows = [(move.time, move.action, move.alias, move.after, move.why) for move in reversed(found.moves)]
+    heads = ["when", "what", "alias", "version", "why"]
+    return _table("Versions", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else ""
+
+
+def _events(found: Overview) -> str:
+    rows = [
+        (told_time(event.at), SIGNS.get(event.kind, event.kind), event.version, event.words)
+        for event in reversed(found.events)
+    ]
+    heads = ["when", "what", "version", "in words"]
+    return _table("Events", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else ""
+
+
+def _card(heading: str, reading: str, svg: str, names: Sequence[str] = ()) -> str:
+    if not svg:
+        return ""
+    keys = "".join(f"<li>{KEY.format(place)}{escape(name)}</li>" for place, name in enumerate(names))
+    legend = f'<ul class="keys">{keys}</ul>' if keys else ""
+    return (
+        f'<section class="card"><h2>{escape(heading)}</h2><p class="soft">{escape(reading)}</p>{svg}{legend}</section>'
+    )
+
+
+def _table(
+    heading: str, reading: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, is_wide: bool = False
+) -> str:
+    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    told = f'<p class="soft">{escape(reading)}</p>' if reading else ""
+    kind = "card wide" if is_wide else "card"
+    table = f"<table>{f'<tr>{top}</tr>' if top else ''}{body}</table>"
+    return f'<section class="{kind}"><h2>{escape(heading)}</h2>{told}<div class="scroll">{table}</div></section>'

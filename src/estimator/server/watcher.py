@@ -1,0 +1,51 @@
+"""A process beside the server that watches its log: one for all workers, started again when it ends.
+
+It is apart so that what it works out never holds the interpreter of those who answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+logger = logging.getLogger("estimator.server")
+# It is not started again at once: what ended it may end it again.
+PAUSE_SECONDS = 5.0
+PATIENCE = 20.0
+
+
+@contextmanager
+def watched(words: Sequence[str]) -> Iterator[None]:
+    """Run `estimator monitor` with some words for a block; what it tells goes to where this process tells."""
+    ends = threading.Event()
+    thread = threading.Thread(target=_keep_running, args=(words, ends), name="watcher", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ends.set()
+        thread.join(PATIENCE)
+
+
+def _keep_running(words: Sequence[str], ends: threading.Event) -> None:
+    while not ends.is_set():
+        process = subprocess.Popen(  # noqa: S603 # this program and words of our own
+            [sys.executable, "-m", "estimator", "monitor", *words, "--parent", str(os.getpid())],
+            stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), start_new_session=True,
+        )  # fmt: skip
+        while process.poll() is None and not ends.wait(0.2):
+            pass
+        if ends.is_set():
+            process.terminate()
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        else:
+            logger.error("the watcher ended, and is started again", extra={"told": {"code": process.returncode}})
+            ends.wait(PAUSE_SECONDS)
