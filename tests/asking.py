@@ -30,7 +30,8 @@ def gateway(*artefacts: Artefact, serving: Serving | None = None, **options: Any
     """Return what answers for versions; `ledger`, `gate`, `look` and limits as `Gateway` takes them."""
     ledger = options.pop("ledger", None) or Ledger()
     services = [Service(artefact, serving or Serving(**artefact.config["serving"])) for artefact in artefacts]
-    return Gateway(Front(services, ledger, options.pop("faults", dict)), **{"gate": Gate(), **options})
+    front = Front(services, ledger, options.pop("faults", dict), options.pop("log", None))
+    return Gateway(front, **{"gate": Gate(), **options})
 
 
 class Client:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import jax.monitoring
-import polars as pl
-import pytest
+# Two processes test at once, and trees that share cores wait for each other longer than they work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import jax.monitoring  # the same
+import polars as pl  # the same
+import pytest  # the same
 
 from tests.browser import browser, visit_file, window  # noqa: F401 # fixtures
 
@@ -71,6 +75,27 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for config in sorted(EXAMPLES.glob("*/config.*")):
         life.train(config, life.Order(store=str(folder)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which the moving market's model has one version."""
+    from estimator import life
+    from tests.watched import FOLDER, QUICK
+
+    folder = tmp_path_factory.mktemp("market")
+    life.train(FOLDER / "config.yml", life.Order(QUICK, store=str(folder)))
+    return folder
+
+
+@pytest.fixture
+def market(made_market: Path, tmp_path: Path) -> Any:
+    """The moving market with a log of its own, before anything was asked."""
+    from estimator import life
+    from tests.watched import Market
+
+    shutil.copytree(made_market, tmp_path / "models")
+    return Market(life.Store(tmp_path / "models"), tmp_path / "log.db")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -64,7 +65,7 @@ class Paired:
         self.rows += 1
         self.total += difference
         if len(self._sizes) >= FIRST_ROWS:
-            usual = float(np.median(self._sizes[-1000:]))
+            usual = self._sizes[len(self._sizes) // 2]
             bound = min(max(difference / (REACH * usual), -1.0), 1.0) if usual > 0 else float(np.sign(difference))
             first, second = self._sums
             # What would have earned most so far, near enough: the mean over the mean square.
@@ -72,7 +73,7 @@ class Paired:
             self._wealth *= 1.0 + np.append(STAKES, own) * bound
             self._sums = first + bound, second + bound * bound
         if difference:
-            self._sizes.append(abs(difference))
+            insort(self._sizes, abs(difference))
 
 
 @dataclass(frozen=True, slots=True)

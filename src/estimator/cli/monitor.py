@@ -55,6 +55,8 @@ def command(
 
     site, order = life.Site(model, log, conf, folder), options.order(overrides, store)
     if schedule:
+        # Those who answer come first.
+        os.nice(10)
         # What was found so far is kept when the process is told to end.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
         life.watch(

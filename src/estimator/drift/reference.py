@@ -25,7 +25,7 @@ MOST_BINS = 250
 MOST_ROWS = 100_000
 # A level that fewer rows of the half that chooses have is one of the others.
 RARE = 5
-OFTEN = 20
+MOST_NEW = 0.01
 SAMPLE_ROWS = 2000
 SAMPLE_CELLS = 400_000
 ANSWER, LOSS = "prediction", "loss"
@@ -265,7 +265,8 @@ def _of_levels(name: str, values: npt.NDArray[Any]) -> ColumnReference:
     """
     levels, counts = np.unique(values[values != ""].astype(str), return_counts=True)
     counted = values
-    if len(levels) >= MOST_BINS - 1 or (len(counts) and counts.min() < OFTEN):
+    # Of all rows still to come, about the share of levels seen once has levels never seen (Good, 1953).
+    if len(levels) >= MOST_BINS - 1 or (counts == 1).sum() > MOST_NEW * len(values):
         levels, counts = np.unique(values[::2][values[::2] != ""].astype(str), return_counts=True)
         order = np.argsort(-counts, kind="stable")[: MOST_BINS - 2]
         levels = np.sort(levels[order[counts[order] >= RARE]])

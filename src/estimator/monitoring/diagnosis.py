@@ -24,6 +24,7 @@ LEAST_EFFECT = 0.05
 # A gap, a level or a value of so large a share, where training had hardly any, comes from no market.
 JUMP = 0.2
 RARELY = 0.02
+LEAST_VALUES = 8
 # What units differ by: thousands and hundreds, imperial measures, hours, minutes, months, dozens.
 FACTORS = (10.0, 100.0, 1000.0, 1e4, 1e6, 2.54, 0.3048, 0.9144, 1.609344, 0.45359237, 10.7639, 4046.86, 60.0, 24.0, 7.0,
            12.0, 3600.0)  # fmt: skip
@@ -120,9 +121,10 @@ def fault_of(column: ColumnReference, counts: Counts, values: npt.NDArray[Any]) 
     before, now = column.counts / max(column.rows, 1), counts / max(counts.sum(), 1)
     if now[0] > JUMP and before[0] < RARELY:
         return f"{column.name} has gaps in {now[0]:.0%} of the rows, before in {before[0]:.1%}"
-    if (now.max() == 1.0 and before.max() < 0.9) and counts.sum() >= 20:
+    found = _other_levels(column, counts, values) if column.is_text else _other_unit(column, values)
+    if found is None and now.max() == 1.0 and before.max() < 0.9 and counts.sum() >= LEAST_VALUES:
         return f"{column.name} is the same in every row: {column.bin_name(int(now.argmax()))}"
-    return _other_levels(column, counts, values) if column.is_text else _other_unit(column, values)
+    return found
 
 
 def _other_levels(column: ColumnReference, counts: Counts, values: npt.NDArray[Any]) -> str | None:
@@ -145,7 +147,7 @@ def _other_unit(column: ColumnReference, values: npt.NDArray[Any]) -> str | None
     """Tell numbers that fit what training saw once they are multiplied by what two units differ by."""
     solid = np.asarray(values, dtype=np.float64)
     solid = solid[~np.isnan(solid)]
-    if len(solid) < 20 or len(column.edges) < 10 or not column.median:
+    if len(solid) < LEAST_VALUES or len(column.edges) < 10 or not column.median:
         return None
     distance = _apart(column, solid)
     if distance < 0.5:

@@ -34,7 +34,7 @@ from estimator.wording import figure
 LAG_SECONDS = 2.0
 AT_ONCE = 500
 # Rows that are looked at to say what moved, and how many of them at least.
-MOST_LOOKED_AT, LEAST_LOOKED_AT = 1000, 30
+MOST_LOOKED_AT, LEAST_LOOKED_AT = 1000, 10
 POINT_SECONDS = 60.0
 
 
@@ -137,17 +137,17 @@ class Watcher:
         passed = np.flatnonzero(evidence >= self._threshold)
         if not len(passed):
             return []
-        event = self._drift(rows[passed[0]], float(evidence[passed[0]]))
+        event = self._drift(rows[passed[0]], rows[-1].at, float(evidence[passed[0]]))
         watch.columns.restart()
         watch.answers.restart()
         self._onset = None
         return self._once(event)
 
-    def _drift(self, row: Logged, evidence: float) -> Event:
+    def _drift(self, row: Logged, until: float, evidence: float) -> Event:
         reader, watch = self._reader, self._watch
         assert reader is not None
         assert watch is not None
-        known = self.database.latest(self.model, until=row.at + 1e-6, most=MOST_LOOKED_AT)
+        known = self.database.latest(self.model, until=until + 1e-6, most=MOST_LOOKED_AT)
         own = [each for each in known if each.version == row.version]
         since = [each for each in own if self._onset is None or each.at >= self._onset]
         looked = since if len(since) >= LEAST_LOOKED_AT else own[-LEAST_LOOKED_AT:]

@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
@@ -245,7 +245,7 @@ class Gateway:
         services = self._look(was_told)
         if services is None:
             return self.site
-        site = build_site(Front(services, self._ledger, self._front.faults))
+        site = build_site(replace(self._front, services=services))
         served = {service.artefact.name: service.artefact.version for service in services}
         logger.info("serving", extra={"told": served})
         return site
