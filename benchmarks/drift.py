@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,12 +36,13 @@ SPEED_COLUMNS = (
 LIMIT_SECONDS = 1800
 NOTES = """\
 {tables} tables, dealt anew by {seeds} seeds into a reference of at most 10,000 rows and rows of its period held apart
-(quiet); of each table's later or other windows, as its publishers cut them, three are drifted. {quiet} windows per quiet
-pool and size, {drifted} per drifted pool and size. Ids, the target, time and what is known only after the target are
-nobody's columns. King County by date has no drifted pool: of its later months no input moves, and how many of them
-are called drift is told apart. Quiet streams and their references are drawn from the rows of all periods; changing
-ones drift for good after 10 windows. Streams are of up to 50 windows of 50 rows, and a rule of windows looks after
-each. Detected: the first alarm comes after the change; the delay is in rows. Every rule is its package's default."""
+(quiet); of each table's later or other windows, as its publishers cut them, three are drifted. {quiet} windows per
+quiet pool and size, {drifted} per drifted pool and size. Ids, the target, time and what is known only after the target
+are nobody's columns. King County by date has no drifted pool: in its later months the inputs hardly move, and how many
+windows of them are called drift is told apart. Quiet streams and their references are drawn from the rows of all
+periods; changing ones drift for good after 10 windows. Streams are of up to 50 windows of 50 rows, and a rule of
+windows looks after each. Detected: the first alarm of all comes after the change; the delay is in rows. Every rule of
+a peer is its default."""
 Answer = Mapping[str, Any]
 
 
@@ -107,9 +108,6 @@ class Found:
     checks: dict[str, list[float]]
 
 
-# --- what is asked ---
-
-
 def tasks_of(pool: Pool, seed: int, options: argparse.Namespace) -> Iterator[Task]:
     """Give what is asked of a pool: windows of every size, and two streams."""
     n_quiet, n_drifted = counts(options)
@@ -139,9 +137,6 @@ def speed_task(folder: Path) -> Task:
     return Task(pool.name, 0, SPEED, reference, [pool.quiet.select(SPEED_COLUMNS).head(SPEED_ROWS)])
 
 
-# --- what peers answer ---
-
-
 def answers_of(peer: str, tasks: Sequence[Task], options: argparse.Namespace) -> list[Answer]:
     """Give a peer's answers, from its file as far as they are there; a failure is not kept."""
     path = options.results / f"{peer}.json"
@@ -154,7 +149,10 @@ def answers_of(peer: str, tasks: Sequence[Task], options: argparse.Namespace) ->
     told = dict(zip((key_of(peer, task) for task in missing), asked(peer, missing, options), strict=True))
     known |= {key: answer for key, answer in told.items() if "failure" not in answer}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(known))
+    # A run that is stopped here must not lose what came before.
+    fresh = path.with_suffix(".fresh")
+    fresh.write_text(json.dumps(known))
+    fresh.replace(path)
     print(f"{peer}, {tasks[0].pool}, seed {tasks[0].seed}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
     return [known.get(key) or told[key] for key in keys]
 
@@ -196,7 +194,9 @@ def python_of(peer: str, folder: Path) -> Path:
     return built_environment(folder / f"drift-{name}-{version}", packages)
 
 
-# --- what ours answers ---
+def packages_of(peer: str) -> list[str]:
+    """Name the packages whose versions a reader wants to know."""
+    return list(dict.fromkeys((PEERS[peer].packages[0].partition("==")[0], "pandas")))
 
 
 def our_module() -> ModuleType | None:
@@ -217,13 +217,10 @@ def our_answers(module: ModuleType, tasks: Sequence[Task]) -> list[Answer]:
             answers.append({"alarms": module.batch_alarms(task.reference, task.windows)})
         elif task.kind == SPEED:
             seconds = [module.seconds_per_check(task.reference, task.windows[0]) for _ in range(N_CHECKS + 1)]
-            answers.append({"check": seconds[1:]})
+            answers.append({"check, the reference being kept": seconds[1:]})
         else:
             answers.append({"firsts": module.stream_alarms(task.reference, task.rows)})
     return answers
-
-
-# --- everything together ---
 
 
 def compete(options: argparse.Namespace) -> Found:
@@ -232,9 +229,9 @@ def compete(options: argparse.Namespace) -> Found:
     module = our_module() if OURS in options.contestants else None
     askers: dict[str, Callable[[Sequence[Task]], list[Answer]]] = {}
     if module:
-        askers[OURS] = lambda tasks: our_answers(module, tasks)
+        askers[OURS] = partial(our_answers, module)
     for peer in [name for name in options.contestants if name != OURS]:
-        askers[peer] = lambda tasks, peer=peer: answers_of(peer, tasks, options)
+        askers[peer] = partial(answers_of, peer, options=options)
     for seed in range(options.seeds):
         for pool in pools(options.data, seed):
             tasks = list(tasks_of(pool, seed, options))
@@ -252,24 +249,26 @@ def note(found: Found, contestant: str, task: Task, answer: Answer) -> None:
     if failure := answer.get("failure"):
         print(f"{contestant} failed at {task.pool}, {task.kind}: {failure}", file=sys.stderr)
     elif task.kind == SPEED:
-        found.checks |= {f"{contestant}: {way}": seconds for way, seconds in answer.items()}
+        found.checks |= {titled(contestant, way): seconds for way, seconds in answer.items()}
     elif task.kind == WINDOWS:
         for rule, alarms in answer["alarms"].items():
             told = zip(task.labels, alarms, strict=True)
-            known = f"{contestant}: {rule}", task.pool, task.n_rows
+            known = titled(contestant, rule), task.pool, task.n_rows
             found.verdicts.extend(Verdict(*known, label, alarm) for label, alarm in told)
     else:
         firsts = answer.get("firsts") or first_rows(answer["alarms"], task.n_rows)
         for rule, at in firsts.items():
-            found.firsts.append(FirstAlarm(f"{contestant}: {rule}", task.kind, at, task.change))
+            found.firsts.append(FirstAlarm(titled(contestant, rule), task.kind, at, task.change))
+
+
+def titled(contestant: str, rule: str) -> str:
+    """Name a rule with whose it is; ours may say so themselves."""
+    return rule if rule.startswith(contestant) else f"{contestant}: {rule}"
 
 
 def first_rows(alarms: Mapping[str, Sequence[bool]], n_rows: int) -> dict[str, int | None]:
     """Give the rows that had been seen at each rule's first alarm, when it looked at the end of every window."""
     return {rule: (told.index(True) + 1) * n_rows if any(told) else None for rule, told in alarms.items()}
-
-
-# --- the report ---
 
 
 def report(found: Found, pythons: Mapping[Path, Sequence[str]], options: argparse.Namespace) -> str:
@@ -286,7 +285,7 @@ def report(found: Found, pythons: Mapping[Path, Sequence[str]], options: argpars
         pools_table(found.verdicts, SIZES[1]),
         streams_title(found.firsts),
         streams_table(found.firsts),
-        "One check of 1,000 rows of 14 columns against 1,000, from two frames on: seconds, median (min..max)",
+        "One check of 1,000 rows of 14 columns against 1,000: seconds, median (min..max); of peers from two frames on",
         markdown(("rule", "s"), [(rule, spread(seconds, ".4f")) for rule, seconds in found.checks.items()]),
     ]
     return "\n\n".join(parts)
@@ -381,9 +380,7 @@ def main() -> None:
     parser.add_argument("--environments", type=Path, default=CACHE, metavar="DIR", help="where peers are installed")
     options = parser.parse_args()
     peers = [name for name in options.contestants if name != OURS]
-    pythons = {
-        python_of(peer, options.environments): (PEERS[peer].packages[0].split("==")[0], "pandas") for peer in peers
-    }
+    pythons = {python_of(peer, options.environments): packages_of(peer) for peer in peers}
     print(report(compete(options), pythons, options))
 
 

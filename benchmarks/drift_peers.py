@@ -80,9 +80,6 @@ def read_job(request: Mapping[str, Any]) -> Job:
     return Job(reference, [windows[at : at + n_rows].reset_index(drop=True) for at in starts], request["words"])
 
 
-# --- rules: each says of every window whether it is drift ---
-
-
 def watch_evidently(job: Job) -> Alarms:
     """Evidently's preset: half of the columns, and any column.
 

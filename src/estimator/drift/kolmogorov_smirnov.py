@@ -35,4 +35,5 @@ def largest_distance(column: ColumnReference, counts: Counts) -> tuple[float, st
     place = int(np.abs(now - before).argmax())
     way = "smaller" if now[place] > before[place] else "larger"
     middles = [column.bin_name(int(np.searchsorted(part, 0.5)) + 1) for part in (before, now)]
-    return float(abs(now[place] - before[place])), f"{way} values: half were {middles[0]}, now {middles[1]}"
+    told = f": half were {middles[0]}, now {middles[1]}" if middles[0] != middles[1] else ""
+    return float(abs(now[place] - before[place])), f"{way} values{told}"

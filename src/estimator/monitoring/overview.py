@@ -11,7 +11,7 @@ import numpy as np
 from estimator.artefact import Artefact
 from estimator.config import Monitoring
 from estimator.monitoring.checking import Check
-from estimator.monitoring.records import Event, Point, read_events, read_points
+from estimator.monitoring.records import POINT_SECONDS, Event, Point, read_events, read_points
 from estimator.monitoring.rows import Reader, check_rows, reference_of
 from estimator.monitoring.truth import Truth, judge_truths
 from estimator.prediction_log import Database, Logged
@@ -91,7 +91,10 @@ def overview(
     """
     rows = database.latest(artefact.name, until=until, most=MOST_ROWS)
     rows = [row for row in rows if since is None or row.at >= since]
-    begin = since if since is not None else min((row.at for row in rows), default=until)
+    if since is None and rows:
+        # All there is: nothing has come since.
+        since, until = rows[0].at, rows[-1].at + 1.0
+    begin = until if since is None else since
     own = [row for row in rows if row.version == artefact.version]
     reader = Reader(artefact, reference_of(artefact, settings.ignore))
     unwatched = reader.missing(own[-1].inputs) if own else []
@@ -99,7 +102,8 @@ def overview(
     made = check_rows(reader, own, settings.tests, level=settings.level) if checks and own else None
     return Overview(
         artefact.name, artefact.version, begin, until, len(own), judge_truths(reader, own) if own else None, made,
-        read_events(database, artefact.name, since=begin), read_points(database, artefact.name, since=begin), moves,
+        read_events(database, artefact.name, since=begin),
+        read_points(database, artefact.name, since=begin - POINT_SECONDS), moves,
         periods_of(reader, own, begin, until), unwatched,
     )  # fmt: skip
 

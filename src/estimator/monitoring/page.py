@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from html import escape
 from string import Template
@@ -45,7 +46,8 @@ def verdict(found: Overview) -> str:
 
 def _evidence(found: Overview) -> list[str]:
     times = (found.since, found.until)
-    points = [point for point in found.points if found.since <= point.at <= found.until]
+    # A point stands for its minute, which may have begun before.
+    points = [replace(point, at=max(point.at, found.since)) for point in found.points if point.at <= found.until]
     own = [point for point in points if point.version == found.version] or points
     if not own:
         return []
@@ -118,7 +120,7 @@ def _truth(found: Overview) -> str:
     rows += [("loss of held-out rows", figure(truth.usual_loss)), ("expected from answers", figure(truth.expected))]
     rows += [("held by intervals or sets", f"{truth.held}, {truth.level:.0%} asked for")] if truth.held else []
     rows += [(name, figure(value)) for name, value in truth.metrics.items()]
-    return _table("Truth", " ".join(f"{each}." for each in truth.warnings), [], rows)
+    return _table("Truth", " ".join(f"{each[0].upper()}{each[1:]}." for each in truth.warnings), [], rows)
 
 
 def _columns(found: Overview) -> str:

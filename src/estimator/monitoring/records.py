@@ -10,6 +10,8 @@ import msgspec
 
 from estimator.prediction_log import Database
 
+# A point of evidence stands for so long.
+POINT_SECONDS = 60.0
 EventKind = Literal["drift", "loss", "labels", "retrain", "promote", "rollback", "check"]
 KEEP = "INSERT INTO events (id, model, at, kind, version, told) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 POINT = """INSERT INTO evidence (model, at, version, told) VALUES (?, ?, ?, ?)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +21,10 @@ from estimator.schema.cells import CellError, read_cell
 from estimator.schema.contract import as_array
 from estimator.task import SMALLEST, Answers, Floats, Task
 from estimator.wording import plain
+
+PLAIN = {int, float}
+# Different values of a column that are remembered as they were read.
+MOST_KNOWN = 20_000
 
 
 def reference_of(artefact: Artefact, ignore: Sequence[str] = ()) -> Reference:
@@ -52,21 +56,18 @@ class Reader:
         return self.artefact.predictor.task
 
     @cached_property
-    def _columns(self) -> list[tuple[Column, tuple[str, ...]]]:
-        schema = self.artefact.schema
-        columns = [schema.by_name[column.name] for column in self.reference.columns]
-        return [(column, (column.name, *column.aliases)) for column in columns]
+    def _cells(self) -> dict[str, _Cells]:
+        features = self.artefact.schema.features
+        return {column.name: _Cells(column, (column.name, *column.aliases)) for column in features}
 
     def missing(self, row: Mapping[str, Any]) -> list[str]:
         """Return the columns that a row was logged without, as they are private."""
-        return [column.name for column, names in self._columns if not any(name in row for name in names)]
+        named = {column.name: self._cells[column.name].names for column in self.reference.columns}
+        return [column for column, names in named.items() if not any(name in row for name in names)]
 
     def batch(self, rows: Sequence[Logged]) -> Batch:
         """Return the watched columns of rows; what cannot be read any more is a gap."""
-        feed = {
-            column.name: as_array(column, [_read(column, names, row.inputs) for row in rows])
-            for column, names in self._columns
-        }
+        feed = {column.name: self._cells[column.name].read(rows) for column in self.reference.columns}
         return Batch(feed, len(rows))
 
     def codes(self, batch: Batch) -> Codes:
@@ -134,16 +135,10 @@ class Reader:
 
     def answered(self, rows: Sequence[Logged]) -> Answers | None:
         """Return what the version answers to rows now; None when rows were logged without some of its columns."""
-        schema = self.artefact.schema
-        if any(not any(name in row.inputs for name in (c.name, *c.aliases)) for row in rows for c in schema.features):
+        cells = self._cells
+        if any(not any(name in row.inputs for name in each.names) for row in rows for each in cells.values()):
             return None
-        feed = {
-            column.name: as_array(
-                column, [_read(column, (column.name, *column.aliases), row.inputs) for row in rows]
-            )
-            for column in schema.features
-        }  # fmt: skip
-        return self.artefact.predictor.answer(Batch(feed, len(rows)))
+        return self.artefact.predictor.answer(Batch({name: each.read(rows) for name, each in cells.items()}, len(rows)))
 
 
 def check_rows(reader: Reader, rows: Sequence[Logged], tests: Sequence[str], *, level: float) -> Check:
@@ -154,9 +149,41 @@ def check_rows(reader: Reader, rows: Sequence[Logged], tests: Sequence[str], *, 
     return check(reader.reference, current, tests, level=level)
 
 
-def _read(column: Column, names: Sequence[str], row: Mapping[str, Any]) -> float | str:
-    value = next((row[name] for name in names if name in row), None)
-    try:
-        return read_cell(column, value)
-    except CellError:
-        return "" if column.is_text else np.nan
+@dataclass(frozen=True)
+class _Cells:
+    """Reads the values of one column by its contract, each different one once."""
+
+    column: Column
+    names: tuple[str, ...]
+    known: dict[Any, float | str] = field(default_factory=dict)
+
+    def read(self, rows: Sequence[Logged]) -> npt.NDArray[Any]:
+        """Return the column's values of rows, of shape (rows, 1); what cannot be read is a gap."""
+        first, *others = self.names
+        values = [row.inputs.get(first) for row in rows] if not others else [self._value(row.inputs) for row in rows]
+        if self.column.kind == "number" and self.column.limits is None and {type(each) for each in values} <= PLAIN:
+            return np.array(values, dtype=np.float64).reshape(-1, 1)
+        return as_array(self.column, [self._read(value) for value in values])
+
+    def _value(self, row: Mapping[str, Any]) -> Any:
+        return next((row[name] for name in self.names if name in row), None)
+
+    def _read(self, value: Any) -> float | str:
+        # 1, 1.0 and true are the same key, and not the same value.
+        key = type(value), value
+        try:
+            found = self.known.get(key)
+        except TypeError:
+            return _gap(self.column)
+        if found is None:
+            try:
+                found = read_cell(self.column, value)
+            except CellError:
+                found = _gap(self.column)
+            if len(self.known) < MOST_KNOWN:
+                self.known[key] = found
+        return found
+
+
+def _gap(column: Column) -> float | str:
+    return "" if column.is_text else np.nan

@@ -13,6 +13,8 @@ from estimator.wording import figure
 HEIGHT = 250
 MOST_POINTS = 300
 COLOURS = 6
+# So few are shown one by one as well: a line through one point is nothing.
+FEW_POINTS = 60
 Points = Sequence[tuple[float, float]]
 
 
@@ -54,7 +56,13 @@ def timeline(
     frame = Frame(*times, low if low == least else low - room, high + room)
     marks = [*_grid(frame, y_title), *_bars(frame, bars), *_band(frame, band)]
     for number, (name, points) in enumerate(lines.items()):
-        path = " ".join(f"{frame.px(at):.1f},{frame.py(value):.1f}" for at, value in thinned(points))
+        shown = thinned(points)
+        path = " ".join(f"{frame.px(at):.1f},{frame.py(value):.1f}" for at, value in shown)
+        if len(shown) <= FEW_POINTS:
+            marks += [
+                f'<circle class="dot c{number % COLOURS}" cx="{frame.px(at):.1f}" cy="{frame.py(value):.1f}" r="3"/>'
+                for at, value in shown
+            ]
         marks.append(
             f'<polyline class="line c{number % COLOURS}" points="{path}"><title>{escape(name)}</title></polyline>'
         )

@@ -15,6 +15,7 @@ from estimator.config.watching import span_seconds
 from estimator.monitoring.budget import Budget
 from estimator.monitoring.diagnosis import diagnose
 from estimator.monitoring.records import (
+    POINT_SECONDS,
     Event,
     EventKind,
     Point,
@@ -35,7 +36,6 @@ LAG_SECONDS = 2.0
 AT_ONCE = 500
 # Rows that are looked at to say what moved, and how many of them at least.
 MOST_LOOKED_AT, LEAST_LOOKED_AT = 1000, 10
-POINT_SECONDS = 60.0
 
 
 @dataclass
