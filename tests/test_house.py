@@ -74,7 +74,9 @@ def test_every_word_of_the_vocabulary_is_built():
     assert set(vocabulary.INITIALIZERS) == set(initializers.INITIALIZERS)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/life-of-a-model.md", "docs/tuning.md", "docs/watching.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/life-of-a-model.md", "docs/tuning.md", "docs/watching.md", "CONTRIBUTING.md"]
+)
 def test_the_commands_in_the_docs_exist(page):
     from estimator.cli import VERBS, estimator
 
