@@ -6,7 +6,7 @@ Values are told apart by bins that are read off the rows themselves, so that lat
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,8 @@ Codes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 # Code 0 is a gap, and a byte holds all others.
 MOST_BINS = 250
+# Of a very wide table each column keeps fewer, so that the whole stays a file of some megabytes.
+ALL_BINS, LEAST_BINS = 50_000, 20
 MOST_ROWS = 100_000
 # A level that fewer rows of the half that chooses have is one of the others.
 RARE = 5
@@ -182,23 +184,18 @@ def refer(schema: Schema, rows: Batch, answers: Answers, losses: Floats, *, seed
     """
     generator = np.random.default_rng([seed, 70])
     picked = generator.permutation(rows.n_rows)[:MOST_ROWS]
-    columns = tuple(
-        _column(column.name, rows.feed[column.name][picked, 0], is_text=column.kind == "category", of=_reader(column))
-        for column in schema.features
-        if column.kind not in TIME_KINDS
-    )
-    codes = [
-        column.codes(values_of(rows.rows(picked[:SAMPLE_ROWS]), column.name, is_text=column.is_text))
-        for column in columns
-    ]
-    most = max(1, SAMPLE_CELLS // max(1, len(columns)))
-    sample = np.stack(codes, axis=1)[:most] if codes else np.empty((0, 0), np.uint8)
+    watched = [column for column in schema.features if column.kind not in TIME_KINDS]
+    most = max(LEAST_BINS, min(MOST_BINS, ALL_BINS // max(1, len(watched))))
+    columns = tuple(_column(column, rows.feed[column.name][picked, 0], most) for column in watched)
+    sampled = rows.rows(picked[:SAMPLE_ROWS])
+    codes = [column.codes(values_of(sampled, column.name, is_text=column.is_text)) for column in columns]
+    n_sampled = max(1, SAMPLE_CELLS // max(1, len(columns)))
+    sample = np.stack(codes, axis=1)[:n_sampled] if codes else np.empty((0, 0), np.uint8)
     told, solid = answer_values(answers), losses[np.isfinite(losses)]
-    of_answers = _column(ANSWER, told, is_text=told.dtype == object)
-    return Reference(
-        columns, sample, of_answers, _column(LOSS, solid), mean_by_bin(of_answers.codes(told), losses, of_answers),
-        float(solid.mean()) if len(solid) else 0.0,
-    )  # fmt: skip
+    of_answers = _of_levels(ANSWER, told, MOST_BINS) if told.dtype == object else _of_numbers(ANSWER, told, MOST_BINS)
+    by_bin = mean_by_bin(of_answers.codes(told), losses, of_answers)
+    mean = float(solid.mean()) if len(solid) else 0.0
+    return Reference(columns, sample, of_answers, _of_numbers(LOSS, solid, MOST_BINS), by_bin, mean)
 
 
 def values_of(batch: Batch, name: str, *, is_text: bool) -> npt.NDArray[Any]:
@@ -227,29 +224,25 @@ def mean_by_bin(codes: Codes, values: Floats, column: ColumnReference) -> Floats
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _reader(column: Column) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]]:
-    return _n_words if column.kind == "text" else lambda values: values
-
-
 def _n_words(values: npt.NDArray[Any]) -> Floats:
     return np.array([float(len(text.split())) if text else np.nan for text in values.tolist()])
 
 
-def _column(
-    name: str, values: npt.NDArray[Any], *, is_text: bool = False,
-    of: Callable[[npt.NDArray[Any]], npt.NDArray[Any]] = lambda values: values,
-) -> ColumnReference:  # fmt: skip
-    return _of_levels(name, values) if is_text else _of_numbers(name, np.asarray(of(values), dtype=np.float64))
+def _column(column: Column, values: npt.NDArray[Any], most: int) -> ColumnReference:
+    if column.kind == "category":
+        return _of_levels(column.name, values, most)
+    numbers = _n_words(values) if column.kind == "text" else np.asarray(values, dtype=np.float64)
+    return _of_numbers(column.name, numbers, most)
 
 
-def _of_numbers(name: str, values: Floats) -> ColumnReference:
+def _of_numbers(name: str, values: Floats, most: int) -> ColumnReference:
     solid = np.sort(values[~np.isnan(values)])
     distinct = np.unique(solid)
-    if len(distinct) < MOST_BINS:
+    if len(distinct) < most:
         edges = distinct
     else:
         # Values of the rows themselves: between two neighbours lies 1 of rows + 1 parts, whatever their distribution.
-        places = np.arange(1, MOST_BINS - 1) * (len(solid) + 1) // (MOST_BINS - 1)
+        places = np.arange(1, most - 1) * (len(solid) + 1) // (most - 1)
         edges = np.unique(solid[places - 1])
     median = float(np.median(solid)) if len(solid) else 0.0
     spread = float(np.quantile(solid, 0.75) - np.quantile(solid, 0.25)) / 1.349 if len(solid) else 0.0
@@ -258,7 +251,7 @@ def _of_numbers(name: str, values: Floats) -> ColumnReference:
     return ColumnReference(name, empty.count(empty.codes(values)), edges, median=median, unit=unit)
 
 
-def _of_levels(name: str, values: npt.NDArray[Any]) -> ColumnReference:
+def _of_levels(name: str, values: npt.NDArray[Any], most: int) -> ColumnReference:
     """Count levels; where some are rare, half of the rows choose the bins and the others are counted in them.
 
     Levels that look frequent by chance would seem to fade later if the same rows did both.
@@ -266,9 +259,9 @@ def _of_levels(name: str, values: npt.NDArray[Any]) -> ColumnReference:
     levels, counts = np.unique(values[values != ""].astype(str), return_counts=True)
     counted = values
     # Of all rows still to come, about the share of levels seen once has levels never seen (Good, 1953).
-    if len(levels) >= MOST_BINS - 1 or (counts == 1).sum() > MOST_NEW * len(values):
+    if len(levels) >= most - 1 or (counts == 1).sum() > MOST_NEW * len(values):
         levels, counts = np.unique(values[::2][values[::2] != ""].astype(str), return_counts=True)
-        order = np.argsort(-counts, kind="stable")[: MOST_BINS - 2]
+        order = np.argsort(-counts, kind="stable")[: most - 2]
         levels = np.sort(levels[order[counts[order] >= RARE]])
         counted = values[1::2]
     known = tuple(levels.tolist())
