@@ -7,7 +7,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-image test-fuzz lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
-	bench-serve-mixed bench-quality clean
+	bench-serve-mixed bench-quality bench-drift bench-promotion bench-watch clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -64,6 +64,15 @@ bench-serve-mixed: $(STAMP)  ## ten minutes of mixed load while versions move, a
 bench-quality: $(STAMP)  ## held-out error and its cost against CatBoost, LightGBM, FLAML, AutoGluon and MAPIE; hours
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/quality.py --report
+
+bench-drift: $(STAMP)  ## false alarms, power and delay against Evidently, NannyML and alibi-detect; installs them apart; an hour
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/drift.py
+
+bench-promotion: $(STAMP)  ## how often an equal version is promoted, and how soon a better one
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/promotion.py
+
+bench-watch: $(STAMP)  ## rows a second that a watcher keeps up with, and the server's latency beside it
+	$(BIN)/python benchmarks/watch.py
 
 clean:  ## remove the environment and what was built
 	rm -rf $(VENV) build dist models

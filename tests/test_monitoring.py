@@ -329,7 +329,8 @@ def test_the_server_shows_the_page_to_those_who_may_see_it(market):
     assert answer.status_code == 200
     assert "watched" in answer.text
     assert plain("GET", "/monitor?model=none").status_code == 404
-    assert plain("GET", "/monitor?days=x").status_code == 422
+    for days in ("x", "nan", "-1", "inf", ""):
+        assert plain("GET", f"/monitor?days={days}").status_code == 422
     assert Client(gateway(market.live, serving=Serving()))("GET", "/monitor").status_code == 404
 
 

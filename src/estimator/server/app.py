@@ -31,6 +31,7 @@ from estimator.store import Store
 JSON = "application/json"
 # Longer bodies are answered in a thread, so that others need not wait.
 AT_ONCE_BYTES = 100_000
+MOST_DAYS = 36_500
 
 
 class Route(NamedTuple):
@@ -200,10 +201,7 @@ def monitor(request: Request) -> Response:
     service = next((each for each in front.services if each.artefact.name == name), None)
     if service is None:
         raise BodyError(404, f"no model {name!r} is served")
-    try:
-        days = float(request.query_params.get("days", "7"))
-    except ValueError:
-        raise BodyError(422, "days: expected a number, such as 7") from None
+    days = read_days(request.query_params.get("days", "7"))
     now = time.time()
     settings = Monitoring.model_validate(service.artefact.config.get("monitoring", {}))
     database = front.log()
@@ -217,6 +215,22 @@ def monitor(request: Request) -> Response:
     finally:
         database.close()
     return HTMLResponse(monitoring_page(found), headers=PAGE_HEADERS)
+
+
+def read_days(text: str) -> float:
+    """Return how many days are to be shown.
+
+    Raises
+    ------
+    BodyError: it is no number of days.
+    """
+    try:
+        days = float(text)
+    except ValueError:
+        days = 0.0
+    if not 0.0 < days <= MOST_DAYS:
+        raise BodyError(422, f"days: expected a number of at most {MOST_DAYS:,}, such as 7, got {text!r:.40}")
+    return days
 
 
 async def predict(request: Request) -> Response:
