@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from estimator.artefact import Artefact, check_golden, write_text
 from estimator.errors import SourceError, needs_extra
 from estimator.order import Order, like_training, load, locate, locate_alias, open_store, opened
-from estimator.store import Store
 
 if TYPE_CHECKING:
     from estimator.inquiry import Inquiry
@@ -46,7 +45,7 @@ def serve(
 ) -> None:
     """Serve what names mean until told to end, also when it moves; `settings` win over a version's serving section.
 
-    With `watches`, the log of the first model is watched from a process beside the server.
+    With `watches`, the log of every model is watched from a process beside the server.
     """
     from estimator.server.following import Reference
     from estimator.server.listening import listen
@@ -56,16 +55,9 @@ def serve(
         Reference(reference, partial(locate, reference, store), partial(locate_alias, reference, store))
         for reference in references
     ]
-    watching = ["--store", str(_store_of(references[0], store))] if watches else None
     listen(
-        found, settings, environment=order.environment, allow_public=allow_public, ready=ready, watching=watching
+        found, settings, environment=order.environment, allow_public=allow_public, ready=ready, watches=watches
     )  # fmt: skip
-
-
-def _store_of(reference: str, store: Store) -> Path:
-    """Return the root of the store that a reference means a version of, which may be a folder elsewhere."""
-    folder = locate(reference, store)
-    return folder.parent.parent if Path(reference).is_dir() else store.root
 
 
 def why(named: str, place: str, order: Order) -> Inquiry:

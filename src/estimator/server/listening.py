@@ -10,7 +10,7 @@ import ssl
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,11 @@ def listen(
     environment: Mapping[str, str],
     allow_public: bool = False,
     ready: Callable[[Sequence[Artefact], str], None] = lambda artefacts, address: None,
-    watching: Sequence[str] | None = None,
+    watches: bool = False,
 ) -> None:
     """Serve what references mean until the process is told to end; `ready` is given the versions and the address.
 
-    `watching` are words for `estimator monitor`, which then watches the log from a process beside the server.
+    With `watches`, the log of every model is watched from a process beside the server.
 
     The settings win over the environment, and that over the serving section of a version; what concerns all requests
     is that of the first one.
@@ -72,12 +72,11 @@ def listen(
             hint="make keys with `estimator key add` and name their file with --keys, or say --allow-public",
         )
     log = _log(serving, environment)
-    beside: AbstractContextManager[None] = nullcontext()
-    if watching is not None:
-        if serving.log is None:
-            raise ServingError("what is watched is the prediction log, and there is none", hint="add --log")
-        beside = watched([artefacts[0].name, "--schedule", "--json", "--log", serving.log, *watching])
-    with _socket(serving) as opened, tempfile.TemporaryDirectory() as shared, beside:
+    if watches and serving.log is None:
+        raise ServingError("what is watched is the prediction log, and there is none", hint="add --log")
+    with _socket(serving) as opened, tempfile.TemporaryDirectory() as shared, ExitStack() as beside:
+        for artefact in artefacts if watches else ():
+            beside.enter_context(watched(artefact, str(serving.log)))
         address = _address(opened, serving)
 
         def work(ready: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""A process beside the server that watches its log: one for all workers, started again when it ends.
+"""A process beside the server that watches a model's log: one for all workers, started again when it ends.
 
 It is apart so that what it works out never holds the interpreter of those who answer.
 """
@@ -13,6 +13,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from estimator.artefact import Artefact
+
 logger = logging.getLogger("estimator.server")
 # It is not started again at once: what ended it may end it again.
 PAUSE_SECONDS = 5.0
@@ -20,8 +22,9 @@ PATIENCE = 20.0
 
 
 @contextmanager
-def watched(words: Sequence[str]) -> Iterator[None]:
-    """Run `estimator monitor` with some words for a block; what it tells goes to where this process tells."""
+def watched(artefact: Artefact, log: str) -> Iterator[None]:
+    """Watch the model of a version in its store for a block; what is told goes to where this process tells."""
+    words = [artefact.name, "--schedule", "--json", "--log", log, "--store", str(artefact.folder.parent.parent)]
     ends = threading.Event()
     thread = threading.Thread(target=_keep_running, args=(words, ends), name="watcher", daemon=True)
     thread.start()
