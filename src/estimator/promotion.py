@@ -122,6 +122,12 @@ class Contest:
     paired: Paired = field(default_factory=Paired)
     _losses: tuple[float, float] = (0.0, 0.0)
     _place: Place = START
+    _readers: tuple[Reader, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Truth comes after the answer, so none that counts has come before.
+        self._place = (self.since, "")
+        self._readers = tuple(Reader(each, reference_of(each)) for each in (self.champion, self.challenger))
 
     def step(self, until: float) -> Standing:
         """Take the truths that came until a time, in seconds since 1970."""
@@ -144,18 +150,17 @@ class Contest:
     def _take(self, rows: Sequence[Logged]) -> None:
         if not rows:
             return
-        first, second = (self._of(artefact, rows) for artefact in (self.champion, self.challenger))
+        first, second = (self._of(reader, rows) for reader in self._readers)
         known = np.isfinite(first) & np.isfinite(second)
         if known.any():
             self.paired.take(first[known] - second[known])
             self._losses = self._losses[0] + float(first[known].sum()), self._losses[1] + float(second[known].sum())
 
-    def _of(self, artefact: Artefact, rows: Sequence[Logged]) -> Floats:
+    def _of(self, reader: Reader, rows: Sequence[Logged]) -> Floats:
         """Return a version's loss on each row: by what it answered then, as live or as shadow, or answers now."""
-        reader = Reader(artefact, reference_of(artefact))
         truths = reader.truths(rows)
         found = np.full(len(rows), np.nan)
-        told = [_told_by(artefact.version, row, self.database) for row in rows]
+        told = [_told_by(reader.artefact.version, row, self.database) for row in rows]
         known = [place for place, answer in enumerate(told) if answer is not None]
         if known:
             then = [_with(rows[place], told[place]) for place in known]

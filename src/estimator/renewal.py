@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from estimator.artefact import Artefact, open_artefact
 from estimator.clock import Moment
@@ -16,9 +17,9 @@ from estimator.monitoring.budget import Budget
 from estimator.monitoring.checking import Check
 from estimator.monitoring.diagnosis import diagnose
 from estimator.monitoring.records import Event, claim, keep_event, read_events, release
-from estimator.monitoring.rows import check_rows
+from estimator.monitoring.rows import Reader, check_rows
 from estimator.monitoring.watching import LAG_SECONDS, Watcher
-from estimator.prediction_log import Database
+from estimator.prediction_log import Database, Logged
 from estimator.promotion import Contest, Standing
 from estimator.store import Move, Store
 
@@ -54,7 +55,9 @@ class Loop:
     note: Callable[[str], None] = lambda text: None
     _watcher: Watcher | None = None
     _contests: dict[tuple[str, str], Contest] = field(default_factory=dict)
+    _opened: dict[str, Artefact] = field(default_factory=dict)
     _kept: float = 0.0
+    _looks: float = 0.0
     _renews: float = 0.0
 
     def step(self, now: float) -> list[Event]:
@@ -98,7 +101,13 @@ class Loop:
         return True
 
     def _version(self, name: str) -> Artefact:
-        return open_artefact(self.store.root / self.model / name)
+        if name not in self._opened:
+            self._opened = {**dict(list(self._opened.items())[-3:]), name: open_artefact(self._folder / name)}
+        return self._opened[name]
+
+    @property
+    def _folder(self) -> Path:
+        return self.store.root / self.model
 
     def _alias(self, alias: str) -> str:
         return self.store.find(f"{self.model}@{alias}")[1]
@@ -107,32 +116,40 @@ class Loop:
         """Check the rows since the last check, when it is time."""
         settings = self.rules.monitoring
         every = span_seconds(settings.every)
-        before = [each for each in read_events(self.database, self.model) if each.kind == "check"]
-        since = before[-1].at if before else now - every
+        reader = self._watcher.reader if self._watcher else None
+        if reader is None or now < self._looks:
+            return []
+        # Where there were too few rows there may be enough in a while.
+        self._looks = now + min(every / 24.0, 3600.0)
+        before = [each.at for each in read_events(self.database, self.model) if each.kind == "check"]
+        since = before[-1] if before else now - every
         if before and now - since < every:
             return []
-        reader = self._watcher.reader if self._watcher else None
-        logged = self.database.read(self.model, since=since, until=now - LAG_SECONDS)
-        rows = [row for row in logged if reader and row.version == reader.artefact.version][-MOST_CHECKED:]
-        if reader is None or len(rows) < LEAST_CHECKED:
+        logged = self.database.latest(self.model, until=now - LAG_SECONDS, most=MOST_CHECKED)
+        rows = [row for row in logged if row.version == reader.artefact.version and row.at >= since]
+        if len(rows) < LEAST_CHECKED:
             return []
         try:
             made = check_rows(reader, rows, settings.tests, level=Budget.of(settings).level(now - since))
         except EstimatorError as error:
             self.note(f"no check on schedule: {error.message}")
             return []
+        return [event for event in self._events_of(made, reader, rows, now) if keep_event(self.database, event)]
+
+    def _events_of(self, made: Check, reader: Reader, rows: Sequence[Logged], now: float) -> list[Event]:
+        """Return a check as an event, and another one when it says something that has not been told lately."""
         version = reader.artefact.version
-        told = {"words": words_of(made), "p_value": made.p_value, "level": made.level, "rows": made.rows,
-                "drifted": made.drifted}  # fmt: skip
+        told = {
+            "words": words_of(made), "p_value": made.p_value, "level": made.level, "rows": made.rows,
+            "drifted": made.drifted,
+        }  # fmt: skip
         events = [Event(f"{self.model}:{version}:check:{now:.0f}", self.model, now, "check", version, told)]
         if made.drifted and not self._told_lately("drift", version, now):
             found = diagnose(reader, rows, dict.fromkeys(reader.reference.by_name, 1.0))
             words = f"rows are not as in training: {found.words}"
-            drift = {**found.to_data(), "words": words, "p_value": made.p_value, "since": since}
-            events.append(
-                Event(f"{self.model}:{version}:drift:{now:.0f}", self.model, now, "drift", version, drift)
-            )  # fmt: skip
-        return [event for event in events if keep_event(self.database, event)]
+            drift = {**found.to_data(), "words": words, "p_value": made.p_value, "since": rows[0].at}
+            events.append(Event(f"{self.model}:{version}:drift:{now:.0f}", self.model, now, "drift", version, drift))
+        return events
 
     def _told_lately(self, kind: str, version: str, now: float) -> bool:
         since = now - span_seconds(self.rules.monitoring.remind)

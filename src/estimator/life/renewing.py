@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from estimator.retraining import Decision
 
 PAUSE_SECONDS = 1.0
+MOST_REPLAYED = 100_000
 Kept = TypeVar("Kept", bound=Section)
 
 
@@ -135,9 +136,17 @@ def watch(
         renew = partial(_renewed, site, order, artefact.name)
         loop = Loop(store, database, artefact.name, rules, _holder(), order.environment, renew, note)
         try:
+            fault = None
             while is_wanted():
-                for event in loop.step(now()):
-                    tell(event)
+                try:
+                    for event in loop.step(now()):
+                        tell(event)
+                    fault = None
+                except EstimatorError as error:
+                    # A database that is away for a while, or a version that cannot be opened, may come back.
+                    if error.message != fault:
+                        note(f"not watched for now: {error.message}")
+                    fault = error.message
                 time.sleep(PAUSE_SECONDS)
         finally:
             loop.close()
@@ -255,12 +264,12 @@ def _searched(live: Artefact, order: Order, config: Config, frame: pl.DataFrame,
 
 
 def replay(site: Site, against: str, order: Order, *, since: float, until: float) -> Replayed:
-    """Answer logged requests again by another version, and say what would have been different."""
+    """Answer the last 100,000 logged rows since a time again by another version, and say what would be different."""
     from estimator.replaying import replayed
 
     store = open_store(None, order)
     other = load(against, store)
     model = load(site.reference, store)
     with _opened_log(site, model, order) as database:
-        rows = list(database.read(model.name, since=since, until=until))
-    return replayed(rows, other)
+        logged = database.latest(model.name, until=until, most=MOST_REPLAYED)
+    return replayed([row for row in logged if row.at >= since], other)

@@ -18,7 +18,7 @@ MOST_LINES = COLOURS - 1
 MOST_EVENTS = 40
 KEY = '<svg class="key" viewBox="0 0 14 4"><rect class="c{}" width="14" height="4"/></svg>'
 SIGNS = {"drift": "rows", "loss": "loss", "check": "check", "retrain": "retrained", "promote": "promoted",
-         "rollback": "went back", "labels": "labels"}  # fmt: skip
+         "rollback": "went back"}  # fmt: skip
 
 
 def monitoring_page(found: Overview) -> bytes:

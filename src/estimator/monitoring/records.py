@@ -12,7 +12,7 @@ from estimator.prediction_log import Database
 
 # A point of evidence stands for so long.
 POINT_SECONDS = 60.0
-EventKind = Literal["drift", "loss", "labels", "retrain", "promote", "rollback", "check"]
+EventKind = Literal["drift", "loss", "retrain", "promote", "rollback", "check"]
 KEEP = "INSERT INTO events (id, model, at, kind, version, told) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 POINT = """INSERT INTO evidence (model, at, version, told) VALUES (?, ?, ?, ?)
     ON CONFLICT (model, at) DO UPDATE SET version = excluded.version, told = excluded.told"""
