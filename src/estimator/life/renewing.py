@@ -17,11 +17,6 @@ from estimator.config import Config, Monitoring, Promotion, Retraining, Serving,
 from estimator.config.section import Section
 from estimator.errors import EstimatorError, MonitoringError, RetrainingError, SourceError, needs_extra
 from estimator.models import Watch, silent
-from estimator.monitoring.alerts import check_alerts
-from estimator.monitoring.checking import Check
-from estimator.monitoring.overview import Overview, overview
-from estimator.monitoring.records import Event
-from estimator.monitoring.rows import reference_of
 from estimator.order import (
     VOCABULARY,
     Order,
@@ -34,12 +29,15 @@ from estimator.order import (
     opened,
     start_from,
 )
-from estimator.prediction_log import Database, Logged, open_database
-from estimator.renewal import Loop, Rules
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from estimator.monitoring.checking import Check
+    from estimator.monitoring.overview import Overview
+    from estimator.monitoring.records import Event
+    from estimator.prediction_log import Database, Logged
+    from estimator.renewal import Rules
     from estimator.replaying import Replayed
     from estimator.retraining import Decision
 
@@ -63,6 +61,8 @@ class Site:
 
 def rules_of(artefact: Artefact, order: Order, conf: Path | None = None) -> Rules:
     """Return what a config, else the one that a version was made with, says of watching and renewing."""
+    from estimator.renewal import Rules
+
     if conf is not None:
         config = read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment)
         return Rules(config.monitoring, config.retraining, config.promotion)
@@ -79,6 +79,8 @@ def rules_of(artefact: Artefact, order: Order, conf: Path | None = None) -> Rule
 @contextmanager
 def _opened_log(site: Site, artefact: Artefact, order: Order) -> Iterator[Database]:
     """Open the log that is named, else the one that the version's config names."""
+    from estimator.prediction_log import open_database
+
     place = site.log or resolve_kept("serving", Serving, artefact.config["serving"], order.environment).log
     if place is None:
         raise MonitoringError(
@@ -94,6 +96,8 @@ def _opened_log(site: Site, artefact: Artefact, order: Order) -> Iterator[Databa
 
 def monitor(site: Site, order: Order, *, since: float | None, until: float) -> Overview:
     """Look at what a model's log holds of a time, in seconds since 1970; of all rows without `since`."""
+    from estimator.monitoring.overview import overview
+
     store = open_store(None, order)
     artefact = load(site.reference, store)
     settings = rules_of(artefact, order, site.conf).monitoring
@@ -107,6 +111,7 @@ def check_table(site: Site, order: Order, table: str, *, query: str | None = Non
     with needs_extra("monitor", "checking a table"):
         from estimator.drift import Current
         from estimator.monitoring.checking import check
+        from estimator.monitoring.rows import reference_of
         from estimator.schema.frames import read_frame, with_contract_names
     artefact = load(site.reference, open_store(None, order))
     settings = rules_of(artefact, order, site.conf).monitoring
@@ -126,6 +131,10 @@ def watch(
     is_wanted: Callable[[], bool] = lambda: True, now: Callable[[], float] = time.time,
 ) -> None:  # fmt: skip
     """Watch a model's log for as long as that is wanted, and do what the config says follows."""
+    from estimator.monitoring.alerts import check_alerts
+    from estimator.monitoring.rows import reference_of
+    from estimator.renewal import Loop
+
     store = open_store(None, order)
     artefact = load(site.reference, store)
     rules = rules_of(artefact, order, site.conf)

@@ -15,8 +15,6 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 
 from estimator.config import Monitoring
 from estimator.errors import MonitoringError, RowError, SourceError
-from estimator.monitoring.overview import overview
-from estimator.monitoring.page import monitoring_page
 from estimator.prediction_log import Database
 from estimator.schema.file import to_data
 from estimator.server.bodies import BodyError, as_rows, body_refusal, read_body, read_labels, refusal
@@ -194,6 +192,10 @@ async def board() -> Response:
 
 def monitor(request: Request) -> Response:
     """How what is served stands: evidence, answers, losses and versions over the last days, as a page."""
+    # A server that shows no page starts without what draws it.
+    from estimator.monitoring.overview import overview
+    from estimator.monitoring.page import monitoring_page
+
     front = _front(request)
     if front.log is None:
         raise BodyError(404, "this server keeps no prediction log, so nothing is watched: set serving.log")
