@@ -40,6 +40,8 @@ def test_houses_of_another_area_are_told_within_few_rows(market):
     assert row < 240
     assert {"Year_Built", "Foundation"} <= {each["column"] for each in event.told["columns"]}
     assert event.told["faults"] == []
+    part = max(event.told["grown"], key=lambda each: each["now"] - each["before"])
+    assert part["now"] > part["before"] + 0.1
     assert "change of the world" in event.words
     assert event.told["answers"]["effect"] > 0.1
     assert "label some of these rows" in event.told["next"]

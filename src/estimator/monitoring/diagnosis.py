@@ -16,7 +16,7 @@ from estimator.drift.reference import Codes, ColumnReference, Counts
 from estimator.monitoring.rows import Reader
 from estimator.prediction_log import Logged
 from estimator.task import Floats
-from estimator.wording import figure, listing
+from estimator.wording import figure, listing, plain
 
 MOST_COLUMNS, MOST_EXAMPLES = 8, 5
 # A column that moved less is told only when its evidence is there.
@@ -25,6 +25,7 @@ LEAST_EFFECT = 0.05
 JUMP = 0.2
 RARELY = 0.02
 LEAST_VALUES = 8
+QUARTERS = (0.25, 0.5, 0.75)
 # What units differ by: thousands and hundreds, imperial measures, hours, minutes, months, dozens.
 FACTORS = (10.0, 100.0, 1000.0, 1e4, 1e6, 2.54, 0.3048, 0.9144, 1.609344, 0.45359237, 10.7639, 4046.86, 60.0, 24.0, 7.0,
            12.0, 3600.0)  # fmt: skip
@@ -48,8 +49,17 @@ class MovedColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Grown:
+    """A part of the rows that has become larger: a level, gaps, or a quarter of numbers, and its shares."""
+
+    words: str
+    before: float
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What moved among `rows` rows: columns, the most moved first; answers; and rows to look at, by id.
+    """What moved among `rows` rows: columns, the most moved first, answers, parts that have grown, rows to look at.
 
     `expected_loss` is beside `usual_loss`, which is that of held-out rows.
     """
@@ -57,6 +67,7 @@ class Diagnosis:
     rows: int
     columns: Sequence[MovedColumn]
     answers: MovedColumn
+    grown: Sequence[Grown]
     examples: Sequence[Mapping[str, Any]]
     expected_loss: float
     usual_loss: float
@@ -81,6 +92,7 @@ class Diagnosis:
             "rows": self.rows,
             "columns": [asdict(moved) for moved in self.columns],
             "answers": asdict(self.answers),
+            "grown": [asdict(part) for part in self.grown],
             "examples": list(self.examples),
             "faults": self.faults,
             "expected": estimate,
@@ -101,10 +113,38 @@ def diagnose(reader: Reader, rows: Sequence[Logged], evidence: Mapping[str, floa
     # What cannot be chance comes first, then what moved far.
     moved.sort(key=lambda each: (-(each.evidence >= 10.0), -each.effect))
     kept = [each for each in moved if each.effect >= LEAST_EFFECT and (each.evidence >= 1.0 or each.fault)]
+    places = {column.name: place for place, column in enumerate(reference.columns)}
+    grown = [
+        grown_part(column, column.count(codes[:, places[column.name]]))
+        for column in (reference.by_name[each.column] for each in kept[:MOST_COLUMNS])
+    ]
+    grown.sort(key=lambda part: part.before - part.now)
     return Diagnosis(
         len(rows), kept[:MOST_COLUMNS], _moved(reference.answers, answers, evidence.get(reference.answers.name, 0.0)),
-        _examples(reference, codes, rows), expected_loss(reference, answers), reference.loss,
+        grown, _examples(reference, codes, rows), expected_loss(reference, answers), reference.loss,
     )  # fmt: skip
+
+
+def grown_part(column: ColumnReference, counts: Counts) -> Grown:
+    """Return the part of a column's rows whose share has grown most."""
+    if column.is_text:
+        groups, names = np.arange(len(counts)), [column.bin_name(code) for code in range(len(counts))]
+    else:
+        solid = np.cumsum(column.counts[1:]) / max(column.counts[1:].sum(), 1)
+        groups = np.append(0, 1 + np.searchsorted(QUARTERS, solid - column.counts[1:] / 2 / max(column.rows, 1)))
+        names = ["gaps", *(_quarter(column, np.flatnonzero(groups == quarter)) for quarter in range(1, 5))]
+    before, now = (np.bincount(groups, part, len(names)) / max(part.sum(), 1) for part in (column.counts, counts))
+    place = int((now - before).argmax())
+    return Grown(f"{column.name}: {names[place]}", float(before[place]), float(now[place]))
+
+
+def _quarter(column: ColumnReference, codes: npt.NDArray[np.int64]) -> str:
+    """Return the bins of a quarter as one range, in words."""
+    if not len(codes):
+        return ""
+    low = f"above {plain(column.edges[codes[0] - 2])}" if codes[0] > 1 else ""
+    high = f"at most {plain(column.edges[codes[-1] - 1])}" if codes[-1] <= len(column.edges) else ""
+    return " and ".join(part for part in (low, high) if part)
 
 
 def _moved(column: ColumnReference, counts: Counts, evidence: float, fault: str | None = None) -> MovedColumn:
@@ -131,11 +171,11 @@ def _other_levels(column: ColumnReference, counts: Counts, values: npt.NDArray[A
     """Tell known levels that are written otherwise: in another case, or with other blanks."""
     if not counts.sum() or counts[-1] / counts.sum() < JUMP or column.counts[-1] / max(column.rows, 1) > RARELY:
         return None
-    plain = {_folded(level): level for level in column.levels}
+    known = {_folded(level): level for level in column.levels}
     new = [value for value in values.tolist() if value and value not in column.levels]
-    alike = sorted({value for value in new if _folded(value) in plain})
+    alike = sorted({value for value in new if _folded(value) in known})
     if alike:
-        return f"{column.name} is spelled otherwise: {alike[0]!r} is {plain[_folded(alike[0])]!r}"
+        return f"{column.name} is spelled otherwise: {alike[0]!r} is {known[_folded(alike[0])]!r}"
     return f"{column.name} has codes that training did not know, such as {new[0]!r}, in {len(new) / len(values):.0%}"
 
 

@@ -34,6 +34,10 @@ from estimator.wording import figure
 # Rows are written a moment after they were answered, by several processes: so long they are waited for.
 LAG_SECONDS = 2.0
 AT_ONCE = 500
+# A log that has never been watched is taken up from so long ago.
+CATCH_UP_SECONDS = 30 * 86_400.0
+# Columns whose evidence is kept for the page, those with most of it.
+MOST_COLUMNS = 20
 # Rows that are looked at to say what moved, and how many of them at least.
 MOST_LOOKED_AT, LEAST_LOOKED_AT = 1000, 10
 
@@ -56,7 +60,7 @@ class Watcher:
     _rows: Place = START
     _labels: Place = START
     _onset: float | None = None
-    _last: dict[str, float] = field(default_factory=dict)
+    _missing: list[str] = field(default_factory=list)
 
     def take_up(self) -> None:
         """Go on where an earlier process was ended."""
@@ -89,6 +93,8 @@ class Watcher:
         live = self.live()
         if self._reader is None or self._reader.artefact.version != live:
             self._turn_to(live)
+        if self._rows == START:
+            self._rows = self._labels = (now - CATCH_UP_SECONDS, "")
         found = []
         while rows := self.database.after(self.model, self._rows, until=now - LAG_SECONDS, most=AT_ONCE):
             self._rows = (rows[-1].at, rows[-1].id)
@@ -113,7 +119,7 @@ class Watcher:
         artefact = self.version(version)
         self._reader = Reader(artefact, reference_of(artefact, self.settings.ignore))
         self._watch, self._onset = None, None
-        self._missing: list[str] = []
+        self._missing = []
 
     def _begin(self, version: str, missing: Sequence[str]) -> None:
         if self._reader is None or self._reader.artefact.version != version:
@@ -215,9 +221,10 @@ class Watcher:
         assert self._watch is not None
         assert self._reader is not None
         minute = at - at % POINT_SECONDS
+        most = sorted(self._watch.by_column().items(), key=lambda each: -each[1])[:MOST_COLUMNS]
         told = {
             "evidence": _log(evidence), "threshold": _log(self._threshold),
-            "columns": {name: _log(value) for name, value in self._watch.by_column().items()},
+            "columns": {name: _log(value) for name, value in most},
             "loss": _log(float(self._watch.losses.evidence.wealth[0])), "rows": self._watch.rows,
             "labels": self._watch.labels, "judged": self._watch.judged, "held": self._watch.held,
             "mean_loss": self._watch.loss / max(self._watch.judged, 1),
