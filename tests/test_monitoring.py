@@ -70,9 +70,18 @@ def test_an_alarm_that_still_holds_is_told_again_only_after_a_while(market):
     assert kinds(market.step()) == ["drift"]
     market.send(moved(80, 300))
     assert kinds(market.step()) == []
+    # Also when all of it is looked at in one go.
+    market.send(moved(300, 900))
+    assert kinds(market.step()) == []
     market.now += 8 * 86_400.0
-    market.send(moved(300, 400))
+    market.send(moved(900, 1000))
     assert kinds(market.step()) == ["drift"]
+
+
+def test_a_long_log_that_moved_is_one_alarm(market):
+    market.send(moved(0, 1100))
+    (event,) = [each for each in market.step() if each.kind == "drift"]
+    assert event.told["faults"] == []
 
 
 def test_a_watcher_that_was_killed_finds_the_same_again_and_tells_nothing_twice(market):

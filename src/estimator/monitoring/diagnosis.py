@@ -27,8 +27,9 @@ RARELY = 0.02
 LEAST_VALUES = 8
 QUARTERS = (0.25, 0.5, 0.75)
 # What units differ by: thousands and hundreds, imperial measures, hours, minutes, months, dozens.
-FACTORS = (10.0, 100.0, 1000.0, 1e4, 1e6, 2.54, 0.3048, 0.9144, 1.609344, 0.45359237, 10.7639, 4046.86, 60.0, 24.0, 7.0,
-           12.0, 3600.0)  # fmt: skip
+FACTORS = (10.0, 100.0, 1000.0, 1e4, 1e6, 2.54, 0.3048, 0.45359237, 10.7639, 4046.86, 60.0, 24.0, 7.0, 12.0, 3600.0)
+# What a market does to a column seldom goes so far.
+FAR = 0.75
 BLIND = (
     "estimated from the answers alone: when what answers rest on changes, and not the rows, this figure does not move"
 )
@@ -190,7 +191,7 @@ def _other_unit(column: ColumnReference, values: npt.NDArray[Any]) -> str | None
     if len(solid) < LEAST_VALUES or len(column.edges) < 10 or not column.median:
         return None
     distance = _apart(column, solid)
-    if distance < 0.5:
+    if distance < FAR:
         return None
     ratio = float(np.median(solid)) / column.median
     for factor in (each for known in FACTORS for each in (known, 1.0 / known)):

@@ -132,15 +132,9 @@ def _columns(found: Overview) -> str:
         (each["column"], f"{each['effect']:.2f}", each["words"], each.get("fault") or "")
         for each in (*last.told["columns"], answers)
     ]
-    rows += [
-        (
-            each["words"],
-            "",
-            f"a part that has grown: {each['before']:.1%} of the rows before, {each['now']:.1%} now",
-            "",
-        )
-        for each in last.told.get("grown", [])[:MOST_LINES]
-    ]
+    for part in last.told.get("grown", [])[:MOST_LINES]:
+        told = f"a part that has grown: {part['before']:.1%} of the rows before, {part['now']:.1%} now"
+        rows.append((part["words"], "", told, ""))
     heads = ["column", "effect", "what moved", "a fault?"]
     return _table("What moved", f"{told_time(last.at)}: {last.words}", heads, rows, is_wide=True)
 

@@ -102,7 +102,7 @@ class Watcher:
         while rows := self.database.labelled(self.model, self._labels, until=now - LAG_SECONDS, most=AT_ONCE):
             self._labels = (rows[-1].truth_at or 0.0, rows[-1].id)
             found += self._take_truths([row for row in rows if row.version == live])
-        return [event for event in found if keep_event(self.database, event)]
+        return found
 
     @property
     def watch(self) -> Watch | None:
@@ -193,13 +193,13 @@ class Watcher:
         return Event(f"{self.model}:{row.version}:{kind}:{row.id}", self.model, at, kind, row.version, told)
 
     def _once(self, event: Event) -> list[Event]:
-        """Leave out what was told of the same version not long ago."""
+        """Keep an event, unless it was told of the same version not long ago."""
         before = [
             each
             for each in read_events(self.database, self.model, since=event.at - span_seconds(self.settings.remind))
             if (each.kind, each.version) == (event.kind, event.version) and each.id != event.id
         ]
-        return [] if before else [event]
+        return [event] if not before and keep_event(self.database, event) else []
 
     @property
     def _threshold(self) -> float:
