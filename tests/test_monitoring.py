@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import threading
 import time
@@ -319,6 +320,17 @@ def test_a_version_without_a_reference_says_so(market, run):
     code, _, said = run("monitor", MODEL, "--store", market.store.root, "--log", market.log)
     assert code == 1
     assert "train it again" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "told"), [((), "there is none"), (("--log", "LOG"), "lies in no store")], ids=["no log", "no store"]
+)
+def test_a_server_that_cannot_be_watched_does_not_start(market, run, tmp_path, words, told):
+    shutil.copytree(market.live.folder, tmp_path / "baked")
+    named = [str(market.log) if word == "LOG" else word for word in words]
+    code, _, said = run("serve", "--model", tmp_path / "baked", "--port", "0", "--watch", *named)
+    assert code == 1
+    assert told in said
 
 
 def test_an_empty_log_is_no_alarm(market, run):

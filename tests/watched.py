@@ -22,7 +22,7 @@ from tests.conftest import EXAMPLES
 FOLDER = EXAMPLES / "moving-market"
 TARGET = "Sale_Price"
 MODEL = "moving_market"
-QUICK = ("model.rounds=60", "evaluation.importance_repeats=0", "serving.log=log.db")
+QUICK = ("model.rounds=60", "evaluation.importance_repeats=0")
 
 
 def houses(name: str) -> list[tuple[dict[str, Any], float]]:

@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from estimator.artefact import Artefact
+from estimator.errors import ServingError
+from estimator.store import read_aliases
 
 logger = logging.getLogger("estimator.server")
 # It is not started again at once: what ended it may end it again.
@@ -23,7 +25,17 @@ PATIENCE = 20.0
 
 @contextmanager
 def watched(artefact: Artefact, log: str) -> Iterator[None]:
-    """Watch the model of a version in its store for a block; what is told goes to where this process tells."""
+    """Watch the model of a version in its store for a block; what is told goes to where this process tells.
+
+    Raises
+    ------
+    ServingError: the version lies in no store, as in an image.
+    """
+    if "live" not in read_aliases(artefact.folder.parent):
+        raise ServingError(
+            f"{artefact.folder} lies in no store, so nobody can say which version is live",
+            hint="watch from where the store is: estimator monitor MODEL --schedule --log PLACE",
+        )
     words = [artefact.name, "--schedule", "--json", "--log", log, "--store", str(artefact.folder.parent.parent)]
     ends = threading.Event()
     thread = threading.Thread(target=_keep_running, args=(words, ends), name="watcher", daemon=True)
