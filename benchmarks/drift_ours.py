@@ -11,13 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from estimator.core.task import Answers
+from estimator.data.schema import Schema
+from estimator.data.schema.frames import read_frame
+from estimator.data.schema.inference import infer_schema
 from estimator.drift import Current, Reference, refer
-from estimator.monitoring.checking import Check, check
-from estimator.monitoring.watch import Watch
-from estimator.schema import Schema
-from estimator.schema.frames import read_frame
-from estimator.schema.inference import infer_schema
-from estimator.task import Answers
+from estimator.monitoring.batch_check import Check, check
+from estimator.monitoring.sequential import Watch
 
 TESTS = ("schema_faults", "kolmogorov_smirnov", "chi_square", "domain_classifier")
 LEVELS = (0.01, 0.05)

@@ -23,11 +23,11 @@ from drift_ours import referred
 from drift_tables import TABLES, Pool, dealt, read_window
 from processes import machine_line
 
+from estimator.core.task import Answers
+from estimator.data.schema import Schema
+from estimator.data.schema.frames import read_frame
 from estimator.drift import Current, Reference
-from estimator.promotion import Paired
-from estimator.schema import Schema
-from estimator.schema.frames import read_frame
-from estimator.task import Answers
+from estimator.monitoring.promotion import Paired
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "tables"
 Floats = npt.NDArray[np.float64]

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from estimator.schema import IGNORED_KINDS, Column
-from estimator.schema.column import TIME_KINDS
-from estimator.schema.frames import read_series
-from estimator.schema.inference import infer_schema
-from estimator.sources.opening import opened
+from estimator.data.schema import IGNORED_KINDS, Column
+from estimator.data.schema.column import TIME_KINDS
+from estimator.data.schema.frames import read_series
+from estimator.data.schema.inference import infer_schema
+from estimator.data.sources.opener import opened
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PART_COLUMN = "part"

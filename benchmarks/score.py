@@ -19,8 +19,8 @@ FLOOR_ROWS = 1_000_000
 
 def floor(request: dict[str, Any]) -> dict[str, Any]:
     """Answer the table's first rows from arrays that are ready: only the calls into onnxruntime are timed."""
-    from estimator.order import Order, like_training, load, opened
-    from estimator.schema.frames import read_frame
+    from estimator.data.schema.frames import read_frame
+    from estimator.verbs.context import Order, like_training, load, opened
 
     artefact = load(request["model"])
     rows, seconds = 0, 0.0

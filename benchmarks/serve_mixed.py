@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from estimator import life
-from estimator.artefact import open_artefact
-from estimator.store import version_folder
+from estimator import verbs as life
+from estimator.store.artefact import open_artefact
+from estimator.store.store import version_folder
 
 CONFIG = Path(__file__).resolve().parent.parent / "examples" / "boston" / "config.json"
 ESTIMATOR = [sys.executable, "-m", "estimator"]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from estimator import life
-from estimator.artefact import Artefact
+from estimator import verbs as life
+from estimator.store.artefact import Artefact
 
 BOSTON = Path(__file__).resolve().parent.parent / "examples" / "boston"
 

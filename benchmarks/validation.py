@@ -55,11 +55,11 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
 
     import numpy as np
 
-    from estimator import life
+    from estimator import verbs as life
     from estimator.config import resolve
-    from estimator.sources.opening import open_source
-    from estimator.training import prepare
-    from estimator.validation import out_of_fold
+    from estimator.data.sources.opener import open_source
+    from estimator.evaluation.validation import out_of_fold
+    from estimator.training.train import prepare
 
     values = {
         "data": {"path": str(BOSTON), "target": "MEDV"},

@@ -24,10 +24,10 @@ from typing import Any
 
 from processes import machine_line
 
-from estimator import life
-from estimator.life.renewing import rules_of
+from estimator import verbs as life
+from estimator.monitoring.loop import Loop
 from estimator.prediction_log import Logged, open_database
-from estimator.renewal import Loop
+from estimator.verbs.renewing import rules_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "moving-market"
 MODEL, TARGET = "moving_market", "Sale_Price"

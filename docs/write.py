@@ -10,12 +10,16 @@ from typing import Any
 import click
 from pydantic_core import PydanticUndefined
 
-from estimator import deployment, drift, encoders, metrics, models, sources
+from estimator import drift, models
 from estimator.cli import VERBS, estimator
 from estimator.config import Config, Section
-from estimator.models.dense import vocabulary
-from estimator.registry import Shelf
-from estimator.schema import KINDS
+from estimator.core.registry import Shelf
+from estimator.data import sources
+from estimator.data.schema import KINDS
+from estimator.evaluation import metrics
+from estimator.features import encoders
+from estimator.models.nets.dense import vocabulary
+from estimator.shipping import deployment
 
 HERE = Path(__file__).parent
 WRITTEN = "<!-- Written by `make docs` from the code: change it there. -->"

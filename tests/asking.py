@@ -15,13 +15,13 @@ from typing import Any
 
 import httpx
 
-from estimator.artefact import Artefact
 from estimator.config import Serving
-from estimator.server.app import Front
-from estimator.server.gate import Gate
-from estimator.server.gateway import Gateway
-from estimator.server.ledger import Ledger
-from estimator.server.service import Service
+from estimator.serving.app import Front
+from estimator.serving.auth.gate import Gate
+from estimator.serving.gateway import Gateway
+from estimator.serving.service import Service
+from estimator.serving.telemetry.exchange import Ledger
+from estimator.store.artefact import Artefact
 
 ESTIMATOR = [sys.executable, "-m", "estimator"]
 

@@ -69,7 +69,7 @@ def read_example(name: str) -> pl.DataFrame:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a live version of each example."""
-    from estimator import life
+    from estimator import verbs as life
 
     folder = tmp_path_factory.mktemp("models")
     for config in sorted(EXAMPLES.glob("*/config.*")):
@@ -80,7 +80,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def made_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the moving market's model has one version."""
-    from estimator import life
+    from estimator import verbs as life
     from tests.watched import FOLDER, QUICK
 
     folder = tmp_path_factory.mktemp("market")
@@ -91,7 +91,7 @@ def made_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def market(made_market: Path, tmp_path: Path) -> Any:
     """The moving market with a log of its own, before anything was asked."""
-    from estimator import life
+    from estimator import verbs as life
     from tests.watched import Market
 
     shutil.copytree(made_market, tmp_path / "models")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from estimator.checks import models as checks
-from estimator.graph import DOUBLE, Graph, Output
+from estimator.core.task import Floats, Task
+from estimator.graph.builder import DOUBLE, Graph, Output
+from estimator.graph.session import Session
 from estimator.models import Fitted, Rows, TrainingData
-from estimator.session import Session
-from estimator.task import Floats, Task
 
 
 def example(task: Task) -> TrainingData:

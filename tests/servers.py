@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from estimator.sources.opening import opened
+from estimator.data.sources.opener import opened
 
 PASSWORD = "p/w:p@ss %?&#9"
 OURS = "an authority of tests"

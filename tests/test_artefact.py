@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from estimator.artefact import check_golden, open_artefact, write_artefact
 from estimator.errors import ArtefactError
-from estimator.store import version_folder
+from estimator.store.artefact import check_golden, open_artefact, write_artefact
+from estimator.store.store import version_folder
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_the_report_fetches_nothing(store):
 
 
 def test_the_profile_is_of_the_rows_that_were_learned(store):
-    from estimator.artefact import open_artefact as opened
+    from estimator.store.artefact import open_artefact as opened
 
     artefact = opened(version_folder(store / "house_pricing_model"))
     profile = artefact.read_json("profile.json")

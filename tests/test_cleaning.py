@@ -10,12 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.config import read_config
+from estimator.data.schema.frames import read_series
+from estimator.data.schema.overrides import contract
+from estimator.data.sources.opener import open_source
 from estimator.exploration.findings.writing import SENTINELS
-from estimator.schema.choices import contract
-from estimator.schema.frames import read_series
-from estimator.sources.opening import open_source
 
 CLEANING = {"number as text", "mixed dates", "code spellings", "level spellings", "gap spellings", "sentinel"}
 # column of the file -> column of the truth, and the share of cells that must come out right

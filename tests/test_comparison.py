@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 
-from estimator import life
-from estimator.comparison import compare
+from estimator import verbs as life
+from estimator.core.task import Answers
 from estimator.errors import EstimatorError
-from estimator.metrics import SHELF
-from estimator.task import Answers
+from estimator.evaluation.metrics import SHELF
+from estimator.training.comparison import compare
 from tests.conftest import EXAMPLES
 
 HOW = {"resamples": 400, "level": 0.95, "seed": 0}

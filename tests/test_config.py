@@ -10,8 +10,8 @@ import pytest
 from estimator.config import Config, read_config
 from estimator.config.document import read_document
 from estimator.errors import ConfigError
-from estimator.life import VOCABULARY
-from estimator.models.dense import Dense
+from estimator.models.nets.dense import Dense
+from estimator.verbs import VOCABULARY
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

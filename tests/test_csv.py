@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from estimator.data.schema.inference import infer_schema
+from estimator.data.sources import text
+from estimator.data.sources.csv import Csv
 from estimator.errors import SourceError
-from estimator.schema.inference import infer_schema
-from estimator.sources import text
-from estimator.sources.csv import Csv
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.checks.models import TASKS
 from estimator.config import Training
+from estimator.data.schema.frames import read_frame
 from estimator.models import Rows, Step, TrainingData
-from estimator.models.dense import Dense, vocabulary
-from estimator.models.dense.words import read_word
-from estimator.schema.frames import read_frame
+from estimator.models.nets.dense import Dense, vocabulary
+from estimator.models.nets.dense.words import read_word
 from tests.matrices import example, graph_answers
 
 PLAN = Training(epochs=2, batch_size=16)

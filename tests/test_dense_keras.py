@@ -13,10 +13,10 @@ import pytest
 keras = pytest.importorskip("keras", reason="keras is a development dependency")
 
 from estimator.models.base import Rows  # noqa: E402 # the back end must be named before keras comes in
-from estimator.models.dense import fitting, vocabulary  # noqa: E402
-from estimator.models.dense.network import Architecture, Layer, epoch_of, forward, loss_of  # noqa: E402
-from estimator.models.dense.words import Word, read_word  # noqa: E402
-from estimator.models.device import padded_table  # noqa: E402
+from estimator.models.nets.dense import fitting, vocabulary  # noqa: E402
+from estimator.models.nets.dense.network import Architecture, Layer, epoch_of, forward, loss_of  # noqa: E402
+from estimator.models.nets.dense.words import Word, read_word  # noqa: E402
+from estimator.models.nets.device import padded_table  # noqa: E402
 
 # Keras's own variables do not follow numpy 2 yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -167,7 +167,7 @@ def test_losses_have_keras_formulas(name):
 
 @pytest.mark.parametrize("name", ["SparseCategoricalCrossentropy", "CategoricalGeneralizedCrossEntropy"])
 def test_integer_losses_have_keras_formulas(name):
-    from estimator.models.dense.losses import LOSSES
+    from estimator.models.nets.dense.losses import LOSSES
 
     own = word(name, vocabulary.LOSSES)
     answers = np.random.default_rng(0).dirichlet([1, 1, 1], 6).astype(np.float32)
@@ -235,7 +235,7 @@ SCHEDULES = {
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_follow_keras(name):
-    from estimator.models.dense.schedules import rate_at
+    from estimator.models.nets.dense.schedules import rate_at
 
     own = word({"name": name, **SCHEDULES[name]}, vocabulary.SCHEDULES)
     theirs = getattr(keras.optimizers.schedules, name)(**SCHEDULES[name])
@@ -245,7 +245,7 @@ def test_schedules_follow_keras(name):
 
 @pytest.mark.parametrize("name", [item for item in vocabulary.INITIALIZERS if item not in ("identity",)])
 def test_initializers_have_keras_spread(name):
-    from estimator.models.dense.initializers import draw
+    from estimator.models.nets.dense.initializers import draw
 
     classes = {item.lower(): item for item in dir(keras.initializers) if item[0].isupper()}
     own = word(name, vocabulary.INITIALIZERS)
@@ -258,7 +258,7 @@ def test_initializers_have_keras_spread(name):
 
 def followed(callback: dict, values: list[float], rate: float = 0.1) -> list[tuple[float, bool]]:
     """Return (learning rate, stop) after each epoch of a course of val_loss."""
-    from estimator.models.dense.callbacks import Course, Follower
+    from estimator.models.nets.dense.callbacks import Course, Follower
 
     follower, course, seen = Follower(word(callback, vocabulary.CALLBACKS)), Course(rate), []
     for epoch, value in enumerate(values):
@@ -314,7 +314,7 @@ def test_reduce_on_plateau_reduces_with_keras(course, settings):
 
 
 def test_sparsemax_projects_onto_the_simplex():
-    from estimator.models.dense.activations import ACTIVATIONS
+    from estimator.models.nets.dense.activations import ACTIVATIONS
 
     scores = np.random.default_rng(0).normal(0, 2, (50, 6)).astype(np.float32)
     found = np.asarray(ACTIVATIONS["sparsemax"].apply(scores))

@@ -8,12 +8,12 @@ import subprocess
 import pytest
 from ruamel.yaml import YAML
 
-from estimator.deployment import SHELF, Release, Site
-from estimator.deployment.base import way_back
-from estimator.deployment.compose import compose, write_monitoring
-from estimator.deployment.docker import FILE
-from estimator.deployment.files import locked, write_yaml
 from estimator.errors import DeploymentError
+from estimator.shipping.deployment import SHELF, Release, Site
+from estimator.shipping.deployment.base import way_back
+from estimator.shipping.deployment.compose import compose, write_monitoring
+from estimator.shipping.deployment.docker import FILE
+from estimator.shipping.deployment.files import locked, write_yaml
 from tests.servers import debian_program
 
 RELEASE = Release("prices", "2026-11-22T10-15-00Z-3f2a91", f"sha256:{'1' * 64}", 5000, "amd64")
@@ -118,7 +118,7 @@ def test_a_folder_is_for_one_deployment_at_a_time(tmp_path):
 
 
 def test_without_a_release_before_there_is_no_way_back():
-    from estimator.deployment import Status
+    from estimator.shipping.deployment import Status
 
     for status in (Status("absent"), Status("ready", RELEASE)):
         with pytest.raises(DeploymentError, match="nothing r"):
@@ -133,7 +133,7 @@ def test_what_compose_would_need_is_asked_for_first(tmp_path):
 
 
 def test_a_server_without_keys_is_not_shown_to_the_world(tmp_path, store):
-    from estimator import life
+    from estimator import verbs as life
 
     artefact = life.load("house_pricing_model", life.Store(store))
     site = Site(tmp_path, {}, lambda release: artefact)

@@ -12,11 +12,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from estimator import life
-from estimator.aws import told
+from estimator import verbs as life
 from estimator.checks.targets import PROMISES, Place
-from estimator.deployment import SHELF, Release, Site
+from estimator.core.aws import told
 from estimator.errors import DeploymentError
+from estimator.shipping.deployment import SHELF, Release, Site
 from tests.conftest import EXAMPLES, HOUSE, ROOT
 from tests.machines import known_to_ecr, machines
 from tests.servers import aws

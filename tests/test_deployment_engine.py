@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.checks.targets import PROMISES, Place
 from estimator.cli import main
-from estimator.deployment import SHELF, Release, Site
-from estimator.image.building import Job
-from estimator.image.record import read_record
-from estimator.image.trial import ask
+from estimator.shipping.deployment import SHELF, Release, Site
+from estimator.shipping.image.build import Job
+from estimator.shipping.image.build_record import read_record
+from estimator.shipping.image.smoke_test import ask
 from tests.conftest import EXAMPLES
 from tests.engine import docker_engine
 from tests.machines import machines

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 from ruamel.yaml import YAML
 
-from estimator import life
+from estimator import verbs as life
 from estimator.checks.targets import PROMISES, Place
-from estimator.deployment import SHELF, Release, Site
-from estimator.deployment.manifests import object_name
 from estimator.errors import DeploymentError
+from estimator.shipping.deployment import SHELF, Release, Site
+from estimator.shipping.deployment.manifests import object_name
 from tests.cluster import cluster
 from tests.conftest import EXAMPLES
 

@@ -7,16 +7,16 @@ import json
 import numpy as np
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.checks.drift import N_CURRENT, SCHEMA, current, reference, rows
+from estimator.core.task import Answers
+from estimator.data.schema import Batch, Column, Schema
 from estimator.drift import Current, Reference, refer
 from estimator.drift.reference import MOST_BINS
-from estimator.monitoring.checking import cauchy, check, simes
-from estimator.monitoring.evidence import BETS, HIGH, Evidence, Ranks
+from estimator.monitoring.batch_check import cauchy, check, simes
+from estimator.monitoring.e_process import BETS, HIGH, Evidence, Ranks
 from estimator.monitoring.rows import reference_of
-from estimator.monitoring.watch import Bets, Watch
-from estimator.schema import Batch, Column, Schema
-from estimator.task import Answers
+from estimator.monitoring.sequential import Bets, Watch
 
 TESTS = ("schema_faults", "kolmogorov_smirnov", "chi_square", "domain_classifier", "prediction_drift")
 

@@ -8,17 +8,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
-from estimator.artefact import open_artefact
+from estimator import verbs as life
+from estimator.core.task import Task
+from estimator.data.schema import Column
 from estimator.errors import ConfigError
-from estimator.explanation import contributions
-from estimator.explanation.groups import fairness
-from estimator.explanation.parts import Part, parts_of
-from estimator.explanation.slices import weakness
-from estimator.metrics import SHELF
+from estimator.evaluation.explanation import contributions
+from estimator.evaluation.explanation.groups import fairness
+from estimator.evaluation.explanation.parts import Part, parts_of
+from estimator.evaluation.explanation.slices import weakness
+from estimator.evaluation.metrics import SHELF
 from estimator.models import SHELF as MODELS
-from estimator.schema import Column
-from estimator.task import Task
+from estimator.store.artefact import open_artefact
 from tests.conftest import EXAMPLES
 
 NUMBER = Task("regression")

@@ -11,15 +11,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator.config.editing import write_edits
+from estimator.config.editor import write_edits
+from estimator.data.schema.inference import infer_schema
+from estimator.data.schema.sketches import Distinct
+from estimator.data.sources.opener import open_source
 from estimator.exploration import Profile, profile_table
 from estimator.exploration.accumulators import Numbers, Repeats, Sample
 from estimator.exploration.associations import correlation_ratio, cramers_v, inflation
 from estimator.exploration.findings import Finding, find
 from estimator.exploration.findings.cleaning import date_edit, level_edit, number_edit
-from estimator.schema.counting import Distinct
-from estimator.schema.inference import infer_schema
-from estimator.sources.opening import open_source
 from tests.conftest import EXAMPLES
 
 

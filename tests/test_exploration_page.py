@@ -13,11 +13,11 @@ import numpy as np
 import polars as pl
 import pytest
 
+from estimator.data.schema.inference import infer_schema
+from estimator.data.sources.opener import open_source
 from estimator.exploration import Profile, profile_table
 from estimator.exploration.findings import find
 from estimator.exploration.page import exploration_page, linked
-from estimator.schema.inference import infer_schema
-from estimator.sources.opening import open_source
 from tests.browser import CONTRASTS, REACHABLE
 from tests.conftest import EXAMPLES
 

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from estimator.encoders.calendar import PARTS, parts
+from estimator.core.task import Task
+from estimator.data.schema.frames import read_frame
+from estimator.data.schema.inference import infer_schema
 from estimator.errors import ConfigError
-from estimator.features import Choice, Encoding, Features
-from estimator.schema.frames import read_frame
-from estimator.schema.inference import infer_schema
-from estimator.task import Task
+from estimator.features.encoders.calendar import PARTS, parts
+from estimator.features.matrix import Choice, Encoding, Features
 from tests.conftest import read_example
 
 
@@ -74,8 +74,8 @@ def test_wide_categories_become_target_means():
 
 
 def test_rare_levels_are_drawn_to_the_mean():
-    from estimator.encoders import Learning
-    from estimator.encoders.target_mean import TargetMean
+    from estimator.features.encoders import Learning
+    from estimator.features.encoders.target_mean import TargetMean
 
     values = np.array(["common"] * 99 + ["rare"], dtype=object)
     target = np.array([0.0] * 99 + [100.0])

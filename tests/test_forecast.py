@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from estimator import forecast as forecasts
-from estimator import life
+from estimator import verbs as life
 from estimator.errors import TrainingError
-from estimator.order import model_of, prepared_by
+from estimator.training import forecast as forecasts
+from estimator.verbs.context import model_of, prepared_by
 from tests.conftest import EXAMPLES
 
 

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "src" / "estimator"
 def order_of_life() -> list[str]:
     """Return the modules as docs/architecture.md lists them."""
     text = (ROOT / "docs" / "architecture.md").read_text()
-    listing = text.split("## The modules, in the order of life")[1].split("```")[1]
+    listing = text.split("## The rooms, in the order of a model's life")[1].split("```")[1]
     return [line.split()[0] for line in listing.strip().splitlines()]
 
 
@@ -65,7 +65,7 @@ def test_the_written_pages_are_up_to_date(page):
 
 
 def test_every_word_of_the_vocabulary_is_built():
-    from estimator.models.dense import activations, initializers, losses, optimizers, schedules, vocabulary
+    from estimator.models.nets.dense import activations, initializers, losses, optimizers, schedules, vocabulary
 
     assert set(vocabulary.ACTIVATIONS) == set(activations.ACTIVATIONS)
     assert set(vocabulary.LOSSES) == set(losses.LOSSES) | set(losses.BATCH_LOSSES)

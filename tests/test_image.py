@@ -25,19 +25,19 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 import estimator
-from estimator import life
+from estimator import verbs as life
 from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
-from estimator.image import trial
-from estimator.image.building import Job, build, weigh
-from estimator.image.engines import bytes_of, found_engine, started_layout
-from estimator.image.oci import ELF_MACHINES, base_of_rootfs, write_image
-from estimator.image.pushing import push
-from estimator.image.recipe import Recipe, write_context
-from estimator.image.record import read_record
-from estimator.image.registry import Registry, parsed
-from estimator.image.trial import tried
-from estimator.image.wheels import Pin, own_wheel
+from estimator.shipping.image import smoke_test as trial
+from estimator.shipping.image.build import Job, build, weigh
+from estimator.shipping.image.build_record import read_record
+from estimator.shipping.image.build_spec import Recipe, write_context
+from estimator.shipping.image.direct.oci import ELF_MACHINES, base_of_rootfs, write_image
+from estimator.shipping.image.engines import bytes_of, found_engine, started_layout
+from estimator.shipping.image.push import push
+from estimator.shipping.image.registry import Registry, parsed
+from estimator.shipping.image.smoke_test import tried
+from estimator.shipping.image.wheels import Pin, own_wheel
 from tests.asking import serving
 from tests.conftest import EXAMPLES
 from tests.rootfs import write_rootfs
@@ -150,7 +150,7 @@ def test_an_image_is_written_started_and_tried_without_an_engine(built, tell):
 
 def test_others_than_root_try_the_packages_with_their_own_python(built, artefact, monkeypatch):
     made, _ = built
-    monkeypatch.setattr("estimator.image.engines.CHROOT", None)
+    monkeypatch.setattr("estimator.shipping.image.engines.CHROOT", None)
     with started_layout(made.layout, made.recipe) as started:
         found = tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
     assert (found.n_rows, found.n_refused) == (20, 3)

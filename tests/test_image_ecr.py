@@ -9,8 +9,8 @@ import urllib.request
 import pytest
 
 from estimator.errors import RegistryError
-from estimator.image.ecr import authorization, ensure_repository, is_ecr
-from estimator.image.registry import parsed
+from estimator.shipping.image.ecr import authorization, ensure_repository, is_ecr
+from estimator.shipping.image.registry import parsed
 from tests.servers import aws
 
 IMAGE = parsed("123456789012.dkr.ecr.eu-west-1.amazonaws.com/prices/api:v1")

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.config import Image
 from estimator.errors import ImageError
-from estimator.image.building import Job, build
-from estimator.image.engines import HARDENED, Docker, found_engine
-from estimator.image.pushing import push
-from estimator.image.trial import ask, tried
+from estimator.shipping.image.build import Job, build
+from estimator.shipping.image.engines import HARDENED, Docker, found_engine
+from estimator.shipping.image.push import push
+from estimator.shipping.image.smoke_test import ask, tried
 from tests.engine import docker_engine
 from tests.rootfs import write_debian
 from tests.servers import debian_program, docker_registry

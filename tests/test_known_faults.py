@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 
 Fault = tuple[str, str]
 

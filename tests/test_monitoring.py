@@ -11,12 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.config import Alert, Serving
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import check_alerts, data_of, tell
 from estimator.monitoring.budget import Budget
-from estimator.monitoring.records import Event, keep_event, read_events, read_points
+from estimator.monitoring.events import Event, keep_event, read_events, read_points
 from tests.asking import Client, gateway
 from tests.watched import FOLDER, MODEL, kinds, moved, sold
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.monitoring.page import monitoring_page
 from tests.browser import CONTRASTS
 from tests.watched import MODEL, moved, sold

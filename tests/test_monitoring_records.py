@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from estimator.monitoring.records import (
+from estimator.monitoring.events import (
     Event,
     Point,
     claim,

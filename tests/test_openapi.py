@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from openapi_spec_validator import validate
 from schemathesis import checks
 
-from estimator.artefact import open_artefact
 from estimator.config import Serving
-from estimator.store import version_folder
+from estimator.store.artefact import open_artefact
+from estimator.store.store import version_folder
 from tests.asking import gateway
 
 CHECKS = [

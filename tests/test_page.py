@@ -13,24 +13,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from estimator import encoders, models
-from estimator.artefact import Artefact, open_artefact, write_artefact
+from estimator import models
 from estimator.checks import encoders as encoder_checks
 from estimator.checks import models as checks
-from estimator.conformal import Conformal
-from estimator.encoders import Encoder, Learning
+from estimator.core.task import Task
+from estimator.data.schema import Column, Schema
+from estimator.data.schema.cells import CellError, read_cell
+from estimator.data.schema.file import to_data
 from estimator.errors import PageError
-from estimator.graph import DOUBLE, STRING, Graph, Output
-from estimator.models.dense import vocabulary
-from estimator.page import LARGEST, model_page
-from estimator.parity import MUCH_TEXT
-from estimator.schema import Column, Schema
-from estimator.schema.cells import CellError, read_cell
-from estimator.schema.file import to_data
-from estimator.session import Session
-from estimator.store import version_folder
-from estimator.task import Task
-from estimator.training import write_graph
+from estimator.features import encoders
+from estimator.features.encoders import Encoder, Learning
+from estimator.graph.builder import DOUBLE, STRING, Graph, Output
+from estimator.graph.session import Session
+from estimator.models.conformal import Conformal
+from estimator.models.nets.dense import vocabulary
+from estimator.serving.model_page.page import LARGEST, model_page
+from estimator.store.artefact import Artefact, open_artefact, write_artefact
+from estimator.store.store import version_folder
+from estimator.training.parity import MUCH_TEXT
+from estimator.training.train import write_graph
 
 WORK_OUT = """async ([content, feed]) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));

@@ -13,13 +13,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
-from estimator.artefact import Artefact, open_artefact
+from estimator import verbs as life
+from estimator.data.schema.frames import read_frame
+from estimator.data.sources.opener import open_source
 from estimator.errors import RowError
-from estimator.page import model_page
-from estimator.schema.frames import read_frame
-from estimator.sources.opening import open_source
-from estimator.store import version_folder
+from estimator.serving.model_page.page import model_page
+from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.store import version_folder
 from tests.browser import CONTRASTS, REACHABLE
 from tests.conftest import EXAMPLES
 

@@ -13,11 +13,11 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from estimator import life
+from estimator import verbs as life
 from estimator.cli import estimator
 from estimator.config import read_config
-from estimator.order import VOCABULARY
-from estimator.workflows import FILES, workflow
+from estimator.shipping.ci.workflows import FILES, workflow
+from estimator.verbs.context import VOCABULARY
 from tests.cluster import cluster
 from tests.conftest import read_example
 from tests.rootfs import write_rootfs

@@ -7,16 +7,19 @@ from contextlib import closing
 
 import pytest
 
-from estimator import drift, encoders, metrics, models, sources
+from estimator import drift, models
 from estimator.checks import drift as drift_checks
 from estimator.checks import encoders as encoder_checks
 from estimator.checks import metrics as metric_checks
 from estimator.checks import models as model_checks
 from estimator.checks import sources as source_checks
+from estimator.data import sources
+from estimator.data.sources.address import locate
+from estimator.data.sources.base import Files
+from estimator.data.sources.sql import Sql
 from estimator.errors import MissingExtraError
-from estimator.sources.address import locate
-from estimator.sources.base import Files
-from estimator.sources.sql import Sql
+from estimator.evaluation import metrics
+from estimator.features import encoders
 
 
 def named(promises):

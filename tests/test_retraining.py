@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.config.sections import row_ranges
 from estimator.errors import EstimatorError
-from estimator.promotion import Paired
-from estimator.retraining import joined
+from estimator.monitoring.promotion import Paired
+from estimator.monitoring.retrain import joined
 from tests.conftest import EXAMPLES
 from tests.watched import FOLDER, MODEL, TARGET, kinds, moved, sold
 

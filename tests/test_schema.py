@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from estimator.data.schema import Column, Schema
+from estimator.data.schema.cells import CellError, read_cell
+from estimator.data.schema.file import from_data, to_data, to_yaml
+from estimator.data.schema.frames import read_frame, read_series
+from estimator.data.schema.inference import Reviewed, infer_column, infer_schema
 from estimator.errors import RowError, SchemaError
-from estimator.schema import Column, Schema
-from estimator.schema.cells import CellError, read_cell
-from estimator.schema.file import from_data, to_data, to_yaml
-from estimator.schema.frames import read_frame, read_series
-from estimator.schema.inference import Reviewed, infer_column, infer_schema
 from tests.conftest import read_example
 
 

@@ -11,21 +11,21 @@ import sys
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
+from estimator.data.sinks import File
+from estimator.data.sources.opener import opened
 from estimator.errors import RowError, SourceError
-from estimator.scoring import score_source
-from estimator.sinks import File
-from estimator.sources.opening import opened
+from estimator.store.batch_prediction import score_source
 from tests.conftest import ROOT, read_example
 
 FILES, ROWS = 11, 40
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from estimator import life
-from estimator.scoring import score_source
-from estimator.sinks import File
-from estimator.sources.opening import opened
+from estimator import verbs as life
+from estimator.store.batch_prediction import score_source
+from estimator.data.sinks import File
+from estimator.data.sources.opener import opened
 
 def watch(rows):
     if rows >= int(sys.argv[4]):

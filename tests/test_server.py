@@ -17,17 +17,17 @@ import polars as pl
 import pytest
 from fastapi import FastAPI
 
-from estimator.artefact import open_artefact
 from estimator.config import Serving, resolve_kept
 from estimator.errors import ConfigError, ServingError, SourceError
 from estimator.prediction_log import Database, Entry
-from estimator.server.following import Following, Reference
-from estimator.server.gate import Gate
-from estimator.server.keys import KeyRing, given_key
-from estimator.server.ledger import Ledger
-from estimator.server.listening import listen
-from estimator.server.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA, PARQUET
-from estimator.store import version_folder
+from estimator.serving.auth.gate import Gate
+from estimator.serving.auth.keys import KeyRing, given_key
+from estimator.serving.reload import Following, Reference
+from estimator.serving.run import listen
+from estimator.serving.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA, PARQUET
+from estimator.serving.telemetry.exchange import Ledger
+from estimator.store.artefact import open_artefact
+from estimator.store.store import version_folder
 from tests.asking import Client, gateway
 
 PREDICT = ("/v1/predict", "/v1/services/predict")

@@ -14,9 +14,9 @@ import httptools
 import msgspec
 import pytest
 
-from estimator.artefact import open_artefact
-from estimator.server.head import read_head
-from estimator.store import version_folder
+from estimator.serving.fast_path.http_head import read_head
+from estimator.store.artefact import open_artefact
+from estimator.store.store import version_folder
 from tests.test_server_hot import MODELS, Pair
 
 INPUTS = int(os.environ.get("ESTIMATOR_FUZZ_INPUTS", "3000"))

@@ -8,7 +8,7 @@ import os
 import pytest
 from prometheus_client import parser
 
-from estimator.server.counts import Counts, Shared, exposition
+from estimator.serving.telemetry.metrics import Counts, Shared, exposition
 
 
 def families(counts: Counts, **gauges: tuple[str, float]):

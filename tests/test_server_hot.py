@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from estimator import life
-from estimator.artefact import Artefact, open_artefact
+from estimator import verbs as life
 from estimator.config import Serving
 from estimator.errors import RowError
-from estimator.server.bodies import BodyError
-from estimator.server.hot import BLOCK_ROWS, Asked, hot_path
-from estimator.server.service import Reply, Service
-from estimator.store import version_folder
+from estimator.serving.fast_path.predict import BLOCK_ROWS, Asked, hot_path
+from estimator.serving.request_body import BodyError
+from estimator.serving.service import Reply, Service
+from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.store import version_folder
 
 MODELS = ("house_pricing_model", "ames", "credit", "penguins")
 FORMS = ("predict", "tutorial")

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import uvicorn
 
-from estimator.artefact import open_artefact
 from estimator.config import Serving
-from estimator.server.hot import Answer, Asked
-from estimator.server.listening import server_of
-from estimator.server.protocol import MAX_HEAD_BYTES
-from estimator.server.service import Reply
-from estimator.store import version_folder
+from estimator.serving.fast_path.http_protocol import MAX_HEAD_BYTES
+from estimator.serving.fast_path.predict import Answer, Asked
+from estimator.serving.run import server_of
+from estimator.serving.service import Reply
+from estimator.store.artefact import open_artefact
+from estimator.store.store import version_folder
 from tests.asking import gateway
 from tests.conftest import HOUSE
 

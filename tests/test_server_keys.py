@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from estimator.errors import ServingError
-from estimator.server.gate import Gate, Refusal
-from estimator.server.keys import KeyRing, given_key, new_key, read_keys, without_key, write_keys
+from estimator.serving.auth.gate import Gate, Refusal
+from estimator.serving.auth.keys import KeyRing, given_key, new_key, read_keys, without_key, write_keys
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 

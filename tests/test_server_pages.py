@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from estimator.artefact import Artefact, open_artefact
 from estimator.config import Serving
-from estimator.page import model_page
-from estimator.server.gate import Gate
-from estimator.server.keys import KeyRing, given_key
-from estimator.store import version_folder
+from estimator.serving.auth.gate import Gate
+from estimator.serving.auth.keys import KeyRing, given_key
+from estimator.serving.model_page.page import model_page
+from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.store import version_folder
 from tests.asking import Client, gateway
 from tests.test_page import changed
 

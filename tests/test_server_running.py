@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import parser
 
-from estimator import life
+from estimator import verbs as life
 from estimator.prediction_log import open_database
 from tests.asking import ESTIMATOR, get, post, serving, within
 from tests.conftest import EXAMPLES

@@ -7,11 +7,11 @@ import sqlite3
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
+from estimator.data.sinks import sink_of
+from estimator.data.sources.opener import opened
 from estimator.errors import SourceError
-from estimator.scoring import score_source
-from estimator.sinks import sink_of
-from estimator.sources.opening import opened
+from estimator.store.batch_prediction import score_source
 from tests.conftest import read_example
 from tests.servers import PASSWORD, postgresql, rows
 
@@ -119,7 +119,7 @@ def test_a_schema_may_stand_before_the_table(predictor, houses, postgres, tmp_pa
 
 def test_a_database_that_somebody_else_writes_is_waited_for_and_then_refused(predictor, houses, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("estimator.sinks.PATIENCE", 0.1)
+    monkeypatch.setattr("estimator.data.sinks.PATIENCE", 0.1)
     with sqlite3.connect("answers.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(SourceError, match="locked"):

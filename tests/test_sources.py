@@ -6,9 +6,9 @@ import gzip
 
 import pytest
 
+from estimator.data.sources.address import locate
+from estimator.data.sources.opener import opened
 from estimator.errors import MissingExtraError, SourceError
-from estimator.sources.address import locate
-from estimator.sources.opening import opened
 from tests.servers import PASSWORD, rows, s3, serve
 
 
@@ -110,7 +110,7 @@ def test_a_page_that_is_no_table_is_refused(web, page, told):
 
 
 def test_a_server_that_is_silent_is_given_up(web, monkeypatch):
-    monkeypatch.setattr("estimator.sources.web.TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("estimator.data.sources.web.TIMEOUT_SECONDS", 0.2)
     with pytest.raises(SourceError, match="no answer within"):
         rows(f"{web.url}/silent.csv")
 

@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 
 from estimator.checks import sources as checks
+from estimator.data.sources.opener import opened
 from estimator.errors import SourceError
-from estimator.sources.opening import opened
 from tests.servers import PASSWORD, postgresql, rows
 from tests.test_promises import named
 

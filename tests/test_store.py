@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from estimator.clock import Moment
+from estimator.core.clock import Moment
 from estimator.errors import ArtefactError, StoreError
-from estimator.store import Store, version_folder
+from estimator.store.store import Store, version_folder
 
 MOMENT = Moment(datetime(2026, 1, 1, tzinfo=UTC), "me", "abc123")
 

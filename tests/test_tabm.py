@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.checks.models import PLAN, TASKS
 from estimator.errors import TrainingError
 from estimator.models import Rows, Step, TrainingData
-from estimator.models.tabm import TabM
-from estimator.models.tabm.inputs import Inputs
+from estimator.models.nets.tabm import TabM
+from estimator.models.nets.tabm.inputs import Inputs
 from tests.matrices import example, graph_answers
 
 SMALL = {"members": 3, "width": 8, "bins": 4, "embedding": 2, "epochs": 3}

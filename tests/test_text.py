@@ -11,20 +11,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.checks.encoders import encode
-from estimator.encoders import Learning
-from estimator.encoders.texts import MOST_READ
-from estimator.encoders.tfidf import MOST_TOPICS, Tfidf
-from estimator.encoders.words import Words
+from estimator.core.task import Task
+from estimator.data.schema import Column, Schema
+from estimator.data.schema.cells import CellError, read_cell
+from estimator.data.schema.file import from_data, to_data
+from estimator.data.schema.frames import read_frame, read_series
+from estimator.data.schema.inference import Reviewed, infer_column
 from estimator.errors import RowError
-from estimator.order import start_from
-from estimator.schema import Column, Schema
-from estimator.schema.cells import CellError, read_cell
-from estimator.schema.file import from_data, to_data
-from estimator.schema.frames import read_frame, read_series
-from estimator.schema.inference import Reviewed, infer_column
-from estimator.task import Task
+from estimator.features.encoders import Learning
+from estimator.features.encoders.texts import MOST_READ
+from estimator.features.encoders.tfidf import MOST_TOPICS, Tfidf
+from estimator.features.encoders.words import Words
+from estimator.verbs.context import start_from
 from tests.asking import Client, gateway
 
 NOTE = Column("note", "text", gaps=("", "NA"), example="a sunny flat")

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.errors import ConfigError, EstimatorError, TrainingError
-from estimator.training import prepare
+from estimator.training.train import prepare
 from tests.conftest import EXAMPLES, read_example
 
 
@@ -39,8 +39,8 @@ def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
     """The example's promise: held-out RMSE at or below LightGBM's scikit-learn wrapper on the same split."""
     import lightgbm
 
-    from estimator.artefact import open_artefact
-    from estimator.store import version_folder
+    from estimator.store.artefact import open_artefact
+    from estimator.store.store import version_folder
 
     config = life.read_config(EXAMPLES / "ames" / "config.yml", life.VOCABULARY)
     rows = prepare(read_example("ames"), config)
@@ -60,8 +60,8 @@ def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
 
 @pytest.mark.parametrize("name", ["ames", "credit"])
 def test_trees_are_equal_to_lightgbm(store, name):
-    from estimator.artefact import open_artefact
-    from estimator.store import version_folder
+    from estimator.store.artefact import open_artefact
+    from estimator.store.store import version_folder
 
     assert open_artefact(version_folder(store / name)).manifest["parity"]["largest_relative"] <= 1e-12
 
@@ -229,8 +229,8 @@ def test_other_columns_or_layers_cannot_be_continued(config_of, tmp_path):
 
 
 def test_a_reviewed_schema_is_obeyed(config_of, tmp_path):
-    from estimator.schema.file import to_yaml
-    from estimator.schema.inference import infer_schema
+    from estimator.data.schema.file import to_yaml
+    from estimator.data.schema.inference import infer_schema
 
     schema = infer_schema(small().cast(pl.String), "y")
     columns = tuple(replace(column, limits=(-1.0, 1.0)) if column.name == "x" else column for column in schema.columns)

@@ -10,12 +10,13 @@ import numpy as np
 import onnx
 import pytest
 
-from estimator import life, models
+from estimator import models
+from estimator import verbs as life
 from estimator.config import Training
+from estimator.core.task import Task
 from estimator.errors import MissingExtraError, TrainingError
+from estimator.graph.trees import BRANCH_EQ, BRANCH_MEMBER
 from estimator.models import Rows, TrainingData
-from estimator.models.trees import BRANCH_EQ, BRANCH_MEMBER
-from estimator.task import Task
 from tests.conftest import EXAMPLES, read_example
 
 LIBRARIES = {"boosting": "lightgbm", "catboost": "catboost", "xgboost": "xgboost"}

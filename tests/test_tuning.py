@@ -15,16 +15,16 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.config import resolve
-from estimator.config.copying import write_varied
 from estimator.config.space import varied
+from estimator.config.variant import write_varied
 from estimator.errors import ConfigError, TrainingError
 from estimator.models import SHELF
-from estimator.order import VOCABULARY, read_config
-from estimator.training import prepare
+from estimator.training.train import prepare
 from estimator.tuning import Space, searching
-from estimator.tuning.judging import Course, HopelessError, bars, judge, sampled
+from estimator.tuning.trial import Course, HopelessError, bars, judge, sampled
+from estimator.verbs.context import VOCABULARY, read_config
 from tests.conftest import EXAMPLES, ROOT
 from tests.servers import PASSWORD, postgresql
 
@@ -118,7 +118,7 @@ def test_a_net_keeps_one_activation_per_layer_when_its_layers_change():
 
 
 def test_nets_of_one_architecture_share_a_compilation():
-    from estimator.task import Task
+    from estimator.core.task import Task
 
     config = read_config(EXAMPLES / "boston" / "config.json", VOCABULARY)
     rates = [

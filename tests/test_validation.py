@@ -9,18 +9,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import life
+from estimator import verbs as life
 from estimator.checks.models import PLAN, TASKS, example, numbers_of, rows_of
-from estimator.conformal import Calibration, Conformal, Interval, LevelSet
-from estimator.graph import BOOL, DOUBLE, Graph, Output
+from estimator.core.task import Task
+from estimator.data.splitting import folds
+from estimator.evaluation.validation import corrected, out_of_fold, parted
+from estimator.graph.builder import BOOL, DOUBLE, Graph, Output
+from estimator.graph.session import Session
 from estimator.models import SHELF, Learned, Model
+from estimator.models.conformal import Calibration, Conformal, Interval, LevelSet
 from estimator.models.ensemble import Ensemble
-from estimator.models.learned import Single
-from estimator.session import Session
-from estimator.splitting import folds
-from estimator.task import Task
-from estimator.training import prepare, write_graph
-from estimator.validation import corrected, out_of_fold, parted
+from estimator.models.fitted import Single
+from estimator.training.train import prepare, write_graph
 from tests.conftest import EXAMPLES, read_example
 
 
@@ -222,7 +222,7 @@ def test_every_example_tells_how_sure_it_is(store, name):
 
 def test_a_request_is_answered_with_its_interval(store):
     from estimator.config import Serving
-    from estimator.server.service import Service
+    from estimator.serving.service import Service
 
     service = Service(life.load(str(store / "house_pricing_model")), Serving())
     rows = service.artefact.read_json("golden.json")["rows"][:2]

@@ -11,12 +11,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from estimator import life
-from estimator.artefact import Artefact
-from estimator.life.renewing import _renewed, rules_of
-from estimator.monitoring.records import Event
+from estimator import verbs as life
+from estimator.monitoring.events import Event
+from estimator.monitoring.loop import Loop
 from estimator.prediction_log import Database, Label, Logged, open_database
-from estimator.renewal import Loop
+from estimator.store.artefact import Artefact
+from estimator.verbs.renewing import _renewed, rules_of
 from tests.conftest import EXAMPLES
 
 FOLDER = EXAMPLES / "moving-market"

@@ -3,7 +3,7 @@
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from estimator.cli import command
-from estimator.server import listening
+from estimator.serving import listening
 
 if __name__ == "__main__":
     listening.HotProtocol = HttpToolsProtocol

@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from estimator.errors import EstimatorError
-    from estimator.predictor import Predictor
+    from estimator.store.predictor import Predictor
 
 __all__ = ["EstimatorError", "Predictor", "load", "train"]
 
-_HOMES = {"EstimatorError": "estimator.errors", "Predictor": "estimator.predictor"}
+_HOMES = {"EstimatorError": "estimator.errors", "Predictor": "estimator.store.predictor"}
 
 
 def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | None = None) -> Predictor:
@@ -41,7 +41,7 @@ def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | Non
     """
     from pathlib import Path
 
-    from estimator import life
+    from estimator import verbs as life
 
     order = life.Order(overrides, dict(os.environ), store)
     return life.train(Path(conf), order).artefact.predictor
@@ -49,7 +49,7 @@ def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | Non
 
 def load(reference: str | Path, *, store: str | None = None) -> Predictor:
     """Return what answers for a version: its folder, its model's folder, or its name in the store."""
-    from estimator import life
+    from estimator import verbs as life
 
     return life.load(reference, life.open_store(None, life.Order((), dict(os.environ), store))).predictor
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from estimator.core.task import Answers, Floats
+from estimator.data.schema import Batch, Column, Schema
 from estimator.drift import Current, DriftTest, Reference, refer
-from estimator.schema import Batch, Column, Schema
-from estimator.task import Answers, Floats
 
 N_REFERENCE, N_CURRENT, REPEATS = 1500, 300, 40
 LEVELS = np.array(["north", "south", "east", "west"], dtype=object)

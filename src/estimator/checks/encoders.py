@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from estimator.encoders import Encoder, Learning
-from estimator.graph import DOUBLE, STRING, Graph, Output
-from estimator.session import Session
-from estimator.task import Floats, Task
+from estimator.core.task import Floats, Task
+from estimator.features.encoders import Encoder, Learning
+from estimator.graph.builder import DOUBLE, STRING, Graph, Output
+from estimator.graph.session import Session
 
 N_ROWS = 60
 

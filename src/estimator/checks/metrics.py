@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from estimator.metrics import Metric
-from estimator.task import Answers, Floats
+from estimator.core.task import Answers, Floats
+from estimator.evaluation.metrics import Metric
 
 N_ROWS = 80
 

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from estimator.config import Training
-from estimator.features import Features
-from estimator.graph import DOUBLE, Graph, Output
+from estimator.core.task import Floats, Task
+from estimator.data.schema import Batch, Column, Schema
+from estimator.features.matrix import Features
+from estimator.graph.builder import DOUBLE, Graph, Output
+from estimator.graph.session import Session
 from estimator.models import Labelled, Learned, Model, Start, Table
-from estimator.schema import Batch, Column, Schema
-from estimator.session import Session
-from estimator.task import Floats, Task
 
 N_ROWS, WIDTH = 120, 4
 TASKS = (Task("regression"), Task("binary", ("no", "yes")), Task("multiclass", ("a", "b", "c")))

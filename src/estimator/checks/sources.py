@@ -6,7 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
-from estimator.sources.base import Files, Source
+from estimator.data.sources.base import Files, Source
 
 ROWS = pl.DataFrame({"code": ["007", "12", None, "x"] * 50, "word": ["a", "NA", "é", ""] * 50})
 

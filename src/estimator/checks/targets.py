@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from estimator.deployment.base import Release, Site, Target, way_back
 from estimator.errors import DeploymentError
+from estimator.shipping.deployment.base import Release, Site, Target, way_back
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import click
 
+from estimator.core.text import nearest
 from estimator.errors import EstimatorError
-from estimator.wording import nearest
 
 # In the order of a model's life; the help lists them so.
 VERBS = (

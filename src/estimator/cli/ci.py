@@ -10,9 +10,9 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.artefact import Artefact
-    from estimator.image.building import Builder, Job
-    from estimator.pipeline import Check
+    from estimator.shipping.ci.pipeline import Check
+    from estimator.shipping.image.build import Builder, Job
+    from estimator.store.artefact import Artefact
 
 EXIT_GATE = 3
 
@@ -41,10 +41,10 @@ def command(
     A config and rows that have made the live version are not trained again but verified. Exit code 3 when all went
     well and the version is proven worse than the live one, or cannot be made again.
     """
-    from estimator import life
+    from estimator import verbs as life
 
     def job(artefact: Artefact) -> Job:
-        from estimator.image.building import Job
+        from estimator.shipping.image.build import Job
 
         return Job(f"{artefact.name.lower()}:latest", Path("build") / artefact.name, builder, base_rootfs)
 
@@ -58,7 +58,7 @@ def command(
 
 
 def _say(check: Check) -> None:
-    from estimator.wording import duration
+    from estimator.core.text import duration
 
     time = f"  ({duration(check.seconds)})" if check.verdict != "left out" else ""
     options.say(f"{check.verdict:<9}{check.name}: {check.text}{time}")

@@ -11,7 +11,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.comparison import Comparison
+    from estimator.training.comparison import Comparison
 
 EXIT_GATE = 3
 
@@ -41,7 +41,7 @@ def command(
 
     Better, not better, or nobody can tell with so many rows, and then how many would do.
     """
-    from estimator import life
+    from estimator import verbs as life
     from estimator.cli import progress
 
     with progress.epochs(quiet=as_json) as watch:
@@ -55,8 +55,8 @@ def command(
 
 
 def _text(first: str, second: str, found: Sequence[Comparison]) -> str:
-    from estimator.comparison import in_words
-    from estimator.wording import figure
+    from estimator.core.text import figure
+    from estimator.training.comparison import in_words
 
     rows = [("metric", "first", "second", "gain", "second is")]
     rows += [(one.metric, figure(one.first), figure(one.second), str(one.gain), one.verdict) for one in found]

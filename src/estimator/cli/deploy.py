@@ -11,7 +11,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.deployment import Plan, Release
+    from estimator.shipping.deployment import Plan, Release
 
 SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-"}
 
@@ -35,7 +35,7 @@ def command(
     The plan is shown first. The release is checked from outside before it takes over; when it fails, what ran before
     stays.
     """
-    from estimator import life
+    from estimator import verbs as life
 
     order = options.order(overrides, store)
 

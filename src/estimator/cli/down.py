@@ -13,7 +13,7 @@ from estimator.cli import options
 from estimator.errors import DeploymentError
 
 if TYPE_CHECKING:
-    from estimator.deployment import Resource
+    from estimator.shipping.deployment import Resource
 
 
 @click.command("down")
@@ -32,7 +32,7 @@ def command(
 
     Images in registries stay.
     """
-    from estimator import life
+    from estimator import verbs as life
 
     found: list[Resource] = []
 

@@ -12,7 +12,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.evaluation import Score
+    from estimator.evaluation.scores import Score
 
 EXIT_GATE = 3
 REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*")
@@ -29,7 +29,7 @@ def command(
     model: str, table: str, query: str | None, require: tuple[str, ...], store: str | None, as_json: bool
 ) -> int:
     """Score a version on a table whose truth is known, with bootstrap intervals."""
-    from estimator import life
+    from estimator import verbs as life
 
     artefact = life.load(model, options.opened(store))
     n_rows, scores = life.evaluate(artefact, table, query=query, order=options.order())

@@ -42,7 +42,7 @@ def command(
     page: Path, accept: str | None, tsne: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Profile a table and say what a careful reader would notice, each with the config edit that answers it."""
-    from estimator import life
+    from estimator import verbs as life
     from estimator.cli import progress
 
     if (conf is None) == (table is None) or (table is not None and target is None):

@@ -17,8 +17,8 @@ from estimator.cli import options
 @options.as_json
 def command(model: str | None, at: str | None, store: str | None, as_json: bool) -> None:
     """Tell every move of MODEL's aliases: when, by whom, from what to what, and why."""
-    from estimator import life
-    from estimator.order import only_model
+    from estimator import verbs as life
+    from estimator.verbs.context import only_model
 
     opened = options.opened(store)
     name = model or only_model(opened)

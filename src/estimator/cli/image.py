@@ -10,7 +10,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.image.building import Builder, Built
+    from estimator.shipping.image.build import Builder, Built
 
 
 @click.command("image")
@@ -33,8 +33,8 @@ def command(
     VERSION is a version's or model's folder, or MODEL, MODEL@ALIAS, MODEL/VERSION in the store. The Dockerfile and all
     it needs are in build/MODEL/context.
     """
-    from estimator import life
-    from estimator.image.building import Job
+    from estimator import verbs as life
+    from estimator.shipping.image.build import Job
 
     order = options.order(overrides, store)
     artefact = life.load(version, options.opened(store))
@@ -61,7 +61,7 @@ def _data(built: Built) -> dict[str, object]:
 
 
 def _text(built: Built) -> str:
-    from estimator.wording import amount
+    from estimator.core.text import amount
 
     recipe, trial = built.recipe, built.trial
     lines = [f"{recipe.tag}   {recipe.artefact.name} {recipe.artefact.version}, linux/{recipe.architecture}"]

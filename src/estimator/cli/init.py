@@ -32,7 +32,7 @@ def command(
     The schema is written beside it, as schema.yml, for you to review. With --ci, a workflow is written that holds every
     push to `estimator ci` and deploys what somebody approves; without TABLE, for the config that is there.
     """
-    from estimator import life
+    from estimator import verbs as life
 
     if table is None and system is None:
         raise click.UsageError("Missing argument 'TABLE'.")

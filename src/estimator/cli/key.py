@@ -34,7 +34,7 @@ def add(name: str, scopes: tuple[str, ...], days: float | None, path: Path, as_j
 
     A name may have several keys, so that the old one holds until the new one is in use everywhere.
     """
-    from estimator.server.keys import new_key, read_keys, write_keys
+    from estimator.serving.auth.keys import new_key, read_keys, write_keys
 
     key, text = new_key(name, scopes, now=datetime.now(UTC), days=days)
     write_keys(path, [*read_keys(path), key])
@@ -47,7 +47,7 @@ def add(name: str, scopes: tuple[str, ...], days: float | None, path: Path, as_j
 @options.as_json
 def listed(path: Path, as_json: bool) -> None:
     """List the keys of a file: names, scopes and ends."""
-    from estimator.server.keys import read_keys, shown
+    from estimator.serving.auth.keys import read_keys, shown
 
     found = shown(read_keys(path), datetime.now(UTC))
     lines = [
@@ -64,7 +64,7 @@ def listed(path: Path, as_json: bool) -> None:
 @options.as_json
 def revoke(name: str, path: Path, as_json: bool) -> None:
     """Take back all keys called NAME."""
-    from estimator.server.keys import read_keys, without_key, write_keys
+    from estimator.serving.auth.keys import read_keys, without_key, write_keys
 
     write_keys(path, without_key(read_keys(path), name))
     options.emit({"revoked": name}, f"{name} opens nothing any more", as_json=as_json)

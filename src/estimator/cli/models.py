@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from estimator.cli import options
-from estimator.wording import figure
+from estimator.core.text import figure
 
 
 @click.command("models")
@@ -16,7 +16,7 @@ from estimator.wording import figure
 @options.as_json
 def command(store: str | None, as_json: bool) -> None:
     """List every model with its versions, newest first, and the aliases that point at them."""
-    from estimator import life
+    from estimator import verbs as life
 
     opened = options.opened(store)
     found = life.list_models(opened)

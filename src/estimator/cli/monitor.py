@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import click
 
 from estimator.cli import options
-from estimator.clock import told_time
-from estimator.wording import figure
+from estimator.core.clock import told_time
+from estimator.core.text import figure
 
 if TYPE_CHECKING:
-    from estimator.monitoring.checking import Check
+    from estimator.monitoring.batch_check import Check
+    from estimator.monitoring.events import Event
     from estimator.monitoring.overview import Overview
-    from estimator.monitoring.records import Event
-    from estimator.monitoring.truth import Truth
+    from estimator.monitoring.performance import Truth
 
 EXIT_GATE = 3
 MOST_LINES = 8
@@ -51,7 +51,7 @@ def command(
     Ends with 3 on an alarm. With --schedule it watches the log: evidence row by row, checks, retraining, promotion and
     alerts as the sections monitoring, retraining and promotion say.
     """
-    from estimator import life
+    from estimator import verbs as life
 
     site, order = life.Site(model, log, conf, folder), options.order(overrides, store)
     if schedule:
@@ -71,8 +71,8 @@ def command(
     now = time.time()
     found = life.monitor(site, order, since=options.moment(since, now) if since else None, until=now)
     if page is not None:
-        from estimator.artefact import write_text
         from estimator.monitoring.page import monitoring_page
+        from estimator.store.artefact import write_text
 
         write_text(page, monitoring_page(found))
         options.say(f"written: {page}")

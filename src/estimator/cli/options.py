@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from estimator.deployment import Plan
-    from estimator.life import Order, Place
-    from estimator.store import Store
+    from estimator.shipping.deployment import Plan
+    from estimator.store.store import Store
+    from estimator.verbs import Order, Place
 
 conf = click.option(
     "--conf", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The config: .json, .yml or .toml."
@@ -66,7 +66,7 @@ def deployment(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def place(model: str, folder: Path | None, conf: Path | None) -> Place:
     """Return which deployment is meant."""
-    from estimator.life import Place
+    from estimator.verbs import Place
 
     return Place(model, folder or Path("build") / model, conf)
 
@@ -90,14 +90,14 @@ def plan_data(plan: Plan) -> dict[str, Any]:
 
 def order(overrides: tuple[str, ...] = (), store: str | None = None) -> Order:
     """Return what a verb hands to `life` beside its own arguments."""
-    from estimator.life import Order
+    from estimator.verbs import Order
 
     return Order(overrides, dict(os.environ), store)
 
 
 def moment(text: str, now: float | None = None) -> float:
     """Return a time in seconds since 1970."""
-    from estimator.clock import moment_of
+    from estimator.core.clock import moment_of
 
     try:
         return moment_of(text, time.time() if now is None else now)
@@ -107,7 +107,7 @@ def moment(text: str, now: float | None = None) -> float:
 
 def opened(store: str | None) -> Store:
     """Return the store that is meant without a config."""
-    from estimator.life import open_store
+    from estimator.verbs import open_store
 
     return open_store(None, order(store=store))
 

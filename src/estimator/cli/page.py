@@ -22,8 +22,8 @@ def command(version: str, output: Path | None, store: str | None, as_json: bool)
 
     VERSION is a version's or model's folder, or MODEL, MODEL@ALIAS, MODEL/VERSION in the store.
     """
-    from estimator import life
-    from estimator.wording import amount
+    from estimator import verbs as life
+    from estimator.core.text import amount
 
     artefact = life.load(version, options.opened(store))
     output = output or Path(f"{artefact.name}.html")

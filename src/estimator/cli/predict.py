@@ -9,7 +9,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.sinks import IfExists
+    from estimator.data.sinks import IfExists
 
 
 @click.command("predict")
@@ -36,7 +36,7 @@ def command(
     keep: tuple[str, ...], on_error: str, store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Answer every row of a table, in order, in batches."""
-    from estimator import life
+    from estimator import verbs as life
     from estimator.cli import progress
 
     artefact = life.load(model, options.opened(store))

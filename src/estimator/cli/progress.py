@@ -48,8 +48,8 @@ def trials(*, quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Watch]]
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    from estimator.clock import seconds
-    from estimator.wording import figure
+    from estimator.core.clock import seconds
+    from estimator.core.text import figure
 
     columns = (
         TextColumn("trial {task.completed}/{task.total}"),

@@ -16,7 +16,7 @@ from estimator.cli import options
 @options.as_json
 def command(version: str, why: str, store: str | None, as_json: bool) -> None:
     """Make VERSION live: a version's name, MODEL/VERSION, or MODEL for its candidate."""
-    from estimator import life
+    from estimator import verbs as life
 
     move = life.promote(options.opened(store), version, why=why)
     text = f"live is now {move.after}" + (f", before {move.before}" if move.before else "")

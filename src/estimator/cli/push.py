@@ -22,7 +22,7 @@ def command(model: str, to: str, folder: Path | None, as_json: bool) -> None:
     What the registry has is not sent twice, so that a push that broke off goes on with the same command. In AWS's
     registry the repository is made when it is missing.
     """
-    from estimator import life
+    from estimator import verbs as life
 
     order = options.order()
     pushed = life.push(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from estimator.cli import options
-from estimator.wording import figure
+from estimator.core.text import figure
 
 if TYPE_CHECKING:
-    from estimator.replaying import Replayed
+    from estimator.monitoring.replay import Replayed
 
 
 @click.command("replay")
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.as_json
 def command(model: str, against: str, since: str, log: str | None, store: str | None, as_json: bool) -> None:
     """Answer what MODEL was asked again by another version, and tell what would have been different."""
-    from estimator import life
+    from estimator import verbs as life
 
     now = time.time()
     site = life.Site(model, log)

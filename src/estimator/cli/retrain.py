@@ -10,7 +10,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.retraining import Decision
+    from estimator.monitoring.retrain import Decision
 
 EXIT_GATE = 3
 
@@ -36,7 +36,7 @@ def command(
     becomes the candidate if it is better; the record of the decision is kept with its reasons. Ends with 3 when the
     live version stays.
     """
-    from estimator import life
+    from estimator import verbs as life
     from estimator.cli import progress
 
     note = (lambda text: None) if as_json else options.say

@@ -16,7 +16,7 @@ from estimator.cli import options
 @options.as_json
 def command(model: str | None, why: str, store: str | None, as_json: bool) -> None:
     """Make the version of MODEL live that was live before; MODEL may be left out when there is one."""
-    from estimator import life
+    from estimator import verbs as life
 
     move = life.rollback(options.opened(store), model, why=why)
     options.emit(asdict(move), f"live is now {move.after}, before {move.before}", as_json=as_json)

@@ -13,8 +13,8 @@ def command(as_json: bool) -> None:
     """Print the JSON Schema of the config, for editors and checks."""
     import json
 
-    from estimator.config.document_schema import config_schema
-    from estimator.life import VOCABULARY
+    from estimator.config.json_schema import config_schema
+    from estimator.verbs import VOCABULARY
 
     document = config_schema(VOCABULARY)
     options.emit(document, json.dumps(document, indent=2, ensure_ascii=False), as_json=as_json)

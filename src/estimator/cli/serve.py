@@ -11,7 +11,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.artefact import Artefact
+    from estimator.store.artefact import Artefact
 
 
 @click.command("serve")
@@ -40,7 +40,7 @@ def command(
     What a name means is looked at each second: a version that is promoted takes over between two requests, once it
     answers its golden rows as it did when it was made; SIGHUP loads all versions again.
     """
-    from estimator import life
+    from estimator import verbs as life
 
     order = options.order(store=store)
     folder = order.environment.get("MODEL_FOLDER")

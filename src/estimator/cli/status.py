@@ -11,7 +11,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.deployment import Status
+    from estimator.shipping.deployment import Status
 
 EXIT_GATE = 3
 
@@ -31,7 +31,7 @@ def command(
 
     Exit code 3 when it is not ready.
     """
-    from estimator import life
+    from estimator import verbs as life
 
     found = life.status(options.place(model, folder, conf), options.order(overrides, store))
     options.emit(asdict(found), _text(model, found), as_json=as_json)

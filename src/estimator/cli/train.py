@@ -10,10 +10,10 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.evaluation import Coverage
-    from estimator.forecast import Forecast
-    from estimator.judgement import Report
-    from estimator.life import NewVersion
+    from estimator.evaluation.scores import Coverage
+    from estimator.training.forecast import Forecast
+    from estimator.training.report import Report
+    from estimator.verbs import NewVersion
 
 
 @click.command("train")
@@ -30,7 +30,7 @@ def command(
 
     The first version of a model is live at once; later ones are the candidate until `estimator promote`.
     """
-    from estimator import life
+    from estimator import verbs as life
     from estimator.cli import progress
 
     if forecast:
@@ -43,7 +43,7 @@ def command(
 
 
 def _foreseen(found: Forecast) -> str:
-    from estimator.wording import amount, duration
+    from estimator.core.text import amount, duration
 
     free = f", of {amount(found.memory_free)} free" if found.memory_free is not None else ""
     lines = [
@@ -82,7 +82,7 @@ def _data(made: NewVersion) -> dict[str, Any]:
 
 
 def _text(made: NewVersion) -> str:
-    from estimator.wording import figure
+    from estimator.core.text import figure
 
     report, certificate = made.report, made.trained.certificate
     lines = [f"{made.artefact.name}  version {made.artefact.version}  ({made.alias})", ""]
@@ -119,7 +119,7 @@ def _text(made: NewVersion) -> str:
 
 def _doubt(found: Coverage, is_regression: bool) -> str:
     """Tell what an answer's interval or set is worth, by the held-out rows."""
-    from estimator.wording import figure
+    from estimator.core.text import figure
 
     held = f"hold {found.share.value:.1%} of the truths ({found.share.low:.1%} to {found.share.high:.1%})"
     if is_regression:

@@ -12,7 +12,7 @@ from estimator.cli import options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from estimator.life import Tuned
+    from estimator.verbs import Tuned
 
 EXIT_INTERRUPTED = 130
 
@@ -31,9 +31,9 @@ def command(
 
     Every trial is kept as it ends: the same command goes on where it was interrupted or killed.
     """
-    from estimator import life
+    from estimator import verbs as life
     from estimator.cli import progress
-    from estimator.order import Helpers
+    from estimator.verbs.context import Helpers
 
     def called(parent: int) -> Sequence[str]:
         words = [word for text in overrides for word in ("--set", text)]
@@ -56,8 +56,8 @@ def _data(made: Tuned) -> dict[str, Any]:
 
 
 def _text(made: Tuned) -> str:
+    from estimator.core.text import figure
     from estimator.tuning.space import shown
-    from estimator.wording import figure
 
     found = made.outcome
     lines = [

@@ -21,7 +21,7 @@ def command(version: str, folder: Path, store: str | None, as_json: bool) -> int
 
     Ends with 3 when it differs.
     """
-    from estimator import life
+    from estimator import verbs as life
     from estimator.cli import progress
 
     with progress.epochs(quiet=as_json) as watch:

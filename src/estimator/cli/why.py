@@ -10,7 +10,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.inquiry import Asked, Inquiry
+    from estimator.serving.explain_prediction import Asked, Inquiry
 
 MOST_SHOWN = 40
 
@@ -25,7 +25,7 @@ MOST_SHOWN = 40
 @options.as_json
 def command(named: str, place: str, store: str | None, as_json: bool) -> None:
     """Say of the answer with this ID what was asked, what was answered by which version, and what moved it."""
-    from estimator import life
+    from estimator import verbs as life
 
     found = life.why(named, place, options.order(store=store))
     options.emit(found.to_data(), _text(found), as_json=as_json)

@@ -1,6 +1,7 @@
 """A config file -> frozen values, one class per section."""
 
-from estimator.config.reading import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_kept
+from estimator.config.monitoring import Alert, Monitoring, Promotion, Retraining
+from estimator.config.reader import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_kept
 from estimator.config.section import Section
 from estimator.config.sections import (
     Callback,
@@ -20,7 +21,6 @@ from estimator.config.sections import (
     Validation,
 )
 from estimator.config.vocabulary import Vocabulary
-from estimator.config.watching import Alert, Monitoring, Promotion, Retraining
 
 __all__ = [
     "ENVIRONMENT_PREFIX",

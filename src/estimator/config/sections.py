@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, SerializeAsAny, Tag, field_validator, model_validator
 
+from estimator.config.monitoring import Monitoring, Promotion, Retraining
 from estimator.config.section import Section, Share, Text
-from estimator.config.watching import Monitoring, Promotion, Retraining
 
 
 class Data(Section):

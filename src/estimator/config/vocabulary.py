@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from estimator.config.section import Section
-from estimator.registry import Shelf
+from estimator.core.registry import Shelf
 
 
 @dataclass(frozen=True, slots=True)

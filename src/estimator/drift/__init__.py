@@ -1,8 +1,8 @@
 """What training saw and rows seen now -> whether and how far they moved; one file a kind."""
 
+from estimator.core.registry import Shelf
 from estimator.drift.base import DriftTest, Finding, Moved
 from estimator.drift.reference import Current, Reference, losses_of, refer
-from estimator.registry import Shelf
 
 KINDS = {
     "schema_faults": "estimator.drift.schema_faults:SchemaFaults",

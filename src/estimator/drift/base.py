@@ -8,8 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from estimator.core.task import Floats
 from estimator.drift.reference import ColumnReference, Counts, Current, Reference
-from estimator.task import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from estimator.core.task import Floats
 from estimator.drift.base import DriftTest, Finding, Moved
 from estimator.drift.reference import Current, Reference
 from estimator.errors import needs_extra
-from estimator.task import Floats
 
 FOLDS, TREES = 3, 40
 LEAST_ROWS = 20

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.schema import Batch, Column, Schema
-from estimator.schema.column import TIME_KINDS
-from estimator.task import Answers, Floats, Task
+from estimator.core.task import Answers, Floats, Task
+from estimator.data.schema import Batch, Column, Schema
+from estimator.data.schema.column import TIME_KINDS
 
 Codes = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
@@ -76,7 +76,7 @@ class ColumnReference:
 
     def bin_name(self, code: int) -> str:
         """Return a bin as people say it."""
-        from estimator.wording import plain
+        from estimator.core.text import plain
 
         if code == 0:
             return "gaps"

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from estimator.core.text import plain
 from estimator.drift.base import DriftTest, Finding, Moved
 from estimator.drift.reference import ColumnReference, Counts, Current, Reference
 from estimator.errors import needs_extra
-from estimator.wording import plain
 
 
 class SchemaFaults(DriftTest):

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from estimator.core.task import Floats
+from estimator.core.text import figure
 from estimator.drift.base import ColumnTest, Moved
 from estimator.drift.reference import ColumnReference, Counts
-from estimator.task import Floats
-from estimator.wording import figure
 
 DRAWS = 400
 

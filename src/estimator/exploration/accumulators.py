@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estimator.task import Floats
+from estimator.core.task import Floats
 
 SAMPLE_ROWS = 50_000
 BLOCK_ROWS = 4096

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from estimator import charts
+from estimator.core.text import figure
+from estimator.data.schema.column import TIME_KINDS
 from estimator.exploration.findings import Finding
 from estimator.exploration.profile import ColumnProfile, Profile
-from estimator.schema.column import TIME_KINDS
-from estimator.wording import figure
+from estimator.pages import charts
 
 SHOWN_LEVELS = 6
 MOST_OF_NAME = 120

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from estimator.core.task import Floats
 from estimator.exploration.profile import Profile
-from estimator.task import Floats
 
 MOST_COLUMNS = 60
 MOST_PAIRS = 15

@@ -10,15 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from estimator import charts
+from estimator.core.text import figure
 from estimator.errors import needs_extra
 from estimator.exploration.cards import BarTable, card, facts, level_table, share_of
-from estimator.exploration.clouds import clouds
 from estimator.exploration.correlations import shown_columns, strongest_pairs
 from estimator.exploration.findings import SEVERITIES, Finding
 from estimator.exploration.profile import ColumnProfile, Profile
-from estimator.markup import source_hash, template
-from estimator.wording import figure
+from estimator.exploration.scatter import clouds
+from estimator.pages import charts
+from estimator.pages.render import source_hash, template
 
 MOST_GAPS = 40
 MOST_AXES = 8

@@ -14,6 +14,13 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
+from estimator.core.task import Floats
+from estimator.data.schema import Column, Schema
+from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
+from estimator.data.schema.column_scan import ColumnSurvey, Each, Survey, by_contract
+from estimator.data.schema.frames import read_series
+from estimator.data.schema.inference import Batches
+from estimator.data.schema.text_parsing import level_names
 from estimator.errors import SchemaError
 from estimator.exploration.accumulators import Numbers, Repeats, Sample, described
 from estimator.exploration.associations import (
@@ -25,13 +32,6 @@ from estimator.exploration.associations import (
     principal_axes,
     spearman,
 )
-from estimator.schema import Column, Schema
-from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
-from estimator.schema.frames import read_series
-from estimator.schema.inference import Batches
-from estimator.schema.survey import ColumnSurvey, Each, Survey, by_contract
-from estimator.schema.texts import level_names
-from estimator.task import Floats
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 BINS = 40

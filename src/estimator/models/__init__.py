@@ -1,14 +1,14 @@
 """Model families: a matrix and a target in, answers out, and the nodes that give the same answers in the graph."""
 
+from estimator.core.registry import Shelf
 from estimator.models.base import Fitted, MatrixModel, Model, Rows, Start, Step, TrainingData, Watch, silent
-from estimator.models.learned import Labelled, Learned, Table
-from estimator.registry import Shelf
+from estimator.models.fitted import Labelled, Learned, Table
 
 KINDS = {
     "ensemble": "estimator.models.ensemble:Ensemble",
     "boosting": "estimator.models.boosting:Boosting",
-    "dense": "estimator.models.dense:Dense",
-    "tabm": "estimator.models.tabm:TabM",
+    "dense": "estimator.models.nets.dense:Dense",
+    "tabm": "estimator.models.nets.tabm:TabM",
     "linear": "estimator.models.linear:Linear",
     "catboost": "estimator.models.catboost:CatBoost",
     "xgboost": "estimator.models.xgboost:XGBoost",

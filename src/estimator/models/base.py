@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from estimator.config import Callback, Section, Training
+from estimator.core.task import Floats, Task
+from estimator.data.schema import Schema
 from estimator.errors import TrainingError
-from estimator.features import Features
-from estimator.graph import Graph, Value
-from estimator.models.learned import Additions, Learned, Single, Table
-from estimator.schema import Schema
-from estimator.task import Floats, Task
+from estimator.features.matrix import Features
+from estimator.graph.builder import Graph, Value
+from estimator.models.fitted import Additions, Learned, Single, Table
 
 
 @dataclass(frozen=True, slots=True)

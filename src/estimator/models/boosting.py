@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from estimator.core.task import Floats
 from estimator.errors import needs_extra
-from estimator.graph import Graph
+from estimator.graph.builder import Graph
+from estimator.graph.trees import BRANCH_LEQ, BRANCH_MEMBER, Split, write_trees
 from estimator.models.base import TrainingData
-from estimator.models.learned import Additions
-from estimator.models.rounds import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
-from estimator.models.trees import BRANCH_LEQ, BRANCH_MEMBER, Split, write_trees
-from estimator.task import Floats
+from estimator.models.boosted import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
+from estimator.models.fitted import Additions
 
 if TYPE_CHECKING:
     import lightgbm

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from estimator.config import Training
-from estimator.graph import Graph
+from estimator.core.task import Floats
+from estimator.graph.builder import Graph
 from estimator.models.base import Fitted, MatrixModel, TrainingData, Watch, silent
-from estimator.task import Floats
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from estimator.config import Training
+from estimator.core.task import Floats
+from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
-from estimator.features import Encoding, Features, Mask
-from estimator.graph import Graph, Value
+from estimator.features.matrix import Encoding, Features, Mask
+from estimator.graph.builder import Graph, Value
 from estimator.models.base import (
     Curves,
     Fitted,
@@ -26,9 +28,7 @@ from estimator.models.base import (
     side_by_side,
     silent,
 )
-from estimator.models.learned import Additions, Learned, Table, by_feature
-from estimator.schema import Batch
-from estimator.task import Floats
+from estimator.models.fitted import Additions, Learned, Table, by_feature
 
 STEPS = 40
 WEIGHING_ROWS = 20_000

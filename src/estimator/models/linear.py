@@ -11,11 +11,11 @@ import numpy as np
 from pydantic import Field
 
 from estimator.config import Training
+from estimator.core.task import Floats, Task
 from estimator.errors import needs_extra
-from estimator.graph import Graph, Value, logistic
+from estimator.graph.builder import Graph, Value, logistic
 from estimator.models.base import Fitted, MatrixModel, TrainingData, Watch, probabilities, silent
-from estimator.models.learned import Additions
-from estimator.task import Floats, Task
+from estimator.models.fitted import Additions
 
 MOST_ITERATIONS = 5000
 # A score whose exponential is 0.

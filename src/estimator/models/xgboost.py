@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from estimator.core.task import Floats
 from estimator.errors import needs_extra
-from estimator.graph import Graph
+from estimator.graph.builder import Graph
+from estimator.graph.trees import BRANCH_LT, BRANCH_MEMBER, Split, as_singles, write_singles, write_trees
 from estimator.models.base import Rows, TrainingData
-from estimator.models.rounds import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
-from estimator.models.trees import BRANCH_LT, BRANCH_MEMBER, Split, as_singles, write_singles, write_trees
-from estimator.task import Floats
+from estimator.models.boosted import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
 
 if TYPE_CHECKING:
     import xgboost

@@ -13,10 +13,10 @@ from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
 from estimator.config import Alert
+from estimator.data.sources.address import Address, locate
 from estimator.errors import EstimatorError, MonitoringError
-from estimator.monitoring.records import Event
+from estimator.monitoring.events import Event
 from estimator.prediction_log import Database
-from estimator.sources.address import Address, locate
 
 PATIENCE = 10.0
 # Seconds between tries; what has not arrived by then is tried again with the next events, for a day.

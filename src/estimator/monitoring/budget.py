@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from estimator.config import Monitoring
-from estimator.config.watching import alarms_per_second, span_seconds
+from estimator.config.monitoring import alarms_per_second, span_seconds
 
 # What shares the budget: rows and answers as they come, losses as truths come, and checks on schedule.
 WATCHED = 3

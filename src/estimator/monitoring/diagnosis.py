@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from estimator.core.task import Floats
+from estimator.core.text import figure, listing, plain
 from estimator.drift import Reference
 from estimator.drift.chi_square import most_moved
 from estimator.drift.kolmogorov_smirnov import largest_distance
 from estimator.drift.reference import Codes, ColumnReference, Counts
 from estimator.monitoring.rows import Reader
 from estimator.prediction_log import Logged
-from estimator.task import Floats
-from estimator.wording import figure, listing, plain
 
 MOST_COLUMNS, MOST_EXAMPLES = 8, 5
 # A column that moved less is told only when its evidence is there.

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from estimator.artefact import Artefact
 from estimator.config import Monitoring
-from estimator.monitoring.checking import Check
-from estimator.monitoring.records import POINT_SECONDS, Event, Point, read_events, read_points
+from estimator.monitoring.batch_check import Check
+from estimator.monitoring.events import POINT_SECONDS, Event, Point, read_events, read_points
+from estimator.monitoring.performance import Truth, judge_truths
 from estimator.monitoring.rows import Reader, check_rows, reference_of
-from estimator.monitoring.truth import Truth, judge_truths
 from estimator.prediction_log import Database, Logged
-from estimator.store import Move
+from estimator.store.artefact import Artefact
+from estimator.store.store import Move
 
 PERIODS = 40
 MOST_ROWS = 50_000

@@ -8,11 +8,11 @@ from datetime import datetime
 from html import escape
 from string import Template
 
-from estimator.clock import told_time
-from estimator.markup import template
+from estimator.core.clock import told_time
+from estimator.core.text import figure
 from estimator.monitoring.overview import Overview, Period, evidence_by_column
-from estimator.monitoring.timeline import COLOURS, timeline
-from estimator.wording import figure
+from estimator.pages.render import template
+from estimator.pages.timeline import COLOURS, timeline
 
 MOST_LINES = COLOURS - 1
 MOST_EVENTS = 40

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.artefact import Artefact
+from estimator.core.task import SMALLEST, Answers, Floats, Task
+from estimator.core.text import plain
+from estimator.data.schema import Batch, Column
+from estimator.data.schema.cells import CellError, read_cell
+from estimator.data.schema.contract import as_array
 from estimator.drift import Current, Reference
 from estimator.drift.reference import Codes, values_of
 from estimator.errors import MonitoringError
-from estimator.monitoring.checking import Check, check
+from estimator.monitoring.batch_check import Check, check
 from estimator.prediction_log import Logged
-from estimator.schema import Batch, Column
-from estimator.schema.cells import CellError, read_cell
-from estimator.schema.contract import as_array
-from estimator.task import SMALLEST, Answers, Floats, Task
-from estimator.wording import plain
+from estimator.store.artefact import Artefact
 
 PLAIN = {int, float}
 # Different values of a column that are remembered as they were read.

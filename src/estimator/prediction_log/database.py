@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
+from estimator.data.sources.address import SQLITE_FILE, Address, locate
 from estimator.errors import SourceError, needs_extra
 from estimator.prediction_log.records import Label, Logged
-from estimator.sources.address import SQLITE_FILE, Address, locate
 
 # So long, in milliseconds, a process waits for another one that writes.
 PATIENCE = 10_000

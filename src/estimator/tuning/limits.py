@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from estimator.clock import seconds
-from estimator.config.reading import MEASURES
+from estimator.config.reader import MEASURES
 from estimator.config.sections import LIMIT
-from estimator.metrics import SHELF
+from estimator.core.clock import seconds
+from estimator.core.text import figure
+from estimator.evaluation.metrics import SHELF
+from estimator.graph.session import Session
 from estimator.models import Learned, Table
-from estimator.session import Session
-from estimator.training import write_graph
-from estimator.wording import figure
+from estimator.training.train import write_graph
 
 RUNS = 50
 

@@ -11,14 +11,14 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial
 
-from estimator.clock import seconds
-from estimator.comparison import Comparison, compare, compare_folds
 from estimator.config import Config
+from estimator.core.clock import seconds
 from estimator.errors import TrainingError
-from estimator.evaluation import Score, chosen_metrics, score
+from estimator.evaluation.scores import Score, chosen_metrics, score
 from estimator.models import Watch
-from estimator.training import Prepared, Trained, train
-from estimator.tuning.searching import Progress, Search, best_of, score_of, told
+from estimator.training.comparison import Comparison, compare, compare_folds
+from estimator.training.train import Prepared, Trained, train
+from estimator.tuning.search import Progress, Search, best_of, score_of, told
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from estimator import charts
-from estimator.metrics import SHELF
-from estimator.report import Chart, rendered
+from estimator.core.text import figure
+from estimator.evaluation.metrics import SHELF
+from estimator.pages import charts
+from estimator.training.report_page import Chart, rendered
 from estimator.tuning.outcome import Outcome
-from estimator.tuning.searching import is_beyond, score_of
+from estimator.tuning.search import is_beyond, score_of
 from estimator.tuning.space import shown
 from estimator.tuning.study import FINISHED
-from estimator.wording import figure
 
 MOST_SLICES = 12
 

@@ -20,8 +20,8 @@ from optuna.trial import TrialState
 
 from estimator.config import Config
 from estimator.config.sections import model_data
+from estimator.data.sources.address import locate
 from estimator.errors import ConfigError, needs_extra
-from estimator.sources.address import locate
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 # A worker on another machine that has not been heard of for so long, in seconds, is taken for dead.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import optuna
 
-from estimator.tuning.searching import Progress, Search, search, told
+from estimator.tuning.search import Progress, Search, search, told
 from estimator.tuning.study import take_up
 
 LOOK_SECONDS = 0.3

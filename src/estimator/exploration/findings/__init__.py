@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import polars as pl
 
+from estimator.data.schema import Schema
 from estimator.exploration.findings.finding import SEVERITIES, Finding, Found, Seen, Severity
 from estimator.exploration.findings.leaks import later, leaks
 from estimator.exploration.findings.repeats import collinear, duplicates, redundant_levels, total_lines
 from estimator.exploration.findings.traits import codes, constants, identifiers, sensitive, shapes, targets, task
 from estimator.exploration.findings.writing import sentinel_days, sentinels, spellings, texts
 from estimator.exploration.profile import Profile
-from estimator.schema import Schema
 
 __all__ = ["SEVERITIES", "Finding", "Severity", "find"]
 

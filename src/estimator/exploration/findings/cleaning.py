@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from estimator.data.schema import GAPS, Column
+from estimator.data.schema.column import GAP_WORDS
+from estimator.data.schema.frames import read_series
+from estimator.data.schema.inference import DATE_FORMATS, DATETIME_FORMATS
+from estimator.data.schema.text_parsing import as_moments, stripped
 from estimator.exploration.findings.units import convertible, is_known, named_unit
-from estimator.schema import GAPS, Column
-from estimator.schema.column import GAP_WORDS
-from estimator.schema.frames import read_series
-from estimator.schema.inference import DATE_FORMATS, DATETIME_FORMATS
-from estimator.schema.texts import as_moments, stripped
 
 WRITTEN = re.compile(r"^([^\d+\-.,]*)([-+]?\d[\d.,' \u00a0\u202f]*?)([^\d.,' \u00a0\u202f]\D*[23]?)?$")
 COMMA_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")

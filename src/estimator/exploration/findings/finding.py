@@ -9,12 +9,12 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from estimator.core.task import Floats
+from estimator.data.schema import Schema
+from estimator.data.schema.column import NUMERIC_KINDS
+from estimator.data.schema.frames import read_series
+from estimator.data.schema.text_parsing import level_names
 from estimator.exploration.profile import ColumnProfile, Profile
-from estimator.schema import Schema
-from estimator.schema.column import NUMERIC_KINDS
-from estimator.schema.frames import read_series
-from estimator.schema.texts import level_names
-from estimator.task import Floats
 
 Severity = Literal["high", "medium", "low", "note"]
 SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low", "note")

@@ -7,10 +7,10 @@ import re
 import numpy as np
 import numpy.typing as npt
 
+from estimator.core.task import Floats
+from estimator.core.text import listing
+from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.exploration.findings.finding import Finding, Found, Seen, drop
-from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
-from estimator.task import Floats
-from estimator.wording import listing
 
 Places = npt.NDArray[np.intp]
 

@@ -8,10 +8,10 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from estimator.core.task import Floats
+from estimator.core.text import figure, listing
+from estimator.data.schema.text_parsing import level_names
 from estimator.exploration.findings.finding import Finding, Found, Seen, Severity, drop
-from estimator.schema.texts import level_names
-from estimator.task import Floats
-from estimator.wording import figure, listing
 
 MOST_COMPARED = 60
 TOTAL = re.compile(r"^\s*(?:(?:grand|sub)?[-\s]?total|sum|summe|gesamt|somme|totale?|итого)\s*:?\s*$", re.IGNORECASE)

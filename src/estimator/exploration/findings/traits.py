@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from estimator.core.text import figure
+from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
+from estimator.data.schema.inference import IDENTIFIER_NAME
 from estimator.exploration.findings.finding import Finding, Found, Seen, drop
 from estimator.exploration.profile import ColumnProfile
-from estimator.schema.column import NUMERIC_KINDS, TIME_KINDS
-from estimator.schema.inference import IDENTIFIER_NAME
-from estimator.wording import figure
 
 CODE_NAME = re.compile(
     r"(?:^|[_\s.-]|(?<=[a-z]))(?:zip|zip_?code|post_?code|postal_?code|code|(?:sub)?class|category|type)(?:_?id)?$",

@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
+from estimator.core.text import listing
+from estimator.data.schema import Column
+from estimator.data.schema.column import GAP_WORDS, NUMERIC_KINDS, TIME_KINDS
+from estimator.data.schema.inference import NUMBER_AS_TEXT
+from estimator.data.schema.text_parsing import stripped
 from estimator.exploration.findings.cleaning import NUMBER_WORDS, code_edit, date_edit, level_edit, number_edit
 from estimator.exploration.findings.finding import Finding, Found, Seen, Severity
-from estimator.schema import Column
-from estimator.schema.column import GAP_WORDS, NUMERIC_KINDS, TIME_KINDS
-from estimator.schema.inference import NUMBER_AS_TEXT
-from estimator.schema.texts import stripped
-from estimator.wording import listing
 
 SENTINELS = (-999.0, -9999.0, -99.0, 999.0, 9999.0, 99999.0, 999999.0, -1.0)
 SENTINEL_DAYS = ("1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")

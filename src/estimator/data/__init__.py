@@ -1,0 +1,1 @@
+"""Where rows come from and what they must look like: schema, sources, target, splits, sinks."""

@@ -1,0 +1,1 @@
+"""Predictions and actual values -> scores with intervals, and explanations."""

@@ -1,0 +1,1 @@
+"""Columns -> numbers: encoders, and the matrix by their graph."""

@@ -1,0 +1,19 @@
+"""How one column becomes numbers: fit learns, nodes() writes the graph, which alone does the work."""
+
+from estimator.core.registry import Shelf
+from estimator.features.encoders.base import Encoder, Learning
+
+KINDS = {
+    "standard": "estimator.features.encoders.standard:Standard",
+    "raw": "estimator.features.encoders.raw:Raw",
+    "onehot": "estimator.features.encoders.onehot:OneHot",
+    "codes": "estimator.features.encoders.codes:Codes",
+    "target_mean": "estimator.features.encoders.target_mean:TargetMean",
+    "words": "estimator.features.encoders.words:Words",
+    "tfidf": "estimator.features.encoders.tfidf:Tfidf",
+    "calendar": "estimator.features.encoders.calendar:Calendar",
+    "calendar_standard": "estimator.features.encoders.calendar:CalendarStandard",
+}
+SHELF: Shelf[Encoder] = Shelf("encoder", KINDS)
+
+__all__ = ["KINDS", "SHELF", "Encoder", "Learning"]

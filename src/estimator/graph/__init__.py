@@ -1,0 +1,1 @@
+"""The ONNX graph: a builder, a session, and trees as nodes."""

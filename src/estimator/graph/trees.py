@@ -1,0 +1,109 @@
+"""Trees of any library -> the TreeEnsemble operator of ai.onnx.ml 5, in double: the same thresholds, the same sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from estimator.core.task import Floats
+from estimator.graph.builder import DOUBLE, FLOAT, ML_DOMAIN, Graph
+
+# Values of the operator's `nodes_modes`.
+BRANCH_LEQ, BRANCH_LT, BRANCH_EQ, BRANCH_MEMBER = 0, 1, 4, 6
+SUM = 1
+# Libraries that hold numbers as singles refuse infinity, or work out thresholds beyond the largest number.
+FARTHEST = 1e38
+
+Node = TypeVar("Node")
+End = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A question to one column: how it compares with `threshold`, or whether it is one of `members`."""
+
+    feature: int
+    mode: int
+    threshold: float = 0.0
+    missing_is_yes: bool = False
+    members: tuple[float, ...] = ()
+
+
+# What a library's node says: a leaf's value, or a question and the nodes where yes and no lead.
+Read = Callable[[Node], float | tuple[Split, Node, Node]]
+
+
+@dataclass
+class _Forest:
+    """Questions and leaves of all trees; an end is a place and whether it is a leaf's."""
+
+    roots: list[int] = field(default_factory=list)
+    splits: list[tuple[Split, End, End]] = field(default_factory=list)
+    leaves: list[tuple[float, int]] = field(default_factory=list)
+
+    def add_tree(self, root: Node, target: int, read: Read[Node]) -> None:
+        """Lay out one tree, parents before children, without recursion: chains may be deep."""
+        start = len(self.splits)
+        self.roots.append(start)
+        first = read(root)
+        # The operator has no tree of a leaf alone.
+        asked = [(Split(0, BRANCH_LEQ), root, root) if isinstance(first, float) else first]
+        for split, *sides in asked:
+            ends = []
+            for found in map(read, sides):
+                if isinstance(found, float):
+                    ends.append((len(self.leaves), 1))
+                    self.leaves.append((found, target))
+                else:
+                    ends.append((start + len(asked), 0))
+                    asked.append(found)
+            self.splits.append((split, ends[0], ends[1]))
+
+
+def write_trees(
+    graph: Graph, matrix: str, trees: Iterable[tuple[Node, int]], read: Read[Node], *, n_outputs: int, scale: float
+) -> str:
+    """Write trees, each a root and the output it adds to; return the sums times `scale`, a double (rows, outputs)."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    forest = _Forest()
+    for root, target in trees:
+        forest.add_tree(root, target, read)
+    splits, yes, no = zip(*forest.splits, strict=True)
+    weights, targets = zip(*forest.leaves, strict=True)
+    modes = np.array([split.mode for split in splits], np.uint8)
+    attributes: dict[str, Any] = {
+        "n_targets": n_outputs,
+        "aggregate_function": SUM,
+        "post_transform": 0,
+        "nodes_featureids": [split.feature for split in splits],
+        "nodes_modes": helper.make_tensor("modes", TensorProto.UINT8, modes.shape, modes.tobytes(), raw=True),
+        "nodes_splits": numpy_helper.from_array(np.array([split.threshold for split in splits])),
+        "nodes_truenodeids": [place for place, _ in yes],
+        "nodes_trueleafs": [is_leaf for _, is_leaf in yes],
+        "nodes_falsenodeids": [place for place, _ in no],
+        "nodes_falseleafs": [is_leaf for _, is_leaf in no],
+        "nodes_missing_value_tracks_true": [int(split.missing_is_yes) for split in splits],
+        "tree_roots": forest.roots,
+        "leaf_weights": numpy_helper.from_array(np.array(weights) * scale),
+        "leaf_targetids": targets,
+    }
+    members = [level for split in splits if split.mode == BRANCH_MEMBER for level in (*split.members, np.nan)]
+    if members:
+        attributes["membership_values"] = numpy_helper.from_array(np.array(members))
+    return graph("TreeEnsemble", matrix, domain=ML_DOMAIN, **attributes)
+
+
+def as_singles(matrix: Floats) -> npt.NDArray[np.float32]:
+    """Return a matrix as a library sees it that holds numbers as singles."""
+    return np.clip(matrix, -FARTHEST, FARTHEST).astype(np.float32)
+
+
+def write_singles(graph: Graph, matrix: str) -> str:
+    """Write `as_singles`; the numbers are doubles again, but with the digits of singles."""
+    near = graph("Clip", matrix, graph.constant(-FARTHEST, np.float64), graph.constant(FARTHEST, np.float64))
+    return graph("Cast", graph("Cast", near, to=FLOAT), to=DOUBLE)

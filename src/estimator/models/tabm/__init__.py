@@ -1,5 +1,0 @@
-"""An ensemble of small nets inside one, on numbers coded by bins; trained by jax, one epoch one compiled loop."""
-
-from estimator.models.tabm.settings import FittedTabM, TabM
-
-__all__ = ["FittedTabM", "TabM"]

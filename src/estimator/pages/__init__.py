@@ -1,0 +1,1 @@
+"""One renderer, charts and a style sheet for every HTML page."""

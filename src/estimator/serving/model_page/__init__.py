@@ -1,0 +1,1 @@
+"""A version as one offline HTML file that predicts by itself."""

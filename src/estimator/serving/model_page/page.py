@@ -1,0 +1,163 @@
+"""A version -> one offline HTML file that answers by itself: the graph's own bytes, and a script that works it out.
+
+The script is written for the operators that our graphs have. onnxruntime-web would be 4.9 MB of a page, this is 0.1 MB.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from html import escape
+from string import Template
+from typing import Any
+
+from estimator.core.text import amount, figure, listing
+from estimator.data.schema.file import to_data
+from estimator.errors import PageError
+from estimator.graph.builder import operators_of
+from estimator.pages.render import source_hash, template
+from estimator.store.artefact import Artefact
+
+# In the order in which they lean on each other.
+SCRIPTS = (
+    "onnx", "tensors", "operators", "algebra", "trees", "words", "runtime", "times", "contract", "model", "csv",
+    "drawing", "fields", "answers", "batch", "main",
+)  # fmt: skip
+FOLDER = "estimator.serving.model_page"
+# What the script defines them by.
+DEFINERS = {"operator": "operator|plain|byValue|byPair|reducing|softmax", "directive": "directive|byName"}
+# What can still be sent by mail.
+LARGEST = 20_000_000
+# What Python's regular expressions have and a browser's have not, or have otherwise.
+FOREIGN_PATTERN = re.compile(r"\\[AZ]|\(\?(?!:|=|!|<=|<!)|[*+?}]\+")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page and what it is made of: bytes of the graph as it is, and packed into the page."""
+
+    content: bytes
+    graph_bytes: int
+    packed_bytes: int
+    operators: tuple[str, ...]
+
+
+def model_page(artefact: Artefact) -> Page:
+    """Return the page of a version; its golden rows, which are rows of training, are in it.
+
+    Raises
+    ------
+    PageError: the version uses what the script does not know, or is too large.
+    """
+    graph = artefact.read("model.onnx")
+    operators = tuple(sorted(set(operators_of(graph))))
+    _refuse(artefact, operators)
+    packed = base64.b64encode(gzip.compress(graph, 9, mtime=0)).decode()
+    style, script = template("report.css") + template("page.css", FOLDER), _script()
+    ranked = _ranked(artefact)
+    order = "The columns that tell most come first." if ranked else "The columns as the table has them."
+    content = Template(template("page.html", FOLDER)).substitute(
+        name=escape(artefact.name),
+        target=escape(artefact.schema.target.name),
+        summary=escape(_summary(artefact)),
+        order=order,
+        style=style,
+        style_hash=source_hash(style),
+        script=script,
+        script_hash=source_hash(script),
+        model=_inline(_told(artefact, ranked or [column.name for column in artefact.schema.features])),
+        graph=packed,
+    )
+    found = Page(content.encode(), len(graph), len(packed), operators)
+    if len(found.content) > LARGEST:
+        raise PageError(
+            f"{artefact.name} {artefact.version}: expected a page of at most {amount(LARGEST)}, got one of "
+            f"{amount(len(found.content))}; its graph alone is {amount(found.packed_bytes)} when packed",
+            hint="train a smaller model, or serve this one with `estimator serve`",
+        )
+    return found
+
+
+def _refuse(artefact: Artefact, operators: tuple[str, ...]) -> None:
+    place = f"{artefact.name} {artefact.version}"
+    unknown = [name for name in operators if name not in _known("operator")]
+    if unknown:
+        raise PageError(
+            f"{place}: a page cannot work out {listing(unknown)}, which its graph uses",
+            hint="serve this version with `estimator serve`",
+        )
+    for column in artefact.schema.features:
+        for form in column.formats:
+            letters = [letter for letter in re.findall("%(.?)", form) if letter not in {"%", *_known("directive")}]
+            if letters:
+                raise PageError(f"{place}: column {column.name!r}: a page cannot read %{letters[0]} of {form!r}")
+        if column.pattern is not None and FOREIGN_PATTERN.search(column.pattern):
+            raise PageError(
+                f"{place}: column {column.name!r}: a browser reads the pattern {column.pattern!r} otherwise",
+                hint="write it without \\A, \\Z, possessive repeats and (?...) other than (?:...), (?=...) and (?!...)",
+            )
+
+
+@cache
+def _known(kind: str) -> frozenset[str]:
+    """Return the names of the operators or directives that the script defines."""
+    return frozenset(re.findall(rf'^(?:{DEFINERS[kind]})\("([^"]+)"', _script(), flags=re.MULTILINE))
+
+
+@cache
+def _script() -> str:
+    return "".join(template(f"{name}.js", FOLDER) for name in SCRIPTS)
+
+
+def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
+    """Return all that the script needs beside the graph."""
+    schema, task = artefact.schema, artefact.predictor.task
+    data = to_data(schema)
+    sentences = {column.name: {"wish": column.wish, "saw": column.saw} for column in schema.features}
+    columns = {name: content | sentences.get(name, {}) for name, content in data["columns"].items()}
+    target = schema.target
+    return {
+        "task": {"kind": task.kind, "levels": list(task.levels)},
+        "level": artefact.config["validation"]["level"],
+        "target": {"name": target.name, "unit": target.unit, "seen": target.seen if task.is_regression else None},
+        "schema": {**data, "features": [column.name for column in schema.features], "columns": columns},
+        "order": order,
+        "golden": artefact.read_json("golden.json"),
+        "facts": dict(_facts(artefact)),
+    }
+
+
+def _ranked(artefact: Artefact) -> list[str]:
+    """Return the features, those first without which the answers get worse most; empty when nobody looked."""
+    if "explanation.json" not in artefact.manifest["files"]:
+        return []
+    losses = {item["column"]: item["loss"] for item in artefact.read_json("explanation.json")["importance"] or ()}
+    names = [column.name for column in artefact.schema.features]
+    return sorted(names, key=lambda name: -losses.get(name, 0.0)) if losses else []
+
+
+def _summary(artefact: Artefact) -> str:
+    manifest = artefact.manifest
+    kind = f"{manifest['model']['kind']} · " if "model" in manifest else ""
+    return f"version {artefact.version} · {kind}{manifest['task']['kind']} of {artefact.schema.target.name}"
+
+
+def _facts(artefact: Artefact) -> Iterator[tuple[str, str]]:
+    manifest = artefact.manifest
+    for name, score in manifest.get("metrics", {}).items():
+        yield f"{name}, held-out rows", f"{figure(score['value'])} ({figure(score['low'])} to {figure(score['high'])})"
+    if "data" in manifest:
+        yield "rows", f"{manifest['data']['rows']:,}, of these {manifest['data']['rows_held_out']:,} held out"
+    yield "columns", str(len(artefact.schema.features))
+    yield "made", str(manifest.get("created", "unknown"))
+    yield "sha256 of the graph", manifest["files"]["model.onnx"][:16]
+
+
+def _inline(data: object) -> str:
+    """Return JSON that cannot end the element it stands in."""
+    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

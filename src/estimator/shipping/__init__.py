@@ -1,0 +1,1 @@
+"""A version -> an image, a registry, and the place where it runs."""

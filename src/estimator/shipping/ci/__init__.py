@@ -1,0 +1,1 @@
+"""What CI systems run on every push."""

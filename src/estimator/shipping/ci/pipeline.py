@@ -1,0 +1,182 @@
+"""What every push is held to: checks in order, and what they found as a report for the people who decide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from estimator.core.text import amount, duration, figure
+from estimator.errors import EstimatorError
+from estimator.store.artefact import Artefact
+
+if TYPE_CHECKING:
+    from estimator.shipping.image.build import Built
+    from estimator.training.comparison import Comparison
+
+Verdict = Literal["passed", "failed", "refused", "left out"]
+Found = TypeVar("Found")
+SIGNS = {"passed": "✅", "failed": "❌", "refused": "⛔", "left out": "➖"}
+N_WEAK = 5
+
+
+class StoppedError(EstimatorError):
+    """A check did not pass, so that those after it are of no use."""
+
+
+class RefusedError(EstimatorError):
+    """All went well, and what came out is not good enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: what it found in words, and how long it took in seconds."""
+
+    name: str
+    verdict: Verdict
+    text: str
+    seconds: float = 0.0
+
+
+@dataclass
+class Checks:
+    """Checks as they are made; `note` is told of each."""
+
+    names: Sequence[str]
+    clock: Callable[[], float]
+    note: Callable[[Check], None]
+    found: list[Check] = field(default_factory=list)
+
+    def run(self, name: str, work: Callable[[], tuple[Found, str]]) -> Found:
+        """Do the work of a check, which returns what it found and that in words.
+
+        Raises
+        ------
+        StoppedError: it did not pass; that is noted.
+        """
+        began = self.clock()
+        try:
+            value, text = work()
+        except EstimatorError as error:
+            verdict: Verdict = "refused" if isinstance(error, RefusedError) else "failed"
+            text = error.message + (f" ({error.hint})" if error.hint else "")
+            self._add(Check(name, verdict, text, self.clock() - began))
+            raise StoppedError(error.message, hint=error.hint) from error
+        self._add(Check(name, "passed", text, self.clock() - began))
+        return value
+
+    def leave_out(self, name: str, why: str) -> None:
+        """Note that a check is not asked for."""
+        self._add(Check(name, "left out", why))
+
+    def ended(self) -> tuple[Check, ...]:
+        """Return all checks, those that were not come to as well."""
+        made = {check.name for check in self.found}
+        for name in self.names:
+            if name not in made:
+                self._add(Check(name, "left out", "not come to"))
+        return tuple(self.found)
+
+    def _add(self, check: Check) -> None:
+        self.found.append(check)
+        self.note(check)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a push was found to be; `compared` is the version beside the live one, () where there is none to compare."""
+
+    model: str
+    checks: tuple[Check, ...]
+    artefact: Artefact | None = None
+    compared: tuple[Comparison, ...] = ()
+    built: Built | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """How the checks ended together."""
+        return next((check.verdict for check in self.checks if check.verdict in ("failed", "refused")), "passed")
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        return {
+            "model": self.model,
+            "version": None if self.artefact is None else self.artefact.version,
+            "verdict": self.verdict,
+            "checks": [asdict(check) for check in self.checks],
+            "metrics": None if self.artefact is None else self.artefact.manifest["metrics"],
+            "compared": [one.to_data() for one in self.compared],
+            "image_bytes": None if self.built is None else self.built.size,
+        }
+
+
+def markdown(outcome: Outcome) -> str:
+    """Return an outcome as Markdown, for a pull request or a summary."""
+    version = f" `{outcome.artefact.version}`" if outcome.artefact is not None else ""
+    lines = [f"## {SIGNS[outcome.verdict]} {outcome.model}{version}: {outcome.verdict}", ""]
+    lines += ["| | check | | time |", "|---|---|---|---|"]
+    lines += [
+        f"| {SIGNS[check.verdict]} | {check.name} | {_cell(check.text)} | "
+        f"{duration(check.seconds) if check.verdict != 'left out' else ''} |"
+        for check in outcome.checks
+    ]
+    if outcome.artefact is not None:
+        lines += ["", *_metrics(outcome.artefact, outcome.compared), *_weak(outcome.artefact)]
+    if outcome.built is not None:
+        lines += ["", *_image(outcome.built)]
+    return "\n".join(lines) + "\n"
+
+
+def _metrics(artefact: Artefact, compared: Sequence[Comparison]) -> list[str]:
+    beside = {one.metric: one for one in compared}
+    lines = ["| metric | this version | same answer for every row |", "|---|---|---|"]
+    if beside:
+        lines = ["| metric | this version | same answer for every row | live | gain |", "|---|---|---|---|---|"]
+    for name, score in artefact.manifest["metrics"].items():
+        cells = [name, _score(score), _score(artefact.manifest["baseline"][name])]
+        if beside:
+            one = beside.get(name)
+            cells += ["", ""] if one is None else [figure(one.first), f"{one.gain}: {one.verdict}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    if found := artefact.manifest.get("coverage"):
+        lines += ["", f"Answers that are to hold {found['level']:.0%} of the truths hold {_score(found['share'])}."]
+    return lines
+
+
+def _weak(artefact: Artefact) -> list[str]:
+    """Return the parts of the rows in which answers are worst."""
+    if "explanation.json" not in artefact.manifest["files"]:
+        return []
+    found = artefact.read_json("explanation.json").get("weakness", {}).get("found", [])
+    if not found:
+        return []
+    lines = ["", "| weaker where | rows | there | elsewhere |", "|---|---|---|---|"]
+    return lines + [
+        f"| {_cell(each['words'])} | {each['rows']:,} | {figure(each['score'])} | {figure(each['elsewhere'])} |"
+        for each in found[:N_WEAK]
+    ]
+
+
+def _image(built: Built) -> list[str]:
+    lines = ["| layer | size |", "|---|---|"]
+    lines += [f"| {_cell(made[:80])} | {amount(size)} |" for made, size in built.layers]
+    lines.append(f"| **all** | **{amount(built.size)}** |")
+    if (trial := built.trial) is not None:
+        times = f"{trial.latency[0]:.2f} ms over HTTP, 99 of 100 at most {trial.latency[1]:.2f} ms"
+        lines += ["", f"Ready after {trial.seconds:.2f} s; one row takes {times}."]
+    return lines
+
+
+def _score(data: dict[str, Any]) -> str:
+    from estimator.evaluation.scores import Score
+
+    return str(Score(*(float("nan") if data[name] is None else data[name] for name in ("value", "low", "high"))))
+
+
+def _cell(text: str) -> str:
+    """Return a text as the cell of a Markdown table.
+
+    >>> _cell("a|b")
+    'a\\\\|b'
+    """
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

@@ -1,0 +1,110 @@
+"""A release on one machine, as Docker Compose reads it: the server and, on request, Prometheus and Grafana.
+
+Kept to what Compose 1.29 knows too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from estimator.shipping.deployment.base import Release
+from estimator.shipping.deployment.files import write_yaml
+from estimator.store.artefact import write_text
+
+if TYPE_CHECKING:
+    from estimator.shipping.deployment.docker import Docker
+
+SERVER = "server"
+KEY_INSIDE = "/run/estimator-key"
+ROTATED = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
+
+
+def compose(release: Release, settings: Docker, labels: Mapping[str, str]) -> dict[str, Any]:
+    """Return the compose file of a release: hardened as its trial was, restarted unless it is stopped."""
+    # A single dollar would name a variable of Compose's own.
+    variables: dict[str, str | None] = {name: text.replace("$", "$$") for name, text in settings.environment.items()}
+    # Without a value here, Compose takes it from the environment it runs in.
+    variables |= dict.fromkeys(settings.secrets)
+    server: dict[str, Any] = {
+        "image": release.image,
+        "restart": "unless-stopped",
+        "ports": [f"{settings.host}:{settings.port}:{release.port}"],
+        "read_only": True,
+        "tmpfs": ["/tmp"],  # noqa: S108 # inside
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "pids_limit": 512,
+        "mem_limit": f"{settings.memory_megabytes}m",
+        "stop_grace_period": "15s",
+        "logging": ROTATED,
+        "labels": dict(labels),
+    }
+    if settings.cpus is not None:
+        server["cpus"] = settings.cpus
+    if variables:
+        server["environment"] = {name: variables[name] for name in sorted(variables)}
+    if settings.volumes:
+        server["volumes"] = [f"{here}:{inside}" for here, inside in settings.volumes.items()]
+    services = {SERVER: server}
+    if not settings.monitoring:
+        return {"services": services}
+    return {"services": services | _monitoring(settings), "volumes": {"prometheus": {}, "grafana": {}}}
+
+
+def _monitoring(settings: Docker) -> dict[str, Any]:
+    key = [] if settings.metrics_key is None else [f"{settings.metrics_key}:{KEY_INSIDE}:ro"]
+    hardened = {"restart": "unless-stopped", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
+    return {
+        "prometheus": {
+            "image": settings.prometheus_image,
+            "command": ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.retention.time=30d"],
+            "volumes": ["./monitoring/prometheus:/etc/prometheus:ro", "prometheus:/prometheus", *key],
+            "ports": [f"127.0.0.1:{settings.prometheus_port}:9090"],
+            "logging": ROTATED,
+            **hardened,
+        },
+        "grafana": {
+            "image": settings.grafana_image,
+            # Nobody logs in: this machine alone sees it, and may look and not change.
+            "environment": {
+                "GF_AUTH_ANONYMOUS_ENABLED": "true",
+                "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",
+                "GF_AUTH_DISABLE_LOGIN_FORM": "true",
+                "GF_ANALYTICS_REPORTING_ENABLED": "false",
+                "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+            },
+            "volumes": [
+                "./monitoring/grafana:/etc/grafana/provisioning:ro",
+                "./monitoring/dashboards:/var/lib/grafana/dashboards:ro",
+                "grafana:/var/lib/grafana",
+            ],
+            "ports": [f"127.0.0.1:{settings.grafana_port}:3000"],
+            "depends_on": ["prometheus"],
+            "logging": ROTATED,
+            **hardened,
+        },
+    }  # fmt: skip
+
+
+def write_monitoring(folder: Path, release: Release, settings: Docker) -> None:
+    """Write what Prometheus and Grafana read: what to ask, where the board's figures come from, and the board."""
+    scrape: dict[str, Any] = {
+        "job_name": release.model, "static_configs": [{"targets": [f"{SERVER}:{release.port}"]}],
+    }  # fmt: skip
+    if settings.metrics_key is not None:
+        scrape["authorization"] = {"credentials_file": KEY_INSIDE}
+    source = {"name": "Prometheus", "type": "prometheus", "url": "http://prometheus:9090", "isDefault": True}
+    boards = {"name": "estimator", "type": "file", "options": {"path": "/var/lib/grafana/dashboards"}}
+    written: dict[str, dict[str, Any]] = {
+        "prometheus/prometheus.yml": {"global": {"scrape_interval": "15s"}, "scrape_configs": [scrape]},
+        "grafana/datasources/prometheus.yml": {"apiVersion": 1, "datasources": [source]},
+        "grafana/dashboards/estimator.yml": {"apiVersion": 1, "providers": [boards]},
+    }
+    for name, content in written.items():
+        write_yaml(folder / name, [content], opening=f"Written by `estimator deploy {release.model}`.")
+    board = folder / "dashboards" / "estimator.json"
+    board.parent.mkdir(parents=True, exist_ok=True)
+    write_text(board, files("estimator.serving.telemetry").joinpath("grafana.json").read_bytes())

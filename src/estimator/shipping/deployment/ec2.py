@@ -1,0 +1,322 @@
+"""A machine of AWS's EC2 that pulls the image by its digest; the next release gets a machine of its own first."""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator
+
+from estimator.config.section import Text
+from estimator.core import aws
+from estimator.core.clock import Moment
+from estimator.errors import DeploymentError
+from estimator.shipping.deployment import aws_resources as surroundings
+from estimator.shipping.deployment.aws_account import Account, until_taken
+from estimator.shipping.deployment.base import (
+    Plan,
+    Release,
+    Resource,
+    Site,
+    Status,
+    Step,
+    Target,
+    Variable,
+    refuse_public,
+)
+from estimator.shipping.deployment.health import check, is_ready
+from estimator.shipping.deployment.prices import price
+from estimator.shipping.deployment.user_data import user_data
+from estimator.shipping.image import ecr
+from estimator.shipping.image.registry import Reference, Registry, kept_authorization, parsed
+
+AMI = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"
+MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
+WORLD = ("0.0.0.0/0", "::/0")
+MOVED_SECONDS = 60.0
+SSH = 22
+
+
+class EC2(Target):
+    """A machine of AWS's EC2, behind an address that stays while machines change."""
+
+    beside: ClassVar[frozenset[str]] = frozenset(
+        {"allowed", "allow_public", "ssh_from", "expires_hours", "patience_seconds"}
+    )
+    kind: Literal["ec2"] = "ec2"
+    region: Text | None = Field(None, description="AWS's own chain decides when left out")
+    instance_type: Text = Field("t3.small", description="its processor must be of the image's architecture")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="the port that is opened")
+    allowed: list[Text] = Field([], description="who may ask: networks such as 203.0.113.4/32; nobody when left out")
+    allow_public: bool = Field(False, description="let the world ask a server that asks for no keys")
+    secrets: dict[Variable, Text] = Field(
+        {}, description="variables of the server -> SSM parameters that hold them, read by the machine itself"
+    )
+    expires_hours: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="after which the machine stops itself; never when left out"
+    )
+    disk_gigabytes: Annotated[int, Field(ge=8)] = Field(16, description="encrypted")
+    subnet: Text | None = Field(None, description="a public one; of the default network when left out")
+    public_key: Text | None = Field(None, description="file of an SSH key's public half, to be let in with")
+    ssh_from: list[Text] = Field([], description="networks that may use SSH")
+    tags: dict[Text, Text] = Field({}, description="of everything that is made, such as {project: pricing}")
+    patience_seconds: Annotated[float, Field(gt=0)] = Field(300, description="until a new machine must answer")
+
+    @field_validator("allowed", "ssh_from")
+    @classmethod
+    def _networks(cls, networks: list[str]) -> list[str]:
+        try:
+            return [str(ipaddress.ip_network(each)) for each in networks]
+        except ValueError as error:
+            raise ValueError(f"{error}; expected a network such as 203.0.113.4/32") from None
+
+    @contextmanager
+    def lock(self, model: str, site: Site) -> Iterator[None]:
+        with _told(model), self._account(model).lock(Moment.now().who, site.note):
+            yield
+
+    def image(self, record: Mapping[str, Any], site: Site) -> str:
+        pushed = record.get("pushed")
+        if pushed is None:
+            raise DeploymentError(
+                f"{record['tag']} is in no registry, where a machine could fetch it",
+                hint=f"estimator push {record['name']} --to ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG",
+            )
+        return str(pushed)
+
+    def plan(self, release: Release, site: Site) -> Plan:
+        with _told(release.model):
+            account = self._account(release.model)
+            wish = self._wish(account, release)
+            self._refuse(account, release, site)
+            status = _status(account)
+            steps = [*surroundings.steps(account, wish), *_machine_steps(account, status, release, self)]
+            known = price(account.region, self.instance_type, self.disk_gigabytes)
+            notes = [] if known else [f"no price is known here for {self.instance_type} in {account.region}"]
+            notes += [] if self.allowed else ["deployment.allowed is empty: nobody, not even this machine, may ask"]
+            notes += ["answers in plain HTTP: let something that speaks TLS stand before it"]
+            if self.expires_hours is not None:
+                notes.append(f"the machine stops itself {self.expires_hours:g} hours after it was made")
+            return Plan(tuple(steps), known, tuple(notes))
+
+    def apply(self, release: Release, site: Site) -> Status:
+        with _told(release.model):
+            account = self._account(release.model)
+            before, live, wish = _status(account), _live(account), self._wish(account, release)
+            try:
+                group = surroundings.ensure(account, wish, site.note)
+                if live is None or not _is_as_wished(before, release, self):
+                    green = self._launch(account, release, before, group, site)
+                    self._hand_over(account, release, live, green, site)
+                    live = green
+            except BaseException:
+                if live is None:
+                    _remove(account, site)
+                else:
+                    _end_others(account, live)
+                raise
+            _end_others(account, live)
+            return _status(account)
+
+    def status(self, model: str, site: Site) -> Status:
+        with _told(model):
+            return _status(self._account(model))
+
+    def remove(self, model: str, site: Site) -> tuple[Resource, ...]:
+        with _told(model):
+            return _remove(self._account(model), site)
+
+    def _account(self, model: str) -> Account:
+        region = self.region or aws.usual_region()
+        if region is None:
+            raise DeploymentError("deployment.region: missing, and AWS knows none", hint="deployment.region: eu-west-1")
+        return Account(region, model, self.tags)
+
+    def _wish(self, account: Account, release: Release) -> surroundings.Wish:
+        rules = {(self.port, network) for network in self.allowed} | {(SSH, network) for network in self.ssh_from}
+        key = None if self.public_key is None else Path(self.public_key).expanduser()
+        if key is not None and not key.is_file():
+            raise DeploymentError(f"deployment.public_key: {key}: no such file", hint="ssh-keygen -t ed25519")
+        network = self._network(account)
+        return surroundings.Wish(frozenset(rules), release.image, network, key, tuple(self.secrets.values()))
+
+    def _network(self, account: Account) -> str:
+        if self.subnet is not None:
+            return str(account.ec2.describe_subnets(SubnetIds=[self.subnet])["Subnets"][0]["VpcId"])
+        found = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        if not found:
+            raise DeploymentError(f"{account.region}: the account has no default network", hint="deployment.subnet")
+        return str(found[0]["VpcId"])
+
+    def _refuse(self, account: Account, release: Release, site: Site) -> None:
+        """Refuse what would not work, or not be safe, before anything is touched."""
+        told = account.ec2.describe_instance_types(InstanceTypes=[self.instance_type])["InstanceTypes"][0]
+        machine = MACHINES[release.architecture]
+        if machine not in (found := told["ProcessorInfo"]["SupportedArchitectures"]):
+            raise DeploymentError(
+                f"deployment.instance_type: {self.instance_type} is {' or '.join(found)}, the image is for {machine}",
+                hint="another instance_type, or another image.architecture",
+            )
+        if not self.allow_public and (open_to := [each for each in self.allowed if each in WORLD]):
+            refuse_public(release, f"deployment.allowed: {open_to[0]}", self.environment, site)
+        if not _is_in_registry(parsed(release.image), site):
+            raise DeploymentError(f"{release.image}: is not in its registry any more", hint="estimator push MODEL")
+
+    def _launch(
+        self, account: Account, release: Release, before: Status, group: str, site: Site
+    ) -> dict[str, Any]:  # fmt: skip
+        """Start a machine with the release and wait until it runs, which is before its server does."""
+        expires = None
+        if self.expires_hours is not None:
+            expires = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=self.expires_hours)
+        previous = before.release if before.release and before.release != release else before.previous
+        tags = {**release.labels(self.mark(release), previous), "estimator.outside": str(self.port)}
+        tags |= {} if expires is None else {"estimator.expires": expires.isoformat()}
+        image = account.ssm.get_parameter(Name=AMI.format(MACHINES[release.architecture]))["Parameter"]["Value"]
+        root = account.ec2.describe_images(ImageIds=[image])["Images"][0]["RootDeviceName"]
+        disk = {"VolumeSize": self.disk_gigabytes, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+        script = user_data(
+            release, region=account.region, port=self.port, environment=self.environment, secrets=self.secrets,
+            expires=expires,
+        )  # fmt: skip
+        wanted = {
+            "ImageId": image, "InstanceType": self.instance_type, "MinCount": 1, "MaxCount": 1, "UserData": script,
+            "ClientToken": str(uuid.uuid4()), "IamInstanceProfile": {"Name": account.name},
+            "InstanceInitiatedShutdownBehavior": "stop",
+            # Only the machine itself may ask who it is, not what runs in it.
+            "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
+            "BlockDeviceMappings": [{"DeviceName": root, "Ebs": disk}],
+            "NetworkInterfaces": [{
+                "DeviceIndex": 0, "AssociatePublicIpAddress": True, "Groups": [group],
+                **({} if self.subnet is None else {"SubnetId": self.subnet}),
+            }],
+            "TagSpecifications": [*account.tagged("instance", **tags), *account.tagged("volume")],
+            **({} if self.public_key is None else {"KeyName": account.name}),
+        }  # fmt: skip
+        # A role that has just been made is not known everywhere at once.
+        made = until_taken(
+            partial(account.ec2.run_instances, **wanted), codes=("InvalidParameterValue",), seconds=60, pause=3
+        )["Instances"][0]
+        site.note(f"machine {made['InstanceId']}: {self.instance_type} starts")
+        account.ec2.get_waiter("instance_running").wait(InstanceIds=[made["InstanceId"]])
+        told = account.ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]
+        return dict(told)
+
+    def _hand_over(
+        self, account: Account, release: Release, live: dict[str, Any] | None, green: dict[str, Any], site: Site
+    ) -> None:
+        """Check a machine at its own address, give it the address that stays, and check that."""
+        own = f"http://{green.get('PublicIpAddress')}:{self.port}"
+        try:
+            site.note(check(release, own, site, patience=self.patience_seconds))
+            address = _point(account, green)
+            site.note(check(release, f"http://{address}:{self.port}", site, patience=MOVED_SECONDS))
+        except BaseException as error:
+            if live is not None:
+                _point(account, live)
+            if not isinstance(error, DeploymentError):
+                raise
+            said = _console(account, green)
+            back = "what ran before still does" if live is not None else "nothing is left of it"
+            hint = error.hint or "is the address that you ask from in deployment.allowed?"
+            raise DeploymentError(f"{error.message}; {back}", hint="; ".join(filter(None, [hint, said]))) from None
+
+
+def _told(model: str) -> Any:
+    return aws.told(model, DeploymentError)
+
+
+def _status(account: Account) -> Status:
+    machines = [
+        Resource("machine", each["InstanceId"], f"{each['InstanceType']}, {each['State']['Name']}")
+        for each in account.instances()
+    ]
+    there = (*machines, *surroundings.resources(account))
+    live, address = _live(account), account.address()
+    if live is None:
+        return Status("absent", resources=there)
+    tags = {tag["Key"]: tag["Value"] for tag in live.get("Tags", [])}
+    release = Release.from_labels(tags)
+    place = None if address is None else f"http://{address['PublicIp']}:{tags.get('estimator.outside')}"
+    is_stopped = live["State"]["Name"] in ("stopping", "stopped")
+    is_fine = release is not None and place is not None and not is_stopped and is_ready(release, place)
+    notes = (f"it stops itself at {tags['estimator.expires']}",) if "estimator.expires" in tags else ()
+    return Status(
+        "ready" if is_fine else "stopped" if is_stopped else "failing", release,
+        Release.from_labels(tags, previous=True), tags.get("estimator.settings"), place, there, notes,
+    )  # fmt: skip
+
+
+def _remove(account: Account, site: Site) -> tuple[Resource, ...]:
+    machines = account.instances()
+    _end(account, machines)
+    for each in machines:
+        site.note(f"removed machine {each['InstanceId']}")
+    surroundings.remove(account, site.note)
+    return _status(account).resources
+
+
+def _is_in_registry(reference: Reference, site: Site) -> bool:
+    if ecr.is_ecr(reference):
+        return ecr.has_image(reference)
+    return Registry(reference, kept_authorization(reference.host, site.environment)).digest() is not None
+
+
+def _live(account: Account) -> dict[str, Any] | None:
+    """Return the machine that has the address, else the newest."""
+    machines, address = account.instances(), account.address()
+    holder = None if address is None else address.get("InstanceId")
+    return next((each for each in machines if each["InstanceId"] == holder), machines[-1] if machines else None)
+
+
+def _is_as_wished(status: Status, release: Release, settings: EC2) -> bool:
+    return status.state == "ready" and status.release == release and status.settings == settings.mark(release)
+
+
+def _machine_steps(account: Account, status: Status, release: Release, settings: EC2) -> Iterator[Step]:
+    live = _live(account)
+    detail = f"{settings.instance_type}, {release.version}"
+    if live is None:
+        yield Step("create", "machine", account.name, detail)
+    elif _is_as_wished(status, release, settings):
+        yield Step("keep", "machine", live["InstanceId"], detail)
+    else:
+        yield Step("replace", "machine", live["InstanceId"], f"by one of its own: {detail}")
+    for each in account.instances():
+        if live is not None and each["InstanceId"] != live["InstanceId"]:
+            yield Step("remove", "machine", each["InstanceId"], "left behind by a deployment that broke off")
+
+
+def _point(account: Account, machine: Mapping[str, Any]) -> str:
+    """Give a machine the address that stays."""
+    address = account.address()
+    assert address is not None, "the surroundings make it"
+    account.ec2.associate_address(
+        AllocationId=address["AllocationId"], InstanceId=machine["InstanceId"], AllowReassociation=True
+    )
+    return str(address["PublicIp"])
+
+
+def _console(account: Account, machine: Mapping[str, Any]) -> str:
+    """Return the last words of a machine, as far as AWS knows them already."""
+    told = account.ec2.get_console_output(InstanceId=machine["InstanceId"]).get("Output", "")
+    lines = [line for line in told.splitlines() if line.strip()]
+    return f"the machine's console ends: {' | '.join(lines[-3:])}" if lines else ""
+
+
+def _end_others(account: Account, machine: Mapping[str, Any]) -> None:
+    """End all machines of the model but one."""
+    _end(account, [each for each in account.instances() if each["InstanceId"] != machine["InstanceId"]])
+
+
+def _end(account: Account, machines: Sequence[Mapping[str, Any]]) -> None:
+    """End machines and wait until they are gone."""
+    if named := [each["InstanceId"] for each in machines]:
+        account.ec2.terminate_instances(InstanceIds=named)
+        account.ec2.get_waiter("instance_terminated").wait(InstanceIds=named)

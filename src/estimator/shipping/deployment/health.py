@@ -1,0 +1,53 @@
+"""A release is looked at from outside: does its address answer as the version must?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from estimator.errors import DeploymentError, EstimatorError
+from estimator.shipping.deployment.base import Release, Site
+from estimator.shipping.image.smoke_test import ask, check_answers, wait_until_ready
+from estimator.store.artefact import Artefact
+
+
+def check(
+    release: Release, address: str, site: Site, *, is_alive: Callable[[], bool] = lambda: True, patience: float
+) -> str:
+    """Wait until an address is ready with a release's version and answers its golden rows; return that in words.
+
+    `patience` is in seconds. A server that asks for keys is sent the one that the environment holds under the name of
+    the version's serving.api_key_variable; without one, nothing beyond its readiness is checked.
+
+    Raises
+    ------
+    DeploymentError: it does not answer, or not as it must.
+    """
+    try:
+        seconds = wait_until_ready(
+            release.version, address, began=time.monotonic(), is_alive=is_alive, patience=patience
+        )
+        return f"{address} is ready after {seconds:.1f} s; {_answers(site.version(release), address, site)}"
+    except EstimatorError as error:
+        raise DeploymentError(f"{address}: {error.message}", hint=error.hint) from None
+    except OSError as error:
+        raise DeploymentError(f"{address}: does not answer: {error}") from None
+
+
+def is_ready(release: Release, address: str) -> bool:
+    """Whether an address answers now, with a release's version."""
+    try:
+        status, told = ask(address, "/readyz")
+        return status == 200 and told["version"] == release.version
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _answers(artefact: Artefact | None, address: str, site: Site) -> str:
+    if artefact is None:
+        return "its golden rows are not at hand"
+    key = site.environment.get(artefact.config.get("serving", {}).get("api_key_variable") or "")
+    if key is None and ask(address, f"/v1/models/{artefact.name}/schema")[0] == 401:
+        return "it asks for keys, and none is at hand to ask its golden rows with"
+    n_rows, n_refused = check_answers(artefact, address, key=key)
+    return f"{n_rows} golden rows and {n_refused} refusals as they must be"

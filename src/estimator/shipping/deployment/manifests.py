@@ -1,0 +1,214 @@
+"""A release as Kubernetes reads it: a Deployment with what keeps it reachable, scaled and closed; or for KServe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from estimator.shipping.deployment.base import PREFIX, Release
+
+if TYPE_CHECKING:
+    from estimator.shipping.deployment.kubernetes import Kubernetes
+
+MANIFEST = f"{PREFIX}manifest"
+SERVICE_PORT = 80
+# Traffic finds its way around an ending pod only after a while.
+DRAIN_SECONDS = 5
+USER = 10001
+
+
+def object_name(model: str) -> str:
+    """Return a name that Kubernetes takes.
+
+    >>> object_name("House_Prices.v2")
+    'house-prices-v2'
+    """
+    slug = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    # Services must begin with a letter.
+    slug = slug if slug[:1].isalpha() else f"m-{slug}"
+    return slug if len(slug) <= 50 else f"{slug[:41]}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
+
+
+def selector(model: str) -> dict[str, str]:
+    """Return the labels by which all objects of a model are found."""
+    return {"app.kubernetes.io/name": object_name(model), "app.kubernetes.io/managed-by": "estimator"}
+
+
+def manifests(release: Release, settings: Kubernetes, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return the objects of a release; each carries the hash of itself, and the main one the release's labels."""
+    if settings.form == "kserve":
+        found = [_inference_service(release, settings)]
+    else:
+        found = [
+            _deployment(release, settings), _service(release), _autoscaler(release, settings),
+            _disruption_budget(release), _network_policy(release, settings),
+        ]  # fmt: skip
+    found[0]["metadata"]["annotations"] = dict(labels)
+    return [_marked(each, release.model, settings.namespace) for each in found]
+
+
+def _marked(manifest: dict[str, Any], model: str, namespace: str) -> dict[str, Any]:
+    told = {name: value for name, value in manifest.items() if name != "metadata"}
+    mark = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    metadata = manifest.pop("metadata")
+    return {
+        "apiVersion": manifest.pop("apiVersion"),
+        "kind": manifest.pop("kind"),
+        "metadata": {
+            "name": metadata["name"],
+            "namespace": namespace,
+            "labels": selector(model),
+            "annotations": {**metadata.get("annotations", {}), MANIFEST: mark},
+        },
+        **manifest,
+    }
+
+
+def _container(release: Release, settings: Kubernetes) -> dict[str, Any]:
+    variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in settings.environment.items()]
+    for name, place in settings.secrets.items():
+        secret, _, key = place.partition("/")
+        variables.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
+    memory = f"{settings.memory_megabytes}Mi"
+    return {
+        "name": "server",
+        "image": release.image,
+        "ports": [{"containerPort": release.port, "name": "http1"}],
+        **({"env": variables} if variables else {}),
+        "resources": {"requests": {"cpu": settings.cpu, "memory": memory}, "limits": {"memory": memory}},
+        "securityContext": {
+            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+        },
+        "startupProbe": _probe("/readyz", periodSeconds=1, failureThreshold=60),
+        "readinessProbe": _probe("/readyz", periodSeconds=5),
+        "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=3),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 # inside
+    }  # fmt: skip
+
+
+def _probe(path: str, **times: int) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "http1"}, "timeoutSeconds": 3, **times}
+
+
+def _pod(release: Release, settings: Kubernetes) -> dict[str, Any]:
+    return {
+        "automountServiceAccountToken": False,
+        "securityContext": {
+            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **({"imagePullSecrets": [{"name": settings.pull_secret}]} if settings.pull_secret else {}),
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }  # fmt: skip
+
+
+def _deployment(release: Release, settings: Kubernetes) -> dict[str, Any]:
+    wait = f"import time; time.sleep({DRAIN_SECONDS})"
+    container = {
+        **_container(release, settings),
+        "lifecycle": {"preStop": {"exec": {"command": ["python", "-I", "-S", "-c", wait]}}},
+    }
+    labels = selector(release.model)
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": object_name(release.model)},
+        # How many there are is the autoscaler's business.
+        "spec": {
+            "revisionHistoryLimit": 3,
+            "selector": {"matchLabels": labels},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {
+                "metadata": {"labels": {**labels, "app.kubernetes.io/version": release.version}},
+                "spec": {
+                    **_pod(release, settings),
+                    "nodeSelector": {"kubernetes.io/arch": release.architecture},
+                    "terminationGracePeriodSeconds": 30,
+                    "topologySpreadConstraints": [{
+                        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
+                        "labelSelector": {"matchLabels": labels},
+                    }],
+                    "containers": [container],
+                },
+            },
+        },
+    }  # fmt: skip
+
+
+def _service(release: Release) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": object_name(release.model)},
+        "spec": {
+            "selector": selector(release.model),
+            "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": "http1"}],
+        },
+    }
+
+
+def _autoscaler(release: Release, settings: Kubernetes) -> dict[str, Any]:
+    target = {"type": "Utilization", "averageUtilization": settings.cpu_percent}
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": object_name(release.model)},
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": object_name(release.model)},
+            "minReplicas": settings.min_replicas,
+            "maxReplicas": settings.max_replicas,
+            "metrics": [{"type": "Resource", "resource": {"name": "cpu", "target": target}}],
+        },
+    }
+
+
+def _disruption_budget(release: Release) -> dict[str, Any]:
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": object_name(release.model)},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(release.model)}},
+    }
+
+
+def _network_policy(release: Release, settings: Kubernetes) -> dict[str, Any]:
+    """Return who may ask the server, and whom it may ask: names are looked up, all else must be allowed."""
+    peers: list[dict[str, Any]] = [{"podSelector": {}}]
+    peers += [
+        {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
+        for name in settings.from_namespaces
+    ]
+    names = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+    egress: list[dict[str, Any]] = [{"to": [{"namespaceSelector": {}}], "ports": names}]
+    if settings.may_reach:
+        egress.append({"to": [{"ipBlock": {"cidr": network}} for network in settings.may_reach]})
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": object_name(release.model)},
+        "spec": {
+            "podSelector": {"matchLabels": selector(release.model)},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": peers, "ports": [{"protocol": "TCP", "port": release.port}]}],
+            "egress": egress,
+        },
+    }
+
+
+def _inference_service(release: Release, settings: Kubernetes) -> dict[str, Any]:
+    predictor = {
+        **_pod(release, settings),
+        "minReplicas": settings.min_replicas,
+        "maxReplicas": settings.max_replicas,
+        "nodeSelector": {"kubernetes.io/arch": release.architecture},
+        "containers": [{**_container(release, settings), "name": "kserve-container"}],
+    }
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": object_name(release.model)},
+        "spec": {"predictor": predictor},
+    }

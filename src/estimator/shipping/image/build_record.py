@@ -1,0 +1,37 @@
+"""A note beside a context of what was built of it, for the steps that follow."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from estimator.errors import ImageError
+from estimator.store.artefact import write_text
+
+RECORD = "image.json"
+
+
+def write_record(record: Mapping[str, Any], folder: Path) -> None:
+    """Note what was built in a folder."""
+    write_text(folder / RECORD, json.dumps(record, indent=2).encode())
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Return what was built in a folder, and where it was pushed.
+
+    Raises
+    ------
+    ImageError: nothing was.
+    """
+    path = folder / RECORD
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise ImageError(f"{folder}: holds no image", hint="estimator image VERSION") from None
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be read: {error}", hint="estimator image VERSION") from None
+    if not isinstance(found, dict) or not found.keys() >= {"name", "tag", "builder", "layout"}:
+        raise ImageError(f"{path}: says not what was built", hint="estimator image VERSION")
+    return found

@@ -1,0 +1,1 @@
+"""Write an OCI image without an engine."""

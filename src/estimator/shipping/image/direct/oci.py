@@ -1,0 +1,299 @@
+"""An image written without an engine: layers, config and manifest in a layout, and one file that engines load.
+
+Follows the OCI image specification 1.1 (https://github.com/opencontainers/image-spec).
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, BinaryIO
+
+from estimator.errors import ImageError
+from estimator.shipping.image.build_spec import ENTRYPOINT, ENVIRONMENT, USELESS, USER, Recipe
+from estimator.shipping.image.direct.layers import BLOCK, Blob, File, Layer, files_below, packed_layer, write_layer
+from estimator.shipping.image.direct.minimal_base import OWN_LIBRARIES, files_of_python
+from estimator.shipping.image.wheels import platform, run_pip
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
+LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
+INDEX = "application/vnd.oci.image.index.v1+json"
+SECOND = 1_000_000_000
+# As ELF files name what they are for.
+ELF_MACHINES = {"amd64": 62, "arm64": 183}
+# Of Python's own library, what a server never imports.
+UNUSED = ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """An image on disk as blobs by their digest, below `folder`/blobs/sha256."""
+
+    folder: Path
+    manifest: Blob
+    config: Blob
+    layers: tuple[Layer, ...]
+
+    @property
+    def digest(self) -> str:
+        """What the image is known by everywhere."""
+        return self.manifest.digest
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that the image sets."""
+        found = json.loads(self.path(self.config).read_bytes())["config"].get("Env", [])
+        return dict(each.partition("=")[::2] for each in found)
+
+    def path(self, blob: Blob) -> Path:
+        """Return where a blob is."""
+        return self.folder / "blobs" / "sha256" / blob.digest.removeprefix("sha256:")
+
+
+@dataclass(frozen=True)
+class Base:
+    """What an image stands on: layers that are in a layout's blobs, and its config."""
+
+    layers: tuple[Layer, ...]
+    config: Mapping[str, Any]
+
+
+def base_of_rootfs(archive: Path, folder: Path) -> Base:
+    """Return the base that a tar of a whole file system is, packed by gzip or not.
+
+    Raises
+    ------
+    ImageError: it is none.
+    """
+
+    def copy(target: BinaryIO) -> None:
+        with gzip.open(archive) if is_packed else archive.open("rb") as content:
+            while block := content.read(BLOCK):
+                target.write(block)
+
+    try:
+        with archive.open("rb") as file:
+            is_packed = file.read(2) == b"\x1f\x8b"
+        with tarfile.open(archive, "r:gz" if is_packed else "r:"):
+            layer = packed_layer(copy, _blobs(folder), f"base {archive.name}", media_type=LAYER)
+    except tarfile.TarError:
+        raise ImageError(f"{archive}: is no tar of a file system, packed by gzip or not") from None
+    except (OSError, EOFError) as error:
+        raise ImageError(f"{archive}: cannot be read: {error}") from error
+    return Base((layer,), {"Env": [PATH, "LANG=C.UTF-8"]})
+
+
+def base_of_python(folder: Path, epoch: int) -> Base:
+    """Return a base of this machine's Python alone; its files' times are `epoch`, in seconds since 1970.
+
+    Raises
+    ------
+    ImageError: it cannot be made here.
+    """
+    layer = write_layer(files_of_python(), _blobs(folder), "Python alone", epoch=epoch, media_type=LAYER)
+    return Base((layer,), {"Env": [PATH, "LANG=C.UTF-8", f"LD_LIBRARY_PATH={OWN_LIBRARIES}"]})
+
+
+def write_image(recipe: Recipe, base: Base, folder: Path) -> Layout:
+    """Write a recipe's image into a layout that holds the base's blobs.
+
+    Raises
+    ------
+    ImageError: the packages cannot be installed, or the base has another Python.
+    """
+    created, epoch = str(recipe.artefact.manifest["created"]), recipe.epoch
+    blobs = _blobs(folder)
+    context = recipe.context()
+    model = [File(name, content) for name, content in context.items() if name.startswith(("model/", "sbom"))]
+    layers = list(base.layers)
+    with tempfile.TemporaryDirectory(prefix="estimator-image-") as scratch:
+        library = _compiled_library(recipe, base, blobs, Path(scratch) / "library")
+        if library:
+            layers.append(write_layer(library, blobs, "Python's library, compiled", epoch=epoch, media_type=LAYER))
+        packages = _packages(recipe, context, Path(scratch))
+        layers.append(write_layer(packages, blobs, "packages", epoch=epoch, media_type=LAYER))
+    layers.append(
+        write_layer(
+            model,
+            blobs,
+            f"{recipe.artefact.name} {recipe.artefact.version}",
+            epoch=epoch,
+            media_type=LAYER,
+            # What is mounted there takes its mode from it, and a bare base has none.
+            folders={"tmp": 0o1777},
+        )
+    )
+    config = _put(blobs, CONFIG, _config(recipe, base, layers, created))
+    manifest = _put(
+        blobs, MANIFEST,
+        {
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": _described(config),
+            "layers": [_described(layer.blob) for layer in layers],
+            "annotations": {"org.opencontainers.image.created": created},
+        },
+    )  # fmt: skip
+    named = {**_described(manifest), "annotations": {"org.opencontainers.image.ref.name": recipe.tag}}
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    (folder / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
+    return Layout(folder, manifest, config, tuple(layers))
+
+
+def write_archive(layout: Layout, tag: str, path: Path) -> None:
+    """Write a layout as one file that `docker load`, `podman load` and `skopeo` take."""
+    placed = {f"blobs/sha256/{layer.blob.digest[7:]}": layout.path(layer.blob) for layer in layout.layers}
+    for blob in (layout.config, layout.manifest):
+        placed[f"blobs/sha256/{blob.digest[7:]}"] = layout.path(blob)
+    docker = [
+        {
+            "Config": f"blobs/sha256/{layout.config.digest[7:]}",
+            "RepoTags": [tag],
+            "Layers": [f"blobs/sha256/{layer.blob.digest[7:]}" for layer in layout.layers],
+        }
+    ]
+    texts = {name: (layout.folder / name).read_bytes() for name in ("oci-layout", "index.json")}
+    texts["manifest.json"] = _json(docker)
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        with tarfile.open(temporary, "w") as archive:
+            for name, source in sorted(placed.items()):
+                entry = tarfile.TarInfo(name)
+                entry.size = source.stat().st_size
+                with source.open("rb") as content:
+                    archive.addfile(entry, content)
+            for name, text in texts.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _packages(recipe: Recipe, context: Mapping[str, bytes], scratch: Path) -> list[File]:
+    """Install what the image needs, without what no server reads, and compile it."""
+    target = scratch / "packages"
+    for name in ("requirements.txt", recipe.wheel[0]):
+        (scratch / name).write_bytes(context[name])
+    words = ["--no-deps", "--no-compile", "--require-hashes", "--target", str(target), "-r", "requirements.txt"]
+    run_pip(["install", *platform(recipe.python, recipe.architecture), *words], folder=scratch)
+    for pattern in ("bin", *USELESS):
+        for path in target.glob(pattern):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in target.glob("*.dist-info"):
+        # Where a file came from differs from run to run.
+        (path / "direct_url.json").unlink(missing_ok=True)
+        there = [line for line in (path / "RECORD").read_text().splitlines() if (target / line.split(",")[0]).exists()]
+        (path / "RECORD").write_text("\n".join([*there, ""]))
+    _compile(target, recipe.site)
+    return files_below(target, recipe.site.lstrip("/"))
+
+
+def _compiled_library(recipe: Recipe, base: Base, blobs: Path, scratch: Path) -> list[File]:
+    """Return Python's own library of the base as compiled files, which images of Python come without.
+
+    Raises
+    ------
+    ImageError: the base has no Python of that version, or one for another architecture.
+    """
+    home = recipe.site.rpartition("/")[0].lstrip("/")
+    found = False
+    for layer in base.layers:
+        with tarfile.open(blobs / layer.blob.digest[7:], "r:*") as archive:
+            for entry in archive:
+                name = entry.name.removeprefix("./").lstrip("/")
+                if name == f"usr/local/bin/python{recipe.python}" and entry.isfile():
+                    _check_machine(recipe, archive.extractfile(entry))
+                rest = name.removeprefix(f"{home}/")
+                if rest == name or not entry.isfile() or not rest.endswith(".py") or rest.partition("/")[0] in UNUSED:
+                    continue
+                content = archive.extractfile(entry)
+                path = scratch / rest
+                if content is None or not path.resolve().is_relative_to(scratch.resolve()):
+                    continue
+                found = True
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content.read())
+    if not found:
+        raise ImageError(
+            f"{recipe.base}: the base has no Python {recipe.python} in /usr/local",
+            hint="take an image such as python:3.11-slim, or say which Python it has with image.python",
+        )
+    _compile(scratch, f"/{home}")
+    return [file for file in files_below(scratch, home) if file.name.endswith(".pyc")]
+
+
+def _check_machine(recipe: Recipe, program: IO[bytes] | None) -> None:
+    """Refuse a base for another architecture, by the header of its Python (ELF)."""
+    head = program.read(20) if program is not None else b""
+    machine = int.from_bytes(head[18:20], "little")
+    if head[:4] == b"\x7fELF" and machine != ELF_MACHINES[recipe.architecture]:
+        names = {number: name for name, number in ELF_MACHINES.items()}
+        found = names.get(machine, f"machine {machine}")
+        raise ImageError(f"the base is for {found}, and the image is to be for {recipe.architecture}")
+
+
+def _compile(folder: Path, place: str) -> None:
+    """Compile all modules as if they were at a place; files that are not meant for this Python stay as they are."""
+    words = ["-qq", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", place, str(folder)]
+    # The same source gives the same bytes only when sets have the same order.
+    same = {**os.environ, "PYTHONHASHSEED": "0"}
+    subprocess.run([sys.executable, "-m", "compileall", *words], check=False, capture_output=True, env=same)  # noqa: S603 # our own words
+
+
+def _config(recipe: Recipe, base: Base, layers: Sequence[Layer], created: str) -> dict[str, Any]:
+    given = base.config
+    environment = [item for item in given.get("Env") or [] if item.partition("=")[0] not in ENVIRONMENT]
+    return {
+        "architecture": recipe.architecture,
+        "os": "linux",
+        "created": created,
+        "config": {
+            "Env": [*environment, *(f"{name}={value}" for name, value in ENVIRONMENT.items())],
+            "User": USER,
+            "ExposedPorts": {f"{recipe.port}/tcp": {}},
+            "Entrypoint": list(ENTRYPOINT),
+            "Cmd": recipe.command,
+            "Labels": {**(given.get("Labels") or {}), **recipe.all_labels},
+            "StopSignal": "SIGTERM",
+            "Healthcheck": {
+                "Test": ["CMD", *recipe.health], "Interval": 10 * SECOND, "Timeout": 3 * SECOND,
+                "StartPeriod": 20 * SECOND, "Retries": 3,
+            },
+        },
+        "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+        "history": [{"created": created, "created_by": layer.holds} for layer in layers],
+    }  # fmt: skip
+
+
+def _blobs(folder: Path) -> Path:
+    path = folder / "blobs" / "sha256"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _put(blobs: Path, media_type: str, data: Mapping[str, Any]) -> Blob:
+    content = _json(data)
+    digest = hashlib.sha256(content).hexdigest()
+    (blobs / digest).write_bytes(content)
+    return Blob(f"sha256:{digest}", len(content), media_type)
+
+
+def _described(blob: Blob) -> dict[str, Any]:
+    return {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size}
+
+
+def _json(data: object) -> bytes:
+    return json.dumps(data, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,1 @@
+"""Config and rows -> a trained, checked and reported version."""

@@ -1,0 +1,87 @@
+"""A version -> answers: to a table, over HTTP, as a page, and why one was given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from estimator.errors import SourceError, needs_extra
+from estimator.store.artefact import Artefact, check_golden, write_text
+from estimator.verbs.context import Order, like_training, load, locate, locate_alias, open_store, opened
+
+if TYPE_CHECKING:
+    from estimator.data.sinks import IfExists
+    from estimator.serving.explain_prediction import Inquiry
+    from estimator.serving.model_page.page import Page
+    from estimator.store.batch_prediction import Tally
+
+
+def predict(
+    artefact: Artefact, table: str, output: str, *, query: str | None = None, into: str | None = None,
+    if_exists: IfExists | None = None, keep: Sequence[str] = (), order: Order | None = None,
+    faulty_are_gaps: bool = False, watch: Callable[[int], None],
+) -> Tally:  # fmt: skip
+    """Answer every row of a table and write the answers, in order, to a file or into a table of a database."""
+    with needs_extra("batch", "reading a table"):
+        from estimator.data.sinks import sink_of
+        from estimator.store.batch_prediction import score_source
+
+    order = order or Order()
+    sink = sink_of(output, order.environment, table=into, if_exists=if_exists)
+    with opened(like_training(artefact, table, query), order) as source:
+        return score_source(artefact.predictor, source, sink, keep=keep, faulty_are_gaps=faulty_are_gaps, watch=watch)
+
+
+def serve(
+    references: Sequence[str],
+    order: Order,
+    *,
+    settings: Mapping[str, Any],
+    allow_public: bool = False,
+    watches: bool = False,
+    ready: Callable[[Sequence[Artefact], str], None],
+) -> None:
+    """Serve what names mean until told to end, also when it moves; `settings` win over a version's serving section.
+
+    With `watches`, the log of every model is watched from a process beside the server.
+    """
+    from estimator.serving.reload import Reference
+    from estimator.serving.run import listen
+
+    store = open_store(None, order)
+    found = [
+        Reference(reference, partial(locate, reference, store), partial(locate_alias, reference, store))
+        for reference in references
+    ]
+    listen(
+        found, settings, environment=order.environment, allow_public=allow_public, ready=ready, watches=watches
+    )  # fmt: skip
+
+
+def why(named: str, place: str, order: Order) -> Inquiry:
+    """Say of a logged answer what was asked, what was answered by which version, and what moved it."""
+    from estimator.prediction_log import open_database
+    from estimator.serving.explain_prediction import inquire
+
+    database = open_database(place, Path(), order.environment, must_exist=True)
+    try:
+        logged, shadows = database.find(named), database.shadows(named)
+    finally:
+        database.close()
+    if logged is None:
+        raise SourceError(
+            f"{database.name}: no answer with the id {named!r}", hint="ids are told by POST /v1/predict, not by others"
+        )
+    return inquire(logged, load(f"{logged.model}/{logged.version}", open_store(None, order)), shadows)
+
+
+def page(artefact: Artefact, output: Path) -> Page:
+    """Write a version as one offline HTML file that answers by itself, once it answers its golden rows."""
+    from estimator.serving.model_page.page import model_page
+
+    check_golden(artefact)
+    made = model_page(artefact)
+    write_text(output, made.content)
+    return made
