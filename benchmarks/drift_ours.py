@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from estimator.core.task import Answers
+from estimator.core.task import Predictions
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
 from estimator.data.schema.inference import infer_schema
@@ -59,12 +59,12 @@ def referred(frame: pl.DataFrame) -> tuple[Schema, Reference]:
     """Give the contract of rows, and what a version would keep of them."""
     schema = infer_schema(frame.with_columns(pl.Series(TARGET, np.arange(frame.height) % 7 * 1.0)), TARGET)
     nothing = np.zeros(frame.height)
-    return schema, refer(schema, read_frame(schema, frame), Answers(nothing), nothing, seed=0)
+    return schema, refer(schema, read_frame(schema, frame), Predictions(nothing), nothing, seed=0)
 
 
 def _current(schema: Schema, known: Reference, frame: pl.DataFrame) -> Current:
     batch = read_frame(schema, frame, drop_faulty=True)
-    return Current.of(known, batch, Answers(np.zeros(batch.n_rows)))
+    return Current.of(known, batch, Predictions(np.zeros(batch.n_rows)))
 
 
 def _checked(schema: Schema, known: Reference, frame: pl.DataFrame) -> Check:

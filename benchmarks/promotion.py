@@ -23,7 +23,7 @@ from drift_ours import referred
 from drift_tables import TABLES, Pool, dealt, read_window
 from processes import machine_line
 
-from estimator.core.task import Answers
+from estimator.core.task import Predictions
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
 from estimator.drift import Current, Reference
@@ -101,7 +101,7 @@ def is_binary(values: Floats) -> bool:
 def codes(schema: Schema, known: Reference, frame: pl.DataFrame) -> Floats:
     """Give rows as the places of their bins."""
     batch = read_frame(schema, frame, drop_faulty=True)
-    return Current.of(known, batch, Answers(np.zeros(batch.n_rows))).codes.astype(np.float64)
+    return Current.of(known, batch, Predictions(np.zeros(batch.n_rows))).codes.astype(np.float64)
 
 
 def loss(answers: Floats, truth: Floats, has_levels: bool) -> Floats:

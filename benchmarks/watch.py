@@ -45,7 +45,7 @@ def caught_up(folder: Path, n_rows: int) -> tuple[float, float]:
     store = life.Store(folder / "models")
     artefact = life.load(MODEL, store)
     rows = houses()
-    answers = artefact.predictor.answer(artefact.schema.read_rows(rows)).values.tolist()
+    answers = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).values.tolist()
     database, at = open_database(str(folder / "full.db"), Path(), {}), time.time()
     for start in range(0, n_rows, 10_000):
         places = range(start, min(start + 10_000, n_rows))

@@ -112,7 +112,7 @@ def tutorial() -> str:
     return (
         "## The tutorial's spelling\n\n"
         "`model_config` is `model` with `kind: dense`, `training_config` is `training`, `train_test_ratio` is "
-        "`training.test_share`, `model_name` is `name`, `loss_function` is `loss`, `optimiser` is `optimizer`, and its "
+        "`training.test_size`, `model_name` is `name`, `loss_function` is `loss`, `optimiser` is `optimizer`, and its "
         "`metrics` are `evaluation.metrics`. `layers` may be a mapping that ends in the output layer, with a null in "
         "`activations` for it."
     )

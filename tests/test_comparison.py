@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from estimator import verbs as life
-from estimator.core.task import Answers
+from estimator.core.task import Predictions
 from estimator.errors import EstimatorError
 from estimator.evaluation.metrics import SHELF
 from estimator.training.comparison import compare
 from tests.conftest import EXAMPLES
 
-HOW = {"resamples": 400, "level": 0.95, "seed": 0}
+HOW = {"bootstrap_samples": 400, "level": 0.95, "seed": 0}
 
 
 def judged(noise: float, shift: float, n_rows: int, seed: int = 0, margin: float = 0.0):
@@ -23,7 +23,7 @@ def judged(noise: float, shift: float, n_rows: int, seed: int = 0, margin: float
     truth = generator.standard_normal(n_rows)
     first = truth + generator.normal(0, 1, n_rows)
     second = truth + (first - truth) * (1 - shift) + generator.normal(0, noise, n_rows)
-    return compare("mae", SHELF.load("mae")(), truth, Answers(first), Answers(second), margin=margin, **HOW)
+    return compare("mae", SHELF.load("mae")(), truth, Predictions(first), Predictions(second), margin=margin, **HOW)
 
 
 def test_a_clear_gain_is_better_and_a_clear_loss_is_not():
@@ -39,13 +39,13 @@ def test_an_equal_answer_is_called_better_in_few_of_a_hundred_runs():
 def compare_equal(seed: int) -> str:
     generator = np.random.default_rng([8, seed])
     truth = generator.standard_normal(200)
-    first, second = (Answers(truth + generator.normal(0, 1, 200)) for _ in range(2))
+    first, second = (Predictions(truth + generator.normal(0, 1, 200)) for _ in range(2))
     return compare("rmse", SHELF.load("rmse")(), truth, first, second, **HOW).verdict
 
 
 def gained(gains: np.ndarray):
     nothing, second = np.zeros(len(gains)), np.full(len(gains), 50.0)
-    return compare("mae", SHELF.load("mae")(), nothing, Answers(second + gains), Answers(second), **HOW)
+    return compare("mae", SHELF.load("mae")(), nothing, Predictions(second + gains), Predictions(second), **HOW)
 
 
 def test_the_number_of_rows_that_would_tell_does_tell():

@@ -35,7 +35,7 @@ def refusal(path: Path, *overrides: str) -> str:
 def test_source_and_target_make_a_config(tmp_path):
     config = read(written(tmp_path, "data: {path: a.csv, target: y}"))
     assert type(config.model).__name__ == "Ensemble"
-    assert config.training.test_share == 0.2
+    assert config.training.test_size == 0.2
 
 
 def test_the_tutorial_is_read_to_the_letter():
@@ -45,7 +45,7 @@ def test_the_tutorial_is_read_to_the_letter():
     assert config.name == "house_pricing_model"
     assert [layer.units for layer in model.layers] == [64, 64, 32]
     assert (model.output_units, model.output_activation.name) == (1, "linear")
-    assert (config.training.epochs, config.training.batch_size, config.training.test_share) == (17, 10, 0.2)
+    assert (config.training.epochs, config.training.batch_size, config.training.test_size) == (17, 10, 0.2)
     assert config.evaluation.metrics == ["mae"]
 
 
@@ -167,9 +167,9 @@ def test_an_override_is_read_as_in_a_file(tmp_path, override, read_as):
 
 
 def test_another_kind_starts_from_its_own_defaults(tmp_path):
-    path = written(tmp_path, "data: {path: a.csv, target: y}\nmodel: {kind: boosting, rounds: 5}\n")
+    path = written(tmp_path, "data: {path: a.csv, target: y}\nmodel: {kind: boosting, n_estimators: 5}\n")
     assert type(read(path, "model.kind=linear").model).__name__ == "Linear"
-    assert read(path, "model.kind=boosting").model.rounds == 5
+    assert read(path, "model.kind=boosting").model.n_estimators == 5
 
 
 def test_a_fault_in_a_column_with_a_hyphen_has_its_line(tmp_path):

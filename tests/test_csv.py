@@ -1,4 +1,4 @@
-"""Text files as they come: ragged lines, quotes, blank lines, chunks, encodings, several files."""
+"""Text files as they come: on_bad_lines lines, quotes, blank lines, chunks, encodings, several files."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def test_ragged_lines_are_refused_with_their_numbers(written):
     with pytest.raises(SourceError) as caught:
         Csv((written(RAGGED),)).frame()
     assert "the header has 3 cells, but not these lines: line 5 (2 cells), line 6 (4 cells)" in str(caught.value)
-    assert "data.ragged: skip" in str(caught.value.hint)
+    assert "data.on_bad_lines: skip" in str(caught.value.hint)
 
 
 def test_ragged_lines_can_be_left_out_and_are_noted(written):
-    source = Csv((written(RAGGED),), ragged="skip")
+    source = Csv((written(RAGGED),), on_bad_lines="skip")
     assert source.frame().rows() == [("1", "2", "3"), ("x\ny", "5", "6"), ("13", "14", None)]
     assert source.notes() == [
         "2 lines with another number of cells left out: t.csv line 5 (2 cells), t.csv line 6 (4 cells)"
@@ -62,7 +62,7 @@ def test_short_lines_are_told_from_empty_cells(written):
     ],
 )
 def test_lines_are_read_as_they_are_meant(written, content, rows):
-    assert Csv((written(content),), separator=",").frame().rows() == rows
+    assert Csv((written(content),), delimiter=",").frame().rows() == rows
 
 
 def test_a_quote_that_is_never_closed_is_named(written):

@@ -12,7 +12,7 @@ from estimator import verbs as life
 from estimator.checks.models import TASKS
 from estimator.config import Training
 from estimator.data.schema.frames import read_frame
-from estimator.models import Rows, Step, TrainingData
+from estimator.models import Rows, TrainingData, TrainingStep
 from estimator.models.nets.dense import Dense, vocabulary
 from estimator.models.nets.dense.words import read_word
 from tests.matrices import example, graph_answers
@@ -68,10 +68,10 @@ def test_layers_are_the_same_in_the_graph(settings):
 
 
 def test_the_watcher_sees_losses_in_the_targets_units():
-    seen: list[Step] = []
+    seen: list[TrainingStep] = []
     data = example(TASKS[0])
     held_out = TrainingData(data.rows, np.zeros(120, np.bool_), data.rows, data.task)
-    Dense(layers=[8], loss="mae").fit(held_out, PLAN, watch=seen.append)
+    Dense(layers=[8], loss="mae").fit(held_out, PLAN, progress=seen.append)
     spread = np.abs(data.rows.target - data.rows.target.mean()).mean()
     assert [step.number for step in seen] == [1, 2]
     assert 0.2 * spread < seen[0].values["val_loss"] < 3 * spread
@@ -95,7 +95,7 @@ def test_a_loss_that_runs_away_is_explained():
 
 @pytest.mark.parametrize("n_levels", [2, 3])
 def test_a_net_that_is_too_sure_is_calibrated_alike_in_the_graph(n_levels, tmp_path):
-    """Answers that are 0 or 1 in single precision differ in how sure they are, which calibration makes visible."""
+    """Predictions that are 0 or 1 in single precision differ in how sure they are, which calibration makes visible."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 3))
     noisy = np.where(rng.random(400) < 0.25, rng.integers(0, n_levels, 400), (x[:, 0] > 0).astype(int))
@@ -108,6 +108,6 @@ def test_a_net_that_is_too_sure_is_calibrated_alike_in_the_graph(n_levels, tmp_p
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     made = life.train(tmp_path / "config.json", life.Order(store=str(tmp_path / "models")))
-    shares = made.artefact.predictor.answer(read_frame(made.artefact.schema, frame.drop("y"))).probabilities
+    shares = made.artefact.predictor.predict_batch(read_frame(made.artefact.schema, frame.drop("y"))).probabilities
     assert shares.max() < 1.0
     assert made.artefact.manifest["parity"]["largest_relative"] <= 1e-5

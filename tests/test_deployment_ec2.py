@@ -33,7 +33,7 @@ def versions(tmp_path_factory):
     """Two versions of the Boston model, the older first."""
     store = str(tmp_path_factory.mktemp("models"))
     conf = next((EXAMPLES / "boston").glob("config.*"))
-    kinds = (("model.kind=linear",), ("model.kind=boosting", "model.rounds=20"))
+    kinds = (("model.kind=linear",), ("model.kind=boosting", "model.n_estimators=20"))
     return [life.train(conf, life.Order(kind, store=store)).artefact for kind in kinds]
 
 
@@ -66,7 +66,7 @@ def site(tmp_path, versions):
 
 
 def target(**settings):
-    wanted = {"region": REGION, "allowed": ["203.0.113.4/32"], "patience_seconds": 20, **settings}
+    wanted = {"region": REGION, "ingress_cidrs": ["203.0.113.4/32"], "health_timeout_seconds": 20, **settings}
     return SHELF.load("ec2").model_validate(wanted)
 
 
@@ -96,7 +96,7 @@ def machines_of(cloud, filters=({"Name": "instance-state-name", "Values": ["runn
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_ec2_keeps_the_promises_of_targets(cloud, network, releases, site, promise):
     broken = replace(releases[1], image=f"{REPOSITORY}@{DIGESTS[2]}")
-    promise(Place(target(patience_seconds=8), site, tuple(releases), broken))
+    promise(Place(target(health_timeout_seconds=8), site, tuple(releases), broken))
 
 
 def test_a_plan_shows_each_thing_and_its_price_and_changes_nothing(cloud, releases, site):
@@ -154,7 +154,7 @@ def test_a_new_release_gets_a_machine_of_its_own_and_then_the_address(cloud, net
 
 
 def test_a_release_that_does_not_answer_is_ended_and_the_old_one_stays(cloud, network, releases, site):
-    settings = target(patience_seconds=2)
+    settings = target(health_timeout_seconds=2)
     target().apply(releases[0], site)
     (blue,) = machines_of(cloud)
     broken = replace(releases[1], image=f"{REPOSITORY}@{DIGESTS[2]}")
@@ -165,7 +165,7 @@ def test_a_release_that_does_not_answer_is_ended_and_the_old_one_stays(cloud, ne
 
 
 def test_a_release_that_answers_as_another_version_is_no_release(cloud, network, releases, site):
-    settings = target(patience_seconds=3)
+    settings = target(health_timeout_seconds=3)
     wrong = replace(releases[1], image=releases[0].image)
     with pytest.raises(DeploymentError, match="nothing is left of it"):
         settings.apply(wrong, site)
@@ -174,8 +174,8 @@ def test_a_release_that_answers_as_another_version_is_no_release(cloud, network,
 
 def test_who_is_not_allowed_gets_no_answer_and_is_told_so(cloud, network, releases, site):
     with pytest.raises(DeploymentError) as caught:
-        target(allowed=["198.51.100.0/24"], patience_seconds=1).apply(releases[0], site)
-    assert "deployment.allowed" in (caught.value.hint or "")
+        target(ingress_cidrs=["198.51.100.0/24"], health_timeout_seconds=1).apply(releases[0], site)
+    assert "deployment.ingress_cidrs" in (caught.value.hint or "")
     assert left(cloud, releases[0].model) == []
 
 
@@ -191,7 +191,7 @@ def test_down_leaves_nothing_that_aws_knows_of(cloud, network, releases, site, t
 def test_rules_follow_the_config_without_a_new_machine_for_each(cloud, network, releases, site):
     settings = target()
     settings.apply(releases[0], site)
-    wider = target(allowed=["203.0.113.4/32", "198.51.100.0/24", "2001:db8::/32"])
+    wider = target(ingress_cidrs=["203.0.113.4/32", "198.51.100.0/24", "2001:db8::/32"])
     steps = {step.what: step.action for step in wider.plan(releases[0], site).steps}
     assert steps == {"role": "keep", "security group": "change", "address": "keep", "machine": "keep"}
     wider.apply(releases[0], site)
@@ -317,7 +317,7 @@ def test_what_a_broken_deployment_left_behind_is_seen_and_removed(cloud, network
     ("settings", "changes", "finding", "way_out"),
     [
         ({"instance_type": "t4g.small"}, {}, "is arm64, the image is for x86_64", "image.architecture"),
-        ({"allowed": ["0.0.0.0/0"]}, {}, "asks for no keys", "allow_public"),
+        ({"ingress_cidrs": ["0.0.0.0/0"]}, {}, "asks for no keys", "allow_public"),
         ({}, {"image": f"{REPOSITORY}@sha256:{'f' * 64}"}, "not in its registry", "estimator push"),
         ({"public_key": "none.pub"}, {}, "no such file", "ssh-keygen"),
         ({"instance_type": "t3.enormous"}, {}, "t3.enormous", ""),

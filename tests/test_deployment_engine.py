@@ -44,7 +44,7 @@ def store(tmp_path_factory):
     """A store with two versions of the Boston model."""
     folder = tmp_path_factory.mktemp("models")
     conf = next((EXAMPLES / "boston").glob("config.*"))
-    for kind in (("model.kind=linear",), ("model.kind=boosting", "model.rounds=20")):
+    for kind in (("model.kind=linear",), ("model.kind=boosting", "model.n_estimators=20")):
         life.train(conf, life.Order(kind, store=str(folder)))
     return life.Store(folder)
 
@@ -161,7 +161,7 @@ def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, ve
 def test_compose_keeps_the_promises_of_targets(built, versions, store, tmp_path, port, promise):
     artefacts = {each.split("/")[1]: life.load(each, store) for each in versions}
     site = Site(tmp_path, dict(os.environ), lambda release: artefacts.get(release.version))
-    target = SHELF.load("docker").model_validate({"port": int(port), "patience_seconds": 4})
+    target = SHELF.load("docker").model_validate({"port": int(port), "health_timeout_seconds": 4})
     good = []
     for folder in built:
         record = read_record(folder)
@@ -205,7 +205,7 @@ def test_the_image_goes_to_ecr_over_tls_and_machines_of_ec2_run_it(
     )
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
     chosen = [
-        word for setting in ("kind=ec2", f"region={REGION}", "allowed=[203.0.113.4/32]", "patience_seconds=60")
+        word for setting in ("kind=ec2", f"region={REGION}", "allowed=[203.0.113.4/32]", "health_timeout_seconds=60")
         for word in ("--set", f"deployment.{setting}")
     ]  # fmt: skip
     with aws() as cloud, docker_registry(user="AWS", password=TOKEN, tls=certificates[1:]):

@@ -24,7 +24,7 @@ SETTINGS = [
     {"form": "kserve"},
     {
         "environment": {"ESTIMATOR_CONFIG__SERVING__RATE": "50"}, "secrets": {"API_KEY": "prices/key"},
-        "pull_secret": "registry", "from_namespaces": ["ingress-nginx"], "may_reach": ["10.0.0.0/8"],
+        "pull_secret": "registry", "ingress_namespaces": ["ingress-nginx"], "egress_cidrs": ["10.0.0.0/8"],
         "min_replicas": 3, "max_replicas": 9,
     },
 ]  # fmt: skip
@@ -35,7 +35,7 @@ def versions(tmp_path_factory):
     """Two versions of the Boston model, the older first."""
     store = str(tmp_path_factory.mktemp("models"))
     conf = next((EXAMPLES / "boston").glob("config.*"))
-    kinds = (("model.kind=linear",), ("model.kind=boosting", "model.rounds=20"))
+    kinds = (("model.kind=linear",), ("model.kind=boosting", "model.n_estimators=20"))
     return [life.train(conf, life.Order(kind, store=store)).artefact for kind in kinds]
 
 
@@ -134,7 +134,7 @@ def test_pods_that_never_become_ready_give_way_to_those_before(objects, releases
 def test_a_first_release_that_answers_wrongly_leaves_nothing(objects, releases, site):
     wrong = replace(releases[1], image=releases[0].image)
     with pytest.raises(DeploymentError, match="nothing is left of it"):
-        target(patience_seconds=3).apply(wrong, site)
+        target(health_timeout_seconds=3).apply(wrong, site)
     assert list(objects.iterdir()) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from estimator import verbs as life
 from estimator.checks.drift import N_CURRENT, SCHEMA, current, reference, rows
-from estimator.core.task import Answers
+from estimator.core.task import Predictions
 from estimator.data.schema import Batch, Column, Schema
 from estimator.drift import Current, Reference, refer
 from estimator.drift.reference import MOST_BINS
@@ -24,7 +24,7 @@ TESTS = ("schema_faults", "kolmogorov_smirnov", "chi_square", "domain_classifier
 def words(values):
     batch = Batch({"code": np.array(values, dtype=object)[:, None]}, len(values))
     nothing = np.zeros(len(values))
-    return Schema((Column("code", "category"),), SCHEMA.target), batch, Answers(nothing), nothing
+    return Schema((Column("code", "category"),), SCHEMA.target), batch, Predictions(nothing), nothing
 
 
 def test_every_version_keeps_what_later_rows_are_compared_with(store):
@@ -46,7 +46,7 @@ def test_numbers_keep_their_distribution_in_at_most_250_bins():
     values = np.random.default_rng(0).normal(size=5000)
     batch = Batch({"code": values[:, None]}, 5000)
     schema = Schema((Column("code", "number"),), SCHEMA.target)
-    (column,) = refer(schema, batch, Answers(values), np.abs(values), seed=0).columns
+    (column,) = refer(schema, batch, Predictions(values), np.abs(values), seed=0).columns
     assert len(column.counts) <= MOST_BINS + 1
     assert column.counts.sum() == 5000
     assert column.counts[1:].max() <= 2 * 5000 / MOST_BINS
@@ -74,7 +74,7 @@ def test_a_change_of_correlation_alone_is_seen_by_the_classifier():
     def pair(n, sign):
         first = generator.normal(size=n)
         second = sign * first + 0.5 * generator.normal(size=n)
-        return Batch({"a": first[:, None], "b": second[:, None]}, n), Answers(first)
+        return Batch({"a": first[:, None], "b": second[:, None]}, n), Predictions(first)
 
     schema = Schema((Column("a", "number"), Column("b", "number")), SCHEMA.target)
     batch, answers = pair(2000, 1.0)

@@ -29,7 +29,7 @@ MAE = SHELF.load("mae")()
 def boston(tmp_path_factory):
     """Boston by a linear model and by trees, as life.train gives them."""
     store = str(tmp_path_factory.mktemp("boston"))
-    settings = {"linear": ("model.kind=linear",), "boosting": ("model.kind=boosting", "model.rounds=40")}
+    settings = {"linear": ("model.kind=linear",), "boosting": ("model.kind=boosting", "model.n_estimators=40")}
     conf = tmp_path_factory.mktemp("conf") / "config.json"
     conf.write_text(json.dumps({"data": {"path": str(EXAMPLES / "boston" / "boston.csv"), "target": "MEDV"}}))
     order = {kind: life.Order(("validation.folds=0", *words), store=store) for kind, words in settings.items()}
@@ -58,7 +58,7 @@ def test_exact_contributions_add_up_to_the_answer(boston, kind):
     found = contributions(made.trained.predictor, rows, rows, learned=made.trained.learned)
     assert found.errors is None
     np.testing.assert_allclose(
-        found.base + found.values.sum(axis=1), made.trained.predictor.answer(rows).values, rtol=1e-6
+        found.base + found.values.sum(axis=1), made.trained.predictor.predict_batch(rows).values, rtol=1e-6
     )
 
 
@@ -70,7 +70,7 @@ def test_sampled_contributions_add_up_to_the_answer(store, name):
     found = contributions(predictor, batch.rows(np.arange(3)), batch, seed=1)
     np.testing.assert_allclose(found.base + found.values.sum(axis=1), found.answers, rtol=1e-9)
     if name == "penguins":
-        answers = predictor.answer(batch.rows(np.arange(3)))
+        answers = predictor.predict_batch(batch.rows(np.arange(3)))
         assert list(found.levels) == answers.values.tolist()
 
 
@@ -148,14 +148,18 @@ def test_equal_groups_are_seldom_called_unequal():
         group = generator.integers(0, 4, 300)
         parts = [Part(f"g is {place}", group == place) for place in range(4)]
         told = fairness("g", parts, NUMBER, truth, NUMBER.answers(answers), ("mae", MAE),
-                        resamples=200, level=0.95, seed=0)  # fmt: skip
+                        bootstrap_samples=200, level=0.95, seed=0)  # fmt: skip
         unequal += told.verdict.startswith("unequal")
     assert unequal <= 6
 
 
 def test_groups_of_a_column_that_is_left_out_are_compared(config_of, train):
     conf = config_of(
-        two_groups(), "y", model={"kind": "linear"}, data={"drop": ["group"]}, evaluation={"groups": ["group"]}
+        two_groups(),
+        "y",
+        model={"kind": "linear"},
+        data={"drop": ["group"]},
+        evaluation={"fairness_columns": ["group"]},
     )
     made = train(conf)
     (told,) = made.report.explanation.fairness
@@ -175,7 +179,7 @@ def test_a_live_version_with_other_columns_is_compared_where_it_can_be(config_of
 
 
 def test_a_group_that_is_no_column_is_refused(config_of, train):
-    conf = config_of(two_groups(), "y", evaluation={"groups": ["grup"]})
+    conf = config_of(two_groups(), "y", evaluation={"fairness_columns": ["grup"]})
     with pytest.raises(ConfigError, match=r"evaluation\.groups: no column 'grup'") as caught:
         train(conf)
     assert "did you mean 'group'?" in caught.value.hint

@@ -320,7 +320,14 @@ def test_money_becomes_a_quantity_by_accepting_the_finding(run, tables, tmp_path
     words = ("explore", "--conf", conf, "--page", tmp_path / "p.html", "--json")
     numbers = [item["number"] for item in run(*words)[1]["findings"] if item["rule"] == "number as text"]
     assert run(*words, "--accept", ",".join(map(str, numbers)))[0] == 0
-    small = ("--set", "evaluation.importance_repeats=0", "--set", "model.kind=boosting", "--set", "model.rounds=60")
+    small = (
+        "--set",
+        "evaluation.importance_repeats=0",
+        "--set",
+        "model.kind=boosting",
+        "--set",
+        "model.n_estimators=60",
+    )
     code, made, _ = run("train", "--conf", conf, "--store", tmp_path / "m", *small, "--json")
     assert (code, made["task"]) == (0, "regression")
     assert made["metrics"]["mae"]["value"] < made["baseline"]["mae"]["value"]

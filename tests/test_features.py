@@ -24,7 +24,7 @@ def fitted(name: str, target: str, wants: str, **choice: object) -> tuple[Featur
     schema = infer_schema(frame, target)
     batch = read_frame(schema, frame)
     goal = np.arange(batch.n_rows, dtype=float)
-    features = Features.fit(schema, batch, goal, Task("regression"), Choice(wants, **{"widest": 50, **choice}))
+    features = Features.fit(schema, batch, goal, Task("regression"), Choice(wants, **{"max_categories": 50, **choice}))
     return features, features.matrix(batch)
 
 
@@ -68,7 +68,7 @@ def test_no_row_is_told_its_own_truth():
 
 
 def test_wide_categories_become_target_means():
-    features, _ = fitted("ames", "Sale_Price", "scaled", widest=10)
+    features, _ = fitted("ames", "Sale_Price", "scaled", max_categories=10)
     assert features.kinds["Neighborhood"] == "target_mean"
     assert features.kinds["Street"] == "onehot"
 
@@ -79,7 +79,7 @@ def test_rare_levels_are_drawn_to_the_mean():
 
     values = np.array(["common"] * 99 + ["rare"], dtype=object)
     target = np.array([0.0] * 99 + [100.0])
-    encoder = TargetMean.fit(Learning(values, target, Task("regression"), smoothing=20.0))
+    encoder = TargetMean.fit(Learning(values, target, Task("regression"), target_smoothing=20.0))
     overall, spread = target.mean(), target.std()
     expected = ((100.0 + 20.0 * overall) / 21.0 - overall) / spread
     assert encoder.means[encoder.levels.index("rare")][0] == pytest.approx(expected)

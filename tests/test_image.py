@@ -211,7 +211,7 @@ def test_a_tag_that_is_none_is_refused(artefact, tmp_path):
 def test_an_image_that_weighs_too_much_is_refused(built):
     made, _ = built
     weigh(made, 1000)
-    with pytest.raises(ImageError, match=r"more than image\.max_megabytes allows: .* packages"):
+    with pytest.raises(ImageError, match=r"more than image\.max_size_mb allows: .* packages"):
         weigh(made, 100)
 
 
@@ -236,9 +236,9 @@ def test_an_image_that_answers_otherwise_is_not_good(artefact, store):
 def test_a_version_that_asks_for_keys_is_tried_without_them(tmp_path, monkeypatch):
     choices = (
         "model.kind=constant",
-        "serving.api_key_variable=NOT_SET",
+        "serving.api_key_env=NOT_SET",
         "serving.max_rows=2",
-        'serving.log="no/log.db"',
+        'serving.prediction_log="no/log.db"',
     )
     made = life.train(EXAMPLES / "boston" / "config.json", life.Order(choices, store=str(tmp_path)))
     for name, value in trial.ENVIRONMENT.items():

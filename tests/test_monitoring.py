@@ -104,7 +104,7 @@ def test_losses_are_proven_by_truths_however_late_they_come(market):
     market.step()
     prices = [price for _, price in [*sold(100), *moved(0, 80)]]
     market.tell(rows, prices, after=3 * 86_400.0)
-    (event,) = [each for each in market.step("monitoring.on_loss=warn") if each.kind == "loss"]
+    (event,) = [each for each in market.step("monitoring.on_degradation=warn") if each.kind == "loss"]
     assert event.told["latest_loss"] > 1.5 * event.told["usual_loss"]
     found = life.monitor(
         life.Site(MODEL, str(market.log)), life.Order(store=str(market.store.root)), since=None, until=market.now

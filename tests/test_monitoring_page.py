@@ -14,7 +14,7 @@ def overview_of(market):
     market.send(sold(), truth=True)
     market.step()
     market.send(moved(0, 200), truth=True)
-    market.step("monitoring.on_loss=warn")
+    market.step("monitoring.on_degradation=warn")
     order, site = life.Order(store=str(market.store.root)), life.Site(MODEL, str(market.log))
     return life.monitor(site, order, since=None, until=market.now)
 

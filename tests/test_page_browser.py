@@ -121,7 +121,7 @@ def test_every_row_of_a_file_gets_the_servers_answer(visit, versions, pages, nam
 def test_the_form_starts_with_a_row_and_its_answer(visit, versions):
     artefact, _ = versions["house_pricing_model"]
     page, row = visit("house_pricing_model"), first_row(artefact)
-    answers = artefact.predictor.answer(artefact.schema.read_rows([row]))
+    answers = artefact.predictor.predict_batch(artefact.schema.read_rows([row]))
     shown = float(page.text_content("#answer .figure"))
     assert shown == pytest.approx(answers.raw[0], rel=1e-3)
     assert page.text_content("#answer p + p") == f"90% interval: {answers.low[0]:.4g} to {answers.high[0]:.4g}"
@@ -141,7 +141,7 @@ def test_a_slider_moves_the_value_and_the_answer(visit, versions):
     value = float(page.get_by_label("RM", exact=True).input_value())
     page.wait_for_function("(before) => document.querySelector('#answer .figure').textContent !== before", arg=before)
     assert value > row["RM"]
-    must = artefact.predictor.answer(artefact.schema.read_rows([{**row, "RM": value}])).raw[0]
+    must = artefact.predictor.predict_batch(artefact.schema.read_rows([{**row, "RM": value}])).raw[0]
     assert float(page.text_content("#answer .figure")) == pytest.approx(must, rel=1e-3)
 
 
@@ -152,7 +152,7 @@ def test_the_curve_goes_through_what_the_model_answers(visit, versions):
     label = page.wait_for_selector("#effect svg[aria-label^='MEDV by LSTAT']").get_attribute("aria-label")
     (low, high), *_ = [column.seen for column in artefact.schema.features if column.name == "LSTAT"]
     rows = [{**row, "LSTAT": float(value)} for value in np.linspace(low, high, 41)]
-    answers = artefact.predictor.answer(artefact.schema.read_rows(rows)).raw
+    answers = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).raw
     assert f"least {answers.min():.4g} at " in label
     assert f"most {answers.max():.4g} at " in label
 

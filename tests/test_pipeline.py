@@ -39,7 +39,7 @@ def project(tmp_path, monkeypatch):
 def write(folder, **sections):
     content = {
         "name": "prices", "data": {"path": "boston.csv", "target": "MEDV"},
-        "model": {"kind": "boosting", "rounds": 40, "patience": 0}, "evaluation": {"resamples": 200}, **sections,
+        "model": {"kind": "boosting", "n_estimators": 40, "early_stopping_rounds": 0}, "evaluation": {"bootstrap_samples": 200}, **sections,
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(content))
 
@@ -108,7 +108,7 @@ def test_rows_that_break_the_reviewed_contract_stop_the_push(project, run):
 def test_the_report_says_how_good_and_where_weak(project, run):
     write(project, training={"seed": 1})
     ci(run)
-    write(project, model={"kind": "boosting", "rounds": 60, "patience": 0}, training={"seed": 1})
+    write(project, model={"kind": "boosting", "n_estimators": 60, "early_stopping_rounds": 0}, training={"seed": 1})
     ci(run, "--report", "out/report.md")
     text = (project / "out" / "report.md").read_text()
     assert re.search(r"\| mae \| [\d.]+ \([\d.]+ to [\d.]+\) \|", text)

@@ -41,8 +41,8 @@ def fresh(tmp_path):
 
 def test_candidates_are_judged_on_rows_that_nobody_has_seen(market, fresh):
     decision = life.retrain(site_of(market), order_of(market), data=fresh)
-    assert [each.kind for each in decision.candidates] == ["warm", "refit", "fresh"]
-    assert decision.rows == {"old": 1200, "fresh": 210, "judged": 90, "kept_apart": 240}
+    assert [each.kind for each in decision.candidates] == ["warm_start", "refit", "new_only"]
+    assert decision.rows == {"old": 1200, "new": 210, "judged": 90, "kept_apart": 240}
     assert decision.live == market.live.version
     best = next(each for each in decision.candidates if each.version == decision.chosen)
     assert best.compared[0].verdict == "better"
@@ -87,7 +87,7 @@ def test_rows_like_the_old_ones_change_nothing_that_is_not_better(market, tmp_pa
 
 
 def test_a_candidate_that_forgot_is_not_taken(market, fresh):
-    order = order_of(market, "retraining.forgetting=0.0", "retraining.candidates=[fresh]")
+    order = order_of(market, "retraining.max_regression=0.0", "retraining.candidates=[fresh]")
     decision = life.retrain(site_of(market), order, data=fresh)
     assert decision.chosen is None
     assert "it has forgotten" in decision.reasons[1]
@@ -110,10 +110,16 @@ def test_a_family_that_cannot_go_on_says_so_and_the_others_are_judged(market, tm
         json.dumps({"name": "ridge", "data": {"path": table, "target": TARGET}, "model": {"kind": "linear"}})
     )  # fmt: skip
     life.train(conf, order_of(market))
-    decision = life.retrain(life.Site("ridge"), order_of(market, "retraining.candidates=[warm,fresh]"), data=fresh)
+    decision = life.retrain(
+        life.Site("ridge"), order_of(market, "retraining.candidates=[warm_start,new_only]"), data=fresh
+    )
     problems = {each.kind: each.problem for each in decision.candidates}
-    assert problems["fresh"] is None
-    assert (problems["warm"] is None) or "continue" in problems["warm"] or "warm" in problems["warm"]
+    assert problems["new_only"] is None
+    assert (
+        (problems["warm_start"] is None)
+        or "continue" in problems["warm_start"]
+        or "warm_start" in problems["warm_start"]
+    )
 
 
 def test_settings_can_be_searched_anew(market, fresh):
@@ -197,12 +203,12 @@ def renewed(market, fresh) -> tuple[str, str]:
     return live, decision.chosen
 
 
-@pytest.mark.parametrize(("by", "live_after"), [("rule", "candidate"), ("approval", "live"), ("hand", "live")])
+@pytest.mark.parametrize(("by", "live_after"), [("automatic", "candidate"), ("approval", "live"), ("manual", "live")])
 def test_truths_promote_as_the_config_says(market, fresh, by, live_after):
     live, candidate = renewed(market, fresh)
     market.send(moved(400, 600), truth=True)
-    events = market.step(f"promotion.by={by}", "monitoring.on_loss=warn")
-    assert ("promote" in kinds(events)) == (by != "hand")
+    events = market.step(f"promotion.mode={by}", "monitoring.on_degradation=warn")
+    assert ("promote" in kinds(events)) == (by != "manual")
     assert market.live.version == {"candidate": candidate, "live": live}[live_after]
     if by == "approval":
         (told,) = [event for event in events if event.kind == "promote"]
@@ -212,7 +218,7 @@ def test_truths_promote_as_the_config_says(market, fresh, by, live_after):
 def test_a_candidate_is_first_a_shadow_if_so_asked(market, fresh):
     live, _ = renewed(market, fresh)
     market.send(moved(400, 600), truth=True)
-    market.step("promotion.by=rule", "promotion.shadow_rows=10", "monitoring.on_loss=warn")
+    market.step("promotion.mode=automatic", "promotion.shadow_rows=10", "monitoring.on_degradation=warn")
     assert market.live.version == live
 
 
@@ -223,7 +229,7 @@ def test_what_is_promoted_and_proven_worse_goes_back_by_itself(market, fresh):
     life.promote(market.store, f"{MODEL}/{worse}", why="somebody thought so")
     assert market.live.version == worse
     market.send(sold(120), truth=True)
-    events = market.step("monitoring.on_loss=warn")
+    events = market.step("monitoring.on_degradation=warn")
     assert "rollback" in kinds(events)
     assert market.live.version == live
     assert candidate != live

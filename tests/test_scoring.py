@@ -27,12 +27,12 @@ from estimator.store.batch_prediction import score_source
 from estimator.data.sinks import File
 from estimator.data.sources.opener import opened
 
-def watch(rows):
+def progress(rows):
     if rows >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
 with opened(sys.argv[2]) as source:
-    score_source(life.load(sys.argv[1]).predictor, source, File(Path(sys.argv[3])), watch=watch)
+    score_source(life.load(sys.argv[1]).predictor, source, File(Path(sys.argv[3])), progress=progress)
 """
 
 
@@ -71,7 +71,7 @@ def test_a_killed_run_is_taken_up_without_a_row_twice_or_missing(store, predicto
         killed_at(rows, store, houses, output)
         assert not output.exists()
     seen: list[int] = []
-    tally = score(predictor, houses, output, watch=seen.append)
+    tally = score(predictor, houses, output, progress=seen.append)
     assert tally.taken_up == 8 * ROWS
     assert seen[0] == 9 * ROWS
     assert tally.rows == FILES * ROWS

@@ -263,9 +263,9 @@ def test_a_key_guards_all_but_the_status(store, house):
     ("serving", "environment", "expected"),
     [
         ({"host": "0.0.0.0"}, {}, "can be reached from other machines"),
-        ({"api_key_variable": "KEY"}, {}, "it is not set"),
-        ({"api_key_variable": "KEY"}, {"KEY": "short"}, "shorter than 8"),
-        ({"host": "203.0.113.1", "api_key_variable": "KEY"}, {"KEY": "long enough"}, "cannot listen on"),
+        ({"api_key_env": "KEY"}, {}, "it is not set"),
+        ({"api_key_env": "KEY"}, {"KEY": "short"}, "shorter than 8"),
+        ({"host": "203.0.113.1", "api_key_env": "KEY"}, {"KEY": "long enough"}, "cannot listen on"),
     ],
 )
 def test_an_unsafe_or_impossible_address_is_refused(store, serving, environment, expected):
@@ -345,7 +345,7 @@ def test_choices_of_another_release_are_passed_over_and_the_environment_wins():
     kept = {"port": 1, "max_rows": 7, "label": "x", "no longer known": 3}
     environment = {"ESTIMATOR_CONFIG__SERVING__PORT": "2", "ESTIMATOR_CONFIG__SERVING__MAX_ROWS": "8"}
     found = resolve_kept(
-        "serving", Serving, kept, environment, overrides=["serving.rate=4", "image.port=9"], settings={"port": 3}
+        "serving", Serving, kept, environment, overrides=["serving.rate_limit=4", "image.port=9"], settings={"port": 3}
     )
     assert (found.port, found.max_rows, found.label, found.rate) == (3, 8, "x", 4)
     with pytest.raises(ConfigError, match=r"serving.port: input should be less than or equal to 65535, got 99999"):

@@ -75,7 +75,7 @@ def answering_by(server: Running, change: Callable[[Answer], Answer]) -> Iterato
 def running(store) -> Iterator[Running]:
     artefact = open_artefact(version_folder(store / "house_pricing_model"))
     serving = Serving(
-        max_body_bytes=MAX_BODY_BYTES, max_rows=1000, body_seconds=PATIENCE_SECONDS, label="Prediction price"
+        max_body_bytes=MAX_BODY_BYTES, max_rows=1000, request_timeout_seconds=PATIENCE_SECONDS, label="Prediction price"
     )
     app = gateway(artefact, serving=serving)
     server = server_of(app, serving)

@@ -118,7 +118,7 @@ def test_a_kill_loses_only_the_last_answers(store, house, tmp_path):
 
 def test_columns_that_are_private_are_not_written_under_any_name_of_any_model(store, house, tmp_path):
     log, models = tmp_path / "log.db", tmp_path / "models"
-    private, aliases = 'serving.private=["LSTAT", "B"]', 'schema.columns.LSTAT.aliases=["lower status"]'
+    private, aliases = 'serving.private_columns=["LSTAT", "B"]', 'schema.columns.LSTAT.aliases=["lower status"]'
     order = life.Order(("model.kind=constant", private, aliases), store=str(models))
     made = life.train(EXAMPLES / "boston" / "config.json", order)
     renamed = {"lower status" if name == "LSTAT" else name: value for name, value in house.items()}

@@ -1,4 +1,4 @@
-"""Answers written to files and into tables of databases: whole or not at all, and never over what is there unasked."""
+"""Predictions written to files and into tables of databases: whole or not at all, and never over what is there unasked."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 from estimator import verbs as life
 from estimator.checks.models import PLAN, TASKS
 from estimator.errors import TrainingError
-from estimator.models import Rows, Step, TrainingData
+from estimator.models import Rows, TrainingData, TrainingStep
 from estimator.models.nets.tabm import TabM
 from estimator.models.nets.tabm.inputs import Inputs
 from tests.matrices import example, graph_answers
@@ -119,7 +119,7 @@ def test_early_stopping_keeps_the_best_epoch():
     rows = Rows(drawn(120), generator.standard_normal(120), np.ones(120))
     data = TrainingData(rows, np.arange(120) % 3 == 0, None, TASKS[0])
     settings = {**SMALL, "width": 64, "epochs": 200, "patience": 5, "learning_rate": 0.02}
-    fitted = TabM(**settings).fit(data, PLAN, watch=seen.append)
+    fitted = TabM(**settings).fit(data, PLAN, progress=seen.append)
     losses = [step.values["val_loss"] for step in seen]
     best = int(np.argmin(losses))
     assert len(seen) == best + 1 + 5 < 200
@@ -129,12 +129,12 @@ def test_early_stopping_keeps_the_best_epoch():
 
 
 def test_rows_that_only_draw_a_curve_decide_nothing():
-    seen: list[Step] = []
+    seen: list[TrainingStep] = []
     data = example(TASKS[0])
     alone = TrainingData(data.rows, np.zeros(120, np.bool_), None, data.task)
     watched = replace(alone, held_out=data.rows.pick(data.validation))
     model = TabM(**SMALL)
-    first, second = model.fit(alone, PLAN), model.fit(watched, PLAN, watch=seen.append)
+    first, second = model.fit(alone, PLAN), model.fit(watched, PLAN, progress=seen.append)
     assert np.array_equal(first.predict(data.rows.matrix), second.predict(data.rows.matrix))
     assert set(seen[0].values) == {"loss", "val_loss"}
 

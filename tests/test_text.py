@@ -176,7 +176,7 @@ def made(listings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("text")
     listings.write_csv(folder / "listings.csv")
     (folder / "c.yml").write_text(
-        "name: flats\ndata: {path: listings.csv, target: price}\nmodel: {kind: boosting, rounds: 40}\n"
+        "name: flats\ndata: {path: listings.csv, target: price}\nmodel: {kind: boosting, n_estimators: 40}\n"
         "schema: {columns: {title: {kind: category}}}\nfeatures: {columns: {title: {encoder: tfidf}}}\n"
     )
     return life.train(folder / "c.yml", life.Order(store=str(folder / "models")))
@@ -208,7 +208,7 @@ def test_text_is_answered_over_http(made, listings):
 
 def test_no_rows_get_no_answers(made, listings):
     predictor = made.artefact.predictor
-    assert predictor.answer(read_frame(predictor.schema, listings.drop("price").head(0))).values.shape == (0,)
+    assert predictor.predict_batch(read_frame(predictor.schema, listings.drop("price").head(0))).values.shape == (0,)
 
 
 def test_a_warm_start_keeps_its_words(made, tmp_path):

@@ -176,7 +176,7 @@ def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
         ({"training": {"split": {"kind": "time", "column": "colour"}}}, "cannot be ordered"),
         ({"training": {"class_weight": "balanced"}}, "has no levels"),
         ({"training": {"callbacks": [{"kind": "early_stoping"}]}, "model": {"kind": "dense"}}, "no callback called"),
-        ({"data": {"weight": "x"}}, "must hold numbers of at least 0"),
+        ({"data": {"sample_weight": "x"}}, "must hold numbers of at least 0"),
         ({"schema": {"columns": {"colr": {"kind": "text"}}}}, "no column 'colr'"),
     ],
 )
@@ -244,14 +244,14 @@ def test_a_target_can_be_told_to_be_levels(config_of):
     frame = small().with_columns(y=pl.int_range(200) % 5)
     assert prepared(config_of, frame).task.kind == "regression"
     told = prepared(config_of, frame, data={"task": "classification"}).task
-    assert told.levels == ("0", "1", "2", "3", "4")
+    assert told.classes == ("0", "1", "2", "3", "4")
 
 
 def test_the_positive_level_comes_last(config_of):
     frame = small().with_columns(y=pl.Series(["bad", "good"] * 100))
-    assert prepared(config_of, frame, data={"positive": "bad"}).task.levels == ("good", "bad")
+    assert prepared(config_of, frame, data={"positive_class": "bad"}).task.classes == ("good", "bad")
     with pytest.raises(ConfigError, match="expected one of two levels"):
-        prepared(config_of, frame, data={"positive": "worse"})
+        prepared(config_of, frame, data={"positive_class": "worse"})
 
 
 def test_python_takes_frames_and_rows(store):
@@ -285,7 +285,7 @@ def test_a_level_that_is_only_held_out_is_answered_with_zero(kind, config_of, tm
     split = {"split": {"kind": "column", "column": "part"}, "epochs": 2}
     conf = config_of(frame, "y", model={"kind": kind}, training=split)
     made = life.train(conf, life.Order(store=str(tmp_path / "models")))
-    assert made.artefact.predictor.task.levels == ("a", "b", "c", "rare")
+    assert made.artefact.predictor.task.classes == ("a", "b", "c", "rare")
     if kind == "linear":
         assert made.artefact.predictor.predict_table(frame)["probability_rare"].max() == 0.0
 

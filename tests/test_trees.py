@@ -33,7 +33,7 @@ PLAN = Training()
 def made(example, kind, folder):
     """Train a short model of a kind on an example."""
     (config,) = (EXAMPLES / example).glob("config.*")
-    short = [f"model.kind={kind}", "model.rounds=80", "validation.folds=0", "evaluation.importance_repeats=0"]
+    short = [f"model.kind={kind}", "model.n_estimators=80", "validation.folds=0", "evaluation.importance_repeats=0"]
     return life.train(config, life.Order(store=str(folder), overrides=short))
 
 
@@ -60,7 +60,7 @@ def test_unseen_levels_and_gaps_are_answered_as_by_the_library(kind, example, tm
         row.update(dict.fromkeys(texts[place % 3 :: 3], "a level never seen"))
         row.update({column.name: None for column in schema.features[place % 5 :: 5] if column.gaps})
     batch = schema.read_rows(rows)
-    expected, answers = trained.learned.predict(batch), trained.predictor.answer(batch)
+    expected, answers = trained.learned.predict(batch), trained.predictor.predict_batch(batch)
     found = answers.values if answers.probabilities is None else answers.probabilities
     assert trained.certificate.largest_relative <= trained.learned.tolerance
     np.testing.assert_allclose(found, expected, rtol=trained.learned.tolerance, atol=trained.learned.tolerance)
@@ -78,17 +78,17 @@ def test_levels_are_asked_for_as_levels(kind, mode, tmp_path):
 @every_kind
 @pytest.mark.parametrize("task", [Task("regression"), Task("binary", ("a", "b")), Task("multiclass", ("a", "b", "c"))])
 def test_early_stopping_keeps_the_best_rounds(kind, task):
-    model, steps = models.SHELF.load(kind)(patience=15, learning_rate=0.3), []
-    fitted = model.fit(data(task), PLAN, watch=steps.append)
+    model, steps = models.SHELF.load(kind)(early_stopping_rounds=15, learning_rate=0.3), []
+    fitted = model.fit(data(task), PLAN, progress=steps.append)
     losses = [curve["val_loss"] for curve in fitted.curves]
-    assert fitted.summary["rounds"] == np.argmin(losses) + 1 == len(losses) - 15
+    assert fitted.summary["n_estimators"] == np.argmin(losses) + 1 == len(losses) - 15
     assert [step.values for step in steps] == list(fitted.curves)
 
 
 @every_kind
 def test_the_loss_of_a_round_is_in_the_targets_units(kind):
     rows = data(Task("regression"))
-    fitted = models.SHELF.load(kind)(patience=15, refit=False).fit(rows, PLAN)
+    fitted = models.SHELF.load(kind)(early_stopping_rounds=15, refit=False).fit(rows, PLAN)
     errors = fitted.predict(rows.validating.matrix) - rows.validating.target
     assert min(curve["val_loss"] for curve in fitted.curves) == pytest.approx(np.mean(errors**2), rel=1e-4)
 
@@ -96,10 +96,10 @@ def test_the_loss_of_a_round_is_in_the_targets_units(kind):
 @every_kind
 def test_a_warm_start_adds_to_the_trees_there_are(kind):
     rows, family = data(Task("binary", ("a", "b"))), models.SHELF.load(kind)
-    first = family(rounds=30, patience=0).fit(rows, PLAN)
-    again = family(rounds=20, patience=0).fit(rows, PLAN, start=first.state())
-    nothing = family(rounds=1, learning_rate=1e-6, patience=0).fit(rows, PLAN, start=first.state())
-    assert again.summary["rounds"] == 20
+    first = family(n_estimators=30, early_stopping_rounds=0).fit(rows, PLAN)
+    again = family(n_estimators=20, early_stopping_rounds=0).fit(rows, PLAN, start=first.state())
+    nothing = family(n_estimators=1, learning_rate=1e-6, early_stopping_rounds=0).fit(rows, PLAN, start=first.state())
+    assert again.summary["n_estimators"] == 20
     np.testing.assert_allclose(nothing.predict(rows.rows.matrix), first.predict(rows.rows.matrix), atol=1e-5)
     truth = rows.rows.target.astype(int)
     told = [-np.log(fitted.predict(rows.rows.matrix)[np.arange(len(truth)), truth]).mean() for fitted in (first, again)]
@@ -128,7 +128,7 @@ def test_a_missing_library_says_what_to_install(monkeypatch, kind):
 
 @every_kind
 def test_the_state_is_the_librarys_own_file(kind):
-    ((name, content),) = models.SHELF.load(kind)(rounds=3).fit(data(Task("regression")), PLAN).state().items()
+    ((name, content),) = models.SHELF.load(kind)(n_estimators=3).fit(data(Task("regression")), PLAN).state().items()
     begin = {"trees.txt": b"tree\n", "trees.cbm": b"CBM1", "trees.json": b"{"}[name]
     assert content.startswith(begin)
     assert name != "trees.json" or json.loads(content)["learner"]

@@ -28,8 +28,8 @@ from estimator.verbs.context import VOCABULARY, read_config
 from tests.conftest import EXAMPLES, ROOT
 from tests.servers import PASSWORD, postgresql
 
-TREES = {"kind": "boosting", "rounds": 20, "patience": 0}
-RATES = {"model.learning_rate": {"low": 0.01, "high": 0.5, "log": True}, "model.leaves": [2, 4, 8]}
+TREES = {"kind": "boosting", "n_estimators": 20, "early_stopping_rounds": 0}
+RATES = {"model.learning_rate": {"low": 0.01, "high": 0.5, "log": True}, "model.num_leaves": [2, 4, 8]}
 
 
 def numbers(rows: int = 160) -> pl.DataFrame:
@@ -70,16 +70,16 @@ def tried(made: life.Tuned) -> list[tuple[Any, ...]]:
 @pytest.mark.parametrize(
     ("space", "told"),
     [
-        ({"model.leafs": [2, 4]}, "tuning.space.model.leafs: unknown key 'leafs' (did you mean 'leaves'?"),
-        ({"model.leaves": {"low": 2, "hihg": 4}}, "unknown key 'hihg' (did you mean 'high'?"),
-        ({"model.leaves": {"low": 2, "high": 40}}, "expected a whole number"),
-        ({"model.leaves": {"low": 1, "high": 40, "integer": True}}, "greater than or equal to 2, got 1"),
-        ({"model.leaves": {"low": 9, "high": 4}}, "expected low below high, got 9 and 4"),
-        ({"model.l2": {"low": 0, "high": 4, "log": True}}, "log needs a low above 0"),
-        ({"model.leaves": []}, "at least 1 item"),
+        ({"model.num_leafs": [2, 4]}, "tuning.space.model.leafs: unknown key 'leafs' (did you mean 'num_leaves'?"),
+        ({"model.num_leaves": {"low": 2, "hihg": 4}}, "unknown key 'hihg' (did you mean 'high'?"),
+        ({"model.num_leaves": {"low": 2, "high": 40}}, "expected a whole number"),
+        ({"model.num_leaves": {"low": 1, "high": 40, "integer": True}}, "greater than or equal to 2, got 1"),
+        ({"model.num_leaves": {"low": 9, "high": 4}}, "expected low below high, got 9 and 4"),
+        ({"model.reg_lambda": {"low": 0, "high": 4, "log": True}}, "log needs a low above 0"),
+        ({"model.num_leaves": []}, "at least 1 item"),
         ({"model.kind": ["bosting"]}, "no model called 'bosting' (did you mean 'boosting'?"),
         ({"training.seed": [1, 2]}, "decides on which rows trials are judged"),
-        ({"evaluation.level": [0.5]}, "expected a key of model, training, features"),
+        ({"evaluation.confidence": [0.5]}, "expected a key of model, training, features"),
         ({"features.columns.x.encoder": ["onehott"]}, "no encoder called 'onehott'"),
     ],
 )
@@ -228,10 +228,10 @@ def test_other_files_are_written_too(tmp_path, ending):
 
 
 def test_several_kinds_are_searched_at_once(search_of):
-    space = {"model.kind": ["boosting", "linear"], "model.leaves": [2, 4]}
+    space = {"model.kind": ["boosting", "linear"], "model.num_leaves": [2, 4]}
     made = tune(search_of(tuning={"space": space, "n_trials": 8}))
     names = [set(trial.params) for trial in made.outcome.trials if trial.params]
-    assert {"model.kind", "boosting.leaves"} in names
+    assert {"model.kind", "boosting.num_leaves"} in names
     assert {"model.kind", "linear.penalty"} in names
     assert read_config(made.conf, VOCABULARY)
 
@@ -240,11 +240,11 @@ def test_the_same_settings_are_judged_once(search_of, monkeypatch):
     judged = []
 
     def counted(table: Any, config: Any, *others: Any, **named: Any) -> Any:
-        judged.append(config.model.leaves)
+        judged.append(config.model.num_leaves)
         return judge(table, config, *others, **named)
 
     monkeypatch.setattr(searching, "judge", counted)
-    made = tune(search_of(tuning={"space": {"model.leaves": [2, 3]}, "n_trials": 8}))
+    made = tune(search_of(tuning={"space": {"model.num_leaves": [2, 3]}, "n_trials": 8}))
     assert made.outcome.progress.done == 8
     assert sorted(judged) == sorted(set(judged))
 
@@ -260,7 +260,7 @@ def test_a_file_that_is_no_study_is_refused(search_of):
 
 
 def test_hopeless_trials_are_given_up_and_counted(search_of):
-    space = {"model.learning_rate": [0.5, 0.4, 0.3, 1e-6], "model.leaves": [2, 3, 4, 5, 6, 7, 8]}
+    space = {"model.learning_rate": [0.5, 0.4, 0.3, 1e-6], "model.num_leaves": [2, 3, 4, 5, 6, 7, 8]}
     made = tune(search_of(tuning={"space": space, "n_trials": 16}))
     pruned = [trial for trial in made.outcome.trials if trial.state.name == "PRUNED"]
     assert made.outcome.progress.pruned == len(pruned) > 0
@@ -290,11 +290,11 @@ def test_a_sample_is_drawn_first(search_of):
 
 
 def test_settings_whose_graph_is_too_large_are_refused(search_of):
-    space = {"model.rounds": [5, 300]}
+    space = {"model.n_estimators": [5, 300]}
     limits = {"size_mb": 0.02, "r2": ">= -1"}
     made = tune(search_of(tuning={"space": space, "n_trials": 6, "limits": limits}))
     reasons = {trial.user_attrs["told"]["reason"] for trial in made.outcome.trials}
-    assert made.outcome.edits.get("model.rounds", 20) < 300
+    assert made.outcome.edits.get("model.n_estimators", 20) < 300
     assert made.outcome.progress.beyond > 0
     assert any(reason and reason.startswith("size_mb") and "wanted <= 0.02" in reason for reason in reasons)
     assert "beyond" in made.outcome.counts
@@ -308,7 +308,7 @@ def test_no_settings_within_the_limits_is_an_explained_failure(search_of):
 
 def test_a_study_belongs_to_one_search(search_of):
     tune(search_of())
-    other = search_of(model={**TREES, "l2": 3.0})
+    other = search_of(model={**TREES, "reg_lambda": 3.0})
     with pytest.raises(ConfigError, match="belong to another search; different: model") as caught:
         tune(other)
     assert "--fresh" in str(caught.value.hint)
@@ -342,7 +342,7 @@ def test_the_page_needs_nothing_from_elsewhere(search_of):
 
 @pytest.mark.parametrize("word", [signal.SIGKILL, signal.SIGINT])
 def test_a_search_that_was_ended_goes_on(search_of, word):
-    slow = {"kind": "boosting", "rounds": 1500, "patience": 0}
+    slow = {"kind": "boosting", "n_estimators": 1500, "early_stopping_rounds": 0}
     conf = search_of(model=slow, tuning={"n_trials": 5})
     process = subprocess.Popen(
         [sys.executable, "-m", "estimator", "tune", "--conf", str(conf)], stderr=subprocess.PIPE, text=True
@@ -371,7 +371,7 @@ def owners(journal: Path) -> list[str]:
 
 
 def test_two_workers_share_a_study_and_one_may_be_killed(search_of):
-    slow = {"kind": "boosting", "rounds": 1000, "patience": 0}
+    slow = {"kind": "boosting", "n_estimators": 1000, "early_stopping_rounds": 0}
     conf = search_of(model=slow, tuning={"n_trials": 8})
     words = [sys.executable, "-m", "estimator", "tune", "--conf", str(conf), "--workers", "2", "--json"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)

@@ -74,7 +74,7 @@ class Spy(Model):
 
     continues = False
 
-    def learn(self, table, plan, *, watch=None, start=None) -> Learned:
+    def learn(self, table, plan, *, progress=None, start=None) -> Learned:
         seen = set(table.rows.batch.feed["x0"][:, 0].tolist())
 
         class Seen(Single):
@@ -93,7 +93,7 @@ def test_no_row_is_answered_by_a_model_that_saw_it():
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
 def test_an_ensemble_is_no_worse_than_its_members_out_of_fold(task):
     table = example(task)
-    learned = Ensemble(members=[{"kind": "linear"}, {"kind": "boosting", "rounds": 60}]).learn(table, PLAN)
+    learned = Ensemble(members=[{"kind": "linear"}, {"kind": "boosting", "n_estimators": 60}]).learn(table, PLAN)
     scores = learned.summary
     assert scores["loss"] <= min(scores["loss of linear"], scores["loss of boosting"]) * 1.05
     assert sum(value for name, value in scores.items() if name.startswith("weight")) == pytest.approx(1.0)
@@ -102,7 +102,7 @@ def test_an_ensemble_is_no_worse_than_its_members_out_of_fold(task):
 def test_a_refitted_ensemble_is_smaller_and_tells_what_that_costs():
     table = example(TASKS[0])
     table = replace(table, held_out=table.rows)
-    members = [{"kind": "linear"}, {"kind": "boosting", "rounds": 40}]
+    members = [{"kind": "linear"}, {"kind": "boosting", "n_estimators": 40}]
     whole, small = (Ensemble(members=members, refit=refit).learn(table, PLAN) for refit in (False, True))
     assert [bag.name for bag in small.bags] == [bag.name for bag in whole.bags]
     assert len(write_graph(small)) < len(write_graph(whole))
@@ -117,11 +117,11 @@ def test_a_useless_member_gets_no_weight_and_no_room():
 
 
 def test_members_are_read_from_a_config_and_written_back(config_of, tmp_path):
-    members = [{"kind": "linear", "penalty": 2.0}, {"kind": "boosting", "rounds": 20}]
+    members = [{"kind": "linear", "penalty": 2.0}, {"kind": "boosting", "n_estimators": 20}]
     conf = config_of(read_example("boston"), "MEDV", model={"kind": "ensemble", "members": members})
     made = life.train(conf, life.Order(store=str(tmp_path / "models")))
     written = made.artefact.config["model"]["members"]
-    assert [(item["kind"], item.get("penalty"), item.get("rounds")) for item in written] == [
+    assert [(item["kind"], item.get("penalty"), item.get("n_estimators")) for item in written] == [
         ("linear", 2.0, None),
         ("boosting", None, 20),
     ]

@@ -22,7 +22,7 @@ from tests.conftest import EXAMPLES
 FOLDER = EXAMPLES / "moving-market"
 TARGET = "Sale_Price"
 MODEL = "moving_market"
-QUICK = ("model.rounds=60", "evaluation.importance_repeats=0")
+QUICK = ("model.n_estimators=60", "evaluation.importance_repeats=0")
 
 
 def houses(name: str) -> list[tuple[dict[str, Any], float]]:
@@ -64,7 +64,7 @@ class Market:
     ) -> list[Logged]:  # fmt: skip
         """Log answers to houses, ten a second, with their prices if they are sold."""
         artefact = by or self.live
-        answers = artefact.predictor.answer(artefact.schema.read_rows([dict(row) for row, _ in asked]))
+        answers = artefact.predictor.predict_batch(artefact.schema.read_rows([dict(row) for row, _ in asked]))
         rows = []
         for place, (row, _) in enumerate(asked):
             kept = {name: value for name, value in row.items() if name not in private}

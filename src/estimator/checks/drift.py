@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.data.schema import Batch, Column, Schema
 from estimator.drift import Current, DriftTest, Reference, refer
 
@@ -16,7 +16,7 @@ COLUMNS = (Column("size", "number", gaps=("",)), Column("rooms", "integer"), Col
 SCHEMA = Schema(COLUMNS, Column("price", "number"))
 
 
-def rows(n: int, *, seed: int, shift: float = 0.0) -> tuple[Batch, Answers]:
+def rows(n: int, *, seed: int, shift: float = 0.0) -> tuple[Batch, Predictions]:
     """Return rows with their answers; a shift moves numbers, levels, gaps and answers."""
     generator = np.random.default_rng(seed)
     size = generator.gamma(4.0, 25.0, n) * (1.0 + shift)
@@ -25,7 +25,7 @@ def rows(n: int, *, seed: int, shift: float = 0.0) -> tuple[Batch, Answers]:
     shares = np.array([0.4, 0.3, 0.2, 0.1]) * (1.0 - shift) + shift * np.array([0.05, 0.05, 0.3, 0.6])
     place = LEVELS[generator.choice(4, n, p=shares / shares.sum())]
     answers = np.nan_to_num(size, nan=100.0) * 3.0 + rooms * 10.0
-    return Batch({"size": size[:, None], "rooms": rooms[:, None], "place": place[:, None]}, n), Answers(answers)
+    return Batch({"size": size[:, None], "rooms": rooms[:, None], "place": place[:, None]}, n), Predictions(answers)
 
 
 def reference(seed: int = 0) -> Reference:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.evaluation.metrics import Metric
 
 N_ROWS = 80
 
 
-def example(task: str, *, right: bool = False) -> tuple[Floats, Answers]:
+def example(task: str, *, right: bool = False) -> tuple[Floats, Predictions]:
     """Return truth and answers of a task kind; with `right`, answers that are always right."""
     generator = np.random.default_rng(2)
     if task == "regression":
         truth = generator.uniform(1, 9, N_ROWS)
-        return truth, Answers(truth if right else truth + generator.standard_normal(N_ROWS))
+        return truth, Predictions(truth if right else truth + generator.standard_normal(N_ROWS))
     levels = ("a", "b") if task == "binary" else ("a", "b", "c")
     codes = generator.integers(0, len(levels), N_ROWS)
     shares = np.eye(len(levels))[codes] if right else generator.dirichlet(np.ones(len(levels)), N_ROWS)
-    return codes.astype(np.float64), Answers(np.array(levels, object)[shares.argmax(axis=1)], shares, levels)
+    return codes.astype(np.float64), Predictions(np.array(levels, object)[shares.argmax(axis=1)], shares, levels)
 
 
 def counting_rows_is_repeating_them(metric: Metric) -> None:

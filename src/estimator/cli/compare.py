@@ -42,12 +42,12 @@ def command(
     Better, not better, or nobody can tell with so many rows, and then how many would do.
     """
     from estimator import verbs as life
-    from estimator.cli import progress
+    from estimator.cli import progress_bar
 
-    with progress.epochs(quiet=as_json) as watch:
+    with progress_bar.epochs(quiet=as_json) as progress:
         found = life.compare(
             first, second, options.order(overrides, store), table=(table, query) if table else None, folder=folder,
-            watch=watch,
+            progress=progress,
         )  # fmt: skip
     data = {"first": first, "second": second, "verdict": found[0].verdict, "metrics": [one.to_data() for one in found]}
     options.emit(data, _text(first, second, found), as_json=as_json)

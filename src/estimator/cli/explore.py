@@ -43,7 +43,7 @@ def command(
 ) -> None:  # fmt: skip
     """Profile a table and say what a careful reader would notice, each with the config edit that answers it."""
     from estimator import verbs as life
-    from estimator.cli import progress
+    from estimator.cli import progress_bar
 
     if (conf is None) == (table is None) or (table is not None and target is None):
         raise click.UsageError("give --conf, or TABLE and --target")
@@ -52,8 +52,8 @@ def command(
     if accept is not None and conf is None:
         raise click.UsageError("--accept writes into --conf")
     what = conf or life.Table(str(table), str(target), query)
-    with progress.rows(quiet=as_json) as watch:
-        found = life.explore(what, options.order(overrides), page=page, tsne=tsne, watch=watch)
+    with progress_bar.rows(quiet=as_json) as progress:
+        found = life.explore(what, options.order(overrides), page=page, tsne=tsne, progress=progress)
     accepted = life.accept(conf, found.findings, _numbers(accept)) if accept and conf else []
     data = {
         "page": str(page),

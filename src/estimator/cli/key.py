@@ -11,7 +11,7 @@ from estimator.cli import options
 
 keys_file = click.option(
     "--file", "path", type=click.Path(path_type=Path, dir_okay=False), default=Path("keys.json"), show_default=True,
-    help="The file that serving.keys names; it holds hashes, no keys.",
+    help="The file that serving.keys_file names; it holds hashes, no keys.",
 )  # fmt: skip
 
 

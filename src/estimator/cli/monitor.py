@@ -34,8 +34,8 @@ MOST_LINES = 8
 @options.log
 @click.option("--since", metavar="TIME", help="7d, 12h, 30m ago, or 2026-11-22T10:15  [default: all that is logged]")
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Write all of it as one offline page.")
-@click.option("--schedule", is_flag=True, help="Watch until told to end, and do what the config says follows.")
-@click.option("--parent", type=int, hidden=True, help="Watch for as long as this process runs.")
+@click.option("--schedule", is_flag=True, help="Progress until told to end, and do what the config says follows.")
+@click.option("--parent", type=int, hidden=True, help="Progress for as long as this process runs.")
 @options.watched_conf
 @options.folder
 @options.overrides

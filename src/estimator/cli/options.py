@@ -44,7 +44,7 @@ base_rootfs = click.option(
     "--base-rootfs", type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="The base as the tar of a file system, for images that are written here.",
 )  # fmt: skip
-log = click.option("--log", metavar="PLACE", help="The prediction log  [default: the version's serving.log]")
+log = click.option("--log", metavar="PLACE", help="The prediction log  [default: the version's serving.prediction_log]")
 watched_conf = click.option(
     "--conf", type=click.Path(path_type=Path, dir_okay=False),
     help="The config whose monitoring, retraining and promotion count  [default: the version's own]",

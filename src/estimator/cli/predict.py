@@ -37,13 +37,13 @@ def command(
 ) -> None:  # fmt: skip
     """Answer every row of a table, in order, in batches."""
     from estimator import verbs as life
-    from estimator.cli import progress
+    from estimator.cli import progress_bar
 
     artefact = life.load(model, options.opened(store))
-    with progress.rows(quiet=as_json) as watch:
+    with progress_bar.rows(quiet=as_json) as progress:
         tally = life.predict(
             artefact, table, output, query=query, into=into, if_exists=if_exists, keep=keep, order=options.order(),
-            faulty_are_gaps=on_error == "gap", watch=watch,
+            faulty_are_gaps=on_error == "gap", progress=progress,
         )  # fmt: skip
     data = {
         "name": artefact.name,

@@ -37,13 +37,13 @@ def command(
     live version stays.
     """
     from estimator import verbs as life
-    from estimator.cli import progress
+    from estimator.cli import progress_bar
 
     note = (lambda text: None) if as_json else options.say
-    with progress.epochs(quiet=as_json) as watch:
+    with progress_bar.epochs(quiet=as_json) as progress:
         decision = life.retrain(
             life.Site(model, log, conf, folder), options.order(overrides, store), data=data, query=query, why=why,
-            watch=watch, note=note,
+            progress=progress, note=note,
         )  # fmt: skip
     options.emit(decision.to_data(), _text(decision, options.opened(store).root), as_json=as_json)
     return 0 if decision.chosen else EXIT_GATE
@@ -53,11 +53,11 @@ def _text(decision: Decision, root: Path) -> str:
     counts = decision.rows
     lines = [
         f"live    {decision.live}",
-        f"rows    {counts['old']:,} old, {counts['fresh']:,} fresh, judged on {counts['judged']:,} newer ones",
+        f"rows    {counts['old']:,} old, {counts['new']:,} fresh, judged on {counts['judged']:,} newer ones",
         "", *(f"  {reason}" for reason in decision.reasons), "",
     ]  # fmt: skip
     record = root / decision.model / "decisions" / decision.time.replace(":", "-")
     lines.append(f"record  {record / 'decision.html'}")
     if decision.chosen:
-        lines.append(f"next: estimator promote {decision.model}, or let truths decide (promotion.by: rule)")
+        lines.append(f"next: estimator promote {decision.model}, or let truths decide (promotion.mode: automatic)")
     return "\n".join(lines)

@@ -31,14 +31,14 @@ def command(
     The first version of a model is live at once; later ones are the candidate until `estimator promote`.
     """
     from estimator import verbs as life
-    from estimator.cli import progress
+    from estimator.cli import progress_bar
 
     if forecast:
         foreseen = life.foresee(conf, options.order(overrides, store))
         options.emit(foreseen.to_data(), _foreseen(foreseen), as_json=as_json)
         return
-    with progress.epochs(quiet=as_json) as watch:
-        made = life.train(conf, options.order(overrides, store), continue_from=continue_from, watch=watch)
+    with progress_bar.epochs(quiet=as_json) as progress:
+        made = life.train(conf, options.order(overrides, store), continue_from=continue_from, progress=progress)
     options.emit(_data(made), _text(made), as_json=as_json)
 
 

@@ -32,7 +32,7 @@ def command(
     Every trial is kept as it ends: the same command goes on where it was interrupted or killed.
     """
     from estimator import verbs as life
-    from estimator.cli import progress
+    from estimator.cli import progress_bar
     from estimator.verbs.context import Helpers
 
     def called(parent: int) -> Sequence[str]:
@@ -41,8 +41,8 @@ def command(
 
     helpers = Helpers(workers, called, parent)
     try:
-        with progress.trials(quiet=as_json or parent is not None) as (show, watch):
-            made = life.tune(conf, options.order(overrides), fresh=fresh, helpers=helpers, show=show, watch=watch)
+        with progress_bar.trials(quiet=as_json or parent is not None) as (show, progress):
+            made = life.tune(conf, options.order(overrides), fresh=fresh, helpers=helpers, show=show, progress=progress)
     except KeyboardInterrupt:
         options.say("interrupted: the trials that ended are kept; the same command goes on, without --fresh")
         return EXIT_INTERRUPTED

@@ -22,10 +22,10 @@ def command(version: str, folder: Path, store: str | None, as_json: bool) -> int
     Ends with 3 when it differs.
     """
     from estimator import verbs as life
-    from estimator.cli import progress
+    from estimator.cli import progress_bar
 
-    with progress.epochs(quiet=as_json) as watch:
-        found = life.verify(version, options.order((), store), folder=folder, watch=watch)
+    with progress_bar.epochs(quiet=as_json) as progress:
+        found = life.verify(version, options.order((), store), folder=folder, progress=progress)
     lines = [f"{found.version} is equal: training again gave the same graph, bit for bit"] if found.is_equal else []
     lines += [] if found.is_equal else [f"{found.version} differs"]
     options.emit(found.to_data(), "\n".join([*lines, *found.differences]), as_json=as_json)

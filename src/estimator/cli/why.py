@@ -19,7 +19,7 @@ MOST_SHOWN = 40
 @click.argument("named", metavar="ID")
 @click.option(
     "--log", "place", default="predictions.db", show_default=True,
-    help="The log that serving.log names: a file, or postgresql://...",
+    help="The log that serving.prediction_log names: a file, or postgresql://...",
 )  # fmt: skip
 @options.store
 @options.as_json

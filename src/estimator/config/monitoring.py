@@ -65,19 +65,19 @@ class Monitoring(Section):
     """How answers are watched, and what follows from what."""
 
     false_alarms: Text = Field("1 per year", description="that you put up with: N per year, or N per M years")
-    block: Span = Field("1 day", description="of time with which new bets begin; shorter for more rows a day")
+    restart_every: Span = Field("1 day", description="of time with which new bets begin; shorter for more rows a day")
     tests: list[str] = Field(
         ["schema_faults", "kolmogorov_smirnov", "chi_square", "domain_classifier", "prediction_drift"],
         description="of a check on schedule; together they decide at one level",
     )
     every: Span = Field("1 day", description="how often a check on schedule looks at the rows since the last one")
-    level: Share = Field(0.01, description="false alarms of a check that is not on schedule, as a share of checks")
+    alpha: Share = Field(0.01, description="false alarms of a check that is not on schedule, as a share of checks")
     ignore: list[Text] = Field([], description="columns that are not watched; times never are, as they always move")
     on_drift: Literal["warn", "ask_for_labels", "retrain"] = Field(
         "ask_for_labels", description="drift need not do harm: only truths show that"
     )
-    on_loss: Literal["warn", "retrain"] = Field("warn", description="when truths prove that answers are worse")
-    remind: Span = Field("1 week", description="after which an alarm that still holds is told again")
+    on_degradation: Literal["warn", "retrain"] = Field("warn", description="when truths prove that answers are worse")
+    repeat_after: Span = Field("1 week", description="after which an alarm that still holds is told again")
     alerts: list[Alert] = Field([], description="who is told")
 
     @field_validator("false_alarms")
@@ -90,14 +90,14 @@ class Monitoring(Section):
 class Retraining(Section):
     """Which candidates fresh rows make, and on which rows they are judged."""
 
-    candidates: list[Literal["warm", "refit", "fresh", "tune"]] = Field(
-        ["warm", "refit", "fresh"],
+    candidates: list[Literal["warm_start", "refit", "new_only", "tune"]] = Field(
+        ["warm_start", "refit", "new_only"],
         min_length=1,
-        description="warm: live weights on the new rows; refit: all rows; fresh: the new rows alone; tune: all rows, "
+        description="warm_start: live weights on the new rows; refit: all rows; new_only: the new rows alone; tune: all rows, "
         "with tuning.space searched anew",
     )
-    judged_share: Share = Field(0.3, description="newest share of the fresh rows, which no candidate learns from")
-    forgetting: Annotated[float, Field(ge=0)] = Field(
+    holdout_size: Share = Field(0.3, description="newest share of the fresh rows, which no candidate learns from")
+    max_regression: Annotated[float, Field(ge=0)] = Field(
         0.1, description="most that the error on old rows may grow, as a share, before a candidate is not taken"
     )
     every: Span | None = Field(None, description="retrain on schedule, whatever is found; never when left out")
@@ -106,11 +106,11 @@ class Retraining(Section):
 class Promotion(Section):
     """Which version becomes live, and when it goes back."""
 
-    by: Literal["rule", "hand", "approval"] = Field(
-        "hand",
-        description="rule: when labels prove it better; approval: it is told, and `estimator promote` approves it",
+    mode: Literal["automatic", "manual", "approval"] = Field(
+        "manual",
+        description="automatic: when labels prove it better; approval: it is told, and `estimator promote` approves it",
     )
-    level: Share = Field(0.05, description="of a version that is no better to be promoted, however often one looks")
+    alpha: Share = Field(0.05, description="of a version that is no better to be promoted, however often one looks")
     shadow_rows: Annotated[int, Field(ge=0)] = Field(
         0, description="rows that a candidate must have answered as a shadow before it may be promoted by rule"
     )

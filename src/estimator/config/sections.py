@@ -22,17 +22,17 @@ class Data(Section):
     target: Text = Field(description="the column to predict")
     query: Text | None = Field(None, description="of a database: a SELECT, or a table's name")
     kind: str | None = Field(None, description="the kind of source; told by the ending when left out")
-    separator: str | None = Field(None, description="what parts the cells of a csv; told from its header when left out")
-    ragged: Literal["refuse", "skip"] = Field(
-        "refuse", description="what happens to lines of a csv with too few or too many cells"
+    delimiter: str | None = Field(None, description="what parts the cells of a csv; told from its header when left out")
+    on_bad_lines: Literal["error", "skip"] = Field(
+        "error", description="what happens to lines of a csv with too few or too many cells"
     )
     drop: list[Text] = Field([], description="columns to leave out; they may be present later and are ignored")
-    weight: Text | None = Field(None, description="a column of row weights, at least 0")
+    sample_weight: Text | None = Field(None, description="a column of row weights, at least 0")
     task: Literal["auto", "regression", "classification"] = Field(
         "auto", description="auto: words and two-valued targets are classified, numbers are predicted"
     )
 
-    positive: Text | None = Field(None, description="of two levels, the one that probabilities and f1 speak of")
+    positive_class: Text | None = Field(None, description="of two levels, the one that probabilities and f1 speak of")
 
 
 class ColumnChoices(Section):
@@ -59,7 +59,7 @@ class SchemaChoices(Section):
 
     file: Text | None = Field(None, description="a reviewed schema file; without it the schema is inferred")
     gaps: list[Text] = Field([], description="further spellings of a missing value, for every column")
-    unknown_columns: Literal["refuse", "ignore"] = Field("refuse", description="what happens to columns not in it")
+    unknown_columns: Literal["error", "ignore"] = Field("error", description="what happens to columns not in it")
     columns: dict[Text, ColumnChoices] = Field({}, description="what you settle, by column")
 
 
@@ -72,10 +72,10 @@ class EncoderChoice(Section):
 class FeatureChoices(Section):
     """How columns become numbers; the model's family decides unless told otherwise."""
 
-    widest: Annotated[int, Field(ge=1)] | None = Field(
+    max_categories: Annotated[int, Field(ge=1)] | None = Field(
         None, description="most levels a category may have before target means replace indicators or codes"
     )
-    smoothing: Annotated[float, Field(ge=0)] = Field(
+    target_smoothing: Annotated[float, Field(ge=0)] = Field(
         20.0, description="rows' worth of the overall mean in target means"
     )
     columns: dict[Text, EncoderChoice] = Field({}, description="encoders by column")
@@ -125,9 +125,9 @@ class Training(Section):
     """How a model is fitted and on which rows."""
 
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of the split, the start weights and the shuffling")
-    test_share: Share = Field(0.2, description="share of rows held out for the report")
+    test_size: Share = Field(0.2, description="share of rows held out for the report")
     split: Split = Field(Split(), description="how the held-out rows are chosen")
-    validation_share: Annotated[float, Field(gt=0.0, lt=0.9)] = Field(
+    validation_size: Annotated[float, Field(gt=0.0, lt=0.9)] = Field(
         0.15, description="share of the training rows that early stopping and callbacks look at"
     )
     epochs: Annotated[int, Field(ge=1)] = Field(100, description="dense: passes over the rows")
@@ -145,7 +145,7 @@ class Validation(Section):
         5, description="parts of the training rows, dealt as the split is; 0 leaves intervals out"
     )
     repeats: Annotated[int, Field(ge=1, le=20)] = Field(1, description="times that rows are dealt anew")
-    level: Share = Field(0.9, description="share of truths that an answer's interval, or set of levels, is to hold")
+    coverage: Share = Field(0.9, description="share of truths that an answer's interval, or set of levels, is to hold")
 
     @field_validator("folds")
     @classmethod
@@ -233,12 +233,14 @@ class Evaluation(Section):
     """What the report says about the held-out rows."""
 
     metrics: list[str] = Field([], description="the first one decides; the task's usual ones when left out")
-    level: Share = Field(0.95, description="of the metrics' confidence intervals")
-    resamples: Annotated[int, Field(ge=100)] = Field(1000, description="bootstrap resamples of the rows")
+    confidence: Share = Field(0.95, description="of the metrics' confidence intervals")
+    bootstrap_samples: Annotated[int, Field(ge=100)] = Field(
+        1000, description="bootstrap bootstrap_samples of the rows"
+    )
     importance_repeats: Annotated[int, Field(ge=0)] = Field(
         3, description="shuffles per column; 0 leaves importance out, dependence and contributions too"
     )
-    groups: list[str] = Field(
+    fairness_columns: list[str] = Field(
         [], description="columns whose groups are compared, features or not, such as sex or region"
     )
 
@@ -253,21 +255,27 @@ class Serving(Section):
     max_body_bytes: Annotated[int, Field(ge=1)] = Field(10_000_000, description="larger bodies get 413")
     max_rows: Annotated[int, Field(ge=1)] = Field(10_000, description="more rows in one request get 413")
     max_concurrent: Annotated[int, Field(ge=1)] = Field(1000, description="more requests at once, per worker, get 503")
-    body_seconds: Annotated[float, Field(gt=0)] = Field(30, description="a request that takes longer to come gets 408")
-    rate: Annotated[float, Field(gt=0)] | None = Field(
+    request_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        30, description="a request that takes longer to come gets 408"
+    )
+    rate_limit: Annotated[float, Field(gt=0)] | None = Field(
         None, description="requests per second and key, over all workers; more get 429; without keys, all share it"
     )
-    api_key_variable: str | None = Field(None, description="name of the environment variable that holds a key")
-    keys: str | None = Field(None, description="file of keys that `estimator key` writes, read again when it changes")
+    api_key_env: str | None = Field(None, description="name of the environment variable that holds a key")
+    keys_file: str | None = Field(
+        None, description="file of keys that `estimator key` writes, read again when it changes"
+    )
     tls_certificate: str | None = Field(None, description="file with the certificate and its chain, PEM")
     tls_key: str | None = Field(None, description="file with the certificate's key, PEM")
-    log: str | None = Field(
+    prediction_log: str | None = Field(
         None, description="where answers are kept: a SQLite file, or postgresql://me:${PASSWORD}@host/db"
     )
-    log_days: Annotated[float, Field(gt=0)] | None = Field(None, description="of age, when answers are forgotten")
-    log_when_full: Literal["drop", "refuse"] = Field("drop", description="the answer, or refuse its request")
+    log_retention_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="of age, when answers are forgotten"
+    )
+    log_overflow: Literal["drop", "reject"] = Field("drop", description="the answer, or refuse its request")
     shadow: str | None = Field(None, description="alias, such as candidate, that answers a copy of the traffic, logged")
-    private: list[str] = Field([], description="columns that are never written to the log")
+    private_columns: list[str] = Field([], description="columns that are never written to the log")
     traces: bool = Field(False, description="a span per request to where the OTEL_ variables of the environment say")
     access_log: bool = Field(False, description="a JSON line on stderr per request, without any value of its rows")
     page: bool = Field(True, description="browsers are given the model as a page at /; never when keys are asked for")
@@ -287,7 +295,7 @@ class Image(Section):
     extras: list[Literal["batch", "sql", "traces"]] = Field(
         [], description="batch for tables over HTTP, sql for a log in PostgreSQL, traces for OpenTelemetry"
     )
-    max_megabytes: Annotated[float, Field(gt=0)] = Field(500, description="of all layers; a larger image is refused")
+    max_size_mb: Annotated[float, Field(gt=0)] = Field(500, description="of all layers; a larger image is refused")
     labels: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$")], Text] = Field(
         {}, description="beside those of the OCI image specification"
     )

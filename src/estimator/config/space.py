@@ -11,7 +11,7 @@ from estimator.config.vocabulary import Vocabulary
 
 SEARCHED = ("model", "training", "features")
 # With another value, trials would be judged on other rows.
-FIXED = ("training.seed", "training.test_share", "training.split")
+FIXED = ("training.seed", "training.test_size", "training.split")
 
 
 def path_of(key: str) -> Path_:

@@ -10,12 +10,12 @@ from estimator.config.document import Path_
 
 _SECTIONS = {"model_config": "model", "training_config": "training"}
 _MOVED: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("train_test_ratio",): ("training", "test_share"),
+    ("train_test_ratio",): ("training", "test_size"),
     ("model", "model_name"): ("name",),
     ("model", "loss_function"): ("model", "loss"),
     ("model", "optimiser"): ("model", "optimizer"),
     ("model", "metrics"): ("evaluation", "metrics"),
-    ("training", "train_test_ratio"): ("training", "test_share"),
+    ("training", "train_test_ratio"): ("training", "test_size"),
 }
 
 

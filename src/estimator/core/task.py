@@ -17,7 +17,7 @@ class Task:
     """Regression, or classification over `levels` (in the order of the probability columns)."""
 
     kind: Literal["regression", "binary", "multiclass"]
-    levels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
 
     @property
     def is_regression(self) -> bool:
@@ -27,19 +27,19 @@ class Task:
     @property
     def n_outputs(self) -> int:
         """Columns of an answer: 1 for a number, else one probability per level."""
-        return 1 if self.is_regression else len(self.levels)
+        return 1 if self.is_regression else len(self.classes)
 
     def codes(self, labels: npt.NDArray[Any]) -> Floats:
         """Return each label's position among the levels; NaN for a label that is none of them."""
-        positions = {level: float(position) for position, level in enumerate(self.levels)}
+        positions = {level: float(position) for position, level in enumerate(self.classes)}
         return np.array([positions.get(label, np.nan) for label in labels.tolist()])
 
-    def answers(self, raw: Floats) -> Answers:
+    def predictions(self, raw: Floats) -> Predictions:
         """Return what a model says: numbers (rows,), or the likeliest level of probabilities (rows, levels)."""
         if self.is_regression:
-            return Answers(raw)
-        levels: npt.NDArray[Any] = np.array(self.levels, dtype=object)
-        return Answers(levels[raw.argmax(axis=1)], raw, self.levels)
+            return Predictions(raw)
+        levels: npt.NDArray[Any] = np.array(self.classes, dtype=object)
+        return Predictions(levels[raw.argmax(axis=1)], raw, self.classes)
 
     def losses(self, raw: Floats, truth: Floats) -> Floats:
         """Return what is wrong with each raw answer: truth - answer of numbers, the log loss of probabilities."""
@@ -50,7 +50,7 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Predictions:
     """What a model says for some rows.
 
     `values` has shape (rows,) and holds numbers, or the likeliest level as text; `probabilities` has shape
@@ -61,7 +61,7 @@ class Answers:
 
     values: npt.NDArray[Any]
     probabilities: Floats | None = None
-    levels: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
     low: Floats | None = None
     high: Floats | None = None
     sets: npt.NDArray[np.bool_] | None = None
@@ -74,19 +74,19 @@ class Answers:
         """Numbers (rows,), or probabilities (rows, levels)."""
         return self.values if self.probabilities is None else self.probabilities
 
-    def rows(self, which: npt.NDArray[Any]) -> Answers:
+    def rows(self, which: npt.NDArray[Any]) -> Predictions:
         """Return the answers picked by a mask or by positions."""
         parts = (self.probabilities, self.low, self.high, self.sets)
         shares, low, high, sets = (None if part is None else part[which] for part in parts)
-        return Answers(self.values[which], shares, self.levels, low, high, sets)
+        return Predictions(self.values[which], shares, self.classes, low, high, sets)
 
     @property
-    def likely_levels(self) -> list[list[str]]:
+    def prediction_sets(self) -> list[list[str]]:
         """Each row's set of levels, the likeliest first."""
         if self.sets is None or self.probabilities is None:
             return []
         order = np.argsort(-self.probabilities, axis=1, kind="stable")
         return [
-            [self.levels[place] for place in places if row[place]]
+            [self.classes[place] for place in places if row[place]]
             for places, row in zip(order.tolist(), self.sets.tolist(), strict=True)
         ]

@@ -30,7 +30,7 @@ def held_out(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask
     ConfigError: the column of the split is not named or not there.
     TrainingError: no rows would be left on one side.
     """
-    split, share = config.training.split, config.training.test_share
+    split, share = config.training.split, config.training.test_size
     generator = np.random.default_rng([config.training.seed, 10])
     if split.kind == "random":
         mask: Mask = _random(frame.height, share, generator, strata)
@@ -68,7 +68,7 @@ def _rows(n_rows: int, text: str) -> Mask:
 
 def validation(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
     """Return the mask of the training rows (all rows of `frame`) that early stopping may look at."""
-    split, share = config.training.split, config.training.validation_share
+    split, share = config.training.split, config.training.validation_size
     generator = np.random.default_rng([config.training.seed, 11])
     if split.kind in ("random", "column", "rows"):
         return _random(frame.height, share, generator, strata)

@@ -73,12 +73,13 @@ def _levels(column: Column, raw: npt.NDArray[Any], data: Data) -> Target:
     if not column.is_text:
         labels = np.array(["" if np.isnan(value) else plain(value) for value in labels.tolist()], dtype=object)
     found = sorted(set(labels.tolist()) - {""}, key=_by_size)
-    if data.positive is not None:
-        if len(found) != 2 or data.positive not in found:
+    if data.positive_class is not None:
+        if len(found) != 2 or data.positive_class not in found:
             raise ConfigError(
-                f"data.positive: expected one of two levels, got {data.positive!r}", hint=f"levels: {listing(found)}"
+                f"data.positive_class: expected one of two levels, got {data.positive_class!r}",
+                hint=f"levels: {listing(found)}",
             )
-        found.sort(key=lambda level: level == data.positive)
+        found.sort(key=lambda level: level == data.positive_class)
     if len(found) > MAX_LEVELS:
         raise TrainingError(
             f"the target {column.name!r} has {len(found):,} levels, more than {MAX_LEVELS:,}",

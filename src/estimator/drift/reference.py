@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Answers, Floats, Task
+from estimator.core.task import Floats, Predictions, Task
 from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.column import TIME_KINDS
 
@@ -170,14 +170,14 @@ class Current:
         return len(self.codes)
 
     @classmethod
-    def of(cls, reference: Reference, batch: Batch, answers: Answers) -> Current:
+    def of(cls, reference: Reference, batch: Batch, answers: Predictions) -> Current:
         """Return rows that have passed the contract, with their answers."""
         codes = [column.codes(values_of(batch, column.name, is_text=column.is_text)) for column in reference.columns]
         stacked = np.stack(codes, axis=1) if codes else np.empty((batch.n_rows, 0), np.uint8)
         return cls(stacked, reference.answers.codes(answer_values(answers)), batch)
 
 
-def refer(schema: Schema, rows: Batch, answers: Answers, losses: Floats, *, seed: int) -> Reference:
+def refer(schema: Schema, rows: Batch, answers: Predictions, losses: Floats, *, seed: int) -> Reference:
     """Return what later rows are compared with.
 
     `rows` are those of the version's table; `answers` and `losses`, of shape (rows,), those of rows that were held out.
@@ -204,14 +204,14 @@ def values_of(batch: Batch, name: str, *, is_text: bool) -> npt.NDArray[Any]:
     return _n_words(values) if values.dtype == object and not is_text else values
 
 
-def answer_values(answers: Answers) -> npt.NDArray[Any]:
+def answer_values(answers: Predictions) -> npt.NDArray[Any]:
     """Return what is watched of answers: numbers, the second of two levels' probability, or the likeliest level."""
     if answers.probabilities is None:
         return answers.values
-    return answers.probabilities[:, 1] if len(answers.levels) == 2 else answers.values
+    return answers.probabilities[:, 1] if len(answers.classes) == 2 else answers.values
 
 
-def losses_of(task: Task, answers: Answers, truth: Floats) -> Floats:
+def losses_of(task: Task, answers: Predictions, truth: Floats) -> Floats:
     """Return how wrong each answer is: the absolute error of a number, the log loss of a level."""
     return np.abs(task.losses(answers.raw, truth))
 

@@ -1,4 +1,4 @@
-"""Answers and truth -> scores with intervals, and how many truths intervals hold."""
+"""Predictions and truth -> scores with intervals, and how many truths intervals hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Answers, Floats, Task
+from estimator.core.task import Floats, Predictions, Task
 from estimator.core.text import figure
 from estimator.errors import ConfigError
 from estimator.evaluation.metrics import SHELF, USUAL, Metric
@@ -90,19 +90,25 @@ def chosen_metrics(names: Sequence[str], task: Task) -> dict[str, Metric]:
 
 
 def score(
-    truth: Floats, answers: Answers, metrics: Mapping[str, Metric], *, resamples: int, level: float, seed: int
+    truth: Floats,
+    answers: Predictions,
+    metrics: Mapping[str, Metric],
+    *,
+    bootstrap_samples: int,
+    level: float,
+    seed: int,
 ) -> dict[str, Score]:
-    """Return each metric with its percentile bootstrap interval (Efron, 1979), all on the same resamples."""
+    """Return each metric with its percentile bootstrap interval (Efron, 1979), all on the same bootstrap_samples."""
     values = {name: metric.scores(truth, answers, np.ones((1, len(truth))))[0] for name, metric in metrics.items()}
     drawn: dict[str, list[Floats]] = {name: [] for name in metrics}
-    for weights in resampled(len(truth), resamples, seed):
+    for weights in resampled(len(truth), bootstrap_samples, seed):
         for name, metric in metrics.items():
             drawn[name].append(metric.scores(truth, answers, weights))
     tail = (1.0 - level) / 2.0
     return {name: _with_interval(float(values[name]), np.concatenate(drawn[name]), tail) for name in metrics}
 
 
-def coverage(truth: Floats, answers: Answers, level: float) -> Coverage | None:
+def coverage(truth: Floats, answers: Predictions, level: float) -> Coverage | None:
     """Return how many truths the answers' intervals or sets hold; None when there are none.
 
     The share's interval is Wilson's (1927), at 95 %.
@@ -139,11 +145,11 @@ def _with_interval(value: float, drawn: Floats, tail: float) -> Score:
     return Score(value, float(low), float(high))
 
 
-def resampled(n_rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+def resampled(n_rows: int, bootstrap_samples: int, seed: int) -> Iterator[Floats]:
     """Yield how often each row is drawn, in arrays of shape (times, rows); the same seed draws the same rows."""
     generator = np.random.default_rng([seed, 20])
     at_once = max(1, WEIGHTS_AT_ONCE // max(n_rows, 1))
-    for start in range(0, resamples, at_once):
-        times = min(at_once, resamples - start)
+    for start in range(0, bootstrap_samples, at_once):
+        times = min(at_once, bootstrap_samples - start)
         picks = generator.integers(0, n_rows, (times, n_rows)) + np.arange(times)[:, None] * n_rows
         yield np.bincount(picks.ravel(), minlength=times * n_rows).reshape(times, n_rows).astype(np.float64)

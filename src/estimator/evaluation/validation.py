@@ -12,12 +12,12 @@ from estimator.core.task import Floats
 from estimator.data.splitting import Mask
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score
-from estimator.models import Learned, Model, Table, Watch, silent
+from estimator.models import Learned, Model, Progress, Table, silent
 from estimator.models.base import side_by_side
 
 
 def out_of_fold(
-    table: Table, model: Model, plan: Training, *, learned: Learned | None = None, watch: Watch = silent
+    table: Table, model: Model, plan: Training, *, learned: Learned | None = None, progress: Progress = silent
 ) -> Floats | None:
     """Return answers for the table's rows by models that had not seen them, or None when there are no folds.
 
@@ -32,7 +32,7 @@ def out_of_fold(
     answers = side_by_side(
         parts,
         lambda part: model.learn(table.pick(part[0]), plan).predict(table.rows.batch.rows(part[1])),
-        at_once=table.threads, watch=watch,
+        at_once=table.threads, progress=progress,
     )  # fmt: skip
     return gathered(table, parts, answers)
 
@@ -65,7 +65,7 @@ def fold_scores(table: Table, answers: Floats, metrics: Mapping[str, Metric]) ->
     """Return each metric's score in every fold, of shape (folds,), by out-of-fold answers."""
     found: dict[str, list[float]] = {name: [] for name in metrics}
     for _, out in parted(table):
-        told, weights = table.task.answers(answers[out]), table.rows.weights[out][None, :]
+        told, weights = table.task.predictions(answers[out]), table.rows.weights[out][None, :]
         for name, metric in metrics.items():
             found[name].append(float(metric.scores(table.rows.target[out], told, weights)[0]))
     return {name: np.array(values) for name, values in found.items()}

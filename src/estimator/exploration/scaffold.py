@@ -115,7 +115,7 @@ def _time_column(frame: pl.DataFrame, schema: Schema) -> str | None:
 def _task_words(task: Task) -> str:
     if task.is_regression:
         return "regression"
-    return f"classification into {len(task.levels)} levels"
+    return f"classification into {len(task.classes)} levels"
 
 
 def _kind_counts(schema: Schema) -> str:

@@ -46,8 +46,8 @@ class Choice:
     """How encoders are chosen: by what the model wants, with named columns settled by the config."""
 
     wants: str
-    widest: int
-    smoothing: float = 20.0
+    max_categories: int
+    target_smoothing: float = 20.0
     settled: Mapping[str, str] | None = None
 
     def of(self, column: Column) -> str:
@@ -59,7 +59,7 @@ class Choice:
         """
         named = (self.settled or {}).get(column.name)
         if named is None:
-            wide = column.kind == "category" and len(column.levels) > self.widest
+            wide = column.kind == "category" and len(column.levels) > self.max_categories
             return DEFAULTS[self.wants, "wide" if wide else column.kind]
         if column.kind not in SHELF.load(named).accepts:
             fitting = [kind for kind in SHELF.names() if column.kind in SHELF.load(kind).accepts]
@@ -88,12 +88,12 @@ class Features:
             why = ": the column is not used, or it parts the rows" if name in schema.by_name else ""
             raise ConfigError(f"features.columns: no feature called {name!r}{why}", hint=hint)
         kinds = {column.name: choice.of(column) for column in schema.features}
-        return cls(schema.features, kinds, {})._fitted(batch, target, task, choice.smoothing)
+        return cls(schema.features, kinds, {})._fitted(batch, target, task, choice.target_smoothing)
 
-    def _fitted(self, batch: Batch, target: Floats, task: Task, smoothing: float) -> Features:
+    def _fitted(self, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
         encoders = {}
         for column in self.columns:
-            learning = Learning(batch.feed[column.name][:, 0], target, task, column.unseen == "gap", smoothing)
+            learning = Learning(batch.feed[column.name][:, 0], target, task, column.unseen == "gap", target_smoothing)
             encoders[column.name] = SHELF.load(self.kinds[column.name]).fit(learning)
         return replace(self, encoders=encoders)
 
@@ -188,13 +188,13 @@ class Encoding:
     batch: Batch
     target: Floats
     task: Task
-    smoothing: float
+    target_smoothing: float
     is_settled: bool = False
 
     @classmethod
     def fit(cls, schema: Schema, batch: Batch, target: Floats, task: Task, choice: Choice) -> Encoding:
         """Learn every column's encoding from rows."""
-        return cls(Features.fit(schema, batch, target, task, choice), batch, target, task, choice.smoothing)
+        return cls(Features.fit(schema, batch, target, task, choice), batch, target, task, choice.target_smoothing)
 
     @cached_property
     def matrix(self) -> Floats:
@@ -229,7 +229,7 @@ class Encoding:
 
     def _by(self, learned: npt.NDArray[np.int64], which: npt.NDArray[np.int64]) -> Floats:
         rows = self.batch.rows(learned)
-        fitted = self.features.supervised._fitted(rows, self.target[learned], self.task, self.smoothing)
+        fitted = self.features.supervised._fitted(rows, self.target[learned], self.task, self.target_smoothing)
         return fitted.matrix(self.batch.rows(which))
 
 

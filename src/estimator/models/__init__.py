@@ -1,7 +1,7 @@
 """Model families: a matrix and a target in, answers out, and the nodes that give the same answers in the graph."""
 
 from estimator.core.registry import Shelf
-from estimator.models.base import Fitted, MatrixModel, Model, Rows, Start, Step, TrainingData, Watch, silent
+from estimator.models.base import Fitted, MatrixModel, Model, Progress, Rows, Start, TrainingData, TrainingStep, silent
 from estimator.models.fitted import Labelled, Learned, Table
 
 KINDS = {
@@ -24,11 +24,11 @@ __all__ = [
     "Learned",
     "MatrixModel",
     "Model",
+    "Progress",
     "Rows",
     "Start",
-    "Step",
     "Table",
     "TrainingData",
-    "Watch",
+    "TrainingStep",
     "silent",
 ]

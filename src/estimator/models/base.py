@@ -73,7 +73,7 @@ class TrainingData:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TrainingStep:
     """One epoch, round or fit is done: `number` of `total`, with losses by name, in the target's units."""
 
     number: int
@@ -82,11 +82,11 @@ class Step:
     what: str = ""
 
 
-Watch = Callable[[Step], None]
+Progress = Callable[[TrainingStep], None]
 
 
-def silent(step: Step) -> None:
-    """Watch nothing."""
+def silent(step: TrainingStep) -> None:
+    """Report nothing."""
 
 
 Item = TypeVar("Item")
@@ -94,9 +94,9 @@ Found = TypeVar("Found")
 
 
 def side_by_side(
-    items: Sequence[Item], work: Callable[[Item], Found], *, at_once: int = 0, watch: Watch = silent
+    items: Sequence[Item], work: Callable[[Item], Found], *, at_once: int = 0, progress: Progress = silent
 ) -> list[Found]:
-    """Do some work for every item, so many at once, 0 for one a processor; the watcher sees how many are done."""
+    """Do some work for every item, so many at once, 0 for one a processor; the callback sees how many are done."""
     from threadpoolctl import threadpool_limits
 
     done, lock = [0], Lock()
@@ -105,7 +105,7 @@ def side_by_side(
         found = work(item)
         with lock:
             done[0] += 1
-            watch(Step(done[0], len(items), {}, "fits over folds"))
+            progress(TrainingStep(done[0], len(items), {}, "fits over folds"))
         return found
 
     pool = ThreadPoolExecutor(at_once or os.cpu_count())
@@ -221,7 +221,9 @@ class Model(Section, ABC):
     usual_space: ClassVar[Mapping[str, Any]] = {}
 
     @abstractmethod
-    def learn(self, table: Table, plan: Training, *, watch: Watch = silent, start: Start | None = None) -> Learned:
+    def learn(
+        self, table: Table, plan: Training, *, progress: Progress = silent, start: Start | None = None
+    ) -> Learned:
         """Learn from a table; with `start`, go on from an earlier version.
 
         Raises
@@ -233,17 +235,22 @@ class Model(Section, ABC):
 class MatrixModel(Model):
     """A family that learns from one matrix: `wants` says how columns are encoded for it.
 
-    Categories with more than `widest` levels become target means. `stopping` are the callbacks that end a fit in
+    Categories with more than `max_categories` levels become target means. `stopping` are the callbacks that end a fit in
     folds when the config has none.
     """
 
     wants: ClassVar[Literal["scaled", "raw"]]
-    widest: ClassVar[int]
+    max_categories: ClassVar[int]
     stopping: ClassVar[tuple[Callback, ...]] = ()
 
     @abstractmethod
     def fit(
-        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
+        self,
+        data: TrainingData,
+        plan: Training,
+        *,
+        progress: Progress = silent,
+        start: Mapping[str, bytes] | None = None,
     ) -> Fitted:
         """Fit; with `start`, the state of an earlier version, continue from it.
 
@@ -252,7 +259,9 @@ class MatrixModel(Model):
         TrainingError: the settings do not suit the task, or the start does not fit the settings.
         """
 
-    def learn(self, table: Table, plan: Training, *, watch: Watch = silent, start: Start | None = None) -> Learned:
+    def learn(
+        self, table: Table, plan: Training, *, progress: Progress = silent, start: Start | None = None
+    ) -> Learned:
         if start is not None and not self.continues:
             raise TrainingError(f"this kind of model cannot continue from {start.version}", hint="train without --from")
         encoding = table.encoding(self, None if start is None else start.taken_up(table.schema))
@@ -265,7 +274,7 @@ class MatrixModel(Model):
         codes, threads = encoding.features.categorical, table.threads
         data = TrainingData(rows, table.validation, watched, table.task, codes, threads=threads)
         state = None if start is None else start.state
-        return Single(table.task, encoding.features, self.fit(data, plan, watch=watch, start=state))
+        return Single(table.task, encoding.features, self.fit(data, plan, progress=progress, start=state))
 
 
 def probabilities(graph: Graph, positive: str) -> str:

@@ -15,7 +15,7 @@ from estimator.config import Training
 from estimator.core.task import Floats
 from estimator.errors import TrainingError
 from estimator.graph.builder import Graph, Value, logistic
-from estimator.models.base import Fitted, MatrixModel, Rows, Step, TrainingData, Watch, probabilities, silent
+from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, TrainingStep, probabilities, silent
 
 # Losses whose score is the logarithm of the answer.
 LOG_LINK = frozenset({"poisson", "gamma", "tweedie"})
@@ -31,8 +31,8 @@ class Growth:
     data: TrainingData
     rows: Rows
     watched: Rows | None
-    rounds: int
-    patience: int
+    n_estimators: int
+    early_stopping_rounds: int
     seed: int
     start: bytes | None
     tell: Callable[[Mapping[str, float]], None]
@@ -103,19 +103,21 @@ class BoostedTrees(MatrixModel):
     continues: ClassVar[bool] = True
     usual_space: ClassVar[Mapping[str, Any]] = {
         "model.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
-        "model.row_share": {"low": 0.4, "high": 1.0},
-        "model.column_share": {"low": 0.3, "high": 1.0},
-        "model.l2": {"low": 0.01, "high": 100.0, "log": True},
+        "model.subsample": {"low": 0.4, "high": 1.0},
+        "model.colsample_bytree": {"low": 0.3, "high": 1.0},
+        "model.reg_lambda": {"low": 0.01, "high": 100.0, "log": True},
     }
     state_file: ClassVar[str]
-    rounds: Annotated[int, Field(ge=1)] = Field(2000, description="most rounds; early stopping ends sooner")
+    n_estimators: Annotated[int, Field(ge=1)] = Field(2000, description="most rounds; early stopping ends sooner")
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(0.05, description="weight of each round")
-    row_share: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="share of rows drawn for each round")
-    column_share: Annotated[float, Field(gt=0, le=1)] = Field(
+    subsample: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="share of rows drawn for each round")
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = Field(
         0.6, description="share of columns drawn for each tree; catboost: for each question"
     )
-    l2: Annotated[float, Field(ge=0)] = Field(1.0, description="l2 penalty of leaf values")
-    patience: Annotated[int, Field(ge=0)] = Field(60, description="rounds without gain before stopping; 0: never stop")
+    reg_lambda: Annotated[float, Field(ge=0)] = Field(1.0, description="l2 penalty of leaf values")
+    early_stopping_rounds: Annotated[int, Field(ge=0)] = Field(
+        60, description="rounds without gain before stopping; 0: never stop"
+    )
     refit: bool = Field(True, description="fit again on all training rows with the number of rounds found")
 
     @abstractmethod
@@ -123,22 +125,36 @@ class BoostedTrees(MatrixModel):
         """Run the library once; its summary holds the `rounds` that were best, and only their trees are kept."""
 
     def fit(
-        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
+        self,
+        data: TrainingData,
+        plan: Training,
+        *,
+        progress: Progress = silent,
+        start: Mapping[str, bytes] | None = None,
     ) -> FittedTrees:
         begun = self._begun(start)
-        stops = self.patience > 0 and data.can_stop
+        stops = self.early_stopping_rounds > 0 and data.can_stop
         rows, watched = (data.fitting, data.validating) if stops else (data.rows, data.held_out)
         curves: list[Mapping[str, float]] = []
 
         def tell(losses: Mapping[str, float]) -> None:
             curves.append(losses)
-            watch(Step(len(curves), self.rounds, losses))
+            progress(TrainingStep(len(curves), self.n_estimators, losses))
 
-        growth = Growth(data, rows, watched or None, self.rounds, self.patience * stops, plan.seed, begun, tell)
+        growth = Growth(
+            data, rows, watched or None, self.n_estimators, self.early_stopping_rounds * stops, plan.seed, begun, tell
+        )
         fitted = self.grow(growth)
         if stops and self.refit and data.outside is None:
-            rounds = max(int(fitted.summary["rounds"]), 1)
-            again = replace(growth, rows=data.rows, watched=None, rounds=rounds, patience=0, tell=lambda losses: None)
+            rounds = max(int(fitted.summary["n_estimators"]), 1)
+            again = replace(
+                growth,
+                rows=data.rows,
+                watched=None,
+                n_estimators=rounds,
+                early_stopping_rounds=0,
+                tell=lambda losses: None,
+            )
             fitted = self.grow(again)
         return replace(fitted, curves=tuple(curves))
 

@@ -56,17 +56,17 @@ class FittedBoosting(FittedTrees):
 class Boosting(BoostedTrees):
     """Gradient boosted trees (Ke et al., 2017, "LightGBM") on raw numbers and sets of levels."""
 
-    widest: ClassVar[int] = 255
+    max_categories: ClassVar[int] = 255
     state_file: ClassVar[str] = STATE_FILE
     usual_space: ClassVar[Mapping[str, Any]] = {
         **BoostedTrees.usual_space,
-        "model.leaves": {"low": 4, "high": 128, "log": True, "integer": True},
-        "model.min_rows": {"low": 2, "high": 100, "log": True, "integer": True},
+        "model.num_leaves": {"low": 4, "high": 128, "log": True, "integer": True},
+        "model.min_child_samples": {"low": 2, "high": 100, "log": True, "integer": True},
         "model.extra_trees": [False, True],
     }
-    leaves: Annotated[int, Field(ge=2)] = Field(24, description="most leaves of a tree")
-    min_rows: Annotated[int, Field(ge=1)] = Field(10, description="fewest rows of a leaf")
-    l1: Annotated[float, Field(ge=0)] = Field(0.0, description="l1 penalty of leaf values")
+    num_leaves: Annotated[int, Field(ge=2)] = Field(24, description="most leaves of a tree")
+    min_child_samples: Annotated[int, Field(ge=1)] = Field(10, description="fewest rows of a leaf")
+    reg_alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="l1 penalty of leaf values")
     extra_trees: bool = Field(False, description="draw thresholds at random (Geurts et al., 2006)")
     loss: Literal["mse", "mae", "huber", "poisson", "gamma", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"
@@ -87,21 +87,21 @@ class Boosting(BoostedTrees):
             free_raw_data=False,
         )
         callbacks: list[Callable[..., Any]] = [_Recorder(growth.tell)]
-        if growth.patience:
-            callbacks.append(lightgbm.early_stopping(growth.patience, verbose=False))
+        if growth.early_stopping_rounds:
+            callbacks.append(lightgbm.early_stopping(growth.early_stopping_rounds, verbose=False))
         with explained("LightGBM", lightgbm.basic.LightGBMError):
             booster = lightgbm.train(
-                parameters, train, num_boost_round=growth.rounds, init_model=before, callbacks=callbacks,
+                parameters, train, num_boost_round=growth.n_estimators, init_model=before, callbacks=callbacks,
                 valid_sets=[train.create_valid(watched.matrix, watched.target, watched.weights)] if watched else None,
                 valid_names=["val_loss"] if watched else None,
             )  # fmt: skip
         # Without patience the best round is the last.
-        best = booster.best_iteration if growth.patience else 0
+        best = booster.best_iteration if growth.early_stopping_rounds else 0
         n_rounds = best or booster.current_iteration()
         return FittedBoosting(
             data.task, (booster.model_to_string(num_iteration=n_rounds).encode(),),
             data.task.is_regression and self.loss in LOG_LINK, data.codes,
-            summary={"rounds": n_rounds - (before.current_iteration() if before else 0)},
+            summary={"n_estimators": n_rounds - (before.current_iteration() if before else 0)},
         )  # fmt: skip
 
     def _parameters(self, data: TrainingData, seed: int) -> dict[str, Any]:
@@ -114,13 +114,13 @@ class Boosting(BoostedTrees):
         return {
             **objective,
             "learning_rate": self.learning_rate,
-            "num_leaves": self.leaves,
-            "min_data_in_leaf": min(self.min_rows, max(1, len(data.rows) // 10)),
-            "bagging_fraction": self.row_share,
+            "num_leaves": self.num_leaves,
+            "min_data_in_leaf": min(self.min_child_samples, max(1, len(data.rows) // 10)),
+            "bagging_fraction": self.subsample,
             "bagging_freq": 1,
-            "feature_fraction": self.column_share,
-            "lambda_l1": self.l1,
-            "lambda_l2": self.l2,
+            "feature_fraction": self.colsample_bytree,
+            "lambda_l1": self.reg_alpha,
+            "lambda_l2": self.reg_lambda,
             "extra_trees": self.extra_trees,
             "seed": seed,
             "num_threads": data.threads,

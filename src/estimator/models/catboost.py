@@ -79,13 +79,15 @@ class FittedCatBoost(FittedTrees):
 class CatBoost(BoostedTrees):
     """Gradient boosted oblivious trees (Prokhorenkova et al., 2018, "CatBoost") on singles and single levels."""
 
-    widest: ClassVar[int] = WIDEST
+    max_categories: ClassVar[int] = WIDEST
     state_file: ClassVar[str] = STATE_FILE
     usual_space: ClassVar[Mapping[str, Any]] = {
         **BoostedTrees.usual_space,
-        "model.depth": {"low": 2, "high": 10, "integer": True},
+        "model.max_depth": {"low": 2, "high": 10, "integer": True},
     }
-    depth: Annotated[int, Field(ge=1, le=12)] = Field(6, description="questions of a tree, the same for all its rows")
+    max_depth: Annotated[int, Field(ge=1, le=12)] = Field(
+        6, description="questions of a tree, the same for all its rows"
+    )
     loss: Literal["mse", "mae", "poisson", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"
     )
@@ -111,22 +113,22 @@ class CatBoost(BoostedTrees):
         return FittedCatBoost(
             data.task, (_saved(model, "cbm"),), data.task.is_regression and self.loss in LOG_LINK, data.codes,
             width=growth.rows.matrix.shape[1],
-            summary={"rounds": model.tree_count_ - (0 if before is None else before.tree_count_)},
+            summary={"n_estimators": model.tree_count_ - (0 if before is None else before.tree_count_)},
         )  # fmt: skip
 
     def _parameters(self, data: TrainingData, growth: Growth) -> dict[str, Any]:
         objectives = {"regression": _OBJECTIVES[self.loss], "binary": "Logloss", "multiclass": "MultiClass"}
-        stops = {"early_stopping_rounds": growth.patience} if growth.patience else {}
+        stops = {"early_stopping_rounds": growth.early_stopping_rounds} if growth.early_stopping_rounds else {}
         return {
             "loss_function": objectives[data.task.kind],
             **stops,
-            "iterations": growth.rounds,
-            "use_best_model": growth.patience > 0,
+            "iterations": growth.n_estimators,
+            "use_best_model": growth.early_stopping_rounds > 0,
             "learning_rate": self.learning_rate,
-            "depth": self.depth,
-            "l2_leaf_reg": self.l2,
+            "depth": self.max_depth,
+            "l2_leaf_reg": self.reg_lambda,
             **self._sampling(len(growth.rows)),
-            "rsm": self.column_share,
+            "rsm": self.colsample_bytree,
             "one_hot_max_size": WIDEST + 1,
             "random_seed": growth.seed,
             "thread_count": data.threads or -1,
@@ -136,8 +138,8 @@ class CatBoost(BoostedTrees):
 
     def _sampling(self, n_rows: int) -> dict[str, Any]:
         """Return how rows are drawn; CatBoost ends when a round draws none, so few rows are all taken."""
-        is_safe = (1.0 - self.row_share) ** n_rows < RARE
-        return {"bootstrap_type": "Bernoulli", "subsample": self.row_share} if is_safe else {"bootstrap_type": "No"}
+        is_safe = (1.0 - self.subsample) ** n_rows < RARE
+        return {"bootstrap_type": "Bernoulli", "subsample": self.subsample} if is_safe else {"bootstrap_type": "No"}
 
 
 def _refuse_wide(data: TrainingData) -> None:
@@ -146,7 +148,7 @@ def _refuse_wide(data: TrainingData) -> None:
     if n_levels > WIDEST:
         raise TrainingError(
             f"model kind 'catboost' takes columns of at most {WIDEST} levels as they are, got one of {n_levels:,}",
-            hint=f"set features.widest to {WIDEST} or less, or that column's encoder to target_mean",
+            hint=f"set features.max_categories to {WIDEST} or less, or that column's encoder to target_mean",
         )
 
 

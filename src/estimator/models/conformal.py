@@ -1,4 +1,4 @@
-"""Answers for rows that were not learned from -> calibrated probabilities, intervals and sets, as nodes of the graph.
+"""Predictions for rows that were not learned from -> calibrated probabilities, intervals and sets, as nodes of the graph.
 
 Conformal prediction (Vovk, Gammerman and Shafer, 2005) on out-of-fold answers: cross-conformal, after Vovk (2015).
 """

@@ -11,7 +11,7 @@ import numpy as np
 from estimator.config import Training
 from estimator.core.task import Floats
 from estimator.graph.builder import Graph
-from estimator.models.base import Fitted, MatrixModel, TrainingData, Watch, silent
+from estimator.models.base import Fitted, MatrixModel, Progress, TrainingData, silent
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,16 @@ class Constant(MatrixModel):
     """Predict the mean of the target, or the share of each level, for every row."""
 
     wants: ClassVar[Literal["scaled", "raw"]] = "raw"
-    widest: ClassVar[int] = 1000
+    max_categories: ClassVar[int] = 1000
     continues: ClassVar[bool] = False
 
     def fit(
-        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
+        self,
+        data: TrainingData,
+        plan: Training,
+        *,
+        progress: Progress = silent,
+        start: Mapping[str, bytes] | None = None,
     ) -> FittedConstant:
         rows = data.rows
         if data.task.is_regression:

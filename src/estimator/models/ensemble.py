@@ -21,10 +21,10 @@ from estimator.models.base import (
     Fitted,
     MatrixModel,
     Model,
+    Progress,
     Rows,
     Start,
     TrainingData,
-    Watch,
     side_by_side,
     silent,
 )
@@ -44,8 +44,8 @@ MEMBER_CHOICES = [
     [{"kind": "linear"}, {"kind": "tabm"}],
     [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "extra_trees": True}],
     [{"kind": "boosting", "learning_rate": 0.02}, {"kind": "boosting", "learning_rate": 0.02, "extra_trees": True}],
-    [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "learning_rate": 0.02, "leaves": 48}],
-    [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "learning_rate": 0.02, "leaves": 8}],
+    [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "learning_rate": 0.02, "num_leaves": 48}],
+    [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "learning_rate": 0.02, "num_leaves": 8}],
 ]
 # Members of a smaller share cost more than they bring.
 LEAST_WEIGHT = 0.04
@@ -152,7 +152,7 @@ class Ensemble(Model):
         False, description="fit each family once more on all rows and keep that one, not one per fold: a smaller graph"
     )
 
-    def learn(self, table: Table, plan: Training, *, watch: Watch = silent, start: Start | None = None) -> Blend:
+    def learn(self, table: Table, plan: Training, *, progress: Progress = silent, start: Start | None = None) -> Blend:
         if start is not None:
             raise TrainingError(f"an ensemble cannot continue from {start.version}", hint="train without --from")
         if table.n_folds < 2:
@@ -166,7 +166,7 @@ class Ensemble(Model):
             for member, encoding in zip(self.members, encodings, strict=True)
             for place, out in enumerate(_outs(table))
         ]
-        fitted = side_by_side(tasks, lambda task: task.run(1), at_once=table.threads, watch=watch)
+        fitted = side_by_side(tasks, lambda task: task.run(1), at_once=table.threads, progress=progress)
         answers = [_out_of_fold(table, tasks, fitted, member) for member in self.members]
         loss = _loss(table)
         everything = np.ones(len(table.rows), dtype=np.bool_)
@@ -247,11 +247,11 @@ def _encodings(table: Table, members: Sequence[MatrixModel]) -> list[Encoding]:
     """Return an encoding per member; members that want the same share one."""
     shared: dict[tuple[str, int], Encoding] = {}
     for member in members:
-        key = (member.wants, member.widest)
+        key = (member.wants, member.max_categories)
         if key not in shared:
             shared[key] = table.encoding(member)
             _ = shared[key].matrix
-    return [shared[member.wants, member.widest] for member in members]
+    return [shared[member.wants, member.max_categories] for member in members]
 
 
 def _names(members: Sequence[MatrixModel]) -> list[str]:

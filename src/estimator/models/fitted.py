@@ -71,11 +71,11 @@ class Table:
 
     def encoding(self, model: MatrixModel, settled: Features | None = None) -> Encoding:
         """Learn the encoders that a family wants; settled ones are taken as they are."""
-        rows, smoothing = self.rows, self.features.smoothing
+        rows, target_smoothing = self.rows, self.features.target_smoothing
         if settled is not None:
-            return Encoding(settled, rows.batch, rows.target, self.task, smoothing, is_settled=True)
+            return Encoding(settled, rows.batch, rows.target, self.task, target_smoothing, is_settled=True)
         named = {name: choice.encoder for name, choice in self.features.columns.items()}
-        choice = Choice(model.wants, self.features.widest or model.widest, smoothing, named)
+        choice = Choice(model.wants, self.features.max_categories or model.max_categories, target_smoothing, named)
         return Encoding.fit(self.schema, rows.batch, rows.target, self.task, choice)
 
 

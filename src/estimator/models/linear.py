@@ -14,7 +14,7 @@ from estimator.config import Training
 from estimator.core.task import Floats, Task
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph, Value, logistic
-from estimator.models.base import Fitted, MatrixModel, TrainingData, Watch, probabilities, silent
+from estimator.models.base import Fitted, MatrixModel, Progress, TrainingData, probabilities, silent
 from estimator.models.fitted import Additions
 
 MOST_ITERATIONS = 5000
@@ -81,7 +81,7 @@ class Linear(MatrixModel):
     """
 
     wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
-    widest: ClassVar[int] = 50
+    max_categories: ClassVar[int] = 50
     continues: ClassVar[bool] = False
     usual_space: ClassVar[Mapping[str, Any]] = {"model.penalty": {"low": 0.001, "high": 10_000.0, "log": True}}
     penalty: Annotated[float, Field(gt=0)] | None = Field(
@@ -89,7 +89,12 @@ class Linear(MatrixModel):
     )
 
     def fit(
-        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
+        self,
+        data: TrainingData,
+        plan: Training,
+        *,
+        progress: Progress = silent,
+        start: Mapping[str, bytes] | None = None,
     ) -> FittedLinear:
         with needs_extra("train", "model kind 'linear'"):
             from sklearn.exceptions import ConvergenceWarning

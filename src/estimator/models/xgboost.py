@@ -69,15 +69,15 @@ class FittedXGBoost(FittedTrees):
 class XGBoost(BoostedTrees):
     """Gradient boosted trees (Chen and Guestrin, 2016, "XGBoost") on numbers as singles and sets of levels."""
 
-    widest: ClassVar[int] = 255
+    max_categories: ClassVar[int] = 255
     state_file: ClassVar[str] = STATE_FILE
     usual_space: ClassVar[Mapping[str, Any]] = {
         **BoostedTrees.usual_space,
-        "model.depth": {"low": 2, "high": 10, "integer": True},
-        "model.min_weight": {"low": 0.1, "high": 50.0, "log": True},
+        "model.max_depth": {"low": 2, "high": 10, "integer": True},
+        "model.min_child_weight": {"low": 0.1, "high": 50.0, "log": True},
     }
-    depth: Annotated[int, Field(ge=1, le=20)] = Field(6, description="most questions from the root to a leaf")
-    min_weight: Annotated[float, Field(ge=0)] = Field(
+    max_depth: Annotated[int, Field(ge=1, le=20)] = Field(6, description="most questions from the root to a leaf")
+    min_child_weight: Annotated[float, Field(ge=0)] = Field(
         1.0, description="least weight of a leaf: its rows for mse, else the second derivatives of their loss"
     )
     loss: Literal["mse", "mae", "poisson", "gamma", "tweedie"] = Field(
@@ -90,23 +90,23 @@ class XGBoost(BoostedTrees):
         data, watched = growth.data, growth.watched
         before = None if growth.start is None else _loaded(growth.start)
         callbacks = [_recorder(growth.tell, squared=data.task.is_regression and self.loss == "mse")]
-        if growth.patience:
-            callbacks.append(xgboost.callback.EarlyStopping(rounds=growth.patience))
+        if growth.early_stopping_rounds:
+            callbacks.append(xgboost.callback.EarlyStopping(rounds=growth.early_stopping_rounds))
         with explained("XGBoost", xgboost.core.XGBoostError):
             booster = xgboost.train(
                 self._parameters(data, growth.seed),
                 _labelled(growth.rows, data.codes),
-                num_boost_round=growth.rounds,
+                num_boost_round=growth.n_estimators,
                 evals=[(_labelled(watched, data.codes), "val_loss")] if watched else [],
                 xgb_model=before,
                 callbacks=callbacks,
                 verbose_eval=False,
             )
-        n_rounds = booster.best_iteration + 1 if growth.patience else booster.num_boosted_rounds()
+        n_rounds = booster.best_iteration + 1 if growth.early_stopping_rounds else booster.num_boosted_rounds()
         return FittedXGBoost(
             data.task, (bytes(booster[:n_rounds].save_raw("json")),),
             data.task.is_regression and self.loss in LOG_LINK, data.codes,
-            summary={"rounds": n_rounds - (0 if before is None else before.num_boosted_rounds())},
+            summary={"n_estimators": n_rounds - (0 if before is None else before.num_boosted_rounds())},
         )  # fmt: skip
 
     def _parameters(self, data: TrainingData, seed: int) -> dict[str, Any]:
@@ -121,11 +121,11 @@ class XGBoost(BoostedTrees):
             **({"num_class": data.task.n_outputs} if data.task.kind == "multiclass" else {}),
             "tree_method": "hist",
             "learning_rate": self.learning_rate,
-            "max_depth": self.depth,
-            "min_child_weight": self.min_weight,
-            "subsample": self.row_share,
-            "colsample_bytree": self.column_share,
-            "reg_lambda": self.l2,
+            "max_depth": self.max_depth,
+            "min_child_weight": self.min_child_weight,
+            "subsample": self.subsample,
+            "colsample_bytree": self.colsample_bytree,
+            "reg_lambda": self.reg_lambda,
             "seed": seed,
             "nthread": 1 if data.rows.matrix.size < FEW_CELLS else data.threads,
             "verbosity": 0,

@@ -21,7 +21,7 @@ class Budget:
     @classmethod
     def of(cls, settings: Monitoring) -> Budget:
         """Return what a config asks for."""
-        return cls(alarms_per_second(settings.false_alarms), span_seconds(settings.block))
+        return cls(alarms_per_second(settings.false_alarms), span_seconds(settings.restart_every))
 
     @property
     def threshold(self) -> float:

@@ -183,7 +183,7 @@ class Watcher:
             f"{len(recent):,} truths, {figure(usual)} on held-out rows", "evidence": float(evidence[passed[0]]),
             "threshold": self._threshold, "loss": mean, "usual_loss": usual, "latest_loss": latest,
             "labels": watch.labels,
-            "next": WHAT_NEXT[f"loss_{self.settings.on_loss}"],
+            "next": WHAT_NEXT[f"loss_{self.settings.on_degradation}"],
         }  # fmt: skip
         watch.losses.restart()
         return self._once(self._event("loss", rows[passed[0]], told))
@@ -196,7 +196,9 @@ class Watcher:
         """Keep an event, unless it was told of the same version not long ago."""
         before = [
             each
-            for each in read_events(self.database, self.model, since=event.at - span_seconds(self.settings.remind))
+            for each in read_events(
+                self.database, self.model, since=event.at - span_seconds(self.settings.repeat_after)
+            )
             if (each.kind, each.version) == (event.kind, event.version) and each.id != event.id
         ]
         return [event] if not before and keep_event(self.database, event) else []
@@ -206,7 +208,7 @@ class Watcher:
         return Budget.of(self.settings).threshold
 
     def _blocks(self, times: Sequence[float]) -> Any:
-        return np.floor(np.array(times) / span_seconds(self.settings.block)).astype(np.int64)
+        return np.floor(np.array(times) / span_seconds(self.settings.restart_every)).astype(np.int64)
 
     def _note_onset(self, rows: Sequence[Logged], evidence: Any) -> None:
         """Remember when evidence began to grow that has not gone since."""
@@ -237,7 +239,7 @@ WHAT_NEXT = {
     "ask_for_labels": "label some of these rows (POST /v1/labels): drift need not do harm, which only truths show",
     "retrain": "retraining follows, as monitoring.on_drift says",
     "loss_warn": "estimator retrain MODEL",
-    "loss_retrain": "retraining follows, as monitoring.on_loss says",
+    "loss_retrain": "retraining follows, as monitoring.on_degradation says",
 }
 
 

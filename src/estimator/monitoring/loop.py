@@ -152,14 +152,14 @@ class Loop:
         return events
 
     def _told_lately(self, kind: str, version: str, now: float) -> bool:
-        since = now - span_seconds(self.rules.monitoring.remind)
+        since = now - span_seconds(self.rules.monitoring.repeat_after)
         lately = read_events(self.database, self.model, since=since)
         return any((each.kind, each.version) == (kind, version) for each in lately)
 
     def _renewed(self, event: Event, now: float) -> list[Event]:
         """Retrain when the rules say that this follows from an event."""
         settings = self.rules.monitoring
-        follows = {"drift": settings.on_drift, "loss": settings.on_loss}.get(event.kind)
+        follows = {"drift": settings.on_drift, "loss": settings.on_degradation}.get(event.kind)
         return self._retrained(f"{event.kind}: {event.words}", now) if follows == "retrain" else []
 
     def _renewed_on_schedule(self, now: float) -> list[Event]:
@@ -188,7 +188,7 @@ class Loop:
         """Promote the candidate, or say that it may be, once truths prove it better."""
         rules = self.rules.promotion
         aliases = self.store.aliases(self.model)
-        if rules.by == "hand" or "candidate" not in aliases:
+        if rules.mode == "manual" or "candidate" not in aliases:
             return []
         live, candidate = self._alias("live"), self._alias("candidate")
         since = _seconds(self._version(candidate).manifest["created"])
@@ -198,7 +198,7 @@ class Loop:
         if self.database.shadowed(self.model, candidate, since=since) < rules.shadow_rows:
             return []
         event = self._outcome(standing, "promote", now)
-        if rules.by == "rule":
+        if rules.mode == "automatic":
             self._move(candidate, "promote", standing)
         return [event] if keep_event(self.database, event) else []
 
@@ -220,14 +220,14 @@ class Loop:
             # Versions that are no longer compared are let go.
             self._contests = {known: each for known, each in self._contests.items() if champion in known}
             self._contests[key] = Contest(
-                self.database, self._version(champion), self._version(challenger), since, self.rules.promotion.level
+                self.database, self._version(champion), self._version(challenger), since, self.rules.promotion.alpha
             )
         return self._contests[key]
 
     def _outcome(self, standing: Standing, kind: str, now: float) -> Event:
         named = f"{self.model}:{standing.challenger}:{kind}:{standing.champion}"
         told = {**standing.to_data()}
-        if kind == "promote" and self.rules.promotion.by == "approval":
+        if kind == "promote" and self.rules.promotion.mode == "approval":
             told["next"] = f"estimator promote {self.model}/{standing.challenger} approves it"
         return Event(named, self.model, now, kind, standing.challenger, told)  # type: ignore[arg-type] # one of two kinds
 

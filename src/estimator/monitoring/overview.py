@@ -99,7 +99,7 @@ def overview(
     reader = Reader(artefact, reference_of(artefact, settings.ignore))
     unwatched = reader.missing(own[-1].inputs) if own else []
     reader = replace(reader, reference=reader.reference.without(unwatched))
-    made = check_rows(reader, own, settings.tests, level=settings.level) if checks and own else None
+    made = check_rows(reader, own, settings.tests, level=settings.alpha) if checks and own else None
     return Overview(
         artefact.name, artefact.version, begin, until, len(own), judge_truths(reader, own) if own else None, made,
         read_events(database, artefact.name, since=begin),

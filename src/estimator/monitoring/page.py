@@ -90,7 +90,7 @@ def _flow(found: Overview) -> list[str]:
         _card("Rows", "Answered in each part of the time.", timeline(
             {}, times, y_title="rows", title="rows over time", bars=[(each.at, each.rows) for each in periods],
             moments=moments, least=0.0)),
-        _card("Answers", "The middle one, and where eight of ten lie.", timeline(
+        _card("Predictions", "The middle one, and where eight of ten lie.", timeline(
             {"answers": [(each.at, each.answers[1]) for each in periods if each.answers]}, times, y_title="answers",
             title="answers over time", band=bands, moments=moments)),
         _card("Losses", "Of rows whose truth has come; the broken line is that of held-out rows.", timeline(

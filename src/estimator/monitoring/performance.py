@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.evaluation.explanation.parts import parts_of
 from estimator.evaluation.explanation.slices import Weak, weakness
 from estimator.evaluation.scores import Score, chosen_metrics
@@ -99,18 +99,18 @@ def _warnings(rows: Sequence[Logged], delays: Sequence[float]) -> list[str]:
     return found
 
 
-def _answers(reader: Reader, rows: Sequence[Logged]) -> tuple[Answers, np.ndarray[Any, Any]]:
+def _answers(reader: Reader, rows: Sequence[Logged]) -> tuple[Predictions, np.ndarray[Any, Any]]:
     """Return what was answered, as a version's answers, and which rows tell enough."""
     if reader.task.is_regression:
-        return Answers(np.array([float(row.answer["prediction"]) for row in rows])), np.ones(len(rows), dtype=bool)
+        return Predictions(np.array([float(row.answer["prediction"]) for row in rows])), np.ones(len(rows), dtype=bool)
     able = np.array(["probabilities" in row.answer for row in rows], dtype=bool)
-    levels = reader.task.levels
+    levels = reader.task.classes
     shares = [
         [row.answer["probabilities"].get(level, 0.0) for level in levels]
         for row in rows
         if "probabilities" in row.answer
     ]
-    return reader.task.answers(np.array(shares).reshape(-1, len(levels))), able
+    return reader.task.predictions(np.array(shares).reshape(-1, len(levels))), able
 
 
 def _metrics(reader: Reader, rows: Sequence[Logged], truths: Floats) -> dict[str, float]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.core.text import figure, odds
 from estimator.drift import losses_of
 from estimator.monitoring.rows import Reader, reference_of
@@ -166,7 +166,7 @@ class Contest:
             then = [_with(rows[place], told[place]) for place in known]
             found[known] = reader.losses(then, truths[known])
         missing = np.flatnonzero(np.isnan(found) & ~np.isnan(truths))
-        now: Answers | None = reader.answered([rows[place] for place in missing.tolist()]) if len(missing) else None
+        now: Predictions | None = reader.answered([rows[place] for place in missing.tolist()]) if len(missing) else None
         if now is not None:
             found[missing] = losses_of(reader.task, now, truths[missing])
         return found

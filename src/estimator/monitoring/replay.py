@@ -100,7 +100,7 @@ def _answered(reader: Reader, rows: Sequence[Logged]) -> tuple[Floats, list[Any]
 def _losses(reader: Reader, raw: Floats, truths: Floats) -> Floats:
     found, known = np.full(len(truths), np.nan), ~np.isnan(truths)
     if known.any():
-        found[known] = losses_of(reader.task, reader.task.answers(raw[known]), truths[known])
+        found[known] = losses_of(reader.task, reader.task.predictions(raw[known]), truths[known])
     return found
 
 

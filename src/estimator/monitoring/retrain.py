@@ -20,7 +20,7 @@ from estimator.data.schema.frames import with_contract_names
 from estimator.data.schema.inference import Reviewed, infer_schema
 from estimator.drift import losses_of
 from estimator.errors import EstimatorError, RetrainingError
-from estimator.models import Model, Start, Watch
+from estimator.models import Model, Progress, Start
 from estimator.monitoring.promotion import Paired
 from estimator.store.artefact import Artefact, open_artefact, write_text
 from estimator.store.batch_prediction import labelled_rows
@@ -30,14 +30,14 @@ from estimator.training.report import judge
 from estimator.training.train import prepare, train
 from estimator.training.version import Recipe, write_version
 
-Kind = Literal["warm", "refit", "fresh", "tune"]
+Kind = Literal["warm_start", "refit", "new_only", "tune"]
 ROWS = "rows"
 # Fewer fresh rows can neither be learned from nor judged on.
 LEAST_ROWS = 40
 WORDS = {
-    "warm": "the live version, trained on with the fresh rows",
+    "warm_start": "the live version, trained on with the fresh rows",
     "refit": "trained anew on old and fresh rows",
-    "fresh": "trained anew on the fresh rows alone",
+    "new_only": "trained anew on the fresh rows alone",
     "tune": "trained anew on old and fresh rows, with settings searched again",
 }
 
@@ -68,7 +68,7 @@ class Rows:
     def split(self, kind: Kind) -> Split:
         """Return how the table is parted for a candidate."""
         n_before = self.n_old + self.n_learned
-        unused = f"1-{self.n_old}" if kind in ("warm", "fresh") else _ranges(np.flatnonzero(~self.seen) + 1)
+        unused = f"1-{self.n_old}" if kind in ("warm_start", "new_only") else _ranges(np.flatnonzero(~self.seen) + 1)
         return Split(kind="rows", test=f"{n_before + 1}-{self.frame.height}", unused=unused or None)
 
 
@@ -125,12 +125,12 @@ class Request:
     model: Model
     start: Start
     kinds: Sequence[Kind]
-    forgetting: float
+    max_regression: float
     why: str
     searched: Callable[[Config, pl.DataFrame], tuple[Config, Model]] | None = None
 
 
-def deal(old: pl.DataFrame, seen: Any, fresh: pl.DataFrame, *, judged_share: float, target: str) -> Rows:
+def deal(old: pl.DataFrame, seen: Any, fresh: pl.DataFrame, *, holdout_size: float, target: str) -> Rows:
     """Put old and fresh rows together; the newest of the fresh ones, which come in the order of time, are judged on.
 
     Raises
@@ -143,7 +143,7 @@ def deal(old: pl.DataFrame, seen: Any, fresh: pl.DataFrame, *, judged_share: flo
             f"{known.height:,} fresh rows with a truth in {target!r} are too few; {LEAST_ROWS} are needed at least",
             hint="wait for more labels, or give more rows with --data",
         )
-    n_judged = min(max(round(known.height * judged_share), LEAST_ROWS // 4), known.height - LEAST_ROWS // 4)
+    n_judged = min(max(round(known.height * holdout_size), LEAST_ROWS // 4), known.height - LEAST_ROWS // 4)
     return Rows(joined(old, known), old.height, known.height - n_judged, np.asarray(seen, dtype=np.bool_))
 
 
@@ -168,7 +168,7 @@ def _as_text(values: pl.Series) -> pl.Series:
 
 
 def retrain(
-    request: Request, store: Store, rows: Rows, *, watch: Watch, note: Callable[[str], None] = lambda text: None
+    request: Request, store: Store, rows: Rows, *, progress: Progress, note: Callable[[str], None] = lambda text: None
 ) -> Decision:
     """Make candidates, judge all on the same rows, and let the best be the candidate of the store, if one is better.
 
@@ -178,7 +178,7 @@ def retrain(
     made = []
     for kind in request.kinds:
         note(f"{kind}: {WORDS[kind]}")
-        made.append(_candidate(kind, request, store, rows, (path, fingerprint), watch))
+        made.append(_candidate(kind, request, store, rows, (path, fingerprint), progress))
     decision = decide(request, rows, made)
     if decision.chosen is not None:
         store.announce(
@@ -188,11 +188,11 @@ def retrain(
 
 
 def _candidate(
-    kind: Kind, request: Request, store: Store, rows: Rows, table: tuple[Path, Mapping[str, str]], watch: Watch
+    kind: Kind, request: Request, store: Store, rows: Rows, table: tuple[Path, Mapping[str, str]], progress: Progress
 ) -> Candidate:
     began = seconds()
     try:
-        artefact = _made(kind, request, store, rows, table, watch)
+        artefact = _made(kind, request, store, rows, table, progress)
         compared = tuple(compare_versions(request.live, artefact, rows.judged))
         old = compare_versions(request.live, artefact, rows.kept_apart)[0] if rows.kept_apart.height else None
         losses = [_losses(each, rows) for each in (request.live, artefact)]
@@ -213,11 +213,11 @@ def forgotten(old: Comparison) -> float:
 
 def _losses(artefact: Artefact, rows: Rows) -> Floats:
     batch, truth = labelled_rows(artefact, rows.judged)
-    return losses_of(artefact.predictor.task, artefact.predictor.answer(batch), truth)
+    return losses_of(artefact.predictor.task, artefact.predictor.predict_batch(batch), truth)
 
 
 def _made(
-    kind: Kind, request: Request, store: Store, rows: Rows, table: tuple[Path, Mapping[str, str]], watch: Watch
+    kind: Kind, request: Request, store: Store, rows: Rows, table: tuple[Path, Mapping[str, str]], progress: Progress
 ) -> Artefact:
     path, fingerprint = table
     live, split = request.live, rows.split(kind)
@@ -229,13 +229,13 @@ def _made(
         if request.searched is None:
             raise RetrainingError("tune: there is nothing to search settings with here")
         config, model = request.searched(config, rows.frame)
-    schema = live.schema if kind == "warm" else renewed(live.schema, rows, split)
+    schema = live.schema if kind == "warm_start" else renewed(live.schema, rows, split)
     prepared = prepare(rows.frame, config, schema)
-    start = request.start if kind == "warm" else None
-    trained = train(prepared, model, config, watch=watch, start=start, clock=seconds)
+    start = request.start if kind == "warm_start" else None
+    trained = train(prepared, model, config, progress=progress, start=start, clock=seconds)
     report = judge(trained, config, live.predictor)
     conf = next(live.folder / name for name in live.manifest["files"] if name in CONFIGS)
-    made_of = live.version if kind == "warm" else None
+    made_of = live.version if kind == "warm_start" else None
     recipe = Recipe(config, live.manifest["model"]["kind"], conf, (), fingerprint, made_of)
     told = {"retraining": {"kind": kind, "from": live.version, "why": request.why}}
     return open_artefact(write_version(store, trained, report, recipe, moment=Moment.now(), more=told))
@@ -270,13 +270,13 @@ def decide(request: Request, rows: Rows, made: Sequence[Candidate]) -> Decision:
     """Choose the candidate that gained most on fresh rows and has not forgotten the old ones; say why."""
     reasons, able = [], []
     for each in made:
-        reason, is_able = _verdict(each, request.forgetting)
+        reason, is_able = _verdict(each, request.max_regression)
         reasons.append(f"{each.kind}: {reason}")
         able += [each] if is_able else []
     best = max(able, key=lambda each: each.compared[0].gain.value, default=None)
     told = f"chosen: {best.kind}" if best is not None else "the live version stays: no candidate is better"
     counted = {
-        "old": rows.n_old, "fresh": rows.n_learned, "judged": rows.judged.height, "kept_apart": rows.kept_apart.height
+        "old": rows.n_old, "new": rows.n_learned, "judged": rows.judged.height, "kept_apart": rows.kept_apart.height
     }  # fmt: skip
     return Decision(
         request.live.name, request.live.version, Moment.now().iso, request.why, counted, tuple(made),
@@ -284,14 +284,14 @@ def decide(request: Request, rows: Rows, made: Sequence[Candidate]) -> Decision:
     )  # fmt: skip
 
 
-def _verdict(candidate: Candidate, forgetting: float) -> tuple[str, bool]:
+def _verdict(candidate: Candidate, max_regression: float) -> tuple[str, bool]:
     """Return why a candidate may be chosen or not, and whether it may."""
     if candidate.problem is not None:
         return candidate.problem, False
     first = candidate.compared[0]
     told = in_words(first)
-    if candidate.forgot is not None and candidate.forgot > forgetting:
-        return f"{told}; it has forgotten: {candidate.forgot:+.0%} on old rows, {forgetting:.0%} may be", False
+    if candidate.forgot is not None and candidate.forgot > max_regression:
+        return f"{told}; it has forgotten: {candidate.forgot:+.0%} on old rows, {max_regression:.0%} may be", False
     if first.verdict == "not better" or first.gain.value <= 0:
         return told, False
     beside = "" if candidate.forgot is None else f"; on old rows {candidate.forgot:+.1%}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import SMALLEST, Answers, Floats, Task
+from estimator.core.task import SMALLEST, Floats, Predictions, Task
 from estimator.core.text import plain
 from estimator.data.schema import Batch, Column
 from estimator.data.schema.cells import CellError, read_cell
@@ -86,8 +86,8 @@ class Reader:
     def _watched(self, answer: Mapping[str, Any]) -> Any:
         if self.task.is_regression:
             return answer["prediction"]
-        if len(self.task.levels) == 2:
-            return answer.get("probabilities", {}).get(self.task.levels[1], np.nan)
+        if len(self.task.classes) == 2:
+            return answer.get("probabilities", {}).get(self.task.classes[1], np.nan)
         return answer["prediction"]
 
     def truths(self, rows: Sequence[Logged]) -> Floats:
@@ -99,7 +99,7 @@ class Reader:
             return np.nan
         if not self.task.is_regression:
             told = truth if isinstance(truth, str) else plain(float(truth))
-            return float(self.task.levels.index(told)) if told in self.task.levels else np.nan
+            return float(self.task.classes.index(told)) if told in self.task.classes else np.nan
         try:
             return float(read_cell(self._target, truth))
         except CellError:
@@ -114,7 +114,9 @@ class Reader:
         if self.task.is_regression:
             return np.abs(truths - np.array([row.answer["prediction"] for row in rows], dtype=np.float64))
         shares = [
-            np.nan if np.isnan(truth) else row.answer.get("probabilities", {}).get(self.task.levels[int(truth)], np.nan)
+            np.nan
+            if np.isnan(truth)
+            else row.answer.get("probabilities", {}).get(self.task.classes[int(truth)], np.nan)
             for row, truth in zip(rows, truths.tolist(), strict=True)
         ]
         found: Floats = -np.log(np.maximum(np.array(shares, dtype=np.float64), SMALLEST))
@@ -131,14 +133,16 @@ class Reader:
         if "interval" in answer:
             low, high = answer["interval"]
             return float(low <= truth <= high)
-        return float(self.task.levels[int(truth)] in answer["set"]) if "set" in answer else np.nan
+        return float(self.task.classes[int(truth)] in answer["set"]) if "set" in answer else np.nan
 
-    def answered(self, rows: Sequence[Logged]) -> Answers | None:
+    def answered(self, rows: Sequence[Logged]) -> Predictions | None:
         """Return what the version answers to rows now; None when rows were logged without some of its columns."""
         cells = self._cells
         if any(not any(name in row.inputs for name in each.names) for row in rows for each in cells.values()):
             return None
-        return self.artefact.predictor.answer(Batch({name: each.read(rows) for name, each in cells.items()}, len(rows)))
+        return self.artefact.predictor.predict_batch(
+            Batch({name: each.read(rows) for name, each in cells.items()}, len(rows))
+        )
 
 
 def check_rows(reader: Reader, rows: Sequence[Logged], tests: Sequence[str], *, level: float) -> Check:

@@ -261,5 +261,7 @@ def open_database(place: str, folder: Path, environment: Mapping[str, str], *, m
         )
     path = folder / address.url.removeprefix(SQLITE_FILE)
     if must_exist and not path.is_file():
-        raise SourceError(f"{path}: there is no prediction log", hint="give the place that serving.log names")
+        raise SourceError(
+            f"{path}: there is no prediction log", hint="give the place that serving.prediction_log names"
+        )
     return SQLite(path)

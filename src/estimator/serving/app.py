@@ -198,7 +198,7 @@ def monitor(request: Request) -> Response:
 
     front = _front(request)
     if front.log is None:
-        raise BodyError(404, "this server keeps no prediction log, so nothing is watched: set serving.log")
+        raise BodyError(404, "this server keeps no prediction log, so nothing is watched: set serving.prediction_log")
     name = request.query_params.get("model", front.services[0].artefact.name)
     service = next((each for each in front.services if each.artefact.name == name), None)
     if service is None:
@@ -241,7 +241,7 @@ async def predict(request: Request) -> Response:
     if front.ledger.is_full:
         raise BodyError(503, "the prediction log cannot be written as fast as it is asked; try again")
     _, service, form = front.routes()[_path(request)]
-    body = await read_body(request, service.serving.max_body_bytes, service.serving.body_seconds)
+    body = await read_body(request, service.serving.max_body_bytes, service.serving.request_timeout_seconds)
     given = table_type(request.headers.get("content-type", ""))
     wanted = answer_type(request.headers.get("accept", ""))
     if form == "tutorial" and given is not None:
@@ -273,8 +273,8 @@ async def labels(request: Request) -> dict[str, int]:
     front = _front(request)
     serving = front.services[0].serving
     if front.ledger.writer is None:
-        raise BodyError(404, "this server keeps no prediction log, so it takes no truths: set serving.log")
-    body = await read_body(request, serving.max_body_bytes, serving.body_seconds)
+        raise BodyError(404, "this server keeps no prediction log, so it takes no truths: set serving.prediction_log")
+    body = await read_body(request, serving.max_body_bytes, serving.request_timeout_seconds)
     found = read_labels(body, max_rows=serving.max_rows)
     known = await run_in_threadpool(front.ledger.label, found, time.time())
     return {"labels": len(found), "known": known}

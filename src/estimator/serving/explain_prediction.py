@@ -75,7 +75,7 @@ def inquire(logged: Logged, artefact: Artefact, shadows: Mapping[str, Any] = Map
         Asked(name, row[name], schema.by_name[name].saw, name in outside, *_added(found, place))
         for place, name in enumerate(found.columns)
     ]
-    again = predictor.answer(batch).values.tolist()[0]
+    again = predictor.predict_batch(batch).values.tolist()[0]
     told = logged.answer["prediction"]
     is_same = told == again if isinstance(again, str) else bool(np.isclose(float(told), again, rtol=1e-6))
     level = found.levels[0] if found.levels else None

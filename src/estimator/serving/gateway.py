@@ -92,14 +92,14 @@ Look = Callable[[bool], Sequence[Service] | None]
 
 
 class Gateway:
-    """Answers for a site; limits are those of the first service.
+    """Predictions for a site; limits are those of the first service.
 
     `look` is asked each second for new services, and with True when SIGHUP came.
     """
 
     def __init__(self, front: Front, *, gate: Gate | None = None, look: Look = lambda _: None) -> None:
         serving = front.services[0].serving
-        self.site, self.body_seconds = build_site(front), serving.body_seconds
+        self.site, self.request_timeout_seconds = build_site(front), serving.request_timeout_seconds
         self._front, self._ledger, self._gate, self._look = front, front.ledger, gate or Gate(), look
         self._running, self._max_concurrent = 0, serving.max_concurrent
         self._waiting: list[Waiting] = []

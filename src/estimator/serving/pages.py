@@ -78,7 +78,7 @@ def add_model_page(app: FastAPI, artefact: Artefact, serving: Serving) -> None:
     A server that asks for keys, or keeps columns private, gives answers, not the model itself with rows of training. A
     version that cannot become a page has its docs.
     """
-    if not serving.page or serving.private or serving.keys is not None or serving.api_key_variable is not None:
+    if not serving.page or serving.private_columns or serving.keys_file is not None or serving.api_key_env is not None:
         return
     app.state.page = cache(partial(model_page, artefact))
     app.router.add_api_route("/", page, include_in_schema=False, route_class_override=ForBrowsers)

@@ -72,27 +72,27 @@ def listen(
             hint="make keys with `estimator key add` and name their file with --keys, or say --allow-public",
         )
     log = _log(serving, environment)
-    if watches and serving.log is None:
+    if watches and serving.prediction_log is None:
         raise ServingError("what is watched is the prediction log, and there is none", hint="add --log")
     with _socket(serving) as opened, tempfile.TemporaryDirectory() as shared, ExitStack() as beside:
         for artefact in artefacts if watches else ():
-            beside.enter_context(watched(artefact, str(serving.log)))
+            beside.enter_context(watched(artefact, str(serving.prediction_log)))
         address = _address(opened, serving)
 
         def work(ready: Callable[[], None]) -> None:
             following.check()
             _write_lines()
-            shadow = None if serving.shadow is None or log is None else Shadow(log, serving.log_days)
+            shadow = None if serving.shadow is None or log is None else Shadow(log, serving.log_retention_days)
             if shadow is not None:
                 shadow.services = following.shadows
             ledger = Ledger(
-                log=log, days=serving.log_days,
-                refuses_when_full=serving.log_when_full == "refuse", writes_lines=serving.access_log,
+                log=log, days=serving.log_retention_days,
+                refuses_when_full=serving.log_overflow == "reject", writes_lines=serving.access_log,
                 shared=Path(shared) if serving.workers > 1 else None, shadow=shadow,
                 traces=Traces(artefacts[0].name) if serving.traces else None,
             )  # fmt: skip
             front = Front(following.services, ledger, lambda: dict(following.faults), log)
-            rate = None if serving.rate is None else serving.rate / serving.workers
+            rate = None if serving.rate_limit is None else serving.rate_limit / serving.workers
             server = server_of(Gateway(front, gate=Gate(ring, rate), look=following.look), serving)
             ready()
             # uvicorn ends running requests, then raises the signal again: being told to end is no failure.
@@ -126,23 +126,25 @@ def server_of(gateway: Gateway, serving: Serving) -> uvicorn.Server:
 
 
 def _ring(serving: Serving, environment: Mapping[str, str]) -> KeyRing | None:
-    if serving.api_key_variable is None and serving.keys is None:
+    if serving.api_key_env is None and serving.keys_file is None:
         return None
-    variable = serving.api_key_variable
+    variable = serving.api_key_env
     fixed = [] if variable is None else [given_key(variable, environment.get(variable, ""))]
-    ring = KeyRing(fixed, None if serving.keys is None else Path(serving.keys))
+    ring = KeyRing(fixed, None if serving.keys_file is None else Path(serving.keys_file))
     if ring.is_empty:
-        raise ServingError(f"{serving.keys} holds no key", hint=f"estimator key add NAME --file {serving.keys}")
+        raise ServingError(
+            f"{serving.keys_file} holds no key", hint=f"estimator key add NAME --file {serving.keys_file}"
+        )
     return ring
 
 
 def _log(serving: Serving, environment: Mapping[str, str]) -> Callable[[], Any] | None:
     """Return what opens the prediction log, which has been opened once."""
-    if serving.log is None:
+    if serving.prediction_log is None:
         if serving.shadow is not None:
             raise ServingError("a shadow's answers are kept in the prediction log, and there is none", hint="add --log")
         return None
-    log = partial(open_database, serving.log, Path(), environment)
+    log = partial(open_database, serving.prediction_log, Path(), environment)
     log().close()
     return log
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from estimator.config import Serving
-from estimator.core.task import Answers
+from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch
 from estimator.errors import ServingError
@@ -42,10 +42,11 @@ class Service:
 
     def __post_init__(self) -> None:
         known = self.artefact.schema.by_name
-        for name in self.serving.private:
+        for name in self.serving.private_columns:
             if name not in known:
                 raise ServingError(
-                    f"serving.private: {self.artefact.name} has no column {name!r}", hint=did_you_mean(name, known)
+                    f"serving.private_columns: {self.artefact.name} has no column {name!r}",
+                    hint=did_you_mean(name, known),
                 )
 
     @cached_property
@@ -61,7 +62,7 @@ class Service:
     @cached_property
     def private(self) -> frozenset[str]:
         """The names under which rows may hold columns that are never written down."""
-        columns = [self.artefact.schema.by_name[name] for name in self.serving.private]
+        columns = [self.artefact.schema.by_name[name] for name in self.serving.private_columns]
         return frozenset(name for column in columns for name in (column.name, *column.aliases))
 
     def rows_of(self, body: bytes) -> tuple[Rows, Batch]:
@@ -77,7 +78,10 @@ class Service:
     def tutorial(self, body: bytes, named: str) -> Reply:
         """Answer as the tutorial's service does; the request's name is not in it."""
         rows, batch = self.rows_of(body)
-        told = {"inputData": rows, "predictions": self.labelled(self.artefact.predictor.answer(batch).values.tolist())}
+        told = {
+            "inputData": rows,
+            "predictions": self.labelled(self.artefact.predictor.predict_batch(batch).values.tolist()),
+        }
         return Reply(msgspec.json.encode(told), batch.n_rows, self.artefact.schema.outside(batch))
 
     def predict(self, body: bytes, named: str) -> Reply:
@@ -87,9 +91,9 @@ class Service:
         """
         _, batch = self.rows_of(body)
         outside = self.artefact.schema.outside(batch)
-        return self.reply(self.artefact.predictor.answer(batch), outside, named)
+        return self.reply(self.artefact.predictor.predict_batch(batch), outside, named)
 
-    def reply(self, answers: Answers, outside: list[list[str]], named: str) -> Reply:
+    def reply(self, answers: Predictions, outside: list[list[str]], named: str) -> Reply:
         """Return answers in full, each with an id; `outside` names its row's columns that training had not seen so."""
         ids = [row_id(named, place) for place in range(len(answers))]
         told = self.told(answers, self.rows_told(answers, outside, ids))
@@ -99,21 +103,23 @@ class Service:
         """Return answers in the tutorial's form."""
         return [{f"{self.label} {place}": value} for place, value in enumerate(values)]
 
-    def told(self, answers: Answers, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def told(self, answers: Predictions, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what a request is told: some of the rows of answers."""
         level = {"level": self.level} if answers.low is not None or answers.sets is not None else {}
         return {"model": self.artefact.name, "version": self.artefact.version, **level, "predictions": rows}
 
-    def rows_told(self, answers: Answers, outside: Sequence[Sequence[str]], ids: Sequence[str]) -> list[dict[str, Any]]:
+    def rows_told(
+        self, answers: Predictions, outside: Sequence[Sequence[str]], ids: Sequence[str]
+    ) -> list[dict[str, Any]]:
         """Return what is told of each row in full."""
         columns: dict[str, Sequence[Any]] = {"id": ids, "prediction": answers.values.tolist()}
         if answers.probabilities is not None:
             shares = answers.probabilities.tolist()
-            columns["probabilities"] = [dict(zip(answers.levels, row, strict=True)) for row in shares]
+            columns["probabilities"] = [dict(zip(answers.classes, row, strict=True)) for row in shares]
         if answers.low is not None and answers.high is not None:
             columns["interval"] = list(zip(answers.low.tolist(), answers.high.tolist(), strict=True))
         if answers.sets is not None:
-            columns["set"] = answers.likely_levels
+            columns["set"] = answers.prediction_sets
         columns["outside"] = [[self._note(name) for name in names] for names in outside]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 

@@ -21,7 +21,7 @@ PATIENCE = 10.0
 
 
 class Shadow:
-    """Answers entries of the log again in a thread of its own, by the services of `services`, by model."""
+    """Predictions entries of the log again in a thread of its own, by the services of `services`, by model."""
 
     def __init__(self, log: Callable[[], Database], days: float | None) -> None:
         self.services: Mapping[str, Service] = {}

@@ -84,7 +84,7 @@ def read_batch(service: Service, body: bytes, kind: str) -> Batch:
 
 def predict_batch(service: Service, batch: Batch, name: str, kind: str | None) -> tuple[Reply, bytes]:
     """Return the answer as JSON and in the form that was asked for (None for JSON)."""
-    answers, outside = service.artefact.predictor.answer(batch), service.artefact.schema.outside(batch)
+    answers, outside = service.artefact.predictor.predict_batch(batch), service.artefact.schema.outside(batch)
     reply = service.reply(answers, outside, name)
     if kind is None:
         return reply, reply.body

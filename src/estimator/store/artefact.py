@@ -82,7 +82,7 @@ class Artefact:
         """What answers."""
         task = self.manifest["task"]
         graph = self.read("model.onnx")
-        return Predictor(self.schema, Task(task["kind"], tuple(task["levels"])), graph, self.name, self.version)
+        return Predictor(self.schema, Task(task["kind"], tuple(task["classes"])), graph, self.name, self.version)
 
     def state(self) -> dict[str, bytes]:
         """Return what a warm start needs, by file name."""
@@ -145,7 +145,7 @@ def check_golden(artefact: Artefact) -> int:
     ArtefactError: an answer is not what it was when the version was made.
     """
     golden = artefact.read_json("golden.json")
-    answers = artefact.predictor.answer(artefact.schema.read_rows(golden["rows"]))
+    answers = artefact.predictor.predict_batch(artefact.schema.read_rows(golden["rows"]))
     expected = golden["answers"]
     if answers.probabilities is None:
         same = np.allclose(answers.values, expected, rtol=GOLDEN_TOLERANCE, atol=1e-9)

@@ -54,11 +54,11 @@ class Tally:
 
 def score_source(
     predictor: Predictor, source: Source, sink: Sink, *, keep: Sequence[str] = (),
-    faulty_are_gaps: bool = False, watch: Callable[[int], None] = lambda rows: None,
+    faulty_are_gaps: bool = False, progress: Callable[[int], None] = lambda rows: None,
 ) -> Tally:  # fmt: skip
     """Answer every row of a source and write the answers, whole or not at all, with bounded memory.
 
-    Answers are kept in parts beside the output as they are found. A run that is interrupted or killed costs its last
+    Predictions are kept in parts beside the output as they are found. A run that is interrupted or killed costs its last
     part: the same call goes on, when version, files, `keep` and `faulty_are_gaps` are the same. The columns `keep` of
     the source stand before the answers, as they were read; the contract need not know them. With `faulty_are_gaps`,
     rows that break the contract get empty answers and are counted.
@@ -73,7 +73,7 @@ def score_source(
         raise SourceError(f"{sink.name}: is the input; choose another file for the answers")
     try:
         with Parts(sink, _plan(predictor, source, [*keep, faulty_are_gaps])) as parts:
-            tally = _score(predictor, source, parts, keep, faulty_are_gaps, watch)
+            tally = _score(predictor, source, parts, keep, faulty_are_gaps, progress)
             sink.write(parts.paths)
             parts.drop()
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -83,7 +83,7 @@ def score_source(
 
 def _score(
     predictor: Predictor, source: Source, parts: Parts, keep: Sequence[str], faulty_are_gaps: bool,
-    watch: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> Tally:  # fmt: skip
     tally = parts.tally
     unknown = [name for name in keep if predictor.schema.resolve(name) is None]
@@ -104,7 +104,7 @@ def _score(
                 for batch, table in threads.map(answered, found, starts):
                     answers.append(table)
                     tally = tally.after(batch, table.height)
-                    watch(tally.rows)
+                    progress(tally.rows)
             except RowError:
                 parts.drop()
                 raise
@@ -139,7 +139,7 @@ def _plan(predictor: Predictor, source: Source, options: Sequence[str | bool]) -
 
 
 class Parts:
-    """Answers on their way to a sink: files in a folder beside it, `plan` in its name, that one process fills."""
+    """Predictions on their way to a sink: files in a folder beside it, `plan` in its name, that one process fills."""
 
     def __init__(self, sink: Sink, plan: str | None) -> None:
         self.sink, self._plan = sink, plan
@@ -190,7 +190,7 @@ class Parts:
 
 
 def _answers(predictor: Predictor, batch: Batch, n_rows: int) -> pl.DataFrame:
-    columns = columns_of(predictor.answer(batch))
+    columns = columns_of(predictor.predict_batch(batch))
     if batch.kept is None:
         return pl.DataFrame({name: _series(values) for name, values in columns.items()})
     places = np.flatnonzero(batch.kept)

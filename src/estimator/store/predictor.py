@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Answers, Task
+from estimator.core.task import Predictions, Task
 from estimator.data.schema import Batch, Schema
 from estimator.data.tables import read_table
 from estimator.graph.session import Block, Feed, Session
@@ -48,15 +48,15 @@ class Predictor:
         ------
         RowError: the rows break the contract.
         """
-        return self.answer(read_table(self.schema, data)).values
+        return self.predict_batch(read_table(self.schema, data)).values
 
     def predict_table(self, data: Any) -> pl.DataFrame:
         """Return the columns of `columns_of` as a polars frame: `prediction`, its interval or set, probabilities."""
         import polars as pl
 
-        return pl.DataFrame(columns_of(self.answer(read_table(self.schema, data))))
+        return pl.DataFrame(columns_of(self.predict_batch(read_table(self.schema, data))))
 
-    def answer(self, batch: Batch) -> Answers:
+    def predict_batch(self, batch: Batch) -> Predictions:
         """Return the answers for rows that have passed the schema."""
         return self.answers_of(self.run(batch.feed))
 
@@ -68,24 +68,24 @@ class Predictor:
         """Return the graph with memory for so many rows, with these inputs side by side."""
         return Block(self._session, numbers, size)
 
-    def answers_of(self, outputs: Sequence[npt.NDArray[Any]]) -> Answers:
+    def answers_of(self, outputs: Sequence[npt.NDArray[Any]]) -> Predictions:
         """Return what the graph's outputs, in its order, say."""
         found = dict(zip(self._session.outputs, outputs, strict=True))
-        return Answers(
-            found["prediction"], found.get("probability"), self.task.levels,
+        return Predictions(
+            found["prediction"], found.get("probability"), self.task.classes,
             low=found.get("prediction_low"), high=found.get("prediction_high"), sets=found.get("prediction_set"),
         )  # fmt: skip
 
 
-def columns_of(answers: Answers) -> Mapping[str, npt.NDArray[Any]]:
+def columns_of(answers: Predictions) -> Mapping[str, npt.NDArray[Any]]:
     """Return answers as named columns, each of shape (rows,); sets of levels are JSON lists."""
     columns = {"prediction": answers.values}
     if answers.low is not None and answers.high is not None:
         columns |= {"prediction_low": answers.low, "prediction_high": answers.high}
     if answers.sets is not None:
-        texts = [json.dumps(levels, ensure_ascii=False) for levels in answers.likely_levels]
+        texts = [json.dumps(levels, ensure_ascii=False) for levels in answers.prediction_sets]
         columns["prediction_set"] = np.array(texts, dtype=object)
     if answers.probabilities is not None:
-        for place, level in enumerate(answers.levels):
+        for place, level in enumerate(answers.classes):
             columns[f"probability_{level}"] = answers.probabilities[:, place]
     return columns

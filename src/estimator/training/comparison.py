@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.core.text import figure
 from estimator.errors import ArtefactError, ConfigError
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score, chosen_metrics, resampled
 from estimator.evaluation.validation import corrected, fold_scores, out_of_fold
-from estimator.models import Model, Table, Watch
+from estimator.models import Model, Progress, Table
 from estimator.models.ensemble import Ensemble
 from estimator.store.artefact import Artefact
 from estimator.store.batch_prediction import labelled_rows
@@ -54,8 +54,8 @@ class Comparison:
 
 
 def compare(
-    name: str, metric: Metric, truth: Floats, first: Answers, second: Answers, *,
-    resamples: int, level: float, seed: int, margin: float = 0.0,
+    name: str, metric: Metric, truth: Floats, first: Predictions, second: Predictions, *,
+    bootstrap_samples: int, level: float, seed: int, margin: float = 0.0,
 ) -> Comparison:  # fmt: skip
     """Compare answers to rows that neither learned from, by a bootstrap that draws the same rows for both.
 
@@ -66,7 +66,7 @@ def compare(
     scores = [float(metric.scores(truth, answers, ones)[0]) for answers in (first, second)]
     drawn = [
         sign * (metric.scores(truth, second, weights) - metric.scores(truth, first, weights))
-        for weights in resampled(len(truth), resamples, seed)
+        for weights in resampled(len(truth), bootstrap_samples, seed)
     ]
     gains = np.concatenate(drawn)
     gains = gains[np.isfinite(gains)]
@@ -139,10 +139,18 @@ def compare_versions(first: Artefact, second: Artefact, frame: pl.DataFrame) -> 
         told = [f"{artefact.version} predicts {artefact.manifest['target']}" for artefact in (first, second)]
         raise ArtefactError(f"two versions that do not predict the same cannot be compared: {' and '.join(told)}")
     (batch, truth), (other, _) = (labelled_rows(artefact, frame) for artefact in (first, second))
-    answers = first.predictor.answer(batch), second.predictor.answer(other)
+    answers = first.predictor.predict_batch(batch), second.predictor.predict_batch(other)
     choices = first.config["evaluation"]
     return [
-        compare(name, metric, truth, *answers, resamples=choices["resamples"], level=choices["level"], seed=0)
+        compare(
+            name,
+            metric,
+            truth,
+            *answers,
+            bootstrap_samples=choices["bootstrap_samples"],
+            level=choices["level"],
+            seed=0,
+        )
         for name, metric in chosen_metrics(choices["metrics"], tasks[0]).items()
     ]
 
@@ -171,7 +179,7 @@ class Setting:
     model: Model
 
 
-def compare_settings(first: Setting, second: Setting, *, watch: Watch) -> list[Comparison]:
+def compare_settings(first: Setting, second: Setting, *, progress: Progress) -> list[Comparison]:
     """Compare two configs on the same folds of the same rows; the held-out rows are not touched.
 
     Raises
@@ -183,17 +191,17 @@ def compare_settings(first: Setting, second: Setting, *, watch: Watch) -> list[C
     if not (same and np.array_equal(tables[0].folds, tables[1].folds)):
         raise ConfigError(
             "the two configs do not deal the same rows into the same folds",
-            hint="let data, training.seed, training.split, training.test_share and validation be the same in both",
+            hint="let data, training.seed, training.split, training.test_size and validation be the same in both",
         )
     if tables[0].n_folds < 2:
         raise ConfigError("validation.folds: settings are compared on folds", hint="set validation.folds: 5")
     answers = []
     for table, setting in zip(tables, (first, second), strict=True):
         plan = setting.config.training
-        learned = setting.model.learn(table, plan, watch=watch) if isinstance(setting.model, Ensemble) else None
-        answers.append(out_of_fold(table, setting.model, plan, learned=learned, watch=watch))
+        learned = setting.model.learn(table, plan, progress=progress) if isinstance(setting.model, Ensemble) else None
+        answers.append(out_of_fold(table, setting.model, plan, learned=learned, progress=progress))
     choices = first.config.evaluation
     return [
-        compare_folds(name, metric, tables[0], *answers, level=choices.level)  # type: ignore[arg-type] # there are folds
+        compare_folds(name, metric, tables[0], *answers, level=choices.confidence)  # type: ignore[arg-type] # there are folds
         for name, metric in chosen_metrics(choices.metrics, tables[0].task).items()
     ]

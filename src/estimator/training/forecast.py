@@ -60,7 +60,7 @@ class Forecast:
             raise TrainingError(
                 f"{self.rows:,} rows of {self.width:,} encoded columns need about {amount(self.memory)} of memory, and "
                 f"{amount(self.memory_free)} are free",
-                hint="set validation.folds: 0, lower features.widest, name a single model.kind, or use fewer rows",
+                hint="set validation.folds: 0, lower features.max_categories, name a single model.kind, or use fewer rows",
             )
         if self.disk > self.disk_free:
             raise TrainingError(
@@ -124,22 +124,22 @@ def memory_free() -> int | None:
 
 
 def _key(model: Model) -> tuple[str, int]:
-    return (model.wants, model.widest) if isinstance(model, MatrixModel) else ("", 0)
+    return (model.wants, model.max_categories) if isinstance(model, MatrixModel) else ("", 0)
 
 
 def _width(table: Table, model: Model) -> int:
     if not isinstance(model, MatrixModel):
         return 2 * len(table.schema.features)
-    widest = table.features.widest or model.widest
-    return sum(_encoded_width(column, model.wants == "scaled", widest) for column in table.schema.features)
+    max_categories = table.features.max_categories or model.max_categories
+    return sum(_encoded_width(column, model.wants == "scaled", max_categories) for column in table.schema.features)
 
 
-def _encoded_width(column: Column, is_scaled: bool, widest: int) -> int:
+def _encoded_width(column: Column, is_scaled: bool, max_categories: int) -> int:
     """Return about how many columns of the matrix a column becomes."""
     if column.kind == "text":
         return TEXT_WIDTH
     if column.kind == "category":
-        return len(column.levels) + 1 if is_scaled and len(column.levels) <= widest else 1
+        return len(column.levels) + 1 if is_scaled and len(column.levels) <= max_categories else 1
     if column.kind in ("date", "datetime"):
         return CALENDAR_WIDTH
     return 2 if is_scaled and column.gaps else 1

@@ -66,7 +66,7 @@ def _compare(
     predictor: Predictor, learned: Learned, conformal: Conformal | None, batch: Batch
 ) -> tuple[Floats, Floats]:
     """Return the differences and what the library says: answers with their bounds, or calibrated probabilities."""
-    expected, answers = learned.predict(batch), predictor.answer(batch)
+    expected, answers = learned.predict(batch), predictor.predict_batch(batch)
     found = answers.raw
     if conformal is not None and conformal.interval is not None:
         expected = np.stack([expected, *conformal.interval.bounds(expected)])

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
-from estimator.core.task import Answers, Floats, Task
+from estimator.core.task import Floats, Predictions, Task
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame, read_series
 from estimator.data.schema.inference import infer_column
@@ -35,7 +35,7 @@ class Report:
     metrics: Scores
     baseline: Scores
     truth: Floats
-    answers: Answers
+    answers: Predictions
     live: Scores | None = None
     live_version: str | None = None
     folds: Scores | None = None
@@ -59,12 +59,12 @@ def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Re
     prepared, choices = trained.prepared, config.evaluation
     batch, truth = prepared.testing, prepared.target[prepared.test]
     metrics = chosen_metrics(choices.metrics, prepared.task)
-    how = {"resamples": choices.resamples, "level": choices.level, "seed": config.training.seed}
-    answers = trained.predictor.answer(batch)
+    how = {"bootstrap_samples": choices.bootstrap_samples, "level": choices.confidence, "seed": config.training.seed}
+    answers = trained.predictor.predict_batch(batch)
     first = next(iter(metrics.items()))
-    asked = Asked(choices.importance_repeats, choices.resamples, choices.level, config.training.seed)
+    asked = Asked(choices.importance_repeats, choices.bootstrap_samples, choices.confidence, config.training.seed)
     held_out = Labelled(batch, truth, prepared.weights[prepared.test])
-    known = _known(trained, answers.raw, choices.groups)
+    known = _known(trained, answers.raw, choices.fairness_columns)
     report = Report(
         task=prepared.task,
         metrics=score(truth, answers, metrics, **how),  # type: ignore[arg-type] # three numbers by name
@@ -73,8 +73,8 @@ def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Re
         answers=answers,
         folds=None
         if trained.unseen is None
-        else validated(trained.table, trained.told(trained.unseen), metrics, level=choices.level),
-        coverage=coverage(truth, answers, config.validation.level),
+        else validated(trained.table, trained.told(trained.unseen), metrics, level=choices.confidence),
+        coverage=coverage(truth, answers, config.validation.coverage),
         explanation=explain(trained.predictor, trained.learned, held_out, known, first, asked),
     )
     beside = None if live is None or live.task != prepared.task else _answers_of(live, prepared.tested)
@@ -83,13 +83,13 @@ def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Re
     return replace(report, live=score(truth, beside, metrics, **how), live_version=live.version)  # type: ignore[arg-type] # the same
 
 
-def _answers_of(live: Predictor, frame: pl.DataFrame) -> Answers | None:
+def _answers_of(live: Predictor, frame: pl.DataFrame) -> Predictions | None:
     """Return what another version answers to rows as they were read; None when its contract does not take them."""
     names = [column.name for column in live.schema.features]
     if not set(names) <= set(frame.columns):
         return None
     try:
-        return live.answer(read_frame(live.schema, frame.select(names)))
+        return live.predict_batch(read_frame(live.schema, frame.select(names)))
     except RowError:
         return None
 
@@ -115,9 +115,9 @@ def _groups(schema: Schema, series: pl.Series) -> list[Part]:
     return parts_of(column, values[:, 0])
 
 
-def _constant_answers(prepared: Prepared, config: Config) -> Answers:
+def _constant_answers(prepared: Prepared, config: Config) -> Predictions:
     """Return the answers of the score to beat, which class weights must not move."""
     learned, nothing = ~prepared.test, np.empty((len(prepared.target), 0))
     rows = Rows(nothing, prepared.target, prepared.row_weights).pick(learned)
     data = TrainingData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
-    return prepared.task.answers(Constant().fit(data, config.training).predict(nothing[prepared.test]))
+    return prepared.task.predictions(Constant().fit(data, config.training).predict(nothing[prepared.test]))

@@ -230,7 +230,7 @@ def _regression_charts(report: Report) -> list[Chart]:
 
 
 def _level_charts(report: Report) -> list[Chart]:
-    levels = report.task.levels
+    levels = report.task.classes
     shares = report.answers.probabilities
     if shares is None or len(levels) > MOST_LEVELS:
         return []
@@ -259,7 +259,7 @@ def _calibration(truth: Floats, shares: Floats) -> str:
 
 
 def _level_counts(trained: Trained) -> dict[str, str]:
-    target, levels = trained.prepared.target, trained.predictor.task.levels
+    target, levels = trained.prepared.target, trained.predictor.task.classes
     counts = np.bincount(target.astype(np.int64), minlength=len(levels))
     return {
         level: f"{count:,} ({count / len(target):.1%})" for level, count in zip(levels, counts.tolist(), strict=True)

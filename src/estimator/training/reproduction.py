@@ -11,7 +11,7 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.errors import ArtefactError
-from estimator.models import Model, Start, Watch
+from estimator.models import Model, Progress, Start
 from estimator.store.artefact import Artefact
 from estimator.training.train import prepare, train
 from estimator.training.version import libraries
@@ -41,13 +41,13 @@ class Reproduced:
 
 def reproduced(
     artefact: Artefact, frame: pl.DataFrame, fingerprint: Mapping[str, str], config: Config, model: Model, *,
-    start: Start | None, watch: Watch, clock: Any,
+    start: Start | None, progress: Progress, clock: Any,
 ) -> Reproduced:  # fmt: skip
     """Train again from a version's config and rows, and compare what comes out with what was stored."""
     prepared = prepare(frame, config, artefact.schema)
-    again = train(prepared, model, config, watch=watch, start=start, clock=clock)
+    again = train(prepared, model, config, progress=progress, start=start, clock=clock)
     golden = artefact.read_json("golden.json")
-    answers = again.predictor.answer(artefact.schema.read_rows(golden["rows"]))
+    answers = again.predictor.predict_batch(artefact.schema.read_rows(golden["rows"]))
     found = answers.raw
     expected = np.asarray(golden["answers"], np.float64)
     same_shape = found.shape == expected.shape

@@ -19,7 +19,7 @@ from estimator.data.target import read_target
 from estimator.errors import ConfigError, TrainingError
 from estimator.evaluation.validation import out_of_fold
 from estimator.graph.builder import BOOL, DOUBLE, STRING, Graph, Output
-from estimator.models import Labelled, Learned, Model, Start, Table, Watch, silent
+from estimator.models import Labelled, Learned, Model, Progress, Start, Table, silent
 from estimator.models.conformal import Conformal
 from estimator.store.predictor import Predictor
 from estimator.training.parity import Certificate, certify
@@ -148,7 +148,13 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
 
 
 def train(
-    prepared: Prepared, model: Model, config: Config, *, watch: Watch = silent, start: Start | None = None, clock: Any
+    prepared: Prepared,
+    model: Model,
+    config: Config,
+    *,
+    progress: Progress = silent,
+    start: Start | None = None,
+    clock: Any,
 ) -> Trained:
     """Fit a model and return a predictor whose graph has been proved equal to it; `clock` gives seconds.
 
@@ -160,8 +166,8 @@ def train(
     _refuse_one_level(prepared)
     began = clock()
     table = prepared.table(config)
-    learned = model.learn(table, config.training, watch=watch, start=start)
-    unseen = out_of_fold(table, model, config.training, learned=learned, watch=watch)
+    learned = model.learn(table, config.training, progress=progress, start=start)
+    unseen = out_of_fold(table, model, config.training, learned=learned, progress=progress)
     conformal = None if unseen is None else _conformal(prepared, unseen, config)
     seconds = clock() - began
     predictor = Predictor(prepared.schema, prepared.task, write_graph(learned, conformal), config.name or "model")
@@ -173,7 +179,7 @@ def _conformal(prepared: Prepared, unseen: Floats, config: Config) -> Conformal 
     # Levels that are given other weights are to be told more or less often than they are true.
     calibrates = config.training.class_weight is None
     truth = prepared.target[~prepared.test]
-    return Conformal.fit(prepared.task, unseen, truth, config.validation.level, calibrates=calibrates)
+    return Conformal.fit(prepared.task, unseen, truth, config.validation.coverage, calibrates=calibrates)
 
 
 def write_graph(learned: Learned, conformal: Conformal | None = None) -> bytes:
@@ -187,9 +193,9 @@ def write_graph(learned: Learned, conformal: Conformal | None = None) -> bytes:
             outputs.append(Output(name, graph("Reshape", end, flat), DOUBLE, rank=1))
         return graph.finish(outputs)
     if conformal is not None and conformal.calibration.changes:
-        value = conformal.calibration.write(graph, value, len(task.levels))
+        value = conformal.calibration.write(graph, value, len(task.classes))
     place = graph("ArgMax", value, axis=1, keepdims=0)
-    level = graph("Gather", graph.constant(np.array(task.levels, dtype=object)), place, axis=0)
+    level = graph("Gather", graph.constant(np.array(task.classes, dtype=object)), place, axis=0)
     outputs = [Output("prediction", level, STRING, rank=1), Output("probability", value, DOUBLE, rank=2)]
     if conformal is not None and conformal.level_set is not None:
         outputs.append(Output("prediction_set", conformal.level_set.write(graph, value), BOOL, rank=2))
@@ -199,10 +205,10 @@ def write_graph(learned: Learned, conformal: Conformal | None = None) -> bytes:
 def _refuse_one_level(prepared: Prepared) -> None:
     learned = np.unique(prepared.target[~prepared.test])
     if len(learned) < 2 and not prepared.task.is_regression:
-        level = prepared.task.levels[int(learned[0])]
+        level = prepared.task.classes[int(learned[0])]
         raise TrainingError(
             f"the rows to learn from all have the level {level!r}; the others are only in the held-out rows",
-            hint="choose another training.split or test_share",
+            hint="choose another training.split or test_size",
         )
 
 
@@ -220,18 +226,22 @@ def _refuse_names(schema: Schema) -> None:
 
 def _refuse_groups(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
     known = [*with_contract_names(schema, frame).columns]
-    for name in config.evaluation.groups:
+    for name in config.evaluation.fairness_columns:
         if name not in known:
-            raise ConfigError(f"evaluation.groups: no column {name!r} in the table", hint=did_you_mean(name, known))
+            raise ConfigError(
+                f"evaluation.fairness_columns: no column {name!r} in the table", hint=did_you_mean(name, known)
+            )
 
 
 def _row_weights(frame: pl.DataFrame, config: Config, test: Mask) -> Floats:
-    if config.data.weight is None:
+    if config.data.sample_weight is None:
         return np.ones(frame.height)
-    series = frame[config.data.weight].cast(pl.Float64, strict=False)
+    series = frame[config.data.sample_weight].cast(pl.Float64, strict=False)
     weights: Floats = series.fill_null(float("nan")).to_numpy().copy()
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[~test].sum() > 0):
-        raise TrainingError(f"data.weight: {config.data.weight!r} must hold numbers of at least 0 in every row")
+        raise TrainingError(
+            f"data.sample_weight: {config.data.sample_weight!r} must hold numbers of at least 0 in every row"
+        )
     return weights
 
 
@@ -246,9 +256,9 @@ def _level_weights(config: Config, task: Task, target: Floats, learned: Floats) 
         counts = np.bincount(target.astype(np.int64), learned, minlength=task.n_outputs)
         by_level = counts.sum() / (task.n_outputs * np.maximum(counts, 1e-12))
     else:
-        for name in set(chosen) - set(task.levels):
-            raise ConfigError(f"training.class_weight: no level {name!r}", hint=did_you_mean(name, task.levels))
-        by_level = np.array([chosen.get(level, 1.0) for level in task.levels])
+        for name in set(chosen) - set(task.classes):
+            raise ConfigError(f"training.class_weight: no level {name!r}", hint=did_you_mean(name, task.classes))
+        by_level = np.array([chosen.get(level, 1.0) for level in task.classes])
     found: Floats = by_level[target.astype(np.int64)]
     return found
 

@@ -104,7 +104,7 @@ def manifest(trained: Trained, report: Report, recipe: Recipe, moment: Moment) -
         "name": recipe.config.name,
         "created": moment.iso,
         "parent": recipe.parent,
-        "task": {"kind": prepared.task.kind, "levels": list(prepared.task.levels)},
+        "task": {"kind": prepared.task.kind, "classes": list(prepared.task.classes)},
         "target": prepared.schema.target.name,
         "model": {"kind": recipe.kind, **trained.learned.summary},
         "data": {
@@ -149,7 +149,7 @@ def golden(trained: Trained) -> dict[str, Any]:
     known = trained.prepared.batch
     picked = sorted({round(place * (known.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for place in range(GOLDEN_ROWS)})
     rows = [schema.sendable(known, place) for place in picked]
-    answers = trained.predictor.answer(schema.read_rows(rows))
+    answers = trained.predictor.predict_batch(schema.read_rows(rows))
     return {"rows": rows, "answers": answers.raw.tolist()}
 
 

@@ -2,7 +2,7 @@
 
 from estimator.tuning.outcome import Outcome, outcome
 from estimator.tuning.page import tuning_page
-from estimator.tuning.search import Progress, Rows, Search, queue_own, search, told
+from estimator.tuning.search import Rows, Search, SearchProgress, queue_own, search, told
 from estimator.tuning.space import Space
 from estimator.tuning.study import Plan, opened_study
 from estimator.tuning.workers import search_together, wanted_by
@@ -10,9 +10,9 @@ from estimator.tuning.workers import search_together, wanted_by
 __all__ = [
     "Outcome",
     "Plan",
-    "Progress",
     "Rows",
     "Search",
+    "SearchProgress",
     "Space",
     "opened_study",
     "outcome",

@@ -15,10 +15,10 @@ from estimator.config import Config
 from estimator.core.clock import seconds
 from estimator.errors import TrainingError
 from estimator.evaluation.scores import Score, chosen_metrics, score
-from estimator.models import Watch
+from estimator.models import Progress
 from estimator.training.comparison import Comparison, compare, compare_folds
 from estimator.training.train import Prepared, Trained, train
-from estimator.tuning.search import Progress, Search, best_of, score_of, told
+from estimator.tuning.search import Search, SearchProgress, best_of, score_of, told
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Outcome:
     """
 
     metric: str
-    progress: Progress
+    progress: SearchProgress
     trials: Sequence[FrozenTrial]
     best: FrozenTrial
     search: float
@@ -78,7 +78,7 @@ class Outcome:
         }  # fmt: skip
 
 
-def outcome(study: optuna.Study, plan: Search, *, watch: Watch) -> Outcome:
+def outcome(study: optuna.Study, plan: Search, *, progress: Progress) -> Outcome:
     """Train the winner and the config's own settings, and compare them.
 
     Raises
@@ -86,31 +86,35 @@ def outcome(study: optuna.Study, plan: Search, *, watch: Watch) -> Outcome:
     TrainingError: no trial came to an end within the limits.
     """
     trials = study.get_trials(deepcopy=False)
-    best, progress = best_of(trials), told(study, plan.n_trials)
+    best, state = best_of(trials), told(study, plan.n_trials)
     if best is None:
         reasons = {trial.user_attrs["told"]["reason"] for trial in trials if "told" in trial.user_attrs}
         told_ = "; ".join(sorted(reason for reason in reasons if reason)[:3])
         raise TrainingError(
-            f"none of {progress.done} trials came to an end within the limits: {told_}",
+            f"none of {state.done} trials came to an end within the limits: {told_}",
             hint="loosen tuning.limits, or search another space",
         )
     own = plan.space.varied({})
     tuned = plan.space.varied(best.user_attrs["edits"])
     rows = plan.rows.own
-    first = _trained(rows, own, watch)
-    second = first if tuned == own else _trained(plan.rows.prepared(tuned), tuned, watch)
+    first = _trained(rows, own, progress)
+    second = first if tuned == own else _trained(plan.rows.prepared(tuned), tuned, progress)
     name, metric = plan.bench.deciding
-    how = {"resamples": own.evaluation.resamples, "level": own.evaluation.level, "seed": own.training.seed}
+    how = {
+        "bootstrap_samples": own.evaluation.bootstrap_samples,
+        "level": own.evaluation.confidence,
+        "seed": own.training.seed,
+    }
     truth = rows.target[rows.test]
-    answers = [trained.predictor.answer(rows.testing) for trained in (first, second)]
+    answers = [trained.predictor.predict_batch(rows.testing) for trained in (first, second)]
     scores = [score(truth, told_, {name: metric}, **how)[name] for told_ in answers]  # type: ignore[arg-type] # three numbers by name
     same = second is first
     named = chosen_metrics([name, *own.evaluation.metrics], rows.task)
     return Outcome(
-        metric=name, progress=progress, trials=trials, best=best, search=score_of(best), held_out=scores[1],
+        metric=name, progress=state, trials=trials, best=best, search=score_of(best), held_out=scores[1],
         untuned=scores[0],
         on_folds=None if same else compare_folds(
-            name, metric, first.table, first.unseen, second.unseen, level=own.evaluation.level,  # type: ignore[arg-type] # there are folds
+            name, metric, first.table, first.unseen, second.unseen, level=own.evaluation.confidence,  # type: ignore[arg-type] # there are folds
         ),
         compared=[] if same else [
             compare(one, kind, truth, *answers, **how) for one, kind in named.items()  # type: ignore[arg-type] # the same
@@ -131,5 +135,5 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _trained(rows: Prepared, config: Config, watch: Watch) -> Trained:
-    return train(rows, config.model, config, watch=watch, clock=seconds)  # type: ignore[arg-type] # a kind of the shelf
+def _trained(rows: Prepared, config: Config, progress: Progress) -> Trained:
+    return train(rows, config.model, config, progress=progress, clock=seconds)  # type: ignore[arg-type] # a kind of the shelf

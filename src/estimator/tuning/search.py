@@ -19,7 +19,7 @@ from estimator.core.clock import seconds
 from estimator.data.schema import Schema
 from estimator.errors import ConfigError, TrainingError
 from estimator.evaluation.scores import chosen_metrics
-from estimator.models import Table, Watch, silent
+from estimator.models import Progress, Table, silent
 from estimator.training.train import Prepared, prepare
 from estimator.tuning.limits import limits_of
 from estimator.tuning.space import Space
@@ -44,7 +44,7 @@ class Rows:
     def prepared(self, config: Config) -> Prepared:
         """Return the rows for other settings; few of them change what is made of a row."""
         ours, theirs = self.config.training, config.training
-        if (ours.class_weight, ours.validation_share) == (theirs.class_weight, theirs.validation_share):
+        if (ours.class_weight, ours.validation_size) == (theirs.class_weight, theirs.validation_size):
             return self.own
         return prepare(self.frame, config, self.reviewed)
 
@@ -90,7 +90,7 @@ class Search:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class SearchProgress:
     """How far a search has come. `best` is the best score so far, `trials` those that are finished."""
 
     done: int
@@ -107,7 +107,7 @@ class Progress:
         return {name: getattr(self, name) for name in ("done", "total", "pruned", "beyond", "lost", "running")}
 
 
-Show = Callable[[Progress], None]
+Show = Callable[[SearchProgress], None]
 
 
 def search(
@@ -115,7 +115,7 @@ def search(
     plan: Search,
     *,
     show: Show = lambda progress: None,
-    watch: Watch = silent,
+    progress: Progress = silent,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
     """Add trials to a study until it has enough, of all runs and workers together, or nobody wants more.
@@ -129,7 +129,7 @@ def search(
         if len(begun) >= plan.n_trials:
             return
         study.sampler = sampler(plan.space.config.training.seed, len(begun))
-        study.optimize(lambda trial: _tried(trial, study, plan, watch), n_trials=1, catch=(_SurplusError,))
+        study.optimize(lambda trial: _tried(trial, study, plan, progress), n_trials=1, catch=(_SurplusError,))
         show(told(study, plan.n_trials))
 
 
@@ -149,12 +149,12 @@ def queue_own(study: optuna.Study, space: Space) -> None:
         study.enqueue_trial(inside or {}, user_attrs={"is_outside": inside is None})
 
 
-def told(study: optuna.Study, total: int) -> Progress:
+def told(study: optuna.Study, total: int) -> SearchProgress:
     """Return how far a study has come."""
     trials = study.get_trials(deepcopy=False)
     finished = [trial for trial in trials if trial.state in FINISHED]
     best = best_of(trials)
-    return Progress(
+    return SearchProgress(
         done=len(finished), total=total,
         pruned=sum(trial.state == TrialState.PRUNED and not is_beyond(trial) for trial in finished),
         beyond=sum(is_beyond(trial) for trial in finished),
@@ -191,7 +191,7 @@ def _is_surplus(trial: optuna.Trial, study: optuna.Study, total: int) -> bool:
     return sum(other.number < trial.number for other in begun) >= total
 
 
-def _tried(trial: optuna.Trial, study: optuna.Study, plan: Search, watch: Watch) -> float:
+def _tried(trial: optuna.Trial, study: optuna.Study, plan: Search, progress: Progress) -> float:
     """Judge one trial; raise TrialPruned when it is given up."""
     trial.set_user_attr("owner", owner())
     if _is_surplus(trial, study, plan.n_trials):
@@ -201,7 +201,7 @@ def _tried(trial: optuna.Trial, study: optuna.Study, plan: Search, watch: Watch)
     trial.set_user_attr("edits", edits)
     began = seconds()
     try:
-        judged = _judged(trial, study, plan, edits, watch)
+        judged = _judged(trial, study, plan, edits, progress)
     except KeyboardInterrupt:
         again(study, study.get_trials(deepcopy=False)[trial.number])
         raise
@@ -215,7 +215,9 @@ def _tried(trial: optuna.Trial, study: optuna.Study, plan: Search, watch: Watch)
     return plan.bench.loss(judged.scores[plan.bench.deciding[0]])
 
 
-def _judged(trial: optuna.Trial, study: optuna.Study, plan: Search, edits: Mapping[str, Any], watch: Watch) -> Judged:
+def _judged(
+    trial: optuna.Trial, study: optuna.Study, plan: Search, edits: Mapping[str, Any], progress: Progress
+) -> Judged:
     config = plan.space.varied(edits)
     others = study.get_trials(deepcopy=False, states=FINISHED)
     for other in others:
@@ -228,7 +230,7 @@ def _judged(trial: optuna.Trial, study: optuna.Study, plan: Search, edits: Mappi
     try:
         return judge(
             plan.rows.searched(config), config, plan.bench, sample=plan.space.config.tuning.sample, bars=bars(before),
-            watch=watch,
+            progress=progress,
         )  # fmt: skip
     except TrainingError as error:
         # Settings under which nothing can be learned are an answer too.

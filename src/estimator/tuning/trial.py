@@ -14,7 +14,7 @@ from estimator.config import Config
 from estimator.core.task import Floats
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.validation import fold_scores, gathered, out_of_fold, parted
-from estimator.models import MatrixModel, Model, Step, Table, Watch
+from estimator.models import MatrixModel, Model, Progress, Table, TrainingStep
 from estimator.models.base import side_by_side
 from estimator.tuning.limits import Limit, measured
 
@@ -110,7 +110,7 @@ def bars(finished: Sequence[Mapping[int, float]]) -> dict[int, float]:
 
 
 def judge(
-    table: Table, config: Config, bench: Bench, *, sample: float | None, bars: Mapping[int, float], watch: Watch
+    table: Table, config: Config, bench: Bench, *, sample: float | None, bars: Mapping[int, float], progress: Progress
 ) -> Judged:
     """Judge a config's settings on the folds of a table, which holds no rows beside those to learn from.
 
@@ -121,11 +121,11 @@ def judge(
     try:
         if sample is not None:
             part = sampled(table, sample, config.training.seed)
-            course.report(SAMPLE, _loss(part, _answers(part, model, config, watch), bench), "on the sample")
+            course.report(SAMPLE, _loss(part, _answers(part, model, config, progress), bench), "on the sample")
         if not isinstance(model, MatrixModel):
-            answers = _answers(table, model, config, watch, bench, measures)
+            answers = _answers(table, model, config, progress, bench, measures)
         else:
-            answers = _raced(table, model, config, bench, course, measures, watch)
+            answers = _raced(table, model, config, bench, course, measures, progress)
     except HopelessError as hopeless:
         excess = {limit.name: limit.excess(measures[limit.name]) for limit in bench.limits if limit.name in measures}
         return Judged(dict(course.steps), {}, measures, excess, str(hopeless))
@@ -148,28 +148,34 @@ def sampled(table: Table, sample: float, seed: int) -> Table:
 
 
 def _answers(
-    table: Table, model: Model, config: Config, watch: Watch, bench: Bench | None = None,
+    table: Table, model: Model, config: Config, progress: Progress, bench: Bench | None = None,
     measures: dict[str, float] | None = None,
 ) -> Floats:  # fmt: skip
     """Return out-of-fold answers, of a family that gives them itself by its own way."""
     plan = config.training
-    learned = None if isinstance(model, MatrixModel) else model.learn(table, plan, watch=watch)
+    learned = None if isinstance(model, MatrixModel) else model.learn(table, plan, progress=progress)
     if learned is not None and bench is not None and measures is not None:
         _keep_limits(measured(learned, table, bench.limits), bench, measures)
-    found = out_of_fold(table, model, plan, learned=learned, watch=watch)
+    found = out_of_fold(table, model, plan, learned=learned, progress=progress)
     assert found is not None
     return found
 
 
 def _raced(
-    table: Table, model: Model, config: Config, bench: Bench, course: Course, measures: dict[str, float], watch: Watch
+    table: Table,
+    model: Model,
+    config: Config,
+    bench: Bench,
+    course: Course,
+    measures: dict[str, float],
+    progress: Progress,
 ) -> Floats:
     """Return out-of-fold answers; give up when the first epochs or folds are worse than those of most trials."""
     parts = parted(table)
     race = _Race(table, model, config, bench, course, parts)
 
     def run(place: int) -> Floats:
-        return race.run(place, measures, watch)
+        return race.run(place, measures, progress)
 
     # A graph that breaks a limit is known after one fold.
     alone = 1 if any(limit.name in ("latency_ms", "size_mb") for limit in bench.limits) else 0
@@ -191,15 +197,15 @@ class _Race:
     losses: dict[int, float] = field(default_factory=dict)
     n_told: int = 0
 
-    def run(self, place: int, measures: dict[str, float], watch: Watch) -> Floats:
+    def run(self, place: int, measures: dict[str, float], progress: Progress) -> Floats:
         """Return the answers for one fold by a model that has not seen it."""
         inside, out = self.parts[place]
         held_out = self.table.rows.pick(out)
         # Its curve is looked at and decides nothing within the fit.
         fold = replace(self.table.pick(inside), held_out=held_out)
-        follower = _Follower(self.course, place == 0 and self.bench.can_compare_losses, watch)
+        follower = _Follower(self.course, place == 0 and self.bench.can_compare_losses, progress)
         try:
-            learned = self.model.learn(fold, self.config.training, watch=follower)
+            learned = self.model.learn(fold, self.config.training, progress=follower)
             follower.close()
             if place == 0:
                 _keep_limits(measured(learned, self.table, self.bench.limits), self.bench, measures)
@@ -214,7 +220,7 @@ class _Race:
         """Compare the folds that are done up to the first that is not, in their order."""
         out = self.table.rows.pick(self.parts[place][1])
         metric = self.bench.deciding[1]
-        score = metric.scores(out.target, self.table.task.answers(answers), out.weights[None, :])[0]
+        score = metric.scores(out.target, self.table.task.predictions(answers), out.weights[None, :])[0]
         with self.course.lock:
             self.losses[place] = self.bench.loss(float(score))
             while self.n_told in self.losses and self.n_told < len(self.parts) - 1:
@@ -230,14 +236,14 @@ class _Follower:
 
     course: Course
     compares: bool
-    watch: Watch
+    progress: Progress
     best: float = math.inf
     n_passed: int = 0
 
-    def __call__(self, step: Step) -> None:
+    def __call__(self, step: TrainingStep) -> None:
         if self.course.ended:
             raise HopelessError("the trial has ended")
-        self.watch(step)
+        self.progress(step)
         loss = step.values.get("val_loss")
         if not self.compares or loss is None:
             return

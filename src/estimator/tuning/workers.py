@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import optuna
 
-from estimator.tuning.search import Progress, Search, search, told
+from estimator.tuning.search import Search, SearchProgress, search, told
 from estimator.tuning.study import take_up
 
 LOOK_SECONDS = 0.3
@@ -21,7 +21,7 @@ END_SECONDS = 10
 
 def search_together(
     study: optuna.Study, plan: Search, command: Callable[[int], Sequence[str]], *, workers: int,
-    show: Callable[[Progress], None],
+    show: Callable[[SearchProgress], None],
 ) -> None:  # fmt: skip
     """Add trials to a study by several processes; `command` gives their words, from this process's number.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def predict(
     artefact: Artefact, table: str, output: str, *, query: str | None = None, into: str | None = None,
     if_exists: IfExists | None = None, keep: Sequence[str] = (), order: Order | None = None,
-    faulty_are_gaps: bool = False, watch: Callable[[int], None],
+    faulty_are_gaps: bool = False, progress: Callable[[int], None],
 ) -> Tally:  # fmt: skip
     """Answer every row of a table and write the answers, in order, to a file or into a table of a database."""
     with needs_extra("batch", "reading a table"):
@@ -31,7 +31,9 @@ def predict(
     order = order or Order()
     sink = sink_of(output, order.environment, table=into, if_exists=if_exists)
     with opened(like_training(artefact, table, query), order) as source:
-        return score_source(artefact.predictor, source, sink, keep=keep, faulty_are_gaps=faulty_are_gaps, watch=watch)
+        return score_source(
+            artefact.predictor, source, sink, keep=keep, faulty_are_gaps=faulty_are_gaps, progress=progress
+        )
 
 
 def serve(

@@ -105,18 +105,18 @@ def opened(data: Data, order: Order, folder: Path = Path()) -> AbstractContextMa
         from estimator.data.sources import opener as opening
 
     return opening.opened(
-        data.path, kind=data.kind, separator=data.separator, ragged=data.ragged, query=data.query, folder=folder,
+        data.path, kind=data.kind, delimiter=data.delimiter, on_bad_lines=data.on_bad_lines, query=data.query, folder=folder,
         environment=order.environment,
     )  # fmt: skip
 
 
-def counted(source: Source, watch: Callable[[int], None]) -> Iterator[pl.DataFrame]:
+def counted(source: Source, progress: Callable[[int], None]) -> Iterator[pl.DataFrame]:
     """Yield a source's batches, telling how many rows have been read."""
     rows = 0
     for frame in source.batches():
         yield frame
         rows += frame.height
-        watch(rows)
+        progress(rows)
 
 
 def target_of(model: str, folder: Path, order: Order, conf: Path | None = None) -> deployment.Target:
@@ -161,7 +161,13 @@ def site_of(model: str, folder: Path, order: Order, note: Callable[[str], None])
 def like_training(artefact: Artefact, table: str, query: str | None) -> Data:
     """Return the section `data` of another table for a version."""
     known = artefact.config["data"]
-    return Data(path=table, query=query, target=known["target"], separator=known["separator"], ragged=known["ragged"])
+    return Data(
+        path=table,
+        query=query,
+        target=known["target"],
+        delimiter=known["delimiter"],
+        on_bad_lines=known["on_bad_lines"],
+    )
 
 
 def named(config: Config) -> Config:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from estimator.config import resolve
 from estimator.core.clock import seconds
 from estimator.errors import ArtefactError, ConfigError, needs_extra
-from estimator.models import Watch, silent
+from estimator.models import Progress, silent
 from estimator.store.artefact import Artefact
 from estimator.verbs.context import (
     VOCABULARY,
@@ -41,8 +41,10 @@ def evaluate(
     with opened(like_training(artefact, table, query), order or Order()) as source:
         batch, truth = labelled_rows(artefact, source.frame())
     found = chosen_metrics(choices["metrics"], artefact.predictor.task)
-    answers = artefact.predictor.answer(batch)
-    scores = score(truth, answers, found, resamples=choices["resamples"], level=choices["level"], seed=seed)
+    answers = artefact.predictor.predict_batch(batch)
+    scores = score(
+        truth, answers, found, bootstrap_samples=choices["bootstrap_samples"], level=choices["confidence"], seed=seed
+    )
     return batch.n_rows, scores
 
 
@@ -53,7 +55,7 @@ def compare(
     *,
     table: tuple[str, str | None] | None = None,
     folder: Path = Path(),
-    watch: Watch = silent,
+    progress: Progress = silent,
 ) -> list[Comparison]:
     """Tell whether the second of two versions, or of two configs, is really better; the first metric decides.
 
@@ -64,7 +66,7 @@ def compare(
     configs = [Path(name) for name in (first, second) if Path(name).is_file()]
     if len(configs) == 2:
         settings = [Setting(*prepared_by(conf, order)) for conf in configs]
-        return compare_settings(settings[0], settings[1], watch=watch)
+        return compare_settings(settings[0], settings[1], progress=progress)
     if configs:
         raise ConfigError(f"{configs[0]} is a config and the other is none", hint="give two versions, or two configs")
     left, right = (load(name, open_store(None, order)) for name in (first, second))
@@ -78,7 +80,7 @@ def compare(
         return compare_versions(left, right, source.frame())
 
 
-def verify(reference: str, order: Order, *, folder: Path = Path(), watch: Watch = silent) -> Reproduced:
+def verify(reference: str, order: Order, *, folder: Path = Path(), progress: Progress = silent) -> Reproduced:
     """Train a version again from its own config and data, whose paths start in `folder`, and compare."""
     with needs_extra("train", "training again"):
         from estimator.training.reproduction import reproduced
@@ -89,4 +91,6 @@ def verify(reference: str, order: Order, *, folder: Path = Path(), watch: Watch 
     start = start_from(store, f"{artefact.name}/{parent}") if parent else None
     with opened(config.data, order, folder) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
-    return reproduced(artefact, frame, fingerprint, config, model_of(config), start=start, watch=watch, clock=seconds)
+    return reproduced(
+        artefact, frame, fingerprint, config, model_of(config), start=start, progress=progress, clock=seconds
+    )

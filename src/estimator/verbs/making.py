@@ -11,7 +11,7 @@ from estimator.config import Data, from_environment, read_config, resolve
 from estimator.config.variant import write_varied
 from estimator.core.clock import Moment, seconds
 from estimator.errors import ConfigError, needs_extra
-from estimator.models import Watch, silent
+from estimator.models import Progress, silent
 from estimator.store.artefact import Artefact, open_artefact, write_text
 from estimator.verbs.context import (
     VOCABULARY,
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from estimator.training.forecast import Forecast
     from estimator.training.report import Report
     from estimator.training.train import Trained
-    from estimator.tuning import Outcome, Progress
+    from estimator.tuning import Outcome, SearchProgress
 
 
 def init(
@@ -81,11 +81,11 @@ def explore(
     *,
     page: Path,
     tsne: bool = False,
-    watch: Callable[[int], None] = lambda rows: None,
+    progress: Callable[[int], None] = lambda rows: None,
 ) -> Explored:
     """Profile a table, named by a config or directly, and write the page of what is worth knowing.
 
-    `watch` is told, now and then, how many rows have been read.
+    `progress` is told, now and then, how many rows have been read.
     """
     with needs_extra("train", "exploring a table"):
         from estimator.exploration import look
@@ -97,7 +97,7 @@ def explore(
         config = read_config(what, VOCABULARY, overrides=order.overrides, environment=order.environment)
         folder = what.parent
     with opened(config.data, order, folder) as source:
-        looked = look(lambda: counted(source, watch), config, reviewed_by(config, folder), tsne=tsne)
+        looked = look(lambda: counted(source, progress), config, reviewed_by(config, folder), tsne=tsne)
         notes = source.notes()
     findings = find(looked.schema, looked.profile, looked.rows)
     write_text(page, exploration_page(looked.profile, findings, name=str(named(config).name)))
@@ -132,7 +132,7 @@ class NewVersion:
 
 
 def train(
-    conf: Path, order: Order | None = None, *, continue_from: str | None = None, watch: Watch = silent
+    conf: Path, order: Order | None = None, *, continue_from: str | None = None, progress: Progress = silent
 ) -> NewVersion:
     """Train what a config describes and keep it as a version.
 
@@ -150,7 +150,7 @@ def train(
     start = start_from(store, continue_from) if continue_from else None
     prepared = training.prepare(frame, config, reviewed_by(config, conf.parent))
     forecast.forecast(prepared, model_of(config), config, store.root).refuse()
-    trained = training.train(prepared, model_of(config), config, watch=watch, start=start, clock=seconds)
+    trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=seconds)
     report = judgement.judge(trained, config, live_of(store, str(config.name)))
     recipe = version.Recipe(
         config, kind_of(config), conf, order.overrides, fingerprint, start.version if start else None
@@ -181,7 +181,7 @@ class Tuned:
 
 def tune(
     conf: Path, order: Order, *, fresh: bool = False, helpers: Helpers | None = None,
-    show: Callable[[Progress], None] = lambda progress: None, watch: Watch = silent,
+    show: Callable[[SearchProgress], None] = lambda progress: None, progress: Progress = silent,
 ) -> Tuned | None:  # fmt: skip
     """Search the settings of a config's `tuning.space`, and write a config that trains the best.
 
@@ -205,8 +205,8 @@ def tune(
         if helpers.workers > 1:
             tuning.search_together(study, searched, helpers.command, workers=helpers.workers, show=show)
         else:
-            tuning.search(study, searched, show=show, watch=watch)
-        outcome = tuning.outcome(study, searched, watch=watch)
+            tuning.search(study, searched, show=show, progress=progress)
+        outcome = tuning.outcome(study, searched, progress=progress)
     overrides = [*from_environment(order.environment), *order.overrides]
     written = write_varied(conf, config, outcome.edits, VOCABULARY, overrides=overrides)
     page = conf.with_name(f"{conf.stem}.tuning.html")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from estimator.config import Config, Monitoring, Promotion, Retraining, Serving, read_config, resolve, resolve_kept
 from estimator.config.section import Section
 from estimator.errors import EstimatorError, MonitoringError, RetrainingError, SourceError, needs_extra
-from estimator.models import Watch, silent
+from estimator.models import Progress, silent
 from estimator.store.artefact import Artefact
 from estimator.verbs.context import (
     VOCABULARY,
@@ -81,11 +81,11 @@ def _opened_log(site: Site, artefact: Artefact, order: Order) -> Iterator[Databa
     """Open the log that is named, else the one that the version's config names."""
     from estimator.prediction_log import open_database
 
-    place = site.log or resolve_kept("serving", Serving, artefact.config["serving"], order.environment).log
+    place = site.log or resolve_kept("serving", Serving, artefact.config["serving"], order.environment).prediction_log
     if place is None:
         raise MonitoringError(
             f"{artefact.name}: no prediction log is named, so nothing can be watched",
-            hint="give --log as `estimator serve --log` has it, or set serving.log",
+            hint="give --log as `estimator serve --log` has it, or set serving.prediction_log",
         )
     database = open_database(place, Path(), order.environment, must_exist=True)
     try:
@@ -122,8 +122,8 @@ def check_table(site: Site, order: Order, table: str, *, query: str | None = Non
     batch = read_frame(artefact.schema, frame.select(known), drop_faulty=True)
     if batch.n_rows == 0 or not batch.feed:
         raise SourceError(f"{table}: no row can be compared", hint=str(batch.faults[0]) if batch.faults else None)
-    current = Current.of(reference, batch, artefact.predictor.answer(batch))
-    return check(reference, current, settings.tests, level=settings.level)
+    current = Current.of(reference, batch, artefact.predictor.predict_batch(batch))
+    return check(reference, current, settings.tests, level=settings.alpha)
 
 
 def watch(
@@ -163,7 +163,9 @@ def watch(
 
 def _look_ahead(artefact: Artefact, rules: Rules, site: Site, order: Order, note: Callable[[str], None]) -> None:
     """Say at once what would keep a retraining from being done later."""
-    follows = "retrain" in (rules.monitoring.on_drift, rules.monitoring.on_loss) or rules.retraining.every is not None
+    follows = (
+        "retrain" in (rules.monitoring.on_drift, rules.monitoring.on_degradation) or rules.retraining.every is not None
+    )
     if not follows:
         return
     try:
@@ -188,7 +190,7 @@ def _renewed(site: Site, order: Order, model: str, why: str) -> str:
 
 def retrain(
     site: Site, order: Order, *, data: str | None = None, query: str | None = None,
-    why: str = "asked for by hand", watch: Watch = silent, note: Callable[[str], None] = lambda text: None,
+    why: str = "asked for by hand", progress: Progress = silent, note: Callable[[str], None] = lambda text: None,
 ) -> Decision:  # fmt: skip
     """Make candidates of fresh rows, of a table or the labelled ones of the log, and judge them beside what is live."""
     with needs_extra("train", "retraining"):
@@ -201,13 +203,13 @@ def retrain(
     old, seen = _old_rows(live, config, order, site.folder)
     fresh = _fresh_table(live, order, data, query) if data is not None else _fresh_rows(site, live, order)
     rows = retraining.deal(
-        old, seen, fresh, judged_share=rules.retraining.judged_share, target=live.manifest["target"]
+        old, seen, fresh, holdout_size=rules.retraining.holdout_size, target=live.manifest["target"]
     )  # fmt: skip
     request = retraining.Request(
         live, config, model_of(config), start_from(store, f"{live.name}/{live.version}"), rules.retraining.candidates,
-        rules.retraining.forgetting, why, partial(_searched, live, order, watch=watch),
+        rules.retraining.max_regression, why, partial(_searched, live, order, progress=progress),
     )  # fmt: skip
-    decision = retraining.retrain(request, store, rows, watch=watch, note=note)
+    decision = retraining.retrain(request, store, rows, progress=progress, note=note)
     content = json.dumps(decision.to_data(), indent=1, ensure_ascii=False).encode()
     retraining.keep_decision(decision, store, decision_page(decision), content)
     return decision
@@ -252,7 +254,9 @@ def _named(live: Artefact, row: Logged) -> dict[str, Any]:
     return {live.schema.resolve(name) or name: value for name, value in row.inputs.items()}
 
 
-def _searched(live: Artefact, order: Order, config: Config, frame: pl.DataFrame, *, watch: Watch) -> tuple[Config, Any]:
+def _searched(
+    live: Artefact, order: Order, config: Config, frame: pl.DataFrame, *, progress: Progress
+) -> tuple[Config, Any]:
     """Search settings for a table anew, in a study of its own."""
     import tempfile
 
@@ -266,8 +270,8 @@ def _searched(live: Artefact, order: Order, config: Config, frame: pl.DataFrame,
         searched = tuning.Search.of(tuning.Space.of(config, VOCABULARY), tuning.Rows(frame, config, live.schema, 1))
         with tuning.opened_study(plan, fresh=True, environment=order.environment) as study:
             tuning.queue_own(study, searched.space)
-            tuning.search(study, searched, watch=watch)
-            edits = tuning.outcome(study, searched, watch=watch).edits
+            tuning.search(study, searched, progress=progress)
+            edits = tuning.outcome(study, searched, progress=progress).edits
     best = searched.space.varied(edits)
     return best, model_of(best)
 

@@ -44,7 +44,7 @@ class Schema:
 
     columns: tuple[Column, ...]
     target: Column
-    unknown_columns: Literal["refuse", "ignore"] = "refuse"
+    unknown_columns: Literal["error", "ignore"] = "error"
     by_name: Mapping[str, Column] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -105,7 +105,7 @@ class Schema:
                 close = f"; did you mean it by {guess!r}?" if guess else ""
                 gap = "; a gap is given as null" if column.gaps else ""
                 yield f"missing: expected {column.wish}{gap}{close}", column.name
-        if self.unknown_columns == "refuse":
+        if self.unknown_columns == "error":
             for name in unknown:
                 guess = nearest(name, self.by_name)
                 yield "unknown column" + (f": did you mean {guess!r}?" if guess else ""), name

@@ -47,9 +47,9 @@ def from_data(data: Mapping[str, Any], *, place: str) -> Schema:
         raise SchemaError(f"{place}: expected `target` and `columns`, with the target among the columns")
     read = [_column(str(name), content, place) for name, content in columns.items()]
     target = next(column for column in read if column.name == data["target"])
-    unknown = data.get("unknown_columns", "refuse")
-    if unknown not in ("refuse", "ignore"):
-        raise SchemaError(f"{place}: unknown_columns: expected 'refuse' or 'ignore', got {unknown!r}")
+    unknown = data.get("unknown_columns", "error")
+    if unknown not in ("error", "ignore"):
+        raise SchemaError(f"{place}: unknown_columns: expected 'error' or 'ignore', got {unknown!r}")
     return Schema(tuple(column for column in read if column is not target), target, unknown)
 
 

@@ -78,7 +78,7 @@ def infer_schema(
     *,
     reviewed: Mapping[str, Reviewed] | None = None,
     gaps: Sequence[str] = (),
-    unknown_columns: Any = "refuse",
+    unknown_columns: Any = "error",
 ) -> Schema:
     """Look at every value of a table and return its contract; the table is a frame, or a call that gives its batches.
 

@@ -34,7 +34,7 @@ def settled_columns(config: Config) -> dict[str, Reviewed]:
 def without_columns(schema: Schema, config: Config) -> Schema:
     """Mark the columns that are not features: dropped ones, row weights, and what only parts the rows."""
     split = config.training.split
-    left_out = {*config.data.drop, *filter(None, [config.data.weight])}
+    left_out = {*config.data.drop, *filter(None, [config.data.sample_weight])}
     left_out |= {split.column} if split.kind in ("group", "column") and split.column is not None else set()
     for name in left_out - {column.name for column in schema.columns}:
         raise ConfigError(

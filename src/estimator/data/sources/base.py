@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 131_072
 
-Ragged = Literal["refuse", "skip"]
+Ragged = Literal["error", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class Source(ABC):
 class Files(Source):
     """Rows in one or several files of the same columns, in the order given; told by their endings.
 
-    `separator` and `ragged` speak of text, where every column arrives as text and nothing is guessed.
+    `delimiter` and `on_bad_lines` speak of text, where every column arrives as text and nothing is guessed.
     """
 
     endings: ClassVar[tuple[str, ...]]
-    separator: str | None = None
-    ragged: Ragged = "refuse"
+    delimiter: str | None = None
+    on_bad_lines: Ragged = "error"
 
     def fingerprint(self) -> dict[str, str]:
         with explained(self.paths):

@@ -18,7 +18,7 @@ from estimator.errors import SourceError, needs_extra
 
 @contextmanager
 def opened(
-    path: str | Sequence[str], *, kind: str | None = None, separator: str | None = None, ragged: Ragged = "refuse",
+    path: str | Sequence[str], *, kind: str | None = None, delimiter: str | None = None, on_bad_lines: Ragged = "error",
     query: str | None = None, folder: Path = Path(), environment: Mapping[str, str] | None = None,
 ) -> Iterator[Source]:  # fmt: skip
     """Open one or several paths or addresses; what had to be copied from afar is removed at the end of the block.
@@ -39,15 +39,15 @@ def opened(
         if query is not None:
             raise SourceError(f"data.query: {addresses[0].name} is no database", hint="leave data.query out")
         files = [str(file) for address in addresses for file in _local(address, scratch, names)]
-        yield open_source(files, kind=kind, separator=separator, ragged=ragged, folder=folder)
+        yield open_source(files, kind=kind, delimiter=delimiter, on_bad_lines=on_bad_lines, folder=folder)
 
 
 def open_source(
     path: str | Sequence[str],
     *,
     kind: str | None = None,
-    separator: str | None = None,
-    ragged: Ragged = "refuse",
+    delimiter: str | None = None,
+    on_bad_lines: Ragged = "error",
     folder: Path | None = None,
 ) -> Files:
     """Return the source of one path, glob or folder, or of several; its kind is told by the ending or named.
@@ -64,7 +64,7 @@ def open_source(
         found = SHELF.load(kind or _kind_of(files[0]))
     if not issubclass(found, Files):
         raise SourceError(f"{files[0]}: data.kind {kind!r} reads no files", hint=_ways())
-    return found(tuple(files), separator, ragged)
+    return found(tuple(files), delimiter, on_bad_lines)
 
 
 def endings() -> dict[str, str]:

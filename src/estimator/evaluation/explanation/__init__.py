@@ -25,7 +25,7 @@ from estimator.store.predictor import Predictor
 SHOWN_DEPENDENCE = 6
 PAIRED_COLUMNS = 8
 EXAMPLES, BACKGROUND_ROWS, FEWEST_BACKGROUND = 3, 100, 10
-# Answers that contributions may cost, which settles how many rows an example is compared with.
+# Predictions that contributions may cost, which settles how many rows an example is compared with.
 ANSWERS, SHARE = 12_000, 0.3
 
 
@@ -60,7 +60,7 @@ class Asked:
     """How much is to be explained: shuffles a column, bootstraps, the level of intervals, and the seed."""
 
     repeats: int
-    resamples: int
+    bootstrap_samples: int
     level: float
     seed: int
 
@@ -74,7 +74,7 @@ def explain(
         repeats=asked.repeats, level=asked.level, seed=asked.seed,
     )  # fmt: skip
     names = [item.column for item in ranked]
-    raw = predictor.answer(held_out.batch).raw
+    raw = predictor.predict_batch(held_out.batch).raw
     # Of two levels the second, of several the commonest is told.
     level = 0 if raw.ndim == 1 else 1 if raw.shape[1] == 2 else int(raw.mean(axis=0).argmax())
     picked = _spread(told(raw, np.full(len(raw), level))) if ranked else np.empty(0, np.int64)
@@ -109,16 +109,16 @@ def _weakness(predictor: Predictor, known: Known, ranked: Sequence[str], metric:
     paired = {name: parts[name] for name in ranked[:PAIRED_COLUMNS]}
     singles = [part for own in parts.values() for part in own]
     losses = np.abs(predictor.task.losses(known.raw, known.rows.target))
-    answers = predictor.task.answers(known.raw)
+    answers = predictor.task.predictions(known.raw)
     return weakness(singles, pairs_of(paired), losses, known.rows.target, answers, metric)
 
 
 def _fairness(predictor: Predictor, known: Known, metric: tuple[str, Metric], asked: Asked) -> list[Fairness]:
-    answers = predictor.task.answers(known.raw)
+    answers = predictor.task.predictions(known.raw)
     found = [
         fairness(
             column, parts, predictor.task, known.rows.target, answers, metric,
-            resamples=asked.resamples, level=asked.level, seed=asked.seed,
+            bootstrap_samples=asked.bootstrap_samples, level=asked.level, seed=asked.seed,
         )
         for column, parts in known.groups.items()
     ]  # fmt: skip

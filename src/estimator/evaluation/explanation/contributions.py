@@ -53,11 +53,11 @@ def contributions(
     columns, is_number = tuple(batch.feed), predictor.task.is_regression
     exact = None if learned is None else learned.contributions(batch, background)
     if exact is not None:
-        levels = () if is_number else (predictor.task.levels[1],) * batch.n_rows
+        levels = () if is_number else (predictor.task.classes[1],) * batch.n_rows
         sums = exact.base + exact.values.sum(axis=1)
         base = np.full(batch.n_rows, exact.base)
         return Contributions(columns, exact.values, base, sums, "number" if is_number else "log odds", levels)
-    raw = predictor.answer(batch).raw
+    raw = predictor.predict_batch(batch).raw
     places = told_levels(raw)
     generator = np.random.default_rng([seed, 80])
     drawn = [
@@ -69,7 +69,7 @@ def contributions(
     return Contributions(
         columns, values, np.array([base for _, base in drawn]), told(raw, places),
         "number" if is_number else "probability",
-        () if is_number else tuple(predictor.task.levels[place] for place in places.tolist()),
+        () if is_number else tuple(predictor.task.classes[place] for place in places.tolist()),
         np.array(spreads).reshape(values.shape) / np.sqrt(background.n_rows),
     )  # fmt: skip
 
@@ -126,7 +126,7 @@ def _paths(
         name: np.where(switched[:, [column]], row.feed[name], values[origin[order]])
         for column, (name, values) in enumerate(background.feed.items())
     }
-    raw = predictor.answer(Batch(feed, len(order))).raw
+    raw = predictor.predict_batch(Batch(feed, len(order))).raw
     answers = raw if raw.ndim == 1 else raw[:, place]
     found: Floats = answers[np.cumsum(is_step.ravel()) - 1].reshape(n_orders, n_columns + 1)
     return found

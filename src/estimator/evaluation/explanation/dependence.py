@@ -42,14 +42,14 @@ def dependence(
     """Return the partial dependence (Friedman, 2001) on each column.
 
     The band holds the middle 80 % of rows: their own answers, moved to the common mean (Goldstein et al., 2015). A
-    narrow band says that the column acts alone, a wide one that its part hangs on others. Answers are those of 200 rows
+    narrow band says that the column acts alone, a wide one that its part hangs on others. Predictions are those of 200 rows
     at most, of fewer for large graphs; of levels, the probability of the one at position `level` is told.
     """
     answers = affordable(predictor, MOST_ROWS * MOST_PLACES * len(columns), share=SHARE)
     n_rows = int(np.clip(answers // (MOST_PLACES * max(len(columns), 1)), FEWEST_ROWS, MOST_ROWS))
     generator = np.random.default_rng([seed, 81])
     picked = np.sort(generator.permutation(batch.n_rows)[:n_rows])
-    rows, named = batch.rows(picked), predictor.task.levels[level] if predictor.task.levels else None
+    rows, named = batch.rows(picked), predictor.task.classes[level] if predictor.task.classes else None
     found = []
     for name in columns:
         places = _places(predictor.schema.by_name[name], batch.feed[name][:, 0])
@@ -79,5 +79,5 @@ def _places(column: Column, values: npt.NDArray[np.generic]) -> npt.NDArray[np.g
 
 def _moved(predictor: Predictor, rows: Batch, name: str, place: object, level: int) -> Floats:
     column = np.full((rows.n_rows, 1), place, dtype=rows.feed[name].dtype)
-    raw = predictor.answer(Batch({**rows.feed, name: column}, rows.n_rows)).raw
+    raw = predictor.predict_batch(Batch({**rows.feed, name: column}, rows.n_rows)).raw
     return told(raw, np.full(rows.n_rows, level))

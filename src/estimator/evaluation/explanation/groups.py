@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats, Task
+from estimator.core.task import Floats, Predictions, Task
 from estimator.core.text import figure
 from estimator.evaluation.explanation.parts import Mask, Part
 from estimator.evaluation.metrics import Metric
@@ -58,8 +58,8 @@ class Fairness:
 
 
 def fairness(
-    column: str, parts: Sequence[Part], task: Task, truth: Floats, answers: Answers, named: tuple[str, Metric], *,
-    resamples: int, level: float, seed: int,
+    column: str, parts: Sequence[Part], task: Task, truth: Floats, answers: Predictions, named: tuple[str, Metric], *,
+    bootstrap_samples: int, level: float, seed: int,
 ) -> Fairness | None:  # fmt: skip
     """Return how the groups of a column compare; None when fewer than two of them have 20 rows.
 
@@ -68,7 +68,7 @@ def fairness(
     """
     name, metric = named
     parts = [part for part in parts if part.rows.sum() >= LEAST_ROWS]
-    how = {"resamples": resamples, "level": level, "seed": seed}
+    how = {"bootstrap_samples": bootstrap_samples, "level": level, "seed": seed}
     groups = []
     for part in parts:
         own, told = truth[part.rows], answers.rows(part.rows)
@@ -80,11 +80,13 @@ def fairness(
     masks = [part.rows for part in parts if part.words in {group.words for group in groups}]
     order = np.argsort([group.score.value for group in groups])
     worst, best = (order[0], order[-1]) if metric.higher_is_better else (order[-1], order[0])
-    gap, p = _gap(np.array(masks), truth, answers, metric, times=resamples, seed=seed)
+    gap, p = _gap(np.array(masks), truth, answers, metric, times=bootstrap_samples, seed=seed)
     return Fairness(column, name, groups, groups[best].words, groups[worst].words, gap, p, level)
 
 
-def _gap(masks: Mask, truth: Floats, answers: Answers, metric: Metric, *, times: int, seed: int) -> tuple[float, float]:
+def _gap(
+    masks: Mask, truth: Floats, answers: Predictions, metric: Metric, *, times: int, seed: int
+) -> tuple[float, float]:
     """Return the largest difference between groups, masks of shape (groups, rows), and its p-value."""
     generator = np.random.default_rng([seed, 83])
     belonging: Mask = masks.sum(axis=0) > 0
@@ -97,12 +99,12 @@ def _gap(masks: Mask, truth: Floats, answers: Answers, metric: Metric, *, times:
     return spread, (as_large + 1) / (times + 1)
 
 
-def _rates(task: Task, truth: Floats, answers: Answers) -> dict[str, float]:
+def _rates(task: Task, truth: Floats, answers: Predictions) -> dict[str, float]:
     if task.is_regression:
         return {"mean error": float((answers.values - truth).mean())}
     if task.kind != "binary":
         return {}
-    told, true = answers.values == task.levels[1], truth == 1
+    told, true = answers.values == task.classes[1], truth == 1
     found = {"told": told.mean(), "true": true.mean()}
     found |= {"found": told[true].mean()} if true.any() else {}
     found |= {"false alarms": told[~true].mean()} if (~true).any() else {}

@@ -48,20 +48,23 @@ def importance(
         picked = np.sort(generator.choice(batch.n_rows, n_rows, replace=False))
         batch, truth = batch.rows(picked), truth[picked]
     weights = np.vstack([np.ones((1, len(truth))), *resampled(len(truth), RESAMPLES, seed)])
-    usual, sign = metric.scores(truth, predictor.answer(batch), weights), -1.0 if metric.higher_is_better else 1.0
+    usual, sign = (
+        metric.scores(truth, predictor.predict_batch(batch), weights),
+        -1.0 if metric.higher_is_better else 1.0,
+    )
     found = []
     for name in batch.feed:
         losses = []
         for _ in range(repeats):
             shuffled = {**batch.feed, name: batch.feed[name][generator.permutation(batch.n_rows)]}
-            answers = predictor.answer(Batch(shuffled, batch.n_rows))
+            answers = predictor.predict_batch(Batch(shuffled, batch.n_rows))
             losses.append(sign * (metric.scores(truth, answers, weights) - usual))
         found.append(_summed(name, np.array(losses), level))
     return sorted(found, key=lambda item: -item.loss)
 
 
 def _summed(name: str, losses: Floats, level: float) -> Importance:
-    """Return the importance from losses of shape (shuffles, 1 + resamples), the first of all rows."""
+    """Return the importance from losses of shape (shuffles, 1 + bootstrap_samples), the first of all rows."""
     mean = losses.mean(axis=0)
     drawn = mean[1:][np.isfinite(mean[1:])]
     variance = float(drawn.var()) if len(drawn) else 0.0

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.evaluation.explanation.parts import Mask, Part
 from estimator.evaluation.metrics import Metric
 
@@ -42,7 +42,7 @@ class Weakness:
 
 
 def weakness(
-    singles: Sequence[Part], pairs: Sequence[Part], losses: Floats, truth: Floats, answers: Answers, metric: Metric
+    singles: Sequence[Part], pairs: Sequence[Part], losses: Floats, truth: Floats, answers: Predictions, metric: Metric
 ) -> Weakness:
     """Return the parts in which losses are larger than elsewhere, of which one in twenty may be there by chance.
 

@@ -1,4 +1,4 @@
-"""Answers and truth -> a score; one file a kind, Keras's and scikit-learn's names for the same thing."""
+"""Predictions and truth -> a score; one file a kind, Keras's and scikit-learn's names for the same thing."""
 
 from estimator.core.registry import Shelf
 from estimator.evaluation.metrics.base import Metric

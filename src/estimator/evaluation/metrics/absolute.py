@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.evaluation.metrics.base import Metric, weighted_mean
 
 REGRESSION = frozenset({"regression"})
@@ -18,7 +18,7 @@ class MeanAbsoluteError(Metric):
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         return weighted_mean(np.abs(truth - answers.values), weights)
 
 
@@ -28,7 +28,7 @@ class MeanAbsolutePercentageError(Metric):
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         defined = truth != 0
         shares = np.abs(truth - answers.values)[defined] / np.abs(truth[defined])
         with np.errstate(invalid="ignore"):

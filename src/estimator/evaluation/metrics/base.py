@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 
 
 class Metric(ABC):
@@ -15,7 +15,7 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool]
 
     @abstractmethod
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         """Return one score per row of `weights`, which has shape (weightings, rows).
 
         `truth` has shape (rows,): numbers, or positions of levels. A score that is not defined for a

@@ -9,12 +9,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.evaluation.metrics.base import Metric, weighted_mean
 from estimator.evaluation.metrics.probability import LEVELS
 
 
-def _decided(answers: Answers) -> Floats:
+def _decided(answers: Predictions) -> Floats:
     if answers.probabilities is None:
         raise ValueError("a regression decides on no level")
     decided: Floats = answers.probabilities.argmax(axis=1).astype(np.float64)
@@ -26,9 +26,9 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
         return np.where(whole > 0, part / whole, np.nan)
 
 
-def _counts(truth: Floats, answers: Answers, weights: Floats) -> tuple[Floats, Floats, Floats]:
+def _counts(truth: Floats, answers: Predictions, weights: Floats) -> tuple[Floats, Floats, Floats]:
     """Return (hits, decided, true) of shape (weightings, levels), the second level alone when there are two."""
-    levels = np.arange(len(answers.levels))[1 if len(answers.levels) == 2 else 0 :]
+    levels = np.arange(len(answers.classes))[1 if len(answers.classes) == 2 else 0 :]
     is_true = (truth[:, None] == levels).astype(np.float64)
     is_decided = (_decided(answers)[:, None] == levels).astype(np.float64)
     return weights @ (is_true * is_decided), weights @ is_decided, weights @ is_true
@@ -46,7 +46,7 @@ class Accuracy(Metric):
     tasks: ClassVar[frozenset[str]] = LEVELS
     higher_is_better: ClassVar[bool] = True
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         return weighted_mean((_decided(answers) == truth).astype(np.float64), weights)
 
 
@@ -56,8 +56,8 @@ class BalancedAccuracy(Metric):
     tasks: ClassVar[frozenset[str]] = LEVELS
     higher_is_better: ClassVar[bool] = True
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
-        is_true = (truth[:, None] == np.arange(len(answers.levels))).astype(np.float64)
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
+        is_true = (truth[:, None] == np.arange(len(answers.classes))).astype(np.float64)
         hits = is_true * (_decided(answers) == truth)[:, None]
         return _mean_over_levels(_ratio(weights @ hits, weights @ is_true))
 
@@ -68,7 +68,7 @@ class Precision(Metric):
     tasks: ClassVar[frozenset[str]] = LEVELS
     higher_is_better: ClassVar[bool] = True
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         hits, decided, _ = _counts(truth, answers, weights)
         return _mean_over_levels(_ratio(hits, decided))
 
@@ -79,7 +79,7 @@ class Recall(Metric):
     tasks: ClassVar[frozenset[str]] = LEVELS
     higher_is_better: ClassVar[bool] = True
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         hits, _, true = _counts(truth, answers, weights)
         return _mean_over_levels(_ratio(hits, true))
 
@@ -90,6 +90,6 @@ class F1(Metric):
     tasks: ClassVar[frozenset[str]] = LEVELS
     higher_is_better: ClassVar[bool] = True
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         hits, decided, true = _counts(truth, answers, weights)
         return _mean_over_levels(_ratio(2.0 * hits, decided + true))

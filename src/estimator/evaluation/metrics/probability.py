@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.evaluation.metrics.base import Metric, weighted_mean
 
 LEVELS = frozenset({"binary", "multiclass"})
@@ -14,7 +14,7 @@ LEVELS = frozenset({"binary", "multiclass"})
 SMALLEST = 1e-15
 
 
-def chosen(truth: Floats, answers: Answers) -> Floats:
+def chosen(truth: Floats, answers: Predictions) -> Floats:
     """Return the probability given to the true level, per row."""
     if answers.probabilities is None:
         raise ValueError("a regression has no probabilities")
@@ -28,7 +28,7 @@ class LogLoss(Metric):
     tasks: ClassVar[frozenset[str]] = LEVELS
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         return weighted_mean(-np.log(np.clip(chosen(truth, answers), SMALLEST, 1.0)), weights)
 
 
@@ -38,7 +38,7 @@ class Brier(Metric):
     tasks: ClassVar[frozenset[str]] = LEVELS
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         shares = answers.probabilities
         if shares is None:
             raise ValueError("a regression has no probabilities")

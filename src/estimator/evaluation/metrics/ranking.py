@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.evaluation.metrics.base import Metric
 from estimator.evaluation.metrics.probability import LEVELS
 
@@ -20,7 +20,7 @@ class AreaUnderCurve(Metric):
     tasks: ClassVar[frozenset[str]] = LEVELS
     higher_is_better: ClassVar[bool] = True
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         shares = answers.probabilities
         if shares is None:
             raise ValueError("a regression ranks no levels")

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Answers, Floats
+from estimator.core.task import Floats, Predictions
 from estimator.evaluation.metrics.absolute import REGRESSION
 from estimator.evaluation.metrics.base import Metric, weighted_mean
 
@@ -17,7 +17,7 @@ class MeanSquaredError(Metric):
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         return weighted_mean(np.square(truth - answers.values), weights)
 
 
@@ -27,7 +27,7 @@ class RootMeanSquaredError(Metric):
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         found: Floats = np.sqrt(weighted_mean(np.square(truth - answers.values), weights))
         return found
 
@@ -38,7 +38,7 @@ class RSquared(Metric):
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = True
 
-    def scores(self, truth: Floats, answers: Answers, weights: Floats) -> Floats:
+    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
         # Centred first: the difference of two large moments would lose digits.
         centred = truth - truth.mean()
         variance = weighted_mean(np.square(centred), weights) - np.square(weighted_mean(centred, weights))

@@ -25,7 +25,7 @@ class Learning:
     target: Floats
     task: Task
     unseen_is_gap: bool = False
-    smoothing: float = 20.0
+    target_smoothing: float = 20.0
 
 
 class Encoder(ABC):

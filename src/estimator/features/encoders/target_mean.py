@@ -1,6 +1,6 @@
 """Wide categories: each level becomes its target's mean, drawn towards the overall mean when it is rare.
 
-The smoothing is that of Micci-Barreca (2001), "A preprocessing scheme for high-cardinality categorical
+The target_smoothing is that of Micci-Barreca (2001), "A preprocessing scheme for high-cardinality categorical
 attributes", with m rows' worth of the overall mean. Classifications with more than two levels get one mean
 per level. Values are standardised, so that nets and linear models can use them as they are.
 """
@@ -39,8 +39,8 @@ class TargetMean(Encoder):
         sums = np.zeros((len(levels) + 2, truth.shape[1]))
         np.add.at(sums, places, truth)
         counts = np.bincount(places, minlength=len(levels) + 2)[:, None]
-        # Without smoothing, what never occurred is still drawn to the overall mean.
-        pull = np.where(counts > 0, learning.smoothing, max(learning.smoothing, 1.0))
+        # Without target_smoothing, what never occurred is still drawn to the overall mean.
+        pull = np.where(counts > 0, learning.target_smoothing, max(learning.target_smoothing, 1.0))
         means = (sums + pull * overall) / (counts + pull)
         table = (means - overall) / deviation
         return cls(levels, tuple(tuple(row) for row in table.tolist()), learning.unseen_is_gap)
@@ -64,5 +64,5 @@ class TargetMean(Encoder):
 def goals(learning: Learning) -> Floats:
     """Return what is averaged, of shape (rows, 1) or (rows, levels)."""
     if learning.task.kind == "multiclass":
-        return np.eye(len(learning.task.levels))[learning.target.astype(np.int64)]
+        return np.eye(len(learning.task.classes))[learning.target.astype(np.int64)]
     return learning.target.reshape(-1, 1)

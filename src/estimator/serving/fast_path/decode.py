@@ -143,7 +143,7 @@ def _row_class(schema: Schema, fields: Mapping[str, str], *, only_seen: bool) ->
     optional = [(field, Any, msgspec.UNSET) for name, field in fields.items() if not _is_needed(schema, name)]
     named = {field: name for name, field in fields.items()}
     # An alias that is not told as an unknown column must be.
-    forbids = schema.unknown_columns == "refuse" or any(column.aliases for column in schema.columns)
+    forbids = schema.unknown_columns == "error" or any(column.aliases for column in schema.columns)
     order = {field: place for place, field in enumerate(named)}
     listed: list[Any] = sorted([*needed, *optional], key=lambda field: order[str(field[0])])
     return msgspec.defstruct("Row", listed, rename=named, kw_only=True, forbid_unknown_fields=forbids, gc=False)

@@ -202,7 +202,7 @@ class HotProtocol(HttpToolsProtocol):
     def _expect(self) -> None:
         """Give the client so long to send what it has begun, or its first request."""
         if self._patience is None:
-            self._patience = self.loop.call_later(self._gateway.body_seconds, self._lose_patience)
+            self._patience = self.loop.call_later(self._gateway.request_timeout_seconds, self._lose_patience)
 
     def _expect_nothing(self) -> None:
         if self._patience is not None:

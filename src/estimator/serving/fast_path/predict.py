@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from estimator.core.task import Answers
+from estimator.core.task import Predictions
 from estimator.graph.session import Feed
 from estimator.prediction_log import row_id
 from estimator.serving.fast_path.decode import Read, Reader, Row, echo
@@ -38,7 +38,7 @@ class _Answered(NamedTuple):
 
     asked: Sequence[Asked]
     reads: Sequence[Read]
-    answers: Answers
+    answers: Predictions
     outside: list[list[str]]
 
 
@@ -51,7 +51,7 @@ def hot_path(service: Service) -> Hot | None:
 
 
 class Hot:
-    """Answers bodies; few rows are written into preallocated memory."""
+    """Predictions bodies; few rows are written into preallocated memory."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._predictor = service, service.artefact.predictor
@@ -87,7 +87,7 @@ class Hot:
         read = self._reader.decode(body) if len(body) <= self._service.serving.max_body_bytes else None
         return read if read is not None and 0 < len(read.rows) <= self._service.serving.max_rows else None
 
-    def _run(self, rows: Sequence[Row], all_seen: bool) -> tuple[Answers, list[list[str]]] | None:
+    def _run(self, rows: Sequence[Row], all_seen: bool) -> tuple[Predictions, list[list[str]]] | None:
         """Return the answers to rows, and what of them lies outside of training; None when not all can be read."""
         feed: Feed | None
         if len(rows) <= BLOCK_ROWS:

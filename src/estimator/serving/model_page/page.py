@@ -122,7 +122,7 @@ def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
     columns = {name: content | sentences.get(name, {}) for name, content in data["columns"].items()}
     target = schema.target
     return {
-        "task": {"kind": task.kind, "levels": list(task.levels)},
+        "task": {"kind": task.kind, "levels": list(task.classes)},
         "level": artefact.config["validation"]["level"],
         "target": {"name": target.name, "unit": target.unit, "seen": target.seen if task.is_regression else None},
         "schema": {**data, "features": [column.name for column in schema.features], "columns": columns},

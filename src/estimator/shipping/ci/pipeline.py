@@ -139,7 +139,7 @@ def _metrics(artefact: Artefact, compared: Sequence[Comparison]) -> list[str]:
             cells += ["", ""] if one is None else [figure(one.first), f"{one.gain}: {one.verdict}"]
         lines.append(f"| {' | '.join(cells)} |")
     if found := artefact.manifest.get("coverage"):
-        lines += ["", f"Answers that are to hold {found['level']:.0%} of the truths hold {_score(found['share'])}."]
+        lines += ["", f"Predictions that are to hold {found['level']:.0%} of the truths hold {_score(found['share'])}."]
     return lines
 
 

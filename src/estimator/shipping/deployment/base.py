@@ -208,10 +208,10 @@ def refuse_public(release: Release, where: str, environment: Mapping[str, str], 
     if artefact is None:
         return
     serving = resolve_kept("serving", Serving, artefact.config.get("serving", {}), environment)
-    if serving.keys is None and serving.api_key_variable is None:
+    if serving.keys_file is None and serving.api_key_env is None:
         raise DeploymentError(
             f"{where} is public, and {release.model} asks for no keys",
-            hint="set serving.keys or serving.api_key_variable, or deployment.allow_public: true",
+            hint="set serving.keys_file or serving.api_key_env, or deployment.allow_public: true",
         )
 
 

@@ -50,7 +50,7 @@ class Docker(Target):
 
     beside: ClassVar[frozenset[str]] = frozenset(
         {"allow_public", "monitoring", "metrics_key", "prometheus_port", "grafana_port", "prometheus_image",
-         "grafana_image", "patience_seconds"}
+         "grafana_image", "health_timeout_seconds"}
     )  # fmt: skip
     kind: Literal["docker"] = "docker"
     host: Text = Field("127.0.0.1", description="the address that is published; a public one needs keys")
@@ -68,7 +68,7 @@ class Docker(Target):
     grafana_port: Port = Field(3000, description="of this machine alone")
     prometheus_image: Text = Field("prom/prometheus:v2.55.1", description="which Prometheus")
     grafana_image: Text = Field("grafana/grafana:11.4.0", description="which Grafana")
-    patience_seconds: Annotated[float, Field(gt=0)] = Field(60, description="until a new server must answer")
+    health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(60, description="until a new server must answer")
 
     def lock(self, model: str, site: Site) -> AbstractContextManager[None]:
         return locked(site.folder / "deployment")
@@ -142,7 +142,7 @@ class Docker(Target):
             write_monitoring(path.parent / "monitoring", release, self)
         try:
             self._up(release.model, path, site)
-            model, patience = release.model, self.patience_seconds
+            model, patience = release.model, self.health_timeout_seconds
             site.note(check(release, self.address, site, is_alive=lambda: _is_alive(model), patience=patience))
         except (DeploymentError, KeyboardInterrupt) as error:
             said = _last_words(release.model)
@@ -215,7 +215,7 @@ class Docker(Target):
         path, content = kept
         path.write_bytes(content)
         self._up(before.release.model, path, site)
-        check(before.release, before.address, site, patience=self.patience_seconds)
+        check(before.release, before.address, site, patience=self.health_timeout_seconds)
         return f"{named} runs again"
 
     def _forget(self, model: str, path: Path, site: Site) -> str:

@@ -47,13 +47,15 @@ class EC2(Target):
     """A machine of AWS's EC2, behind an address that stays while machines change."""
 
     beside: ClassVar[frozenset[str]] = frozenset(
-        {"allowed", "allow_public", "ssh_from", "expires_hours", "patience_seconds"}
+        {"ingress_cidrs", "allow_public", "ssh_from", "expires_hours", "health_timeout_seconds"}
     )
     kind: Literal["ec2"] = "ec2"
     region: Text | None = Field(None, description="AWS's own chain decides when left out")
     instance_type: Text = Field("t3.small", description="its processor must be of the image's architecture")
     port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="the port that is opened")
-    allowed: list[Text] = Field([], description="who may ask: networks such as 203.0.113.4/32; nobody when left out")
+    ingress_cidrs: list[Text] = Field(
+        [], description="who may ask: networks such as 203.0.113.4/32; nobody when left out"
+    )
     allow_public: bool = Field(False, description="let the world ask a server that asks for no keys")
     secrets: dict[Variable, Text] = Field(
         {}, description="variables of the server -> SSM parameters that hold them, read by the machine itself"
@@ -66,9 +68,9 @@ class EC2(Target):
     public_key: Text | None = Field(None, description="file of an SSH key's public half, to be let in with")
     ssh_from: list[Text] = Field([], description="networks that may use SSH")
     tags: dict[Text, Text] = Field({}, description="of everything that is made, such as {project: pricing}")
-    patience_seconds: Annotated[float, Field(gt=0)] = Field(300, description="until a new machine must answer")
+    health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(300, description="until a new machine must answer")
 
-    @field_validator("allowed", "ssh_from")
+    @field_validator("ingress_cidrs", "ssh_from")
     @classmethod
     def _networks(cls, networks: list[str]) -> list[str]:
         try:
@@ -99,7 +101,11 @@ class EC2(Target):
             steps = [*surroundings.steps(account, wish), *_machine_steps(account, status, release, self)]
             known = price(account.region, self.instance_type, self.disk_gigabytes)
             notes = [] if known else [f"no price is known here for {self.instance_type} in {account.region}"]
-            notes += [] if self.allowed else ["deployment.allowed is empty: nobody, not even this machine, may ask"]
+            notes += (
+                []
+                if self.ingress_cidrs
+                else ["deployment.ingress_cidrs is empty: nobody, not even this machine, may ask"]
+            )
             notes += ["answers in plain HTTP: let something that speaks TLS stand before it"]
             if self.expires_hours is not None:
                 notes.append(f"the machine stops itself {self.expires_hours:g} hours after it was made")
@@ -139,7 +145,7 @@ class EC2(Target):
         return Account(region, model, self.tags)
 
     def _wish(self, account: Account, release: Release) -> surroundings.Wish:
-        rules = {(self.port, network) for network in self.allowed} | {(SSH, network) for network in self.ssh_from}
+        rules = {(self.port, network) for network in self.ingress_cidrs} | {(SSH, network) for network in self.ssh_from}
         key = None if self.public_key is None else Path(self.public_key).expanduser()
         if key is not None and not key.is_file():
             raise DeploymentError(f"deployment.public_key: {key}: no such file", hint="ssh-keygen -t ed25519")
@@ -163,8 +169,8 @@ class EC2(Target):
                 f"deployment.instance_type: {self.instance_type} is {' or '.join(found)}, the image is for {machine}",
                 hint="another instance_type, or another image.architecture",
             )
-        if not self.allow_public and (open_to := [each for each in self.allowed if each in WORLD]):
-            refuse_public(release, f"deployment.allowed: {open_to[0]}", self.environment, site)
+        if not self.allow_public and (open_to := [each for each in self.ingress_cidrs if each in WORLD]):
+            refuse_public(release, f"deployment.ingress_cidrs: {open_to[0]}", self.environment, site)
         if not _is_in_registry(parsed(release.image), site):
             raise DeploymentError(f"{release.image}: is not in its registry any more", hint="estimator push MODEL")
 
@@ -214,7 +220,7 @@ class EC2(Target):
         """Check a machine at its own address, give it the address that stays, and check that."""
         own = f"http://{green.get('PublicIpAddress')}:{self.port}"
         try:
-            site.note(check(release, own, site, patience=self.patience_seconds))
+            site.note(check(release, own, site, patience=self.health_timeout_seconds))
             address = _point(account, green)
             site.note(check(release, f"http://{address}:{self.port}", site, patience=MOVED_SECONDS))
         except BaseException as error:
@@ -224,7 +230,7 @@ class EC2(Target):
                 raise
             said = _console(account, green)
             back = "what ran before still does" if live is not None else "nothing is left of it"
-            hint = error.hint or "is the address that you ask from in deployment.allowed?"
+            hint = error.hint or "is the address that you ask from in deployment.ingress_cidrs?"
             raise DeploymentError(f"{error.message}; {back}", hint="; ".join(filter(None, [hint, said]))) from None
 
 

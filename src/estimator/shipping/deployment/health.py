@@ -17,7 +17,7 @@ def check(
     """Wait until an address is ready with a release's version and answers its golden rows; return that in words.
 
     `patience` is in seconds. A server that asks for keys is sent the one that the environment holds under the name of
-    the version's serving.api_key_variable; without one, nothing beyond its readiness is checked.
+    the version's serving.api_key_env; without one, nothing beyond its readiness is checked.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def is_ready(release: Release, address: str) -> bool:
 def _answers(artefact: Artefact | None, address: str, site: Site) -> str:
     if artefact is None:
         return "its golden rows are not at hand"
-    key = site.environment.get(artefact.config.get("serving", {}).get("api_key_variable") or "")
+    key = site.environment.get(artefact.config.get("serving", {}).get("api_key_env") or "")
     if key is None and ask(address, f"/v1/models/{artefact.name}/schema")[0] == 401:
         return "it asks for keys, and none is at hand to ask its golden rows with"
     n_rows, n_refused = check_answers(artefact, address, key=key)

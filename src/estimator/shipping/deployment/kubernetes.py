@@ -33,7 +33,7 @@ CHECK_SECONDS = 30.0
 class Kubernetes(Target):
     """A cluster of Kubernetes, or KServe in one; kubectl must be there and know it."""
 
-    beside: ClassVar[frozenset[str]] = frozenset({"context", "patience_seconds"})
+    beside: ClassVar[frozenset[str]] = frozenset({"context", "health_timeout_seconds"})
     kind: Literal["kubernetes"] = "kubernetes"
     form: Literal["deployment", "kserve"] = Field("deployment", description="kserve: an InferenceService instead")
     context: Text | None = Field(None, description="of kubectl; its current one when left out")
@@ -51,11 +51,11 @@ class Kubernetes(Target):
         {}, description="variables of the server -> SECRET/KEY in the namespace"
     )
     pull_secret: Text | None = Field(None, description="the secret that lets nodes pull from a private registry")
-    from_namespaces: list[Text] = Field([], description="that may ask, beside its own, such as ingress-nginx")
-    may_reach: list[Text] = Field(
+    ingress_namespaces: list[Text] = Field([], description="that may ask, beside its own, such as ingress-nginx")
+    egress_cidrs: list[Text] = Field(
         [], description="networks that the server may reach, such as a database's; names always"
     )
-    patience_seconds: Annotated[int, Field(ge=1)] = Field(300, description="until all pods must be ready")
+    health_timeout_seconds: Annotated[int, Field(ge=1)] = Field(300, description="until all pods must be ready")
 
     @model_validator(mode="after")
     def _ordered(self) -> Kubernetes:
@@ -99,7 +99,7 @@ class Kubernetes(Target):
             self._wait(release.model)
             if self.form == "deployment":
                 with self._forwarded(release.model) as address:
-                    site.note(check(release, address, site, patience=min(CHECK_SECONDS, self.patience_seconds)))
+                    site.note(check(release, address, site, patience=min(CHECK_SECONDS, self.health_timeout_seconds)))
         except (DeploymentError, KeyboardInterrupt) as error:
             self._restore(release.model, before, site)
             if not isinstance(error, DeploymentError):
@@ -149,7 +149,7 @@ class Kubernetes(Target):
         return sorted(found, key=lambda each: FORMS[self.form].index(each["kind"]))
 
     def _wait(self, model: str) -> None:
-        name, time = object_name(model), f"--timeout={self.patience_seconds}s"
+        name, time = object_name(model), f"--timeout={self.health_timeout_seconds}s"
         if self.form == "kserve":
             self._kubectl("wait", "--for=condition=Ready", f"inferenceservice/{name}", time)
         else:

@@ -179,12 +179,12 @@ def _network_policy(release: Release, settings: Kubernetes) -> dict[str, Any]:
     peers: list[dict[str, Any]] = [{"podSelector": {}}]
     peers += [
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
-        for name in settings.from_namespaces
+        for name in settings.ingress_namespaces
     ]
     names = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
     egress: list[dict[str, Any]] = [{"to": [{"namespaceSelector": {}}], "ports": names}]
-    if settings.may_reach:
-        egress.append({"to": [{"ipBlock": {"cidr": network}} for network in settings.may_reach]})
+    if settings.egress_cidrs:
+        egress.append({"to": [{"ipBlock": {"cidr": network}} for network in settings.egress_cidrs]})
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",

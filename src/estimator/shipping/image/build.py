@@ -111,7 +111,7 @@ def build(
             raise ImageError(f"image.base: {job.builder} cannot start from scratch", hint="--builder direct")
         engine = None if direct else found_engine(None if job.builder == "auto" else job.builder)
         built = _written(recipe, job, environment, note) if engine is None else _built(recipe, engine, job.folder, note)
-        weigh(built, settings.max_megabytes)
+        weigh(built, settings.max_size_mb)
         if architecture != _here():
             note(f"not started: it is for {architecture}, and this machine is {_here()}")
         elif engine is None and sys.platform != "linux":
@@ -205,8 +205,8 @@ def weigh(built: Built, most: float) -> None:
             f"{amount(size)} {what[:60]}" for what, size in sorted(built.layers, key=lambda layer: -layer[1])[:3]
         )
         raise ImageError(
-            f"{built.recipe.tag}: weighs {amount(built.size)}, more than image.max_megabytes allows: {heaviest}",
-            hint="a smaller image.base, fewer image.extras, or a larger image.max_megabytes",
+            f"{built.recipe.tag}: weighs {amount(built.size)}, more than image.max_size_mb allows: {heaviest}",
+            hint="a smaller image.base, fewer image.extras, or a larger image.max_size_mb",
         )
 
 

@@ -143,7 +143,7 @@ def wait_until_ready(
 
 
 def _check_answers(artefact: Artefact, expected: list[Any], predictions: list[Mapping[str, Any]]) -> None:
-    if levels := artefact.predictor.task.levels:
+    if levels := artefact.predictor.task.classes:
         found = [[each["probabilities"][level] for level in levels] for each in predictions]
     else:
         found = [each["prediction"] for each in predictions]
@@ -155,7 +155,7 @@ def _broken(artefact: Artefact, row: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return rows that break the contract: a column missing, one unknown, one of a wrong type."""
     name = artefact.schema.features[0].name
     broken = [{key: value for key, value in row.items() if key != name}, {**row, name: [1]}]
-    if artefact.schema.unknown_columns == "refuse":
+    if artefact.schema.unknown_columns == "error":
         broken.append({**row, "no such column": 1})
     return broken
 

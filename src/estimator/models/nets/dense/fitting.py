@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from estimator.errors import TrainingError
-from estimator.models.base import Rows, Step, Watch
+from estimator.models.base import Progress, Rows, TrainingStep
 from estimator.models.nets.dense import optimizers
 from estimator.models.nets.dense.callbacks import Course, Follower
 from estimator.models.nets.dense.network import Architecture, Units, Weights, epoch_of, settled, trainable
@@ -46,7 +46,7 @@ def fit_weights(
     units: Units,
     *,
     watched: tuple[Rows, np.ndarray[Any, Any]] | None,
-    watch: Watch,
+    progress: Progress,
 ) -> Trained:
     """Train weights on rows; `truth` has shape (rows, outputs); losses are told for the watched rows too.
 
@@ -67,7 +67,7 @@ def fit_weights(
         state, loss, seen = epoch(state, batches.arrays, plan, beside)
         values = {"loss": float(loss)} | ({} if seen is None else {"val_loss": float(seen)})
         curves.append(values)
-        watch(Step(number + 1, run.epochs, values))
+        progress(TrainingStep(number + 1, run.epochs, values))
         followers, course = _followed(followers, number, values, replace(course, is_best=False))
         if course.is_best and any(follower.restores for follower in followers):
             best, best_epoch = jax.device_get(settled(state)), number

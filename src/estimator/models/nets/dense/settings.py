@@ -14,7 +14,7 @@ from estimator.config import Callback, Section, Training
 from estimator.core.task import Floats, Task
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import DOUBLE, FLOAT, Graph, Value
-from estimator.models.base import Fitted, MatrixModel, Rows, TrainingData, Watch, probabilities, silent
+from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, probabilities, silent
 from estimator.models.nets.dense import vocabulary
 from estimator.models.nets.dense.words import Word, read_word
 
@@ -59,7 +59,7 @@ class Dense(MatrixModel):
     """A dense net with Keras's layers, activations, losses, optimisers, initialisers and callbacks."""
 
     wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
-    widest: ClassVar[int] = 50
+    max_categories: ClassVar[int] = 50
     continues: ClassVar[bool] = True
     usual_space: ClassVar[Mapping[str, Any]] = {
         "model.layers": {"count": {"low": 1, "high": 4}, "units": {"low": 16, "high": 256, "log": True}},
@@ -110,7 +110,12 @@ class Dense(MatrixModel):
         return settings | {"activations": [known[min(place, len(known) - 1)] for place in places]}
 
     def fit(
-        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
+        self,
+        data: TrainingData,
+        plan: Training,
+        *,
+        progress: Progress = silent,
+        start: Mapping[str, bytes] | None = None,
     ) -> FittedDense:
         with needs_extra("train", "model kind 'dense'"):
             from estimator.models.nets import device
@@ -126,7 +131,7 @@ class Dense(MatrixModel):
         trained = fitting.fit_weights(
             architecture, weights, rows, self._truth(rows, data.task), run, units,
             watched=None if watched is None or not len(watched) else (watched, self._truth(watched, data.task)),
-            watch=watch,
+            progress=progress,
         )  # fmt: skip
         return FittedDense(
             data.task, architecture, trained.weights, units,

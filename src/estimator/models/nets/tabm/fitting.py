@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from estimator.errors import TrainingError
-from estimator.models.base import Rows, Step, Watch
+from estimator.models.base import Progress, Rows, TrainingStep
 from estimator.models.nets.dense import optimizers
 from estimator.models.nets.device import padded_table
 from estimator.models.nets.tabm.network import MASK_PLACES, VALIDATION_BLOCK, Bins, Net, Weights, epoch_of
@@ -44,7 +44,15 @@ class Trained:
 
 
 def fit_weights(
-    net: Net, weights: Weights, bins: Bins, rows: Rows, run: Run, *, watched: Rows | None, decides: bool, watch: Watch
+    net: Net,
+    weights: Weights,
+    bins: Bins,
+    rows: Rows,
+    run: Run,
+    *,
+    watched: Rows | None,
+    decides: bool,
+    progress: Progress,
 ) -> Trained:
     """Train weights on rows; the watched rows choose the epoch when they decide, and are only looked at otherwise.
 
@@ -70,7 +78,7 @@ def fit_weights(
         if watched is not None:
             values["val_loss"] = float(seen) / max(float(watched.weights.sum()), 1e-12) * run.loss_unit
         curves.append(values)
-        watch(Step(number + 1, run.epochs, values))
+        progress(TrainingStep(number + 1, run.epochs, values))
         if not np.isfinite(values["loss"]):
             raise TrainingError("the loss is no longer finite", hint="lower model.learning_rate")
         if decides and values["val_loss"] < least:

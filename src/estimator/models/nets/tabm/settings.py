@@ -13,7 +13,7 @@ from estimator.config import Training
 from estimator.core.task import Floats, Task
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import DOUBLE, Graph, Value, logistic
-from estimator.models.base import Fitted, MatrixModel, Rows, TrainingData, Watch, silent
+from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, silent
 from estimator.models.nets.tabm.inputs import Inputs
 from estimator.models.nets.tabm.target import TargetUnits
 
@@ -29,7 +29,7 @@ class TabM(MatrixModel):
     """An ensemble of small nets that share their kernels, on numbers coded by bins (Gorishniy et al., 2025, "TabM")."""
 
     wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
-    widest: ClassVar[int] = 50
+    max_categories: ClassVar[int] = 50
     continues: ClassVar[bool] = True
     usual_space: ClassVar[Mapping[str, Any]] = {
         "model.width": {"low": 32, "high": 256, "log": True, "integer": True},
@@ -59,7 +59,12 @@ class TabM(MatrixModel):
     )
 
     def fit(
-        self, data: TrainingData, plan: Training, *, watch: Watch = silent, start: Mapping[str, bytes] | None = None
+        self,
+        data: TrainingData,
+        plan: Training,
+        *,
+        progress: Progress = silent,
+        start: Mapping[str, bytes] | None = None,
     ) -> FittedTabM:
         with needs_extra("train", "model kind 'tabm'"):
             from estimator.models.nets import device
@@ -75,7 +80,7 @@ class TabM(MatrixModel):
         trained = fit_weights(
             begun.net, begun.weights, (begun.inputs.lower, begun.inputs.slope), _learned(rows, begun), run,
             watched=_learned(watched, begun) if watched is not None and len(watched) else None,
-            decides=decides, watch=watch,
+            decides=decides, progress=progress,
         )  # fmt: skip
         summary = {"epochs": len(trained.curves), "best_epoch": trained.best_epoch + 1}
         fitted = replace(begun, weights=trained.weights, curves=trained.curves, summary=summary)

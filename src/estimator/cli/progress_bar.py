@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from estimator.cli.options import is_watched
-from estimator.models.base import Step, Watch, silent
+from estimator.models.base import Progress, TrainingStep, silent
 
 if TYPE_CHECKING:
-    from estimator.tuning import Progress
+    from estimator.tuning import SearchProgress
 
 
 @contextmanager
-def epochs(*, quiet: bool) -> Iterator[Watch]:
+def epochs(*, quiet: bool) -> Iterator[Progress]:
     """Give a watcher that shows the epoch or round, its losses and the time that is left."""
     if quiet or not is_watched():
         yield silent
@@ -31,15 +31,15 @@ def epochs(*, quiet: bool) -> Iterator[Watch]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
         task = shown.add_task("starting", total=1)
 
-        def watch(step: Step) -> None:
+        def progress(step: TrainingStep) -> None:
             words = [step.what, *(f"{name} {value:.4g}" for name, value in step.values.items())]
             shown.update(task, total=step.total, completed=step.number, description="  ".join(filter(None, words)))
 
-        yield watch
+        yield progress
 
 
 @contextmanager
-def trials(*, quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Watch]]:
+def trials(*, quiet: bool) -> Iterator[tuple[Callable[[SearchProgress], None], Progress]]:
     """Give what shows how far a search has come, and a watcher of the trial that runs."""
     if quiet or not is_watched():
         yield (lambda progress: None), silent
@@ -59,7 +59,7 @@ def trials(*, quiet: bool) -> Iterator[tuple[Callable[[Progress], None], Watch]]
     with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
         task, began, before = shown.add_task("starting", total=None), seconds(), list[int]()
 
-        def show(found: Progress) -> None:
+        def show(found: SearchProgress) -> None:
             before.append(found.done)
             # Trials of earlier runs took no time of this one.
             fresh = found.done - before[0]
