@@ -57,7 +57,7 @@ class Client(threading.Thread):
                 self._ask("/v1/predict", self._draw.choices(self._rows, k=100))
             elif draw < 0.15 and self.seen.answered:
                 ids = list(self.seen.answered)[-20:]
-                self._ask("/v1/labels", [{"id": named, "truth": 21.5} for named in ids])
+                self._ask("/v1/labels", [{"id": named, "label": 21.5} for named in ids])
             elif draw < 0.2:
                 self._ask("/v1/services/predict", self._rows[:1])
             else:

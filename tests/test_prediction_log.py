@@ -37,7 +37,7 @@ def entry(number: int, at: float = 1000.0, *, rows: int = 1) -> Entry:
     """Return a request of some rows and its answer; each row's id begins with the number."""
     asked = [{"x": number, "name": f"person {number}", "y": None} for _ in range(rows)]
     told = [
-        {"id": f"{number:08d}-{row}", "prediction": number * 2.0, "interval": [0.0, 1.0], "outside": []}
+        {"id": f"{number:08d}-{row}", "prediction": number * 2.0, "interval": [0.0, 1.0], "out_of_range": []}
         for row in range(rows)
     ]
     return Entry(f"{number:08d}", at, "m", "v1", json.dumps(asked).encode(), json.dumps({"predictions": told}).encode())
@@ -67,7 +67,7 @@ def test_what_was_asked_and_answered_is_read_back(database):
     found = database.find("00000007-1")
     assert (found.at, found.model, found.version) == (12.5, "m", "v1")
     assert found.inputs == {"x": 7, "name": "person 7", "y": None}
-    assert found.answer == {"prediction": 14.0, "interval": [0.0, 1.0], "outside": []}
+    assert found.answer == {"prediction": 14.0, "interval": [0.0, 1.0], "out_of_range": []}
     assert (found.truth, found.truth_at) == (None, None)
     assert database.find("nobody") is None
 

@@ -77,7 +77,7 @@ def test_levels_come_with_probabilities_and_ids(credit, store):
 
 def test_what_training_did_not_see_is_told(boston, house):
     (prediction,) = boston.post("/v1/predict", [{**house, "RM": 40.0}]).json()["predictions"]
-    assert prediction["outside"] == [{"column": "RM", "note": "training saw 3.561 to 8.78"}]
+    assert prediction["out_of_range"] == [{"column": "RM", "message": "training saw 3.561 to 8.78"}]
 
 
 @pytest.mark.parametrize("path", PREDICT)
@@ -315,12 +315,12 @@ def test_a_failure_is_answered_without_its_reason(store, house, monkeypatch, cap
 def test_truths_need_a_log_and_are_read_strictly(boston, store, tmp_path):
     from estimator.prediction_log import open_database
 
-    truth = {"id": "a", "truth": 1.5}
+    truth = {"id": "a", "label": 1.5}
     assert boston.post("/v1/labels", [truth]).status_code == 404
     ledger = Ledger(log=lambda: open_database("log.db", tmp_path, {}))
     client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), ledger=ledger))
-    assert client.post("/v1/labels", [truth]).json() == {"labels": 1, "known": 0}
-    for body in ([], [{"id": "a"}], [{"id": 1, "truth": 1}], [{"id": "a", "truth": None}], {}, b"[", [truth] * 10_001):
+    assert client.post("/v1/labels", [truth]).json() == {"received": 1, "matched": 0}
+    for body in ([], [{"id": "a"}], [{"id": 1, "label": 1}], [{"id": "a", "label": None}], {}, b"[", [truth] * 10_001):
         assert client.post("/v1/labels", body).status_code in (413, 422)
     ledger.close()
 

@@ -194,7 +194,7 @@ def test_what_training_did_not_see_is_told_alike(kinds):
     for name, value in odd.items():
         answer = kinds.at_once("predict", msgspec.json.encode([{**kinds.rows[0], name: value}]))
         assert answer is not None
-        assert [note["column"] for note in json.loads(answer.body)["predictions"][0]["outside"]] == [name]
+        assert [note["column"] for note in json.loads(answer.body)["predictions"][0]["out_of_range"]] == [name]
         assert answer.outside == [[name]]
     assert kinds.agree(msgspec.json.encode([{**row, **odd} for row in kinds.rows]))
 

@@ -101,7 +101,7 @@ def test_keys_are_made_listed_and_taken_back_by_command(run, path):
     assert "web may labels until" in told
     assert KeyRing([], path).find(made["key"].encode()) is not None
     code, found, _ = run("key", "list", "--file", path, "--json")
-    assert [(key["name"], key["ended"]) for key in found["keys"]] == [("web", False)]
+    assert [(key["name"], key["expired"]) for key in found["keys"]] == [("web", False)]
     assert "sha256" not in found["keys"][0]
     assert run("key", "revoke", "web", "--file", path)[0] == 0
     assert KeyRing([], path).is_empty

@@ -69,8 +69,8 @@ def test_answers_are_logged_and_truths_joined_and_asked_why(store, house, tmp_pa
         # An unusual body is answered by the app, and logged all the same.
         post(address, [{**house, "RAD": "5"}], PREDICT)
         assert within(5, lambda: log.exists() and len(logged(log)) == 4)
-        truths = [{"id": full[0]["id"], "truth": 21.5}, {"id": "unheard-of", "truth": 1}]
-        assert post(address, truths, "/v1/labels") == {"labels": 2, "known": 1}
+        truths = [{"id": full[0]["id"], "label": 21.5}, {"id": "unheard-of", "label": 1}]
+        assert post(address, truths, "/v1/labels") == {"received": 2, "matched": 1}
     found = logged(log)
     assert found[full[1]["id"]]["prediction"] == full[1]["prediction"]
     assert found[full[1]["id"]]["inputs"] == {**house, "RM": 40.0}
@@ -165,7 +165,7 @@ def test_a_version_that_moves_takes_over_without_a_failed_or_mixed_answer(two_ve
         model.write_bytes(model.read_bytes()[:-1] + b"x")
         aliases = store / "house_pricing_model" / "aliases.json"
         aliases.write_text(json.dumps({"live": live}))
-        assert within(10, lambda: "faults" in json.loads(get(address, "/readyz")))
+        assert within(10, lambda: "reload_errors" in json.loads(get(address, "/readyz")))
         assert post(address, [house], PREDICT)["version"] == candidate
         assert totals(address)["estimator_reload_faults"] == 1
         ends.set()
@@ -214,12 +214,12 @@ def test_sighup_loads_a_version_again(two_versions, house):
         whole = model.read_bytes()
         model.write_bytes(whole[:-1] + b"x")
         process.send_signal(signal.SIGHUP)
-        assert within(10, lambda: "model.onnx" in json.loads(get(address, "/readyz")).get("faults", {}).get(
+        assert within(10, lambda: "model.onnx" in json.loads(get(address, "/readyz")).get("reload_errors", {}).get(
             "house_pricing_model", ""))  # fmt: skip
         assert post(address, [house], PREDICT)["version"] == live
         model.write_bytes(whole)
         process.send_signal(signal.SIGHUP)
-        assert within(10, lambda: all("faults" not in get(address, "/readyz") for _ in range(8)))
+        assert within(10, lambda: all("reload_errors" not in get(address, "/readyz") for _ in range(8)))
 
 
 def test_several_models_share_a_server(store, house):
@@ -246,11 +246,11 @@ def test_keys_open_what_their_scopes_say_and_change_while_it_runs(store, house, 
         assert refused(address, [house], **{"X-API-Key": "est_wrong"})[0] == 401
         assert post(address, [house], PREDICT, **{"X-API-Key": web})["version"]
         assert post(address, [{**house, "RAD": "5"}], PREDICT, Authorization=f"Bearer {web}")["version"]
-        assert refused(address, [{"id": "a", "truth": 1}], "/v1/labels", **{"X-API-Key": web})[0] == 403
+        assert refused(address, [{"id": "a", "label": 1}], "/v1/labels", **{"X-API-Key": web})[0] == 403
         assert get(address, "/healthz")
         teller = run("key", "add", "teller", "--scope", "labels", "--file", keys, "--json")[1]["key"]
         assert within(5, lambda: refused(address, [house], **{"X-API-Key": teller})[0] == 403)
-        assert post(address, [{"id": "a", "truth": 1}], "/v1/labels", **{"X-API-Key": teller})["labels"] == 1
+        assert post(address, [{"id": "a", "label": 1}], "/v1/labels", **{"X-API-Key": teller})["received"] == 1
         run("key", "revoke", "web", "--file", keys, "--json")
         assert within(5, lambda: _is_refused(address, house, web))
         admin = run("key", "add", "prometheus", "--scope", "admin", "--file", keys, "--json")[1]["key"]

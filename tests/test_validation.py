@@ -227,7 +227,7 @@ def test_a_request_is_answered_with_its_interval(store):
     service = Service(life.load(str(store / "house_pricing_model")), Serving())
     rows = service.artefact.read_json("golden.json")["rows"][:2]
     answer = json.loads(service.predict(json.dumps(rows).encode(), "name").body)
-    assert answer["level"] == 0.9
+    assert answer["coverage"] == 0.9
     for row in answer["predictions"]:
         low, high = row["interval"]
         assert low < row["prediction"] < high

@@ -14,5 +14,5 @@ ask "$address/v1/predict" --data '[{
 }]'
 echo
 
-# With a prediction log (--log): POST the id of an answer with its truth.
-# ask "$address/v1/labels" --data '[{"id": "...", "truth": 23.6}]'
+# With a prediction log (--log): POST the id of an answer with its label.
+# ask "$address/v1/labels" --data '[{"id": "...", "label": 23.6}]'

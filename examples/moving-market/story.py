@@ -56,7 +56,7 @@ class Agency:
 
     def tell(self, ids: Sequence[str], prices: Sequence[float]) -> None:
         """Tell what houses were sold for."""
-        self._post("/v1/labels", [{"id": named, "truth": price} for named, price in zip(ids, prices, strict=True)])
+        self._post("/v1/labels", [{"id": named, "label": price} for named, price in zip(ids, prices, strict=True)])
 
     def version(self) -> str:
         """Give the version that answers now."""

@@ -52,7 +52,7 @@ def listed(path: Path, as_json: bool) -> None:
     found = shown(read_keys(path), datetime.now(UTC))
     lines = [
         f"{key['name']}  {','.join(key['scopes'])}  made {key['created']}"
-        + (f"  {'ended' if key['ended'] else 'ends'} {key['expires']}" if key["expires"] else "")
+        + (f"  {'expired' if key['expired'] else 'ends'} {key['expires']}" if key["expires"] else "")
         for key in found
     ]
     options.emit({"keys": found}, "\n".join(lines) or f"no keys in {path}", as_json=as_json)

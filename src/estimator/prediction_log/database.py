@@ -84,7 +84,7 @@ class Database(ABC):
 
     def label(self, labels: Sequence[Label], at: float) -> int:
         """Keep truths; return how many of their ids are known by now. Truth may come before its answer is written."""
-        self.run_many(LABEL, [(item.id, at, msgspec.json.encode(item.truth).decode()) for item in labels])
+        self.run_many(LABEL, [(item.id, at, msgspec.json.encode(item.label).decode()) for item in labels])
         known = 0
         for start in range(0, len(labels), PAGE):
             named = [item.id for item in labels[start : start + PAGE]]

@@ -35,7 +35,7 @@ class Entry:
 class Logged:
     """One row that was asked and what it was answered; `truth` is None until it is known, and `truth_at` when it came.
 
-    `answer` holds "prediction" and, where the version gives them, "interval", "probabilities", "set" and "outside".
+    `answer` holds "prediction" and, where the version gives them, "interval", "probabilities", "set" and "out_of_range".
     """
 
     id: str
@@ -50,10 +50,10 @@ class Logged:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The truth of one answer, by its id."""
+    """The actual value of a prediction, by its id."""
 
     id: str
-    truth: float | str
+    label: float | str
 
 
 def records_of(entry: Entry) -> list[Logged]:

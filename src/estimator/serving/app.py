@@ -159,7 +159,7 @@ async def readyz(request: Request) -> dict[str, Any]:
     front = _front(request)
     faults = front.faults()
     told = {"status": "ready", "version": front.services[0].artefact.version}
-    return {**told, **({"faults": faults} if faults else {})}
+    return {**told, **({"reload_errors": faults} if faults else {})}
 
 
 async def models(request: Request) -> dict[str, Any]:
@@ -277,7 +277,7 @@ async def labels(request: Request) -> dict[str, int]:
     body = await read_body(request, serving.max_body_bytes, serving.request_timeout_seconds)
     found = read_labels(body, max_rows=serving.max_rows)
     known = await run_in_threadpool(front.ledger.label, found, time.time())
-    return {"labels": len(found), "known": known}
+    return {"received": len(found), "matched": known}
 
 
 async def bad_rows(request: Request, error: Exception) -> Response:
@@ -301,5 +301,5 @@ async def no_log(request: Request, _: Exception) -> Response:
 
 async def failure(request: Request, _: Exception) -> Response:
     """Tell the request's name, and nothing of the reason."""
-    told = {"detail": "the server failed; its own log says why", "id": _exchange(request).name}
+    told = {"detail": "the server failed; its own log says why", "request_id": _exchange(request).name}
     return Response(msgspec.json.encode(told), status_code=500, media_type=JSON)

@@ -97,12 +97,12 @@ LABELS_DOCUMENT: dict[str, Any] = {
                         "type": "object",
                         "properties": {
                             "id": {"type": "string", "description": "Of an answer: its id, or X-Request-Id-ROW."},
-                            "truth": {"type": ["number", "string"]},
+                            "label": {"type": ["number", "string"]},
                         },
-                        "required": ["id", "truth"],
+                        "required": ["id", "label"],
                     },
                 },
-                "example": [{"id": "0a1b2c3d4e5f60718293a4b5c6d7e8f9-0", "truth": 21.5}],
+                "example": [{"id": "0a1b2c3d4e5f60718293a4b5c6d7e8f9-0", "label": 21.5}],
             }
         },
     }

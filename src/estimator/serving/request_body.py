@@ -105,7 +105,7 @@ def as_rows(body: bytes) -> bytes:
 
 
 def read_labels(body: bytes, *, max_rows: int) -> list[Label]:
-    """Return the truths of a JSON body: a list of {"id": ..., "truth": ...}.
+    """Return the truths of a JSON body: a list of {"id": ..., "label": ...}.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def read_labels(body: bytes, *, max_rows: int) -> list[Label]:
     try:
         labels = msgspec.json.decode(body, type=list[Label])
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise BodyError(422, f'expected a list of {{"id": ..., "truth": ...}}: {error}') from None
+        raise BodyError(422, f'expected a list of {{"id": ..., "label": ...}}: {error}') from None
     if not labels:
         raise BodyError(422, "expected at least one truth, got an empty list")
     if len(labels) > max_rows:
@@ -222,7 +222,7 @@ def _detail(fault: Fault) -> dict[str, Any]:
     return {
         "loc": place,
         "msg": str(fault),
-        "type": "contract",
+        "type": "schema",
         "row": fault.row,
         "column": fault.column,
         "value": _sendable(fault.value),

@@ -55,9 +55,9 @@ class Service:
         return self.serving.label or f"Prediction {self.artefact.manifest['target']}"
 
     @cached_property
-    def level(self) -> float:
-        """The share of truths that intervals and sets of levels are to hold."""
-        return float(self.artefact.config["validation"]["level"])
+    def coverage(self) -> float:
+        """The fraction of actual values that intervals and prediction sets are calibrated to cover."""
+        return float(self.artefact.config["validation"]["coverage"])
 
     @cached_property
     def private(self) -> frozenset[str]:
@@ -105,8 +105,8 @@ class Service:
 
     def told(self, answers: Predictions, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what a request is told: some of the rows of answers."""
-        level = {"level": self.level} if answers.low is not None or answers.sets is not None else {}
-        return {"model": self.artefact.name, "version": self.artefact.version, **level, "predictions": rows}
+        coverage = {"coverage": self.coverage} if answers.low is not None or answers.sets is not None else {}
+        return {"model": self.artefact.name, "version": self.artefact.version, **coverage, "predictions": rows}
 
     def rows_told(
         self, answers: Predictions, outside: Sequence[Sequence[str]], ids: Sequence[str]
@@ -120,11 +120,11 @@ class Service:
             columns["interval"] = list(zip(answers.low.tolist(), answers.high.tolist(), strict=True))
         if answers.sets is not None:
             columns["set"] = answers.prediction_sets
-        columns["outside"] = [[self._note(name) for name in names] for names in outside]
+        columns["out_of_range"] = [[self._note(name) for name in names] for names in outside]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def _note(self, name: str) -> dict[str, str]:
-        return {"column": name, "note": self.artefact.schema.by_name[name].saw}
+        return {"column": name, "message": self.artefact.schema.by_name[name].saw}
 
 
 def new_name() -> str:

@@ -184,6 +184,6 @@ class KeyRing:
 def shown(keys: Sequence[Key], now: datetime) -> list[dict[str, Any]]:
     """Return keys for people: no hash, and whether each has ended."""
     return [
-        {name: value for name, value in asdict(key).items() if name != "sha256"} | {"ended": key.is_over(now)}
+        {name: value for name, value in asdict(key).items() if name != "sha256"} | {"expired": key.is_over(now)}
         for key in keys
     ]

@@ -123,7 +123,7 @@ def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
     target = schema.target
     return {
         "task": {"kind": task.kind, "levels": list(task.classes)},
-        "level": artefact.config["validation"]["level"],
+        "level": artefact.config["validation"]["coverage"],
         "target": {"name": target.name, "unit": target.unit, "seen": target.seen if task.is_regression else None},
         "schema": {**data, "features": [column.name for column in schema.features], "columns": columns},
         "order": order,
