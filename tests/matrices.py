@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from estimator.checks import models as checks
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats
+from estimator.core.task import Task
 from estimator.graph.builder import DOUBLE, Graph, Output
 from estimator.graph.session import Session
 from estimator.models import Fitted, Rows, TrainingData

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 from estimator import verbs as life
 from estimator.checks.targets import PROMISES, Place
-from estimator.core.aws import told
+from estimator.core.aws import explained_errors
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment import SHELF, Release, Site
 from tests.conftest import EXAMPLES, HOUSE, ROOT
@@ -282,7 +282,7 @@ def test_what_aws_refuses_comes_with_a_way_out(code, way_out):
     refusal = ClientError({"Error": {"Code": code, "Message": "no"}}, "RunInstances")
     with (
         pytest.raises(DeploymentError, match=f"prices: AWS says {code}: no") as caught,
-        told("prices", DeploymentError),
+        explained_errors("prices", DeploymentError),
     ):
         raise refusal
     assert way_out in caught.value.hint

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from estimator.core.task import Floats, Predictions
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
 from estimator.data.schema import Batch, Column, Schema
 from estimator.drift import Current, DriftTest, Reference, refer
 

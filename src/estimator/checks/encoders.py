@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats
+from estimator.core.task import Task
 from estimator.features.encoders import Encoder, Learning
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output
 from estimator.graph.session import Session

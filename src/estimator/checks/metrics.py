@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from estimator.core.task import Floats, Predictions
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
 from estimator.evaluation.metrics import Metric
 
 N_ROWS = 80

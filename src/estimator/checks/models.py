@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from estimator.config import Training
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats
+from estimator.core.task import Task
 from estimator.data.schema import Batch, Column, Schema
 from estimator.features.matrix import Features
 from estimator.graph.builder import DOUBLE, Graph, Output

@@ -58,7 +58,7 @@ def command(
 
 
 def _say(check: Check) -> None:
-    from estimator.core.text import duration
+    from estimator.core.text import format_duration
 
-    time = f"  ({duration(check.seconds)})" if check.verdict != "left out" else ""
+    time = f"  ({format_duration(check.seconds)})" if check.verdict != "left out" else ""
     options.say(f"{check.verdict:<9}{check.name}: {check.text}{time}")

@@ -55,11 +55,13 @@ def command(
 
 
 def _text(first: str, second: str, found: Sequence[Comparison]) -> str:
-    from estimator.core.text import figure
+    from estimator.core.text import format_number
     from estimator.training.comparison import in_words
 
     rows = [("metric", "first", "second", "gain", "second is")]
-    rows += [(one.metric, figure(one.first), figure(one.second), str(one.gain), one.verdict) for one in found]
+    rows += [
+        (one.metric, format_number(one.first), format_number(one.second), str(one.gain), one.verdict) for one in found
+    ]
     widths = [max(len(row[place]) for row in rows) for place in range(5)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([f"first   {first}", f"second  {second}", "", *lines, "", in_words(found[0])])

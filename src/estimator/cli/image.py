@@ -61,12 +61,12 @@ def _data(built: Built) -> dict[str, object]:
 
 
 def _text(built: Built) -> str:
-    from estimator.core.text import amount
+    from estimator.core.text import format_bytes
 
     recipe, trial = built.recipe, built.trial
     lines = [f"{recipe.tag}   {recipe.artefact.name} {recipe.artefact.version}, linux/{recipe.architecture}"]
-    lines += [f"  {amount(size):>9}  {made[:80]}" for made, size in built.layers]
-    lines.append(f"  {amount(built.size):>9}  in all")
+    lines += [f"  {format_bytes(size):>9}  {made[:80]}" for made, size in built.layers]
+    lines.append(f"  {format_bytes(built.size):>9}  in all")
     if trial is not None:
         lines.append(
             f"tried    {trial.n_rows} golden rows and {trial.n_refused} refusals as they must be; ready after "

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from estimator.cli import options
-from estimator.core.text import figure
+from estimator.core.text import format_number
 
 
 @click.command("models")
@@ -32,7 +32,7 @@ def _lines(model: Mapping[str, Any]) -> list[str]:
     lines = [str(model["name"])]
     for manifest in reversed(model["versions"]):
         first, score = next(iter(manifest["metrics"].items()))
-        value = "not defined" if score["value"] is None else figure(score["value"])
+        value = "not defined" if score["value"] is None else format_number(score["value"])
         aliases = ", ".join(pointing.get(manifest["version"], []))
         lines.append(f"  {manifest['version']}  {manifest['model']['kind']:<9} {first} {value:<10} {aliases}".rstrip())
     return lines

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from estimator.cli import options
-from estimator.core.clock import told_time
-from estimator.core.text import figure
+from estimator.core.clock import format_time
+from estimator.core.text import format_number
 
 if TYPE_CHECKING:
     from estimator.monitoring.batch_check import Check
@@ -86,7 +86,7 @@ def _tell(event: Event, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(data_of(event), ensure_ascii=False))
     else:
-        click.echo(f"{told_time(event.at)}  {text_of(event)}")
+        click.echo(f"{format_time(event.at)}  {text_of(event)}")
 
 
 def _lines(found: Overview) -> Iterator[str]:
@@ -94,7 +94,7 @@ def _lines(found: Overview) -> Iterator[str]:
     if not found.rows:
         yield "no row that this version answered is in the log"
         return
-    yield f"rows     {found.rows:,}, {told_time(found.since)} to {told_time(found.until)}"
+    yield f"rows     {found.rows:,}, {format_time(found.since)} to {format_time(found.until)}"
     if found.unwatched:
         yield f"private  {', '.join(found.unwatched)}: not logged, so not watched"
     if found.truth is not None:
@@ -109,7 +109,7 @@ def _lines(found: Overview) -> Iterator[str]:
         yield ""
         yield "events"
     for event in found.events[-MOST_LINES:]:
-        yield f"  {told_time(event.at)}  {event.kind:<8} {event.words}"
+        yield f"  {format_time(event.at)}  {event.kind:<8} {event.words}"
     last = found.alarms[-1] if found.alarms else None
     if last is not None and "next" in last.told:
         yield f"next: {last.told['next']}"
@@ -119,15 +119,15 @@ def _truth_lines(truth: Truth) -> Iterator[str]:
     delay = f", after {truth.delays['median']:.1f} days in the middle" if truth.delays else ""
     yield f"truth    {truth.labels:,} of {truth.rows:,} rows{delay}"
     if truth.loss is not None:
-        yield f"loss     {truth.loss}, {figure(truth.usual_loss)} on held-out rows"
+        yield f"loss     {truth.loss}, {format_number(truth.usual_loss)} on held-out rows"
     if truth.held is not None:
         yield f"held     {truth.held} of the truths in intervals or sets, {truth.level:.0%} wanted"
     if truth.metrics:
-        yield "metrics  " + ", ".join(f"{name} {figure(value)}" for name, value in truth.metrics.items())
+        yield "metrics  " + ", ".join(f"{name} {format_number(value)}" for name, value in truth.metrics.items())
     if truth.loss is None or truth.labels < truth.rows:
-        yield f"expected {figure(truth.expected)} from the answers alone, blind to a change of what they rest on"
+        yield f"expected {format_number(truth.expected)} from the answers alone, blind to a change of what they rest on"
     for weak in truth.weak[:3]:
-        yield f"weaker   {figure(weak.score)} where {weak.words} ({weak.rows:,}), elsewhere {figure(weak.elsewhere)}"
+        yield f"weaker   {format_number(weak.score)} where {weak.words} ({weak.rows:,}), elsewhere {format_number(weak.elsewhere)}"
     for warning in truth.warnings:
         yield f"mind     {warning}"
 
@@ -140,4 +140,4 @@ def _check_lines(made: Check) -> Iterator[str]:
             moved = finding.moved
             if moved.p_value <= 0.01:
                 where = finding.column or "rows"
-                yield f"  {kind:<20} {where:<20} {figure(moved.effect):>8}  p {moved.p_value:<8.2g} {moved.words}"
+                yield f"  {kind:<20} {where:<20} {format_number(moved.effect):>8}  p {moved.p_value:<8.2g} {moved.words}"

@@ -97,10 +97,10 @@ def order(overrides: tuple[str, ...] = (), store: str | None = None) -> Order:
 
 def moment(text: str, now: float | None = None) -> float:
     """Return a time in seconds since 1970."""
-    from estimator.core.clock import moment_of
+    from estimator.core.clock import parse_time
 
     try:
-        return moment_of(text, time.time() if now is None else now)
+        return parse_time(text, time.time() if now is None else now)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

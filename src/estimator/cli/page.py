@@ -23,7 +23,7 @@ def command(version: str, output: Path | None, store: str | None, as_json: bool)
     VERSION is a version's or model's folder, or MODEL, MODEL@ALIAS, MODEL/VERSION in the store.
     """
     from estimator import verbs as life
-    from estimator.core.text import amount
+    from estimator.core.text import format_bytes
 
     artefact = life.load(version, options.opened(store))
     output = output or Path(f"{artefact.name}.html")
@@ -32,8 +32,8 @@ def command(version: str, output: Path | None, store: str | None, as_json: bool)
     data = {"name": artefact.name, "version": artefact.version, "page": str(output), **sizes,
             "operators": list(page.operators)}  # fmt: skip
     text = (
-        f"{artefact.name} {artefact.version}: {amount(len(page.content))}, "
-        f"{amount(page.packed_bytes)} of it the graph of {amount(page.graph_bytes)}, packed\npage    {output}\n"
+        f"{artefact.name} {artefact.version}: {format_bytes(len(page.content))}, "
+        f"{format_bytes(page.packed_bytes)} of it the graph of {format_bytes(page.graph_bytes)}, packed\npage    {output}\n"
         "note: the model and some rows it was trained on are in the file"
     )
     options.emit(data, text, as_json=as_json)

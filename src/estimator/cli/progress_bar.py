@@ -44,12 +44,13 @@ def trials(*, quiet: bool) -> Iterator[tuple[Callable[[SearchProgress], None], P
     if quiet or not is_watched():
         yield (lambda progress: None), silent
         return
+    from time import perf_counter
+
     from rich.console import Console
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
-    from estimator.core.clock import seconds
-    from estimator.core.text import figure
+    from estimator.core.text import format_number
 
     columns = (
         TextColumn("trial {task.completed}/{task.total}"),
@@ -57,14 +58,16 @@ def trials(*, quiet: bool) -> Iterator[tuple[Callable[[SearchProgress], None], P
         TextColumn("{task.description}"),
     )
     with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
-        task, began, before = shown.add_task("starting", total=None), seconds(), list[int]()
+        task, began, before = shown.add_task("starting", total=None), perf_counter(), list[int]()
 
         def show(found: SearchProgress) -> None:
             before.append(found.done)
             # Trials of earlier runs took no time of this one.
             fresh = found.done - before[0]
-            left = (seconds() - began) / fresh * (found.total - found.done) if fresh > 0 else None
-            best = f"best {figure(found.best)} (trial {found.best_trial})" if found.best is not None else "none yet"
+            left = (perf_counter() - began) / fresh * (found.total - found.done) if fresh > 0 else None
+            best = (
+                f"best {format_number(found.best)} (trial {found.best_trial})" if found.best is not None else "none yet"
+            )
             told = [best, f"{found.pruned} given up early", "" if left is None else f"about {_span(left)} left"]
             shown.update(task, total=found.total, completed=found.done, description="  ".join(filter(None, told)))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from estimator.cli import options
-from estimator.core.text import figure
+from estimator.core.text import format_number
 
 if TYPE_CHECKING:
     from estimator.monitoring.replay import Replayed
@@ -38,9 +38,13 @@ def _text(found: Replayed) -> str:
     lines.append(f"other answers  {found.changed:.1%} of the rows")
     if found.moved is not None:
         low, middle, high = found.moved
-        lines.append(f"moved by       {figure(middle)} in the middle, {figure(low)} to {figure(high)} in 9 of 10")
+        lines.append(
+            f"moved by       {format_number(middle)} in the middle, {format_number(low)} to {format_number(high)} in 9 of 10"
+        )
     if found.judged and found.before is not None and found.after is not None:
-        lines.append(f"loss           {figure(found.after)}, was {figure(found.before)}, on {found.judged:,} truths")
+        lines.append(
+            f"loss           {format_number(found.after)}, was {format_number(found.before)}, on {found.judged:,} truths"
+        )
     if found.largest:
         lines += ["", "the largest differences:"]
     for each in found.largest:
@@ -50,4 +54,4 @@ def _text(found: Replayed) -> str:
 
 
 def _told(value: float | str) -> str:
-    return value if isinstance(value, str) else figure(value)
+    return value if isinstance(value, str) else format_number(value)

@@ -43,16 +43,18 @@ def command(
 
 
 def _foreseen(found: Forecast) -> str:
-    from estimator.core.text import amount, duration
+    from estimator.core.text import format_bytes, format_duration
 
-    free = f", of {amount(found.memory_free)} free" if found.memory_free is not None else ""
+    free = f", of {format_bytes(found.memory_free)} free" if found.memory_free is not None else ""
     lines = [
         f"{found.rows:,} rows to learn from, {found.width:,} columns when encoded, {found.fits} fits",
-        f"memory  about {amount(found.memory)}{free}",
-        f"disk    about {amount(found.disk)}, of {amount(found.disk_free)} free",
+        f"memory  about {format_bytes(found.memory)}{free}",
+        f"disk    about {format_bytes(found.disk)}, of {format_bytes(found.disk_free)} free",
     ]
     if found.seconds is not None and found.trial_seconds is not None:
-        lines.append(f"time    about {duration(found.seconds)}, by trials that took {duration(found.trial_seconds)}")
+        lines.append(
+            f"time    about {format_duration(found.seconds)}, by trials that took {format_duration(found.trial_seconds)}"
+        )
     return "\n".join([*lines, "", "next: the same without --forecast"])
 
 
@@ -82,7 +84,7 @@ def _data(made: NewVersion) -> dict[str, Any]:
 
 
 def _text(made: NewVersion) -> str:
-    from estimator.core.text import figure
+    from estimator.core.text import format_number
 
     report, certificate = made.report, made.trained.certificate
     lines = [f"{made.artefact.name}  version {made.artefact.version}  ({made.alias})", ""]
@@ -91,7 +93,7 @@ def _text(made: NewVersion) -> str:
     rows = [("metric", "held-out rows", *([told] if folds else []), "constant", *(["live"] if live else []))]
     for name, score in report.metrics.items():
         others = [str(folds[name])] if folds else []
-        others += [figure(report.baseline[name].value), *([figure(live[name].value)] if live else [])]
+        others += [format_number(report.baseline[name].value), *([format_number(live[name].value)] if live else [])]
         rows.append((name, str(score), *others))
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines += ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
@@ -119,11 +121,11 @@ def _text(made: NewVersion) -> str:
 
 def _doubt(found: Coverage, is_regression: bool) -> str:
     """Tell what an answer's interval or set is worth, by the held-out rows."""
-    from estimator.core.text import figure
+    from estimator.core.text import format_number
 
     held = f"hold {found.share.value:.1%} of the truths ({found.share.low:.1%} to {found.share.high:.1%})"
     if is_regression:
-        return f"intervals at {found.level:.0%} {held}; mean width {figure(found.width)}"
+        return f"intervals at {found.level:.0%} {held}; mean width {format_number(found.width)}"
     return f"sets of levels at {found.level:.0%} {held}; {found.width:.2f} levels on average"
 
 

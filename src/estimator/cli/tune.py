@@ -56,7 +56,7 @@ def _data(made: Tuned) -> dict[str, Any]:
 
 
 def _text(made: Tuned) -> str:
-    from estimator.core.text import figure
+    from estimator.core.text import format_number
     from estimator.tuning.space import shown
 
     found = made.outcome
@@ -66,7 +66,7 @@ def _text(made: Tuned) -> str:
         f"best settings, of trial {found.best.number}:",
         *(f"  {key}: {shown(value)}" for key, value in found.edits.items()),
         "",
-        f"{found.metric} by the folds of the search  {figure(found.search)}   (chosen by it, so it flatters)",
+        f"{found.metric} by the folds of the search  {format_number(found.search)}   (chosen by it, so it flatters)",
         f"{found.metric} on held-out rows           {found.held_out}",
         f"  with the config's own settings  {found.untuned}",
     ]

@@ -16,7 +16,7 @@ def client(service: str, region: str | None = None) -> Any:
     return boto3.session.Session().client(service, region_name=region)
 
 
-def usual_region() -> str | None:
+def default_region() -> str | None:
     """Return the region that AWS's own chain names, None when it names none."""
     with needs_extra("deploy", "AWS"):
         import boto3
@@ -25,7 +25,7 @@ def usual_region() -> str | None:
 
 
 @contextmanager
-def told(place: str, kind: type[EstimatorError]) -> Iterator[None]:
+def explained_errors(place: str, kind: type[EstimatorError]) -> Iterator[None]:
     """Tell what AWS refuses as an error of a kind that names a place, and the way out."""
     with needs_extra("deploy", "AWS"):
         from botocore import exceptions
@@ -36,21 +36,21 @@ def told(place: str, kind: type[EstimatorError]) -> Iterator[None]:
             f"{place}: AWS knows no credentials of yours: {error}", hint="aws configure, or set AWS_PROFILE"
         ) from None
     except exceptions.ClientError as error:
-        code, message = code_of(error), error.response.get("Error", {}).get("Message", "")
-        raise kind(f"{place}: AWS says {code}: {message}", hint=_way_out(code, message)) from None
+        code, message = error_code(error), error.response.get("Error", {}).get("Message", "")
+        raise kind(f"{place}: AWS says {code}: {message}", hint=_hint(code, message)) from None
     except exceptions.WaiterError as error:
         raise kind(f"{place}: AWS takes too long: {error}", hint="try again") from None
     except exceptions.BotoCoreError as error:
         raise kind(f"{place}: AWS cannot be asked: {error}", hint="is the network there?") from None
 
 
-def code_of(error: Any) -> str:
+def error_code(error: Any) -> str:
     """Return AWS's word for what is wrong."""
     code: str = error.response.get("Error", {}).get("Code", "")
     return code
 
 
-def _way_out(code: str, message: str) -> str | None:
+def _hint(code: str, message: str) -> str | None:
     if code in ("ExpiredToken", "ExpiredTokenException", "RequestExpired"):
         return "log in to AWS again, for example with `aws sso login`"
     if code in ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure"):

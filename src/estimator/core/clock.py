@@ -6,12 +6,10 @@ import getpass
 import os
 import re
 import secrets
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-seconds = time.perf_counter
-AGO = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +44,10 @@ class Moment:
         return f"{self.time.strftime('%Y-%m-%dT%H-%M-%SZ')}-{self.token}"
 
 
-def moment_of(text: str, now: float) -> float:
+def parse_time(text: str, now: float) -> float:
     """Return a time in seconds since 1970: ISO 8601, in UTC unless it says otherwise, or how long ago, such as 7d.
 
-    >>> moment_of("12h", 100_000.0), moment_of("1970-01-02", 0.0)
+    >>> parse_time("12h", 100_000.0), parse_time("1970-01-02", 0.0)
     (56800.0, 86400.0)
 
     Raises
@@ -57,7 +55,7 @@ def moment_of(text: str, now: float) -> float:
     ValueError: it is neither.
     """
     if found := re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", text.strip()):
-        return now - float(found[1]) * AGO[found[2]]
+        return now - float(found[1]) * SECONDS_PER_UNIT[found[2]]
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -65,10 +63,10 @@ def moment_of(text: str, now: float) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def told_time(at: float) -> str:
+def format_time(at: float) -> str:
     """Return seconds since 1970 as people read them, in UTC.
 
-    >>> told_time(86_400.0)
+    >>> format_time(86_400.0)
     '1970-01-02 00:00 UTC'
     """
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")

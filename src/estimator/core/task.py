@@ -8,8 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-SMALLEST = 1e-12
+from estimator.core.arrays import Floats, Mask
+
+# Probabilities below it count as this much, so that a log loss stays finite.
+MIN_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ class Task:
         """Return what is wrong with each raw answer: truth - answer of numbers, the log loss of probabilities."""
         if self.is_regression:
             return truth - raw
-        found: Floats = -np.log(np.maximum(raw[np.arange(len(truth)), truth.astype(np.int64)], SMALLEST))
+        found: Floats = -np.log(np.maximum(raw[np.arange(len(truth)), truth.astype(np.int64)], MIN_PROBABILITY))
         return found
 
 
@@ -64,7 +66,7 @@ class Predictions:
     classes: tuple[str, ...] = ()
     low: Floats | None = None
     high: Floats | None = None
-    sets: npt.NDArray[np.bool_] | None = None
+    sets: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.values)

@@ -26,14 +26,14 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     guess = nearest(name, names)
     parts = [f"did you mean {guess!r}?"] if guess else []
     if len(names) <= 40:
-        parts.append(f"known: {listing(names)}")
+        parts.append(f"known: {join_names(names)}")
     return "; ".join(parts)
 
 
-def listing(names: Iterable[str], *, limit: int = 40) -> str:
+def join_names(names: Iterable[str], *, limit: int = 40) -> str:
     """Return names joined by commas, cut after `limit` with the number left out.
 
-    >>> listing(["a", "b", "c"], limit=2)
+    >>> join_names(["a", "b", "c"], limit=2)
     'a, b and 1 more'
     """
     items = [str(name) for name in names]
@@ -41,10 +41,10 @@ def listing(names: Iterable[str], *, limit: int = 40) -> str:
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
 
 
-def figure(value: float) -> str:
+def format_number(value: float) -> str:
     """Return a number as a table shows it: four digits, thousands parted, years left whole.
 
-    >>> figure(23226.4), figure(2015.0), figure(0.85232), figure(-0.0000021)
+    >>> format_number(23226.4), format_number(2015.0), format_number(0.85232), format_number(-0.0000021)
     ('23,226', '2015', '0.8523', '-2.1e-06')
     """
     # A minus zero is a zero.
@@ -52,10 +52,10 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
-def plain(number: float) -> str:
+def format_plain(number: float) -> str:
     """Return a number as a person would write it: no trailing zeros, six significant digits.
 
-    >>> plain(396.9), plain(31770.0), plain(0.00632)
+    >>> format_plain(396.9), format_plain(31770.0), format_plain(0.00632)
     ('396.9', '31770', '0.00632')
     """
     if number == int(number) and abs(number) < 1e15:
@@ -63,19 +63,19 @@ def plain(number: float) -> str:
     return f"{number:.6g}"
 
 
-def odds(evidence: float) -> str:
+def format_e_value(evidence: float) -> str:
     """Return evidence as people read it: large numbers by their order of size.
 
-    >>> odds(18.36), odds(2_000_000.0)
+    >>> format_e_value(18.36), format_e_value(2_000_000.0)
     ('18.36', 'over 10^6')
     """
-    return figure(evidence) if evidence < 10_000 else f"over 10^{int(math.log10(evidence))}"
+    return format_number(evidence) if evidence < 10_000 else f"over 10^{int(math.log10(evidence))}"
 
 
-def amount(n_bytes: int) -> str:
+def format_bytes(n_bytes: int) -> str:
     """Return a number of bytes as people say it.
 
-    >>> amount(1_234_567_890), amount(64_000_000), amount(900)
+    >>> format_bytes(1_234_567_890), format_bytes(64_000_000), format_bytes(900)
     ('1.2 GB', '64 MB', '900 bytes')
     """
     for size, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
@@ -84,10 +84,10 @@ def amount(n_bytes: int) -> str:
     return f"{n_bytes} bytes"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Return a time as people say it.
 
-    >>> duration(0.82), duration(75), duration(7300)
+    >>> format_duration(0.82), format_duration(75), format_duration(7300)
     ('0.8 s', '1 min 15 s', '2 h 1 min')
     """
     if seconds < 60:

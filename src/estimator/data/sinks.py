@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 
 import polars as pl
 
-from estimator.core.text import listing
+from estimator.core.text import join_names
 from estimator.data.sources.address import SQLITE_FILE, TABLE_NAME, Address, locate
 from estimator.data.sources.query_result import quoted
 from estimator.errors import SourceError
@@ -80,7 +80,7 @@ def sink_of(
     if address.scheme not in tables:
         raise SourceError(
             f"{address.name}: answers cannot be written to {address.scheme}://",
-            hint=f"a file that ends in {listing(ENDINGS)}, or {listing(f'{scheme}://' for scheme in tables)}",
+            hint=f"a file that ends in {join_names(ENDINGS)}, or {join_names(f'{scheme}://' for scheme in tables)}",
         )
     if table is None or TABLE_NAME.fullmatch(table) is None:
         raise SourceError(

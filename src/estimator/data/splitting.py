@@ -5,19 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from estimator.config import Config, Split
 from estimator.config.sections import row_ranges
-from estimator.core.task import Floats
-from estimator.core.text import did_you_mean, listing
+from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import infer_column
 from estimator.errors import ConfigError, TrainingError
-
-Mask = npt.NDArray[np.bool_]
-Folds = npt.NDArray[np.int64]
 
 
 def held_out(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
@@ -40,7 +36,7 @@ def held_out(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask
         if not mask.any():
             raise ConfigError(
                 f"training.split.test: no row has {split.test!r} in {split.column!r}",
-                hint=f"values there: {listing(parts.drop_nulls().unique().sort(), limit=10)}",
+                hint=f"values there: {join_names(parts.drop_nulls().unique().sort(), limit=10)}",
             )
     else:
         mask = by_column(_named(frame, split), split.kind, share, generator)
@@ -75,7 +71,7 @@ def validation(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Ma
     return by_column(_named(frame, split), split.kind, share, generator)
 
 
-def folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Folds:
+def folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Ints:
     """Return which part each row of `frame` is in, of shape (repeats, rows): as the split deals them.
 
     Parts of a random split keep the proportions of levels, groups stay whole, and parts by time follow each other.
@@ -101,7 +97,7 @@ def folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Folds:
     return np.stack(dealt)
 
 
-def _whole_groups(column: pl.Series, n_folds: int, generator: np.random.Generator) -> npt.NDArray[np.int64]:
+def _whole_groups(column: pl.Series, n_folds: int, generator: np.random.Generator) -> Ints:
     """Deal groups, the largest first, to the part that has the fewest rows."""
     codes = _codes(column)
     sizes = np.bincount(codes)
@@ -110,11 +106,11 @@ def _whole_groups(column: pl.Series, n_folds: int, generator: np.random.Generato
     for group in order[np.argsort(-sizes[order], kind="stable")]:
         part[group] = int(filled.argmin())
         filled[part[group]] += sizes[group]
-    found: npt.NDArray[np.int64] = part[codes]
+    found: Ints = part[codes]
     return found
 
 
-def _codes(column: pl.Series) -> npt.NDArray[np.int64]:
+def _codes(column: pl.Series) -> Ints:
     return column.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
 
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import polars as pl
 
 from estimator.config import Data
-from estimator.core.task import Floats, Task
-from estimator.core.text import listing, plain
+from estimator.core.arrays import Floats, Mask
+from estimator.core.task import Task
+from estimator.core.text import format_plain, join_names
 from estimator.data.schema import Column
 from estimator.data.schema.column import NUMERIC_KINDS
 from estimator.data.schema.frames import read_series
@@ -27,7 +28,7 @@ class Target:
 
     task: Task
     values: Floats
-    known: npt.NDArray[np.bool_]
+    known: Mask
 
 
 def read_target(column: Column, series: pl.Series, data: Data) -> Target:
@@ -71,13 +72,13 @@ def _is_levels(column: Column, raw: npt.NDArray[Any]) -> bool:
 def _levels(column: Column, raw: npt.NDArray[Any], data: Data) -> Target:
     labels: npt.NDArray[Any] = raw[:, 0]
     if not column.is_text:
-        labels = np.array(["" if np.isnan(value) else plain(value) for value in labels.tolist()], dtype=object)
+        labels = np.array(["" if np.isnan(value) else format_plain(value) for value in labels.tolist()], dtype=object)
     found = sorted(set(labels.tolist()) - {""}, key=_by_size)
     if data.positive_class is not None:
         if len(found) != 2 or data.positive_class not in found:
             raise ConfigError(
                 f"data.positive_class: expected one of two levels, got {data.positive_class!r}",
-                hint=f"levels: {listing(found)}",
+                hint=f"levels: {join_names(found)}",
             )
         found.sort(key=lambda level: level == data.positive_class)
     if len(found) > MAX_LEVELS:
@@ -88,7 +89,7 @@ def _levels(column: Column, raw: npt.NDArray[Any], data: Data) -> Target:
     as_text = [level for level in found if NUMBER_AS_TEXT.match(level)]
     if data.task == "auto" and column.is_text and len(found) > 20 and len(as_text) >= 0.9 * len(found):
         raise TrainingError(
-            f"the target {column.name!r} holds numbers as text, such as {listing(map(repr, as_text[:3]))}",
+            f"the target {column.name!r} holds numbers as text, such as {join_names(map(repr, as_text[:3]))}",
             hint="`estimator explore` tells how to have them read; data.task: classification takes each as a level",
         )
     task = Task("binary" if len(found) == 2 else "multiclass", tuple(found))

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.drift.reference import ColumnReference, Counts, Current, Reference
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.drift.base import DriftTest, Finding, Moved
 from estimator.drift.reference import Current, Reference
 from estimator.errors import needs_extra

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.drift.base import ColumnTest, Moved, rows_beside, tenths
 from estimator.drift.chi_square import most_moved
 from estimator.drift.reference import ColumnReference, Counts

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Floats, Predictions, Task
+from estimator.core.arrays import Floats, Ints
+from estimator.core.task import Predictions, Task
 from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.column import TIME_KINDS
 
 Codes = npt.NDArray[np.uint8]
-Counts = npt.NDArray[np.int64]
+Counts = Ints
 # Code 0 is a gap, and a byte holds all others.
 MOST_BINS = 250
 # Of a very wide table each column keeps fewer, so that the whole stays a file of some megabytes.
@@ -76,15 +77,15 @@ class ColumnReference:
 
     def bin_name(self, code: int) -> str:
         """Return a bin as people say it."""
-        from estimator.core.text import plain
+        from estimator.core.text import format_plain
 
         if code == 0:
             return "gaps"
         if self.is_text:
             return repr(self.levels[code - 1]) if code <= len(self.levels) else "levels that were rare or new"
         if code > len(self.edges):
-            return f"above {plain(self.edges[-1])}" if len(self.edges) else "any value"
-        return f"at most {plain(self.edges[code - 1])}"
+            return f"above {format_plain(self.edges[-1])}" if len(self.edges) else "any value"
+        return f"at most {format_plain(self.edges[code - 1])}"
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from estimator.core.text import plain
+from estimator.core.text import format_plain
 from estimator.drift.base import DriftTest, Finding, Moved
 from estimator.drift.reference import ColumnReference, Counts, Current, Reference
 from estimator.errors import needs_extra
@@ -42,8 +42,8 @@ def _faults(column: ColumnReference, counts: Counts) -> Iterator[Moved]:
     if column.is_text:
         yield _grown("levels that are new or were rare", column, counts, last)
     elif len(column.edges):
-        yield _grown(f"values of at most {plain(column.edges[0])}", column, counts, 1)
-        yield _grown(f"values above {plain(column.edges[-1])}", column, counts, last)
+        yield _grown(f"values of at most {format_plain(column.edges[0])}", column, counts, 1)
+        yield _grown(f"values above {format_plain(column.edges[-1])}", column, counts, last)
 
 
 def _grown(what: str, column: ColumnReference, counts: Counts, code: int) -> Moved:

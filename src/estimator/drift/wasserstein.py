@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Floats
-from estimator.core.text import figure
+from estimator.core.arrays import Floats
+from estimator.core.text import format_number
 from estimator.drift.base import ColumnTest, Moved
 from estimator.drift.reference import ColumnReference, Counts
 
@@ -35,7 +35,7 @@ class Wasserstein(ColumnTest):
         generator, together = np.random.default_rng([seed, 71]), (before + now) / (n + m)
         drawn = _distances(generator.multinomial(n, together, DRAWS), generator.multinomial(m, together, DRAWS), steps)
         p_value = (1 + int((drawn >= distance).sum())) / (1 + DRAWS)
-        return Moved(distance, p_value, f"by {figure(distance * column.unit)} on average")
+        return Moved(distance, p_value, f"by {format_number(distance * column.unit)} on average")
 
 
 def _distances(first: Counts, second: Counts, steps: Floats) -> Floats:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from estimator.core.task import Floats, Predictions, Task
-from estimator.core.text import figure
+from estimator.core.arrays import Floats, Mask
+from estimator.core.task import Predictions, Task
+from estimator.core.text import format_number
 from estimator.errors import ConfigError
 from estimator.evaluation.metrics import SHELF, USUAL, Metric
 
@@ -29,8 +29,8 @@ class Score:
     def __str__(self) -> str:
         if not np.isfinite(self.value):
             return "not defined"
-        interval = f" ({figure(self.low)} to {figure(self.high)})" if np.isfinite(self.low) else ""
-        return f"{figure(self.value)}{interval}"
+        interval = f" ({format_number(self.low)} to {format_number(self.high)})" if np.isfinite(self.low) else ""
+        return f"{format_number(self.value)}{interval}"
 
     def to_data(self) -> dict[str, float | None]:
         """Return it as JSON-ready data, with null for what is not defined."""
@@ -130,7 +130,7 @@ def coverage(truth: Floats, answers: Predictions, level: float) -> Coverage | No
     return Coverage(level, _wilson(held), float(width.mean()), slices)
 
 
-def _wilson(held: npt.NDArray[np.bool_]) -> Score:
+def _wilson(held: Mask) -> Score:
     n, share, z = len(held), float(held.mean()), 1.959964
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from estimator.config import Training
-from estimator.core.task import Floats
-from estimator.data.splitting import Mask
+from estimator.core.arrays import Floats, Mask
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score
 from estimator.models import Learned, Model, Progress, Table, silent

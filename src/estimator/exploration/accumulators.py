@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats, Indices
 
 SAMPLE_ROWS = 50_000
 BLOCK_ROWS = 4096
@@ -81,7 +81,7 @@ class Numbers:
         self,
         values: npt.NDArray[np.float32],
         known: npt.NDArray[np.float32],
-        gapped: npt.NDArray[np.intp],
+        gapped: Indices,
         totals: tuple[Floats, Floats, Floats],
     ) -> None:
         """Add what pairs have in common; where the other column has no gap, a column's own totals say it."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 
 MOST_LEVELS = 200
 SHOWN_ROWS = 2000

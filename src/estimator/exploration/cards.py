@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from estimator.core.text import figure
+from estimator.core.text import format_number
 from estimator.data.schema.column import TIME_KINDS
 from estimator.exploration.findings import Finding
 from estimator.exploration.profile import ColumnProfile, Profile
@@ -69,7 +69,11 @@ def level_table(column: ColumnProfile, profile: Profile, *, most: int) -> BarTab
     with_mean = column.name != profile.target and any(mean is not None for _, _, mean in shown)
     heads = ("level", "share", "target mean") if with_mean else ("level", "share")
     rows = [
-        (charts.shortened(level, MOST_OF_NAME), share_of(count, profile.rows), "" if mean is None else figure(mean))
+        (
+            charts.shortened(level, MOST_OF_NAME),
+            share_of(count, profile.rows),
+            "" if mean is None else format_number(mean),
+        )
         for level, count, mean in shown
     ]
     left = column.distinct - len(shown)
@@ -106,17 +110,17 @@ def facts(column: ColumnProfile, profile: Profile) -> dict[str, str]:
     else:
         values = {**column.numbers, "median": column.quantiles.get("0.5", np.nan)}
         names = () if column.top else ("mean", "median", "std", "skewness")
-        found |= {name: figure(float(values[name])) for name in names if np.isfinite(values.get(name, np.nan))}
+        found |= {name: format_number(float(values[name])) for name in names if np.isfinite(values.get(name, np.nan))}
     if column.lengths:
         shortest, longest = (f"{column.lengths[end]:,.0f}" for end in ("min", "max"))
-        found["length"] = f"{shortest} to {longest}, mean {figure(float(column.lengths['mean']))}"
+        found["length"] = f"{shortest} to {longest}, mean {format_number(float(column.lengths['mean']))}"
     return found | _association_facts(column, profile)
 
 
 def _time_facts(column: ColumnProfile) -> dict[str, str]:
     found = {}
     if "longest_gap_days" in column.times:
-        found["longest gap"] = f"{figure(float(column.times['longest_gap_days']))} days"
+        found["longest gap"] = f"{format_number(float(column.times['longest_gap_days']))} days"
     if "empty_days_share" in column.times:
         found["days without rows"] = f"{float(column.times['empty_days_share']):.1%}"
     return found
@@ -133,7 +137,7 @@ def _association_facts(column: ColumnProfile, profile: Profile) -> dict[str, str
         found["its square with target"] = f"{second:.2f}"
     inflation = profile.inflation.get(column.name, np.nan)
     if not np.isnan(inflation):
-        found["variance inflation"] = figure(inflation) if np.isfinite(inflation) else "infinite"
+        found["variance inflation"] = format_number(inflation) if np.isfinite(inflation) else "infinite"
     return found
 
 
@@ -141,7 +145,7 @@ def _ends(column: ColumnProfile) -> tuple[str, str]:
     """Return the smallest and the largest value."""
     ends = (float(column.numbers["min"]), float(column.numbers["max"]))
     if column.kind not in TIME_KINDS:
-        return figure(ends[0]), figure(ends[1])
+        return format_number(ends[0]), format_number(ends[1])
     first, last = (str(column.times.get(key, "")) for key in ("first", "last"))
     return (first, last) if first and last else (_day(ends[0]), _day(ends[1]))
 
@@ -150,7 +154,7 @@ def _day(seconds: float) -> str:
     try:
         return datetime.fromtimestamp(seconds, tz=UTC).date().isoformat()
     except (OverflowError, OSError, ValueError):
-        return figure(seconds)
+        return format_number(seconds)
 
 
 def _sorting(column: ColumnProfile, profile: Profile) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.text import figure
+from estimator.core.text import format_number
 from estimator.errors import needs_extra
 from estimator.exploration.cards import BarTable, card, facts, level_table, share_of
 from estimator.exploration.correlations import shown_columns, strongest_pairs
@@ -118,8 +118,8 @@ def _quantiles(target: ColumnProfile) -> dict[str, str]:
     if target.top or not target.quantiles:
         return {}
     names = {"0.01": "1%", "0.25": "25%", "0.75": "75%", "0.99": "99%"}
-    inner = {name: figure(target.quantiles[key]) for key, name in names.items() if key in target.quantiles}
-    return {"min": figure(target.numbers["min"]), **inner, "max": figure(target.numbers["max"])}
+    inner = {name: format_number(target.quantiles[key]) for key, name in names.items() if key in target.quantiles}
+    return {"min": format_number(target.numbers["min"]), **inner, "max": format_number(target.numbers["max"])}
 
 
 def _associations(profile: Profile) -> BarTable | None:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.column_scan import ColumnSurvey, Each, Survey, by_contract

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from estimator.core.task import Floats
-from estimator.core.text import figure
+from estimator.core.arrays import Floats, Mask
+from estimator.core.text import format_number
 from estimator.exploration.profile import ColumnProfile, Profile
 from estimator.pages import charts
 from estimator.pages.charts import Group
@@ -72,17 +71,19 @@ def _levels(target: ColumnProfile, goal: Floats, places: Floats) -> list[Group]:
         Group(charts.shortened(level, 40), f"level{place}", places[goal == code], place % len(charts.POINTS))
         for place, (level, code) in enumerate(codes.items())
     ]
-    others: npt.NDArray[np.bool_] = ~np.isin(goal, list(codes.values())) & ~np.isnan(goal)
+    others: Mask = ~np.isin(goal, list(codes.values())) & ~np.isnan(goal)
     return [*groups, Group("other levels", "none", places[others])]
 
 
-def _shades(goal: Floats, known: npt.NDArray[np.bool_], places: Floats) -> list[Group]:
+def _shades(goal: Floats, known: Mask, places: Floats) -> list[Group]:
     edges = np.unique(np.quantile(goal[known], np.linspace(0, 1, SHADES + 1)))
     shade = np.where(known, np.searchsorted(edges[1:-1], goal, side="right"), -1)
     last = max(len(edges) - 2, 1)
     return [
         Group(
-            f"{figure(low)} to {figure(high)}", f"shade{round(number * (SHADES - 1) / last)}", places[shade == number]
+            f"{format_number(low)} to {format_number(high)}",
+            f"shade{round(number * (SHADES - 1) / last)}",
+            places[shade == number],
         )
         for number, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
     ]

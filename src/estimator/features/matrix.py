@@ -8,17 +8,15 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.task import Task
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch, Column, Schema
 from estimator.errors import ConfigError
 from estimator.features.encoders import SHELF, Encoder, Learning
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output
 from estimator.graph.session import Session
-
-Mask = npt.NDArray[np.bool_]
 
 # (what the model wants, the column's kind) -> encoder; `wide` is a category beyond the limit.
 DEFAULTS = {
@@ -227,7 +225,7 @@ class Encoding:
         own = set(self.features.supervised.names)
         return [place for place, name in enumerate(self.features.names) if name in own]
 
-    def _by(self, learned: npt.NDArray[np.int64], which: npt.NDArray[np.int64]) -> Floats:
+    def _by(self, learned: Ints, which: Ints) -> Floats:
         rows = self.batch.rows(learned)
         fitted = self.features.supervised._fitted(rows, self.target[learned], self.task, self.target_smoothing)
         return fitted.matrix(self.batch.rows(which))

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.graph.builder import DOUBLE, FLOAT, ML_DOMAIN, Graph
 
 # Values of the operator's `nodes_modes`.

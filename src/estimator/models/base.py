@@ -11,10 +11,10 @@ from threading import Lock
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from estimator.config import Callback, Section, Training
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats, Mask
+from estimator.core.task import Task
 from estimator.data.schema import Schema
 from estimator.errors import TrainingError
 from estimator.features.matrix import Features
@@ -33,7 +33,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.target)
 
-    def pick(self, which: npt.NDArray[np.bool_]) -> Rows:
+    def pick(self, which: Mask) -> Rows:
         """Return the rows of a mask."""
         return Rows(self.matrix[which], self.target[which], self.weights[which])
 
@@ -49,7 +49,7 @@ class TrainingData:
     """
 
     rows: Rows
-    validation: npt.NDArray[np.bool_]
+    validation: Mask
     held_out: Rows | None
     task: Task
     codes: tuple[int, ...] = ()

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from estimator.config import Training
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.errors import TrainingError
 from estimator.graph.builder import Graph, Value, logistic
 from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, TrainingStep, probabilities, silent

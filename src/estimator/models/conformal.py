@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats, Mask
+from estimator.core.task import Task
 from estimator.graph.builder import Graph, Value
 
 FEWEST_ROWS = 20
@@ -191,9 +191,9 @@ class LevelSet:
         told = np.sort(shares[np.arange(len(truth)), truth.astype(np.int64)])
         return cls(level, float(told[max(math.floor((1.0 - level) * (len(told) + 1)), 1) - 1]))
 
-    def members(self, shares: Floats) -> npt.NDArray[np.bool_]:
+    def members(self, shares: Floats) -> Mask:
         """Return which levels are in each row's set, of shape (rows, levels)."""
-        found: npt.NDArray[np.bool_] = (shares >= self.least) | (shares >= shares.max(axis=1, keepdims=True))
+        found: Mask = (shares >= self.least) | (shares >= shares.max(axis=1, keepdims=True))
         return found
 
     def write(self, graph: Graph, shares: str) -> str:

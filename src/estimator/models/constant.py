@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from estimator.config import Training
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.graph.builder import Graph
 from estimator.models.base import Fitted, MatrixModel, Progress, TrainingData, silent
 

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from estimator.config import Training
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats, Mask
 from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
-from estimator.features.matrix import Encoding, Features, Mask
+from estimator.features.matrix import Encoding, Features
 from estimator.graph.builder import Graph, Value
 from estimator.models.base import (
     Curves,

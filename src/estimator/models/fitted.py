@@ -9,19 +9,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from estimator.config import FeatureChoices
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.task import Task
 from estimator.data.schema import Batch, Schema
 from estimator.features.matrix import Choice, Encoding, Features
 from estimator.graph.builder import Graph
 
 if TYPE_CHECKING:
     from estimator.models.base import Curves, Fitted, MatrixModel
-
-Mask = npt.NDArray[np.bool_]
-Folds = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +50,7 @@ class Table:
     task: Task
     rows: Labelled
     validation: Mask
-    folds: Folds
+    folds: Ints
     held_out: Labelled | None = None
     features: FeatureChoices = field(default_factory=FeatureChoices)
     is_ordered: bool = False

@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from estimator.config import Training
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats
+from estimator.core.task import Task
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph, Value, logistic
 from estimator.models.base import Fitted, MatrixModel, Progress, TrainingData, probabilities, silent

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_LT, BRANCH_MEMBER, Split, as_singles, write_singles, write_trees

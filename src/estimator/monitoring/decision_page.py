@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.core.text import duration, figure, odds
+from estimator.core.text import format_duration, format_e_value, format_number
 from estimator.monitoring.retrain import WORDS, Candidate, Decision
 from estimator.training.report_page import rendered
 
@@ -15,7 +15,7 @@ def decision_page(decision: Decision) -> bytes:
         rows=[(name.replace("_", " "), f"{count:,}") for name, count in decision.rows.items()],
         candidates=[_row(each) for each in decision.candidates],
         metrics=[
-            (each.kind, one.metric, figure(one.first), figure(one.second), str(one.gain), one.verdict)
+            (each.kind, one.metric, format_number(one.first), format_number(one.second), str(one.gain), one.verdict)
             for each in decision.candidates
             for one in each.compared
         ],
@@ -27,7 +27,7 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
     return (
         candidate.kind, WORDS[candidate.kind], candidate.version or "",
         "" if first is None else f"{first.gain}: {first.verdict}",
-        "" if first is None else odds(candidate.evidence),
+        "" if first is None else format_e_value(candidate.evidence),
         "" if candidate.forgot is None else f"{candidate.forgot:+.1%}",
-        duration(candidate.seconds), candidate.problem or "",
+        format_duration(candidate.seconds), candidate.problem or "",
     )  # fmt: skip

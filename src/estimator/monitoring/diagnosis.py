@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Floats
-from estimator.core.text import figure, listing, plain
+from estimator.core.arrays import Floats, Ints
+from estimator.core.text import format_number, format_plain, join_names
 from estimator.drift import Reference
 from estimator.drift.chi_square import most_moved
 from estimator.drift.kolmogorov_smirnov import largest_distance
@@ -83,7 +83,7 @@ class Diagnosis:
         """What moved, in a sentence."""
         looks = f"looks like a fault upstream: {self.faults[0]}" if self.faults else "looks like a change of the world"
         if self.columns:
-            return f"{listing((moved.column for moved in self.columns), limit=4)} moved; {looks}"
+            return f"{join_names((moved.column for moved in self.columns), limit=4)} moved; {looks}"
         return f"answers moved, more than any single column: {self.answers.words}"
 
     def to_data(self) -> dict[str, Any]:
@@ -139,12 +139,12 @@ def grown_part(column: ColumnReference, counts: Counts) -> Grown:
     return Grown(f"{column.name}: {names[place]}", float(before[place]), float(now[place]))
 
 
-def _quarter(column: ColumnReference, codes: npt.NDArray[np.int64]) -> str:
+def _quarter(column: ColumnReference, codes: Ints) -> str:
     """Return the bins of a quarter as one range, in words."""
     if not len(codes):
         return ""
-    low = f"above {plain(column.edges[codes[0] - 2])}" if codes[0] > 1 else ""
-    high = f"at most {plain(column.edges[codes[-1] - 1])}" if codes[-1] <= len(column.edges) else ""
+    low = f"above {format_plain(column.edges[codes[0] - 2])}" if codes[0] > 1 else ""
+    high = f"at most {format_plain(column.edges[codes[-1] - 1])}" if codes[-1] <= len(column.edges) else ""
     return " and ".join(part for part in (low, high) if part)
 
 
@@ -196,7 +196,7 @@ def _other_unit(column: ColumnReference, values: npt.NDArray[Any]) -> str | None
     ratio = float(np.median(solid)) / column.median
     for factor in (each for known in FACTORS for each in (known, 1.0 / known)):
         if abs(ratio / factor - 1.0) < 0.3 and _apart(column, solid / factor) < distance / 3.0:
-            return f"{column.name} looks as if in another unit: {figure(factor)} times what it was"
+            return f"{column.name} looks as if in another unit: {format_number(factor)} times what it was"
     return None
 
 

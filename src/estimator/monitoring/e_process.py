@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.drift.reference import Codes, ColumnReference
 
 CELLS = 20

@@ -11,7 +11,7 @@ import numpy as np
 
 from estimator.config import Monitoring
 from estimator.config.monitoring import span_seconds
-from estimator.core.text import figure
+from estimator.core.text import format_number
 from estimator.monitoring.budget import Budget
 from estimator.monitoring.diagnosis import diagnose
 from estimator.monitoring.events import (
@@ -179,8 +179,8 @@ class Watcher:
         latest = float(np.nanmean(recent))
         mean, usual = watch.loss / max(watch.judged, 1), reader.reference.loss
         told = {
-            "words": f"answers are worse than they were: a loss of {figure(latest)} on average of the last "
-            f"{len(recent):,} truths, {figure(usual)} on held-out rows", "evidence": float(evidence[passed[0]]),
+            "words": f"answers are worse than they were: a loss of {format_number(latest)} on average of the last "
+            f"{len(recent):,} truths, {format_number(usual)} on held-out rows", "evidence": float(evidence[passed[0]]),
             "threshold": self._threshold, "loss": mean, "usual_loss": usual, "latest_loss": latest,
             "labels": watch.labels,
             "next": WHAT_NEXT[f"loss_{self.settings.on_degradation}"],

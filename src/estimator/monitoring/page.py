@@ -8,8 +8,8 @@ from datetime import datetime
 from html import escape
 from string import Template
 
-from estimator.core.clock import told_time
-from estimator.core.text import figure
+from estimator.core.clock import format_time
+from estimator.core.text import format_number
 from estimator.monitoring.overview import Overview, Period, evidence_by_column
 from estimator.pages.render import template
 from estimator.pages.timeline import COLOURS, timeline
@@ -29,7 +29,7 @@ def monitoring_page(found: Overview) -> bytes:
         .substitute(
             name=escape(found.model), version=escape(found.version), style=template("report.css"),
             state="alarm" if found.is_alarmed else "calm", verdict=escape(verdict(found)), cards="\n".join(cards),
-            when=escape(f"{told_time(found.since)} to {told_time(found.until)}, {found.rows:,} rows"),
+            when=escape(f"{format_time(found.since)} to {format_time(found.until)}, {found.rows:,} rows"),
         )
         .encode()
     )  # fmt: skip
@@ -69,7 +69,7 @@ def _evidence(found: Overview) -> list[str]:
 
 
 def _moments(found: Overview) -> list[tuple[float, str]]:
-    events = [(event.at, f"{told_time(event.at)} {event.kind}: {event.words}") for event in found.events
+    events = [(event.at, f"{format_time(event.at)} {event.kind}: {event.words}") for event in found.events
               if event.kind != "check"]  # fmt: skip
     moves = [
         (datetime.fromisoformat(move.time).timestamp(), f"{move.time} {move.action}: live is {move.after}")
@@ -117,9 +117,12 @@ def _truth(found: Overview) -> str:
     rows = [("rows", f"{truth.rows:,}"), ("with a truth", f"{truth.labels:,}")]
     rows += [(f"truth came after, {name}", f"{days:.2f} days") for name, days in truth.delays.items()]
     rows += [("loss", f"{truth.loss}")] if truth.loss else []
-    rows += [("loss of held-out rows", figure(truth.usual_loss)), ("expected from answers", figure(truth.expected))]
+    rows += [
+        ("loss of held-out rows", format_number(truth.usual_loss)),
+        ("expected from answers", format_number(truth.expected)),
+    ]
     rows += [("held by intervals or sets", f"{truth.held}, {truth.level:.0%} asked for")] if truth.held else []
-    rows += [(name, figure(value)) for name, value in truth.metrics.items()]
+    rows += [(name, format_number(value)) for name, value in truth.metrics.items()]
     return _table("Truth", " ".join(f"{each[0].upper()}{each[1:]}." for each in truth.warnings), [], rows)
 
 
@@ -136,12 +139,12 @@ def _columns(found: Overview) -> str:
         told = f"a part that has grown: {part['before']:.1%} of the rows before, {part['now']:.1%} now"
         rows.append((part["words"], "", told, ""))
     heads = ["column", "effect", "what moved", "a fault?"]
-    return _table("What moved", f"{told_time(last.at)}: {last.words}", heads, rows, is_wide=True)
+    return _table("What moved", f"{format_time(last.at)}: {last.words}", heads, rows, is_wide=True)
 
 
 def _weak(found: Overview) -> str:
     weak = found.truth.weak if found.truth else ()
-    rows = [(each.words, f"{each.rows:,}", figure(each.score), figure(each.elsewhere)) for each in weak]
+    rows = [(each.words, f"{each.rows:,}", format_number(each.score), format_number(each.elsewhere)) for each in weak]
     return _table("Weaker where", "", ["where", "rows", "there", "elsewhere"], rows) if rows else ""
 
 
@@ -153,7 +156,7 @@ def _versions(found: Overview) -> str:
 
 def _events(found: Overview) -> str:
     rows = [
-        (told_time(event.at), SIGNS.get(event.kind, event.kind), event.version, event.words)
+        (format_time(event.at), SIGNS.get(event.kind, event.kind), event.version, event.words)
         for event in reversed(found.events)
     ]
     heads = ["when", "what", "version", "in words"]

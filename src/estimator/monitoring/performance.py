@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.task import Floats, Predictions
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
 from estimator.evaluation.explanation.parts import parts_of
 from estimator.evaluation.explanation.slices import Weak, weakness
 from estimator.evaluation.scores import Score, chosen_metrics

@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from estimator.core.task import Floats, Predictions
-from estimator.core.text import figure, odds
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
+from estimator.core.text import format_e_value, format_number
 from estimator.drift import losses_of
 from estimator.monitoring.rows import Reader, reference_of
 from estimator.prediction_log import Database, Logged
@@ -97,9 +98,9 @@ class Standing:
     @property
     def words(self) -> str:
         """How it stands, in a sentence."""
-        losses = f"{figure(self.challenger_loss)} against {figure(self.champion_loss)}"
+        losses = f"{format_number(self.challenger_loss)} against {format_number(self.champion_loss)}"
         beside = f"{self.challenger} beside {self.champion} on {self.rows:,} truths: loss {losses}"
-        told = f"{odds(self.evidence)}; {figure(self.needed)} is needed"
+        told = f"{format_e_value(self.evidence)}; {format_number(self.needed)} is needed"
         return f"{beside}; {'better' if self.outcome == 'better' else 'not yet proven better'}: evidence {told}"
 
     def to_data(self) -> dict[str, Any]:

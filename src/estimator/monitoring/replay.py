@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.drift import losses_of
 from estimator.errors import MonitoringError
 from estimator.monitoring.rows import Reader, reference_of

@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from estimator.config import Config, Split
-from estimator.core.clock import Moment, seconds
-from estimator.core.task import Floats
-from estimator.core.text import odds
+from estimator.core.arrays import Floats
+from estimator.core.clock import Moment
+from estimator.core.text import format_e_value
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import with_contract_names
 from estimator.data.schema.inference import Reviewed, infer_schema
@@ -190,7 +191,7 @@ def retrain(
 def _candidate(
     kind: Kind, request: Request, store: Store, rows: Rows, table: tuple[Path, Mapping[str, str]], progress: Progress
 ) -> Candidate:
-    began = seconds()
+    began = perf_counter()
     try:
         artefact = _made(kind, request, store, rows, table, progress)
         compared = tuple(compare_versions(request.live, artefact, rows.judged))
@@ -199,10 +200,10 @@ def _candidate(
         evidence = Paired()
         evidence.take(losses[0] - losses[1])
     except EstimatorError as error:
-        return Candidate(kind, problem=error.message, seconds=seconds() - began)
+        return Candidate(kind, problem=error.message, seconds=perf_counter() - began)
     return Candidate(
         kind, artefact.version, compared, old, evidence.evidence, None if old is None else forgotten(old),
-        seconds() - began,
+        perf_counter() - began,
     )  # fmt: skip
 
 
@@ -232,7 +233,7 @@ def _made(
     schema = live.schema if kind == "warm_start" else renewed(live.schema, rows, split)
     prepared = prepare(rows.frame, config, schema)
     start = request.start if kind == "warm_start" else None
-    trained = train(prepared, model, config, progress=progress, start=start, clock=seconds)
+    trained = train(prepared, model, config, progress=progress, start=start, clock=perf_counter)
     report = judge(trained, config, live.predictor)
     conf = next(live.folder / name for name in live.manifest["files"] if name in CONFIGS)
     made_of = live.version if kind == "warm_start" else None
@@ -295,7 +296,7 @@ def _verdict(candidate: Candidate, max_regression: float) -> tuple[str, bool]:
     if first.verdict == "not better" or first.gain.value <= 0:
         return told, False
     beside = "" if candidate.forgot is None else f"; on old rows {candidate.forgot:+.1%}"
-    return f"{told}; evidence {odds(candidate.evidence)}{beside}", True
+    return f"{told}; evidence {format_e_value(candidate.evidence)}{beside}", True
 
 
 def keep_decision(decision: Decision, store: Store, page: bytes, data: bytes) -> Path:

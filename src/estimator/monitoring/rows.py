@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import SMALLEST, Floats, Predictions, Task
-from estimator.core.text import plain
+from estimator.core.arrays import Floats
+from estimator.core.task import MIN_PROBABILITY, Predictions, Task
+from estimator.core.text import format_plain
 from estimator.data.schema import Batch, Column
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.contract import as_array
@@ -98,7 +99,7 @@ class Reader:
         if truth is None:
             return np.nan
         if not self.task.is_regression:
-            told = truth if isinstance(truth, str) else plain(float(truth))
+            told = truth if isinstance(truth, str) else format_plain(float(truth))
             return float(self.task.classes.index(told)) if told in self.task.classes else np.nan
         try:
             return float(read_cell(self._target, truth))
@@ -119,7 +120,7 @@ class Reader:
             else row.answer.get("probabilities", {}).get(self.task.classes[int(truth)], np.nan)
             for row, truth in zip(rows, truths.tolist(), strict=True)
         ]
-        found: Floats = -np.log(np.maximum(np.array(shares, dtype=np.float64), SMALLEST))
+        found: Floats = -np.log(np.maximum(np.array(shares, dtype=np.float64), MIN_PROBABILITY))
         return found
 
     def held(self, rows: Sequence[Logged], truths: Floats) -> Floats:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats, Ints
 from estimator.drift import Reference
 from estimator.drift.reference import Codes, ColumnReference
 from estimator.monitoring.e_process import Evidence, Ranks
@@ -35,7 +35,7 @@ class Bets:
         """Return bets on columns, which have not begun."""
         return cls(Ranks(columns, seed=seed), Evidence(len(columns), only_high=only_high))
 
-    def take(self, codes: Codes, blocks: npt.NDArray[np.int64]) -> Floats:
+    def take(self, codes: Codes, blocks: Ints) -> Floats:
         """Take rows of shape (rows, columns) with the block of time of each; return the wealth after each."""
         found = np.empty(codes.shape)
         starts = np.flatnonzero(np.diff(blocks, prepend=blocks[0] - 1 if self.block is None else self.block) > 0)
@@ -91,7 +91,7 @@ class Watch:
         self.answers = Bets.on([self.reference.answers], seed=self.seed + 1)
         self.losses = Bets.on([self.reference.losses], seed=self.seed + 2, only_high=True)
 
-    def take(self, codes: Codes, answers: npt.NDArray[Any], blocks: npt.NDArray[np.int64]) -> Floats:
+    def take(self, codes: Codes, answers: npt.NDArray[Any], blocks: Ints) -> Floats:
         """Take rows; return the evidence that rows have moved, after each of them, of shape (rows,).
 
         `answers` are NaN, or "", where the log does not tell what is watched of them: they are passed over.
@@ -111,7 +111,7 @@ class Watch:
             found += OF_ANSWERS * self.answers.evidence.wealth[0]
         return found
 
-    def take_losses(self, losses: Floats, held: Floats, blocks: npt.NDArray[np.int64]) -> Floats:
+    def take_losses(self, losses: Floats, held: Floats, blocks: Ints) -> Floats:
         """Take losses of shape (rows,) as truths come; return the evidence that they have grown, after each."""
         solid = np.isfinite(losses)
         self.labels += len(losses)
@@ -147,7 +147,7 @@ class Watch:
 COUNTED = ("rows", "labels", "judged", "held", "loss")
 
 
-def _pieces(starts: npt.NDArray[np.int64], n_rows: int) -> list[tuple[int, int]]:
+def _pieces(starts: Ints, n_rows: int) -> list[tuple[int, int]]:
     """Return where rows can be taken together: never over the begin of a block, and not too many at once."""
     edges = sorted({*starts.tolist(), *range(0, n_rows, CHUNK), n_rows})
     return list(pairwise(edges))

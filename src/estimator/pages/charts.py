@@ -10,8 +10,8 @@ from html import escape
 
 import numpy as np
 
-from estimator.core.task import Floats
-from estimator.core.text import plain
+from estimator.core.arrays import Floats
+from estimator.core.text import format_plain
 
 WIDTH, HEIGHT = 480, 290
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 44
@@ -102,8 +102,8 @@ def short(value: float) -> str:
     """
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
-            return f"{plain(round(value / (1e3 if letter == 'k' else size), 3))}{letter}"
-    return plain(value)
+            return f"{format_plain(round(value / (1e3 if letter == 'k' else size), 3))}{letter}"
+    return format_plain(value)
 
 
 def lines(series: Mapping[str, Sequence[float]], *, x_title: str, y_title: str, title: str) -> str:
@@ -164,7 +164,7 @@ def points(
         style = f'class="dot c{number}" r="3"'
         marks += [
             f'<circle {style} cx="{axes.px(x):.1f}" cy="{axes.py(min(max(value, y[0]), y[1])):.1f}">'
-            f"<title>{plain(x)}: {plain(value)}</title></circle>"
+            f"<title>{format_plain(x)}: {format_plain(value)}</title></circle>"
             for x, value in group
         ]
         marks += [_legend(number, name)] if len(groups) > 1 else []
@@ -338,7 +338,7 @@ def bars(names: Sequence[str], values: Sequence[float], spreads: Sequence[float]
         marks.append(
             f'<text class="tick" x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(label)}</text>'
             f'<rect class="bar" x="{start:.1f}" y="{y + 2}" width="{max(end - start, 0.5):.1f}" height="{row - 6}">'
-            f"<title>{escape(name)}: {plain(value)}</title></rect>"
+            f"<title>{escape(name)}: {format_plain(value)}</title></rect>"
             f'<line class="whisker" x1="{zero + (value - spread) * scale:.1f}" x2="{reach:.1f}" '
             f'y1="{y + row / 2 - 1}" y2="{y + row / 2 - 1}"/>'
             f'<text class="tick" x="{max(end, reach) + 6:.1f}" y="{y + 12}">{short(float(f"{value:.3g}"))}</text>'

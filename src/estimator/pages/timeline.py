@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 
-from estimator.core.text import figure
+from estimator.core.text import format_number
 from estimator.pages.charts import BOTTOM, LEFT, RIGHT, TOP, WIDTH, picture, short, shortened, ticks
 
 HEIGHT = 250
@@ -111,7 +111,7 @@ def _bars(frame: Frame, bars: Points) -> list[str]:
     floor = frame.py(max(frame.low, 0.0))
     return [
         f'<rect class="bar" x="{frame.px(at):.1f}" y="{frame.py(value):.1f}" width="{max(width - 1, 0.5):.1f}" '
-        f'height="{max(floor - frame.py(value), 0):.1f}"><title>{figure(value)}</title></rect>'
+        f'height="{max(floor - frame.py(value), 0):.1f}"><title>{format_number(value)}</title></rect>'
         for at, value in bars
     ]
 

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
+from time import perf_counter
 
-from estimator.core.clock import seconds
 from estimator.errors import EstimatorError, ServingError
 
 Work = Callable[[Callable[[], None]], None]
@@ -77,7 +77,7 @@ def _replaced(workers: list[Worker], work: Work) -> list[Worker]:
     ended = [worker for worker in workers if worker.process.sentinel in sentinels]
     for worker in ended:
         worker.process.join()
-    if any(seconds() - worker.began < PAUSE_SECONDS for worker in ended):
+    if any(perf_counter() - worker.began < PAUSE_SECONDS for worker in ended):
         time.sleep(PAUSE_SECONDS)
     return [_started(work) if worker in ended else worker for worker in workers]
 
@@ -87,7 +87,7 @@ def _started(work: Work) -> Worker:
     process = multiprocessing.get_context("fork").Process(target=_work, args=(work, told))
     process.start()
     told.close()
-    return Worker(process, news, seconds())
+    return Worker(process, news, perf_counter())
 
 
 def _work(work: Work, news: Connection) -> None:

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from estimator.core.task import Floats
-from estimator.core.text import did_you_mean, listing
+from estimator.core.arrays import Floats
+from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Batch
 from estimator.data.schema.frames import read_frame, read_series, with_contract_names
 from estimator.data.sinks import Sink
@@ -125,7 +125,7 @@ def _beside(frame: pl.DataFrame, keep: Sequence[str], source: Source, rows_befor
 
 def _joined(beside: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
     if again := set(beside.columns) & set(answers.columns):
-        raise SourceError(f"{listing(map(repr, again))}: cannot be kept, as the answers have a column of that name")
+        raise SourceError(f"{join_names(map(repr, again))}: cannot be kept, as the answers have a column of that name")
     return pl.concat([beside, answers], how="horizontal")
 
 

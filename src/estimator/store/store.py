@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.core.clock import Moment
-from estimator.core.text import did_you_mean, listing
+from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ArtefactError, StoreError
 from estimator.store.artefact import MANIFEST, TEMPORARY
 
@@ -140,7 +140,7 @@ class Store:
     def _aliased(self, model: str, alias: str) -> str:
         aliases = self.aliases(model)
         if alias not in aliases:
-            known = listing(self.models()) if model not in self.models() else listing(aliases)
+            known = join_names(self.models()) if model not in self.models() else join_names(aliases)
             raise StoreError(f"{self.root}: {model!r} has no version {alias!r}", hint=f"there is: {known}")
         return self._version(model, aliases[alias])
 
@@ -149,7 +149,9 @@ class Store:
         if version not in versions:
             raise StoreError(
                 f"{self.root}: {model!r} has no version {version!r}",
-                hint=f"versions: {listing(versions, limit=10)}" if versions else f"models: {listing(self.models())}",
+                hint=f"versions: {join_names(versions, limit=10)}"
+                if versions
+                else f"models: {join_names(self.models())}",
             )
         return version
 

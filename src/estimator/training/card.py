@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from estimator.core.text import figure
+from estimator.core.text import format_number
 from estimator.data.schema import Schema
 from estimator.errors import needs_extra
 from estimator.evaluation.explanation import rates_in_words
@@ -25,7 +25,7 @@ def model_card(schema: Schema, report: Report, manifest: Mapping[str, Any], conf
     source = files("estimator.pages.templates").joinpath("card.md.j2").read_text(encoding="utf-8")
     # The card is text, not HTML; names from the table are told as code, in which Markdown reads nothing.
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
-    environment.filters |= {"code": _code, "figure": figure, "row": _cell}
+    environment.filters |= {"code": _code, "figure": format_number, "row": _cell}
     explanation = report.explanation
     return (
         environment.from_string(source)

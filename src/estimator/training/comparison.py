@@ -12,8 +12,9 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
-from estimator.core.task import Floats, Predictions
-from estimator.core.text import figure
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
+from estimator.core.text import format_number
 from estimator.errors import ArtefactError, ConfigError
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score, chosen_metrics, resampled
@@ -118,7 +119,7 @@ def _normal(share: float) -> float:
 
 def in_words(found: Comparison) -> str:
     """Return the verdict as a sentence."""
-    gain = f"{figure(found.gain.value)} ({figure(found.gain.low)} to {figure(found.gain.high)})"
+    gain = f"{format_number(found.gain.value)} ({format_number(found.gain.low)} to {format_number(found.gain.high)})"
     if found.verdict == "better":
         return f"better: {found.metric} gains {gain} on {found.rows:,} rows"
     if found.verdict == "not better":

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from estimator.config import Config
-from estimator.core.text import amount
+from estimator.core.text import format_bytes
 from estimator.data.schema import Column
 from estimator.errors import TrainingError
 from estimator.evaluation.validation import out_of_fold
@@ -58,13 +58,13 @@ class Forecast:
         """
         if self.memory_free is not None and self.memory > USABLE * self.memory_free:
             raise TrainingError(
-                f"{self.rows:,} rows of {self.width:,} encoded columns need about {amount(self.memory)} of memory, and "
-                f"{amount(self.memory_free)} are free",
+                f"{self.rows:,} rows of {self.width:,} encoded columns need about {format_bytes(self.memory)} of memory, and "
+                f"{format_bytes(self.memory_free)} are free",
                 hint="set validation.folds: 0, lower features.max_categories, name a single model.kind, or use fewer rows",
             )
         if self.disk > self.disk_free:
             raise TrainingError(
-                f"a version needs about {amount(self.disk)} of disk, and {amount(self.disk_free)} are free",
+                f"a version needs about {format_bytes(self.disk)} of disk, and {format_bytes(self.disk_free)} are free",
                 hint="choose another --store",
             )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.data.schema import Batch, Column, Schema
 from estimator.errors import ParityError
 from estimator.models import Learned

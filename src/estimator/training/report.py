@@ -8,11 +8,11 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
-from estimator.core.task import Floats, Predictions, Task
+from estimator.core.arrays import Floats, Mask
+from estimator.core.task import Predictions, Task
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame, read_series
 from estimator.data.schema.inference import infer_column
-from estimator.data.splitting import Mask
 from estimator.errors import RowError
 from estimator.evaluation.explanation import Asked, Explanation, Known, Part, explain, parts_of
 from estimator.evaluation.metrics import SHELF

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.task import Floats
-from estimator.core.text import figure, listing, plain
+from estimator.core.arrays import Floats
+from estimator.core.text import format_number, format_plain, join_names
 from estimator.data.schema import Column
 from estimator.data.schema.column import TIME_KINDS
 from estimator.errors import needs_extra
@@ -50,7 +50,7 @@ def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], c
         folds=trained.table.n_folds if report.folds else 0,
         coverage=report.coverage,
         slices=[_slice_row(item) for item in report.coverage.slices] if report.coverage else [],
-        width=figure(report.coverage.width) if report.coverage else None,
+        width=format_number(report.coverage.width) if report.coverage else None,
         weakness=report.explanation.weakness if report.explanation else None,
         weak=_weak_rows(report),
         fairness=_fairness_rows(report),
@@ -61,7 +61,7 @@ def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], c
         levels=_level_counts(trained) if not report.task.is_regression else None,
         columns=[_column_row(column) for column in schema.columns],
         config=json.dumps(config, indent=2, ensure_ascii=False),
-        plain=plain,
+        plain=format_plain,
     )
 
 
@@ -84,7 +84,7 @@ def verdict(report: Report) -> str:
     better = "better than" if report.beats_baseline else "NOT better than"
     return (
         f"{name} {score} on {len(report.truth):,} held-out rows, "
-        f"{better} the same answer for every row ({figure(constant.value)})."
+        f"{better} the same answer for every row ({format_number(constant.value)})."
     )
 
 
@@ -93,7 +93,10 @@ def describe(values: Floats) -> dict[str, str]:
     quartiles = np.quantile(values, [0.25, 0.5, 0.75])
     numbers = [values.mean(), values.std(ddof=1), values.min(), *quartiles, values.max()]
     names = ["mean", "std", "min", "25%", "50%", "75%", "max"]
-    return {"count": f"{len(values):,}", **{name: plain(float(v)) for name, v in zip(names, numbers, strict=True)}}
+    return {
+        "count": f"{len(values):,}",
+        **{name: format_plain(float(v)) for name, v in zip(names, numbers, strict=True)},
+    }
 
 
 def _metric_row(report: Report, name: str) -> dict[str, Any]:
@@ -109,10 +112,10 @@ def _metric_row(report: Report, name: str) -> dict[str, Any]:
 
 def _slice_row(item: Slice) -> dict[str, str]:
     return {
-        "range": f"{figure(item.low)} to {figure(item.high)}",
+        "range": f"{format_number(item.low)} to {format_number(item.high)}",
         "rows": f"{item.rows:,}",
         "share": f"{item.share:.1%}",
-        "width": figure(item.width),
+        "width": format_number(item.width),
     }
 
 
@@ -122,8 +125,8 @@ def _weak_rows(report: Report) -> list[tuple[str, ...]]:
         (
             item.words,
             f"{item.rows:,}",
-            figure(item.score),
-            figure(item.elsewhere),
+            format_number(item.score),
+            format_number(item.elsewhere),
             f"{item.p:.2g}" if item.p >= LEAST_P else f"< {LEAST_P}",
         )
         for item in found
@@ -156,8 +159,8 @@ def _example_rows(report: Report) -> list[dict[str, Any]]:
         rest = told.values[place].sum() - told.values[place][order].sum()
         found.append(
             {
-                "answer": f"{figure(told.answers[place])}{named}",
-                "usual": figure(told.base[place]),
+                "answer": f"{format_number(told.answers[place])}{named}",
+                "usual": format_number(told.base[place]),
                 "moves": [_move(told, row, place, column) for column in order.tolist()],
                 "rest": f"{rest:+.4g}" if len(order) < len(told.columns) else None,
             }
@@ -268,7 +271,7 @@ def _level_counts(trained: Trained) -> dict[str, str]:
 
 def _column_row(column: Column) -> dict[str, str]:
     if column.levels:
-        holds = listing(column.levels, limit=6)
+        holds = join_names(column.levels, limit=6)
     else:
         holds = (
             column.saw.removeprefix("training saw ")
@@ -280,6 +283,6 @@ def _column_row(column: Column) -> dict[str, str]:
     return {
         "name": column.name,
         "kind": column.kind if column.is_feature else f"{column.kind}, not used",
-        "gaps": listing((repr(gap) for gap in column.gaps), limit=4) if column.gaps else "refused",
+        "gaps": join_names((repr(gap) for gap in column.gaps), limit=4) if column.gaps else "refused",
         "holds": holds,
     }

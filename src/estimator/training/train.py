@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.task import Task
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch, Schema
 from estimator.data.schema.frames import read_frame, with_contract_names
 from estimator.data.schema.overrides import contract
-from estimator.data.splitting import Folds, Mask, folds, held_out, numbered, validation
+from estimator.data.splitting import folds, held_out, numbered, validation
 from estimator.data.target import read_target
 from estimator.errors import ConfigError, TrainingError
 from estimator.evaluation.validation import out_of_fold
@@ -43,7 +44,7 @@ class Prepared:
     weights: Floats
     test: Mask
     validation: Mask
-    folds: Folds
+    folds: Ints
     n_unlabelled: int
     labelled: pl.DataFrame
 

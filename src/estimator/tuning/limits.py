@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
+from time import perf_counter
 
 from estimator.config.reader import MEASURES
 from estimator.config.sections import LIMIT
-from estimator.core.clock import seconds
-from estimator.core.text import figure
+from estimator.core.text import format_number
 from estimator.evaluation.metrics import SHELF
 from estimator.graph.session import Session
 from estimator.models import Learned, Table
@@ -33,7 +33,9 @@ class Limit:
 
     def sentence(self, value: float) -> str:
         """Return what is wrong with a value."""
-        return f"{self.name} {figure(value)}, wanted {'<=' if self.is_most else '>='} {figure(self.value)}"
+        return (
+            f"{self.name} {format_number(value)}, wanted {'<=' if self.is_most else '>='} {format_number(self.value)}"
+        )
 
 
 def limits_of(limits: Mapping[str, float | str]) -> list[Limit]:
@@ -64,7 +66,7 @@ def _latency(graph: bytes, table: Table) -> float:
     row = {name: column[:1] for name, column in table.rows.batch.feed.items()}
     times = []
     for _ in range(RUNS):
-        began = seconds()
+        began = perf_counter()
         session.run(row)
-        times.append(seconds() - began)
+        times.append(perf_counter() - began)
     return 1000.0 * median(times)

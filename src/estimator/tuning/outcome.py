@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from estimator.config import Config
-from estimator.core.clock import seconds
 from estimator.errors import TrainingError
 from estimator.evaluation.scores import Score, chosen_metrics, score
 from estimator.models import Progress
@@ -136,4 +136,4 @@ def _importance(study: optuna.Study) -> dict[str, float]:
 
 
 def _trained(rows: Prepared, config: Config, progress: Progress) -> Trained:
-    return train(rows, config.model, config, progress=progress, clock=seconds)  # type: ignore[arg-type] # a kind of the shelf
+    return train(rows, config.model, config, progress=progress, clock=perf_counter)  # type: ignore[arg-type] # a kind of the shelf

@@ -10,7 +10,7 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from estimator.core.text import figure
+from estimator.core.text import format_number
 from estimator.evaluation.metrics import SHELF
 from estimator.pages import charts
 from estimator.training.report_page import Chart, rendered
@@ -25,7 +25,7 @@ MOST_SLICES = 12
 def tuning_page(found: Outcome, *, name: str) -> bytes:
     """Return the page."""
     folds = found.on_folds
-    scores = [("folds of the search", figure(found.search), "" if folds is None else figure(folds.first)),
+    scores = [("folds of the search", format_number(found.search), "" if folds is None else format_number(folds.first)),
               ("held-out rows", str(found.held_out), str(found.untuned))]  # fmt: skip
     higher = SHELF.load(found.metric).higher_is_better
     return rendered(
@@ -37,7 +37,8 @@ def tuning_page(found: Outcome, *, name: str) -> bytes:
         direction="more is better" if higher else "less is better",
         scores=scores,
         gains=[
-            (one.metric, figure(one.first), figure(one.second), str(one.gain), one.verdict) for one in found.compared
+            (one.metric, format_number(one.first), format_number(one.second), str(one.gain), one.verdict)
+            for one in found.compared
         ],
         best=found.best.number,
         settings=[(key, shown(value)) for key, value in found.edits.items()],
@@ -51,7 +52,7 @@ def _row(trial: FrozenTrial) -> tuple[str, ...]:
     score = score_of(trial) if told["scores"] else math.nan
     settings = ", ".join(f"{key} {shown(value)}" for key, value in trial.user_attrs["edits"].items())
     settings = settings or "the config's own"
-    return (str(trial.number), figure(score) if math.isfinite(score) else "", figure(told["seconds"]), settings,
+    return (str(trial.number), format_number(score) if math.isfinite(score) else "", format_number(told["seconds"]), settings,
             told["reason"] or "")  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from time import perf_counter
 from typing import Any
 
 import optuna
@@ -15,7 +16,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from estimator.config import Config
 from estimator.config.reader import MEASURES
-from estimator.core.clock import seconds
 from estimator.data.schema import Schema
 from estimator.errors import ConfigError, TrainingError
 from estimator.evaluation.scores import chosen_metrics
@@ -199,7 +199,7 @@ def _tried(trial: optuna.Trial, study: optuna.Study, plan: Search, progress: Pro
         raise _SurplusError
     edits = {} if trial.user_attrs.get("is_outside") else plan.space.suggested(trial)
     trial.set_user_attr("edits", edits)
-    began = seconds()
+    began = perf_counter()
     try:
         judged = _judged(trial, study, plan, edits, progress)
     except KeyboardInterrupt:
@@ -209,7 +209,7 @@ def _tried(trial: optuna.Trial, study: optuna.Study, plan: Search, progress: Pro
         trial.report(loss, step)
     for name, excess in judged.excess.items():
         trial.set_constraint(name, excess)
-    trial.set_user_attr("told", {**judged.to_data(), "seconds": round(seconds() - began, 4)})
+    trial.set_user_attr("told", {**judged.to_data(), "seconds": round(perf_counter() - began, 4)})
     if not judged.scores:
         raise optuna.TrialPruned(judged.reason)
     return plan.bench.loss(judged.scores[plan.bench.deciding[0]])

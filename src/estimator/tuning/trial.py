@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from estimator.config import Config
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.validation import fold_scores, gathered, out_of_fold, parted
 from estimator.models import MatrixModel, Model, Progress, Table, TrainingStep

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from estimator.config import Config, read_config, resolve
 from estimator.config.sections import model_data
-from estimator.core.clock import seconds
 from estimator.errors import ArtefactError, StoreError, needs_extra
 from estimator.shipping.ci.pipeline import Check, Checks, Outcome, RefusedError, StoppedError, markdown
 from estimator.store.artefact import Artefact, write_text
@@ -41,7 +41,7 @@ def ci(request: Request, order: Order, *, note: Callable[[Check], None] = lambda
     A config and rows that have made the live version already are not trained again but verified. The report is
     written whatever comes of it.
     """
-    checks = Checks(NAMES, seconds, note)
+    checks = Checks(NAMES, perf_counter, note)
     model, artefact, compared, built = request.conf.stem, None, tuple["Comparison", ...](), None
     try:
         config = checks.run("config", partial(_config, request.conf, order))
@@ -142,12 +142,12 @@ def _compared(live: Artefact, artefact: Artefact, order: Order, folder: Path) ->
 
 
 def _image(artefact: Artefact, order: Order, job: Job) -> tuple[Built, str]:
-    from estimator.core.text import amount
+    from estimator.core.text import format_bytes
 
     built = image(artefact, order, job)
     if built.trial is None:
-        return built, f"{amount(built.size)}, not started: it is for another machine"
-    return built, f"{amount(built.size)}, {built.trial.n_rows} golden rows and {built.trial.n_refused} refusals"
+        return built, f"{format_bytes(built.size)}, not started: it is for another machine"
+    return built, f"{format_bytes(built.size)}, {built.trial.n_rows} golden rows and {built.trial.n_refused} refusals"
 
 
 def init_ci(conf: Path, system: str, order: Order, *, force: bool, root: Path = Path()) -> Path:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from estimator.config import resolve
-from estimator.core.clock import seconds
 from estimator.errors import ArtefactError, ConfigError, needs_extra
 from estimator.models import Progress, silent
 from estimator.store.artefact import Artefact
@@ -92,5 +92,5 @@ def verify(reference: str, order: Order, *, folder: Path = Path(), progress: Pro
     with opened(config.data, order, folder) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
     return reproduced(
-        artefact, frame, fingerprint, config, model_of(config), start=start, progress=progress, clock=seconds
+        artefact, frame, fingerprint, config, model_of(config), start=start, progress=progress, clock=perf_counter
     )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from estimator.config import Data, from_environment, read_config, resolve
 from estimator.config.variant import write_varied
-from estimator.core.clock import Moment, seconds
+from estimator.core.clock import Moment
 from estimator.errors import ConfigError, needs_extra
 from estimator.models import Progress, silent
 from estimator.store.artefact import Artefact, open_artefact, write_text
@@ -138,7 +139,7 @@ def train(
 
     The first version of a model is live at once; later ones are the candidate until they are promoted.
     """
-    began, order = seconds(), order or Order()
+    began, order = perf_counter(), order or Order()
     config = named(read_config(conf, VOCABULARY, overrides=order.overrides, environment=order.environment))
     store = open_store(config, order)
     with needs_extra("train", "training"):
@@ -150,13 +151,13 @@ def train(
     start = start_from(store, continue_from) if continue_from else None
     prepared = training.prepare(frame, config, reviewed_by(config, conf.parent))
     forecast.forecast(prepared, model_of(config), config, store.root).refuse()
-    trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=seconds)
+    trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
     report = judgement.judge(trained, config, live_of(store, str(config.name)))
     recipe = version.Recipe(
         config, kind_of(config), conf, order.overrides, fingerprint, start.version if start else None
     )
     folder, alias = version.keep(store, trained, report, recipe, moment=Moment.now())
-    return NewVersion(open_artefact(folder), trained, report, alias, seconds() - began)
+    return NewVersion(open_artefact(folder), trained, report, alias, perf_counter() - began)
 
 
 def foresee(conf: Path, order: Order) -> Forecast:
@@ -166,7 +167,7 @@ def foresee(conf: Path, order: Order) -> Forecast:
     prepared, config, model = prepared_by(conf, order)
     counted = forecast(prepared, model, config, open_store(config, order).root)
     counted.refuse()
-    return timed(counted, prepared, model, config, clock=seconds)
+    return timed(counted, prepared, model, config, clock=perf_counter)
 
 
 @dataclass(frozen=True, slots=True)

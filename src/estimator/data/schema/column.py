@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.text import listing, plain
+from estimator.core.text import format_plain, join_names
 
 Kind = Literal["number", "integer", "boolean", "category", "date", "datetime", "text", "identifier", "constant"]
 KINDS: dict[str, str] = {
@@ -103,9 +103,9 @@ class Column:
             noun = "one of the known levels"
         if self.limits is not None:
             low, high = self.limits
-            noun += f" at least {plain(low)}" if low is not None else ""
+            noun += f" at least {format_plain(low)}" if low is not None else ""
             noun += (" and" if None not in (low, high) else "") + (
-                f" at most {plain(high)}" if high is not None else ""
+                f" at most {format_plain(high)}" if high is not None else ""
             )
         return noun
 
@@ -113,13 +113,13 @@ class Column:
     def saw(self) -> str:
         """What training saw, for the end of a refusal."""
         if self.levels:
-            return f"training saw {listing((repr(level) for level in self.levels), limit=8)}"
+            return f"training saw {join_names((repr(level) for level in self.levels), limit=8)}"
         if self.seen is None:
             return f"training saw values such as {self.example!r}"
         low, high = self.seen
         if self.kind in TIME_KINDS:
             return f"training saw {as_moment(low)} to {as_moment(high)}"
-        return f"training saw {plain(low)} to {plain(high)}"
+        return f"training saw {format_plain(low)} to {format_plain(high)}"
 
     def outside(self, values: npt.NDArray[Any]) -> list[int]:
         """Return the places of the values, as read, that lie outside what training saw (a gap never does)."""

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from estimator.core.arrays import Floats
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS, Column
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.sketches import SKETCH_SIZE, Distinct, Floats, Goal, Hashes
+from estimator.data.schema.sketches import SKETCH_SIZE, Distinct, Goal, Hashes
 from estimator.data.schema.text_parsing import as_meant_series, as_words, stripped
 from estimator.data.schema.text_stats import Words
 from estimator.errors import Fault

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from estimator.core.arrays import Mask
 from estimator.core.text import did_you_mean, nearest
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.column import TIME_KINDS, Column
@@ -29,7 +30,7 @@ class Batch:
     feed: Mapping[str, npt.NDArray[Any]]
     n_rows: int
     faults: tuple[Fault, ...] = ()
-    kept: npt.NDArray[np.bool_] | None = None
+    kept: Mask | None = None
 
     def rows(self, which: npt.NDArray[Any]) -> Batch:
         """Return the rows picked by a mask or by positions."""

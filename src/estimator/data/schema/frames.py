@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from estimator.core.arrays import Floats, Mask
 from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
 from estimator.data.schema.column import FALSE_WORDS, TIME_KINDS, TRUE_WORDS, WORD_KINDS, Column
 from estimator.data.schema.contract import MAX_FAULTS, Batch, Schema
@@ -81,7 +82,7 @@ def _verdict(column: Column, cell: object) -> float | str | CellError:
         return error
 
 
-def _gaps(column: Column, series: pl.Series) -> npt.NDArray[np.bool_]:
+def _gaps(column: Column, series: pl.Series) -> Mask:
     """Mark gaps only where they are refused or would pass for a value; an allowed null is already right."""
     doubtful = np.zeros(len(series), dtype=np.bool_)
     if not column.gaps:
@@ -95,7 +96,7 @@ def _gaps(column: Column, series: pl.Series) -> npt.NDArray[np.bool_]:
     return doubtful
 
 
-def _beyond(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _beyond(column: Column, values: npt.NDArray[Any]) -> Mask:
     if column.is_text or column.limits is None:
         return np.zeros(len(values), dtype=np.bool_)
     low, high = column.limits
@@ -107,7 +108,7 @@ def _beyond(column: Column, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return beyond
 
 
-Reading = tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]
+Reading = tuple[npt.NDArray[Any], Mask]
 
 
 def _numbers(column: Column, series: pl.Series) -> Reading:
@@ -126,7 +127,7 @@ def _numbers(column: Column, series: pl.Series) -> Reading:
     return values, doubtful
 
 
-def _unread(values: npt.NDArray[np.float64], series: pl.Series) -> npt.NDArray[np.bool_]:
+def _unread(values: Floats, series: pl.Series) -> Mask:
     """Mark cells that are no numbers although something is there."""
     unknown = np.isnan(values)
     if unknown.sum() > series.null_count():

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from estimator.core.text import did_you_mean, plain
+from estimator.core.text import did_you_mean, format_plain
 from estimator.data.schema.column import GAP_WORDS, GAPS, IGNORED_KINDS, KINDS, NUMERIC_KINDS, Column
 from estimator.data.schema.column import Kind as ColumnKind
 from estimator.data.schema.column_scan import ColumnSurvey, Survey
@@ -289,7 +289,7 @@ def _refuse_faults(column: Column, survey: ColumnSurvey) -> None:
         )
     if beyond and survey.is_number:
         raise SchemaError(
-            f"{place} does not hold all of its values: expected {column.wish}, got {plain(beyond[0])}",
+            f"{place} does not hold all of its values: expected {column.wish}, got {format_plain(beyond[0])}",
             hint="widen its limits, or leave the column out with data.drop",
         )
 

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from estimator.core.arrays import Floats, Mask
+
 SKETCH_SIZE = 4096
 FEWEST_SLOTS, MOST_SLOTS = 2**10, 2**17
 Hashes = npt.NDArray[np.uint64]
-Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int32]
 
 # What polars makes of a gap among numbers.
@@ -33,9 +34,9 @@ class Slots:
     def _slots(self, hashes: Hashes) -> Hashes:
         return hashes & np.uint64(len(self.hashes) - 1)
 
-    def knows(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
+    def knows(self, hashes: Hashes) -> Mask:
         """Mark the hashes that are known."""
-        found: npt.NDArray[np.bool_] = self.hashes[self._slots(hashes)] == hashes
+        found: Mask = self.hashes[self._slots(hashes)] == hashes
         return found
 
     def find(self, hashes: Hashes) -> Places:
@@ -100,7 +101,7 @@ class Goal:
     """The target's numbers in a batch, 0 where they are not known."""
 
     values: Floats
-    known: npt.NDArray[np.bool_]
+    known: Mask
     is_whole: bool
 
     @classmethod

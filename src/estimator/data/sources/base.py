@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from estimator.core.text import listing
+from estimator.core.text import join_names
 from estimator.errors import SourceError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def refuse_other_columns(path: Path, found: Sequence[str], names: Sequence[str])
     """Refuse a file whose columns are not those of the files before it."""
     if list(found) != list(names):
         other = sorted(set(found) ^ set(names))
-        what = f"other columns: {listing(map(repr, other))}" if other else "the same columns in another order"
+        what = f"other columns: {join_names(map(repr, other))}" if other else "the same columns in another order"
         raise SourceError(f"{path}: has {what} than the files before it", hint="files of one table share them")
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from estimator.core.text import listing
+from estimator.core.text import join_names
 from estimator.data.sources.base import BATCH_ROWS, Files, explained, refuse_other_columns
 from estimator.data.sources.text import Chunk, chunks_of, encoding_of, start_of
 from estimator.errors import SourceError
@@ -96,7 +96,7 @@ class Csv(Files):
         if self.delimiter is None and delimiter != ",":
             found.append(f"{self.paths[0].name}: cells are parted by {delimiter!r}, as the header tells")
         if self.left_out:
-            lines = listing((f"{line.file} {line}" for line in self.left_out), limit=SHOWN_LINES)
+            lines = join_names((f"{line.file} {line}" for line in self.left_out), limit=SHOWN_LINES)
             found.append(f"{len(self.left_out):,} lines with another number of cells left out: {lines}")
         return found
 
@@ -163,13 +163,13 @@ def _header(path: Path, delimiter: str) -> list[str]:
     again = sorted({name for name in names if names.count(name) > 1})
     if again:
         raise SourceError(
-            f"{path}: the header names {listing(map(repr, again))} more than once", hint="rename one of them"
+            f"{path}: the header names {join_names(map(repr, again))} more than once", hint="rename one of them"
         )
     return names
 
 
 def _ragged_error(path: Path, on_bad_lines: list[Line], width: int) -> SourceError:
-    lines = listing(map(str, on_bad_lines), limit=SHOWN_LINES)
+    lines = join_names(map(str, on_bad_lines), limit=SHOWN_LINES)
     return SourceError(
         f"{path}: the header has {width} cells, but not these lines: {lines}",
         hint="mend them, check quotes and data.delimiter, or leave such lines out with data.on_bad_lines: skip",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from estimator.core.text import listing
+from estimator.core.text import join_names
 from estimator.data.sources import SHELF
 from estimator.data.sources.address import Address, locate
 from estimator.data.sources.base import Database, Files, Ragged, Source
@@ -77,7 +77,7 @@ def _answer(
 ) -> Source:
     address, *others = addresses
     if others:
-        raise SourceError(f"data.path: a list of files, or one database, got {listing(a.name for a in addresses)}")
+        raise SourceError(f"data.path: a list of files, or one database, got {join_names(a.name for a in addresses)}")
     with needs_extra("batch", "reading a database"):
         databases = _databases()
     if address.scheme not in databases:
@@ -142,14 +142,14 @@ def _databases() -> dict[str, tuple[str, type[Database]]]:
 
 def _ways() -> str:
     schemes = [*_databases(), *FETCHERS]
-    return f"files: {listing(endings())}; addresses: {listing(f'{scheme}://' for scheme in schemes)}"
+    return f"files: {join_names(endings())}; addresses: {join_names(f'{scheme}://' for scheme in schemes)}"
 
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
         inside = sorted(item for item in path.iterdir() if item.name.lower().endswith(tuple(endings())))
         if not inside:
-            raise SourceError(f"{path}: no table in this folder", hint=f"endings: {listing(endings())}")
+            raise SourceError(f"{path}: no table in this folder", hint=f"endings: {join_names(endings())}")
         return inside
     found = [path] if path.is_file() else sorted(Path(item) for item in glob.glob(str(path)))  # noqa: PTH207 # absolute patterns
     if not found:
@@ -161,7 +161,7 @@ def _neighbours(path: Path) -> str:
     if not path.parent.is_dir():
         return f"the folder {path.parent} does not exist"
     tables = [item.name for item in sorted(path.parent.iterdir()) if item.name.endswith(tuple(endings()))]
-    return f"tables in {path.parent}: {listing(tables, limit=10)}"
+    return f"tables in {path.parent}: {join_names(tables, limit=10)}"
 
 
 def _kind_of(path: Path) -> str:
@@ -172,5 +172,5 @@ def _kind_of(path: Path) -> str:
                 return kind
     raise SourceError(
         f"{path}: the ending tells no kind of source",
-        hint=f"name it with data.kind, or use one of {listing(endings())}",
+        hint=f"name it with data.kind, or use one of {join_names(endings())}",
     )

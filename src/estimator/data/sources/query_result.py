@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from estimator.core.text import listing
+from estimator.core.text import join_names
 from estimator.data.sources.address import TABLE_NAME
 from estimator.errors import SourceError
 
@@ -52,7 +52,7 @@ def checked_names(names: Sequence[str], place: str) -> list[str]:
     again = sorted({name for name in names if names.count(name) > 1})
     if again:
         raise SourceError(
-            f"{place}: data.query gives more than one column called {listing(map(repr, again))}",
+            f"{place}: data.query gives more than one column called {join_names(map(repr, again))}",
             hint="give one of them another name with AS",
         )
     return list(names)

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from estimator.core.text import listing
+from estimator.core.text import join_names
 from estimator.data.sources.address import Address
 from estimator.data.sources.download import BLOCK_BYTES, Fetched, save
 from estimator.errors import SourceError, needs_extra
@@ -36,7 +36,7 @@ def fetch_objects(address: Address, scratch: Path, endings: tuple[str, ...]) -> 
     with _explained(address), closing(boto3.session.Session().client("s3")) as client:
         keys = _matching(client, bucket, key, endings) if _is_many(key) else [key]
         if not keys:
-            raise SourceError(f"{address.name}: no table there", hint=f"endings: {listing(endings)}")
+            raise SourceError(f"{address.name}: no table there", hint=f"endings: {join_names(endings)}")
         return dict(_fetched(client, bucket, found, scratch) for found in keys)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.data.schema import Batch
 from estimator.evaluation.explanation.budget import affordable
 from estimator.evaluation.explanation.contributions import Contributions, contributions, told

@@ -8,15 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats, Ints, Mask
 from estimator.data.schema import Batch
 from estimator.models import Learned
 from estimator.store.predictor import Predictor
 
 # Cells of the table of what is switched that are held at once.
 CELLS_AT_ONCE = 2_000_000
-Mask = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +72,14 @@ def contributions(
     )  # fmt: skip
 
 
-def told_levels(raw: Floats) -> Places:
+def told_levels(raw: Floats) -> Ints:
     """Return which level's probability is told of each row: the second of two, else the likeliest; 0 for numbers."""
     if raw.ndim == 1:
         return np.zeros(len(raw), dtype=np.int64)
     return np.ones(len(raw), dtype=np.int64) if raw.shape[1] == 2 else raw.argmax(axis=1)
 
 
-def told(raw: Floats, places: Places) -> Floats:
+def told(raw: Floats, places: Ints) -> Floats:
     """Return the numbers, or the probabilities of these levels, of shape (rows,)."""
     return raw if raw.ndim == 1 else raw[np.arange(len(raw)), places]
 
@@ -113,7 +111,7 @@ def _sampled(
 
 
 def _paths(
-    predictor: Predictor, row: Batch, background: Batch, orders: Places, origin: Places, differs: Mask, place: int
+    predictor: Predictor, row: Batch, background: Batch, orders: Ints, origin: Ints, differs: Mask, place: int
 ) -> Floats:
     """Return the answers on the way from background rows to the row, (orders, columns + 1)."""
     n_orders, n_columns = orders.shape

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.data.schema import Batch, Column
 from estimator.evaluation.explanation.budget import affordable
 from estimator.evaluation.explanation.contributions import told

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from estimator.core.task import Floats, Predictions, Task
-from estimator.core.text import figure
-from estimator.evaluation.explanation.parts import Mask, Part
+from estimator.core.arrays import Floats, Mask
+from estimator.core.task import Predictions, Task
+from estimator.core.text import format_number
+from estimator.evaluation.explanation.parts import Part
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score, score
 
@@ -50,7 +51,7 @@ class Fairness:
     @property
     def verdict(self) -> str:
         """Whether the two groups that differ most are proved to differ."""
-        between = f"{self.metric} between {self.worst} and {self.best} differs by {figure(self.gap)}"
+        between = f"{self.metric} between {self.worst} and {self.best} differs by {format_number(self.gap)}"
         chance = f"by chance with a probability of {self.p:.2g}"
         if self.p <= 1.0 - self.level:
             return f"unequal: {between}, {chance}"
@@ -120,5 +121,5 @@ def rates_in_words(group: Group) -> str:
     'mean error -1.5'
     """
     return ", ".join(
-        f"{name} {figure(rate) if name == 'mean error' else f'{rate:.1%}'}" for name, rate in group.rates.items()
+        f"{name} {format_number(rate) if name == 'mean error' else f'{rate:.1%}'}" for name, rate in group.rates.items()
     )

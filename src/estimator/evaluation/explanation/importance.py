@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.data.schema import Batch
 from estimator.evaluation.explanation.budget import affordable
 from estimator.evaluation.metrics import Metric

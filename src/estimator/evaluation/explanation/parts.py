@@ -9,11 +9,11 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.text import figure, plain
+from estimator.core.arrays import Mask
+from estimator.core.text import format_number, format_plain
 from estimator.data.schema import Column
 from estimator.data.schema.column import TIME_KINDS, as_moment
 
-Mask = npt.NDArray[np.bool_]
 MOST_LEVELS = 20
 # Numbers of so few values are named one by one.
 FEW = 6
@@ -75,7 +75,7 @@ def _said(column: Column, value: float) -> str:
         return as_moment(value)
     if column.kind == "boolean":
         return "true" if value else "false"
-    return plain(value) if column.kind == "integer" else figure(value)
+    return format_plain(value) if column.kind == "integer" else format_number(value)
 
 
 def pairs_of(parts: Mapping[str, Sequence[Part]]) -> list[Part]:

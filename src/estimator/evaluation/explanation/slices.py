@@ -8,8 +8,9 @@ from statistics import NormalDist
 
 import numpy as np
 
-from estimator.core.task import Floats, Predictions
-from estimator.evaluation.explanation.parts import Mask, Part
+from estimator.core.arrays import Floats, Mask
+from estimator.core.task import Predictions
+from estimator.evaluation.explanation.parts import Part
 from estimator.evaluation.metrics import Metric
 
 LEAST_ROWS, LEAST_SHARE = 30, 0.01

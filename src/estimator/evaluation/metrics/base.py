@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-from estimator.core.task import Floats, Predictions
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
 
 
 class Metric(ABC):

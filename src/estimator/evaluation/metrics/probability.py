@@ -6,12 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Floats, Predictions
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
 from estimator.evaluation.metrics.base import Metric, weighted_mean
 
 LEVELS = frozenset({"binary", "multiclass"})
 # A level called impossible costs this much and not infinitely much.
-SMALLEST = 1e-15
+MIN_PROBABILITY = 1e-15
 
 
 def chosen(truth: Floats, answers: Predictions) -> Floats:
@@ -29,7 +30,7 @@ class LogLoss(Metric):
     higher_is_better: ClassVar[bool] = False
 
     def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
-        return weighted_mean(-np.log(np.clip(chosen(truth, answers), SMALLEST, 1.0)), weights)
+        return weighted_mean(-np.log(np.clip(chosen(truth, answers), MIN_PROBABILITY, 1.0)), weights)
 
 
 class Brier(Metric):

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.task import Floats, Predictions
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
 from estimator.evaluation.metrics.absolute import REGRESSION
 from estimator.evaluation.metrics.base import Metric, weighted_mean
 

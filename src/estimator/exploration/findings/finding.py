@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.data.schema import Schema
 from estimator.data.schema.column import NUMERIC_KINDS
 from estimator.data.schema.frames import read_series

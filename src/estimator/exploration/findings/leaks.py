@@ -5,14 +5,11 @@ from __future__ import annotations
 import re
 
 import numpy as np
-import numpy.typing as npt
 
-from estimator.core.task import Floats
-from estimator.core.text import listing
+from estimator.core.arrays import Floats, Indices
+from estimator.core.text import join_names
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.exploration.findings.finding import Finding, Found, Seen, drop
-
-Places = npt.NDArray[np.intp]
 
 GIVEN_AWAY = 0.98
 MOST_BINS, ROWS_PER_BIN = 64, 20
@@ -36,7 +33,7 @@ def leaks(seen: Seen) -> Found:
             yield Finding("leakage", "high", (name,), told, {measure: round(value, 4), "knows": knows}, drop(name))
     parts = _parts_of_target(seen)
     if parts and not told_already.issuperset(parts):
-        told = f"{listing(parts)} add up to the target: they are known only when it is"
+        told = f"{join_names(parts)} add up to the target: they are known only when it is"
         yield Finding("leakage", "high", parts, told, {}, drop(*parts))
 
 
@@ -78,7 +75,7 @@ def _knowledge(seen: Seen, name: str) -> float:
     return _avoided(bins, goal[both], levels) if len(levels) <= 20 else _explained(bins, goal[both])
 
 
-def _bins(values: Floats) -> Places | None:
+def _bins(values: Floats) -> Indices | None:
     n_bins = min(MOST_BINS, len(values) // ROWS_PER_BIN)
     if n_bins < 5:
         return None
@@ -86,7 +83,7 @@ def _bins(values: Floats) -> Places | None:
     return np.searchsorted(edges, values, side="right")
 
 
-def _avoided(bins: Places, goal: Floats, levels: Floats) -> float:
+def _avoided(bins: Indices, goal: Floats, levels: Floats) -> float:
     counts = np.zeros((int(bins.max()) + 1, len(levels)))
     np.add.at(counts, (bins, np.searchsorted(levels, goal)), 1)
     mistakes = len(goal) - counts.sum(axis=0).max()
@@ -97,7 +94,7 @@ def _avoided(bins: Places, goal: Floats, levels: Floats) -> float:
     return float(1.0 - (mixed.sum() - forgiven) / mistakes) if mistakes else 0.0
 
 
-def _explained(bins: Places, goal: Floats) -> float:
+def _explained(bins: Indices, goal: Floats) -> float:
     counts = np.bincount(bins)
     means = np.bincount(bins, goal) / np.maximum(counts, 1)
     total = float(((goal - goal.mean()) ** 2).sum())

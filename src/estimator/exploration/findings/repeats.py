@@ -8,8 +8,8 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from estimator.core.task import Floats
-from estimator.core.text import figure, listing
+from estimator.core.arrays import Floats
+from estimator.core.text import format_number, join_names
 from estimator.data.schema.text_parsing import level_names
 from estimator.exploration.findings.finding import Finding, Found, Seen, Severity, drop
 
@@ -52,7 +52,7 @@ def _near_duplicates(seen: Seen) -> Found:
     again = rest.height - rest.n_unique()
     already = seen.rows.height - seen.rows.n_unique()
     if again - already > max(2, 0.0005 * rest.height):
-        told = f"{again - already:,} rows differ from another one only in {listing(names)}: the same thing twice?"
+        told = f"{again - already:,} rows differ from another one only in {join_names(names)}: the same thing twice?"
         yield Finding("near duplicates", "medium", tuple(names), told, {"rows": again - already})
 
 
@@ -84,7 +84,7 @@ def redundant_levels(seen: Seen) -> Found:
     for (level, count), names in where.items():
         rows = [seen.rows[name] == level for name in names]
         if len(names) > 1 and all((other == rows[0]).all() for other in rows[1:]):
-            told = f"{listing(names)} have the level {level!r} in the same {count:,} rows"
+            told = f"{join_names(names)} have the level {level!r} in the same {count:,} rows"
             yield Finding("redundant level", "note", tuple(names), told, {"level": level, "rows": count})
 
 
@@ -114,7 +114,7 @@ def collinear(seen: Seen) -> Found:
         strongest, partner = max(others)
         if strongest >= 0.8 and {name, partner} not in told_pairs:
             told_pairs.append({name, partner})
-            size = f"variance inflation {figure(value)}" if np.isfinite(value) else "others make it up exactly"
+            size = f"variance inflation {format_number(value)}" if np.isfinite(value) else "others make it up exactly"
             sentence = f"{name} and {partner} move together (correlation {strongest:.2f}; {size})"
             evidence = {"correlation": round(float(strongest), 4), "inflation": value if np.isfinite(value) else None}
             yield Finding("collinear", "low", (name, partner), sentence, evidence, drop(name))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.text import figure
+from estimator.core.text import format_number
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.inference import IDENTIFIER_NAME
 from estimator.exploration.findings.finding import Finding, Found, Seen, drop
@@ -78,8 +78,8 @@ def task(seen: Seen) -> Found:
     if goal.kind in ("date", "datetime") or goal.count == 0:
         return
     if goal.kind in NUMERIC_KINDS and goal.distinct > 2:
-        told = f"regression of {goal.name}: always answering its mean, {figure(goal.numbers['mean'])}, errs by "
-        told += f"{figure(goal.numbers['std'])} (rmse)"
+        told = f"regression of {goal.name}: always answering its mean, {format_number(goal.numbers['mean'])}, errs by "
+        told += f"{format_number(goal.numbers['std'])} (rmse)"
         edit: dict[str, Any] = {"evaluation.metrics": ["rmse", "mae", "r2"]}
         evidence: dict[str, Any] = {"rmse": goal.numbers["std"]}
     elif goal.top:
@@ -139,9 +139,9 @@ def _far_values(column: ColumnProfile) -> Found:
     reach = 5 * (high - low)
     ends = []
     if reach > 0 and highest > high + reach:
-        ends.append(f"goes up to {figure(highest)}, while 99 % are below {figure(high)}")
+        ends.append(f"goes up to {format_number(highest)}, while 99 % are below {format_number(high)}")
     if reach > 0 and lowest < low - reach:
-        ends.append(f"goes down to {figure(lowest)}, while 99 % are above {figure(low)}")
+        ends.append(f"goes down to {format_number(lowest)}, while 99 % are above {format_number(low)}")
     if ends:
         evidence = {"min": lowest, "max": highest, "quantile_01": low, "quantile_99": high}
         yield Finding("outliers", "low", (column.name,), f"{column.name} {' and '.join(ends)}", evidence)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from estimator.core.text import listing
+from estimator.core.text import join_names
 from estimator.data.schema import Column
 from estimator.data.schema.column import GAP_WORDS, NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.inference import NUMBER_AS_TEXT
@@ -69,16 +69,18 @@ def spellings(seen: Seen) -> Found:
         words = [gap for gap in column.gaps if gap]
         further = sorted(set(column.levels) & set(GAP_WORDS))
         if further:
-            told = f"{column.name} has the level {listing(map(repr, further))}, which may be a gap"
+            told = f"{column.name} has the level {join_names(map(repr, further))}, which may be a gap"
             edit = {f"schema.columns.{column.name}.gaps": _gaps_with(column, further)}
             yield Finding("gap spellings", "low", (column.name,), told, {"spellings": [*words, *further]}, edit)
         elif len(words) > 1:
-            told = f"{column.name} spells a gap in {len(words)} ways: {listing(map(repr, words))}; all are read as one"
+            told = (
+                f"{column.name} spells a gap in {len(words)} ways: {join_names(map(repr, words))}; all are read as one"
+            )
             yield Finding("gap spellings", "note", (column.name,), told, {"spellings": words})
         counts = {level: count for level, count in column.levels.items() if level not in GAP_WORDS}
         edit_or_none, variants = level_edit(column.name, counts) if not column.fold else (None, [])
         if variants and edit_or_none is not None:
-            told = f"{column.name} writes a level in several ways: {listing(map(repr, variants[0]))}"
+            told = f"{column.name} writes a level in several ways: {join_names(map(repr, variants[0]))}"
             told += f", and {len(variants) - 1} more" if len(variants) > 1 else ""
             evidence = {"levels": variants[:10]}
             yield Finding("level spellings", "medium", (column.name,), told, evidence, edit_or_none)
@@ -99,7 +101,7 @@ def texts(seen: Seen) -> Found:
             continue
         total = sum(counts.values())
         shares = {what: sum(counts[word] for word in counts if is_so(word)) / total for what, is_so in LOOKS.items()}
-        shown = listing(map(repr, list(counts)[:3]))
+        shown = join_names(map(repr, list(counts)[:3]))
         if shares["date"] >= 0.9:
             edit = date_edit(column.name, list(counts))
             told = f"{column.name} holds dates in several forms, such as {shown}"

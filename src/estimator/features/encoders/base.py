@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 
 import numpy.typing as npt
 
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats
+from estimator.core.task import Task
 from estimator.graph.builder import Graph
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.features.encoders.base import Encoder, Learning
 from estimator.features.encoders.standard import Scale, scaled_names, write_scaled
 from estimator.graph.builder import Graph, Value

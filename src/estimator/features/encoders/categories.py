@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from estimator.core.arrays import Ints
 from estimator.graph.builder import ML_DOMAIN, Graph
 
 
@@ -27,7 +28,7 @@ def write_positions(graph: Graph, column: str, levels: tuple[str, ...], *, gap: 
     )
 
 
-def positions(values: npt.NDArray[Any], levels: tuple[str, ...]) -> npt.NDArray[np.int64]:
+def positions(values: npt.NDArray[Any], levels: tuple[str, ...]) -> Ints:
     """Return each value's position among the levels; the number of levels for a gap."""
     known = {level: position for position, level in enumerate(levels)}
     return np.array([known.get(str(value), len(levels)) for value in values.tolist()], dtype=np.int64)

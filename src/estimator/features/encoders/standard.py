@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.features.encoders.base import Encoder, Learning
 from estimator.graph.builder import DOUBLE, Graph
 

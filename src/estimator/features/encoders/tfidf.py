@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.features.encoders import texts
 from estimator.features.encoders.base import Encoder, Learning
 from estimator.graph.builder import Graph, Value

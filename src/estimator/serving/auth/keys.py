@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from estimator.core.text import did_you_mean, listing
+from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ServingError
 
 SCOPES = ("predict", "labels", "admin")
@@ -129,7 +129,7 @@ def without_key(keys: Sequence[Key], name: str) -> list[Key]:
     """
     left = [key for key in keys if key.name != name]
     if len(left) == len(keys):
-        raise ServingError(f"no key is called {name!r}", hint=f"keys: {listing(key.name for key in keys)}")
+        raise ServingError(f"no key is called {name!r}", hint=f"keys: {join_names(key.name for key in keys)}")
     return left
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
+from estimator.core.arrays import Floats
 from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
 from estimator.data.schema.column import NUMERIC_KINDS
@@ -27,7 +28,7 @@ from estimator.graph.session import Feed
 
 Scalar = bool | int | float | str | None
 Row = msgspec.Struct
-Numbers = npt.NDArray[np.float64]
+Numbers = Floats
 
 
 @dataclass(frozen=True)

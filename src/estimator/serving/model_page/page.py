@@ -16,7 +16,7 @@ from html import escape
 from string import Template
 from typing import Any
 
-from estimator.core.text import amount, figure, listing
+from estimator.core.text import format_bytes, format_number, join_names
 from estimator.data.schema.file import to_data
 from estimator.errors import PageError
 from estimator.graph.builder import operators_of
@@ -76,8 +76,8 @@ def model_page(artefact: Artefact) -> Page:
     found = Page(content.encode(), len(graph), len(packed), operators)
     if len(found.content) > LARGEST:
         raise PageError(
-            f"{artefact.name} {artefact.version}: expected a page of at most {amount(LARGEST)}, got one of "
-            f"{amount(len(found.content))}; its graph alone is {amount(found.packed_bytes)} when packed",
+            f"{artefact.name} {artefact.version}: expected a page of at most {format_bytes(LARGEST)}, got one of "
+            f"{format_bytes(len(found.content))}; its graph alone is {format_bytes(found.packed_bytes)} when packed",
             hint="train a smaller model, or serve this one with `estimator serve`",
         )
     return found
@@ -88,7 +88,7 @@ def _refuse(artefact: Artefact, operators: tuple[str, ...]) -> None:
     unknown = [name for name in operators if name not in _known("operator")]
     if unknown:
         raise PageError(
-            f"{place}: a page cannot work out {listing(unknown)}, which its graph uses",
+            f"{place}: a page cannot work out {join_names(unknown)}, which its graph uses",
             hint="serve this version with `estimator serve`",
         )
     for column in artefact.schema.features:
@@ -150,7 +150,10 @@ def _summary(artefact: Artefact) -> str:
 def _facts(artefact: Artefact) -> Iterator[tuple[str, str]]:
     manifest = artefact.manifest
     for name, score in manifest.get("metrics", {}).items():
-        yield f"{name}, held-out rows", f"{figure(score['value'])} ({figure(score['low'])} to {figure(score['high'])})"
+        yield (
+            f"{name}, held-out rows",
+            f"{format_number(score['value'])} ({format_number(score['low'])} to {format_number(score['high'])})",
+        )
     if "data" in manifest:
         yield "rows", f"{manifest['data']['rows']:,}, of these {manifest['data']['rows_held_out']:,} held out"
     yield "columns", str(len(artefact.schema.features))

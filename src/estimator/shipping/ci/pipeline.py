@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from estimator.core.text import amount, duration, figure
+from estimator.core.text import format_bytes, format_duration, format_number
 from estimator.errors import EstimatorError
 from estimator.store.artefact import Artefact
 
@@ -117,7 +117,7 @@ def markdown(outcome: Outcome) -> str:
     lines += ["| | check | | time |", "|---|---|---|---|"]
     lines += [
         f"| {SIGNS[check.verdict]} | {check.name} | {_cell(check.text)} | "
-        f"{duration(check.seconds) if check.verdict != 'left out' else ''} |"
+        f"{format_duration(check.seconds) if check.verdict != 'left out' else ''} |"
         for check in outcome.checks
     ]
     if outcome.artefact is not None:
@@ -136,7 +136,7 @@ def _metrics(artefact: Artefact, compared: Sequence[Comparison]) -> list[str]:
         cells = [name, _score(score), _score(artefact.manifest["baseline"][name])]
         if beside:
             one = beside.get(name)
-            cells += ["", ""] if one is None else [figure(one.first), f"{one.gain}: {one.verdict}"]
+            cells += ["", ""] if one is None else [format_number(one.first), f"{one.gain}: {one.verdict}"]
         lines.append(f"| {' | '.join(cells)} |")
     if found := artefact.manifest.get("coverage"):
         lines += ["", f"Predictions that are to hold {found['level']:.0%} of the truths hold {_score(found['share'])}."]
@@ -152,15 +152,15 @@ def _weak(artefact: Artefact) -> list[str]:
         return []
     lines = ["", "| weaker where | rows | there | elsewhere |", "|---|---|---|---|"]
     return lines + [
-        f"| {_cell(each['words'])} | {each['rows']:,} | {figure(each['score'])} | {figure(each['elsewhere'])} |"
+        f"| {_cell(each['words'])} | {each['rows']:,} | {format_number(each['score'])} | {format_number(each['elsewhere'])} |"
         for each in found[:N_WEAK]
     ]
 
 
 def _image(built: Built) -> list[str]:
     lines = ["| layer | size |", "|---|---|"]
-    lines += [f"| {_cell(made[:80])} | {amount(size)} |" for made, size in built.layers]
-    lines.append(f"| **all** | **{amount(built.size)}** |")
+    lines += [f"| {_cell(made[:80])} | {format_bytes(size)} |" for made, size in built.layers]
+    lines.append(f"| **all** | **{format_bytes(built.size)}** |")
     if (trial := built.trial) is not None:
         times = f"{trial.latency[0]:.2f} ms over HTTP, 99 of 100 at most {trial.latency[1]:.2f} ms"
         lines += ["", f"Ready after {trial.seconds:.2f} s; one row takes {times}."]

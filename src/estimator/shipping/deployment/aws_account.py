@@ -153,6 +153,6 @@ def until_taken(call: Any, *, codes: tuple[str, ...], seconds: float, pause: flo
         try:
             return call()
         except ClientError as error:
-            if aws.code_of(error) not in codes or time.monotonic() - began > seconds:
+            if aws.error_code(error) not in codes or time.monotonic() - began > seconds:
                 raise
             time.sleep(pause)

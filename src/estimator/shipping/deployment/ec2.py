@@ -139,7 +139,7 @@ class EC2(Target):
             return _remove(self._account(model), site)
 
     def _account(self, model: str) -> Account:
-        region = self.region or aws.usual_region()
+        region = self.region or aws.default_region()
         if region is None:
             raise DeploymentError("deployment.region: missing, and AWS knows none", hint="deployment.region: eu-west-1")
         return Account(region, model, self.tags)
@@ -235,7 +235,7 @@ class EC2(Target):
 
 
 def _told(model: str) -> Any:
-    return aws.told(model, DeploymentError)
+    return aws.explained_errors(model, DeploymentError)
 
 
 def _status(account: Account) -> Status:

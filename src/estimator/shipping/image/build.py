@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from estimator.config import Image
-from estimator.core.text import amount
+from estimator.core.text import format_bytes
 from estimator.errors import ImageError
 from estimator.shipping.image.build_record import RECORD, write_record
 from estimator.shipping.image.build_spec import Recipe, recipe_of, write_context
@@ -202,10 +202,10 @@ def weigh(built: Built, most: float) -> None:
     """
     if built.size > most * 1e6:
         heaviest = ", ".join(
-            f"{amount(size)} {what[:60]}" for what, size in sorted(built.layers, key=lambda layer: -layer[1])[:3]
+            f"{format_bytes(size)} {what[:60]}" for what, size in sorted(built.layers, key=lambda layer: -layer[1])[:3]
         )
         raise ImageError(
-            f"{built.recipe.tag}: weighs {amount(built.size)}, more than image.max_size_mb allows: {heaviest}",
+            f"{built.recipe.tag}: weighs {format_bytes(built.size)}, more than image.max_size_mb allows: {heaviest}",
             hint="a smaller image.base, fewer image.extras, or a larger image.max_size_mb",
         )
 

@@ -51,7 +51,7 @@ def authorization(reference: Reference) -> str:
     ------
     RegistryError: AWS does not give it.
     """
-    with aws.told(str(reference), RegistryError):
+    with aws.explained_errors(str(reference), RegistryError):
         told = _client(reference).get_authorization_token()["authorizationData"][0]
     return f"Basic {told['authorizationToken']}"
 
@@ -63,7 +63,7 @@ def has_image(reference: Reference) -> bool:
     ------
     RegistryError: AWS does not say.
     """
-    with aws.told(str(reference), RegistryError):
+    with aws.explained_errors(str(reference), RegistryError):
         client = _client(reference)
         try:
             client.describe_images(repositoryName=reference.repository, imageIds=[{"imageDigest": reference.digest}])
@@ -79,7 +79,7 @@ def ensure_repository(reference: Reference, tags: dict[str, str], note: Callable
     ------
     RegistryError: AWS refuses.
     """
-    with aws.told(str(reference), RegistryError):
+    with aws.explained_errors(str(reference), RegistryError):
         client = _client(reference)
         try:
             client.create_repository(

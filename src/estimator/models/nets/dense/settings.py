@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
 from estimator.config import Callback, Section, Training
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats
+from estimator.core.task import Task
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import DOUBLE, FLOAT, Graph, Value
 from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, probabilities, silent

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.graph.builder import FLOAT, Graph, Value
 
 Array = np.ndarray[Any, Any]

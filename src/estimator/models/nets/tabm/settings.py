@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from estimator.config import Training
-from estimator.core.task import Floats, Task
+from estimator.core.arrays import Floats
+from estimator.core.task import Task
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import DOUBLE, Graph, Value, logistic
 from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, silent

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from estimator.core.task import Floats
+from estimator.core.arrays import Floats
 from estimator.errors import TrainingError
 from estimator.models.base import Rows
 
