@@ -1,6 +1,7 @@
 """Every error raised on purpose, as a tree.
 
 EstimatorError
+├── FileError            a file or folder cannot be written
 ├── ConfigError          a config file or an override says something we cannot follow
 ├── SourceError          rows cannot be read
 ├── SchemaError          a schema file is wrong, or does not fit the table
@@ -33,6 +34,10 @@ class EstimatorError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+class FileError(EstimatorError):
+    """A file or folder cannot be written."""
 
 
 class ConfigError(EstimatorError):

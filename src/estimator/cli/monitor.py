@@ -71,10 +71,10 @@ def command(
     now = time.time()
     found = life.monitor(site, order, since=options.moment(since, now) if since else None, until=now)
     if page is not None:
+        from estimator.core.files import write_atomic
         from estimator.monitoring.page import monitoring_page
-        from estimator.store.artefact import write_text
 
-        write_text(page, monitoring_page(found))
+        write_atomic(page, monitoring_page(found))
         options.say(f"written: {page}")
     options.emit(found.to_data(), "\n".join(_lines(found)), as_json=as_json)
     return EXIT_GATE if found.is_alarmed else 0

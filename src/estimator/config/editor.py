@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from estimator.core.files import write_atomic
 from estimator.errors import ConfigError, needs_extra
 
 
@@ -18,9 +18,10 @@ def write_edits(path: Path, edits: Mapping[str, Any]) -> None:
 
     Raises
     ------
-    ConfigError: the file is of a kind that cannot be edited, or cannot be written.
+    ConfigError: the file is of a kind that cannot be edited.
+    FileError: the file cannot be written.
     """
-    write_text(path, edited(path, lambda values: _apply_all(values, edits)))
+    write_atomic(path, edited(path, lambda values: _apply_all(values, edits)))
 
 
 def edited(path: Path, change: Callable[[Any], None]) -> str:
@@ -37,23 +38,6 @@ def edited(path: Path, change: Callable[[Any], None]) -> str:
     if path.suffix.lower() in (".yml", ".yaml"):
         return _edited_yaml(path, change)
     raise ConfigError(f"{path}: cannot be edited in place", hint="copy the edits, or keep the config as YAML or JSON")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is there as a whole or not at all.
-
-    Raises
-    ------
-    ConfigError: it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _edited_yaml(path: Path, change: Callable[[Any], None]) -> str:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from estimator.config.document import Path_, read_document
-from estimator.config.editor import edited, write_text
+from estimator.config.editor import edited
 from estimator.config.reader import override
 from estimator.config.sections import Config
 from estimator.config.space import path_of, put, varied
 from estimator.config.tutorial import Translated, translate
 from estimator.config.vocabulary import Vocabulary
+from estimator.core.files import write_atomic
 
 _GONE = object()
 
@@ -36,10 +37,10 @@ def write_varied(
     written = document.values.get(str(before.origin(("model",))[0]), {})
     if is_toml or (isinstance(written, Mapping) and isinstance(written.get("layers"), Mapping)):
         # JSON is YAML too.
-        write_text(path, json.dumps(after, indent=2, ensure_ascii=False) + "\n")
+        write_atomic(path, json.dumps(after, indent=2, ensure_ascii=False) + "\n")
     else:
         changes = list(_differences(before.values, after))
-        write_text(path, edited(conf, lambda values: _apply(values, changes, before)))
+        write_atomic(path, edited(conf, lambda values: _apply(values, changes, before)))
     return path
 
 

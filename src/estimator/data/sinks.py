@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, Literal
 
 import polars as pl
 
+from estimator.core.files import atomic_path
 from estimator.core.text import join_names
 from estimator.data.sources.address import SQLITE_FILE, TABLE_NAME, Address, locate
 from estimator.data.sources.query_result import quoted
@@ -115,18 +115,15 @@ class File(Sink):
             raise SourceError(f"{self.path}: cannot be written: the folder {self.path.parent} does not exist")
 
     def write(self, parts: Sequence[Path]) -> None:
-        temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}{self.path.suffix}")
         try:
-            whole = pl.scan_parquet(list(parts))
-            if self.path.suffix.lower() == ".csv":
-                whole.sink_csv(temporary)
-            else:
-                whole.sink_parquet(temporary)
-            temporary.replace(self.path)
+            with atomic_path(self.path) as temporary:
+                rows = pl.scan_parquet(list(parts))
+                if self.path.suffix.lower() == ".csv":
+                    rows.sink_csv(temporary)
+                else:
+                    rows.sink_parquet(temporary)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise SourceError(f"{self.path}: cannot be written: {error}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from estimator.config import Data
+from estimator.core.files import write_atomic
 from estimator.core.task import Task
 from estimator.data.schema import Schema
 from estimator.data.schema.file import to_yaml
@@ -73,16 +74,13 @@ def write_draft(drafted: Draft, config: Path, schema: Path, *, force: bool) -> N
 
     Raises
     ------
-    ConfigError: a file exists, or cannot be written.
+    ConfigError: a file exists.
+    FileError: a file cannot be written.
     """
     for path, text in ((config, drafted.config), (schema, drafted.schema)):
         if path.exists() and not force:
             raise ConfigError(f"{path}: exists already", hint="choose another --conf, or --force to write over it")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+        write_atomic(path, text)
 
 
 def _config_text(**values: Any) -> str:

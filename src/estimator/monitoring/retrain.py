@@ -15,6 +15,7 @@ import polars as pl
 from estimator.config import Config, Split
 from estimator.core.arrays import Floats
 from estimator.core.clock import Moment
+from estimator.core.files import temporary_file, write_atomic
 from estimator.core.text import format_e_value
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import with_contract_names
@@ -23,7 +24,7 @@ from estimator.drift import losses_of
 from estimator.errors import EstimatorError, RetrainingError
 from estimator.models import Model, Progress, Start
 from estimator.monitoring.promotion import Paired
-from estimator.store.artefact import Artefact, open_artefact, write_text
+from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.batch_prediction import labelled_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison, compare_versions, in_words
@@ -302,8 +303,8 @@ def _verdict(candidate: Candidate, max_regression: float) -> tuple[str, bool]:
 def keep_decision(decision: Decision, store: Store, page: bytes, data: bytes) -> Path:
     """Keep the record of a decision in the model's folder; return the folder of the record."""
     folder = store.root / decision.model / "decisions" / decision.time.replace(":", "-")
-    write_text(folder / "decision.json", data)
-    write_text(folder / "decision.html", page)
+    write_atomic(folder / "decision.json", data)
+    write_atomic(folder / "decision.html", page)
     return folder
 
 
@@ -312,11 +313,11 @@ def _kept_rows(rows: Rows, store: Store, model: str) -> tuple[Path, Mapping[str,
     folder = store.root / model / ROWS
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / ".new.parquet"
-        rows.frame.write_parquet(temporary, compression="zstd")
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        path = folder / f"{digest[:16]}.parquet"
-        temporary.replace(path)
+        with temporary_file(folder) as temporary:
+            rows.frame.write_parquet(temporary, compression="zstd")
+            digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
+            path = folder / f"{digest[:16]}.parquet"
+            temporary.replace(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise RetrainingError(f"{folder}: cannot be written: {error}", hint="choose another --store") from error
     return path, {path.name: digest}

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,17 +12,17 @@ from typing import Any
 
 import numpy as np
 
+from estimator.core.files import write_folder_atomic
 from estimator.core.task import Task
 from estimator.data.schema import Schema
 from estimator.data.schema.file import from_data
-from estimator.errors import ArtefactError
+from estimator.errors import ArtefactError, FileError
 from estimator.store.predictor import Predictor
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 NEEDED = ("model.onnx", "schema.json", "golden.json", "config.resolved.json")
 GOLDEN_TOLERANCE = 1e-6
-TEMPORARY = ".writing-"
 
 
 @dataclass(frozen=True)
@@ -101,19 +98,9 @@ def write_artefact(parent: Path, version: str, manifest: Mapping[str, Any], file
     described = {"format": FORMAT, **manifest, "version": version, "files": hashes}
     folder = parent / version
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=parent))
-    except OSError as error:
-        raise ArtefactError(f"{parent}: cannot be written: {error.strerror}", hint="choose another --store") from error
-    try:
-        for name, content in {**files, MANIFEST: _json(described)}.items():
-            _write(temporary / name, content)
-        temporary.chmod(0o755)
-        temporary.rename(folder)
-    except OSError as error:
-        raise ArtefactError(f"{folder}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        write_folder_atomic(folder, {**files, MANIFEST: _json(described)})
+    except FileError as error:
+        raise ArtefactError(error.message, hint="choose another --store") from error
     return folder
 
 
@@ -183,28 +170,6 @@ def _content(folder: Path, file: str) -> bytes:
         raise ArtefactError(f"{path}: the file is missing") from None
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_text(path: Path, content: bytes) -> None:
-    """Write a page of its own, outside any version.
-
-    Raises
-    ------
-    ArtefactError: it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise ArtefactError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _json(data: object) -> bytes:

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 
 from estimator.core.arrays import Floats
+from estimator.core.files import atomic_path
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Batch
 from estimator.data.schema.frames import read_frame, read_series, with_contract_names
@@ -174,9 +175,8 @@ class Parts:
     def keep(self, answers: pl.DataFrame, tally: Tally) -> None:
         """Keep answers as the next part, in one step."""
         path = self._folder / f"{self.n_done:08d}.parquet"
-        temporary = path.with_suffix(".new")
-        answers.write_parquet(temporary, metadata={"tally": json.dumps(asdict(tally), default=str)})
-        temporary.replace(path)
+        with atomic_path(path) as temporary:
+            answers.write_parquet(temporary, metadata={"tally": json.dumps(asdict(tally), default=str)})
         self.n_done += 1
 
     def drop(self) -> None:

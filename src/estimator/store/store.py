@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from estimator.core.clock import Moment
+from estimator.core.files import TEMPORARY_PREFIX, write_atomic
 from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ArtefactError, StoreError
-from estimator.store.artefact import MANIFEST, TEMPORARY
+from estimator.store.artefact import MANIFEST
 
 ALIASES, HISTORY = "aliases.json", "history.jsonl"
 
@@ -49,7 +50,7 @@ class Store:
         folder = self.root / model
         found = folder.iterdir() if folder.is_dir() else ()
         return sorted(
-            item.name for item in found if not item.name.startswith(TEMPORARY) and (item / MANIFEST).is_file()
+            item.name for item in found if not item.name.startswith(TEMPORARY_PREFIX) and (item / MANIFEST).is_file()
         )
 
     def aliases(self, model: str) -> Mapping[str, str]:
@@ -121,7 +122,7 @@ class Store:
         if alias == "live" and aliases.get("candidate") == version:
             del aliases["candidate"]
         _append(folder / HISTORY, json.dumps(asdict(move), ensure_ascii=False))
-        _replace(folder / ALIASES, json.dumps(aliases, indent=2))
+        write_atomic(folder / ALIASES, json.dumps(aliases, indent=2))
         return move
 
     def before_live(self, model: str) -> str:
@@ -203,15 +204,6 @@ def _append(path: Path, line: str) -> None:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _readable_aliases(store: Store, name: str) -> dict[str, str]:

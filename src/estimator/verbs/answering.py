@@ -7,8 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from estimator.core.files import write_atomic
 from estimator.errors import SourceError, needs_extra
-from estimator.store.artefact import Artefact, check_golden, write_text
+from estimator.store.artefact import Artefact, check_golden
 from estimator.verbs.context import Order, like_training, load, locate, locate_alias, open_store, opened
 
 if TYPE_CHECKING:
@@ -85,5 +86,5 @@ def page(artefact: Artefact, output: Path) -> Page:
 
     check_golden(artefact)
     made = model_page(artefact)
-    write_text(output, made.content)
+    write_atomic(output, made.content)
     return made

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from estimator.config import Config, read_config, resolve
 from estimator.config.sections import model_data
+from estimator.core.files import write_atomic
 from estimator.errors import ArtefactError, StoreError, needs_extra
 from estimator.shipping.ci.pipeline import Check, Checks, Outcome, RefusedError, StoppedError, markdown
-from estimator.store.artefact import Artefact, write_text
+from estimator.store.artefact import Artefact
 from estimator.verbs.context import VOCABULARY, Order, kind_of, load, named, open_store, opened, prepared_by
 from estimator.verbs.judging import compare, verify
 from estimator.verbs.making import train
@@ -58,7 +59,7 @@ def ci(request: Request, order: Order, *, note: Callable[[Check], None] = lambda
         pass
     outcome = Outcome(model, checks.ended(), artefact, compared, built)
     request.report.parent.mkdir(parents=True, exist_ok=True)
-    write_text(request.report, markdown(outcome).encode())
+    write_atomic(request.report, markdown(outcome).encode())
     return outcome
 
 

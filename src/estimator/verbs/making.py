@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from estimator.config import Data, from_environment, read_config, resolve
 from estimator.config.variant import write_varied
 from estimator.core.clock import Moment
+from estimator.core.files import write_atomic
 from estimator.errors import ConfigError, needs_extra
 from estimator.models import Progress, silent
-from estimator.store.artefact import Artefact, open_artefact, write_text
+from estimator.store.artefact import Artefact, open_artefact
 from estimator.verbs.context import (
     VOCABULARY,
     Helpers,
@@ -101,7 +102,7 @@ def explore(
         looked = look(lambda: counted(source, progress), config, reviewed_by(config, folder), tsne=tsne)
         notes = source.notes()
     findings = find(looked.schema, looked.profile, looked.rows)
-    write_text(page, exploration_page(looked.profile, findings, name=str(named(config).name)))
+    write_atomic(page, exploration_page(looked.profile, findings, name=str(named(config).name)))
     return Explored(looked.profile, findings, notes)
 
 
@@ -211,5 +212,5 @@ def tune(
     overrides = [*from_environment(order.environment), *order.overrides]
     written = write_varied(conf, config, outcome.edits, VOCABULARY, overrides=overrides)
     page = conf.with_name(f"{conf.stem}.tuning.html")
-    write_text(page, tuning.tuning_page(outcome, name=str(config.name)))
+    write_atomic(page, tuning.tuning_page(outcome, name=str(config.name)))
     return Tuned(outcome, plan.place, written, page)

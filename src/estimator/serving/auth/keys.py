@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from estimator.core.files import write_atomic
 from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ServingError
 
@@ -112,12 +112,7 @@ def _check(key: Key) -> None:
 
 def write_keys(path: Path, keys: Sequence[Key]) -> None:
     """Write a file of keys in one step, readable by its owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump({"keys": [asdict(key) for key in keys]}, file, indent=2)
-    temporary.replace(path)
+    write_atomic(path, json.dumps({"keys": [asdict(key) for key in keys]}, indent=2), mode=0o600)
 
 
 def without_key(keys: Sequence[Key], name: str) -> list[Key]:

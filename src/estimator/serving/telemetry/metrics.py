@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from estimator.core.files import write_atomic
+
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 # Upper ends in seconds; a row takes tens of microseconds, a thousand rows of a large model a second.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -88,9 +90,7 @@ class Shared:
     def write(self) -> None:
         """Write the own counts in one step."""
         path = self._folder / f"{os.getpid()}.json"
-        temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(self._own.to_data()))
-        temporary.replace(path)
+        write_atomic(path, json.dumps(self._own.to_data()), durable=False)
 
     def all(self) -> Counts:
         """Return the counts of all processes, the own ones as they are now."""

@@ -10,8 +10,8 @@ from pathlib import Path
 from string import Template
 
 from estimator.config import Config
+from estimator.core.files import write_atomic
 from estimator.errors import ConfigError
-from estimator.store.artefact import write_text
 
 FILES = {
     "github": ".github/workflows/{model}.yml", "gitlab": ".gitlab-ci.yml", "bitbucket": "bitbucket-pipelines.yml",
@@ -45,5 +45,5 @@ def write_workflow(system: str, config: Config, conf: Path, root: Path, *, force
     if path.exists() and not force:
         raise ConfigError(f"{path}: is there already", hint="--force writes over it")
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, workflow(system, config, conf).encode())
+    write_atomic(path, workflow(system, config, conf).encode())
     return path

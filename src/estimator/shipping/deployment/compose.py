@@ -10,9 +10,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from estimator.core.files import write_atomic
 from estimator.shipping.deployment.base import Release
 from estimator.shipping.deployment.files import write_yaml
-from estimator.store.artefact import write_text
 
 if TYPE_CHECKING:
     from estimator.shipping.deployment.docker import Docker
@@ -106,5 +106,4 @@ def write_monitoring(folder: Path, release: Release, settings: Docker) -> None:
     for name, content in written.items():
         write_yaml(folder / name, [content], opening=f"Written by `estimator deploy {release.model}`.")
     board = folder / "dashboards" / "estimator.json"
-    board.parent.mkdir(parents=True, exist_ok=True)
-    write_text(board, files("estimator.serving.telemetry").joinpath("grafana.json").read_bytes())
+    write_atomic(board, files("estimator.serving.telemetry").joinpath("grafana.json").read_bytes())

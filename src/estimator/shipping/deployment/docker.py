@@ -15,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from estimator.config.section import Text
+from estimator.core.files import write_atomic
 from estimator.errors import DeploymentError, ImageError
 from estimator.shipping.deployment.base import (
     Action,
@@ -213,7 +214,7 @@ class Docker(Target):
                 f"{named} ran before, and its compose file is gone: estimator deploy {before.release.model} --rollback"
             )
         path, content = kept
-        path.write_bytes(content)
+        write_atomic(path, content)
         self._up(before.release.model, path, site)
         check(before.release, before.address, site, patience=self.health_timeout_seconds)
         return f"{named} runs again"

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from estimator.core.files import write_atomic
 from estimator.errors import DeploymentError, needs_extra
-from estimator.store.artefact import write_text
 
 
 def write_yaml(path: Path, documents: Sequence[Mapping[str, Any]], *, opening: str) -> None:
@@ -24,11 +24,7 @@ def write_yaml(path: Path, documents: Sequence[Mapping[str, Any]], *, opening: s
     writer.indent(mapping=2, sequence=4, offset=2)
     text = io.StringIO()
     writer.dump_all(documents, text)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, f"# {opening}\n{text.getvalue()}".encode())
-    except OSError as error:
-        raise DeploymentError(f"{path}: cannot be written: {error.strerror}") from None
+    write_atomic(path, f"# {opening}\n{text.getvalue()}")
 
 
 @contextmanager

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from estimator.core.files import write_atomic
 from estimator.errors import ImageError
-from estimator.store.artefact import write_text
 
 RECORD = "image.json"
 
 
 def write_record(record: Mapping[str, Any], folder: Path) -> None:
     """Note what was built in a folder."""
-    write_text(folder / RECORD, json.dumps(record, indent=2).encode())
+    write_atomic(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
 def read_record(folder: Path) -> dict[str, Any]:

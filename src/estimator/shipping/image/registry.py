@@ -20,6 +20,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from estimator.core.files import write_atomic
 from estimator.errors import RegistryError
 from estimator.shipping.image.direct.layers import BLOCK, Blob, Layer
 from estimator.shipping.image.direct.oci import INDEX, LAYER, MANIFEST, Base, Layout
@@ -156,12 +157,7 @@ class Registry:
         return content
 
     def _fetch(self, digest: str, path: Path) -> None:
-        temporary = path.with_suffix(".new")
-        try:
-            temporary.write_bytes(self._blob(digest))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_atomic(path, self._blob(digest))
 
     def _send(self, blob: Blob, path: Path) -> bool:
         """Send a blob unless it is there; return whether it was sent."""

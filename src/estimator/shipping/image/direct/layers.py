@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from estimator.core.files import temporary_file
+
 # Of gzip: a level more costs seconds and saves hardly a percent.
 LEVEL = 6
 BLOCK = 1 << 20
@@ -89,16 +91,13 @@ def write_layer(
 
 def packed_layer(write: Callable[[BinaryIO], None], folder: Path, holds: str, *, media_type: str) -> Layer:
     """Pack what `write` writes, a tar, as a layer into a folder of blobs."""
-    temporary = folder / f".layer.{os.getpid()}"
-    try:
+    with temporary_file(folder) as temporary:
         with temporary.open("wb") as raw:
             outer = Hashing(raw)
             with gzip.GzipFile(fileobj=outer, mode="wb", compresslevel=LEVEL, mtime=0, filename="") as zipped:
                 inner = Hashing(zipped)
                 write(inner)  # type: ignore[arg-type] # as much of a file as a tar needs
         temporary.replace(folder / outer.hexdigest)
-    finally:
-        temporary.unlink(missing_ok=True)
     blob = Blob(f"sha256:{outer.hexdigest}", outer.size, media_type)
     return Layer(blob, f"sha256:{inner.hexdigest}", inner.size, holds)
 

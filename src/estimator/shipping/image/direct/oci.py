@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
+from estimator.core.files import atomic_path, write_atomic
 from estimator.errors import ImageError
 from estimator.shipping.image.build_spec import ENTRYPOINT, ENVIRONMENT, USELESS, USER, Recipe
 from estimator.shipping.image.direct.layers import BLOCK, Blob, File, Layer, files_below, packed_layer, write_layer
@@ -146,8 +147,8 @@ def write_image(recipe: Recipe, base: Base, folder: Path) -> Layout:
         },
     )  # fmt: skip
     named = {**_described(manifest), "annotations": {"org.opencontainers.image.ref.name": recipe.tag}}
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (folder / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
+    write_atomic(folder / "oci-layout", '{"imageLayoutVersion":"1.0.0"}')
+    write_atomic(folder / "index.json", _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
     return Layout(folder, manifest, config, tuple(layers))
 
 
@@ -165,21 +166,16 @@ def write_archive(layout: Layout, tag: str, path: Path) -> None:
     ]
     texts = {name: (layout.folder / name).read_bytes() for name in ("oci-layout", "index.json")}
     texts["manifest.json"] = _json(docker)
-    temporary = path.with_name(f".{path.name}.new")
-    try:
-        with tarfile.open(temporary, "w") as archive:
-            for name, source in sorted(placed.items()):
-                entry = tarfile.TarInfo(name)
-                entry.size = source.stat().st_size
-                with source.open("rb") as content:
-                    archive.addfile(entry, content)
-            for name, text in texts.items():
-                entry = tarfile.TarInfo(name)
-                entry.size = len(text)
-                archive.addfile(entry, io.BytesIO(text))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_path(path) as temporary, tarfile.open(temporary, "w") as archive:
+        for name, source in sorted(placed.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size = source.stat().st_size
+            with source.open("rb") as content:
+                archive.addfile(entry, content)
+        for name, text in texts.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text))
 
 
 def _packages(recipe: Recipe, context: Mapping[str, bytes], scratch: Path) -> list[File]:
@@ -287,7 +283,7 @@ def _blobs(folder: Path) -> Path:
 def _put(blobs: Path, media_type: str, data: Mapping[str, Any]) -> Blob:
     content = _json(data)
     digest = hashlib.sha256(content).hexdigest()
-    (blobs / digest).write_bytes(content)
+    write_atomic(blobs / digest, content)
     return Blob(f"sha256:{digest}", len(content), media_type)
 
 
