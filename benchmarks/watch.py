@@ -26,7 +26,7 @@ from processes import machine_line
 
 from estimator import verbs as life
 from estimator.monitoring.loop import Loop
-from estimator.prediction_log import Logged, open_database
+from estimator.prediction_log import PredictionRecord, open_log
 from estimator.verbs.renewing import rules_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "moving-market"
@@ -46,12 +46,12 @@ def caught_up(folder: Path, n_rows: int) -> tuple[float, float]:
     artefact = life.load(MODEL, store)
     rows = houses()
     answers = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).values.tolist()
-    database, at = open_database(str(folder / "full.db"), Path(), {}), time.time()
+    database, at = open_log(str(folder / "full.db"), Path(), {}), time.time()
     for start in range(0, n_rows, 10_000):
         places = range(start, min(start + 10_000, n_rows))
         database.write(
             [
-                Logged(f"{place:09d}", at + place / ROWS_A_SECOND, MODEL, artefact.version, rows[place % len(rows)],
+                PredictionRecord(f"{place:09d}", at + place / ROWS_A_SECOND, MODEL, artefact.version, rows[place % len(rows)],
                        {"prediction": answers[place % len(rows)]})
                 for place in places
             ]
@@ -113,8 +113,8 @@ def served(folder: Path, seconds: float, *, watches: bool) -> tuple[float, float
         for each in (many, one):
             each.join()
         time.sleep(4.0)
-        database = open_database(str(log), Path(), {})
-        points = database.ask("SELECT told FROM evidence ORDER BY at DESC LIMIT 1")
+        database = open_log(str(log), Path(), {})
+        points = database.query("SELECT details FROM monitoring_points ORDER BY at DESC LIMIT 1")
         behind = database.count()[0] - (json.loads(points[0][0])["rows"] if points else 0)
         database.close()
         process.terminate()

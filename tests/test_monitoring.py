@@ -16,7 +16,7 @@ from estimator.config import Alert, Serving
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import check_alerts, data_of, tell
 from estimator.monitoring.budget import Budget
-from estimator.monitoring.events import Event, keep_event, read_events, read_points
+from estimator.monitoring.events import Event, read_events, read_points, store_event
 from tests.asking import Client, gateway
 from tests.watched import FOLDER, MODEL, kinds, moved, sold
 
@@ -29,23 +29,23 @@ def words_of(rows, **changes):
 def test_houses_like_those_of_training_raise_no_alarm(market):
     market.send(sold(), truth=True)
     assert kinds(market.step()) == []
-    assert read_points(market.database, MODEL)[-1].told["rows"] == len(sold())
+    assert read_points(market.database, MODEL)[-1].details["rows"] == len(sold())
 
 
 def test_houses_of_another_area_are_told_within_few_rows(market):
     market.send(sold(200))
     market.send(moved(0, 60))
     (event,) = [event for event in market.step() if event.kind == "drift"]
-    assert event.told["after_rows"] <= 260
+    assert event.details["after_rows"] <= 260
     row = int(event.id.rpartition("row")[2])
     assert row < 240
-    assert {"Year_Built", "Foundation"} <= {each["column"] for each in event.told["columns"]}
-    assert event.told["faults"] == []
-    part = max(event.told["grown"], key=lambda each: each["now"] - each["before"])
+    assert {"Year_Built", "Foundation"} <= {each["column"] for each in event.details["columns"]}
+    assert event.details["faults"] == []
+    part = max(event.details["grown"], key=lambda each: each["now"] - each["before"])
     assert part["now"] > part["before"] + 0.1
-    assert "change of the world" in event.words
-    assert event.told["answers"]["effect"] > 0.1
-    assert "label some of these rows" in event.told["next"]
+    assert "change of the world" in event.message
+    assert event.details["answers"]["effect"] > 0.1
+    assert "label some of these rows" in event.details["next"]
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_a_fault_upstream_is_called_one(market, column, change, told):
     market.send(sold(100))
     market.send(words_of(sold(120), **{column: change}))
     (event,) = [event for event in market.step() if event.kind == "drift"]
-    assert event.told["columns"][0]["column"] == column
-    assert any(told in fault and column in fault for fault in event.told["faults"]), event.told["faults"]
-    assert "fault upstream" in event.words
+    assert event.details["columns"][0]["column"] == column
+    assert any(told in fault and column in fault for fault in event.details["faults"]), event.details["faults"]
+    assert "fault upstream" in event.message
 
 
 def test_an_alarm_that_still_holds_is_told_again_only_after_a_while(market):
@@ -82,7 +82,7 @@ def test_an_alarm_that_still_holds_is_told_again_only_after_a_while(market):
 def test_a_long_log_that_moved_is_one_alarm(market):
     market.send(moved(0, 1100))
     (event,) = [each for each in market.step() if each.kind == "drift"]
-    assert event.told["faults"] == []
+    assert event.details["faults"] == []
 
 
 def test_a_watcher_that_was_killed_finds_the_same_again_and_tells_nothing_twice(market):
@@ -104,8 +104,8 @@ def test_losses_are_proven_by_truths_however_late_they_come(market):
     market.step()
     prices = [price for _, price in [*sold(100), *moved(0, 80)]]
     market.tell(rows, prices, after=3 * 86_400.0)
-    (event,) = [each for each in market.step("monitoring.on_degradation=warn") if each.kind == "loss"]
-    assert event.told["latest_loss"] > 1.5 * event.told["usual_loss"]
+    (event,) = [each for each in market.step("monitoring.on_degradation=warn") if each.kind == "degradation"]
+    assert event.details["latest_loss"] > 1.5 * event.details["usual_loss"]
     found = life.monitor(
         life.Site(MODEL, str(market.log)), life.Order(store=str(market.store.root)), since=None, until=market.now
     )
@@ -141,12 +141,12 @@ def test_a_check_on_schedule_spends_what_the_time_allows(market):
     market.send(sold(100))
     (event,) = market.step()
     assert event.kind == "check"
-    assert event.told["level"] == pytest.approx(1 / 365.25 / 3, rel=0.01)
+    assert event.details["level"] == pytest.approx(1 / 365.25 / 3, rel=0.01)
     market.send(sold(50))
     assert [each for each in market.step() if each.kind == "check"] == []
     market.now += 86_400.0
     market.send(moved(0, 100))
-    assert [each.told["drifted"] for each in market.step() if each.kind == "check"] == [True]
+    assert [each.details["drifted"] for each in market.step() if each.kind == "check"] == [True]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def drift(market, now):
         "words": "rows moved", "columns": [{"column": "size", "words": "larger values", "effect": 0.5}],
         "answers": {"words": "larger"}, "examples": [{"inputs": {"name": "secret"}}], "next": "look",
     })  # fmt: skip
-    keep_event(market.database, event)
+    store_event(market.database, event)
     return event
 
 
@@ -216,7 +216,7 @@ def test_what_did_not_arrive_is_tried_again(market, receiver):
     tell(market.database, [event], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
     assert [status for _, status, _ in taken] == [503, 503, 200]
     refusals += [404]
-    later = Event("m:v:drift:2", *[getattr(event, name) for name in ("model", "at", "kind", "version", "told")])
+    later = Event("m:v:drift:2", *[getattr(event, name) for name in ("model", "at", "kind", "version", "details")])
     tell(market.database, [later], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
     assert "was not told" in notes[0]
     tell(market.database, [later], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
@@ -360,5 +360,5 @@ def test_the_server_shows_the_page_to_those_who_may_see_it(market):
 def test_what_is_told_to_webhooks_holds_no_value_of_a_row(market):
     market.send(moved(0, 80))
     (event,) = [each for each in market.step() if each.kind == "drift"]
-    assert event.told["examples"]
+    assert event.details["examples"]
     assert "examples" not in data_of(event)

@@ -212,7 +212,7 @@ def test_truths_promote_as_the_config_says(market, fresh, by, live_after):
     assert market.live.version == {"candidate": candidate, "live": live}[live_after]
     if by == "approval":
         (told,) = [event for event in events if event.kind == "promote"]
-        assert f"estimator promote {MODEL}/{candidate}" in told.told["next"]
+        assert f"estimator promote {MODEL}/{candidate}" in told.details["next"]
 
 
 def test_a_candidate_is_first_a_shadow_if_so_asked(market, fresh):
@@ -290,9 +290,9 @@ def test_two_promotions_at_once_are_one_after_the_other(market, fresh):
 def test_a_market_that_moves_is_seen_proven_renewed_promoted_and_taken_back(tmp_path, tell):
     told = runpy.run_path(str(EXAMPLES / "moving-market" / "story.py"))["story"](tmp_path, said=lambda text: None)
     assert told["calm"] == []
-    rows = told["drift"]["told"]["after_rows"] - told["quiet_rows"]
-    assert {"Year_Built", "Foundation"} <= {each["column"] for each in told["drift"]["told"]["columns"]}
-    assert told["loss"]["told"]["latest_loss"] > 1.5 * told["loss"]["told"]["usual_loss"]
+    rows = told["drift"]["details"]["after_rows"] - told["quiet_rows"]
+    assert {"Year_Built", "Foundation"} <= {each["column"] for each in told["drift"]["details"]["columns"]}
+    assert told["loss"]["details"]["latest_loss"] > 1.5 * told["loss"]["details"]["usual_loss"]
     assert told["refused"] == 0
     promoted = told["promote"]["version"]
     assert told["answered"][promoted] >= 20

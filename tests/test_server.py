@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from estimator.config import Serving, resolve_kept
 from estimator.errors import ConfigError, ServingError, SourceError
-from estimator.prediction_log import Database, Entry
+from estimator.prediction_log import LogEntry, PredictionLog
 from estimator.serving.auth.gate import Gate
 from estimator.serving.auth.keys import KeyRing, given_key
 from estimator.serving.reload import Following, Reference
@@ -313,11 +313,11 @@ def test_a_failure_is_answered_without_its_reason(store, house, monkeypatch, cap
 
 
 def test_truths_need_a_log_and_are_read_strictly(boston, store, tmp_path):
-    from estimator.prediction_log import open_database
+    from estimator.prediction_log import open_log
 
     truth = {"id": "a", "label": 1.5}
     assert boston.post("/v1/labels", [truth]).status_code == 404
-    ledger = Ledger(log=lambda: open_database("log.db", tmp_path, {}))
+    ledger = Ledger(log=lambda: open_log("log.db", tmp_path, {}))
     client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), ledger=ledger))
     assert client.post("/v1/labels", [truth]).json() == {"received": 1, "matched": 0}
     for body in ([], [{"id": "a"}], [{"id": 1, "label": 1}], [{"id": "a", "label": None}], {}, b"[", [truth] * 10_001):
@@ -328,13 +328,13 @@ def test_truths_need_a_log_and_are_read_strictly(boston, store, tmp_path):
 def test_an_answer_that_cannot_be_logged_is_refused_if_so_configured(store, house, tmp_path):
     blocked = threading.Event()
 
-    def never() -> Database:
+    def never() -> PredictionLog:
         blocked.wait(10)
         raise SourceError("the disk is full")
 
     ledger = Ledger(log=never, refuses_when_full=True)
     assert ledger.writer is not None
-    ledger.writer.offer(Entry("a", 0.0, "m", "v", b" " * 64_000_000, b""))
+    ledger.writer.offer(LogEntry("a", 0.0, "m", "v", b" " * 64_000_000, b""))
     client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), ledger=ledger))
     assert client.post("/v1/predict", [house]).status_code == 503
     blocked.set()

@@ -23,7 +23,7 @@ import pytest
 from prometheus_client import parser
 
 from estimator import verbs as life
-from estimator.prediction_log import open_database
+from estimator.prediction_log import open_log
 from tests.asking import ESTIMATOR, get, post, serving, within
 from tests.conftest import EXAMPLES
 
@@ -113,7 +113,7 @@ def test_a_kill_loses_only_the_last_answers(store, house, tmp_path):
     # What is there is the beginning, whole; a busy machine may keep the thread that writes waiting.
     assert found == {named for _, named in answered[: len(found)]}
     assert all(killed - at < 3 for at in lost)
-    assert open_database(str(log), Path(), {}).count()[0] == len(found)
+    assert open_log(str(log), Path(), {}).count()[0] == len(found)
 
 
 def test_columns_that_are_private_are_not_written_under_any_name_of_any_model(store, house, tmp_path):

@@ -14,7 +14,7 @@ from typing import Any
 from estimator import verbs as life
 from estimator.monitoring.events import Event
 from estimator.monitoring.loop import Loop
-from estimator.prediction_log import Database, Label, Logged, open_database
+from estimator.prediction_log import Label, PredictionLog, PredictionRecord, open_log
 from estimator.store.artefact import Artefact
 from estimator.verbs.renewing import _renewed, rules_of
 from tests.conftest import EXAMPLES
@@ -55,13 +55,13 @@ class Market:
         return life.load(MODEL, self.store)
 
     @property
-    def database(self) -> Database:
-        return open_database(str(self.log), Path(), {})
+    def database(self) -> PredictionLog:
+        return open_log(str(self.log), Path(), {})
 
     def send(
         self, asked: Sequence[tuple[Mapping[str, Any], float]], *, truth: bool = False, by: Artefact | None = None,
         private: Sequence[str] = (), labels_after: float = 1.0,
-    ) -> list[Logged]:  # fmt: skip
+    ) -> list[PredictionRecord]:  # fmt: skip
         """Log answers to houses, ten a second, with their prices if they are sold."""
         artefact = by or self.live
         answers = artefact.predictor.predict_batch(artefact.schema.read_rows([dict(row) for row, _ in asked]))
@@ -72,7 +72,9 @@ class Market:
             if answers.low is not None and answers.high is not None:
                 told["interval"] = [float(answers.low[place]), float(answers.high[place])]
             at = self.now + place / 10
-            rows.append(Logged(f"row{self.n_sent + place:06d}", at, artefact.name, artefact.version, kept, told))
+            rows.append(
+                PredictionRecord(f"row{self.n_sent + place:06d}", at, artefact.name, artefact.version, kept, told)
+            )
         database = self.database
         database.write(rows)
         self.n_sent += len(rows)
@@ -82,10 +84,10 @@ class Market:
         database.close()
         return rows
 
-    def tell(self, rows: Sequence[Logged], prices: Sequence[float], *, after: float = 1.0) -> None:
+    def tell(self, rows: Sequence[PredictionRecord], prices: Sequence[float], *, after: float = 1.0) -> None:
         """Tell what houses were sold for, so many seconds after the last of them was asked for."""
         database = self.database
-        database.label([Label(row.id, price) for row, price in zip(rows, prices, strict=True)], self.now + after)
+        database.add_labels([Label(row.id, price) for row, price in zip(rows, prices, strict=True)], self.now + after)
         database.close()
         self.now += after + 1.0
 

@@ -100,7 +100,7 @@ class Desk:
         while time.monotonic() - began < PATIENCE:
             found = [event for event in self.events() if event["kind"] == kind]
             if found:
-                said(f"  {kind}: {found[-1]['told']['words']}")
+                said(f"  {kind}: {found[-1]['details']['message']}")
                 return found[-1]
             time.sleep(0.5)
         raise SystemExit(f"no event {kind!r} within {PATIENCE:g} s")
@@ -134,14 +134,14 @@ def story(folder: Path, said: Callable[[str], None] = print) -> dict[str, Any]:
     with served(folder) as agency:
         agency.ask([house for house, _ in same])
         time.sleep(4)
-        calm = [event for event in desk.events() if event["kind"] in ("drift", "loss")]
+        calm = [event for event in desk.events() if event["kind"] in ("drift", "degradation")]
         said(f"{len(same)} more houses of the same quarters: {len(calm)} alarms")
         first = agency.ask([house for house, _ in other[:150]])
         said("then 150 houses of new quarters:")
         drift = desk.wait("drift", said)
         said("they are sold, and their prices are told:")
         agency.tell(first, [price for _, price in other[:150]])
-        loss = desk.wait("loss", said)
+        loss = desk.wait("degradation", said)
         renewed = desk.wait("retrain", said)
         said("the candidate is judged by what is sold from now on:")
         place, promoted = 150, None
@@ -153,7 +153,7 @@ def story(folder: Path, said: Callable[[str], None] = print) -> dict[str, Any]:
             promoted = next((event for event in desk.events() if event["kind"] == "promote"), None)
         if promoted is None:
             raise SystemExit("the candidate was never proven better")
-        said(f"  promote: {promoted['told']['words']}")
+        said(f"  promote: {promoted['details']['message']}")
         _until(lambda: agency.version() == promoted["version"])
         agency.ask([house for house, _ in other[:20]])
         desk.run("rollback", MODEL, "--why", "to show that it works")

@@ -100,7 +100,7 @@ def _lines(found: Overview) -> Iterator[str]:
     if found.truth is not None:
         yield from _truth_lines(found.truth)
     if found.points:
-        told = found.points[-1].told
+        told = found.points[-1].details
         yield f"evidence 10^{told['evidence']:.1f} that rows moved; an alarm at 10^{told['threshold']:.1f}"
     if found.check is not None:
         yield ""
@@ -109,10 +109,10 @@ def _lines(found: Overview) -> Iterator[str]:
         yield ""
         yield "events"
     for event in found.events[-MOST_LINES:]:
-        yield f"  {format_time(event.at)}  {event.kind:<8} {event.words}"
+        yield f"  {format_time(event.at)}  {event.kind:<8} {event.message}"
     last = found.alarms[-1] if found.alarms else None
-    if last is not None and "next" in last.told:
-        yield f"next: {last.told['next']}"
+    if last is not None and "next" in last.details:
+        yield f"next: {last.details['next']}"
 
 
 def _truth_lines(truth: Truth) -> Iterator[str]:

@@ -34,11 +34,11 @@ def command(named: str, place: str, store: str | None, as_json: bool) -> None:
 def _text(found: Inquiry) -> str:
     logged = found.logged
     when = datetime.fromtimestamp(logged.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    lines = [f"{logged.id}  {when}  by {logged.model} {logged.version}", f"answer  {_answer(logged.answer)}"]
+    lines = [f"{logged.id}  {when}  by {logged.model} {logged.version}", f"answer  {_answer(logged.response)}"]
     lines += [f"shadow  {_answer(answer)} by {version}" for version, answer in found.shadows.items()]
-    if logged.truth is not None:
-        came = datetime.fromtimestamp(logged.truth_at or 0.0, UTC).strftime("%Y-%m-%d")
-        lines.append(f"truth   {logged.truth} (since {came})")
+    if logged.label is not None:
+        came = datetime.fromtimestamp(logged.labeled_at or 0.0, UTC).strftime("%Y-%m-%d")
+        lines.append(f"truth   {logged.label} (since {came})")
     if found.is_same is False:
         lines.append("the version answers otherwise now: it, or what it runs on, is not what answered then")
     if found.missing is not None:

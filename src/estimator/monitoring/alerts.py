@@ -16,18 +16,18 @@ from estimator.config import Alert
 from estimator.data.sources.address import Address, locate
 from estimator.errors import EstimatorError, MonitoringError
 from estimator.monitoring.events import Event
-from estimator.prediction_log import Database
+from estimator.prediction_log import PredictionLog
 
 PATIENCE = 10.0
 # Seconds between tries; what has not arrived by then is tried again with the next events, for a day.
 PAUSES = (0.5, 2.0)
 DAY = 86_400.0
-KEEP = "INSERT INTO tellings (event, who) VALUES (?, ?) ON CONFLICT DO NOTHING"
+KEEP = "INSERT INTO alert_deliveries (event_id, recipient) VALUES (?, ?) ON CONFLICT DO NOTHING"
 WEB, MAIL = ("http", "https"), ("smtp", "smtps")
 
 
 def tell(
-    database: Database, events: Sequence[Event], alerts: Sequence[Alert], environment: Mapping[str, str], *,
+    database: PredictionLog, events: Sequence[Event], alerts: Sequence[Alert], environment: Mapping[str, str], *,
     now: float, note: Callable[[str], None] = lambda text: None, pause: Callable[[float], None] = time.sleep,
 ) -> None:  # fmt: skip
     """Tell everybody of events who has not been told; what cannot be delivered is noted, and tried again later."""
@@ -35,8 +35,8 @@ def tell(
         return
     for alert in alerts:
         for event in events:
-            if now - event.at > DAY or database.ask(
-                "SELECT 1 FROM tellings WHERE event = ? AND who = ?", [event.id, alert.url]
+            if now - event.at > DAY or database.query(
+                "SELECT 1 FROM alert_deliveries WHERE event_id = ? AND recipient = ?", [event.id, alert.url]
             ):
                 continue
             try:
@@ -44,7 +44,7 @@ def tell(
             except EstimatorError as error:
                 note(error.message)
                 break
-            database.run_many(KEEP, [(event.id, alert.url)])
+            database.execute_many(KEEP, [(event.id, alert.url)])
 
 
 def check_alerts(alerts: Sequence[Alert], environment: Mapping[str, str]) -> None:
@@ -116,16 +116,16 @@ def _mail(address: Address, alert: Alert, event: Event) -> None:
 
 def data_of(event: Event) -> dict[str, object]:
     """Return an event as a webhook is told it, without any value of a row."""
-    told = {name: value for name, value in event.told.items() if name != "examples"}
+    told = {name: value for name, value in event.details.items() if name != "examples"}
     return {"id": event.id, "model": event.model, "version": event.version, "at": event.at, "kind": event.kind, **told}
 
 
 def text_of(event: Event) -> str:
     """Return an event as people read it."""
-    lines = [f"{event.model} {event.version}: {event.words}"]
-    lines += [f"  {moved['column']}: {moved['words']}" for moved in event.told.get("columns", [])[:5]]
-    if "answers" in event.told:
-        lines.append(f"  answers: {event.told['answers']['words']}")
-    if "next" in event.told:
-        lines.append(f"next: {event.told['next']}")
+    lines = [f"{event.model} {event.version}: {event.message}"]
+    lines += [f"  {moved['column']}: {moved['words']}" for moved in event.details.get("columns", [])[:5]]
+    if "answers" in event.details:
+        lines.append(f"  answers: {event.details['answers']['words']}")
+    if "next" in event.details:
+        lines.append(f"next: {event.details['next']}")
     return "\n".join(lines)

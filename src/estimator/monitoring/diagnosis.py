@@ -16,7 +16,7 @@ from estimator.drift.chi_square import most_moved
 from estimator.drift.kolmogorov_smirnov import largest_distance
 from estimator.drift.reference import Codes, ColumnReference, Counts
 from estimator.monitoring.rows import Reader
-from estimator.prediction_log import Logged
+from estimator.prediction_log import PredictionRecord
 
 MOST_COLUMNS, MOST_EXAMPLES = 8, 5
 # A column that moved less is told only when its evidence is there.
@@ -100,7 +100,7 @@ class Diagnosis:
         }
 
 
-def diagnose(reader: Reader, rows: Sequence[Logged], evidence: Mapping[str, float]) -> Diagnosis:
+def diagnose(reader: Reader, rows: Sequence[PredictionRecord], evidence: Mapping[str, float]) -> Diagnosis:
     """Say what moved among rows; `evidence` is that of each column and of the answers, by name."""
     reference, batch = reader.reference, reader.batch(rows)
     codes, told = reader.codes(batch), reader.answers(rows)
@@ -204,7 +204,7 @@ def _apart(column: ColumnReference, values: Floats) -> float:
     return largest_distance(column, column.count(column.codes(values)))[0]
 
 
-def _examples(reference: Reference, codes: Codes, rows: Sequence[Logged]) -> list[dict[str, Any]]:
+def _examples(reference: Reference, codes: Codes, rows: Sequence[PredictionRecord]) -> list[dict[str, Any]]:
     """Return the rows that training would have found most unlikely, column by column."""
     if not len(codes) or not reference.columns:
         return []
@@ -218,8 +218,8 @@ def _examples(reference: Reference, codes: Codes, rows: Sequence[Logged]) -> lis
     ]
 
 
-def _told(row: Logged) -> dict[str, Any]:
-    return {"prediction": row.answer.get("prediction")}
+def _told(row: PredictionRecord) -> dict[str, Any]:
+    return {"prediction": row.response.get("prediction")}
 
 
 def expected_loss(reference: Reference, answers: Counts) -> float:

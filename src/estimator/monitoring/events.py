@@ -1,4 +1,4 @@
-"""What watching leaves in the prediction log: how far it has come, evidence over time, and events, told once."""
+"""What monitoring stores in the prediction log: its own state, e-values over time, and events, each once."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from typing import Any, Literal
 
 import msgspec
 
-from estimator.prediction_log import Database
+from estimator.prediction_log import PredictionLog
+from estimator.prediction_log.columns import JSON, column_names, decoded, encoded, insert_statement
 
-# A point of evidence stands for so long.
+# A point of the e-values stands for this time.
 POINT_SECONDS = 60.0
-EventKind = Literal["drift", "loss", "retrain", "promote", "rollback", "check"]
-KEEP = "INSERT INTO events (id, model, at, kind, version, told) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-POINT = """INSERT INTO evidence (model, at, version, told) VALUES (?, ?, ?, ?)
-    ON CONFLICT (model, at) DO UPDATE SET version = excluded.version, told = excluded.told"""
-CLAIM = """INSERT INTO watches (model, holder, until, state) VALUES (?, ?, ?, '')
-    ON CONFLICT (model) DO UPDATE SET holder = excluded.holder, until = excluded.until
-    WHERE watches.holder = excluded.holder OR watches.until < ?"""
+EventKind = Literal["drift", "degradation", "retrain", "promote", "rollback", "check"]
+CLAIM = """INSERT INTO monitors (model, holder, lease_until, state) VALUES (?, ?, ?, '')
+    ON CONFLICT (model) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
+    WHERE monitors.holder = excluded.holder OR monitors.lease_until < ?"""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that people should know of a model: when, of which version, and all that is known about it.
+    """Something that people should know about a model, at a time in seconds since 1970.
 
-    `id` is the same for the same event, however often it is found. `told` is JSON-ready data with "words".
+    The same event has the same `id`, however often it is found. `details` is JSON-ready data with a "message".
     """
 
     id: str
@@ -33,77 +31,81 @@ class Event:
     at: float
     kind: EventKind
     version: str
-    told: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict, metadata=JSON)
 
     @property
-    def words(self) -> str:
-        """The event as a sentence."""
-        return str(self.told.get("words", self.kind))
+    def message(self) -> str:
+        """The event in a sentence."""
+        return str(self.details.get("message", self.kind))
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What evidence there was at a time, in seconds since 1970, for a version."""
+    """The e-values of a version at a time, in seconds since 1970."""
 
     at: float
     version: str
-    told: Mapping[str, Any]
+    details: Mapping[str, Any] = field(metadata=JSON)
 
 
-def keep_event(database: Database, event: Event) -> bool:
-    """Keep an event; return whether it is new."""
-    if database.ask("SELECT 1 FROM events WHERE id = ?", [event.id]):
+EVENT_COLUMNS, POINT_COLUMNS = column_names(Event), column_names(Point)
+INSERT_EVENT = insert_statement("events", EVENT_COLUMNS)
+INSERT_POINT = insert_statement(
+    "monitoring_points",
+    ["model", *POINT_COLUMNS],
+    "(model, at) DO UPDATE SET version = excluded.version, details = excluded.details",
+)
+
+
+def store_event(log: PredictionLog, event: Event) -> bool:
+    """Store an event; return whether it is new."""
+    if log.query("SELECT 1 FROM events WHERE id = ?", [event.id]):
         return False
-    told = msgspec.json.encode(event.told).decode()
-    database.run_many(KEEP, [(event.id, event.model, event.at, event.kind, event.version, told)])
+    log.execute_many(INSERT_EVENT, [encoded(event, EVENT_COLUMNS)])
     return True
 
 
-def read_events(database: Database, model: str, *, since: float = 0.0) -> list[Event]:
-    """Return a model's events since a time, the oldest first."""
-    found = database.ask(
-        "SELECT id, model, at, kind, version, told FROM events WHERE model = ? AND at >= ? ORDER BY at, id",
+def read_events(log: PredictionLog, model: str, *, since: float = 0.0) -> list[Event]:
+    """Return a model's events since a time, oldest first."""
+    rows = log.query(
+        f"SELECT {', '.join(EVENT_COLUMNS)} FROM events WHERE model = ? AND at >= ? ORDER BY at, id",  # noqa: S608 # fixed names
         [model, since],
     )
-    return [
-        Event(named, model, at, kind, version, msgspec.json.decode(told))
-        for named, model, at, kind, version, told in found
-    ]
+    return [decoded(Event, EVENT_COLUMNS, row) for row in rows]
 
 
-def keep_points(database: Database, model: str, points: Sequence[Point]) -> None:
-    """Keep evidence; a point of the same time is replaced."""
-    database.run_many(
-        POINT, [(model, point.at, point.version, msgspec.json.encode(point.told).decode()) for point in points]
+def store_points(log: PredictionLog, model: str, points: Sequence[Point]) -> None:
+    """Store points; one of the same time is replaced."""
+    log.execute_many(INSERT_POINT, [(model, *encoded(point, POINT_COLUMNS)) for point in points])
+
+
+def read_points(log: PredictionLog, model: str, *, since: float = 0.0) -> list[Point]:
+    """Return a model's points since a time, oldest first."""
+    rows = log.query(
+        f"SELECT {', '.join(POINT_COLUMNS)} FROM monitoring_points WHERE model = ? AND at >= ? ORDER BY at",  # noqa: S608 # fixed names
+        [model, since],
     )
+    return [decoded(Point, POINT_COLUMNS, row) for row in rows]
 
 
-def read_points(database: Database, model: str, *, since: float = 0.0) -> list[Point]:
-    """Return a model's evidence since a time, the oldest first."""
-    found = database.ask(
-        "SELECT at, version, told FROM evidence WHERE model = ? AND at >= ? ORDER BY at", [model, since]
-    )
-    return [Point(at, version, msgspec.json.decode(told)) for at, version, told in found]
+def claim(log: PredictionLog, model: str, holder: str, now: float, *, seconds: float) -> bool:
+    """Take or renew the lease on a model's monitor; False while another process holds it."""
+    log.execute_many(CLAIM, [(model, holder, now + seconds, now)])
+    return bool(log.query("SELECT 1 FROM monitors WHERE model = ? AND holder = ?", [model, holder]))
 
 
-def claim(database: Database, model: str, holder: str, now: float, *, seconds: float) -> bool:
-    """Become the one who watches a model for some seconds; False when somebody else does."""
-    database.run_many(CLAIM, [(model, holder, now + seconds, now)])
-    return bool(database.ask("SELECT 1 FROM watches WHERE model = ? AND holder = ?", [model, holder]))
+def release(log: PredictionLog, model: str, holder: str) -> None:
+    """End the lease on a model's monitor."""
+    log.execute_many("UPDATE monitors SET lease_until = 0 WHERE model = ? AND holder = ?", [(model, holder)])
 
 
-def release(database: Database, model: str, holder: str) -> None:
-    """Let others watch a model."""
-    database.run_many("UPDATE watches SET until = 0 WHERE model = ? AND holder = ?", [(model, holder)])
+def store_state(log: PredictionLog, model: str, holder: str, state: Mapping[str, Any]) -> None:
+    """Store the state of the monitor, if the holder still has the lease."""
+    content = msgspec.json.encode(state).decode()
+    log.execute_many("UPDATE monitors SET state = ? WHERE model = ? AND holder = ?", [(content, model, holder)])
 
 
-def keep_state(database: Database, model: str, holder: str, state: Mapping[str, Any]) -> None:
-    """Keep how far watching has come."""
-    told = msgspec.json.encode(state).decode()
-    database.run_many("UPDATE watches SET state = ? WHERE model = ? AND holder = ?", [(told, model, holder)])
-
-
-def read_state(database: Database, model: str) -> dict[str, Any] | None:
-    """Return how far watching has come, None when it has not begun."""
-    found = database.ask("SELECT state FROM watches WHERE model = ?", [model])
-    return msgspec.json.decode(found[0][0]) if found and found[0][0] else None
+def read_state(log: PredictionLog, model: str) -> dict[str, Any] | None:
+    """Return the state of the monitor, None when there is none."""
+    rows = log.query("SELECT state FROM monitors WHERE model = ?", [model])
+    return msgspec.json.decode(rows[0][0]) if rows and rows[0][0] else None

@@ -19,16 +19,16 @@ from estimator.monitoring.events import (
     Event,
     EventKind,
     Point,
-    keep_event,
-    keep_points,
-    keep_state,
     read_events,
     read_state,
+    store_event,
+    store_points,
+    store_state,
 )
 from estimator.monitoring.rows import Reader, reference_of
 from estimator.monitoring.sequential import Watch
-from estimator.prediction_log import Database, Logged
-from estimator.prediction_log.database import START, Place
+from estimator.prediction_log import PredictionLog, PredictionRecord
+from estimator.prediction_log.log import START, Cursor
 from estimator.store.artefact import Artefact
 
 # Rows are written a moment after they were answered, by several processes: so long they are waited for.
@@ -49,7 +49,7 @@ class Watcher:
     `holder` names who watches in the log; `version` opens a version by its name; `live` tells the one that is live.
     """
 
-    database: Database
+    database: PredictionLog
     model: str
     settings: Monitoring
     version: Callable[[str], Artefact]
@@ -57,8 +57,8 @@ class Watcher:
     holder: str = "watcher"
     _reader: Reader | None = None
     _watch: Watch | None = None
-    _rows: Place = START
-    _labels: Place = START
+    _rows: Cursor = START
+    _labels: Cursor = START
     _onset: float | None = None
     _missing: list[str] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ class Watcher:
             "version": self._reader.artefact.version, "missing": self._missing, "watch": self._watch.to_data(),
             "rows": self._rows, "labels": self._labels, "onset": self._onset,
         }  # fmt: skip
-        keep_state(self.database, self.model, self.holder, state)
+        store_state(self.database, self.model, self.holder, state)
 
     def step(self, now: float) -> list[Event]:
         """Take what has come until now, in seconds since 1970; return the events that are new.
@@ -96,11 +96,11 @@ class Watcher:
         if self._rows == START:
             self._rows = self._labels = (now - CATCH_UP_SECONDS, "")
         found = []
-        while rows := self.database.after(self.model, self._rows, until=now - LAG_SECONDS, most=AT_ONCE):
+        while rows := self.database.after(self.model, self._rows, until=now - LAG_SECONDS, limit=AT_ONCE):
             self._rows = (rows[-1].at, rows[-1].id)
             found += self._take([row for row in rows if row.version == live])
-        while rows := self.database.labelled(self.model, self._labels, until=now - LAG_SECONDS, most=AT_ONCE):
-            self._labels = (rows[-1].truth_at or 0.0, rows[-1].id)
+        while rows := self.database.labeled_after(self.model, self._labels, until=now - LAG_SECONDS, limit=AT_ONCE):
+            self._labels = (rows[-1].labeled_at or 0.0, rows[-1].id)
             found += self._take_truths([row for row in rows if row.version == live])
         return found
 
@@ -129,7 +129,7 @@ class Watcher:
         self._reader = replace(self._reader, reference=self._reader.reference.without(missing))
         self._watch = Watch(self._reader.reference, seed=int(hashlib.sha256(version.encode()).hexdigest()[:8], 16))
 
-    def _take(self, rows: Sequence[Logged]) -> list[Event]:
+    def _take(self, rows: Sequence[PredictionRecord]) -> list[Event]:
         if not rows or self._reader is None:
             return []
         if self._watch is None:
@@ -149,11 +149,11 @@ class Watcher:
         self._onset = None
         return self._once(event)
 
-    def _drift(self, row: Logged, until: float, evidence: float) -> Event:
+    def _drift(self, row: PredictionRecord, until: float, evidence: float) -> Event:
         reader, watch = self._reader, self._watch
         assert reader is not None
         assert watch is not None
-        known = self.database.latest(self.model, until=until + 1e-6, most=MOST_LOOKED_AT)
+        known = self.database.latest(self.model, until=until + 1e-6, limit=MOST_LOOKED_AT)
         own = [each for each in known if each.version == row.version]
         since = [each for each in own if self._onset is None or each.at >= self._onset]
         looked = since if len(since) >= LEAST_LOOKED_AT else own[-LEAST_LOOKED_AT:]
@@ -165,13 +165,13 @@ class Watcher:
         }  # fmt: skip
         return self._event("drift", row, told)
 
-    def _take_truths(self, rows: Sequence[Logged]) -> list[Event]:
+    def _take_truths(self, rows: Sequence[PredictionRecord]) -> list[Event]:
         if not rows or self._reader is None or self._watch is None:
             return []
         reader, watch = self._reader, self._watch
         truths = reader.truths(rows)
         losses, held = reader.losses(rows, truths), reader.held(rows, truths)
-        evidence = watch.take_losses(losses, held, self._blocks([row.truth_at or row.at for row in rows]))
+        evidence = watch.take_losses(losses, held, self._blocks([row.labeled_at or row.at for row in rows]))
         passed = np.flatnonzero(evidence >= self._threshold)
         if not len(passed):
             return []
@@ -186,10 +186,10 @@ class Watcher:
             "next": WHAT_NEXT[f"loss_{self.settings.on_degradation}"],
         }  # fmt: skip
         watch.losses.restart()
-        return self._once(self._event("loss", rows[passed[0]], told))
+        return self._once(self._event("degradation", rows[passed[0]], told))
 
-    def _event(self, kind: EventKind, row: Logged, told: dict[str, Any]) -> Event:
-        at = row.at if kind == "drift" else row.truth_at or row.at
+    def _event(self, kind: EventKind, row: PredictionRecord, told: dict[str, Any]) -> Event:
+        at = row.at if kind == "drift" else row.labeled_at or row.at
         return Event(f"{self.model}:{row.version}:{kind}:{row.id}", self.model, at, kind, row.version, told)
 
     def _once(self, event: Event) -> list[Event]:
@@ -201,7 +201,7 @@ class Watcher:
             )
             if (each.kind, each.version) == (event.kind, event.version) and each.id != event.id
         ]
-        return [event] if not before and keep_event(self.database, event) else []
+        return [event] if not before and store_event(self.database, event) else []
 
     @property
     def _threshold(self) -> float:
@@ -210,7 +210,7 @@ class Watcher:
     def _blocks(self, times: Sequence[float]) -> Any:
         return np.floor(np.array(times) / span_seconds(self.settings.restart_every)).astype(np.int64)
 
-    def _note_onset(self, rows: Sequence[Logged], evidence: Any) -> None:
+    def _note_onset(self, rows: Sequence[PredictionRecord], evidence: Any) -> None:
         """Remember when evidence began to grow that has not gone since."""
         low = np.flatnonzero(evidence < max(2.0, self._threshold / 500.0))
         if len(low):
@@ -231,7 +231,7 @@ class Watcher:
             "labels": self._watch.labels, "judged": self._watch.judged, "held": self._watch.held,
             "mean_loss": self._watch.loss / max(self._watch.judged, 1),
         }  # fmt: skip
-        keep_points(self.database, self.model, [Point(minute, self._reader.artefact.version, told)])
+        store_points(self.database, self.model, [Point(minute, self._reader.artefact.version, told)])
 
 
 WHAT_NEXT = {

@@ -15,11 +15,11 @@ from estimator.monitoring.alerts import tell
 from estimator.monitoring.batch_check import Check
 from estimator.monitoring.budget import Budget
 from estimator.monitoring.diagnosis import diagnose
-from estimator.monitoring.events import Event, claim, keep_event, read_events, release
+from estimator.monitoring.events import Event, claim, read_events, release, store_event
 from estimator.monitoring.follower import LAG_SECONDS, Watcher
 from estimator.monitoring.promotion import Contest, Standing
 from estimator.monitoring.rows import Reader, check_rows
-from estimator.prediction_log import Database, Logged
+from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import Move, Store
 
@@ -46,7 +46,7 @@ class Loop:
     """
 
     store: Store
-    database: Database
+    database: PredictionLog
     model: str
     rules: Rules
     holder: str
@@ -125,7 +125,7 @@ class Loop:
         since = before[-1] if before else now - every
         if before and now - since < every:
             return []
-        logged = self.database.latest(self.model, until=now - LAG_SECONDS, most=MOST_CHECKED)
+        logged = self.database.latest(self.model, until=now - LAG_SECONDS, limit=MOST_CHECKED)
         rows = [row for row in logged if row.version == reader.artefact.version and row.at >= since]
         if len(rows) < LEAST_CHECKED:
             return []
@@ -134,9 +134,9 @@ class Loop:
         except EstimatorError as error:
             self.note(f"no check on schedule: {error.message}")
             return []
-        return [event for event in self._events_of(made, reader, rows, now) if keep_event(self.database, event)]
+        return [event for event in self._events_of(made, reader, rows, now) if store_event(self.database, event)]
 
-    def _events_of(self, made: Check, reader: Reader, rows: Sequence[Logged], now: float) -> list[Event]:
+    def _events_of(self, made: Check, reader: Reader, rows: Sequence[PredictionRecord], now: float) -> list[Event]:
         """Return a check as an event, and another one when it says something that has not been told lately."""
         version = reader.artefact.version
         told = {
@@ -159,8 +159,8 @@ class Loop:
     def _renewed(self, event: Event, now: float) -> list[Event]:
         """Retrain when the rules say that this follows from an event."""
         settings = self.rules.monitoring
-        follows = {"drift": settings.on_drift, "loss": settings.on_degradation}.get(event.kind)
-        return self._retrained(f"{event.kind}: {event.words}", now) if follows == "retrain" else []
+        follows = {"drift": settings.on_drift, "degradation": settings.on_degradation}.get(event.kind)
+        return self._retrained(f"{event.kind}: {event.message}", now) if follows == "retrain" else []
 
     def _renewed_on_schedule(self, now: float) -> list[Event]:
         every = self.rules.retraining.every
@@ -182,7 +182,7 @@ class Loop:
         version = self._alias("live")
         event = Event(f"{self.model}:{version}:retrain:{now:.0f}", self.model, now, "retrain", version,
                       {"words": words, "why": why})  # fmt: skip
-        return [event] if keep_event(self.database, event) else []
+        return [event] if store_event(self.database, event) else []
 
     def _promoted(self, now: float) -> list[Event]:
         """Promote the candidate, or say that it may be, once truths prove it better."""
@@ -195,12 +195,12 @@ class Loop:
         standing = self._contest(live, candidate, since).step(now - LAG_SECONDS)
         if standing.outcome != "better":
             return []
-        if self.database.shadowed(self.model, candidate, since=since) < rules.shadow_rows:
+        if self.database.shadow_count(self.model, candidate, since=since) < rules.shadow_rows:
             return []
         event = self._outcome(standing, "promote", now)
         if rules.mode == "automatic":
             self._move(candidate, "promote", standing)
-        return [event] if keep_event(self.database, event) else []
+        return [event] if store_event(self.database, event) else []
 
     def _rolled_back(self, now: float) -> list[Event]:
         """Go back to the version before, once truths prove that it was better."""
@@ -212,7 +212,7 @@ class Loop:
             return []
         event = self._outcome(standing, "rollback", now)
         self._move(move.before, "rollback", standing)
-        return [event] if keep_event(self.database, event) else []
+        return [event] if store_event(self.database, event) else []
 
     def _contest(self, champion: str, challenger: str, since: float) -> Contest:
         key = champion, challenger

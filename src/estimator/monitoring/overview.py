@@ -13,7 +13,7 @@ from estimator.monitoring.batch_check import Check
 from estimator.monitoring.events import POINT_SECONDS, Event, Point, read_events, read_points
 from estimator.monitoring.performance import Truth, judge_truths
 from estimator.monitoring.rows import Reader, check_rows, reference_of
-from estimator.prediction_log import Database, Logged
+from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact
 from estimator.store.store import Move
 
@@ -56,7 +56,7 @@ class Overview:
     @property
     def alarms(self) -> list[Event]:
         """What is wrong with the version that answers now."""
-        return [event for event in self.events if event.kind in ("drift", "loss") and event.version == self.version]
+        return [event for event in self.events if event.kind in ("drift", "degradation") and event.version == self.version]
 
     @property
     def is_alarmed(self) -> bool:
@@ -75,21 +75,21 @@ class Overview:
             "check": None if self.check is None else self.check.to_data(),
             "truth": None if self.truth is None else self.truth.to_data(),
             "events": [asdict(event) for event in self.events],
-            "evidence": None if not self.points else dict(self.points[-1].told),
+            "evidence": None if not self.points else dict(self.points[-1].details),
             "moves": [asdict(move) for move in self.moves],
             "unwatched": list(self.unwatched),
         }
 
 
 def overview(
-    artefact: Artefact, database: Database, moves: Sequence[Move], settings: Monitoring, *, since: float | None,
+    artefact: Artefact, database: PredictionLog, moves: Sequence[Move], settings: Monitoring, *, since: float | None,
     until: float, checks: bool = True,
 ) -> Overview:  # fmt: skip
     """Gather what is known of a version over a time, of its last 50,000 rows at most.
 
     `checks` also has the rows compared by all tests, which takes libraries that a server need not have.
     """
-    rows = database.latest(artefact.name, until=until, most=MOST_ROWS)
+    rows = database.latest(artefact.name, until=until, limit=MOST_ROWS)
     rows = [row for row in rows if since is None or row.at >= since]
     if since is None and rows:
         # All there is: nothing has come since.
@@ -108,7 +108,7 @@ def overview(
     )  # fmt: skip
 
 
-def periods_of(reader: Reader, rows: Sequence[Logged], since: float, until: float) -> list[Period]:
+def periods_of(reader: Reader, rows: Sequence[PredictionRecord], since: float, until: float) -> list[Period]:
     """Return a time in equal parts."""
     if not rows:
         return []
@@ -128,7 +128,7 @@ def periods_of(reader: Reader, rows: Sequence[Logged], since: float, until: floa
     return found
 
 
-def _numbers(reader: Reader, rows: Sequence[Logged]) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _numbers(reader: Reader, rows: Sequence[PredictionRecord]) -> np.ndarray[Any, np.dtype[np.float64]]:
     told = reader.answers(rows)
     if told.dtype != object:
         return told
@@ -154,10 +154,10 @@ def evidence_by_column(points: Sequence[Point], most: int) -> Mapping[str, list[
     """Return the evidence of the columns that had most of it, over time, as logarithms to base 10."""
     best: dict[str, float] = {}
     for point in points:
-        for name, value in point.told["columns"].items():
+        for name, value in point.details["columns"].items():
             best[name] = max(value, best.get(name, value))
     names = sorted(best, key=lambda name: -best[name])[:most]
     return {
-        name: [(point.at, point.told["columns"][name]) for point in points if name in point.told["columns"]]
+        name: [(point.at, point.details["columns"][name]) for point in points if name in point.details["columns"]]
         for name in names
     }

@@ -17,7 +17,7 @@ from estimator.pages.timeline import COLOURS, timeline
 MOST_LINES = COLOURS - 1
 MOST_EVENTS = 40
 KEY = '<svg class="key" viewBox="0 0 14 4"><rect class="c{}" width="14" height="4"/></svg>'
-SIGNS = {"drift": "rows", "loss": "loss", "check": "check", "retrain": "retrained", "promote": "promoted",
+SIGNS = {"drift": "rows", "degradation": "loss", "check": "check", "retrain": "retrained", "promote": "promoted",
          "rollback": "went back"}  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def monitoring_page(found: Overview) -> bytes:
 def verdict(found: Overview) -> str:
     """Return how it stands, in a sentence."""
     if found.alarms:
-        return found.alarms[-1].words
+        return found.alarms[-1].message
     if found.check is not None and found.check.drifted:
         return f"the rows of this time are not as in training (p {found.check.p_value:.2g})"
     return "no alarm" if found.rows else "no row that this version answered is in the log"
@@ -51,9 +51,9 @@ def _evidence(found: Overview) -> list[str]:
     own = [point for point in points if point.version == found.version] or points
     if not own:
         return []
-    limit = own[-1].told["threshold"]
-    whole = {"rows": [(point.at, point.told["evidence"]) for point in points],
-             "losses": [(point.at, point.told["loss"]) for point in points]}  # fmt: skip
+    limit = own[-1].details["threshold"]
+    whole = {"rows": [(point.at, point.details["evidence"]) for point in points],
+             "losses": [(point.at, point.details["loss"]) for point in points]}  # fmt: skip
     columns = evidence_by_column(own, MOST_LINES)
     reading = (
         "Powers of ten. Passed by chance so rarely as the budget of false alarms says; the broken line is an alarm."
@@ -69,7 +69,7 @@ def _evidence(found: Overview) -> list[str]:
 
 
 def _moments(found: Overview) -> list[tuple[float, str]]:
-    events = [(event.at, f"{format_time(event.at)} {event.kind}: {event.words}") for event in found.events
+    events = [(event.at, f"{format_time(event.at)} {event.kind}: {event.message}") for event in found.events
               if event.kind != "check"]  # fmt: skip
     moves = [
         (datetime.fromisoformat(move.time).timestamp(), f"{move.time} {move.action}: live is {move.after}")
@@ -130,16 +130,16 @@ def _columns(found: Overview) -> str:
     last = next((event for event in reversed(found.alarms) if event.kind == "drift"), None)
     if last is None:
         return ""
-    answers = {**last.told["answers"], "column": "answers"}
+    answers = {**last.details["answers"], "column": "answers"}
     rows = [
         (each["column"], f"{each['effect']:.2f}", each["words"], each.get("fault") or "")
-        for each in (*last.told["columns"], answers)
+        for each in (*last.details["columns"], answers)
     ]
-    for part in last.told.get("grown", [])[:MOST_LINES]:
+    for part in last.details.get("grown", [])[:MOST_LINES]:
         told = f"a part that has grown: {part['before']:.1%} of the rows before, {part['now']:.1%} now"
         rows.append((part["words"], "", told, ""))
     heads = ["column", "effect", "what moved", "a fault?"]
-    return _table("What moved", f"{format_time(last.at)}: {last.words}", heads, rows, is_wide=True)
+    return _table("What moved", f"{format_time(last.at)}: {last.message}", heads, rows, is_wide=True)
 
 
 def _weak(found: Overview) -> str:
@@ -156,7 +156,7 @@ def _versions(found: Overview) -> str:
 
 def _events(found: Overview) -> str:
     rows = [
-        (format_time(event.at), SIGNS.get(event.kind, event.kind), event.version, event.words)
+        (format_time(event.at), SIGNS.get(event.kind, event.kind), event.version, event.message)
         for event in reversed(found.events)
     ]
     heads = ["when", "what", "version", "in words"]

@@ -15,7 +15,7 @@ from estimator.evaluation.explanation.slices import Weak, weakness
 from estimator.evaluation.scores import Score, chosen_metrics
 from estimator.monitoring.diagnosis import BLIND, expected_loss
 from estimator.monitoring.rows import Reader
-from estimator.prediction_log import Logged
+from estimator.prediction_log import PredictionRecord
 
 # Where fewer rows have a truth than would have by then, those that came early need not be like the others.
 ENOUGH = 0.9
@@ -49,7 +49,7 @@ class Truth:
         return asdict(self)
 
 
-def judge_truths(reader: Reader, rows: Sequence[Logged]) -> Truth:
+def judge_truths(reader: Reader, rows: Sequence[PredictionRecord]) -> Truth:
     """Judge the answers of rows by the truths that have come for them."""
     truths = reader.truths(rows)
     known = np.flatnonzero(~np.isnan(truths))
@@ -58,7 +58,7 @@ def judge_truths(reader: Reader, rows: Sequence[Logged]) -> Truth:
     told = reader.answers(rows)
     told = told[told != ""] if told.dtype == object else told[~np.isnan(told)]
     counts = reader.reference.answers.count(reader.reference.answers.codes(told))
-    manifest, delays = reader.artefact.manifest, [(row.truth_at or row.at) - row.at for row in labelled]
+    manifest, delays = reader.artefact.manifest, [(row.labeled_at or row.at) - row.at for row in labelled]
     return Truth(
         len(rows), len(labelled), _quantiles(np.array(delays) / DAY), _mean(losses), reader.reference.loss, _mean(held),
         (manifest.get("coverage") or {}).get("level", float("nan")), _metrics(reader, labelled, truths[known]),
@@ -82,39 +82,41 @@ def _quantiles(days: Floats) -> dict[str, float]:
     )
 
 
-def _warnings(rows: Sequence[Logged], delays: Sequence[float]) -> list[str]:
+def _warnings(rows: Sequence[PredictionRecord], delays: Sequence[float]) -> list[str]:
     """Say what the figures do not: labels that are still to come, and that what is expected is blind."""
     if not delays:
         return [f"no truth has come: what is expected is {BLIND}"]
     late = float(np.quantile(delays, 0.9))
     last = max(row.at for row in rows)
     due = [row for row in rows if last - row.at >= late]
-    share = sum(row.truth is not None for row in rows) / len(rows)
+    share = sum(row.label is not None for row in rows) / len(rows)
     found = []
     if share < ENOUGH and len(due) < len(rows):
         found.append(
             f"truth is known for {share:.0%} of the rows: those that come early need not be like those still to come"
         )
-    if due and (known := sum(row.truth is not None for row in due) / len(due)) < ENOUGH:
+    if due and (known := sum(row.label is not None for row in due) / len(due)) < ENOUGH:
         found.append(f"of rows old enough, only {known:.0%} have a truth: which ones may be no chance")
     return found
 
 
-def _answers(reader: Reader, rows: Sequence[Logged]) -> tuple[Predictions, np.ndarray[Any, Any]]:
+def _answers(reader: Reader, rows: Sequence[PredictionRecord]) -> tuple[Predictions, np.ndarray[Any, Any]]:
     """Return what was answered, as a version's answers, and which rows tell enough."""
     if reader.task.is_regression:
-        return Predictions(np.array([float(row.answer["prediction"]) for row in rows])), np.ones(len(rows), dtype=bool)
-    able = np.array(["probabilities" in row.answer for row in rows], dtype=bool)
+        return Predictions(np.array([float(row.response["prediction"]) for row in rows])), np.ones(
+            len(rows), dtype=bool
+        )
+    able = np.array(["probabilities" in row.response for row in rows], dtype=bool)
     levels = reader.task.classes
     shares = [
-        [row.answer["probabilities"].get(level, 0.0) for level in levels]
+        [row.response["probabilities"].get(level, 0.0) for level in levels]
         for row in rows
-        if "probabilities" in row.answer
+        if "probabilities" in row.response
     ]
     return reader.task.predictions(np.array(shares).reshape(-1, len(levels))), able
 
 
-def _metrics(reader: Reader, rows: Sequence[Logged], truths: Floats) -> dict[str, float]:
+def _metrics(reader: Reader, rows: Sequence[PredictionRecord], truths: Floats) -> dict[str, float]:
     if len(rows) < 2:
         return {}
     answers, able = _answers(reader, rows)
@@ -124,7 +126,7 @@ def _metrics(reader: Reader, rows: Sequence[Logged], truths: Floats) -> dict[str
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _weak(reader: Reader, rows: Sequence[Logged], losses: Floats, truths: Floats) -> Sequence[Weak]:
+def _weak(reader: Reader, rows: Sequence[PredictionRecord], losses: Floats, truths: Floats) -> Sequence[Weak]:
     """Return the parts of the rows in which answers are worse than elsewhere."""
     solid = np.isfinite(losses)
     if solid.sum() < LEAST_LABELS:

@@ -14,8 +14,8 @@ from estimator.core.task import Predictions
 from estimator.core.text import format_e_value, format_number
 from estimator.drift import losses_of
 from estimator.monitoring.rows import Reader, reference_of
-from estimator.prediction_log import Database, Logged
-from estimator.prediction_log.database import START, Place
+from estimator.prediction_log import PredictionLog, PredictionRecord
+from estimator.prediction_log.log import START, Cursor
 from estimator.store.artefact import Artefact
 
 # Shares of what is at hand that are bet on the candidate, row after row, in several ways at once.
@@ -115,14 +115,14 @@ class Contest:
     `level` is the chance that a challenger that is no better is ever called better.
     """
 
-    database: Database
+    database: PredictionLog
     champion: Artefact
     challenger: Artefact
     since: float
     level: float
     paired: Paired = field(default_factory=Paired)
     _losses: tuple[float, float] = (0.0, 0.0)
-    _place: Place = START
+    _place: Cursor = START
     _readers: tuple[Reader, ...] = ()
 
     def __post_init__(self) -> None:
@@ -133,8 +133,8 @@ class Contest:
     def step(self, until: float) -> Standing:
         """Take the truths that came until a time, in seconds since 1970."""
         model = self.champion.name
-        while rows := self.database.labelled(model, self._place, until=until, most=AT_ONCE):
-            self._place = (rows[-1].truth_at or 0.0, rows[-1].id)
+        while rows := self.database.labeled_after(model, self._place, until=until, limit=AT_ONCE):
+            self._place = (rows[-1].labeled_at or 0.0, rows[-1].id)
             self._take([row for row in rows if row.at >= self.since])
         return self.standing
 
@@ -148,7 +148,7 @@ class Contest:
             self.paired.gain, *means,
         )  # fmt: skip
 
-    def _take(self, rows: Sequence[Logged]) -> None:
+    def _take(self, rows: Sequence[PredictionRecord]) -> None:
         if not rows:
             return
         first, second = (self._of(reader, rows) for reader in self._readers)
@@ -157,7 +157,7 @@ class Contest:
             self.paired.take(first[known] - second[known])
             self._losses = self._losses[0] + float(first[known].sum()), self._losses[1] + float(second[known].sum())
 
-    def _of(self, reader: Reader, rows: Sequence[Logged]) -> Floats:
+    def _of(self, reader: Reader, rows: Sequence[PredictionRecord]) -> Floats:
         """Return a version's loss on each row: by what it answered then, as live or as shadow, or answers now."""
         truths = reader.truths(rows)
         found = np.full(len(rows), np.nan)
@@ -173,10 +173,10 @@ class Contest:
         return found
 
 
-def _told_by(version: str, row: Logged, database: Database) -> Any:
+def _told_by(version: str, row: PredictionRecord, database: PredictionLog) -> Any:
     """Return what a version answered to a row when it came, None when it was not asked."""
-    return row.answer if row.version == version else database.shadows(row.id).get(version)
+    return row.response if row.version == version else database.shadows(row.id).get(version)
 
 
-def _with(row: Logged, answer: Any) -> Logged:
-    return Logged(row.id, row.at, row.model, row.version, row.inputs, answer, row.truth, row.truth_at)
+def _with(row: PredictionRecord, answer: Any) -> PredictionRecord:
+    return PredictionRecord(row.id, row.at, row.model, row.version, row.inputs, answer, row.label, row.labeled_at)

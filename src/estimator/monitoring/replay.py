@@ -12,7 +12,7 @@ from estimator.core.arrays import Floats
 from estimator.drift import losses_of
 from estimator.errors import MonitoringError
 from estimator.monitoring.rows import Reader, reference_of
-from estimator.prediction_log import Logged
+from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
 
 MOST_SHOWN = 10
@@ -54,7 +54,7 @@ class Replayed:
         return asdict(self)
 
 
-def replayed(rows: Sequence[Logged], artefact: Artefact) -> Replayed:
+def replayed(rows: Sequence[PredictionRecord], artefact: Artefact) -> Replayed:
     """Answer rows again.
 
     Raises
@@ -70,7 +70,7 @@ def replayed(rows: Sequence[Logged], artefact: Artefact) -> Replayed:
             hint="is there traffic in that time? private columns are not logged" if rows else "choose another --since",
         )
     raw, values = _answered(reader, able)
-    was = [row.answer["prediction"] for row in able]
+    was = [row.response["prediction"] for row in able]
     truths = reader.truths(able)
     after, before = _losses(reader, raw, truths), reader.losses(able, truths)
     judged = np.isfinite(after) & np.isfinite(before)
@@ -91,7 +91,7 @@ def replayed(rows: Sequence[Logged], artefact: Artefact) -> Replayed:
     )  # fmt: skip
 
 
-def _answered(reader: Reader, rows: Sequence[Logged]) -> tuple[Floats, list[Any]]:
+def _answered(reader: Reader, rows: Sequence[PredictionRecord]) -> tuple[Floats, list[Any]]:
     parts = [reader.answered(rows[start : start + AT_ONCE]) for start in range(0, len(rows), AT_ONCE)]
     known = [part for part in parts if part is not None]
     return np.concatenate([part.raw for part in known]), [value for part in known for value in part.values.tolist()]

@@ -20,7 +20,7 @@ from estimator.drift import Current, Reference
 from estimator.drift.reference import Codes, values_of
 from estimator.errors import MonitoringError
 from estimator.monitoring.batch_check import Check, check
-from estimator.prediction_log import Logged
+from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
 
 PLAIN = {int, float}
@@ -66,7 +66,7 @@ class Reader:
         named = {column.name: self._cells[column.name].names for column in self.reference.columns}
         return [column for column, names in named.items() if not any(name in row for name in names)]
 
-    def batch(self, rows: Sequence[Logged]) -> Batch:
+    def batch(self, rows: Sequence[PredictionRecord]) -> Batch:
         """Return the watched columns of rows; what cannot be read any more is a gap."""
         feed = {column.name: self._cells[column.name].read(rows) for column in self.reference.columns}
         return Batch(feed, len(rows))
@@ -78,10 +78,10 @@ class Reader:
         ]
         return np.stack(found, axis=1) if found else np.empty((batch.n_rows, 0), np.uint8)
 
-    def answers(self, rows: Sequence[Logged]) -> npt.NDArray[Any]:
+    def answers(self, rows: Sequence[PredictionRecord]) -> npt.NDArray[Any]:
         """Return what is watched of answers, of shape (rows,): NaN, or "" for words, where the log does not tell it."""
         is_text = self.reference.answers.is_text
-        found = [self._watched(row.answer) for row in rows]
+        found = [self._watched(row.response) for row in rows]
         return np.array(found, dtype=object if is_text else np.float64)
 
     def _watched(self, answer: Mapping[str, Any]) -> Any:
@@ -91,9 +91,9 @@ class Reader:
             return answer.get("probabilities", {}).get(self.task.classes[1], np.nan)
         return answer["prediction"]
 
-    def truths(self, rows: Sequence[Logged]) -> Floats:
+    def truths(self, rows: Sequence[PredictionRecord]) -> Floats:
         """Return truths as numbers or places of levels; NaN where there is none that the version can know."""
-        return np.array([self._truth(row.truth) for row in rows], dtype=np.float64)
+        return np.array([self._truth(row.label) for row in rows], dtype=np.float64)
 
     def _truth(self, truth: Any) -> float:
         if truth is None:
@@ -110,22 +110,22 @@ class Reader:
     def _target(self) -> Column:
         return replace(self.artefact.schema.target, limits=None, gaps=("", *self.artefact.schema.target.gaps))
 
-    def losses(self, rows: Sequence[Logged], truths: Floats) -> Floats:
+    def losses(self, rows: Sequence[PredictionRecord], truths: Floats) -> Floats:
         """Return how wrong answers were that were given: absolute errors, or log losses; NaN where nobody can tell."""
         if self.task.is_regression:
-            return np.abs(truths - np.array([row.answer["prediction"] for row in rows], dtype=np.float64))
+            return np.abs(truths - np.array([row.response["prediction"] for row in rows], dtype=np.float64))
         shares = [
             np.nan
             if np.isnan(truth)
-            else row.answer.get("probabilities", {}).get(self.task.classes[int(truth)], np.nan)
+            else row.response.get("probabilities", {}).get(self.task.classes[int(truth)], np.nan)
             for row, truth in zip(rows, truths.tolist(), strict=True)
         ]
         found: Floats = -np.log(np.maximum(np.array(shares, dtype=np.float64), MIN_PROBABILITY))
         return found
 
-    def held(self, rows: Sequence[Logged], truths: Floats) -> Floats:
+    def held(self, rows: Sequence[PredictionRecord], truths: Floats) -> Floats:
         """Return 1 where an answer's interval or set held the truth, 0 where not, NaN where nobody can tell."""
-        found = [self._held(row.answer, truth) for row, truth in zip(rows, truths.tolist(), strict=True)]
+        found = [self._held(row.response, truth) for row, truth in zip(rows, truths.tolist(), strict=True)]
         return np.array(found, dtype=np.float64)
 
     def _held(self, answer: Mapping[str, Any], truth: float) -> float:
@@ -136,7 +136,7 @@ class Reader:
             return float(low <= truth <= high)
         return float(self.task.classes[int(truth)] in answer["set"]) if "set" in answer else np.nan
 
-    def answered(self, rows: Sequence[Logged]) -> Predictions | None:
+    def answered(self, rows: Sequence[PredictionRecord]) -> Predictions | None:
         """Return what the version answers to rows now; None when rows were logged without some of its columns."""
         cells = self._cells
         if any(not any(name in row.inputs for name in each.names) for row in rows for each in cells.values()):
@@ -146,7 +146,7 @@ class Reader:
         )
 
 
-def check_rows(reader: Reader, rows: Sequence[Logged], tests: Sequence[str], *, level: float) -> Check:
+def check_rows(reader: Reader, rows: Sequence[PredictionRecord], tests: Sequence[str], *, level: float) -> Check:
     """Check logged rows by some tests."""
     batch, told = reader.batch(rows), reader.answers(rows)
     known = told != "" if told.dtype == object else ~np.isnan(told)
@@ -162,7 +162,7 @@ class _Cells:
     names: tuple[str, ...]
     known: dict[Any, float | str] = field(default_factory=dict)
 
-    def read(self, rows: Sequence[Logged]) -> npt.NDArray[Any]:
+    def read(self, rows: Sequence[PredictionRecord]) -> npt.NDArray[Any]:
         """Return the column's values of rows, of shape (rows, 1); what cannot be read is a gap."""
         first, *others = self.names
         values = [row.inputs.get(first) for row in rows] if not others else [self._value(row.inputs) for row in rows]

@@ -1,7 +1,18 @@
-"""Every answer written down with what was asked, read back by id and by time; truth joined by id whenever it comes."""
+"""The prediction log: predictions with their inputs, read back by id and by time, joined with labels as they arrive."""
 
-from estimator.prediction_log.database import Database, open_database
-from estimator.prediction_log.records import Entry, Label, Logged, records_of, row_id
-from estimator.prediction_log.writer import State, Writer
+from estimator.prediction_log.log import PredictionLog
+from estimator.prediction_log.opener import open_log
+from estimator.prediction_log.records import Label, LogEntry, PredictionRecord, records_of, row_id
+from estimator.prediction_log.writer import LogWriter, WriterState
 
-__all__ = ["Database", "Entry", "Label", "Logged", "State", "Writer", "open_database", "records_of", "row_id"]
+__all__ = [
+    "Label",
+    "LogEntry",
+    "LogWriter",
+    "PredictionLog",
+    "PredictionRecord",
+    "WriterState",
+    "open_log",
+    "records_of",
+    "row_id",
+]

@@ -1,51 +1,54 @@
-"""What is written down: a request and its answer as bytes, and the rows that they hold."""
+"""Records of the prediction log: a request and its response as bytes, and the rows in them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from estimator.prediction_log.columns import JSON
+
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """A request that was answered: its name, `at` in seconds since 1970, the rows asked and the answer as JSON bytes.
+class LogEntry:
+    """A served request: its id, `at` in seconds since 1970, the rows of the request and the response as JSON bytes.
 
-    `rows` is a JSON list of objects, `answer` what was sent back. Nothing is read of them until they are written; what
-    rows hold under the names in `private` never is.
+    `rows` is a JSON list of objects, `response` the body that was sent back. Both are parsed only when they are
+    written; the columns in `private` are never stored.
     """
 
-    name: str
+    request_id: str
     at: float
     model: str
     version: str
     rows: bytes
-    answer: bytes
+    response: bytes
     private: frozenset[str] = frozenset()
 
     @property
-    def size(self) -> int:
-        """Bytes that it keeps in memory."""
-        return len(self.rows) + len(self.answer)
+    def size_bytes(self) -> int:
+        """Memory that the entry holds."""
+        return len(self.rows) + len(self.response)
 
 
 @dataclass(frozen=True, slots=True)
-class Logged:
-    """One row that was asked and what it was answered; `truth` is None until it is known, and `truth_at` when it came.
+class PredictionRecord:
+    """One row of a request and the response to it; `label` and `labeled_at` are None until the label arrives.
 
-    `answer` holds "prediction" and, where the version gives them, "interval", "probabilities", "set" and "out_of_range".
+    `response` holds "prediction" and, where the version gives them, "interval", "probabilities", "set" and
+    "out_of_range".
     """
 
     id: str
     at: float
     model: str
     version: str
-    inputs: Mapping[str, Any]
-    answer: Mapping[str, Any]
-    truth: float | str | None = None
-    truth_at: float | None = None
+    inputs: Mapping[str, Any] = field(metadata=JSON)
+    response: Mapping[str, Any] = field(metadata=JSON)
+    label: float | str | None = field(default=None, metadata=JSON)
+    labeled_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +59,50 @@ class Label:
     label: float | str
 
 
-def records_of(entry: Entry) -> list[Logged]:
-    """Return the rows of an entry, without what is private."""
+@dataclass(frozen=True, slots=True)
+class LabelRecord:
+    """A label as it is stored, with the time of its arrival."""
+
+    id: str
+    labeled_at: float
+    label: float | str = field(metadata=JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowRecord:
+    """The response of a version that is not live to a row that the live version has served."""
+
+    id: str
+    version: str
+    at: float
+    response: Mapping[str, Any] = field(metadata=JSON)
+
+
+def records_of(entry: LogEntry) -> list[PredictionRecord]:
+    """Return the rows of an entry, without private columns."""
     rows = msgspec.json.decode(entry.rows)
-    answers = msgspec.json.decode(entry.answer)["predictions"]
+    responses = msgspec.json.decode(entry.response)["predictions"]
     return [
-        Logged(
-            row_id(entry.name, place), entry.at, entry.model, entry.version,
-            {name: value for name, value in row.items() if name not in entry.private}, _told(answer),
+        PredictionRecord(
+            id=row_id(entry.request_id, index),
+            at=entry.at,
+            model=entry.model,
+            version=entry.version,
+            inputs={name: value for name, value in row.items() if name not in entry.private},
+            response=_row_response(response),
         )
-        for place, (row, answer) in enumerate(zip(rows, answers, strict=True))
-    ]  # fmt: skip
+        for index, (row, response) in enumerate(zip(rows, responses, strict=True))
+    ]
 
 
-def row_id(request: str, place: int) -> str:
-    """Return the id of a row: the name of its request and its place in it, from 0."""
-    return f"{request}-{place}"
+def row_id(request_id: str, index: int) -> str:
+    """Return the id of a row: the request's id and the row's index in it, from 0."""
+    return f"{request_id}-{index}"
 
 
-def _told(answer: dict[str, Any]) -> dict[str, Any]:
-    if "id" in answer and "prediction" in answer:
-        return {name: value for name, value in answer.items() if name != "id"}
-    # The tutorial's form: one value under a label with the row's number.
-    (value,) = answer.values()
+def _row_response(response: dict[str, Any]) -> dict[str, Any]:
+    if "id" in response and "prediction" in response:
+        return {name: value for name, value in response.items() if name != "id"}
+    # The tutorial's form: one value, under a name that holds the row's number.
+    (value,) = response.values()
     return {"prediction": value}

@@ -16,7 +16,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from estimator.config import Monitoring
 from estimator.data.schema.file import to_data
 from estimator.errors import MonitoringError, RowError, SourceError
-from estimator.prediction_log import Database
+from estimator.prediction_log import PredictionLog
 from estimator.serving.openapi import BODY_REFUSALS, LABELS_DOCUMENT, REFUSALS, answer_document, body_document
 from estimator.serving.pages import PAGE_HEADERS, add_model_page, add_pages
 from estimator.serving.request_body import BodyError, as_rows, body_refusal, read_body, read_labels, refusal
@@ -50,7 +50,7 @@ class Front:
     services: Sequence[Service]
     ledger: Ledger
     faults: Callable[[], Mapping[str, str]] = dict
-    log: Callable[[], Database] | None = None
+    log: Callable[[], PredictionLog] | None = None
 
     def routes(self) -> dict[str, Route]:
         """Return what answers rows, by path."""

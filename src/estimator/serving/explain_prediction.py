@@ -11,7 +11,7 @@ import numpy as np
 
 from estimator.errors import RowError
 from estimator.evaluation.explanation import Contributions, contributions
-from estimator.prediction_log import Logged
+from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
 
 ORDERS = 20
@@ -37,7 +37,7 @@ class Asked:
 class Inquiry:
     """A logged answer, taken apart; `usual` is the mean answer of golden rows, `level` what is told of."""
 
-    logged: Logged
+    logged: PredictionRecord
     asked: Sequence[Asked]
     usual: float | None = None
     level: str | None = None
@@ -50,7 +50,7 @@ class Inquiry:
         return asdict(self)
 
 
-def inquire(logged: Logged, artefact: Artefact, shadows: Mapping[str, Any] = MappingProxyType({})) -> Inquiry:
+def inquire(logged: PredictionRecord, artefact: Artefact, shadows: Mapping[str, Any] = MappingProxyType({})) -> Inquiry:
     """Take an answer apart by the version that gave it: Shapley values by sampling, compared with its golden rows.
 
     `shadows` is what other versions would have answered, by version.
@@ -76,7 +76,7 @@ def inquire(logged: Logged, artefact: Artefact, shadows: Mapping[str, Any] = Map
         for place, name in enumerate(found.columns)
     ]
     again = predictor.predict_batch(batch).values.tolist()[0]
-    told = logged.answer["prediction"]
+    told = logged.response["prediction"]
     is_same = told == again if isinstance(again, str) else bool(np.isclose(float(told), again, rtol=1e-6))
     level = found.levels[0] if found.levels else None
     return Inquiry(

@@ -19,7 +19,7 @@ import uvicorn
 
 from estimator.config import Serving, resolve_kept
 from estimator.errors import ServingError
-from estimator.prediction_log import open_database
+from estimator.prediction_log import open_log
 from estimator.serving.app import Front
 from estimator.serving.auth.gate import Gate
 from estimator.serving.auth.keys import KeyRing, given_key
@@ -144,7 +144,7 @@ def _log(serving: Serving, environment: Mapping[str, str]) -> Callable[[], Any] 
         if serving.shadow is not None:
             raise ServingError("a shadow's answers are kept in the prediction log, and there is none", hint="add --log")
         return None
-    log = partial(open_database, serving.prediction_log, Path(), environment)
+    log = partial(open_log, serving.prediction_log, Path(), environment)
     log().close()
     return log
 

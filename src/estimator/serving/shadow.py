@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from estimator.errors import EstimatorError
-from estimator.prediction_log import Database, Entry, Writer
+from estimator.prediction_log import LogEntry, LogWriter, PredictionLog
 from estimator.serving.request_body import BodyError
 from estimator.serving.service import Service
 
@@ -23,15 +23,15 @@ PATIENCE = 10.0
 class Shadow:
     """Predictions entries of the log again in a thread of its own, by the services of `services`, by model."""
 
-    def __init__(self, log: Callable[[], Database], days: float | None) -> None:
+    def __init__(self, log: Callable[[], PredictionLog], days: float | None) -> None:
         self.services: Mapping[str, Service] = {}
         self.dropped = 0
-        self._writer = Writer(log, days=days, write=Database.write_shadows)
-        self._queue: queue.Queue[Entry | None] = queue.Queue(MOST_WAITING)
+        self._writer = LogWriter(log, retention_days=days, write=PredictionLog.write_shadows)
+        self._queue: queue.Queue[LogEntry | None] = queue.Queue(MOST_WAITING)
         self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
         self._thread.start()
 
-    def offer(self, entry: Entry) -> None:
+    def offer(self, entry: LogEntry) -> None:
         """Take an entry whose model has a shadow; leave it out when too many wait."""
         if entry.model in self.services:
             try:
@@ -53,10 +53,10 @@ class Shadow:
                 continue
             version = service.artefact.version
             try:
-                reply = service.predict(entry.rows, entry.name)
+                reply = service.predict(entry.rows, entry.request_id)
             except (BodyError, EstimatorError) as error:
                 # What was wrong with which value is not for the server's lines.
-                told = {"version": version, "id": entry.name, "why": type(error).__name__}
+                told = {"version": version, "id": entry.request_id, "why": type(error).__name__}
                 logger.warning("a shadow refused what a live version answered", extra={"told": told})
                 continue
-            self._writer.offer(Entry(entry.name, entry.at, entry.model, version, entry.rows, reply.body))
+            self._writer.offer(LogEntry(entry.request_id, entry.at, entry.model, version, entry.rows, reply.body))

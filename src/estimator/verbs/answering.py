@@ -65,10 +65,10 @@ def serve(
 
 def why(named: str, place: str, order: Order) -> Inquiry:
     """Say of a logged answer what was asked, what was answered by which version, and what moved it."""
-    from estimator.prediction_log import open_database
+    from estimator.prediction_log import open_log
     from estimator.serving.explain_prediction import inquire
 
-    database = open_database(place, Path(), order.environment, must_exist=True)
+    database = open_log(place, Path(), order.environment, must_exist=True)
     try:
         logged, shadows = database.find(named), database.shadows(named)
     finally:

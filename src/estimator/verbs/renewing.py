@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from estimator.monitoring.overview import Overview
     from estimator.monitoring.replay import Replayed
     from estimator.monitoring.retrain import Decision
-    from estimator.prediction_log import Database, Logged
+    from estimator.prediction_log import PredictionLog, PredictionRecord
 
 PAUSE_SECONDS = 1.0
 MOST_REPLAYED = 100_000
@@ -77,9 +77,9 @@ def rules_of(artefact: Artefact, order: Order, conf: Path | None = None) -> Rule
 
 
 @contextmanager
-def _opened_log(site: Site, artefact: Artefact, order: Order) -> Iterator[Database]:
+def _opened_log(site: Site, artefact: Artefact, order: Order) -> Iterator[PredictionLog]:
     """Open the log that is named, else the one that the version's config names."""
-    from estimator.prediction_log import open_database
+    from estimator.prediction_log import open_log
 
     place = site.log or resolve_kept("serving", Serving, artefact.config["serving"], order.environment).prediction_log
     if place is None:
@@ -87,7 +87,7 @@ def _opened_log(site: Site, artefact: Artefact, order: Order) -> Iterator[Databa
             f"{artefact.name}: no prediction log is named, so nothing can be watched",
             hint="give --log as `estimator serve --log` has it, or set serving.prediction_log",
         )
-    database = open_database(place, Path(), order.environment, must_exist=True)
+    database = open_log(place, Path(), order.environment, must_exist=True)
     try:
         yield database
     finally:
@@ -240,17 +240,17 @@ def _fresh_rows(site: Site, live: Artefact, order: Order) -> pl.DataFrame:
 
     with _opened_log(site, live, order) as database:
         made = datetime.fromisoformat(live.manifest["created"]).timestamp()
-        rows = [row for row in database.read(live.name, since=made) if row.truth is not None]
+        rows = [row for row in database.read(live.name, since=made) if row.label is not None]
     if not rows:
         raise RetrainingError(
             f"{live.name}: no row that was logged since {live.version} was made has a truth",
             hint="POST /v1/labels, or give rows with --data",
         )
-    told = [{**_named(live, row), live.manifest["target"]: row.truth} for row in rows]
+    told = [{**_named(live, row), live.manifest["target"]: row.label} for row in rows]
     return with_contract_names(live.schema, pl.DataFrame(told, infer_schema_length=None))
 
 
-def _named(live: Artefact, row: Logged) -> dict[str, Any]:
+def _named(live: Artefact, row: PredictionRecord) -> dict[str, Any]:
     return {live.schema.resolve(name) or name: value for name, value in row.inputs.items()}
 
 
@@ -284,5 +284,5 @@ def replay(site: Site, against: str, order: Order, *, since: float, until: float
     other = load(against, store)
     model = load(site.reference, store)
     with _opened_log(site, model, order) as database:
-        logged = database.latest(model.name, until=until, most=MOST_REPLAYED)
+        logged = database.latest(model.name, until=until, limit=MOST_REPLAYED)
     return replayed([row for row in logged if row.at >= since], other)

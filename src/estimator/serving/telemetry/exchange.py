@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from estimator.prediction_log import Database, Entry, Label, Writer
+from estimator.prediction_log import Label, LogEntry, LogWriter, PredictionLog
 from estimator.serving.service import Reply, Service
 from estimator.serving.shadow import Shadow
 from estimator.serving.telemetry.metrics import Counts, Shared, exposition
@@ -56,16 +56,16 @@ class Ledger:
     """Takes exchanges that are over. One per process, used by its event loop alone; only labels come from threads."""
 
     def __init__(
-        self, *, log: Callable[[], Database] | None = None, days: float | None = None,
+        self, *, log: Callable[[], PredictionLog] | None = None, days: float | None = None,
         refuses_when_full: bool = False, writes_lines: bool = False, shared: Path | None = None,
         shadow: Shadow | None = None, traces: Traces | None = None,
     ) -> None:  # fmt: skip
         self.counts = Counts()
         self._shared = None if shared is None else Shared(shared, self.counts)
         self._open, self._refuses_when_full, self._writes_lines = log, refuses_when_full, writes_lines
-        self.writer = None if log is None else Writer(log, days=days)
+        self.writer = None if log is None else LogWriter(log, retention_days=days)
         self.shadow, self._traces = shadow, traces
-        self._labels: Database | None = None
+        self._labels: PredictionLog | None = None
         self._lock = threading.Lock()
 
     @property
@@ -82,7 +82,7 @@ class Ledger:
             if columns:
                 self.counts.was_outside(columns)
         if self.writer is not None and done.asked is not None and done.answered is not None:
-            entry = Entry(done.name, done.at, done.model, done.version, done.asked, done.answered, done.private)
+            entry = LogEntry(done.name, done.at, done.model, done.version, done.asked, done.answered, done.private)
             self.writer.offer(entry)
             if self.shadow is not None:
                 self.shadow.offer(entry)
@@ -101,7 +101,7 @@ class Ledger:
         assert self._open is not None, "a server without a log takes no labels"
         with self._lock:
             self._labels = self._labels or self._open()
-            return self._labels.label(labels, at)
+            return self._labels.add_labels(labels, at)
 
     def share(self) -> None:
         """Let the other processes of the server know what was counted."""

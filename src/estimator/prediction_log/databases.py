@@ -1,0 +1,139 @@
+"""The prediction log in one SQLite file, and in PostgreSQL where several servers share a log."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from estimator.data.sources.address import Address
+from estimator.errors import SourceError, needs_extra
+from estimator.prediction_log.log import PredictionLog
+from estimator.prediction_log.migrations import READ_VERSION, SCHEMA_VERSION, migrate
+
+TIMEOUT_SECONDS = 10
+# Any number that is the same in every process.
+ADVISORY_LOCK = 717171
+
+
+@contextmanager
+def closed_on_error(log: PredictionLog) -> Iterator[None]:
+    """Close a log that cannot be opened."""
+    try:
+        yield
+    except BaseException:
+        log.close()
+        raise
+
+
+class SQLiteLog(PredictionLog):
+    """One file with a write-ahead log: writes survive a kill, and readers never wait."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        with self._errors_named():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(path, timeout=TIMEOUT_SECONDS, check_same_thread=False)
+            with closed_on_error(self):
+                self._prepare()
+
+    def _prepare(self) -> None:
+        for setting in ("journal_mode = WAL", "synchronous = NORMAL"):
+            self._connection.execute(f"PRAGMA {setting}")
+        if self._is_current():
+            # A writer that holds the lock must not keep readers from opening the log.
+            return
+        with self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
+            migrate(self.name, _SQLiteTransaction(self._connection))
+
+    def _is_current(self) -> bool:
+        has_version = "SELECT 1 FROM sqlite_master WHERE name = 'prediction_log_meta'"
+        if not self._connection.execute(has_version).fetchall():
+            return False
+        return self._connection.execute(READ_VERSION).fetchall() == [(str(SCHEMA_VERSION),)]
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._errors_named():
+            return self._connection.execute(statement, values).fetchall()
+
+    def execute_many(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
+        with self._errors_named(), self._connection:
+            self._connection.executemany(statement, values)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise SourceError(f"{self.name}: the prediction log cannot be used: {error}") from error
+
+
+class _SQLiteTransaction:
+    real = "REAL"
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        return self._connection.execute(statement, values).fetchall()
+
+
+class PostgreSQLLog(PredictionLog):
+    """A database that several servers share; a lost connection is opened again at the next call."""
+
+    def __init__(self, address: Address) -> None:
+        with needs_extra("sql", "a prediction log in PostgreSQL"):
+            import psycopg
+        self.name, self._address, self._driver = address.name, address, psycopg
+        self._connection: Any = None
+        with self._errors_named(), closed_on_error(self):
+            connection = self._connected()
+            with connection.transaction():
+                # Two servers that start at the same moment would both migrate.
+                connection.execute(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+                migrate(self.name, _PostgreSQLTransaction(connection))
+
+    def query(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        with self._errors_named():
+            rows: list[tuple[Any, ...]] = self._connected().execute(statement.replace("?", "%s"), values).fetchall()
+            return rows
+
+    def execute_many(self, statement: str, values: Sequence[Sequence[Any]]) -> None:
+        with self._errors_named():
+            connection = self._connected()
+            with connection.transaction(), connection.cursor() as cursor:
+                cursor.executemany(statement.replace("?", "%s"), values)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _connected(self) -> Any:
+        if self._connection is None or self._connection.closed:
+            self._connection = self._driver.connect(self._address.url, autocommit=True, connect_timeout=TIMEOUT_SECONDS)
+        return self._connection
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        try:
+            yield
+        except self._driver.Error as error:
+            message = self._address.scrubbed(str(error)).strip()
+            raise SourceError(f"{self.name}: the prediction log cannot be used: {message}") from None
+
+
+class _PostgreSQLTransaction:
+    real = "DOUBLE PRECISION"
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        cursor = self._connection.execute(statement.replace("?", "%s"), values or None)
+        return cursor.fetchall() if cursor.description else []
