@@ -156,7 +156,7 @@ def test_a_check_on_schedule_spends_what_the_time_allows(market):
 def test_a_budget_is_blocks_until_a_false_alarm(text, block, threshold):
     from estimator.config import Monitoring
 
-    budget = Budget.of(Monitoring(false_alarms=text, block=block))
+    budget = Budget.of(Monitoring(false_alarms=text, restart_every=block))
     assert budget.threshold == pytest.approx(threshold)
 
 
@@ -188,8 +188,8 @@ def receiver():
 
 def drift(market, now):
     event = Event("m:v:drift:1", MODEL, now, "drift", "v", {
-        "words": "rows moved", "columns": [{"column": "size", "words": "larger values", "effect": 0.5}],
-        "answers": {"words": "larger"}, "examples": [{"inputs": {"name": "secret"}}], "next": "look",
+        "message": "rows moved", "columns": [{"column": "size", "message": "larger values", "effect": 0.5}],
+        "answers": {"message": "larger"}, "examples": [{"inputs": {"name": "secret"}}], "next": "look",
     })  # fmt: skip
     store_event(market.database, event)
     return event

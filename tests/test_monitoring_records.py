@@ -60,7 +60,7 @@ def test_state_is_kept_by_its_holder_alone(database):
 
 
 def test_an_event_is_kept_once_and_read_in_order(database):
-    later, early = (Event(f"e{at}", "m", at, "drift", "v", {"words": f"at {at}"}) for at in (20.0, 10.0))
+    later, early = (Event(f"e{at}", "m", at, "drift", "v", {"message": f"at {at}"}) for at in (20.0, 10.0))
     assert [store_event(database, event) for event in (later, early, later)] == [True, True, False]
     assert read_events(database, "m") == [early, later]
     assert read_events(database, "m", since=15.0) == [later]

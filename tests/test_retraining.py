@@ -87,7 +87,7 @@ def test_rows_like_the_old_ones_change_nothing_that_is_not_better(market, tmp_pa
 
 
 def test_a_candidate_that_forgot_is_not_taken(market, fresh):
-    order = order_of(market, "retraining.max_regression=0.0", "retraining.candidates=[fresh]")
+    order = order_of(market, "retraining.max_regression=0.0", "retraining.candidates=[new_only]")
     decision = life.retrain(site_of(market), order, data=fresh)
     assert decision.chosen is None
     assert "it has forgotten" in decision.reasons[1]

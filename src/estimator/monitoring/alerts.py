@@ -123,9 +123,9 @@ def data_of(event: Event) -> dict[str, object]:
 def text_of(event: Event) -> str:
     """Return an event as people read it."""
     lines = [f"{event.model} {event.version}: {event.message}"]
-    lines += [f"  {moved['column']}: {moved['words']}" for moved in event.details.get("columns", [])[:5]]
+    lines += [f"  {moved['column']}: {moved['message']}" for moved in event.details.get("columns", [])[:5]]
     if "answers" in event.details:
-        lines.append(f"  answers: {event.details['answers']['words']}")
+        lines.append(f"  answers: {event.details['answers']['message']}")
     if "next" in event.details:
         lines.append(f"next: {event.details['next']}")
     return "\n".join(lines)

@@ -44,7 +44,7 @@ class MovedColumn:
 
     column: str
     effect: float
-    words: str
+    message: str
     evidence: float
     fault: str | None = None
 
@@ -53,7 +53,7 @@ class MovedColumn:
 class Grown:
     """A part of the rows that has become larger: a level, gaps, or a quarter of numbers, and its shares."""
 
-    words: str
+    message: str
     before: float
     now: float
 
@@ -79,12 +79,12 @@ class Diagnosis:
         return [moved.fault for moved in self.columns if moved.fault is not None]
 
     @property
-    def words(self) -> str:
+    def message(self) -> str:
         """What moved, in a sentence."""
         looks = f"looks like a fault upstream: {self.faults[0]}" if self.faults else "looks like a change of the world"
         if self.columns:
             return f"{join_names((moved.column for moved in self.columns), limit=4)} moved; {looks}"
-        return f"answers moved, more than any single column: {self.answers.words}"
+        return f"answers moved, more than any single column: {self.answers.message}"
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""

@@ -159,7 +159,7 @@ class Watcher:
         looked = since if len(since) >= LEAST_LOOKED_AT else own[-LEAST_LOOKED_AT:]
         found = diagnose(reader, looked, watch.by_column())
         told = {
-            **found.to_data(), "words": f"rows are not as in training: {found.words}", "evidence": evidence,
+            **found.to_data(), "message": f"rows are not as in training: {found.message}", "evidence": evidence,
             "threshold": self._threshold, "since": looked[0].at, "after_rows": watch.rows,
             "next": WHAT_NEXT[self.settings.on_drift],
         }  # fmt: skip
@@ -179,7 +179,7 @@ class Watcher:
         latest = float(np.nanmean(recent))
         mean, usual = watch.loss / max(watch.judged, 1), reader.reference.loss
         told = {
-            "words": f"answers are worse than they were: a loss of {format_number(latest)} on average of the last "
+            "message": f"answers are worse than they were: a loss of {format_number(latest)} on average of the last "
             f"{len(recent):,} truths, {format_number(usual)} on held-out rows", "evidence": float(evidence[passed[0]]),
             "threshold": self._threshold, "loss": mean, "usual_loss": usual, "latest_loss": latest,
             "labels": watch.labels,

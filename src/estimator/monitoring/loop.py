@@ -140,14 +140,14 @@ class Loop:
         """Return a check as an event, and another one when it says something that has not been told lately."""
         version = reader.artefact.version
         told = {
-            "words": words_of(made), "p_value": made.p_value, "level": made.level, "rows": made.rows,
+            "message": words_of(made), "p_value": made.p_value, "level": made.level, "rows": made.rows,
             "drifted": made.drifted,
         }  # fmt: skip
         events = [Event(f"{self.model}:{version}:check:{now:.0f}", self.model, now, "check", version, told)]
         if made.drifted and not self._told_lately("drift", version, now):
             found = diagnose(reader, rows, dict.fromkeys(reader.reference.by_name, 1.0))
-            words = f"rows are not as in training: {found.words}"
-            drift = {**found.to_data(), "words": words, "p_value": made.p_value, "since": rows[0].at}
+            words = f"rows are not as in training: {found.message}"
+            drift = {**found.to_data(), "message": words, "p_value": made.p_value, "since": rows[0].at}
             events.append(Event(f"{self.model}:{version}:drift:{now:.0f}", self.model, now, "drift", version, drift))
         return events
 
@@ -181,7 +181,7 @@ class Loop:
             words = f"nothing came of retraining: {error.message}"
         version = self._alias("live")
         event = Event(f"{self.model}:{version}:retrain:{now:.0f}", self.model, now, "retrain", version,
-                      {"words": words, "why": why})  # fmt: skip
+                      {"message": words, "why": why})  # fmt: skip
         return [event] if store_event(self.database, event) else []
 
     def _promoted(self, now: float) -> list[Event]:
@@ -232,8 +232,8 @@ class Loop:
         return Event(named, self.model, now, kind, standing.challenger, told)  # type: ignore[arg-type] # one of two kinds
 
     def _move(self, version: str, action: str, standing: Standing) -> None:
-        self.store.point(self.model, "live", version, action=action, why=standing.words, moment=Moment.now())
-        self.note(f"live is now {version}: {standing.words}")
+        self.store.point(self.model, "live", version, action=action, why=standing.message, moment=Moment.now())
+        self.note(f"live is now {version}: {standing.message}")
 
 
 def _seconds(time: str) -> float:

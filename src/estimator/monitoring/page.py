@@ -132,12 +132,12 @@ def _columns(found: Overview) -> str:
         return ""
     answers = {**last.details["answers"], "column": "answers"}
     rows = [
-        (each["column"], f"{each['effect']:.2f}", each["words"], each.get("fault") or "")
+        (each["column"], f"{each['effect']:.2f}", each["message"], each.get("fault") or "")
         for each in (*last.details["columns"], answers)
     ]
     for part in last.details.get("grown", [])[:MOST_LINES]:
         told = f"a part that has grown: {part['before']:.1%} of the rows before, {part['now']:.1%} now"
-        rows.append((part["words"], "", told, ""))
+        rows.append((part["message"], "", told, ""))
     heads = ["column", "effect", "what moved", "a fault?"]
     return _table("What moved", f"{format_time(last.at)}: {last.message}", heads, rows, is_wide=True)
 

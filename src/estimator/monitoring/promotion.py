@@ -96,7 +96,7 @@ class Standing:
         return "better" if self.evidence >= self.needed and self.gain > 0 else "not yet"
 
     @property
-    def words(self) -> str:
+    def message(self) -> str:
         """How it stands, in a sentence."""
         losses = f"{format_number(self.challenger_loss)} against {format_number(self.champion_loss)}"
         beside = f"{self.challenger} beside {self.champion} on {self.rows:,} truths: loss {losses}"
@@ -105,7 +105,7 @@ class Standing:
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
-        return {**asdict(self), "outcome": self.outcome, "words": self.words}
+        return {**asdict(self), "outcome": self.outcome, "message": self.message}
 
 
 @dataclass
