@@ -53,7 +53,7 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
     schema = contract(frame, config)
     read = {}
     for name in COLUMNS:
-        column = replace(schema.by_name[name], gaps=("", *schema.by_name[name].gaps))
+        column = replace(schema.by_name[name], nullable=True)
         read[name] = pl.Series(read_series(column, frame[name])[0][:, 0].tolist())
     rows = pl.read_parquet(folder / "row_map.parquet")
     truth = pl.read_parquet(folder / "truth.parquet")[rows["truth_row"]]

@@ -130,4 +130,9 @@ def test_a_kind_does_not_hang_on_how_rows_are_portioned(name):
     assert whole.by_name["x"].kind == kind
     for rows in (1, 7, 30):
         found = infer_schema(lambda rows=rows: frame.iter_slices(rows), "y").by_name["x"]
-        assert (found.kind, found.gaps, found.levels) == (kind, whole.by_name["x"].gaps, whole.by_name["x"].levels)
+        assert (found.kind, found.nullable, found.na_values, found.categories) == (
+            kind,
+            whole.by_name["x"].nullable,
+            whole.by_name["x"].na_values,
+            whole.by_name["x"].categories,
+        )

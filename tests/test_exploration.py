@@ -123,7 +123,9 @@ def test_levels_of_categorical_batches_are_those_of_text():
 def test_spellings_of_a_level_count_as_one_everywhere():
     rows = pl.DataFrame({"x": ["Red", "red ", "RED", "blue"] * 25, "y": ["yes", "YES", "yes", "no"] * 25})
     schema = infer_schema(rows, "y")
-    folded = {column.name: replace(column, kind="category", fold=True) for column in (*schema.columns, schema.target)}
+    folded = {
+        column.name: replace(column, kind="category", ignore_case=True) for column in (*schema.columns, schema.target)
+    }
     schema = replace(schema, columns=(folded["x"],), target=folded["y"])
     profile = profile_table(schema, [rows])
     assert profile.with_target["x"] == ("Cramer's V", pytest.approx(1.0, abs=0.03))
@@ -237,7 +239,7 @@ def test_an_unknown_number_cannot_be_accepted(run, tmp_path):
 def test_an_edit_keeps_what_a_person_wrote(tmp_path):
     conf = tmp_path / "c.yml"
     conf.write_text("# mine\ndata:\n  path: a.csv   # the rows\n  target: y\n  drop: [id]\n")
-    write_edits(conf, {"data.drop": ["id", "b"], "schema.columns.emp.var.rate.gaps": ["", "999"]})
+    write_edits(conf, {"data.drop": ["id", "b"], "schema.columns.emp.var.rate.na_values": ["999"]})
     text = conf.read_text()
     assert "# mine" in text
     assert "# the rows" in text
@@ -262,17 +264,17 @@ def test_cruel_tables_are_profiled(frame):
 
 M2 = 10.7639104167
 COUNTED = [
-    ({"$1,200": 1, "$85": 1, "$3,000.50": 1}, {"affixes": ["$"], "thousands": ","}),
-    ({"150,000km": 1, "5,000km": 1, "10,000km": 1}, {"affixes": ["km"], "thousands": ","}),
-    ({"95%": 1, "100%": 1, "7%": 1}, {"affixes": ["%"]}),
+    ({"$1,200": 1, "$85": 1, "$3,000.50": 1}, {"strip": ["$"], "thousands": ","}),
+    ({"150,000km": 1, "5,000km": 1, "10,000km": 1}, {"strip": ["km"], "thousands": ","}),
+    ({"95%": 1, "100%": 1, "7%": 1}, {"strip": ["%"]}),
     ({"1.234,5": 1, "2,5": 1, "12.000": 1}, {"thousands": ".", "decimal": ","}),
     ({"3,5": 1, "2,25": 1, "7": 1}, {"decimal": ","}),
     ({"47.68": 9, "47.125": 9, "47,685": 1, "47,61": 1}, {"decimal": ","}),
-    ({"USD 1\u00a0200": 1, "$1,300": 1}, {"affixes": ["$", "USD"], "thousands": ","}),
-    ({"three": 4, "2": 9, "Four": 1}, {"spellings": {"three": "3", "Four": "4"}}),
+    ({"USD 1\u00a0200": 1, "$1,300": 1}, {"strip": ["$", "USD"], "thousands": ","}),
+    ({"three": 4, "2": 9, "Four": 1}, {"replace": {"three": "3", "Four": "4"}}),
     ({"1900": 50, "2100": 50, "2,000 sq ft": 40, "190 m2": 30},
-     {"affixes": ["sq ft"], "units": {"m2": M2}, "thousands": ","}),
-    ({"1 floors": 30, "2 floors": 30, "1": 90, "2": 99}, {"affixes": ["floors"]}),
+     {"strip": ["sq ft"], "units": {"m2": M2}, "thousands": ","}),
+    ({"1 floors": 30, "2 floors": 30, "1": 90, "2": 99}, {"strip": ["floors"]}),
     ({"34.46 Sq. Meter": 1, "1200 kg": 1, "3 perch": 1}, None),
     ({"2100 - 2850": 1, "1200": 1, "3000": 1}, None),
     ({"150 km": 1, "200": 1, "300": 1}, None),
@@ -299,7 +301,7 @@ def test_how_numbers_are_written_is_told_only_when_all_agree(counts, expected):
 )
 def test_forms_of_dates_are_told_unless_day_and_month_may_be_swapped(words, formats):
     edit = date_edit("d", words)
-    assert (edit and sorted(edit["schema.columns.d.formats"])) == (formats and sorted(formats))
+    assert (edit and sorted(edit["schema.columns.d.date_formats"])) == (formats and sorted(formats))
 
 
 def test_slips_of_the_hand_are_levels_meant_otherwise():
@@ -307,8 +309,8 @@ def test_slips_of_the_hand_are_levels_meant_otherwise():
     edit, variants = level_edit("c", counts)
     assert edit == {
         "schema.columns.c.kind": "category",
-        "schema.columns.c.fold": True,
-        "schema.columns.c.spellings": {"aveerage": "average"},
+        "schema.columns.c.ignore_case": True,
+        "schema.columns.c.replace": {"aveerage": "average"},
     }
     assert variants == [["Average", "average "], ["aveerage", "average"]]
 

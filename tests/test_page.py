@@ -162,30 +162,32 @@ def test_words_that_tell_become_the_same_columns(differences, kind, task):
     assert differences(*encoded(encoders.SHELF.load(kind), learning, values)) < 1e-12
 
 
-NUMBER = Column("x", "number", gaps=("", "NA"), seen=(0.5, 1e6), example=2.5)
-DATE = Column("d", "date", seen=(0.0, 86400.0 * 365), example="1970-03-01")
-LEVEL = Column("c", "category", gaps=("",), levels={"red": 3, "it's": 2, "10": 1, "__proto__": 1}, example="red")
+NUMBER = Column("x", "number", nullable=True, na_values=("NA",), training_range=(0.5, 1e6), example=2.5)
+DATE = Column("d", "date", training_range=(0.0, 86400.0 * 365), example="1970-03-01")
+LEVEL = Column("c", "category", nullable=True, categories={"red": 3, "it's": 2, "10": 1, "__proto__": 1}, example="red")
 COLUMNS = {
     "number": NUMBER,
-    "no gaps": replace(NUMBER, gaps=()),
-    "limits": replace(NUMBER, limits=(0.0, 100.0)),
-    "least": replace(NUMBER, limits=(1.5, None)),
-    "money": replace(NUMBER, affixes=("$", "USD"), thousands=",", limits=(None, 1e5)),
+    "no gaps": replace(NUMBER, nullable=False, na_values=()),
+    "limits": replace(NUMBER, range=(0.0, 100.0)),
+    "least": replace(NUMBER, range=(1.5, None)),
+    "money": replace(NUMBER, strip=("$", "USD"), thousands=",", range=(None, 1e5)),
     "comma": replace(NUMBER, thousands=".", decimal=",", units={"km": 1000.0, "m": 1.0}),
-    "blanks": replace(NUMBER, thousands=" ", affixes=("€",)),
-    "of a pattern": replace(NUMBER, pattern=r"^(\d+)(?: - \d+|\.0)?", spellings={"many": "99"}),
-    "integer": replace(NUMBER, kind="integer", seen=(1.0, 12.0), example=3),
-    "boolean": replace(NUMBER, kind="boolean", seen=(0.0, 1.0), example=True),
+    "blanks": replace(NUMBER, thousands=" ", strip=("€",)),
+    "of a pattern": replace(NUMBER, pattern=r"^(\d+)(?: - \d+|\.0)?", replace={"many": "99"}),
+    "integer": replace(NUMBER, kind="integer", training_range=(1.0, 12.0), example=3),
+    "boolean": replace(NUMBER, kind="boolean", training_range=(0.0, 1.0), example=True),
     "category": LEVEL,
-    "known levels": replace(LEVEL, unseen="error", gaps=()),
-    "folded": replace(LEVEL, fold=True, unseen="error", spellings={"rouge": "red"}),
-    "a code": replace(LEVEL, pattern=r"([A-Z]\d{3})[-_ ]\w", levels={f"L{n}": n for n in range(12)}),
-    "text": replace(LEVEL, kind="text", levels={}, example="some words"),
+    "known levels": replace(LEVEL, unknown="error", nullable=False, na_values=()),
+    "folded": replace(LEVEL, ignore_case=True, unknown="error", replace={"rouge": "red"}),
+    "a code": replace(LEVEL, pattern=r"([A-Z]\d{3})[-_ ]\w", categories={f"L{n}": n for n in range(12)}),
+    "text": replace(LEVEL, kind="text", categories={}, example="some words"),
     "date": DATE,
-    "datetime": replace(DATE, kind="datetime", gaps=("",), example="1970-03-01 12:00:00"),
-    "formats": replace(DATE, formats=("%d.%m.%Y", "%m/%d/%y", "%d-%b-%Y", "%B %d, %Y", "%Y%m%dT%H%M%S", "%I:%M %p %Y")),
-    "months": replace(DATE, formats=("%Y-%m",)),
-    "zones": replace(DATE, kind="datetime", formats=("%Y-%m-%d %H:%M:%S%z", "%d %a %H.%M.%S.%f")),
+    "datetime": replace(DATE, kind="datetime", nullable=True, example="1970-03-01 12:00:00"),
+    "formats": replace(
+        DATE, date_formats=("%d.%m.%Y", "%m/%d/%y", "%d-%b-%Y", "%B %d, %Y", "%Y%m%dT%H%M%S", "%I:%M %p %Y")
+    ),
+    "months": replace(DATE, date_formats=("%Y-%m",)),
+    "zones": replace(DATE, kind="datetime", date_formats=("%Y-%m-%d %H:%M:%S%z", "%d %a %H.%M.%S.%f")),
 }
 VALUES: list[Any] = [
     None, True, False, 0, 1, 5, -3, 2.5, "1e20", "1e-7", 123456.789, 2**53, "", "  ", "NA", "\tNA\n", "5", " 5 ", "5.",
@@ -210,7 +212,7 @@ VALUES: list[Any] = [
 def test_values_are_read_and_refused_in_the_same_words(script, name):
     column = COLUMNS[name]
     told = to_data(Schema((column,), Column("y", "number")))["columns"][column.name]
-    told |= {"name": column.name, "wish": column.wish, "saw": column.saw}
+    told |= {"name": column.name, "expectation": column.expectation, "training_summary": column.training_summary}
     found = script.evaluate(READ, json.dumps([told, VALUES]))
     wrong = {}
     for value, has in zip(VALUES, found, strict=True):
@@ -259,7 +261,7 @@ def test_a_model_too_large_is_told_with_its_size(penguins, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"formats": ["%Y-%U"]}, "cannot read %U of '%Y-%U'"),
+        ({"date_formats": ["%Y-%U"]}, "cannot read %U of '%Y-%U'"),
         ({"pattern": r"(?i)x"}, r"reads the pattern '\(\?i\)x' other"),
     ],
 )

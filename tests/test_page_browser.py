@@ -61,7 +61,7 @@ def versions(store, tmp_path_factory) -> dict[str, tuple[Artefact, Path]]:
     messy().write_csv(folder / "messy.csv")
     for kind in ("linear", "boosting"):
         data = {"path": "messy.csv", "target": "price"}
-        columns = {"words": {"kind": "text"}, "fee": {"kind": "number", "affixes": ["$"], "thousands": ","}}
+        columns = {"words": {"kind": "text"}, "fee": {"kind": "number", "strip": ["$"], "thousands": ","}}
         config = {"name": f"messy-{kind}", "data": data, "model": {"kind": kind}, "schema": {"columns": columns}}
         (folder / "config.json").write_text(json.dumps(config))
         made = life.train(folder / "config.json", life.Order(store=str(folder)))
@@ -150,7 +150,7 @@ def test_the_curve_goes_through_what_the_model_answers(visit, versions):
     page, row = visit("house_pricing_model"), first_row(artefact)
     page.select_option("#column", "LSTAT")
     label = page.wait_for_selector("#effect svg[aria-label^='MEDV by LSTAT']").get_attribute("aria-label")
-    (low, high), *_ = [column.seen for column in artefact.schema.features if column.name == "LSTAT"]
+    (low, high), *_ = [column.training_range for column in artefact.schema.features if column.name == "LSTAT"]
     rows = [{**row, "LSTAT": float(value)} for value in np.linspace(low, high, 41)]
     answers = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).raw
     assert f"least {answers.min():.4g} at " in label
@@ -176,7 +176,7 @@ def test_what_training_did_not_see_is_told(visit, versions):
     page = visit("house_pricing_model")
     page.get_by_label("RM", exact=True).fill("40")
     told = page.wait_for_selector("#notes li").text_content()
-    assert told == "RM: outside what training saw; training saw 3.561 to 8.78"
+    assert told == "RM: out of range; training range 3.561 to 8.78"
 
 
 def test_faulty_rows_of_a_file_are_named_and_left_empty(visit, versions):

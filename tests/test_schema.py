@@ -60,12 +60,12 @@ def test_one_late_word_makes_a_category():
 def test_a_spelled_gap_does_not_change_the_kind(gap):
     found = column("1", gap, "3", "4")
     assert found.kind == "integer"
-    assert gap in found.gaps
+    assert gap in ("", *found.na_values)
 
 
 def test_none_is_a_gap_among_numbers_and_a_level_among_words():
     assert column("1", "None", "3").kind == "integer"
-    assert "None" in column("brick", "None", "stone", "None").levels
+    assert "None" in column("brick", "None", "stone", "None").categories
 
 
 def test_integers_with_gaps_keep_their_value():
@@ -100,15 +100,15 @@ def test_the_examples_are_told_right(name, kinds):
     assert counts == kinds
 
 
-NUMBER = Column("x", "number", seen=(0.0, 10.0))
-INTEGER = Column("x", "integer", seen=(0.0, 10.0))
-BOOLEAN = Column("x", "boolean", seen=(0.0, 1.0))
-CATEGORY = Column("x", "category", levels={"a": 1, "b": 2})
-STRICT = Column("x", "category", levels={"a": 1, "b": 2}, unseen="error")
-DATE = Column("x", "date", formats=("%Y-%m-%d",), example="2024-01-31", seen=(0.0, 86400.0))
-LIMITED = Column("x", "number", limits=(0.0, 5.0))
-GAPPY = Column("x", "number", gaps=("", "NA"))
-GAPPY_WORDS = Column("x", "category", gaps=("", "NA"), levels={"a": 1})
+NUMBER = Column("x", "number", training_range=(0.0, 10.0))
+INTEGER = Column("x", "integer", training_range=(0.0, 10.0))
+BOOLEAN = Column("x", "boolean", training_range=(0.0, 1.0))
+CATEGORY = Column("x", "category", categories={"a": 1, "b": 2})
+STRICT = Column("x", "category", categories={"a": 1, "b": 2}, unknown="error")
+DATE = Column("x", "date", date_formats=("%Y-%m-%d",), example="2024-01-31", training_range=(0.0, 86400.0))
+LIMITED = Column("x", "number", range=(0.0, 5.0))
+GAPPY = Column("x", "number", nullable=True, na_values=("NA",))
+GAPPY_WORDS = Column("x", "category", nullable=True, na_values=("NA",), categories={"a": 1})
 
 
 @pytest.mark.parametrize(
@@ -135,13 +135,13 @@ def test_a_good_value_is_read(contract, value, read):
     assert read_cell(contract, value) == read
 
 
-MONEY = Column("x", "number", affixes=("$", "USD"), thousands=",", seen=(0.0, 10.0))
-EURO = Column("x", "number", affixes=("€",), thousands=".", decimal=",", seen=(0.0, 10.0))
+MONEY = Column("x", "number", strip=("$", "USD"), thousands=",", training_range=(0.0, 10.0))
+EURO = Column("x", "number", strip=("€",), thousands=".", decimal=",", training_range=(0.0, 10.0))
 
-AREA = Column("x", "number", ("", "NA"), affixes=("sq ft",), units={"m2": 10.0}, thousands=",", spellings={"two": "2"})
-RATED = Column("x", "category", ("", "NA"), fold=True, spellings={"goood": "good", "a": "b", "b": "c"})
-ZIP = Column("x", "category", pattern=r"^(\d{5})(?:-\d+|\.0)?$", unseen="error", levels={"98178": 1})
-DAYS = Column("x", "date", formats=("%Y-%m-%d", "%m/%d/%Y", "%d-%b-%y"), example="2014-09-02")
+AREA = Column("x", "number", True, ("NA",), strip=("sq ft",), units={"m2": 10.0}, thousands=",", replace={"two": "2"})
+RATED = Column("x", "category", True, ("NA",), ignore_case=True, replace={"goood": "good", "a": "b", "b": "c"})
+ZIP = Column("x", "category", pattern=r"^(\d{5})(?:-\d+|\.0)?$", unknown="error", categories={"98178": 1})
+DAYS = Column("x", "date", date_formats=("%Y-%m-%d", "%m/%d/%Y", "%d-%b-%y"), example="2014-09-02")
 WRITTEN = (MONEY, EURO, AREA, RATED, ZIP, DAYS)
 
 BAD = [
@@ -260,13 +260,15 @@ def test_a_number_is_the_same_level_in_a_file_and_a_request(numbers):
 
 
 def two_columns() -> Schema:
-    return Schema((NUMBER, Column("colour", "category", levels={"red": 1}, aliases=("color",))), Column("y", "number"))
+    return Schema(
+        (NUMBER, Column("colour", "category", categories={"red": 1}, aliases=("color",))), Column("y", "number")
+    )
 
 
 def test_a_row_check_names_row_column_and_value():
     with pytest.raises(RowError) as caught:
         two_columns().read_rows([{"x": 1, "colour": "red"}, {"x": "ten", "colour": "red"}])
-    assert str(caught.value) == "row 2, column 'x': expected a number, got 'ten'; training saw 0 to 10"
+    assert str(caught.value) == "row 2, column 'x': expected a number, got 'ten'; training range 0 to 10"
 
 
 def test_unknown_and_missing_columns_are_matched_up():
@@ -313,7 +315,7 @@ def test_a_schema_file_is_read_as_it_was_written(tmp_path):
     [
         ({"kind": "numbr"}, "did you mean 'number'?"),
         ({"knd": "number"}, "unknown key 'knd'"),
-        ({"unseen": "never"}, "unseen: expected"),
+        ({"unknown": "never"}, "unknown: expected"),
     ],
 )
 def test_a_wrong_schema_file_is_explained(change, expected):
@@ -332,7 +334,7 @@ def test_a_reviewed_kind_that_cannot_hold_is_refused():
 def test_what_is_meant_is_the_same_whatever_type_a_column_has():
     words = pl.Series("x", ["98178", "98178-1", None])
     for series in (words, words.cast(pl.Categorical)):
-        assert read_series(replace(ZIP, gaps=("",)), series)[0][:, 0].tolist() == ["98178", "98178", ""]
+        assert read_series(replace(ZIP, nullable=True), series)[0][:, 0].tolist() == ["98178", "98178", ""]
     assert read_series(ZIP, pl.Series("x", [98178, 98178]))[0][:, 0].tolist() == ["98178", "98178"]
     assert read_series(ZIP, pl.Series("x", [98178.0]))[0][:, 0].tolist() == ["98178"]
 
@@ -344,7 +346,7 @@ def test_ways_of_writing_survive_the_schema_file():
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("pattern", "("), ("units", [1]), ("gaps", "NA"), ("spellings", "x"), ("pattern", 5)]
+    ("key", "value"), [("pattern", "("), ("units", [1]), ("na_values", "NA"), ("replace", "x"), ("pattern", 5)]
 )
 def test_a_way_of_writing_that_cannot_be_read_is_refused(key, value):
     content = {"target": "y", "columns": {"x": {"kind": "number", key: value}, "y": {"kind": "number"}}}

@@ -77,16 +77,16 @@ def test_levels_come_with_probabilities_and_ids(credit, store):
 
 def test_what_training_did_not_see_is_told(boston, house):
     (prediction,) = boston.post("/v1/predict", [{**house, "RM": 40.0}]).json()["predictions"]
-    assert prediction["out_of_range"] == [{"column": "RM", "message": "training saw 3.561 to 8.78"}]
+    assert prediction["out_of_range"] == [{"column": "RM", "message": "training range 3.561 to 8.78"}]
 
 
 @pytest.mark.parametrize("path", PREDICT)
 @pytest.mark.parametrize(
     ("change", "column", "value", "words"),
     [
-        ({"TAX": 296.5}, "TAX", 296.5, "expected a whole number, got 296.5; training saw 187 to 711"),
+        ({"TAX": 296.5}, "TAX", 296.5, "expected a whole number, got 296.5; training range 187 to 711"),
         ({"TAX": "many"}, "TAX", "many", "expected a whole number"),
-        ({"TAX": None}, "TAX", None, "gaps are refused"),
+        ({"TAX": None}, "TAX", None, "not nullable"),
         ({"TAX": True}, "TAX", True, "expected a whole number"),
         ({"TAX": [1]}, "TAX", "[1]", "expected a whole number"),
         ({"TAX": {}}, "TAX", "{}", "expected a whole number"),
@@ -237,7 +237,7 @@ def test_the_docs_show_a_real_row_and_ranges(boston):
     content = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]
     assert boston.post("/v1/predict", content["example"]).status_code == 200
     column = content["schema"]["oneOf"][0]["items"]["properties"]["RM"]
-    assert column["description"].startswith("Training saw 3.561 to 8.78")
+    assert column["description"].startswith("Training range 3.561 to 8.78")
 
 
 def test_the_status_tells_name_and_version(boston):

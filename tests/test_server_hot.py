@@ -77,11 +77,11 @@ def kinds(tmp_path_factory) -> Pair:
     )
     frame.write_csv(folder / "table.csv")
     columns = {
-        "number": {"limits": [None, 1e6]},
+        "number": {"range": [None, 1e6]},
         "integer": {"kind": "integer", "aliases": ["whole"]},
-        "known": {"kind": "category", "unseen": "error"},
+        "known": {"kind": "category", "unknown": "error"},
         "words": {"kind": "text"},
-        "price": {"kind": "number", "affixes": ["$"], "thousands": ","},
+        "price": {"kind": "number", "strip": ["$"], "thousands": ","},
     }
     config = {
         "name": "kinds",

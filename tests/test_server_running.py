@@ -77,7 +77,7 @@ def test_answers_are_logged_and_truths_joined_and_asked_why(store, house, tmp_pa
     code, why, _ = run("why", full[1]["id"], "--log", log, "--store", store, "--json")
     assert code == 0
     rm = next(item for item in why["asked"] if item["column"] == "RM")
-    assert (rm["value"], rm["is_outside"], rm["saw"]) == (40.0, True, "training saw 3.561 to 8.78")
+    assert (rm["value"], rm["is_outside"], rm["saw"]) == (40.0, True, "training range 3.561 to 8.78")
     assert why["is_same"] is True
     # What the values add up to is what was answered, less the usual answer.
     added = sum(item["added"] for item in why["asked"])
@@ -392,4 +392,4 @@ def test_the_examples_of_clients_are_answered(store, tmp_path, run, words):
                 env={**os.environ, "ESTIMATOR_KEY": given}, timeout=60,
             )  # fmt: skip
             assert (done.returncode == 0) == (code == 0), done.stderr
-            assert code or "interval" in done.stdout or "training saw 187 to 711" in done.stdout
+            assert code or "interval" in done.stdout or "training range 187 to 711" in done.stdout

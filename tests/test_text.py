@@ -27,7 +27,7 @@ from estimator.features.encoders.words import Words
 from estimator.verbs.context import start_from
 from tests.asking import Client, gateway
 
-NOTE = Column("note", "text", gaps=("", "NA"), example="a sunny flat")
+NOTE = Column("note", "text", nullable=True, na_values=("NA",), example="a sunny flat")
 CRUEL = [
     "", "   ", "!?", "one", "Großes HAUS, großes\tHaus\nhaus", "I ❤️ 😀 flats", "Квартира у РЕКИ", "हिन्दी ไทย 公寓",
     "peugeot_807_160-navi/on·board", "e\u0301te\u0301", "a\x01b\x7f\u200b\u2028c", "haus " * 50_000, "x" * 300_000,
@@ -142,7 +142,7 @@ def test_a_gap_that_is_refused_and_no_text_are_told(value):
         read_cell(Column("note", "text", example="a flat"), value)
 
 
-@pytest.mark.parametrize("contract", [NOTE, Column("note", "text", unseen="error", example="a flat")])
+@pytest.mark.parametrize("contract", [NOTE, Column("note", "text", unknown="error", example="a flat")])
 def test_a_file_and_a_request_get_the_same_text(contract):
     cells = [*CRUEL, "NA", " NA\x1c", "a\x00b"]
     values, faults = read_series(contract, pl.Series("note", cells))
@@ -158,12 +158,12 @@ def test_a_file_and_a_request_get_the_same_text(contract):
 def test_a_text_column_survives_its_file_and_is_never_outside():
     schema = Schema((NOTE,), Column("y", "number"))
     assert from_data(to_data(schema), place="file") == schema
-    assert schema.outside(schema.read_rows([{"note": "never seen"}, {"note": None}])) == [[], []]
+    assert schema.out_of_range(schema.read_rows([{"note": "never seen"}, {"note": None}])) == [[], []]
 
 
 def test_a_settled_text_has_no_levels():
     found = infer_column(pl.Series("note", ["red", "blue", None] * 9), Reviewed(kind="text"))
-    assert (found.kind, found.levels, found.gaps) == ("text", {}, ("",))
+    assert (found.kind, found.categories, found.nullable) == ("text", {}, True)
 
 
 def test_names_of_rows_stay_out():

@@ -47,7 +47,7 @@ def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
     frame = read_example("ames").to_pandas()
     for column in rows.schema.features:
         frame[column.name] = frame[column.name].astype(
-            "category" if column.is_text or column.kind == "boolean" else float
+            "category" if column.is_string or column.kind == "boolean" else float
         )
     inputs = frame[[column.name for column in rows.schema.features]]
     default = lightgbm.LGBMRegressor(random_state=0, verbosity=-1).fit(inputs[~rows.test], rows.target[~rows.test])
@@ -233,7 +233,7 @@ def test_a_reviewed_schema_is_obeyed(config_of, tmp_path):
     from estimator.data.schema.inference import infer_schema
 
     schema = infer_schema(small().cast(pl.String), "y")
-    columns = tuple(replace(column, limits=(-1.0, 1.0)) if column.name == "x" else column for column in schema.columns)
+    columns = tuple(replace(column, range=(-1.0, 1.0)) if column.name == "x" else column for column in schema.columns)
     schema = replace(schema, columns=columns)
     (tmp_path / "schema.yml").write_text(to_yaml(schema))
     with pytest.raises(EstimatorError, match="at least -1 and at most 1"):

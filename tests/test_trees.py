@@ -54,11 +54,11 @@ def data(task, *, n_levels=6, n_rows=600):
 def test_unseen_levels_and_gaps_are_answered_as_by_the_library(kind, example, tmp_path):
     trained = made(example, kind, tmp_path).trained
     schema = trained.predictor.schema
-    texts = [column.name for column in schema.features if column.is_text and column.unseen != "error"]
+    texts = [column.name for column in schema.features if column.is_string and column.unknown != "error"]
     rows = read_example(example).head(150).drop(schema.target.name).to_dicts()
     for place, row in enumerate(rows):
         row.update(dict.fromkeys(texts[place % 3 :: 3], "a level never seen"))
-        row.update({column.name: None for column in schema.features[place % 5 :: 5] if column.gaps})
+        row.update({column.name: None for column in schema.features[place % 5 :: 5] if column.nullable})
     batch = schema.read_rows(rows)
     expected, answers = trained.learned.predict(batch), trained.predictor.predict_batch(batch)
     found = answers.values if answers.probabilities is None else answers.probabilities

@@ -13,7 +13,11 @@ from estimator.drift import Current, DriftTest, Reference, refer
 
 N_REFERENCE, N_CURRENT, REPEATS = 1500, 300, 40
 LEVELS = np.array(["north", "south", "east", "west"], dtype=object)
-COLUMNS = (Column("size", "number", gaps=("",)), Column("rooms", "integer"), Column("place", "category", gaps=("",)))
+COLUMNS = (
+    Column("size", "number", nullable=True),
+    Column("rooms", "integer"),
+    Column("place", "category", nullable=True),
+)
 SCHEMA = Schema(COLUMNS, Column("price", "number"))
 
 

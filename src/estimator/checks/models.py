@@ -19,7 +19,7 @@ from estimator.models import Labelled, Learned, Model, Start, Table
 N_ROWS, WIDTH = 120, 4
 TASKS = (Task("regression"), Task("binary", ("no", "yes")), Task("multiclass", ("a", "b", "c")))
 PLAN = Training(epochs=3, batch_size=16)
-SCHEMA = Schema(tuple(Column(f"x{place}", "number", gaps=("",)) for place in range(WIDTH)), Column("y", "number"))
+SCHEMA = Schema(tuple(Column(f"x{place}", "number", nullable=True) for place in range(WIDTH)), Column("y", "number"))
 
 
 def example(task: Task, *, n_rows: int = N_ROWS) -> Table:

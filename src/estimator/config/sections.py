@@ -36,31 +36,67 @@ class Data(Section):
 
 
 class ColumnChoices(Section):
-    """What you settle about one column; what is left out is looked for in the table."""
+    """What is known about one column; keys that are left out are inferred from the table."""
 
-    kind: str | None = Field(None, description="number, integer, boolean, category, date, datetime, text, ...")
-    gaps: list[Text] | None = Field(None, description="spellings of a missing value; [] refuses gaps")
-    limits: tuple[float | None, float | None] | None = Field(None, description="[low, high], enforced; null is open")
-    unseen: Literal["other", "error", "gap"] | None = Field(None, description="what a new level becomes")
-    unit: str | None = Field(None, description="for people: shown in reports and in the API's docs")
-    aliases: list[Text] = Field([], description="other names under which the column may come")
-    affixes: list[Text] = Field([], description='what stands around a number written as text: "$", "km", "%"')
-    thousands: Literal["", ",", ".", " ", "'"] = Field("", description="what parts the thousands of such a number")
-    decimal: Literal[".", ","] = Field(".", description="its decimal sign")
-    units: dict[Text, float] = Field({}, description='units of such a number and what to multiply by: {"m2": 10.764}')
-    formats: list[Text] = Field([], description='forms of a date or time, as in strptime: "%d.%m.%Y"')
-    pattern: str | None = Field(None, description="a regular expression: only what its first group matches counts")
-    fold: bool = Field(False, description="levels are compared without case and outer or double blanks")
-    spellings: dict[Text, Text] = Field({}, description="other ways to write a value, and what they mean")
+    kind: str | None = Field(
+        None,
+        description="number, integer, boolean, category, date, datetime, text (free text), identifier or constant (both "
+        "not features); inferred from the values when left out",
+    )
+    nullable: bool | None = Field(
+        None,
+        description="true: values may be missing; false: a missing value is an error; when left out, true if na_values is "
+        "given or a value is missing in the table",
+    )
+    na_values: list[Text] | None = Field(
+        None,
+        description='spellings of a missing value, such as ["999", "unknown"]; the empty cell always is one; when left '
+        "out, the usual spellings (NA, null, ?, ...) that occur in the table",
+    )
+    range: tuple[float | None, float | None] | None = Field(
+        None, description="[low, high]: other values are errors; null leaves an end open; no bounds when left out"
+    )
+    unknown: Literal["other", "error", "missing"] | None = Field(
+        None,
+        description="what a category that is not in the training rows becomes: other (a category of its own, the "
+        "default), missing (a missing value), error (rejected)",
+    )
+    unit: str | None = Field(None, description='unit shown in reports and API docs, such as "m2"; none when left out')
+    aliases: list[Text] = Field([], description="other names under which the column is accepted")
+    strip: list[Text] = Field([], description='text around a number that is removed: ["$", "km", "%"]')
+    thousands: Literal["", ",", ".", " ", "'"] = Field(
+        "", description='thousands separator of numbers written as text: "," "." " " or "\'"; "" for none'
+    )
+    decimal: Literal[".", ","] = Field(".", description='decimal separator of numbers written as text: "." or ","')
+    units: dict[Text, float] = Field(
+        {}, description='units that follow a number, and the factor to multiply it by: {"m2": 10.764}'
+    )
+    date_formats: list[Text] = Field(
+        [], description='strptime formats, tried in order: ["%d.%m.%Y"]; inferred when empty'
+    )
+    pattern: str | None = Field(
+        None,
+        description="regular expression; only its first group is kept of a text that matches; unused when left out",
+    )
+    ignore_case: bool = Field(
+        False, description="compare categories in lower case, with outer blanks removed and inner blanks collapsed"
+    )
+    replace: dict[Text, Text] = Field({}, description='spellings and the values they stand for: {"two": "2"}')
 
 
 class SchemaChoices(Section):
-    """The contract of the table."""
+    """The schema of the table: what each column is and accepts."""
 
-    file: Text | None = Field(None, description="a reviewed schema file; without it the schema is inferred")
-    gaps: list[Text] = Field([], description="further spellings of a missing value, for every column")
-    unknown_columns: Literal["error", "ignore"] = Field("error", description="what happens to columns not in it")
-    columns: dict[Text, ColumnChoices] = Field({}, description="what you settle, by column")
+    file: Text | None = Field(
+        None, description="path of a reviewed schema file; when left out, the schema is inferred from the training rows"
+    )
+    na_values: list[Text] = Field(
+        [], description="more spellings of a missing value, for every column, besides the usual ones (NA, null, ?, ...)"
+    )
+    unknown_columns: Literal["error", "ignore"] = Field(
+        "error", description="columns that the schema does not have: error rejects the rows, ignore drops the columns"
+    )
+    columns: dict[Text, ColumnChoices] = Field({}, description="what is known about each column, by its name")
 
 
 class EncoderChoice(Section):

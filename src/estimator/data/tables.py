@@ -1,4 +1,4 @@
-"""What a caller hands in (polars, pandas, rows as dicts) -> checked rows."""
+"""Rows that a caller hands in (a polars or pandas frame, or dicts) -> checked rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def read_table(schema: Schema, data: Any) -> Batch:
     """Check rows given as a polars frame, a pandas frame, a list of dicts or one dict.
 
-    `data` may come from libraries that are not installed here, hence of any type.
+    `data` is `Any` because it may come from a library that is not installed here.
 
     Raises
     ------
-    RowError: the rows break the contract.
+    RowError: the rows break the schema.
     SchemaError: the data are none of these.
     """
     if isinstance(data, Mapping):
@@ -32,7 +32,12 @@ def read_table(schema: Schema, data: Any) -> Batch:
 
 
 def as_frame(data: Any) -> pl.DataFrame:
-    """Return a polars or pandas frame, or rows as dicts, as a polars frame."""
+    """Return a polars frame of a polars or pandas frame, or of rows as dicts.
+
+    Raises
+    ------
+    SchemaError: the data are none of these, or two columns have the same name.
+    """
     import polars as pl
 
     if isinstance(data, pl.DataFrame):
@@ -41,20 +46,22 @@ def as_frame(data: Any) -> pl.DataFrame:
         return data.collect()
     if type(data).__module__.split(".")[0] == "pandas" and type(data).__name__ == "DataFrame":
         if data.columns.has_duplicates:
-            raise SchemaError(
-                f"the frame has columns of the same name: {sorted(set(data.columns[data.columns.duplicated()]))}"
-            )
+            duplicates = sorted(set(data.columns[data.columns.duplicated()]))
+            raise SchemaError(f"expected unique column names, got twice: {', '.join(map(repr, duplicates))}")
         return pl.DataFrame({str(name): _pandas_values(data[name]) for name in data.columns})
     if isinstance(data, Sequence) and not isinstance(data, str | bytes):
         return pl.DataFrame(list(data), infer_schema_length=None)
     raise SchemaError(
         f"expected a polars or pandas frame, or rows as dicts, got {type(data).__name__}",
-        hint="for arrays, make a frame with the column names first",
+        hint="for arrays, build a frame with the column names first",
     )
 
 
 def _pandas_values(series: Any) -> Any:
-    """Return numbers and times as numpy, all else as a list with None for what pandas holds as missing."""
-    if series.dtype.kind in "iufbM" if hasattr(series.dtype, "kind") else False:
+    """Return numbers and times as a numpy array, all else as a list with None for pandas' missing values."""
+    # Pandas' own types have a kind as numpy's do.
+    if series.dtype.kind in "iufbM":
         return series.to_numpy()
-    return [None if gap else value for value, gap in zip(series.tolist(), series.isna().tolist(), strict=True)]
+    return [
+        None if is_missing else value for value, is_missing in zip(series.tolist(), series.isna().tolist(), strict=True)
+    ]

@@ -44,7 +44,7 @@ def read_target(column: Column, series: pl.Series, data: Data) -> Target:
     if faults:
         raise TrainingError(f"the target: {faults[0]}")
     classify = data.task == "classification" or (data.task == "auto" and _is_levels(open_column, raw))
-    if not classify and open_column.is_text:
+    if not classify and open_column.is_string:
         raise ConfigError(
             f"data.task: a regression needs numbers, but the target {column.name!r} holds words "
             f"such as {column.example!r}"
@@ -62,16 +62,16 @@ def _as_answer(column: Column) -> Column:
     kind: Any = "number" if constant else column.kind if column.kind in NUMERIC_KINDS else "category"
     if column.kind in ("date", "datetime"):
         raise TrainingError(f"the target {column.name!r} is a {column.kind}; predict a number or a level instead")
-    return replace(column, kind=kind, gaps=("", *column.gaps), limits=None, levels={}, seen=None, unseen="other")
+    return replace(column, kind=kind, nullable=True, range=None, categories={}, training_range=None, unknown="other")
 
 
 def _is_levels(column: Column, raw: npt.NDArray[Any]) -> bool:
-    return column.is_text or len(np.unique(raw[~np.isnan(raw.astype(float))])) == 2
+    return column.is_string or len(np.unique(raw[~np.isnan(raw.astype(float))])) == 2
 
 
 def _levels(column: Column, raw: npt.NDArray[Any], data: Data) -> Target:
     labels: npt.NDArray[Any] = raw[:, 0]
-    if not column.is_text:
+    if not column.is_string:
         labels = np.array(["" if np.isnan(value) else format_plain(value) for value in labels.tolist()], dtype=object)
     found = sorted(set(labels.tolist()) - {""}, key=_by_size)
     if data.positive_class is not None:
@@ -87,7 +87,7 @@ def _levels(column: Column, raw: npt.NDArray[Any], data: Data) -> Target:
             hint="is it an identifier or free text? a quantity must hold plain numbers",
         )
     as_text = [level for level in found if NUMBER_AS_TEXT.match(level)]
-    if data.task == "auto" and column.is_text and len(found) > 20 and len(as_text) >= 0.9 * len(found):
+    if data.task == "auto" and column.is_string and len(found) > 20 and len(as_text) >= 0.9 * len(found):
         raise TrainingError(
             f"the target {column.name!r} holds numbers as text, such as {join_names(map(repr, as_text[:3]))}",
             hint="`estimator explore` tells how to have them read; data.task: classification takes each as a level",

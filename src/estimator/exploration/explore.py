@@ -38,7 +38,7 @@ def look(batches: Batches, config: Config, reviewed: Schema | None = None, *, ts
     if reviewed is not None:
         survey = survey_of(reviewed, first)
     else:
-        survey = first_survey(first, target, settled, config.schema_.gaps, goal=target)
+        survey = first_survey(first, target, settled, config.schema_.na_values, goal=target)
     found = gather(chain([first], waiting), batches, survey, seed=config.training.seed)
     schema = reviewed or concluded(found.survey, target, settled, config.schema_.unknown_columns)
     schema = without_columns(schema, config)

@@ -20,7 +20,7 @@ from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.column_scan import ColumnSurvey, Each, Survey, by_contract
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import Batches
-from estimator.data.schema.text_parsing import level_names
+from estimator.data.schema.text_parsing import category_names
 from estimator.errors import SchemaError
 from estimator.exploration.accumulators import Numbers, Repeats, Sample, described
 from estimator.exploration.associations import (
@@ -212,7 +212,7 @@ def profiled(found: Gathered, schema: Schema, *, tsne_seed: int | None = None) -
     }
     axes, spots = principal_axes(pearson, table, features)
     goal = table[:, names.index(target)] if target in names else None
-    words = {column.name: level_names(column, rows[column.name]) for column in columns if column.name not in names}
+    words = {column.name: category_names(column, rows[column.name]) for column in columns if column.name not in names}
     return Profile(
         rows=found.survey.rows,
         sampled_rows=rows.height,
@@ -245,7 +245,7 @@ def _sample_table(schema: Schema, rows: pl.DataFrame, names: Sequence[str]) -> F
     """Return the sample's numbers, times and truth values, of shape (rows, columns)."""
     table = np.empty((rows.height, len(names)))
     for place, name in enumerate(names):
-        column = replace(schema.by_name[name], gaps=("", *schema.by_name[name].gaps), limits=None)
+        column = replace(schema.by_name[name], nullable=True, range=None)
         table[:, place] = read_series(column, rows[name])[0][:, 0]
     return table
 

@@ -57,7 +57,7 @@ class Choice:
         """
         named = (self.settled or {}).get(column.name)
         if named is None:
-            wide = column.kind == "category" and len(column.levels) > self.max_categories
+            wide = column.kind == "category" and len(column.categories) > self.max_categories
             return DEFAULTS[self.wants, "wide" if wide else column.kind]
         if column.kind not in SHELF.load(named).accepts:
             fitting = [kind for kind in SHELF.names() if column.kind in SHELF.load(kind).accepts]
@@ -91,7 +91,9 @@ class Features:
     def _fitted(self, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
         encoders = {}
         for column in self.columns:
-            learning = Learning(batch.feed[column.name][:, 0], target, task, column.unseen == "gap", target_smoothing)
+            learning = Learning(
+                batch.feed[column.name][:, 0], target, task, column.unknown == "missing", target_smoothing
+            )
             encoders[column.name] = SHELF.load(self.kinds[column.name]).fit(learning)
         return replace(self, encoders=encoders)
 
@@ -139,7 +141,7 @@ class Features:
     def write(self, graph: Graph) -> str:
         """Write inputs and encoders into the graph; return the matrix, a double of shape (rows, width)."""
         for column in self.columns:
-            graph.input(column.name, STRING if column.is_text else DOUBLE)
+            graph.input(column.name, STRING if column.is_string else DOUBLE)
         blocks = [SHELF.load(kind).nodes(graph, members) for kind, members in self.groups.items()]
         return graph("Concat", *blocks, axis=1)
 

@@ -56,7 +56,9 @@ class Overview:
     @property
     def alarms(self) -> list[Event]:
         """What is wrong with the version that answers now."""
-        return [event for event in self.events if event.kind in ("drift", "degradation") and event.version == self.version]
+        return [
+            event for event in self.events if event.kind in ("drift", "degradation") and event.version == self.version
+        ]
 
     @property
     def is_alarmed(self) -> bool:

@@ -18,7 +18,7 @@ from estimator.core.clock import Moment
 from estimator.core.files import temporary_file, write_atomic
 from estimator.core.text import format_e_value
 from estimator.data.schema import Schema
-from estimator.data.schema.frames import with_contract_names
+from estimator.data.schema.frames import with_schema_names
 from estimator.data.schema.inference import Reviewed, infer_schema
 from estimator.drift import losses_of
 from estimator.errors import EstimatorError, RetrainingError
@@ -250,14 +250,15 @@ def renewed(schema: Schema, rows: Rows, split: Split) -> Schema:
     """Return the contract with the levels and ranges of a candidate's rows; kinds and what was settled stay."""
     settled = {
         column.name: Reviewed(
-            kind=column.kind, gaps=column.gaps, limits=column.limits, unseen=column.unseen, unit=column.unit,
-            aliases=column.aliases, affixes=column.affixes, thousands=column.thousands, decimal=column.decimal,
-            units=column.units, pattern=column.pattern, fold=column.fold, spellings=column.spellings,
-            formats=column.formats,
+            kind=column.kind, nullable=column.nullable, na_values=column.na_values, range=column.range,
+            unknown=column.unknown, unit=column.unit,
+            aliases=column.aliases, strip=column.strip, thousands=column.thousands, decimal=column.decimal,
+            units=column.units, pattern=column.pattern, ignore_case=column.ignore_case, replace=column.replace,
+            date_formats=column.date_formats,
         )
         for column in (*schema.columns, schema.target)
     }  # fmt: skip
-    frame = with_contract_names(schema, rows.frame)
+    frame = with_schema_names(schema, rows.frame)
     learned = frame.slice(rows.n_old) if split.unused == f"1-{rows.n_old}" else frame
     found = infer_schema(
         learned.select(column for column in learned.columns if column in settled), schema.target.name,

@@ -15,7 +15,7 @@ from estimator.core.task import MIN_PROBABILITY, Predictions, Task
 from estimator.core.text import format_plain
 from estimator.data.schema import Batch, Column
 from estimator.data.schema.cells import CellError, read_cell
-from estimator.data.schema.contract import as_array
+from estimator.data.schema.schema import as_array
 from estimator.drift import Current, Reference
 from estimator.drift.reference import Codes, values_of
 from estimator.errors import MonitoringError
@@ -108,7 +108,7 @@ class Reader:
 
     @cached_property
     def _target(self) -> Column:
-        return replace(self.artefact.schema.target, limits=None, gaps=("", *self.artefact.schema.target.gaps))
+        return replace(self.artefact.schema.target, range=None, nullable=True)
 
     def losses(self, rows: Sequence[PredictionRecord], truths: Floats) -> Floats:
         """Return how wrong answers were that were given: absolute errors, or log losses; NaN where nobody can tell."""
@@ -166,7 +166,7 @@ class _Cells:
         """Return the column's values of rows, of shape (rows, 1); what cannot be read is a gap."""
         first, *others = self.names
         values = [row.inputs.get(first) for row in rows] if not others else [self._value(row.inputs) for row in rows]
-        if self.column.kind == "number" and self.column.limits is None and {type(each) for each in values} <= PLAIN:
+        if self.column.kind == "number" and self.column.range is None and {type(each) for each in values} <= PLAIN:
             return np.array(values, dtype=np.float64).reshape(-1, 1)
         return as_array(self.column, [self._read(value) for value in values])
 
@@ -191,4 +191,4 @@ class _Cells:
 
 
 def _gap(column: Column) -> float | str:
-    return "" if column.is_text else np.nan
+    return "" if column.is_string else np.nan

@@ -62,17 +62,17 @@ def inquire(logged: PredictionRecord, artefact: Artefact, shadows: Mapping[str, 
         batch = schema.read_rows([dict(logged.inputs)])
     except RowError as error:
         plain = [
-            Asked(name, value, schema.by_name[name].saw, False)
+            Asked(name, value, schema.by_name[name].training_summary, False)
             for name, value in logged.inputs.items()
             if name in schema.by_name
         ]
         return Inquiry(logged, plain, missing=error.faults[0].message, shadows=shadows)
     others = schema.read_rows(artefact.read_json("golden.json")["rows"])
     found = contributions(predictor, batch, others, pairs=ORDERS)
-    outside = set(schema.outside(batch)[0])
-    row = schema.sendable(batch, 0)
+    outside = set(schema.out_of_range(batch)[0])
+    row = schema.to_json_row(batch, 0)
     asked = [
-        Asked(name, row[name], schema.by_name[name].saw, name in outside, *_added(found, place))
+        Asked(name, row[name], schema.by_name[name].training_summary, name in outside, *_added(found, place))
         for place, name in enumerate(found.columns)
     ]
     again = predictor.predict_batch(batch).values.tolist()[0]

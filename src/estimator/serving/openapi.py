@@ -33,24 +33,27 @@ BODY_REFUSALS: dict[int | str, dict[str, Any]] = {
 def value_document(column: Column, *, is_private: bool) -> dict[str, Any]:
     """Return the JSON Schema of one value, with one of training's unless it is private."""
     kind = _TYPES[column.kind]
-    document: dict[str, Any] = {"type": [kind, "null"] if column.gaps else kind, "description": _description(column)}
+    document: dict[str, Any] = {
+        "type": [kind, "null"] if column.nullable else kind,
+        "description": _description(column),
+    }
     if column.kind in ("date", "datetime"):
         document["format"] = "date" if column.kind == "date" else "date-time"
-    low, high = column.limits or (None, None)
+    low, high = column.range or (None, None)
     document |= {"minimum": low} if low is not None else {}
     document |= {"maximum": high} if high is not None else {}
-    if column.unseen == "error" and column.levels:
-        document["enum"] = [*column.levels, *([None] if column.gaps else [])]
+    if column.unknown == "error" and column.categories:
+        document["enum"] = [*column.categories, *([None] if column.nullable else [])]
     if column.example is not None and not is_private:
         document["examples"] = [column.example]
     return document
 
 
 def _description(column: Column) -> str:
-    parts = [column.saw[0].upper() + column.saw[1:]]
+    parts = [column.training_summary[0].upper() + column.training_summary[1:]]
     if column.unit:
         parts.append(f"unit: {column.unit}")
-    parts.append("a gap is given as null" if column.gaps else "no gaps")
+    parts.append("a gap is given as null" if column.nullable else "no gaps")
     if column.aliases:
         parts.append(f"also known as {', '.join(column.aliases)}")
     return "; ".join(parts) + "."

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from fastapi import Request
 
-from estimator.data.schema.contract import MAX_FAULTS
+from estimator.data.schema.schema import MAX_FAULTS
 from estimator.errors import Fault, RowError
 from estimator.prediction_log import Label
 

@@ -82,7 +82,7 @@ class Service:
             "inputData": rows,
             "predictions": self.labelled(self.artefact.predictor.predict_batch(batch).values.tolist()),
         }
-        return Reply(msgspec.json.encode(told), batch.n_rows, self.artefact.schema.outside(batch))
+        return Reply(msgspec.json.encode(told), batch.n_rows, self.artefact.schema.out_of_range(batch))
 
     def predict(self, body: bytes, named: str) -> Reply:
         """Answer with an id per row, its interval or set, probabilities, and what lies outside the training range.
@@ -90,7 +90,7 @@ class Service:
         An id is the name of the request and the place of the row.
         """
         _, batch = self.rows_of(body)
-        outside = self.artefact.schema.outside(batch)
+        outside = self.artefact.schema.out_of_range(batch)
         return self.reply(self.artefact.predictor.predict_batch(batch), outside, named)
 
     def reply(self, answers: Predictions, outside: list[list[str]], named: str) -> Reply:
@@ -124,7 +124,7 @@ class Service:
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def _note(self, name: str) -> dict[str, str]:
-        return {"column": name, "message": self.artefact.schema.by_name[name].saw}
+        return {"column": name, "message": self.artefact.schema.by_name[name].training_summary}
 
 
 def new_name() -> str:

@@ -84,7 +84,7 @@ def read_batch(service: Service, body: bytes, kind: str) -> Batch:
 
 def predict_batch(service: Service, batch: Batch, name: str, kind: str | None) -> tuple[Reply, bytes]:
     """Return the answer as JSON and in the form that was asked for (None for JSON)."""
-    answers, outside = service.artefact.predictor.predict_batch(batch), service.artefact.schema.outside(batch)
+    answers, outside = service.artefact.predictor.predict_batch(batch), service.artefact.schema.out_of_range(batch)
     reply = service.reply(answers, outside, name)
     if kind is None:
         return reply, reply.body
@@ -106,4 +106,4 @@ def predict_batch(service: Service, batch: Batch, name: str, kind: str | None) -
 
 def rows_as_json(service: Service, batch: Batch) -> bytes:
     """Return the rows of a batch as a client could send them in JSON."""
-    return msgspec.json.encode([service.artefact.schema.sendable(batch, place) for place in range(batch.n_rows)])
+    return msgspec.json.encode([service.artefact.schema.to_json_row(batch, place) for place in range(batch.n_rows)])

@@ -22,7 +22,7 @@ from estimator.core.arrays import Floats
 from estimator.core.files import atomic_path
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Batch
-from estimator.data.schema.frames import read_frame, read_series, with_contract_names
+from estimator.data.schema.frames import read_frame, read_series, with_schema_names
 from estimator.data.sinks import Sink
 from estimator.data.sources.base import Source
 from estimator.errors import Fault, RowError, SchemaError, SourceError
@@ -215,10 +215,12 @@ def labelled_rows(artefact: Artefact, frame: pl.DataFrame) -> tuple[Batch, Float
     SchemaError: the target is not in the table, or no row has a truth the version knows.
     """
     schema, task = artefact.schema, artefact.predictor.task
-    frame = with_contract_names(schema, frame)
+    frame = with_schema_names(schema, frame)
     if schema.target.name not in frame.columns:
         raise SchemaError(f"the table has no column {schema.target.name!r} to compare with")
-    open_target = replace(schema.target, kind=schema.target.kind if task.is_regression else "category", gaps=("",))
+    open_target = replace(
+        schema.target, kind=schema.target.kind if task.is_regression else "category", nullable=True, na_values=()
+    )
     raw, _ = read_series(open_target, frame[schema.target.name])
     truth = raw[:, 0].astype(np.float64) if task.is_regression else task.codes(raw[:, 0])
     known = ~np.isnan(truth)

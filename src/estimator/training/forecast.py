@@ -139,7 +139,7 @@ def _encoded_width(column: Column, is_scaled: bool, max_categories: int) -> int:
     if column.kind == "text":
         return TEXT_WIDTH
     if column.kind == "category":
-        return len(column.levels) + 1 if is_scaled and len(column.levels) <= max_categories else 1
+        return len(column.categories) + 1 if is_scaled and len(column.categories) <= max_categories else 1
     if column.kind in ("date", "datetime"):
         return CALENDAR_WIDTH
-    return 2 if is_scaled and column.gaps else 1
+    return 2 if is_scaled and column.nullable else 1

@@ -88,9 +88,9 @@ def edge_rows(schema: Schema) -> Iterator[dict[str, Any]]:
     for side in (0, 1):
         yield {column.name: _extreme(column, side) for column in schema.features}
     for column in schema.features[:MOST_COLUMNS]:
-        if column.gaps:
+        if column.nullable:
             yield {**usual, column.name: None}
-        if column.kind == "category" and not column.has_known_levels:
+        if column.kind == "category" and not column.rejects_unknown:
             yield {**usual, column.name: "a level never seen"}
         for side in (0, 1):
             yield {**usual, column.name: _extreme(column, side)}
@@ -98,12 +98,12 @@ def edge_rows(schema: Schema) -> Iterator[dict[str, Any]]:
 
 def _usual(column: Column) -> Any:
     if column.kind == "category":
-        return next(iter(column.levels))
+        return next(iter(column.categories))
     return column.example
 
 
 def _gap_or_usual(column: Column) -> Any:
-    return None if column.gaps else _usual(column)
+    return None if column.nullable else _usual(column)
 
 
 def _is_number(value: object) -> bool:
@@ -116,14 +116,14 @@ def _extreme(column: Column, side: int) -> Any:
         return bool(side)
     if column.kind == "text":
         return MUCH_TEXT if side else "√ ~"
-    if column.is_text:
-        levels = list(column.levels)
+    if column.is_string:
+        levels = list(column.categories)
         return levels[-side]
     if column.kind in ("date", "datetime"):
         return "1900-01-01" if side == 0 else "2100-01-01"
-    low, high = column.seen or (0.0, 1.0)
+    low, high = column.training_range or (0.0, 1.0)
     beyond = (low if side == 0 else high) + (-10.0 if side == 0 else 10.0) * max(high - low, 1.0)
     value = float(math.floor(beyond)) if column.kind == "integer" else beyond
-    limits: Mapping[int, float | None] = dict(enumerate(column.limits or (None, None)))
+    limits: Mapping[int, float | None] = dict(enumerate(column.range or (None, None)))
     bound = limits[side]
     return value if bound is None else bound

@@ -202,7 +202,7 @@ def _dependence(column: Column, found: Dependence, target: str) -> Chart:
     told = target if found.level is None else f"probability of {found.level!r}"
     reading = f"The mean {told} with only {column.name} changed; around it, the change of the middle 80 % of rows."
     title = f"answers by {column.name}"
-    if column.is_text:
+    if column.is_string:
         names = [str(place) or "gap" for place in found.places]
         svg = charts.bars(names, found.values.tolist(), ((found.high - found.low) / 2).tolist(), title=title)
     else:
@@ -270,12 +270,12 @@ def _level_counts(trained: Trained) -> dict[str, str]:
 
 
 def _column_row(column: Column) -> dict[str, str]:
-    if column.levels:
-        holds = join_names(column.levels, limit=6)
+    if column.categories:
+        holds = join_names(column.categories, limit=6)
     else:
         holds = (
-            column.saw.removeprefix("training saw ")
-            if column.seen
+            column.training_summary.removeprefix("training range ")
+            if column.training_range
             else ""
             if column.example is None
             else str(column.example)
@@ -283,6 +283,6 @@ def _column_row(column: Column) -> dict[str, str]:
     return {
         "name": column.name,
         "kind": column.kind if column.is_feature else f"{column.kind}, not used",
-        "gaps": join_names((repr(gap) for gap in column.gaps), limit=4) if column.gaps else "refused",
+        "gaps": join_names(map(repr, ("", *column.na_values)), limit=4) if column.nullable else "not nullable",
         "holds": holds,
     }

@@ -13,7 +13,7 @@ from estimator.core.arrays import Floats, Ints, Mask
 from estimator.core.task import Task
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch, Schema
-from estimator.data.schema.frames import read_frame, with_contract_names
+from estimator.data.schema.frames import read_frame, with_schema_names
 from estimator.data.schema.overrides import contract
 from estimator.data.splitting import folds, held_out, numbered, validation
 from estimator.data.target import read_target
@@ -117,7 +117,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     if not schema.features:
         kinds = ", ".join(f"{column.name} ({column.kind})" for column in schema.columns[:10]) or "none"
         raise TrainingError(f"no column is left to learn from; columns: {kinds}")
-    frame = with_contract_names(schema, frame)
+    frame = with_schema_names(schema, frame)
     if schema.target.name not in frame.columns:
         raise ConfigError(
             f"data.target: no column {schema.target.name!r} in the table",
@@ -226,7 +226,7 @@ def _refuse_names(schema: Schema) -> None:
 
 
 def _refuse_groups(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
-    known = [*with_contract_names(schema, frame).columns]
+    known = [*with_schema_names(schema, frame).columns]
     for name in config.evaluation.fairness_columns:
         if name not in known:
             raise ConfigError(

@@ -148,7 +148,7 @@ def golden(trained: Trained) -> dict[str, Any]:
     schema = trained.predictor.schema
     known = trained.prepared.batch
     picked = sorted({round(place * (known.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for place in range(GOLDEN_ROWS)})
-    rows = [schema.sendable(known, place) for place in picked]
+    rows = [schema.to_json_row(known, place) for place in picked]
     answers = trained.predictor.predict_batch(schema.read_rows(rows))
     return {"rows": rows, "answers": answers.raw.tolist()}
 

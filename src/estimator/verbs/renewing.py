@@ -109,7 +109,7 @@ def monitor(site: Site, order: Order, *, since: float | None, until: float) -> O
 def check_table(site: Site, order: Order, table: str, *, query: str | None = None) -> Check:
     """Compare the rows of a table with what a version was trained on."""
     with needs_extra("monitor", "checking a table"):
-        from estimator.data.schema.frames import read_frame, with_contract_names
+        from estimator.data.schema.frames import read_frame, with_schema_names
         from estimator.drift import Current
         from estimator.monitoring.batch_check import check
         from estimator.monitoring.rows import reference_of
@@ -117,7 +117,7 @@ def check_table(site: Site, order: Order, table: str, *, query: str | None = Non
     settings = rules_of(artefact, order, site.conf).monitoring
     reference = reference_of(artefact, settings.ignore)
     with opened(like_training(artefact, table, query), order) as source:
-        frame = with_contract_names(artefact.schema, source.frame())
+        frame = with_schema_names(artefact.schema, source.frame())
     known = [name for name in frame.columns if name in artefact.schema.by_name]
     batch = read_frame(artefact.schema, frame.select(known), drop_faulty=True)
     if batch.n_rows == 0 or not batch.feed:
@@ -226,17 +226,17 @@ def _old_rows(live: Artefact, config: Config, order: Order, folder: Path) -> tup
 
 
 def _fresh_table(live: Artefact, order: Order, data: str, query: str | None) -> pl.DataFrame:
-    from estimator.data.schema.frames import with_contract_names
+    from estimator.data.schema.frames import with_schema_names
 
     with opened(like_training(live, data, query), order) as source:
-        return with_contract_names(live.schema, source.frame())
+        return with_schema_names(live.schema, source.frame())
 
 
 def _fresh_rows(site: Site, live: Artefact, order: Order) -> pl.DataFrame:
     """Return the rows of the log whose truth is known and that the live version cannot have learned from."""
     import polars as pl
 
-    from estimator.data.schema.frames import with_contract_names
+    from estimator.data.schema.frames import with_schema_names
 
     with _opened_log(site, live, order) as database:
         made = datetime.fromisoformat(live.manifest["created"]).timestamp()
@@ -247,7 +247,7 @@ def _fresh_rows(site: Site, live: Artefact, order: Order) -> pl.DataFrame:
             hint="POST /v1/labels, or give rows with --data",
         )
     told = [{**_named(live, row), live.manifest["target"]: row.label} for row in rows]
-    return with_contract_names(live.schema, pl.DataFrame(told, infer_schema_length=None))
+    return with_schema_names(live.schema, pl.DataFrame(told, infer_schema_length=None))
 
 
 def _named(live: Artefact, row: PredictionRecord) -> dict[str, Any]:

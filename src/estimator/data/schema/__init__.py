@@ -1,6 +1,6 @@
-"""The contract of a table: what each column is, inferred once, reviewed by a person, then law everywhere."""
+"""The schema of a table: what each column is and accepts, inferred once, reviewed by a person, enforced everywhere."""
 
-from estimator.data.schema.column import GAPS, IGNORED_KINDS, KINDS, Column, Unseen
-from estimator.data.schema.contract import Batch, Schema
+from estimator.data.schema.column import IGNORED_KINDS, KINDS, NA_VALUES, Column, UnknownPolicy
+from estimator.data.schema.schema import Batch, Schema
 
-__all__ = ["GAPS", "IGNORED_KINDS", "KINDS", "Batch", "Column", "Schema", "Unseen"]
+__all__ = ["IGNORED_KINDS", "KINDS", "NA_VALUES", "Batch", "Column", "Schema", "UnknownPolicy"]

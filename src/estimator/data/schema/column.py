@@ -1,9 +1,10 @@
-"""One column of the contract, and the sentences that say what it wants."""
+"""One column of the schema: its kind, what it accepts, and the words that error messages use for it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import numpy as np
@@ -14,129 +15,137 @@ from estimator.core.text import format_plain, join_names
 Kind = Literal["number", "integer", "boolean", "category", "date", "datetime", "text", "identifier", "constant"]
 KINDS: dict[str, str] = {
     "number": "a measured quantity",
-    "integer": "a whole number; a gap does not turn it into a fraction",
-    "boolean": "true or false, in any usual spelling",
-    "category": "one of a set of levels; codes such as 00501 keep their zeros",
+    "integer": "a whole number; stays an integer when values are missing",
+    "boolean": "true or false, in any common spelling",
+    "category": "one of a set of categories; codes such as 00501 keep their leading zeros",
     "date": "a calendar day",
-    "datetime": "a moment, to the second or finer",
-    "text": "free words, which models use as topics or as words that are there or not",
+    "datetime": "a date with a time of day",
+    "text": "free text, encoded as topics or as the presence of words",
     "identifier": "names a row; not a feature",
-    "constant": "the same everywhere; not a feature",
+    "constant": "the same value in every row; not a feature",
 }
 IGNORED_KINDS = frozenset({"identifier", "constant"})
-WORD_KINDS = frozenset({"category", "text"})
+STRING_KINDS = frozenset({"category", "text"})
 NUMERIC_KINDS = frozenset({"number", "integer"})
 TIME_KINDS = frozenset({"date", "datetime"})
 
-Unseen = Literal["other", "error", "gap"]
+UnknownPolicy = Literal["other", "error", "missing"]
 
-# Spellings of a gap that are looked for in every column when a schema is inferred.
-GAPS = ("", "NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "-", "?", ".")
-# Words that are a gap where a number or a date is wanted, but may be a level elsewhere.
-GAP_WORDS = ("None", "none", "missing", "Missing", "unknown", "Unknown", "NONE", "--")
+# An empty cell is always a missing value; these spellings are tried in every column when a schema is inferred.
+NA_VALUES = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "-", "?", ".")
+# These mean a missing value in a column of numbers or dates, but may be a category elsewhere.
+NA_WORDS = ("None", "none", "missing", "Missing", "unknown", "Unknown", "NONE", "--")
 
 TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """What one column is and accepts.
 
-    `seen` is the range of training (seconds since 1970 for times) and only informs; `limits` are set by a
-    person and are enforced. `gaps` lists the accepted spellings of a missing value; empty means that a gap
-    is refused, null included.
+    `training_range` is the smallest and largest training value (times in seconds since 1970). It only informs;
+    `range` is set by a person and enforced. A value that is empty or listed in `na_values` is missing, and is accepted
+    only if the column is `nullable`.
 
-    What is written need not be what is meant. A number may carry `affixes` ("$", "km", "%") or `units`, whose factor
-    it is multiplied by, part its `thousands` and have another `decimal` sign. Of a word that begins as `pattern` says,
-    only what its first group matches counts; with `fold`, neither case nor blanks do. `spellings` maps what is left
-    to what it means.
+    A text is cleaned before it is read. A number loses the affixes in `strip` ("$", "km", "%") and its `thousands`
+    separator, and is multiplied by the factor of its unit in `units`. Of a text that matches `pattern`, only the first
+    group is kept. `ignore_case` lowers case and collapses blanks. Last, `replace` maps a spelling to its value.
     """
 
     name: str
     kind: Kind
-    gaps: tuple[str, ...] = ()
-    seen: tuple[float, float] | None = None
-    limits: tuple[float | None, float | None] | None = None
-    levels: Mapping[str, int] = field(default_factory=dict)
-    unseen: Unseen = "other"
-    formats: tuple[str, ...] = ()
+    nullable: bool = False
+    na_values: tuple[str, ...] = ()
+    training_range: tuple[float, float] | None = None
+    range: tuple[float | None, float | None] | None = None
+    categories: Mapping[str, int] = field(default_factory=dict)
+    unknown: UnknownPolicy = "other"
+    date_formats: tuple[str, ...] = ()
     example: str | float | bool | None = None
     unit: str | None = None
     aliases: tuple[str, ...] = ()
     used: bool = True
-    affixes: tuple[str, ...] = ()
+    strip: tuple[str, ...] = ()
     thousands: str = ""
     decimal: str = "."
     units: Mapping[str, float] = field(default_factory=dict)
     pattern: str | None = None
-    fold: bool = False
-    spellings: Mapping[str, str] = field(default_factory=dict)
+    ignore_case: bool = False
+    replace: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_feature(self) -> bool:
-        """Whether a model uses it; other columns may be present and are ignored."""
+        """Whether a model uses the column; other columns may be present and are ignored."""
         return self.used and self.kind not in IGNORED_KINDS
 
     @property
-    def is_text(self) -> bool:
-        """Whether the graph takes it as a string; all other kinds go in as doubles."""
-        return self.kind in WORD_KINDS
+    def is_string(self) -> bool:
+        """Whether the graph takes the column as strings; all other kinds become doubles."""
+        return self.kind in STRING_KINDS
 
     @property
-    def has_known_levels(self) -> bool:
-        """Whether only levels that training saw are accepted."""
-        return self.kind == "category" and self.unseen == "error"
+    def rejects_unknown(self) -> bool:
+        """Whether only the categories of the training rows are accepted."""
+        return self.kind == "category" and self.unknown == "error"
 
     @property
-    def wish(self) -> str:
-        """What a value must be, as in "expected ..."."""
+    def expectation(self) -> str:
+        """What a value must be, as in "expected a number at least 0"."""
         noun = {
             "number": "a number",
             "integer": "a whole number",
             "boolean": "true or false",
-            **dict.fromkeys(WORD_KINDS, "text"),
+            **dict.fromkeys(STRING_KINDS, "text"),
             "date": f"a date such as {self.example!r}",
             "datetime": f"a date and time such as {self.example!r}",
         }.get(self.kind, "any value")
-        if self.has_known_levels:
-            noun = "one of the known levels"
-        if self.limits is not None:
-            low, high = self.limits
-            noun += f" at least {format_plain(low)}" if low is not None else ""
-            noun += (" and" if None not in (low, high) else "") + (
-                f" at most {format_plain(high)}" if high is not None else ""
-            )
-        return noun
+        if self.rejects_unknown:
+            noun = "one of the known categories"
+        low, high = self.range or (None, None)
+        bounds = [f"at least {format_plain(low)}"] if low is not None else []
+        bounds += [f"at most {format_plain(high)}"] if high is not None else []
+        return f"{noun} {' and '.join(bounds)}" if bounds else noun
 
     @property
-    def saw(self) -> str:
-        """What training saw, for the end of a refusal."""
-        if self.levels:
-            return f"training saw {join_names((repr(level) for level in self.levels), limit=8)}"
-        if self.seen is None:
-            return f"training saw values such as {self.example!r}"
-        low, high = self.seen
-        if self.kind in TIME_KINDS:
-            return f"training saw {as_moment(low)} to {as_moment(high)}"
-        return f"training saw {format_plain(low)} to {format_plain(high)}"
+    def training_summary(self) -> str:
+        """The training values in a few words, as an error message ends.
 
-    def outside(self, values: npt.NDArray[Any]) -> list[int]:
-        """Return the places of the values, as read, that lie outside what training saw (a gap never does)."""
-        if self.is_text:
-            known = {"", *self.levels}
-            texts = () if self.kind == "text" else values.tolist()
-            return [place for place, text in enumerate(texts) if text not in known]
-        if self.seen is None:
+        >>> Column("rooms", "number", training_range=(3.5, 8.75)).training_summary
+        'training range 3.5 to 8.75'
+        """
+        if self.categories:
+            return f"training categories {join_names(map(repr, self.categories), limit=8)}"
+        if self.training_range is None:
+            return f"training values such as {self.example!r}"
+        write = format_time if self.kind in TIME_KINDS else format_plain
+        low, high = map(write, self.training_range)
+        return f"training range {low} to {high}"
+
+    def out_of_range(self, values: npt.NDArray[Any]) -> list[int]:
+        """Return the positions of values, as read, outside the training range or of an unknown category.
+
+        A missing value is never out of range.
+        """
+        if self.kind == "text":
             return []
-        low, high = self.seen
-        places: list[int] = np.flatnonzero((values < low) | (values > high)).tolist()
-        return places
+        if self.is_string:
+            known = {"", *self.categories}
+            return [position for position, text in enumerate(values.tolist()) if text not in known]
+        if self.training_range is None:
+            return []
+        low, high = self.training_range
+        positions: list[int] = np.flatnonzero((values < low) | (values > high)).tolist()
+        return positions
 
 
-def as_moment(seconds: float) -> str:
-    """Return seconds since 1970 as people write a day, or a moment."""
-    from datetime import UTC, datetime, timedelta
+def format_time(seconds: float) -> str:
+    """Return seconds since 1970 as a date, or as a date and time.
 
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    >>> format_time(86400.0), format_time(90061.0)
+    ('1970-01-02', '1970-01-02 01:01:01')
+    """
+    moment = EPOCH + timedelta(seconds=seconds)
     return moment.strftime("%Y-%m-%d" if seconds % 86400 == 0 else "%Y-%m-%d %H:%M:%S")

@@ -16,7 +16,7 @@ from estimator.core.arrays import Floats
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS, Column
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.sketches import SKETCH_SIZE, Distinct, Goal, Hashes
-from estimator.data.schema.text_parsing import as_meant_series, as_words, stripped
+from estimator.data.schema.text_parsing import as_text, normalize_series, strip_blanks
 from estimator.data.schema.text_stats import Words
 from estimator.errors import Fault
 
@@ -54,7 +54,7 @@ class ColumnSurvey:
     surprised: bool = False
 
     def __post_init__(self) -> None:
-        self.words = Words(self.trials[-1].gaps, self.max_levels)
+        self.words = Words(self.trials[-1].na_values, self.max_levels)
 
     @property
     def reading(self) -> Column:
@@ -96,7 +96,7 @@ class ColumnSurvey:
         unknown = np.isnan(values)
         n_known = len(values) - int(np.count_nonzero(unknown))
         if n_known < len(values) and series.dtype == pl.String:
-            self.spelled |= set(stripped(series.filter(pl.Series(unknown)).drop_nulls()).unique())
+            self.spelled |= set(strip_blanks(series.filter(pl.Series(unknown)).drop_nulls()).unique())
         self.rows += len(values)
         self.known += n_known
         # Zero and minus zero are one value.
@@ -124,8 +124,8 @@ class ColumnSurvey:
             self.example = series[middle] if self.reading.kind in TIME_KINDS else float(values[middle])
 
     def _words(self, series: pl.Series, goal: Goal | None) -> Hashes:
-        words = series if series.dtype in (pl.Categorical, pl.Enum) else as_words(series)
-        words = as_meant_series(self.reading, words)
+        words = series if series.dtype in (pl.Categorical, pl.Enum) else as_text(series)
+        words = normalize_series(self.reading, words)
         hashes = words.hash(seed=7).to_numpy()
         self.words.add(words, hashes, goal)
         self.rows += len(series)
@@ -207,7 +207,7 @@ class Survey:
 
 def by_contract(columns: Iterable[Column], goal: str | None, *, max_levels: int) -> Survey:
     """Return a survey of columns whose contract is known: what breaks it counts as a gap."""
-    opened = [replace(column, gaps=("", *column.gaps), limits=None) for column in columns]
+    opened = [replace(column, nullable=True, range=None) for column in columns]
     return Survey({column.name: ColumnSurvey(column.name, [column], max_levels) for column in opened}, goal)
 
 

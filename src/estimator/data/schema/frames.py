@@ -1,4 +1,4 @@
-"""A polars frame -> checked arrays: whole columns at once, with doubtful cells left to `cells.read_cell`."""
+"""A polars frame -> checked arrays: whole columns at once; `cells.read_cell` decides the doubtful cells."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import polars as pl
 
 from estimator.core.arrays import Floats, Mask
 from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
-from estimator.data.schema.column import FALSE_WORDS, TIME_KINDS, TRUE_WORDS, WORD_KINDS, Column
-from estimator.data.schema.contract import MAX_FAULTS, Batch, Schema
-from estimator.data.schema.text_parsing import as_meant_series, as_moments, as_words, stripped
+from estimator.data.schema.column import FALSE_WORDS, STRING_KINDS, TIME_KINDS, TRUE_WORDS, Column
+from estimator.data.schema.schema import MAX_FAULTS, Batch, Schema
+from estimator.data.schema.text_parsing import as_text, normalize_series, parse_times, strip_blanks
 from estimator.errors import Fault, RowError
 
 
 def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_faulty: bool = False) -> Batch:
     """Check a frame and return it as arrays; `first_row` is the number of its first row in messages.
 
-    With `drop_faulty`, rows that break the contract are left out, and told in the batch, instead of raised.
+    With `drop_faulty`, faulty rows are left out and listed in `Batch.faults` instead of raised.
 
     Raises
     ------
-    RowError: columns are missing or unknown, or cells break the contract.
+    RowError: columns are missing or unknown, or cells break the schema.
     """
-    frame = with_contract_names(schema, frame)
-    missing = [Fault(first_row, name, None, text) for text, name in schema.name_faults(set(frame.columns))]
-    if missing:
-        raise RowError(missing)
+    frame = with_schema_names(schema, frame)
+    name_faults = [Fault(first_row, name, None, text) for text, name in schema.name_faults(set(frame.columns))]
+    if name_faults:
+        raise RowError(name_faults)
     feed: dict[str, npt.NDArray[Any]] = {}
     faults: list[Fault] = []
     for column in schema.features:
-        feed[column.name], found = read_series(column, frame[column.name], first_row=first_row)
-        faults.extend(found)
+        feed[column.name], column_faults = read_series(column, frame[column.name], first_row=first_row)
+        faults.extend(column_faults)
     if not faults:
         return Batch(feed, frame.height)
     faults.sort(key=lambda fault: fault.row)
@@ -46,79 +46,80 @@ def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_
     return Batch({name: values[kept] for name, values in feed.items()}, int(kept.sum()), tuple(faults), kept)
 
 
-def with_contract_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
-    """Return the frame with aliases replaced by the contract's names."""
-    renamed = {name: known for name in frame.columns if (known := schema.resolve(name)) and known != name}
-    clash = [known for known in renamed.values() if known in frame.columns]
-    return frame.rename({name: known for name, known in renamed.items() if known not in clash})
+def with_schema_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
+    """Return the frame with aliases replaced by the schema's names."""
+    names = {alias: name for alias in frame.columns if (name := schema.resolve(alias)) and name != alias}
+    return frame.rename({alias: name for alias, name in names.items() if name not in frame.columns})
 
 
 def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tuple[npt.NDArray[Any], list[Fault]]:
-    """Return a column as an array of shape (rows, 1) and its faults; faulty cells hold a gap."""
+    """Return a column as an array of shape (rows, 1) and its faults; a faulty cell is read as missing."""
     series = series.fill_nan(None) if series.dtype.is_float() else series
-    meant = series if column.is_text else as_meant_series(column, series)
-    values, doubtful = _READERS[column.kind](column, meant)
-    doubtful = doubtful | _gaps(column, series) | _beyond(column, values)
+    normalized = series if column.is_string else normalize_series(column, series)
+    values, doubtful = _READERS[column.kind](column, normalized)
+    doubtful = doubtful | _doubtful_missing(column, series) | _out_of_bounds(column, values)
     faults: list[Fault] = []
-    verdicts: dict[object, float | str | CellError] = {}
+    # Equal cells are decided once.
+    decisions: dict[object, float | str | CellError] = {}
     positions = np.flatnonzero(doubtful)
     for position, cell in zip(positions.tolist(), series.gather(positions).to_list(), strict=True):
         key = cell if isinstance(cell, str) else repr(cell)
-        if key not in verdicts:
-            verdicts[key] = _verdict(column, cell)
-        verdict = verdicts[key]
-        if isinstance(verdict, CellError):
-            faults.append(Fault(first_row + position, column.name, cell, str(verdict)))
-            values[position] = "" if column.is_text else np.nan
+        if key not in decisions:
+            decisions[key] = _decide(column, cell)
+        decision = decisions[key]
+        if isinstance(decision, CellError):
+            faults.append(Fault(first_row + position, column.name, cell, str(decision)))
+            values[position] = "" if column.is_string else np.nan
         else:
-            values[position] = verdict
+            values[position] = decision
     return values.reshape(-1, 1), faults
 
 
-def _verdict(column: Column, cell: object) -> float | str | CellError:
+def _decide(column: Column, cell: object) -> float | str | CellError:
     try:
         return read_cell(column, cell)
     except CellError as error:
         return error
 
 
-def _gaps(column: Column, series: pl.Series) -> Mask:
-    """Mark gaps only where they are refused or would pass for a value; an allowed null is already right."""
+def _doubtful_missing(column: Column, series: pl.Series) -> Mask:
+    """Mark missing values that are rejected or spelled like a value; an accepted null is already right."""
     doubtful = np.zeros(len(series), dtype=np.bool_)
-    if not column.gaps:
+    if not column.nullable:
         doubtful |= series.is_null().to_numpy()
     if series.dtype == pl.String:
-        bare = replace(column, gaps=(), limits=None)
-        spelled = [gap for gap in ("", *column.gaps) if not isinstance(_verdict(bare, gap), CellError)]
-        spelled += ["", *column.gaps] if column.is_text else []
-        if spelled:
-            doubtful |= stripped(series).is_in(spelled).fill_null(False).to_numpy()
+        spellings = ["", *column.na_values]
+        bare = replace(column, nullable=False, na_values=(), range=None)
+        value_like = [text for text in spellings if not isinstance(_decide(bare, text), CellError)]
+        value_like += spellings if column.is_string else []
+        if value_like:
+            doubtful |= strip_blanks(series).is_in(value_like).fill_null(False).to_numpy()
     return doubtful
 
 
-def _beyond(column: Column, values: npt.NDArray[Any]) -> Mask:
-    if column.is_text or column.limits is None:
-        return np.zeros(len(values), dtype=np.bool_)
-    low, high = column.limits
-    beyond = np.zeros(len(values), dtype=np.bool_)
+def _out_of_bounds(column: Column, values: npt.NDArray[Any]) -> Mask:
+    """Mark the numbers outside the range that a person has set."""
+    out = np.zeros(len(values), dtype=np.bool_)
+    if column.is_string or column.range is None:
+        return out
+    low, high = column.range
     if low is not None:
-        beyond |= values < low
+        out |= values < low
     if high is not None:
-        beyond |= values > high
-    return beyond
+        out |= values > high
+    return out
 
 
-Reading = tuple[npt.NDArray[Any], Mask]
+ReadValues = tuple[npt.NDArray[Any], Mask]
 
 
-def _numbers(column: Column, series: pl.Series) -> Reading:
+def _read_numbers(column: Column, series: pl.Series) -> ReadValues:
     if series.dtype == pl.Boolean or not (series.dtype == pl.String or series.dtype.is_numeric()):
-        return np.full(len(series), np.nan), np.ones(len(series), dtype=np.bool_)
+        return _all_doubtful(series)
     if series.dtype == pl.String and (column.thousands or column.decimal != "."):
-        # "1,5" must not pass as it stands where a comma has a meaning: each cell is read by the column's own rules.
+        # Polars would read "1,5" its own way, so every cell is read by the column's rules.
         return np.full(len(series), np.nan), series.is_not_null().to_numpy().copy()
-    cast = series.cast(pl.Float64, strict=False)
-    values = cast.to_numpy().astype(np.float64, copy=True)
+    values = series.cast(pl.Float64, strict=False).to_numpy().astype(np.float64, copy=True)
     with np.errstate(invalid="ignore"):
         doubtful = np.isinf(values) | _unread(values, series)
         if column.kind == "integer":
@@ -127,66 +128,70 @@ def _numbers(column: Column, series: pl.Series) -> Reading:
     return values, doubtful
 
 
+def _all_doubtful(series: pl.Series) -> ReadValues:
+    return np.full(len(series), np.nan), np.ones(len(series), dtype=np.bool_)
+
+
 def _unread(values: Floats, series: pl.Series) -> Mask:
-    """Mark cells that are no numbers although something is there."""
-    unknown = np.isnan(values)
-    if unknown.sum() > series.null_count():
-        unknown &= series.is_not_null().to_numpy()
-        return unknown
+    """Mark cells that hold something which was not read."""
+    nan = np.isnan(values)
+    if nan.sum() > series.null_count():
+        nan &= series.is_not_null().to_numpy()
+        return nan
     return np.zeros(len(values), dtype=np.bool_)
 
 
-def _booleans(column: Column, series: pl.Series) -> Reading:
+def _read_booleans(column: Column, series: pl.Series) -> ReadValues:
     if series.dtype == pl.Boolean:
         return series.cast(pl.Float64).to_numpy().astype(np.float64, copy=True), np.zeros(len(series), dtype=np.bool_)
-    words = series.cast(pl.String, strict=False)
-    different = words.unique().drop_nulls()
-    truths = [_truth(word) for word in different.to_list()]
-    found = words.replace_strict(different, pl.Series(truths, dtype=pl.Float64), default=None)
-    values = found.to_numpy().astype(np.float64, copy=True)
+    texts = series.cast(pl.String, strict=False)
+    distinct = texts.unique().drop_nulls()
+    numbers = pl.Series([_boolean(text) for text in distinct.to_list()], dtype=pl.Float64)
+    values = texts.replace_strict(distinct, numbers, default=None).to_numpy().astype(np.float64, copy=True)
     return values, _unread(values, series)
 
 
-def _truth(word: str) -> float | None:
-    bare = word.strip().lower()
-    return 1.0 if bare in TRUE_WORDS else 0.0 if bare in FALSE_WORDS else None
+def _boolean(text: str) -> float | None:
+    word = text.strip().lower()
+    return 1.0 if word in TRUE_WORDS else 0.0 if word in FALSE_WORDS else None
 
 
-def _words(column: Column, series: pl.Series) -> Reading:
-    words = as_meant_series(column, as_words(series))
-    values = words.fill_null("").to_numpy().astype(object)
+def _read_strings(column: Column, series: pl.Series) -> ReadValues:
+    texts = normalize_series(column, as_text(series))
+    values = texts.fill_null("").to_numpy().astype(object)
     doubtful = np.zeros(len(series), dtype=np.bool_)
-    if column.has_known_levels:
-        doubtful = ~words.is_in(list(column.levels)).fill_null(True).to_numpy()
-    return values, doubtful | words.str.contains("\x00", literal=True).fill_null(False).to_numpy()
+    if column.rejects_unknown:
+        doubtful = ~texts.is_in(list(column.categories)).fill_null(True).to_numpy()
+    return values, doubtful | texts.str.contains("\x00", literal=True).fill_null(False).to_numpy()
 
 
-def _times(column: Column, series: pl.Series) -> Reading:
+def _read_times(column: Column, series: pl.Series) -> ReadValues:
     if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
-        moments = series.cast(pl.Datetime("us"), strict=False)
+        times = series.cast(pl.Datetime("us"), strict=False)
     elif series.dtype == pl.String:
-        moments = _parsed(series, column.formats)
+        times = _parse_by_formats(series, column.date_formats)
     else:
-        return np.full(len(series), np.nan), np.ones(len(series), dtype=np.bool_)
-    values = moments.to_physical().cast(pl.Float64).to_numpy() / 1e6
+        return _all_doubtful(series)
+    values = times.to_physical().cast(pl.Float64).to_numpy() / 1e6
     return values, _unread(values, series)
 
 
-def _parsed(series: pl.Series, formats: tuple[str, ...]) -> pl.Series:
-    words = stripped(series)
-    moments = pl.Series([None] * len(series), dtype=pl.Datetime("us"))
-    for form in formats:
-        found = as_moments(words, form)
-        if isinstance(found.dtype, pl.Datetime) and found.dtype.time_zone is not None:
-            found = found.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        moments = moments.zip_with(moments.is_not_null(), found)
-    return moments
+def _parse_by_formats(series: pl.Series, date_formats: tuple[str, ...]) -> pl.Series:
+    """Return the texts as datetimes in UTC, each by the first format that matches."""
+    texts = strip_blanks(series)
+    times = pl.Series([None] * len(series), dtype=pl.Datetime("us"))
+    for date_format in date_formats:
+        parsed = parse_times(texts, date_format)
+        if isinstance(parsed.dtype, pl.Datetime) and parsed.dtype.time_zone is not None:
+            parsed = parsed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        times = times.zip_with(times.is_not_null(), parsed)
+    return times
 
 
-_READERS: Mapping[str, Callable[[Column, pl.Series], Reading]] = {
-    "number": _numbers,
-    "integer": _numbers,
-    "boolean": _booleans,
-    **dict.fromkeys(WORD_KINDS, _words),
-    **dict.fromkeys(TIME_KINDS, _times),
+_READERS: Mapping[str, Callable[[Column, pl.Series], ReadValues]] = {
+    "number": _read_numbers,
+    "integer": _read_numbers,
+    "boolean": _read_booleans,
+    **dict.fromkeys(STRING_KINDS, _read_strings),
+    **dict.fromkeys(TIME_KINDS, _read_times),
 }

@@ -11,16 +11,15 @@ from typing import Any
 import polars as pl
 
 from estimator.core.text import did_you_mean, format_plain
-from estimator.data.schema.column import GAP_WORDS, GAPS, IGNORED_KINDS, KINDS, NUMERIC_KINDS, Column
+from estimator.data.schema.column import IGNORED_KINDS, KINDS, NA_VALUES, NA_WORDS, NUMERIC_KINDS, Column
 from estimator.data.schema.column import Kind as ColumnKind
 from estimator.data.schema.column_scan import ColumnSurvey, Survey
-from estimator.data.schema.contract import Schema
-from estimator.data.schema.text_parsing import as_moments, stripped
+from estimator.data.schema.date_formats import DATE_FORMATS, matching_formats
+from estimator.data.schema.schema import Schema
 from estimator.errors import SchemaError
 
 Batches = Callable[[], Iterable[pl.DataFrame]]
 FRAME_ROWS = 65_536
-LOOKED_AT = 1000
 MAX_LEVELS = 10_000
 # Longer than this it is no level but a text; YAML, too, reads no longer key.
 LONGEST_LEVEL = 500
@@ -32,24 +31,6 @@ NUMBER_AS_TEXT = re.compile(
 IDENTIFIER_NAME = re.compile(
     r"(?:^|[_\s.-])(?:id|uuid|guid|key)$|^(?:id|uuid|guid)(?:$|[_\s.-])|[a-z]Id$|[a-z]ID$|^[A-Z]ID$"
 )
-MONTH = "%Y-%m"
-# Other years are more likely a code.
-MONTH_WORD = r"^(?:19|20)\d\d-(?:0[1-9]|1[0-2])$"
-DATE_FORMATS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%b-%Y", "%d-%b-%y", MONTH)
-DATETIME_FORMATS = (
-    "%Y-%m-%dT%H:%M:%S",
-    "%Y-%m-%d %H:%M:%S",
-    "%Y-%m-%dT%H:%M:%S.%f",
-    "%Y-%m-%d %H:%M:%S.%f",
-    "%Y-%m-%dT%H:%M:%S%z",
-    "%Y-%m-%d %H:%M:%S%z",
-    "%Y-%m-%dT%H:%M",
-    "%Y-%m-%d %H:%M",
-    "%d.%m.%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M:%S",
-    "%m/%d/%Y %H:%M:%S",
-    "%Y%m%dT%H%M%S",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +38,20 @@ class Reviewed:
     """What a person settled about a column, in the config or the schema file; None means: look and decide."""
 
     kind: str | None = None
-    gaps: Sequence[str] | None = None
-    limits: tuple[float | None, float | None] | None = None
-    unseen: Any = None
+    nullable: bool | None = None
+    na_values: Sequence[str] | None = None
+    range: tuple[float | None, float | None] | None = None
+    unknown: Any = None
     unit: str | None = None
     aliases: Sequence[str] = ()
-    affixes: Sequence[str] = ()
+    strip: Sequence[str] = ()
     thousands: str = ""
     decimal: str = "."
     units: Mapping[str, float] = field(default_factory=dict)
     pattern: str | None = None
-    fold: bool = False
-    spellings: Mapping[str, str] = field(default_factory=dict)
-    formats: Sequence[str] = ()
+    ignore_case: bool = False
+    replace: Mapping[str, str] = field(default_factory=dict)
+    date_formats: Sequence[str] = ()
 
 
 def infer_schema(
@@ -77,7 +59,7 @@ def infer_schema(
     target: str,
     *,
     reviewed: Mapping[str, Reviewed] | None = None,
-    gaps: Sequence[str] = (),
+    na_values: Sequence[str] = (),
     unknown_columns: Any = "error",
 ) -> Schema:
     """Look at every value of a table and return its contract; the table is a frame, or a call that gives its batches.
@@ -91,7 +73,7 @@ def infer_schema(
     batches = (lambda: table.iter_slices(FRAME_ROWS)) if isinstance(table, pl.DataFrame) else table
     first = table if isinstance(table, pl.DataFrame) else next(iter(batches()), pl.DataFrame())
     settled = dict(reviewed or {})
-    survey = first_survey(first, target, settled, gaps)
+    survey = first_survey(first, target, settled, na_values)
     while True:
         for frame in batches():
             survey.add(frame)
@@ -101,13 +83,18 @@ def infer_schema(
 
 
 def first_survey(
-    first: pl.DataFrame, target: str, reviewed: Mapping[str, Reviewed], gaps: Sequence[str], *, goal: str | None = None
+    first: pl.DataFrame,
+    target: str,
+    reviewed: Mapping[str, Reviewed],
+    na_values: Sequence[str],
+    *,
+    goal: str | None = None,
 ) -> Survey:
     """Return a survey that has seen nothing, for a table that begins with these rows; see `infer_schema`."""
     for name, place in ((target, "data.target"), *((name, "schema.columns") for name in reviewed)):
         if name not in first.columns:
             raise SchemaError(f"{place}: no column {name!r} in the table", hint=did_you_mean(name, first.columns))
-    columns = (_surveyed(series, reviewed.get(series.name, Reviewed()), gaps) for series in first.iter_columns())
+    columns = (_surveyed(series, reviewed.get(series.name, Reviewed()), na_values) for series in first.iter_columns())
     return Survey({column.name: column for column in columns}, goal)
 
 
@@ -123,10 +110,10 @@ def concluded(survey: Survey, target: str, reviewed: Mapping[str, Reviewed], unk
     return Schema(tuple(found.values()), goal, unknown_columns)
 
 
-def infer_column(series: pl.Series, reviewed: Reviewed | None = None, *, gaps: Sequence[str] = ()) -> Column:
+def infer_column(series: pl.Series, reviewed: Reviewed | None = None, *, na_values: Sequence[str] = ()) -> Column:
     """Look at every value of one column and return what it is."""
     settled = reviewed or Reviewed()
-    survey = _surveyed(series, settled, gaps)
+    survey = _surveyed(series, settled, na_values)
     survey.add(series, None)
     while not survey.holds:
         survey = survey.again()
@@ -141,47 +128,49 @@ def _as_target(column: Column, survey: ColumnSurvey, settled: Reviewed) -> Colum
     return _described(replace(column, kind="number" if survey.is_number else "category"), survey)
 
 
-def _surveyed(series: pl.Series, settled: Reviewed, gaps: Sequence[str]) -> ColumnSurvey:
+def _surveyed(series: pl.Series, settled: Reviewed, na_values: Sequence[str]) -> ColumnSurvey:
     # What a person calls a category may have as many levels as it likes.
     most = sys.maxsize if settled.kind == "category" else MAX_LEVELS
-    return ColumnSurvey(series.name, _trials(series, settled, gaps), most)
+    return ColumnSurvey(series.name, _trials(series, settled, na_values), most)
 
 
-def _trials(series: pl.Series, settled: Reviewed, gaps: Sequence[str]) -> list[Column]:
+def _trials(series: pl.Series, settled: Reviewed, na_values: Sequence[str]) -> list[Column]:
     """Return the ways to read a column, the likeliest first; the last one reads anything."""
     if settled.kind is not None and settled.kind not in KINDS:
         raise SchemaError(
             f"schema.columns.{series.name}.kind: no kind {settled.kind!r}", hint=did_you_mean(settled.kind, KINDS)
         )
     _refuse_pattern(series.name, settled.pattern)
-    spelled = tuple(settled.gaps) if settled.gaps is not None else (*GAPS, *gaps)
-    words = () if settled.gaps is not None else GAP_WORDS
+    is_default = settled.na_values is None and settled.nullable is not False
+    spelled = (*NA_VALUES, *na_values) if is_default else tuple(settled.na_values or ())
+    words = NA_WORDS if is_default else ()
     bare = Column(
         series.name,
         "category",
-        gaps=("", *spelled),
-        affixes=tuple(settled.affixes),
+        nullable=True,
+        na_values=spelled,
+        strip=tuple(settled.strip),
         thousands=settled.thousands,
         decimal=settled.decimal,
         units=settled.units,
         pattern=settled.pattern,
-        fold=settled.fold,
-        spellings=settled.spellings,
+        ignore_case=settled.ignore_case,
+        replace=settled.replace,
     )
     if settled.kind is not None:
-        kind, formats = _reading_kind(settled.kind), tuple(settled.formats) or _formats(series, spelled)
-        return [
-            replace(bare, kind=kind, formats=formats, gaps=bare.gaps if kind == "category" else (*bare.gaps, *words))
-        ]
+        kind = _reading_kind(settled.kind)
+        spellings = spelled if kind == "category" else (*spelled, *words)
+        date_formats = tuple(settled.date_formats) or matching_formats(series, spelled)
+        return [replace(bare, kind=kind, date_formats=date_formats, na_values=spellings)]
     if series.dtype != pl.String:
         return [replace(bare, kind=_kind_of_type(series.dtype))]
     kinds: list[Column] = [replace(bare, kind="number"), replace(bare, kind="boolean")]
     kinds += [
-        replace(bare, kind="date" if form in DATE_FORMATS else "datetime", formats=(form,))
-        for form in _formats(series, (*spelled, *words))
+        replace(bare, kind="date" if form in DATE_FORMATS else "datetime", date_formats=(form,))
+        for form in matching_formats(series, (*spelled, *words))
     ]
     # Without the words first: in a column of levels they are levels.
-    return [*kinds, *(replace(trial, gaps=(*trial.gaps, *words)) for trial in kinds if words), bare]
+    return [*kinds, *(replace(trial, na_values=(*trial.na_values, *words)) for trial in kinds if words), bare]
 
 
 def _refuse_pattern(name: str, pattern: str | None) -> None:
@@ -205,43 +194,20 @@ def _kind_of_type(dtype: pl.DataType) -> ColumnKind:
     return "number" if dtype.is_numeric() else "category"
 
 
-def _formats(series: pl.Series, spelled: Sequence[str]) -> tuple[str, ...]:
-    """Return the formats of dates and times that read the first words of a column."""
-    if series.dtype != pl.String:
-        return ()
-    words = stripped(series.drop_nulls().head(LOOKED_AT))
-    words = words.filter(~words.is_in(["", *spelled])).head(50)
-    # What is a number or has none in it is neither a date nor a time.
-    if len(words) == 0 or len(words[0]) < 6 or not re.search(r"\d", words[0]) or _is_number(words[0]):
-        return ()
-    return tuple(
-        form
-        for form in (*DATE_FORMATS, *DATETIME_FORMATS)
-        if as_moments(words, form).null_count() == 0 and (form != MONTH or words.str.contains(MONTH_WORD).all())
-    )
-
-
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
-
-
 def _concluded(survey: ColumnSurvey, settled: Reviewed) -> Column:
     """Return what a column is, from all that it has shown."""
     reading = survey.reading
-    gaps = sorted((survey.spelled | survey.words.spelled) - {""})
-    spellings = ("", *gaps) if survey.gaps else ()
+    spelled = sorted((survey.spelled | survey.words.spelled) - {""})
+    is_nullable = bool(settled.na_values) or survey.gaps > 0
     column = replace(
         reading,
         kind=settled.kind or _kind(survey),  # type: ignore[arg-type] # _trials has checked it against KINDS
-        gaps=tuple(settled.gaps) if settled.gaps is not None else spellings,
-        limits=settled.limits,
+        nullable=is_nullable if settled.nullable is None else settled.nullable,
+        na_values=tuple(spelled if settled.na_values is None else settled.na_values),
+        range=settled.range,
         unit=settled.unit,
         aliases=tuple(settled.aliases),
-        unseen=settled.unseen or "other",
+        unknown=settled.unknown or "other",
     )
     _refuse_faults(column, survey)
     return _described(column, survey)
@@ -278,19 +244,19 @@ def _refuse_faults(column: Column, survey: ColumnSurvey) -> None:
     """Refuse what a person settled when it does not hold the values."""
     if not column.is_feature:
         return
-    low, high = column.limits or (None, None)
+    low, high = column.range or (None, None)
     beyond = [edge for edge, is_out in ((survey.low, low is not None and survey.low < low),
                                         (survey.high, high is not None and survey.high > high)) if is_out]  # fmt: skip
     place = f"schema.columns.{column.name}: kind {column.kind!r}"
     if survey.n_faults:
         raise SchemaError(
             f"{place} does not hold {survey.n_faults:,} of its values: {survey.faults[0]}",
-            hint="change the kind, add the spelling to its gaps, or leave the column out with data.drop",
+            hint="change the kind, add the spelling to its na_values, or leave the column out with data.drop",
         )
     if beyond and survey.is_number:
         raise SchemaError(
-            f"{place} does not hold all of its values: expected {column.wish}, got {format_plain(beyond[0])}",
-            hint="widen its limits, or leave the column out with data.drop",
+            f"{place} does not hold all of its values: expected {column.expectation}, got {format_plain(beyond[0])}",
+            hint="widen its range, or leave the column out with data.drop",
         )
 
 
@@ -299,17 +265,17 @@ def _described(column: Column, survey: ColumnSurvey) -> Column:
     example: Any = survey.words.example if survey.is_words else survey.example
     if survey.known == 0 or not column.is_feature:
         whole = isinstance(example, float) and survey.whole
-        return replace(column, example=_plain_value(int(example) if whole else example), formats=())
+        return replace(column, example=_plain_value(int(example) if whole else example), date_formats=())
     if column.kind == "text":
-        return replace(column, example=(survey.words.example or "")[:LONGEST_EXAMPLE].strip(), formats=())
-    if column.is_text:
+        return replace(column, example=(survey.words.example or "")[:LONGEST_EXAMPLE].strip(), date_formats=())
+    if column.is_string:
         levels = survey.words.levels.counts()
-        return replace(column, levels=levels, example=next(iter(levels), None), formats=())
+        return replace(column, categories=levels, example=next(iter(levels), None), date_formats=())
     if column.kind in NUMERIC_KINDS:
         example = int(example) if column.kind == "integer" else float(example)
     elif column.kind == "boolean":
         example = bool(survey.high)
-    return replace(column, seen=(survey.low, survey.high), example=_plain_value(example))
+    return replace(column, training_range=(survey.low, survey.high), example=_plain_value(example))
 
 
 def _plain_value(value: object) -> str | float | bool | None:

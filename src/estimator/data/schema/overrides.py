@@ -8,8 +8,8 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.core.text import did_you_mean
-from estimator.data.schema.contract import Schema
 from estimator.data.schema.inference import Reviewed, infer_schema
+from estimator.data.schema.schema import Schema
 from estimator.errors import ConfigError
 
 
@@ -20,7 +20,7 @@ def contract(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None
         frame,
         config.data.target,
         reviewed=settled_columns(config),
-        gaps=choices.gaps,
+        na_values=choices.na_values,
         unknown_columns=choices.unknown_columns,
     )
     return without_columns(found, config)

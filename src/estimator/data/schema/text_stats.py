@@ -9,7 +9,7 @@ import numpy.typing as npt
 import polars as pl
 
 from estimator.data.schema.sketches import Distinct, Goal, Hashes, Levels
-from estimator.data.schema.text_parsing import stripped
+from estimator.data.schema.text_parsing import strip_blanks
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Words:
     def _add_uncounted(self, words: pl.Series, hashes: Hashes) -> None:
         lengths = words.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
         short = np.flatnonzero(lengths <= self.longest_gap)
-        bare = stripped(words.gather(short))
+        bare = strip_blanks(words.gather(short))
         is_gap = bare.is_in(["", *self.gaps]).fill_null(True)
         self.spelled |= set(bare.filter(is_gap).drop_nulls().unique())
         solid = np.ones(len(words), dtype=np.bool_)

@@ -82,7 +82,7 @@ def explain(
     return Explanation(
         importance=ranked,
         dependence=dependence(predictor, held_out.batch, names[:SHOWN_DEPENDENCE], level=level, seed=asked.seed),
-        examples=[predictor.schema.sendable(examples, place) for place in range(len(picked))],
+        examples=[predictor.schema.to_json_row(examples, place) for place in range(len(picked))],
         contributions=_contributions(predictor, learned, examples, held_out.batch, asked.seed) if ranked else None,
         weakness=_weakness(predictor, known, names, metric[1]),
         fairness=_fairness(predictor, known, metric, asked),

@@ -65,7 +65,7 @@ def dependence(
 
 def _places(column: Column, values: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     """Return values that rows have: quantiles of numbers, the commonest levels; none of free text."""
-    if column.is_text:
+    if column.is_string:
         levels, counts = np.unique(values[values != ""].astype(str), return_counts=True)
         if column.kind == "text":
             return levels[:0]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from estimator.core.arrays import Mask
 from estimator.core.text import format_number, format_plain
 from estimator.data.schema import Column
-from estimator.data.schema.column import TIME_KINDS, as_moment
+from estimator.data.schema.column import TIME_KINDS, format_time
 
 MOST_LEVELS = 20
 # Numbers of so few values are named one by one.
@@ -38,7 +38,7 @@ def parts_of(column: Column, values: npt.NDArray[np.generic]) -> list[Part]:
     name = column.name
     if column.kind == "text":
         return []
-    if column.is_text:
+    if column.is_string:
         return _levels(name, values.astype(str), gap="")
     numbers = values.astype(np.float64)
     is_gap = np.isnan(numbers)
@@ -72,7 +72,7 @@ def _range(column: Column, low: float, high: float) -> str:
 
 def _said(column: Column, value: float) -> str:
     if column.kind in TIME_KINDS:
-        return as_moment(value)
+        return format_time(value)
     if column.kind == "boolean":
         return "true" if value else "false"
     return format_plain(value) if column.kind == "integer" else format_number(value)

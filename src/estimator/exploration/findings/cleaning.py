@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from estimator.data.schema import GAPS, Column
-from estimator.data.schema.column import GAP_WORDS
+from estimator.data.schema import NA_VALUES, Column
+from estimator.data.schema.column import NA_WORDS
+from estimator.data.schema.date_formats import DATE_FORMATS, DATETIME_FORMATS
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.inference import DATE_FORMATS, DATETIME_FORMATS
-from estimator.data.schema.text_parsing import as_moments, stripped
+from estimator.data.schema.text_parsing import parse_times, strip_blanks
 from estimator.exploration.findings.units import convertible, is_known, named_unit
 
 WRITTEN = re.compile(r"^([^\d+\-.,]*)([-+]?\d[\d.,' \u00a0\u202f]*?)([^\d.,' \u00a0\u202f]\D*[23]?)?$")
@@ -56,12 +56,12 @@ def number_edit(name: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
     affixes = sorted(affix for affix in {*before, *after.values()} if affix and affix not in (units or {}))
     if units is None or len(affixes) > MOST_AFFIXES:
         return None
-    choices: dict[str, Any] = {"affixes": affixes, "units": units, "thousands": thousands, "spellings": spellings}
+    choices: dict[str, Any] = {"strip": affixes, "units": units, "thousands": thousands, "replace": spellings}
     found = {key: value for key, value in choices.items() if value} | ({"decimal": decimal} if decimal != "." else {})
-    trial = Column(name, "number", gaps=("", *GAPS, *GAP_WORDS, *unclear), **found)
+    trial = Column(name, "number", nullable=True, na_values=(*NA_VALUES, *NA_WORDS, *unclear), **found)
     if read_series(trial, pl.Series(list(counts), dtype=pl.String))[1]:
         return None
-    gaps = {"gaps": ["", *dict.fromkeys((*GAPS[1:], *GAP_WORDS)), *unclear]} if unclear else {}
+    gaps = {"na_values": [*dict.fromkeys((*NA_VALUES, *NA_WORDS)), *unclear]} if unclear else {}
     return _edit(name, {"kind": "number", **found, **gaps})
 
 
@@ -70,7 +70,7 @@ def date_edit(name: str, words: Sequence[str]) -> dict[str, Any] | None:
 
     None, too, when it cannot be told which number is the day and which the month.
     """
-    left, formats, whole_days = stripped(pl.Series(words, dtype=pl.String)), [], True
+    left, formats, whole_days = strip_blanks(pl.Series(words, dtype=pl.String)), [], True
     while len(left):
         read = {form: _moments(left, form) for form in (*DATE_FORMATS, *MORE_FORMATS, *DATETIME_FORMATS)}
         best = max(read, key=lambda form: len(left) - read[form].null_count())
@@ -79,7 +79,7 @@ def date_edit(name: str, words: Sequence[str]) -> dict[str, Any] | None:
         formats.append(best)
         whole_days = whole_days and bool((read[best].to_physical() % DAY == 0).all())
         left = left.filter(read[best].is_null())
-    return _edit(name, {"kind": "date" if whole_days else "datetime", "formats": formats})
+    return _edit(name, {"kind": "date" if whole_days else "datetime", "date_formats": formats})
 
 
 def code_edit(name: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
@@ -102,7 +102,7 @@ def level_edit(name: str, counts: Mapping[str, int]) -> tuple[dict[str, Any] | N
     variants = [words for words in folded.values() if len(words) > 1] + [[slip, meant] for slip, meant in slips.items()]
     if not variants:
         return None, []
-    return _edit(name, {"kind": "category", "fold": True, **({"spellings": slips} if slips else {})}), variants
+    return _edit(name, {"kind": "category", "ignore_case": True, **({"replace": slips} if slips else {})}), variants
 
 
 def _edit(name: str, choices: Mapping[str, Any]) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def _own_unit(name: str, weights: Mapping[str, int], sizes: Mapping[str, float])
 def _median(
     unit: str, after: Mapping[str, str], numbers: Mapping[str, str], counts: Mapping[str, int], signs: tuple[str, str]
 ) -> float:
-    column = Column("x", "number", gaps=("",), thousands=signs[0], decimal=signs[1])
+    column = Column("x", "number", nullable=True, thousands=signs[0], decimal=signs[1])
     words = [word for word in after if after[word] == unit]
     values = read_series(column, pl.Series([numbers[word] for word in words], dtype=pl.String))[0][:, 0]
     return float(np.nanmedian(np.repeat(values, [counts[word] for word in words]))) if len(words) else float("nan")
@@ -197,7 +197,7 @@ def _median(
 
 def _moments(words: pl.Series, form: str) -> pl.Series:
     """Return words as moments, null where the format does not read them; the year 15 is a year of two digits."""
-    moments = as_moments(words, form, time_zone="UTC")
+    moments = parse_times(words, form, time_zone="UTC")
     return moments.set((moments.dt.year() < 1000).fill_null(False), None)
 
 

@@ -13,7 +13,7 @@ from estimator.core.arrays import Floats
 from estimator.data.schema import Schema
 from estimator.data.schema.column import NUMERIC_KINDS
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.text_parsing import level_names
+from estimator.data.schema.text_parsing import category_names
 from estimator.exploration.profile import ColumnProfile, Profile
 
 Severity = Literal["high", "medium", "low", "note"]
@@ -57,7 +57,7 @@ class Seen:
     def values(self, name: str) -> Floats:
         """Return a column of numbers, times or truth values of the rows as doubles, NaN for gaps."""
         if name not in self.read:
-            column = replace(self.schema.by_name[name], gaps=("", *self.schema.by_name[name].gaps), limits=None)
+            column = replace(self.schema.by_name[name], nullable=True, range=None)
             self.read[name] = read_series(column, self.rows[name])[0][:, 0]
         return self.read[name]
 
@@ -69,9 +69,9 @@ class Seen:
     def target_codes(self) -> Floats:
         """Return the target of the rows as numbers, those of levels in any order; NaN for gaps."""
         column = self.schema.target
-        if not column.is_text and column.kind in (*NUMERIC_KINDS, "boolean"):
+        if not column.is_string and column.kind in (*NUMERIC_KINDS, "boolean"):
             return self.values(column.name)
-        words = level_names(column, self.rows[column.name])
+        words = category_names(column, self.rows[column.name])
         places = {level: float(place) for place, (level, _, _) in enumerate(self.goal.top)}
         return np.array([places.get(word, np.nan) for word in words.to_list()])
 

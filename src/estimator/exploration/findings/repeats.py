@@ -10,7 +10,7 @@ import polars as pl
 
 from estimator.core.arrays import Floats
 from estimator.core.text import format_number, join_names
-from estimator.data.schema.text_parsing import level_names
+from estimator.data.schema.text_parsing import category_names
 from estimator.exploration.findings.finding import Finding, Found, Seen, Severity, drop
 
 MOST_COMPARED = 60
@@ -70,7 +70,7 @@ def _same_levels(seen: Seen) -> Found:
 def _codes(seen: Seen, name: str) -> pl.Series:
     """Return each row's value as a whole number below 2**32; gaps are a value."""
     column = seen.schema.by_name[name]
-    values = level_names(column, seen.rows[name]) if column.is_text else pl.Series(seen.values(name))
+    values = category_names(column, seen.rows[name]) if column.is_string else pl.Series(seen.values(name))
     return values.rank("dense").fill_null(0).cast(pl.Int64)
 
 
@@ -78,8 +78,8 @@ def redundant_levels(seen: Seen) -> Found:
     """A level that several columns have in the very same rows: it says one thing several times."""
     where: dict[tuple[str, int], list[str]] = {}
     for column in seen.schema.features:
-        for level, count in column.levels.items():
-            if 0.01 * seen.profile.rows < count < 0.99 * seen.profile.rows and len(column.levels) <= 50:
+        for level, count in column.categories.items():
+            if 0.01 * seen.profile.rows < count < 0.99 * seen.profile.rows and len(column.categories) <= 50:
                 where.setdefault((level, count), []).append(column.name)
     for (level, count), names in where.items():
         rows = [seen.rows[name] == level for name in names]

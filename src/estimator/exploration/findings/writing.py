@@ -11,9 +11,9 @@ import polars as pl
 
 from estimator.core.text import join_names
 from estimator.data.schema import Column
-from estimator.data.schema.column import GAP_WORDS, NUMERIC_KINDS, TIME_KINDS
+from estimator.data.schema.column import NA_WORDS, NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.inference import NUMBER_AS_TEXT
-from estimator.data.schema.text_parsing import stripped
+from estimator.data.schema.text_parsing import strip_blanks
 from estimator.exploration.findings.cleaning import NUMBER_WORDS, code_edit, date_edit, level_edit, number_edit
 from estimator.exploration.findings.finding import Finding, Found, Seen, Severity
 
@@ -42,7 +42,7 @@ def sentinels(seen: Seen) -> Found:
                 word = f"{end[0]:g}"
                 others_are = f"far from all else ({rest.min():g} to {rest.max():g})"
                 told = f"{column.name} is {word} in {count:,} rows, {others_are}: a gap?"
-                edit = {f"schema.columns.{column.name}.gaps": _gaps_with(seen.schema.by_name[column.name], [word])}
+                edit = {f"schema.columns.{column.name}.na_values": _gaps_with(seen.schema.by_name[column.name], [word])}
                 yield Finding("sentinel", "medium", (column.name,), told, {"value": float(end[0]), "rows": count}, edit)
 
 
@@ -59,35 +59,35 @@ def sentinel_days(seen: Seen) -> Found:
                 continue
             spelled = sorted(set(seen.rows[column.name].cast(pl.String).filter(pl.Series(here)).to_list()))
             told = f"{column.name} is {day} in {int(here.sum()):,} rows, years away from all else: a gap?"
-            edit = {f"schema.columns.{column.name}.gaps": _gaps_with(column, spelled)}
+            edit = {f"schema.columns.{column.name}.na_values": _gaps_with(column, spelled)}
             yield Finding("sentinel", "medium", (column.name,), told, {"rows": int(here.sum())}, edit)
 
 
 def spellings(seen: Seen) -> Found:
     """Gaps with several spellings, and levels that differ only by case, blanks or a slip."""
     for column in seen.schema.columns:
-        words = [gap for gap in column.gaps if gap]
-        further = sorted(set(column.levels) & set(GAP_WORDS))
+        words = list(column.na_values)
+        further = sorted(set(column.categories) & set(NA_WORDS))
         if further:
             told = f"{column.name} has the level {join_names(map(repr, further))}, which may be a gap"
-            edit = {f"schema.columns.{column.name}.gaps": _gaps_with(column, further)}
+            edit = {f"schema.columns.{column.name}.na_values": _gaps_with(column, further)}
             yield Finding("gap spellings", "low", (column.name,), told, {"spellings": [*words, *further]}, edit)
         elif len(words) > 1:
             told = (
                 f"{column.name} spells a gap in {len(words)} ways: {join_names(map(repr, words))}; all are read as one"
             )
             yield Finding("gap spellings", "note", (column.name,), told, {"spellings": words})
-        counts = {level: count for level, count in column.levels.items() if level not in GAP_WORDS}
-        edit_or_none, variants = level_edit(column.name, counts) if not column.fold else (None, [])
+        counts = {level: count for level, count in column.categories.items() if level not in NA_WORDS}
+        edit_or_none, variants = level_edit(column.name, counts) if not column.ignore_case else (None, [])
         if variants and edit_or_none is not None:
             told = f"{column.name} writes a level in several ways: {join_names(map(repr, variants[0]))}"
             told += f", and {len(variants) - 1} more" if len(variants) > 1 else ""
             evidence = {"levels": variants[:10]}
             yield Finding("level spellings", "medium", (column.name,), told, evidence, edit_or_none)
         untidy = [level for level in counts if level != " ".join(level.split())]
-        if untidy and not variants and not column.fold:
+        if untidy and not variants and not column.ignore_case:
             told = f"{column.name} has levels with double or outer blanks, such as {untidy[0]!r}"
-            tidy = {f"schema.columns.{column.name}.kind": "category", f"schema.columns.{column.name}.fold": True}
+            tidy = {f"schema.columns.{column.name}.kind": "category", f"schema.columns.{column.name}.ignore_case": True}
             yield Finding("level spellings", "low", (column.name,), told, {"levels": untidy[:10]}, tidy)
 
 
@@ -128,11 +128,11 @@ LOOKS: Mapping[str, Callable[[str], bool]] = {
 
 def _word_counts(column: Column, series: pl.Series) -> Mapping[str, int]:
     """Return word -> count, longest words first, without what spells a gap."""
-    counts = stripped(series.drop_nulls()).value_counts(name="count")
-    solid = counts.filter(~counts[series.name].is_in(["", *column.gaps, *GAP_WORDS]))
+    counts = strip_blanks(series.drop_nulls()).value_counts(name="count")
+    solid = counts.filter(~counts[series.name].is_in(["", *column.na_values, *NA_WORDS]))
     return dict(solid.sort(pl.col(series.name).str.len_chars(), series.name, descending=[True, False]).iter_rows())
 
 
 def _gaps_with(column: Column, words: list[str]) -> list[str]:
     """Return a column's spellings of a gap with some more."""
-    return list(dict.fromkeys(["", *column.gaps, *words]))
+    return list(dict.fromkeys([*column.na_values, *words]))

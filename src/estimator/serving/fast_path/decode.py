@@ -23,7 +23,7 @@ from estimator.core.arrays import Floats
 from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
 from estimator.data.schema.column import NUMERIC_KINDS
-from estimator.data.schema.contract import as_array
+from estimator.data.schema.schema import as_array
 from estimator.graph.session import Feed
 
 Scalar = bool | int | float | str | None
@@ -117,7 +117,7 @@ class Reader:
         columns = self._unchecked if all_seen else None
         if columns == []:
             return [[] for _ in range(n_rows)]
-        return self._schema.outside(Batch({name: cells[:n_rows] for name, cells in feed.items()}, n_rows), columns)
+        return self._schema.out_of_range(Batch({name: cells[:n_rows] for name, cells in feed.items()}, n_rows), columns)
 
 
 def echo(body: bytes, rows: Sequence[Row]) -> bytes:
@@ -164,13 +164,13 @@ def _cell_type(column: Column, *, only_seen: bool) -> Any:
         kind = Literal[tuple(levels)]
     else:
         return Scalar
-    return kind | None if column.gaps else kind
+    return kind | None if column.nullable else kind
 
 
 def _number_type(column: Column, *, only_seen: bool) -> Any:
     whole = column.kind == "integer"
     largest = float(LARGEST_EXACT_INTEGER) if whole else sys.float_info.max
-    ranges = [column.limits, column.seen if only_seen else None]
+    ranges = [column.range, column.training_range if only_seen else None]
     low = max([-largest, *(float(ends[0]) for ends in ranges if ends is not None and ends[0] is not None)])
     high = min([largest, *(float(ends[1]) for ends in ranges if ends is not None and ends[1] is not None)])
     lowest, highest = max(low, -LARGEST_EXACT_INTEGER), min(high, LARGEST_EXACT_INTEGER)
@@ -181,14 +181,14 @@ def _number_type(column: Column, *, only_seen: bool) -> Any:
 def _is_plain_number(column: Column) -> bool:
     """Whether JSON's numbers, or true and false, are what a column is sent as."""
     if column.kind == "boolean":
-        return column.limits is None and column.seen == (0.0, 1.0)
-    written = column.affixes or column.units or column.thousands or column.decimal != "." or column.spellings
+        return column.range is None and column.training_range == (0.0, 1.0)
+    written = column.strip or column.units or column.thousands or column.decimal != "." or column.replace
     return column.kind in NUMERIC_KINDS and not written and column.pattern is None
 
 
 def _levels(column: Column) -> dict[Scalar, str]:
     """Return the levels that are written just as they are meant."""
-    return {level: level for level in column.levels if column.kind == "category" and _is_meant(column, level)}
+    return {level: level for level in column.categories if column.kind == "category" and _is_meant(column, level)}
 
 
 def _is_meant(column: Column, level: str) -> bool:

@@ -9,7 +9,7 @@ const showAnswer = (model, { answer, faults, outside }) => {
   place.replaceChildren(...(answer ? answerParts(model, answer) : [made("p", { class: "figure" }, "no answer")]));
   const told = [
     ...faults.map(({ column, message }) => made("li", { class: "fault" }, made("strong", {}, column), `: ${message}`)),
-    ...outside.map(({ name, saw }) => made("li", {}, made("strong", {}, name), `: outside what training saw; ${saw}`)),
+    ...outside.map(({ name, training_summary }) => made("li", {}, made("strong", {}, name), `: out of range; ${training_summary}`)),
   ];
   one("#notes").replaceChildren(...told);
 };
@@ -25,7 +25,7 @@ const numberParts = (model, { prediction, interval }) => {
     {},
     `${share(model.level).replace(".0%", "%")} interval: ${figure(interval[0])} to ${figure(interval[1])}${unit}`,
   );
-  return [number, told, ...(model.target.seen ? [strip(model.target.seen, prediction, interval)] : [])];
+  return [number, told, ...(model.target.training_range ? [strip(model.target.training_range, prediction, interval)] : [])];
 };
 
 /** Return where an answer and its interval lie in the range of the target. */
@@ -131,18 +131,18 @@ const chartOf = (model, column, level, points, now) => {
 
 /** Return what a column goes through: the range of training, and on to the present value, or its commonest levels. */
 const valuesOf = (column, now) => {
-  if (column.kind === "boolean") return [1, 0, ...(column.gaps.length ? [NaN] : [])];
+  if (column.kind === "boolean") return [1, 0, ...(column.nullable ? [NaN] : [])];
   if (column.kind === "category") {
-    const common = Object.entries(column.levels)
+    const common = Object.entries(column.categories)
       .sort((a, b) => b[1] - a[1])
       .slice(0, MOST_BARS)
       .map(([level]) => level);
-    return [...new Set([...common, now, ...(column.gaps.length ? [""] : [])])];
+    return [...new Set([...common, now, ...(column.nullable ? [""] : [])])];
   }
-  if (column.seen === null) return [];
-  const solid = Number.isNaN(now) ? column.seen[0] : now,
-    low = Math.min(column.seen[0], solid),
-    high = Math.max(column.seen[1], solid);
+  if (column.training_range === null) return [];
+  const solid = Number.isNaN(now) ? column.training_range[0] : now,
+    low = Math.min(column.training_range[0], solid),
+    high = Math.max(column.training_range[1], solid);
   const count = column.kind === "integer" ? Math.min(CURVE_POINTS, high - low + 1) : CURVE_POINTS;
   const even = Array.from({ length: count }, (_, step) => low + ((high - low) * step) / Math.max(count - 1, 1));
   const step = { integer: 1, date: 86400 }[column.kind];

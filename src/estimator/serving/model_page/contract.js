@@ -4,20 +4,21 @@ const LARGEST_EXACT_INTEGER = Number.MAX_SAFE_INTEGER;
 const TRUE_WORDS = ["true", "t", "yes", "y", "1", "1.0"],
   FALSE_WORDS = ["false", "f", "no", "n", "0", "0.0"];
 const DEFAULTS = {
-  gaps: [],
-  levels: {},
-  unseen: "other",
-  formats: [],
+  nullable: false,
+  na_values: [],
+  categories: {},
+  unknown: "other",
+  date_formats: [],
   aliases: [],
-  affixes: [],
+  strip: [],
   thousands: "",
   decimal: ".",
   units: {},
-  spellings: {},
+  replace: {},
   pattern: null,
-  fold: false,
-  limits: null,
-  seen: null,
+  ignore_case: false,
+  range: null,
+  training_range: null,
 };
 const PLAIN_NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
@@ -25,10 +26,10 @@ const PLAIN_NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 class CellError extends Error {}
 
 const columnOf = (name, told) => {
-  const column = { ...DEFAULTS, ...told, name, isText: ["category", "text"].includes(told.kind) };
+  const column = { ...DEFAULTS, ...told, name, isString: ["category", "text"].includes(told.kind) };
   column.isTime = ["date", "datetime"].includes(told.kind);
   column.isNumber = ["number", "integer"].includes(told.kind);
-  column.hasKnownLevels = told.kind === "category" && column.unseen === "error";
+  column.rejectsUnknown = told.kind === "category" && column.unknown === "error";
   column.start = column.pattern === null ? null : patternOf(column.pattern);
   return column;
 };
@@ -58,13 +59,13 @@ const escaped = (text) => text.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&");
 /** Return the value as the graph takes it: a number, NaN for a gap, or a text, "" for a gap. Throws CellError. */
 const readCell = (column, value) => {
   if (isGap(column, value)) return gapOf(column, value);
-  const meant = typeof value === "string" && !column.isText ? asMeant(column, value) : value;
+  const meant = typeof value === "string" && !column.isString ? asMeant(column, value) : value;
   const found = READERS[column.kind](column, meant);
-  if (typeof found === "number" && column.limits !== null) {
-    const [low, high] = column.limits;
+  if (typeof found === "number" && column.range !== null) {
+    const [low, high] = column.range;
     if ((low !== null && found < low) || (high !== null && found > high)) throw refusal(column, meant);
   }
-  if (column.hasKnownLevels && !Object.hasOwn(column.levels, found)) throw refusal(column, meant);
+  if (column.rejectsUnknown && !Object.hasOwn(column.categories, found)) throw refusal(column, meant);
   return found;
 };
 
@@ -75,9 +76,9 @@ const asMeant = (column, text) => {
     const found = column.start.exec(stripped(text));
     if (found) text = found.length > 1 ? (found[1] ?? "") : found[0];
   }
-  if (column.fold) text = stripped(text).replace(INNER_BLANKS, " ").toLowerCase();
+  if (column.ignore_case) text = stripped(text).replace(INNER_BLANKS, " ").toLowerCase();
   const bare = stripped(text);
-  return Object.hasOwn(column.spellings, bare) ? column.spellings[bare] : text;
+  return Object.hasOwn(column.replace, bare) ? column.replace[bare] : text;
 };
 
 const isGap = (column, value) => {
@@ -85,16 +86,16 @@ const isGap = (column, value) => {
   if (typeof value === "number") return Number.isNaN(value);
   if (typeof value !== "string") return false;
   const word = stripped(value);
-  return word === "" || column.gaps.includes(word);
+  return word === "" || column.na_values.includes(word);
 };
 const gapOf = (column, value) => {
-  if (column.gaps.length) return column.isText ? "" : NaN;
-  throw new CellError(`expected ${column.wish}, got a gap (${shown(value)}); gaps are refused in this column`);
+  if (column.nullable) return column.isString ? "" : NaN;
+  throw new CellError(`expected ${column.expectation}, got a missing value (${shown(value)}); the column is not nullable`);
 };
 const refusal = (column, value) => {
   const letters = Array.from(shown(value)),
     short = letters.length <= 80 ? letters : [...letters.slice(0, 77), "..."];
-  return new CellError(`expected ${column.wish}, got ${short.join("")}; ${column.saw}`);
+  return new CellError(`expected ${column.expectation}, got ${short.join("")}; ${column.training_summary}`);
 };
 
 const readNumber = (column, value) => {
@@ -108,7 +109,7 @@ const readNumber = (column, value) => {
 const bareNumber = (column, text) => {
   let word = stripped(text),
     factor = 1;
-  for (const affix of column.affixes) {
+  for (const affix of column.strip) {
     if (word.startsWith(affix)) word = word.slice(affix.length);
     if (word.endsWith(affix)) word = word.slice(0, word.length - affix.length);
     word = stripped(word);
@@ -144,14 +145,14 @@ const readWords = (column, value) => {
   const found = typeof value === "boolean" ? String(value) : asMeant(column, String(value));
   if (found.includes("\0")) {
     const start = Array.from(shown(value)).slice(0, 80).join("");
-    throw new CellError(`expected ${column.wish} without NUL characters, got ${start}`);
+    throw new CellError(`expected ${column.expectation} without NUL characters, got ${start}`);
   }
   return found;
 };
 const readTime = (column, value) => {
   if (typeof value !== "string") throw refusal(column, value);
   const word = stripped(value);
-  for (const format of column.formats) {
+  for (const format of column.date_formats) {
     const found = secondsByFormat(format, word);
     if (found !== null) return found;
   }
@@ -190,10 +191,10 @@ const shown = (value) => {
 /** Return what is wrong with the names of a row's columns, as [message, column]. */
 const nameFaults = ({ features, known, refusesUnknown }, names) => {
   const there = new Set(names.map((name) => known.get(name) ?? name));
-  const gap = (column) => (column.gaps.length ? "; a gap is given as null" : "");
+  const orNull = (column) => (column.nullable ? " or null" : "");
   const missing = features
     .filter((column) => !there.has(column.name))
-    .map((column) => [`missing: expected ${column.wish}${gap(column)}`, column.name]);
+    .map((column) => [`missing: expected ${column.expectation}${orNull(column)}`, column.name]);
   const unknown = [...there].filter((name) => !known.has(name)).sort();
   return [...missing, ...(refusesUnknown ? unknown.map((name) => ["unknown column", name]) : [])];
 };
@@ -223,6 +224,6 @@ const faultOf = (row, column, message) => ({
 /** Whether a value, as read, lies outside what training saw; a gap never does. */
 const isOutside = (column, value) => {
   if (column.kind === "text") return false;
-  if (typeof value === "string") return value !== "" && !Object.hasOwn(column.levels, value);
-  return column.seen !== null && (value < column.seen[0] || value > column.seen[1]);
+  if (typeof value === "string") return value !== "" && !Object.hasOwn(column.categories, value);
+  return column.training_range !== null && (value < column.training_range[0] || value > column.training_range[1]);
 };

@@ -47,7 +47,7 @@ const fieldOf = (column, place, changed) => {
 
 const controlOf = (column, id) => {
   if (column.kind === "text") return { control: made("textarea", { id, rows: 3 }), more: [] };
-  const levels = Object.keys(column.levels).sort();
+  const levels = Object.keys(column.categories).sort();
   if (column.kind === "boolean") return { control: choicesOf(id, ["true", "false"], column), more: [] };
   if (column.kind === "category" && levels.length <= MOST_CHOICES) {
     const control = choicesOf(id, levels, column);
@@ -72,9 +72,9 @@ const controlOf = (column, id) => {
 };
 
 const choicesOf = (id, levels, column) => {
-  const gap = column.gaps.length ? [made("option", { value: "" }, "– gap –")] : [];
+  const gap = column.nullable ? [made("option", { value: "" }, "– gap –")] : [];
   const unseen =
-    column.kind === "category" && !column.hasKnownLevels
+    column.kind === "category" && !column.rejectsUnknown
       ? [made("option", { value: "a level never seen" }, "– a level never seen –")]
       : [];
   return made("select", { id }, ...levels.map((level) => made("option", { value: level }, level)), ...gap, ...unseen);
@@ -82,8 +82,8 @@ const choicesOf = (id, levels, column) => {
 
 /** Return the slider of a number or a time over what training saw; nothing for other kinds, or a single value. */
 const sliderOf = (column, control, changed) => {
-  if (!(column.isNumber || column.isTime) || column.seen === null || column.seen[0] === column.seen[1]) return null;
-  const [low, high] = column.seen,
+  if (!(column.isNumber || column.isTime) || column.training_range === null || column.training_range[0] === column.training_range[1]) return null;
+  const [low, high] = column.training_range,
     step = stepOf(column);
   const element = made("input", { type: "range", min: low, max: high, step, "aria-label": `${column.name}, slider` });
   element.addEventListener("input", () => {
@@ -98,7 +98,7 @@ const sliderOf = (column, control, changed) => {
   };
   return { element, show };
 };
-const stepOf = ({ kind, seen: [low, high] }) => {
+const stepOf = ({ kind, training_range: [low, high] }) => {
   if (kind === "integer") return Math.max(1, Math.round((high - low) / 1000));
   if (kind === "date") return 86400;
   const raw = (high - low) / SLIDER_STEPS;
@@ -106,11 +106,11 @@ const stepOf = ({ kind, seen: [low, high] }) => {
 };
 
 const hintOf = (column) => {
-  const [low, high] = column.limits ?? [null, null];
+  const [low, high] = column.range ?? [null, null];
   const limits = [low === null ? "" : `at least ${low}`, high === null ? "" : `at most ${high}`]
     .filter((text) => text)
     .join(", ");
-  const gaps = column.gaps.length ? "may be left empty" : "";
-  const seen = column.kind === "category" || column.kind === "boolean" || column.kind === "text" ? "" : column.saw;
+  const gaps = column.nullable ? "may be left empty" : "";
+  const seen = column.kind === "category" || column.kind === "boolean" || column.kind === "text" ? "" : column.training_summary;
   return [seen, limits, gaps].filter((text) => text).join("; ");
 };

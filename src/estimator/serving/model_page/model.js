@@ -21,7 +21,7 @@ const modelOf = (told, graph) => {
       Object.fromEntries(
         contract.features.map((column) => {
           const data = rows.map((cells) => cells.get(column.name)),
-            kind = column.isText ? STRING : DOUBLE;
+            kind = column.isString ? STRING : DOUBLE;
           return [column.name, tensorOf(kind, [rows.length, 1], ARRAYS[kind].from(data))];
         }),
       ),

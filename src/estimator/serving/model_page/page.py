@@ -92,7 +92,7 @@ def _refuse(artefact: Artefact, operators: tuple[str, ...]) -> None:
             hint="serve this version with `estimator serve`",
         )
     for column in artefact.schema.features:
-        for form in column.formats:
+        for form in column.date_formats:
             letters = [letter for letter in re.findall("%(.?)", form) if letter not in {"%", *_known("directive")}]
             if letters:
                 raise PageError(f"{place}: column {column.name!r}: a page cannot read %{letters[0]} of {form!r}")
@@ -118,13 +118,20 @@ def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
     """Return all that the script needs beside the graph."""
     schema, task = artefact.schema, artefact.predictor.task
     data = to_data(schema)
-    sentences = {column.name: {"wish": column.wish, "saw": column.saw} for column in schema.features}
+    sentences = {
+        column.name: {"expectation": column.expectation, "training_summary": column.training_summary}
+        for column in schema.features
+    }
     columns = {name: content | sentences.get(name, {}) for name, content in data["columns"].items()}
     target = schema.target
     return {
         "task": {"kind": task.kind, "levels": list(task.classes)},
         "level": artefact.config["validation"]["coverage"],
-        "target": {"name": target.name, "unit": target.unit, "seen": target.seen if task.is_regression else None},
+        "target": {
+            "name": target.name,
+            "unit": target.unit,
+            "training_range": target.training_range if task.is_regression else None,
+        },
         "schema": {**data, "features": [column.name for column in schema.features], "columns": columns},
         "order": order,
         "golden": artefact.read_json("golden.json"),
