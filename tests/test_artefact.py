@@ -41,7 +41,7 @@ def test_a_version_answers_its_golden_rows(version):
 def test_a_changed_file_is_refused(version, file):
     path = version / file
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    with pytest.raises(ArtefactError, match=f"{file}: the file is not what was written"):
+    with pytest.raises(ArtefactError, match=f"{file}: changed since the version was written"):
         open_artefact(version)
 
 
@@ -81,12 +81,12 @@ def test_other_answers_than_golden_are_refused(version):
     import hashlib
 
     golden = json.loads((version / "golden.json").read_text())
-    golden["answers"][0] = [0.5, 0.25, 0.25]
+    golden["predictions"][0] = [0.5, 0.25, 0.25]
     content = json.dumps(golden).encode()
     (version / "golden.json").write_bytes(content)
     files = json.loads((version / "manifest.json").read_text())["files"]
     changed(version, files={**files, "golden.json": hashlib.sha256(content).hexdigest()})
-    with pytest.raises(ArtefactError, match="golden rows get other answers"):
+    with pytest.raises(ArtefactError, match="predictions for the golden rows differ"):
         check_golden(open_artefact(version))
 
 

@@ -148,11 +148,11 @@ def test_predict_can_leave_broken_rows_empty(run, store, table, tmp_path):
         "--output",
         output,
         "--on-error",
-        "gap",
+        "missing",
         "--json",
     )
     code, found, err = run(*words)
-    assert (code, found["rows_without_answer"]) == (0, 2)
+    assert (code, found["rows_without_prediction"]) == (0, 2)
     assert "2 of 4,454 rows" in err
     answers = pl.read_parquet(output)
     assert answers["prediction"].is_null().arg_true().to_list() == [2, 4000]

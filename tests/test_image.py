@@ -224,10 +224,10 @@ def test_an_image_that_answers_otherwise_is_not_good(artefact, store):
 
     assert answers_of("house_pricing_model", artefact).n_rows == 20
     golden = artefact.read_json("golden.json")
-    answers = [value * 1.001 for value in golden["answers"]]
+    answers = [value * 1.001 for value in golden["predictions"]]
     other = type(artefact)(artefact.folder, artefact.manifest)
     other.__dict__["read_json"] = lambda name: (
-        {**golden, "answers": answers} if name == "golden.json" else artefact.read_json(name)
+        {**golden, "predictions": answers} if name == "golden.json" else artefact.read_json(name)
     )
     with pytest.raises(ImageError, match="other answers"):
         answers_of("house_pricing_model", other)

@@ -295,7 +295,7 @@ def test_the_page_may_reach_nothing(window, pages):
 def test_a_graph_that_answers_otherwise_here_is_told(visit_file, versions, tmp_path):
     artefact, _ = versions["penguins"]
     content = model_page(artefact).content.decode()
-    share = json.dumps(artefact.read_json("golden.json")["answers"][0][0])
+    share = json.dumps(artefact.read_json("golden.json")["predictions"][0][0])
     (tmp_path / "page.html").write_text(content.replace(f'"answers":[[{share}', '"answers":[[0.25'))
     page = visit_file(tmp_path / "page.html")
     page.wait_for_selector("#check.fault")

@@ -82,7 +82,7 @@ def test_workers_that_cannot_begin_say_why(store, tmp_path):
     shutil.copytree(store / "penguins", folder)
     version = next(path.parent for path in folder.glob("*/manifest.json"))
     golden = json.loads((version / "golden.json").read_text())
-    golden["answers"] = [[0.0] * len(shares) for shares in golden["answers"]]
+    golden["predictions"] = [[0.0] * len(shares) for shares in golden["predictions"]]
     (version / "golden.json").write_text(json.dumps(golden))
     manifest = json.loads((version / "manifest.json").read_text())
     manifest["files"]["golden.json"] = hashlib.sha256((version / "golden.json").read_bytes()).hexdigest()
@@ -90,7 +90,7 @@ def test_workers_that_cannot_begin_say_why(store, tmp_path):
     words = [*ESTIMATOR, "serve", "--model", str(version), "--port", "0", "--workers", "2"]
     done = subprocess.run(words, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.count("golden rows get other answers") == 1
+    assert done.stderr.count("predictions for the golden rows differ") == 1
 
 
 def test_a_taken_port_is_explained(store):

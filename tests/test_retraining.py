@@ -235,7 +235,7 @@ def test_what_is_promoted_and_proven_worse_goes_back_by_itself(market, fresh):
     assert candidate != live
     last = market.store.history(MODEL)[-1]
     assert last.action == "rollback"
-    assert "120 truths" in last.why
+    assert "120 truths" in last.reason
 
 
 def test_history_tells_which_version_answered_at_a_time(market, fresh, run):

@@ -15,7 +15,7 @@ from estimator import verbs as life
 from estimator.data.sinks import File
 from estimator.data.sources.opener import opened
 from estimator.errors import RowError, SourceError
-from estimator.store.batch_prediction import score_source
+from estimator.store.batch_prediction import predict_source
 from tests.conftest import ROOT, read_example
 
 FILES, ROWS = 11, 40
@@ -23,7 +23,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from estimator import verbs as life
-from estimator.store.batch_prediction import score_source
+from estimator.store.batch_prediction import predict_source
 from estimator.data.sinks import File
 from estimator.data.sources.opener import opened
 
@@ -32,7 +32,7 @@ def progress(rows):
         os.kill(os.getpid(), signal.SIGKILL)
 
 with opened(sys.argv[2]) as source:
-    score_source(life.load(sys.argv[1]).predictor, source, File(Path(sys.argv[3])), progress=progress)
+    predict_source(life.load(sys.argv[1]).predictor, source, File(Path(sys.argv[3])), progress=progress)
 """
 
 
@@ -60,7 +60,7 @@ def killed_at(rows: int, store, houses, output) -> None:
 
 def score(predictor, houses, output, **options):
     with opened(str(houses)) as source:
-        return score_source(predictor, source, File(output), **options)
+        return predict_source(predictor, source, File(output), **options)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
@@ -72,7 +72,7 @@ def test_a_killed_run_is_taken_up_without_a_row_twice_or_missing(store, predicto
         assert not output.exists()
     seen: list[int] = []
     tally = score(predictor, houses, output, progress=seen.append)
-    assert tally.taken_up == 8 * ROWS
+    assert tally.rows_resumed == 8 * ROWS
     assert seen[0] == 9 * ROWS
     assert tally.rows == FILES * ROWS
     found = pl.read_parquet(output) if ending == ".parquet" else pl.read_csv(output)
@@ -84,7 +84,7 @@ def test_other_rows_are_not_taken_up(store, predictor, houses, tmp_path):
     output = tmp_path / "answers.parquet"
     killed_at(6 * ROWS, store, houses, output)
     (houses / "00.csv").write_text((houses / "00.csv").read_text().replace("396.9", "396.8"))
-    assert score(predictor, houses, output).taken_up == 0
+    assert score(predictor, houses, output).rows_resumed == 0
     assert pl.read_parquet(output).height == FILES * ROWS
 
 
@@ -92,9 +92,9 @@ def test_faults_are_counted_over_runs_and_few_are_kept(store, predictor, houses,
     for number in (0, 9):
         path = houses / f"{number:02d}.csv"
         path.write_text("\n".join(line.replace("396.9", "many") for line in path.read_text().splitlines()))
-    tally = score(predictor, houses, tmp_path / "answers.csv", faulty_are_gaps=True)
+    tally = score(predictor, houses, tmp_path / "answers.csv", invalid_as_missing=True)
     answers = pl.read_csv(tmp_path / "answers.csv")["prediction"]
-    assert tally.unanswered == answers.null_count() > 2
+    assert tally.rows_without_prediction == answers.null_count() > 2
     assert len(tally.faults) <= 20
     with pytest.raises(RowError):
         score(predictor, houses, tmp_path / "answers.parquet")
@@ -107,7 +107,7 @@ def test_two_runs_at_once_do_not_mix(store, predictor, houses, tmp_path):
     (folder,) = tmp_path.glob(".answers*.parts")
     held = os.open(folder, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
-    with pytest.raises(SourceError, match="another process is answering the same rows"):
+    with pytest.raises(SourceError, match="another process is predicting the same rows"):
         score(predictor, houses, output)
     os.close(held)
     assert score(predictor, houses, output).rows == FILES * ROWS

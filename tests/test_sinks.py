@@ -11,7 +11,7 @@ from estimator import verbs as life
 from estimator.data.sinks import sink_of
 from estimator.data.sources.opener import opened
 from estimator.errors import SourceError
-from estimator.store.batch_prediction import score_source
+from estimator.store.batch_prediction import predict_source
 from tests.conftest import read_example
 from tests.servers import PASSWORD, postgresql, rows
 
@@ -54,7 +54,7 @@ def address(request, tmp_path, monkeypatch):
 
 def score(predictor, houses, address, table="answers", if_exists=None, **options):
     with opened(str(houses)) as source:
-        return score_source(
+        return predict_source(
             predictor, source, sink_of(address, ENVIRONMENT, table=table, if_exists=if_exists), **options
         )
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_appended_leaves_the_table_as_it_was_and_the_answers_kept
         score(predictor, numbered, address, keep=["house", "RM"], if_exists="append")
     assert read(address, "answers").height == 60
     assert len(list(tmp_path.glob(".answers.*.parts"))) == 1
-    assert score(predictor, numbered, address, keep=["house", "RM"], if_exists="replace").taken_up == 60
+    assert score(predictor, numbered, address, keep=["house", "RM"], if_exists="replace").rows_resumed == 60
 
 
 def test_a_schema_may_stand_before_the_table(predictor, houses, postgres, tmp_path, monkeypatch):
@@ -125,7 +125,7 @@ def test_a_database_that_somebody_else_writes_is_waited_for_and_then_refused(pre
         with pytest.raises(SourceError, match="locked"):
             score(predictor, houses, "sqlite:///answers.db")
         other.execute("ROLLBACK")
-    assert score(predictor, houses, "sqlite:///answers.db").taken_up == 60
+    assert score(predictor, houses, "sqlite:///answers.db").rows_resumed == 60
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_database_that_somebody_else_writes_is_waited_for_and_then_refused(pre
         ("answers.csv", {"table": None, "if_exists": "append"}, "is a file"),
         ("answers.xlsx", {"table": None}, "expected a file that ends in .parquet or .csv"),
         ("nowhere/answers.csv", {"table": None}, "the folder nowhere does not exist"),
-        ("houses.csv", {"table": None}, "is the input"),
+        ("houses.csv", {"table": None}, "is also the input"),
         ("answers.csv", {"table": None, "keep": ["home"]}, "no column 'home' to keep"),
     ],
 )
@@ -158,5 +158,5 @@ def test_what_cannot_be_written_is_refused_before_a_row_is_answered(
 def test_a_column_named_like_an_answer_cannot_be_kept(predictor, numbered, tmp_path):
     table = pl.read_csv(numbered).rename({"house": "prediction"})
     table.write_csv(numbered)
-    with pytest.raises(SourceError, match=r"'prediction': cannot be kept"):
+    with pytest.raises(SourceError, match="cannot keep 'prediction'"):
         score(predictor, numbered, str(tmp_path / "answers.csv"), table=None, keep=["prediction"])

@@ -25,7 +25,7 @@ def with_versions(root: Path, *names: str) -> Store:
 
 
 def live(store: Store, version: str, action: str = "promote") -> None:
-    store.point("house", "live", version, action=action, why="test", moment=MOMENT)
+    store.point("house", "live", version, action=action, reason="test", moment=MOMENT)
 
 
 @pytest.fixture
@@ -37,20 +37,24 @@ def three(tmp_path) -> Store:
 
 
 def test_every_move_is_written_down(three):
-    assert [(move.before, move.after) for move in three.history("house")] == [(None, "v1"), ("v1", "v2"), ("v2", "v3")]
+    assert [(move.previous, move.version) for move in three.history("house")] == [
+        (None, "v1"),
+        ("v1", "v2"),
+        ("v2", "v3"),
+    ]
 
 
 def test_rollback_goes_back_step_by_step(three):
     for expected in ("v2", "v1"):
-        assert three.before_live("house") == expected
+        assert three.previous_live("house") == expected
         live(three, expected, action="rollback")
     with pytest.raises(StoreError, match="no version was live before v1"):
-        three.before_live("house")
+        three.previous_live("house")
 
 
 def test_promoting_a_candidate_clears_the_candidate(tmp_path):
     store = with_versions(tmp_path, "v1")
-    store.point("house", "candidate", "v1", action="train", why="", moment=MOMENT)
+    store.point("house", "candidate", "v1", action="train", reason="", moment=MOMENT)
     live(store, "v1")
     assert dict(store.aliases("house")) == {"live": "v1"}
 
@@ -98,8 +102,8 @@ def test_two_processes_move_one_after_the_other(tmp_path):
         mover.join(60)
     moves = store.history("house")
     assert len(moves) == 80
-    assert all(before.after == after.before for before, after in itertools.pairwise(moves))
-    assert store.aliases("house")["live"] == moves[-1].after
+    assert all(first.version == second.previous for first, second in itertools.pairwise(moves))
+    assert store.aliases("house")["live"] == moves[-1].version
     assert not list((tmp_path / "house").glob("*.tmp"))
 
 

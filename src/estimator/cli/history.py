@@ -25,8 +25,8 @@ def command(model: str | None, at: str | None, store: str | None, as_json: bool)
     if at is None:
         moves = life.history(opened, name)
         lines = [
-            f"{move.time}  {move.action:<9} {move.alias:<9} {move.before or 'nothing'} -> {move.after}  {move.who}: "
-            f"{move.why}"
+            f"{move.time}  {move.action:<9} {move.alias:<9} {move.previous or 'nothing'} -> {move.version}  {move.user}: "
+            f"{move.reason}"
             for move in moves
         ]
         options.emit({"model": name, "moves": [asdict(move) for move in moves]}, "\n".join(lines), as_json=as_json)
@@ -35,5 +35,5 @@ def command(model: str | None, at: str | None, store: str | None, as_json: bool)
     move = life.live_at(opened, name, when)
     told = f"{when}: no version of {name} was live yet"
     if move is not None:
-        told = f"{when}: {move.after} was live, since {move.time} ({move.action} by {move.who}: {move.why})"
+        told = f"{when}: {move.version} was live, since {move.time} ({move.action} by {move.user}: {move.reason})"
     options.emit({"model": name, "at": when, "move": asdict(move) if move else None}, told, as_json=as_json)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--keep", multiple=True, metavar="COLUMN", help="A column of the input to put before the answers.")
 @click.option(
-    "--on-error", type=click.Choice(["stop", "gap"]), default="stop", show_default=True,
+    "--on-error", type=click.Choice(["stop", "missing"]), default="stop", show_default=True,
     help="At a row that breaks the contract: stop, or leave its answer empty and go on.",
 )  # fmt: skip
 @options.store
@@ -43,22 +43,22 @@ def command(
     with progress_bar.rows(quiet=as_json) as progress:
         tally = life.predict(
             artefact, table, output, query=query, into=into, if_exists=if_exists, keep=keep, order=options.order(),
-            faulty_are_gaps=on_error == "gap", progress=progress,
+            invalid_as_missing=on_error == "missing", progress=progress,
         )  # fmt: skip
     data = {
         "name": artefact.name,
         "version": artefact.version,
         "output": output if into is None else f"{output}, table {into}",
         "rows": tally.rows,
-        "rows_without_answer": tally.unanswered,
-        "rows_taken_up": tally.taken_up,
+        "rows_without_prediction": tally.rows_without_prediction,
+        "rows_resumed": tally.rows_resumed,
         "faults": [str(fault) for fault in tally.faults],
     }
     told = [f"{fault}" for fault in tally.faults[:5]]
-    if tally.unanswered:
-        told.append(f"{tally.unanswered:,} of {tally.rows:,} rows break the contract and have no answer")
-    if tally.taken_up:
-        told.append(f"{tally.taken_up:,} rows had been answered before the last run ended")
+    if tally.rows_without_prediction:
+        told.append(f"{tally.rows_without_prediction:,} of {tally.rows:,} rows break the contract and have no answer")
+    if tally.rows_resumed:
+        told.append(f"{tally.rows_resumed:,} rows had been answered before the last run ended")
     for line in told:
         options.say(line)
     options.emit(

@@ -19,5 +19,5 @@ def command(version: str, why: str, store: str | None, as_json: bool) -> None:
     from estimator import verbs as life
 
     move = life.promote(options.opened(store), version, why=why)
-    text = f"live is now {move.after}" + (f", before {move.before}" if move.before else "")
+    text = f"live is now {move.version}" + (f", before {move.previous}" if move.previous else "")
     options.emit(asdict(move), f"{text}\nnext: estimator rollback takes it back", as_json=as_json)

@@ -19,4 +19,4 @@ def command(model: str | None, why: str, store: str | None, as_json: bool) -> No
     from estimator import verbs as life
 
     move = life.rollback(options.opened(store), model, why=why)
-    options.emit(asdict(move), f"live is now {move.after}, before {move.before}", as_json=as_json)
+    options.emit(asdict(move), f"live is now {move.version}, before {move.previous}", as_json=as_json)

@@ -17,7 +17,7 @@ class Moment:
     """When something is done and by whom; the random token keeps two of the same second apart."""
 
     time: datetime
-    who: str
+    user: str
     token: str
 
     @classmethod

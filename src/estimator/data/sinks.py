@@ -38,7 +38,7 @@ class Sink(ABC):
 
     @property
     @abstractmethod
-    def beside(self) -> Path:
+    def parts_path(self) -> Path:
         """The path next to which answers are kept until all are there."""
 
     @abstractmethod
@@ -102,7 +102,7 @@ class File(Sink):
         return str(self.path)
 
     @property
-    def beside(self) -> Path:
+    def parts_path(self) -> Path:
         return self.path
 
     def check(self) -> None:
@@ -139,7 +139,7 @@ class Table(Sink):
         return f"{self.address.name}, table {self.table}"
 
     @property
-    def beside(self) -> Path:
+    def parts_path(self) -> Path:
         return Path(self.table)
 
     def refuse_existing(self, exists: bool) -> None:

@@ -21,7 +21,7 @@ from estimator.monitoring.promotion import Contest, Standing
 from estimator.monitoring.rows import Reader, check_rows
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact, open_artefact
-from estimator.store.store import Move, Store
+from estimator.store.store import AliasChange, Store
 
 # So long a watcher that has gone keeps others from watching; its state is kept as often.
 LEASE_SECONDS = 30.0
@@ -205,13 +205,13 @@ class Loop:
     def _rolled_back(self, now: float) -> list[Event]:
         """Go back to the version before, once truths prove that it was better."""
         move = last_promotion(self.store, self.model)
-        if not self.rules.promotion.roll_back or move is None or move.before is None:
+        if not self.rules.promotion.roll_back or move is None or move.previous is None:
             return []
-        standing = self._contest(move.after, move.before, _seconds(move.time)).step(now - LAG_SECONDS)
+        standing = self._contest(move.version, move.previous, _seconds(move.time)).step(now - LAG_SECONDS)
         if standing.outcome != "better":
             return []
         event = self._outcome(standing, "rollback", now)
-        self._move(move.before, "rollback", standing)
+        self._move(move.previous, "rollback", standing)
         return [event] if store_event(self.database, event) else []
 
     def _contest(self, champion: str, challenger: str, since: float) -> Contest:
@@ -232,7 +232,7 @@ class Loop:
         return Event(named, self.model, now, kind, standing.challenger, told)  # type: ignore[arg-type] # one of two kinds
 
     def _move(self, version: str, action: str, standing: Standing) -> None:
-        self.store.point(self.model, "live", version, action=action, why=standing.message, moment=Moment.now())
+        self.store.point(self.model, "live", version, action=action, reason=standing.message, moment=Moment.now())
         self.note(f"live is now {version}: {standing.message}")
 
 
@@ -240,12 +240,12 @@ def _seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
-def last_promotion(store: Store, model: str) -> Move | None:
+def last_promotion(store: Store, model: str) -> AliasChange | None:
     """Return the move that made the live version live, when it was a promotion."""
     live = store.aliases(model).get("live")
     moves = [move for move in store.history(model) if move.alias == "live"]
     last = moves[-1] if moves else None
-    return last if last is not None and last.after == live and last.action == "promote" else None
+    return last if last is not None and last.version == live and last.action == "promote" else None
 
 
 def words_of(made: Check) -> str:

@@ -15,7 +15,7 @@ from estimator.monitoring.performance import Truth, judge_truths
 from estimator.monitoring.rows import Reader, check_rows, reference_of
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact
-from estimator.store.store import Move
+from estimator.store.store import AliasChange
 
 PERIODS = 40
 MOST_ROWS = 50_000
@@ -49,7 +49,7 @@ class Overview:
     check: Check | None
     events: Sequence[Event]
     points: Sequence[Point]
-    moves: Sequence[Move]
+    moves: Sequence[AliasChange]
     periods: Sequence[Period]
     unwatched: Sequence[str] = ()
 
@@ -84,7 +84,7 @@ class Overview:
 
 
 def overview(
-    artefact: Artefact, database: PredictionLog, moves: Sequence[Move], settings: Monitoring, *, since: float | None,
+    artefact: Artefact, database: PredictionLog, moves: Sequence[AliasChange], settings: Monitoring, *, since: float | None,
     until: float, checks: bool = True,
 ) -> Overview:  # fmt: skip
     """Gather what is known of a version over a time, of its last 50,000 rows at most.

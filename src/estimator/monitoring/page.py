@@ -72,7 +72,7 @@ def _moments(found: Overview) -> list[tuple[float, str]]:
     events = [(event.at, f"{format_time(event.at)} {event.kind}: {event.message}") for event in found.events
               if event.kind != "check"]  # fmt: skip
     moves = [
-        (datetime.fromisoformat(move.time).timestamp(), f"{move.time} {move.action}: live is {move.after}")
+        (datetime.fromisoformat(move.time).timestamp(), f"{move.time} {move.action}: live is {move.version}")
         for move in found.moves
         if move.alias == "live"
     ]
@@ -149,7 +149,7 @@ def _weak(found: Overview) -> str:
 
 
 def _versions(found: Overview) -> str:
-    rows = [(move.time, move.action, move.alias, move.after, move.why) for move in reversed(found.moves)]
+    rows = [(move.time, move.action, move.alias, move.version, move.reason) for move in reversed(found.moves)]
     heads = ["when", "what", "alias", "version", "why"]
     return _table("Versions", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else ""
 

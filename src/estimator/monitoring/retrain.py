@@ -184,7 +184,7 @@ def retrain(
     decision = decide(request, rows, made)
     if decision.chosen is not None:
         store.announce(
-            request.live.name, decision.chosen, why="; ".join(decision.reasons), moment=Moment.now()
+            request.live.name, decision.chosen, reason="; ".join(decision.reasons), moment=Moment.now()
         )  # fmt: skip
     return decision
 

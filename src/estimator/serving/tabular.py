@@ -13,7 +13,7 @@ from estimator.errors import MissingExtraError, needs_extra
 from estimator.prediction_log import row_id
 from estimator.serving.request_body import BodyError
 from estimator.serving.service import Reply, Service
-from estimator.store.predictor import columns_of
+from estimator.store.predictor import prediction_columns
 
 CSV, ARROW_STREAM, ARROW_FILE, PARQUET = (
     "text/csv", "application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.file",
@@ -91,7 +91,7 @@ def predict_batch(service: Service, batch: Batch, name: str, kind: str | None) -
     import polars as pl
 
     columns = {"id": [row_id(name, place) for place in range(batch.n_rows)]}
-    told = {title: values.tolist() for title, values in columns_of(answers).items()}
+    told = {title: values.tolist() for title, values in prediction_columns(answers).items()}
     frame, file = pl.DataFrame({**columns, **told}), io.BytesIO()
     if kind == CSV:
         frame.write_csv(file)

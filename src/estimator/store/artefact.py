@@ -1,4 +1,4 @@
-"""A version as one folder of plain files: written whole or not at all, opened only when every hash is right."""
+"""A version: one folder of plain files, written atomically and opened only if every hash matches."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ from estimator.store.predictor import Predictor
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-NEEDED = ("model.onnx", "schema.json", "golden.json", "config.resolved.json")
+REQUIRED_FILES = ("model.onnx", "schema.json", "golden.json", "config.resolved.json")
+REQUIRED_KEYS = ("name", "version", "task", "files")
+# Another processor may round differently; a real difference is far larger.
 GOLDEN_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """An opened version: `manifest` as stored, files read when asked for."""
+    """An opened version: its `folder` and `manifest`; other files are read on access."""
 
     folder: Path
     manifest: Mapping[str, Any]
@@ -39,77 +41,81 @@ class Artefact:
 
     @property
     def version(self) -> str:
-        """The version's name, that of its folder when it was made."""
+        """The version's name, which was its folder's name when it was written."""
         return str(self.manifest["version"])
 
     def read(self, file: str) -> bytes:
-        """Return a file of the version.
+        """Return the content of a file of the version.
 
         Raises
         ------
-        ArtefactError: it is not listed, not there, or not what was written.
+        ArtefactError: the manifest does not list the file, it is missing, or its hash differs.
         """
         if file not in self.manifest["files"]:
             raise ArtefactError(f"{self.folder}: this version has no file {file!r}")
-        content = _content(self.folder, file)
+        content = _read_inside(self.folder, file)
         if hashlib.sha256(content).hexdigest() != self.manifest["files"][file]:
-            raise ArtefactError(f"{self.folder / file}: the file is not what was written (its hash differs)")
+            raise ArtefactError(
+                f"{self.folder / file}: changed since the version was written (its hash differs)",
+                hint="restore the file, or train the version again",
+            )
         return content
 
     def read_json(self, file: str) -> Any:
-        """Return a JSON file of the version."""
+        """Return the data of a JSON file of the version."""
         try:
             return json.loads(self.read(file))
         except ValueError as error:
-            raise ArtefactError(f"{self.folder / file}: not JSON: {error}") from error
+            raise ArtefactError(f"{self.folder / file}: not valid JSON: {error}") from error
 
     @cached_property
     def schema(self) -> Schema:
-        """The contract of the version's rows."""
+        """The schema of the version's input rows."""
         return from_data(self.read_json("schema.json"), place=str(self.folder / "schema.json"))
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
-        """The config it was made with, every default filled in."""
-        found: Mapping[str, Any] = self.read_json("config.resolved.json")
-        return found
+        """The config that trained the version, with every default filled in."""
+        config: Mapping[str, Any] = self.read_json("config.resolved.json")
+        return config
 
     @cached_property
     def predictor(self) -> Predictor:
-        """What answers."""
+        """The model: takes rows, returns predictions."""
         task = self.manifest["task"]
         graph = self.read("model.onnx")
         return Predictor(self.schema, Task(task["kind"], tuple(task["classes"])), graph, self.name, self.version)
 
     def state(self) -> dict[str, bytes]:
-        """Return what a warm start needs, by file name."""
+        """Return what a warm start continues from, by file name."""
         files = [file for file in self.manifest["files"] if file.startswith("state/")]
         return {file.removeprefix("state/"): self.read(file) for file in files}
 
 
 def write_artefact(parent: Path, version: str, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
-    """Write a version's folder: into a temporary one first, which is renamed when all of it is on the disk.
+    """Write a version into a new folder of `parent`, atomically, and return the folder.
 
     Raises
     ------
     ArtefactError: the folder cannot be written; nothing is left behind.
     """
     hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    described = {"format": FORMAT, **manifest, "version": version, "files": hashes}
+    complete = {"format": FORMAT, **manifest, "version": version, "files": hashes}
     folder = parent / version
+    content = json.dumps(complete, indent=2, ensure_ascii=False).encode()
     try:
-        write_folder_atomic(folder, {**files, MANIFEST: _json(described)})
+        write_folder_atomic(folder, {**files, MANIFEST: content})
     except FileError as error:
         raise ArtefactError(error.message, hint="choose another --store") from error
     return folder
 
 
 def open_artefact(folder: Path) -> Artefact:
-    """Open a version and check every file of it.
+    """Open a version and verify the hash of every file.
 
     Raises
     ------
-    ArtefactError: no version, damaged, foreign, or of a future format.
+    ArtefactError: the folder is not a version, is damaged, or has a future format.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -125,21 +131,20 @@ def open_artefact(folder: Path) -> Artefact:
 
 
 def check_golden(artefact: Artefact) -> int:
-    """Answer the version's golden rows and return how many there are.
+    """Predict the version's golden rows, compare with the predictions stored at training, return the number of rows.
 
     Raises
     ------
-    ArtefactError: an answer is not what it was when the version was made.
+    ArtefactError: a prediction differs.
     """
     golden = artefact.read_json("golden.json")
-    answers = artefact.predictor.predict_batch(artefact.schema.read_rows(golden["rows"]))
-    expected = golden["answers"]
-    if answers.probabilities is None:
-        same = np.allclose(answers.values, expected, rtol=GOLDEN_TOLERANCE, atol=1e-9)
-    else:
-        same = np.allclose(answers.probabilities, expected, rtol=GOLDEN_TOLERANCE, atol=1e-7)
-    if not same:
-        raise ArtefactError(f"{artefact.folder}: golden rows get other answers than when the version was made")
+    predictions = artefact.predictor.predict_batch(artefact.schema.read_rows(golden["rows"]))
+    absolute_tolerance = 1e-9 if predictions.probabilities is None else 1e-7
+    if not np.allclose(predictions.raw, golden["predictions"], rtol=GOLDEN_TOLERANCE, atol=absolute_tolerance):
+        raise ArtefactError(
+            f"{artefact.folder}: predictions for the golden rows differ from those stored at training",
+            hint="was onnxruntime upgraded, or the graph changed? train the version again",
+        )
     return len(golden["rows"])
 
 
@@ -151,26 +156,22 @@ def _check_manifest(folder: Path, manifest: Any) -> None:
             f"{folder}: format {manifest['format']} is from a later estimator; this one reads up to {FORMAT}",
             hint="pip install --upgrade estimator-lifepath",
         )
-    missing = {"name", "version", "task", "files"} - manifest.keys()
+    missing = [key for key in REQUIRED_KEYS if key not in manifest]
     if missing or not isinstance(manifest["files"], dict):
         raise ArtefactError(f"{folder / MANIFEST}: not the manifest of a version: no {', '.join(sorted(missing))}")
-    for file in [*NEEDED, *manifest["files"]]:
+    for file in REQUIRED_FILES:
         if file not in manifest["files"]:
             raise ArtefactError(f"{folder / MANIFEST}: lists no {file}")
 
 
-def _content(folder: Path, file: str) -> bytes:
-    """Read a file that lies inside the folder, links followed."""
+def _read_inside(folder: Path, file: str) -> bytes:
+    """Read a file, and reject one that lies outside the folder once links are followed."""
     path = (folder / file).resolve()
     if not path.is_relative_to(folder.resolve()):
-        raise ArtefactError(f"{folder / MANIFEST}: lists {file!r}, which lies outside the version's folder")
+        raise ArtefactError(f"{folder / MANIFEST}: lists {file!r}, which is outside the version's folder")
     try:
         return path.read_bytes()
     except FileNotFoundError:
         raise ArtefactError(f"{path}: the file is missing") from None
     except OSError as error:
         raise ArtefactError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _json(data: object) -> bytes:
-    return json.dumps(data, indent=2, ensure_ascii=False).encode()

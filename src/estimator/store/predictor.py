@@ -1,4 +1,4 @@
-"""Predictor: a schema and a graph; rows in, answers out. The same value is trained, scored, stored and served."""
+"""The predictor: a schema and an ONNX graph, which turn rows into predictions in training and serving alike."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Predictor:
-    """What answers: `graph` is an ONNX model whose inputs are the schema's features, by name."""
+    """A model ready to predict: `graph` is an ONNX model whose inputs are the schema's features, by name."""
 
     schema: Schema
     task: Task
@@ -40,52 +40,61 @@ class Predictor:
         return self._session.outputs
 
     def predict(self, data: Any) -> npt.NDArray[Any]:
-        """Return one answer per row, of shape (rows,): numbers, or the likeliest level as text.
+        """Return one prediction per row, of shape (rows,): a number, or the most likely class as text.
 
         Takes a polars or pandas frame, a list of dicts or one dict, hence data of any type.
 
         Raises
         ------
-        RowError: the rows break the contract.
+        RowError: a row breaks the schema.
         """
         return self.predict_batch(read_table(self.schema, data)).values
 
     def predict_table(self, data: Any) -> pl.DataFrame:
-        """Return the columns of `columns_of` as a polars frame: `prediction`, its interval or set, probabilities."""
+        """Return a polars frame of `prediction`, its interval or set, and the class probabilities, one row per row.
+
+        Raises
+        ------
+        RowError: a row breaks the schema.
+        """
         import polars as pl
 
-        return pl.DataFrame(columns_of(self.predict_batch(read_table(self.schema, data))))
+        return pl.DataFrame(prediction_columns(self.predict_batch(read_table(self.schema, data))))
 
     def predict_batch(self, batch: Batch) -> Predictions:
-        """Return the answers for rows that have passed the schema."""
-        return self.answers_of(self.run(batch.feed))
+        """Return the predictions for rows that have passed the schema."""
+        return self.predictions_from(self.run(batch.feed))
 
     def run(self, feed: Feed) -> list[npt.NDArray[Any]]:
-        """Return the graph's outputs, in its order, for arrays of shape (rows, 1) by the feature's name."""
+        """Return the graph's outputs, in its order, for arrays of shape (rows, 1) by feature name."""
         return self._session.run(feed)
 
     def block(self, numbers: Sequence[str], size: int) -> Block:
-        """Return the graph with memory for so many rows, with these inputs side by side."""
+        """Return the graph with preallocated memory for `size` rows, the inputs `numbers` side by side."""
         return Block(self._session, numbers, size)
 
-    def answers_of(self, outputs: Sequence[npt.NDArray[Any]]) -> Predictions:
-        """Return what the graph's outputs, in its order, say."""
-        found = dict(zip(self._session.outputs, outputs, strict=True))
+    def predictions_from(self, outputs: Sequence[npt.NDArray[Any]]) -> Predictions:
+        """Return the predictions that the graph's outputs, in its order, hold."""
+        by_name = dict(zip(self._session.outputs, outputs, strict=True))
         return Predictions(
-            found["prediction"], found.get("probability"), self.task.classes,
-            low=found.get("prediction_low"), high=found.get("prediction_high"), sets=found.get("prediction_set"),
-        )  # fmt: skip
+            by_name["prediction"],
+            by_name.get("probability"),
+            self.task.classes,
+            low=by_name.get("prediction_low"),
+            high=by_name.get("prediction_high"),
+            sets=by_name.get("prediction_set"),
+        )
 
 
-def columns_of(answers: Predictions) -> Mapping[str, npt.NDArray[Any]]:
-    """Return answers as named columns, each of shape (rows,); sets of levels are JSON lists."""
-    columns = {"prediction": answers.values}
-    if answers.low is not None and answers.high is not None:
-        columns |= {"prediction_low": answers.low, "prediction_high": answers.high}
-    if answers.sets is not None:
-        texts = [json.dumps(levels, ensure_ascii=False) for levels in answers.prediction_sets]
-        columns["prediction_set"] = np.array(texts, dtype=object)
-    if answers.probabilities is not None:
-        for place, level in enumerate(answers.classes):
-            columns[f"probability_{level}"] = answers.probabilities[:, place]
+def prediction_columns(predictions: Predictions) -> Mapping[str, npt.NDArray[Any]]:
+    """Return predictions as named columns, each of shape (rows,); a prediction set is a JSON list of classes."""
+    columns = {"prediction": predictions.values}
+    if predictions.low is not None and predictions.high is not None:
+        columns |= {"prediction_low": predictions.low, "prediction_high": predictions.high}
+    if predictions.sets is not None:
+        lists = [json.dumps(classes, ensure_ascii=False) for classes in predictions.prediction_sets]
+        columns["prediction_set"] = np.array(lists, dtype=object)
+    if predictions.probabilities is not None:
+        for index, name in enumerate(predictions.classes):
+            columns[f"probability_{name}"] = predictions.probabilities[:, index]
     return columns

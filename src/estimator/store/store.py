@@ -1,4 +1,4 @@
-"""Versions of a model and the aliases that point at them: `live`, `candidate`; every move is written down."""
+"""The store: a folder of versions per model, and the aliases `live` and `candidate` with their history."""
 
 from __future__ import annotations
 
@@ -21,21 +21,24 @@ ALIASES, HISTORY = "aliases.json", "history.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
-    """One entry of the history: an alias was moved. `time` is ISO 8601 in UTC."""
+class AliasChange:
+    """One line of the history: `alias` now points at `version`, and pointed at `previous` before (None: nowhere).
+
+    `time` is ISO 8601 in UTC. `action` is the verb that made the change, such as "train", "promote" or "rollback".
+    """
 
     time: str
-    who: str
+    user: str
     action: str
     alias: str
-    before: str | None
-    after: str
-    why: str
+    previous: str | None
+    version: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A folder with one folder per model, which holds one folder per version."""
+    """A folder that holds one folder per model, which holds one folder per version."""
 
     root: Path
 
@@ -46,86 +49,80 @@ class Store:
         return sorted(folder.name for folder in self.root.iterdir() if folder.is_dir() and self.versions(folder.name))
 
     def versions(self, model: str) -> list[str]:
-        """Return a model's versions, oldest first; what is half written is no version."""
+        """Return a model's versions, oldest first; a version that is still being written does not count."""
         folder = self.root / model
-        found = folder.iterdir() if folder.is_dir() else ()
+        items = folder.iterdir() if folder.is_dir() else ()
         return sorted(
-            item.name for item in found if not item.name.startswith(TEMPORARY_PREFIX) and (item / MANIFEST).is_file()
+            item.name for item in items if not item.name.startswith(TEMPORARY_PREFIX) and (item / MANIFEST).is_file()
         )
 
     def aliases(self, model: str) -> Mapping[str, str]:
-        """Return alias -> version."""
+        """Return alias -> version.
+
+        Raises
+        ------
+        StoreError: the file of aliases is damaged.
+        """
         return read_aliases(self.root / model)
 
-    def history(self, model: str) -> list[Move]:
-        """Return every move of the model's aliases, oldest first."""
+    def history(self, model: str) -> list[AliasChange]:
+        """Return every change of the model's aliases, oldest first."""
         try:
             lines = (self.root / model / HISTORY).read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
-        moves = []
+        changes = []
         for line in lines:
             try:
-                moves.append(Move(**json.loads(line)))
+                changes.append(AliasChange(**json.loads(line)))
             except (ValueError, TypeError):
-                # A line cut off by a crash tells of a move that did not happen.
+                # A crash can cut a line short; its change did not happen.
                 continue
-        return moves
+        return changes
 
     def find(self, reference: str) -> tuple[str, str]:
         """Return (model, version) of "model", "model@alias", "model/version" or a version's unique name.
 
         Raises
         ------
-        StoreError: nothing or more than one thing is meant.
+        StoreError: the reference matches nothing, or versions of more than one model.
         """
         model, _, alias = reference.partition("@")
         if alias:
             return model, self._aliased(model, alias)
         model, _, version = reference.partition("/")
         if version:
-            return model, self._version(model, version)
+            return model, self._existing(model, version)
         if reference in self.models():
             return reference, self._aliased(reference, "live")
         owners = [name for name in self.models() if reference in self.versions(name)]
         if len(owners) == 1:
             return owners[0], reference
-        known = [*self.models(), *(version for name in self.models() for version in self.versions(name))]
+        names = [*self.models(), *(version for name in self.models() for version in self.versions(name))]
         problem = "more than one model has the version" if owners else "no model or version"
-        raise StoreError(f"{self.root}: {problem} {reference!r}", hint=did_you_mean(reference, known) or None)
+        raise StoreError(f"{self.root}: {problem} {reference!r}", hint=did_you_mean(reference, names) or None)
 
-    def point(self, model: str, alias: str, version: str, *, action: str, why: str, moment: Moment) -> Move:
-        """Move an alias in one atomic step and write it down.
+    def point(self, model: str, alias: str, version: str, *, action: str, reason: str, moment: Moment) -> AliasChange:
+        """Point an alias at a version, atomically, and record it in the history.
 
         Raises
         ------
-        StoreError: no such version, or the store cannot be written.
+        StoreError: the version does not exist.
+        FileError: the store cannot be written.
         """
-        self._version(model, version)
+        self._existing(model, version)
         with _locked(self.root / model):
-            return self._move(model, alias, version, action=action, why=why, moment=moment)
+            return self._point(model, alias, version, action=action, reason=reason, moment=moment)
 
-    def announce(self, model: str, version: str, *, why: str, moment: Moment) -> Move:
-        """Point at a new version: a model's first is live at once, a later one is the candidate.
-
-        Which of the two is told under the lock, so that two trainings at once do not both become live.
-        """
-        self._version(model, version)
+    def announce(self, model: str, version: str, *, reason: str, moment: Moment) -> AliasChange:
+        """Point an alias at a newly trained version: `live` if it is the model's first, else `candidate`."""
+        self._existing(model, version)
+        # The alias is chosen under the lock: of two first trainings at once, only one becomes live.
         with _locked(self.root / model):
             alias = "candidate" if "live" in self.aliases(model) else "live"
-            return self._move(model, alias, version, action="train", why=why, moment=moment)
+            return self._point(model, alias, version, action="train", reason=reason, moment=moment)
 
-    def _move(self, model: str, alias: str, version: str, *, action: str, why: str, moment: Moment) -> Move:
-        folder, aliases = self.root / model, dict(self.aliases(model))
-        move = Move(moment.iso, moment.who, action, alias, aliases.get(alias), version, why)
-        aliases[alias] = version
-        if alias == "live" and aliases.get("candidate") == version:
-            del aliases["candidate"]
-        _append(folder / HISTORY, json.dumps(asdict(move), ensure_ascii=False))
-        write_atomic(folder / ALIASES, json.dumps(aliases, indent=2))
-        return move
-
-    def before_live(self, model: str) -> str:
+    def previous_live(self, model: str) -> str:
         """Return the version that was live before the present one was first promoted.
 
         Raises
@@ -133,47 +130,73 @@ class Store:
         StoreError: there is none.
         """
         live = self._aliased(model, "live")
-        for move in reversed(self.history(model)):
-            if move.alias == "live" and move.after == live and move.action != "rollback" and move.before is not None:
-                return self._version(model, move.before)
+        for change in reversed(self.history(model)):
+            is_promotion = change.alias == "live" and change.version == live and change.action != "rollback"
+            if is_promotion and change.previous is not None:
+                return self._existing(model, change.previous)
         raise StoreError(f"{model}: no version was live before {live}")
+
+    def _point(self, model: str, alias: str, version: str, *, action: str, reason: str, moment: Moment) -> AliasChange:
+        folder, aliases = self.root / model, dict(self.aliases(model))
+        change = AliasChange(moment.iso, moment.user, action, alias, aliases.get(alias), version, reason)
+        aliases[alias] = version
+        if alias == "live" and aliases.get("candidate") == version:
+            del aliases["candidate"]
+        _append(folder / HISTORY, json.dumps(asdict(change), ensure_ascii=False))
+        write_atomic(folder / ALIASES, json.dumps(aliases, indent=2))
+        return change
 
     def _aliased(self, model: str, alias: str) -> str:
         aliases = self.aliases(model)
         if alias not in aliases:
-            known = join_names(self.models()) if model not in self.models() else join_names(aliases)
-            raise StoreError(f"{self.root}: {model!r} has no version {alias!r}", hint=f"there is: {known}")
-        return self._version(model, aliases[alias])
+            names = join_names(self.models()) if model not in self.models() else join_names(aliases)
+            raise StoreError(f"{self.root}: {model!r} has no version {alias!r}", hint=f"known: {names}")
+        return self._existing(model, aliases[alias])
 
-    def _version(self, model: str, version: str) -> str:
+    def _existing(self, model: str, version: str) -> str:
         versions = self.versions(model)
-        if version not in versions:
-            raise StoreError(
-                f"{self.root}: {model!r} has no version {version!r}",
-                hint=f"versions: {join_names(versions, limit=10)}"
-                if versions
-                else f"models: {join_names(self.models())}",
-            )
-        return version
+        if version in versions:
+            return version
+        known = f"versions: {join_names(versions, limit=10)}" if versions else f"models: {join_names(self.models())}"
+        raise StoreError(f"{self.root}: {model!r} has no version {version!r}", hint=known)
+
+
+def describe_models(store: Store) -> list[dict[str, Any]]:
+    """Return every model with its aliases and the manifests of its versions, as JSON-ready data."""
+    return [
+        {
+            "name": name,
+            "aliases": _readable_aliases(store, name),
+            "versions": [
+                json.loads((store.root / name / version / MANIFEST).read_bytes()) for version in store.versions(name)
+            ],
+        }
+        for name in store.models()
+    ]
 
 
 def read_aliases(folder: Path) -> Mapping[str, str]:
-    """Return alias -> version of one model's folder."""
+    """Return alias -> version of a model's folder; empty if no alias was ever set.
+
+    Raises
+    ------
+    StoreError: the file of aliases is damaged.
+    """
     try:
-        found: dict[str, str] = json.loads((folder / ALIASES).read_text(encoding="utf-8"))
+        aliases: dict[str, str] = json.loads((folder / ALIASES).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise StoreError(f"{folder / ALIASES}: cannot be read: {error}") from error
-    return found
+    return aliases
 
 
 def version_folder(path: Path) -> Path:
-    """Return the version a path means: itself, or a model's live version.
+    """Return the version's folder that a path means: the path itself, or a model's live version.
 
     Raises
     ------
-    ArtefactError: it is neither.
+    ArtefactError: the path is neither.
     """
     if (path / MANIFEST).is_file():
         return path
@@ -185,9 +208,17 @@ def version_folder(path: Path) -> Path:
     raise ArtefactError(f"{path}: neither a version's folder nor a model's with a live version")
 
 
+def _readable_aliases(store: Store, name: str) -> dict[str, str]:
+    """Return a model's aliases, none if they are damaged: one broken model must not hide the others."""
+    try:
+        return dict(store.aliases(name))
+    except StoreError:
+        return {}
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time move aliases; the lock goes with the process, whatever ends it."""
+    """Let one process at a time change aliases; the operating system drops the lock when the process ends."""
     try:
         handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
@@ -204,25 +235,3 @@ def _append(path: Path, line: str) -> None:
         file.write(line + "\n")
         file.flush()
         os.fsync(file.fileno())
-
-
-def _readable_aliases(store: Store, name: str) -> dict[str, str]:
-    """One model's damaged aliases must not hide the others; `promote` and `serve` tell of them."""
-    try:
-        return dict(store.aliases(name))
-    except StoreError:
-        return {}
-
-
-def listed(store: Store) -> list[dict[str, Any]]:
-    """Return every model with its versions and aliases as JSON-ready data."""
-    return [
-        {
-            "name": name,
-            "aliases": _readable_aliases(store, name),
-            "versions": [
-                json.loads((store.root / name / item / MANIFEST).read_bytes()) for item in store.versions(name)
-            ],
-        }
-        for name in store.models()
-    ]

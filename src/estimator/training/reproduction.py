@@ -49,7 +49,7 @@ def reproduced(
     golden = artefact.read_json("golden.json")
     answers = again.predictor.predict_batch(artefact.schema.read_rows(golden["rows"]))
     found = answers.raw
-    expected = np.asarray(golden["answers"], np.float64)
+    expected = np.asarray(golden["predictions"], np.float64)
     same_shape = found.shape == expected.shape
     size = max(float(np.abs(expected).mean()), 1e-300)
     largest = float(np.abs(found - expected).max(initial=0.0)) / size if same_shape else float("inf")

@@ -60,7 +60,7 @@ def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, mome
     A model's first version is live at once, a later one is the candidate.
     """
     folder = write_version(store, trained, report, recipe, moment=moment)
-    move = store.announce(str(recipe.config.name), folder.name, why="a new version was trained", moment=moment)
+    move = store.announce(str(recipe.config.name), folder.name, reason="a new version was trained", moment=moment)
     return folder, move.alias
 
 
@@ -150,7 +150,7 @@ def golden(trained: Trained) -> dict[str, Any]:
     picked = sorted({round(place * (known.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for place in range(GOLDEN_ROWS)})
     rows = [schema.to_json_row(known, place) for place in picked]
     answers = trained.predictor.predict_batch(schema.read_rows(rows))
-    return {"rows": rows, "answers": answers.raw.tolist()}
+    return {"rows": rows, "predictions": answers.raw.tolist()}
 
 
 def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
     from estimator.data.sinks import IfExists
     from estimator.serving.explain_prediction import Inquiry
     from estimator.serving.model_page.page import Page
-    from estimator.store.batch_prediction import Tally
+    from estimator.store.batch_prediction import BatchSummary
 
 
 def predict(
     artefact: Artefact, table: str, output: str, *, query: str | None = None, into: str | None = None,
     if_exists: IfExists | None = None, keep: Sequence[str] = (), order: Order | None = None,
-    faulty_are_gaps: bool = False, progress: Callable[[int], None],
-) -> Tally:  # fmt: skip
+    invalid_as_missing: bool = False, progress: Callable[[int], None],
+) -> BatchSummary:  # fmt: skip
     """Answer every row of a table and write the answers, in order, to a file or into a table of a database."""
     with needs_extra("batch", "reading a table"):
         from estimator.data.sinks import sink_of
-        from estimator.store.batch_prediction import score_source
+        from estimator.store.batch_prediction import predict_source
 
     order = order or Order()
     sink = sink_of(output, order.environment, table=into, if_exists=if_exists)
     with opened(like_training(artefact, table, query), order) as source:
-        return score_source(
-            artefact.predictor, source, sink, keep=keep, faulty_are_gaps=faulty_are_gaps, progress=progress
+        return predict_source(
+            artefact.predictor, source, sink, keep=keep, invalid_as_missing=invalid_as_missing, progress=progress
         )
 
 

@@ -100,7 +100,7 @@ class Hot:
             if feed is None:
                 return None
             outputs = self._predictor.run(feed)
-        return self._predictor.answers_of(outputs), self._reader.outside(len(rows), feed, all_seen=all_seen)
+        return self._predictor.predictions_from(outputs), self._reader.outside(len(rows), feed, all_seen=all_seen)
 
     def _in_full(self, found: _Answered) -> Iterator[Reply]:
         ids = [

@@ -58,7 +58,7 @@ const likeliestFirst = (levels, shares, members) =>
 
 /** Return how far the golden rows' answers, asked together and one by one, are from the right ones, by their size. */
 const checkGolden = (model) => {
-  const { rows, answers } = model.golden,
+  const { rows, predictions: answers } = model.golden,
     cells = rows.map((row) => readRow(model.contract, row, 1).cells);
   const found = [...model.answer(cells), ...cells.flatMap((row) => model.answer([row]))];
   const is = found.map((one) => one.probabilities ?? one.prediction).flat(),

@@ -80,7 +80,7 @@ class EC2(Target):
 
     @contextmanager
     def lock(self, model: str, site: Site) -> Iterator[None]:
-        with _told(model), self._account(model).lock(Moment.now().who, site.note):
+        with _told(model), self._account(model).lock(Moment.now().user, site.note):
             yield
 
     def image(self, record: Mapping[str, Any], site: Site) -> str:
