@@ -1,21 +1,64 @@
-"""What offline pages share: the text of a template, and the hash by which a browser knows a page's own sources."""
+"""Template + values -> one offline page with the shared style sheet, or a text file such as YAML or Markdown."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+TEMPLATES = "estimator.pages.templates"
 
 
-def template(name: str, package: str = "estimator.pages.templates") -> str:
-    """Return the text of a package's file."""
+def render_page(template: str, *, script: str = "", **values: Any) -> bytes:
+    """Return an HTML page that needs no other file; every value that is filled in is escaped.
+
+    A template of another package is named "package:file". The page's content security policy allows the shared style
+    sheet and `script`, by their hashes, and nothing else.
+    """
+    style = resource("style.css", "estimator.pages")
+    page = _environment(autoescape=True).get_template(template)
+    hashes = {"style_hash": source_hash(style), "script_hash": source_hash(script)}
+    return page.render(style=style, script=script, **hashes, **values).encode()
+
+
+def render_text(template: str, **values: Any) -> str:
+    """Return a text file; nothing is escaped, so the template must quote what the format could misread."""
+    return _environment(autoescape=False).get_template(template).render(**values)
+
+
+def resource(name: str, package: str = TEMPLATES) -> str:
+    """Return the text of a file in a package."""
     return files(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def source_hash(source: str) -> str:
-    """Return what a content security policy calls this source and no other.
+    """Return the hash by which a content security policy allows this source.
 
     >>> source_hash("")
     'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='
     """
     return f"sha256-{base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()}"
+
+
+@cache
+def _environment(*, autoescape: bool) -> Environment:
+    # Imported late: a server renders at most one page, and most commands none.
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    return Environment(
+        loader=FunctionLoader(_source),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _source(template: str) -> str:
+    package, separator, name = template.rpartition(":")
+    return resource(name, package if separator else TEMPLATES)

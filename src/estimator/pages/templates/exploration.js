@@ -5,7 +5,7 @@
   const every = (selector, within = document) => [...within.querySelectorAll(selector)];
   const tip = one("#tip"), total = Number(one("main").dataset.rows);
 
-  // Words for numbers, days and rows.
+  // Numbers, days and rows as text.
   const figure = (value) => Math.abs(value) >= 1e4 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(4)));
   const day = (seconds) => {
     const date = new Date(seconds * 1000);
@@ -14,21 +14,21 @@
   const rows = (count) => `${count.toLocaleString("en")} ${count === 1 ? "row" : "rows"} (${(100 * count / total).toFixed(1)}%)`;
   const numbers = (words) => words.split(" ").map(Number);
 
-  // Each kind of chart tells which of its parts is under the pointer, where a part is, what to say and what keys do.
+  // A reader of a chart: which part is under the pointer, where a part is, its text, and where an arrow key leads.
   const along = (back, on) => (index, key) => back.includes(key) ? index - 1 : on.includes(key) ? index + 1 : index;
   const histogram = (chart) => {
     const [low, high, left, right] = numbers(chart.dataset.bins), counts = numbers(chart.dataset.counts);
     const width = chart.viewBox.baseVal.width, step = (high - low) / counts.length;
-    const told = "days" in chart.dataset ? day : figure;
+    const label = "days" in chart.dataset ? day : figure;
     return {
       size: counts.length,
       at: (event, box) => Math.floor(((event.clientX - box.left) / box.width * width - left) / (right - left) * counts.length),
       place: (index, box) => [box.left + box.width * (left + (index + 0.5) / counts.length * (right - left)) / width, box.top],
-      text: (index) => `${told(low + index * step)} to ${told(low + (index + 1) * step)}: ${rows(counts[index])}`,
+      text: (index) => `${label(low + index * step)} to ${label(low + (index + 1) * step)}: ${rows(counts[index])}`,
       step: along(["ArrowLeft", "ArrowDown"], ["ArrowRight", "ArrowUp"]),
     };
   };
-  const levels = (chart) => {
+  const barTable = (chart) => {
     const lines = every("tbody tr", chart), counts = numbers(chart.dataset.counts), heads = every("thead th", chart);
     return {
       size: counts.length,
@@ -69,10 +69,10 @@
     };
   };
 
-  const charts = "svg[data-bins], svg[data-names], .levels[data-counts]";
+  const charts = "svg[data-bins], svg[data-names], .bar-table[data-counts]";
   const readers = new WeakMap();
   const readerOf = (chart) => {
-    if (!readers.has(chart)) readers.set(chart, (chart.dataset.bins ? histogram : chart.dataset.names ? triangle : levels)(chart));
+    if (!readers.has(chart)) readers.set(chart, (chart.dataset.bins ? histogram : chart.dataset.names ? triangle : barTable)(chart));
     return readers.get(chart);
   };
   let shown = 0, byKeyboard = false;
@@ -125,13 +125,13 @@
     const name = card.querySelector("h3").textContent, kind = card.querySelector(".kind span").textContent;
     return { card, place, association, gaps, skewness, distinct, name, kind, words: `${name} ${kind}`.toLowerCase() };
   });
-  const find = () => {
+  const showMatches = () => {
     const wanted = search.value.trim().toLowerCase();
     for (const item of cards()) item.card.hidden = !item.words.includes(wanted);
     const count = cards().filter((item) => !item.card.hidden).length;
-    one("#found").textContent = `${count.toLocaleString("en")} of ${cards().length.toLocaleString("en")} columns`;
+    one("#column-count").textContent = `${count.toLocaleString("en")} of ${cards().length.toLocaleString("en")} columns`;
   };
-  search?.addEventListener("input", find);
+  search?.addEventListener("input", showMatches);
   const { compare } = new Intl.Collator("en", { numeric: true });
   one("#sort")?.addEventListener("change", (event) => {
     const key = event.target.value;
@@ -144,13 +144,13 @@
   const filter = () => {
     const wanted = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
     for (const item of findings) item.hidden = !wanted.has(item.dataset.severity);
-    one("#told").textContent = `${findings.filter((item) => !item.hidden).length} of ${findings.length} findings`;
+    one("#finding-count").textContent = `${findings.filter((item) => !item.hidden).length} of ${findings.length} findings`;
   };
   one("#severities")?.addEventListener("change", filter);
   const copyOld = (text) => {
     const area = document.createElement("textarea");
     area.value = text;
-    area.className = "unseen";
+    area.className = "visually-hidden";
     document.body.append(area);
     area.select();
     const copied = document.execCommand("copy");
@@ -176,7 +176,7 @@
     }
     // A link to what a search or filter hides brings it back.
     const goal = link && document.getElementById(link.hash.slice(1));
-    if (goal?.hidden && goal.matches("article")) { search.value = ""; find(); }
+    if (goal?.hidden && goal.matches("article")) { search.value = ""; showMatches(); }
     if (goal?.hidden) { for (const box of boxes) box.checked = true; filter(); }
   });
 })();
