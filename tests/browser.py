@@ -79,7 +79,7 @@ CONTRASTS = """() => {
   for (const element of document.querySelectorAll('body *:not(script, option, title)')) {
     if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
     const style = getComputedStyle(element);
-    const bar = element.closest('tbody') && element.closest('.levels')?.querySelector('path');
+    const bar = element.closest('tbody') && element.closest('.bar-table')?.querySelector('path');
     let ground = behind(element);
     if (bar) {
       const share = Number(getComputedStyle(bar).strokeOpacity), over = numbers(getComputedStyle(bar).stroke);

@@ -104,7 +104,7 @@ def test_search_hides_the_other_cards_and_tells_the_count(visit):
     page.get_by_label("Search").fill("garage")
     shown = page.locator("#cards > article:visible h3").all_text_contents()
     assert shown == ["Garage_Type", "Garage_Finish", "Garage_Cars", "Garage_Area", "Garage_Cond"]
-    assert page.locator("#found").text_content() == "5 of 73 columns"
+    assert page.locator("#column-count").text_content() == "5 of 73 columns"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_the_most_severe_findings_can_be_shown_alone(visit):
     page.get_by_label("low (1)").uncheck()
     page.get_by_label("note (2)").uncheck()
     assert set(page.locator(".finding:visible .severity").all_text_contents()) == {"medium"}
-    assert page.locator("#told").text_content() == "4 of 7 findings"
+    assert page.locator("#finding-count").text_content() == "4 of 7 findings"
 
 
 def test_a_finding_and_its_column_lead_to_each_other(visit):
@@ -169,7 +169,7 @@ def test_bars_are_told_by_the_keyboard(visit):
 
 def test_a_level_is_told_with_the_targets_mean(visit):
     page = visit("ames")
-    page.locator("article", has_text="Lot_Shape").locator(".levels").focus()
+    page.locator("article", has_text="Lot_Shape").locator(".bar-table").focus()
     page.keyboard.press("ArrowDown")
     assert page.locator("#tip").text_content() == "Slightly_Irregular: 979 rows (33.4%)\ntarget mean 210,925"
 
@@ -199,7 +199,7 @@ def test_hostile_names_are_shown_as_text(visit):
     page = visit("hostile")
     assert page.locator("h1").text_content() == "<i>a table</i>"
     assert page.locator("#cards h3").all_text_contents() == [*HOSTILE, "n"]
-    page.locator("#cards .levels").first.focus()
+    page.locator("#cards .bar-table").first.focus()
     told = page.locator("#tip").text_content() or ""
     assert any(told.startswith(level[:100]) for level in HOSTILE)
 

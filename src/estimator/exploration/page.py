@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from estimator.core.text import format_number
-from estimator.errors import needs_extra
 from estimator.exploration.cards import BarTable, card, facts, level_table, share_of
 from estimator.exploration.correlations import shown_columns, strongest_pairs
 from estimator.exploration.findings import SEVERITIES, Finding
 from estimator.exploration.profile import ColumnProfile, Profile
 from estimator.exploration.scatter import clouds
 from estimator.pages import charts
-from estimator.pages.render import source_hash, template
+from estimator.pages.render import render_page, resource
 
 MOST_GAPS = 40
 MOST_AXES = 8
@@ -27,18 +26,13 @@ MOST_ASSOCIATIONS = 8
 
 def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str) -> bytes:
     """Return the page."""
-    with needs_extra("train", "writing the page"):
-        from jinja2 import Environment, StrictUndefined
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    style, script = template("exploration.css"), template("exploration.js")
     anchors = _anchors(profile)
     target = profile.column(profile.target)
     features = [column for column in profile.columns if column.name != profile.target]
-    page = environment.from_string(template("exploration.html.j2")).render(
+    return render_page(
+        "exploration.html.j2",
+        script=resource("exploration.js"),
         name=name,
-        style=style,
-        script=script,
-        hashes={"style": source_hash(style), "script": source_hash(script)},
         profile=profile,
         kinds=Counter(column.kind for column in features).most_common(),
         gaps=share_of(sum(column.gaps for column in profile.columns), profile.rows * len(profile.columns)),
@@ -58,7 +52,6 @@ def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str
         gap_table=_gap_table(profile),
         cards=[card(column, profile, anchor=anchors[column.name], findings=findings) for column in features],
     )
-    return page.encode()
 
 
 def edit_text(edit: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from estimator.data.schema.file import to_yaml
 from estimator.data.schema.inference import infer_schema
 from estimator.data.target import read_target
 from estimator.errors import ConfigError
+from estimator.pages.render import render_text
 
 FEW_ROWS = 150
 
@@ -53,7 +53,8 @@ def draft(frame: pl.DataFrame, data: Data, *, name: str, schema_file: str) -> Dr
         f"split by time: rows are in the order of {time!r}" if time else "split at random: no column tells an order",
         *_left_out(schema),
     )
-    text = _config_text(
+    text = render_text(
+        "config.yml.j2",
         name=name,
         path=_quoted(str(data.path)),
         query=data.query and _quoted(data.query),
@@ -81,15 +82,6 @@ def write_draft(drafted: Draft, config: Path, schema: Path, *, force: bool) -> N
         if path.exists() and not force:
             raise ConfigError(f"{path}: exists already", hint="choose another --conf, or --force to write over it")
         write_atomic(path, text)
-
-
-def _config_text(**values: Any) -> str:
-    """Fill the template; its values have many types, and it is YAML, where nothing is to be escaped as in a page."""
-    from jinja2 import Environment, StrictUndefined
-
-    source = files("estimator.exploration").joinpath("config.yml.j2").read_text(encoding="utf-8")
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)  # noqa: S701
-    return environment.from_string(source).render(**values)
 
 
 def _quoted(text: str) -> str:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from estimator.core.text import format_duration, format_e_value, format_number
 from estimator.monitoring.retrain import WORDS, Candidate, Decision
-from estimator.training.report_page import rendered
+from estimator.pages.render import render_page
 
 
 def decision_page(decision: Decision) -> bytes:
     """Return the page."""
-    return rendered(
+    return render_page(
         "decision.html.j2",
         decision=decision,
         rows=[(name.replace("_", " "), f"{count:,}") for name, count in decision.rows.items()],

@@ -3,36 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
-from html import escape
-from string import Template
 
 from estimator.core.clock import format_time
 from estimator.core.text import format_number
 from estimator.monitoring.overview import Overview, Period, evidence_by_column
-from estimator.pages.render import template
+from estimator.pages.charts import Chart
+from estimator.pages.render import render_page
 from estimator.pages.timeline import COLOURS, timeline
 
 MOST_LINES = COLOURS - 1
 MOST_EVENTS = 40
-KEY = '<svg class="key" viewBox="0 0 14 4"><rect class="c{}" width="14" height="4"/></svg>'
 SIGNS = {"drift": "rows", "degradation": "loss", "check": "check", "retrain": "retrained", "promote": "promoted",
          "rollback": "went back"}  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class TableCard:
+    """A table of the page with its heading and the sentence that explains it."""
+
+    heading: str
+    reading: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    is_wide: bool = False
+
+
 def monitoring_page(found: Overview) -> bytes:
-    """Return the page: no script, nothing from elsewhere, and no value of any row but of the examples of an alarm."""
-    cards = [card for card in (*_evidence(found), *_flow(found), *_told(found)) if card]
-    return (
-        Template(template("monitoring.html"))
-        .substitute(
-            name=escape(found.model), version=escape(found.version), style=template("report.css"),
-            state="alarm" if found.is_alarmed else "calm", verdict=escape(verdict(found)), cards="\n".join(cards),
-            when=escape(f"{format_time(found.since)} to {format_time(found.until)}, {found.rows:,} rows"),
-        )
-        .encode()
-    )  # fmt: skip
+    """Return the page; the only rows' values in it are those of an alarm's examples."""
+    return render_page(
+        "monitoring.html.j2",
+        name=found.model,
+        version=found.version,
+        state="alarm" if found.is_alarmed else "calm",
+        verdict=verdict(found),
+        period=f"{format_time(found.since)} to {format_time(found.until)}, {found.rows:,} rows",
+        charts=[chart for chart in (*_evidence(found), *_flow(found)) if chart.svg],
+        tables=[table for table in _tables(found) if table is not None],
+    )
 
 
 def verdict(found: Overview) -> str:
@@ -44,7 +53,7 @@ def verdict(found: Overview) -> str:
     return "no alarm" if found.rows else "no row that this version answered is in the log"
 
 
-def _evidence(found: Overview) -> list[str]:
+def _evidence(found: Overview) -> list[Chart]:
     times = (found.since, found.until)
     # A point stands for its minute, which may have begun before.
     points = [replace(point, at=max(point.at, found.since)) for point in found.points if point.at <= found.until]
@@ -59,10 +68,10 @@ def _evidence(found: Overview) -> list[str]:
         "Powers of ten. Passed by chance so rarely as the budget of false alarms says; the broken line is an alarm."
     )
     return [
-        _card("Evidence that something moved", reading, timeline(
+        Chart("Evidence that something moved", reading, timeline(
             whole, times, y_title="evidence, powers of 10", title="evidence over time", threshold=limit,
             moments=_moments(found)), list(whole)),
-        _card("By column", "Those with most evidence.", timeline(
+        Chart("By column", "Those with most evidence.", timeline(
             columns, times, y_title="evidence, powers of 10", title="evidence by column", moments=_moments(found)),
             list(columns)),
     ]  # fmt: skip
@@ -79,7 +88,7 @@ def _moments(found: Overview) -> list[tuple[float, str]]:
     return [*events, *moves]
 
 
-def _flow(found: Overview) -> list[str]:
+def _flow(found: Overview) -> list[Chart]:
     times, periods = (found.since, found.until), found.periods
     if not periods:
         return []
@@ -87,16 +96,16 @@ def _flow(found: Overview) -> list[str]:
     held = _points(periods, lambda each: each.held)
     truth, moments = found.truth, _moments(found)
     return [
-        _card("Rows", "Answered in each part of the time.", timeline(
+        Chart("Rows", "Answered in each part of the time.", timeline(
             {}, times, y_title="rows", title="rows over time", bars=[(each.at, each.rows) for each in periods],
             moments=moments, least=0.0)),
-        _card("Predictions", "The middle one, and where eight of ten lie.", timeline(
+        Chart("Predictions", "The middle one, and where eight of ten lie.", timeline(
             {"answers": [(each.at, each.answers[1]) for each in periods if each.answers]}, times, y_title="answers",
             title="answers over time", band=bands, moments=moments)),
-        _card("Losses", "Of rows whose truth has come; the broken line is that of held-out rows.", timeline(
+        Chart("Losses", "Of rows whose truth has come; the broken line is that of held-out rows.", timeline(
             {"loss": _points(periods, lambda each: each.loss)}, times, y_title="mean loss", title="loss over time",
             threshold=truth.usual_loss if truth else None, moments=moments, least=0.0)),
-        _card("Held", "Share of truths in intervals or sets; the broken line is what was asked for.", timeline(
+        Chart("Held", "Share of truths in intervals or sets; the broken line is what was asked for.", timeline(
             {"held": held}, times, y_title="share", title="coverage over time",
             threshold=truth.level if truth and held else None, moments=moments)),
     ]  # fmt: skip
@@ -106,14 +115,14 @@ def _points(periods: Sequence[Period], of: Callable[[Period], float | None]) -> 
     return [(each.at, value) for each in periods if (value := of(each)) is not None]
 
 
-def _told(found: Overview) -> list[str]:
+def _tables(found: Overview) -> list[TableCard | None]:
     return [_truth(found), _columns(found), _weak(found), _versions(found), _events(found)]
 
 
-def _truth(found: Overview) -> str:
+def _truth(found: Overview) -> TableCard | None:
     truth = found.truth
     if truth is None:
-        return ""
+        return None
     rows = [("rows", f"{truth.rows:,}"), ("with a truth", f"{truth.labels:,}")]
     rows += [(f"truth came after, {name}", f"{days:.2f} days") for name, days in truth.delays.items()]
     rows += [("loss", f"{truth.loss}")] if truth.loss else []
@@ -123,13 +132,13 @@ def _truth(found: Overview) -> str:
     ]
     rows += [("held by intervals or sets", f"{truth.held}, {truth.level:.0%} asked for")] if truth.held else []
     rows += [(name, format_number(value)) for name, value in truth.metrics.items()]
-    return _table("Truth", " ".join(f"{each[0].upper()}{each[1:]}." for each in truth.warnings), [], rows)
+    return TableCard("Truth", " ".join(f"{each[0].upper()}{each[1:]}." for each in truth.warnings), [], rows)
 
 
-def _columns(found: Overview) -> str:
+def _columns(found: Overview) -> TableCard | None:
     last = next((event for event in reversed(found.alarms) if event.kind == "drift"), None)
     if last is None:
-        return ""
+        return None
     answers = {**last.details["answers"], "column": "answers"}
     rows = [
         (each["column"], f"{each['effect']:.2f}", each["message"], each.get("fault") or "")
@@ -139,46 +148,25 @@ def _columns(found: Overview) -> str:
         told = f"a part that has grown: {part['before']:.1%} of the rows before, {part['now']:.1%} now"
         rows.append((part["message"], "", told, ""))
     heads = ["column", "effect", "what moved", "a fault?"]
-    return _table("What moved", f"{format_time(last.at)}: {last.message}", heads, rows, is_wide=True)
+    return TableCard("What moved", f"{format_time(last.at)}: {last.message}", heads, rows, is_wide=True)
 
 
-def _weak(found: Overview) -> str:
+def _weak(found: Overview) -> TableCard | None:
     weak = found.truth.weak if found.truth else ()
     rows = [(each.words, f"{each.rows:,}", format_number(each.score), format_number(each.elsewhere)) for each in weak]
-    return _table("Weaker where", "", ["where", "rows", "there", "elsewhere"], rows) if rows else ""
+    return TableCard("Weaker where", "", ["where", "rows", "there", "elsewhere"], rows) if rows else None
 
 
-def _versions(found: Overview) -> str:
+def _versions(found: Overview) -> TableCard | None:
     rows = [(move.time, move.action, move.alias, move.version, move.reason) for move in reversed(found.moves)]
     heads = ["when", "what", "alias", "version", "why"]
-    return _table("Versions", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else ""
+    return TableCard("Versions", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else None
 
 
-def _events(found: Overview) -> str:
+def _events(found: Overview) -> TableCard | None:
     rows = [
         (format_time(event.at), SIGNS.get(event.kind, event.kind), event.version, event.message)
         for event in reversed(found.events)
     ]
     heads = ["when", "what", "version", "in words"]
-    return _table("Events", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else ""
-
-
-def _card(heading: str, reading: str, svg: str, names: Sequence[str] = ()) -> str:
-    if not svg:
-        return ""
-    keys = "".join(f"<li>{KEY.format(place)}{escape(name)}</li>" for place, name in enumerate(names))
-    legend = f'<ul class="keys">{keys}</ul>' if keys else ""
-    return (
-        f'<section class="card"><h2>{escape(heading)}</h2><p class="soft">{escape(reading)}</p>{svg}{legend}</section>'
-    )
-
-
-def _table(
-    heading: str, reading: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, is_wide: bool = False
-) -> str:
-    top = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    told = f'<p class="soft">{escape(reading)}</p>' if reading else ""
-    kind = "card wide" if is_wide else "card"
-    table = f"<table>{f'<tr>{top}</tr>' if top else ''}{body}</table>"
-    return f'<section class="{kind}"><h2>{escape(heading)}</h2>{told}<div class="scroll">{table}</div></section>'
+    return TableCard("Events", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else None

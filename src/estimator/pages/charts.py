@@ -23,6 +23,16 @@ POINTS = ("h0", "h0", "m-3 3h6l-3-6z", "m-4 0h8m-4-4v8")
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """An SVG picture with its heading, how to read it, and the names of its series for a legend below it."""
+
+    heading: str
+    reading: str
+    svg: str
+    series: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Axes:
     """A plot area: data ranges, axis titles and the drawing of ticks and grid."""
 

@@ -8,6 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from estimator.core.text import format_number
+
 if TYPE_CHECKING:
     from jinja2 import Environment
 
@@ -15,20 +17,20 @@ TEMPLATES = "estimator.pages.templates"
 
 
 def render_page(template: str, *, script: str = "", **values: Any) -> bytes:
-    """Return an HTML page that needs no other file; every value that is filled in is escaped.
+    """Return an HTML page that needs no other file; every value is escaped.
 
     A template of another package is named "package:file". The page's content security policy allows the shared style
     sheet and `script`, by their hashes, and nothing else.
     """
     style = resource("style.css", "estimator.pages")
-    page = _environment(autoescape=True).get_template(template)
+    page = _environment().get_template(template)
     hashes = {"style_hash": source_hash(style), "script_hash": source_hash(script)}
     return page.render(style=style, script=script, **hashes, **values).encode()
 
 
 def render_text(template: str, **values: Any) -> str:
     """Return a text file; nothing is escaped, so the template must quote what the format could misread."""
-    return _environment(autoescape=False).get_template(template).render(**values)
+    return _environment().get_template(template).render(**values)
 
 
 def resource(name: str, package: str = TEMPLATES) -> str:
@@ -46,19 +48,35 @@ def source_hash(source: str) -> str:
 
 
 @cache
-def _environment(*, autoescape: bool) -> Environment:
+def _environment() -> Environment:
     # Imported late: a server renders at most one page, and most commands none.
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
+    from jinja2 import Environment, FunctionLoader, StrictUndefined, select_autoescape
 
-    return Environment(
+    environment = Environment(
         loader=FunctionLoader(_source),
-        autoescape=autoescape,
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"number": format_number, "code": _markdown_code, "cell": _markdown_cell}
+    return environment
 
 
 def _source(template: str) -> str:
     package, separator, name = template.rpartition(":")
     return resource(name, package if separator else TEMPLATES)
+
+
+def _markdown_code(text: object) -> str:
+    """Return a text as inline code, in which Markdown interprets nothing.
+
+    >>> _markdown_code("a|b"), _markdown_code("a `quoted` name")
+    ('`a\\\\|b`', "`a 'quoted' name`")
+    """
+    return f"`{_markdown_cell(text).replace('`', chr(39))}`"
+
+
+def _markdown_cell(text: object) -> str:
+    """Return a text as a table cell, on one line."""
+    return " ".join(str(text).split()).replace("|", "\\|")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,12 @@ from estimator.core.arrays import Floats
 from estimator.core.text import format_number, format_plain, join_names
 from estimator.data.schema import Column
 from estimator.data.schema.column import TIME_KINDS
-from estimator.errors import needs_extra
 from estimator.evaluation.explanation import Contributions, Dependence, Explanation, rates_in_words
 from estimator.evaluation.metrics import SHELF
 from estimator.evaluation.scores import Slice
 from estimator.pages import charts
+from estimator.pages.charts import Chart
+from estimator.pages.render import render_page
 from estimator.training.report import Report
 from estimator.training.train import Trained
 
@@ -29,19 +28,10 @@ LEAST_P = 1e-6
 SECONDS_A_YEAR = 31_556_952
 
 
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """A picture with its heading and the sentence that says how to read it."""
-
-    heading: str
-    reading: str
-    svg: str
-
-
 def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
     """Return the page."""
     schema, examples = trained.predictor.schema, _example_rows(report)
-    return rendered(
+    return render_page(
         "report.html.j2",
         manifest=manifest,
         verdict=verdict(report),
@@ -63,18 +53,6 @@ def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], c
         config=json.dumps(config, indent=2, ensure_ascii=False),
         plain=format_plain,
     )
-
-
-def rendered(template: str, **values: Any) -> bytes:
-    """Return a page in the report's style; what is filled in is escaped."""
-    with needs_extra("train", "writing a page"):
-        from jinja2 import Environment, StrictUndefined
-    source, style = (
-        files("estimator.pages.templates").joinpath(name).read_text(encoding="utf-8")
-        for name in (template, "report.css")
-    )
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(source).render(style=style, **values).encode()
 
 
 def verdict(report: Report) -> str:

@@ -13,7 +13,8 @@ from optuna.trial import FrozenTrial, TrialState
 from estimator.core.text import format_number
 from estimator.evaluation.metrics import SHELF
 from estimator.pages import charts
-from estimator.training.report_page import Chart, rendered
+from estimator.pages.charts import Chart
+from estimator.pages.render import render_page
 from estimator.tuning.outcome import Outcome
 from estimator.tuning.search import is_beyond, score_of
 from estimator.tuning.space import shown
@@ -28,7 +29,7 @@ def tuning_page(found: Outcome, *, name: str) -> bytes:
     scores = [("folds of the search", format_number(found.search), "" if folds is None else format_number(folds.first)),
               ("held-out rows", str(found.held_out), str(found.untuned))]  # fmt: skip
     higher = SHELF.load(found.metric).higher_is_better
-    return rendered(
+    return render_page(
         "tuning.html.j2",
         name=name,
         counts=found.counts,

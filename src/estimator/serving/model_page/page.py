@@ -12,15 +12,13 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from html import escape
-from string import Template
 from typing import Any
 
 from estimator.core.text import format_bytes, format_number, join_names
 from estimator.data.schema.file import to_data
 from estimator.errors import PageError
 from estimator.graph.builder import operators_of
-from estimator.pages.render import source_hash, template
+from estimator.pages.render import render_page, resource
 from estimator.store.artefact import Artefact
 
 # In the order in which they lean on each other.
@@ -58,22 +56,19 @@ def model_page(artefact: Artefact) -> Page:
     operators = tuple(sorted(set(operators_of(graph))))
     _refuse(artefact, operators)
     packed = base64.b64encode(gzip.compress(graph, 9, mtime=0)).decode()
-    style, script = template("report.css") + template("page.css", FOLDER), _script()
     ranked = _ranked(artefact)
     order = "The columns that tell most come first." if ranked else "The columns as the table has them."
-    content = Template(template("page.html", FOLDER)).substitute(
-        name=escape(artefact.name),
-        target=escape(artefact.schema.target.name),
-        summary=escape(_summary(artefact)),
+    content = render_page(
+        f"{FOLDER}:page.html.j2",
+        script=_script(),
+        name=artefact.name,
+        target=artefact.schema.target.name,
+        summary=_summary(artefact),
         order=order,
-        style=style,
-        style_hash=source_hash(style),
-        script=script,
-        script_hash=source_hash(script),
         model=_inline(_told(artefact, ranked or [column.name for column in artefact.schema.features])),
         graph=packed,
     )
-    found = Page(content.encode(), len(graph), len(packed), operators)
+    found = Page(content, len(graph), len(packed), operators)
     if len(found.content) > LARGEST:
         raise PageError(
             f"{artefact.name} {artefact.version}: expected a page of at most {format_bytes(LARGEST)}, got one of "
@@ -111,7 +106,7 @@ def _known(kind: str) -> frozenset[str]:
 
 @cache
 def _script() -> str:
-    return "".join(template(f"{name}.js", FOLDER) for name in SCRIPTS)
+    return "".join(resource(f"{name}.js", FOLDER) for name in SCRIPTS)
 
 
 def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
@@ -125,7 +120,7 @@ def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
     columns = {name: content | sentences.get(name, {}) for name, content in data["columns"].items()}
     target = schema.target
     return {
-        "task": {"kind": task.kind, "levels": list(task.classes)},
+        "task": {"kind": task.kind, "classes": list(task.classes)},
         "level": artefact.config["validation"]["coverage"],
         "target": {
             "name": target.name,
