@@ -51,7 +51,7 @@ const startBatch = (model) => {
       const { answers, faults } = await answerTable(model, table, file.name, (done, all) => {
         [progress.value, progress.max] = [done, all];
       });
-      const text = writeCsv(answers, model.task.classes),
+      const text = writeCsv(answers, model.task.levels),
         answered = answers.filter((found) => found).length;
       address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
       said.textContent = `${answered.toLocaleString("en")} of ${answers.length.toLocaleString("en")} rows answered`;
@@ -103,7 +103,7 @@ const resultParts = (model, answers, faults, download) => {
     .filter(([found]) => found)
     .slice(0, PREVIEW);
   if (!shownRows.length) return told;
-  const columns = answerColumns(shownRows[0][0], model.task.classes).slice(0, 6);
+  const columns = answerColumns(shownRows[0][0], model.task.levels).slice(0, 6);
   const head = made(
     "tr",
     {},

@@ -120,7 +120,7 @@ def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
     columns = {name: content | sentences.get(name, {}) for name, content in data["columns"].items()}
     target = schema.target
     return {
-        "task": {"kind": task.kind, "classes": list(task.classes)},
+        "task": {"kind": task.kind, "levels": list(task.classes)},
         "level": artefact.config["validation"]["coverage"],
         "target": {
             "name": target.name,
