@@ -15,7 +15,7 @@ from estimator.data.schema import IGNORED_KINDS, Column
 from estimator.data.schema.column import TIME_KINDS
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import infer_schema
-from estimator.data.sources.opener import opened
+from estimator.data.sources.opener import open_source
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PART_COLUMN = "part"
@@ -130,7 +130,7 @@ def read_typed(table: Table, folder: Path) -> pl.DataFrame:
 
 def read_text(path: Path) -> pl.DataFrame:
     """Read the files of a path or pattern; the cells of a csv stay text."""
-    with opened(str(path)) as source:
+    with open_source(str(path)) as source:
         return source.frame()
 
 

@@ -57,7 +57,7 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
 
     from estimator import verbs as life
     from estimator.config import resolve
-    from estimator.data.sources.opener import open_source
+    from estimator.data.sources.opener import open_files
     from estimator.evaluation.validation import out_of_fold
     from estimator.training.train import prepare
 
@@ -67,7 +67,7 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
         "training": {"epochs": request["epochs"], "batch_size": BATCH_SIZE},
     }
     config = resolve(values, life.VOCABULARY)
-    prepared = prepare(open_source(str(BOSTON)).frame(), config)
+    prepared = prepare(open_files(str(BOSTON)).frame(), config)
     everything = replace(
         prepared,
         test=np.zeros(len(prepared.target), dtype=bool),

@@ -20,14 +20,14 @@ from typing import Any
 
 import pytest
 
-from estimator.data.sources.opener import opened
+from estimator.data.sources.opener import open_source
 
 PASSWORD = "p/w:p@ss %?&#9"
 OURS = "an authority of tests"
 
 
 def rows(path: str, query: str | None = None, *, folder: Path = Path(), kind: str | None = None, **environment: str):
-    with opened(path, query=query, kind=kind, folder=folder, environment=environment) as source:
+    with open_source(path, query=query, kind=kind, folder=folder, environment=environment) as source:
         return source.frame()
 
 

@@ -14,7 +14,7 @@ from estimator import verbs as life
 from estimator.config import read_config
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.overrides import contract
-from estimator.data.sources.opener import open_source
+from estimator.data.sources.opener import open_files
 from estimator.exploration.findings.writing import SENTINELS
 
 CLEANING = {"number as text", "mixed dates", "code spellings", "level spellings", "gap spellings", "sentinel"}
@@ -49,7 +49,7 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
         chosen = [item.number for item in found.findings if item.rule in CLEANING and item.edit]
         life.accept(conf, found.findings, chosen)
     config = read_config(conf, life.VOCABULARY)
-    frame = open_source(config.data.path).frame()
+    frame = open_files(config.data.path).frame()
     schema = contract(frame, config)
     read = {}
     for name in COLUMNS:

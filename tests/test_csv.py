@@ -1,4 +1,4 @@
-"""Text files as they come: on_bad_lines lines, quotes, blank lines, chunks, encodings, several files."""
+"""CSV as found in the wild: bad lines, quotes, blank lines, chunks, encodings, several files."""
 
 from __future__ import annotations
 
@@ -25,25 +25,27 @@ def written(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-RAGGED = 'a,b,c\n1,2,3\n"x\ny",5,6\n7,8\n9,10,11,12\n13,14,\n'
+BAD_LINES = 'a,b,c\n1,2,3\n"x\ny",5,6\n7,8\n9,10,11,12\n13,14,\n'
 
 
-def test_ragged_lines_are_refused_with_their_numbers(written):
+def test_bad_lines_are_an_error_with_their_numbers(written):
     with pytest.raises(SourceError) as caught:
-        Csv((written(RAGGED),)).frame()
-    assert "the header has 3 cells, but not these lines: line 5 (2 cells), line 6 (4 cells)" in str(caught.value)
+        Csv((written(BAD_LINES),)).frame()
+    assert "expected 3 cells per line, as in the header, but found: line 5 (2 cells), line 6 (4 cells)" in str(
+        caught.value
+    )
     assert "data.on_bad_lines: skip" in str(caught.value.hint)
 
 
-def test_ragged_lines_can_be_left_out_and_are_noted(written):
-    source = Csv((written(RAGGED),), on_bad_lines="skip")
+def test_skipped_lines_are_noted(written):
+    source = Csv((written(BAD_LINES),), on_bad_lines="skip")
     assert source.frame().rows() == [("1", "2", "3"), ("x\ny", "5", "6"), ("13", "14", None)]
     assert source.notes() == [
-        "2 lines with another number of cells left out: t.csv line 5 (2 cells), t.csv line 6 (4 cells)"
+        "skipped 2 lines with a wrong number of cells: t.csv line 5 (2 cells), t.csv line 6 (4 cells)"
     ]
 
 
-def test_short_lines_are_told_from_empty_cells(written):
+def test_short_line_differs_from_empty_cell(written):
     assert Csv((written("a,b\n1,\n2,\n"),)).frame()["b"].null_count() == 2
     with pytest.raises(SourceError, match=r"line 3 \(1 cells\)"):
         Csv((written("a,b\n1,\n2\n"),)).frame()
@@ -61,39 +63,39 @@ def test_short_lines_are_told_from_empty_cells(written):
         ("a,b\n", []),
     ],
 )
-def test_lines_are_read_as_they_are_meant(written, content, rows):
+def test_quotes_and_blank_lines_are_read(written, content, rows):
     assert Csv((written(content),), delimiter=",").frame().rows() == rows
 
 
-def test_a_quote_that_is_never_closed_is_named(written):
-    with pytest.raises(SourceError, match="line 3, or after it, is never closed"):
+def test_unclosed_quote_is_located(written):
+    with pytest.raises(SourceError, match="opened on line 3 or later is never closed"):
         Csv((written('a,b\n1,2\n3,"x\n' + "4,5\n" * 50),)).frame()
 
 
-def test_bytes_that_are_not_utf8_far_down_are_named(written, monkeypatch):
-    monkeypatch.setattr(text, "LOOKED_AT", 10)
+def test_late_bytes_that_are_not_utf8_are_located(written, monkeypatch):
+    monkeypatch.setattr(text, "SAMPLE_BYTES", 10)
     with pytest.raises(SourceError, match="line 4 is not UTF-8"):
         Csv((written(b"a,b\n1,2\n3,4\n5,\xe9\n"),)).frame()
 
 
-def test_chunks_end_with_a_record_wherever_they_are_cut(written, monkeypatch):
+def test_every_chunk_ends_with_a_record(written, monkeypatch):
     rows = [(f"{n}", f'line\n"{n}",\r\nend' if n % 7 == 0 else f"w{n}") for n in range(300)]
     path = written("")
     pl.DataFrame(rows, schema=["a", "b"], orient="row").write_csv(path)
     for size in (64, 100, 1000):
-        chunks = list(text.chunks_of(path, size=size))
+        chunks = list(text.read_chunks(path, size_bytes=size))
         assert b"".join(chunk.content for chunk in chunks) == path.read_bytes()
         starts = [
             1 + path.read_bytes()[: sum(len(c.content) for c in chunks[:n])].count(b"\n") for n in range(len(chunks))
         ]
         assert [chunk.line for chunk in chunks] == starts
-    monkeypatch.setattr(text.chunks_of, "__kwdefaults__", {"size": 100})
+    monkeypatch.setattr(text.read_chunks, "__kwdefaults__", {"size_bytes": 100})
     assert Csv((path,)).frame().rows() == rows
 
 
-def test_gzipped_and_other_encodings_are_read_in_chunks(written, monkeypatch):
+def test_gzip_and_encodings_are_read_in_chunks(written, monkeypatch):
     content = "a;b\n" + "".join(f"{n};größe {n}\n" for n in range(500))
-    monkeypatch.setattr(text.chunks_of, "__kwdefaults__", {"size": 37})
+    monkeypatch.setattr(text.read_chunks, "__kwdefaults__", {"size_bytes": 37})
     for path in (
         written(gzip.compress(content.encode()), "t.csv.gz"),
         written(content.encode("cp1252"), "w.csv"),
@@ -104,7 +106,7 @@ def test_gzipped_and_other_encodings_are_read_in_chunks(written, monkeypatch):
         assert Csv((path,)).frame()["b"].to_list() == [f"größe {n}" for n in range(500)], path.name
 
 
-def test_files_with_other_columns_are_refused(written):
+def test_files_with_other_columns_are_rejected(written):
     paths = (written("a,b\n1,2\n", "1.csv"), written("b,a\n1,2\n", "2.csv"))
     with pytest.raises(SourceError, match="the same columns in another order"):
         Csv(paths).frame()
@@ -113,17 +115,17 @@ def test_files_with_other_columns_are_refused(written):
 LATE = {
     "a word among numbers": ([*map(str, range(60)), "x"], "identifier"),
     "a fraction among whole numbers": ([*map(str, [1, 2] * 30), "1.5"], "number"),
-    "a gap among numbers": ([*map(str, [1, 2] * 30), "missing", "3.5"], "number"),
+    "a missing value among numbers": ([*map(str, [1, 2] * 30), "missing", "3.5"], "number"),
     "a leading zero": ([*map(str, [100, 200] * 30), "007"], "category"),
-    "another date": (["2024-01-02"] * 59 + ["2024-01-03", "soon"], "category"),
-    "a word among truths": (["yes", "no"] * 30 + ["maybe"], "category"),
-    "one truth and gaps": (["yes", None] * 30, "category"),
+    "text among dates": (["2024-01-02"] * 59 + ["2024-01-03", "soon"], "category"),
+    "a word among booleans": (["yes", "no"] * 30 + ["maybe"], "category"),
+    "one boolean and missing values": (["yes", None] * 30, "category"),
     "nothing at first": ([None] * 50 + ["1.5", "2", "7"], "number"),
 }
 
 
 @pytest.mark.parametrize("name", LATE)
-def test_a_kind_does_not_hang_on_how_rows_are_portioned(name):
+def test_inferred_kind_ignores_the_batch_size(name):
     values, kind = LATE[name]
     frame = pl.DataFrame({"x": values, "y": list(map(str, range(len(values))))}, schema=dict.fromkeys("xy", pl.String))
     whole = infer_schema(frame, "y")

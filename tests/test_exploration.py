@@ -14,7 +14,7 @@ import pytest
 from estimator.config.editor import write_edits
 from estimator.data.schema.inference import infer_schema
 from estimator.data.schema.sketches import Distinct
-from estimator.data.sources.opener import open_source
+from estimator.data.sources.opener import open_files
 from estimator.exploration import Profile, profile_table
 from estimator.exploration.accumulators import Numbers, Repeats, Sample
 from estimator.exploration.associations import correlation_ratio, cramers_v, inflation
@@ -24,7 +24,7 @@ from tests.conftest import EXAMPLES
 
 
 def explored(path: Path, target: str, **options: str) -> tuple[Profile, list[Finding]]:
-    source = open_source(str(path), **options)
+    source = open_files(str(path), **options)
     frame = source.frame()
     schema = infer_schema(frame, target)
     profile = profile_table(schema, source.batches(rows=1000))

@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from estimator.data.schema.inference import infer_schema
-from estimator.data.sources.opener import open_source
+from estimator.data.sources.opener import open_files
 from estimator.exploration import Profile, profile_table
 from estimator.exploration.findings import find
 from estimator.exploration.page import exploration_page, linked
@@ -38,7 +38,7 @@ def page_of(frame: pl.DataFrame, target: str, **changes: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def frames() -> dict[str, pl.DataFrame]:
-    return {name: open_source(str(EXAMPLES / name / file)).frame() for name, (file, _) in TABLES.items()}
+    return {name: open_files(str(EXAMPLES / name / file)).frame() for name, (file, _) in TABLES.items()}
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 
 from estimator import verbs as life
 from estimator.data.schema.frames import read_frame
-from estimator.data.sources.opener import open_source
+from estimator.data.sources.opener import open_files
 from estimator.errors import RowError
 from estimator.serving.model_page.page import model_page
 from estimator.store.artefact import Artefact, open_artefact
@@ -109,7 +109,7 @@ def sent(page: Any, content: bytes, name: str = "rows.csv") -> pl.DataFrame:
 def test_every_row_of_a_file_gets_the_servers_answer(visit, versions, pages, name, tell):
     artefact, table = versions[name]
     found = sent(visit(name), table.read_bytes(), table.name)
-    must = artefact.predictor.predict_table(open_source(str(table)).frame())
+    must = artefact.predictor.predict_table(open_files(str(table)).frame())
     assert found.select(pl.col(pl.String)).equals(must.select(pl.col(pl.String)))
     numbers = must.select(pl.col(pl.Float64))
     has, wanted = found.select(numbers.columns).to_numpy(), numbers.to_numpy()

@@ -15,8 +15,9 @@ from estimator.checks import models as model_checks
 from estimator.checks import sources as source_checks
 from estimator.data import sources
 from estimator.data.sources.address import locate
-from estimator.data.sources.base import Files
-from estimator.data.sources.sql import Sql
+from estimator.data.sources.base import FileSource
+from estimator.data.sources.sql import run_query
+from estimator.data.sources.sqlite import SQLite
 from estimator.errors import MissingExtraError
 from estimator.evaluation import metrics
 from estimator.features import encoders
@@ -53,30 +54,32 @@ def test_drift_tests_keep_their_promises(kind, promise):
     promise(drift.SHELF.load(kind)())
 
 
-def held(kind, folder):
+def example_source(kind, folder):
     """Return a source of a kind that holds the rows of the checks."""
-    found = sources.SHELF.load(kind)
-    return source_checks.written(found, folder) if issubclass(found, Files) else sqlite_of(source_checks.ROWS, folder)
+    source = sources.SHELF.load(kind)
+    if issubclass(source, FileSource):
+        return source_checks.example(source, folder)
+    return sqlite_source(source_checks.ROWS, folder)
 
 
 @named(source_checks.PROMISES)
 @pytest.mark.parametrize("kind", sources.SHELF.names())
 def test_sources_keep_their_promises(kind, promise, tmp_path):
-    promise(held(kind, tmp_path))
+    promise(example_source(kind, tmp_path))
 
 
 @named(source_checks.FILE_PROMISES)
 @pytest.mark.parametrize(
-    "kind", [kind for kind in sources.SHELF.names() if issubclass(sources.SHELF.load(kind), Files)]
+    "kind", [kind for kind in sources.SHELF.names() if issubclass(sources.SHELF.load(kind), FileSource)]
 )
-def test_sources_of_files_keep_theirs(kind, promise, tmp_path):
+def test_file_sources_keep_their_promises(kind, promise, tmp_path):
     promise(sources.SHELF.load(kind), tmp_path)
 
 
-def sqlite_of(rows, folder):
-    """Return the source of a new database that holds some rows."""
+def sqlite_source(rows, folder):
+    """Return a query of a new database that holds `rows`."""
     with closing(sqlite3.connect(folder / "rows.db")) as connection, connection:
         connection.execute("CREATE TABLE rows (code TEXT, word TEXT)")
         connection.executemany("INSERT INTO rows VALUES (?, ?)", rows.rows())
     address = locate(f"sqlite:///{folder / 'rows.db'}", {})
-    return Sql.asked(address, "rows", folder=folder, scratch=folder)
+    return run_query(SQLite, address, "rows", folder=folder, scratch=folder)

@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from estimator import verbs as life
-from estimator.data.sinks import File
-from estimator.data.sources.opener import opened
+from estimator.data.sinks import FileSink
+from estimator.data.sources.opener import open_source
 from estimator.errors import RowError, SourceError
 from estimator.store.batch_prediction import predict_source
 from tests.conftest import ROOT, read_example
@@ -24,15 +24,15 @@ import os, signal, sys
 from pathlib import Path
 from estimator import verbs as life
 from estimator.store.batch_prediction import predict_source
-from estimator.data.sinks import File
-from estimator.data.sources.opener import opened
+from estimator.data.sinks import FileSink
+from estimator.data.sources.opener import open_source
 
 def progress(rows):
     if rows >= int(sys.argv[4]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-with opened(sys.argv[2]) as source:
-    predict_source(life.load(sys.argv[1]).predictor, source, File(Path(sys.argv[3])), progress=progress)
+with open_source(sys.argv[2]) as source:
+    predict_source(life.load(sys.argv[1]).predictor, source, FileSink(Path(sys.argv[3])), progress=progress)
 """
 
 
@@ -59,8 +59,8 @@ def killed_at(rows: int, store, houses, output) -> None:
 
 
 def score(predictor, houses, output, **options):
-    with opened(str(houses)) as source:
-        return predict_source(predictor, source, File(output), **options)
+    with open_source(str(houses)) as source:
+        return predict_source(predictor, source, FileSink(output), **options)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])

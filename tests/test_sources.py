@@ -1,4 +1,4 @@
-"""Rows from afar: a real S3 and HTTP on this machine, broken downloads, and secrets that stay secret."""
+"""Downloads: a real S3 and HTTP server, incomplete files, and secrets that stay secret; connectors of plug-ins."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import gzip
 
 import pytest
 
+from estimator.core.registry import Shelf
+from estimator.data.sources import SCHEMES, opener
 from estimator.data.sources.address import locate
-from estimator.data.sources.opener import opened
-from estimator.errors import MissingExtraError, SourceError
+from estimator.data.sources.opener import open_source
+from estimator.errors import MissingExtraError, PluginError, SourceError
 from tests.servers import PASSWORD, rows, s3, serve
 
 
@@ -27,21 +29,21 @@ def web():
 # S3
 
 
-def test_an_object_is_read_like_a_file(bucket, tmp_path):
+def test_s3_object_is_read_like_a_file(bucket, tmp_path):
     content = "a;b\n1;é\n2;x\n".encode("latin-1")
     (tmp_path / "old.csv").write_bytes(content)
     bucket.put_object(Bucket="rows", Key="in/old.csv", Body=content)
-    with opened("s3://rows/in/old.csv") as far, opened(str(tmp_path / "old.csv")) as near:
-        assert far.frame().equals(near.frame())
-        assert far.notes() == near.notes() != []
-        assert far.fingerprint() == near.fingerprint()
+    with open_source("s3://rows/in/old.csv") as remote, open_source(str(tmp_path / "old.csv")) as local:
+        assert remote.frame().equals(local.frame())
+        assert remote.notes() == local.notes() != []
+        assert remote.fingerprint() == local.fingerprint()
 
 
 @pytest.mark.parametrize(
-    ("address", "found"),
+    ("address", "expected"),
     [("s3://rows/parts/", ["1", "2"]), ("s3://rows/parts/*.csv", ["1"]), ("s3://rows/p*/*/c.csv", ["3"])],
 )
-def test_a_prefix_or_pattern_names_several_objects(bucket, address, found):
+def test_prefix_or_pattern_names_several_objects(bucket, address, expected):
     for key, content in {
         "a.csv": b"n\n1\n",
         "b.csv.gz": gzip.compress(b"n\n2\n"),
@@ -49,73 +51,73 @@ def test_a_prefix_or_pattern_names_several_objects(bucket, address, found):
         "readme.txt": b"",
     }.items():
         bucket.put_object(Bucket="rows", Key=f"parts/{key}", Body=content)
-    assert rows(address)["n"].to_list() == found
+    assert rows(address)["n"].to_list() == expected
 
 
 @pytest.mark.parametrize(
-    ("address", "told"),
+    ("address", "message"),
     [
-        ("s3://rows/nope.csv", "s3://rows/nope.csv: S3 says NoSuchKey"),
-        ("s3://nowhere/x.csv", "s3://nowhere/x.csv: S3 says NoSuchBucket"),
-        ("s3://rows/empty/", "s3://rows/empty/: no table there"),
+        ("s3://rows/nope.csv", "s3://rows/nope.csv: S3 reports NoSuchKey"),
+        ("s3://nowhere/x.csv", "s3://nowhere/x.csv: S3 reports NoSuchBucket"),
+        ("s3://rows/empty/", "s3://rows/empty/: no object there is a table"),
     ],
 )
-def test_faults_of_s3_are_explained(bucket, address, told):
-    with pytest.raises(SourceError, match=told):
+def test_s3_errors_are_explained(bucket, address, message):
+    with pytest.raises(SourceError, match=message):
         rows(address)
 
 
 # http and https
 
 
-def test_a_page_is_read_like_a_file_and_its_signature_is_not_told(web, tmp_path):
+def test_signature_of_a_url_is_not_shown(web, tmp_path):
     web.pages["/x.csv.gz"] = gzip.compress(b"a,b\n1,2\n")
-    with opened(f"{web.url}/x.csv.gz?sig=${{SIG}}", environment={"SIG": "abc%3D"}) as source:
+    with open_source(f"{web.url}/x.csv.gz?sig=${{SIG}}", environment={"SIG": "abc%3D"}) as source:
         assert source.frame().rows() == [("1", "2")]
         assert list(source.fingerprint()) == ["x.csv.gz"]
     assert web.asked == ["/x.csv.gz?sig=abc%3D"]
     with pytest.raises(SourceError) as error:
         rows(f"{web.url}/gone.csv?sig=abc")
-    assert error.value.message == f"{web.url}/gone.csv: the server says 404 Not Found"
+    assert error.value.message == f"{web.url}/gone.csv: the server responds with 404 Not Found"
 
 
-def test_data_kind_names_what_the_ending_does_not(web):
+def test_data_kind_replaces_the_ending(web):
     web.pages["/download"] = b"a,b\n1,2\n"
     assert rows(f"{web.url}/download?id=5", kind="csv").rows() == [("1", "2")]
-    with pytest.raises(SourceError, match=f"{web.url}/download: the ending tells no kind"):
+    with pytest.raises(SourceError, match=f"{web.url}/download: no kind of source has this ending"):
         rows(f"{web.url}/download?id=5")
 
 
 @pytest.mark.parametrize("how", ["short", "chunks"])
-def test_half_a_file_is_never_taken_for_one(web, scratches, how):
+def test_incomplete_download_is_an_error(web, scratches, how):
     web.pages[f"/{how}.csv"] = b"a,b\n1,2\n" * 1000
-    with pytest.raises(SourceError, match="broke off"):
+    with pytest.raises(SourceError, match="the download stopped"):
         rows(f"{web.url}/{how}.csv")
     assert not list(scratches.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "message"),
     [
-        ("/to-file.csv", "neither http nor https"),
-        ("/to-ftp.csv", "neither http nor https"),
+        ("/to-file.csv", "another scheme than http and https"),
+        ("/to-ftp.csv", "another scheme than http and https"),
         ("/forbidden.csv", "403 Forbidden"),
-        ("/login.csv", "the server sent a web page"),
+        ("/login.csv", "got a web page"),
     ],
 )
-def test_a_page_that_is_no_table_is_refused(web, page, told):
+def test_response_without_a_table_is_explained(web, page, message):
     with pytest.raises(SourceError) as error:
         rows(f"{web.url}{page}")
-    assert told in f"{error.value.message} {error.value.hint}"
+    assert message in f"{error.value.message} {error.value.hint}"
 
 
-def test_a_server_that_is_silent_is_given_up(web, monkeypatch):
+def test_silent_server_times_out(web, monkeypatch):
     monkeypatch.setattr("estimator.data.sources.web.TIMEOUT_SECONDS", 0.2)
-    with pytest.raises(SourceError, match="no answer within"):
+    with pytest.raises(SourceError, match="no response within"):
         rows(f"{web.url}/silent.csv")
 
 
-def test_user_and_password_do_not_follow_to_another_host(web):
+def test_credentials_stay_with_their_host(web):
     with serve() as other:
         other.pages["/x.csv"] = b"a\n1\n"
         web.moved["/moved.csv"] = f"http://localhost:{other.port}/x.csv"
@@ -135,47 +137,47 @@ def test_user_and_password_do_not_follow_to_another_host(web):
         "postgresql://me:hunter2?@host/db",
     ],
 )  # fmt: skip
-def test_a_password_in_an_address_is_refused_and_not_repeated(address):
-    with pytest.raises(SourceError, match="has a password written in it") as error:
+def test_password_in_an_address_is_rejected_and_hidden(address):
+    with pytest.raises(SourceError, match="contains a password") as error:
         rows(address, "t", X="x")
     assert "hunter2" not in f"{error.value.message}{error.value.hint}"
     assert "ter2" not in error.value.message
     assert "${NAME}" in str(error.value.hint)
 
 
-def test_printing_an_address_shows_no_secret():
+def test_address_repr_hides_secrets():
     address = locate("postgresql://${WHO}:${PW}@${HOST}/db?sslmode=require", {"WHO": "me", "PW": "p@:/", "HOST": "h"})
     assert address.url == "postgresql://me:p%40%3A%2F@h/db?sslmode=require"
     assert repr(address) == "Address(name='postgresql://${HOST}/db')"
 
 
-def test_a_path_of_files_may_name_variables_too(tmp_path):
+def test_file_path_may_hold_variables(tmp_path):
     (tmp_path / "monday.csv").write_text("a\n1\n")
     assert rows("${DAY}.csv", folder=tmp_path, DAY="monday").height == 1
 
 
-# What the sources share
+# Shared by all sources
 
 
 @pytest.mark.parametrize(
-    ("path", "query", "kind", "told"),
+    ("path", "query", "kind", "message"),
     [
-        ("file:///etc/passwd", None, None, "no source reads file://"),
-        ("ftp://host/x.csv", None, None, "no source reads ftp://"),
-        ("x.csv", "t", None, "is no database"),
-        ("sqlite:///x.db", "t", "csv", "data.kind 'csv' reads no sqlite://"),
+        ("file:///etc/passwd", None, None, "no connector for file://"),
+        ("ftp://host/x.csv", None, None, "no connector for ftp://"),
+        ("x.csv", "t", None, "is not a database"),
+        ("sqlite:///x.db", "t", "csv", "data.kind 'csv' does not read sqlite://"),
     ],
 )
-def test_an_address_nobody_reads_is_explained(tmp_path, path, query, kind, told):
+def test_unsupported_address_is_explained(tmp_path, path, query, kind, message):
     (tmp_path / "x.csv").write_text("a\n1\n")
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=message):
         rows(path, query, folder=tmp_path, kind=kind)
 
 
-def test_files_here_and_afar_are_put_end_to_end(web, tmp_path):
+def test_local_and_remote_files_are_concatenated(web, tmp_path):
     (tmp_path / "x.csv").write_text("a\n1\n")
     web.pages["/x.csv"] = b"a\n2\n"
-    with opened([f"{web.url}/x.csv", "x.csv"], folder=tmp_path) as source:
+    with open_source([f"{web.url}/x.csv", "x.csv"], folder=tmp_path) as source:
         assert source.frame()["a"].to_list() == ["2", "1"]
         assert len(source.fingerprint()) == 2
 
@@ -184,8 +186,39 @@ def test_files_here_and_afar_are_put_end_to_end(web, tmp_path):
     ("module", "address", "extra"),
     [("adbc_driver_postgresql", "postgresql://h/d", "sql"), ("boto3", "s3://b/x.csv", "s3")],
 )
-def test_a_missing_part_says_what_to_install(monkeypatch, module, address, extra):
+def test_missing_extra_names_its_install(monkeypatch, module, address, extra):
     monkeypatch.setitem(__import__("sys").modules, module, None)
     with pytest.raises(MissingExtraError) as error:
         rows(address, "t" if extra == "sql" else None)
     assert f"[{extra}]" in str(error.value.hint)
+
+
+PLUGIN = """
+import polars as pl
+from contextlib import contextmanager
+from estimator.data.sources.base import QueryConnector, QueryResult
+
+class Topic(QueryConnector):
+    needs_query = False
+
+    @classmethod
+    @contextmanager
+    def query(cls, address, query, folder):
+        name = address.url.rpartition("/")[2]
+        yield QueryResult(iter([pl.DataFrame({"topic": [name, name]})]), ("read from the start",))
+"""
+
+
+def test_plugin_adds_a_scheme(tmp_path, monkeypatch):
+    info = tmp_path / "plugin-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[estimator.connector]\nkafka = kafka_plugin:Topic\nbroken = nowhere:X\n")
+    (tmp_path / "kafka_plugin.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(opener, "CONNECTORS", Shelf("connector", SCHEMES))
+    with open_source("kafka://host/clicks") as source:
+        assert source.frame()["topic"].to_list() == ["clicks", "clicks"]
+        assert source.notes() == ["read from the start"]
+    with pytest.raises(PluginError, match=r"'plugin' registers the connector 'broken'.*No module named 'nowhere'"):
+        rows("broken://host/x")

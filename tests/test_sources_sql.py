@@ -1,4 +1,4 @@
-"""Rows from databases: a real PostgreSQL and SQLite, and passwords that show up nowhere."""
+"""Queries: a real PostgreSQL and SQLite, and passwords that never show up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from estimator.checks import sources as checks
-from estimator.data.sources.opener import opened
+from estimator.data.sources.opener import open_source
 from estimator.errors import SourceError
 from tests.servers import PASSWORD, postgresql, rows
 from tests.test_promises import named
@@ -39,7 +39,7 @@ def database(folder: Path, *statements: str) -> str:
 # PostgreSQL
 
 
-def test_types_of_postgresql_arrive_right(postgres):
+def test_postgresql_types_are_converted(postgres):
     query = """SELECT 1::smallint AS small, 5000000000 AS big, 0.1::real AS single, 12345.678901::numeric AS exact,
         12.5::money AS money, true AS yes, DATE '2024-02-29' AS day, 'infinity'::date AS never,
         TIMESTAMP '2024-02-29 12:30:00.5' AS moment, TIMESTAMPTZ '2024-02-29 12:30:00+02' AS zoned,
@@ -57,14 +57,14 @@ def test_types_of_postgresql_arrive_right(postgres):
     assert frame["zoned"].dt.epoch("s")[0] == 1709202600
 
 
-def test_a_large_answer_is_never_held_at_once(postgres, monkeypatch):
+def test_large_result_is_streamed(postgres, monkeypatch):
     heights = []
     write = pl.DataFrame.write_parquet
     monkeypatch.setattr(
         pl.DataFrame, "write_parquet", lambda frame, *a, **k: (heights.append(frame.height), write(frame, *a, **k))
     )
     query = "SELECT g AS id, repeat('x', 200) AS word FROM generate_series(1, 300000) g ORDER BY g"
-    with opened(postgres.address, query=query, environment={"PGPASSWORD": PASSWORD}) as source:
+    with open_source(postgres.address, query=query, environment={"PGPASSWORD": PASSWORD}) as source:
         batches = [batch["id"] for batch in source.batches(rows=50_000)]
     assert sum(heights) == 300_000
     assert max(heights) < 150_000
@@ -72,7 +72,7 @@ def test_a_large_answer_is_never_held_at_once(postgres, monkeypatch):
     assert pl.concat(batches).to_list() == list(range(1, 300_001))
 
 
-def test_a_tables_name_is_enough(postgres):
+def test_table_name_is_a_query(postgres):
     postgres.run('CREATE SCHEMA "Big"; CREATE TABLE "Big".houses AS ' + HOUSES.format(5))
     assert rows(postgres.address, "Big.houses", PGPASSWORD=PASSWORD)["id"].to_list() == [1, 2, 3, 4, 5]
 
@@ -80,10 +80,10 @@ def test_a_tables_name_is_enough(postgres):
 @named(checks.PROMISES)
 def test_postgresql_keeps_the_promises_of_sources(postgres, promise):
     values = ", ".join(
-        f"({place}, {_literal(code)}, {_literal(word)})" for place, (code, word) in enumerate(checks.ROWS.rows())
+        f"({number}, {_literal(code)}, {_literal(word)})" for number, (code, word) in enumerate(checks.ROWS.rows())
     )
-    query = f"SELECT code, word FROM (VALUES {values}) AS t (place, code, word) ORDER BY place -- the end"
-    with opened(postgres.address, query=query, environment={"PGPASSWORD": PASSWORD}) as source:
+    query = f"SELECT code, word FROM (VALUES {values}) AS t (number, code, word) ORDER BY number -- the end"
+    with open_source(postgres.address, query=query, environment={"PGPASSWORD": PASSWORD}) as source:
         promise(source)
 
 
@@ -91,7 +91,7 @@ def _literal(text: str | None) -> str:
     return "NULL" if text is None else f"'{text}'"
 
 
-def test_a_query_cannot_change_the_database(postgres):
+def test_query_cannot_change_the_database(postgres):
     postgres.run("CREATE TABLE precious AS SELECT 1 AS a; CREATE FUNCTION spoil() RETURNS int LANGUAGE sql AS "
                  "$$ DELETE FROM precious RETURNING a $$")  # fmt: skip
     for query in ("SELECT spoil() AS a", "DELETE FROM precious", "SELECT 1 AS a; DELETE FROM precious"):
@@ -101,53 +101,53 @@ def test_a_query_cannot_change_the_database(postgres):
 
 
 @pytest.mark.parametrize(
-    ("query", "told", "hint"),
+    ("query", "message", "hint"),
     [
         ("huoses", 'relation "huoses" does not exist', "did you mean 'houses'?"),
         ("SELECT nope FROM houses", 'column "nope" does not exist', "columns' names"),
         ("SELEC 1", "syntax error", "one SELECT or a table's name"),
-        ("DROP TABLE houses", "gives no table", "SELECT"),
+        ("DROP TABLE houses", "returns no table", "SELECT"),
         ("SELECT 1 AS a, 2 AS a", "more than one column called 'a'", "AS"),
         ("SELECT * FROM houses WHERE false", "no rows", "conditions"),
         (None, "data.query is missing", "--query"),
     ],
 )
-def test_a_faulty_query_is_explained(postgres, query, told, hint):
+def test_invalid_query_is_explained(postgres, query, message, hint):
     postgres.run(f"CREATE TABLE IF NOT EXISTS houses AS {HOUSES.format(5)}")
     with pytest.raises(SourceError) as error:
         rows(postgres.address, query, PGPASSWORD=PASSWORD)
-    assert told in error.value.message
+    assert message in error.value.message
     assert hint in str(error.value.hint)
     assert PASSWORD not in error.value.message
 
 
 @pytest.mark.parametrize(
-    ("change", "environment", "told"),
+    ("change", "environment", "message"),
     [
         (("", ""), {"PGPASSWORD": "wrong-one"}, "password authentication failed"),
         (("/postgres", "/nowhere"), {"PGPASSWORD": PASSWORD}, 'database "nowhere" does not exist'),
-        (("PORT", "1"), {"PGPASSWORD": PASSWORD}, "no connection"),
+        (("PORT", "1"), {"PGPASSWORD": PASSWORD}, "cannot connect"),
         (("", ""), {}, "environment variable 'PGPASSWORD' is not set"),
         (("", ""), {"PGPASSWORD": ""}, "environment variable 'PGPASSWORD' is not set"),
     ],
 )
-def test_a_refused_connection_is_explained(postgres, change, environment, told):
+def test_failed_connection_is_explained(postgres, change, environment, message):
     before, after = change[0].replace("PORT", f"{postgres.port}"), change[1]
     with pytest.raises(SourceError) as error:
         rows(postgres.address.replace(before, after) if before else postgres.address, "houses", **environment)
-    assert told in error.value.message
+    assert message in error.value.message
     assert error.value.hint
     assert not any(value and value in f"{error.value.message}{error.value.hint}" for value in environment.values())
 
 
-def test_a_connection_lost_on_the_way_is_no_shorter_table(postgres):
+def test_lost_connection_is_an_error(postgres):
     ended = "CASE g WHEN 900000 THEN pg_terminate_backend(pg_backend_pid()) END AS ended"
     query = f"SELECT g, {ended} FROM generate_series(1, 900009) g"
     with pytest.raises(SourceError, match="terminating connection"):
         rows(postgres.address, query, PGPASSWORD=PASSWORD)
 
 
-def test_the_whole_address_may_be_a_variable(postgres):
+def test_whole_address_may_be_a_variable(postgres):
     url = postgres.address.replace("${PGPASSWORD}", quote(PASSWORD, safe=""))
     assert rows("${DATABASE_URL}", "SELECT 1 AS a", DATABASE_URL=url).height == 1
     spoilt = postgres.address.replace("${PGPASSWORD}", PASSWORD)
@@ -156,37 +156,37 @@ def test_the_whole_address_may_be_a_variable(postgres):
     assert not any(piece in error.value.message for piece in ("p/w", "p@ss", "p@", PASSWORD))
 
 
-def test_a_model_is_trained_from_postgresql_and_keeps_no_password(postgres, run, tmp_path, monkeypatch, scratches):
+def test_trained_model_holds_no_password(postgres, run, tmp_path, monkeypatch, scratches):
     postgres.run(f"CREATE TABLE IF NOT EXISTS flats AS {HOUSES.format(300)}")
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     conf, answers = tmp_path / "new" / "config.yml", tmp_path / "answers.csv"
     table = (postgres.address, "--query", "SELECT * FROM flats ORDER BY id")
-    told = [
+    outcomes = [
         run("init", *table, "--target", "price", "--conf", conf),
         run("explore", "--conf", conf, "--page", tmp_path / "page.html", "--json"),
         run("train", "--conf", conf, "--store", tmp_path / "models", "--json"),
     ]
-    assert [code for code, _, _ in told] == [0, 0, 0], told
-    folder = Path(told[2][1]["folder"])
-    told += [
+    assert [code for code, _, _ in outcomes] == [0, 0, 0], outcomes
+    folder = Path(outcomes[2][1]["folder"])
+    outcomes += [
         run("evaluate", "--model", folder, "--input", *table, "--json"),
         run("predict", "--model", folder, "--input", *table, "--output", answers, "--json"),
     ]
-    assert [code for code, _, _ in told] == [0, 0, 0, 0, 0], told
-    assert pl.read_csv(answers).height == told[3][1]["rows"] == 300
+    assert [code for code, _, _ in outcomes] == [0, 0, 0, 0, 0], outcomes
+    assert pl.read_csv(answers).height == outcomes[3][1]["rows"] == 300
     manifest = json.loads((folder / "manifest.json").read_text())
     assert list(manifest["data"]["files"]) == [f"postgresql://127.0.0.1:{postgres.port}/postgres"]
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"${PGPASSWORD}" in written
     for secret in (PASSWORD, quote(PASSWORD, safe="")):
         assert secret.encode() not in written
-        assert secret not in str(told)
+        assert secret not in str(outcomes)
     assert not list(scratches.iterdir())
 
 
-def test_the_same_rows_have_the_same_fingerprint(postgres):
+def test_same_rows_have_the_same_fingerprint(postgres):
     def digest(query: str) -> dict[str, str]:
-        with opened(postgres.address, query=query, environment={"PGPASSWORD": PASSWORD}) as source:
+        with open_source(postgres.address, query=query, environment={"PGPASSWORD": PASSWORD}) as source:
             return source.fingerprint()
 
     some, other = (
@@ -197,9 +197,9 @@ def test_the_same_rows_have_the_same_fingerprint(postgres):
     assert len({*digest(some.format(1)).values(), *digest(some.format(2)).values(), *digest(other).values()}) == 3
 
 
-def test_all_readings_are_of_the_same_rows(postgres):
+def test_every_pass_reads_the_same_rows(postgres):
     postgres.run("DROP TABLE IF EXISTS growing; CREATE TABLE growing AS SELECT 1 AS a")
-    with opened(postgres.address, query="growing", environment={"PGPASSWORD": PASSWORD}) as source:
+    with open_source(postgres.address, query="growing", environment={"PGPASSWORD": PASSWORD}) as source:
         postgres.run("INSERT INTO growing VALUES (2)")
         assert source.frame().height == 1
         assert any("ORDER BY" in note for note in source.notes())
@@ -208,20 +208,20 @@ def test_all_readings_are_of_the_same_rows(postgres):
 # SQLite
 
 
-def test_types_of_sqlite_are_those_of_all_values(tmp_path):
+def test_sqlite_column_type_fits_all_values(tmp_path):
     address = database(
         tmp_path,
         "CREATE TABLE t (whole, part, word, mixed, raw, gap)",
         "INSERT INTO t VALUES (1, 1, '007', 5, x'00ff', NULL), (2, 2.5, 'é', 'five', NULL, NULL)",
     )
-    with opened(address, query="t", folder=tmp_path) as source:
+    with open_source(address, query="t", folder=tmp_path) as source:
         frame, notes = source.frame(), source.notes()
     assert frame.dtypes == [pl.Int64, pl.Float64, pl.String, pl.String, pl.String, pl.String]
     assert frame.rows() == [(1, 1.0, "007", "5", "00ff", None), (2, 2.5, "é", "five", None, None)]
     assert "column 'mixed' holds integer and text: all of it is read as text" in notes[0]
 
 
-def test_sqlite_is_opened_to_read_only(tmp_path):
+def test_sqlite_is_opened_read_only(tmp_path):
     address = database(tmp_path, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)")
     for query in ("DELETE FROM t", "DROP TABLE t", "SELECT 1 AS a; DROP TABLE t", "PRAGMA user_version = 5"):
         with pytest.raises(SourceError):
@@ -230,7 +230,7 @@ def test_sqlite_is_opened_to_read_only(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("path", "query", "told"),
+    ("path", "query", "message"),
     [
         ("sqlite:///nowhere.db", "t", "no such file"),
         ("sqlite:///my rows.db", "u", "no such table: u"),
@@ -239,14 +239,14 @@ def test_sqlite_is_opened_to_read_only(tmp_path):
         ("sqlite:///text.db", "t", "file is not a database"),
     ],
 )
-def test_faults_of_sqlite_are_explained(tmp_path, path, query, told):
+def test_sqlite_errors_are_explained(tmp_path, path, query, message):
     database(tmp_path, "CREATE TABLE t (a)", "INSERT INTO t VALUES (1)", "CREATE TABLE empty (a)")
     (tmp_path / "text.db").write_text("not a database at all" * 100)
-    with pytest.raises(SourceError, match=told):
+    with pytest.raises(SourceError, match=message):
         rows(path, query, folder=tmp_path)
 
 
-def test_an_address_is_moved_with_its_config(run, tmp_path, monkeypatch):
+def test_init_rewrites_a_relative_address(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     address = database(tmp_path, "CREATE TABLE flats (rooms, price)")
     with closing(sqlite3.connect("my rows.db")) as connection, connection:

@@ -17,6 +17,7 @@ EstimatorError
 ├── DeploymentError      an image cannot be run where it should, or what runs there does not answer as it must
 ├── MonitoringError      a version's rows cannot be watched, or what was found cannot be told
 ├── RetrainingError      fresh rows make no candidate
+├── PluginError          a plug-in is installed but cannot be imported
 └── MissingExtraError    an optional part is not installed
 """
 
@@ -118,6 +119,10 @@ class MonitoringError(EstimatorError):
 
 class RetrainingError(EstimatorError):
     """Fresh rows make no candidate."""
+
+
+class PluginError(EstimatorError):
+    """A plug-in is installed but cannot be imported."""
 
 
 class MissingExtraError(EstimatorError):

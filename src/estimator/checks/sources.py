@@ -1,4 +1,4 @@
-"""What every source promises, and what every source of files does besides."""
+"""What every source promises, and what every file source promises in addition."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import polars as pl
 
-from estimator.data.sources.base import Files, Source
+from estimator.data.sources.base import FileSource, Source
 
 ROWS = pl.DataFrame({"code": ["007", "12", None, "x"] * 50, "word": ["a", "NA", "é", ""] * 50})
 
 
-def write(frame: pl.DataFrame, path: Path) -> Path:
-    """Write a frame as the ending says."""
+def write_frame(frame: pl.DataFrame, path: Path) -> Path:
+    """Write a frame in the format of the ending, and return the path."""
     if path.suffix == ".parquet":
         frame.write_parquet(path)
     else:
@@ -20,47 +20,47 @@ def write(frame: pl.DataFrame, path: Path) -> Path:
     return path
 
 
-def written(kind: type[Files], folder: Path) -> Files:
-    """Return a source of files that holds ROWS."""
-    return kind((write(ROWS, folder / f"table{kind.endings[0]}"),))
+def example(kind: type[FileSource], folder: Path) -> FileSource:
+    """Return a file source that holds ROWS."""
+    return kind((write_frame(ROWS, folder / f"table{kind.endings[0]}"),))
 
 
 def text_stays_as_written(source: Source) -> None:
-    """Leading zeros, spellings of a gap and accents arrive as they are."""
-    found = source.frame()
-    assert found["code"].to_list()[:2] == ["007", "12"]
-    assert found["word"].to_list()[1:3] == ["NA", "é"]
+    """Leading zeros, spellings of a missing value, and accents are kept."""
+    frame = source.frame()
+    assert frame["code"].to_list()[:2] == ["007", "12"]
+    assert frame["word"].to_list()[1:3] == ["NA", "é"]
 
 
 def batches_are_the_rows_in_order(source: Source) -> None:
-    """Reading in portions gives the rows of reading at once."""
-    parts = list(source.batches(rows=60))
-    assert len(parts) > 1
-    assert pl.concat(parts).equals(source.frame())
+    """Reading in batches gives the same rows as reading all at once."""
+    batches = list(source.batches(rows=60))
+    assert len(batches) > 1
+    assert pl.concat(batches).equals(source.frame())
 
 
-def the_fingerprint_stays(source: Source) -> None:
-    """The same rows have the same fingerprint, and it is one of sha256."""
-    found = source.fingerprint()
-    assert found == source.fingerprint()
-    assert all(len(digest) == 64 for digest in found.values())
+def fingerprint_is_stable(source: Source) -> None:
+    """The same rows have the same fingerprint, a sha256."""
+    fingerprint = source.fingerprint()
+    assert fingerprint == source.fingerprint()
+    assert all(len(digest) == 64 for digest in fingerprint.values())
 
 
-def several_files_are_read_in_order(kind: type[Files], folder: Path) -> None:
-    """Parts are put end to end as they are named."""
-    paths = tuple(write(ROWS.head(n), folder / f"part{n}{kind.endings[0]}") for n in (3, 2))
-    found = kind(paths).frame()
-    assert found["code"].to_list() == ["007", "12", None, "007", "12"]
+def several_files_are_read_in_order(kind: type[FileSource], folder: Path) -> None:
+    """Files are concatenated in the given order."""
+    paths = tuple(write_frame(ROWS.head(n), folder / f"part{n}{kind.endings[0]}") for n in (3, 2))
+    frame = kind(paths).frame()
+    assert frame["code"].to_list() == ["007", "12", None, "007", "12"]
 
 
-def a_table_without_rows_keeps_its_columns(kind: type[Files], folder: Path) -> None:
-    """What holds a header and nothing else is a table of no rows."""
-    found = kind((write(ROWS.head(0), folder / f"empty{kind.endings[0]}"),)).frame()
-    assert found.columns == ROWS.columns
-    assert found.height == 0
+def empty_table_keeps_its_columns(kind: type[FileSource], folder: Path) -> None:
+    """A file with a header and nothing else is a table without rows."""
+    frame = kind((write_frame(ROWS.head(0), folder / f"empty{kind.endings[0]}"),)).frame()
+    assert frame.columns == ROWS.columns
+    assert frame.height == 0
 
 
 # For any source that holds ROWS.
-PROMISES = (text_stays_as_written, batches_are_the_rows_in_order, the_fingerprint_stays)
-# For any kind of files, given a folder to write them into.
-FILE_PROMISES = (several_files_are_read_in_order, a_table_without_rows_keeps_its_columns)
+PROMISES = (text_stays_as_written, batches_are_the_rows_in_order, fingerprint_is_stable)
+# For any kind of file source, given a folder to write files into.
+FILE_PROMISES = (several_files_are_read_in_order, empty_table_keeps_its_columns)

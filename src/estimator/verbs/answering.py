@@ -26,11 +26,11 @@ def predict(
 ) -> BatchSummary:  # fmt: skip
     """Answer every row of a table and write the answers, in order, to a file or into a table of a database."""
     with needs_extra("batch", "reading a table"):
-        from estimator.data.sinks import sink_of
+        from estimator.data.sinks import sink_for
         from estimator.store.batch_prediction import predict_source
 
     order = order or Order()
-    sink = sink_of(output, order.environment, table=into, if_exists=if_exists)
+    sink = sink_for(output, order.environment, table=into, if_exists=if_exists)
     with opened(like_training(artefact, table, query), order) as source:
         return predict_source(
             artefact.predictor, source, sink, keep=keep, invalid_as_missing=invalid_as_missing, progress=progress

@@ -104,7 +104,7 @@ def opened(data: Data, order: Order, folder: Path = Path()) -> AbstractContextMa
     with needs_extra("batch", "reading a table"):
         from estimator.data.sources import opener as opening
 
-    return opening.opened(
+    return opening.open_source(
         data.path, kind=data.kind, delimiter=data.delimiter, on_bad_lines=data.on_bad_lines, query=data.query, folder=folder,
         environment=order.environment,
     )  # fmt: skip

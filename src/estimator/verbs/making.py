@@ -47,13 +47,13 @@ def init(
 ) -> Draft:
     """Look at a table and write a first config that runs, with a schema beside it to review."""
     with needs_extra("train", "looking at a table"):
-        from estimator.data.sources.address import named_from
+        from estimator.data.sources.address import relative_to
         from estimator.exploration.scaffold import draft, write_draft
     data = Data(path=table, target=target, query=query)
     with opened(data, order or Order()) as source:
         frame = source.frame()
     schema = conf.with_name("schema.yml")
-    moved = data.model_copy(update={"path": named_from(table, conf.parent)})
+    moved = data.model_copy(update={"path": relative_to(table, conf.parent)})
     drafted = draft(frame, moved, name=model_name(table, query), schema_file=schema.name)
     write_draft(drafted, conf, schema, force=force)
     return drafted

@@ -1,26 +1,26 @@
-"""The contracts of a source: rows of the same columns, read in portions, the same every time."""
+"""The contracts of sources: tables that are read in batches, and connectors that open addresses."""
 
 from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from estimator.core.text import join_names
+from estimator.data.sources.address import Address
 from estimator.errors import SourceError
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from estimator.data.sources.address import Address
-
 BATCH_ROWS = 131_072
 
-Ragged = Literal["error", "skip"]
+OnBadLines = Literal["error", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Source(ABC):
 
     @abstractmethod
     def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        """Read the rows in order, about `rows` at a time; without a row there is one empty frame.
+        """Read the rows in order, about `rows` at a time; a table without rows gives one empty frame.
 
         Raises
         ------
@@ -40,11 +40,11 @@ class Source(ABC):
 
     @abstractmethod
     def notes(self) -> list[str]:
-        """Return what a reader should know of how the rows were read, a sentence each."""
+        """Return what a user should know about how the rows were read, one sentence each."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
-        """Return name -> sha256 of everything that was read; the same rows give the same."""
+        """Return name -> sha256 of everything that was read; the same rows give the same hashes."""
 
     def frame(self) -> pl.DataFrame:
         """Read all rows."""
@@ -54,84 +54,108 @@ class Source(ABC):
 
 
 @dataclass(frozen=True, slots=True)
-class Files(Source):
-    """Rows in one or several files of the same columns, in the order given; told by their endings.
+class FileSource(Source):
+    """Rows in one or more files with the same columns, in the given order; a kind is chosen by the files' ending.
 
-    `delimiter` and `on_bad_lines` speak of text, where every column arrives as text and nothing is guessed.
+    `delimiter` and `on_bad_lines` are for text formats, where every column is read as text and no type is inferred.
     """
 
     endings: ClassVar[tuple[str, ...]]
     delimiter: str | None = None
-    on_bad_lines: Ragged = "error"
+    on_bad_lines: OnBadLines = "error"
 
     def fingerprint(self) -> dict[str, str]:
-        with explained(self.paths):
+        with polars_errors(self.paths):
             return {name: _file_hash(path) for name, path in zip(_short_names(self.paths), self.paths, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)
-class Database(Source):
-    """The answer to a query; told by the scheme of its address."""
+class QueryResult:
+    """The result of a query: frames with the same columns, read one by one from an open connection, and notes."""
 
-    schemes: ClassVar[tuple[str, ...]]
+    frames: Iterator[pl.DataFrame]
+    notes: tuple[str, ...] = ()
+
+
+class FileConnector(ABC):
+    """A scheme whose addresses name files, such as s3://: they are downloaded, then read like local ones."""
 
     @classmethod
     @abstractmethod
-    def asked(cls, address: Address, query: str, *, folder: Path, scratch: Path) -> Self:
-        """Ask once and copy the answer into `scratch`, so that every reading sees the same rows.
+    def download(cls, address: Address, scratch: Path, endings: tuple[str, ...]) -> dict[Path, str]:
+        """Download the files of an address into `scratch`; return each path with the file's name for messages.
 
-        `query` is a SELECT or a table's name; a path in the address is relative to `folder`.
+        An address may name several files; only those with one of `endings` are tables.
 
         Raises
         ------
-        SourceError: the database cannot be reached or does not answer; the message never holds a password.
+        SourceError: the files cannot be reached, or a download is incomplete.
         """
 
 
-def refuse_other_columns(path: Path, found: Sequence[str], names: Sequence[str]) -> None:
-    """Refuse a file whose columns are not those of the files before it."""
-    if list(found) != list(names):
-        other = sorted(set(found) ^ set(names))
-        what = f"other columns: {join_names(map(repr, other))}" if other else "the same columns in another order"
-        raise SourceError(f"{path}: has {what} than the files before it", hint="files of one table share them")
+class QueryConnector(ABC):
+    """A scheme whose addresses name a database or a stream, such as postgresql://: a query selects the rows."""
+
+    needs_query: ClassVar[bool] = True
+
+    @classmethod
+    @abstractmethod
+    def query(cls, address: Address, query: str, folder: Path) -> AbstractContextManager[QueryResult]:
+        """Run a query, and yield its result while the connection is open.
+
+        `query` is a SELECT or a table's name, "" if there is none and the connector does not need one. A path in the
+        address is relative to `folder`.
+
+        Raises
+        ------
+        SourceError: the database cannot be reached, or rejects the query; the message never holds a password.
+        """
 
 
-class explained:  # noqa: N801 # reads as a verb after `with`
-    """Turn polars' own failures inside the block into a SourceError that names the files."""
-
-    def __init__(self, paths: tuple[Path, ...]) -> None:
-        self.paths = paths
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        import polars as pl
-
-        if not isinstance(error, pl.exceptions.PolarsError | OSError | UnicodeError):
-            return
-        names = ", ".join(str(path) for path in self.paths[:3])
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SourceError(f"{names}: cannot be read: {first_line}", hint=_way_out(str(error))) from error
+# What opens the addresses of a scheme.
+Connector = FileConnector | QueryConnector
 
 
-def _way_out(reason: str) -> str | None:
+def check_same_columns(path: Path, columns: Sequence[str], expected: Sequence[str]) -> None:
+    """Reject a file whose columns differ from those of the files before it."""
+    if list(columns) != list(expected):
+        other = sorted(set(columns) ^ set(expected))
+        difference = f"other columns: {join_names(map(repr, other))}" if other else "the same columns in another order"
+        raise SourceError(
+            f"{path}: has {difference} than the files before it", hint="files of one table need the same columns"
+        )
+
+
+@contextmanager
+def polars_errors(paths: Sequence[Path]) -> Iterator[None]:
+    """Turn failures of polars and of the file system into a SourceError that names the files."""
+    import polars as pl
+
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
+        names = ", ".join(str(path) for path in paths[:3])
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise SourceError(f"{names}: cannot be read: {lines[0]}", hint=_hint(str(error))) from error
+
+
+def _hint(reason: str) -> str | None:
     if "utf-8" in reason.lower() or "utf8" in reason.lower():
-        return "some text far down is not UTF-8; save the file as UTF-8, for example with `iconv -f latin1 -t utf-8`"
+        return "some text is not UTF-8; save the file as UTF-8, for example with `iconv -f latin1 -t utf-8`"
     if "empty" in reason.lower() or "no data" in reason.lower():
-        return "the file holds no rows"
+        return "the file has no rows"
     return None
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """Return the files' names, with as many of their folders as it takes to tell them apart.
+    """Return the names of files, with as many parent folders as make them distinct.
 
     >>> _short_names([Path("a/1.csv"), Path("b/1.csv")])
     ['a/1.csv', 'b/1.csv']
     """
-    distinct = len(set(paths))
-    parts = next(n for n in count(1) if len({path.parts[-n:] for path in paths}) == distinct)
-    return ["/".join(path.parts[-parts:]) for path in paths]
+    n_distinct = len(set(paths))
+    n_parts = next(n for n in count(1) if len({path.parts[-n:] for path in paths}) == n_distinct)
+    return ["/".join(path.parts[-n_parts:]) for path in paths]
 
 
 def _file_hash(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Comma-separated text, plain or gzipped: every cell arrives as the text it was written with."""
+"""CSV and TSV, plain or gzipped: every cell is read as the text that is in the file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 import polars as pl
 
 from estimator.core.text import join_names
-from estimator.data.sources.base import BATCH_ROWS, Files, explained, refuse_other_columns
-from estimator.data.sources.text import Chunk, chunks_of, encoding_of, start_of
+from estimator.data.sources.base import BATCH_ROWS, FileSource, check_same_columns, polars_errors
+from estimator.data.sources.text import Chunk, file_encoding, first_bytes, read_chunks
 from estimator.errors import SourceError
 
-SEPARATORS = (",", ";", "\t", "|")
-SHOWN_LINES = 10
+DELIMITERS = (",", ";", "\t", "|")
+MAX_LINES_SHOWN = 10
 HEADER_BYTES = 1_000_000
 
 # A cell may be as long as its file.
@@ -27,82 +27,81 @@ csv.field_size_limit(2**31 - 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A line of a file with another number of cells than the header."""
+class BadLine:
+    """A line whose number of cells differs from the header's."""
 
     file: str
     number: int
-    cells: int
+    n_cells: int
 
     def __str__(self) -> str:
-        return f"line {self.number:,} ({self.cells} cells)"
+        return f"line {self.number:,} ({self.n_cells} cells)"
 
 
 @dataclass(frozen=True, slots=True)
-class Csv(Files):
-    """Text with a header line; empty cells are null, leading zeros and spellings of a gap stay, blank lines do not.
+class Csv(FileSource):
+    """Text with a header line; an empty cell is null, other cells keep leading zeros and spaces, blank lines are skipped.
 
-    A delimiter that is not given is told from the header; text that is not UTF-8 is read as Windows-1252, and a
-    note says so. Lines with too few or too many cells are refused with their numbers or, if `on_bad_lines` says so, left
-    out and noted in `left_out`.
+    A missing `delimiter` is inferred from the header. Text that is not UTF-8 is read as Windows-1252, which a note
+    reports. Lines with too few or too many cells are an error that lists their numbers or, with `on_bad_lines="skip"`,
+    left out and listed in `skipped`.
     """
 
     endings: ClassVar[tuple[str, ...]] = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
-    left_out: list[Line] = field(default_factory=list, compare=False)
+    # Filled while the rows are read, so that notes can report it.
+    skipped: list[BadLine] = field(default_factory=list, compare=False)
 
     def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        self.left_out.clear()
-        delimiter = self.delimiter or _separator(start_of(self.paths[0]))
-        names, found = _header(self.paths[0], delimiter), False
-        with explained(self.paths):
+        self.skipped.clear()
+        delimiter = self.delimiter or _infer_delimiter(first_bytes(self.paths[0]))
+        names, is_empty = _header(self.paths[0], delimiter), True
+        with polars_errors(self.paths):
             for path in self.paths:
                 if path != self.paths[0]:
-                    refuse_other_columns(path, _header(path, delimiter), names)
+                    check_same_columns(path, _header(path, delimiter), names)
                 for frame in self._frames(path, names, delimiter):
-                    found = found or frame.height > 0
+                    is_empty = is_empty and frame.height == 0
                     yield from frame.iter_slices(rows)
-        if not found:
+        if is_empty:
             yield pl.DataFrame(schema=dict.fromkeys(names, pl.String))
 
-    def _frames(self, path: Path, names: list[str], delimiter: str) -> Iterator[pl.DataFrame]:
-        for place, chunk in enumerate(chunks_of(path)):
-            records = _without_header(chunk, delimiter) if place == 0 else chunk
-            frame = _quickly(records, names, delimiter)
-            yield frame if frame is not None else self._carefully(path, records, names, delimiter)
+    def notes(self) -> list[str]:
+        encodings = {path.name: file_encoding(first_bytes(path)) for path in self.paths}
+        notes = [
+            f"{name}: not UTF-8, read as {encoding}" for name, encoding in encodings.items() if encoding != "utf-8"
+        ]
+        delimiter = _infer_delimiter(first_bytes(self.paths[0]))
+        if self.delimiter is None and delimiter != ",":
+            notes.append(f"{self.paths[0].name}: the delimiter is {delimiter!r}, inferred from the header")
+        if self.skipped:
+            lines = join_names((f"{line.file} {line}" for line in self.skipped), limit=MAX_LINES_SHOWN)
+            notes.append(f"skipped {len(self.skipped):,} lines with a wrong number of cells: {lines}")
+        return notes
 
-    def _carefully(self, path: Path, chunk: Chunk, names: list[str], delimiter: str) -> pl.DataFrame:
-        """Read records one by one, which tells the lines that do not fit."""
+    def _frames(self, path: Path, names: list[str], delimiter: str) -> Iterator[pl.DataFrame]:
+        for index, chunk in enumerate(read_chunks(path)):
+            records = _without_header(chunk, delimiter) if index == 0 else chunk
+            frame = _read_fast(records, names, delimiter)
+            yield frame if frame is not None else self._read_by_record(path, records, names, delimiter)
+
+    def _read_by_record(self, path: Path, chunk: Chunk, names: list[str], delimiter: str) -> pl.DataFrame:
+        """Read records one by one, which finds the bad lines."""
         columns: list[list[str | None]] = [[] for _ in names]
-        on_bad_lines = []
+        bad_lines = []
         for number, cells in _records(path, chunk, delimiter):
             if len(cells) != len(names):
-                on_bad_lines.append(Line(path.name, number, len(cells)))
+                bad_lines.append(BadLine(path.name, number, len(cells)))
                 continue
             for column, cell in zip(columns, cells, strict=True):
                 column.append(cell or None)
-        if on_bad_lines and self.on_bad_lines == "error":
-            raise _ragged_error(path, on_bad_lines, len(names))
-        self.left_out.extend(on_bad_lines)
+        if bad_lines and self.on_bad_lines == "error":
+            raise _bad_lines_error(path, bad_lines, len(names))
+        self.skipped.extend(bad_lines)
         return pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String), orient="col")
 
-    def notes(self) -> list[str]:
-        starts = {path.name: start_of(path) for path in self.paths}
-        found = [
-            f"{name}: not UTF-8, read as {encoding_of(start)}"
-            for name, start in starts.items()
-            if encoding_of(start) != "utf-8"
-        ]
-        delimiter = _separator(start_of(self.paths[0]))
-        if self.delimiter is None and delimiter != ",":
-            found.append(f"{self.paths[0].name}: cells are parted by {delimiter!r}, as the header tells")
-        if self.left_out:
-            lines = join_names((f"{line.file} {line}" for line in self.left_out), limit=SHOWN_LINES)
-            found.append(f"{len(self.left_out):,} lines with another number of cells left out: {lines}")
-        return found
 
-
-def _quickly(chunk: Chunk, names: list[str], delimiter: str) -> pl.DataFrame | None:
-    """Read records at once; None when there is something about them that only a careful reader can tell."""
+def _read_fast(chunk: Chunk, names: list[str], delimiter: str) -> pl.DataFrame | None:
+    """Parse all records at once with polars; None if something about them needs the reader that goes record by record."""
     if not chunk.content.strip():
         return None
     try:
@@ -113,12 +112,17 @@ def _quickly(chunk: Chunk, names: list[str], delimiter: str) -> pl.DataFrame | N
         return None
     if frame[:, 0].null_count() and (b"\n\n" in chunk.content or b"\n\r\n" in chunk.content):
         return None
-    is_short = frame[:, -1].null_count() > 0 and len(names) > 1
-    return None if is_short and not _is_even(chunk.content, delimiter, (len(names) - 1) * frame.height) else frame
+    # A null in the last column may be an empty cell or a short line.
+    may_be_short = frame[:, -1].null_count() > 0 and len(names) > 1
+    return (
+        None
+        if may_be_short and not _has_delimiters(chunk.content, delimiter, (len(names) - 1) * frame.height)
+        else frame
+    )
 
 
-def _is_even(content: bytes, delimiter: str, expected: int) -> bool:
-    """Whether there are as many separators outside quotes as there should be."""
+def _has_delimiters(content: bytes, delimiter: str, expected: int) -> bool:
+    """Whether the number of delimiters outside quotes is as expected."""
     if b'"' not in content:
         return content.count(delimiter.encode()) == expected
     letters = np.frombuffer(content, dtype=np.uint8)
@@ -127,13 +131,13 @@ def _is_even(content: bytes, delimiter: str, expected: int) -> bool:
 
 
 def _records(path: Path, chunk: Chunk, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line, cells) of each record that is not blank; a record of several lines has the number of its first."""
+    """Yield (line number, cells) of each record that is not blank; a record of several lines has the number of its first."""
     try:
         text = chunk.content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = chunk.line + chunk.content.count(b"\n", 0, error.start)
         raise SourceError(
-            f"{path}: line {line:,} is not UTF-8, although the file's first megabyte is",
+            f"{path}: line {line:,} is not UTF-8, but the first megabyte of the file is",
             hint="save the file as UTF-8, for example with `iconv -f windows-1252 -t utf-8`",
         ) from None
     reader, first = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), chunk.line
@@ -156,34 +160,34 @@ def _without_header(chunk: Chunk, delimiter: str) -> Chunk:
 
 
 def _header(path: Path, delimiter: str) -> list[str]:
-    text = next(chunks_of(path, size=HEADER_BYTES), Chunk(b"", 1)).content.decode("utf-8", errors="replace")
+    text = next(read_chunks(path, size_bytes=HEADER_BYTES), Chunk(b"", 1)).content.decode("utf-8", errors="replace")
     names = next((cells for cells in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if cells), [])
     if not names:
-        raise SourceError(f"{path}: the file is empty", hint="expected a header line with the names of the columns")
-    again = sorted({name for name in names if names.count(name) > 1})
-    if again:
+        raise SourceError(f"{path}: the file is empty", hint="the first line must name the columns")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
         raise SourceError(
-            f"{path}: the header names {join_names(map(repr, again))} more than once", hint="rename one of them"
+            f"{path}: the header has {join_names(map(repr, repeated))} more than once", hint="rename one of them"
         )
     return names
 
 
-def _ragged_error(path: Path, on_bad_lines: list[Line], width: int) -> SourceError:
-    lines = join_names(map(str, on_bad_lines), limit=SHOWN_LINES)
+def _bad_lines_error(path: Path, bad_lines: list[BadLine], width: int) -> SourceError:
+    lines = join_names(map(str, bad_lines), limit=MAX_LINES_SHOWN)
     return SourceError(
-        f"{path}: the header has {width} cells, but not these lines: {lines}",
-        hint="mend them, check quotes and data.delimiter, or leave such lines out with data.on_bad_lines: skip",
+        f"{path}: expected {width} cells per line, as in the header, but found: {lines}",
+        hint="fix the lines, check quotes and data.delimiter, or set data.on_bad_lines: skip",
     )
 
 
-def _separator(start: bytes) -> str:
-    """Return the delimiter that parts the header into most cells, and the second line into as many."""
-    lines = start.decode(encoding_of(start), errors="replace").splitlines()[:2]
+def _infer_delimiter(start: bytes) -> str:
+    """Return the delimiter that gives the header the most cells, and the second line as many."""
+    lines = start.decode(file_encoding(start), errors="replace").splitlines()[:2]
     if not lines:
         return ","
     widths: Counter[str] = Counter()
-    for delimiter in SEPARATORS:
-        cells = [len(next(csv.reader([line], delimiter=delimiter), [])) for line in lines]
-        widths[delimiter] = cells[0] if len(set(cells)) == 1 else 0
+    for delimiter in DELIMITERS:
+        n_cells = [len(next(csv.reader([line], delimiter=delimiter), [])) for line in lines]
+        widths[delimiter] = n_cells[0] if len(set(n_cells)) == 1 else 0
     best, width = widths.most_common(1)[0]
     return best if width > 1 else ","

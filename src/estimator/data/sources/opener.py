@@ -1,4 +1,4 @@
-"""What data.path names -> the source that reads it: files, a database, or files fetched from afar."""
+"""From `data.path` to a source: local files, files to download, or a query."""
 
 from __future__ import annotations
 
@@ -9,168 +9,175 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from estimator.core.text import join_names
-from estimator.data.sources import SHELF
+from estimator.data.sources import CONNECTORS, SHELF
 from estimator.data.sources.address import Address, locate
-from estimator.data.sources.base import Database, Files, Ragged, Source
-from estimator.data.sources.download import FETCHERS, fetch
+from estimator.data.sources.base import Connector, FileConnector, FileSource, OnBadLines, QueryConnector, Source
+from estimator.data.sources.sql import Sql, run_query
 from estimator.errors import SourceError, needs_extra
 
 
 @contextmanager
-def opened(
-    path: str | Sequence[str], *, kind: str | None = None, delimiter: str | None = None, on_bad_lines: Ragged = "error",
-    query: str | None = None, folder: Path = Path(), environment: Mapping[str, str] | None = None,
-) -> Iterator[Source]:  # fmt: skip
-    """Open one or several paths or addresses; what had to be copied from afar is removed at the end of the block.
-
-    Relative paths are taken from `folder`; ${NAME} in a path stands for what `environment` holds.
-
-    Raises
-    ------
-    SourceError: there is nothing to read, it cannot be reached, or no kind reads it.
-    """
-    addresses = [locate(item, environment or {}) for item in ([path] if isinstance(path, str) else path)]
-    names: dict[str, str] = {}
-    with _scratch(addresses) as scratch, _told_by(names):
-        databases = [address for address in addresses if address.scheme and address.scheme not in FETCHERS]
-        if databases:
-            yield _answer(addresses, query, kind=kind, folder=folder, scratch=scratch)
-            return
-        if query is not None:
-            raise SourceError(f"data.query: {addresses[0].name} is no database", hint="leave data.query out")
-        files = [str(file) for address in addresses for file in _local(address, scratch, names)]
-        yield open_source(files, kind=kind, delimiter=delimiter, on_bad_lines=on_bad_lines, folder=folder)
-
-
 def open_source(
     path: str | Sequence[str],
     *,
     kind: str | None = None,
     delimiter: str | None = None,
-    on_bad_lines: Ragged = "error",
-    folder: Path | None = None,
-) -> Files:
-    """Return the source of one path, glob or folder, or of several; its kind is told by the ending or named.
+    on_bad_lines: OnBadLines = "error",
+    query: str | None = None,
+    folder: Path = Path(),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Source]:
+    """Open one or more paths or addresses; downloads and copies are deleted afterwards.
 
-    Relative paths are taken from `folder`.
+    Relative paths start at `folder`; ${NAME} in a path is replaced by the value in `environment`.
 
     Raises
     ------
-    SourceError: nothing matches, or the ending tells no kind.
+    SourceError: nothing matches, an address cannot be reached, or no kind of source reads it.
     """
-    wanted = [path] if isinstance(path, str) else list(path)
-    files = [file for item in wanted for file in _files((folder or Path()) / item)]
+    addresses = [locate(item, environment or {}) for item in ([path] if isinstance(path, str) else path)]
+    names: dict[str, str] = {}
+    with _scratch_folder(addresses) as scratch, _original_names(names):
+        connectors = {address.name: _connector(address) for address in addresses if address.scheme}
+        if any(issubclass(connector, QueryConnector) for connector in connectors.values()):
+            yield _open_query(addresses, query, kind=kind, folder=folder, scratch=scratch)
+            return
+        if query is not None:
+            raise SourceError(f"data.query: {addresses[0].name} is not a database", hint="remove data.query")
+        files = [str(file) for address in addresses for file in _local_files(address, scratch, names)]
+        yield open_files(files, kind=kind, delimiter=delimiter, on_bad_lines=on_bad_lines, folder=folder)
+
+
+def open_files(
+    path: str | Sequence[str],
+    *,
+    kind: str | None = None,
+    delimiter: str | None = None,
+    on_bad_lines: OnBadLines = "error",
+    folder: Path | None = None,
+) -> FileSource:
+    """Return the source of local files: a path, glob or folder, or several; the ending decides the kind.
+
+    Relative paths start at `folder`.
+
+    Raises
+    ------
+    SourceError: nothing matches, or the ending belongs to no kind.
+    """
+    patterns = [path] if isinstance(path, str) else list(path)
+    files = [file for pattern in patterns for file in _matching_files((folder or Path()) / pattern)]
     with needs_extra("batch", "reading a table"):
-        found = SHELF.load(kind or _kind_of(files[0]))
-    if not issubclass(found, Files):
-        raise SourceError(f"{files[0]}: data.kind {kind!r} reads no files", hint=_ways())
-    return found(tuple(files), delimiter, on_bad_lines)
+        source = SHELF.load(kind or _kind_by_ending(files[0]))
+    if not issubclass(source, FileSource):
+        raise SourceError(f"{files[0]}: data.kind {kind!r} does not read files", hint=_supported())
+    return source(tuple(files), delimiter, on_bad_lines)
 
 
 def endings() -> dict[str, str]:
-    """Return ending -> kind for every kind of files on the shelf."""
-    return {ending: kind for kind, found in _file_kinds().items() for ending in found.endings}
+    """Return ending -> kind for every kind of file source."""
+    return {ending: kind for kind, source in _file_kinds().items() for ending in source.endings}
 
 
-def _answer(
+def _connector(address: Address) -> type[Connector]:
+    if address.scheme not in CONNECTORS:
+        raise SourceError(f"{address.name}: no connector for {address.scheme}://", hint=_supported())
+    with needs_extra("batch", "reading a table"):
+        return CONNECTORS.load(address.scheme)
+
+
+def _open_query(
     addresses: Sequence[Address], query: str | None, *, kind: str | None, folder: Path, scratch: Path
-) -> Source:
+) -> Sql:
     address, *others = addresses
-    if others:
-        raise SourceError(f"data.path: a list of files, or one database, got {join_names(a.name for a in addresses)}")
-    with needs_extra("batch", "reading a database"):
-        databases = _databases()
-    if address.scheme not in databases:
-        raise SourceError(f"{address.name}: no source reads {address.scheme}://", hint=_ways())
-    name, found = databases[address.scheme]
-    if kind not in (None, name):
-        raise SourceError(f"{address.name}: data.kind {kind!r} reads no {address.scheme}://", hint="leave it out")
-    if not query or not query.strip():
+    connector = _connector(address) if address.scheme else None
+    if others or connector is None or not issubclass(connector, QueryConnector):
+        names = join_names(address.name for address in addresses)
+        raise SourceError(f"data.path: expected files, or one database, got {names}", hint="use one database alone")
+    if kind not in (None, SHELF.name_of(Sql)):
         raise SourceError(
-            f"{address.name}: data.query is missing: what is to be read from the database",
+            f"{address.name}: data.kind {kind!r} does not read {address.scheme}://", hint="remove data.kind"
+        )
+    text = (query or "").strip()
+    if connector.needs_query and not text:
+        raise SourceError(
+            f"{address.name}: data.query is missing: it selects the rows of a database",
             hint="set it to a table's name or a SELECT; on the command line --query",
         )
-    return found.asked(address, query, folder=folder, scratch=scratch)
+    return run_query(connector, address, text, folder=folder, scratch=scratch)
 
 
-def _local(address: Address, scratch: Path, names: dict[str, str]) -> list[Path]:
-    """Return the files of an address, fetched if they are not here, and keep what they are called."""
+def _local_files(address: Address, scratch: Path, names: dict[str, str]) -> list[Path]:
+    """Return the files of an address, downloaded if needed, and add each download's original name to `names`."""
     if not address.scheme:
         return [Path(address.url)]
-    found = fetch(address, scratch, tuple(endings()))
-    names |= {str(path): name for path, name in found.items()}
-    return list(found)
+    connector = _connector(address)
+    assert issubclass(connector, FileConnector), "queries are opened elsewhere"
+    downloads = connector.download(address, scratch, tuple(endings()))
+    names |= {str(path): name for path, name in downloads.items()}
+    return list(downloads)
 
 
 @contextmanager
-def _scratch(addresses: Sequence[Address]) -> Iterator[Path]:
-    """Give a folder that nobody else can read, for as long as the block lasts; none when all files are here."""
+def _scratch_folder(addresses: Sequence[Address]) -> Iterator[Path]:
+    """Yield a temporary folder that only this user can read; none is made if all files are local."""
     if not any(address.scheme for address in addresses):
         yield Path()
         return
     try:
-        made = TemporaryDirectory(prefix="estimator-", ignore_cleanup_errors=True)
+        temporary = TemporaryDirectory(prefix="estimator-", ignore_cleanup_errors=True)
     except OSError as error:
         raise SourceError(f"no temporary folder to copy rows into: {error.strerror}", hint="set TMPDIR") from error
-    with made as folder:
+    with temporary as folder:
         yield Path(folder)
 
 
 @contextmanager
-def _told_by(names: Mapping[str, str]) -> Iterator[None]:
-    """Let errors speak of where a file came from, not of its copy."""
+def _original_names(names: Mapping[str, str]) -> Iterator[None]:
+    """Replace the paths of downloads in errors by the addresses they came from."""
     try:
         yield
     except SourceError as error:
         message = error.message
-        for copy, name in names.items():
-            message = message.replace(copy, name)
+        for path, name in names.items():
+            message = message.replace(path, name)
         raise (error if message == error.message else SourceError(message, hint=error.hint)) from error.__cause__
 
 
-def _file_kinds(names: Iterable[str] | None = None) -> dict[str, type[Files]]:
+def _file_kinds(names: Iterable[str] | None = None) -> dict[str, type[FileSource]]:
     loaded = {name: SHELF.load(name) for name in names or SHELF.names()}
-    return {name: found for name, found in loaded.items() if issubclass(found, Files)}
+    return {name: source for name, source in loaded.items() if issubclass(source, FileSource)}
 
 
-def _databases() -> dict[str, tuple[str, type[Database]]]:
-    """Return scheme -> kind and its class."""
-    loaded = {name: SHELF.load(name) for name in SHELF.names()}
-    databases = {name: found for name, found in loaded.items() if issubclass(found, Database)}
-    return {scheme: (name, found) for name, found in databases.items() for scheme in found.schemes}
+def _supported() -> str:
+    schemes = join_names(f"{scheme}://" for scheme in CONNECTORS)
+    return f"files: {join_names(endings())}; addresses: {schemes}"
 
 
-def _ways() -> str:
-    schemes = [*_databases(), *FETCHERS]
-    return f"files: {join_names(endings())}; addresses: {join_names(f'{scheme}://' for scheme in schemes)}"
-
-
-def _files(path: Path) -> list[Path]:
+def _matching_files(path: Path) -> list[Path]:
     if path.is_dir():
-        inside = sorted(item for item in path.iterdir() if item.name.lower().endswith(tuple(endings())))
-        if not inside:
+        tables = sorted(item for item in path.iterdir() if item.name.lower().endswith(tuple(endings())))
+        if not tables:
             raise SourceError(f"{path}: no table in this folder", hint=f"endings: {join_names(endings())}")
-        return inside
-    found = [path] if path.is_file() else sorted(Path(item) for item in glob.glob(str(path)))  # noqa: PTH207 # absolute patterns
-    if not found:
-        raise SourceError(f"{path}: no such file, and no file matches it as a pattern", hint=_neighbours(path))
-    return found
+        return tables
+    files = [path] if path.is_file() else sorted(Path(item) for item in glob.glob(str(path)))  # noqa: PTH207 # absolute patterns
+    if not files:
+        raise SourceError(f"{path}: no such file, and no file matches it as a pattern", hint=_tables_nearby(path))
+    return files
 
 
-def _neighbours(path: Path) -> str:
+def _tables_nearby(path: Path) -> str:
     if not path.parent.is_dir():
         return f"the folder {path.parent} does not exist"
     tables = [item.name for item in sorted(path.parent.iterdir()) if item.name.endswith(tuple(endings()))]
     return f"tables in {path.parent}: {join_names(tables, limit=10)}"
 
 
-def _kind_of(path: Path) -> str:
-    # Plug-ins are looked for only when no shipped kind knows the ending.
+def _kind_by_ending(path: Path) -> str:
+    # Shipped kinds first: looking for plug-ins reads the files of every installed package.
     for names in (SHELF.kinds, None):
-        for kind, found in _file_kinds(names).items():
-            if path.name.lower().endswith(found.endings):
+        for kind, source in _file_kinds(names).items():
+            if path.name.lower().endswith(source.endings):
                 return kind
     raise SourceError(
-        f"{path}: the ending tells no kind of source",
-        hint=f"name it with data.kind, or use one of {join_names(endings())}",
+        f"{path}: no kind of source has this ending", hint=f"set data.kind, or use one of {join_names(endings())}"
     )

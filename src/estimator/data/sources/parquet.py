@@ -1,4 +1,4 @@
-"""Parquet: typed columns."""
+"""Parquet files: columns keep their types."""
 
 from __future__ import annotations
 
@@ -9,44 +9,47 @@ from typing import ClassVar
 
 import polars as pl
 
-from estimator.data.sources.base import BATCH_ROWS, Files, explained, refuse_other_columns
+from estimator.data.sources.base import BATCH_ROWS, FileSource, check_same_columns, polars_errors
 from estimator.errors import SourceError
 
 SLICE_ROWS = 262_144
 
 
 @dataclass(frozen=True, slots=True)
-class Parquet(Files):
-    """Parquet files of the same columns."""
+class Parquet(FileSource):
+    """Parquet files with the same columns and types."""
 
     endings: ClassVar[tuple[str, ...]] = (".parquet", ".pq")
 
     def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
-        with explained(self.paths):
+        with polars_errors(self.paths):
             schema = pl.read_parquet_schema(self.paths[0])
-            found = False
+            is_empty = True
             for path in self.paths:
-                _refuse_other_types(path, pl.read_parquet_schema(path), schema)
-                for part in _parts(path, rows):
-                    found = True
-                    yield part
-            if not found:
+                _check_same_types(path, pl.read_parquet_schema(path), schema)
+                for frame in _slices(path, rows):
+                    is_empty = False
+                    yield frame
+            if is_empty:
                 yield pl.DataFrame(schema=schema)
 
     def notes(self) -> list[str]:
         return []
 
 
-def _parts(path: Path, rows: int) -> Iterator[pl.DataFrame]:
-    """Read a file slice after slice, which holds less in memory than reading ahead does."""
+def _slices(path: Path, rows: int) -> Iterator[pl.DataFrame]:
+    # One slice after another needs less memory than a reader that prefetches.
     table, start = pl.scan_parquet(path, glob=False), 0
     while (part := table.slice(start, SLICE_ROWS).collect()).height:
         yield from part.iter_slices(rows)
         start += SLICE_ROWS
 
 
-def _refuse_other_types(path: Path, found: Mapping[str, pl.DataType], schema: Mapping[str, pl.DataType]) -> None:
-    refuse_other_columns(path, list(found), list(schema))
-    for name, dtype in schema.items():
-        if found[name] != dtype:
-            raise SourceError(f"{path}: column {name!r} is {found[name]}, but {dtype} in the files before it")
+def _check_same_types(path: Path, types: Mapping[str, pl.DataType], expected: Mapping[str, pl.DataType]) -> None:
+    check_same_columns(path, list(types), list(expected))
+    for name, dtype in expected.items():
+        if types[name] != dtype:
+            raise SourceError(
+                f"{path}: column {name!r} is {types[name]}, but {dtype} in the files before it",
+                hint="write all files with the same types",
+            )

@@ -1,4 +1,4 @@
-"""s3://bucket/key, a prefix that ends in / or a pattern -> local files, by boto3's own credentials and endpoint."""
+"""S3: an object, a prefix that ends in /, or a pattern; boto3 finds credentials and endpoint."""
 
 from __future__ import annotations
 
@@ -10,42 +10,47 @@ from typing import Any
 
 from estimator.core.text import join_names
 from estimator.data.sources.address import Address
-from estimator.data.sources.download import BLOCK_BYTES, Fetched, save
+from estimator.data.sources.base import FileConnector
+from estimator.data.sources.download import BLOCK_BYTES, save_blocks
 from estimator.errors import SourceError, needs_extra
 
 HINTS = {
-    "NoSuchBucket": "check the bucket's name, and AWS_ENDPOINT_URL if it is not at Amazon",
+    "NoSuchBucket": "check the bucket's name, and AWS_ENDPOINT_URL if it is not on AWS",
     "NoSuchKey": "check the key; a prefix ends in /",
     "404": "check the bucket's name and the key; a prefix ends in /",
     "AccessDenied": "these credentials may not read it",
     "403": "these credentials may not read it",
 }
-NO_CREDENTIALS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+CREDENTIALS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 
-def fetch_objects(address: Address, scratch: Path, endings: tuple[str, ...]) -> Fetched:
-    """Fetch an object, or all tables of a prefix or pattern in the order of their keys; see `fetching.fetch`.
+class S3(FileConnector):
+    """s3://bucket/key, s3://bucket/prefix/ or s3://bucket/*.csv; objects are read in the order of their keys.
 
     As in a folder, what lies deeper than the prefix, or than the pattern's own slashes, is left out.
     """
-    with needs_extra("s3", "reading from S3"):
-        import boto3
-    bucket, _, key = address.url.partition("://")[2].partition("/")
-    if "@" in bucket:
-        raise SourceError(f"{address.name}: credentials do not stand in the address", hint=NO_CREDENTIALS)
-    with _explained(address), closing(boto3.session.Session().client("s3")) as client:
-        keys = _matching(client, bucket, key, endings) if _is_many(key) else [key]
-        if not keys:
-            raise SourceError(f"{address.name}: no table there", hint=f"endings: {join_names(endings)}")
-        return dict(_fetched(client, bucket, found, scratch) for found in keys)
+
+    @classmethod
+    def download(cls, address: Address, scratch: Path, endings: tuple[str, ...]) -> dict[Path, str]:
+        with needs_extra("s3", "reading from S3"):
+            import boto3
+        bucket, _, key = address.url.partition("://")[2].partition("/")
+        if "@" in bucket:
+            raise SourceError(f"{address.name}: the address must not hold credentials", hint=CREDENTIALS_HINT)
+        with _s3_errors(address), closing(boto3.session.Session().client("s3")) as client:
+            keys = _matching(client, bucket, key, endings) if _is_many(key) else [key]
+            if not keys:
+                raise SourceError(f"{address.name}: no object there is a table", hint=f"endings: {join_names(endings)}")
+            return dict(_download(client, bucket, item, scratch) for item in keys)
 
 
-# A client is generated at run time and has no types, hence Any.
-def _fetched(client: Any, bucket: str, key: str, scratch: Path) -> tuple[Path, str]:
+# boto3 generates its clients at run time, without types, hence Any.
+def _download(client: Any, bucket: str, key: str, scratch: Path) -> tuple[Path, str]:
     name = f"s3://{bucket}/{key}"
-    answer = client.get_object(Bucket=bucket, Key=key)
-    with closing(answer["Body"]) as body:
-        return save(body.iter_chunks(BLOCK_BYTES), scratch, name, size=answer["ContentLength"]), name
+    response = client.get_object(Bucket=bucket, Key=key)
+    with closing(response["Body"]) as body:
+        blocks = body.iter_chunks(BLOCK_BYTES)
+        return save_blocks(blocks, scratch, name, size_bytes=response["ContentLength"]), name
 
 
 def _is_many(key: str) -> bool:
@@ -67,17 +72,16 @@ def _fits(key: str, pattern: str) -> bool:
 
 
 @contextmanager
-def _explained(address: Address) -> Iterator[None]:
+def _s3_errors(address: Address) -> Iterator[None]:
     from botocore import exceptions
 
     try:
         yield
     except exceptions.ClientError as error:
-        told = error.response["Error"]
-        raise SourceError(
-            f"{address.name}: S3 says {told['Code']}: {told.get('Message', '')}", hint=HINTS.get(told["Code"])
-        ) from None
+        details = error.response["Error"]
+        code, message = details["Code"], details.get("Message", "")
+        raise SourceError(f"{address.name}: S3 reports {code}: {message}", hint=HINTS.get(code)) from None
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
-        raise SourceError(f"{address.name}: no credentials for S3", hint=NO_CREDENTIALS) from None
+        raise SourceError(f"{address.name}: no AWS credentials found", hint=CREDENTIALS_HINT) from None
     except (exceptions.BotoCoreError, exceptions.HTTPClientError, ValueError) as error:
-        raise SourceError(f"{address.name}: cannot be fetched: {address.scrubbed(str(error))}") from None
+        raise SourceError(f"{address.name}: cannot be downloaded: {address.scrubbed(str(error))}") from None

@@ -1,54 +1,30 @@
-"""Databases: the answer to a query, copied once, so that every reading and the fingerprint are of the same rows."""
+"""Query results, copied to disk once, so that every pass and the fingerprint see the same rows."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import ClassVar, Self
 
 import polars as pl
 
 from estimator.data.sources.address import Address
-from estimator.data.sources.base import BATCH_ROWS, Database, explained
+from estimator.data.sources.base import BATCH_ROWS, QueryConnector, Source, polars_errors
 from estimator.data.sources.parquet import Parquet
-from estimator.data.sources.query_result import Answer
 from estimator.errors import SourceError
-
-Ask = Callable[[Address, str, Path], AbstractContextManager[Answer]]
-ASKERS = {
-    "postgresql": "estimator.data.sources.postgresql:ask",
-    "postgres": "estimator.data.sources.postgresql:ask",
-    "sqlite": "estimator.data.sources.sqlite:ask",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Sql(Database):
-    """PostgreSQL and SQLite: a table or the answer to a SELECT, read only; what has no tabular type comes as text."""
+class Sql(Source):
+    """The rows of a query, read-only; values without a table type, such as JSON, arrive as text."""
 
-    schemes: ClassVar[tuple[str, ...]] = tuple(ASKERS)
     name: str
     copy: Parquet
     digest: str
     remarks: tuple[str, ...] = ()
-
-    @classmethod
-    def asked(cls, address: Address, query: str, *, folder: Path, scratch: Path) -> Self:
-        module, _, function = ASKERS[address.scheme].partition(":")
-        ask: Ask = getattr(importlib.import_module(module), function)
-        with ask(address, query, folder) as answer:
-            copy, digest = _copied(answer.frames, scratch)
-        if not copy.paths:
-            raise SourceError(f"{address.name}: the query gives no rows", hint="check data.query and its conditions")
-        order = re.search(r"\border\s+by\b", query, re.IGNORECASE)
-        note = f"{address.name}: the query has no ORDER BY, so the order of the rows, and what is held out, may change"
-        return cls(name=address.name, copy=copy, digest=digest, remarks=(*answer.notes, *(() if order else (note,))))
 
     def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
         return self.copy.batches(rows=rows)
@@ -61,14 +37,31 @@ class Sql(Database):
         return {self.name: self.digest}
 
 
+def run_query(connector: type[QueryConnector], address: Address, query: str, *, folder: Path, scratch: Path) -> Sql:
+    """Run a query once and copy its result into `scratch`.
+
+    Raises
+    ------
+    SourceError: the query fails, or gives no rows.
+    """
+    with connector.query(address, query, folder) as result:
+        copy, digest = _copied(result.frames, scratch)
+    if not copy.paths:
+        raise SourceError(f"{address.name}: the query returns no rows", hint="check data.query and its conditions")
+    notes = result.notes
+    if connector.needs_query and not re.search(r"\border\s+by\b", query, re.IGNORECASE):
+        notes += (f"{address.name}: the query has no ORDER BY, so row order, and with it the test set, may change",)
+    return Sql(name=address.name, copy=copy, digest=digest, remarks=notes)
+
+
 def _copied(frames: Iterable[pl.DataFrame], folder: Path) -> tuple[Parquet, str]:
-    """Write frames as they arrive, so that no more than one is held at a time."""
+    """Write frames as they arrive, one in memory at a time; return the copy and the hash of its rows as CSV."""
     paths: list[Path] = []
     digest = hashlib.sha256()
     for frame in frames:
         if frame.height == 0:
             continue
-        with explained((folder,)):
+        with polars_errors((folder,)):
             paths.append(folder / f"{len(paths):06}.parquet")
             frame.write_parquet(paths[-1], statistics=False)
             text = BytesIO()

@@ -1,4 +1,4 @@
-"""http and https -> a local file; redirects lead to nothing but http and https."""
+"""HTTP and HTTPS: one file per address; redirects to other schemes are not followed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,45 @@ from urllib import request
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from estimator.data.sources.address import Address
-from estimator.data.sources.download import BLOCK_BYTES, Fetched, save
+from estimator.data.sources.base import FileConnector
+from estimator.data.sources.download import BLOCK_BYTES, save_blocks
 from estimator.errors import SourceError
 
 TIMEOUT_SECONDS = 30.0
 HINTS: Mapping[int, str] = {
-    401: "it asks for a user: https://user:${NAME}@host/..., or a signature in the address",
-    403: "this address may not be read: has a signature in it run out?",
+    401: "credentials are required: https://user:${NAME}@host/..., or a signature in the address",
+    403: "access is denied: has a signature in the address expired?",
     404: "check the address in a browser",
 }
 
 
+class Http(FileConnector):
+    """http://host/table.csv and https://."""
+
+    @classmethod
+    def download(cls, address: Address, scratch: Path, endings: tuple[str, ...]) -> dict[Path, str]:
+        name = address.name
+        try:
+            with _opener().open(_request(address.url), timeout=TIMEOUT_SECONDS) as response:
+                _reject_web_page(name, response.headers)
+                length = response.headers["Content-Length"]
+                size_bytes = None if length is None else int(length)
+                path = save_blocks(_blocks(response), scratch, unquote(name), size_bytes=size_bytes)
+        except failures.HTTPError as error:
+            error.close()
+            # The server's own message may repeat an address with its signature, so it is not shown.
+            status = f"{error.code} {http.client.responses.get(error.code, '')}".strip()
+            raise SourceError(f"{name}: the server responds with {status}", hint=_hint(error.code)) from None
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, failures.URLError) else error
+            raise SourceError(
+                f"{name}: cannot be downloaded: {_message(reason)}", hint="check the address, and try again"
+            ) from None
+        return {path: name}
+
+
 class _Redirects(request.HTTPRedirectHandler):
-    """Follows to http and https alone; user and password stay with the host they were given for."""
+    """Follows redirects to http and https only, and sends user and password to the first host only."""
 
     def redirect_request(
         self, req: request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -36,35 +62,18 @@ class _Redirects(request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type] # headers are a Message
 
 
-def fetch_page(address: Address, scratch: Path, endings: tuple[str, ...]) -> Fetched:
-    """Fetch one file; see `fetching.fetch`."""
-    name = address.name
-    try:
-        with _opener().open(_request(address.url), timeout=TIMEOUT_SECONDS) as answer:
-            _refuse_web_page(name, answer.headers)
-            size = answer.headers["Content-Length"]
-            path = save(_blocks(answer), scratch, unquote(name), size=None if size is None else int(size))
-    except failures.HTTPError as error:
-        error.close()
-        # The server's own words may repeat an address with its signature.
-        told = f"{error.code} {http.client.responses.get(error.code, '')}".strip()
-        raise SourceError(f"{name}: the server says {told}", hint=_hint(error.code)) from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = error.reason if isinstance(error, failures.URLError) else error
-        raise SourceError(
-            f"{name}: cannot be fetched: {_told(reason)}", hint="check the address, and try again"
-        ) from None
-    return {path: name}
-
-
 def _opener() -> request.OpenerDirector:
-    """Return an opener that knows neither file: nor ftp: nor data:."""
+    """Return an opener for http and https, without file:, ftp: and data:."""
     opener = request.OpenerDirector()
     for handler in (
-        request.ProxyHandler(), request.UnknownHandler(), request.HTTPHandler(),
-        request.HTTPSHandler(context=ssl.create_default_context()), request.HTTPDefaultErrorHandler(),
-        _Redirects(), request.HTTPErrorProcessor(),
-    ):  # fmt: skip
+        request.ProxyHandler(),
+        request.UnknownHandler(),
+        request.HTTPHandler(),
+        request.HTTPSHandler(context=ssl.create_default_context()),
+        request.HTTPDefaultErrorHandler(),
+        _Redirects(),
+        request.HTTPErrorProcessor(),
+    ):
         opener.add_handler(handler)
     return opener
 
@@ -73,37 +82,36 @@ def _request(url: str) -> request.Request:
     parts = urlsplit(url)
     user, _, host = parts.netloc.rpartition("@")
     path = quote(parts.path, safe="/%:@!$&'()*+,;=~-._")
-    # The scheme has been looked at: only http and https have this fetcher.
-    made = request.Request(urlunsplit((parts.scheme, host, path, parts.query, "")))  # noqa: S310
-    made.add_header("Accept-Encoding", "identity")
-    made.add_header("User-Agent", "estimator")
+    # Only http and https reach this connector.
+    result = request.Request(urlunsplit((parts.scheme, host, path, parts.query, "")))  # noqa: S310
+    result.add_header("Accept-Encoding", "identity")
+    result.add_header("User-Agent", "estimator")
     if user:
-        made.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
-    return made
+        result.add_unredirected_header("Authorization", f"Basic {base64.b64encode(unquote(user).encode()).decode()}")
+    return result
 
 
-def _blocks(answer: IO[bytes]) -> Iterator[bytes]:
-    while block := answer.read(BLOCK_BYTES):
+def _blocks(response: IO[bytes]) -> Iterator[bytes]:
+    while block := response.read(BLOCK_BYTES):
         yield block
 
 
-def _refuse_web_page(name: str, headers: Message) -> None:
+def _reject_web_page(name: str, headers: Message) -> None:
     if headers.get_content_type() == "text/html":
         raise SourceError(
-            f"{name}: expected a table, the server sent a web page",
-            hint="is it a page to log in? Give the address of the file itself",
+            f"{name}: expected a table, got a web page", hint="is it a login page? use the address of the file itself"
         )
 
 
-def _told(reason: object) -> str:
+def _message(reason: object) -> str:
     if isinstance(reason, TimeoutError):
-        return f"no answer within {TIMEOUT_SECONDS:.0f} seconds"
+        return f"no response within {TIMEOUT_SECONDS:.0f} seconds"
     if isinstance(reason, http.client.IncompleteRead):
-        return "the download broke off"
+        return "the download stopped early"
     if isinstance(reason, OSError):
         return reason.strerror or type(reason).__name__
-    return reason if isinstance(reason, str) else "no valid address, or no valid answer"
+    return reason if isinstance(reason, str) else "not a valid address or response"
 
 
 def _hint(code: int) -> str | None:
-    return "it redirects to something that is neither http nor https" if 300 <= code < 400 else HINTS.get(code)
+    return "it redirects to another scheme than http and https" if 300 <= code < 400 else HINTS.get(code)
