@@ -27,7 +27,7 @@ test-image: $(STAMP)  ## images in a real Docker engine and a registry; root ins
 	ESTIMATOR_TEST_ENGINE=1 $(BIN)/pytest -n 0 tests/test_image.py tests/test_image_ecr.py tests/test_image_engine.py tests/test_deployment_engine.py
 
 test-fuzz: $(STAMP)  ## what the server takes a shortcut for, beside the thorough way, on 2.5 million inputs; half an hour
-	ESTIMATOR_FUZZ_INPUTS=500000 $(BIN)/pytest -n 2 --dist load tests/test_server_chance.py
+	ESTIMATOR_FUZZ_INPUTS=500000 $(BIN)/pytest -n 2 --dist load tests/test_server_fuzz.py
 
 lint: $(STAMP)  ## check style and formatting
 	$(BIN)/ruff check src tests benchmarks examples docs

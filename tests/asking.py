@@ -16,22 +16,21 @@ from typing import Any
 import httpx
 
 from estimator.config import Serving
-from estimator.serving.app import Front
-from estimator.serving.auth.gate import Gate
 from estimator.serving.gateway import Gateway
+from estimator.serving.routes import ServerContext
 from estimator.serving.service import Service
-from estimator.serving.telemetry.exchange import Ledger
+from estimator.serving.telemetry.recorder import RequestRecorder
 from estimator.store.artefact import Artefact
 
 ESTIMATOR = [sys.executable, "-m", "estimator"]
 
 
 def gateway(*artefacts: Artefact, serving: Serving | None = None, **options: Any) -> Gateway:
-    """Return what answers for versions; `ledger`, `gate`, `look` and limits as `Gateway` takes them."""
-    ledger = options.pop("ledger", None) or Ledger()
+    """Return the gateway of versions; `recorder`, `access` and `reload` as `Gateway` takes them."""
+    recorder = options.pop("recorder", None) or RequestRecorder()
     services = [Service(artefact, serving or Serving(**artefact.config["serving"])) for artefact in artefacts]
-    front = Front(services, ledger, options.pop("faults", dict), options.pop("log", None))
-    return Gateway(front, **{"gate": Gate(), **options})
+    context = ServerContext(services, recorder, options.pop("reload_errors", dict), options.pop("connect_log", None))
+    return Gateway(context, **options)
 
 
 class Client:

@@ -347,7 +347,7 @@ def test_one_row_can_be_looked_at(market, run):
 
 def test_the_server_shows_the_page_to_those_who_may_see_it(market):
     market.send(sold(50))
-    plain = Client(gateway(market.live, serving=Serving(), log=lambda: market.database))
+    plain = Client(gateway(market.live, serving=Serving(), connect_log=lambda: market.database))
     answer = plain("GET", "/monitor")
     assert answer.status_code == 200
     assert "watched" in answer.text

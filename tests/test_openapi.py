@@ -1,4 +1,4 @@
-"""The document of the API is valid, and the server keeps to it whatever is sent."""
+"""The OpenAPI document is valid, and the server keeps to it whatever is sent."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def app(store):
 
 
 @pytest.fixture(scope="module")
-def described(app):
+def schema(app):
     return schemathesis.openapi.from_asgi("/openapi.json", app)
 
 
-def test_the_document_is_valid(app):
-    validate(app.site.app.openapi())
+def test_document_is_valid_openapi(app):
+    validate(app.snapshot.app.openapi())
 
 
-def test_whatever_is_sent_gets_what_the_document_says(described, tell):
+def test_responses_conform_to_document(schema, tell):
     n_sent = 0
 
     def send(case):
@@ -43,22 +43,24 @@ def test_whatever_is_sent_gets_what_the_document_says(described, tell):
         n_sent += 1
         case.call_and_validate(checks=CHECKS)
 
-    operations = [found.ok() for found in described.get_all_operations()]
+    operations = [result.ok() for result in schema.get_all_operations()]
     for operation in operations:
         given(case=operation.as_strategy())(FUZZ(lambda case: send(case)))()
     assert n_sent > 10 * len(operations)
-    tell(f"requests made from the document: {n_sent} to {len(operations)} operations, no failure")
+    tell(f"{n_sent} requests generated from the document, for {len(operations)} operations: all responses conform")
 
 
-def test_the_document_shows_no_row_of_training_where_columns_are_private(store):
+def test_private_columns_hide_training_rows(store):
     artefact = open_artefact(version_folder(store / "penguins"))
     shown, hidden = (
-        gateway(artefact, serving=Serving(private=private)).site.app.openapi()["paths"]["/v1/predict"]["post"]
+        gateway(artefact, serving=Serving(private_columns=private)).snapshot.app.openapi()["paths"]["/v1/predict"][
+            "post"
+        ]
         for private in ((), ("bill_length_mm",))
     )
     for document, is_shown in ((shown, True), (hidden, False)):
-        asked = document["requestBody"]["content"]["application/json"]
-        answered = document["responses"]["200"]["content"]["application/json"]
-        values = asked["schema"]["oneOf"][0]["items"]["properties"]
-        assert ("example" in asked, "example" in answered) == (is_shown, is_shown)
+        request = document["requestBody"]["content"]["application/json"]
+        response = document["responses"]["200"]["content"]["application/json"]
+        values = request["schema"]["oneOf"][0]["items"]["properties"]
+        assert ("example" in request, "example" in response) == (is_shown, is_shown)
         assert ("examples" in values["bill_length_mm"], "examples" in values["bill_depth_mm"]) == (is_shown, True)

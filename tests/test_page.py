@@ -27,7 +27,7 @@ from estimator.graph.builder import DOUBLE, STRING, Graph, Output
 from estimator.graph.session import Session
 from estimator.models.conformal import Conformal
 from estimator.models.nets.dense import vocabulary
-from estimator.serving.model_page.page import LARGEST, model_page
+from estimator.serving.model_page.page import MAX_BYTES, build_model_page
 from estimator.store.artefact import Artefact, open_artefact, write_artefact
 from estimator.store.store import version_folder
 from estimator.training.parity import MUCH_TEXT
@@ -59,7 +59,7 @@ READ = """(text) => {
 def script(penguins, window, tmp_path_factory) -> Any:
     """A window in which the page's script is loaded."""
     path = tmp_path_factory.mktemp("script") / "page.html"
-    path.write_bytes(model_page(penguins).content)
+    path.write_bytes(build_model_page(penguins).content)
     page = window().new_page()
     page.goto(path.as_uri())
     page.wait_for_selector("body[data-ready]")
@@ -246,16 +246,16 @@ def test_an_unknown_operator_is_named(penguins, tmp_path):
     sine = graph("Sin", graph.input("bill_length_mm", DOUBLE))
     content = graph.finish([Output("prediction", sine, DOUBLE, rank=2)])
     with pytest.raises(PageError, match=r"penguins .*cannot work out Sin, which its graph uses"):
-        model_page(changed(penguins, tmp_path, graph=content))
+        build_model_page(changed(penguins, tmp_path, graph=content))
 
 
 def test_a_model_too_large_is_told_with_its_size(penguins, tmp_path):
     graph = Graph()
-    noise = graph.constant(np.random.default_rng(0).standard_normal(LARGEST // 8))
+    noise = graph.constant(np.random.default_rng(0).standard_normal(MAX_BYTES // 8))
     total = graph("Add", graph.input("bill_length_mm", DOUBLE), noise)
     content = graph.finish([Output("prediction", total, DOUBLE, rank=2)])
     with pytest.raises(PageError, match=r"expected a page of at most 20 MB, got one of 2\d MB"):
-        model_page(changed(penguins, tmp_path, graph=content))
+        build_model_page(changed(penguins, tmp_path, graph=content))
 
 
 @pytest.mark.parametrize(
@@ -267,4 +267,4 @@ def test_a_model_too_large_is_told_with_its_size(penguins, tmp_path):
 )
 def test_a_contract_that_a_browser_reads_otherwise_is_refused(penguins, tmp_path, change, told):
     with pytest.raises(PageError, match=told):
-        model_page(changed(penguins, tmp_path, island=change))
+        build_model_page(changed(penguins, tmp_path, island=change))

@@ -17,7 +17,7 @@ from estimator import verbs as life
 from estimator.data.schema.frames import read_frame
 from estimator.data.sources.opener import open_files
 from estimator.errors import RowError
-from estimator.serving.model_page.page import model_page
+from estimator.serving.model_page.page import build_model_page
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import version_folder
 from tests.browser import CONTRASTS, REACHABLE
@@ -74,7 +74,7 @@ def pages(versions, tmp_path_factory) -> dict[str, Path]:
     folder, found = tmp_path_factory.mktemp("pages"), {}
     for name, (artefact, _) in versions.items():
         found[name] = folder / f"{name}.html"
-        found[name].write_bytes(model_page(artefact).content)
+        found[name].write_bytes(build_model_page(artefact).content)
     return found
 
 
@@ -294,7 +294,7 @@ def test_the_page_may_reach_nothing(window, pages):
 
 def test_a_graph_that_answers_otherwise_here_is_told(visit_file, versions, tmp_path):
     artefact, _ = versions["penguins"]
-    content = model_page(artefact).content.decode()
+    content = build_model_page(artefact).content.decode()
     share = json.dumps(artefact.read_json("golden.json")["predictions"][0][0])
     (tmp_path / "page.html").write_text(content.replace(f'"answers":[[{share}', '"answers":[[0.25'))
     page = visit_file(tmp_path / "page.html")

@@ -1,4 +1,4 @@
-"""The server: right answers, and refusals that name row, column and value."""
+"""The server: predictions, and errors that name row, column and value."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from fastapi import FastAPI
 from estimator.config import Serving, resolve_kept
 from estimator.errors import ConfigError, ServingError, SourceError
 from estimator.prediction_log import LogEntry, PredictionLog
-from estimator.serving.auth.gate import Gate
-from estimator.serving.auth.keys import KeyRing, given_key
-from estimator.serving.reload import Following, Reference
-from estimator.serving.run import listen
-from estimator.serving.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA, PARQUET
-from estimator.serving.telemetry.exchange import Ledger
+from estimator.serving.auth.access import Access
+from estimator.serving.auth.keys import KeyRing, environment_key
+from estimator.serving.reload import ModelReference, ServedModels
+from estimator.serving.run import run_server
+from estimator.serving.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA_TYPES, PARQUET
+from estimator.serving.telemetry.recorder import RequestRecorder
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
 from tests.asking import Client, gateway
@@ -52,7 +52,7 @@ def credit(store) -> Client:
     )
 
 
-def test_the_tutorials_request_gets_its_answer(boston, house):
+def test_tutorial_request_gets_tutorial_response(boston, house):
     answer = boston.post("/v1/services/predict", [house])
     assert answer.status_code == 200
     assert answer.json()["inputData"] == [house]
@@ -61,13 +61,13 @@ def test_the_tutorials_request_gets_its_answer(boston, house):
     assert 15 < prediction["Prediction price 0"] < 35
 
 
-def test_the_default_label_names_the_target(credit, store):
+def test_default_label_names_the_target(credit, store):
     row = open_artefact(version_folder(store / "credit")).read_json("golden.json")["rows"][0]
     (prediction,) = credit.post("/v1/services/predict", [row]).json()["predictions"]
     assert prediction["Prediction Status 0"] in ("good", "bad")
 
 
-def test_levels_come_with_probabilities_and_ids(credit, store):
+def test_classes_come_with_probabilities_and_ids(credit, store):
     rows = open_artefact(version_folder(store / "credit")).read_json("golden.json")["rows"][:2]
     answer = credit.post("/v1/predict", rows).json()
     assert sum(answer["predictions"][0]["probabilities"].values()) == pytest.approx(1.0)
@@ -75,7 +75,7 @@ def test_levels_come_with_probabilities_and_ids(credit, store):
     assert answer["model"] == "credit"
 
 
-def test_what_training_did_not_see_is_told(boston, house):
+def test_values_out_of_range_are_reported(boston, house):
     (prediction,) = boston.post("/v1/predict", [{**house, "RM": 40.0}]).json()["predictions"]
     assert prediction["out_of_range"] == [{"column": "RM", "message": "training range 3.561 to 8.78"}]
 
@@ -96,7 +96,7 @@ def test_what_training_did_not_see_is_told(boston, house):
         ({"TAX": "x" * 9999}, "TAX", "x" * 197 + "...", "expected a whole number"),
     ],
 )
-def test_a_bad_cell_is_named(boston, house, path, change, column, value, words):
+def test_invalid_cell_is_named(boston, house, path, change, column, value, words):
     answer = boston.post(path, [house, {**house, **change}])
     assert answer.status_code == 422
     detail = answer.json()["detail"][0]
@@ -107,7 +107,7 @@ def test_a_bad_cell_is_named(boston, house, path, change, column, value, words):
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
 @pytest.mark.parametrize("fixture", ["boston", "credit"])
-def test_what_json_cannot_hold_is_named(request, store, fixture, word):
+def test_non_finite_number_is_named(request, store, fixture, word):
     client = request.getfixturevalue(fixture)
     name, column = ("house_pricing_model", "RM") if fixture == "boston" else ("credit", "Income")
     row = open_artefact(version_folder(store / name)).read_json("golden.json")["rows"][0]
@@ -117,18 +117,18 @@ def test_what_json_cannot_hold_is_named(request, store, fixture, word):
     assert answer.json()["detail"][0]["column"] == column
 
 
-def test_a_missing_column_is_named(boston, house):
+def test_missing_column_is_named(boston, house):
     del house["RM"]
     answer = boston.post("/v1/predict", [house])
     assert answer.json()["detail"][0]["msg"] == "row 1, column 'RM': missing: expected a number"
 
 
-def test_good_neighbours_of_bad_values_are_accepted(boston, house):
+def test_equivalent_spellings_are_accepted(boston, house):
     row = {**house, "CHAS": 0.0, "RAD": "5", "MEDV": "the target may be there"}
     assert boston.post("/v1/predict", [row]).status_code == 200
 
 
-def test_nulls_are_accepted_where_training_saw_gaps(credit, store):
+def test_null_is_accepted_in_nullable_columns(credit, store):
     row = open_artefact(version_folder(store / "credit")).read_json("golden.json")["rows"][0]
     assert credit.post("/v1/predict", [{**row, "Income": None, "Job": None, "Home": "a castle"}]).status_code == 200
 
@@ -148,21 +148,21 @@ def test_nulls_are_accepted_where_training_saw_gaps(credit, store):
         (b"12", "expected a list of rows"),
         (b"[[1, 2]]", "expected an object"),
         (b"[null]", "expected an object"),
-        (b'[{"\\ud800": 1}]', "half of a character"),
+        (b'[{"\\ud800": 1}]', "lone surrogate"),
     ],
 )
-def test_a_bad_body_is_refused(boston, path, body, words):
+def test_invalid_body_is_rejected(boston, path, body, words):
     answer = boston.post(path, body)
     assert answer.status_code == 422
     assert words in answer.json()["detail"][0]["msg"]
 
 
-def test_too_much_is_refused(credit):
+def test_too_large_request_is_rejected(credit):
     assert credit.post("/v1/predict", b" " * 30_000).status_code == 413
     assert credit.post("/v1/predict", [{}] * 6).status_code == 413
 
 
-def test_a_body_may_be_packed_by_gzip_alone(credit, boston, house):
+def test_only_gzip_is_decompressed(credit, boston, house):
     body = gzip.compress(json.dumps([house]).encode())
     assert boston.post("/v1/predict", body, **{"content-encoding": "gzip"}).status_code == 200
     for packed, kind, status in [
@@ -178,14 +178,16 @@ def test_values_may_come_by_column(boston, house):
     by_column = boston.post("/v1/services/predict", {name: [row[name] for row in rows] for name in house}).json()
     assert by_column == by_row
     uneven = boston.post("/v1/predict", {name: [1] if name == "RM" else [1, 2] for name in house})
-    assert uneven.json()["detail"][0]["msg"] == "expected as many values in each column, got 1 in 'RM' and 2 in 'CRIM'"
+    assert (
+        uneven.json()["detail"][0]["msg"] == "expected columns of the same length, got 1 values in 'RM' and 2 in 'CRIM'"
+    )
     twice = json.dumps({name: [1] for name in house}).replace("{", '{"RM": [2],')
     assert "given twice" in boston.post("/v1/predict", twice.encode()).json()["detail"][0]["msg"]
 
 
-@pytest.mark.parametrize("kind", MEDIA)
+@pytest.mark.parametrize("kind", MEDIA_TYPES)
 @pytest.mark.parametrize("fixture", ["boston", "credit"])
-def test_tables_are_asked_and_answered_as_rows_are(request, store, fixture, kind):
+def test_tables_get_the_predictions_of_rows(request, store, fixture, kind):
     client = request.getfixturevalue(fixture)
     name = {"boston": "house_pricing_model", "credit": "credit"}[fixture]
     rows = open_artefact(version_folder(store / name)).read_json("golden.json")["rows"][:5]
@@ -203,8 +205,8 @@ def test_tables_are_asked_and_answered_as_rows_are(request, store, fixture, kind
     assert found["id"][0] == f"{answer.headers['x-request-id']}-0"
 
 
-@pytest.mark.parametrize("kind", MEDIA)
-def test_a_table_that_is_none_is_refused(credit, kind):
+@pytest.mark.parametrize("kind", MEDIA_TYPES)
+def test_invalid_table_is_rejected(credit, kind):
     for body in (b"", b"\xff\xfe\x00", b"PAR1" * 9, b"ARROW1\0\0" + b"\xff" * 99):
         assert credit.post("/v1/predict", body, **{"content-type": kind}).status_code == 422
     file = io.BytesIO()
@@ -212,7 +214,7 @@ def test_a_table_that_is_none_is_refused(credit, kind):
     assert credit.post("/v1/predict", file.getvalue(), **{"content-type": kind}).status_code == 413
 
 
-def test_what_cannot_be_read_or_answered_so_is_said(boston, house):
+def test_unsupported_media_type_is_rejected(boston, house):
     refused = boston.post("/v1/predict", json.dumps([house]).encode("utf-16"), **{"content-type": "a/b;charset=utf-16"})
     assert (refused.status_code, "charset 'utf-16'" in refused.text) == (415, True)
     assert boston.post("/v1/services/predict", b"a\n1", **{"content-type": "text/csv"}).status_code == 415
@@ -221,7 +223,7 @@ def test_what_cannot_be_read_or_answered_so_is_said(boston, house):
     assert (detail["row"], detail["column"], detail["value"]) == (1, "TAX", "many")
 
 
-def test_the_docs_are_offline(boston):
+def test_docs_load_nothing_from_the_internet(boston):
     for path in ("/docs", "/redoc"):
         page = boston("GET", path)
         assert page.status_code == 200
@@ -232,7 +234,7 @@ def test_the_docs_are_offline(boston):
         assert boston("GET", f"/static-docs/{file}").status_code == 200
 
 
-def test_the_docs_show_a_real_row_and_ranges(boston):
+def test_docs_show_an_example_row_and_ranges(boston):
     document = boston("GET", "/openapi.json").json()
     content = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]
     assert boston.post("/v1/predict", content["example"]).status_code == 200
@@ -240,7 +242,7 @@ def test_the_docs_show_a_real_row_and_ranges(boston):
     assert column["description"].startswith("Training range 3.561 to 8.78")
 
 
-def test_the_status_tells_name_and_version(boston):
+def test_status_shows_name_and_version(boston):
     status = boston("GET", "/").json()
     assert (status["status"], status["name"], status["target"]) == ("ok", "house_pricing_model", "MEDV")
     assert boston("GET", "/healthz").status_code == 200
@@ -248,9 +250,9 @@ def test_the_status_tells_name_and_version(boston):
     assert "RM" in boston("GET", "/v1/schema").json()["columns"]
 
 
-def test_a_key_guards_all_but_the_status(store, house):
+def test_key_guards_all_but_health_checks(store, house):
     artefact = open_artefact(version_folder(store / "house_pricing_model"))
-    client = Client(gateway(artefact, gate=Gate(KeyRing([given_key("KEY", "a long secret")]))))
+    client = Client(gateway(artefact, access=Access(KeyRing([environment_key("KEY", "a long secret")]))))
     assert client("GET", "/healthz").status_code == 200
     assert client.post("/v1/predict", [house]).status_code == 401
     for headers in ({"x-api-key": "a long secret"}, {"authorization": "Bearer a long secret"}):
@@ -262,19 +264,19 @@ def test_a_key_guards_all_but_the_status(store, house):
 @pytest.mark.parametrize(
     ("serving", "environment", "expected"),
     [
-        ({"host": "0.0.0.0"}, {}, "can be reached from other machines"),
+        ({"host": "0.0.0.0"}, {}, "is reachable from other machines"),
         ({"api_key_env": "KEY"}, {}, "it is not set"),
         ({"api_key_env": "KEY"}, {"KEY": "short"}, "shorter than 8"),
         ({"host": "203.0.113.1", "api_key_env": "KEY"}, {"KEY": "long enough"}, "cannot listen on"),
     ],
 )
-def test_an_unsafe_or_impossible_address_is_refused(store, serving, environment, expected):
-    model = Reference("house", lambda: version_folder(store / "house_pricing_model"))
+def test_unsafe_or_unavailable_address_is_rejected(store, serving, environment, expected):
+    model = ModelReference("house", lambda: version_folder(store / "house_pricing_model"))
     with pytest.raises(ServingError, match=expected):
-        listen([model], serving, environment=environment)
+        run_server([model], serving, environment=environment)
 
 
-def test_every_answer_has_a_name_and_is_safe_to_show(boston, house):
+def test_every_response_has_an_id_and_security_headers(boston, house):
     answers = [boston("GET", path) for path in ("/", "/docs", "/nowhere")] + [boston.post("/v1/predict", [house])]
     for answer in answers:
         assert len(answer.headers["x-request-id"]) == 32
@@ -284,7 +286,7 @@ def test_every_answer_has_a_name_and_is_safe_to_show(boston, house):
     assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
 
 
-def test_too_many_at_once_are_sent_away(store, house):
+def test_too_many_concurrent_requests_are_rejected(store, house):
     artefact = open_artefact(version_folder(store / "house_pricing_model"))
     app = gateway(artefact, serving=Serving(max_concurrent=1))
 
@@ -303,56 +305,59 @@ def test_too_many_at_once_are_sent_away(store, house):
     assert asyncio.run(ask()) == [200, 200]
 
 
-def test_a_failure_is_answered_without_its_reason(store, house, monkeypatch, caplog):
+def test_failure_hides_the_exception(store, house, monkeypatch, caplog):
     app = gateway(open_artefact(version_folder(store / "house_pricing_model")))
-    monkeypatch.setattr(type(app.site.app.state.front.services[0].artefact.predictor), "answer", lambda *_: 1 / 0)
+    monkeypatch.setattr(
+        type(app.snapshot.app.state.context.services[0].artefact.predictor), "predict_batch", lambda *_: 1 / 0
+    )
     answer = Client(app).post("/v1/predict", [house])
     assert answer.status_code == 500
-    assert answer.json() == {"detail": "the server failed; its own log says why", "id": answer.headers["x-request-id"]}
+    request_id = answer.headers["x-request-id"]
+    assert answer.json() == {"detail": "internal server error; see the server's log", "request_id": request_id}
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_truths_need_a_log_and_are_read_strictly(boston, store, tmp_path):
+def test_labels_need_a_log_and_are_validated(boston, store, tmp_path):
     from estimator.prediction_log import open_log
 
-    truth = {"id": "a", "label": 1.5}
-    assert boston.post("/v1/labels", [truth]).status_code == 404
-    ledger = Ledger(log=lambda: open_log("log.db", tmp_path, {}))
-    client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), ledger=ledger))
-    assert client.post("/v1/labels", [truth]).json() == {"received": 1, "matched": 0}
-    for body in ([], [{"id": "a"}], [{"id": 1, "label": 1}], [{"id": "a", "label": None}], {}, b"[", [truth] * 10_001):
+    label = {"id": "a", "label": 1.5}
+    assert boston.post("/v1/labels", [label]).status_code == 404
+    recorder = RequestRecorder(connect_log=lambda: open_log("log.db", tmp_path, {}))
+    client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), recorder=recorder))
+    assert client.post("/v1/labels", [label]).json() == {"received": 1, "matched": 0}
+    for body in ([], [{"id": "a"}], [{"id": 1, "label": 1}], [{"id": "a", "label": None}], {}, b"[", [label] * 10_001):
         assert client.post("/v1/labels", body).status_code in (413, 422)
-    ledger.close()
+    recorder.close()
 
 
-def test_an_answer_that_cannot_be_logged_is_refused_if_so_configured(store, house, tmp_path):
+def test_full_log_rejects_predictions_if_configured(store, house, tmp_path):
     blocked = threading.Event()
 
     def never() -> PredictionLog:
         blocked.wait(10)
         raise SourceError("the disk is full")
 
-    ledger = Ledger(log=never, refuses_when_full=True)
-    assert ledger.writer is not None
-    ledger.writer.offer(LogEntry("a", 0.0, "m", "v", b" " * 64_000_000, b""))
-    client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), ledger=ledger))
+    recorder = RequestRecorder(connect_log=never, rejects_when_full=True)
+    assert recorder.writer is not None
+    recorder.writer.offer(LogEntry("a", 0.0, "m", "v", b" " * 64_000_000, b""))
+    client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), recorder=recorder))
     assert client.post("/v1/predict", [house]).status_code == 503
     blocked.set()
-    ledger.close()
+    recorder.close()
 
 
-def test_choices_of_another_release_are_passed_over_and_the_environment_wins():
+def test_environment_overrides_settings_of_the_version():
     kept = {"port": 1, "max_rows": 7, "label": "x", "no longer known": 3}
     environment = {"ESTIMATOR_CONFIG__SERVING__PORT": "2", "ESTIMATOR_CONFIG__SERVING__MAX_ROWS": "8"}
     found = resolve_kept(
         "serving", Serving, kept, environment, overrides=["serving.rate_limit=4", "image.port=9"], settings={"port": 3}
     )
-    assert (found.port, found.max_rows, found.label, found.rate) == (3, 8, "x", 4)
+    assert (found.port, found.max_rows, found.label, found.rate_limit) == (3, 8, "x", 4)
     with pytest.raises(ConfigError, match=r"serving.port: input should be less than or equal to 65535, got 99999"):
         resolve_kept("serving", Serving, kept, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"})
 
 
-def test_a_version_that_is_no_longer_served_leaves_nothing_behind(store):
+def test_replaced_version_is_freed(store):
     artefact = open_artefact(version_folder(store / "penguins"))
 
     def n_apps() -> int:
@@ -365,21 +370,21 @@ def test_a_version_that_is_no_longer_served_leaves_nothing_behind(store):
     assert n_apps() == before
 
 
-def test_a_graph_that_cannot_run_leaves_the_old_version_serving(store, tmp_path):
+def test_invalid_graph_keeps_the_old_version(store, tmp_path):
     old = version_folder(store / "penguins")
     bad = tmp_path / "bad"
     shutil.copytree(old, bad)
-    (bad / "model.onnx").write_bytes(b"no graph")
+    (bad / "model.onnx").write_bytes(b"not a graph")
     manifest = json.loads((bad / "manifest.json").read_text())
-    manifest["files"]["model.onnx"] = hashlib.sha256(b"no graph").hexdigest()
+    manifest["files"]["model.onnx"] = hashlib.sha256(b"not a graph").hexdigest()
     (bad / "manifest.json").write_text(json.dumps(manifest))
     means = [old]
-    following = Following([Reference("penguins", lambda: means[0])], lambda _: Serving())
-    following.check()
+    models = ServedModels([ModelReference("penguins", lambda: means[0])], lambda _: Serving())
+    models.check()
     means[0] = bad
-    assert following.look(False) is None
-    assert "cannot be loaded" in following.faults["penguins"]
-    assert following.services[0].artefact.folder == old
+    assert models.reload(False) is None
+    assert "cannot be loaded" in models.errors["penguins"]
+    assert models.services[0].artefact.folder == old
     means[0] = old
-    following.look(False)
-    assert following.faults == {}
+    models.reload(False)
+    assert models.errors == {}

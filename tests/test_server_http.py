@@ -1,10 +1,11 @@
-"""The server on a real socket, byte by byte: whatever comes gets the answer HTTP asks for, in order."""
+"""The server on a real socket, byte by byte: every input gets the response that HTTP requires, in order."""
 
 from __future__ import annotations
 
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,72 +18,77 @@ import uvicorn
 
 from estimator.config import Serving
 from estimator.serving.fast_path.http_protocol import MAX_HEAD_BYTES
-from estimator.serving.fast_path.predict import Answer, Asked
-from estimator.serving.run import server_of
-from estimator.serving.service import Reply
+from estimator.serving.routes import BatchHandler, PredictionRequest
+from estimator.serving.run import build_server
+from estimator.serving.service import PredictionResponse
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
-from tests.asking import gateway
+from tests.asking import gateway, get
+from tests.asking import post as send
+from tests.asking import serving as serving_process
 from tests.conftest import HOUSE
 
 MAX_BODY_BYTES = 300_000
 KEEP_ALIVE_SECONDS = 1
-PATIENCE_SECONDS = 2.0
+REQUEST_TIMEOUT_SECONDS = 2.0
 BODY = json.dumps([HOUSE]).encode()
 
 
 @dataclass
 class Running:
-    """A server in a thread of this process, and how many bodies its hot path answered and was offered."""
+    """A server in a thread of this process, the bodies that its fast path was offered, and how many it handled."""
 
     server: uvicorn.Server
     app: Any
     port: int
     offered: list[bytes] = field(default_factory=list)
-    answered: int = 0
+    handled: int = 0
 
-    def watch(self) -> None:
-        def watched(answer: Answer) -> Answer:
-            def call(asked: Sequence[Asked]) -> list[Reply | None]:
-                self.offered += [body for body, _ in asked]
-                found = answer(asked)
-                self.answered += len(found) - found.count(None)
-                return found
+    def count_requests(self) -> None:
+        def counted(handler: BatchHandler) -> BatchHandler:
+            def call(requests: Sequence[PredictionRequest]) -> list[PredictionResponse | None]:
+                self.offered += [request.body for request in requests]
+                responses = handler(requests)
+                self.handled += len(responses) - responses.count(None)
+                return responses
 
             return call
 
-        self.answer_by(watched)
+        self.change_handlers(counted)
 
-    def answer_by(self, change: Callable[[Answer], Answer]) -> None:
-        """Answer with what `change` makes of each hot path."""
-        site = self.app.site
-        hot = {path: route._replace(answer=change(route.answer)) for path, route in site.hot.items()}
-        self.app.site = replace(site, hot=hot)
+    def change_handlers(self, change: Callable[[BatchHandler], BatchHandler]) -> None:
+        """Replace the handler of each fast route by what `change` makes of it."""
+        snapshot = self.app.snapshot
+        routes = {path: route._replace(handler=change(route.handler)) for path, route in snapshot.fast_routes.items()}
+        self.app.snapshot = replace(snapshot, fast_routes=routes)
 
 
 @contextmanager
-def answering_by(server: Running, change: Callable[[Answer], Answer]) -> Iterator[None]:
-    """Answer with what `change` makes of each hot path, for as long as the block lasts."""
-    site = server.app.site
-    server.answer_by(change)
+def changed_handlers(server: Running, change: Callable[[BatchHandler], BatchHandler]) -> Iterator[None]:
+    """Replace the handlers of the fast routes while the block runs."""
+    snapshot = server.app.snapshot
+    server.change_handlers(change)
     try:
         yield
     finally:
-        server.app.site = site
+        server.app.snapshot = snapshot
 
 
 @pytest.fixture(scope="module")
 def running(store) -> Iterator[Running]:
     artefact = open_artefact(version_folder(store / "house_pricing_model"))
     serving = Serving(
-        max_body_bytes=MAX_BODY_BYTES, max_rows=1000, request_timeout_seconds=PATIENCE_SECONDS, label="Prediction price"
+        max_body_bytes=MAX_BODY_BYTES,
+        max_rows=1000,
+        request_timeout_seconds=REQUEST_TIMEOUT_SECONDS,
+        label="Prediction price",
     )
     app = gateway(artefact, serving=serving)
-    server = server_of(app, serving)
+    server = build_server(app, serving)
     server.config.timeout_keep_alive = KEEP_ALIVE_SECONDS
     with socket.create_server(("127.0.0.1", 0)) as opened:
         found = Running(server, app, opened.getsockname()[1])
-        found.watch()
+        found.count_requests()
         thread = threading.Thread(target=server.run, kwargs={"sockets": [opened]})
         thread.start()
         yield found
@@ -94,7 +100,7 @@ def running(store) -> Iterator[Running]:
 @pytest.fixture
 def server(running) -> Running:
     running.offered.clear()
-    running.answered = 0
+    running.handled = 0
     return running
 
 
@@ -164,19 +170,19 @@ def house(value: float) -> bytes:
     return json.dumps([{**HOUSE, "RM": value}]).encode()
 
 
-def test_an_ordinary_request_is_answered_at_once_and_as_the_app_does(server):
+def test_ordinary_request_takes_the_fast_path(server):
     with Wire(server) as wire:
-        hot, slow = wire.send(post()).answer(), wire.send(post(path="/v1/services/predict?")).answer()
-    assert server.answered == 1
-    assert (hot.status, hot.body) == (200, slow.body)
+        fast, slow = wire.send(post()).answer(), wire.send(post(path="/v1/services/predict?")).answer()
+    assert server.handled == 1
+    assert (fast.status, fast.body) == (200, slow.body)
     own = (b"date", b"x-request-id")
-    heads = [dict(line.split(b": ", 1) for line in found.head.split(b"\r\n")[1:]) for found in (hot, slow)]
+    heads = [dict(line.split(b": ", 1) for line in found.head.split(b"\r\n")[1:]) for found in (fast, slow)]
     first, second = ({name: value for name, value in head.items() if name not in own} for head in heads)
     assert first == second
     assert all(len(head[b"x-request-id"]) == 32 for head in heads)
 
 
-def test_a_request_may_come_in_any_two_parts(server):
+def test_request_may_arrive_in_two_parts(server):
     request = post()
     with Wire(server) as wire:
         expected = wire.send(request).answer().body
@@ -184,7 +190,7 @@ def test_a_request_may_come_in_any_two_parts(server):
             assert wire.send(request[:place], request[place:], pause=0.0005).answer().body == expected
 
 
-def test_a_long_body_in_many_parts_is_answered_at_once(server):
+def test_long_body_in_many_parts_takes_the_fast_path(server):
     rows = json.dumps([HOUSE] * 300).encode()
     request = post(rows)
     with Wire(server) as wire:
@@ -195,11 +201,11 @@ def test_a_long_body_in_many_parts_is_answered_at_once(server):
     assert server.offered == [rows]
 
 
-def test_pipelined_requests_are_answered_in_order(server):
+def test_pipelined_responses_keep_their_order(server):
     requests, expected = [], []
     for number in range(40):
         value = 4 + number / 10
-        # Every third goes to the app, every fifth is refused.
+        # Every third goes to FastAPI, every fifth is rejected.
         path = "/v1/services/predict" + ("?" if number % 3 == 0 else "")
         requests.append(post(b"[1]" if number % 5 == 0 else house(value), path=path))
         expected.append(422 if number % 5 == 0 else value)
@@ -213,25 +219,25 @@ def test_pipelined_requests_are_answered_in_order(server):
         assert [wire.answer().status for _ in expected] == [422 if value == 422 else 200 for value in expected]
 
 
-def test_requests_of_many_connections_are_answered_together(server):
+def test_requests_of_many_connections_share_a_batch(server):
     sizes: list[int] = []
 
-    def watched(answer: Answer) -> Answer:
-        def call(asked: Sequence[Asked]) -> list[Reply | None]:
-            # While the first is answered, the others come.
+    def slowed(handler: BatchHandler) -> BatchHandler:
+        def call(requests: Sequence[PredictionRequest]) -> list[PredictionResponse | None]:
+            # The others arrive while the first is handled.
             time.sleep(0.1)
-            sizes.append(len(asked))
-            return answer(asked)
+            sizes.append(len(requests))
+            return handler(requests)
 
         return call
 
     with ExitStack() as stack:
         wires = [stack.enter_context(Wire(server)) for _ in range(12)]
         assert [wire.send(post()).answer().status for wire in wires] == [200] * len(wires)
-        stack.enter_context(answering_by(server, watched))
+        stack.enter_context(changed_handlers(server, slowed))
         values = [4 + place / 10 for place in range(12)]
         for wire, value in zip(wires, values, strict=True):
-            # Of these, the first is refused, and half of the others are followed by one more.
+            # The first is rejected, and half of the others are followed by one more.
             wire.send(*[post(b"[{}]" if value == 4 else house(value))] * (1 + (value > 4.5)))
         answers = [[wire.answer() for _ in range(1 + (value > 4.5))] for wire, value in zip(wires, values, strict=True)]
     assert max(sizes) > 4
@@ -240,7 +246,7 @@ def test_requests_of_many_connections_are_answered_together(server):
         assert [json.loads(found.body)["inputData"][0]["RM"] for found in told] == [value] * len(told)
 
 
-def test_a_client_that_has_said_all_it_will_is_answered(server):
+def test_half_closed_connection_gets_its_responses(server):
     with Wire(server) as wire:
         wire.send(post() * 3)
         wire.socket.shutdown(socket.SHUT_WR)
@@ -264,7 +270,7 @@ def test_a_client_that_has_said_all_it_will_is_answered(server):
         ("X-Many: 1\r\n" * 20_000, 431),
     ],
 )
-def test_an_odd_head_is_refused_and_never_offered(server, fields, status):
+def test_malformed_head_is_rejected_by_uvicorn(server, fields, status):
     with Wire(server) as wire:
         try:
             wire.send(post(fields=fields))
@@ -278,30 +284,30 @@ def test_an_odd_head_is_refused_and_never_offered(server, fields, status):
 
 
 @pytest.mark.parametrize("length", ["-1", "+5", "0x10", "1e3", "5 5", "5,5", "", "9" * 30, "٣"])
-def test_an_odd_length_is_refused(server, length):
+def test_malformed_content_length_is_rejected(server, length):
     head = f"POST /v1/predict HTTP/1.1\r\nHost: server\r\nContent-Length: {length}\r\n\r\n".encode()
     with Wire(server) as wire:
         assert wire.send(head + BODY).answer().status in (400, 413)
     assert server.offered == []
 
 
-def test_a_body_that_is_too_long_is_refused_before_it_has_come(server):
+def test_too_large_body_is_rejected_before_it_arrives(server):
     with Wire(server) as wire:
         head = post(b"x" * (MAX_BODY_BYTES + 1))[:-MAX_BODY_BYTES]
         assert wire.send(head).answer().status == 413
     assert server.offered == []
 
 
-def test_a_chunked_body_is_answered_by_the_app(server):
+def test_chunked_body_is_left_to_fastapi(server):
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (BODY[:50], BODY[50:])) + b"0\r\n\r\n"
     head = b"POST /v1/services/predict HTTP/1.1\r\nHost: server\r\nTransfer-Encoding: chunked\r\n\r\n"
     with Wire(server) as wire:
-        slow, hot = wire.send(head + chunks).answer(), wire.send(post()).answer()
-    assert slow.body == hot.body
+        slow, fast = wire.send(head + chunks).answer(), wire.send(post()).answer()
+    assert slow.body == fast.body
     assert len(server.offered) == 1
 
 
-def test_expect_gets_its_continue(server):
+def test_expect_gets_100_continue(server):
     with Wire(server) as wire:
         request = post(fields="Expect: 100-continue\r\n")
         assert wire.send(request[: -len(BODY)]).answer().status == 100
@@ -312,13 +318,13 @@ def test_expect_gets_its_continue(server):
     "request_bytes",
     [post(fields="Connection: close\r\n"), post(version="1.0"), post(fields="Connection: foo, close\r\n")],
 )
-def test_the_connection_is_closed_when_that_is_asked_for(server, request_bytes):
+def test_connection_closes_on_request(server, request_bytes):
     with Wire(server) as wire:
         assert wire.send(request_bytes).answer().status == 200
         assert wire.is_closed()
 
 
-def test_other_methods_and_paths_go_to_the_app(server):
+def test_other_methods_and_paths_are_left_to_fastapi(server):
     with Wire(server) as wire:
         wire.send(
             b"HEAD /v1/predict HTTP/1.1\r\nHost: server\r\n\r\n" + b"GET /healthz HTTP/1.1\r\nHost: server\r\n\r\n"
@@ -332,13 +338,13 @@ def test_other_methods_and_paths_go_to_the_app(server):
 
 
 @pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x02\x00\x01\x00", b"hello\r\n\r\n", b"\x00" * 50, b"POST\r\n\r\n"])
-def test_garbage_is_refused(server, garbage):
+def test_garbage_gets_400(server, garbage):
     with Wire(server) as wire:
         assert wire.send(garbage).answer().status == 400
         assert wire.is_closed()
 
 
-def test_an_idle_connection_is_closed_and_a_busy_one_is_not(server):
+def test_only_idle_connections_are_closed(server):
     with Wire(server) as idle, Wire(server) as busy:
         idle.send(post()).answer()
         began = time.monotonic()
@@ -353,15 +359,15 @@ def test_an_idle_connection_is_closed_and_a_busy_one_is_not(server):
         assert KEEP_ALIVE_SECONDS * 0.8 < time.monotonic() - began < KEEP_ALIVE_SECONDS * 3
 
 
-def test_a_body_may_take_longer_than_an_idle_connection(server):
+def test_body_may_take_longer_than_keep_alive(server):
     with Wire(server) as wire:
         wire.send(post()).answer()
         request = post()
         assert wire.send(request[:-9], request[-9:], pause=KEEP_ALIVE_SECONDS * 1.3).answer().status == 200
 
 
-def test_answers_that_nobody_reads_do_not_pile_up(server):
-    """A client that only sends is not read any more; when it reads, it gets all answers."""
+def test_unread_responses_do_not_pile_up(server):
+    """The server stops reading from a client that only sends; once it reads, it gets all responses."""
     n_requests, request = 1500, post(json.dumps([HOUSE] * 20).encode())
     with Wire(server) as wire:
         sending = threading.Thread(target=wire.send, args=(request * n_requests,))
@@ -375,34 +381,51 @@ def test_answers_that_nobody_reads_do_not_pile_up(server):
         sending.join()
 
 
-def test_an_error_in_the_hot_path_is_answered_by_the_app(server, caplog):
-    def fail(asked: Sequence[Asked]) -> list[Reply | None]:
+def test_failing_fast_path_falls_back_to_fastapi(server, caplog):
+    def fail(requests: Sequence[PredictionRequest]) -> list[PredictionResponse | None]:
         raise ZeroDivisionError
 
-    with answering_by(server, lambda _: fail), Wire(server) as wire:
+    with changed_handlers(server, lambda _: fail), Wire(server) as wire:
         assert wire.send(post()).answer().status == 200
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_refusal_is_the_apps(server):
+def test_invalid_row_is_rejected_by_fastapi(server):
     with Wire(server) as wire:
         found = wire.send(post(json.dumps([{**HOUSE, "RM": "six"}]).encode())).answer()
     assert found.status == 422
     assert json.loads(found.body)["detail"][0]["column"] == "RM"
-    assert (len(server.offered), server.answered) == (1, 0)
+    assert (len(server.offered), server.handled) == (1, 0)
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /v1/pre", post()[:60]])
-def test_a_client_that_does_not_go_on_is_sent_away(server, begun):
+def test_stalled_request_gets_408(server, begun):
     with Wire(server) as wire:
         wire.socket.sendall(begun)
         assert wire.answer().status == 408
         assert wire.is_closed()
 
 
-def test_a_body_that_does_not_come_is_refused(server):
+def test_stalled_body_gets_408(server):
     with Wire(server) as wire:
         wire.socket.sendall(post()[:-5])
         found = wire.answer()
     assert found.status == 408
     assert "within 2 s" in json.loads(found.body)["detail"][0]["msg"]
+
+
+def test_without_the_fast_path_folder_responses_are_the_same(store):
+    """Hide the package in another process, as if its folder were deleted, and send it one request."""
+    code = (
+        "import sys; sys.modules['estimator.serving.fast_path'] = None\n"
+        "from estimator.cli import command\n"
+        "from estimator.serving import run\n"
+        "assert run.fast_path is None\n"
+        "command()"
+    )
+    model = store / "house_pricing_model"
+    with serving_process(model) as (_, fast), serving_process(model, command=[sys.executable, "-c", code]) as (_, slow):
+        responses = [send(url, [HOUSE]) for url in (fast, slow)]
+        assert responses[0] == responses[1]
+        assert responses[0]["predictions"][0].keys() == {"Prediction price 0"}
+        assert "reload_errors" not in json.loads(get(slow, "/readyz"))

@@ -1,4 +1,4 @@
-"""Keys of the server: what is kept of them, what each opens, and changes while it runs."""
+"""API keys: what is stored, what each allows, and changes while the server runs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from estimator.errors import ServingError
-from estimator.serving.auth.gate import Gate, Refusal
-from estimator.serving.auth.keys import KeyRing, given_key, new_key, read_keys, without_key, write_keys
+from estimator.serving.auth.access import Access, Rejection
+from estimator.serving.auth.keys import KeyRing, environment_key, new_key, read_keys, without_key, write_keys
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ def path(tmp_path):
     return tmp_path / "secrets" / "keys.json"
 
 
-def test_a_file_of_keys_holds_no_key(path):
+def test_key_file_holds_no_key_text(path):
     key, text = new_key("web", ["predict"], now=NOW)
     write_keys(path, [key])
     assert text not in path.read_text()
@@ -28,30 +28,30 @@ def test_a_file_of_keys_holds_no_key(path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_key_opens_what_its_scopes_say():
+def test_key_allows_its_scopes_only():
     key, text = new_key("web", ["predict", "labels"], now=NOW)
     ring = KeyRing([key])
     found = ring.find(text.encode())
     assert found is not None
-    assert [found.may(scope, NOW) for scope in ("predict", "labels", "admin")] == [True, True, False]
+    assert [found.allows(scope, NOW) for scope in ("predict", "labels", "admin")] == [True, True, False]
     assert ring.find(text[:-1].encode()) is None
     assert ring.find(b"") is None
 
 
-def test_a_key_of_the_environment_may_do_everything():
-    key = given_key("KEY", "long enough")
-    assert all(key.may(scope, NOW) for scope in ("predict", "labels", "admin"))
+def test_environment_key_has_all_scopes():
+    key = environment_key("KEY", "long enough")
+    assert all(key.allows(scope, NOW) for scope in ("predict", "labels", "admin"))
     with pytest.raises(ServingError, match="shorter than 8 characters"):
-        given_key("KEY", "short")
+        environment_key("KEY", "short")
 
 
-def test_a_key_ends_when_it_should():
+def test_key_expires_on_time():
     key, _ = new_key("guest", ["predict"], now=NOW, days=2)
-    assert key.may("predict", NOW + timedelta(days=1.99))
-    assert not key.may("predict", NOW + timedelta(days=2))
+    assert key.allows("predict", NOW + timedelta(days=1.99))
+    assert not key.allows("predict", NOW + timedelta(days=2))
 
 
-def test_keys_are_changed_while_the_server_runs(path):
+def test_changed_file_is_reloaded(path):
     (old, old_text), (new, new_text) = (new_key("web", ["predict"], now=NOW) for _ in range(2))
     time = [0.0]
     write_keys(path, [old])
@@ -65,7 +65,7 @@ def test_keys_are_changed_while_the_server_runs(path):
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"keys": [{"name": "a"}]}', '{"keys": [1]}', "[]"])
-def test_a_broken_file_leaves_the_keys_as_they_were_and_is_told(path, content):
+def test_invalid_file_keeps_the_old_keys(path, content):
     key, text = new_key("web", ["predict"], now=NOW)
     time = [0.0]
     write_keys(path, [key])
@@ -73,29 +73,29 @@ def test_a_broken_file_leaves_the_keys_as_they_were_and_is_told(path, content):
     path.write_text(content)
     time[0] = 1.0
     assert ring.find(text.encode()) == key
-    assert "is no file of keys" in ring.fault
-    with pytest.raises(ServingError, match="is no file of keys"):
+    assert "not a key file" in ring.error
+    with pytest.raises(ServingError, match="not a key file"):
         KeyRing([], path)
 
 
 @pytest.mark.parametrize("changed", [{"sha256": "zz"}, {"sha256": "00"}, {"scopes": ["root"]}, {"expires": "soon"}])
-def test_a_key_that_makes_no_sense_is_refused(path, changed):
+def test_invalid_key_is_rejected(path, changed):
     key, _ = new_key("web", ["predict"], now=NOW)
     write_keys(path, [key])
     content = json.loads(path.read_text())
     content["keys"][0] |= changed
     path.write_text(json.dumps(content))
-    with pytest.raises(ServingError, match="is no file of keys"):
+    with pytest.raises(ServingError, match="not a key file"):
         read_keys(path)
 
 
-def test_a_scope_that_does_not_exist_is_refused():
-    with pytest.raises(ServingError, match="no scope called 'predct'") as caught:
+def test_unknown_scope_is_rejected():
+    with pytest.raises(ServingError, match="unknown scope 'predct'") as caught:
         new_key("web", ["predct"], now=NOW)
     assert "did you mean 'predict'?" in caught.value.hint
 
 
-def test_keys_are_made_listed_and_taken_back_by_command(run, path):
+def test_keys_are_added_listed_and_revoked_by_command(run, path):
     code, made, told = run("key", "add", "web", "--scope", "labels", "--days", "3", "--file", path, "--json")
     assert (code, made["scopes"]) == (0, ["labels"])
     assert "web may labels until" in told
@@ -107,39 +107,42 @@ def test_keys_are_made_listed_and_taken_back_by_command(run, path):
     assert KeyRing([], path).is_empty
     code, _, told = run("key", "revoke", "web", "--file", path)
     assert code == 1
-    assert "no key is called 'web'" in told
+    assert "no key named 'web'" in told
 
 
-def test_a_rate_is_a_keys_own_and_comes_back_with_time():
+def test_rate_limit_is_per_key_and_refills():
     (web, first), (app, second) = (new_key(name, ["predict"], now=NOW) for name in ("web", "app"))
     clock = [0.0]
-    gate = Gate(KeyRing([web, app]), rate=4.0, clock=lambda: clock[0], now=lambda: NOW)
+    access = Access(KeyRing([web, app]), rate=4.0, clock=lambda: clock[0], now=lambda: NOW)
 
-    def ask(text: str) -> int:
-        found = gate.judge(text.encode(), "/v1/predict")
-        if isinstance(found, Refusal):
-            return found.status
-        gate.spend(found)
+    def request(text: str) -> int:
+        key = access.check(text.encode(), "/v1/predict")
+        if isinstance(key, Rejection):
+            return key.status
+        access.spend(key)
         return 200
 
-    assert [ask(first) for _ in range(5)] == [200, 200, 200, 200, 429]
-    assert ask(second) == 200
+    assert [request(first) for _ in range(5)] == [200, 200, 200, 200, 429]
+    assert request(second) == 200
     clock[0] = 0.25
-    assert [ask(first) for _ in range(2)] == [200, 429]
+    assert [request(first) for _ in range(2)] == [200, 429]
     clock[0] = 100.0
-    assert [ask(first) for _ in range(5)] == [200, 200, 200, 200, 429]
-    assert gate.judge(b"", "/healthz") is None
-    # What is judged again is not taken twice.
+    assert [request(first) for _ in range(5)] == [200, 200, 200, 200, 429]
+    assert access.check(b"", "/healthz") is None
+    # A refunded request does not count.
     clock[0] = 200.0
-    gate.spend(web)
-    gate.give_back(web)
-    assert [ask(first) for _ in range(5)] == [200, 200, 200, 200, 429]
+    access.spend(web)
+    access.refund(web)
+    assert [request(first) for _ in range(5)] == [200, 200, 200, 200, 429]
 
 
-def test_a_key_that_has_ended_opens_nothing_and_one_without_the_scope_is_told():
-    (over, first), (labels, second) = new_key("over", ["predict"], now=NOW, days=1), new_key("l", ["labels"], now=NOW)
-    gate = Gate(KeyRing([over, labels]), now=lambda: NOW + timedelta(days=2))
-    assert [gate.judge(given, "/v1/predict").status for given in (first.encode(), second.encode(), b"", None)] == [
+def test_expired_key_and_missing_scope_are_rejected():
+    (expired, first), (labels, second) = (
+        new_key("expired", ["predict"], now=NOW, days=1),
+        new_key("l", ["labels"], now=NOW),
+    )
+    access = Access(KeyRing([expired, labels]), now=lambda: NOW + timedelta(days=2))
+    assert [access.check(given, "/v1/predict").status for given in (first.encode(), second.encode(), b"", None)] == [
         401, 403, 401, 401,
     ]  # fmt: skip
-    assert gate.judge(second.encode(), "/v1/labels") == labels
+    assert access.check(second.encode(), "/v1/labels") == labels

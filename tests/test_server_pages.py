@@ -1,13 +1,13 @@
-"""The model as a page at /, for browsers and for them alone."""
+"""The model page at /, for browsers only."""
 
 from __future__ import annotations
 
 import pytest
 
 from estimator.config import Serving
-from estimator.serving.auth.gate import Gate
-from estimator.serving.auth.keys import KeyRing, given_key
-from estimator.serving.model_page.page import model_page
+from estimator.serving.auth.access import Access
+from estimator.serving.auth.keys import KeyRing, environment_key
+from estimator.serving.model_page.page import build_model_page
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import version_folder
 from tests.asking import Client, gateway
@@ -22,22 +22,22 @@ def penguins(store) -> Artefact:
     return open_artefact(version_folder(store / "penguins"))
 
 
-def test_browsers_get_the_page_and_others_the_status(penguins):
+def test_only_browsers_get_the_page(penguins):
     client = Client(gateway(penguins))
     page, status = client("GET", "/", headers=BROWSER), client("GET", "/")
-    assert page.content == model_page(penguins).content
+    assert page.content == build_model_page(penguins).content
     assert page.headers["content-security-policy"] == "frame-ancestors 'none'"
     assert status.json()["version"] == penguins.version
 
 
-@pytest.mark.parametrize("choices", [{"page": False}, {"keys": "keys.json"}])
-def test_a_server_may_keep_the_model_to_itself(penguins, choices):
-    gate = Gate(KeyRing([given_key("KEY", KEY)]) if "keys" in choices else None)
-    client = Client(gateway(penguins, serving=Serving(**choices), gate=gate))
+@pytest.mark.parametrize("choices", [{"page": False}, {"keys_file": "keys.json"}])
+def test_page_can_be_disabled(penguins, choices):
+    access = Access(KeyRing([environment_key("KEY", KEY)]) if "keys_file" in choices else None)
+    client = Client(gateway(penguins, serving=Serving(**choices), access=access))
     assert client("GET", "/", headers={**BROWSER, "x-api-key": KEY}).json()["status"] == "ok"
 
 
-def test_a_version_that_cannot_be_a_page_has_its_docs(penguins, tmp_path):
+def test_version_without_page_redirects_to_docs(penguins, tmp_path):
     other = changed(penguins, tmp_path, island={"pattern": "(?i)x"})
-    found = Client(gateway(other))("GET", "/", headers=BROWSER)
-    assert (found.status_code, found.headers["location"]) == (307, "docs")
+    response = Client(gateway(other))("GET", "/", headers=BROWSER)
+    assert (response.status_code, response.headers["location"]) == (307, "docs")

@@ -1,4 +1,4 @@
-"""A real server while things happen: keys change, versions move, answers are logged, a process is killed."""
+"""A real server while keys change, versions move, predictions are logged and a process is killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.conftest import EXAMPLES
 PREDICT = "/v1/predict"
 
 
-def refused(address, rows, path=PREDICT, **headers):
+def rejected(address, rows, path=PREDICT, **headers):
     with pytest.raises(urllib.error.HTTPError) as caught:
         post(address, rows, path, **headers)
     return caught.value.code, json.load(caught.value)["detail"]
@@ -61,34 +61,34 @@ def two_versions(store, tmp_path) -> tuple[Path, str, str]:
     return tmp_path / "models", live, made.artefact.version
 
 
-def test_answers_are_logged_and_truths_joined_and_asked_why(store, house, tmp_path, run):
+def test_predictions_are_logged_labeled_and_explained(store, house, tmp_path, run):
     log = tmp_path / "log.db"
     with serving(store / "house_pricing_model", "--log", str(log)) as (_, address):
         full = post(address, [house, {**house, "RM": 40.0}], PREDICT)["predictions"]
         post(address, [house])
-        # An unusual body is answered by the app, and logged all the same.
+        # FastAPI handles this body, and it is logged as well.
         post(address, [{**house, "RAD": "5"}], PREDICT)
         assert within(5, lambda: log.exists() and len(logged(log)) == 4)
-        truths = [{"id": full[0]["id"], "label": 21.5}, {"id": "unheard-of", "label": 1}]
-        assert post(address, truths, "/v1/labels") == {"received": 2, "matched": 1}
+        labels = [{"id": full[0]["id"], "label": 21.5}, {"id": "unheard-of", "label": 1}]
+        assert post(address, labels, "/v1/labels") == {"received": 2, "matched": 1}
     found = logged(log)
     assert found[full[1]["id"]]["prediction"] == full[1]["prediction"]
     assert found[full[1]["id"]]["inputs"] == {**house, "RM": 40.0}
     code, why, _ = run("why", full[1]["id"], "--log", log, "--store", store, "--json")
     assert code == 0
-    rm = next(item for item in why["asked"] if item["column"] == "RM")
-    assert (rm["value"], rm["is_outside"], rm["saw"]) == (40.0, True, "training range 3.561 to 8.78")
-    assert why["is_same"] is True
-    # What the values add up to is what was answered, less the usual answer.
-    added = sum(item["added"] for item in why["asked"])
-    assert added == pytest.approx(full[1]["prediction"] - why["usual"], rel=0.02)
+    rm = next(item for item in why["contributions"] if item["column"] == "RM")
+    assert (rm["value"], rm["is_out_of_range"], rm["training_range"]) == (40.0, True, "training range 3.561 to 8.78")
+    assert why["is_reproduced"] is True
+    # The contributions add up to the prediction minus the baseline.
+    added = sum(item["contribution"] for item in why["contributions"])
+    assert added == pytest.approx(full[1]["prediction"] - why["baseline"], rel=0.02)
     code, told, _ = run("why", full[0]["id"], "--log", log, "--store", store)
     assert "truth   21.5" in told["text"]
     code, _, problem = run("why", "nobody", "--log", log, "--store", store)
     assert (code, "no answer with the id" in problem) == (1, True)
 
 
-def test_the_tutorials_answers_have_the_name_of_their_request(store, house, tmp_path):
+def test_tutorial_predictions_are_logged_by_request_id(store, house, tmp_path):
     log = tmp_path / "log.db"
     with serving(store / "house_pricing_model", "--log", str(log)) as (_, address):
         body = json.dumps([house, house]).encode()
@@ -98,7 +98,7 @@ def test_the_tutorials_answers_have_the_name_of_their_request(store, house, tmp_
             assert within(5, lambda name=name: {f"{name}-0", f"{name}-1"} <= set(logged(log)))
 
 
-def test_a_kill_loses_only_the_last_answers(store, house, tmp_path):
+def test_kill_loses_only_the_last_predictions(store, house, tmp_path):
     log = tmp_path / "log.db"
     answered = []
     with serving(store / "house_pricing_model", "--log", str(log)) as (process, address):
@@ -110,13 +110,13 @@ def test_a_kill_loses_only_the_last_answers(store, house, tmp_path):
         process.wait()
     found = set(logged(log))
     lost = [at for at, named in answered if named not in found]
-    # What is there is the beginning, whole; a busy machine may keep the thread that writes waiting.
+    # The log holds the first predictions without a gap; a busy machine may delay the writing thread.
     assert found == {named for _, named in answered[: len(found)]}
     assert all(killed - at < 3 for at in lost)
     assert open_log(str(log), Path(), {}).count()[0] == len(found)
 
 
-def test_columns_that_are_private_are_not_written_under_any_name_of_any_model(store, house, tmp_path):
+def test_private_columns_are_never_logged(store, house, tmp_path):
     log, models = tmp_path / "log.db", tmp_path / "models"
     private, aliases = 'serving.private_columns=["LSTAT", "B"]', 'schema.columns.LSTAT.aliases=["lower status"]'
     order = life.Order(("model.kind=constant", private, aliases), store=str(models))
@@ -133,15 +133,15 @@ def test_columns_that_are_private_are_not_written_under_any_name_of_any_model(st
     assert sorted(kept, key=len) == sorted([set(penguin), *[set(house) - {"LSTAT", "B"}] * 2], key=len)
 
 
-def test_a_private_column_that_is_none_is_refused(store):
+def test_unknown_private_column_is_rejected(store):
     command = [*ESTIMATOR, "serve", "--model", str(store / "house_pricing_model"), "--port", "0"]
-    environment = {**os.environ, "ESTIMATOR_CONFIG__SERVING__PRIVATE": '["LSTATT"]'}
+    environment = {**os.environ, "ESTIMATOR_CONFIG__SERVING__PRIVATE_COLUMNS": '["LSTATT"]'}
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
     assert done.returncode == 1
     assert "did you mean 'LSTAT'?" in done.stderr
 
 
-def test_a_version_that_moves_takes_over_without_a_failed_or_mixed_answer(two_versions, house, run):
+def test_reload_causes_no_failed_or_mixed_response(two_versions, house, run):
     store, live, candidate = two_versions
     seen, ends, faults = [], threading.Event(), []
 
@@ -160,14 +160,14 @@ def test_a_version_that_moves_takes_over_without_a_failed_or_mixed_answer(two_ve
         for version in (candidate, live, candidate):
             run("promote", f"house_pricing_model/{version}", "--store", store, "--why", "a test", "--json")
             assert within(10, lambda version=version: seen and seen[-1][0] == version)
-        # A damaged version is not taken over; the old one goes on, and says why.
+        # A damaged version is not served; the old one stays, and /readyz says why.
         model = store / "house_pricing_model" / live / "model.onnx"
         model.write_bytes(model.read_bytes()[:-1] + b"x")
         aliases = store / "house_pricing_model" / "aliases.json"
         aliases.write_text(json.dumps({"live": live}))
         assert within(10, lambda: "reload_errors" in json.loads(get(address, "/readyz")))
         assert post(address, [house], PREDICT)["version"] == candidate
-        assert totals(address)["estimator_reload_faults"] == 1
+        assert totals(address)["estimator_stale_models"] == 1
         ends.set()
         for thread in asking:
             thread.join()
@@ -176,7 +176,7 @@ def test_a_version_that_moves_takes_over_without_a_failed_or_mixed_answer(two_ve
     assert [len(found) for found in answers.values()] == [1, 1]
 
 
-def test_a_shadow_answers_for_the_log_alone(two_versions, house, tmp_path, run):
+def test_shadow_predictions_are_only_logged(two_versions, house, tmp_path, run):
     store, live, candidate = two_versions
     log = tmp_path / "log.db"
     words = ("--store", str(store), "--log", str(log), "--shadow", "candidate")
@@ -190,7 +190,7 @@ def test_a_shadow_answers_for_the_log_alone(two_versions, house, tmp_path, run):
         assert {answer["version"] for answer in answers} == {live}
         assert within(10, lambda: len(shadows()) == 40)
         assert set(shadows().values()) == {candidate}
-        # The candidate becomes live: there is nothing to shadow any more.
+        # Once the candidate is live, it has no shadow.
         run("promote", f"house_pricing_model/{candidate}", "--store", store, "--why", "a test", "--json")
         assert within(10, lambda: post(address, [house], PREDICT)["version"] == candidate)
         time.sleep(0.5)
@@ -207,7 +207,7 @@ def test_a_shadow_answers_for_the_log_alone(two_versions, house, tmp_path, run):
     assert (done.returncode, "add --log" in done.stderr) == (1, True)
 
 
-def test_sighup_loads_a_version_again(two_versions, house):
+def test_sighup_reloads_the_version(two_versions, house):
     store, live, _ = two_versions
     with serving("house_pricing_model", "--store", str(store), "--workers", "2") as (process, address):
         model = store / "house_pricing_model" / live / "model.onnx"
@@ -233,32 +233,32 @@ def test_several_models_share_a_server(store, house):
         short, long = (post(address, [house], path) for path in (PREDICT, "/v1/models/house_pricing_model/predict"))
         assert short["predictions"][0]["prediction"] == long["predictions"][0]["prediction"]
         assert "LSTAT" in json.loads(get(address, "/v1/models/house_pricing_model/schema"))["columns"]
-        assert refused(address, [house], "/v1/models/credit/predict")[0] == 422
-        assert refused(address, [house], "/v1/models/nobody/predict")[0] in (404, 405)
+        assert rejected(address, [house], "/v1/models/credit/predict")[0] == 422
+        assert rejected(address, [house], "/v1/models/nobody/predict")[0] in (404, 405)
 
 
-def test_keys_open_what_their_scopes_say_and_change_while_it_runs(store, house, tmp_path, run):
+def test_keys_change_while_the_server_runs(store, house, tmp_path, run):
     keys, log = tmp_path / "keys.json", tmp_path / "log.db"
     web = run("key", "add", "web", "--file", keys, "--json")[1]["key"]
     words = ("--keys", str(keys), "--log", str(log), "--host", "0.0.0.0")
     with serving(store / "house_pricing_model", *words) as (_, address):
-        assert refused(address, [house])[0] == 401
-        assert refused(address, [house], **{"X-API-Key": "est_wrong"})[0] == 401
+        assert rejected(address, [house])[0] == 401
+        assert rejected(address, [house], **{"X-API-Key": "est_wrong"})[0] == 401
         assert post(address, [house], PREDICT, **{"X-API-Key": web})["version"]
         assert post(address, [{**house, "RAD": "5"}], PREDICT, Authorization=f"Bearer {web}")["version"]
-        assert refused(address, [{"id": "a", "label": 1}], "/v1/labels", **{"X-API-Key": web})[0] == 403
+        assert rejected(address, [{"id": "a", "label": 1}], "/v1/labels", **{"X-API-Key": web})[0] == 403
         assert get(address, "/healthz")
         teller = run("key", "add", "teller", "--scope", "labels", "--file", keys, "--json")[1]["key"]
-        assert within(5, lambda: refused(address, [house], **{"X-API-Key": teller})[0] == 403)
+        assert within(5, lambda: rejected(address, [house], **{"X-API-Key": teller})[0] == 403)
         assert post(address, [{"id": "a", "label": 1}], "/v1/labels", **{"X-API-Key": teller})["received"] == 1
         run("key", "revoke", "web", "--file", keys, "--json")
-        assert within(5, lambda: _is_refused(address, house, web))
+        assert within(5, lambda: _is_rejected(address, house, web))
         admin = run("key", "add", "prometheus", "--scope", "admin", "--file", keys, "--json")[1]["key"]
-        assert within(5, lambda: not _is_refused(address, house, admin))
-        assert totals(address, Authorization=f"Bearer {admin}")["estimator_refusals_total scope"] >= 2
+        assert within(5, lambda: not _is_rejected(address, house, admin))
+        assert totals(address, Authorization=f"Bearer {admin}")["estimator_rejected_requests_total scope"] >= 2
 
 
-def _is_refused(address, house, key):
+def _is_rejected(address, house, key):
     try:
         post(address, [house], PREDICT, **{"X-API-Key": key})
     except urllib.error.HTTPError:
@@ -266,38 +266,40 @@ def _is_refused(address, house, key):
     return False
 
 
-def test_counts_are_those_of_all_workers(store, house):
+def test_metrics_are_those_of_all_workers(store, house):
     with serving(store / "house_pricing_model", "--workers", "2") as (_, address):
         for _ in range(30):
             post(address, [house, {**house, "RM": 40.0}], PREDICT)
-        refused(address, [{}])
+        rejected(address, [{}])
 
-        def told() -> tuple[float, ...]:
-            """Return the rows, those with a value outside and the refusals that one of the workers knows of by now."""
+        def counts() -> tuple[float, ...]:
+            """Return the rows, the values out of range and the rejections that a worker knows of by now."""
             found = totals(address)
-            rows = [value for name, value in found.items() if name.startswith("estimator_rows_total /v1/predict")]
-            names = ("estimator_outside_total RM", "estimator_refusals_total contract")
+            rows = [
+                value for name, value in found.items() if name.startswith("estimator_predictions_total /v1/predict")
+            ]
+            names = ("estimator_out_of_range_values_total RM", "estimator_rejected_requests_total schema")
             return (sum(rows), *(found.get(name, 0) for name in names))
 
-        assert within(10, lambda: told() == (60, 30, 1))
+        assert within(10, lambda: counts() == (60, 30, 1))
 
 
-def test_a_line_per_request_holds_no_value_of_its_rows(store, house, tmp_path):
+def test_access_log_holds_no_values(store, house, tmp_path):
     with serving(store / "house_pricing_model", "--access-log") as (process, address):
         post(address, [{**house, "LSTAT": 12.345678}], PREDICT)
-        refused(address, [{**house, "LSTAT": "a secret"}])
+        rejected(address, [{**house, "LSTAT": "a secret"}])
         process.terminate()
         _, told = process.communicate(timeout=40)
     lines = [json.loads(line) for line in told.splitlines()]
     assert [(line["event"], line["status"], line["route"]) for line in lines] == [
         ("request", 200, PREDICT), ("request", 422, PREDICT),
     ]  # fmt: skip
-    assert lines[1]["refusal"] == "contract"
+    assert lines[1]["rejection"] == "schema"
     assert "12.345678" not in told
     assert "secret" not in told
 
 
-def test_tls_by_files(store, house, tmp_path):
+def test_tls_certificate_from_files(store, house, tmp_path):
     certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
@@ -321,10 +323,10 @@ def test_tls_by_files(store, house, tmp_path):
         capture_output=True, text=True, env={**os.environ}, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "no certificate and key" in done.stderr
+    assert "cannot be used" in done.stderr
 
 
-def test_a_span_per_request_goes_where_the_environment_says(store, house, monkeypatch):
+def test_each_request_sends_a_span(store, house, monkeypatch):
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
     received = []
@@ -346,7 +348,7 @@ def test_a_span_per_request_goes_where_the_environment_says(store, house, monkey
         trace = "0af7651916cd43dd8448eb211c80319c"
         with serving(store / "house_pricing_model") as (_, address):
             post(address, [house], PREDICT, traceparent=f"00-{trace}-b7ad6b7169203331-01")
-            refused(address, [{**house, "RM": "many"}])
+            rejected(address, [{**house, "RM": "many"}])
         collector.shutdown()
     spans = [
         span
@@ -363,10 +365,10 @@ def test_a_span_per_request_goes_where_the_environment_says(store, house, monkey
     assert 0 < spans[0].end_time_unix_nano - spans[0].start_time_unix_nano < 10**9
 
 
-def test_the_board_asks_for_counts_that_there_are(store, house, tmp_path):
+def test_dashboard_uses_existing_metrics(store, house, tmp_path):
     with serving(store / "house_pricing_model", "--log", str(tmp_path / "log.db")) as (_, address):
         post(address, [{**house, "RM": 40.0}], PREDICT)
-        refused(address, [{}])
+        rejected(address, [{}])
         told = get(address, "/metrics")
         board = json.loads(get(address, "/metrics/grafana.json"))
     asked = {
@@ -380,7 +382,7 @@ def test_the_board_asks_for_counts_that_there_are(store, house, tmp_path):
 
 
 @pytest.mark.parametrize("words", [("sh", "predict.sh"), (sys.executable, "predict.py"), ("node", "predict.mjs")])
-def test_the_examples_of_clients_are_answered(store, tmp_path, run, words):
+def test_example_clients_get_predictions(store, tmp_path, run, words):
     command, file = words
     if shutil.which(command) is None:
         pytest.skip(f"{command} is not on this machine")

@@ -10,7 +10,8 @@ EstimatorError
 ├── ParityError          the graph and the library disagree, so no version was made
 ├── ArtefactError        a version's folder is damaged, foreign or from the future
 ├── StoreError           a model, version or alias is not there, or cannot be moved
-├── ServingError         the server refuses to start
+├── ServingError         the server cannot start
+├── RequestError         an HTTP request is rejected as a whole; carries the status
 ├── PageError            a version cannot become a page
 ├── ImageError           a version cannot become a container image, or the image does not do what it must
 ├── RegistryError        a registry refuses an image or cannot be reached
@@ -23,9 +24,10 @@ EstimatorError
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 
 class EstimatorError(Exception):
@@ -94,7 +96,24 @@ class StoreError(EstimatorError):
 
 
 class ServingError(EstimatorError):
-    """The server refuses to start."""
+    """The server cannot start."""
+
+
+class RequestError(EstimatorError):
+    """An HTTP request is rejected as a whole, with `status` and, for the metrics, a `reason` of one word."""
+
+    REASONS: ClassVar[Mapping[int, str]] = {
+        404: "not_found",
+        408: "timeout",
+        413: "too_large",
+        415: "media_type",
+        422: "body",
+        503: "log_unavailable",
+    }
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.reason = status, self.REASONS[status]
 
 
 class PageError(EstimatorError):

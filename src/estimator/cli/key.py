@@ -47,9 +47,9 @@ def add(name: str, scopes: tuple[str, ...], days: float | None, path: Path, as_j
 @options.as_json
 def listed(path: Path, as_json: bool) -> None:
     """List the keys of a file: names, scopes and ends."""
-    from estimator.serving.auth.keys import read_keys, shown
+    from estimator.serving.auth.keys import list_keys, read_keys
 
-    found = shown(read_keys(path), datetime.now(UTC))
+    found = list_keys(read_keys(path), datetime.now(UTC))
     lines = [
         f"{key['name']}  {','.join(key['scopes'])}  made {key['created']}"
         + (f"  {'expired' if key['expired'] else 'ends'} {key['expires']}" if key["expires"] else "")

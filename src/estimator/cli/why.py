@@ -10,7 +10,7 @@ import click
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.serving.explain_prediction import Asked, Inquiry
+    from estimator.serving.explain_prediction import Contribution, PredictionExplanation
 
 MOST_SHOWN = 40
 
@@ -31,23 +31,23 @@ def command(named: str, place: str, store: str | None, as_json: bool) -> None:
     options.emit(found.to_data(), _text(found), as_json=as_json)
 
 
-def _text(found: Inquiry) -> str:
-    logged = found.logged
+def _text(found: PredictionExplanation) -> str:
+    logged = found.record
     when = datetime.fromtimestamp(logged.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     lines = [f"{logged.id}  {when}  by {logged.model} {logged.version}", f"answer  {_answer(logged.response)}"]
     lines += [f"shadow  {_answer(answer)} by {version}" for version, answer in found.shadows.items()]
     if logged.label is not None:
         came = datetime.fromtimestamp(logged.labeled_at or 0.0, UTC).strftime("%Y-%m-%d")
         lines.append(f"truth   {logged.label} (since {came})")
-    if found.is_same is False:
+    if found.is_reproduced is False:
         lines.append("the version answers otherwise now: it, or what it runs on, is not what answered then")
-    if found.missing is not None:
-        lines += ["", f"cannot be answered again, so nothing is told of what moved it: {found.missing}", ""]
-    elif found.usual is not None:
-        told = "answer" if found.level is None else f"probability of {found.level!r}"
-        lines += ["", f"the usual {told} is {found.usual:.4g}; each value adds", ""]
-    width = max((len(item.column) for item in found.asked), default=0)
-    return "\n".join([*lines, *(_line(item, width) for item in found.asked)])
+    if found.problem is not None:
+        lines += ["", f"cannot be answered again, so nothing is told of what moved it: {found.problem}", ""]
+    elif found.baseline is not None:
+        told = "answer" if found.class_name is None else f"probability of {found.class_name!r}"
+        lines += ["", f"the usual {told} is {found.baseline:.4g}; each value adds", ""]
+    width = max((len(item.column) for item in found.contributions), default=0)
+    return "\n".join([*lines, *(_line(item, width) for item in found.contributions)])
 
 
 def _answer(answer: Any) -> str:
@@ -56,9 +56,10 @@ def _answer(answer: Any) -> str:
     return f"{answer['prediction']}{between}"
 
 
-def _line(item: Asked, width: int) -> str:
+def _line(item: Contribution, width: int) -> str:
     value = "a gap" if item.value is None else str(item.value)
     shown = value if len(value) <= MOST_SHOWN else f"{value[: MOST_SHOWN - 1]}…"
-    added = "" if item.added is None else f"{item.added:+.4g}{'' if item.error is None else f' ± {item.error:.1g}'}"
-    outside = "  OUTSIDE" if item.is_outside else ""
-    return f"  {item.column:<{width}}  {added:<20} {shown}  ({item.saw}){outside}"
+    error = "" if item.standard_error is None else f" ± {item.standard_error:.1g}"
+    added = "" if item.contribution is None else f"{item.contribution:+.4g}{error}"
+    outside = "  OUTSIDE" if item.is_out_of_range else ""
+    return f"  {item.column:<{width}}  {added:<20} {shown}  ({item.training_range}){outside}"

@@ -1,1 +1,1 @@
-"""An artefact -> HTTP."""
+"""A version over HTTP: the server, its routes, access, telemetry and pages."""

@@ -1,12 +1,10 @@
-"""The FastAPI app of what is served: status, contract, predictions, truths, counts; every route but the hot ones."""
+"""The FastAPI app: status, schema, predictions, labels and metrics."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request, Response
@@ -15,122 +13,106 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 
 from estimator.config import Monitoring
 from estimator.data.schema.file import to_data
-from estimator.errors import MonitoringError, RowError, SourceError
-from estimator.prediction_log import PredictionLog
-from estimator.serving.openapi import BODY_REFUSALS, LABELS_DOCUMENT, REFUSALS, answer_document, body_document
-from estimator.serving.pages import PAGE_HEADERS, add_model_page, add_pages
-from estimator.serving.request_body import BodyError, as_rows, body_refusal, read_body, read_labels, refusal
-from estimator.serving.service import Reply, Service
-from estimator.serving.tabular import MEDIA, answer_type, predict_batch, read_batch, rows_as_json, table_type
-from estimator.serving.telemetry.exchange import Exchange, Ledger
-from estimator.serving.telemetry.metrics import TEXT
+from estimator.errors import MonitoringError, RequestError, RowError, SourceError
+from estimator.serving.openapi import ACCESS_RESPONSES, BODY_RESPONSES, LABELS_BODY, prediction_responses, rows_body
+from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
+from estimator.serving.request_body import as_row_list, read_body, read_labels, request_error_content, row_error_content
+from estimator.serving.routes import Route, ServerContext
+from estimator.serving.service import ResponseFormat, Service
+from estimator.serving.tabular import MEDIA_TYPES, accepted_type, predict_table, read_batch, rows_as_json, table_type
+from estimator.serving.telemetry.exchange import Exchange
+from estimator.serving.telemetry.metrics import CONTENT_TYPE
 from estimator.store.store import Store
 
 JSON = "application/json"
-# Longer bodies are answered in a thread, so that others need not wait.
-AT_ONCE_BYTES = 100_000
-MOST_DAYS = 36_500
+# Longer bodies are handled in a thread, so that they do not delay other requests.
+MAX_INLINE_BYTES = 100_000
+MAX_DAYS = 36_500
+SECONDS_PER_DAY = 86_400
+NO_LOG = "this server has no prediction log: set serving.prediction_log"
 
 
-class Route(NamedTuple):
-    """A path that answers rows, by a method of a service: `predict` or `tutorial`."""
+def build_app(context: ServerContext) -> FastAPI:
+    """Return the app. The scope of a request holds the `Exchange` that the app fills in.
 
-    path: str
-    service: Service
-    form: str
-
-
-@dataclass(frozen=True)
-class Front:
-    """What an app is made of: services, of which the first has the short paths too, and who keeps the books.
-
-    `faults` tells why a model's newest version could not be loaded, by the model's name; `log` opens the log.
+    FastAPI caches every endpoint for ever, so all apps share the same functions, and these take the context from the
+    request.
     """
-
-    services: Sequence[Service]
-    ledger: Ledger
-    faults: Callable[[], Mapping[str, str]] = dict
-    log: Callable[[], PredictionLog] | None = None
-
-    def routes(self) -> dict[str, Route]:
-        """Return what answers rows, by path."""
-        first, *_ = self.services
-        named = [Route(f"/v1/models/{each.artefact.name}/predict", each, "predict") for each in self.services]
-        short = [Route("/v1/predict", first, "predict"), Route("/v1/services/predict", first, "tutorial")]
-        return {route.path: route for route in (*short, *named)}
-
-    def schemas(self) -> dict[str, Service]:
-        """Return the paths that tell a contract, and whose it is."""
-        named = {f"/v1/models/{each.artefact.name}/schema": each for each in self.services}
-        return {"/v1/schema": self.services[0], **named}
-
-
-def build_app(front: Front) -> FastAPI:
-    """Return the app. A request's scope holds the `Exchange` that it fills.
-
-    FastAPI keeps every endpoint it has seen, so all apps have the same functions, which find theirs by the request.
-    """
-    first = front.services[0]
+    first = context.services[0]
     artefact = first.artefact
     app = FastAPI(
         title=artefact.name,
         version=artefact.version,
-        description=f"Predicts {artefact.manifest['target']}. Rows are held to the contract at /v1/schema.",
+        description=f"Predicts {artefact.manifest['target']}. Rows are validated against the schema at /v1/schema.",
         docs_url=None,
         redoc_url=None,
-        responses=REFUSALS,
+        responses=ACCESS_RESPONSES,
     )
-    app.state.front = front
-    add_pages(app)
+    app.state.context = context
+    add_docs(app)
     add_model_page(app, artefact, first.serving)
-    for path, endpoint, summary in (
-        ("/", status, "What is served"),
-        ("/healthz", healthz, "The process is alive"),
-        ("/readyz", readyz, "The models are loaded and answer their golden rows"),
-        ("/v1/models", models, "All models that are served"),
-        ("/metrics/grafana.json", board, "A board for Grafana that shows the counts"),
-    ):
-        app.add_api_route(path, endpoint, tags=["status"], summary=summary)
+    _add_status(app)
+    has_several = len(context.services) > 1
+    for path in context.schema_routes():
+        is_documented = has_several or path == "/v1/schema"
+        app.add_api_route(path, schema, tags=["predict"], summary="Schema of the rows", include_in_schema=is_documented)
+    for index, route in enumerate(context.routes().values()):
+        _add_prediction(app, route, is_documented=index < 2 or has_several)
     app.add_api_route(
-        "/metrics", metrics, tags=["status"], summary="Counts for Prometheus", response_class=PlainTextResponse
+        "/v1/labels",
+        labels,
+        methods=["POST"],
+        tags=["labels"],
+        summary="Send the actual values of earlier predictions, by id",
+        openapi_extra=LABELS_BODY,
+        responses={404: {"description": "The server has no prediction log"}, **BODY_RESPONSES},
     )
-    app.add_api_route("/monitor", monitor, include_in_schema=False, response_class=HTMLResponse)
-    several = len(front.services) > 1
-    for path in front.schemas():
-        documented = several or path == "/v1/schema"
-        summary = "The contract rows are held to"
-        app.add_api_route(path, schema, tags=["predict"], summary=summary, include_in_schema=documented)
-    for place, route in enumerate(front.routes().values()):
-        _add_prediction(app, route, is_documented=place < 2 or several)
-    app.add_api_route(
-        "/v1/labels", labels, methods=["POST"], tags=["labels"], summary="Tell what came true, by the ids of answers",
-        openapi_extra=LABELS_DOCUMENT,
-        responses={404: {"description": "The server keeps no prediction log"}, **BODY_REFUSALS},
-    )  # fmt: skip
-    for fault, handler in ((RowError, bad_rows), (BodyError, bad_body), (SourceError, no_log), (Exception, failure)):
-        app.add_exception_handler(fault, handler)
+    app.add_exception_handler(RowError, handle_row_error)
+    app.add_exception_handler(RequestError, handle_request_error)
+    app.add_exception_handler(SourceError, handle_log_error)
+    app.add_exception_handler(Exception, handle_failure)
     return app
 
 
-def _add_prediction(app: FastAPI, route: Route, *, is_documented: bool) -> None:
-    service, asked, told = route.service, None, None
-    if not service.private:
-        # A row of training; where columns are private, the docs show none.
-        asked = service.artefact.read_json("golden.json")["rows"][:1]
-        example: Reply = getattr(service, route.form)(msgspec.json.encode(asked), "example")
-        told = msgspec.json.decode(example.body)
-    tables = MEDIA if route.form == "predict" else ()
-    summary = "Predict rows" if route.form == "predict" else "Predict rows, in the tutorial's form"
+def _add_status(app: FastAPI) -> None:
+    for path, endpoint, summary in (
+        ("/", status, "Model and version"),
+        ("/healthz", healthz, "Liveness: the process runs"),
+        ("/readyz", readyz, "Readiness: the models are loaded and reproduce their golden rows"),
+        ("/v1/models", models, "All models of this server"),
+        ("/metrics/grafana.json", dashboard, "Grafana dashboard of the metrics"),
+    ):
+        app.add_api_route(path, endpoint, tags=["status"], summary=summary)
     app.add_api_route(
-        route.path, predict, methods=["POST"], tags=["predict"], summary=summary, include_in_schema=is_documented,
-        openapi_extra=body_document(service.artefact.schema, asked, tables, service.private),
-        responses=answer_document(told, tables),
-    )  # fmt: skip
+        "/metrics", metrics, tags=["status"], summary="Metrics for Prometheus", response_class=PlainTextResponse
+    )
+    app.add_api_route("/monitor", monitor, include_in_schema=False, response_class=HTMLResponse)
 
 
-def _front(request: Request) -> Front:
-    front: Front = request.app.state.front
-    return front
+def _add_prediction(app: FastAPI, route: Route, *, is_documented: bool) -> None:
+    service, example_rows, example_response = route.service, None, None
+    if not service.private:
+        # The example is a training row, so there is none where columns are private.
+        example_rows = service.artefact.read_json("golden.json")["rows"][:1]
+        response = service.respond(msgspec.json.encode(example_rows), "example", route.response_format)
+        example_response = msgspec.json.decode(response.body)
+    is_full = route.response_format is ResponseFormat.FULL
+    media_types = MEDIA_TYPES if is_full else ()
+    app.add_api_route(
+        route.path,
+        predict,
+        methods=["POST"],
+        tags=["predict"],
+        summary="Predict rows" if is_full else "Predict rows, in the tutorial's format",
+        include_in_schema=is_documented,
+        openapi_extra=rows_body(service.artefact.schema, example_rows, media_types, service.private),
+        responses=prediction_responses(example_response, media_types),
+    )
+
+
+def _context(request: Request) -> ServerContext:
+    context: ServerContext = request.app.state.context
+    return context
 
 
 def _exchange(request: Request) -> Exchange:
@@ -139,167 +121,173 @@ def _exchange(request: Request) -> Exchange:
 
 
 def _path(request: Request) -> str:
-    """Return the path as the docs have it, wherever the app is mounted."""
+    """Return the path as the docs have it, also where the app is mounted below another path."""
     path: str = request.scope["route"].path
     return path
 
 
 async def status(request: Request) -> dict[str, Any]:
-    """What the server answers with."""
-    return {"status": "ok", **_about(_front(request).services[0])}
+    """Return the model that has the short paths, its version and its metrics."""
+    return {"status": "ok", **_summary(_context(request).services[0])}
 
 
 async def healthz() -> dict[str, str]:
-    """Alive, whatever the models do."""
+    """Return ok as long as the process runs, whatever state the models are in."""
     return {"status": "ok"}
 
 
 async def readyz(request: Request) -> dict[str, Any]:
-    """Ready, by which version, and why a newer one could not take over."""
-    front = _front(request)
-    faults = front.faults()
-    told = {"status": "ready", "version": front.services[0].artefact.version}
-    return {**told, **({"reload_errors": faults} if faults else {})}
+    """Return the version in use, and `reload_errors`, by model, where a newer version could not be loaded."""
+    context = _context(request)
+    errors = context.reload_errors()
+    ready = {"status": "ready", "version": context.services[0].artefact.version}
+    return {**ready, **({"reload_errors": errors} if errors else {})}
 
 
 async def models(request: Request) -> dict[str, Any]:
-    """Each model with its version and what its held-out rows said of it."""
-    return {"models": [_about(service) for service in _front(request).services]}
+    """Return each model with its version and its metrics on the held-out rows."""
+    return {"models": [_summary(service) for service in _context(request).services]}
 
 
-def _about(service: Service) -> dict[str, Any]:
+def _summary(service: Service) -> dict[str, Any]:
     manifest = service.artefact.manifest
     return {key: manifest[key] for key in ("name", "version", "created", "target", "task", "metrics")}
 
 
 async def schema(request: Request) -> dict[str, Any]:
-    """Kind, range, levels and gaps of each column."""
-    return to_data(_front(request).schemas()[_path(request)].artefact.schema)
+    """Return kind, range, categories and missing values of each column."""
+    return to_data(_context(request).schema_routes()[_path(request)].artefact.schema)
 
 
 async def metrics(request: Request) -> Response:
-    """Requests, times, rows, refusals, values outside of training and the state of the log."""
-    front = _front(request)
-    served = [{"model": each.artefact.name, "version": each.artefact.version} for each in front.services]
-    gauges = {"reload_faults": ("Models whose newest version could not be loaded.", float(len(front.faults())))}
-    return Response(front.ledger.exposition(gauges, served), media_type=TEXT)
+    """Return requests, durations, rows, rejections, values out of range and the state of the prediction log."""
+    context = _context(request)
+    models = [(service.artefact.name, service.artefact.version) for service in context.services]
+    text = context.recorder.exposition(models, n_stale_models=len(context.reload_errors()))
+    return Response(text, media_type=CONTENT_TYPE)
 
 
-async def board() -> Response:
-    """To be imported as it is."""
+async def dashboard() -> Response:
+    """Return a dashboard that Grafana imports as it is."""
     return Response(files("estimator.serving.telemetry").joinpath("grafana.json").read_bytes(), media_type=JSON)
 
 
 def monitor(request: Request) -> Response:
-    """How what is served stands: evidence, answers, losses and versions over the last days, as a page."""
-    # A server that shows no page starts without what draws it.
+    """Return a page with the drift, predictions, losses and versions of the last days."""
+    # Drawing needs more packages than serving, so a server that shows no such page starts without them.
     from estimator.monitoring.overview import overview
     from estimator.monitoring.page import monitoring_page
 
-    front = _front(request)
-    if front.log is None:
-        raise BodyError(404, "this server keeps no prediction log, so nothing is watched: set serving.prediction_log")
-    name = request.query_params.get("model", front.services[0].artefact.name)
-    service = next((each for each in front.services if each.artefact.name == name), None)
+    context = _context(request)
+    if context.connect_log is None:
+        raise RequestError(404, f"nothing to monitor: {NO_LOG}")
+    name = request.query_params.get("model", context.services[0].artefact.name)
+    service = context.find(name)
     if service is None:
-        raise BodyError(404, f"no model {name!r} is served")
+        raise RequestError(404, f"no model {name!r} on this server")
     days = read_days(request.query_params.get("days", "7"))
     now = time.time()
     settings = Monitoring.model_validate(service.artefact.config.get("monitoring", {}))
-    database = front.log()
+    database = context.connect_log()
     try:
         moves = Store(service.artefact.folder.parent.parent).history(name)
-        found = overview(
-            service.artefact, database, moves, settings, since=now - days * 86_400, until=now, checks=False
+        content = overview(
+            service.artefact, database, moves, settings, since=now - days * SECONDS_PER_DAY, until=now, checks=False
         )
     except MonitoringError as error:
-        raise BodyError(404, error.message) from None
+        raise RequestError(404, error.message) from None
     finally:
         database.close()
-    return HTMLResponse(monitoring_page(found), headers=PAGE_HEADERS)
+    return HTMLResponse(monitoring_page(content), headers=PAGE_HEADERS)
 
 
 def read_days(text: str) -> float:
-    """Return how many days are to be shown.
+    """Return the number of days of a query parameter.
 
     Raises
     ------
-    BodyError: it is no number of days.
+    RequestError: the text is not a number of days.
     """
     try:
         days = float(text)
     except ValueError:
         days = 0.0
-    if not 0.0 < days <= MOST_DAYS:
-        raise BodyError(422, f"days: expected a number of at most {MOST_DAYS:,}, such as 7, got {text!r:.40}")
+    if not 0.0 < days <= MAX_DAYS:
+        raise RequestError(422, f"days: expected a number of at most {MAX_DAYS:,}, such as 7, got {text!r:.40}")
     return days
 
 
 async def predict(request: Request) -> Response:
-    """An answer per row, in order; what training had not seen is told, what breaks the contract is refused."""
-    front, exchange = _front(request), _exchange(request)
-    if front.ledger.is_full:
-        raise BodyError(503, "the prediction log cannot be written as fast as it is asked; try again")
-    _, service, form = front.routes()[_path(request)]
+    """Return one prediction per row, in order.
+
+    Values outside the training range are accepted and reported; values that violate the schema are rejected with 422.
+    """
+    context, exchange = _context(request), _exchange(request)
+    if context.recorder.is_full:
+        raise RequestError(503, "the prediction log cannot keep up; try again")
+    _, service, response_format = context.routes()[_path(request)]
     body = await read_body(request, service.serving.max_body_bytes, service.serving.request_timeout_seconds)
-    given = table_type(request.headers.get("content-type", ""))
-    wanted = answer_type(request.headers.get("accept", ""))
-    if form == "tutorial" and given is not None:
-        raise BodyError(415, f"expected JSON, got {given}; /v1/predict takes tables")
-    if form == "predict" and (given or wanted):
-        return await run_in_threadpool(_answered_table, service, body, given, wanted, exchange)
-    answer = getattr(service, form)
-    if len(body) <= AT_ONCE_BYTES:
-        reply: Reply = answer(body, exchange.name)
+    sent_type = table_type(request.headers.get("content-type", ""))
+    wanted_type = accepted_type(request.headers.get("accept", ""))
+    if response_format is ResponseFormat.TUTORIAL:
+        if sent_type is not None:
+            raise RequestError(415, f"expected JSON, got {sent_type}; /v1/predict accepts tables")
+    elif sent_type or wanted_type:
+        return await run_in_threadpool(_respond_to_table, service, body, sent_type, wanted_type, exchange)
+    if len(body) <= MAX_INLINE_BYTES:
+        response = service.respond(body, exchange.id, response_format)
     else:
-        reply = await run_in_threadpool(answer, body, exchange.name)
-    exchange.answer(service, as_rows(body), reply)
-    return Response(reply.body, media_type=JSON)
+        response = await run_in_threadpool(service.respond, body, exchange.id, response_format)
+    exchange.set_response(service, as_row_list(body), response)
+    return Response(response.body, media_type=JSON)
 
 
-def _answered_table(
-    service: Service, body: bytes, given: str | None, wanted: str | None, exchange: Exchange
+def _respond_to_table(
+    service: Service, body: bytes, sent_type: str | None, wanted_type: str | None, exchange: Exchange
 ) -> Response:
-    """Answer rows that come as a table, or are to be answered as one; None is JSON."""
-    batch = service.rows_of(body)[1] if given is None else read_batch(service, body, given)
-    reply, told = predict_batch(service, batch, exchange.name, wanted)
-    asked = as_rows(body) if given is None else rows_as_json(service, batch)
-    exchange.answer(service, asked, reply)
-    return Response(told, media_type=wanted or JSON)
+    """Predict rows that are sent as a table, or wanted as one; a type of None is JSON."""
+    batch = service.read(body)[1] if sent_type is None else read_batch(service, body, sent_type)
+    response, content = predict_table(service, batch, exchange.id, wanted_type)
+    rows = as_row_list(body) if sent_type is None else rows_as_json(service, batch)
+    exchange.set_response(service, rows, response)
+    return Response(content, media_type=wanted_type or JSON)
 
 
 async def labels(request: Request) -> dict[str, int]:
-    """Truth may come before its answer is written, and be told anew; the last one holds."""
-    front = _front(request)
-    serving = front.services[0].serving
-    if front.ledger.writer is None:
-        raise BodyError(404, "this server keeps no prediction log, so it takes no truths: set serving.prediction_log")
+    """Store labels; return how many were received, and how many ids match a logged prediction.
+
+    A label may arrive before its prediction is written, and may be sent again; the last one counts.
+    """
+    context = _context(request)
+    serving = context.services[0].serving
+    if context.recorder.writer is None:
+        raise RequestError(404, f"labels cannot be stored: {NO_LOG}")
     body = await read_body(request, serving.max_body_bytes, serving.request_timeout_seconds)
-    found = read_labels(body, max_rows=serving.max_rows)
-    known = await run_in_threadpool(front.ledger.label, found, time.time())
-    return {"received": len(found), "matched": known}
+    received = read_labels(body, max_rows=serving.max_rows)
+    n_matched = await run_in_threadpool(context.recorder.label, received, time.time())
+    return {"received": len(received), "matched": n_matched}
 
 
-async def bad_rows(request: Request, error: Exception) -> Response:
-    """Name row, column and value."""
+async def handle_row_error(request: Request, error: Exception) -> Response:
+    """Return 422 with row, column and value of each fault."""
     assert isinstance(error, RowError)
-    _exchange(request).refusal = "contract"
-    return Response(msgspec.json.encode(refusal(error)), status_code=422, media_type=JSON)
+    _exchange(request).rejection = "schema"
+    return Response(msgspec.json.encode(row_error_content(error)), status_code=422, media_type=JSON)
 
 
-async def bad_body(request: Request, error: Exception) -> Response:
-    """Refuse the request as a whole."""
-    assert isinstance(error, BodyError)
-    _exchange(request).refusal = error.reason
-    return Response(msgspec.json.encode(body_refusal(error)), status_code=error.status, media_type=JSON)
+async def handle_request_error(request: Request, error: Exception) -> Response:
+    """Return the status of a request that is rejected as a whole."""
+    assert isinstance(error, RequestError)
+    _exchange(request).rejection = error.reason
+    return Response(msgspec.json.encode(request_error_content(error)), status_code=error.status, media_type=JSON)
 
 
-async def no_log(request: Request, _: Exception) -> Response:
-    """Refuse what needs the prediction log."""
-    return await bad_body(request, BodyError(503, "the prediction log cannot be used now; try again"))
+async def handle_log_error(request: Request, _: Exception) -> Response:
+    """Return 503 when the prediction log cannot be used."""
+    return await handle_request_error(request, RequestError(503, "the prediction log is not available; try again"))
 
 
-async def failure(request: Request, _: Exception) -> Response:
-    """Tell the request's name, and nothing of the reason."""
-    told = {"detail": "the server failed; its own log says why", "request_id": _exchange(request).name}
-    return Response(msgspec.json.encode(told), status_code=500, media_type=JSON)
+async def handle_failure(request: Request, _: Exception) -> Response:
+    """Return 500 and the request's id, but not the exception."""
+    content = {"detail": "internal server error; see the server's log", "request_id": _exchange(request).id}
+    return Response(msgspec.json.encode(content), status_code=500, media_type=JSON)

@@ -1,4 +1,4 @@
-"""One answer that was logged -> what was asked, what training saw of such values, and what moved the answer."""
+"""One logged prediction -> its explanation: the inputs, their training ranges, and what each one contributed."""
 
 from __future__ import annotations
 
@@ -14,80 +14,91 @@ from estimator.evaluation.explanation import Contributions, contributions
 from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
 
-ORDERS = 20
+# Random orders of the columns in the sampled Shapley values, each used in both directions.
+N_PERMUTATIONS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A value that was sent, what training saw of its column, whether it lies outside, and what it added to the answer.
+class Contribution:
+    """An input of a prediction, the training range of its column, and how far it moved the prediction from the mean.
 
-    `added` is beside the usual answer, in the units of the answer or as a share of the probability; `error` is its
-    standard error. Both are None when the row cannot be answered again.
+    `contribution` and its `standard_error` are in units of the target, or a difference of probability. Both are None
+    when the prediction cannot be recomputed.
     """
 
     column: str
     value: Any
-    saw: str
-    is_outside: bool
-    added: float | None = None
-    error: float | None = None
+    training_range: str
+    is_out_of_range: bool
+    contribution: float | None = None
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
-    """A logged answer, taken apart; `usual` is the mean answer of golden rows, `level` what is told of."""
+class PredictionExplanation:
+    """A logged prediction with the contributions of its inputs, largest first.
 
-    logged: PredictionRecord
-    asked: Sequence[Asked]
-    usual: float | None = None
-    level: str | None = None
-    is_same: bool | None = None
-    missing: str | None = None
+    `baseline` is the mean prediction of the golden rows; of a classifier it and the contributions are the probability
+    of `class_name`. `is_reproduced` says whether the version still predicts the same, and `problem` why it cannot
+    predict. `shadows` are the responses of other versions, by version.
+    """
+
+    record: PredictionRecord
+    contributions: Sequence[Contribution]
+    baseline: float | None = None
+    class_name: str | None = None
+    is_reproduced: bool | None = None
+    problem: str | None = None
     shadows: Mapping[str, Any] = field(default_factory=dict)
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
+        """Return the explanation as JSON-ready data."""
         return asdict(self)
 
 
-def inquire(logged: PredictionRecord, artefact: Artefact, shadows: Mapping[str, Any] = MappingProxyType({})) -> Inquiry:
-    """Take an answer apart by the version that gave it: Shapley values by sampling, compared with its golden rows.
+def explain_logged_prediction(
+    record: PredictionRecord, artefact: Artefact, shadows: Mapping[str, Any] = MappingProxyType({})
+) -> PredictionExplanation:
+    """Explain a prediction with the version that made it, by sampled Shapley values relative to its golden rows.
 
-    `shadows` is what other versions would have answered, by version.
-
-    A row of which columns were not logged, as they are private, cannot be answered again; `missing` says so.
+    A row whose private columns were not logged cannot be recomputed; `problem` then says so.
     """
     schema, predictor = artefact.schema, artefact.predictor
     try:
-        batch = schema.read_rows([dict(logged.inputs)])
+        batch = schema.read_rows([dict(record.inputs)])
     except RowError as error:
-        plain = [
-            Asked(name, value, schema.by_name[name].training_summary, False)
-            for name, value in logged.inputs.items()
+        inputs = [
+            Contribution(name, value, schema.by_name[name].training_summary, False)
+            for name, value in record.inputs.items()
             if name in schema.by_name
         ]
-        return Inquiry(logged, plain, missing=error.faults[0].message, shadows=shadows)
-    others = schema.read_rows(artefact.read_json("golden.json")["rows"])
-    found = contributions(predictor, batch, others, pairs=ORDERS)
-    outside = set(schema.out_of_range(batch)[0])
+        return PredictionExplanation(record, inputs, problem=error.faults[0].message, shadows=shadows)
+    background = schema.read_rows(artefact.read_json("golden.json")["rows"])
+    shapley = contributions(predictor, batch, background, pairs=N_PERMUTATIONS)
+    out_of_range = set(schema.out_of_range(batch)[0])
     row = schema.to_json_row(batch, 0)
-    asked = [
-        Asked(name, row[name], schema.by_name[name].training_summary, name in outside, *_added(found, place))
-        for place, name in enumerate(found.columns)
+    inputs = [
+        Contribution(
+            name, row[name], schema.by_name[name].training_summary, name in out_of_range, *_contribution(shapley, index)
+        )
+        for index, name in enumerate(shapley.columns)
     ]
-    again = predictor.predict_batch(batch).values.tolist()[0]
-    told = logged.response["prediction"]
-    is_same = told == again if isinstance(again, str) else bool(np.isclose(float(told), again, rtol=1e-6))
-    level = found.levels[0] if found.levels else None
-    return Inquiry(
-        logged, sorted(asked, key=_size, reverse=True), float(found.base[0]), level, is_same, shadows=shadows
+    return PredictionExplanation(
+        record,
+        sorted(inputs, key=lambda item: abs(item.contribution or 0.0), reverse=True),
+        baseline=float(shapley.base[0]),
+        class_name=shapley.levels[0] if shapley.levels else None,
+        is_reproduced=_is_same(record.response["prediction"], predictor.predict_batch(batch).values.tolist()[0]),
+        shadows=shadows,
     )
 
 
-def _added(found: Contributions, place: int) -> tuple[float, float | None]:
-    error = None if found.errors is None else float(found.errors[0, place])
-    return float(found.values[0, place]), error if error is not None and np.isfinite(error) else None
+def _is_same(logged: Any, recomputed: Any) -> bool:
+    if isinstance(recomputed, str):
+        return bool(logged == recomputed)
+    return bool(np.isclose(float(logged), recomputed, rtol=1e-6))
 
 
-def _size(item: Asked) -> float:
-    return abs(item.added or 0.0)
+def _contribution(shapley: Contributions, index: int) -> tuple[float, float | None]:
+    error = None if shapley.errors is None else float(shapley.errors[0, index])
+    return float(shapley.values[0, index]), error if error is not None and np.isfinite(error) else None

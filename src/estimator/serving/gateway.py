@@ -1,6 +1,6 @@
-"""The ASGI app on the wire: every request gets a name, is let in or refused, answered, and written down.
+"""The ASGI app that uvicorn runs: gives each request an id, checks its key and rate, and records it.
 
-What is served is one value, a `Site`, replaced in one step when a version moves: a request is answered by one site.
+What is served is one value, a `Snapshot`, replaced in one step when a version moves, so that no request sees two.
 """
 
 from __future__ import annotations
@@ -11,251 +11,163 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from fastapi import FastAPI, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from estimator.serving.app import AT_ONCE_BYTES, JSON, Front, Route, build_app
-from estimator.serving.auth.gate import Gate, Refusal, credential_of
-from estimator.serving.auth.keys import Key
-from estimator.serving.fast_path.http_head import Head
-from estimator.serving.fast_path.predict import BLOCK_ROWS, Answer, Asked, hot_path
-from estimator.serving.service import Reply, Service, new_name
+from estimator.serving.app import JSON, MAX_INLINE_BYTES, build_app
+from estimator.serving.auth.access import Access, Rejection, credential_of
+from estimator.serving.routes import FastRoute, Route, ServerContext
+from estimator.serving.service import Service, new_request_id
 from estimator.serving.telemetry.exchange import Exchange
 
 logger = logging.getLogger("estimator.serving")
-# Of every answer; pages bring a policy of their own.
-SAFE = (
+# Sent with every response, unless it has its own, as pages do.
+SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
-# How often, in seconds, a server looks whether a version has moved, and tells the other processes its counts.
-LOOK_AGAIN = 1.0
-BUSY = Refusal(503, "busy", "too many requests at once; try again", (("retry-after", "1"),))
+RELOAD_CHECK_SECONDS = 1.0
+BUSY = Rejection(503, "concurrency", "too many concurrent requests; try again", (("retry-after", "1"),))
 
-
-class HotRoute(NamedTuple):
-    """What answers the bodies of a path at once, if it can."""
-
-    route: Route
-    answer: Answer
-
-
-class Admitted(NamedTuple):
-    """A request that may be answered at once, and whose it is."""
-
-    hot: HotRoute
-    key: Key | None
-    parent: bytes | None
-
-
-# The name and the body of an answer; None when the app has to answer.
-Told = tuple[str, bytes] | None
-
-
-class Waiting(NamedTuple):
-    """A request with its body that waits for the others which came at the same moment."""
-
-    admitted: Admitted
-    asked: Asked
-    tell: Callable[[Told], None]
-    started: float
+# Returns the services if a version has moved, else None; True reads all versions again.
+Reload = Callable[[bool], Sequence[Service] | None]
+BuildFastRoutes = Callable[[Sequence[Route]], Mapping[str, FastRoute]]
 
 
 @dataclass(frozen=True)
-class Site:
-    """What is served at one moment."""
+class Snapshot:
+    """What is served at one moment: the app and, where a fast path is installed, its routes by URL path."""
 
     app: FastAPI
-    hot: Mapping[str, HotRoute]
-    max_hot_bytes: int
-
-
-def build_site(front: Front) -> Site:
-    """Return the app of some services and their hot paths."""
-    paths = {service.artefact.name: hot_path(service) for service in front.services}
-    hot: dict[str, HotRoute] = {}
-    for route in front.routes().values():
-        if (path := paths[route.service.artefact.name]) is not None:
-            hot[route.path] = HotRoute(route, getattr(path, route.form))
-    limit = min(AT_ONCE_BYTES, *(service.serving.max_body_bytes for service in front.services))
-    return Site(build_app(front), hot, limit)
-
-
-# Services that are new since the last time, or None.
-Look = Callable[[bool], Sequence[Service] | None]
+    max_fast_bytes: int
+    fast_routes: Mapping[str, FastRoute] = field(default_factory=dict)
 
 
 class Gateway:
-    """Predictions for a site; limits are those of the first service.
+    """The ASGI app. Limits are those of the first service.
 
-    `look` is asked each second for new services, and with True when SIGHUP came.
+    `reload` is called each second, and with True after a SIGHUP.
     """
 
-    def __init__(self, front: Front, *, gate: Gate | None = None, look: Look = lambda _: None) -> None:
-        serving = front.services[0].serving
-        self.site, self.request_timeout_seconds = build_site(front), serving.request_timeout_seconds
-        self._front, self._ledger, self._gate, self._look = front, front.ledger, gate or Gate(), look
-        self._running, self._max_concurrent = 0, serving.max_concurrent
-        self._waiting: list[Waiting] = []
-        self._told = asyncio.Event()
+    def __init__(
+        self, context: ServerContext, *, access: Access | None = None, reload: Reload = lambda _: None
+    ) -> None:
+        serving = context.services[0].serving
+        self.recorder, self.access = context.recorder, access or Access()
+        self.request_timeout_seconds = serving.request_timeout_seconds
+        self._context, self._reload = context, reload
+        self._build_fast_routes: BuildFastRoutes = lambda routes: {}
+        self._n_running, self._max_concurrent = 0, serving.max_concurrent
+        self._hangup = asyncio.Event()
+        self.snapshot = self._build(context)
+
+    def add_fast_routes(self, build: BuildFastRoutes) -> None:
+        """Use the fast routes that `build` returns, for the versions served now and for those of later reloads."""
+        self._build_fast_routes = build
+        routes = list(self._context.routes().values())
+        self.snapshot = replace(self.snapshot, fast_routes=build(routes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as ASGI asks."""
+        """Handle a connection, as ASGI defines it."""
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._run_lifespan(receive, send)
         elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._handle(scope, receive, send)
         else:
             await send({"type": "websocket.close"})
 
-    def admit(self, head: Head) -> Admitted | None:
-        """Return what may answer a request at once; None when the app has to."""
-        hot = self.site.hot.get(head.path)
-        if hot is None or head.length > self.site.max_hot_bytes or self._ledger.is_full:
-            return None
-        found = self._gate.judge(head.credential, head.path)
-        return None if isinstance(found, Refusal) else Admitted(hot, found, head.parent)
-
-    def ask(self, admitted: Admitted, body: bytes, tell: Callable[[Told], None]) -> None:
-        """Answer as soon as the loop has read what else has come: a lone request waits for nobody."""
-        if not self._waiting:
-            asyncio.get_running_loop().call_soon(self.answer_waiting)
-        self._waiting.append(self._begun(admitted, body, tell))
-
-    def answer_at_once(self, admitted: Admitted, body: bytes) -> Told:
-        """Answer a request alone."""
-        told: list[Told] = []
-        self._answer_together(admitted.hot.answer, [self._begun(admitted, body, told.append)])
-        return told[0]
-
-    def answer_waiting(self) -> None:
-        """Answer all that waits, those of one path together, but no more than one run of a graph takes at once."""
-        waiting, self._waiting = self._waiting, []
-        by_answer: dict[Answer, list[Waiting]] = {}
-        for each in waiting:
-            by_answer.setdefault(each.admitted.hot.answer, []).append(each)
-        for answer, each_of in by_answer.items():
-            for start in range(0, len(each_of), BLOCK_ROWS):
-                self._answer_together(answer, each_of[start : start + BLOCK_ROWS])
-
-    def _begun(self, admitted: Admitted, body: bytes, tell: Callable[[Told], None]) -> Waiting:
-        self._gate.spend(admitted.key)
-        return Waiting(admitted, Asked(body, new_name()), tell, time.perf_counter())
-
-    def _answer_together(self, answer: Answer, waiting: Sequence[Waiting]) -> None:
-        replies: Sequence[Reply | None] = [None] * len(waiting)
-        try:
-            replies = answer([each.asked for each in waiting])
-        except Exception:
-            logger.exception("the hot path failed; the app is asked instead")
-        for each, reply in zip(waiting, replies, strict=True):
-            told = None
-            if reply is None:
-                self._gate.give_back(each.admitted.key)
-            else:
-                self._record(each, reply)
-                told = each.asked.name, reply.body
-            try:
-                each.tell(told)
-            except Exception:
-                # The others are to be told all the same.
-                logger.exception("an answer could not be sent")
-
-    def _record(self, answered: Waiting, reply: Reply) -> None:
-        (hot, key, parent), (body, name) = answered.admitted, answered.asked
-        exchange = Exchange(name, time.time(), "POST", hot.route.path, None if key is None else key.name, 200)
-        exchange.answer(hot.route.service, body, reply)
-        exchange.parent = None if parent is None else parent.decode("latin-1")
-        exchange.seconds = time.perf_counter() - answered.started
-        self._ledger.record(exchange)
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        exchange = scope["exchange"] = Exchange(new_name(), time.time(), scope["method"], "other")
+        exchange = scope["exchange"] = Exchange(new_request_id(), time.time(), scope["method"], "other")
 
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message = {**message, "headers": _headers(message["headers"], exchange.name)}
+                message = {**message, "headers": _with_headers(message["headers"], exchange.id)}
             await send(message)
 
-        refusal = self._refusal(scope, exchange)
-        self._running += 1
+        rejection = self._check(scope, exchange)
+        self._n_running += 1
         try:
-            if refusal is not None:
-                exchange.refusal = refusal.reason
-                await _refused(refusal)(scope, receive, told)
+            if rejection is not None:
+                exchange.rejection = rejection.reason
+                await _response(rejection)(scope, receive, send_with_headers)
             else:
-                await self.site.app(scope, receive, told)
+                await self.snapshot.app(scope, receive, send_with_headers)
         except Exception:
-            # The app has answered by then, with a sentence.
+            # Starlette raises again after the app's handler has sent the response.
             exchange.status = exchange.status or 500
-            logger.exception("a request failed", extra={"told": {"id": exchange.name}})
+            logger.exception("request failed", extra={"fields": {"request_id": exchange.id}})
         finally:
-            self._running -= 1
+            self._n_running -= 1
             exchange.route = getattr(scope.get("route"), "path", exchange.route)
-            exchange.seconds = time.perf_counter() - started
-            self._ledger.record(exchange)
+            exchange.duration_seconds = time.perf_counter() - started
+            self.recorder.record(exchange)
 
-    def _refusal(self, scope: Scope, exchange: Exchange) -> Refusal | None:
-        if self._running >= self._max_concurrent:
+    def _check(self, scope: Scope, exchange: Exchange) -> Rejection | None:
+        if self._n_running >= self._max_concurrent:
             return BUSY
         headers = dict(scope["headers"])
-        if (parent := headers.get(b"traceparent")) is not None:
-            exchange.parent = parent.decode("latin-1")
-        found = self._gate.judge(credential_of(headers), scope["path"])
-        if isinstance(found, Refusal):
-            return found
-        self._gate.spend(found)
-        exchange.key = found.name if found is not None else None
+        if (traceparent := headers.get(b"traceparent")) is not None:
+            exchange.traceparent = traceparent.decode("latin-1")
+        key = self.access.check(credential_of(headers), scope["path"])
+        if isinstance(key, Rejection):
+            return key
+        self.access.spend(key)
+        exchange.key = key.name if key is not None else None
         return None
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """Follow what is served between startup and shutdown."""
+    async def _run_lifespan(self, receive: Receive, send: Send) -> None:
+        """Check for moved versions from startup to shutdown."""
         await receive()
         loop = asyncio.get_running_loop()
         with suppress(ValueError, NotImplementedError, RuntimeError):
-            loop.add_signal_handler(signal.SIGHUP, self._told.set)
-        following = loop.create_task(self._follow())
+            loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        reloads = loop.create_task(self._reload_forever())
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        following.cancel()
-        await asyncio.to_thread(self._ledger.close)
+        reloads.cancel()
+        await asyncio.to_thread(self.recorder.close)
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _follow(self) -> None:
+    async def _reload_forever(self) -> None:
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._told.wait(), LOOK_AGAIN)
-            was_told = self._told.is_set()
-            self._told.clear()
+                await asyncio.wait_for(self._hangup.wait(), RELOAD_CHECK_SECONDS)
+            is_forced = self._hangup.is_set()
+            self._hangup.clear()
             try:
-                self.site = await asyncio.to_thread(self._renewed, was_told)
-                self._ledger.share()
+                self.snapshot = await asyncio.to_thread(self._reloaded, is_forced)
+                self.recorder.share()
             except Exception:
-                logger.exception("what is served could not be looked at; it stays as it is")
+                logger.exception("reload failed; the server keeps the versions it has")
 
-    def _renewed(self, was_told: bool) -> Site:
-        services = self._look(was_told)
+    def _reloaded(self, is_forced: bool) -> Snapshot:
+        services = self._reload(is_forced)
         if services is None:
-            return self.site
-        site = build_site(replace(self._front, services=services))
-        served = {service.artefact.name: service.artefact.version for service in services}
-        logger.info("serving", extra={"told": served})
-        return site
+            return self.snapshot
+        snapshot = self._build(replace(self._context, services=services))
+        versions = {service.artefact.name: service.artefact.version for service in services}
+        logger.info("serving", extra={"fields": versions})
+        return snapshot
+
+    def _build(self, context: ServerContext) -> Snapshot:
+        max_fast_bytes = min(MAX_INLINE_BYTES, *(service.serving.max_body_bytes for service in context.services))
+        fast_routes = self._build_fast_routes(list(context.routes().values()))
+        return Snapshot(build_app(context), max_fast_bytes, fast_routes)
 
 
-def _headers(headers: Sequence[tuple[bytes, bytes]], name: str) -> list[tuple[bytes, bytes]]:
-    given = {header for header, _ in headers}
-    return [*headers, (b"x-request-id", name.encode()), *(header for header in SAFE if header[0] not in given)]
+def _with_headers(headers: Sequence[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    names = {name for name, _ in headers}
+    missing = (header for header in SECURITY_HEADERS if header[0] not in names)
+    return [*headers, (b"x-request-id", request_id.encode()), *missing]
 
 
-def _refused(refusal: Refusal) -> Response:
-    told = msgspec.json.encode({"detail": refusal.message})
-    return Response(told, status_code=refusal.status, media_type=JSON, headers=dict(refusal.headers))
+def _response(rejection: Rejection) -> Response:
+    content = msgspec.json.encode({"detail": rejection.message})
+    return Response(content, status_code=rejection.status, media_type=JSON, headers=dict(rejection.headers))

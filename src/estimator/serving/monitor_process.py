@@ -1,6 +1,6 @@
-"""A process beside the server that watches a model's log: one for all workers, started again when it ends.
+"""`estimator monitor` as a process next to the server: one per model, restarted when it stops.
 
-It is apart so that what it works out never holds the interpreter of those who answer.
+A process of its own, because its computations would block the interpreter lock of the server.
 """
 
 from __future__ import annotations
@@ -18,49 +18,52 @@ from estimator.store.artefact import Artefact
 from estimator.store.store import read_aliases
 
 logger = logging.getLogger("estimator.serving")
-# It is not started again at once: what ended it may end it again.
-PAUSE_SECONDS = 5.0
-PATIENCE = 20.0
+# What stopped the process may stop it again at once.
+RESTART_PAUSE_SECONDS = 5.0
+SHUTDOWN_TIMEOUT_SECONDS = 20.0
+POLL_SECONDS = 0.2
 
 
 @contextmanager
-def watched(artefact: Artefact, log: str) -> Iterator[None]:
-    """Watch the model of a version in its store for a block; what is told goes to where this process tells.
+def monitor_process(artefact: Artefact, log: str) -> Iterator[None]:
+    """Monitor the model of a version while the block runs; its messages go to this process's stderr.
 
     Raises
     ------
-    ServingError: the version lies in no store, as in an image.
+    ServingError: the version is not in a store, as in a container image.
     """
     if "live" not in read_aliases(artefact.folder.parent):
         raise ServingError(
-            f"{artefact.folder} lies in no store, so nobody can say which version is live",
-            hint="watch from where the store is: estimator monitor MODEL --schedule --log PLACE",
+            f"{artefact.folder} is not in a store, so its live version cannot be determined",
+            hint="run the monitor where the store is: estimator monitor MODEL --schedule --log DATABASE",
         )
-    words = [artefact.name, "--schedule", "--json", "--log", log, "--store", str(artefact.folder.parent.parent)]
-    ends = threading.Event()
-    thread = threading.Thread(target=_keep_running, args=(words, ends), name="watcher", daemon=True)
+    arguments = [artefact.name, "--schedule", "--json", "--log", log, "--store", str(artefact.folder.parent.parent)]
+    stop = threading.Event()
+    thread = threading.Thread(target=_keep_running, args=(arguments, stop), name="monitor", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ends.set()
-        thread.join(PATIENCE)
+        stop.set()
+        thread.join(SHUTDOWN_TIMEOUT_SECONDS)
 
 
-def _keep_running(words: Sequence[str], ends: threading.Event) -> None:
-    while not ends.is_set():
-        process = subprocess.Popen(  # noqa: S603 # this program and words of our own
-            [sys.executable, "-m", "estimator", "monitor", *words, "--parent", str(os.getpid())],
-            stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), start_new_session=True,
-        )  # fmt: skip
-        while process.poll() is None and not ends.wait(0.2):
+def _keep_running(arguments: Sequence[str], stop: threading.Event) -> None:
+    while not stop.is_set():
+        process = subprocess.Popen(  # noqa: S603 # this program, with arguments of our own
+            [sys.executable, "-m", "estimator", "monitor", *arguments, "--parent", str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr.fileno(),
+            start_new_session=True,
+        )
+        while process.poll() is None and not stop.wait(POLL_SECONDS):
             pass
-        if ends.is_set():
+        if stop.is_set():
             process.terminate()
             try:
-                process.wait(PATIENCE)
+                process.wait(SHUTDOWN_TIMEOUT_SECONDS)
             except subprocess.TimeoutExpired:
                 process.kill()
         else:
-            logger.error("the watcher ended, and is started again", extra={"told": {"code": process.returncode}})
-            ends.wait(PAUSE_SECONDS)
+            logger.error("the monitor stopped and is restarted", extra={"fields": {"exit_code": process.returncode}})
+            stop.wait(RESTART_PAUSE_SECONDS)

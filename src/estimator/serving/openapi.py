@@ -1,4 +1,4 @@
-"""The schema -> JSON Schema: the request of the API's docs, with ranges, levels and a real example row."""
+"""The schema -> OpenAPI: the request bodies of the API's docs, with ranges, categories and an example row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.data.schema import Column, Schema
 
-_TYPES = {
+_JSON_TYPES = {
     "number": "number",
     "integer": "integer",
     "boolean": "boolean",
@@ -16,25 +16,27 @@ _TYPES = {
     "date": "string",
     "datetime": "string",
 }
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "A key is asked for and was not given, or has ended"},
-    403: {"description": "The key may not do this"},
-    429: {"description": "More requests than the key's rate"},
-    503: {"description": "More requests at once than the server takes, or the prediction log cannot be used"},
+ACCESS_RESPONSES: dict[int | str, dict[str, Any]] = {
+    401: {"description": "The API key is missing, unknown or expired"},
+    403: {"description": "The API key lacks the scope"},
+    429: {"description": "The rate limit of the API key is exceeded"},
+    503: {"description": "There are too many concurrent requests, or the prediction log is not available"},
 }
-BODY_REFUSALS: dict[int | str, dict[str, Any]] = {
-    408: {"description": "The body did not come in time"},
-    413: {"description": "The body or the number of rows is too large"},
-    415: {"description": "The body is packed, written or typed in a way that is not known"},
-    422: {"description": "The body is no list of rows, or a row breaks the contract: row, column and value are named"},
+BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    408: {"description": "The body did not arrive in time"},
+    413: {"description": "The body is too large, or has too many rows"},
+    415: {"description": "The media type, charset or content encoding is not supported"},
+    422: {
+        "description": "The body is not a list of rows, or a row violates the schema: row, column and value are named"
+    },
 }
 
 
-def value_document(column: Column, *, is_private: bool) -> dict[str, Any]:
-    """Return the JSON Schema of one value, with one of training's unless it is private."""
-    kind = _TYPES[column.kind]
+def value_schema(column: Column, *, is_private: bool) -> dict[str, Any]:
+    """Return the JSON Schema of a column's values, with an example from training unless the column is private."""
+    json_type = _JSON_TYPES[column.kind]
     document: dict[str, Any] = {
-        "type": [kind, "null"] if column.nullable else kind,
+        "type": [json_type, "null"] if column.nullable else json_type,
         "description": _description(column),
     }
     if column.kind in ("date", "datetime"):
@@ -53,42 +55,44 @@ def _description(column: Column) -> str:
     parts = [column.training_summary[0].upper() + column.training_summary[1:]]
     if column.unit:
         parts.append(f"unit: {column.unit}")
-    parts.append("a gap is given as null" if column.nullable else "no gaps")
+    parts.append("null if missing" if column.nullable else "required")
     if column.aliases:
         parts.append(f"also known as {', '.join(column.aliases)}")
     return "; ".join(parts) + "."
 
 
-def body_document(
-    schema: Schema, example: Sequence[Mapping[str, Any]] | None, tables: Sequence[str], private: Collection[str]
+def rows_body(
+    schema: Schema, example: Sequence[Mapping[str, Any]] | None, media_types: Sequence[str], private: Collection[str]
 ) -> dict[str, Any]:
-    """Return the `requestBody` of a predict route, which may also take tables of some media types."""
-    values = {column.name: value_document(column, is_private=column.name in private) for column in schema.features}
+    """Return the `requestBody` of a predict route, which may also accept tables of some media types."""
+    values = {column.name: value_schema(column, is_private=column.name in private) for column in schema.features}
     row = {"type": "object", "title": "Row", "properties": values, "required": list(values)}
     columns = {
         "type": "object",
-        "description": "The same by column, as many values in each.",
+        "description": "One list per column, all of the same length.",
         "properties": {name: {"type": "array", "items": document} for name, document in values.items()},
         "required": list(values),
     }
-    told: dict[str, Any] = {"schema": {"oneOf": [{"type": "array", "minItems": 1, "items": row}, columns]}}
+    json_content: dict[str, Any] = {"schema": {"oneOf": [{"type": "array", "minItems": 1, "items": row}, columns]}}
     if example is not None:
-        told["example"] = example
-    content = {"application/json": told, **_binary(tables)}
+        json_content["example"] = example
+    content = {"application/json": json_content, **_binary(media_types)}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def answer_document(example: Mapping[str, Any] | None, tables: Sequence[str]) -> dict[int | str, dict[str, Any]]:
-    """Return the `responses` of a predict route, with a real answer, also as tables of some media types."""
-    content = {"application/json": {} if example is None else {"example": example}, **_binary(tables)}
-    return {200: {"description": "An answer per row, in order", "content": content}, **BODY_REFUSALS}
+def prediction_responses(
+    example: Mapping[str, Any] | None, media_types: Sequence[str]
+) -> dict[int | str, dict[str, Any]]:
+    """Return the `responses` of a predict route, with a real response as the example."""
+    content = {"application/json": {} if example is None else {"example": example}, **_binary(media_types)}
+    return {200: {"description": "One prediction per row, in order", "content": content}, **BODY_RESPONSES}
 
 
-def _binary(kinds: Sequence[str]) -> dict[str, Any]:
-    return {kind: {"schema": {"type": "string", "format": "binary"}} for kind in kinds}
+def _binary(media_types: Sequence[str]) -> dict[str, Any]:
+    return {media_type: {"schema": {"type": "string", "format": "binary"}} for media_type in media_types}
 
 
-LABELS_DOCUMENT: dict[str, Any] = {
+LABELS_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -99,8 +103,11 @@ LABELS_DOCUMENT: dict[str, Any] = {
                     "items": {
                         "type": "object",
                         "properties": {
-                            "id": {"type": "string", "description": "Of an answer: its id, or X-Request-Id-ROW."},
-                            "label": {"type": ["number", "string"]},
+                            "id": {
+                                "type": "string",
+                                "description": "The id of a prediction: X-Request-Id, a hyphen and the row's index.",
+                            },
+                            "label": {"type": ["number", "string"], "description": "The actual value of the target."},
                         },
                         "required": ["id", "label"],
                     },

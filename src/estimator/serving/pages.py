@@ -1,4 +1,4 @@
-"""Pages for people: the model itself, and the API's docs with scripts from an installed package, not the internet."""
+"""HTML pages of the server: the model page, and the API's docs, whose scripts come from an installed package."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from starlette.types import Scope
 
 from estimator.config import Serving
 from estimator.errors import PageError
-from estimator.serving.model_page.page import model_page
+from estimator.serving.model_page.page import build_model_page
 from estimator.store.artefact import Artefact
 
-ASSETS = "/static-docs"
-# ReDoc's script would fetch a logo; the browser is told to load nothing from elsewhere.
-POLICY = (
+ASSETS_PATH = "/static-docs"
+# ReDoc tries to load a logo from the internet, so everything from other hosts is blocked.
+DOCS_POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; worker-src blob:; frame-ancestors 'none'"
 )
-# The model's page holds a stricter policy of its own, in which this cannot be said.
+# The page itself holds a stricter policy, but frame-ancestors is only valid in a header.
 PAGE_HEADERS = {
     "content-security-policy": "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -33,10 +33,10 @@ PAGE_HEADERS = {
 }
 
 
-def add_pages(app: FastAPI) -> None:
-    """Add /docs and /redoc to an app that was made without them."""
+def add_docs(app: FastAPI) -> None:
+    """Add /docs and /redoc, which load nothing from the internet."""
     static = files("fastapi_offline").joinpath("static")
-    app.mount(ASSETS, StaticFiles(directory=str(static)), name="docs")
+    app.mount(ASSETS_PATH, StaticFiles(directory=str(static)), name="docs")
     app.add_api_route("/docs", swagger, include_in_schema=False)
     app.add_api_route("/redoc", redoc, include_in_schema=False)
 
@@ -45,53 +45,53 @@ async def swagger(request: Request) -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url=request.app.openapi_url or "",
         title=request.app.title,
-        swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
-        swagger_css_url=f"{ASSETS}/swagger-ui.css",
-        swagger_favicon_url=f"{ASSETS}/favicon.png",
+        swagger_js_url=f"{ASSETS_PATH}/swagger-ui-bundle.js",
+        swagger_css_url=f"{ASSETS_PATH}/swagger-ui.css",
+        swagger_favicon_url=f"{ASSETS_PATH}/favicon.png",
     )
-    return _guarded(page)
+    return _with_policy(page)
 
 
 async def redoc(request: Request) -> HTMLResponse:
     page = get_redoc_html(
         openapi_url=request.app.openapi_url or "",
         title=request.app.title,
-        redoc_js_url=f"{ASSETS}/redoc.standalone.js",
-        redoc_favicon_url=f"{ASSETS}/favicon.png",
+        redoc_js_url=f"{ASSETS_PATH}/redoc.standalone.js",
+        redoc_favicon_url=f"{ASSETS_PATH}/favicon.png",
         with_google_fonts=False,
     )
-    return _guarded(page)
+    return _with_policy(page)
 
 
-class ForBrowsers(APIRoute):
-    """A path for those who accept HTML; all others are answered by the next route of the path."""
+class BrowserRoute(APIRoute):
+    """A route for clients that accept HTML; the next route of the same path serves the others."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Say whether a request is meant."""
+        """Return whether the route handles a request."""
         accepted = Headers(scope=scope).get("accept", "")
         return super().matches(scope) if "text/html" in accepted else (Match.NONE, {})
 
 
 def add_model_page(app: FastAPI, artefact: Artefact, serving: Serving) -> None:
-    """Add the model as a page at /, made when it is first asked for.
+    """Add the model page at /, built at the first request.
 
-    A server that asks for keys, or keeps columns private, gives answers, not the model itself with rows of training. A
-    version that cannot become a page has its docs.
+    The page contains the model and some training rows, so a server that requires keys or has private columns shows no
+    page. A version that cannot become a page redirects to its docs.
     """
     if not serving.page or serving.private_columns or serving.keys_file is not None or serving.api_key_env is not None:
         return
-    app.state.page = cache(partial(model_page, artefact))
-    app.router.add_api_route("/", page, include_in_schema=False, route_class_override=ForBrowsers)
+    app.state.build_page = cache(partial(build_model_page, artefact))
+    app.router.add_api_route("/", model_page, include_in_schema=False, route_class_override=BrowserRoute)
 
 
-def page(request: Request) -> Response:
+def model_page(request: Request) -> Response:
     try:
-        return HTMLResponse(request.app.state.page().content, headers=PAGE_HEADERS)
+        return HTMLResponse(request.app.state.build_page().content, headers=PAGE_HEADERS)
     except PageError:
         return RedirectResponse("docs")
 
 
-def _guarded(page: HTMLResponse) -> HTMLResponse:
-    page.headers["content-security-policy"] = POLICY
+def _with_policy(page: HTMLResponse) -> HTMLResponse:
+    page.headers["content-security-policy"] = DOCS_POLICY
     page.headers["x-content-type-options"] = "nosniff"
     return page

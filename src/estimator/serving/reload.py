@@ -1,4 +1,4 @@
-"""What is served follows what names mean: a version that moved is loaded, checked, and only then takes over."""
+"""Model references -> the services they mean now: a version that moved is loaded, checked, and only then served."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ logger = logging.getLogger("estimator.serving")
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A name that means a version: `find` gives the folder that it means now.
+class ModelReference:
+    """A name such as `boston` or `boston@live`; `find` returns the folder of the version that it means now.
 
-    `find_alias` gives the folder that another alias of the model means now, None when it means none.
+    `find_alias` returns the folder that another alias of the model means now, None when it is not set.
     """
 
     name: str
@@ -27,81 +27,84 @@ class Reference:
     find_alias: Callable[[str], Path | None] = lambda alias: None
 
 
-class Following:
-    """The services that references mean, to be checked before they answer. Used by one thread at a time."""
+class ServedModels:
+    """The services that references mean, and their shadows. Mutable, as versions move; used by one thread at a time.
 
-    def __init__(self, references: Sequence[Reference], serving_of: Callable[[Artefact], Serving]) -> None:
+    `errors` says, by reference, why the version that it means now is not served; `shadows` are services by model.
+    """
+
+    def __init__(self, references: Sequence[ModelReference], serving_of: Callable[[Artefact], Serving]) -> None:
         self._references, self._serving_of = references, serving_of
-        self.services = [self._opened(reference.find()) for reference in references]
-        self._seen = [service.artefact.folder for service in self.services]
-        # What answers a copy of the traffic, by the model's name.
+        self.services = [self._open(reference.find()) for reference in references]
+        self._folders = [service.artefact.folder for service in self.services]
         self.shadows: dict[str, Service] = {}
-        # Why what a name now means is not served, by the name.
-        self.faults: dict[str, str] = {}
+        self.errors: dict[str, str] = {}
         names = [service.artefact.name for service in self.services]
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise ServingError(f"two versions of the model {min(twice)!r} cannot be served at once")
+        if duplicates := {name for name in names if names.count(name) > 1}:
+            raise ServingError(f"model {min(duplicates)!r} is given twice: one server serves one version of a model")
 
     def check(self) -> None:
-        """Answer the golden rows of all versions.
+        """Check that each version reproduces the predictions of its golden rows, and load the shadows.
 
         Raises
         ------
-        ArtefactError, ServingError: one answers other than it did, or not at all.
+        ArtefactError, ServingError: a version predicts something else, or cannot predict.
         """
         for service in self.services:
             _check(service.artefact)
-        self._look_for_shadows()
+        self._reload_shadows()
 
-    def look(self, was_told: bool) -> Sequence[Service] | None:
-        """Return the services when one is new, else None; a version that fails leaves the old one and a fault.
+    def reload(self, is_forced: bool) -> Sequence[Service] | None:
+        """Return the services if a version has moved, else None; a version that cannot be loaded leaves the old one.
 
-        What was seen already is loaded again only when that `was_told`.
+        A version that was tried before is loaded again only if the reload `is_forced`.
         """
-        self._look_for_shadows()
+        self._reload_shadows()
         services = list(self.services)
-        for place, reference in enumerate(self._references):
+        for index, reference in enumerate(self._references):
             try:
                 folder = reference.find()
-                if folder == self._seen[place] and not was_told:
+                if folder == self._folders[index] and not is_forced:
                     continue
-                self._seen[place] = folder
-                services[place] = self._replacing(services[place], folder)
-                self.faults.pop(reference.name, None)
+                self._folders[index] = folder
+                services[index] = self._successor(services[index], folder)
+                self.errors.pop(reference.name, None)
             except EstimatorError as error:
-                if self.faults.get(reference.name) != error.message:
-                    logger.error("a version was not taken over", extra={"told": {"why": error.message}})
-                self.faults[reference.name] = error.message
+                if self.errors.get(reference.name) != error.message:
+                    logger.error("a new version could not be loaded", extra={"fields": {"error": error.message}})
+                self.errors[reference.name] = error.message
         if all(new is old for new, old in zip(services, self.services, strict=True)):
             return None
         self.services = services
         return services
 
-    def _look_for_shadows(self) -> None:
+    def _reload_shadows(self) -> None:
         for reference, service in zip(self._references, self.services, strict=True):
             alias, model = service.serving.shadow, service.artefact.name
             if alias is None:
                 continue
             try:
                 folder = reference.find_alias(alias)
-                known = self.shadows.get(model)
+                shadow = self.shadows.get(model)
                 if folder is None or folder == service.artefact.folder:
                     self.shadows.pop(model, None)
-                elif known is None or known.artefact.folder != folder:
-                    self.shadows[model] = self._replacing(service, folder)
-                self.faults.pop(f"{model}@{alias}", None)
+                elif shadow is None or shadow.artefact.folder != folder:
+                    self.shadows[model] = self._successor(service, folder)
+                self.errors.pop(f"{model}@{alias}", None)
             except EstimatorError as error:
                 self.shadows.pop(model, None)
-                self.faults[f"{model}@{alias}"] = error.message
+                self.errors[f"{model}@{alias}"] = error.message
 
-    def _replacing(self, old: Service, folder: Path) -> Service:
-        new = self._opened(folder)
+    def _successor(self, old: Service, folder: Path) -> Service:
+        new = self._open(folder)
         _check(new.artefact)
         if new.artefact.name != old.artefact.name:
-            raise ServingError(f"{folder} is of the model {new.artefact.name!r}, not of {old.artefact.name!r}")
+            raise ServingError(
+                f"{folder}: expected a version of {old.artefact.name!r}, got one of {new.artefact.name!r}"
+            )
         return new
 
-    def _opened(self, folder: Path) -> Service:
+    def _open(self, folder: Path) -> Service:
         artefact = open_artefact(folder)
         return Service(artefact, self._serving_of(artefact))
 
@@ -112,5 +115,5 @@ def _check(artefact: Artefact) -> None:
     except EstimatorError:
         raise
     except Exception as error:
-        # A graph that this onnxruntime cannot run, for one; what it raises is of its own kinds.
+        # onnxruntime raises its own errors, for instance for a graph that this release cannot run.
         raise ServingError(f"{artefact.folder}: cannot be loaded: {error}") from error

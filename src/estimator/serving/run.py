@@ -1,9 +1,8 @@
-"""What is served on a port: the address is checked, the socket opened, running requests are ended on SIGTERM."""
+"""`estimator serve`: check the settings, open the socket, run uvicorn until the process is stopped."""
 
 from __future__ import annotations
 
 import ipaddress
-import logging
 import signal
 import socket
 import ssl
@@ -19,148 +18,164 @@ import uvicorn
 
 from estimator.config import Serving, resolve_kept
 from estimator.errors import ServingError
-from estimator.prediction_log import open_log
-from estimator.serving.app import Front
-from estimator.serving.auth.gate import Gate
-from estimator.serving.auth.keys import KeyRing, given_key
-from estimator.serving.fast_path.http_protocol import HotProtocol
+from estimator.prediction_log import PredictionLog, open_log
+from estimator.serving.auth.access import Access
+from estimator.serving.auth.keys import KeyRing, environment_key
 from estimator.serving.gateway import Gateway
-from estimator.serving.monitor_process import watched
-from estimator.serving.reload import Following, Reference
+from estimator.serving.monitor_process import monitor_process
+from estimator.serving.reload import ModelReference, ServedModels
+from estimator.serving.routes import ServerContext
 from estimator.serving.shadow import Shadow
-from estimator.serving.telemetry.exchange import JsonLines, Ledger
+from estimator.serving.telemetry.log_format import configure_logging
+from estimator.serving.telemetry.recorder import RequestRecorder
 from estimator.serving.telemetry.traces import Traces
-from estimator.serving.workers import keep_working
+from estimator.serving.workers import run_workers
 from estimator.store.artefact import Artefact
 
-GRACE_SECONDS = 30
+try:
+    from estimator.serving import fast_path
+except ImportError:
+    # The folder may be deleted: FastAPI then handles all requests, with the same responses.
+    fast_path = None  # type: ignore[assignment] # a module, or None
+
+SHUTDOWN_SECONDS = 30
 
 
-def listen(
-    references: Sequence[Reference],
+def run_server(
+    references: Sequence[ModelReference],
     settings: Mapping[str, Any],
     *,
     environment: Mapping[str, str],
     allow_public: bool = False,
-    ready: Callable[[Sequence[Artefact], str], None] = lambda artefacts, address: None,
-    watches: bool = False,
+    ready: Callable[[Sequence[Artefact], str], None] = lambda artefacts, url: None,
+    monitors: bool = False,
 ) -> None:
-    """Serve what references mean until the process is told to end; `ready` is given the versions and the address.
+    """Serve the versions that references mean, until the process is stopped; `ready` gets the versions and the URL.
 
-    With `watches`, the log of every model is watched from a process beside the server.
-
-    The settings win over the environment, and that over the serving section of a version; what concerns all requests
-    is that of the first one.
+    `settings` override the environment, which overrides the serving section of a version. Host, port, keys and log are
+    those of the first version. With `monitors`, a process next to the server monitors the log of every model.
 
     Raises
     ------
-    ConfigError: a setting is wrong.
-    ServingError: a public address without a key, no sound key, or the port cannot be had.
-    ArtefactError: a version does not answer its golden rows as it did.
+    ConfigError: a setting is invalid.
+    ServingError: the host is public but no key is required, there is no valid key, or the port is not available.
+    ArtefactError: a version does not reproduce the predictions of its golden rows.
     SourceError: the prediction log cannot be opened.
     """
-    following = Following(
+    models = ServedModels(
         references,
         lambda artefact: resolve_kept("serving", Serving, artefact.config["serving"], environment, settings=settings),
     )
-    artefacts = [service.artefact for service in following.services]
-    serving = following.services[0].serving
-    ring = _ring(serving, environment)
+    artefacts = [service.artefact for service in models.services]
+    serving = models.services[0].serving
+    ring = _key_ring(serving, environment)
     if ring is None and not allow_public and not _is_loopback(serving.host):
         raise ServingError(
-            f"{serving.host} can be reached from other machines, and no key is asked for",
-            hint="make keys with `estimator key add` and name their file with --keys, or say --allow-public",
+            f"host {serving.host} is reachable from other machines, but no API key is required",
+            hint="create keys with `estimator key add` and pass their file with --keys, or pass --allow-public",
         )
-    log = _log(serving, environment)
-    if watches and serving.prediction_log is None:
-        raise ServingError("what is watched is the prediction log, and there is none", hint="add --log")
-    with _socket(serving) as opened, tempfile.TemporaryDirectory() as shared, ExitStack() as beside:
-        for artefact in artefacts if watches else ():
-            beside.enter_context(watched(artefact, str(serving.prediction_log)))
-        address = _address(opened, serving)
+    connect_log = _checked_log(serving, environment)
+    if monitors and serving.prediction_log is None:
+        raise ServingError("monitoring reads the prediction log, and there is none", hint="add --log")
+    with _open_socket(serving) as listener, tempfile.TemporaryDirectory() as metrics, ExitStack() as processes:
+        for artefact in artefacts if monitors else ():
+            processes.enter_context(monitor_process(artefact, str(serving.prediction_log)))
 
         def work(ready: Callable[[], None]) -> None:
-            following.check()
-            _write_lines()
-            shadow = None if serving.shadow is None or log is None else Shadow(log, serving.log_retention_days)
-            if shadow is not None:
-                shadow.services = following.shadows
-            ledger = Ledger(
-                log=log, days=serving.log_retention_days,
-                refuses_when_full=serving.log_overflow == "reject", writes_lines=serving.access_log,
-                shared=Path(shared) if serving.workers > 1 else None, shadow=shadow,
-                traces=Traces(artefacts[0].name) if serving.traces else None,
-            )  # fmt: skip
-            front = Front(following.services, ledger, lambda: dict(following.faults), log)
+            models.check()
+            configure_logging()
+            recorder = _recorder(models, connect_log, Path(metrics))
+            context = ServerContext(models.services, recorder, lambda: dict(models.errors), connect_log)
             rate = None if serving.rate_limit is None else serving.rate_limit / serving.workers
-            server = server_of(Gateway(front, gate=Gate(ring, rate), look=following.look), serving)
+            server = build_server(Gateway(context, access=Access(ring, rate), reload=models.reload), serving)
             ready()
-            # uvicorn ends running requests, then raises the signal again: being told to end is no failure.
+            # uvicorn finishes the running requests, then raises the signal again: a stop is not a failure.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-            server.run(sockets=[opened])
+            server.run(sockets=[listener])
 
-        told = partial(ready, artefacts, address)
+        report = partial(ready, artefacts, _url(listener, serving))
         if serving.workers == 1:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            work(told)
+            work(report)
         else:
-            keep_working(work, serving.workers, seconds_to_end=GRACE_SECONDS + 1, ready=told)
+            run_workers(work, serving.workers, shutdown_seconds=SHUTDOWN_SECONDS + 1, ready=report)
 
 
-def server_of(gateway: Gateway, serving: Serving) -> uvicorn.Server:
-    """Return what answers for a gateway, with its hot path.
+def build_server(gateway: Gateway, serving: Serving) -> uvicorn.Server:
+    """Return the uvicorn server of a gateway, with the fast path where it is installed.
 
     Raises
     ------
-    ServingError: the certificate or its key cannot be used.
+    ServingError: the TLS certificate or its key cannot be used.
     """
     config = uvicorn.Config(
-        gateway, http=HotProtocol, ws="none", lifespan="on", log_config=None, access_log=False, server_header=False,
-        timeout_graceful_shutdown=GRACE_SECONDS, ssl_certfile=serving.tls_certificate, ssl_keyfile=serving.tls_key,
-    )  # fmt: skip
+        gateway,
+        # Without the fast path: h11, which limits the size of a head, as httptools does not.
+        http="h11" if fast_path is None else fast_path.install(gateway),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        ssl_certfile=serving.tls_certificate,
+        ssl_keyfile=serving.tls_key,
+    )
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        raise ServingError(f"{serving.tls_certificate}, {serving.tls_key}: no certificate and key: {error}") from error
+        raise ServingError(
+            f"TLS certificate {serving.tls_certificate} and key {serving.tls_key} cannot be used: {error}",
+            hint="give a PEM file for each, as serving.tls_certificate and serving.tls_key",
+        ) from error
     return uvicorn.Server(config)
 
 
-def _ring(serving: Serving, environment: Mapping[str, str]) -> KeyRing | None:
+def _recorder(models: ServedModels, connect_log: Callable[[], PredictionLog] | None, metrics: Path) -> RequestRecorder:
+    serving = models.services[0].serving
+    shadow = None
+    if serving.shadow is not None and connect_log is not None:
+        shadow = Shadow(connect_log, serving.log_retention_days, models.shadows)
+    return RequestRecorder(
+        connect_log=connect_log,
+        retention_days=serving.log_retention_days,
+        rejects_when_full=serving.log_overflow == "reject",
+        has_access_log=serving.access_log,
+        metrics_folder=metrics if serving.workers > 1 else None,
+        shadow=shadow,
+        traces=Traces(models.services[0].artefact.name) if serving.traces else None,
+    )
+
+
+def _key_ring(serving: Serving, environment: Mapping[str, str]) -> KeyRing | None:
+    """Return the keys that the server requires, None when it requires none."""
     if serving.api_key_env is None and serving.keys_file is None:
         return None
     variable = serving.api_key_env
-    fixed = [] if variable is None else [given_key(variable, environment.get(variable, ""))]
+    fixed = [] if variable is None else [environment_key(variable, environment.get(variable, ""))]
     ring = KeyRing(fixed, None if serving.keys_file is None else Path(serving.keys_file))
     if ring.is_empty:
         raise ServingError(
-            f"{serving.keys_file} holds no key", hint=f"estimator key add NAME --file {serving.keys_file}"
+            f"{serving.keys_file}: no keys in this file", hint=f"estimator key add NAME --file {serving.keys_file}"
         )
     return ring
 
 
-def _log(serving: Serving, environment: Mapping[str, str]) -> Callable[[], Any] | None:
-    """Return what opens the prediction log, which has been opened once."""
+def _checked_log(serving: Serving, environment: Mapping[str, str]) -> Callable[[], PredictionLog] | None:
+    """Return what opens the prediction log, after opening it once to see that it can be used."""
     if serving.prediction_log is None:
         if serving.shadow is not None:
-            raise ServingError("a shadow's answers are kept in the prediction log, and there is none", hint="add --log")
+            raise ServingError(
+                "a shadow's predictions are written to the prediction log, and there is none", hint="add --log"
+            )
         return None
-    log = partial(open_log, serving.prediction_log, Path(), environment)
-    log().close()
-    return log
+    connect_log = partial(open_log, serving.prediction_log, Path(), environment)
+    connect_log().close()
+    return connect_log
 
 
-def _write_lines() -> None:
-    """Write what the server and uvicorn have to say as JSON, a line each, to stderr."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
-    for name, level in (("estimator.serving", logging.INFO), ("uvicorn", logging.WARNING)):
-        logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
-        logger.setLevel(level)
-
-
-def _address(opened: socket.socket, serving: Serving) -> str:
-    host, port = opened.getsockname()[:2]
+def _url(listener: socket.socket, serving: Serving) -> str:
+    host, port = listener.getsockname()[:2]
     scheme = "https" if serving.tls_certificate else "http"
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
@@ -172,7 +187,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _socket(serving: Serving) -> socket.socket:
+def _open_socket(serving: Serving) -> socket.socket:
     family = socket.AF_INET6 if ":" in serving.host else socket.AF_INET
     try:
         return socket.create_server((serving.host, serving.port), family=family, backlog=2048)

@@ -1,10 +1,11 @@
-"""A version and how it is served: the bytes of a request in, what is answered as bytes out."""
+"""One version behind the predict routes: the bytes of a request body in, the bytes of a response body out."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,16 +17,23 @@ from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch
 from estimator.errors import ServingError
 from estimator.prediction_log import row_id
-from estimator.serving.request_body import Rows, read_rows
+from estimator.serving.request_body import JsonRows, read_rows
 from estimator.store.artefact import Artefact
 
 
-class Reply(NamedTuple):
-    """An answered body: what is sent as JSON, how many rows it answers, and each row's columns outside of training."""
+class ResponseFormat(Enum):
+    """The JSON of a predict route: ids, intervals and notes, or what the tutorial's service returns."""
+
+    FULL = "full"
+    TUTORIAL = "tutorial"
+
+
+class PredictionResponse(NamedTuple):
+    """A response body as JSON, its number of rows, and per row the columns outside the training range."""
 
     body: bytes
     n_rows: int
-    outside: Sequence[Sequence[str]]
+    out_of_range: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -34,24 +42,24 @@ class Service:
 
     Raises
     ------
-    ServingError: a private column is none.
+    ServingError: `serving.private_columns` names a column that the version does not have.
     """
 
     artefact: Artefact
     serving: Serving
 
     def __post_init__(self) -> None:
-        known = self.artefact.schema.by_name
+        columns = self.artefact.schema.by_name
         for name in self.serving.private_columns:
-            if name not in known:
+            if name not in columns:
                 raise ServingError(
                     f"serving.private_columns: {self.artefact.name} has no column {name!r}",
-                    hint=did_you_mean(name, known),
+                    hint=did_you_mean(name, columns),
                 )
 
     @cached_property
     def label(self) -> str:
-        """What the tutorial's route calls an answer."""
+        """The key of a prediction in the tutorial's format, before the row's number."""
         return self.serving.label or f"Prediction {self.artefact.manifest['target']}"
 
     @cached_property
@@ -61,72 +69,74 @@ class Service:
 
     @cached_property
     def private(self) -> frozenset[str]:
-        """The names under which rows may hold columns that are never written down."""
+        """The keys of a row whose values are never written to the prediction log: private columns and their aliases."""
         columns = [self.artefact.schema.by_name[name] for name in self.serving.private_columns]
         return frozenset(name for column in columns for name in (column.name, *column.aliases))
 
-    def rows_of(self, body: bytes) -> tuple[Rows, Batch]:
-        """Return the rows of a body as sent and as read.
+    def read(self, body: bytes) -> tuple[JsonRows, Batch]:
+        """Return the rows of a JSON body, as sent and as the graph takes them.
 
         Raises
         ------
-        BodyError, RowError: the body or its rows are refused.
+        RequestError, RowError: the body or its rows are invalid.
         """
         rows = read_rows(body, max_rows=self.serving.max_rows)
         return rows, self.artefact.schema.read_rows(rows)
 
-    def tutorial(self, body: bytes, named: str) -> Reply:
-        """Answer as the tutorial's service does; the request's name is not in it."""
-        rows, batch = self.rows_of(body)
-        told = {
-            "inputData": rows,
-            "predictions": self.labelled(self.artefact.predictor.predict_batch(batch).values.tolist()),
-        }
-        return Reply(msgspec.json.encode(told), batch.n_rows, self.artefact.schema.out_of_range(batch))
+    def respond(self, body: bytes, request_id: str, response_format: ResponseFormat) -> PredictionResponse:
+        """Predict the rows of a JSON body.
 
-    def predict(self, body: bytes, named: str) -> Reply:
-        """Answer with an id per row, its interval or set, probabilities, and what lies outside the training range.
+        In the full format, a prediction's id is `request_id` and the row's index; the tutorial's format has no ids.
 
-        An id is the name of the request and the place of the row.
+        Raises
+        ------
+        RequestError, RowError: the body or its rows are invalid.
         """
-        _, batch = self.rows_of(body)
-        outside = self.artefact.schema.out_of_range(batch)
-        return self.reply(self.artefact.predictor.predict_batch(batch), outside, named)
+        rows, batch = self.read(body)
+        out_of_range = self.artefact.schema.out_of_range(batch)
+        predictions = self.artefact.predictor.predict_batch(batch)
+        if response_format is ResponseFormat.FULL:
+            return self.full_response(predictions, out_of_range, request_id)
+        content = {"inputData": rows, "predictions": self.tutorial_rows(predictions.values.tolist())}
+        return PredictionResponse(msgspec.json.encode(content), batch.n_rows, out_of_range)
 
-    def reply(self, answers: Predictions, outside: list[list[str]], named: str) -> Reply:
-        """Return answers in full, each with an id; `outside` names its row's columns that training had not seen so."""
-        ids = [row_id(named, place) for place in range(len(answers))]
-        told = self.told(answers, self.rows_told(answers, outside, ids))
-        return Reply(msgspec.json.encode(told), len(answers), outside)
+    def full_response(
+        self, predictions: Predictions, out_of_range: list[list[str]], request_id: str
+    ) -> PredictionResponse:
+        """Return predictions in the full format; `out_of_range` lists each row's columns outside the training range."""
+        ids = [row_id(request_id, index) for index in range(len(predictions))]
+        content = self.full_content(predictions, self.full_rows(predictions, out_of_range, ids))
+        return PredictionResponse(msgspec.json.encode(content), len(predictions), out_of_range)
 
-    def labelled(self, values: Sequence[Any]) -> list[dict[str, Any]]:
-        """Return answers in the tutorial's form."""
-        return [{f"{self.label} {place}": value} for place, value in enumerate(values)]
+    def tutorial_rows(self, values: Sequence[Any]) -> list[dict[str, Any]]:
+        """Return predictions in the tutorial's format, one object per row."""
+        return [{f"{self.label} {index}": value} for index, value in enumerate(values)]
 
-    def told(self, answers: Predictions, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return what a request is told: some of the rows of answers."""
-        coverage = {"coverage": self.coverage} if answers.low is not None or answers.sets is not None else {}
+    def full_content(self, predictions: Predictions, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the full response that holds `rows`, which are some of those that `full_rows` gives."""
+        has_coverage = predictions.low is not None or predictions.sets is not None
+        coverage = {"coverage": self.coverage} if has_coverage else {}
         return {"model": self.artefact.name, "version": self.artefact.version, **coverage, "predictions": rows}
 
-    def rows_told(
-        self, answers: Predictions, outside: Sequence[Sequence[str]], ids: Sequence[str]
+    def full_rows(
+        self, predictions: Predictions, out_of_range: Sequence[Sequence[str]], ids: Sequence[str]
     ) -> list[dict[str, Any]]:
-        """Return what is told of each row in full."""
-        columns: dict[str, Sequence[Any]] = {"id": ids, "prediction": answers.values.tolist()}
-        if answers.probabilities is not None:
-            shares = answers.probabilities.tolist()
-            columns["probabilities"] = [dict(zip(answers.classes, row, strict=True)) for row in shares]
-        if answers.low is not None and answers.high is not None:
-            columns["interval"] = list(zip(answers.low.tolist(), answers.high.tolist(), strict=True))
-        if answers.sets is not None:
-            columns["set"] = answers.prediction_sets
-        columns["out_of_range"] = [[self._note(name) for name in names] for names in outside]
+        """Return predictions in the full format, one object per row."""
+        columns: dict[str, Sequence[Any]] = {"id": ids, "prediction": predictions.values.tolist()}
+        if predictions.probabilities is not None:
+            probabilities = predictions.probabilities.tolist()
+            columns["probabilities"] = [dict(zip(predictions.classes, row, strict=True)) for row in probabilities]
+        if predictions.low is not None and predictions.high is not None:
+            columns["interval"] = list(zip(predictions.low.tolist(), predictions.high.tolist(), strict=True))
+        if predictions.sets is not None:
+            columns["set"] = predictions.prediction_sets
+        columns["out_of_range"] = [[self._note(name) for name in names] for names in out_of_range]
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def _note(self, name: str) -> dict[str, str]:
         return {"column": name, "message": self.artefact.schema.by_name[name].training_summary}
 
 
-def new_name() -> str:
-    """Return the name of a request, which nobody can guess: 32 hexadecimal digits."""
+def new_request_id() -> str:
+    """Return 32 random hexadecimal digits, so that nobody can guess the id of somebody else's request."""
     return os.urandom(16).hex()

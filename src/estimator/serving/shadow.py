@@ -1,4 +1,4 @@
-"""A version that is not live answers a copy of the traffic: its answers are logged, and never sent."""
+"""Shadow predictions: another version predicts a copy of the traffic; its responses are logged and never sent."""
 
 from __future__ import annotations
 
@@ -10,53 +10,56 @@ from contextlib import suppress
 
 from estimator.errors import EstimatorError
 from estimator.prediction_log import LogEntry, LogWriter, PredictionLog
-from estimator.serving.request_body import BodyError
-from estimator.serving.service import Service
+from estimator.serving.service import ResponseFormat, Service
 
 logger = logging.getLogger("estimator.serving")
-# Requests that wait; more are left out, so that what is live is not slowed down.
-MOST_WAITING = 1000
-# Seconds that answering what waits may take at the end.
-PATIENCE = 10.0
+# More waiting requests are dropped, so that the live version is not slowed down.
+MAX_WAITING_REQUESTS = 1000
+SHUTDOWN_TIMEOUT_SECONDS = 10.0
 
 
 class Shadow:
-    """Predictions entries of the log again in a thread of its own, by the services of `services`, by model."""
+    """Predicts logged requests again, in a thread of its own, with the shadow of their model.
 
-    def __init__(self, log: Callable[[], PredictionLog], days: float | None) -> None:
-        self.services: Mapping[str, Service] = {}
-        self.dropped = 0
-        self._writer = LogWriter(log, retention_days=days, write=PredictionLog.write_shadows)
-        self._queue: queue.Queue[LogEntry | None] = queue.Queue(MOST_WAITING)
-        self._thread = threading.Thread(target=self._work, name="shadow", daemon=True)
+    `services` are the shadows by model; the caller may change them while the thread runs.
+    """
+
+    def __init__(
+        self, connect_log: Callable[[], PredictionLog], retention_days: float | None, services: Mapping[str, Service]
+    ) -> None:
+        self._services = services
+        self.n_dropped = 0
+        self._writer = LogWriter(connect_log, retention_days=retention_days, write=PredictionLog.write_shadows)
+        self._queue: queue.Queue[LogEntry | None] = queue.Queue(MAX_WAITING_REQUESTS)
+        self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
 
     def offer(self, entry: LogEntry) -> None:
-        """Take an entry whose model has a shadow; leave it out when too many wait."""
-        if entry.model in self.services:
+        """Queue a request whose model has a shadow; drop it when the queue is full."""
+        if entry.model in self._services:
             try:
                 self._queue.put_nowait(entry)
             except queue.Full:
-                self.dropped += 1
+                self.n_dropped += 1
 
     def close(self) -> None:
-        """Answer what waits, and write it."""
+        """Predict and write what is queued, and stop."""
         with suppress(queue.Full):
-            self._queue.put(None, timeout=PATIENCE)
-            self._thread.join(PATIENCE)
+            self._queue.put(None, timeout=SHUTDOWN_TIMEOUT_SECONDS)
+            self._thread.join(SHUTDOWN_TIMEOUT_SECONDS)
         self._writer.close()
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         while (entry := self._queue.get()) is not None:
-            service = self.services.get(entry.model)
+            service = self._services.get(entry.model)
             if service is None:
                 continue
             version = service.artefact.version
             try:
-                reply = service.predict(entry.rows, entry.request_id)
-            except (BodyError, EstimatorError) as error:
-                # What was wrong with which value is not for the server's lines.
-                told = {"version": version, "id": entry.request_id, "why": type(error).__name__}
-                logger.warning("a shadow refused what a live version answered", extra={"told": told})
+                response = service.respond(entry.rows, entry.request_id, ResponseFormat.FULL)
+            except EstimatorError as error:
+                # The message may quote values, and these do not belong in the server's log.
+                fields = {"version": version, "request_id": entry.request_id, "error": type(error).__name__}
+                logger.warning("the shadow rejected a request that the live version accepted", extra={"fields": fields})
                 continue
-            self._writer.offer(LogEntry(entry.request_id, entry.at, entry.model, version, entry.rows, reply.body))
+            self._writer.offer(LogEntry(entry.request_id, entry.at, entry.model, version, entry.rows, response.body))

@@ -1,4 +1,4 @@
-"""Several processes that do the same work: one that dies is replaced, and all end when the first is told to."""
+"""Worker processes that share the socket: one that dies is replaced, and all stop with the first process."""
 
 from __future__ import annotations
 
@@ -12,99 +12,105 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
-from time import perf_counter
 
 from estimator.errors import EstimatorError, ServingError
 
+# Takes the function to call once the worker is ready.
 Work = Callable[[Callable[[], None]], None]
-PAUSE_SECONDS = 1.0
+# The message and the hint of an error, as a worker sends them; None when it is ready.
+StartupError = tuple[str, str | None] | None
+RESTART_PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A process, where it says that it is ready or why it is not, and when it began."""
+    """A process, the pipe on which it reports that it is ready or has failed, and its start time.
+
+    `started` is in seconds of `time.monotonic`.
+    """
 
     process: ForkProcess
-    news: Connection
-    began: float
+    pipe: Connection
+    started: float
 
-    def fault(self) -> tuple[str, str | None] | None:
-        """Wait until it is ready; return why it is not, and the way out."""
+    def wait_until_ready(self) -> StartupError:
+        """Wait until the worker serves; return why it does not."""
         try:
-            told: tuple[str, str | None] | None = self.news.recv()
+            error: StartupError = self.pipe.recv()
         except EOFError:
-            return "a worker ended before it could answer", None
-        return told
+            return "a worker stopped during start-up", None
+        return error
 
 
-def keep_working(work: Work, n_workers: int, *, seconds_to_end: float, ready: Callable[[], None]) -> None:
-    """Run `work` in so many forks until this process is told to end; `work` calls its argument when it is ready.
+def run_workers(work: Work, n_workers: int, *, shutdown_seconds: float, ready: Callable[[], None]) -> None:
+    """Run `work` in forked processes until this process is stopped; call `ready` once all of them serve.
 
     Raises
     ------
-    ServingError: processes cannot be forked here, or the first ones could not begin.
+    ServingError: the system cannot fork, or a worker failed during start-up.
     """
     if "fork" not in multiprocessing.get_all_start_methods():
-        raise ServingError("this system cannot fork, so there can be only one worker", hint="leave out --workers")
+        raise ServingError("this system cannot fork, so it can run only one worker", hint="omit --workers")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     workers: list[Worker] = []
-    signal.signal(signal.SIGHUP, lambda *_: _pass_on(signal.SIGHUP, workers))
+    signal.signal(signal.SIGHUP, lambda *_: _forward(signal.SIGHUP, workers))
     try:
-        workers += [_started(work) for _ in range(n_workers)]
+        workers += [_start(work) for _ in range(n_workers)]
         for worker in workers:
-            if (fault := worker.fault()) is not None:
-                raise ServingError(fault[0], hint=fault[1])
+            if (error := worker.wait_until_ready()) is not None:
+                message, hint = error
+                raise ServingError(message, hint=hint)
         ready()
         while True:
-            workers[:] = _replaced(workers, work)
+            workers[:] = _replace_stopped(workers, work)
     finally:
         for worker in workers:
             worker.process.terminate()
         for worker in workers:
-            worker.process.join(seconds_to_end)
+            worker.process.join(shutdown_seconds)
             worker.process.kill()
 
 
-def _pass_on(number: int, workers: list[Worker]) -> None:
+def _forward(number: int, workers: list[Worker]) -> None:
     for worker in workers:
         if worker.process.pid is not None and worker.process.is_alive():
             os.kill(worker.process.pid, number)
 
 
-def _replaced(workers: list[Worker], work: Work) -> list[Worker]:
-    """Wait until a worker has ended; return those that run and new ones for those that do not."""
+def _replace_stopped(workers: list[Worker], work: Work) -> list[Worker]:
+    """Wait until a worker stops; return the running ones and a new one for each that has stopped."""
     sentinels = wait([worker.process.sentinel for worker in workers])
-    ended = [worker for worker in workers if worker.process.sentinel in sentinels]
-    for worker in ended:
+    stopped = [worker for worker in workers if worker.process.sentinel in sentinels]
+    for worker in stopped:
         worker.process.join()
-    if any(perf_counter() - worker.began < PAUSE_SECONDS for worker in ended):
-        time.sleep(PAUSE_SECONDS)
-    return [_started(work) if worker in ended else worker for worker in workers]
+    if any(time.monotonic() - worker.started < RESTART_PAUSE_SECONDS for worker in stopped):
+        time.sleep(RESTART_PAUSE_SECONDS)
+    return [_start(work) if worker in stopped else worker for worker in workers]
 
 
-def _started(work: Work) -> Worker:
-    news, told = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_work, args=(work, told))
+def _start(work: Work) -> Worker:
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(work, sender))
     process.start()
-    told.close()
-    return Worker(process, news, perf_counter())
+    sender.close()
+    return Worker(process, receiver, time.monotonic())
 
 
-def _work(work: Work, news: Connection) -> None:
-    # Ctrl-C in a terminal is for the first process, which then ends the others.
+def _run(work: Work, sender: Connection) -> None:
+    # Ctrl-C in a terminal goes to the first process, which stops the others.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Until it serves there is nothing to load again.
+    # There is nothing to reload before the worker serves.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_stop_with_parent, daemon=True).start()
     try:
-        work(lambda: news.send(None))
+        work(lambda: sender.send(None))
     except EstimatorError as error:
-        news.send((error.message, error.hint))
+        sender.send((error.message, error.hint))
         sys.exit(1)
 
 
-def _end_with_parent() -> None:
+def _stop_with_parent() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

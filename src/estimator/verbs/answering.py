@@ -14,8 +14,8 @@ from estimator.verbs.context import Order, like_training, load, locate, locate_a
 
 if TYPE_CHECKING:
     from estimator.data.sinks import IfExists
-    from estimator.serving.explain_prediction import Inquiry
-    from estimator.serving.model_page.page import Page
+    from estimator.serving.explain_prediction import PredictionExplanation
+    from estimator.serving.model_page.page import ModelPage
     from estimator.store.batch_prediction import BatchSummary
 
 
@@ -50,23 +50,23 @@ def serve(
 
     With `watches`, the log of every model is watched from a process beside the server.
     """
-    from estimator.serving.reload import Reference
-    from estimator.serving.run import listen
+    from estimator.serving.reload import ModelReference
+    from estimator.serving.run import run_server
 
     store = open_store(None, order)
     found = [
-        Reference(reference, partial(locate, reference, store), partial(locate_alias, reference, store))
+        ModelReference(reference, partial(locate, reference, store), partial(locate_alias, reference, store))
         for reference in references
     ]
-    listen(
-        found, settings, environment=order.environment, allow_public=allow_public, ready=ready, watches=watches
+    run_server(
+        found, settings, environment=order.environment, allow_public=allow_public, ready=ready, monitors=watches
     )  # fmt: skip
 
 
-def why(named: str, place: str, order: Order) -> Inquiry:
+def why(named: str, place: str, order: Order) -> PredictionExplanation:
     """Say of a logged answer what was asked, what was answered by which version, and what moved it."""
     from estimator.prediction_log import open_log
-    from estimator.serving.explain_prediction import inquire
+    from estimator.serving.explain_prediction import explain_logged_prediction
 
     database = open_log(place, Path(), order.environment, must_exist=True)
     try:
@@ -77,14 +77,14 @@ def why(named: str, place: str, order: Order) -> Inquiry:
         raise SourceError(
             f"{database.name}: no answer with the id {named!r}", hint="ids are told by POST /v1/predict, not by others"
         )
-    return inquire(logged, load(f"{logged.model}/{logged.version}", open_store(None, order)), shadows)
+    return explain_logged_prediction(logged, load(f"{logged.model}/{logged.version}", open_store(None, order)), shadows)
 
 
-def page(artefact: Artefact, output: Path) -> Page:
+def page(artefact: Artefact, output: Path) -> ModelPage:
     """Write a version as one offline HTML file that answers by itself, once it answers its golden rows."""
-    from estimator.serving.model_page.page import model_page
+    from estimator.serving.model_page.page import build_model_page
 
     check_golden(artefact)
-    made = model_page(artefact)
+    made = build_model_page(artefact)
     write_atomic(output, made.content)
     return made

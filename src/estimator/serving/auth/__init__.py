@@ -1,1 +1,1 @@
-"""Who may call the service."""
+"""Access to the server: API keys, scopes and rate limits."""

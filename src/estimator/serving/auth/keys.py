@@ -1,4 +1,4 @@
-"""Who may ask for what: keys by name, kept as hashes in a file that may change while the server runs."""
+"""API keys: their names, scopes and hashes, in a file that may change while the server runs."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from estimator.errors import ServingError
 
 SCOPES = ("predict", "labels", "admin")
 PREFIX = "est_"
-FEWEST_CHARACTERS = 8
-# How often, in seconds, a file is looked at.
-LOOK_AGAIN = 1.0
+MIN_CHARACTERS = 8
+SECONDS_PER_DAY = 86_400
+FILE_CHECK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """A key's name, the SHA-256 of its characters, what it may do, and when it ends (ISO 8601, UTC), None for never.
+class ApiKey:
+    """A key's name, the SHA-256 of its text, its scopes, and its creation and expiry (ISO 8601, UTC; None for never).
 
-    Keys are 256 random bits, which nobody can guess from a hash however fast it is.
+    A key has 256 random bits, so a plain hash cannot be reversed by guessing.
     """
 
     name: str
@@ -36,149 +36,153 @@ class Key:
     created: str = ""
     expires: str | None = None
 
-    def may(self, scope: str, now: datetime) -> bool:
-        """Whether the key opens what asks for a scope; admin opens everything."""
-        return (scope in self.scopes or "admin" in self.scopes) and not self.is_over(now)
+    def allows(self, scope: str, now: datetime) -> bool:
+        """Return whether the key has a scope; admin includes all of them."""
+        return (scope in self.scopes or "admin" in self.scopes) and not self.is_expired(now)
 
-    def is_over(self, now: datetime) -> bool:
-        """Whether the key has ended."""
+    def is_expired(self, now: datetime) -> bool:
+        """Return whether the key has expired."""
         return self.expires is not None and datetime.fromisoformat(self.expires) <= now
 
 
-def new_key(name: str, scopes: Sequence[str], *, now: datetime, days: float | None = None) -> tuple[Key, str]:
-    """Return a key and its characters, which are not kept anywhere.
+def new_key(name: str, scopes: Sequence[str], *, now: datetime, days: float | None = None) -> tuple[ApiKey, str]:
+    """Return a key that expires after `days`, and its text, which is not stored anywhere.
 
     Raises
     ------
-    ServingError: a scope that does not exist.
+    ServingError: a scope does not exist.
     """
     for scope in scopes:
         if scope not in SCOPES:
-            raise ServingError(f"no scope called {scope!r}", hint=did_you_mean(scope, SCOPES))
+            raise ServingError(f"unknown scope {scope!r}", hint=did_you_mean(scope, SCOPES))
     text = PREFIX + secrets.token_urlsafe(32)
-    ends = None if days is None else datetime.fromtimestamp(now.timestamp() + days * 86400, UTC)
-    return Key(
-        name, digest(text.encode()), tuple(scopes), now.isoformat(timespec="seconds"),
-        None if ends is None else ends.isoformat(timespec="seconds"),
-    ), text  # fmt: skip
+    expiry = None if days is None else datetime.fromtimestamp(now.timestamp() + days * SECONDS_PER_DAY, UTC)
+    key = ApiKey(
+        name,
+        digest(text.encode()),
+        tuple(scopes),
+        created=now.isoformat(timespec="seconds"),
+        expires=None if expiry is None else expiry.isoformat(timespec="seconds"),
+    )
+    return key, text
 
 
-def given_key(name: str, text: str) -> Key:
-    """Return a key of somebody's own characters, as an environment variable holds them; it may do everything.
+def environment_key(variable: str, text: str) -> ApiKey:
+    """Return the key whose text an environment variable holds; it has all scopes.
 
     Raises
     ------
-    ServingError: it is too short.
+    ServingError: the text is missing or too short.
     """
-    if len(text) < FEWEST_CHARACTERS:
-        told = "not set" if not text else f"shorter than {FEWEST_CHARACTERS} characters"
-        raise ServingError(f"the variable {name} should hold the key, but it is {told}")
-    return Key(f"${name}", digest(text.encode()), ("admin",))
+    if len(text) < MIN_CHARACTERS:
+        problem = "is not set" if not text else f"is shorter than {MIN_CHARACTERS} characters"
+        raise ServingError(f"expected an API key in the environment variable {variable}, but it {problem}")
+    return ApiKey(f"${variable}", digest(text.encode()), ("admin",))
 
 
 def digest(key: bytes) -> str:
-    """Return what is kept of a key."""
+    """Return the hash by which a key is stored."""
     return hashlib.sha256(key).hexdigest()
 
 
-def read_keys(path: Path) -> list[Key]:
-    """Return the keys of a file, none when it is not there.
+def read_keys(path: Path) -> list[ApiKey]:
+    """Return the keys of a file, an empty list if it does not exist.
 
     Raises
     ------
-    ServingError: it is no file of keys; the message says where.
+    ServingError: the file is not a key file.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = [Key(**{**item, "scopes": tuple(item["scopes"])}) for item in content["keys"]]
-        for key in found:
+        keys = [ApiKey(**{**item, "scopes": tuple(item["scopes"])}) for item in content["keys"]]
+        for key in keys:
             _check(key)
     except FileNotFoundError:
         return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ServingError(
-            f"{path}: is no file of keys: {error}", hint="`estimator key add NAME` writes one"
+            f"{path}: not a key file: {error}", hint="create one with `estimator key add NAME`"
         ) from error
-    return found
+    return keys
 
 
-def _check(key: Key) -> None:
+def _check(key: ApiKey) -> None:
     if len(bytes.fromhex(key.sha256)) != hashlib.sha256().digest_size:
-        raise ValueError(f"the sha256 of {key.name!r} is none")
+        raise ValueError(f"key {key.name!r}: sha256: expected 64 hexadecimal digits, got {key.sha256!r:.80}")
     if unknown := set(key.scopes) - set(SCOPES):
-        raise ValueError(f"{key.name!r} has the scope {sorted(unknown)[0]!r}; there are {', '.join(SCOPES)}")
-    key.is_over(datetime.now(UTC))
+        raise ValueError(f"key {key.name!r}: expected scopes among {', '.join(SCOPES)}, got {sorted(unknown)[0]!r}")
+    key.is_expired(datetime.now(UTC))
 
 
-def write_keys(path: Path, keys: Sequence[Key]) -> None:
-    """Write a file of keys in one step, readable by its owner alone."""
+def write_keys(path: Path, keys: Sequence[ApiKey]) -> None:
+    """Write a key file, readable by its owner only."""
     write_atomic(path, json.dumps({"keys": [asdict(key) for key in keys]}, indent=2), mode=0o600)
 
 
-def without_key(keys: Sequence[Key], name: str) -> list[Key]:
-    """Return the keys without those of a name.
+def without_key(keys: Sequence[ApiKey], name: str) -> list[ApiKey]:
+    """Return the keys except those of this name.
 
     Raises
     ------
-    ServingError: there is none.
+    ServingError: no key has this name.
     """
-    left = [key for key in keys if key.name != name]
-    if len(left) == len(keys):
-        raise ServingError(f"no key is called {name!r}", hint=f"keys: {join_names(key.name for key in keys)}")
-    return left
+    others = [key for key in keys if key.name != name]
+    if len(others) == len(keys):
+        raise ServingError(f"no key named {name!r}", hint=f"keys: {join_names(key.name for key in keys)}")
+    return others
 
 
 class KeyRing:
-    """The keys that open a server: fixed ones, and those of a file, read again within a second of a change.
+    """The keys that a server accepts: fixed ones, and those of a file, reloaded within a second of a change.
 
-    A file that cannot be read leaves the keys as they were, and `fault` says why.
+    A file that becomes invalid leaves the keys as they were, and `error` says why.
     """
 
     def __init__(
-        self, fixed: Collection[Key] = (), path: Path | None = None, *, clock: Callable[[], float] = time.monotonic
+        self, fixed: Collection[ApiKey] = (), path: Path | None = None, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._fixed, self._path, self._clock = tuple(fixed), path, clock
-        self._known: Mapping[str, Key] = {}
-        self._looked = -LOOK_AGAIN
-        self._seen: tuple[int, int] | None = None
-        self.fault: str | None = None
+        self._by_hash: Mapping[str, ApiKey] = {}
+        self._checked_at = -FILE_CHECK_SECONDS
+        # The modification time and inode of the file that was read last.
+        self._file_state: tuple[int, int] | None = None
+        self.error: str | None = None
         self._use(read_keys(path) if path is not None else [])
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing opens the server."""
-        return not self._known
+        """Whether there are no keys, so that no request has access."""
+        return not self._by_hash
 
-    def find(self, given: bytes) -> Key | None:
-        """Return the key that was given, or None; it may have ended, or not be enough for what is asked."""
-        if self._path is not None and self._clock() - self._looked >= LOOK_AGAIN:
-            self._look()
-        return self._known.get(digest(given))
+    def find(self, text: bytes) -> ApiKey | None:
+        """Return the key with this text, which may have expired; None if it is unknown."""
+        if self._path is not None and self._clock() - self._checked_at >= FILE_CHECK_SECONDS:
+            self._reload_if_changed(self._path)
+        return self._by_hash.get(digest(text))
 
-    def _look(self) -> None:
-        assert self._path is not None
-        self._looked = self._clock()
+    def _reload_if_changed(self, path: Path) -> None:
+        self._checked_at = self._clock()
         try:
-            told = self._path.stat()
+            status = path.stat()
         except OSError:
-            told = None
-        seen = None if told is None else (told.st_mtime_ns, told.st_ino)
-        if seen == self._seen:
+            status = None
+        state = None if status is None else (status.st_mtime_ns, status.st_ino)
+        if state == self._file_state:
             return
-        self._seen = seen
+        self._file_state = state
         try:
-            self._use(read_keys(self._path))
-            self.fault = None
+            self._use(read_keys(path))
+            self.error = None
         except ServingError as error:
-            self.fault = error.message
+            self.error = error.message
 
-    def _use(self, keys: Sequence[Key]) -> None:
-        self._known = {key.sha256: key for key in (*self._fixed, *keys)}
+    def _use(self, keys: Sequence[ApiKey]) -> None:
+        self._by_hash = {key.sha256: key for key in (*self._fixed, *keys)}
 
 
-def shown(keys: Sequence[Key], now: datetime) -> list[dict[str, Any]]:
-    """Return keys for people: no hash, and whether each has ended."""
+def list_keys(keys: Sequence[ApiKey], now: datetime) -> list[dict[str, Any]]:
+    """Return keys for display: without their hashes, and with `expired`."""
     return [
-        {name: value for name, value in asdict(key).items() if name != "sha256"} | {"expired": key.is_over(now)}
+        {name: value for name, value in asdict(key).items() if name != "sha256"} | {"expired": key.is_expired(now)}
         for key in keys
     ]

@@ -1,4 +1,4 @@
-"""The head of an HTTP/1.1 request that has nothing unusual about it -> its path, key and the length of its body."""
+"""The head of an ordinary HTTP/1.1 POST -> its path, API key and content length; unusual heads are left to uvicorn."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from estimator.serving.auth.gate import credential_of
+from estimator.serving.auth.access import credential_of
 
 HEAD_END = b"\r\n\r\n"
-# Longer ones are legal up to the limit of protocol.py, but not remembered.
-ORDINARY_HEAD_BYTES = 2048
+# Longer heads are legal, up to the limit in http_protocol.py, but are not cached.
+MAX_CACHED_HEAD_BYTES = 2048
 
 _REQUEST_LINE = re.compile(rb"POST (/[!-~]*) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([ -~\t]*)")
@@ -20,37 +20,38 @@ _UNUSUAL = frozenset({b"transfer-encoding", b"content-encoding", b"expect", b"up
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
-    """A POST whose body has a stated length in bytes and whose connection stays open."""
+class RequestHead:
+    """A POST with a content length, in bytes, on a connection that stays open."""
 
     path: str
-    length: int
+    content_length: int
     credential: bytes | None
-    parent: bytes | None = None
-
-
-def _is_of_tables(named: Mapping[bytes, bytes]) -> bool:
-    """Whether the body or the answer may be something else than JSON in UTF-8."""
-    told = (named.get(b"content-type", b"") + named.get(b"accept", b"")).lower()
-    return any(word in told for word in (b"charset", b"text/csv", b"vnd.apache"))
+    traceparent: bytes | None = None
 
 
 @lru_cache(maxsize=1024)
-def read_head(head: bytes) -> Head | None:
-    """Return what the lines before the empty one say; None when a full parser has to judge them.
+def read_head(head: bytes) -> RequestHead | None:
+    """Parse the lines before the empty line; None when only a full parser can decide what they mean.
 
-    A client sends the same head again and again, so answers are remembered.
+    Clients send the same head with every request, so results are cached.
     """
     first, *lines = head.split(b"\r\n")
-    request, fields = _REQUEST_LINE.fullmatch(first), [_FIELD.fullmatch(line) for line in lines]
-    named: dict[bytes, bytes] = {}
+    request_line, fields = _REQUEST_LINE.fullmatch(first), [_FIELD.fullmatch(line) for line in lines]
+    headers: dict[bytes, bytes] = {}
     for field in fields:
-        if field is None or (name := field[1].lower()) in _UNUSUAL or name in named:
+        if field is None or (name := field[1].lower()) in _UNUSUAL or name in headers:
             return None
-        named[name] = field[2].rstrip(b" \t")
-    length = named.get(b"content-length", b"")
-    if request is None or _LENGTH.fullmatch(length) is None:
+        headers[name] = field[2].rstrip(b" \t")
+    length = headers.get(b"content-length", b"")
+    if request_line is None or _LENGTH.fullmatch(length) is None:
         return None
-    if named.get(b"connection", b"keep-alive").lower() != b"keep-alive" or _is_of_tables(named):
+    if headers.get(b"connection", b"keep-alive").lower() != b"keep-alive" or _may_be_table(headers):
         return None
-    return Head(request[1].decode("ascii"), int(length), credential_of(named), named.get(b"traceparent"))
+    path = request_line[1].decode("ascii")
+    return RequestHead(path, int(length), credential_of(headers), headers.get(b"traceparent"))
+
+
+def _may_be_table(headers: Mapping[bytes, bytes]) -> bool:
+    """Whether the request or its response may be something other than JSON in UTF-8."""
+    media_types = (headers.get(b"content-type", b"") + headers.get(b"accept", b"")).lower()
+    return any(text in media_types for text in (b"charset", b"text/csv", b"vnd.apache"))

@@ -1,226 +1,239 @@
-"""uvicorn's HTTP protocol, which answers ordinary predict requests as it reads them; the gateway answers all others."""
+"""uvicorn's HTTP protocol with a fast path: ordinary predict requests are handled here, all others by uvicorn."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from estimator.serving.fast_path.http_head import HEAD_END, ORDINARY_HEAD_BYTES, read_head
-from estimator.serving.gateway import SAFE, Admitted, Gateway, Told
+from estimator.serving.fast_path.dispatcher import AdmittedRequest, Dispatcher, FastResponse
+from estimator.serving.fast_path.http_head import HEAD_END, MAX_CACHED_HEAD_BYTES, read_head
+from estimator.serving.gateway import SECURITY_HEADERS
 
 MAX_HEAD_BYTES = 65_536
-TOO_LONG = b"the head of the request is too long"
+HEAD_TOO_LARGE = b"the head of the request is too large"
 
 
-class _Found(NamedTuple):
-    """A request whose body goes from one place of the bytes to another, which may be beyond their end."""
+class _RequestSpan(NamedTuple):
+    """A request in a buffer: its body goes from `body_start` to `stop`, which may lie beyond the buffer's end."""
 
-    admitted: Admitted
-    body: int
+    admitted: AdmittedRequest
+    body_start: int
     stop: int
 
 
-class HotProtocol(HttpToolsProtocol):
-    """One connection: bytes that begin a request are offered to the gateway, and to uvicorn if that declines.
+class FastProtocol(HttpToolsProtocol):
+    """One connection: each request is offered to the dispatcher, then to uvicorn if the dispatcher declines.
 
-    Of the requests that come in a row, the first is answered together with those of other connections, the others after
-    it. Nothing is offered while uvicorn reads or answers a message, so that answers keep their order; nor while the
-    client does not take its answers, so that they do not pile up: uvicorn waits and stops reading.
+    Of pipelined requests, the first joins the batch of all connections, and the others are handled after it. Nothing is
+    offered while uvicorn handles a request, so responses keep their order; nor while the client does not read its
+    responses, so they do not pile up: uvicorn waits and stops reading.
     """
 
     def __init__(
-        self, config: Config, server_state: ServerState, app_state: dict[str, Any],
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:  # fmt: skip
+        *,
+        dispatcher: Dispatcher,
+    ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._gateway = cast(Gateway, config.app)
-        self._patience: asyncio.TimerHandle | None = None
-        # What has come of a request whose body is not whole, or that is asked, and of what follows it.
-        self._held, self._held_until, self._is_asked = bytearray(), 0, False
-        self._reads_message = self._reads_head = self._head_is_too_long = False
+        self._dispatcher = dispatcher
+        self._timeout: asyncio.TimerHandle | None = None
+        # Bytes of a request whose body is incomplete, or that is being handled, and of what follows it.
+        self._buffer, self._needed_bytes, self._is_pending = bytearray(), 0, False
+        # What uvicorn is reading.
+        self._reads_message = self._reads_head = self._is_head_too_large = False
         self._head_bytes = 0
-        self._answered_at = 0.0
-        self._headers: list[tuple[bytes, bytes]] | None = None
-        self._opening = b""
+        self._responded_at = 0.0
+        self._default_headers: list[tuple[bytes, bytes]] | None = None
+        self._response_head = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Expect a request."""
+        """Start the timeout of the first request."""
         super().connection_made(transport)
-        self._expect()
+        self._start_timeout()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Expect nothing any more."""
-        self._expect_nothing()
+        """Stop the timeout."""
+        self._stop_timeout()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Ask whole requests, hold one whose body is still to come, and leave the rest to uvicorn."""
-        if self._held:
-            self._held += data
-            if self._is_asked or len(self._held) < self._held_until:
+        """Submit complete requests, buffer incomplete ones, and pass the rest to uvicorn."""
+        if self._buffer:
+            self._buffer += data
+            if self._is_pending or len(self._buffer) < self._needed_bytes:
                 return
-            data = self._released()
+            data = self._take_buffer()
         if not self._reads_message and (self.cycle is None or self.cycle.response_complete):
-            data = self._unasked(data)
+            data = self._submit_first(data)
         if data:
             self._pass_on(data)
 
     def eof_received(self) -> None:
-        """Answer what is asked: uvicorn closes the connection when a client has said all it will."""
-        if self._is_asked:
-            self._gateway.answer_waiting()
+        """Handle what is pending now: uvicorn closes the connection when the client has sent its last byte."""
+        if self._is_pending:
+            self._dispatcher.flush()
         super().eof_received()
 
     def shutdown(self) -> None:
-        """Answer what is asked, and let uvicorn wait for the rest of a request that is held."""
-        if self._is_asked:
-            self._gateway.answer_waiting()
-        if self._held:
-            self._pass_on(self._released())
+        """Handle what is pending, and let uvicorn wait for the rest of an incomplete request."""
+        if self._is_pending:
+            self._dispatcher.flush()
+        if self._buffer:
+            self._pass_on(self._take_buffer())
         super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close the connection if it has been idle; one timer runs through many answers."""
-        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
-        if self._held or left > 0:
-            self._wait(left if left > 0 else self.timeout_keep_alive)
+        """Close the connection if it is idle.
+
+        One timer outlives many responses: restarting it for each would cost more than it does.
+        """
+        seconds_left = self._responded_at + self.timeout_keep_alive - self.loop.time()
+        if self._buffer or seconds_left > 0:
+            self._start_keep_alive(seconds_left if seconds_left > 0 else self.timeout_keep_alive)
         else:
             super().timeout_keep_alive_handler()
 
     def on_message_begin(self) -> None:
-        """Note that uvicorn is inside a message."""
+        """Note that uvicorn reads a request."""
         self._reads_message = self._reads_head = True
         self._head_bytes = 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Refuse a head that is too long.
+        """Check the size of the head.
 
         Raises
         ------
-        ValueError: it is; uvicorn then asks for a refusal.
+        ValueError: it is too large; uvicorn then calls `send_400_response`.
         """
         self._reads_head = False
-        self._expect_nothing()
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > MAX_HEAD_BYTES:
-            self._head_is_too_long = True
-            raise ValueError(TOO_LONG)
+        self._stop_timeout()
+        n_bytes = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if n_bytes > MAX_HEAD_BYTES:
+            self._is_head_too_large = True
+            raise ValueError(HEAD_TOO_LARGE)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Note that uvicorn has read a whole message."""
+        """Note that uvicorn has read the whole request."""
         self._reads_message = False
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse the request and close the connection: with 431 if its head is too long."""
-        if not self._head_is_too_long:
+        """Reject the request and close the connection: with 431 if its head is too large."""
+        if not self._is_head_too_large:
             return super().send_400_response(msg)
         fields = b"content-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(STATUS_LINE[431] + fields % len(TOO_LONG) + TOO_LONG)
+        self.transport.write(STATUS_LINE[431] + fields % len(HEAD_TOO_LARGE) + HEAD_TOO_LARGE)
         return self.transport.close()
 
-    def _unasked(self, data: bytes) -> bytes:
-        """Ask the request that `data` begins with; return what is for uvicorn."""
-        found = self._next(data, 0)
-        if found is None:
+    def _submit_first(self, data: bytes) -> bytes:
+        """Submit the request at the start of `data`; return the bytes that are left for uvicorn."""
+        span = self._next(data, 0)
+        if span is None:
             return data
-        self._held, self._held_until = bytearray(data), found.stop
-        if found.stop > len(data):
-            self._expect()
+        self._buffer, self._needed_bytes = bytearray(data), span.stop
+        if span.stop > len(data):
+            self._start_timeout()
         else:
-            self._expect_nothing()
-            self._is_asked = True
-            self._gateway.ask(found.admitted, data[found.body : found.stop], self._tell)
+            self._stop_timeout()
+            self._is_pending = True
+            self._dispatcher.submit(span.admitted, data[span.body_start : span.stop], self._finish)
         return b""
 
-    def _tell(self, told: Told) -> None:
-        """Send what was asked, or let uvicorn ask, and go on with what has come since."""
-        self._is_asked, data = False, self._released()
+    def _finish(self, response: FastResponse) -> None:
+        """Send the response of the pending request, or pass it to uvicorn, and go on with the bytes received since."""
+        self._is_pending, data = False, self._take_buffer()
         if self.transport.is_closing():
             return
-        if told is not None:
-            self._send(*told)
-            data = self._unanswered(data, self._held_until)
+        if response is not None:
+            self._send(*response)
+            data = self._handle_pipelined(data, self._needed_bytes)
         if data:
             self._pass_on(data)
 
-    def _unanswered(self, data: bytes, start: int) -> bytes:
-        """Answer the requests that `data` has from a place on; return what is left for uvicorn."""
-        while (found := self._next(data, start)) is not None:
-            if found.stop > len(data):
-                self._held, self._held_until = bytearray(data[start:]), found.stop - start
-                self._expect()
+    def _handle_pipelined(self, data: bytes, start: int) -> bytes:
+        """Handle the requests in `data` from `start` on; return the bytes that are left for uvicorn."""
+        while (span := self._next(data, start)) is not None:
+            if span.stop > len(data):
+                self._buffer, self._needed_bytes = bytearray(data[start:]), span.stop - start
+                self._start_timeout()
                 return b""
-            told = self._gateway.answer_at_once(found.admitted, data[found.body : found.stop])
-            if told is None:
+            response = self._dispatcher.respond(span.admitted, data[span.body_start : span.stop])
+            if response is None:
                 break
-            self._send(*told)
-            start = found.stop
+            self._send(*response)
+            start = span.stop
         return data[start:]
 
-    def _next(self, data: bytes, start: int) -> _Found | None:
-        """Return the request that begins at a place and may be answered without uvicorn."""
+    def _next(self, data: bytes, start: int) -> _RequestSpan | None:
+        """Return the request that begins at `start`; None when uvicorn has to handle it."""
         if self.flow.write_paused:
             return None
-        end = data.find(HEAD_END, start, start + ORDINARY_HEAD_BYTES)
+        end = data.find(HEAD_END, start, start + MAX_CACHED_HEAD_BYTES)
         head = read_head(data[start:end]) if end > 0 else None
-        admitted = self._gateway.admit(head) if head is not None else None
+        admitted = self._dispatcher.admit(head) if head is not None else None
         if head is None or admitted is None:
             return None
-        body = end + len(HEAD_END)
-        return _Found(admitted, body, body + head.length)
+        body_start = end + len(HEAD_END)
+        return _RequestSpan(admitted, body_start, body_start + head.content_length)
 
-    def _send(self, name: str, body: bytes) -> None:
-        if self._headers is not self.server_state.default_headers:
-            self._headers = self.server_state.default_headers
-            told = b"".join(b"%b: %b\r\n" % header for header in (*self._headers, *SAFE))
-            self._opening = STATUS_LINE[200] + told + b"content-type: application/json\r\ncontent-length: "
-        self.transport.write(b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (self._opening, len(body), name.encode(), body))
+    def _send(self, request_id: str, body: bytes) -> None:
+        # uvicorn replaces its default headers once a second, with the date.
+        if self._default_headers is not self.server_state.default_headers:
+            self._default_headers = self.server_state.default_headers
+            fields = b"".join(b"%b: %b\r\n" % header for header in (*self._default_headers, *SECURITY_HEADERS))
+            self._response_head = STATUS_LINE[200] + fields + b"content-type: application/json\r\ncontent-length: "
+        self.transport.write(
+            b"%b%d\r\nx-request-id: %b\r\n\r\n%b" % (self._response_head, len(body), request_id.encode(), body)
+        )
         self.server_state.total_requests += 1
-        self._answered_at = self.loop.time()
+        self._responded_at = self.loop.time()
         if self.timeout_keep_alive_task is None:
-            self._wait(self.timeout_keep_alive)
+            self._start_keep_alive(self.timeout_keep_alive)
 
     def _pass_on(self, data: bytes) -> None:
-        """Give bytes to uvicorn, which knows no limit for a head that does not end."""
+        """Pass bytes to uvicorn, which by itself would read a head without end."""
         was_in_head = self._reads_head
         super().data_received(data)
         if self._reads_head:
-            self._expect()
+            self._start_timeout()
         if was_in_head and self._reads_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-                self._head_is_too_long = True
+                self._is_head_too_large = True
                 self.send_400_response("")
 
-    def _expect(self) -> None:
-        """Give the client so long to send what it has begun, or its first request."""
-        if self._patience is None:
-            self._patience = self.loop.call_later(self._gateway.request_timeout_seconds, self._lose_patience)
+    def _start_timeout(self) -> None:
+        """Give the client a limited time to finish its request, or to begin its first one."""
+        if self._timeout is None:
+            self._timeout = self.loop.call_later(self._dispatcher.request_timeout_seconds, self._on_timeout)
 
-    def _expect_nothing(self) -> None:
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+    def _stop_timeout(self) -> None:
+        if self._timeout is not None:
+            self._timeout.cancel()
+            self._timeout = None
 
-    def _lose_patience(self) -> None:
-        self._patience = None
-        if self._held:
-            # The app reads what there is, and refuses when the rest is as slow.
-            self._pass_on(self._released())
+    def _on_timeout(self) -> None:
+        self._timeout = None
+        if self._buffer:
+            # The app reads the body so far, and sends 408 if the rest is as slow.
+            self._pass_on(self._take_buffer())
         elif not self.transport.is_closing():
             self.transport.write(STATUS_LINE[408] + b"content-length: 0\r\nconnection: close\r\n\r\n")
             self.transport.close()
 
-    def _released(self) -> bytes:
-        held, self._held = bytes(self._held), bytearray()
-        return held
+    def _take_buffer(self) -> bytes:
+        data, self._buffer = bytes(self._buffer), bytearray()
+        return data
 
-    def _wait(self, seconds: float) -> None:
+    def _start_keep_alive(self, seconds: float) -> None:
         self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)

@@ -1,8 +1,7 @@
-"""The hot path: bodies of predict requests -> bodies of their answers, without a framework.
+"""Request bodies -> response bodies of the predict routes, without a framework.
 
-What comes back for a body is, byte for byte, what `Service` would answer; whatever is unusual in a request gets None,
-and the app answers it. Requests of one row each that came together are answered by one run of the graph, as the rows of
-one request are. Nothing here knows of HTTP: the functions can be replaced one for one.
+A response is, byte for byte, what `Service` gives; an unusual body gets None, and FastAPI handles it. Requests of one
+row each that arrive together share one run of the graph. Nothing here knows of HTTP.
 """
 
 from __future__ import annotations
@@ -15,127 +14,126 @@ import msgspec
 from estimator.core.task import Predictions
 from estimator.graph.session import Feed
 from estimator.prediction_log import row_id
-from estimator.serving.fast_path.decode import Read, Reader, Row, echo
-from estimator.serving.service import Reply, Service
+from estimator.serving.fast_path.decode import BodyDecoder, DecodedBody, Row, echo
+from estimator.serving.routes import BatchHandler, PredictionRequest
+from estimator.serving.service import PredictionResponse, ResponseFormat, Service
 
-# Rows that are answered in memory of their own; more are handed in as arrays.
-BLOCK_ROWS = 64
-
-
-class Asked(NamedTuple):
-    """A body and the name of its request."""
-
-    body: bytes
-    name: str
+# Up to this many rows are written into preallocated memory; more are passed as new arrays.
+MAX_BLOCK_ROWS = 64
 
 
-# Requests -> an answer for each, or None. For one thread.
-Answer = Callable[[Sequence[Asked]], list[Reply | None]]
+class _Predicted(NamedTuple):
+    """Decoded requests, the predictions of all their rows, and each row's columns outside the training range."""
+
+    requests: Sequence[PredictionRequest]
+    bodies: Sequence[DecodedBody]
+    predictions: Predictions
+    out_of_range: list[list[str]]
 
 
-class _Answered(NamedTuple):
-    """Requests as read, what their rows were answered, and the columns of each row that training had not seen so."""
-
-    asked: Sequence[Asked]
-    reads: Sequence[Read]
-    answers: Predictions
-    outside: list[list[str]]
-
-
-def hot_path(service: Service) -> Hot | None:
-    """Return the hot path of a version; None when a column's name cannot be decoded at once."""
+def fast_predictor(service: Service) -> FastPredictor | None:
+    """Return the fast path of a version; None when a column's name cannot be decoded fast."""
     try:
-        return Hot(service)
+        return FastPredictor(service)
     except ValueError:
         return None
 
 
-class Hot:
-    """Predictions bodies; few rows are written into preallocated memory."""
+class FastPredictor:
+    """Handles batches of request bodies of one version, in one thread."""
 
     def __init__(self, service: Service) -> None:
         self._service, self._predictor = service, service.artefact.predictor
-        self._reader = Reader(service.artefact.schema)
-        self._block = self._predictor.block(self._reader.numbers, BLOCK_ROWS)
+        self._decoder = BodyDecoder(service.artefact.schema)
+        self._block = self._predictor.block(self._decoder.numbers, MAX_BLOCK_ROWS)
         self._encode = msgspec.json.Encoder().encode
 
-    def predict(self, asked: Sequence[Asked]) -> list[Reply | None]:
-        """Answer in full, as `Service.predict` does."""
-        return self._each(asked, self._in_full)
+    def handler(self, response_format: ResponseFormat) -> BatchHandler:
+        """Return the function that handles requests as `Service.respond` does in this format."""
+        return self.respond_in_full if response_format is ResponseFormat.FULL else self.respond_as_tutorial
 
-    def tutorial(self, asked: Sequence[Asked]) -> list[Reply | None]:
-        """Answer as the tutorial's service does; the requests' names are not in it."""
-        return self._each(asked, self._in_short)
+    def respond_in_full(self, requests: Sequence[PredictionRequest]) -> list[PredictionResponse | None]:
+        """Return the responses in the full format; None for requests that FastAPI has to handle."""
+        return self._respond(requests, self._full_responses)
 
-    def _each(self, asked: Sequence[Asked], write: Callable[[_Answered], Iterator[Reply]]) -> list[Reply | None]:
-        replies: list[Reply | None] = [None] * len(asked)
-        reads = [self._read(each.body) for each in asked]
-        for places in _together(reads):
-            found = [read for place in places if (read := reads[place]) is not None]
-            answered = self._run([row for read in found for row in read.rows], all(read.all_seen for read in found))
-            if answered is not None:
-                written = write(_Answered([asked[place] for place in places], found, *answered))
-                for place, reply in zip(places, written, strict=True):
-                    replies[place] = reply
-            elif len(places) > 1:
-                # One of them cannot be read, which is not to trouble the others.
-                for place in places:
-                    (replies[place],) = self._each([asked[place]], write)
-        return replies
+    def respond_as_tutorial(self, requests: Sequence[PredictionRequest]) -> list[PredictionResponse | None]:
+        """Return the responses in the tutorial's format; None for requests that FastAPI has to handle."""
+        return self._respond(requests, self._tutorial_responses)
 
-    def _read(self, body: bytes) -> Read | None:
-        read = self._reader.decode(body) if len(body) <= self._service.serving.max_body_bytes else None
-        return read if read is not None and 0 < len(read.rows) <= self._service.serving.max_rows else None
+    def _respond(
+        self, requests: Sequence[PredictionRequest], write: Callable[[_Predicted], Iterator[PredictionResponse]]
+    ) -> list[PredictionResponse | None]:
+        responses: list[PredictionResponse | None] = [None] * len(requests)
+        decoded = [self._decode(request.body) for request in requests]
+        for group in _groups(decoded):
+            bodies = [body for index in group if (body := decoded[index]) is not None]
+            rows = [row for body in bodies for row in body.rows]
+            result = self._run(rows, in_range=all(body.in_range for body in bodies))
+            if result is not None:
+                written = write(_Predicted([requests[index] for index in group], bodies, *result))
+                for index, response in zip(group, written, strict=True):
+                    responses[index] = response
+            elif len(group) > 1:
+                # One body is invalid: try each alone, so that the others still get their predictions.
+                for index in group:
+                    (responses[index],) = self._respond([requests[index]], write)
+        return responses
 
-    def _run(self, rows: Sequence[Row], all_seen: bool) -> tuple[Predictions, list[list[str]]] | None:
-        """Return the answers to rows, and what of them lies outside of training; None when not all can be read."""
+    def _decode(self, body: bytes) -> DecodedBody | None:
+        decoded = self._decoder.decode(body) if len(body) <= self._service.serving.max_body_bytes else None
+        if decoded is None or not 0 < len(decoded.rows) <= self._service.serving.max_rows:
+            return None
+        return decoded
+
+    def _run(self, rows: Sequence[Row], *, in_range: bool) -> tuple[Predictions, list[list[str]]] | None:
+        """Return the predictions, and each row's columns outside the training range; None when a cell is invalid."""
         feed: Feed | None
-        if len(rows) <= BLOCK_ROWS:
+        if len(rows) <= MAX_BLOCK_ROWS:
             feed = self._block.cells
-            if not self._reader.fill(rows, self._block.numbers, feed):
+            if not self._decoder.fill(rows, self._block.numbers, feed):
                 return None
             outputs = self._block.run(len(rows))
         else:
-            feed = self._reader.feed(rows)
+            feed = self._decoder.feed(rows)
             if feed is None:
                 return None
             outputs = self._predictor.run(feed)
-        return self._predictor.predictions_from(outputs), self._reader.outside(len(rows), feed, all_seen=all_seen)
+        return self._predictor.predictions_from(outputs), self._decoder.out_of_range(len(rows), feed, in_range=in_range)
 
-    def _in_full(self, found: _Answered) -> Iterator[Reply]:
+    def _full_responses(self, predicted: _Predicted) -> Iterator[PredictionResponse]:
         ids = [
-            row_id(asked.name, place)
-            for asked, read in zip(found.asked, found.reads, strict=True)
-            for place in range(len(read.rows))
+            row_id(request.id, index)
+            for request, body in zip(predicted.requests, predicted.bodies, strict=True)
+            for index in range(len(body.rows))
         ]
-        rows = self._service.rows_told(found.answers, found.outside, ids)
+        rows = self._service.full_rows(predicted.predictions, predicted.out_of_range, ids)
         start = 0
-        for read in found.reads:
-            stop = start + len(read.rows)
-            told = self._service.told(found.answers, rows[start:stop])
-            yield Reply(self._encode(told), stop - start, found.outside[start:stop])
+        for body in predicted.bodies:
+            stop = start + len(body.rows)
+            content = self._service.full_content(predicted.predictions, rows[start:stop])
+            yield PredictionResponse(self._encode(content), stop - start, predicted.out_of_range[start:stop])
             start = stop
 
-    def _in_short(self, found: _Answered) -> Iterator[Reply]:
-        values = found.answers.values.tolist()
+    def _tutorial_responses(self, predicted: _Predicted) -> Iterator[PredictionResponse]:
+        values = predicted.predictions.values.tolist()
         start = 0
-        for asked, read in zip(found.asked, found.reads, strict=True):
-            stop = start + len(read.rows)
-            predictions = self._encode(self._service.labelled(values[start:stop]))
-            told = b'{"inputData":%b,"predictions":%b}' % (echo(asked.body, read.rows), predictions)
-            yield Reply(told, stop - start, found.outside[start:stop])
+        for request, body in zip(predicted.requests, predicted.bodies, strict=True):
+            stop = start + len(body.rows)
+            rows = self._encode(self._service.tutorial_rows(values[start:stop]))
+            content = b'{"inputData":%b,"predictions":%b}' % (echo(request.body, body.rows), rows)
+            yield PredictionResponse(content, stop - start, predicted.out_of_range[start:stop])
             start = stop
 
 
-def _together(reads: Sequence[Read | None]) -> Iterator[list[int]]:
-    """Yield the places of requests that are answered by one run: all of a single row, and each of the others."""
+def _groups(bodies: Sequence[DecodedBody | None]) -> Iterator[list[int]]:
+    """Yield the indices of requests that share a run: all requests of a single row, and each of the others alone."""
     singles = []
-    for place, read in enumerate(reads):
-        if read is None:
+    for index, body in enumerate(bodies):
+        if body is None:
             continue
-        if len(read.rows) == 1:
-            singles.append(place)
+        if len(body.rows) == 1:
+            singles.append(index)
         else:
-            yield [place]
+            yield [index]
     if singles:
         yield singles

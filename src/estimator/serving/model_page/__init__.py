@@ -1,1 +1,1 @@
-"""A version as one offline HTML file that predicts by itself."""
+"""A version as one offline HTML file that predicts in the browser."""

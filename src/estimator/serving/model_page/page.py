@@ -30,13 +30,13 @@ FOLDER = "estimator.serving.model_page"
 # What the script defines them by.
 DEFINERS = {"operator": "operator|plain|byValue|byPair|reducing|softmax", "directive": "directive|byName"}
 # What can still be sent by mail.
-LARGEST = 20_000_000
+MAX_BYTES = 20_000_000
 # What Python's regular expressions have and a browser's have not, or have otherwise.
 FOREIGN_PATTERN = re.compile(r"\\[AZ]|\(\?(?!:|=|!|<=|<!)|[*+?}]\+")
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ModelPage:
     """A page and what it is made of: bytes of the graph as it is, and packed into the page."""
 
     content: bytes
@@ -45,7 +45,7 @@ class Page:
     operators: tuple[str, ...]
 
 
-def model_page(artefact: Artefact) -> Page:
+def build_model_page(artefact: Artefact) -> ModelPage:
     """Return the page of a version; its golden rows, which are rows of training, are in it.
 
     Raises
@@ -68,10 +68,10 @@ def model_page(artefact: Artefact) -> Page:
         model=_inline(_told(artefact, ranked or [column.name for column in artefact.schema.features])),
         graph=packed,
     )
-    found = Page(content, len(graph), len(packed), operators)
-    if len(found.content) > LARGEST:
+    found = ModelPage(content, len(graph), len(packed), operators)
+    if len(found.content) > MAX_BYTES:
         raise PageError(
-            f"{artefact.name} {artefact.version}: expected a page of at most {format_bytes(LARGEST)}, got one of "
+            f"{artefact.name} {artefact.version}: expected a page of at most {format_bytes(MAX_BYTES)}, got one of "
             f"{format_bytes(len(found.content))}; its graph alone is {format_bytes(found.packed_bytes)} when packed",
             hint="train a smaller model, or serve this one with `estimator serve`",
         )

@@ -1,1 +1,1 @@
-"""What the service says of itself: metrics, logs, traces."""
+"""Observability: metrics for Prometheus, log lines, the prediction log and traces."""

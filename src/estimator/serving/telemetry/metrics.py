@@ -1,4 +1,4 @@
-"""What a server has done, in numbers, and as text in the format that Prometheus reads."""
+"""The metrics of a server, and Prometheus's text format (0.0.4)."""
 
 from __future__ import annotations
 
@@ -9,148 +9,182 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from estimator.core.files import write_atomic
 
-TEXT = "text/plain; version=0.0.4; charset=utf-8"
-# Upper ends in seconds; a row takes tens of microseconds, a thousand rows of a large model a second.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX = "estimator_"
+# Upper bounds in seconds: one row takes tens of microseconds, a thousand rows of a large model a second.
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-HELP = {
-    "requests_total": "Requests by route, version and status.",
-    "request_seconds": "Time from a whole request to its answer, by route and version.",
-    "rows_total": "Rows answered, by route and version.",
-    "refusals_total": "Requests refused, by reason.",
-    "outside_total": "Values answered although training had not seen such, by column.",
-    "log_requests_total": "Requests for the prediction log: written, or dropped because its queue was full.",
-}
+
+
+class Metric(NamedTuple):
+    """The name of a metric, after `PREFIX`, with its type, help text and labels."""
+
+    name: str
+    kind: Literal["counter", "histogram", "gauge"]
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+MODEL_INFO = Metric("model_info", "gauge", "Models that are served; the value is always 1.", ("model", "version"))
+DURATION = Metric(
+    "http_request_duration_seconds",
+    "histogram",
+    "Time from the complete request to its response, in seconds.",
+    ("route", "version"),
+)
+COUNTERS = (
+    Metric("http_requests_total", "counter", "HTTP requests.", ("route", "version", "status")),
+    Metric("predictions_total", "counter", "Rows predicted.", ("route", "version")),
+    Metric("rejected_requests_total", "counter", "HTTP requests rejected, by reason.", ("reason",)),
+    Metric("out_of_range_values_total", "counter", "Values outside the training range, by column.", ("column",)),
+    Metric(
+        "prediction_log_requests_total",
+        "counter",
+        "Requests written to the prediction log, or dropped because its queue was full.",
+        ("result",),
+    ),
+    Metric("shadow_dropped_requests_total", "counter", "Requests that the shadow skipped because its queue was full."),
+)
+GAUGES = (
+    Metric("stale_models", "gauge", "Models whose newest version could not be loaded, so an older one is served."),
+    Metric("prediction_log_queue_length", "gauge", "Requests waiting to be written to the prediction log."),
+    Metric("prediction_log_failing", "gauge", "1 while the prediction log cannot be written, else 0."),
+)
+
 Labels = tuple[str, ...]
-_SUMS = ("requests", "rows", "refusals", "outside", "logged")
+
+
+def _counters() -> dict[str, dict[Labels, int]]:
+    return {metric.name: defaultdict(int) for metric in COUNTERS}
 
 
 @dataclass
-class Counts:
-    """Counters of one process; each is changed by one thread alone."""
+class ServerMetrics:
+    """Counters and durations of one process. Mutable: each counter is changed by one thread alone.
 
-    requests: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
-    rows: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
-    refusals: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
-    outside: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
-    logged: dict[Labels, int] = field(default_factory=lambda: defaultdict(int))
-    seconds: dict[Labels, list[float]] = field(default_factory=dict)
+    `durations` holds, by route and version, the number of requests per bucket, of those above the last bound, and the
+    sum of all durations in seconds.
+    """
 
-    def answered(self, route: str, version: str, status: int, seconds: float, rows: int = 0) -> None:
-        """Count a request that was answered."""
-        self.requests[route, version, str(status)] += 1
-        place = route, version
-        self.rows[place] += rows
-        times = self.seconds.get(place)
-        if times is None:
-            times = self.seconds[place] = [0.0] * (len(BUCKETS) + 2)
-        times[bisect_left(BUCKETS, seconds)] += 1
-        times[-1] += seconds
+    counters: dict[str, dict[Labels, int]] = field(default_factory=_counters)
+    durations: dict[Labels, list[float]] = field(default_factory=dict)
 
-    def refused(self, reason: str) -> None:
-        """Count a refusal."""
-        self.refusals[reason,] += 1
+    def __post_init__(self) -> None:
+        # Looked up once: these are counted in every request.
+        self._requests, self._predictions = self.counters["http_requests_total"], self.counters["predictions_total"]
 
-    def was_outside(self, columns: Iterable[str]) -> None:
-        """Count values that lie outside what training saw."""
+    def count_request(self, route: str, version: str, status: int, duration_seconds: float, n_rows: int = 0) -> None:
+        """Count a finished request and its rows."""
+        self._requests[route, version, str(status)] += 1
+        labels = route, version
+        self._predictions[labels] += n_rows
+        durations = self.durations.get(labels)
+        if durations is None:
+            durations = self.durations[labels] = [0.0] * (len(BUCKETS) + 2)
+        durations[bisect_left(BUCKETS, duration_seconds)] += 1
+        durations[-1] += duration_seconds
+
+    def count_rejection(self, reason: str) -> None:
+        """Count a rejected request."""
+        self.counters["rejected_requests_total"][reason,] += 1
+
+    def count_out_of_range(self, columns: Iterable[str]) -> None:
+        """Count one value outside the training range for each of these columns."""
+        counter = self.counters["out_of_range_values_total"]
         for column in columns:
-            self.outside[column,] += 1
+            counter[column,] += 1
 
     def to_data(self) -> dict[str, Any]:
-        """Return the counts as JSON-ready data."""
+        """Return the metrics as JSON-ready data."""
+        counters = {
+            name: [[list(labels), value] for labels, value in values.items()] for name, values in self.counters.items()
+        }
         return {
-            name: [[list(labels), value] for labels, value in getattr(self, name).items()]
-            for name in (*_SUMS, "seconds")
+            "counters": counters,
+            "durations": [[list(labels), values] for labels, values in self.durations.items()],
         }
 
     def add(self, data: Mapping[str, Any]) -> None:
-        """Add what another process has counted."""
-        for name in _SUMS:
-            own = getattr(self, name)
-            for labels, value in data[name]:
-                own[tuple(labels)] += value
-        for labels, times in data["seconds"]:
-            place = tuple(labels)
-            before = self.seconds.get(place, [0.0] * (len(BUCKETS) + 2))
-            self.seconds[place] = [one + other for one, other in zip(before, times, strict=True)]
+        """Add the metrics of another process, as `to_data` returns them."""
+        for name, values in data["counters"].items():
+            for labels, value in values:
+                self.counters[name][tuple(labels)] += value
+        for labels, values in data["durations"]:
+            key = tuple(labels)
+            sums = self.durations.get(key, [0.0] * (len(BUCKETS) + 2))
+            self.durations[key] = [total + value for total, value in zip(sums, values, strict=True)]
 
 
-class Shared:
-    """The counts of several processes: each writes its own to a folder, now and then, and any can tell those of all.
+class SharedMetrics:
+    """The metrics of all workers: each writes its own to a folder now and then, and any can add them up.
 
-    What a process that has ended had counted stays counted.
+    The file of a worker that has stopped stays, so counters never go back.
     """
 
-    def __init__(self, folder: Path, own: Counts) -> None:
-        self._folder, self._own = folder, own
+    def __init__(self, folder: Path, metrics: ServerMetrics) -> None:
+        self._folder, self._metrics = folder, metrics
+        self._path = folder / f"{os.getpid()}.json"
 
     def write(self) -> None:
-        """Write the own counts in one step."""
-        path = self._folder / f"{os.getpid()}.json"
-        write_atomic(path, json.dumps(self._own.to_data()), durable=False)
+        """Write the metrics of this process."""
+        write_atomic(self._path, json.dumps(self._metrics.to_data()), durable=False)
 
-    def all(self) -> Counts:
-        """Return the counts of all processes, the own ones as they are now."""
-        found = Counts()
-        found.add(self._own.to_data())
+    def total(self) -> ServerMetrics:
+        """Return the sum over all workers, with those of this process as they are now."""
+        total = ServerMetrics()
+        total.add(self._metrics.to_data())
         for path in sorted(self._folder.glob("*.json")):
-            if path.stem != str(os.getpid()):
-                found.add(json.loads(path.read_text()))
-        return found
+            if path != self._path:
+                total.add(json.loads(path.read_text()))
+        return total
 
 
-def exposition(counts: Counts, gauges: Mapping[str, tuple[str, float]], served: Sequence[Mapping[str, str]]) -> str:
-    """Return counts, gauges (name -> help, value) and labels of all that is served as text for Prometheus (0.0.4)."""
-    return "\n".join([*_lines(counts, gauges, served), ""])
+def exposition(metrics: ServerMetrics, gauges: Mapping[str, float], models: Sequence[tuple[str, str]]) -> str:
+    """Return metrics, gauges by name, and the names and versions of the models in Prometheus's text format."""
+    return "\n".join([*_lines(metrics, gauges, models), ""])
 
 
-def _lines(
-    counts: Counts, gauges: Mapping[str, tuple[str, float]], served: Sequence[Mapping[str, str]]
-) -> Iterator[str]:
-    yield "# HELP estimator_info What is served."
-    yield "# TYPE estimator_info gauge"
-    for about in served:
-        yield f"estimator_info{_labels(about)} 1"
-    for name, keys, values in (
-        ("requests_total", ("route", "version", "status"), counts.requests),
-        ("rows_total", ("route", "version"), counts.rows),
-        ("refusals_total", ("reason",), counts.refusals),
-        ("outside_total", ("column",), counts.outside),
-        ("log_requests_total", ("result",), counts.logged),
-    ):
-        yield from _head(name, "counter")
-        for labels, value in values.items():
-            yield f"estimator_{name}{_labels(dict(zip(keys, labels, strict=True)))} {value}"
-    yield from _head("request_seconds", "histogram")
-    for (route, version), times in counts.seconds.items():
-        yield from _histogram({"route": route, "version": version}, times)
-    for name, (told, level) in gauges.items():
-        yield f"# HELP estimator_{name} {told}"
-        yield f"# TYPE estimator_{name} gauge"
-        yield f"estimator_{name} {level:g}"
+def _lines(metrics: ServerMetrics, gauges: Mapping[str, float], models: Sequence[tuple[str, str]]) -> Iterator[str]:
+    yield from _family(MODEL_INFO, dict.fromkeys(models, 1))
+    for metric in COUNTERS:
+        yield from _family(metric, metrics.counters[metric.name])
+    yield from _head(DURATION)
+    for labels, values in metrics.durations.items():
+        yield from _histogram(dict(zip(DURATION.labels, labels, strict=True)), values)
+    for metric in GAUGES:
+        if metric.name in gauges:
+            yield from _family(metric, {(): gauges[metric.name]})
 
 
-def _head(name: str, kind: str) -> Iterator[str]:
-    yield f"# HELP estimator_{name} {HELP[name]}"
-    yield f"# TYPE estimator_{name} {kind}"
+def _family(metric: Metric, samples: Mapping[Labels, float]) -> Iterator[str]:
+    yield from _head(metric)
+    for labels, value in samples.items():
+        number = f"{value:g}" if isinstance(value, float) else str(value)
+        yield f"{PREFIX}{metric.name}{_braces(dict(zip(metric.labels, labels, strict=True)))} {number}"
 
 
-def _histogram(labels: Mapping[str, str], times: list[float]) -> Iterator[str]:
-    total = 0
-    for end, count in zip([*map(str, BUCKETS), "+Inf"], times[:-1], strict=True):
-        total += int(count)
-        yield f"estimator_request_seconds_bucket{_labels({**labels, 'le': end})} {total}"
-    yield f"estimator_request_seconds_sum{_labels(labels)} {times[-1]:.9g}"
-    yield f"estimator_request_seconds_count{_labels(labels)} {total}"
+def _head(metric: Metric) -> Iterator[str]:
+    yield f"# HELP {PREFIX}{metric.name} {metric.help}"
+    yield f"# TYPE {PREFIX}{metric.name} {metric.kind}"
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    told = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels.items())
-    return f"{{{told}}}" if told else ""
+def _histogram(labels: Mapping[str, str], values: Sequence[float]) -> Iterator[str]:
+    name = f"{PREFIX}{DURATION.name}"
+    n_requests = 0
+    for bound, count in zip([*map(str, BUCKETS), "+Inf"], values[:-1], strict=True):
+        n_requests += int(count)
+        yield f"{name}_bucket{_braces({**labels, 'le': bound})} {n_requests}"
+    yield f"{name}_sum{_braces(labels)} {values[-1]:.9g}"
+    yield f"{name}_count{_braces(labels)} {n_requests}"
 
 
-def _escaped(value: str) -> str:
+def _braces(labels: Mapping[str, str]) -> str:
+    pairs = ",".join(f'{name}="{_escape(value)}"' for name, value in labels.items())
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

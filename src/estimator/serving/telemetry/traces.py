@@ -1,24 +1,20 @@
-"""A span per request for OpenTelemetry, sent to where the OTEL_ variables of the environment say."""
+"""OpenTelemetry: one span per request, sent to the collector that the OTEL_ environment variables name."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from estimator.errors import needs_extra
+from estimator.serving.telemetry.exchange import Exchange
 
-if TYPE_CHECKING:
-    from estimator.serving.telemetry.exchange import Exchange
-
-NANOSECONDS = 1_000_000_000
+NANOSECONDS_PER_SECOND = 1_000_000_000
 
 
 class Traces:
-    """Writes exchanges that are over as spans (OTLP over HTTP), of the trace that a `traceparent` names.
+    """Sends finished exchanges as spans (OTLP over HTTP), within the trace of their `traceparent` header.
 
-    A thread sends them in batches; no value of any row is in them.
+    A thread sends them in batches. Spans hold no value of any row.
     """
 
-    def __init__(self, service: str) -> None:
+    def __init__(self, service_name: str) -> None:
         with needs_extra("traces", "serving.traces"):
             from opentelemetry import trace
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -26,28 +22,37 @@ class Traces:
             from opentelemetry.sdk.trace import TracerProvider
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
             from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
-        self._provider = TracerProvider(resource=Resource.create({"service.name": service}))
+        self._provider = TracerProvider(resource=Resource.create({"service.name": service_name}))
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("estimator")
-        self._server, self._status = trace.SpanKind.SERVER, trace.Status(trace.StatusCode.ERROR)
+        self._server_kind, self._error_status = trace.SpanKind.SERVER, trace.Status(trace.StatusCode.ERROR)
         self._propagator = TraceContextTextMapPropagator()
 
-    def record(self, done: Exchange) -> None:
-        """Write an exchange down."""
-        context = self._propagator.extract({"traceparent": done.parent}) if done.parent else None
-        started = int(done.at * NANOSECONDS)
-        told: dict[str, str | int] = {
-            "http.request.method": done.method, "http.route": done.route, "http.response.status_code": done.status,
-            "estimator.request": done.name, "estimator.model": done.model, "estimator.version": done.version,
-            "estimator.rows": done.n_rows,
-        }  # fmt: skip
+    def record(self, exchange: Exchange) -> None:
+        """Send an exchange as a span."""
+        carrier = {"traceparent": exchange.traceparent}
+        context = self._propagator.extract(carrier) if exchange.traceparent else None
+        start = int(exchange.at * NANOSECONDS_PER_SECOND)
+        attributes: dict[str, str | int] = {
+            "http.request.method": exchange.method,
+            "http.route": exchange.route,
+            "http.response.status_code": exchange.status,
+            "estimator.request_id": exchange.id,
+            "estimator.model": exchange.model,
+            "estimator.version": exchange.version,
+            "estimator.rows": exchange.n_rows,
+        }
         span = self._tracer.start_span(
-            f"{done.method} {done.route}", context=context, kind=self._server, attributes=told, start_time=started
+            f"{exchange.method} {exchange.route}",
+            context=context,
+            kind=self._server_kind,
+            attributes=attributes,
+            start_time=start,
         )
-        if done.status >= 500:
-            span.set_status(self._status)
-        span.end(started + int(done.seconds * NANOSECONDS))
+        if exchange.status >= 500:
+            span.set_status(self._error_status)
+        span.end(start + int(exchange.duration_seconds * NANOSECONDS_PER_SECOND))
 
     def close(self) -> None:
-        """Send what waits."""
+        """Send what is queued, and stop."""
         self._provider.shutdown()

@@ -15,7 +15,7 @@ import numpy as np
 
 from estimator.config import ENVIRONMENT_PREFIX, Serving
 from estimator.errors import ImageError, RowError
-from estimator.serving.request_body import refusal
+from estimator.serving.request_body import row_error_content
 from estimator.store.artefact import GOLDEN_TOLERANCE, Artefact
 
 PATIENCE = 60.0
@@ -164,5 +164,5 @@ def _refusal(artefact: Artefact, row: Mapping[str, Any]) -> object:
     try:
         artefact.schema.read_rows([row])
     except RowError as error:
-        return json.loads(json.dumps(refusal(error)))
+        return json.loads(json.dumps(row_error_content(error)))
     raise ImageError(f"{artefact.folder}: the contract takes a row that it must refuse")

@@ -1,4 +1,4 @@
-"""The hot path says what the app says, byte for byte, or nothing."""
+"""The fast path gives the response of FastAPI, byte for byte, or none."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ from hypothesis import strategies as st
 
 from estimator import verbs as life
 from estimator.config import Serving
-from estimator.errors import RowError
-from estimator.serving.fast_path.predict import BLOCK_ROWS, Asked, hot_path
-from estimator.serving.request_body import BodyError
-from estimator.serving.service import Reply, Service
+from estimator.errors import RequestError, RowError
+from estimator.serving.fast_path.predict import MAX_BLOCK_ROWS, fast_predictor
+from estimator.serving.routes import PredictionRequest
+from estimator.serving.service import PredictionResponse, ResponseFormat, Service
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import version_folder
 
 MODELS = ("house_pricing_model", "ames", "credit", "penguins")
-FORMS = ("predict", "tutorial")
-NAME = "0a1b"
+FORMATS = tuple(ResponseFormat)
+REQUEST_ID = "0a1b"
 
 
 class Pair:
-    """The hot path of a version and what the app would answer."""
+    """The fast path of a version, and the response of FastAPI."""
 
     def __init__(self, artefact: Artefact, **settings: Any) -> None:
         self.rows = artefact.read_json("golden.json")["rows"]
         self.service = Service(artefact, Serving(**settings))
-        self.hot = hot_path(self.service)
+        self.fast_predictor = fast_predictor(self.service)
 
-    def at_once(self, form: str, body: bytes) -> Reply | None:
-        found: list[Reply | None] = getattr(self.hot, form)([Asked(body, NAME)])
-        return found[0]
+    def fast(self, response_format: ResponseFormat, body: bytes) -> PredictionResponse | None:
+        (response,) = self.fast_predictor.handler(response_format)([PredictionRequest(body, REQUEST_ID)])
+        return response
 
-    def slow(self, form: str, body: bytes) -> Reply | None:
+    def slow(self, response_format: ResponseFormat, body: bytes) -> PredictionResponse | None:
         try:
-            return getattr(self.service, form)(body, NAME)
-        except (BodyError, RowError):
+            return self.service.respond(body, REQUEST_ID, response_format)
+        except (RequestError, RowError):
             return None
 
     def agree(self, body: bytes) -> bool:
-        """Whether both paths agree on a body; give whether it was answered at once."""
-        found = [self.at_once(form, body) for form in FORMS]
-        for form, answer in zip(FORMS, found, strict=True):
-            if answer is not None:
-                assert answer == self.slow(form, body), body
-        return None not in found
+        """Check that both paths agree on a body; return whether the fast path handled it."""
+        responses = [self.fast(response_format, body) for response_format in FORMATS]
+        for response_format, response in zip(FORMATS, responses, strict=True):
+            if response is not None:
+                assert response == self.slow(response_format, body), body
+        return None not in responses
 
 
 @pytest.fixture(scope="module")
@@ -100,29 +100,29 @@ def pair(request, store) -> Pair:
 
 
 @pytest.mark.parametrize("n_rows", [1, 2, 7])
-def test_good_rows_are_answered_at_once_and_alike(pair, n_rows):
+def test_valid_rows_take_the_fast_path(pair, n_rows):
     rows = (pair.rows * n_rows)[:n_rows]
     for body in (msgspec.json.encode(rows), json.dumps(rows).encode(), json.dumps(rows, indent=1).encode()):
         assert pair.agree(body)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_requests_that_come_together_are_answered_as_each_alone(pair, form):
+@pytest.mark.parametrize("response_format", FORMATS)
+def test_batched_requests_get_the_responses_of_single_ones(pair, response_format):
     bodies = [msgspec.json.encode([row]) for row in pair.rows]
-    bodies[1] = msgspec.json.encode((pair.rows * BLOCK_ROWS)[: BLOCK_ROWS + 1])
+    bodies[1] = msgspec.json.encode((pair.rows * MAX_BLOCK_ROWS)[: MAX_BLOCK_ROWS + 1])
     bodies[3] = b"[{}]"
-    asked = [Asked(body, f"{place:032x}") for place, body in enumerate(bodies)]
-    together = getattr(pair.hot, form)(asked)
-    assert [place for place, reply in enumerate(together) if reply is None] == [3]
-    for each, reply in zip(asked, together, strict=True):
-        if reply is not None:
-            alone = getattr(pair.service, form)(*each)
-            assert reply[1:] == alone[1:]
-            assert near(json.loads(reply.body), json.loads(alone.body))
+    requests = [PredictionRequest(body, f"{index:032x}") for index, body in enumerate(bodies)]
+    batched = pair.fast_predictor.handler(response_format)(requests)
+    assert [index for index, response in enumerate(batched) if response is None] == [3]
+    for request, response in zip(requests, batched, strict=True):
+        if response is not None:
+            single = pair.service.respond(*request, response_format)
+            assert response[1:] == single[1:]
+            assert near(json.loads(response.body), json.loads(single.body))
 
 
 def near(found: Any, expected: Any) -> bool:
-    """Whether two answers are the same but for the last digits of numbers."""
+    """Whether two responses are the same but for the last digits of numbers."""
     if isinstance(expected, dict):
         return found.keys() == expected.keys() and all(near(found[key], expected[key]) for key in expected)
     if isinstance(expected, list):
@@ -130,15 +130,16 @@ def near(found: Any, expected: Any) -> bool:
     return bool(found == pytest.approx(expected, rel=1e-5)) if isinstance(expected, float) else found == expected
 
 
-def test_a_row_that_cannot_be_read_leaves_those_that_came_with_it_alone(kinds):
+def test_invalid_row_does_not_affect_its_batch(kinds):
     rows = [kinds.rows[0], {**kinds.rows[1], "day": "never"}, kinds.rows[2]]
-    found = kinds.hot.predict([Asked(msgspec.json.encode([row]), NAME) for row in rows])
-    assert [reply is None for reply in found] == [False, True, False]
-    for row, reply in zip(rows, found, strict=True):
-        assert reply is None or reply == kinds.slow("predict", msgspec.json.encode([row]))
+    requests = [PredictionRequest(msgspec.json.encode([row]), REQUEST_ID) for row in rows]
+    found = kinds.fast_predictor.respond_in_full(requests)
+    assert [response is None for response in found] == [False, True, False]
+    for row, response in zip(rows, found, strict=True):
+        assert response is None or response == kinds.slow(ResponseFormat.FULL, msgspec.json.encode([row]))
 
 
-def test_every_kind_of_column_is_answered_at_once(kinds):
+def test_every_kind_of_column_takes_the_fast_path(kinds):
     kind_of = {column.kind for column in kinds.service.artefact.schema.features}
     assert kind_of == {"number", "integer", "boolean", "category", "date", "datetime", "text"}
     for row in kinds.rows:
@@ -147,7 +148,7 @@ def test_every_kind_of_column_is_answered_at_once(kinds):
 
 
 @pytest.mark.parametrize(
-    ("change", "at_once"),
+    ("change", "is_fast"),
     [
         ({"number": 5}, True),
         ({"number": None}, True),
@@ -183,56 +184,56 @@ def test_every_kind_of_column_is_answered_at_once(kinds):
         ({"unheard of": 3}, False),
     ],
 )
-def test_unusual_cells_are_answered_alike_or_left(kinds, change, at_once):
+def test_unusual_cells_agree_or_are_left_to_fastapi(kinds, change, is_fast):
     for rows in ([{**kinds.rows[0], **change}], [kinds.rows[0], {**kinds.rows[1], **change}]):
-        assert kinds.agree(msgspec.json.encode(rows)) == at_once
+        assert kinds.agree(msgspec.json.encode(rows)) == is_fast
         kinds.agree(json.dumps(rows).encode())
 
 
-def test_what_training_did_not_see_is_told_alike(kinds):
+def test_values_out_of_range_agree(kinds):
     odd = {"number": 9e5, "integer": -99, "level": "unheard of", "day": "2031-05-05", "moment": "1999-01-05"}
     for name, value in odd.items():
-        answer = kinds.at_once("predict", msgspec.json.encode([{**kinds.rows[0], name: value}]))
+        answer = kinds.fast(ResponseFormat.FULL, msgspec.json.encode([{**kinds.rows[0], name: value}]))
         assert answer is not None
         assert [note["column"] for note in json.loads(answer.body)["predictions"][0]["out_of_range"]] == [name]
-        assert answer.outside == [[name]]
+        assert answer.out_of_range == [[name]]
     assert kinds.agree(msgspec.json.encode([{**row, **odd} for row in kinds.rows]))
 
 
-def test_rows_come_back_as_they_were_sent(pair):
+def test_echoed_rows_are_unchanged(pair):
     row = pair.rows[0]
     backwards = msgspec.json.encode([dict(reversed(row.items()))])
     for body in (backwards, b"  " + backwards + b"\r\n"):
         pair.agree(body)
-        found = pair.at_once("tutorial", body)
+        found = pair.fast(ResponseFormat.TUTORIAL, body)
         assert found is None or json.loads(found.body)["inputData"] == json.loads(body)
 
 
-def test_a_column_that_is_given_twice_is_refused(pair):
+def test_duplicate_column_is_rejected(pair):
     name = next(iter(pair.rows[0]))
     for twofold in (b'[{"%b":null,', b'[{"%b" : "x\\"", '):
         twice = msgspec.json.encode(pair.rows[:1]).replace(b"[{", twofold % name.encode())
         assert not pair.agree(twice)
         with pytest.raises(RowError, match="given twice") as caught:
-            pair.service.predict(twice, NAME)
+            pair.service.respond(twice, REQUEST_ID, ResponseFormat.FULL)
         assert (caught.value.faults[0].row, caught.value.faults[0].column) == (1, name)
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b"{}", b"null", b"[null]", b"[1]", b"[[]]", b"[" * 9999, b'[{"\\ud800": 1}]', b"[{}]", b"\xff"]
 )
-def test_bad_bodies_are_left_to_the_app(pair, body):
-    assert [pair.at_once(form, body) for form in FORMS] == [None, None]
+def test_invalid_bodies_are_left_to_fastapi(pair, body):
+    assert [pair.fast(response_format, body) for response_format in FORMATS] == [None, None]
 
 
-def test_limits_are_left_to_the_app(store):
+def test_limits_are_left_to_fastapi(store):
     artefact = open_artefact(version_folder(store / "penguins"))
     rows = artefact.read_json("golden.json")["rows"]
     assert not Pair(artefact, max_rows=2).agree(msgspec.json.encode(rows[:3]))
     assert not Pair(artefact, max_body_bytes=10).agree(msgspec.json.encode(rows[:1]))
 
 
-def test_columns_that_are_ignored_are_to_be_sound(kinds, tmp_path):
+def test_ignored_columns_must_be_valid_json(kinds, tmp_path):
     artefact = ignoring(kinds.service.artefact)
     pair = Pair(artefact)
     row = {name: value for name, value in pair.rows[0].items() if name != "integer"}
@@ -243,7 +244,7 @@ def test_columns_that_are_ignored_are_to_be_sound(kinds, tmp_path):
 
 
 def ignoring(artefact: Artefact) -> Artefact:
-    """Return the version with a contract that ignores unknown columns."""
+    """Return the version with a schema that ignores unknown columns."""
     from dataclasses import replace
 
     copy = Artefact(artefact.folder, artefact.manifest)
@@ -251,7 +252,7 @@ def ignoring(artefact: Artefact) -> Artefact:
     return copy
 
 
-def test_a_name_that_must_be_escaped_has_no_hot_path(kinds):
+def test_column_name_with_quotes_has_no_fast_path(kinds):
     from dataclasses import replace
 
     artefact = kinds.service.artefact
@@ -259,7 +260,7 @@ def test_a_name_that_must_be_escaped_has_no_hot_path(kinds):
     spare = next(column for column in artefact.schema.columns if not column.is_feature)
     columns = (*artefact.schema.columns, replace(spare, name='a "quoted" one'))
     copy.__dict__["schema"] = replace(artefact.schema, columns=columns)
-    assert hot_path(Service(copy, Serving())) is None
+    assert fast_predictor(Service(copy, Serving())) is None
 
 
 CELLS = r"""
@@ -280,7 +281,7 @@ FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=list(Heal
 
 @st.composite
 def bodies(draw, rows: list[dict[str, Any]]) -> bytes:
-    """Bodies near to good ones: some cells, names, orders and blanks are others."""
+    """Valid bodies with some other cells, names, orders and blanks."""
     written = []
     comma, colon = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]))
     for row in draw(st.lists(st.sampled_from(rows), min_size=1, max_size=3)):
@@ -301,13 +302,13 @@ def bodies(draw, rows: list[dict[str, Any]]) -> bytes:
 
 @FUZZ
 @given(data=st.data())
-def test_bodies_near_to_good_ones_are_answered_alike(kinds, data):
+def test_nearly_valid_bodies_agree(kinds, data):
     kinds.agree(data.draw(bodies(kinds.rows)))
 
 
 @FUZZ
 @given(data=st.data())
-def test_broken_bytes_are_answered_alike(kinds, data):
+def test_broken_bytes_agree(kinds, data):
     body = bytearray(msgspec.json.encode(kinds.rows[:2]))
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(body)))

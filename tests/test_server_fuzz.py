@@ -1,4 +1,4 @@
-"""Bytes changed by chance: the shortcuts of the server say what the thorough ways say, or leave it to them.
+"""Random bytes: the fast path gives what the full parsers give, or leaves the request to them.
 
 ESTIMATOR_FUZZ_INPUTS sets how many inputs each test tries; `make test-fuzz` tries millions.
 """
@@ -17,7 +17,7 @@ import pytest
 from estimator.serving.fast_path.http_head import read_head
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
-from tests.test_server_hot import MODELS, Pair
+from tests.test_server_fast_path import MODELS, Pair
 
 INPUTS = int(os.environ.get("ESTIMATOR_FUZZ_INPUTS", "3000"))
 PIECES = [
@@ -37,34 +37,34 @@ HEAD = (
 )
 
 
-def changed(body: bytes, pieces: Sequence[bytes], chance: random.Random) -> bytes:
-    """Return bytes with one to four changes: something taken away, put in, put over, repeated or moved."""
-    found = bytearray(body)
-    for _ in range(chance.choice((1, 1, 1, 2, 4))):
-        start = chance.randrange(len(found) + 1)
-        stop = min(len(found), start + chance.choice((0, 0, 1, 1, 2, 5, 20)))
-        part = bytes(found[start:stop])
-        piece = chance.choice((chance.choice(pieces), chance.choice(pieces), chance.randbytes(1), part + part))
-        found[start:stop] = piece
-        if chance.random() < 0.1:
-            place = chance.randrange(len(found) + 1)
-            found[place:place] = part
-    return bytes(found)
+def mutate(body: bytes, pieces: Sequence[bytes], rng: random.Random) -> bytes:
+    """Return bytes with one to four mutations: deleted, inserted, replaced, repeated or moved pieces."""
+    result = bytearray(body)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        start = rng.randrange(len(result) + 1)
+        stop = min(len(result), start + rng.choice((0, 0, 1, 1, 2, 5, 20)))
+        part = bytes(result[start:stop])
+        piece = rng.choice((rng.choice(pieces), rng.choice(pieces), rng.randbytes(1), part + part))
+        result[start:stop] = piece
+        if rng.random() < 0.1:
+            index = rng.randrange(len(result) + 1)
+            result[index:index] = part
+    return bytes(result)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_bodies_changed_by_chance_are_answered_alike(store, tell, name):
-    pair, chance = Pair(open_artefact(version_folder(store / name))), random.Random(name)
+def test_mutated_bodies_get_the_same_response(store, tell, name):
+    pair, rng = Pair(open_artefact(version_folder(store / name))), random.Random(name)
     starts = [
         msgspec.json.encode(pair.rows[:1]), json.dumps(pair.rows[1:2]).encode(), msgspec.json.encode(pair.rows[2:4])
     ]  # fmt: skip
-    at_once = sum(pair.agree(changed(chance.choice(starts), PIECES, chance)) for _ in range(INPUTS))
-    assert 0 < at_once < INPUTS
-    tell(f"{name}: {INPUTS:,} bodies changed by chance, {at_once:,} of them answered at once, all as the app does")
+    n_fast = sum(pair.agree(mutate(rng.choice(starts), PIECES, rng)) for _ in range(INPUTS))
+    assert 0 < n_fast < INPUTS
+    tell(f"{name}: {INPUTS:,} mutated bodies, {n_fast:,} of them on the fast path, all with the response of FastAPI")
 
 
 class Message:
-    """What httptools makes of a request."""
+    """A request as httptools parses it."""
 
     def __init__(self, head: bytes) -> None:
         self.url, self.fields, self.is_whole = b"", list[tuple[bytes, bytes]](), False
@@ -81,27 +81,30 @@ class Message:
         self.is_whole = True
 
 
-def heads(chance: random.Random) -> Iterator[bytes]:
+def heads(rng: random.Random) -> Iterator[bytes]:
     for _ in range(INPUTS):
-        yield changed(HEAD, HEAD_PIECES, chance).partition(b"\r\n\r\n")[0].removesuffix(b"\r\n")
+        yield mutate(HEAD, HEAD_PIECES, rng).partition(b"\r\n\r\n")[0].removesuffix(b"\r\n")
 
 
-def test_a_head_that_is_read_at_once_says_the_same_to_a_full_parser(tell):
-    at_once = 0
+def test_mutated_heads_parse_as_httptools_parses_them(tell):
+    n_fast = 0
     for head in heads(random.Random("head")):
-        found = read_head.__wrapped__(head)
-        if found is None:
+        parsed = read_head.__wrapped__(head)
+        if parsed is None:
             continue
-        at_once += 1
+        n_fast += 1
         message = Message(head + b"\r\n\r\n")
         assert message.is_whole, head
         assert message.parser.get_method() == b"POST"
         assert message.parser.get_http_version() == "1.1"
         assert message.parser.should_keep_alive()
-        assert message.url == found.path.encode()
-        named = dict(message.fields)
-        assert len(named) == len(message.fields), head
-        assert named[b"content-length"] == b"%d" % found.length or int(named[b"content-length"]) == found.length
-        assert named.get(b"x-api-key", b"").strip() == (found.credential or b"").strip()
-    assert 0 < at_once < INPUTS
-    tell(f"{INPUTS:,} heads changed by chance, {at_once:,} of them read at once, all as a full parser reads them")
+        assert message.url == parsed.path.encode()
+        headers = dict(message.fields)
+        assert len(headers) == len(message.fields), head
+        assert (
+            headers[b"content-length"] == b"%d" % parsed.content_length
+            or int(headers[b"content-length"]) == parsed.content_length
+        )
+        assert headers.get(b"x-api-key", b"").strip() == (parsed.credential or b"").strip()
+    assert 0 < n_fast < INPUTS
+    tell(f"{INPUTS:,} mutated heads, {n_fast:,} of them on the fast path, all parsed as httptools parses them")

@@ -1,0 +1,123 @@
+"""Records finished exchanges: metrics, the prediction log, shadow predictions, traces and the access log."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from estimator.prediction_log import Label, LogEntry, LogWriter, PredictionLog
+from estimator.serving.shadow import Shadow
+from estimator.serving.telemetry.exchange import Exchange
+from estimator.serving.telemetry.metrics import ServerMetrics, SharedMetrics, exposition
+from estimator.serving.telemetry.traces import Traces
+
+logger = logging.getLogger("estimator.serving")
+
+
+class RequestRecorder:
+    """Takes finished exchanges. One per process, used by its event loop alone; only labels come from other threads."""
+
+    def __init__(
+        self,
+        *,
+        connect_log: Callable[[], PredictionLog] | None = None,
+        retention_days: float | None = None,
+        rejects_when_full: bool = False,
+        has_access_log: bool = False,
+        metrics_folder: Path | None = None,
+        shadow: Shadow | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        self.metrics = ServerMetrics()
+        self.writer = None if connect_log is None else LogWriter(connect_log, retention_days=retention_days)
+        self._connect_log, self._rejects_when_full = connect_log, rejects_when_full
+        self._has_access_log, self._shadow, self._traces = has_access_log, shadow, traces
+        self._shared = None if metrics_folder is None else SharedMetrics(metrics_folder, self.metrics)
+        self._label_log: PredictionLog | None = None
+        self._label_lock = threading.Lock()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether predictions must be rejected, because the prediction log cannot take them."""
+        return self._rejects_when_full and self.writer is not None and self.writer.is_full
+
+    def record(self, exchange: Exchange) -> None:
+        """Count a finished exchange, and write it down."""
+        self.metrics.count_request(
+            exchange.route, exchange.version, exchange.status, exchange.duration_seconds, exchange.n_rows
+        )
+        if exchange.rejection is not None:
+            self.metrics.count_rejection(exchange.rejection)
+        for columns in exchange.out_of_range:
+            if columns:
+                self.metrics.count_out_of_range(columns)
+        if self.writer is not None and exchange.rows is not None and exchange.response is not None:
+            entry = LogEntry(
+                exchange.id,
+                exchange.at,
+                exchange.model,
+                exchange.version,
+                exchange.rows,
+                exchange.response,
+                exchange.private,
+            )
+            self.writer.offer(entry)
+            if self._shadow is not None:
+                self._shadow.offer(entry)
+        if self._traces is not None:
+            self._traces.record(exchange)
+        if self._has_access_log:
+            logger.info("request", extra={"fields": exchange.log_fields()})
+
+    def label(self, labels: Sequence[Label], at: float) -> int:
+        """Store labels; return how many of their ids match a logged prediction. May be called from any thread.
+
+        Raises
+        ------
+        SourceError: the log cannot be used.
+        """
+        assert self._connect_log is not None, "a server without a prediction log stores no labels"
+        with self._label_lock:
+            self._label_log = self._label_log or self._connect_log()
+            return self._label_log.add_labels(labels, at)
+
+    def share(self) -> None:
+        """Share the metrics of this process with the other workers."""
+        self._update_log_metrics()
+        if self._shared is not None:
+            self._shared.write()
+
+    def exposition(self, models: Sequence[tuple[str, str]], *, n_stale_models: int) -> str:
+        """Return the metrics of all workers in Prometheus's text format; gauges are those of this process.
+
+        `models` are the names and versions that are served.
+        """
+        self._update_log_metrics()
+        metrics = self.metrics if self._shared is None else self._shared.total()
+        gauges = {"stale_models": float(n_stale_models)}
+        if self.writer is not None:
+            state = self.writer.state
+            gauges["prediction_log_queue_length"] = float(state.waiting)
+            gauges["prediction_log_failing"] = float(state.fault is not None)
+        return exposition(metrics, gauges, models)
+
+    def _update_log_metrics(self) -> None:
+        if self.writer is not None:
+            state = self.writer.state
+            logged = self.metrics.counters["prediction_log_requests_total"]
+            logged["written",], logged["dropped",] = state.written, state.dropped
+        if self._shadow is not None:
+            self.metrics.counters["shadow_dropped_requests_total"][()] = self._shadow.n_dropped
+
+    def close(self) -> None:
+        """Write what is queued, and close everything."""
+        if self._shadow is not None:
+            self._shadow.close()
+        if self.writer is not None:
+            self.writer.close()
+        if self._traces is not None:
+            self._traces.close()
+        if self._label_log is not None:
+            self._label_log.close()
