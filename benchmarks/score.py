@@ -20,11 +20,11 @@ FLOOR_ROWS = 1_000_000
 def floor(request: dict[str, Any]) -> dict[str, Any]:
     """Answer the table's first rows from arrays that are ready: only the calls into onnxruntime are timed."""
     from estimator.data.schema.frames import read_frame
-    from estimator.verbs.context import Order, like_training, load, opened
+    from estimator.verbs.context import Context, data_like
 
-    artefact = load(request["model"])
+    artefact = Context().version(request["model"])
     rows, seconds = 0, 0.0
-    with opened(like_training(artefact, request["table"], None), Order()) as source:
+    with Context().rows(data_like(artefact, request["table"], None)) as source:
         for frame in source.batches():
             batch = read_frame(artefact.schema, frame)
             started = time.perf_counter()

@@ -20,9 +20,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.store.artefact import open_artefact
-from estimator.store.store import version_folder
+from estimator.store.store import Store, version_folder
 
 CONFIG = Path(__file__).resolve().parent.parent / "examples" / "boston" / "config.json"
 ESTIMATOR = [sys.executable, "-m", "estimator"]
@@ -97,8 +97,8 @@ def run(seconds: float, clients: int, workers: int) -> dict[str, Any]:
     """Load a server for so long, and say what came of it."""
     folder = Path(tempfile.mkdtemp())
     store, log = folder / "models", folder / "log.db"
-    life.train(CONFIG, life.Order(store=str(store)))
-    second = life.train(CONFIG, life.Order(("model.kind=linear",), store=str(store))).artefact.version
+    verbs.train.train(CONFIG, verbs.Context(store_path=str(store)))
+    second = verbs.train.train(CONFIG, verbs.Context(("model.kind=linear",), store_path=str(store))).artefact.version
     first = version_folder(store / MODEL).name
     rows = open_artefact(store / MODEL / first).read_json("golden.json")["rows"]
     words = ["--model", MODEL, "--store", str(store), "--port", "0", "--log", str(log), "--workers", str(workers)]
@@ -110,10 +110,10 @@ def run(seconds: float, clients: int, workers: int) -> dict[str, Any]:
     for client in running:
         client.start()
     swaps, used, killed_at = 0, [memory(server.pid)[1]], 0.0
-    opened = life.open_store(None, life.Order(store=str(store)))
+    opened = Store(store)
     while (passed := time.monotonic() - began) < seconds:
         time.sleep(min(10.0, seconds - passed))
-        life.promote(opened, f"{MODEL}/{(second, first)[swaps % 2]}", why="the benchmark")
+        verbs.promote.promote(opened, f"{MODEL}/{(second, first)[swaps % 2]}", why="the benchmark")
         swaps += 1
         if not killed_at and passed > seconds / 2:
             child = int(Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()[0])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.store.artefact import Artefact
 
 BOSTON = Path(__file__).resolve().parent.parent / "examples" / "boston"
@@ -44,7 +44,7 @@ def train(folder: Path, n_rows: int) -> Served:
     store = folder / "store"
     command = [sys.executable, "-m", "estimator", "train", "--conf", str(BOSTON / "config.json"), "--store", str(store)]
     made = json.loads(subprocess.check_output([*command, "--json"], stderr=subprocess.DEVNULL))
-    artefact = life.load(made["folder"])
+    artefact = verbs.Context().version(made["folder"])
     columns = [column.name for column in artefact.predictor.schema.features]
     rows = pl.read_csv(BOSTON / "boston.csv").select(columns).head(n_rows).to_dicts()
     truths = artefact.predictor.predict(rows).tolist()

@@ -14,6 +14,8 @@ from typing import Any
 
 from processes import child_command, keras_environment, machine_line, measured, ratio, spread
 
+from estimator.verbs.context import VOCABULARY
+
 # Only the standard library up here: see processes.py.
 
 BOSTON = Path(__file__).resolve().parent.parent / "examples" / "boston" / "boston.csv"
@@ -55,7 +57,6 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
 
     import numpy as np
 
-    from estimator import verbs as life
     from estimator.config import resolve
     from estimator.data.sources.opener import open_files
     from estimator.evaluation.validation import out_of_fold
@@ -66,7 +67,7 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
         "model": {"kind": "dense", "layers": list(LAYERS)},
         "training": {"epochs": request["epochs"], "batch_size": BATCH_SIZE},
     }
-    config = resolve(values, life.VOCABULARY)
+    config = resolve(values, VOCABULARY)
     prepared = prepare(open_files(str(BOSTON)).frame(), config)
     everything = replace(
         prepared,

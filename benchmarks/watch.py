@@ -24,10 +24,11 @@ from typing import Any
 
 from processes import machine_line
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.monitoring.loop import Loop
 from estimator.prediction_log import PredictionRecord, open_log
-from estimator.verbs.renewing import rules_of
+from estimator.store.store import Store
+from estimator.verbs.monitor import rules_of
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "moving-market"
 MODEL, TARGET = "moving_market", "Sale_Price"
@@ -42,8 +43,8 @@ def houses() -> list[dict[str, Any]]:
 
 def caught_up(folder: Path, n_rows: int) -> tuple[float, float]:
     """Fill a log, and give the rows a second of wall and of CPU time in which it is looked at."""
-    store = life.Store(folder / "models")
-    artefact = life.load(MODEL, store)
+    store = Store(folder / "models")
+    artefact = verbs.Context(store_path=str(store.root)).version(MODEL)
     rows = houses()
     answers = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).values.tolist()
     database, at = open_log(str(folder / "full.db"), Path(), {}), time.time()
@@ -56,7 +57,7 @@ def caught_up(folder: Path, n_rows: int) -> tuple[float, float]:
                 for place in places
             ]
         )  # fmt: skip
-    loop = Loop(store, database, MODEL, rules_of(artefact, life.Order()), "benchmark")
+    loop = Loop(store, database, MODEL, rules_of(artefact, verbs.Context()), "benchmark")
     began = time.perf_counter(), time.process_time()
     loop.step(at + n_rows)
     taken = time.perf_counter() - began[0], time.process_time() - began[1]
@@ -135,8 +136,9 @@ def main() -> None:
     print(machine_line(["numpy", "onnxruntime"], {}))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        life.train(
-            FOLDER / "config.yml", life.Order(("evaluation.importance_repeats=0",), store=str(folder / "models"))
+        verbs.train.train(
+            FOLDER / "config.yml",
+            verbs.Context(("evaluation.importance_repeats=0",), store_path=str(folder / "models")),
         )
         wall, cpu = caught_up(folder, options.rows)
         print(f"\n{options.rows:,} logged rows of 20 columns: {wall:,.0f} rows a second, {cpu:,.0f} a second of CPU\n")

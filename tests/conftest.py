@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from estimator.store.store import Store
+
 # Two processes test at once, and trees that share cores wait for each other longer than they work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -69,33 +71,32 @@ def read_example(name: str) -> pl.DataFrame:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a live version of each example."""
-    from estimator import verbs as life
+    from estimator import verbs
 
     folder = tmp_path_factory.mktemp("models")
     for config in sorted(EXAMPLES.glob("*/config.*")):
-        life.train(config, life.Order(store=str(folder)))
+        verbs.train.train(config, verbs.Context(store_path=str(folder)))
     return folder
 
 
 @pytest.fixture(scope="session")
 def made_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the moving market's model has one version."""
-    from estimator import verbs as life
+    from estimator import verbs
     from tests.watched import FOLDER, QUICK
 
     folder = tmp_path_factory.mktemp("market")
-    life.train(FOLDER / "config.yml", life.Order(QUICK, store=str(folder)))
+    verbs.train.train(FOLDER / "config.yml", verbs.Context(QUICK, store_path=str(folder)))
     return folder
 
 
 @pytest.fixture
 def market(made_market: Path, tmp_path: Path) -> Any:
     """The moving market with a log of its own, before anything was asked."""
-    from estimator import verbs as life
     from tests.watched import Market
 
     shutil.copytree(made_market, tmp_path / "models")
-    return Market(life.Store(tmp_path / "models"), tmp_path / "log.db")
+    return Market(Store(tmp_path / "models"), tmp_path / "log.db")
 
 
 @pytest.fixture

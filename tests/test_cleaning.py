@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.config import read_config
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.overrides import contract
 from estimator.data.sources.opener import open_files
 from estimator.exploration.findings.writing import SENTINELS
+from estimator.verbs.context import VOCABULARY
 
 CLEANING = {"number as text", "mixed dates", "code spellings", "level spellings", "gap spellings", "sentinel"}
 # column of the file -> column of the truth, and the share of cells that must come out right
@@ -45,10 +46,10 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
     conf = tmp_path_factory.mktemp("messy") / "c.yml"
     conf.write_text(f"data: {{path: {folder / 'messy_sales.csv.gz'}, target: price}}\n")
     for _ in range(2):
-        found = life.explore(conf, life.Order(), page=conf.with_name("p.html"))
+        found = verbs.explore.explore(conf, verbs.Context(), page=conf.with_name("p.html"))
         chosen = [item.number for item in found.findings if item.rule in CLEANING and item.edit]
-        life.accept(conf, found.findings, chosen)
-    config = read_config(conf, life.VOCABULARY)
+        verbs.explore.accept(conf, found.findings, chosen)
+    config = read_config(conf, VOCABULARY)
     frame = open_files(config.data.path).frame()
     schema = contract(frame, config)
     read = {}

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.core.task import Predictions
 from estimator.errors import EstimatorError
 from estimator.evaluation.metrics import SHELF
@@ -68,8 +68,8 @@ def boston(tmp_path_factory):
     shutil.copytree(EXAMPLES / "boston", folder, dirs_exist_ok=True)
     conf = folder / "config.json"
     for epochs in (2, 30):
-        order = life.Order((f"training.epochs={epochs}",), store=str(folder / "models"))
-        life.train(conf, order)
+        order = verbs.Context((f"training.epochs={epochs}",), store_path=str(folder / "models"))
+        verbs.train.train(conf, order)
     return folder
 
 
@@ -83,9 +83,9 @@ def test_two_versions_are_compared_on_the_rows_both_held_out(boston, run):
 
 def test_rows_that_were_learned_from_are_refused(boston):
     table = (str(boston / "boston.csv"), None)
-    order = life.Order(store=str(boston / "models"))
+    order = verbs.Context(store_path=str(boston / "models"))
     with pytest.raises(EstimatorError, match="has learned from these rows"):
-        life.compare("house_pricing_model@live", "house_pricing_model@candidate", order, table=table)
+        verbs.compare.compare("house_pricing_model@live", "house_pricing_model@candidate", order, table=table)
 
 
 def test_two_configs_are_compared_on_the_same_folds(boston, run):

@@ -11,7 +11,7 @@ from estimator.config import Config, read_config
 from estimator.config.document import read_document
 from estimator.errors import ConfigError
 from estimator.models.nets.dense import Dense
-from estimator.verbs import VOCABULARY
+from estimator.verbs.context import VOCABULARY
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.checks.models import TASKS
 from estimator.config import Training
 from estimator.data.schema.frames import read_frame
@@ -107,7 +107,7 @@ def test_a_net_that_is_too_sure_is_calibrated_alike_in_the_graph(n_levels, tmp_p
         "training": {"epochs": 150},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
-    made = life.train(tmp_path / "config.json", life.Order(store=str(tmp_path / "models")))
+    made = verbs.train.train(tmp_path / "config.json", verbs.Context(store_path=str(tmp_path / "models")))
     shares = made.artefact.predictor.predict_batch(read_frame(made.artefact.schema, frame.drop("y"))).probabilities
     assert shares.max() < 1.0
     assert made.artefact.manifest["parity"]["largest_relative"] <= 1e-5

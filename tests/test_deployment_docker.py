@@ -133,9 +133,9 @@ def test_what_compose_would_need_is_asked_for_first(tmp_path):
 
 
 def test_a_server_without_keys_is_not_shown_to_the_world(tmp_path, store):
-    from estimator import verbs as life
+    from estimator import verbs
 
-    artefact = life.load("house_pricing_model", life.Store(store))
+    artefact = verbs.Context(store_path=str(store)).version("house_pricing_model")
     site = Site(tmp_path, {}, lambda release: artefact)
     with pytest.raises(DeploymentError, match="asks for no keys"):
         target(host="0.0.0.0")._refuse(RELEASE, site)

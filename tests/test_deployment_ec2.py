@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.checks.targets import PROMISES, Place
 from estimator.core.aws import explained_errors
 from estimator.errors import DeploymentError
@@ -34,7 +34,7 @@ def versions(tmp_path_factory):
     store = str(tmp_path_factory.mktemp("models"))
     conf = next((EXAMPLES / "boston").glob("config.*"))
     kinds = (("model.kind=linear",), ("model.kind=boosting", "model.n_estimators=20"))
-    return [life.train(conf, life.Order(kind, store=store)).artefact for kind in kinds]
+    return [verbs.train.train(conf, verbs.Context(kind, store_path=store)).artefact for kind in kinds]
 
 
 @pytest.fixture

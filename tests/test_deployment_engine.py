@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.checks.targets import PROMISES, Place
 from estimator.cli import main
 from estimator.shipping.deployment import SHELF, Release, Site
 from estimator.shipping.image.build import Job
 from estimator.shipping.image.build_record import read_record
 from estimator.shipping.image.smoke_test import ask
+from estimator.store.store import Store
 from tests.conftest import EXAMPLES
 from tests.engine import docker_engine
 from tests.machines import machines
@@ -45,8 +46,8 @@ def store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
     conf = next((EXAMPLES / "boston").glob("config.*"))
     for kind in (("model.kind=linear",), ("model.kind=boosting", "model.n_estimators=20")):
-        life.train(conf, life.Order(kind, store=str(folder)))
-    return life.Store(folder)
+        verbs.train.train(conf, verbs.Context(kind, store_path=str(folder)))
+    return Store(folder)
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,8 @@ def built(store, versions, base, engine, tmp_path_factory):
     folders = []
     for version in versions:
         folder = tmp_path_factory.mktemp("build") / MODEL
-        artefact = life.load(version, store)
-        life.image(artefact, life.Order(), Job(f"prices:{artefact.version[-6:]}", folder, "direct", base))
+        artefact = verbs.Context(store_path=str(store.root)).version(version)
+        verbs.image.image(artefact, verbs.Context(), Job(f"prices:{artefact.version[-6:]}", folder, "direct", base))
         folders.append(folder)
     return folders
 
@@ -159,7 +160,7 @@ def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, ve
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_compose_keeps_the_promises_of_targets(built, versions, store, tmp_path, port, promise):
-    artefacts = {each.split("/")[1]: life.load(each, store) for each in versions}
+    artefacts = {each.split("/")[1]: verbs.Context(store_path=str(store.root)).version(each) for each in versions}
     site = Site(tmp_path, dict(os.environ), lambda release: artefacts.get(release.version))
     target = SHELF.load("docker").model_validate({"port": int(port), "health_timeout_seconds": 4})
     good = []
@@ -192,7 +193,8 @@ def test_a_release_that_cannot_start_leaves_the_one_before(command, built, port)
     assert code == 1
     assert "runs again" in told
     assert (
-        command("status", built[0], *chosen)[1]["release"]["version"] == life.load(built[0] / "context/model").version
+        command("status", built[0], *chosen)[1]["release"]["version"]
+        == verbs.Context().version(built[0] / "context/model").version
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from ruamel.yaml import YAML
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.checks.targets import PROMISES, Place
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment import SHELF, Release, Site
@@ -36,7 +36,7 @@ def versions(tmp_path_factory):
     store = str(tmp_path_factory.mktemp("models"))
     conf = next((EXAMPLES / "boston").glob("config.*"))
     kinds = (("model.kind=linear",), ("model.kind=boosting", "model.n_estimators=20"))
-    return [life.train(conf, life.Order(kind, store=store)).artefact for kind in kinds]
+    return [verbs.train.train(conf, verbs.Context(kind, store_path=store)).artefact for kind in kinds]
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.checks.drift import N_CURRENT, SCHEMA, current, reference, rows
 from estimator.core.task import Predictions
 from estimator.data.schema import Batch, Column, Schema
@@ -29,14 +29,14 @@ def words(values):
 
 def test_every_version_keeps_what_later_rows_are_compared_with(store):
     for model in ("house_pricing_model", "ames", "credit", "penguins"):
-        found = reference_of(life.load(model, life.Store(store)))
+        found = reference_of(verbs.Context(store_path=str(store)).version(model))
         assert found.rows > 100
         assert found.answers.rows > 50
         assert found.loss > 0
 
 
 def test_a_reference_is_small_and_holds_no_value_of_a_row(store):
-    data = json.dumps(reference_of(life.load("ames", life.Store(store))).to_data())
+    data = json.dumps(reference_of(verbs.Context(store_path=str(store)).version("ames")).to_data())
     assert len(data) < 500_000
     names = json.loads(data)["columns"][0].keys()
     assert set(names) == {"name", "counts", "edges", "levels", "is_text", "median", "unit"}

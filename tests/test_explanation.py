@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.core.task import Task
 from estimator.data.schema import Column
 from estimator.errors import ConfigError
@@ -27,19 +27,19 @@ MAE = SHELF.load("mae")()
 
 @pytest.fixture(scope="module")
 def boston(tmp_path_factory):
-    """Boston by a linear model and by trees, as life.train gives them."""
+    """Boston by a linear model and by trees, as verbs.train.train gives them."""
     store = str(tmp_path_factory.mktemp("boston"))
     settings = {"linear": ("model.kind=linear",), "boosting": ("model.kind=boosting", "model.n_estimators=40")}
     conf = tmp_path_factory.mktemp("conf") / "config.json"
     conf.write_text(json.dumps({"data": {"path": str(EXAMPLES / "boston" / "boston.csv"), "target": "MEDV"}}))
-    order = {kind: life.Order(("validation.folds=0", *words), store=store) for kind, words in settings.items()}
-    return {kind: life.train(conf, chosen) for kind, chosen in order.items()}
+    order = {kind: verbs.Context(("validation.folds=0", *words), store_path=store) for kind, words in settings.items()}
+    return {kind: verbs.train.train(conf, chosen) for kind, chosen in order.items()}
 
 
 @pytest.fixture
 def train(tmp_path):
     """Train a config into a store of this test."""
-    return lambda conf, *words: life.train(conf, life.Order(words, store=str(tmp_path / "models")))
+    return lambda conf, *words: verbs.train.train(conf, verbs.Context(words, store_path=str(tmp_path / "models")))
 
 
 def two_groups(rows: int = 600) -> pl.DataFrame:
@@ -64,7 +64,9 @@ def test_exact_contributions_add_up_to_the_answer(boston, kind):
 
 @pytest.mark.parametrize("name", ["penguins", "credit", "boston"])
 def test_sampled_contributions_add_up_to_the_answer(store, name):
-    predictor = life.load(name if name != "boston" else "house_pricing_model", life.Store(store)).predictor
+    predictor = (
+        verbs.Context(store_path=str(store)).version(name if name != "boston" else "house_pricing_model").predictor
+    )
     golden = open_artefact(next((store / predictor.name).glob("20*"))).read_json("golden.json")["rows"]
     batch = predictor.schema.read_rows(golden)
     found = contributions(predictor, batch.rows(np.arange(3)), batch, seed=1)

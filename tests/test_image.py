@@ -25,7 +25,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 import estimator
-from estimator import verbs as life
+from estimator import verbs
 from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
 from estimator.shipping.image import smoke_test as trial
@@ -49,7 +49,7 @@ PINS = (Pin("numpy", "2.0.0", ("0" * 64,), "BSD-3-Clause"), Pin("onnxruntime", "
 
 @pytest.fixture(scope="module")
 def artefact(store):
-    return life.load("house_pricing_model", life.Store(store))
+    return verbs.Context(store_path=str(store)).version("house_pricing_model")
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +240,7 @@ def test_a_version_that_asks_for_keys_is_tried_without_them(tmp_path, monkeypatc
         "serving.max_rows=2",
         'serving.prediction_log="no/log.db"',
     )
-    made = life.train(EXAMPLES / "boston" / "config.json", life.Order(choices, store=str(tmp_path)))
+    made = verbs.train.train(EXAMPLES / "boston" / "config.json", verbs.Context(choices, store_path=str(tmp_path)))
     for name, value in trial.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     with serving(made.artefact.folder) as (process, address):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.config import Image
 from estimator.errors import ImageError
 from estimator.shipping.image.build import Job, build
@@ -34,7 +34,7 @@ ENVIRONMENTS = Path.home() / ".cache" / "estimator-benchmarks"
 
 @pytest.fixture(scope="module")
 def artefact(store):
-    return life.load("house_pricing_model", life.Store(store))
+    return verbs.Context(store_path=str(store)).version("house_pricing_model")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
+from estimator.verbs.explore import TableReference
 
 Fault = tuple[str, str]
 
@@ -143,7 +144,9 @@ MISSED: set[tuple[str, Fault]] = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_faults_of_real_tables_are_found(name: str, request, tell: Callable[[str], None], tmp_path: Path):
     target, known, rightly = KNOWN[name]
-    findings = life.explore(life.Table(_path(name, request), target), life.Order(), page=tmp_path / "p.html").findings
+    findings = verbs.explore.explore(
+        TableReference(_path(name, request), target), verbs.Context(), page=tmp_path / "p.html"
+    ).findings
     raised = {(item.rule, column): item.severity for item in findings for column in item.columns or ("",)}
     missed = sorted(known - raised.keys())
     false = sorted(

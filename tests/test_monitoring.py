@@ -11,12 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.config import Alert, Serving
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import check_alerts, data_of, tell
 from estimator.monitoring.budget import Budget
 from estimator.monitoring.events import Event, read_events, read_points, store_event
+from estimator.verbs.monitor import MonitoredModel
 from tests.asking import Client, gateway
 from tests.watched import FOLDER, MODEL, kinds, moved, sold
 
@@ -106,8 +107,11 @@ def test_losses_are_proven_by_truths_however_late_they_come(market):
     market.tell(rows, prices, after=3 * 86_400.0)
     (event,) = [each for each in market.step("monitoring.on_degradation=warn") if each.kind == "degradation"]
     assert event.details["latest_loss"] > 1.5 * event.details["usual_loss"]
-    found = life.monitor(
-        life.Site(MODEL, str(market.log)), life.Order(store=str(market.store.root)), since=None, until=market.now
+    found = verbs.monitor.monitor(
+        MonitoredModel(MODEL, str(market.log)),
+        verbs.Context(store_path=str(market.store.root)),
+        since=None,
+        until=market.now,
     )
     assert found.truth.delays["median"] == pytest.approx(3.0, abs=0.1)
     assert found.truth.labels == 180
@@ -117,15 +121,15 @@ def test_losses_are_proven_by_truths_however_late_they_come(market):
 def test_labels_that_come_early_are_not_taken_for_all(market):
     rows = market.send(sold(200))
     market.tell(rows[:40], [price for _, price in sold(40)])
-    order, site = life.Order(store=str(market.store.root)), life.Site(MODEL, str(market.log))
-    found = life.monitor(site, order, since=None, until=market.now)
+    order, site = verbs.Context(store_path=str(market.store.root)), MonitoredModel(MODEL, str(market.log))
+    found = verbs.monitor.monitor(site, order, since=None, until=market.now)
     assert any("truth is known for 20% of the rows" in each for each in found.truth.warnings)
 
 
 def test_what_is_expected_before_labels_says_what_it_is_blind_to(market):
     market.send(sold(100))
-    order, site = life.Order(store=str(market.store.root)), life.Site(MODEL, str(market.log))
-    truth = life.monitor(site, order, since=None, until=market.now).truth
+    order, site = verbs.Context(store_path=str(market.store.root)), MonitoredModel(MODEL, str(market.log))
+    truth = verbs.monitor.monitor(site, order, since=None, until=market.now).truth
     assert truth.expected == pytest.approx(truth.usual_loss, rel=0.3)
     assert any("this figure does not move" in each for each in truth.warnings)
 
@@ -133,8 +137,8 @@ def test_what_is_expected_before_labels_says_what_it_is_blind_to(market):
 def test_private_columns_are_not_watched_and_raise_no_alarm(market):
     market.send(sold(), private=["Gr_Liv_Area", "Lot_Area"])
     assert kinds(market.step()) == []
-    order, site = life.Order(store=str(market.store.root)), life.Site(MODEL, str(market.log))
-    assert life.monitor(site, order, since=None, until=market.now).unwatched == ["Lot_Area", "Gr_Liv_Area"]
+    order, site = verbs.Context(store_path=str(market.store.root)), MonitoredModel(MODEL, str(market.log))
+    assert verbs.monitor.monitor(site, order, since=None, until=market.now).unwatched == ["Lot_Area", "Gr_Liv_Area"]
 
 
 def test_a_check_on_schedule_spends_what_the_time_allows(market):

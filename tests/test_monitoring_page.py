@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.monitoring.page import monitoring_page
+from estimator.verbs.monitor import MonitoredModel
 from tests.browser import CONTRASTS
 from tests.watched import MODEL, moved, sold
 
@@ -15,8 +16,8 @@ def overview_of(market):
     market.step()
     market.send(moved(0, 200), truth=True)
     market.step("monitoring.on_degradation=warn")
-    order, site = life.Order(store=str(market.store.root)), life.Site(MODEL, str(market.log))
-    return life.monitor(site, order, since=None, until=market.now)
+    order, site = verbs.Context(store_path=str(market.store.root)), MonitoredModel(MODEL, str(market.log))
+    return verbs.monitor.monitor(site, order, since=None, until=market.now)
 
 
 @pytest.mark.parametrize("width", [400, 1400])

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.data.schema.frames import read_frame
 from estimator.data.sources.opener import open_files
 from estimator.errors import RowError
@@ -64,7 +64,7 @@ def versions(store, tmp_path_factory) -> dict[str, tuple[Artefact, Path]]:
         columns = {"words": {"kind": "text"}, "fee": {"kind": "number", "strip": ["$"], "thousands": ","}}
         config = {"name": f"messy-{kind}", "data": data, "model": {"kind": kind}, "schema": {"columns": columns}}
         (folder / "config.json").write_text(json.dumps(config))
-        made = life.train(folder / "config.json", life.Order(store=str(folder)))
+        made = verbs.train.train(folder / "config.json", verbs.Context(store_path=str(folder)))
         found[f"messy-{kind}"] = (made.artefact, folder / "messy.csv")
     return found
 

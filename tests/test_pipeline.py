@@ -13,10 +13,10 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from estimator import verbs as life
 from estimator.cli import estimator
 from estimator.config import read_config
 from estimator.shipping.ci.workflows import FILES, workflow
+from estimator.store.store import Store
 from estimator.verbs.context import VOCABULARY
 from tests.cluster import cluster
 from tests.conftest import read_example
@@ -58,7 +58,7 @@ def test_a_first_push_makes_the_live_version(project, run):
     assert verdicts(told) == {
         "config": "passed", "data": "passed", "version": "passed", "live": "passed", "image": "left out",
     }  # fmt: skip
-    assert life.Store(project / "models").aliases("prices")["live"] == told["version"]
+    assert Store(project / "models").aliases("prices")["live"] == told["version"]
 
 
 def test_what_is_live_already_is_made_again_and_not_trained_anew(project, run):
@@ -66,7 +66,7 @@ def test_what_is_live_already_is_made_again_and_not_trained_anew(project, run):
     code, told, _ = ci(run)
     assert (code, told["version"]) == (0, first)
     assert "bit for bit" in told["checks"][2]["text"]
-    assert len(life.Store(project / "models").versions("prices")) == 1
+    assert len(Store(project / "models").versions("prices")) == 1
 
 
 def test_a_version_that_is_proven_worse_is_refused(project, run):

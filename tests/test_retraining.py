@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.config.sections import row_ranges
 from estimator.errors import EstimatorError
 from estimator.monitoring.promotion import Paired
 from estimator.monitoring.retrain import joined
+from estimator.verbs.monitor import MonitoredModel
 from tests.conftest import EXAMPLES
 from tests.watched import FOLDER, MODEL, TARGET, kinds, moved, sold
 
@@ -23,12 +24,12 @@ def frame_of(rows) -> pl.DataFrame:
     return pl.DataFrame([{**row, TARGET: str(price)} for row, price in rows])
 
 
-def order_of(market, *overrides: str) -> life.Order:
-    return life.Order(overrides, store=str(market.store.root))
+def order_of(market, *overrides: str) -> verbs.Context:
+    return verbs.Context(overrides, store_path=str(market.store.root))
 
 
-def site_of(market) -> life.Site:
-    return life.Site(MODEL, str(market.log), None, FOLDER)
+def site_of(market) -> MonitoredModel:
+    return MonitoredModel(MODEL, str(market.log), None, FOLDER)
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def fresh(tmp_path):
 
 
 def test_candidates_are_judged_on_rows_that_nobody_has_seen(market, fresh):
-    decision = life.retrain(site_of(market), order_of(market), data=fresh)
+    decision = verbs.retrain.retrain(site_of(market), order_of(market), data=fresh)
     assert [each.kind for each in decision.candidates] == ["warm_start", "refit", "new_only"]
     assert decision.rows == {"old": 1200, "new": 210, "judged": 90, "kept_apart": 240}
     assert decision.live == market.live.version
@@ -49,15 +50,15 @@ def test_candidates_are_judged_on_rows_that_nobody_has_seen(market, fresh):
     assert best.compared[0].rows == 90
     assert best.evidence > 20
     assert market.store.aliases(MODEL)["candidate"] == decision.chosen
-    manifest = life.load(f"{MODEL}@candidate", market.store).manifest
+    manifest = verbs.Context(store_path=str(market.store.root)).version(f"{MODEL}@candidate").manifest
     assert manifest["retraining"]["from"] == decision.live
     assert manifest["data"]["rows_held_out"] == 90
 
 
 def test_every_candidate_can_be_made_again_bit_for_bit(market, fresh):
-    decision = life.retrain(site_of(market), order_of(market), data=fresh)
+    decision = verbs.retrain.retrain(site_of(market), order_of(market), data=fresh)
     for each in decision.candidates:
-        again = life.verify(f"{MODEL}/{each.version}", order_of(market))
+        again = verbs.verify.verify(f"{MODEL}/{each.version}", order_of(market))
         assert again.is_equal, (each.kind, again.differences)
 
 
@@ -88,17 +89,17 @@ def test_rows_like_the_old_ones_change_nothing_that_is_not_better(market, tmp_pa
 
 def test_a_candidate_that_forgot_is_not_taken(market, fresh):
     order = order_of(market, "retraining.max_regression=0.0", "retraining.candidates=[new_only]")
-    decision = life.retrain(site_of(market), order, data=fresh)
+    decision = verbs.retrain.retrain(site_of(market), order, data=fresh)
     assert decision.chosen is None
     assert "it has forgotten" in decision.reasons[1]
 
 
 def test_a_renewed_version_is_renewed_again(market, fresh, tmp_path):
-    first = life.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=fresh)
-    life.promote(market.store, f"{MODEL}/{first.chosen}", why="better")
+    first = verbs.retrain.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=fresh)
+    verbs.promote.promote(market.store, f"{MODEL}/{first.chosen}", why="better")
     later = tmp_path / "later.csv"
     frame_of(moved(300, 500)).write_csv(later)
-    second = life.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=str(later))
+    second = verbs.retrain.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=str(later))
     assert second.rows["old"] == 1200 - 240 + 300
     assert second.candidates[0].problem is None
 
@@ -109,9 +110,9 @@ def test_a_family_that_cannot_go_on_says_so_and_the_others_are_judged(market, tm
     conf.write_text(
         json.dumps({"name": "ridge", "data": {"path": table, "target": TARGET}, "model": {"kind": "linear"}})
     )  # fmt: skip
-    life.train(conf, order_of(market))
-    decision = life.retrain(
-        life.Site("ridge"), order_of(market, "retraining.candidates=[warm_start,new_only]"), data=fresh
+    verbs.train.train(conf, order_of(market))
+    decision = verbs.retrain.retrain(
+        MonitoredModel("ridge"), order_of(market, "retraining.candidates=[warm_start,new_only]"), data=fresh
     )
     problems = {each.kind: each.problem for each in decision.candidates}
     assert problems["new_only"] is None
@@ -134,8 +135,8 @@ def test_settings_can_be_searched_anew(market, fresh):
         "tuning": {"space": {"model.penalty": [0.1, 1.0, 10.0]}, "n_trials": 3},
     }  # fmt: skip
     conf.write_text(json.dumps(content))
-    life.train(conf, order_of(market))
-    (candidate,) = life.retrain(life.Site("short"), order, data=fresh).candidates
+    verbs.train.train(conf, order_of(market))
+    (candidate,) = verbs.retrain.retrain(MonitoredModel("short"), order, data=fresh).candidates
     assert candidate.problem is None
     assert candidate.version is not None
 
@@ -145,7 +146,7 @@ def test_too_few_fresh_rows_are_refused(market, tmp_path, rows, told):
     path = tmp_path / "few.csv"
     frame_of(moved(0, 10)).head(rows).write_csv(path)
     with pytest.raises(EstimatorError) as caught:
-        life.retrain(site_of(market), order_of(market), data=str(path))
+        verbs.retrain.retrain(site_of(market), order_of(market), data=str(path))
     assert told in caught.value.message or "no rows" in caught.value.message
     assert market.store.aliases(MODEL).keys() == {"live"}
 
@@ -154,12 +155,12 @@ def test_fresh_rows_without_a_column_are_refused(market, tmp_path):
     path = tmp_path / "narrow.csv"
     frame_of(moved(0, 100)).drop("Foundation").write_csv(path)
     with pytest.raises(EstimatorError, match="Foundation"):
-        life.retrain(site_of(market), order_of(market), data=str(path))
+        verbs.retrain.retrain(site_of(market), order_of(market), data=str(path))
 
 
 def test_old_rows_that_are_gone_are_refused(market, fresh):
     with pytest.raises(EstimatorError, match=r"sold\.csv\.gz"):
-        life.retrain(life.Site(MODEL, str(market.log)), order_of(market), data=fresh)
+        verbs.retrain.retrain(MonitoredModel(MODEL, str(market.log)), order_of(market), data=fresh)
 
 
 def test_old_and_fresh_rows_of_other_types_meet_as_text():
@@ -197,7 +198,7 @@ def test_a_better_version_is_called_so_soon():
 def renewed(market, fresh) -> tuple[str, str]:
     """Give the live version and a candidate that is better for the other area."""
     live = market.live.version
-    decision = life.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=fresh)
+    decision = verbs.retrain.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=fresh)
     assert decision.chosen is not None
     market.now += 60.0
     return live, decision.chosen
@@ -225,8 +226,8 @@ def test_a_candidate_is_first_a_shadow_if_so_asked(market, fresh):
 def test_what_is_promoted_and_proven_worse_goes_back_by_itself(market, fresh):
     live, candidate = renewed(market, fresh)
     order = order_of(market, "model.kind=constant")
-    worse = life.train(FOLDER / "config.yml", order).artefact.version
-    life.promote(market.store, f"{MODEL}/{worse}", why="somebody thought so")
+    worse = verbs.train.train(FOLDER / "config.yml", order).artefact.version
+    verbs.promote.promote(market.store, f"{MODEL}/{worse}", why="somebody thought so")
     assert market.live.version == worse
     market.send(sold(120), truth=True)
     events = market.step("monitoring.on_degradation=warn")
@@ -240,7 +241,7 @@ def test_what_is_promoted_and_proven_worse_goes_back_by_itself(market, fresh):
 
 def test_history_tells_which_version_answered_at_a_time(market, fresh, run):
     live, candidate = renewed(market, fresh)
-    life.promote(market.store, f"{MODEL}/{candidate}", why="approved by a person")
+    verbs.promote.promote(market.store, f"{MODEL}/{candidate}", why="approved by a person")
     moves = market.store.history(MODEL)
     code, told, _ = run("history", MODEL, "--store", market.store.root, "--at", moves[-1].time, "--json")
     assert (code, told["move"]["after"], told["move"]["why"]) == (0, candidate, "approved by a person")
@@ -275,7 +276,9 @@ def test_replay_of_an_empty_time_says_so(market, run):
 def test_two_promotions_at_once_are_one_after_the_other(market, fresh):
     _, candidate = renewed(market, fresh)
     threads = [
-        threading.Thread(target=life.promote, args=(market.store, f"{MODEL}/{candidate}"), kwargs={"why": str(number)})
+        threading.Thread(
+            target=verbs.promote.promote, args=(market.store, f"{MODEL}/{candidate}"), kwargs={"why": str(number)}
+        )
         for number in range(4)
     ]
     for thread in threads:

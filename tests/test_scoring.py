@@ -11,7 +11,7 @@ import sys
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.data.sinks import FileSink
 from estimator.data.sources.opener import open_source
 from estimator.errors import RowError, SourceError
@@ -22,7 +22,7 @@ FILES, ROWS = 11, 40
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from estimator import verbs as life
+from estimator import verbs
 from estimator.store.batch_prediction import predict_source
 from estimator.data.sinks import FileSink
 from estimator.data.sources.opener import open_source
@@ -32,7 +32,7 @@ def progress(rows):
         os.kill(os.getpid(), signal.SIGKILL)
 
 with open_source(sys.argv[2]) as source:
-    predict_source(life.load(sys.argv[1]).predictor, source, FileSink(Path(sys.argv[3])), progress=progress)
+    predict_source(verbs.Context().version(sys.argv[1]).predictor, source, FileSink(Path(sys.argv[3])), progress=progress)
 """
 
 
@@ -49,7 +49,7 @@ def houses(tmp_path):
 
 @pytest.fixture
 def predictor(store):
-    return life.load("house_pricing_model", life.Store(store)).predictor
+    return verbs.Context(store_path=str(store)).version("house_pricing_model").predictor
 
 
 def killed_at(rows: int, store, houses, output) -> None:

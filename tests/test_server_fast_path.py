@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.config import Serving
 from estimator.errors import RequestError, RowError
 from estimator.serving.fast_path.predict import MAX_BLOCK_ROWS, fast_predictor
@@ -90,7 +90,7 @@ def kinds(tmp_path_factory) -> Pair:
         "schema": {"columns": columns},
     }  # fmt: skip
     (folder / "config.json").write_text(json.dumps(config))
-    new = life.train(folder / "config.json", life.Order(store=str(folder / "models")))
+    new = verbs.train.train(folder / "config.json", verbs.Context(store_path=str(folder / "models")))
     return Pair(new.artefact, max_rows=50)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import parser
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.prediction_log import open_log
 from tests.asking import ESTIMATOR, get, post, serving, within
 from tests.conftest import EXAMPLES
@@ -55,8 +55,8 @@ def totals(address: str, **headers: str) -> dict[str, float]:
 def two_versions(store, tmp_path) -> tuple[Path, str, str]:
     """A store in which a model has a live version and a candidate that answers otherwise."""
     shutil.copytree(store / "house_pricing_model", tmp_path / "models" / "house_pricing_model")
-    order = life.Order(("model.kind=constant",), store=str(tmp_path / "models"))
-    made = life.train(EXAMPLES / "boston" / "config.json", order)
+    order = verbs.Context(("model.kind=constant",), store_path=str(tmp_path / "models"))
+    made = verbs.train.train(EXAMPLES / "boston" / "config.json", order)
     live = json.loads((tmp_path / "models" / "house_pricing_model" / "aliases.json").read_text())["live"]
     return tmp_path / "models", live, made.artefact.version
 
@@ -119,8 +119,8 @@ def test_kill_loses_only_the_last_predictions(store, house, tmp_path):
 def test_private_columns_are_never_logged(store, house, tmp_path):
     log, models = tmp_path / "log.db", tmp_path / "models"
     private, aliases = 'serving.private_columns=["LSTAT", "B"]', 'schema.columns.LSTAT.aliases=["lower status"]'
-    order = life.Order(("model.kind=constant", private, aliases), store=str(models))
-    made = life.train(EXAMPLES / "boston" / "config.json", order)
+    order = verbs.Context(("model.kind=constant", private, aliases), store_path=str(models))
+    made = verbs.train.train(EXAMPLES / "boston" / "config.json", order)
     renamed = {"lower status" if name == "LSTAT" else name: value for name, value in house.items()}
     penguin = json.loads(next((store / "penguins").glob("*/golden.json")).read_text())["rows"][0]
     words = ("--model", str(made.artefact.folder), "--log", str(log))
@@ -306,11 +306,11 @@ def test_tls_certificate_from_files(store, house, tmp_path):
          "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
         check=True, capture_output=True,
     )  # fmt: skip
-    order = life.Order(
+    order = verbs.Context(
         (f"serving.tls_certificate={certificate}", f"serving.tls_key={key}", "model.kind=constant"),
         store=str(tmp_path / "models"),
     )
-    made = life.train(EXAMPLES / "boston" / "config.json", order)
+    made = verbs.train.train(EXAMPLES / "boston" / "config.json", order)
     with serving(made.artefact.folder) as (_, address):
         assert address.startswith("https://")
         context = ssl.create_default_context(cafile=str(certificate))

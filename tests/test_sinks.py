@@ -7,7 +7,7 @@ import sqlite3
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.data.sinks import sink_for
 from estimator.data.sources.opener import open_source
 from estimator.errors import SourceError
@@ -26,7 +26,7 @@ def postgres():
 
 @pytest.fixture
 def predictor(store):
-    return life.load("house_pricing_model", life.Store(store)).predictor
+    return verbs.Context(store_path=str(store)).version("house_pricing_model").predictor
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.checks.models import PLAN, TASKS
 from estimator.errors import TrainingError
 from estimator.models import Rows, TrainingData, TrainingStep
@@ -180,7 +180,7 @@ def test_gaps_of_a_table_are_learned_and_served(config_of, tmp_path):
         {"x": [None if g else float(v) for v, g in zip(x, gap, strict=True)], "y": x * ~gap + 5.0 * gap}
     )
     conf = config_of(frame, "y", model={"kind": "tabm", **SMALL, "epochs": 40})
-    made = life.train(conf, life.Order(store=str(tmp_path / "models")))
+    made = verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
     predictor = made.artefact.predictor
     assert made.trained.certificate.largest_relative <= 1e-5
     assert predictor.predict([{"x": None}])[0] == pytest.approx(5.0, abs=1.0)

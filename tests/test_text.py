@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.checks.encoders import encode
 from estimator.core.task import Task
 from estimator.data.schema import Column, Schema
@@ -24,7 +24,8 @@ from estimator.features.encoders import Learning
 from estimator.features.encoders.texts import MOST_READ
 from estimator.features.encoders.tfidf import MOST_TOPICS, Tfidf
 from estimator.features.encoders.words import Words
-from estimator.verbs.context import start_from
+from estimator.verbs.context import warm_start
+from estimator.verbs.explore import TableReference
 from tests.asking import Client, gateway
 
 NOTE = Column("note", "text", nullable=True, na_values=("NA",), example="a sunny flat")
@@ -179,7 +180,7 @@ def made(listings, tmp_path_factory):
         "name: flats\ndata: {path: listings.csv, target: price}\nmodel: {kind: boosting, n_estimators: 40}\n"
         "schema: {columns: {title: {kind: category}}}\nfeatures: {columns: {title: {encoder: tfidf}}}\n"
     )
-    return life.train(folder / "c.yml", life.Order(store=str(folder / "models")))
+    return verbs.train.train(folder / "c.yml", verbs.Context(store_path=str(folder / "models")))
 
 
 def test_text_and_a_category_of_words_reach_the_model(made):
@@ -212,7 +213,7 @@ def test_no_rows_get_no_answers(made, listings):
 
 
 def test_a_warm_start_keeps_its_words(made, tmp_path):
-    start = start_from(life.Store(made.artefact.folder.parents[1]), f"flats/{made.artefact.version}")
+    start = warm_start(made.artefact)
     assert start.features.encoders == made.trained.learned.features.encoders
     assert len(made.artefact.read("state/features.json")) < 1_500_000
 
@@ -224,6 +225,6 @@ def test_a_missing_text_is_named(made):
 
 def test_texts_are_no_leak_when_explored(listings, tmp_path):
     listings.write_csv(tmp_path / "listings.csv")
-    table = life.Table(str(tmp_path / "listings.csv"), "price")
-    findings = life.explore(table, life.Order(), page=tmp_path / "p.html").findings
+    table = TableReference(str(tmp_path / "listings.csv"), "price")
+    findings = verbs.explore.explore(table, verbs.Context(), page=tmp_path / "p.html").findings
     assert not [item for item in findings if "overview" in item.columns and item.severity in ("high", "medium")]

@@ -9,9 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
+from estimator.config import read_config
 from estimator.errors import ConfigError, EstimatorError, TrainingError
+from estimator.store.store import Store
 from estimator.training.train import prepare
+from estimator.verbs.context import VOCABULARY
 from tests.conftest import EXAMPLES, read_example
 
 
@@ -31,7 +34,7 @@ def small(n_rows: int = 200) -> pl.DataFrame:
 
 def prepared(config_of, frame, **sections):
     conf = config_of(frame, "y", **sections)
-    config = life.read_config(conf, life.VOCABULARY)
+    config = read_config(conf, VOCABULARY)
     return prepare(frame.cast(pl.String), config)
 
 
@@ -42,7 +45,7 @@ def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
     from estimator.store.artefact import open_artefact
     from estimator.store.store import version_folder
 
-    config = life.read_config(EXAMPLES / "ames" / "config.yml", life.VOCABULARY)
+    config = read_config(EXAMPLES / "ames" / "config.yml", VOCABULARY)
     rows = prepare(read_example("ames"), config)
     frame = read_example("ames").to_pandas()
     for column in rows.schema.features:
@@ -70,12 +73,12 @@ def test_epoch_seconds_keep_their_digits(config_of, tmp_path):
     generator = np.random.default_rng(0)
     seconds = 1.7e9 + generator.integers(0, 6000, 3000) * 60.0
     frame = pl.DataFrame({"t": seconds, "z": generator.standard_normal(3000), "y": np.sin((seconds - 1.7e9) / 3600)})
-    made = life.train(config_of(frame, "y"), life.Order(store=str(tmp_path / "models")))
+    made = verbs.train.train(config_of(frame, "y"), verbs.Context(store_path=str(tmp_path / "models")))
     assert made.trained.certificate.largest_relative <= 1e-12
 
 
 def test_every_example_beats_the_constant_answer(store):
-    for manifest in (version for model in life.list_models(life.Store(store)) for version in model["versions"]):
+    for manifest in (version for model in verbs.models.models(Store(store)) for version in model["versions"]):
         name, score = next(iter(manifest["metrics"].items()))
         constant = manifest["baseline"][name]["value"]
         assert (score["value"] < constant) == (name in ("mae", "rmse", "log_loss"))
@@ -84,7 +87,10 @@ def test_every_example_beats_the_constant_answer(store):
 
 def test_the_same_config_gives_the_same_version(config_of, tmp_path):
     conf = config_of(small(), "y")
-    graphs = [life.train(conf, life.Order(store=str(tmp_path / str(n)))).artefact.read("model.onnx") for n in (1, 2)]
+    graphs = [
+        verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / str(n)))).artefact.read("model.onnx")
+        for n in (1, 2)
+    ]
     assert graphs[0] == graphs[1]
 
 
@@ -162,7 +168,7 @@ def test_a_hopeless_table_is_explained(case, config_of):
 )
 def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
     sections = {"model": {"kind": kind}, "training": {"epochs": 2}, "evaluation": {"importance_repeats": 0}}
-    made = life.train(config_of(frame, "y", **sections), life.Order(store=str(tmp_path / "models")))
+    made = verbs.train.train(config_of(frame, "y", **sections), verbs.Context(store_path=str(tmp_path / "models")))
     assert made.trained.certificate.largest_relative <= made.trained.learned.tolerance
 
 
@@ -182,7 +188,7 @@ def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
 )
 def test_settings_that_do_not_suit_are_explained(sections, expected, config_of, tmp_path):
     with pytest.raises(EstimatorError, match=expected):
-        life.train(config_of(small(), "y", **sections), life.Order(store=str(tmp_path / "models")))
+        verbs.train.train(config_of(small(), "y", **sections), verbs.Context(store_path=str(tmp_path / "models")))
     assert not (tmp_path / "models" / "model").exists() or not list((tmp_path / "models" / "model").glob("*Z-*"))
 
 
@@ -190,13 +196,13 @@ def test_the_tutorials_output_layer_is_checked(config_of, tmp_path):
     frame = small().with_columns(y=pl.col("colour"))
     conf = config_of(frame, "y", model_config={"layers": {"a": 8, "b": 1}, "activations": ["relu", None]})
     with pytest.raises(TrainingError, match="the output layer has 1 units, but a classification with 3 levels needs 3"):
-        life.train(conf, life.Order(store=str(tmp_path / "models")))
+        verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
 
 
 def test_early_stopping_looks_at_rows_it_does_not_learn(config_of, tmp_path):
     callbacks = [{"kind": "early_stopping", "patience": 3, "restore_best_weights": True}]
     sections = {"model": {"kind": "dense", "layers": [8]}, "training": {"epochs": 500, "callbacks": callbacks}}
-    made = life.train(config_of(small(), "y", **sections), life.Order(store=str(tmp_path / "models")))
+    made = verbs.train.train(config_of(small(), "y", **sections), verbs.Context(store_path=str(tmp_path / "models")))
     assert made.trained.learned.summary["epochs"] < 500
     best = made.trained.learned.summary["best_epoch"]
     curves = made.trained.learned.curves
@@ -205,10 +211,10 @@ def test_early_stopping_looks_at_rows_it_does_not_learn(config_of, tmp_path):
 
 @pytest.mark.parametrize("kind", ["dense", "tabm", "boosting"])
 def test_training_continues_from_a_version(kind, config_of, tmp_path):
-    order = life.Order(store=str(tmp_path / "models"))
+    order = verbs.Context(store_path=str(tmp_path / "models"))
     conf = config_of(small(), "y", model={"kind": kind}, training={"epochs": 5})
-    first = life.train(conf, order)
-    again = life.train(conf, order, continue_from=first.artefact.version)
+    first = verbs.train.train(conf, order)
+    again = verbs.train.train(conf, order, continue_from=first.artefact.version)
     assert again.artefact.manifest["parent"] == first.artefact.version
     assert again.alias == "candidate"
     if kind == "dense":
@@ -216,16 +222,20 @@ def test_training_continues_from_a_version(kind, config_of, tmp_path):
 
 
 def test_other_columns_or_layers_cannot_be_continued(config_of, tmp_path):
-    order = life.Order(store=str(tmp_path / "models"))
-    first = life.train(config_of(small(), "y", model={"kind": "dense", "layers": [8]}, training={"epochs": 1}), order)
+    order = verbs.Context(store_path=str(tmp_path / "models"))
+    first = verbs.train.train(
+        config_of(small(), "y", model={"kind": "dense", "layers": [8]}, training={"epochs": 1}), order
+    )
     with pytest.raises(TrainingError, match=r"other columns than this table: colour \(category -> absent\)"):
-        life.train(config_of(small().drop("colour"), "y", model={"kind": "dense", "layers": [8]}), order,
+        verbs.train.train(config_of(small().drop("colour"), "y", model={"kind": "dense", "layers": [8]}), order,
                    continue_from=first.artefact.version)  # fmt: skip
     with pytest.raises(TrainingError, match="another architecture"):
-        life.train(config_of(small(), "y", model={"kind": "dense", "layers": [9]}), order,
+        verbs.train.train(config_of(small(), "y", model={"kind": "dense", "layers": [9]}), order,
                    continue_from=first.artefact.version)  # fmt: skip
     with pytest.raises(TrainingError, match="holds no boosted trees"):
-        life.train(config_of(small(), "y", model={"kind": "boosting"}), order, continue_from=first.artefact.version)
+        verbs.train.train(
+            config_of(small(), "y", model={"kind": "boosting"}), order, continue_from=first.artefact.version
+        )
 
 
 def test_a_reviewed_schema_is_obeyed(config_of, tmp_path):
@@ -237,7 +247,9 @@ def test_a_reviewed_schema_is_obeyed(config_of, tmp_path):
     schema = replace(schema, columns=columns)
     (tmp_path / "schema.yml").write_text(to_yaml(schema))
     with pytest.raises(EstimatorError, match="at least -1 and at most 1"):
-        life.train(config_of(small(), "y", schema={"file": "schema.yml"}), life.Order(store=str(tmp_path / "models")))
+        verbs.train.train(
+            config_of(small(), "y", schema={"file": "schema.yml"}), verbs.Context(store_path=str(tmp_path / "models"))
+        )
 
 
 def test_a_target_can_be_told_to_be_levels(config_of):
@@ -284,7 +296,7 @@ def test_a_level_that_is_only_held_out_is_answered_with_zero(kind, config_of, tm
     frame = small().with_columns(y=pl.Series(labels), part=pl.Series(part))
     split = {"split": {"kind": "column", "column": "part"}, "epochs": 2}
     conf = config_of(frame, "y", model={"kind": kind}, training=split)
-    made = life.train(conf, life.Order(store=str(tmp_path / "models")))
+    made = verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
     assert made.artefact.predictor.task.classes == ("a", "b", "c", "rare")
     if kind == "linear":
         assert made.artefact.predictor.predict_table(frame)["probability_rare"].max() == 0.0
@@ -296,7 +308,10 @@ def test_two_learned_levels_of_three_are_enough(config_of, tmp_path):
     frame = small().with_columns(y=pl.Series(labels), part=pl.Series(part))
     split = {"split": {"kind": "column", "column": "part"}}
     conf = config_of(frame, "y", model={"kind": "linear"}, training=split)
-    assert life.train(conf, life.Order(store=str(tmp_path / "models"))).trained.certificate.largest_relative < 1e-5
+    assert (
+        verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models"))).trained.certificate.largest_relative
+        < 1e-5
+    )
 
 
 def test_one_learned_level_is_refused(config_of, tmp_path):
@@ -305,7 +320,7 @@ def test_one_learned_level_is_refused(config_of, tmp_path):
     )
     conf = config_of(frame, "y", training={"split": {"kind": "column", "column": "part"}})
     with pytest.raises(TrainingError, match="all have the level 'a'"):
-        life.train(conf, life.Order(store=str(tmp_path / "models")))
+        verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
 
 
 @pytest.mark.parametrize("target", [pl.int_range(200, eager=True), pl.int_range(200, eager=True) + 2**55])
@@ -324,15 +339,19 @@ def test_class_weights_do_not_move_the_score_to_beat(config_of, tmp_path):
     found = []
     for weight in (None, "balanced"):
         conf = config_of(frame, "y", model={"kind": "constant"}, training={"class_weight": weight})
-        found.append(life.train(conf, life.Order(store=str(tmp_path / str(weight)))).report.baseline["log_loss"].value)
+        found.append(
+            verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / str(weight))))
+            .report.baseline["log_loss"]
+            .value
+        )
     assert found[0] == found[1]
 
 
 def test_a_family_that_cannot_continue_says_so(config_of, tmp_path):
-    order, conf = life.Order(store=str(tmp_path / "models")), config_of(small(), "y", model={"kind": "linear"})
-    first = life.train(conf, order)
+    order, conf = verbs.Context(store_path=str(tmp_path / "models")), config_of(small(), "y", model={"kind": "linear"})
+    first = verbs.train.train(conf, order)
     with pytest.raises(TrainingError, match="cannot continue"):
-        life.train(conf, order, continue_from=first.artefact.version)
+        verbs.train.train(conf, order, continue_from=first.artefact.version)
 
 
 def test_python_callers_are_told_what_is_wrong(store):

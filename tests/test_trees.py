@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from estimator import models
-from estimator import verbs as life
+from estimator import models, verbs
 from estimator.config import Training
 from estimator.core.task import Task
 from estimator.errors import MissingExtraError, TrainingError
@@ -34,7 +33,7 @@ def made(example, kind, folder):
     """Train a short model of a kind on an example."""
     (config,) = (EXAMPLES / example).glob("config.*")
     short = [f"model.kind={kind}", "model.n_estimators=80", "validation.folds=0", "evaluation.importance_repeats=0"]
-    return life.train(config, life.Order(store=str(folder), overrides=short))
+    return verbs.train.train(config, verbs.Context(store_path=str(folder), overrides=short))
 
 
 def data(task, *, n_levels=6, n_rows=600):

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
-from estimator.config import resolve
+from estimator import verbs
+from estimator.config import read_config, resolve
 from estimator.config.space import varied
 from estimator.config.variant import write_varied
 from estimator.errors import ConfigError, TrainingError
@@ -24,7 +24,8 @@ from estimator.models import SHELF
 from estimator.training.train import prepare
 from estimator.tuning import Space, searching
 from estimator.tuning.trial import Course, HopelessError, bars, judge, sampled
-from estimator.verbs.context import VOCABULARY, read_config
+from estimator.verbs.context import VOCABULARY
+from estimator.verbs.tune import TunedConfig
 from tests.conftest import EXAMPLES, ROOT
 from tests.servers import PASSWORD, postgresql
 
@@ -52,13 +53,13 @@ def search_of(config_of):
     return write
 
 
-def tune(conf: Path, *overrides: str, **options: Any) -> life.Tuned:
-    found = life.tune(conf, life.Order(overrides), **options)
+def tune(conf: Path, *overrides: str, **options: Any) -> TunedConfig:
+    found = verbs.tune.tune(conf, verbs.Context(overrides), **options)
     assert found is not None
     return found
 
 
-def tried(made: life.Tuned) -> list[tuple[Any, ...]]:
+def tried(made: TunedConfig) -> list[tuple[Any, ...]]:
     """Return what each finished trial tried and came to."""
     return [
         (trial.user_attrs["edits"], trial.state.name, trial.value)
@@ -175,7 +176,7 @@ def test_the_held_out_rows_are_not_looked_at_while_searching(search_of):
 def test_the_written_config_trains_what_was_found(search_of):
     conf = search_of(tuning={"n_trials": 6})
     made = tune(conf)
-    trained = life.train(made.conf, life.Order(store=str(conf.parent / "models")))
+    trained = verbs.train.train(made.conf, verbs.Context(store_path=str(conf.parent / "models")))
     assert trained.report.folds is not None
     assert trained.report.folds["rmse"].value == pytest.approx(made.outcome.search, rel=1e-9)
     assert trained.report.metrics["rmse"].value == pytest.approx(made.outcome.held_out.value, rel=1e-9)
@@ -189,7 +190,7 @@ def test_a_net_is_searched_and_its_config_trains_it(search_of):
     }
     model = {"kind": "dense", "layers": [4], "activations": ["tanh"]}
     made = tune(search_of(model=model, tuning={"space": space, "n_trials": 3}, training={"epochs": 8}))
-    trained = life.train(made.conf, life.Order(store=str(made.conf.parent / "models")))
+    trained = verbs.train.train(made.conf, verbs.Context(store_path=str(made.conf.parent / "models")))
     assert trained.report.folds is not None
     assert trained.report.folds["rmse"].value == pytest.approx(made.outcome.search, rel=1e-4)
     steps = [trial.intermediate_values for trial in made.outcome.trials if "told" in trial.user_attrs]
@@ -391,7 +392,8 @@ def test_a_database_keeps_a_study_for_several_machines(search_of):
     with postgresql() as server:
         conf = search_of(tuning={"study": server.address})
         found = [
-            life.tune(conf, life.Order((f"tuning.n_trials={number}",), {"PGPASSWORD": PASSWORD})) for number in (2, 3)
+            verbs.tune.tune(conf, verbs.Context((f"tuning.n_trials={number}",), {"PGPASSWORD": PASSWORD}))
+            for number in (2, 3)
         ]
     assert [made.outcome.progress.done for made in found if made is not None] == [2, 3]
     assert found[0] is not None

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.checks.models import PLAN, TASKS, example, numbers_of, rows_of
+from estimator.config import read_config
 from estimator.core.task import Task
 from estimator.data.splitting import folds
 from estimator.evaluation.validation import corrected, out_of_fold, parted
@@ -21,11 +22,12 @@ from estimator.models.conformal import Calibration, Conformal, Interval, LevelSe
 from estimator.models.ensemble import Ensemble
 from estimator.models.fitted import Single
 from estimator.training.train import prepare, write_graph
+from estimator.verbs.context import VOCABULARY
 from tests.conftest import EXAMPLES, read_example
 
 
 def prepared(config_of, frame, **sections):
-    config = life.read_config(config_of(frame, "y", **sections), life.VOCABULARY)
+    config = read_config(config_of(frame, "y", **sections), VOCABULARY)
     return prepare(frame.cast(pl.String), config), config
 
 
@@ -56,7 +58,7 @@ def test_folds_by_time_learn_from_the_past_alone(config_of):
 
 
 def test_folds_keep_the_proportions_of_levels():
-    config = life.read_config(EXAMPLES / "credit" / "config.yml", life.VOCABULARY)
+    config = read_config(EXAMPLES / "credit" / "config.yml", VOCABULARY)
     frame = read_example("credit")
     truth = (frame["Status"] == "bad").to_numpy().astype(float)
     dealt = folds(
@@ -119,7 +121,7 @@ def test_a_useless_member_gets_no_weight_and_no_room():
 def test_members_are_read_from_a_config_and_written_back(config_of, tmp_path):
     members = [{"kind": "linear", "penalty": 2.0}, {"kind": "boosting", "n_estimators": 20}]
     conf = config_of(read_example("boston"), "MEDV", model={"kind": "ensemble", "members": members})
-    made = life.train(conf, life.Order(store=str(tmp_path / "models")))
+    made = verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
     written = made.artefact.config["model"]["members"]
     assert [(item["kind"], item.get("penalty"), item.get("n_estimators")) for item in written] == [
         ("linear", 2.0, None),
@@ -214,7 +216,7 @@ def test_an_interval_over_folds_is_wider_than_one_that_takes_them_for_independen
 @pytest.mark.parametrize("name", ["house_pricing_model", "credit", "penguins"])
 def test_every_example_tells_how_sure_it_is(store, name):
     """Held-out coverage lies near the level; of levels that are nearly always right it may only be above."""
-    manifest = life.load(str(store / name)).manifest
+    manifest = verbs.Context().version(str(store / name)).manifest
     share = manifest["coverage"]["share"]
     assert share["high"] >= 0.88
     assert share["low"] <= 0.93 or manifest["task"]["kind"] != "regression"
@@ -224,7 +226,7 @@ def test_a_request_is_answered_with_its_interval(store):
     from estimator.config import Serving
     from estimator.serving.service import Service
 
-    service = Service(life.load(str(store / "house_pricing_model")), Serving())
+    service = Service(verbs.Context().version(str(store / "house_pricing_model")), Serving())
     rows = service.artefact.read_json("golden.json")["rows"][:2]
     answer = json.loads(service.predict(json.dumps(rows).encode(), "name").body)
     assert answer["coverage"] == 0.9

@@ -11,12 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from estimator import verbs as life
+from estimator import verbs
 from estimator.monitoring.events import Event
 from estimator.monitoring.loop import Loop
 from estimator.prediction_log import Label, PredictionLog, PredictionRecord, open_log
 from estimator.store.artefact import Artefact
-from estimator.verbs.renewing import _renewed, rules_of
+from estimator.store.store import Store
+from estimator.verbs.monitor import MonitoredModel, _retrained, rules_of
 from tests.conftest import EXAMPLES
 
 FOLDER = EXAMPLES / "moving-market"
@@ -44,7 +45,7 @@ def moved(start: int = 0, stop: int | None = None) -> list[tuple[dict[str, Any],
 class Market:
     """A store, a log beside it, and a clock that the test turns."""
 
-    store: life.Store
+    store: Store
     log: Path
     now: float = field(default_factory=lambda: time.time() + 10.0)
     n_sent: int = 0
@@ -52,7 +53,7 @@ class Market:
 
     @property
     def live(self) -> Artefact:
-        return life.load(MODEL, self.store)
+        return verbs.Context(store_path=str(self.store.root)).version(MODEL)
 
     @property
     def database(self) -> PredictionLog:
@@ -93,11 +94,11 @@ class Market:
 
     def loop(self, *overrides: str, holder: str = "me", environment: Mapping[str, str] | None = None) -> Loop:
         """Return the loop by the config of the market, with some keys set otherwise."""
-        order = life.Order(overrides, environment or {}, str(self.store.root))
-        site = life.Site(MODEL, str(self.log), self.conf, FOLDER)
+        order = verbs.Context(overrides, environment or {}, str(self.store.root))
+        site = MonitoredModel(MODEL, str(self.log), self.conf, FOLDER)
         rules = rules_of(self.live, order, self.conf)
         return Loop(
-            self.store, self.database, MODEL, rules, holder, environment or {}, partial(_renewed, site, order, MODEL)
+            self.store, self.database, MODEL, rules, holder, environment or {}, partial(_retrained, site, order, MODEL)
         )  # fmt: skip
 
     def step(self, *overrides: str) -> list[Event]:

@@ -4,7 +4,7 @@
                         ^                  |                      |
                         +---- promote, rollback <----- models ----+
 
-A version is a folder of plain files; its graph answers alike in training, in a file and over HTTP.
+A version is a folder of plain files; its graph predicts the same in training, for a file and over HTTP.
 
 >>> import estimator
 >>> predictor = estimator.train("examples/penguins/config.yml")   # doctest: +SKIP
@@ -14,50 +14,54 @@ A version is a folder of plain files; its graph answers alike in training, in a 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Before anything can import onnxruntime: its wheel reports use unless told not to.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from estimator.errors import EstimatorError
     from estimator.store.predictor import Predictor
 
 __all__ = ["EstimatorError", "Predictor", "load", "train"]
 
-_HOMES = {"EstimatorError": "estimator.errors", "Predictor": "estimator.store.predictor"}
+_MODULES = {"EstimatorError": "estimator.errors", "Predictor": "estimator.store.predictor"}
 
 
 def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | None = None) -> Predictor:
-    """Train what a config describes, keep it as a version, and return what answers.
+    """Train what a config describes, keep it as a version, and return its predictor.
 
-    `overrides` are texts such as "training.epochs=5".
+    `overrides` are texts such as "training.epochs=5"; `store` is the folder of all versions.
 
     Raises
     ------
-    EstimatorError: anything the config or the table makes impossible; the message says where and what.
+    EstimatorError: the config or the table makes it impossible; the message says where and why.
     """
-    from pathlib import Path
+    from estimator import verbs
 
-    from estimator import verbs as life
-
-    order = life.Order(overrides, dict(os.environ), store)
-    return life.train(Path(conf), order).artefact.predictor
+    predictor: Predictor = verbs.train.train(
+        Path(conf), verbs.Context(overrides, dict(os.environ), store)
+    ).artefact.predictor
+    return predictor
 
 
 def load(reference: str | Path, *, store: str | None = None) -> Predictor:
-    """Return what answers for a version: its folder, its model's folder, or its name in the store."""
-    from estimator import verbs as life
+    """Return the predictor of a version: its folder, its model's folder, or its name in the store.
 
-    return life.load(reference, life.open_store(None, life.Order((), dict(os.environ), store))).predictor
+    Raises
+    ------
+    EstimatorError: there is no such version, or it is damaged.
+    """
+    from estimator.verbs.context import Context
+
+    return Context((), dict(os.environ), store).version(reference).predictor
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is asked for, so that `import estimator` stays light."""
-    if name in _HOMES:
+    if name in _MODULES:
         from importlib import import_module
 
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module 'estimator' has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The command `estimator`: one file per verb; options in, `life` called, words out."""
+"""The command `estimator`: one file per verb; options in, the verb of the same name called, text out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 
@@ -14,13 +15,16 @@ import click
 from estimator.core.text import nearest
 from estimator.errors import EstimatorError
 
-# In the order of a model's life; the help lists them so.
-VERBS = (
+# The help lists verbs in the order of a model's life; a file that is not named here comes last.
+ORDER = (
     "init", "explore", "schema", "train", "tune", "compare", "verify", "evaluate", "predict", "serve", "page", "key",
     "why", "models", "promote", "rollback", "history", "monitor", "retrain", "replay", "image", "push", "deploy",
     "status", "down", "ci",
 )  # fmt: skip
-EXIT_EXPLAINED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+HELPERS = frozenset({"options", "progress_bar"})
+_FILES = {module.name for module in pkgutil.iter_modules(__path__)} - HELPERS
+VERBS = (*ORDER, *sorted(_FILES - set(ORDER)))
+EXIT_EXPLAINED, EXIT_USAGE, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
 class _Verbs(click.Group):
@@ -40,19 +44,23 @@ class _Verbs(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
             guess = nearest(args[0], VERBS)
-            ctx.fail(
-                f"no verb called {args[0]!r}; "
-                + (f"did you mean {guess!r}?" if guess else f"verbs: {', '.join(VERBS)}")
-            )
+            hint = f"did you mean {guess!r}?" if guess else f"commands: {', '.join(VERBS)}"
+            ctx.fail(f"no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="estimator-lifepath", prog_name="estimator")
 def estimator() -> None:
-    """The whole life of a table's model: one config file, one command per step.
+    """Take a table and one config file through the whole life of a model.
 
-    Exit codes: 0 done, 1 an explained failure, 2 wrong usage, 3 a gate said no, 130 interrupted.
+    \b
+    Example:
+      estimator init houses.csv --target price
+      estimator train --conf config.yml
+      estimator serve --model houses
+
+    Exit codes: 0 done, 1 failed with an explanation, 2 usage error, 3 a gate failed, 130 interrupted.
     """
 
 
@@ -68,7 +76,7 @@ def command() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code; nothing but our own faults ends in a stack trace."""
+    """Run the command line and return its exit code; only our own bugs end in a stack trace."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = estimator.main(args=words, prog_name="estimator", standalone_mode=False)

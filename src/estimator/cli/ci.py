@@ -1,4 +1,4 @@
-"""estimator ci: what every push is held to."""
+"""estimator ci: every check of a push."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from estimator.cli import options
+from estimator import verbs
+from estimator.cli import EXIT_EXPLAINED, EXIT_GATE, options
+from estimator.core.text import format_duration
 
 if TYPE_CHECKING:
     from estimator.shipping.ci.pipeline import Check
-    from estimator.shipping.image.build import Builder, Job
-    from estimator.store.artefact import Artefact
-
-EXIT_GATE = 3
+    from estimator.shipping.image.build import Builder
 
 
 @click.command("ci")
@@ -24,9 +23,9 @@ EXIT_GATE = 3
     type=click.Path(path_type=Path, dir_okay=False),
     default=Path("build/ci.md"),
     show_default=True,
-    help="The report, in Markdown.",
+    help="The Markdown report to write.",
 )
-@click.option("--image/--no-image", "with_image", default=True, help="Build and try the image.")
+@click.option("--image/--no-image", "with_image", default=True, help="Build and test the image.")
 @options.builder
 @options.base_rootfs
 @options.overrides
@@ -36,29 +35,25 @@ def command(
     conf: Path, report: Path, with_image: bool, builder: Builder, base_rootfs: Path | None,
     overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Hold a push to all that it must pass: config, data, version, the live version, image; and report it.
+    """Run every check of a push: config, data, version, comparison with the live version, image.
 
-    A config and rows that have made the live version are not trained again but verified. Exit code 3 when all went
-    well and the version is proven worse than the live one, or cannot be made again.
+    A config and rows that made the live version are verified instead of trained again. Exits with 3 if the new version
+    is worse than the live one, or the live one cannot be reproduced.
+
+    \b
+    Example: estimator ci --conf config.yml --no-image
     """
-    from estimator import verbs as life
-
-    def job(artefact: Artefact) -> Job:
-        from estimator.shipping.image.build import Job
-
-        return Job(f"{artefact.name.lower()}:latest", Path("build") / artefact.name, builder, base_rootfs)
-
-    request = life.Request(conf, report, job if with_image else None)
-    outcome = life.ci(request, options.order(overrides, store), note=lambda check: None if as_json else _say(check))
+    request = verbs.ci.CiRequest(conf, report, builder if with_image else None, base_rootfs)
+    outcome = verbs.ci.ci(
+        request, options.context(overrides, store), note=lambda check: None if as_json else _print_check(check)
+    )
     data = {**outcome.to_data(), "report": str(report)}
     options.emit(data, f"{outcome.model}: {outcome.verdict}\nreport  {report}", as_json=as_json)
     if outcome.verdict == "failed":
-        return 1
+        return EXIT_EXPLAINED
     return EXIT_GATE if outcome.verdict == "refused" else 0
 
 
-def _say(check: Check) -> None:
-    from estimator.core.text import format_duration
-
+def _print_check(check: Check) -> None:
     time = f"  ({format_duration(check.seconds)})" if check.verdict != "left out" else ""
     options.say(f"{check.verdict:<9}{check.name}: {check.text}{time}")

@@ -1,4 +1,4 @@
-"""estimator deploy: the image that was built last -> where the config says it runs."""
+"""estimator deploy: the built image -> a running service."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-
 @click.command("deploy")
 @click.argument("model")
 @options.deployment
-@click.option("--rollback", "back", is_flag=True, help="Run what ran before, by its digest.")
+@click.option("--rollback", is_flag=True, help="Run the previous release again, by its digest.")
 @click.option("--promote", is_flag=True, help="Make its version live in the store once it runs.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
 @options.yes
@@ -27,51 +28,56 @@ SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-
 @options.store
 @options.as_json
 def command(
-    model: str, conf: Path | None, folder: Path | None, back: bool, promote: bool, dry_run: bool, yes: bool,
+    model: str, conf: Path | None, folder: Path | None, rollback: bool, promote: bool, dry_run: bool, yes: bool,
     overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run MODEL's image where the config's section `deployment` says: docker, ec2 or kubernetes.
 
-    The plan is shown first. The release is checked from outside before it takes over; when it fails, what ran before
-    stays.
+    The plan is shown first. The release is checked from outside before it takes over; if a check fails, the previous
+    release keeps running.
+
+    \b
+    Example: estimator deploy houses --set deployment.kind=docker --dry-run
     """
-    from estimator import verbs as life
 
-    order = options.order(overrides, store)
-
-    def agree(release: Release, plan: Plan) -> bool:
+    def confirm(release: Release, plan: Plan) -> bool:
         if not as_json:
-            options.say(_planned(release, plan))
-        return not dry_run and (not plan.changes or options.agreed("Do this?", yes=yes))
+            options.say(_plan_text(release, plan))
+        return not dry_run and (not plan.changes or options.confirm("Apply this plan?", yes=yes))
 
-    done = life.deploy(
-        options.place(model, folder, conf), order, back=back, makes_live=promote, agree=agree,
-        note=lambda text: None if as_json else options.say(text),
-    )  # fmt: skip
-    address = None if done.status is None else done.status.address
+    deployment = verbs.deploy.deploy(
+        options.deployed(model, folder, conf),
+        options.context(overrides, store),
+        rollback=rollback,
+        make_live=promote,
+        confirm=confirm,
+        note=options.note(as_json=as_json),
+    )
+    release, status = deployment.release, deployment.status
     data: dict[str, Any] = {
-        "release": asdict(done.release), "plan": options.plan_data(done.plan), "applied": done.status is not None,
-        "address": address,
-    }  # fmt: skip
-    if done.status is not None:
-        text = f"{model} {done.release.version} runs at {address}\n\nnext: estimator status {model}"
-    elif not done.plan.changes:
-        text = f"{model} {done.release.version} runs already; nothing to do"
+        "release": asdict(release),
+        "plan": options.plan_data(deployment.plan),
+        "applied": status is not None,
+        "url": None if status is None else status.address,
+    }
+    if status is not None:
+        text = f"{model} {release.version} runs at {status.address}\n\nnext: estimator status {model}"
+    elif not deployment.plan.changes:
+        text = f"{model} {release.version} is already running; nothing to do"
     else:
-        text = "nothing was done"
+        text = "nothing was changed"
     options.emit(data, text, as_json=as_json)
 
 
-def _planned(release: Release, plan: Plan) -> str:
+def _plan_text(release: Release, plan: Plan) -> str:
     lines = [f"{release.model} {release.version}", f"image    {release.image}"]
-    lines += [
-        f"  {SIGNS[step.action]} {step.action:<8}{step.what} {step.name}" + (f": {step.detail}" if step.detail else "")
-        for step in plan.steps
-    ]
+    for step in plan.steps:
+        detail = f": {step.detail}" if step.detail else ""
+        lines.append(f"  {SIGNS[step.action]} {step.action:<8}{step.what} {step.name}{detail}")
     if plan.price is not None:
         parts = ", ".join(f"{name} {value:.4f}" for name, value in plan.price.hourly.items())
         lines += [
-            f"price    about {plan.price.per_hour:.4f} USD an hour, {plan.price.per_month:.2f} a month: {parts}",
-            f"         an estimate by the list of {plan.price.as_of}, without traffic and taxes",
+            f"price    about {plan.price.per_hour:.4f} USD per hour, {plan.price.per_month:.2f} per month: {parts}",
+            f"         estimated from list prices of {plan.price.as_of}, without traffic and taxes",
         ]
     return "\n".join([*lines, *(f"note     {note}" for note in plan.notes)])

@@ -1,4 +1,4 @@
-"""estimator down: all that is there for a model -> nothing."""
+"""estimator down: remove a deployment."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 from estimator.errors import DeploymentError
 
@@ -28,30 +29,33 @@ def command(
     model: str, conf: Path | None, folder: Path | None, dry_run: bool, yes: bool, overrides: tuple[str, ...],
     store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Take down all that is there for MODEL, and tell what is left, which should be nothing.
+    """Remove everything that was deployed for MODEL; images in registries stay.
 
-    Images in registries stay.
+    \b
+    Example: estimator down houses --dry-run
     """
-    from estimator import verbs as life
+    present: list[Resource] = []
 
-    found: list[Resource] = []
-
-    def agree(resources: Sequence[Resource]) -> bool:
-        found.extend(resources)
+    def confirm(resources: Sequence[Resource]) -> bool:
+        present.extend(resources)
         if not as_json:
-            options.say("\n".join(f"  - remove  {item.what} {item.name}" for item in resources) or "nothing is there")
-        return not dry_run and bool(resources) and options.agreed("Remove all this?", yes=yes)
+            lines = [f"  - remove  {resource.what} {resource.name}" for resource in resources]
+            options.say("\n".join(lines) or "nothing is deployed")
+        return not dry_run and bool(resources) and options.confirm("Remove all of this?", yes=yes)
 
-    left = life.down(
-        options.place(model, folder, conf), options.order(overrides, store), agree=agree,
-        note=lambda text: None if as_json else options.say(text),
-    )  # fmt: skip
-    data = {
-        "found": [asdict(item) for item in found], "removed": left is not None,
-        "left": None if left is None else [asdict(item) for item in left],
-    }  # fmt: skip
+    left = verbs.down.down(
+        options.deployed(model, folder, conf),
+        options.context(overrides, store),
+        confirm=confirm,
+        note=options.note(as_json=as_json),
+    )
     if left:
-        names = ", ".join(f"{item.what} {item.name}" for item in left)
-        raise DeploymentError(f"still there: {names}", hint=f"estimator down {model}")
-    words = "nothing was done" if found else f"nothing is there for {model}"
-    options.emit(data, words if left is None else f"nothing of {model} is left", as_json=as_json)
+        names = ", ".join(f"{resource.what} {resource.name}" for resource in left)
+        raise DeploymentError(f"not removed: {names}", hint=f"run again: estimator down {model}")
+    data = {
+        "found": [asdict(resource) for resource in present],
+        "removed": left is not None,
+        "left": None if left is None else [asdict(resource) for resource in left],
+    }
+    unchanged = "nothing was removed" if present else f"nothing is deployed for {model}"
+    options.emit(data, unchanged if left is None else f"everything of {model} was removed", as_json=as_json)

@@ -1,4 +1,4 @@
-"""estimator evaluate: a version and a table whose truth is known -> metrics, and whether they are good enough."""
+"""estimator evaluate: score a version on a table that holds the target."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from estimator.cli import options
+from estimator import verbs
+from estimator.cli import EXIT_GATE, options
 
 if TYPE_CHECKING:
     from estimator.evaluation.scores import Score
 
-EXIT_GATE = 3
 REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*")
 
 
@@ -22,17 +22,20 @@ REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*")
 @options.model
 @click.option("--input", "table", required=True, help="A table that holds the target.")
 @options.query
-@click.option("--require", multiple=True, metavar="'METRIC>=VALUE'", help="End with 3 when a metric is not this good.")
+@click.option("--require", multiple=True, metavar="'METRIC>=VALUE'", help="Exit with 3 if a metric misses this value.")
 @options.store
 @options.as_json
 def command(
     model: str, table: str, query: str | None, require: tuple[str, ...], store: str | None, as_json: bool
 ) -> int:
-    """Score a version on a table whose truth is known, with bootstrap intervals."""
-    from estimator import verbs as life
+    """Score a version on a table that holds the target, with bootstrap confidence intervals.
 
-    artefact = life.load(model, options.opened(store))
-    n_rows, scores = life.evaluate(artefact, table, query=query, order=options.order())
+    \b
+    Example: estimator evaluate --model houses --input new.csv --require 'r2>=0.8'
+    """
+    context = options.context(store=store)
+    artefact = context.version(model)
+    n_rows, scores = verbs.evaluate.evaluate(artefact, table, query=query, context=context)
     missed = _missed(require, scores)
     data = {
         "name": artefact.name,
@@ -45,21 +48,21 @@ def command(
     width = max(len(name) for name in scores)
     lines = [f"{artefact.name} {artefact.version} on {n_rows:,} rows"]
     lines += [f"{name.ljust(width)}  {score}" for name, score in scores.items()]
-    lines += [f"not good enough: {text} is required" for text in missed]
+    lines += [f"not met: {requirement}" for requirement in missed]
     options.emit(data, "\n".join(lines), as_json=as_json)
     return EXIT_GATE if missed else 0
 
 
 def _missed(requirements: Sequence[str], scores: Mapping[str, Score]) -> list[str]:
-    """Return the requirements that the scores do not meet; a score that is not defined meets none."""
+    """Return the requirements that the scores do not meet; an undefined score meets none."""
     missed = []
-    for text in requirements:
-        parts = REQUIREMENT.fullmatch(text)
-        if parts is None or parts.group(1) not in scores:
+    for requirement in requirements:
+        match = REQUIREMENT.fullmatch(requirement)
+        if match is None or match.group(1) not in scores:
             raise click.UsageError(
-                f"--require {text}: expected one of {', '.join(scores)}, then >= or <=, then a number"
+                f"--require {requirement}: expected one of {', '.join(scores)}, then >= or <=, then a number"
             )
-        holds = {">=": operator.ge, "<=": operator.le}[parts.group(2)]
-        if not holds(scores[parts.group(1)].value, float(parts.group(3))):
-            missed.append(text)
+        is_met = {">=": operator.ge, "<=": operator.le}[match.group(2)]
+        if not is_met(scores[match.group(1)].value, float(match.group(3))):
+            missed.append(requirement)
     return missed

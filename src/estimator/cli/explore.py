@@ -1,4 +1,4 @@
-"""estimator explore: what a table holds, and the config edit that answers each finding."""
+"""estimator explore: a table -> its profile, findings with the config edits that answer them, and a page."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from estimator.cli import options
+from estimator import verbs
+from estimator.cli import options, progress_bar
 
 if TYPE_CHECKING:
     from estimator.exploration.findings import Finding
 
 LONGEST_EDIT = 300
-COLOURS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
+COLORS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
 
 
 @click.command("explore")
 @click.argument("table", required=False)
 @click.option("--target", help="The column to predict; with TABLE.")
 @click.option(
-    "--conf", type=click.Path(path_type=Path, dir_okay=False), help="A config; in place of TABLE and --target."
+    "--conf", type=click.Path(path_type=Path, dir_okay=False), help="A config, in place of TABLE and --target."
 )
 @options.query
 @options.overrides
@@ -35,39 +36,42 @@ COLOURS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
     help="The page to write.",
 )
 @click.option("--accept", help="Write the edits of these findings into --conf, such as 3,5.")
-@click.option("--tsne", is_flag=True, help="Also draw rows beside their nearest neighbours; takes seconds.")
+@click.option("--tsne", is_flag=True, help="Also draw a t-SNE map of the rows; takes seconds.")
 @options.as_json
 def command(
     table: str | None, target: str | None, conf: Path | None, query: str | None, overrides: tuple[str, ...],
     page: Path, accept: str | None, tsne: bool, as_json: bool,
 ) -> None:  # fmt: skip
-    """Profile a table and say what a careful reader would notice, each with the config edit that answers it."""
-    from estimator import verbs as life
-    from estimator.cli import progress_bar
+    """Profile a table and list what needs attention, each with the config edit that fixes it.
 
+    \b
+    Example: estimator explore houses.csv --target price
+             estimator explore --conf config.yml --accept 3,5
+    """
     if (conf is None) == (table is None) or (table is not None and target is None):
         raise click.UsageError("give --conf, or TABLE and --target")
     if query is not None and conf is not None:
-        raise click.UsageError("--query goes with TABLE; with --conf it is --set data.query=...")
+        raise click.UsageError("--query goes with TABLE; with --conf, use --set data.query=...")
     if accept is not None and conf is None:
-        raise click.UsageError("--accept writes into --conf")
-    what = conf or life.Table(str(table), str(target), query)
+        raise click.UsageError("--accept needs --conf, the config to write into")
+    source = conf or verbs.explore.TableReference(str(table), str(target), query)
     with progress_bar.rows(quiet=as_json) as progress:
-        found = life.explore(what, options.order(overrides), page=page, tsne=tsne, progress=progress)
-    accepted = life.accept(conf, found.findings, _numbers(accept)) if accept and conf else []
+        explored = verbs.explore.explore(source, options.context(overrides), page=page, tsne=tsne, progress=progress)
+    profile, findings = explored.profile, explored.findings
+    accepted = verbs.explore.accept(conf, findings, _numbers(accept)) if accept and conf else []
     data = {
         "page": str(page),
-        "accepted": [item.number for item in accepted],
-        "notes": list(found.notes),
-        "findings": [item.to_data() for item in found.findings],
-        "profile": found.profile.to_data(),
+        "accepted": [finding.number for finding in accepted],
+        "notes": list(explored.notes),
+        "findings": [finding.to_data() for finding in findings],
+        "profile": profile.to_data(),
     }
-    lines = [f"{found.profile.rows:,} rows, {len(found.profile.columns)} columns, target {found.profile.target}", ""]
-    lines += [f"note: {note}" for note in found.notes]
-    lines.append(_told(found.findings) if found.findings else "nothing stands out")
+    lines = [f"{profile.rows:,} rows, {len(profile.columns)} columns, target {profile.target}", ""]
+    lines += [f"note: {note}" for note in explored.notes]
+    lines.append(_finding_table(findings) if findings else "no findings")
     lines += ["", f"page    {page}"]
-    lines += [f"written into {conf}: {', '.join(str(item.number) for item in accepted)}"] if accepted else []
-    if conf is not None and not accepted and any(item.edit for item in found.findings):
+    lines += [f"written to {conf}: {', '.join(str(finding.number) for finding in accepted)}"] if accepted else []
+    if conf is not None and not accepted and any(finding.edit for finding in findings):
         lines.append(f"next: estimator explore --conf {conf} --accept NUMBERS")
     options.emit(data, "\n".join(lines), as_json=as_json)
 
@@ -79,22 +83,20 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in parts]
 
 
-def _told(findings: Sequence[Finding]) -> str:
+def _finding_table(findings: Sequence[Finding]) -> str:
     """Return the findings as a list that fits the terminal; in a pipe, lines are as long as they need to be."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    from estimator.exploration.page import edit_text
-
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for item in findings:
-        table.add_row(str(item.number), Text(item.severity, COLOURS[item.severity]), Text(item.sentence))
-        for line in edit_text(item.edit).splitlines() if item.edit else ():
+    for finding in findings:
+        table.add_row(str(finding.number), Text(finding.severity, COLORS[finding.severity]), Text(finding.sentence))
+        for line in verbs.explore.edit_text(finding.edit).splitlines() if finding.edit else ():
             table.add_row("", "", Text(line if len(line) <= LONGEST_EDIT else f"{line[:LONGEST_EDIT]}...", "dim"))
-    console = Console(file=StringIO(), force_terminal=sys.stdout.isatty(), width=None if sys.stdout.isatty() else 1000)
-    console.print(table)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines())  # type: ignore[attr-defined] # a StringIO
+    text, is_terminal = StringIO(), sys.stdout.isatty()
+    Console(file=text, force_terminal=is_terminal, width=None if is_terminal else 1000).print(table)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -1,4 +1,4 @@
-"""estimator image: a version -> a container image that has been started and has answered as it must."""
+"""estimator image: a version -> a tested container image."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
+from estimator.core.text import format_bytes
 
 if TYPE_CHECKING:
     from estimator.shipping.image.build import Builder, Built
@@ -15,11 +17,11 @@ if TYPE_CHECKING:
 
 @click.command("image")
 @click.argument("version")
-@click.option("--tag", help="What the image is called  [default: the model's name, :latest]")
+@click.option("--tag", help="The image's name  [default: MODEL:latest]")
 @options.builder
 @options.base_rootfs
 @click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), help="What is written  [default: build/MODEL]"
+    "--folder", type=click.Path(path_type=Path, file_okay=False), help="The folder to write  [default: build/MODEL]"
 )
 @options.overrides
 @options.store
@@ -28,61 +30,64 @@ def command(
     version: str, tag: str | None, builder: Builder, base_rootfs: Path | None, folder: Path | None,
     overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Build VERSION's container image, start it, and check its answers and refusals.
+    """Build VERSION's container image, start it, and test its predictions and errors.
 
-    VERSION is a version's or model's folder, or MODEL, MODEL@ALIAS, MODEL/VERSION in the store. The Dockerfile and all
-    it needs are in build/MODEL/context.
+    VERSION is a version's or model's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION in the store. The Dockerfile and
+    everything it needs are in build/MODEL/context.
+
+    \b
+    Example: estimator image houses@live --tag houses:1.0
     """
-    from estimator import verbs as life
-    from estimator.shipping.image.build import Job
-
-    order = options.order(overrides, store)
-    artefact = life.load(version, options.opened(store))
-    job = Job(tag or f"{artefact.name.lower()}:latest", folder or Path("build") / artefact.name, builder, base_rootfs)
-    built = life.image(artefact, order, job, note=lambda text: None if as_json else options.say(text))
+    context = options.context(overrides, store)
+    built = verbs.image.image(
+        context.version(version),
+        context,
+        tag=tag,
+        folder=folder,
+        builder=builder,
+        rootfs=base_rootfs,
+        note=options.note(as_json=as_json),
+    )
     options.emit(_data(built), _text(built), as_json=as_json)
 
 
 def _data(built: Built) -> dict[str, object]:
-    trial = built.trial
-    told = {name: value for name, value in built.record.items() if name not in ("layout", "tried")}
+    trial = None
+    if built.trial is not None:
+        trial = {
+            "started_by": built.trial.started,
+            "seconds": round(built.trial.seconds, 3),
+            "golden_rows": built.trial.n_rows,
+            "rejected_rows": built.trial.n_refused,
+            "latency_ms": {"median": built.trial.latency[0], "p99": built.trial.latency[1]},
+        }
     return {
-        **told,
+        **{name: value for name, value in built.record.items() if name not in ("layout", "tried")},
         "archive": None if built.archive is None else str(built.archive),
         "context": str(built.context),
-        "layers": [{"made_by": made, "bytes": size} for made, size in built.layers],
-        "trial": None
-        if trial is None
-        else {
-            "started_by": trial.started, "seconds": round(trial.seconds, 3), "golden_rows": trial.n_rows,
-            "refusals": trial.n_refused, "latency_ms": {"median": trial.latency[0], "p99": trial.latency[1]},
-        },
-    }  # fmt: skip
+        "layers": [{"created_by": created_by, "bytes": size} for created_by, size in built.layers],
+        "smoke_test": trial,
+    }
 
 
 def _text(built: Built) -> str:
-    from estimator.core.text import format_bytes
-
-    recipe, trial = built.recipe, built.trial
-    lines = [f"{recipe.tag}   {recipe.artefact.name} {recipe.artefact.version}, linux/{recipe.architecture}"]
-    lines += [f"  {format_bytes(size):>9}  {made[:80]}" for made, size in built.layers]
-    lines.append(f"  {format_bytes(built.size):>9}  in all")
+    spec, trial = built.recipe, built.trial
+    lines = [f"{spec.tag}   {spec.artefact.name} {spec.artefact.version}, linux/{spec.architecture}"]
+    lines += [f"  {format_bytes(size):>9}  {created_by[:80]}" for created_by, size in built.layers]
+    lines.append(f"  {format_bytes(built.size):>9}  total")
     if trial is not None:
         lines.append(
-            f"tried    {trial.n_rows} golden rows and {trial.n_refused} refusals as they must be; ready after "
-            f"{trial.seconds:.2f} s, started in {trial.started}"
+            f"tested   {trial.n_rows} golden rows and {trial.n_refused} rejected rows are as expected; ready after "
+            f"{trial.seconds:.2f} s, started by {trial.started}"
         )
-        lines.append(f"latency  one row {trial.latency[0]:.2f} ms, 99 of 100 within {trial.latency[1]:.2f} ms")
+        lines.append(f"latency  one row: median {trial.latency[0]:.2f} ms, p99 {trial.latency[1]:.2f} ms")
     if built.archive is not None:
-        lines += [
-            f"archive  {built.archive}",
-            f"digest   {built.digest}",
-            f"\nnext: docker load --input {built.archive}",
-        ]
+        lines += [f"archive  {built.archive}", f"digest   {built.digest}"]
+        lines.append(f"\nnext: docker load --input {built.archive}")
     engine = built.builder if built.builder == "docker" else "podman" if built.archive is None else "docker"
     lines += [
-        f"next: {engine} run --publish {recipe.port}:{recipe.port} {recipe.tag}",
-        f"next: estimator push {recipe.artefact.name} --to HOST/NAME:TAG",
-        f"next: estimator deploy {recipe.artefact.name}",
+        f"next: {engine} run --publish {spec.port}:{spec.port} {spec.tag}",
+        f"next: estimator push {spec.artefact.name} --to HOST/NAME:TAG",
+        f"next: estimator deploy {spec.artefact.name}",
     ]
     return "\n".join(lines)

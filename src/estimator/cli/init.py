@@ -1,4 +1,4 @@
-"""estimator init: a table -> a first config and a schema to review."""
+"""estimator init: a table -> a first config and schema."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 
 
@@ -20,34 +21,36 @@ from estimator.cli import options
     help="The config to write.",
 )
 @options.query
-@click.option("--ci", "system", type=click.Choice(["github", "gitlab", "bitbucket"]), help="Write a workflow, too.")
-@click.option("--force", is_flag=True, help="Write over existing files.")
+@click.option("--ci", "system", type=click.Choice(["github", "gitlab", "bitbucket"]), help="Also write a CI workflow.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 @options.as_json
 def command(
-    table: str | None, target: str | None, conf: Path, query: str | None, system: str | None, force: bool,
-    as_json: bool,
-) -> None:  # fmt: skip
-    """Look at TABLE (a file, a pattern, a folder of parts or an address) and write a first config that runs.
+    table: str | None, target: str | None, conf: Path, query: str | None, system: str | None, force: bool, as_json: bool
+) -> None:
+    """Write a first config that runs, and a schema to review, for TABLE.
 
-    The schema is written beside it, as schema.yml, for you to review. With --ci, a workflow is written that holds every
-    push to `estimator ci` and deploys what somebody approves; without TABLE, for the config that is there.
+    TABLE is a file, a glob pattern, a folder of files, or a URL. With --ci, a workflow that runs `estimator ci` on
+    every push and deploys after approval is written too; without TABLE, for the config that exists.
+
+    \b
+    Example: estimator init houses.csv --target price
     """
-    from estimator import verbs as life
-
     if table is None and system is None:
         raise click.UsageError("Missing argument 'TABLE'.")
     if table is not None and target is None:
         raise click.UsageError("Missing option '--target'.")
+    context = options.context()
     data: dict[str, object] = {"config": str(conf)}
     lines: list[str] = []
     if table is not None and target is not None:
-        drafted = life.init(table, target, conf=conf, force=force, query=query, order=options.order())
+        scaffold = verbs.init.init(table, target, context, conf=conf, force=force, query=query)
         schema = conf.with_name("schema.yml")
-        data |= {"schema": str(schema), "task": drafted.task.kind, "reasons": list(drafted.reasons)}
-        lines += [*drafted.reasons, "", f"written: {conf}, {schema}"]
+        data |= {"schema": str(schema), "task": scaffold.task.kind, "reasons": list(scaffold.reasons)}
+        lines += [*scaffold.reasons, "", f"written: {conf}, {schema}"]
     if system is not None:
-        workflow = life.init_ci(conf, system, options.order(), force=force)
+        workflow = verbs.init.init_ci(conf, system, context, force=force)
         data["workflow"] = str(workflow)
-        lines += [f"written: {workflow}; its first lines say what is to be set", f"next: estimator ci --conf {conf}"]
+        lines += [f"written: {workflow}; its first lines list the settings it needs"]
+        lines.append(f"next: estimator ci --conf {conf}")
     lines.append(f"next: estimator train --conf {conf}")
     options.emit(data, "\n".join(lines), as_json=as_json)

@@ -1,4 +1,4 @@
-"""estimator key: make, list and take back the keys that open a server."""
+"""estimator key: the API keys of a server."""
 
 from __future__ import annotations
 
@@ -7,55 +7,74 @@ from pathlib import Path
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 
 keys_file = click.option(
-    "--file", "path", type=click.Path(path_type=Path, dir_okay=False), default=Path("keys.json"), show_default=True,
-    help="The file that serving.keys_file names; it holds hashes, no keys.",
-)  # fmt: skip
+    "--file",
+    "path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("keys.json"),
+    show_default=True,
+    help="The file that serving.keys_file names; it holds hashes, not keys.",
+)
 
 
 @click.group("key")
 def command() -> None:
-    """Make, list and take back the keys that open a server; a running one sees it within a second."""
+    """Add, list and revoke API keys; a running server sees the change within a second.
+
+    \b
+    Example: estimator key add web-shop --days 90
+             estimator serve --model houses --keys-file keys.json
+    """
 
 
 @command.command("add")
 @click.argument("name")
 @click.option(
-    "--scope", "scopes", multiple=True, default=("predict",), show_default=True,
-    help="What it may do: predict, labels, admin (everything). Several times for several.",
-)  # fmt: skip
-@click.option("--days", type=click.FloatRange(min=0, min_open=True), help="How long it holds  [default: for ever]")
+    "--scope",
+    "scopes",
+    multiple=True,
+    default=("predict",),
+    show_default=True,
+    help="What the key may do: predict, labels, or admin (everything); repeatable.",
+)
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), help="Days until the key expires  [default: never]"
+)
 @keys_file
 @options.as_json
 def add(name: str, scopes: tuple[str, ...], days: float | None, path: Path, as_json: bool) -> None:
-    """Make a key called NAME and print it, once: it is kept nowhere.
+    """Add a key called NAME and print it once: only its hash is stored.
 
-    A name may have several keys, so that the old one holds until the new one is in use everywhere.
+    A name may have several keys, so that the old one works until every client has the new one.
+
+    \b
+    Example: estimator key add web-shop --scope predict --scope labels
     """
-    from estimator.serving.auth.keys import new_key, read_keys, write_keys
-
-    key, text = new_key(name, scopes, now=datetime.now(UTC), days=days)
-    write_keys(path, [*read_keys(path), key])
-    options.say(f"{name} may {', '.join(key.scopes)}{f' until {key.expires}' if key.expires else ''}; kept in {path}")
+    key, text = verbs.key.add(path, name, scopes, now=datetime.now(UTC), days=days)
+    expiry = f", expires {key.expires}" if key.expires else ""
+    options.say(f"{name}: scopes {', '.join(key.scopes)}{expiry}; written to {path}")
     options.emit({"name": name, "key": text, "scopes": list(key.scopes), "expires": key.expires}, text, as_json=as_json)
 
 
 @command.command("list")
 @keys_file
 @options.as_json
-def listed(path: Path, as_json: bool) -> None:
-    """List the keys of a file: names, scopes and ends."""
-    from estimator.serving.auth.keys import list_keys, read_keys
+def list_keys(path: Path, as_json: bool) -> None:
+    """List the keys of a file: names, scopes and expiry.
 
-    found = list_keys(read_keys(path), datetime.now(UTC))
+    \b
+    Example: estimator key list
+    """
+    keys = verbs.key.list_keys(path, now=datetime.now(UTC))
     lines = [
-        f"{key['name']}  {','.join(key['scopes'])}  made {key['created']}"
-        + (f"  {'expired' if key['expired'] else 'ends'} {key['expires']}" if key["expires"] else "")
-        for key in found
+        f"{key['name']}  {','.join(key['scopes'])}  created {key['created']}"
+        + (f"  {'expired' if key['expired'] else 'expires'} {key['expires']}" if key["expires"] else "")
+        for key in keys
     ]
-    options.emit({"keys": found}, "\n".join(lines) or f"no keys in {path}", as_json=as_json)
+    options.emit({"keys": keys}, "\n".join(lines) or f"no keys in {path}", as_json=as_json)
 
 
 @command.command("revoke")
@@ -63,8 +82,10 @@ def listed(path: Path, as_json: bool) -> None:
 @keys_file
 @options.as_json
 def revoke(name: str, path: Path, as_json: bool) -> None:
-    """Take back all keys called NAME."""
-    from estimator.serving.auth.keys import read_keys, without_key, write_keys
+    """Revoke all keys called NAME.
 
-    write_keys(path, without_key(read_keys(path), name))
-    options.emit({"revoked": name}, f"{name} opens nothing any more", as_json=as_json)
+    \b
+    Example: estimator key revoke web-shop
+    """
+    verbs.key.revoke(path, name)
+    options.emit({"revoked": name}, f"all keys of {name} are revoked", as_json=as_json)

@@ -1,4 +1,4 @@
-"""estimator models: what the store holds."""
+"""estimator models: every model of a store, its versions and aliases."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 from estimator.core.text import format_number
 
@@ -15,24 +16,27 @@ from estimator.core.text import format_number
 @options.store
 @options.as_json
 def command(store: str | None, as_json: bool) -> None:
-    """List every model with its versions, newest first, and the aliases that point at them."""
-    from estimator import verbs as life
+    """List all models with their versions, newest first, and aliases.
 
-    opened = options.opened(store)
-    found = life.list_models(opened)
-    lines = [line for model in found for line in _lines(model)]
-    text = "\n".join(lines) or f"{opened.root}: no models yet; estimator train makes one"
-    options.emit({"store": str(opened.root), "models": found}, text, as_json=as_json)
+    \b
+    Example: estimator models --store models
+    """
+    opened = options.opened_store(store)
+    models = verbs.models.models(opened)
+    lines = [line for model in models for line in _lines(model)]
+    text = "\n".join(lines) or f"{opened.root}: no models yet\nnext: estimator train --conf config.yml"
+    options.emit({"store": str(opened.root), "models": models}, text, as_json=as_json)
 
 
 def _lines(model: Mapping[str, Any]) -> list[str]:
-    pointing: dict[str, list[str]] = {}
+    aliases_of: dict[str, list[str]] = {}
     for alias, version in model["aliases"].items():
-        pointing.setdefault(version, []).append(alias)
+        aliases_of.setdefault(version, []).append(alias)
     lines = [str(model["name"])]
     for manifest in reversed(model["versions"]):
-        first, score = next(iter(manifest["metrics"].items()))
-        value = "not defined" if score["value"] is None else format_number(score["value"])
-        aliases = ", ".join(pointing.get(manifest["version"], []))
-        lines.append(f"  {manifest['version']}  {manifest['model']['kind']:<9} {first} {value:<10} {aliases}".rstrip())
+        metric, score = next(iter(manifest["metrics"].items()))
+        value = "undefined" if score["value"] is None else format_number(score["value"])
+        aliases = ", ".join(aliases_of.get(manifest["version"], []))
+        kind = manifest["model"]["kind"]
+        lines.append(f"  {manifest['version']}  {kind:<9} {metric} {value:<10} {aliases}".rstrip())
     return lines

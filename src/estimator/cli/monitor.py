@@ -1,4 +1,4 @@
-"""estimator monitor: are rows and answers as they were in training?"""
+"""estimator monitor: drift and performance of a served model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from estimator.cli import options
+from estimator import verbs
+from estimator.cli import EXIT_GATE, options
 from estimator.core.clock import format_time
 from estimator.core.text import format_number
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from estimator.monitoring.overview import Overview
     from estimator.monitoring.performance import Truth
 
-EXIT_GATE = 3
 MOST_LINES = 8
+# Drift tests with a larger p-value are not listed.
+LISTED_P_VALUE = 0.01
 
 
 @click.command("monitor")
@@ -32,11 +34,11 @@ MOST_LINES = 8
 @click.option("--input", "table", metavar="TABLE", help="Compare the rows of a table instead of the log's.")
 @options.query
 @options.log
-@click.option("--since", metavar="TIME", help="7d, 12h, 30m ago, or 2026-11-22T10:15  [default: all that is logged]")
-@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Write all of it as one offline page.")
-@click.option("--schedule", is_flag=True, help="Progress until told to end, and do what the config says follows.")
-@click.option("--parent", type=int, hidden=True, help="Progress for as long as this process runs.")
-@options.watched_conf
+@click.option("--since", metavar="TIME", help="7d, 12h or 30m ago, or 2026-11-22T10:15  [default: all logged rows]")
+@click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Also write one offline HTML page.")
+@click.option("--schedule", is_flag=True, help="Run until stopped, and retrain, promote and alert as configured.")
+@click.option("--parent", type=int, hidden=True, help="Run for as long as this process runs.")
+@options.monitored_conf
 @options.folder
 @options.overrides
 @options.store
@@ -46,98 +48,104 @@ def command(
     schedule: bool, parent: int | None, conf: Path | None,
     folder: Path, overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> int:  # fmt: skip
-    """Tell whether what MODEL is asked and answers is as it was in training, and what truths say of its answers.
+    """Check MODEL's inputs and predictions for drift, and score it where labels have arrived.
 
-    Ends with 3 on an alarm. With --schedule it watches the log: evidence row by row, checks, retraining, promotion and
-    alerts as the sections monitoring, retraining and promotion say.
+    Exits with 3 on an alarm. With --schedule, it follows the log: sequential tests row by row, scheduled checks,
+    retraining, promotion and alerts, as the sections monitoring, retraining and promotion say.
+
+    \b
+    Example: estimator monitor houses --log predictions.db --since 7d --page monitoring.html
     """
-    from estimator import verbs as life
-
-    site, order = life.Site(model, log, conf, folder), options.order(overrides, store)
+    monitored, context = verbs.monitor.MonitoredModel(model, log, conf, folder), options.context(overrides, store)
     if schedule:
-        # Those who answer come first.
-        os.nice(10)
-        # What was found so far is kept when the process is told to end.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        life.watch(
-            site, order, tell=lambda event: _tell(event, as_json=as_json), note=options.say,
-            is_wanted=lambda: parent is None or os.getppid() == parent,
-        )  # fmt: skip
+        _follow(monitored, context, parent, as_json=as_json)
         return 0
     if table is not None:
-        made = life.check_table(site, order, table, query=query)
-        options.emit(made.to_data(), "\n".join(_check_lines(made)), as_json=as_json)
-        return EXIT_GATE if made.drifted else 0
+        check = verbs.check_table.check_table(monitored, context, table, query=query)
+        options.emit(check.to_data(), "\n".join(_check_lines(check)), as_json=as_json)
+        return EXIT_GATE if check.drifted else 0
     now = time.time()
-    found = life.monitor(site, order, since=options.moment(since, now) if since else None, until=now)
+    since_time = options.timestamp(since, now) if since else None
+    overview = verbs.monitor.monitor(monitored, context, since=since_time, until=now)
     if page is not None:
-        from estimator.core.files import write_atomic
-        from estimator.monitoring.page import monitoring_page
-
-        write_atomic(page, monitoring_page(found))
+        verbs.monitor.write_page(overview, page)
         options.say(f"written: {page}")
-    options.emit(found.to_data(), "\n".join(_lines(found)), as_json=as_json)
-    return EXIT_GATE if found.is_alarmed else 0
+    options.emit(overview.to_data(), "\n".join(_lines(overview)), as_json=as_json)
+    return EXIT_GATE if overview.is_alarmed else 0
 
 
-def _tell(event: Event, *, as_json: bool) -> None:
-    from estimator.monitoring.alerts import data_of, text_of
+def _follow(
+    monitored: verbs.monitor.MonitoredModel, context: verbs.Context, parent: int | None, *, as_json: bool
+) -> None:
+    # Predictions come first.
+    os.nice(10)
+    # The state is saved when the process is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    verbs.monitor.follow(
+        monitored,
+        context,
+        report=lambda event: _print_event(event, as_json=as_json),
+        note=options.say,
+        is_wanted=lambda: parent is None or os.getppid() == parent,
+    )
 
+
+def _print_event(event: Event, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(data_of(event), ensure_ascii=False))
+        click.echo(json.dumps(verbs.monitor.data_of(event), ensure_ascii=False))
     else:
-        click.echo(f"{format_time(event.at)}  {text_of(event)}")
+        click.echo(f"{format_time(event.at)}  {verbs.monitor.text_of(event)}")
 
 
-def _lines(found: Overview) -> Iterator[str]:
-    yield f"{found.model} {found.version}: {'ALARM' if found.is_alarmed else 'no alarm'}"
-    if not found.rows:
-        yield "no row that this version answered is in the log"
+def _lines(overview: Overview) -> Iterator[str]:
+    yield f"{overview.model} {overview.version}: {'ALARM' if overview.is_alarmed else 'no alarm'}"
+    if not overview.rows:
+        yield "the log holds no row of this version"
         return
-    yield f"rows     {found.rows:,}, {format_time(found.since)} to {format_time(found.until)}"
-    if found.unwatched:
-        yield f"private  {', '.join(found.unwatched)}: not logged, so not watched"
-    if found.truth is not None:
-        yield from _truth_lines(found.truth)
-    if found.points:
-        told = found.points[-1].details
-        yield f"evidence 10^{told['evidence']:.1f} that rows moved; an alarm at 10^{told['threshold']:.1f}"
-    if found.check is not None:
+    yield f"rows      {overview.rows:,}, {format_time(overview.since)} to {format_time(overview.until)}"
+    if overview.unwatched:
+        yield f"private   {', '.join(overview.unwatched)}: not logged, so not monitored"
+    if overview.truth is not None:
+        yield from _performance_lines(overview.truth)
+    if overview.points:
+        state = overview.points[-1].details
+        yield f"drift     log10 e-value {state['evidence']:.1f}; alarm at {state['threshold']:.1f}"
+    if overview.check is not None:
         yield ""
-        yield from _check_lines(found.check)
-    if found.events:
+        yield from _check_lines(overview.check)
+    if overview.events:
         yield ""
         yield "events"
-    for event in found.events[-MOST_LINES:]:
+    for event in overview.events[-MOST_LINES:]:
         yield f"  {format_time(event.at)}  {event.kind:<8} {event.message}"
-    last = found.alarms[-1] if found.alarms else None
+    last = overview.alarms[-1] if overview.alarms else None
     if last is not None and "next" in last.details:
         yield f"next: {last.details['next']}"
 
 
-def _truth_lines(truth: Truth) -> Iterator[str]:
-    delay = f", after {truth.delays['median']:.1f} days in the middle" if truth.delays else ""
-    yield f"truth    {truth.labels:,} of {truth.rows:,} rows{delay}"
-    if truth.loss is not None:
-        yield f"loss     {truth.loss}, {format_number(truth.usual_loss)} on held-out rows"
-    if truth.held is not None:
-        yield f"held     {truth.held} of the truths in intervals or sets, {truth.level:.0%} wanted"
-    if truth.metrics:
-        yield "metrics  " + ", ".join(f"{name} {format_number(value)}" for name, value in truth.metrics.items())
-    if truth.loss is None or truth.labels < truth.rows:
-        yield f"expected {format_number(truth.expected)} from the answers alone, blind to a change of what they rest on"
-    for weak in truth.weak[:3]:
-        yield f"weaker   {format_number(weak.score)} where {weak.words} ({weak.rows:,}), elsewhere {format_number(weak.elsewhere)}"
-    for warning in truth.warnings:
-        yield f"mind     {warning}"
+def _performance_lines(performance: Truth) -> Iterator[str]:
+    delay = f", median delay {performance.delays['median']:.1f} days" if performance.delays else ""
+    yield f"labels    {performance.labels:,} of {performance.rows:,} rows{delay}"
+    if performance.loss is not None:
+        yield f"loss      {performance.loss}; {format_number(performance.usual_loss)} on held-out rows"
+    if performance.held is not None:
+        yield f"coverage  {performance.held} of labels in intervals or sets; {performance.level:.0%} expected"
+    if performance.metrics:
+        yield "metrics   " + ", ".join(f"{name} {format_number(value)}" for name, value in performance.metrics.items())
+    if performance.loss is None or performance.labels < performance.rows:
+        yield f"estimate  loss {format_number(performance.expected)} from predictions alone; it cannot see concept drift"
+    for weak in performance.weak[:3]:
+        yield f"weak      {format_number(weak.score)} where {weak.words} ({weak.rows:,} rows), else {format_number(weak.elsewhere)}"
+    for warning in performance.warnings:
+        yield f"warning   {warning}"
 
 
-def _check_lines(made: Check) -> Iterator[str]:
-    told = "DRIFT" if made.drifted else "as in training"
-    yield f"{told}: p {made.p_value:.2g} of {made.rows:,} rows by all tests, {made.level:.2g} is the level"
-    for kind, findings in made.findings.items():
+def _check_lines(check: Check) -> Iterator[str]:
+    verdict = "DRIFT" if check.drifted else "no drift"
+    yield f"{verdict}: p {check.p_value:.2g} over {check.rows:,} rows, all tests combined; alpha {check.level:.2g}"
+    for kind, findings in check.findings.items():
         for finding in findings[:MOST_LINES]:
             moved = finding.moved
-            if moved.p_value <= 0.01:
-                where = finding.column or "rows"
-                yield f"  {kind:<20} {where:<20} {format_number(moved.effect):>8}  p {moved.p_value:<8.2g} {moved.words}"
+            if moved.p_value <= LISTED_P_VALUE:
+                column = finding.column or "rows"
+                yield f"  {kind:<20} {column:<20} {format_number(moved.effect):>8}  p {moved.p_value:<8.2g} {moved.words}"

@@ -1,4 +1,4 @@
-"""Options that several verbs share, and how answers are printed."""
+"""Options that several verbs share, and how results are printed."""
 
 from __future__ import annotations
 
@@ -6,77 +6,86 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from estimator import verbs
+from estimator.core.clock import parse_time
+
 if TYPE_CHECKING:
     from estimator.shipping.deployment import Plan
     from estimator.store.store import Store
-    from estimator.verbs import Order, Place
+    from estimator.verbs.context import Context
+    from estimator.verbs.deploy import DeployedModel
+
+# The version that a command works on.
+REFERENCE = "A version's or model's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION in the store."
 
 conf = click.option(
     "--conf", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The config: .json, .yml or .toml."
 )
 overrides = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config.")
-query = click.option("--query", help="Of a database: a SELECT, or a table's name.")
+query = click.option("--query", help="For a database: a SELECT, or the name of a table.")
 store = click.option("--store", help="Folder of all versions  [default: the config's, ESTIMATOR_STORE, models]")
 folder = click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False, exists=True), default=Path(),
-    help="Where a version's own data paths start  [default: here]",
-)  # fmt: skip
-as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
-model = click.option(
-    "--model", envvar="MODEL_FOLDER", show_envvar=True, required=True,
-    help="A version's or model's folder, or MODEL, MODEL@ALIAS, MODEL/VERSION in the store.",
-)  # fmt: skip
-
-
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    default=Path(),
+    help="The folder that a version's own data paths are relative to  [default: the current one]",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
+model = click.option("--model", envvar="MODEL_FOLDER", show_envvar=True, required=True, help=REFERENCE)
 builder = click.option(
-    "--builder", type=click.Choice(["auto", "docker", "podman", "buildah", "direct"]), default="auto",
+    "--builder",
+    type=click.Choice(["auto", "docker", "podman", "buildah", "direct"]),
+    default="auto",
     show_default=True,
-    help="auto takes the first that works; direct writes the image here, without an engine.",
-)  # fmt: skip
+    help="auto picks the first that works; direct writes the image without a container engine.",
+)
 base_rootfs = click.option(
-    "--base-rootfs", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="The base as the tar of a file system, for images that are written here.",
-)  # fmt: skip
-log = click.option("--log", metavar="PLACE", help="The prediction log  [default: the version's serving.prediction_log]")
-watched_conf = click.option(
-    "--conf", type=click.Path(path_type=Path, dir_okay=False),
-    help="The config whose monitoring, retraining and promotion count  [default: the version's own]",
-)  # fmt: skip
-yes = click.option("--yes", is_flag=True, help="Do it without asking.")
+    "--base-rootfs",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="For the builder direct: the base image as the tar of a root file system.",
+)
+log = click.option("--log", metavar="URL", help="The prediction log  [default: the version's serving.prediction_log]")
+monitored_conf = click.option(
+    "--conf",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A config whose monitoring, retraining and promotion apply  [default: the version's own]",
+)
+yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def deployment(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options that say which deployment is meant."""
+    """Add the options that name a deployment."""
     conf = click.option(
-        "--conf", type=click.Path(path_type=Path, dir_okay=False),
-        help="The config whose section `deployment` counts  [default: the version's own]",
-    )  # fmt: skip
+        "--conf",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="A config whose section `deployment` applies  [default: the version's own]",
+    )
     built = click.option(
-        "--folder", type=click.Path(path_type=Path, file_okay=False), help="Where it was built  [default: build/MODEL]"
+        "--folder",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder of the built image  [default: build/MODEL]",
     )
     return conf(built(command))
 
 
-def place(model: str, folder: Path | None, conf: Path | None) -> Place:
-    """Return which deployment is meant."""
-    from estimator.verbs import Place
-
-    return Place(model, folder or Path("build") / model, conf)
+def deployed(model: str, folder: Path | None, conf: Path | None) -> DeployedModel:
+    """Return the deployment that the options name."""
+    return verbs.deploy.DeployedModel(model, folder or Path("build") / model, conf)
 
 
-def agreed(question: str, *, yes: bool) -> bool:
-    """Ask a person; where none can answer, only --yes will do."""
+def confirm(question: str, *, yes: bool) -> bool:
+    """Ask for confirmation; without a terminal, only --yes confirms."""
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise click.UsageError("nobody can be asked here: give --yes to do it, or --dry-run to see the plan")
+        raise click.UsageError("not a terminal: pass --yes to confirm, or --dry-run to see the plan")
     return click.confirm(question, err=True)
 
 
@@ -88,40 +97,45 @@ def plan_data(plan: Plan) -> dict[str, Any]:
     return {"steps": [asdict(step) for step in plan.steps], "price_usd": price, "notes": list(plan.notes)}
 
 
-def order(overrides: tuple[str, ...] = (), store: str | None = None) -> Order:
-    """Return what a verb hands to `life` beside its own arguments."""
-    from estimator.verbs import Order
-
-    return Order(overrides, dict(os.environ), store)
+def context(overrides: tuple[str, ...] = (), store: str | None = None) -> Context:
+    """Return what a verb needs besides its own arguments."""
+    return verbs.Context(overrides, dict(os.environ), store)
 
 
-def moment(text: str, now: float | None = None) -> float:
-    """Return a time in seconds since 1970."""
-    from estimator.core.clock import parse_time
+def opened_store(path: str | None) -> Store:
+    """Return the store of a command that has no config."""
+    return context(store=path).store()
 
+
+def timestamp(text: str, now: float | None = None) -> float:
+    """Return a time such as 7d (ago) or 2026-11-22T10:15 in seconds since 1970."""
     try:
         return parse_time(text, time.time() if now is None else now)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
 
-def opened(store: str | None) -> Store:
-    """Return the store that is meant without a config."""
-    from estimator.verbs import open_store
-
-    return open_store(None, order(store=store))
-
-
 def emit(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """Print the answer: an object for machines, or words."""
+    """Print the result to stdout: an object for programs, or text for people."""
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) if as_json else text)
 
 
 def say(text: str) -> None:
-    """Print talk to stderr."""
+    """Print a message to stderr."""
     click.echo(text, err=True)
 
 
-def is_watched() -> bool:
-    """Whether a person looks at stderr."""
+def note(*, as_json: bool) -> Callable[[str], None]:
+    """Return what prints the steps of long work to stderr; silent when the output is JSON."""
+    return (lambda text: None) if as_json else say
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines with aligned columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def is_terminal() -> bool:
+    """Whether a person sees stderr."""
     return sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""estimator page: a version -> one offline HTML file that answers by itself."""
+"""estimator page: a version as one offline HTML file."""
 
 from __future__ import annotations
 
@@ -6,34 +6,44 @@ from pathlib import Path
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
+from estimator.core.text import format_bytes
 
 
 @click.command("page")
 @click.argument("version")
 @click.option(
-    "--output", type=click.Path(path_type=Path, dir_okay=False),
-    help="The page to write  [default: the model's name, .html]",
-)  # fmt: skip
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page to write  [default: the model's name with .html]",
+)
 @options.store
 @options.as_json
 def command(version: str, output: Path | None, store: str | None, as_json: bool) -> None:
-    """Write VERSION as one HTML file that answers without a server or a network.
+    """Write VERSION as one HTML file that predicts without a server or a network.
 
-    VERSION is a version's or model's folder, or MODEL, MODEL@ALIAS, MODEL/VERSION in the store.
+    VERSION is a version's or model's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION in the store.
+
+    \b
+    Example: estimator page houses --output houses.html
     """
-    from estimator import verbs as life
-    from estimator.core.text import format_bytes
-
-    artefact = life.load(version, options.opened(store))
+    artefact = options.context(store=store).version(version)
     output = output or Path(f"{artefact.name}.html")
-    page = life.page(artefact, output)
-    sizes = {"bytes": len(page.content), "graph_bytes": page.graph_bytes, "packed_bytes": page.packed_bytes}
-    data = {"name": artefact.name, "version": artefact.version, "page": str(output), **sizes,
-            "operators": list(page.operators)}  # fmt: skip
+    page = verbs.page.page(artefact, output)
+    size = format_bytes(len(page.content))
+    data = {
+        "name": artefact.name,
+        "version": artefact.version,
+        "page": str(output),
+        "bytes": len(page.content),
+        "graph_bytes": page.graph_bytes,
+        "packed_bytes": page.packed_bytes,
+        "operators": list(page.operators),
+    }
     text = (
-        f"{artefact.name} {artefact.version}: {format_bytes(len(page.content))}, "
-        f"{format_bytes(page.packed_bytes)} of it the graph of {format_bytes(page.graph_bytes)}, packed\npage    {output}\n"
-        "note: the model and some rows it was trained on are in the file"
+        f"{artefact.name} {artefact.version}: {size}, of which the compressed graph is {format_bytes(page.packed_bytes)}\n"
+        f"page    {output}\n"
+        "note: the file contains the model and some of its training rows"
     )
     options.emit(data, text, as_json=as_json)

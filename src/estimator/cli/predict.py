@@ -1,4 +1,4 @@
-"""estimator predict: a table of new rows -> a table of answers."""
+"""estimator predict: a version's predictions for every row of a table."""
 
 from __future__ import annotations
 
@@ -6,61 +6,80 @@ from typing import TYPE_CHECKING
 
 import click
 
-from estimator.cli import options
+from estimator import verbs
+from estimator.cli import options, progress_bar
 
 if TYPE_CHECKING:
     from estimator.data.sinks import IfExists
 
+MOST_FAULTS = 5
+
 
 @click.command("predict")
 @options.model
-@click.option("--input", "table", required=True, help="New rows: a file, a pattern, a folder or an address.")
+@click.option("--input", "table", required=True, help="New rows: a file, a glob pattern, a folder or a URL.")
 @options.query
 @click.option(
-    "--output", required=True, help="The answers: .parquet, .csv, or a database: sqlite:///my.db, postgresql://..."
+    "--output", required=True, help="Where predictions go: .parquet, .csv, sqlite:///my.db or postgresql://..."
 )
-@click.option("--table", "into", help="Of a database: the table for the answers.")
+@click.option("--table", "into", help="For a database: the table to write.")
 @click.option(
-    "--if-exists", type=click.Choice(["fail", "replace", "append"]),
-    help="If that table exists.  [default: fail]",
-)  # fmt: skip
-@click.option("--keep", multiple=True, metavar="COLUMN", help="A column of the input to put before the answers.")
+    "--if-exists",
+    type=click.Choice(["fail", "replace", "append"]),
+    help="What to do if that table exists  [default: fail]",
+)
+@click.option("--keep", multiple=True, metavar="COLUMN", help="Copy this input column to the output; repeatable.")
 @click.option(
-    "--on-error", type=click.Choice(["stop", "missing"]), default="stop", show_default=True,
-    help="At a row that breaks the contract: stop, or leave its answer empty and go on.",
-)  # fmt: skip
+    "--on-error",
+    type=click.Choice(["stop", "missing"]),
+    default="stop",
+    show_default=True,
+    help="At a row that breaks the schema: stop, or write a missing prediction and continue.",
+)
 @options.store
 @options.as_json
 def command(
     model: str, table: str, query: str | None, output: str, into: str | None, if_exists: IfExists | None,
     keep: tuple[str, ...], on_error: str, store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Answer every row of a table, in order, in batches."""
-    from estimator import verbs as life
-    from estimator.cli import progress_bar
+    """Predict every row of a table, in order and in batches.
 
-    artefact = life.load(model, options.opened(store))
+    \b
+    Example: estimator predict --model houses --input new.csv --output predictions.csv --keep id
+    """
+    context = options.context(store=store)
+    artefact = context.version(model)
     with progress_bar.rows(quiet=as_json) as progress:
-        tally = life.predict(
-            artefact, table, output, query=query, into=into, if_exists=if_exists, keep=keep, order=options.order(),
-            invalid_as_missing=on_error == "missing", progress=progress,
-        )  # fmt: skip
+        tally = verbs.predict.predict(
+            artefact,
+            table,
+            output,
+            context,
+            query=query,
+            into=into,
+            if_exists=if_exists,
+            keep=keep,
+            invalid_as_missing=on_error == "missing",
+            progress=progress,
+        )
+    destination = output if into is None else f"{output}, table {into}"
     data = {
         "name": artefact.name,
         "version": artefact.version,
-        "output": output if into is None else f"{output}, table {into}",
+        "output": destination,
         "rows": tally.rows,
         "rows_without_prediction": tally.rows_without_prediction,
         "rows_resumed": tally.rows_resumed,
         "faults": [str(fault) for fault in tally.faults],
     }
-    told = [f"{fault}" for fault in tally.faults[:5]]
+    messages = [str(fault) for fault in tally.faults[:MOST_FAULTS]]
     if tally.rows_without_prediction:
-        told.append(f"{tally.rows_without_prediction:,} of {tally.rows:,} rows break the contract and have no answer")
+        messages.append(
+            f"{tally.rows_without_prediction:,} of {tally.rows:,} rows break the schema and have no prediction"
+        )
     if tally.rows_resumed:
-        told.append(f"{tally.rows_resumed:,} rows had been answered before the last run ended")
-    for line in told:
-        options.say(line)
-    options.emit(
-        data, f"{tally.rows:,} rows answered by {artefact.name} {artefact.version}: {data['output']}", as_json=as_json
-    )
+        messages.append(f"{tally.rows_resumed:,} rows were already predicted by the run that was interrupted")
+    for message in messages:
+        options.say(message)
+    text = f"{tally.rows:,} rows predicted by {artefact.name} {artefact.version}: {destination}"
+    options.emit(data, text, as_json=as_json)

@@ -1,23 +1,30 @@
-"""A line that moves while something long runs, for a person at a terminal; silent everywhere else."""
+"""A progress bar on stderr while long work runs; silent without a terminal."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING
 
-from estimator.cli.options import is_watched
-from estimator.models.base import Progress, TrainingStep, silent
+from estimator.cli.options import is_terminal
+from estimator.core.text import format_number
 
 if TYPE_CHECKING:
+    from estimator.models import Progress, TrainingStep
     from estimator.tuning import SearchProgress
+
+
+def _ignore(step: object) -> None:
+    return None
 
 
 @contextmanager
 def epochs(*, quiet: bool) -> Iterator[Progress]:
-    """Give a watcher that shows the epoch or round, its losses and the time that is left."""
-    if quiet or not is_watched():
-        yield silent
+    """Yield a callback that shows the epoch or round, its losses and the remaining time."""
+    if quiet or not is_terminal():
+        yield _ignore
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -28,64 +35,63 @@ def epochs(*, quiet: bool) -> Iterator[Progress]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("starting", total=1)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=1)
 
         def progress(step: TrainingStep) -> None:
-            words = [step.what, *(f"{name} {value:.4g}" for name, value in step.values.items())]
-            shown.update(task, total=step.total, completed=step.number, description="  ".join(filter(None, words)))
+            parts = [step.what, *(f"{name} {value:.4g}" for name, value in step.values.items())]
+            bar.update(task, total=step.total, completed=step.number, description="  ".join(filter(None, parts)))
 
         yield progress
 
 
 @contextmanager
 def trials(*, quiet: bool) -> Iterator[tuple[Callable[[SearchProgress], None], Progress]]:
-    """Give what shows how far a search has come, and a watcher of the trial that runs."""
-    if quiet or not is_watched():
-        yield (lambda progress: None), silent
+    """Yield a callback that shows the trials of a search, and one for the steps of a trial, which shows nothing."""
+    if quiet or not is_terminal():
+        yield _ignore, _ignore
         return
-    from time import perf_counter
-
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn
-    from rich.progress import Progress as Bar
-
-    from estimator.core.text import format_number
+    from rich.progress import BarColumn, Progress, TextColumn
 
     columns = (
         TextColumn("trial {task.completed}/{task.total}"),
         BarColumn(bar_width=24),
         TextColumn("{task.description}"),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True) as shown:
-        task, began, before = shown.add_task("starting", total=None), perf_counter(), list[int]()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task, start_seconds, earlier = bar.add_task("starting", total=None), perf_counter(), list[int]()
 
-        def show(found: SearchProgress) -> None:
-            before.append(found.done)
-            # Trials of earlier runs took no time of this one.
-            fresh = found.done - before[0]
-            left = (perf_counter() - began) / fresh * (found.total - found.done) if fresh > 0 else None
-            best = (
-                f"best {format_number(found.best)} (trial {found.best_trial})" if found.best is not None else "none yet"
+        def show(search: SearchProgress) -> None:
+            earlier.append(search.done)
+            # Trials of earlier runs took none of this run's time.
+            n_new = search.done - earlier[0]
+            left_seconds = (
+                (perf_counter() - start_seconds) / n_new * (search.total - search.done) if n_new > 0 else None
             )
-            told = [best, f"{found.pruned} given up early", "" if left is None else f"about {_span(left)} left"]
-            shown.update(task, total=found.total, completed=found.done, description="  ".join(filter(None, told)))
+            best = (
+                "no result yet"
+                if search.best is None
+                else f"best {format_number(search.best)} (trial {search.best_trial})"
+            )
+            left = "" if left_seconds is None else f"about {_short_duration(left_seconds)} left"
+            description = "  ".join(filter(None, [best, f"{search.pruned} pruned", left]))
+            bar.update(task, total=search.total, completed=search.done, description=description)
 
-        yield show, silent
+        yield show, _ignore
 
 
-def _span(left: float) -> str:
-    """Return seconds as a person would say them."""
-    return f"{left:.0f} s" if left < 90 else f"{left / 60:.0f} min" if left < 5400 else f"{left / 3600:.1f} h"
+def _short_duration(value_seconds: float) -> str:
+    if value_seconds < 90:
+        return f"{value_seconds:.0f} s"
+    return f"{value_seconds / 60:.0f} min" if value_seconds < 5400 else f"{value_seconds / 3600:.1f} h"
 
 
 @contextmanager
 def rows(*, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """Give a watcher that shows how many rows are done."""
-    if quiet or not is_watched():
-        yield lambda done: None
+    """Yield a callback that shows how many rows are done."""
+    if quiet or not is_terminal():
+        yield _ignore
         return
-    import sys
-
-    yield lambda done: print(f"\r{done:,} rows", end="", file=sys.stderr, flush=True)
+    yield lambda n_rows: print(f"\r{n_rows:,} rows", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

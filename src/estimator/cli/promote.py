@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 
 
@@ -15,9 +16,11 @@ from estimator.cli import options
 @options.store
 @options.as_json
 def command(version: str, why: str, store: str | None, as_json: bool) -> None:
-    """Make VERSION live: a version's name, MODEL/VERSION, or MODEL for its candidate."""
-    from estimator import verbs as life
+    """Make VERSION live; a MODEL alone means its candidate.
 
-    move = life.promote(options.opened(store), version, why=why)
-    text = f"live is now {move.version}" + (f", before {move.previous}" if move.previous else "")
-    options.emit(asdict(move), f"{text}\nnext: estimator rollback takes it back", as_json=as_json)
+    \b
+    Example: estimator promote houses --why "better on new rows"
+    """
+    move = verbs.promote.promote(options.opened_store(store), version, why=why)
+    before = f" (was {move.previous})" if move.previous else ""
+    options.emit(asdict(move), f"live is now {move.version}{before}\nundo: estimator rollback", as_json=as_json)

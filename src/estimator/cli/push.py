@@ -1,4 +1,4 @@
-"""estimator push: the image that was built last -> a registry."""
+"""estimator push: the most recently built image -> a registry."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 
 
@@ -13,23 +14,20 @@ from estimator.cli import options
 @click.argument("model")
 @click.option("--to", required=True, help="HOST/NAME:TAG, or ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG.")
 @click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), help="Where it was built  [default: build/MODEL]"
+    "--folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder of the built image  [default: build/MODEL]",
 )
 @options.as_json
 def command(model: str, to: str, folder: Path | None, as_json: bool) -> None:
-    """Push the image that was built last of MODEL.
+    """Push the most recently built image of MODEL.
 
-    What the registry has is not sent twice, so that a push that broke off goes on with the same command. In AWS's
-    registry the repository is made when it is missing.
+    Layers that the registry has are not sent again, so the same command resumes an interrupted push. In AWS's registry
+    the repository is created if it is missing.
+
+    \b
+    Example: estimator push houses --to ghcr.io/me/houses:1.0
     """
-    from estimator import verbs as life
-
-    order = options.order()
-    pushed = life.push(
-        folder or Path("build") / model, to, order, note=lambda text: None if as_json else options.say(text)
-    )
-    options.emit(
-        {"model": model, "pushed": str(pushed), "digest": pushed.digest},
-        f"pushed   {pushed}\n\nnext: estimator deploy {model}",
-        as_json=as_json,
-    )
+    pushed = verbs.push.push(folder or Path("build") / model, to, options.context(), note=options.note(as_json=as_json))
+    data = {"model": model, "pushed": str(pushed), "digest": pushed.digest}
+    options.emit(data, f"pushed   {pushed}\n\nnext: estimator deploy {model}", as_json=as_json)

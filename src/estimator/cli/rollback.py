@@ -1,4 +1,4 @@
-"""estimator rollback: make the version live that was live before."""
+"""estimator rollback: make the previous version live again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 
 
@@ -15,8 +16,10 @@ from estimator.cli import options
 @options.store
 @options.as_json
 def command(model: str | None, why: str, store: str | None, as_json: bool) -> None:
-    """Make the version of MODEL live that was live before; MODEL may be left out when there is one."""
-    from estimator import verbs as life
+    """Make the previous live version of MODEL live again; MODEL is optional if the store has only one.
 
-    move = life.rollback(options.opened(store), model, why=why)
-    options.emit(asdict(move), f"live is now {move.version}, before {move.previous}", as_json=as_json)
+    \b
+    Example: estimator rollback houses --why "too many complaints"
+    """
+    move = verbs.rollback.rollback(options.opened_store(store), model, why=why)
+    options.emit(asdict(move), f"live is now {move.version} (was {move.previous})", as_json=as_json)

@@ -1,4 +1,4 @@
-"""estimator serve: versions on a port."""
+"""estimator serve: versions over HTTP."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from estimator import verbs
 from estimator.cli import options
 
 if TYPE_CHECKING:
@@ -16,46 +17,48 @@ if TYPE_CHECKING:
 
 @click.command("serve")
 @click.option(
-    "--model", "models", multiple=True,
-    help="As MODEL, MODEL@ALIAS, MODEL/VERSION or a folder; several for several models, the first of which has the "
-    "short paths  [default: MODEL_FOLDER]",
-)  # fmt: skip
-@click.option("--host", help="Address to listen on  [default: the config's, 127.0.0.1]")
-@click.option("--port", type=click.IntRange(0, 65535), help="0 picks a free one  [default: the config's, 8000]")
-@click.option("--workers", type=click.IntRange(1), help="Processes that share the port  [default: the config's, 1]")
-@click.option("--api-key-variable", metavar="NAME", help="Environment variable that holds a key.")
-@click.option("--keys", metavar="FILE", help="Keys that `estimator key` writes; changes hold within a second.")
-@click.option("--log", metavar="PLACE", help="Where answers are kept: a SQLite file, or postgresql://...")
-@click.option("--shadow", metavar="ALIAS", help="A version that answers a copy of the traffic, for the log alone.")
-@click.option("--watch", is_flag=True, help="Watch the log as the section monitoring says, page at /monitor.")
-@click.option("--access-log", is_flag=True, default=None, help="A JSON line on stderr per request.")
-@click.option("--allow-public", is_flag=True, help="Listen on a public address without a key.")
+    "--model",
+    "models",
+    multiple=True,
+    help="MODEL, MODEL@ALIAS, MODEL/VERSION or a folder; repeatable: the first model is also served at the short "
+    "paths  [default: MODEL_FOLDER]",
+)
+@click.option("--host", help="Address to listen on  [default: serving.host, 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; 0 picks a free one  [default: serving.port, 8000]")
+@click.option("--workers", type=click.IntRange(1), help="Worker processes  [default: serving.workers, 1]")
+@click.option("--api-key-env", metavar="NAME", help="Environment variable that holds an API key.")
+@click.option("--keys-file", metavar="FILE", help="Key file of `estimator key`; reloaded within a second of a change.")
+@click.option("--log", "prediction_log", metavar="URL", help="Prediction log: a SQLite file, or postgresql://...")
+@click.option("--shadow", metavar="ALIAS", help="A version that predicts the same requests, for the log only.")
+@click.option("--monitor", is_flag=True, help="Monitor the log in a process next to the server; page at /monitor.")
+@click.option("--access-log", is_flag=True, default=None, help="Write a JSON line per request to stderr.")
+@click.option("--allow-public", is_flag=True, help="Allow a public address without an API key.")
 @options.store
 @options.as_json
 def command(
-    models: tuple[str, ...], allow_public: bool, watch: bool, store: str | None, as_json: bool, **settings: Any
-) -> None:  # fmt: skip
-    """Serve versions over HTTP until told to end; docs at /docs.
+    models: tuple[str, ...], allow_public: bool, monitor: bool, store: str | None, as_json: bool, **settings: Any
+) -> None:
+    """Serve versions over HTTP, with documentation at /docs.
 
-    What a name means is looked at each second: a version that is promoted takes over between two requests, once it
-    answers its golden rows as it did when it was made; SIGHUP loads all versions again.
+    Aliases are followed: a promoted version takes over between two requests, once it predicts its golden rows as it
+    did when it was trained. SIGHUP reloads all versions. Ctrl-C or SIGTERM ends the server after running requests.
+
+    \b
+    Example: estimator serve --model houses --port 8080 --log predictions.db
     """
-    from estimator import verbs as life
-
-    order = options.order(store=store)
-    folder = order.environment.get("MODEL_FOLDER")
-    named = models or ((folder,) if folder else ())
-    if not named:
+    context = options.context(store=store)
+    folder = context.environment.get("MODEL_FOLDER")
+    references = models or ((folder,) if folder else ())
+    if not references:
         raise click.UsageError("Missing option '--model' (env var: 'MODEL_FOLDER').")
 
-    def ready(artefacts: Sequence[Artefact], address: str) -> None:
-        first, *others = artefacts
+    def ready(artefacts: Sequence[Artefact], url: str) -> None:
+        served = [{"name": artefact.name, "version": artefact.version} for artefact in artefacts]
         if as_json:
-            told = [{"name": each.name, "version": each.version} for each in artefacts]
-            click.echo(json.dumps({**told[0], "address": address, "models": told}))
+            click.echo(json.dumps({**served[0], "url": url, "models": served}))
         else:
-            also = "".join(f", {each.name} {each.version}" for each in others)
-            options.say(f"{first.name} {first.version}{also} at {address}   docs at {address}/docs   Ctrl-C ends it")
+            names = ", ".join(f"{artefact.name} {artefact.version}" for artefact in artefacts)
+            options.say(f"{names} at {url}   docs at {url}/docs   stop with Ctrl-C")
 
-    chosen = {name: value for name, value in settings.items() if value is not None}
-    life.serve(named, order, settings=chosen, allow_public=allow_public, watches=watch, ready=ready)
+    given = {name: value for name, value in settings.items() if value is not None}
+    verbs.serve.serve(references, context, settings=given, allow_public=allow_public, monitors=monitor, ready=ready)

@@ -1,4 +1,4 @@
-"""estimator status: how a model stands where it was deployed."""
+"""estimator status: the state of a deployed model."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from estimator.cli import options
+from estimator import verbs
+from estimator.cli import EXIT_GATE, options
 
 if TYPE_CHECKING:
     from estimator.shipping.deployment import Status
-
-EXIT_GATE = 3
 
 
 @click.command("status")
@@ -22,33 +21,31 @@ EXIT_GATE = 3
 @options.overrides
 @options.store
 @options.as_json
-@click.pass_context
 def command(
-    context: click.Context, model: str, conf: Path | None, folder: Path | None, overrides: tuple[str, ...],
-    store: str | None, as_json: bool,
-) -> None:  # fmt: skip
-    """Tell which version of MODEL runs where, whether it is ready, and all that is there for it.
+    model: str, conf: Path | None, folder: Path | None, overrides: tuple[str, ...], store: str | None, as_json: bool
+) -> int:
+    """Show which version of MODEL is deployed, whether it is ready, and every resource it uses.
 
-    Exit code 3 when it is not ready.
+    Exits with 3 if it is not ready.
+
+    \b
+    Example: estimator status houses
     """
-    from estimator import verbs as life
-
-    found = life.status(options.place(model, folder, conf), options.order(overrides, store))
-    options.emit(asdict(found), _text(model, found), as_json=as_json)
-    if found.state != "ready":
-        context.exit(EXIT_GATE)
+    status = verbs.status.status(options.deployed(model, folder, conf), options.context(overrides, store))
+    options.emit(asdict(status), _text(model, status), as_json=as_json)
+    return 0 if status.state == "ready" else EXIT_GATE
 
 
-def _text(model: str, found: Status) -> str:
-    lines = [f"{model} is {found.state}" + (f" at {found.address}" if found.address else "")]
-    if found.release is not None:
-        lines += [f"version  {found.release.version}", f"image    {found.release.image}"]
-    if found.previous is not None:
-        lines.append(f"before   {found.previous.version}   estimator deploy {model} --rollback")
-    lines += [
-        f"there    {item.what} {item.name}" + (f": {item.detail}" if item.detail else "") for item in found.resources
-    ]
-    lines += [f"note     {note}" for note in found.notes]
-    if found.state == "absent":
+def _text(model: str, status: Status) -> str:
+    lines = [f"{model} is {status.state}" + (f" at {status.address}" if status.address else "")]
+    if status.release is not None:
+        lines += [f"version   {status.release.version}", f"image     {status.release.image}"]
+    if status.previous is not None:
+        lines.append(f"previous  {status.previous.version}   estimator deploy {model} --rollback")
+    for resource in status.resources:
+        detail = f": {resource.detail}" if resource.detail else ""
+        lines.append(f"resource  {resource.what} {resource.name}{detail}")
+    lines += [f"note      {note}" for note in status.notes]
+    if status.state == "absent":
         lines.append(f"next: estimator deploy {model}")
     return "\n".join(lines)

@@ -1,18 +1,19 @@
-"""estimator tune: a config -> the best settings of its search, and a config that trains them."""
+"""estimator tune: search settings, and write a config that trains the best."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from estimator.cli import options
+from estimator import verbs
+from estimator.cli import options, progress_bar
+from estimator.core.text import format_number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from estimator.verbs import Tuned
+    from estimator.verbs.tune import TunedConfig
 
 EXIT_INTERRUPTED = 130
 
@@ -21,55 +22,54 @@ EXIT_INTERRUPTED = 130
 @options.conf
 @options.overrides
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that search at once.")
-@click.option("--fresh", is_flag=True, help="Drop the trials of this search and start anew.")
-@click.option("--parent", type=int, hidden=True, help="The process that a worker works for.")
+@click.option("--fresh", is_flag=True, help="Delete the trials of this search and start again.")
+@click.option("--parent", type=int, hidden=True, help="The process that started this worker.")
 @options.as_json
 def command(
     conf: Path, overrides: tuple[str, ...], workers: int, fresh: bool, parent: int | None, as_json: bool
 ) -> int:
-    """Search the settings in the config's section tuning, and write a config that trains the best.
+    """Search the settings in tuning.space, and write a config that trains the best.
 
-    Every trial is kept as it ends: the same command goes on where it was interrupted or killed.
+    Every trial is saved as it ends: the same command continues an interrupted or killed search.
+
+    \b
+    Example: estimator tune --conf config.yml --set tuning.n_trials=30 --workers 2
     """
-    from estimator import verbs as life
-    from estimator.cli import progress_bar
-    from estimator.verbs.context import Helpers
 
-    def called(parent: int) -> Sequence[str]:
-        words = [word for text in overrides for word in ("--set", text)]
-        return ["tune", "--conf", str(conf), *words, "--workers", str(workers), "--parent", str(parent)]
+    def worker_command(parent: int) -> Sequence[str]:
+        settings = [word for text in overrides for word in ("--set", text)]
+        return ["tune", "--conf", str(conf), *settings, "--workers", str(workers), "--parent", str(parent)]
 
-    helpers = Helpers(workers, called, parent)
+    processes = verbs.tune.Workers(workers, worker_command, parent)
     try:
         with progress_bar.trials(quiet=as_json or parent is not None) as (show, progress):
-            made = life.tune(conf, options.order(overrides), fresh=fresh, helpers=helpers, show=show, progress=progress)
+            tuned = verbs.tune.tune(
+                conf, options.context(overrides), fresh=fresh, workers=processes, show=show, progress=progress
+            )
     except KeyboardInterrupt:
-        options.say("interrupted: the trials that ended are kept; the same command goes on, without --fresh")
+        options.say("interrupted: finished trials are saved; the same command, without --fresh, continues")
         return EXIT_INTERRUPTED
-    if made is not None:
-        options.emit(_data(made), _text(made), as_json=as_json)
+    if tuned is not None:
+        options.emit(_data(tuned), _text(tuned), as_json=as_json)
     return 0
 
 
-def _data(made: Tuned) -> dict[str, Any]:
-    return {**made.outcome.to_data(), "study": made.study, "config": str(made.conf), "page": str(made.page)}
+def _data(tuned: TunedConfig) -> dict[str, Any]:
+    return {**tuned.outcome.to_data(), "study": tuned.study, "config": str(tuned.conf), "page": str(tuned.page)}
 
 
-def _text(made: Tuned) -> str:
-    from estimator.core.text import format_number
-    from estimator.tuning.space import shown
-
-    found = made.outcome
+def _text(tuned: TunedConfig) -> str:
+    outcome = tuned.outcome
     lines = [
-        found.counts,
+        outcome.counts,
         "",
-        f"best settings, of trial {found.best.number}:",
-        *(f"  {key}: {shown(value)}" for key, value in found.edits.items()),
+        f"best settings, from trial {outcome.best.number}:",
+        *(f"  {key}: {verbs.tune.shown(value)}" for key, value in outcome.edits.items()),
         "",
-        f"{found.metric} by the folds of the search  {format_number(found.search)}   (chosen by it, so it flatters)",
-        f"{found.metric} on held-out rows           {found.held_out}",
-        f"  with the config's own settings  {found.untuned}",
+        f"{outcome.metric} on the folds of the search  {format_number(outcome.search)}   (optimistic: it was used to choose)",
+        f"{outcome.metric} on held-out rows            {outcome.held_out}",
+        f"  with the config's own settings   {outcome.untuned}",
     ]
-    lines += [f"  gain  {found.compared[0].gain}: {found.compared[0].verdict}"] if found.compared else []
-    lines += ["", found.verdict, "", f"page    {made.page}", f"config  {made.conf}"]
-    return "\n".join([*lines, "", f"next: estimator train --conf {made.conf}"])
+    lines += [f"  gain  {outcome.compared[0].gain}: {outcome.compared[0].verdict}"] if outcome.compared else []
+    lines += ["", outcome.verdict, "", f"page    {tuned.page}", f"config  {tuned.conf}"]
+    return "\n".join([*lines, "", f"next: estimator train --conf {tuned.conf}"])

@@ -1,4 +1,4 @@
-"""estimator verify: a version -> does its own config and data give it again?"""
+"""estimator verify: train a version again; is it equal, bit for bit?"""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from pathlib import Path
 
 import click
 
-from estimator.cli import options
-
-EXIT_GATE = 3
+from estimator import verbs
+from estimator.cli import EXIT_GATE, options, progress_bar
 
 
 @click.command("verify")
@@ -17,16 +16,20 @@ EXIT_GATE = 3
 @options.store
 @options.as_json
 def command(version: str, folder: Path, store: str | None, as_json: bool) -> int:
-    """Train VERSION again from its own config and data: equal, bit for bit, or where it differs.
+    """Train VERSION again from its own config and data, and compare the graphs bit for bit.
 
-    Ends with 3 when it differs.
+    Exits with 3 if they differ.
+
+    \b
+    Example: estimator verify houses@live
     """
-    from estimator import verbs as life
-    from estimator.cli import progress_bar
-
     with progress_bar.epochs(quiet=as_json) as progress:
-        found = life.verify(version, options.order((), store), folder=folder, progress=progress)
-    lines = [f"{found.version} is equal: training again gave the same graph, bit for bit"] if found.is_equal else []
-    lines += [] if found.is_equal else [f"{found.version} differs"]
-    options.emit(found.to_data(), "\n".join([*lines, *found.differences]), as_json=as_json)
-    return 0 if found.is_equal else EXIT_GATE
+        reproduction = verbs.verify.verify(version, options.context(store=store), folder=folder, progress=progress)
+    lines = [
+        f"{reproduction.version} is reproducible: training again gave the same graph, bit for bit"
+        if reproduction.is_equal
+        else f"{reproduction.version} differs",
+        *reproduction.differences,
+    ]
+    options.emit(reproduction.to_data(), "\n".join(lines), as_json=as_json)
+    return 0 if reproduction.is_equal else EXIT_GATE

@@ -80,6 +80,18 @@ class Store:
                 continue
         return changes
 
+    def only_model(self) -> str:
+        """Return the model of a store that has just one.
+
+        Raises
+        ------
+        StoreError: it has none or several.
+        """
+        names = self.models()
+        if len(names) != 1:
+            raise StoreError(f"{self.root}: which model?", hint=f"models: {', '.join(names) or 'none'}")
+        return names[0]
+
     def find(self, reference: str) -> tuple[str, str]:
         """Return (model, version) of "model", "model@alias", "model/version" or a version's unique name.
 
@@ -214,6 +226,24 @@ def _readable_aliases(store: Store, name: str) -> dict[str, str]:
         return dict(store.aliases(name))
     except StoreError:
         return {}
+
+
+def locate(reference: str | Path, store: Store) -> Path:
+    """Return the folder of the version that a folder, a model's folder or a name in the store means now.
+
+    Raises
+    ------
+    StoreError, ArtefactError: it means none.
+    """
+    path = Path(reference)
+    if path.is_dir():
+        return version_folder(path)
+    try:
+        model, version = store.find(str(reference))
+    except StoreError as error:
+        hint = error.hint or "give a version's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION"
+        raise StoreError(error.message, hint=hint) from None
+    return store.root / model / version
 
 
 @contextmanager

@@ -1,39 +1,59 @@
-"""The verbs of a model's life in order, a few lines each: read this folder first.
+"""The verbs of a model's life, one file each: read this folder first.
 
-making      init, explore, accept, train, foresee, tune
-judging     evaluate, compare, verify
-answering   predict, serve, why, page
-keeping     promote, rollback, list_models, history, live_at
-renewing    monitor, check_table, watch, retrain, replay
-shipping    image, push, deploy, status, down
-checking    ci, init_ci
+init, explore, train, tune         a table -> a config, findings, versions of a model
+evaluate, compare, verify          a version or a config, scored, compared, reproduced
+predict, serve, page, why          a version -> predictions: to a table, over HTTP, as a page; and why one was made
+models, promote, rollback, history which version is live
+monitor, retrain, replay           the prediction log -> drift, candidates, what another version would have predicted
+image, push, deploy, status, down  a version -> an image, in a registry, and where it runs
+ci                                 all checks of a push
+
+A file is imported when it is first used, so that serving needs no training library:
+
+>>> from estimator import verbs
+>>> verbs.train.train("config.yml")   # doctest: +SKIP
 """
 
-from estimator.config import read_config
-from estimator.store.store import Store
-from estimator.verbs.answering import page, predict, serve, why
-from estimator.verbs.checking import Request, ci, init_ci
-from estimator.verbs.context import VOCABULARY, Helpers, Order, load, open_store
-from estimator.verbs.judging import compare, evaluate, verify
-from estimator.verbs.keeping import history, list_models, live_at, promote, rollback
-from estimator.verbs.making import Explored, NewVersion, Table, Tuned, accept, explore, foresee, init, train, tune
-from estimator.verbs.renewing import Site, check_table, monitor, replay, retrain, watch
-from estimator.verbs.shipping import Deployed, Place, deploy, down, image, push, status
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from estimator.errors import needs_extra
+
+if TYPE_CHECKING:
+    from estimator.verbs import (
+        check_table,
+        ci,
+        compare,
+        deploy,
+        down,
+        evaluate,
+        explore,
+        history,
+        image,
+        init,
+        models,
+        monitor,
+        page,
+        predict,
+        promote,
+        push,
+        replay,
+        retrain,
+        rollback,
+        serve,
+        status,
+        train,
+        tune,
+        verify,
+        why,
+    )
+    from estimator.verbs.context import Context
 
 __all__ = [
-    "VOCABULARY",
-    "Deployed",
-    "Explored",
-    "Helpers",
-    "NewVersion",
-    "Order",
-    "Place",
-    "Request",
-    "Site",
-    "Store",
-    "Table",
-    "Tuned",
-    "accept",
+    "Context",
     "check_table",
     "ci",
     "compare",
@@ -41,21 +61,15 @@ __all__ = [
     "down",
     "evaluate",
     "explore",
-    "foresee",
     "history",
     "image",
     "init",
-    "init_ci",
-    "list_models",
-    "live_at",
-    "load",
+    "models",
     "monitor",
-    "open_store",
     "page",
     "predict",
     "promote",
     "push",
-    "read_config",
     "replay",
     "retrain",
     "rollback",
@@ -64,6 +78,33 @@ __all__ = [
     "train",
     "tune",
     "verify",
-    "watch",
     "why",
 ]
+
+# What a verb needs beside the base install: the extra, and what an error calls the verb.
+EXTRAS = {
+    "init": ("train", "reading a table"),
+    "explore": ("train", "exploring a table"),
+    "train": ("train", "training"),
+    "tune": ("train", "tuning"),
+    "evaluate": ("batch", "reading a table"),
+    "compare": ("train", "comparing"),
+    "verify": ("train", "training again"),
+    "predict": ("batch", "reading a table"),
+    "check_table": ("monitor", "checking a table"),
+    "retrain": ("train", "retraining"),
+    "ci": ("train", "checking a push"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the file of a verb; a missing package is an error that says what to install."""
+    if name == "Context":
+        return importlib.import_module("estimator.verbs.context").Context
+    module = f"{__name__}.{name}"
+    if name.startswith("_") or importlib.util.find_spec(module) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in EXTRAS:
+        return importlib.import_module(module)
+    with needs_extra(*EXTRAS[name]):
+        return importlib.import_module(module)

@@ -81,6 +81,18 @@ def label(text: str) -> str:
     return re.split(r"[?#]", f"{host}{rest}" if SCHEME.match(text) else text)[0].rstrip("/").rpartition("/")[2]
 
 
+def model_name(table: str, query: str | None = None) -> str:
+    """Return a name for the model of a table, made of its path or query, in letters that a folder's name may hold.
+
+    >>> model_name("data/my houses.csv.gz"), model_name("postgresql://host/sales", "public.houses")
+    ('my_houses', 'houses')
+    """
+    is_table = query is not None and TABLE_NAME.fullmatch(query.strip())
+    stem = str(query).strip().split(".")[-1] if is_table else label(table).split(".")[0]
+    safe = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "_-") else "_" for letter in stem)
+    return safe.strip("_-") or "model"
+
+
 def relative_to(text: str, folder: Path) -> str:
     """Return the text as a config in `folder` must write it: a relative path starts at that folder."""
     if text.startswith(SQLITE_FILE):

@@ -1,0 +1,31 @@
+"""monitor --input: compare the rows of a table with the rows that a version was trained on."""
+
+from __future__ import annotations
+
+from estimator.data.schema.frames import read_frame, with_schema_names
+from estimator.drift import Current
+from estimator.errors import SourceError
+from estimator.monitoring.batch_check import Check, check
+from estimator.monitoring.rows import reference_of
+from estimator.verbs.context import Context, data_like
+from estimator.verbs.monitor import MonitoredModel, rules_of
+
+
+def check_table(model: MonitoredModel, context: Context, table: str, *, query: str | None = None) -> Check:
+    """Compare the rows of a table with the rows that a version was trained on, by all drift tests together.
+
+    Raises
+    ------
+    SourceError: no row can be compared.
+    """
+    artefact = context.version(model.reference)
+    settings = rules_of(artefact, context, model.conf).monitoring
+    reference = reference_of(artefact, settings.ignore)
+    with context.rows(data_like(artefact, table, query)) as source:
+        frame = with_schema_names(artefact.schema, source.frame())
+    names = [name for name in frame.columns if name in artefact.schema.by_name]
+    batch = read_frame(artefact.schema, frame.select(names), drop_faulty=True)
+    if batch.n_rows == 0 or not batch.feed:
+        raise SourceError(f"{table}: no row can be compared", hint=str(batch.faults[0]) if batch.faults else None)
+    current = Current.of(reference, batch, artefact.predictor.predict_batch(batch))
+    return check(reference, current, settings.tests, level=settings.alpha)

@@ -1,0 +1,145 @@
+"""ci: every check of a push, on this machine or on a CI server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+from estimator.config import Config
+from estimator.config.sections import model_data
+from estimator.core.files import write_atomic
+from estimator.core.text import format_bytes
+from estimator.errors import ArtefactError, StoreError
+from estimator.shipping.ci.pipeline import Check, Checks, Outcome, RefusedError, StoppedError, markdown
+from estimator.shipping.image.build import Builder, Built
+from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.store import locate
+from estimator.training.comparison import Comparison, in_words
+from estimator.verbs.compare import compare
+from estimator.verbs.context import Context, config_of, kind_of
+from estimator.verbs.image import image
+from estimator.verbs.train import prepared_rows, train
+from estimator.verbs.verify import verify
+
+NAMES = ("config", "data", "version", "live", "image")
+
+
+@dataclass(frozen=True, slots=True)
+class CiRequest:
+    """A config to check, where the report goes, and how to build the image: by no builder, it is not built."""
+
+    conf: Path
+    report: Path
+    builder: Builder | None = "auto"
+    rootfs: Path | None = None
+
+
+def ci(request: CiRequest, context: Context, *, note: Callable[[Check], None] = lambda check: None) -> Outcome:
+    """Check a config, its data, the version it trains, how that compares with the live one, and its image.
+
+    A config and rows that made the live version are verified instead of trained again. The report is always written.
+    """
+    checks = Checks(NAMES, perf_counter, note)
+    model, artefact, comparisons, built = request.conf.stem, None, tuple[Comparison, ...](), None
+    try:
+        config = checks.run("config", partial(_config, request.conf, context))
+        model = str(config.name)
+        checks.run("data", partial(_data, request.conf, context))
+        live = _by_alias(config, "live", context)
+        artefact = checks.run("version", partial(_version, request.conf, config, live, context))
+        comparisons = checks.run("live", partial(_compared, request.conf, live, artefact, context))
+        if request.builder is None:
+            checks.leave_out("image", "not requested")
+        else:
+            built = checks.run("image", partial(_image, artefact, request, context))
+    except StoppedError:
+        pass
+    outcome = Outcome(model, checks.ended(), artefact, comparisons, built)
+    request.report.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(request.report, markdown(outcome).encode())
+    return outcome
+
+
+def _config(conf: Path, context: Context) -> tuple[Config, str]:
+    config = context.config(conf)
+    kind = None if config.deployment is None else config.model_dump()["deployment"]["kind"]
+    deployment = f"deployment {kind}" if kind else "no deployment"
+    return config, f"{config.name}: model {kind_of(config)}, {deployment}"
+
+
+def _data(conf: Path, context: Context) -> tuple[None, str]:
+    """Check the rows against the schema; training does it again, but its errors come later."""
+    prepared, config, _ = prepared_rows(conf, context)
+    path = config.schema_.file
+    schema = f"schema file {path}" if path else "an inferred schema that nobody reviewed (schema.file)"
+    return None, f"{len(prepared.target):,} rows, {len(prepared.schema.features)} columns, {schema}"
+
+
+def _by_alias(config: Config, alias: str, context: Context) -> Artefact | None:
+    try:
+        return open_artefact(locate(f"{config.name}@{alias}", context.store(config)))
+    except StoreError:
+        return None
+
+
+def _version(conf: Path, config: Config, live: Artefact | None, context: Context) -> tuple[Artefact, str]:
+    """Return the live version or the candidate when this config and these rows made it, else a new version."""
+    wanted = _recipe(conf, config, context)
+    # The store of the config holds what is verified, too.
+    context = replace(context, store_path=str(context.store(config).root))
+    for artefact in (live, _by_alias(config, "candidate", context)):
+        if artefact is not None and _recipe_of(artefact) == wanted:
+            reproduction = verify(f"{artefact.name}/{artefact.version}", context, folder=conf.parent)
+            if not reproduction.is_equal:
+                raise RefusedError(
+                    f"{artefact.version} cannot be reproduced: {'; '.join(reproduction.differences)}",
+                    hint="estimator verify",
+                )
+            return artefact, f"{artefact.version} has this config and these rows, and was reproduced bit for bit"
+    new = train(conf, context)
+    if not new.report.beats_baseline:
+        raise RefusedError(
+            f"{new.artefact.version}: {new.report.first} is not better than always predicting the same value",
+            hint="estimator explore",
+        )
+    return new.artefact, f"{new.artefact.version} was trained, {new.alias}"
+
+
+def _recipe(conf: Path, config: Config, context: Context) -> tuple[object, object]:
+    """Return the config and the rows' fingerprint that a new version would have."""
+    with context.rows(config.data, conf.parent) as source:
+        return model_data(config, kind_of(config)), source.fingerprint()
+
+
+def _recipe_of(artefact: Artefact) -> tuple[object, object]:
+    """Return the config of a version, as this release reads it, and the fingerprint of its rows."""
+    config = config_of(artefact)
+    return model_data(config, kind_of(config)), artefact.manifest["data"]["files"]
+
+
+def _compared(
+    conf: Path, live: Artefact | None, artefact: Artefact, context: Context
+) -> tuple[tuple[Comparison, ...], str]:
+    if live is None or live.version == artefact.version:
+        return (), "there is no other live version"
+    first, second = (f"{version.name}/{version.version}" for version in (live, artefact))
+    try:
+        comparisons: Sequence[Comparison] = compare(first, second, context.without_overrides(), folder=conf.parent)
+    except ArtefactError as error:
+        return (), f"not comparable with {live.version}: {error.message}"
+    if comparisons[0].gain.high < 0:
+        raise RefusedError(f"worse than {live.version}: {in_words(comparisons[0])}", hint="the live version stays")
+    return tuple(comparisons), f"against {live.version}: {in_words(comparisons[0])}"
+
+
+def _image(artefact: Artefact, request: CiRequest, context: Context) -> tuple[Built, str]:
+    built = image(artefact, context, builder=request.builder or "auto", rootfs=request.rootfs)
+    if built.trial is None:
+        return built, f"{format_bytes(built.size)}, not started: it is for another machine"
+    return (
+        built,
+        f"{format_bytes(built.size)}, {built.trial.n_rows} golden rows and {built.trial.n_refused} rejected rows",
+    )

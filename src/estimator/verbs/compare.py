@@ -1,0 +1,63 @@
+"""compare: is the second of two versions, or of two configs, really better?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from estimator.errors import ArtefactError, ConfigError
+from estimator.models import Progress, silent
+from estimator.store.artefact import Artefact
+from estimator.training.comparison import (
+    Comparison,
+    Setting,
+    compare_settings,
+    compare_versions,
+    in_words,
+    refuse_known_rows,
+)
+from estimator.training.reproduction import held_out_rows
+from estimator.verbs.context import Context, config_of, data_like
+from estimator.verbs.train import prepared_rows
+
+__all__ = ["compare", "held_out_frame", "in_words"]
+
+
+def compare(
+    first: str,
+    second: str,
+    context: Context,
+    *,
+    table: tuple[str, str | None] | None = None,
+    folder: Path = Path(),
+    progress: Progress = silent,
+) -> list[Comparison]:
+    """Compare two versions or two configs by each metric; the first metric decides.
+
+    Versions are compared on the rows of a table and query, or on those that both held out; configs on the same folds.
+    """
+    configs = [Path(name) for name in (first, second) if Path(name).is_file()]
+    if len(configs) == 2:
+        settings = [Setting(*prepared_rows(conf, context)) for conf in configs]
+        return compare_settings(settings[0], settings[1], progress=progress)
+    if configs:
+        raise ConfigError(
+            f"{configs[0]} is a config and the other argument is not one", hint="give two versions, or two configs"
+        )
+    left, right = context.version(first), context.version(second)
+    if table is None:
+        frames = [held_out_frame(artefact, context, folder) for artefact in (left, right)]
+        if not frames[0].equals(frames[1]):
+            raise ArtefactError("the two versions did not hold out the same rows", hint="give new rows with --input")
+        return compare_versions(left, right, frames[0])
+    with context.rows(data_like(left, *table)) as source:
+        refuse_known_rows((left, right), source.fingerprint())
+        return compare_versions(left, right, source.frame())
+
+
+def held_out_frame(artefact: Artefact, context: Context, folder: Path) -> pl.DataFrame:
+    """Return the rows that a version held out, read again from its own data."""
+    config = config_of(artefact)
+    with context.rows(config.data, folder) as source:
+        return held_out_rows(artefact, source.frame(), source.fingerprint(), config)

@@ -1,0 +1,116 @@
+"""deploy: a model's image -> a running service, where the section `deployment` says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from estimator.config import from_environment, resolve_kept
+from estimator.errors import EstimatorError
+from estimator.shipping import deployment
+from estimator.shipping.deployment import Plan, Release, Site, Status, Target
+from estimator.shipping.deployment.base import way_back
+from estimator.shipping.image.build_record import read_record
+from estimator.store.artefact import Artefact, open_artefact
+from estimator.verbs.context import VOCABULARY, Context
+from estimator.verbs.promote import promote
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedModel:
+    """A model, the folder its image was built in, and a config that says where it runs.
+
+    Without a config, the version's own says so.
+    """
+
+    model: str
+    folder: Path
+    conf: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A release and its plan; `status` is its state afterwards, None when nothing was applied."""
+
+    release: Release
+    plan: Plan
+    status: Status | None
+
+
+def deploy(
+    deployed: DeployedModel,
+    context: Context,
+    *,
+    rollback: bool = False,
+    make_live: bool = False,
+    confirm: Callable[[Release, Plan], bool],
+    note: Note = lambda text: None,
+) -> Deployment:
+    """Run the most recently built image where the config says, or with `rollback` the one that ran before.
+
+    Nothing is done unless `confirm` accepts the plan. With `make_live`, the version is promoted once it runs.
+    """
+    target, site = target_and_site(deployed, context, note)
+    if rollback:
+        release = way_back(target.status(deployed.model, site))
+    else:
+        record = read_record(deployed.folder)
+        release = Release(
+            deployed.model, record["version"], target.image(record, site), record["port"], record["architecture"]
+        )
+    plan = target.plan(release, site)
+    is_confirmed = confirm(release, plan)
+    status = None
+    if is_confirmed and plan.changes:
+        with target.lock(deployed.model, site):
+            status = target.apply(release, site)
+    if is_confirmed and make_live:
+        _promote(release, context, note)
+    return Deployment(release, plan, status)
+
+
+def _promote(release: Release, context: Context, note: Note) -> None:
+    store = context.store()
+    if store.aliases(release.model).get("live") != release.version:
+        promote(store, f"{release.model}/{release.version}", why="it was deployed")
+        note(f"live is now {release.version}")
+
+
+def target_and_site(deployed: DeployedModel, context: Context, note: Note) -> tuple[Target, Site]:
+    """Return the target a model runs on and what it works with; versions come from the built context or the store."""
+
+    def version(release: Release) -> Artefact | None:
+        try:
+            built = _version_of(deployed, context)
+            if built.version == release.version:
+                return built
+            return context.version(f"{deployed.model}/{release.version}")
+        except EstimatorError:
+            return None
+
+    return _target(deployed, context), Site(deployed.folder, context.environment, version, note)
+
+
+def _target(deployed: DeployedModel, context: Context) -> Target:
+    """Return the target of a config, else of the version; the environment wins over both, overrides over all."""
+    if deployed.conf is not None:
+        kept: Mapping[str, Any] = context.config(deployed.conf).model_dump(mode="json")["deployment"] or {}
+    else:
+        kept = _version_of(deployed, context).config.get("deployment") or {}
+    settings = [text.partition("=") for text in (*from_environment(context.environment), *context.overrides)]
+    kinds = [value.strip() for key, _, value in settings if key.strip() == "deployment.kind"]
+    configured = kept.get("kind", VOCABULARY.default_target)
+    kind = kinds[-1] if kinds else configured
+    # Another kind starts from its own defaults.
+    kept = kept if kind == configured else {"kind": kind}
+    section = deployment.SHELF.load(kind)
+    return resolve_kept("deployment", section, kept, context.environment, overrides=context.overrides)
+
+
+def _version_of(deployed: DeployedModel, context: Context) -> Artefact:
+    built = deployed.folder / "context" / "model"
+    return open_artefact(built) if built.is_dir() else context.version(deployed.model)

@@ -1,0 +1,28 @@
+"""evaluate: score a version on a table that holds the target."""
+
+from __future__ import annotations
+
+from estimator.evaluation.scores import Score, chosen_metrics, score
+from estimator.store.artefact import Artefact
+from estimator.store.batch_prediction import labelled_rows
+from estimator.verbs.context import Context, data_like
+
+
+def evaluate(
+    artefact: Artefact, table: str, *, query: str | None = None, context: Context | None = None, seed: int = 0
+) -> tuple[int, dict[str, Score]]:
+    """Score a version on a table that holds the target; return the number of rows and the metrics."""
+    settings = artefact.config["evaluation"]
+    with (context or Context()).rows(data_like(artefact, table, query)) as source:
+        batch, actual = labelled_rows(artefact, source.frame())
+    metrics = chosen_metrics(settings["metrics"], artefact.predictor.task)
+    predictions = artefact.predictor.predict_batch(batch)
+    scores = score(
+        actual,
+        predictions,
+        metrics,
+        bootstrap_samples=settings["bootstrap_samples"],
+        level=settings["confidence"],
+        seed=seed,
+    )
+    return batch.n_rows, scores

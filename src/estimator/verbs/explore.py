@@ -1,0 +1,93 @@
+"""explore: what a table holds, what a careful reader would notice, and the config edit that answers each finding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+
+from estimator.config import resolve
+from estimator.config.editor import write_edits
+from estimator.core.files import write_atomic
+from estimator.data.sources.address import model_name
+from estimator.data.sources.base import Source
+from estimator.errors import ConfigError
+from estimator.exploration import Profile, look
+from estimator.exploration.findings import Finding, find
+from estimator.exploration.page import edit_text, exploration_page
+from estimator.verbs.context import VOCABULARY, Context, reviewed_schema
+
+__all__ = ["ExploredTable", "TableReference", "accept", "edit_text", "explore"]
+
+
+@dataclass(frozen=True, slots=True)
+class TableReference:
+    """A table that no config names: its path or URL, the column to predict, and the query for a database."""
+
+    path: str
+    target: str
+    query: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExploredTable:
+    """The profile of a table, its findings, and the reader's notes."""
+
+    profile: Profile
+    findings: Sequence[Finding]
+    notes: Sequence[str]
+
+
+def explore(
+    table: Path | TableReference,
+    context: Context,
+    *,
+    page: Path,
+    tsne: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> ExploredTable:
+    """Profile a table, named directly or by a config's path, and write the page of its profile and findings.
+
+    `progress` gets the number of rows read so far.
+    """
+    if isinstance(table, TableReference):
+        config, folder = resolve({"data": asdict(table)}, VOCABULARY, overrides=context.overrides), Path()
+        name = model_name(table.path, table.query)
+    else:
+        config, folder = context.config(table), table.parent
+        name = str(config.name)
+    with context.rows(config.data, folder) as source:
+        looked = look(lambda: _counted(source, progress), config, reviewed_schema(config, folder), tsne=tsne)
+        notes = source.notes()
+    findings = find(looked.schema, looked.profile, looked.rows)
+    write_atomic(page, exploration_page(looked.profile, findings, name=name))
+    return ExploredTable(looked.profile, findings, notes)
+
+
+def _counted(source: Source, progress: Callable[[int], None]) -> Iterator[pl.DataFrame]:
+    n_rows = 0
+    for frame in source.batches():
+        yield frame
+        n_rows += frame.height
+        progress(n_rows)
+
+
+def accept(conf: Path, findings: Sequence[Finding], numbers: Sequence[int]) -> list[Finding]:
+    """Write the edits of the findings with these numbers into a config, keeping its comments.
+
+    Raises
+    ------
+    ConfigError: a number belongs to no finding, or to one without an edit.
+    """
+    chosen = [finding for finding in findings if finding.number in numbers and finding.edit is not None]
+    missing = sorted(set(numbers) - {finding.number for finding in chosen})
+    if missing:
+        raise ConfigError(
+            f"--accept: no finding with an edit has the number {', '.join(map(str, missing))}",
+            hint=f"findings with an edit: {', '.join(str(finding.number) for finding in findings if finding.edit)}",
+        )
+    for finding in chosen:
+        write_edits(conf, finding.edit or {})
+    return chosen

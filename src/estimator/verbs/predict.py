@@ -1,0 +1,32 @@
+"""predict: a version's predictions for every row of a table, to a file or a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from estimator.data.sinks import IfExists, sink_for
+from estimator.store.artefact import Artefact
+from estimator.store.batch_prediction import BatchSummary, predict_source
+from estimator.verbs.context import Context, data_like
+
+
+def predict(
+    artefact: Artefact,
+    table: str,
+    output: str,
+    context: Context | None = None,
+    *,
+    query: str | None = None,
+    into: str | None = None,
+    if_exists: IfExists | None = None,
+    keep: Sequence[str] = (),
+    invalid_as_missing: bool = False,
+    progress: Callable[[int], None] = lambda rows: None,
+) -> BatchSummary:
+    """Predict every row of a table and write the predictions, in order, to a file or into a database's table."""
+    context = context or Context()
+    sink = sink_for(output, context.environment, table=into, if_exists=if_exists)
+    with context.rows(data_like(artefact, table, query)) as source:
+        return predict_source(
+            artefact.predictor, source, sink, keep=keep, invalid_as_missing=invalid_as_missing, progress=progress
+        )

@@ -1,0 +1,13 @@
+"""schema: the JSON Schema of the config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from estimator.config.json_schema import config_schema
+from estimator.verbs.context import VOCABULARY
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of the config, with every kind of this installation."""
+    return config_schema(VOCABULARY)

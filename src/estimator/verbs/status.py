@@ -1,0 +1,13 @@
+"""status: which version of a model runs where it was deployed, and whether it is ready."""
+
+from __future__ import annotations
+
+from estimator.shipping.deployment import Status
+from estimator.verbs.context import Context
+from estimator.verbs.deploy import DeployedModel, target_and_site
+
+
+def status(deployed: DeployedModel, context: Context) -> Status:
+    """Return the state of a model where it was deployed."""
+    target, site = target_and_site(deployed, context, lambda text: None)
+    return target.status(deployed.model, site)

@@ -1,0 +1,75 @@
+"""tune: search the settings of a config's `tuning.space`, and write a config that trains the best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from estimator import tuning
+from estimator.config import from_environment
+from estimator.config.variant import write_varied
+from estimator.core.files import write_atomic
+from estimator.models import Progress, silent
+from estimator.tuning import Outcome, SearchProgress
+from estimator.tuning.space import shown
+from estimator.verbs.context import VOCABULARY, Context, kind_of, reviewed_schema
+
+__all__ = ["TunedConfig", "Workers", "shown", "tune"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """How many processes search, and the command line of one, given this process's id; a worker has a `parent`."""
+
+    count: int = 1
+    command: Callable[[int], Sequence[str]] = lambda parent: ()
+    parent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TunedConfig:
+    """What a search found, where its trials are kept, and the config and page it wrote."""
+
+    outcome: Outcome
+    study: str
+    conf: Path
+    page: Path
+
+
+def tune(
+    conf: Path,
+    context: Context,
+    *,
+    fresh: bool = False,
+    workers: Workers | None = None,
+    show: Callable[[SearchProgress], None] = lambda progress: None,
+    progress: Progress = silent,
+) -> TunedConfig | None:
+    """Search the settings of a config's `tuning.space`, and write a config that trains the best.
+
+    Trials are kept as they end: the same call continues an interrupted search. A worker process returns None.
+    """
+    workers = workers or Workers()
+    config = context.config(conf)
+    with context.rows(config.data, conf.parent) as source:
+        frame, fingerprint = source.frame(), source.fingerprint()
+    plan = tuning.Plan.of(config, kind_of(config), fingerprint, conf.parent)
+    n_processes = 1 if workers.parent else workers.count
+    rows = tuning.Rows(frame, config, reviewed_schema(config, conf.parent), n_processes)
+    search = tuning.Search.of(tuning.Space.of(config, VOCABULARY), rows)
+    with tuning.opened_study(plan, fresh=fresh, environment=context.environment) as study:
+        tuning.queue_own(study, search.space)
+        if workers.parent is not None:
+            tuning.search(study, search, is_wanted=tuning.wanted_by(workers.parent))
+            return None
+        if workers.count > 1:
+            tuning.search_together(study, search, workers.command, workers=workers.count, show=show)
+        else:
+            tuning.search(study, search, show=show, progress=progress)
+        outcome = tuning.outcome(study, search, progress=progress)
+    overrides = [*from_environment(context.environment), *context.overrides]
+    written = write_varied(conf, config, outcome.edits, VOCABULARY, overrides=overrides)
+    page = conf.with_name(f"{conf.stem}.tuning.html")
+    write_atomic(page, tuning.tuning_page(outcome, name=str(config.name)))
+    return TunedConfig(outcome, plan.place, written, page)

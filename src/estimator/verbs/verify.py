@@ -1,0 +1,23 @@
+"""verify: train a version again from its own config and data; is the graph equal, bit for bit?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+
+from estimator.models import Progress, silent
+from estimator.training.reproduction import Reproduced, reproduced
+from estimator.verbs.context import Context, config_of, model_of, warm_start
+
+
+def verify(reference: str, context: Context, *, folder: Path = Path(), progress: Progress = silent) -> Reproduced:
+    """Train a version again from its own config and data, whose paths start in `folder`, and compare."""
+    artefact = context.version(reference)
+    config = config_of(artefact)
+    parent = artefact.manifest["parent"]
+    start = warm_start(context.version(f"{artefact.name}/{parent}")) if parent else None
+    with context.rows(config.data, folder) as source:
+        frame, fingerprint = source.frame(), source.fingerprint()
+    return reproduced(
+        artefact, frame, fingerprint, config, model_of(config), start=start, progress=progress, clock=perf_counter
+    )
