@@ -7,11 +7,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from estimator.serving.auth.keys import Key, new_key, read_keys, without_key, write_keys
+from estimator.serving.auth.keys import ApiKey, new_key, read_keys, without_key, write_keys
 from estimator.serving.auth.keys import list_keys as describe_keys
 
 
-def add(path: Path, name: str, scopes: Sequence[str], *, now: datetime, days: float | None) -> tuple[Key, str]:
+def add(path: Path, name: str, scopes: Sequence[str], *, now: datetime, days: float | None) -> tuple[ApiKey, str]:
     """Add a key to a file; return it with its text, which is stored nowhere."""
     key, text = new_key(name, scopes, now=now, days=days)
     write_keys(path, [*read_keys(path), key])
