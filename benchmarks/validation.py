@@ -14,7 +14,7 @@ from typing import Any
 
 from processes import child_command, keras_environment, machine_line, measured, ratio, spread
 
-from estimator.verbs.context import VOCABULARY
+from estimator.verbs.context import SHELVES
 
 # Only the standard library up here: see processes.py.
 
@@ -67,7 +67,7 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
         "model": {"kind": "dense", "layers": list(LAYERS)},
         "training": {"epochs": request["epochs"], "batch_size": BATCH_SIZE},
     }
-    config = resolve(values, VOCABULARY)
+    config = resolve(values, SHELVES)
     prepared = prepare(open_files(str(BOSTON)).frame(), config)
     everything = replace(
         prepared,

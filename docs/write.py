@@ -90,7 +90,7 @@ def words() -> Iterator[str]:
     )
     for title, words_of in (
         ("Activations", vocabulary.ACTIVATIONS), ("Losses", vocabulary.LOSSES), ("Optimizers", vocabulary.OPTIMIZERS),
-        ("Learning-rate schedules", vocabulary.SCHEDULES), ("Initializers", vocabulary.INITIALIZERS),
+        ("EncoderInput-rate schedules", vocabulary.SCHEDULES), ("Initializers", vocabulary.INITIALIZERS),
         ("Callbacks", vocabulary.CALLBACKS),
     ):  # fmt: skip
         lines = [f"- `{name}`" + (f": {told(settings)}" if settings else "") for name, settings in words_of.items()]

@@ -13,10 +13,10 @@ import pytest
 from estimator import verbs
 from estimator.config import read_config
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.overrides import contract
+from estimator.data.schema.overrides import build_schema
 from estimator.data.sources.opener import open_files
 from estimator.exploration.findings.writing import SENTINELS
-from estimator.verbs.context import VOCABULARY
+from estimator.verbs.context import SHELVES
 
 CLEANING = {"number as text", "mixed dates", "code spellings", "level spellings", "gap spellings", "sentinel"}
 # column of the file -> column of the truth, and the share of cells that must come out right
@@ -49,9 +49,9 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
         found = verbs.explore.explore(conf, verbs.Context(), page=conf.with_name("p.html"))
         chosen = [item.number for item in found.findings if item.rule in CLEANING and item.edit]
         verbs.explore.accept(conf, found.findings, chosen)
-    config = read_config(conf, VOCABULARY)
+    config = read_config(conf, SHELVES)
     frame = open_files(config.data.path).frame()
-    schema = contract(frame, config)
+    schema = build_schema(frame, config)
     read = {}
     for name in COLUMNS:
         column = replace(schema.by_name[name], nullable=True)

@@ -11,13 +11,13 @@ from estimator.config import Config, read_config
 from estimator.config.document import read_document
 from estimator.errors import ConfigError
 from estimator.models.nets.dense import Dense
-from estimator.verbs.context import VOCABULARY
+from estimator.verbs.context import SHELVES
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def read(path: Path, *overrides: str, environment: dict[str, str] | None = None) -> Config:
-    return read_config(path, VOCABULARY, overrides=overrides, environment=environment)
+    return read_config(path, SHELVES, overrides=overrides, environment=environment)
 
 
 def written(tmp_path: Path, text: str, ending: str = "yml") -> Path:

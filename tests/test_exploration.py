@@ -13,7 +13,7 @@ import pytest
 
 from estimator.config.editor import write_edits
 from estimator.data.schema.inference import infer_schema
-from estimator.data.schema.sketches import Distinct
+from estimator.data.schema.sketches import DistinctCount
 from estimator.data.sources.opener import open_files
 from estimator.exploration import Profile, profile_table
 from estimator.exploration.accumulators import Numbers, Repeats, Sample
@@ -87,7 +87,7 @@ def test_a_sum_of_columns_is_infinitely_inflated():
 
 
 def test_distinct_values_are_exact_then_close():
-    few, many = Distinct(), Distinct()
+    few, many = DistinctCount(), DistinctCount()
     for start in range(0, 100_000, 10_000):
         few.add(pl.Series(np.arange(10_000) % 1500).hash().to_numpy())
         many.add(pl.Series(np.arange(start, start + 10_000)).hash().to_numpy())

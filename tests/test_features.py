@@ -74,12 +74,12 @@ def test_wide_categories_become_target_means():
 
 
 def test_rare_levels_are_drawn_to_the_mean():
-    from estimator.features.encoders import Learning
+    from estimator.features.encoders import EncoderInput
     from estimator.features.encoders.target_mean import TargetMean
 
     values = np.array(["common"] * 99 + ["rare"], dtype=object)
     target = np.array([0.0] * 99 + [100.0])
-    encoder = TargetMean.fit(Learning(values, target, Task("regression"), target_smoothing=20.0))
+    encoder = TargetMean.fit(EncoderInput(values, target, Task("regression"), target_smoothing=20.0))
     overall, spread = target.mean(), target.std()
     expected = ((100.0 + 20.0 * overall) / 21.0 - overall) / spread
     assert encoder.means[encoder.levels.index("rare")][0] == pytest.approx(expected)

@@ -10,7 +10,7 @@ import pytest
 from estimator import verbs
 from estimator.errors import TrainingError
 from estimator.training import forecast as forecasts
-from estimator.verbs.context import VOCABULARY, model_of
+from estimator.verbs.context import SHELVES, model_of
 from estimator.verbs.train import prepared_rows
 from tests.conftest import EXAMPLES
 
@@ -24,7 +24,7 @@ def ames():
 def test_the_width_foreseen_is_near_the_encoded_one(ames):
     prepared, config, _ = ames
     for kind in ("boosting", "linear"):
-        config = config.model_copy(update={"model": VOCABULARY.models.load(kind)()})
+        config = config.model_copy(update={"model": SHELVES.models.load(kind)()})
         found = forecasts.forecast(prepared, model_of(config), config, EXAMPLES)
         width = prepared.table(config).encoding(model_of(config)).matrix.shape[1]
         assert width <= found.width <= 1.3 * width

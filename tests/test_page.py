@@ -22,7 +22,7 @@ from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.file import to_data
 from estimator.errors import PageError
 from estimator.features import encoders
-from estimator.features.encoders import Encoder, Learning
+from estimator.features.encoders import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output
 from estimator.graph.session import Session
 from estimator.models.conformal import Conformal
@@ -131,7 +131,7 @@ def test_every_activation_is_worked_out(differences, activation):
     assert differences(write_graph(model, None), checks.rows_of(rows).feed) < model.tolerance
 
 
-def encoded(kind: type[Encoder], learning: Learning, values: Any) -> tuple[bytes, dict[str, Any]]:
+def encoded(kind: type[Encoder], learning: EncoderInput, values: Any) -> tuple[bytes, dict[str, Any]]:
     graph, fitted = Graph(), kind.fit(learning)
     graph.input("a", STRING if learning.values.dtype == object else DOUBLE)
     written = kind.nodes(graph, {"a": fitted})
@@ -158,7 +158,7 @@ def test_words_that_tell_become_the_same_columns(differences, kind, task):
     nouns = ["Haus", "garden", "РЕКА", "naïve", "x1"]
     texts = [" ".join([*generator.choice(nouns, 3), nouns[int(label)], "I ❤️ 😀"]) for label in target]
     values = np.array([*texts, "", "HAUS haus, hAUS", MUCH_TEXT], dtype=object)
-    learning = Learning(np.array(texts, dtype=object), target, task)
+    learning = EncoderInput(np.array(texts, dtype=object), target, task)
     assert differences(*encoded(encoders.SHELF.load(kind), learning, values)) < 1e-12
 
 

@@ -17,7 +17,7 @@ from estimator.cli import estimator
 from estimator.config import read_config
 from estimator.shipping.ci.workflows import FILES, workflow
 from estimator.store.store import Store
-from estimator.verbs.context import VOCABULARY
+from estimator.verbs.context import SHELVES
 from tests.cluster import cluster
 from tests.conftest import read_example
 from tests.rootfs import write_rootfs
@@ -143,7 +143,7 @@ def commands(value):
 
 @pytest.mark.parametrize("system", FILES)
 def test_a_workflow_calls_verbs_that_there_are(project, system):
-    text = workflow(system, read_config(project / "config.json", VOCABULARY), Path("conf/my config.json"))
+    text = workflow(system, read_config(project / "config.json", SHELVES), Path("conf/my config.json"))
     called = [line for line in commands(YAML(typ="safe", pure=True).load(text)) if line.startswith("estimator ")]
     assert {line.split()[1] for line in called} == {"ci", "push", "deploy"}
     for line in called:

@@ -14,13 +14,13 @@ from estimator.data.schema import Column, Schema
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.file import from_data, to_data, to_yaml
 from estimator.data.schema.frames import read_frame, read_series
-from estimator.data.schema.inference import Reviewed, infer_column, infer_schema
+from estimator.data.schema.inference import ColumnOverride, infer_column, infer_schema
 from estimator.errors import RowError, SchemaError
 from tests.conftest import read_example
 
 
 def column(*values: object, name: str = "x", **reviewed: object) -> Column:
-    return infer_column(pl.Series(name, values), Reviewed(**reviewed))  # type: ignore[arg-type] # shorthand
+    return infer_column(pl.Series(name, values), ColumnOverride(**reviewed))  # type: ignore[arg-type] # shorthand
 
 
 @pytest.mark.parametrize(
@@ -327,7 +327,7 @@ def test_a_wrong_schema_file_is_explained(change, expected):
 
 
 def test_a_reviewed_kind_that_cannot_hold_is_refused():
-    with pytest.raises(SchemaError, match="does not hold 1 of its values"):
+    with pytest.raises(SchemaError, match="does not fit 1 of its values"):
         column("1", "two", kind="number")
 
 

@@ -18,9 +18,9 @@ from estimator.data.schema import Column, Schema
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.file import from_data, to_data
 from estimator.data.schema.frames import read_frame, read_series
-from estimator.data.schema.inference import Reviewed, infer_column
+from estimator.data.schema.inference import ColumnOverride, infer_column
 from estimator.errors import RowError
-from estimator.features.encoders import Learning
+from estimator.features.encoders import EncoderInput
 from estimator.features.encoders.texts import MOST_READ
 from estimator.features.encoders.tfidf import MOST_TOPICS, Tfidf
 from estimator.features.encoders.words import Words
@@ -49,7 +49,7 @@ def listings(tables) -> pl.DataFrame:
 
 def fitted(texts: list[str]) -> Tfidf:
     values = np.array(texts, dtype=object)
-    return Tfidf.fit(Learning(values, np.zeros(len(values)), Task("regression")))
+    return Tfidf.fit(EncoderInput(values, np.zeros(len(values)), Task("regression")))
 
 
 def encoded(encoder: Tfidf, texts: list[str]) -> np.ndarray:
@@ -95,7 +95,7 @@ def test_cruel_texts_are_a_plain_reference(text):
 
 def test_words_that_tell_of_the_target_are_found_on_real_text(listings):
     texts = listings["title"].to_list()
-    encoder = Words.fit(Learning(np.array(texts, dtype=object), listings["price"].to_numpy(), Task("regression")))
+    encoder = Words.fit(EncoderInput(np.array(texts, dtype=object), listings["price"].to_numpy(), Task("regression")))
     found = encode(Words, {"title": (encoder, np.array(texts[:200], dtype=object))})
     held = [{word.lower() for word in words_of(text)} for text in texts[:200]]
     assert {"shared", "bedrooms"} <= set(encoder.words)
@@ -104,9 +104,9 @@ def test_words_that_tell_of_the_target_are_found_on_real_text(listings):
 
 def test_words_that_tell_nothing_are_left_out():
     texts = np.array(["a b", "c d"] * 200, dtype=object)
-    told = Words.fit(Learning(texts, np.tile([0.0, 0.0, 1.0, 1.0], 100), Task("binary", ("no", "yes"))))
+    told = Words.fit(EncoderInput(texts, np.tile([0.0, 0.0, 1.0, 1.0], 100), Task("binary", ("no", "yes"))))
     assert told.words == ()
-    assert Words.fit(Learning(texts, np.tile([0.0, 1.0], 200), Task("regression"))).words == ("a", "b", "c", "d")
+    assert Words.fit(EncoderInput(texts, np.tile([0.0, 1.0], 200), Task("regression"))).words == ("a", "b", "c", "d")
 
 
 def test_case_and_punctuation_do_not_count():
@@ -163,7 +163,7 @@ def test_a_text_column_survives_its_file_and_is_never_outside():
 
 
 def test_a_settled_text_has_no_levels():
-    found = infer_column(pl.Series("note", ["red", "blue", None] * 9), Reviewed(kind="text"))
+    found = infer_column(pl.Series("note", ["red", "blue", None] * 9), ColumnOverride(kind="text"))
     assert (found.kind, found.categories, found.nullable) == ("text", {}, True)
 
 

@@ -14,7 +14,7 @@ from estimator.config import read_config
 from estimator.errors import ConfigError, EstimatorError, TrainingError
 from estimator.store.store import Store
 from estimator.training.train import prepare
-from estimator.verbs.context import VOCABULARY
+from estimator.verbs.context import SHELVES
 from tests.conftest import EXAMPLES, read_example
 
 
@@ -34,7 +34,7 @@ def small(n_rows: int = 200) -> pl.DataFrame:
 
 def prepared(config_of, frame, **sections):
     conf = config_of(frame, "y", **sections)
-    config = read_config(conf, VOCABULARY)
+    config = read_config(conf, SHELVES)
     return prepare(frame.cast(pl.String), config)
 
 
@@ -45,7 +45,7 @@ def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
     from estimator.store.artefact import open_artefact
     from estimator.store.store import version_folder
 
-    config = read_config(EXAMPLES / "ames" / "config.yml", VOCABULARY)
+    config = read_config(EXAMPLES / "ames" / "config.yml", SHELVES)
     rows = prepare(read_example("ames"), config)
     frame = read_example("ames").to_pandas()
     for column in rows.schema.features:
@@ -177,7 +177,7 @@ def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
     [
         ({"model": {"kind": "dense", "loss": "binary_crossentropy"}}, "compares levels"),
         ({"evaluation": {"metrics": ["auc"]}}, "does not suit a regression"),
-        ({"data": {"drop": ["colr"]}}, "no column 'colr' to leave out"),
+        ({"data": {"drop": ["colr"]}}, "expected a column of the table to exclude, got 'colr'"),
         ({"training": {"split": {"kind": "group"}}}, "needs `column`"),
         ({"training": {"split": {"kind": "time", "column": "colour"}}}, "cannot be ordered"),
         ({"training": {"class_weight": "balanced"}}, "has no levels"),

@@ -24,7 +24,7 @@ from estimator.models import SHELF
 from estimator.training.train import prepare
 from estimator.tuning import Space, searching
 from estimator.tuning.trial import Course, HopelessError, bars, judge, sampled
-from estimator.verbs.context import VOCABULARY
+from estimator.verbs.context import SHELVES
 from estimator.verbs.tune import TunedConfig
 from tests.conftest import EXAMPLES, ROOT
 from tests.servers import PASSWORD, postgresql
@@ -89,7 +89,7 @@ def test_what_cannot_be_searched_is_refused_at_its_line(search_of, space, told):
     conf.write_text(json.dumps(json.loads(conf.read_text()), indent=1))
     line = next(n for n, text in enumerate(conf.read_text().splitlines(), 1) if f'"{next(iter(space))}"' in text)
     with pytest.raises(ConfigError) as caught:
-        read_config(conf, VOCABULARY)
+        read_config(conf, SHELVES)
     told = told.replace("expected a whole number", "valid integer, got a number with a fractional part")
     assert told in caught.value.message
     assert f"config.json:{line}" in caught.value.message or "hihg" in told
@@ -105,15 +105,15 @@ def test_what_cannot_be_searched_is_refused_at_its_line(search_of, space, told):
 )
 def test_limits_that_nobody_can_keep_are_refused(search_of, limits, told):
     with pytest.raises(ConfigError, match=r"tuning\.limits") as caught:
-        read_config(search_of(tuning={"limits": limits}), VOCABULARY)
+        read_config(search_of(tuning={"limits": limits}), SHELVES)
     assert told in caught.value.message
 
 
 def test_a_net_keeps_one_activation_per_layer_when_its_layers_change():
-    config = read_config(EXAMPLES / "boston" / "config.json", VOCABULARY)
-    values = varied(config, {"model.layers": [8, 8, 8, 8]}, VOCABULARY)
+    config = read_config(EXAMPLES / "boston" / "config.json", SHELVES)
+    values = varied(config, {"model.layers": [8, 8, 8, 8]}, SHELVES)
     assert [item["name"] for item in values["model"]["activations"]] == ["relu"] * 4
-    assert varied(config, {"model.layers": [8], "model.activation": "gelu"}, VOCABULARY)["model"]["activations"] == [
+    assert varied(config, {"model.layers": [8], "model.activation": "gelu"}, SHELVES)["model"]["activations"] == [
         "gelu"
     ]
 
@@ -121,10 +121,8 @@ def test_a_net_keeps_one_activation_per_layer_when_its_layers_change():
 def test_nets_of_one_architecture_share_a_compilation():
     from estimator.core.task import Task
 
-    config = read_config(EXAMPLES / "boston" / "config.json", VOCABULARY)
-    rates = [
-        resolve(varied(config, {"model.optimizer.learning_rate": rate}, VOCABULARY), VOCABULARY) for rate in (0.1, 0.2)
-    ]
+    config = read_config(EXAMPLES / "boston" / "config.json", SHELVES)
+    rates = [resolve(varied(config, {"model.optimizer.learning_rate": rate}, SHELVES), SHELVES) for rate in (0.1, 0.2)]
     first, second = (item.model.architecture(Task("regression")) for item in rates)
     assert first != second
     assert first.program == second.program
@@ -132,11 +130,11 @@ def test_nets_of_one_architecture_share_a_compilation():
 
 @pytest.mark.parametrize("kind", [kind for kind in SHELF.names() if kind != "constant"])
 def test_every_kind_has_a_usual_search(search_of, kind):
-    config = read_config(search_of(model={"kind": kind}, tuning={"space": {}}), VOCABULARY)
-    space = Space.of(config, VOCABULARY)
+    config = read_config(search_of(model={"kind": kind}, tuning={"space": {}}), SHELVES)
+    space = Space.of(config, SHELVES)
     asked = {key: item if isinstance(item, list) else item.model_dump() for key, item in space.kinds[kind].items()}
-    again = read_config(search_of(model={"kind": kind}, tuning={"space": asked}), VOCABULARY)
-    assert Space.of(again, VOCABULARY).kinds == space.kinds
+    again = read_config(search_of(model={"kind": kind}, tuning={"space": asked}), SHELVES)
+    assert Space.of(again, SHELVES).kinds == space.kinds
 
 
 def test_a_kind_without_settings_has_nothing_to_search(search_of):
@@ -161,7 +159,7 @@ def test_another_seed_tries_other_settings(search_of):
 
 def test_the_held_out_rows_are_not_looked_at_while_searching(search_of):
     frame = numbers()
-    config = read_config(search_of(frame), VOCABULARY)
+    config = read_config(search_of(frame), SHELVES)
     test = prepare(frame.cast(pl.String), config).test
     turned = frame.with_columns(
         pl.when(pl.Series(test)).then(pl.col(name).filter(pl.Series(~test)).first() * 0.5).otherwise(pl.col(name))
@@ -203,14 +201,14 @@ def test_comments_stay_and_overrides_are_written(tmp_path):
         "data: {path: t.csv, target: y}   # the table\nmodel:\n  kind: dense\n  # slow and sure\n  optimizer: adam\n"
     )
     order = ["training.epochs=7"]
-    config = read_config(conf, VOCABULARY, overrides=order)
+    config = read_config(conf, SHELVES, overrides=order)
     edits = {"model.optimizer.learning_rate": 0.02, "model.layers": [8, 4]}
-    written = write_varied(conf, config, edits, VOCABULARY, overrides=order)
+    written = write_varied(conf, config, edits, SHELVES, overrides=order)
     text = written.read_text()
     assert "# the table" in text
     assert "# slow and sure" in text
-    again = read_config(written, VOCABULARY)
-    assert again == resolve(varied(config, edits, VOCABULARY), VOCABULARY)
+    again = read_config(written, SHELVES)
+    assert again == resolve(varied(config, edits, SHELVES), SHELVES)
 
 
 @pytest.mark.parametrize("ending", ["json", "toml"])
@@ -221,11 +219,11 @@ def test_other_files_are_written_too(tmp_path, ending):
     else:
         (tmp_path / "c.toml").write_text('[data]\npath = "t.csv"\ntarget = "y"\n[model]\nkind = "dense"\n')
     conf = tmp_path / f"c.{ending}"
-    config = read_config(conf, VOCABULARY)
+    config = read_config(conf, SHELVES)
     edits = {"model.layers": [8, 4, 4, 4], "model.activation": "gelu", "training.batch_size": 16}
-    written = write_varied(conf, config, edits, VOCABULARY)
+    written = write_varied(conf, config, edits, SHELVES)
     assert written.name == "c.tuned.json"
-    assert read_config(written, VOCABULARY) == resolve(varied(config, edits, VOCABULARY), VOCABULARY)
+    assert read_config(written, SHELVES) == resolve(varied(config, edits, SHELVES), SHELVES)
 
 
 def test_several_kinds_are_searched_at_once(search_of):
@@ -234,7 +232,7 @@ def test_several_kinds_are_searched_at_once(search_of):
     names = [set(trial.params) for trial in made.outcome.trials if trial.params]
     assert {"model.kind", "boosting.num_leaves"} in names
     assert {"model.kind", "linear.penalty"} in names
-    assert read_config(made.conf, VOCABULARY)
+    assert read_config(made.conf, SHELVES)
 
 
 def test_the_same_settings_are_judged_once(search_of, monkeypatch):
@@ -283,7 +281,7 @@ def test_a_sample_is_drawn_first(search_of):
     conf = search_of(tuning={"sample": 0.3, "n_trials": 2})
     made = tune(conf)
     assert all(0 in trial.intermediate_values for trial in made.outcome.trials)
-    config = read_config(conf, VOCABULARY)
+    config = read_config(conf, SHELVES)
     table = prepare(numbers().cast(pl.String), config).table(config)
     part = sampled(table, 0.3, 0)
     assert len(part.rows) == round(0.3 * len(table.rows))

@@ -22,12 +22,12 @@ from estimator.models.conformal import Calibration, Conformal, Interval, LevelSe
 from estimator.models.ensemble import Ensemble
 from estimator.models.fitted import Single
 from estimator.training.train import prepare, write_graph
-from estimator.verbs.context import VOCABULARY
+from estimator.verbs.context import SHELVES
 from tests.conftest import EXAMPLES, read_example
 
 
 def prepared(config_of, frame, **sections):
-    config = read_config(config_of(frame, "y", **sections), VOCABULARY)
+    config = read_config(config_of(frame, "y", **sections), SHELVES)
     return prepare(frame.cast(pl.String), config), config
 
 
@@ -58,7 +58,7 @@ def test_folds_by_time_learn_from_the_past_alone(config_of):
 
 
 def test_folds_keep_the_proportions_of_levels():
-    config = read_config(EXAMPLES / "credit" / "config.yml", VOCABULARY)
+    config = read_config(EXAMPLES / "credit" / "config.yml", SHELVES)
     frame = read_example("credit")
     truth = (frame["Status"] == "bad").to_numpy().astype(float)
     dealt = folds(

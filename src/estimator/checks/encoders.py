@@ -10,14 +10,14 @@ import numpy as np
 
 from estimator.core.arrays import Floats
 from estimator.core.task import Task
-from estimator.features.encoders import Encoder, Learning
+from estimator.features.encoders import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output
 from estimator.graph.session import Session
 
 N_ROWS = 60
 
 
-def example(kind: type[Encoder], *, gaps: bool = True) -> Learning:
+def example(kind: type[Encoder], *, gaps: bool = True) -> EncoderInput:
     """Return training values of a kind the encoder accepts, some of them gaps."""
     generator = np.random.default_rng(5)
     target = generator.standard_normal(N_ROWS)
@@ -29,7 +29,7 @@ def example(kind: type[Encoder], *, gaps: bool = True) -> Learning:
         values = generator.standard_normal(N_ROWS) * scale
         if gaps:
             values[::7] = np.nan
-    return Learning(values, target, Task("regression"))
+    return EncoderInput(values, target, Task("regression"))
 
 
 def encode(kind: type[Encoder], columns: dict[str, tuple[Encoder, Any]]) -> Floats:
@@ -73,7 +73,7 @@ def poor_columns_can_be_learned(kind: type[Encoder]) -> None:
     learning = example(kind)
     gap: Any = "" if "category" in kind.accepts else np.nan
     for values in (learning.values[1:2], np.repeat(learning.values[1:2], 9), np.full(9, gap, learning.values.dtype)):
-        fitted = kind.fit(Learning(values, learning.target[: len(values)], learning.task))
+        fitted = kind.fit(EncoderInput(values, learning.target[: len(values)], learning.task))
         assert encode(kind, {"a": (fitted, values)}).shape[0] == len(values)
 
 

@@ -20,7 +20,7 @@ from estimator.config.sections import (
     Tuning,
     Validation,
 )
-from estimator.config.vocabulary import Vocabulary
+from estimator.config.shelves import Shelves
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -40,11 +40,11 @@ __all__ = [
     "SchemaChoices",
     "Section",
     "Serving",
+    "Shelves",
     "Split",
     "Training",
     "Tuning",
     "Validation",
-    "Vocabulary",
     "from_environment",
     "read_config",
     "resolve",

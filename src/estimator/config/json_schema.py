@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config.sections import Config
-from estimator.config.vocabulary import Vocabulary
+from estimator.config.shelves import Shelves
 
 
-def config_schema(vocabulary: Vocabulary) -> dict[str, Any]:
+def config_schema(shelves: Shelves) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) that editors check a config against."""
     document = Config.model_json_schema(by_alias=True)
-    shelves = {
-        "model": (vocabulary.models, vocabulary.default_model),
-        "deployment": (vocabulary.targets, vocabulary.default_target),
+    by_section = {
+        "model": (shelves.models, shelves.default_model),
+        "deployment": (shelves.targets, shelves.default_target),
     }
-    for name, (shelf, usual) in shelves.items():
+    for name, (shelf, usual) in by_section.items():
         branches = []
         for kind in shelf.names():
             settings = shelf.load(kind).model_json_schema()

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from estimator.config.document import Document, Path_, flow_value, read_document
 from estimator.config.section import Section
 from estimator.config.sections import Config, Tuning
+from estimator.config.shelves import Shelves
 from estimator.config.space import FIXED, SEARCHED, kinds_of, probes, takes, varied
 from estimator.config.tutorial import Translated, translate
-from estimator.config.vocabulary import Vocabulary
 from estimator.core.registry import Shelf
 from estimator.core.text import did_you_mean
 from estimator.errors import ConfigError
@@ -34,7 +34,7 @@ class _Fault:
 
 
 def read_config(
-    path: Path, vocabulary: Vocabulary, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    path: Path, shelves: Shelves, *, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Config:
     """Read a config file; `overrides` are texts such as "training.epochs=5" and win over all else.
 
@@ -46,22 +46,18 @@ def read_config(
     """
     document = read_document(path)
     return resolve(
-        document.values, vocabulary, document=document, overrides=[*from_environment(environment or {}), *overrides]
+        document.values, shelves, document=document, overrides=[*from_environment(environment or {}), *overrides]
     )
 
 
 def resolve(
-    values: Mapping[str, Any],
-    vocabulary: Vocabulary,
-    *,
-    document: Document | None = None,
-    overrides: Sequence[str] = (),
+    values: Mapping[str, Any], shelves: Shelves, *, document: Document | None = None, overrides: Sequence[str] = ()
 ) -> Config:
     """Return the Config of plain values, checked; see `read_config`."""
     translated = translate(values)
     for text in overrides:
         override(translated.values, text)
-    found, faults = _validate(translated.values, vocabulary)
+    found, faults = _validate(translated.values, shelves)
     if faults or found is None:
         raise _error(faults, translated, document or Document("config", {}))
     return found
@@ -127,22 +123,22 @@ def _merge(values: dict[str, Any], extra: Mapping[str, Any]) -> None:
             values[key] = value
 
 
-def _validate(values: dict[str, Any], vocabulary: Vocabulary) -> tuple[Config | None, list[_Fault]]:
+def _validate(values: dict[str, Any], shelves: Shelves) -> tuple[Config | None, list[_Fault]]:
     """Check the model's settings by its own kind and the rest by Config; gather the faults of both."""
     content = dict(values)
-    model, faults = _validate_kind("model", content.get("model", {}), vocabulary.models, vocabulary.default_model)
+    model, faults = _validate_kind("model", content.get("model", {}), shelves.models, shelves.default_model)
     content["model"] = model if model is not None else Section()
     if content.get("deployment") is not None:
         content["deployment"], more = _validate_kind(
-            "deployment", content["deployment"], vocabulary.targets, vocabulary.default_target
+            "deployment", content["deployment"], shelves.targets, shelves.default_target
         )
         faults = [*faults, *more]
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
         return None, [*faults, *_faults(error, Config, ())]
-    faults = [*faults, *_unknown_kinds(config, vocabulary), *_limit_faults(config, vocabulary)]
-    return config, faults or _space_faults(config, vocabulary)
+    faults = [*faults, *_unknown_kinds(config, shelves), *_limit_faults(config, shelves)]
+    return config, faults or _space_faults(config, shelves)
 
 
 def _validate_kind(name: str, content: Any, shelf: Shelf[Section], default: str) -> tuple[Section | None, list[_Fault]]:
@@ -162,17 +158,17 @@ def _validate_kind(name: str, content: Any, shelf: Shelf[Section], default: str)
         return None, _faults(error, found, (name,))
 
 
-def _unknown_kinds(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
+def _unknown_kinds(config: Config, shelves: Shelves) -> list[_Fault]:
     named = [
-        *((("evaluation", "metrics", place), name, "metric", vocabulary.metrics)
+        *((("evaluation", "metrics", place), name, "metric", shelves.metrics)
           for place, name in enumerate(config.evaluation.metrics)),
-        *((("features", "columns", column, "encoder"), choice.encoder, "encoder", vocabulary.encoders)
+        *((("features", "columns", column, "encoder"), choice.encoder, "encoder", shelves.encoders)
           for column, choice in config.features.columns.items()),
-        *((("monitoring", "tests", place), name, "drift test", vocabulary.drift)
+        *((("monitoring", "tests", place), name, "drift test", shelves.drift)
           for place, name in enumerate(config.monitoring.tests)),
     ]  # fmt: skip
     if config.data.kind is not None:
-        named.append((("data", "kind"), config.data.kind, "source", vocabulary.sources))
+        named.append((("data", "kind"), config.data.kind, "source", shelves.sources))
     return [
         _Fault(path, f"no {noun} called {name!r}", did_you_mean(name, known))
         for path, name, noun, known in named
@@ -180,13 +176,13 @@ def _unknown_kinds(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
     ]
 
 
-def _limit_faults(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
+def _limit_faults(config: Config, shelves: Shelves) -> list[_Fault]:
     """Return what is wrong with the names of metrics in the section `tuning`."""
     named: dict[Path_, str] = {("tuning", "limits", name): name for name in config.tuning.limits}
     named |= {("tuning", "metric"): config.tuning.metric} if config.tuning.metric else {}
     faults = []
     for path, name in named.items():
-        known = [*(MEASURES if "limits" in path else ()), *vocabulary.metrics]
+        known = [*(MEASURES if "limits" in path else ()), *shelves.metrics]
         if name not in known:
             faults.append(_Fault(path, f"no metric called {name!r}", did_you_mean(name, known)))
         elif name not in MEASURES and not isinstance(config.tuning.limits.get(name, ""), str):
@@ -194,7 +190,7 @@ def _limit_faults(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
     return faults
 
 
-def _space_faults(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
+def _space_faults(config: Config, shelves: Shelves) -> list[_Fault]:
     """Try the ends of every range and every choice of a search as if they stood in the config."""
     space, faults = config.tuning.space, []
     plain = config.model_copy(update={"tuning": Tuning()})
@@ -205,20 +201,20 @@ def _space_faults(config: Config, vocabulary: Vocabulary) -> list[_Fault]:
         elif key.startswith(FIXED):
             faults.append(_Fault(path, "decides on which rows trials are judged, so it cannot be searched"))
         else:
-            faults += [_Fault(path, fault.message, fault.hint) for fault in _tried(plain, space, key, vocabulary)]
+            faults += [_Fault(path, fault.message, fault.hint) for fault in _tried(plain, space, key, shelves)]
     return faults
 
 
-def _tried(config: Config, space: Mapping[str, Any], key: str, vocabulary: Vocabulary) -> list[_Fault]:
+def _tried(config: Config, space: Mapping[str, Any], key: str, shelves: Shelves) -> list[_Fault]:
     """Return the first fault of a key's values, in the kinds of model that have it."""
     if key == "model.kind":
-        unknown = [str(kind) for kind in space[key] if kind not in vocabulary.models]
-        return [_Fault((), f"no model called {kind!r}", did_you_mean(kind, vocabulary.models)) for kind in unknown[:1]]
-    kinds = kinds_of(config.model_copy(update={"tuning": Tuning(space=space)}), vocabulary)
-    known = [kind for kind in kinds if kind in vocabulary.models]
-    for kind in [kind for kind in known if takes(kind, key, vocabulary)] or known[:1]:
+        unknown = [str(kind) for kind in space[key] if kind not in shelves.models]
+        return [_Fault((), f"no model called {kind!r}", did_you_mean(kind, shelves.models)) for kind in unknown[:1]]
+    kinds = kinds_of(config.model_copy(update={"tuning": Tuning(space=space)}), shelves)
+    known = [kind for kind in kinds if kind in shelves.models]
+    for kind in [kind for kind in known if takes(kind, key, shelves)] or known[:1]:
         for value in probes(space[key]):
-            _, faults = _validate(varied(config, {"model.kind": kind, key: value}, vocabulary), vocabulary)
+            _, faults = _validate(varied(config, {"model.kind": kind, key: value}, shelves), shelves)
             if faults:
                 return faults[:1]
     return []

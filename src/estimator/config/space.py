@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.config.document import Path_
 from estimator.config.sections import Config, Dimension, Layers, Range, model_data
-from estimator.config.vocabulary import Vocabulary
+from estimator.config.shelves import Shelves
 
 SEARCHED = ("model", "training", "features")
 # With another value, trials would be judged on other rows.
@@ -26,14 +26,14 @@ def path_of(key: str) -> Path_:
     return tuple(key.split("."))
 
 
-def varied(config: Config, edits: Mapping[str, Any], vocabulary: Vocabulary) -> dict[str, Any]:
+def varied(config: Config, edits: Mapping[str, Any], shelves: Shelves) -> dict[str, Any]:
     """Return a config's values, all defaults filled in, with edits, key -> value, in their place.
 
     Another `model.kind` starts from its own defaults.
     """
-    kind = vocabulary.models.name_of(type(config.model))
+    kind = shelves.models.name_of(type(config.model))
     values = model_data(config, kind)
-    chosen = vocabulary.models.load(edits.get("model.kind", kind))
+    chosen = shelves.models.load(edits.get("model.kind", kind))
     if edits.get("model.kind", kind) != kind:
         values["model"] = chosen().model_dump(mode="json")
     for key, value in edits.items():
@@ -64,12 +64,12 @@ def probes(dimension: Dimension) -> list[Any]:
     return list(dimension)
 
 
-def kinds_of(config: Config, vocabulary: Vocabulary) -> list[str]:
+def kinds_of(config: Config, shelves: Shelves) -> list[str]:
     """Return the kinds of model that a search chooses from."""
     named = config.tuning.space.get("model.kind")
-    return [str(kind) for kind in named] if isinstance(named, list) else [vocabulary.models.name_of(type(config.model))]
+    return [str(kind) for kind in named] if isinstance(named, list) else [shelves.models.name_of(type(config.model))]
 
 
-def takes(kind: str, key: str, vocabulary: Vocabulary) -> bool:
+def takes(kind: str, key: str, shelves: Shelves) -> bool:
     """Whether a key is one that a search with a kind of model can set."""
-    return not key.startswith("model.") or path_of(key)[1] in vocabulary.models.load(kind).model_fields
+    return not key.startswith("model.") or path_of(key)[1] in shelves.models.load(kind).model_fields

@@ -12,16 +12,16 @@ from estimator.config.document import Path_, read_document
 from estimator.config.editor import edited
 from estimator.config.reader import override
 from estimator.config.sections import Config
+from estimator.config.shelves import Shelves
 from estimator.config.space import path_of, put, varied
 from estimator.config.tutorial import Translated, translate
-from estimator.config.vocabulary import Vocabulary
 from estimator.core.files import write_atomic
 
 _GONE = object()
 
 
 def write_varied(
-    conf: Path, config: Config, edits: Mapping[str, Any], vocabulary: Vocabulary, *, overrides: Sequence[str] = ()
+    conf: Path, config: Config, edits: Mapping[str, Any], shelves: Shelves, *, overrides: Sequence[str] = ()
 ) -> Path:
     """Write `<stem>.tuned.<ending>` beside a config: its values with overrides and edits, key -> value, in place.
 
@@ -31,7 +31,7 @@ def write_varied(
     before, after = translate(document.values), deepcopy(translate(document.values).values)
     for text in overrides:
         override(after, text)
-    _put_all(after, config, edits, vocabulary)
+    _put_all(after, config, edits, shelves)
     is_toml = conf.suffix.lower() == ".toml"
     path = conf.with_name(f"{conf.stem}.tuned{'.json' if is_toml else conf.suffix}")
     written = document.values.get(str(before.origin(("model",))[0]), {})
@@ -44,10 +44,10 @@ def write_varied(
     return path
 
 
-def _put_all(values: dict[str, Any], config: Config, edits: Mapping[str, Any], vocabulary: Vocabulary) -> None:
+def _put_all(values: dict[str, Any], config: Config, edits: Mapping[str, Any], shelves: Shelves) -> None:
     """Put edits into the values of a file, where a word may be left out, or be a mere name."""
-    full = varied(config, edits, vocabulary)["model"]
-    kind, own = edits.get("model.kind"), vocabulary.models.name_of(type(config.model))
+    full = varied(config, edits, shelves)["model"]
+    kind, own = edits.get("model.kind"), shelves.models.name_of(type(config.model))
     model = dict(values.get("model") or {})
     values["model"] = {"kind": kind} if kind not in (None, own) else model
     for key, value in edits.items():
@@ -56,7 +56,7 @@ def _put_all(values: dict[str, Any], config: Config, edits: Mapping[str, Any], v
             put(values, (*path[:2], "name"), full[path[1]]["name"])
         put(values, path, value)
     changed = {str(path_of(key)[1]) for key in edits if key.startswith("model.")}
-    followed = vocabulary.models.load(full["kind"]).followed({**full, **values["model"]}, changed)
+    followed = shelves.models.load(full["kind"]).followed({**full, **values["model"]}, changed)
     values["model"] = {key: followed[key] for key in values["model"]}
 
 

@@ -9,8 +9,8 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.data.schema import Schema
-from estimator.data.schema.inference import Batches, concluded, first_survey
-from estimator.data.schema.overrides import settled_columns, without_columns
+from estimator.data.schema.inference import Batches, schema_from_scan, start_scan
+from estimator.data.schema.overrides import column_overrides, exclude_columns
 from estimator.exploration.profile import Profile, gather, profiled, survey_of
 
 
@@ -34,13 +34,13 @@ def look(batches: Batches, config: Config, reviewed: Schema | None = None, *, ts
     """
     waiting = iter(batches())
     first = next(waiting, pl.DataFrame())
-    target, settled = config.data.target, settled_columns(config)
+    target, settled = config.data.target, column_overrides(config)
     if reviewed is not None:
         survey = survey_of(reviewed, first)
     else:
-        survey = first_survey(first, target, settled, config.schema_.na_values, goal=target)
+        survey = start_scan(first, target, settled, config.schema_.na_values, with_target_means=True)
     found = gather(chain([first], waiting), batches, survey, seed=config.training.seed)
-    schema = reviewed or concluded(found.survey, target, settled, config.schema_.unknown_columns)
-    schema = without_columns(schema, config)
+    schema = reviewed or schema_from_scan(found.survey, target, settled, config.schema_.unknown_columns)
+    schema = exclude_columns(schema, config)
     profile = profiled(found, schema, tsne_seed=config.training.seed if tsne else None)
     return Looked(schema, profile, found.sample.rows())

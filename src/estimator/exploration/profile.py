@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from estimator.core.arrays import Floats
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
-from estimator.data.schema.column_scan import ColumnSurvey, Each, Survey, by_contract
+from estimator.data.schema.column_scan import ColumnScan, MapFunction, TableScan, scan_by_schema
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import Batches
 from estimator.data.schema.text_parsing import category_names
@@ -114,15 +114,15 @@ class Profile:
 class Gathered:
     """Everything one pass over the rows gathers; `names` are the columns of `numbers`, in order."""
 
-    survey: Survey
+    survey: TableScan
     repeats: Repeats
     sample: Sample
     names: tuple[str, ...] = ()
     numbers: Numbers | None = None
 
-    def add(self, frame: pl.DataFrame, each: Each) -> dict[str, Floats]:
-        """Take a batch into account, but for its numbers, which are returned; see `Survey.add`."""
-        values, hashes = self.survey.add(frame, each=each)
+    def add(self, frame: pl.DataFrame, each: MapFunction) -> dict[str, Floats]:
+        """Take a batch into account, but for its numbers, which are returned; see `TableScan.add`."""
+        values, hashes = self.survey.add(frame, map_columns=each)
         self.repeats.add(hashes)
         self.sample.add(frame.select(list(self.survey.columns)))
         return values
@@ -130,14 +130,14 @@ class Gathered:
     def add_numbers(self, values: Mapping[str, Floats]) -> None:
         """Take the numbers of a batch into account."""
         # Once a column has turned out to be something else, all rows will be read again.
-        if not values or not self.survey.holds:
+        if not values or not self.survey.is_consistent:
             return
         if self.numbers is None:
             self.names, self.numbers = tuple(values), Numbers.like(list(values.values()))
         self.numbers.add([values[name] for name in self.names])
 
 
-def gather(begun: Iterable[pl.DataFrame], again: Batches, survey: Survey, *, seed: int = 0) -> Gathered:
+def gather(begun: Iterable[pl.DataFrame], again: Batches, survey: TableScan, *, seed: int = 0) -> Gathered:
     """Read all rows: those that have been begun, and `again` for every time that columns are not what they seemed.
 
     Raises
@@ -148,11 +148,11 @@ def gather(begun: Iterable[pl.DataFrame], again: Batches, survey: Survey, *, see
     while True:
         found = Gathered(survey, Repeats(), Sample(np.random.default_rng([seed, 30])))
         _gather(found, batches)
-        if survey.rows == 0:
+        if survey.n_rows == 0:
             raise SchemaError("the table has no rows: there is nothing to look at", hint="check data.path")
-        if survey.holds:
+        if survey.is_consistent:
             return found
-        survey, batches = survey.again(), again()
+        survey, batches = survey.restart(), again()
 
 
 def _gather(found: Gathered, batches: Iterable[pl.DataFrame]) -> None:
@@ -186,10 +186,10 @@ def profile_table(schema: Schema, batches: Iterable[pl.DataFrame], *, seed: int 
     return profiled(gather(chain([first], waiting), lambda: (), survey, seed=seed), schema)
 
 
-def survey_of(schema: Schema, first: pl.DataFrame) -> Survey:
+def survey_of(schema: Schema, first: pl.DataFrame) -> TableScan:
     """Return a survey that reads a table, which begins with these rows, by its contract."""
     columns = [column for column in (*schema.columns, schema.target) if column.name in first.columns]
-    return by_contract(columns, schema.target.name, max_levels=MOST_LEVELS)
+    return scan_by_schema(columns, schema.target.name, max_categories=MOST_LEVELS)
 
 
 def _is_numeric(column: Column) -> bool:
@@ -214,7 +214,7 @@ def profiled(found: Gathered, schema: Schema, *, tsne_seed: int | None = None) -
     goal = table[:, names.index(target)] if target in names else None
     words = {column.name: category_names(column, rows[column.name]) for column in columns if column.name not in names}
     return Profile(
-        rows=found.survey.rows,
+        rows=found.survey.n_rows,
         sampled_rows=rows.height,
         duplicate_rows=found.repeats.count,
         duplicates_are_exact=found.repeats.is_exact,
@@ -233,11 +233,11 @@ def profiled(found: Gathered, schema: Schema, *, tsne_seed: int | None = None) -
     )
 
 
-def _level_codes(words: pl.Series | None, survey: ColumnSurvey) -> Floats:
+def _level_codes(words: pl.Series | None, survey: ColumnScan) -> Floats:
     """Return each row's level as its place among the commonest ones, NaN for the others."""
     if words is None:
         return np.empty(0)
-    places = {level: float(place) for place, (level, _, _) in enumerate(survey.words.levels.top(TOP_LEVELS))}
+    places = {level: float(place) for place, (level, _, _) in enumerate(survey.texts.categories.top(TOP_LEVELS))}
     return np.array([places.get(word, np.nan) for word in words.to_list()])
 
 
@@ -260,36 +260,36 @@ def _described(found: Gathered, table: Floats, names: Sequence[str]) -> dict[str
         survey = found.survey.columns[name]
         mean, deviation, skewness, kurtosis = moments[name]
         numbers = {"mean": mean, "std": deviation, "skewness": skewness, "kurtosis": kurtosis}
-        numbers |= {"min": survey.low, "max": survey.high, "zeros": float(survey.zeros)}
+        numbers |= {"min": survey.low, "max": survey.high, "zeros": float(survey.n_zeros)}
         quantiles, histogram = described(table[:, place][~np.isnan(table[:, place])], QUANTILES, BINS)
         result[name] = {"numbers": numbers, "quantiles": quantiles, "histogram": histogram}
-        if survey.reading.kind in TIME_KINDS and survey.known:
+        if survey.reading.kind in TIME_KINDS and survey.n_values:
             solid = table[:, place][~np.isnan(table[:, place])]
-            result[name]["times"] = _span(survey, solid, is_whole=len(table) == found.survey.rows)
+            result[name]["times"] = _span(survey, solid, is_whole=len(table) == found.survey.n_rows)
     return result
 
 
-def _column_profile(column: Column, survey: Survey, numbers: Mapping[str, Any]) -> ColumnProfile:
+def _column_profile(column: Column, survey: TableScan, numbers: Mapping[str, Any]) -> ColumnProfile:
     seen = survey.columns[column.name]
     return ColumnProfile(
         name=column.name,
         kind=column.kind,
-        count=seen.known,
-        gaps=seen.gaps,
-        distinct=min(seen.n_distinct, seen.known),
+        count=seen.n_values,
+        gaps=seen.n_missing,
+        distinct=min(seen.n_distinct, seen.n_values),
         distinct_is_exact=seen.distinct_is_exact,
-        top=tuple(seen.words.levels.top(TOP_LEVELS)) if not seen.words.given_up else (),
+        top=tuple(seen.texts.categories.top(TOP_LEVELS)) if not seen.texts.overflowed else (),
         **numbers,
     )
 
 
-def _word_lengths(survey: ColumnSurvey) -> dict[str, Any]:
-    lengths = survey.words.lengths
+def _word_lengths(survey: ColumnScan) -> dict[str, Any]:
+    lengths = survey.texts.lengths
     found = {"min": float(lengths.shortest), "mean": lengths.mean, "max": float(lengths.longest)}
-    return {"lengths": found if lengths.words else {}}
+    return {"lengths": found if lengths.n_texts else {}}
 
 
-def _span(survey: ColumnSurvey, seconds: Floats, *, is_whole: bool) -> dict[str, Any]:
+def _span(survey: ColumnScan, seconds: Floats, *, is_whole: bool) -> dict[str, Any]:
     """Return first and last moment and the longest time without a row; of a sample that time is an upper bound."""
     days = np.unique(np.floor(seconds / DAY))
     gap = float(np.diff(np.unique(seconds)).max() / DAY) if len(days) > 1 else 0.0

@@ -14,7 +14,7 @@ from estimator.core.task import Task
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch, Column, Schema
 from estimator.errors import ConfigError
-from estimator.features.encoders import SHELF, Encoder, Learning
+from estimator.features.encoders import SHELF, Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output
 from estimator.graph.session import Session
 
@@ -91,7 +91,7 @@ class Features:
     def _fitted(self, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
         encoders = {}
         for column in self.columns:
-            learning = Learning(
+            learning = EncoderInput(
                 batch.feed[column.name][:, 0], target, task, column.unknown == "missing", target_smoothing
             )
             encoders[column.name] = SHELF.load(self.kinds[column.name]).fit(learning)

@@ -19,7 +19,7 @@ from estimator.core.files import temporary_file, write_atomic
 from estimator.core.text import format_e_value
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import with_schema_names
-from estimator.data.schema.inference import Reviewed, infer_schema
+from estimator.data.schema.inference import ColumnOverride, infer_schema
 from estimator.drift import losses_of
 from estimator.errors import EstimatorError, RetrainingError
 from estimator.models import Model, Progress, Start
@@ -249,7 +249,7 @@ CONFIGS = ("config.json", "config.yml", "config.yaml", "config.toml")
 def renewed(schema: Schema, rows: Rows, split: Split) -> Schema:
     """Return the contract with the levels and ranges of a candidate's rows; kinds and what was settled stay."""
     settled = {
-        column.name: Reviewed(
+        column.name: ColumnOverride(
             kind=column.kind, nullable=column.nullable, na_values=column.na_values, range=column.range,
             unknown=column.unknown, unit=column.unit,
             aliases=column.aliases, strip=column.strip, thousands=column.thousands, decimal=column.decimal,
@@ -262,7 +262,7 @@ def renewed(schema: Schema, rows: Rows, split: Split) -> Schema:
     learned = frame.slice(rows.n_old) if split.unused == f"1-{rows.n_old}" else frame
     found = infer_schema(
         learned.select(column for column in learned.columns if column in settled), schema.target.name,
-        reviewed=settled, unknown_columns=schema.unknown_columns,
+        overrides=settled, unknown_columns=schema.unknown_columns,
     )  # fmt: skip
     used = {column.name: column.used for column in schema.columns}
     columns = tuple(replace(column, used=used.get(column.name, True)) for column in found.columns)

@@ -195,7 +195,7 @@ def _curves(trained: Trained) -> Chart:
     curves = trained.learned.curves
     series = {name: [entry[name] for entry in curves] for name in (curves[0] if curves else {})}
     svg = charts.lines(series, x_title="epoch or round", y_title="loss", title="learning curves") if series else ""
-    return Chart("Learning curves", "Loss after each pass; val_loss is of rows that were not learned from.", svg)
+    return Chart("EncoderInput curves", "Loss after each pass; val_loss is of rows that were not learned from.", svg)
 
 
 def _regression_charts(report: Report) -> list[Chart]:

@@ -14,7 +14,7 @@ from estimator.core.task import Task
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch, Schema
 from estimator.data.schema.frames import read_frame, with_schema_names
-from estimator.data.schema.overrides import contract
+from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import folds, held_out, numbered, validation
 from estimator.data.target import read_target
 from estimator.errors import ConfigError, TrainingError
@@ -111,7 +111,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
         raise TrainingError("the table has no rows", hint="check data.path")
     used, numbered_test = numbered(frame.height, config.training.split)
     frame = frame.filter(pl.Series(used))
-    schema = contract(frame, config, reviewed)
+    schema = build_schema(frame, config, reviewed)
     _refuse_names(schema)
     _refuse_groups(schema, frame, config)
     if not schema.features:

@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from estimator.config import Config, Dimension, Layers, Range, Tuning, Vocabulary, resolve
+from estimator.config import Config, Dimension, Layers, Range, Shelves, Tuning, resolve
 from estimator.config.space import kinds_of, path_of, takes, varied
 from estimator.errors import ConfigError
 
@@ -21,11 +21,11 @@ class Space:
     """What is searched in one config: dimensions by key, for every kind of model that is tried."""
 
     config: Config
-    vocabulary: Vocabulary
+    shelves: Shelves
     kinds: Mapping[str, Mapping[str, Dimension]]
 
     @classmethod
-    def of(cls, config: Config, vocabulary: Vocabulary) -> Space:
+    def of(cls, config: Config, shelves: Shelves) -> Space:
         """Return the space of a config; a kind that it names no setting of gets its usual one.
 
         Raises
@@ -33,15 +33,15 @@ class Space:
         ConfigError: there is nothing to search.
         """
         asked = {key: item for key, item in config.tuning.space.items() if key != KIND}
-        kinds, found = kinds_of(config, vocabulary), {}
+        kinds, found = kinds_of(config, shelves), {}
         for kind in kinds:
-            found[kind] = {key: item for key, item in asked.items() if takes(kind, key, vocabulary)}
+            found[kind] = {key: item for key, item in asked.items() if takes(kind, key, shelves)}
             if not asked or (len(kinds) > 1 and not any(key.startswith("model.") for key in found[kind])):
-                usual: Mapping[str, Any] = vocabulary.models.load(kind).usual_space  # type: ignore[attr-defined] # a Model
+                usual: Mapping[str, Any] = shelves.models.load(kind).usual_space  # type: ignore[attr-defined] # a Model
                 found[kind] = {**Tuning(space=dict(usual)).space, **found[kind]}
         if len(kinds) == 1 and not found[kinds[0]]:
             raise ConfigError(f"a model of kind {kinds[0]!r} has no usual search", hint="name settings in tuning.space")
-        return cls(config, vocabulary, found)
+        return cls(config, shelves, found)
 
     def suggested(self, trial: optuna.Trial) -> dict[str, Any]:
         """Return the edits, key -> value, that a trial is to try."""
@@ -58,17 +58,17 @@ class Space:
 
     def varied(self, edits: Mapping[str, Any]) -> Config:
         """Return the config with edits in place; without a search of its own."""
-        values = varied(self.config, edits, self.vocabulary)
-        return resolve({**values, "tuning": {}}, self.vocabulary)
+        values = varied(self.config, edits, self.shelves)
+        return resolve({**values, "tuning": {}}, self.shelves)
 
     def own(self) -> dict[str, Any] | None:
         """Return the parameters of a trial that tries the config as it is; None when it lies outside the space."""
-        kind = kinds_of(self.config.model_copy(update={"tuning": Tuning()}), self.vocabulary)[0]
+        kind = kinds_of(self.config.model_copy(update={"tuning": Tuning()}), self.shelves)[0]
         if kind not in self.kinds:
             return None
         parameters: dict[str, Any] = {KIND: kind} if len(self.kinds) > 1 else {}
         plain = self.varied({})
-        values = varied(self.config, {}, self.vocabulary)
+        values = varied(self.config, {}, self.shelves)
         for key, item in self.kinds[kind].items():
             found = self._inside(key, item, _at(values, path_of(key)), plain)
             if found is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator import drift, models
-from estimator.config import Config, Data, Vocabulary, read_config, resolve
+from estimator.config import Config, Data, Shelves, read_config, resolve
 from estimator.config.document import read_document
 from estimator.data import sources
 from estimator.data.schema import Schema
@@ -26,7 +26,7 @@ from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import Store, locate
 
 # Every kind that a config may name.
-VOCABULARY = Vocabulary(
+SHELVES = Shelves(
     models.SHELF,  # type: ignore[arg-type] # a model is a section
     metrics.SHELF,
     encoders.SHELF,
@@ -51,7 +51,7 @@ class Context:
         ------
         ConfigError: with every fault.
         """
-        config = read_config(path, VOCABULARY, overrides=self.overrides, environment=self.environment)
+        config = read_config(path, SHELVES, overrides=self.overrides, environment=self.environment)
         if config.name is not None:
             return config
         first = config.data.path if isinstance(config.data.path, str) else config.data.path[0]
@@ -98,7 +98,7 @@ class Context:
 
 def config_of(artefact: Artefact) -> Config:
     """Return the config that made a version, as this release reads it."""
-    return resolve(artefact.config, VOCABULARY)
+    return resolve(artefact.config, SHELVES)
 
 
 def data_like(artefact: Artefact, table: str, query: str | None) -> Data:
@@ -111,7 +111,7 @@ def data_like(artefact: Artefact, table: str, query: str | None) -> Data:
 
 def model_of(config: Config) -> models.Model:
     """Return the settings of the model."""
-    model: models.Model = config.model  # type: ignore[assignment] # VOCABULARY resolves it to a kind of the shelf
+    model: models.Model = config.model  # type: ignore[assignment] # SHELVES resolves it to a kind of the shelf
     return model
 
 

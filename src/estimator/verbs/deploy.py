@@ -14,7 +14,7 @@ from estimator.shipping.deployment import Plan, Release, Site, Status, Target
 from estimator.shipping.deployment.base import way_back
 from estimator.shipping.image.build_record import read_record
 from estimator.store.artefact import Artefact, open_artefact
-from estimator.verbs.context import VOCABULARY, Context
+from estimator.verbs.context import SHELVES, Context
 from estimator.verbs.promote import promote
 
 Note = Callable[[str], None]
@@ -103,7 +103,7 @@ def _target(deployed: DeployedModel, context: Context) -> Target:
         kept = _version_of(deployed, context).config.get("deployment") or {}
     settings = [text.partition("=") for text in (*from_environment(context.environment), *context.overrides)]
     kinds = [value.strip() for key, _, value in settings if key.strip() == "deployment.kind"]
-    configured = kept.get("kind", VOCABULARY.default_target)
+    configured = kept.get("kind", SHELVES.default_target)
     kind = kinds[-1] if kinds else configured
     # Another kind starts from its own defaults.
     kept = kept if kind == configured else {"kind": kind}

@@ -17,7 +17,7 @@ from estimator.errors import ConfigError
 from estimator.exploration import Profile, look
 from estimator.exploration.findings import Finding, find
 from estimator.exploration.page import edit_text, exploration_page
-from estimator.verbs.context import VOCABULARY, Context, reviewed_schema
+from estimator.verbs.context import SHELVES, Context, reviewed_schema
 
 __all__ = ["ExploredTable", "TableReference", "accept", "edit_text", "explore"]
 
@@ -53,7 +53,7 @@ def explore(
     `progress` gets the number of rows read so far.
     """
     if isinstance(table, TableReference):
-        config, folder = resolve({"data": asdict(table)}, VOCABULARY, overrides=context.overrides), Path()
+        config, folder = resolve({"data": asdict(table)}, SHELVES, overrides=context.overrides), Path()
         name = model_name(table.path, table.query)
     else:
         config, folder = context.config(table), table.parent

@@ -24,7 +24,7 @@ from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
 from estimator.training.train import prepare
 from estimator.verbs.compare import held_out_frame
-from estimator.verbs.context import VOCABULARY, Context, config_of, data_like, kind_of, model_of, warm_start
+from estimator.verbs.context import SHELVES, Context, config_of, data_like, kind_of, model_of, warm_start
 from estimator.verbs.monitor import MonitoredModel, opened_log, rules_of
 
 
@@ -109,7 +109,7 @@ def _tuned(
         study_path = str(Path(scratch) / "journal.log")
         config = config.model_copy(update={"tuning": config.tuning.model_copy(update={"study": study_path})})
         plan = tuning.Plan.of(config, kind_of(config), {}, Path(scratch))
-        search = tuning.Search.of(tuning.Space.of(config, VOCABULARY), tuning.Rows(frame, config, live.schema, 1))
+        search = tuning.Search.of(tuning.Space.of(config, SHELVES), tuning.Rows(frame, config, live.schema, 1))
         with tuning.opened_study(plan, fresh=True, environment=context.environment) as study:
             tuning.queue_own(study, search.space)
             tuning.search(study, search, progress=progress)

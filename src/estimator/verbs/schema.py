@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from estimator.config.json_schema import config_schema
-from estimator.verbs.context import VOCABULARY
+from estimator.verbs.context import SHELVES
 
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema of the config, with every kind of this installation."""
-    return config_schema(VOCABULARY)
+    return config_schema(SHELVES)

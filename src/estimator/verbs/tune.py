@@ -13,7 +13,7 @@ from estimator.core.files import write_atomic
 from estimator.models import Progress, silent
 from estimator.tuning import Outcome, SearchProgress
 from estimator.tuning.space import shown
-from estimator.verbs.context import VOCABULARY, Context, kind_of, reviewed_schema
+from estimator.verbs.context import SHELVES, Context, kind_of, reviewed_schema
 
 __all__ = ["TunedConfig", "Workers", "shown", "tune"]
 
@@ -57,7 +57,7 @@ def tune(
     plan = tuning.Plan.of(config, kind_of(config), fingerprint, conf.parent)
     n_processes = 1 if workers.parent else workers.count
     rows = tuning.Rows(frame, config, reviewed_schema(config, conf.parent), n_processes)
-    search = tuning.Search.of(tuning.Space.of(config, VOCABULARY), rows)
+    search = tuning.Search.of(tuning.Space.of(config, SHELVES), rows)
     with tuning.opened_study(plan, fresh=fresh, environment=context.environment) as study:
         tuning.queue_own(study, search.space)
         if workers.parent is not None:
@@ -69,7 +69,7 @@ def tune(
             tuning.search(study, search, show=show, progress=progress)
         outcome = tuning.outcome(study, search, progress=progress)
     overrides = [*from_environment(context.environment), *context.overrides]
-    written = write_varied(conf, config, outcome.edits, VOCABULARY, overrides=overrides)
+    written = write_varied(conf, config, outcome.edits, SHELVES, overrides=overrides)
     page = conf.with_name(f"{conf.stem}.tuning.html")
     write_atomic(page, tuning.tuning_page(outcome, name=str(config.name)))
     return TunedConfig(outcome, plan.place, written, page)

@@ -1,4 +1,4 @@
-"""A table -> its schema: what each column is, told from all of its values, never from a sample of the first."""
+"""A table -> its schema: each column's kind and statistics, inferred from all of its values, not from a sample."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -13,17 +14,17 @@ import polars as pl
 from estimator.core.text import did_you_mean, format_plain
 from estimator.data.schema.column import IGNORED_KINDS, KINDS, NA_VALUES, NA_WORDS, NUMERIC_KINDS, Column
 from estimator.data.schema.column import Kind as ColumnKind
-from estimator.data.schema.column_scan import ColumnSurvey, Survey
+from estimator.data.schema.column_scan import ColumnScan, TableScan
 from estimator.data.schema.date_formats import DATE_FORMATS, matching_formats
 from estimator.data.schema.schema import Schema
 from estimator.errors import SchemaError
 
 Batches = Callable[[], Iterable[pl.DataFrame]]
-FRAME_ROWS = 65_536
-MAX_LEVELS = 10_000
-# Longer than this it is no level but a text; YAML, too, reads no longer key.
-LONGEST_LEVEL = 500
-LONGEST_EXAMPLE = 80
+BATCH_ROWS = 65_536
+MAX_CATEGORIES = 10_000
+# Anything longer is text, not a category; YAML does not read a longer key either.
+MAX_CATEGORY_LENGTH = 500
+MAX_EXAMPLE_LENGTH = 80
 NUMBER_AS_TEXT = re.compile(
     r"^\s*(?:[$€£]|USD|EUR)?\s*[-+]?\d{1,3}(?:[,.\s\u00a0]?\d{3})*(?:[.,]\d+)?"
     r"\s*(?:%|[A-Za-z]{1,4}\.?\s?[A-Za-z]{0,6}[23²³]?)?\s*$"
@@ -34,8 +35,8 @@ IDENTIFIER_NAME = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewed:
-    """What a person settled about a column, in the config or the schema file; None means: look and decide."""
+class ColumnOverride:
+    """What a person has set for a column in the config; None, or an empty value, means: infer it."""
 
     kind: str | None = None
     nullable: bool | None = None
@@ -54,136 +55,147 @@ class Reviewed:
     date_formats: Sequence[str] = ()
 
 
+Overrides = Mapping[str, ColumnOverride]
+NO_OVERRIDE = ColumnOverride()
+
+
 def infer_schema(
     table: pl.DataFrame | Batches,
     target: str,
     *,
-    reviewed: Mapping[str, Reviewed] | None = None,
+    overrides: Overrides | None = None,
     na_values: Sequence[str] = (),
     unknown_columns: Any = "error",
 ) -> Schema:
-    """Look at every value of a table and return its contract; the table is a frame, or a call that gives its batches.
+    """Return the schema of a table, given as a frame or as a function that returns its batches.
 
-    Batches are asked for again when a column turns out to be another kind than its first rows show.
+    The function is called again when a later batch shows that a column is of another kind than its first rows suggest.
 
     Raises
     ------
-    SchemaError: the target or a reviewed column is not in the table, or a reviewed kind cannot hold its values.
+    SchemaError: the target or an overridden column is not in the table, or an overridden kind does not fit its values.
     """
-    batches = (lambda: table.iter_slices(FRAME_ROWS)) if isinstance(table, pl.DataFrame) else table
+    batches = (lambda: table.iter_slices(BATCH_ROWS)) if isinstance(table, pl.DataFrame) else table
     first = table if isinstance(table, pl.DataFrame) else next(iter(batches()), pl.DataFrame())
-    settled = dict(reviewed or {})
-    survey = first_survey(first, target, settled, na_values)
+    scan = start_scan(first, target, overrides or {}, na_values)
     while True:
         for frame in batches():
-            survey.add(frame)
-        if survey.holds:
-            return concluded(survey, target, settled, unknown_columns)
-        survey = survey.again()
+            scan.add(frame)
+        if scan.is_consistent:
+            return schema_from_scan(scan, target, overrides or {}, unknown_columns)
+        scan = scan.restart()
 
 
-def first_survey(
-    first: pl.DataFrame,
-    target: str,
-    reviewed: Mapping[str, Reviewed],
-    na_values: Sequence[str],
-    *,
-    goal: str | None = None,
-) -> Survey:
-    """Return a survey that has seen nothing, for a table that begins with these rows; see `infer_schema`."""
-    for name, place in ((target, "data.target"), *((name, "schema.columns") for name in reviewed)):
-        if name not in first.columns:
-            raise SchemaError(f"{place}: no column {name!r} in the table", hint=did_you_mean(name, first.columns))
-    columns = (_surveyed(series, reviewed.get(series.name, Reviewed()), na_values) for series in first.iter_columns())
-    return Survey({column.name: column for column in columns}, goal)
+def infer_column(series: pl.Series, override: ColumnOverride = NO_OVERRIDE, *, na_values: Sequence[str] = ()) -> Column:
+    """Return the schema of one column, inferred from all of its values."""
+    scan = _start_column(series, override, na_values)
+    scan.add(series, None)
+    while not scan.is_consistent:
+        scan = scan.restart()
+        scan.add(series, None)
+    return _column_from_scan(scan, override)
 
 
-def concluded(survey: Survey, target: str, reviewed: Mapping[str, Reviewed], unknown_columns: Any) -> Schema:
-    """Return the contract of a table that has been surveyed to the end.
+def start_scan(
+    first: pl.DataFrame, target: str, overrides: Overrides, na_values: Sequence[str], *, with_target_means: bool = False
+) -> TableScan:
+    """Return an empty scan for a table that begins with these rows; see `infer_schema`.
 
     Raises
     ------
-    SchemaError: a reviewed kind or reviewed limits cannot hold the values.
+    SchemaError: the target or an overridden column is not in the table, or an override is wrong.
     """
-    found = {name: _concluded(column, reviewed.get(name, Reviewed())) for name, column in survey.columns.items()}
-    goal = _as_target(found.pop(target), survey.columns[target], reviewed.get(target, Reviewed()))
-    return Schema(tuple(found.values()), goal, unknown_columns)
+    for name, key in ((target, "data.target"), *((name, "schema.columns") for name in overrides)):
+        if name not in first.columns:
+            raise SchemaError(f"{key}: no column {name!r} in the table", hint=did_you_mean(name, first.columns))
+    columns = {
+        series.name: _start_column(series, overrides.get(series.name, NO_OVERRIDE), na_values)
+        for series in first.iter_columns()
+    }
+    return TableScan(columns, target if with_target_means else None)
 
 
-def infer_column(series: pl.Series, reviewed: Reviewed | None = None, *, na_values: Sequence[str] = ()) -> Column:
-    """Look at every value of one column and return what it is."""
-    settled = reviewed or Reviewed()
-    survey = _surveyed(series, settled, na_values)
-    survey.add(series, None)
-    while not survey.holds:
-        survey = survey.again()
-        survey.add(series, None)
-    return _concluded(survey, settled)
+def schema_from_scan(scan: TableScan, target: str, overrides: Overrides, unknown_columns: Any) -> Schema:
+    """Return the schema of a table that has been scanned to the end.
+
+    Raises
+    ------
+    SchemaError: an overridden kind or range does not fit the values.
+    """
+    columns = {
+        name: _column_from_scan(column, overrides.get(name, NO_OVERRIDE)) for name, column in scan.columns.items()
+    }
+    target_column = _as_target(columns.pop(target), scan.columns[target], overrides.get(target, NO_OVERRIDE))
+    return Schema(tuple(columns.values()), target_column, unknown_columns)
 
 
-def _as_target(column: Column, survey: ColumnSurvey, settled: Reviewed) -> Column:
-    """A target that counts up is still a quantity: only a feature can be an identifier."""
-    if settled.kind is not None or column.kind != "identifier":
+def _as_target(column: Column, scan: ColumnScan, override: ColumnOverride) -> Column:
+    """Return a target that looks like an identifier as a number or category: only a feature can be an identifier."""
+    if override.kind is not None or column.kind != "identifier":
         return column
-    return _described(replace(column, kind="number" if survey.is_number else "category"), survey)
+    return _with_statistics(replace(column, kind="number" if scan.is_number else "category"), scan)
 
 
-def _surveyed(series: pl.Series, settled: Reviewed, na_values: Sequence[str]) -> ColumnSurvey:
-    # What a person calls a category may have as many levels as it likes.
-    most = sys.maxsize if settled.kind == "category" else MAX_LEVELS
-    return ColumnSurvey(series.name, _trials(series, settled, na_values), most)
+def _start_column(series: pl.Series, override: ColumnOverride, na_values: Sequence[str]) -> ColumnScan:
+    # A column that a person calls a category may have any number of categories.
+    max_categories = sys.maxsize if override.kind == "category" else MAX_CATEGORIES
+    return ColumnScan(series.name, _candidates(series, override, na_values), max_categories)
 
 
-def _trials(series: pl.Series, settled: Reviewed, na_values: Sequence[str]) -> list[Column]:
+def _candidates(series: pl.Series, override: ColumnOverride, na_values: Sequence[str]) -> list[Column]:
     """Return the ways to read a column, the likeliest first; the last one reads anything."""
-    if settled.kind is not None and settled.kind not in KINDS:
-        raise SchemaError(
-            f"schema.columns.{series.name}.kind: no kind {settled.kind!r}", hint=did_you_mean(settled.kind, KINDS)
-        )
-    _refuse_pattern(series.name, settled.pattern)
-    is_default = settled.na_values is None and settled.nullable is not False
-    spelled = (*NA_VALUES, *na_values) if is_default else tuple(settled.na_values or ())
-    words = NA_WORDS if is_default else ()
-    bare = Column(
+    _check_override(series.name, override)
+    uses_defaults = override.na_values is None and override.nullable is not False
+    spellings = (*NA_VALUES, *na_values) if uses_defaults else tuple(override.na_values or ())
+    words = NA_WORDS if uses_defaults else ()
+    text = Column(
         series.name,
         "category",
         nullable=True,
-        na_values=spelled,
-        strip=tuple(settled.strip),
-        thousands=settled.thousands,
-        decimal=settled.decimal,
-        units=settled.units,
-        pattern=settled.pattern,
-        ignore_case=settled.ignore_case,
-        replace=settled.replace,
+        na_values=spellings,
+        strip=tuple(override.strip),
+        thousands=override.thousands,
+        decimal=override.decimal,
+        units=override.units,
+        pattern=override.pattern,
+        ignore_case=override.ignore_case,
+        replace=override.replace,
     )
-    if settled.kind is not None:
-        kind = _reading_kind(settled.kind)
-        spellings = spelled if kind == "category" else (*spelled, *words)
-        date_formats = tuple(settled.date_formats) or matching_formats(series, spelled)
-        return [replace(bare, kind=kind, date_formats=date_formats, na_values=spellings)]
+    if override.kind is not None:
+        kind = _scanned_kind(override.kind)
+        date_formats = tuple(override.date_formats) or matching_formats(series, spellings)
+        all_spellings = spellings if kind == "category" else (*spellings, *words)
+        return [replace(text, kind=kind, date_formats=date_formats, na_values=all_spellings)]
     if series.dtype != pl.String:
-        return [replace(bare, kind=_kind_of_type(series.dtype))]
-    kinds: list[Column] = [replace(bare, kind="number"), replace(bare, kind="boolean")]
-    kinds += [
-        replace(bare, kind="date" if form in DATE_FORMATS else "datetime", date_formats=(form,))
-        for form in matching_formats(series, (*spelled, *words))
+        return [replace(text, kind=_kind_of_type(series.dtype))]
+    candidates: list[Column] = [replace(text, kind="number"), replace(text, kind="boolean")]
+    candidates += [
+        replace(text, kind="date" if date_format in DATE_FORMATS else "datetime", date_formats=(date_format,))
+        for date_format in matching_formats(series, (*spellings, *words))
     ]
-    # Without the words first: in a column of levels they are levels.
-    return [*kinds, *(replace(trial, na_values=(*trial.na_values, *words)) for trial in kinds if words), bare]
+    # First without words such as "none": in a column of categories they are categories.
+    with_words = [replace(column, na_values=(*spellings, *words)) for column in candidates if words]
+    return [*candidates, *with_words, text]
 
 
-def _refuse_pattern(name: str, pattern: str | None) -> None:
+def _check_override(name: str, override: ColumnOverride) -> None:
+    if override.kind is not None and override.kind not in KINDS:
+        raise SchemaError(
+            f"schema.columns.{name}.kind: unknown kind {override.kind!r}", hint=did_you_mean(override.kind, KINDS)
+        )
     try:
-        re.compile(pattern or "")
+        re.compile(override.pattern or "")
     except re.error as error:
-        raise SchemaError(f"schema.columns.{name}.pattern: {pattern!r} is no regular expression: {error}") from None
+        raise SchemaError(
+            f"schema.columns.{name}.pattern: {override.pattern!r} is not a regular expression: {error}"
+        ) from None
 
 
-def _reading_kind(kind: str) -> ColumnKind:
-    """Return the kind under which a column is surveyed; texts and those that are no features are read as levels."""
-    found: ColumnKind = "category" if kind in (*IGNORED_KINDS, "text") else kind  # type: ignore[assignment] # checked against KINDS
-    return found
+def _scanned_kind(kind: str) -> ColumnKind:
+    """Return the kind by which a column is scanned; text and kinds that are not features are scanned as categories."""
+    if kind in (*IGNORED_KINDS, "text"):
+        return "category"
+    return kind  # type: ignore[return-value] # _check_override has checked it against KINDS
 
 
 def _kind_of_type(dtype: pl.DataType) -> ColumnKind:
@@ -194,91 +206,95 @@ def _kind_of_type(dtype: pl.DataType) -> ColumnKind:
     return "number" if dtype.is_numeric() else "category"
 
 
-def _concluded(survey: ColumnSurvey, settled: Reviewed) -> Column:
-    """Return what a column is, from all that it has shown."""
-    reading = survey.reading
-    spelled = sorted((survey.spelled | survey.words.spelled) - {""})
-    is_nullable = bool(settled.na_values) or survey.gaps > 0
+def _column_from_scan(scan: ColumnScan, override: ColumnOverride) -> Column:
+    na_seen = sorted((scan.na_seen | scan.texts.na_seen) - {""})
+    nullable = bool(override.na_values) or scan.n_missing > 0
     column = replace(
-        reading,
-        kind=settled.kind or _kind(survey),  # type: ignore[arg-type] # _trials has checked it against KINDS
-        nullable=is_nullable if settled.nullable is None else settled.nullable,
-        na_values=tuple(spelled if settled.na_values is None else settled.na_values),
-        range=settled.range,
-        unit=settled.unit,
-        aliases=tuple(settled.aliases),
-        unknown=settled.unknown or "other",
+        scan.reading,
+        kind=override.kind or _kind(scan),  # type: ignore[arg-type] # _check_override has checked it against KINDS
+        nullable=nullable if override.nullable is None else override.nullable,
+        na_values=tuple(na_seen if override.na_values is None else override.na_values),
+        range=override.range,
+        unit=override.unit,
+        aliases=tuple(override.aliases),
+        unknown=override.unknown or "other",
     )
-    _refuse_faults(column, survey)
-    return _described(column, survey)
+    _check_fit(column, scan)
+    return _with_statistics(column, scan)
 
 
-def _kind(survey: ColumnSurvey) -> ColumnKind:
-    if survey.known == 0 or (survey.gaps == 0 and survey.n_distinct == 1):
+def _kind(scan: ColumnScan) -> ColumnKind:
+    if scan.n_values == 0 or (scan.n_missing == 0 and scan.n_distinct == 1):
         return "constant"
-    kind = survey.reading.kind
+    kind = scan.reading.kind
     if kind == "number":
-        return _kind_of_numbers(survey)
-    return _kind_of_words(survey) if kind == "category" else kind
+        return _kind_of_numbers(scan)
+    return _kind_of_texts(scan) if kind == "category" else kind
 
 
-def _kind_of_numbers(survey: ColumnSurvey) -> ColumnKind:
-    if not survey.whole:
+def _kind_of_numbers(scan: ColumnScan) -> ColumnKind:
+    if not scan.is_whole:
         return "number"
-    enough = survey.known >= 20
-    named = IDENTIFIER_NAME.search(survey.name) is not None or not survey.name.strip()
-    if enough and (survey.counts_up or (named and survey.is_unique(share=0.95))):
+    is_long = scan.n_values >= 20
+    has_name = IDENTIFIER_NAME.search(scan.name) is not None or not scan.name.strip()
+    if is_long and (scan.counts_up or (has_name and scan.is_unique(fraction=0.95))):
         return "identifier"
-    return "identifier" if max(abs(survey.low), abs(survey.high)) >= 2**53 else "integer"
+    # Doubles do not hold larger integers exactly.
+    return "identifier" if max(abs(scan.low), abs(scan.high)) >= 2**53 else "integer"
 
 
-def _kind_of_words(survey: ColumnSurvey) -> ColumnKind:
-    lengths = survey.words.lengths
-    if survey.n_distinct > 20 and survey.is_unique(share=0.98):
+def _kind_of_texts(scan: ColumnScan) -> ColumnKind:
+    lengths = scan.texts.lengths
+    if scan.n_distinct > 20 and scan.is_unique(fraction=0.98):
         return "text" if lengths.mean_blanks >= 1.5 else "identifier"
-    many = survey.words.given_up or (survey.n_distinct > 50 and lengths.mean_blanks >= 4)
-    return "text" if many or lengths.longest > LONGEST_LEVEL else "category"
+    is_prose = scan.texts.overflowed or (scan.n_distinct > 50 and lengths.mean_blanks >= 4)
+    return "text" if is_prose or lengths.longest > MAX_CATEGORY_LENGTH else "category"
 
 
-def _refuse_faults(column: Column, survey: ColumnSurvey) -> None:
-    """Refuse what a person settled when it does not hold the values."""
+def _check_fit(column: Column, scan: ColumnScan) -> None:
+    """Raise when a kind or range that a person has set does not fit the values."""
     if not column.is_feature:
         return
-    low, high = column.range or (None, None)
-    beyond = [edge for edge, is_out in ((survey.low, low is not None and survey.low < low),
-                                        (survey.high, high is not None and survey.high > high)) if is_out]  # fmt: skip
     place = f"schema.columns.{column.name}: kind {column.kind!r}"
-    if survey.n_faults:
+    if scan.n_faults:
         raise SchemaError(
-            f"{place} does not hold {survey.n_faults:,} of its values: {survey.faults[0]}",
-            hint="change the kind, add the spelling to its na_values, or leave the column out with data.drop",
+            f"{place} does not fit {scan.n_faults:,} of its values: {scan.faults[0]}",
+            hint="change the kind, add the spelling to na_values, or leave the column out with data.drop",
         )
-    if beyond and survey.is_number:
+    low, high = column.range or (None, None)
+    too_low = [scan.low] if low is not None and scan.low < low else []
+    too_high = [scan.high] if high is not None and scan.high > high else []
+    if scan.is_number and (too_low or too_high):
+        extreme = [*too_low, *too_high][0]
         raise SchemaError(
-            f"{place} does not hold all of its values: expected {column.expectation}, got {format_plain(beyond[0])}",
-            hint="widen its range, or leave the column out with data.drop",
+            f"{place} does not fit all of its values: expected {column.expectation}, got {format_plain(extreme)}",
+            hint="widen the range, or leave the column out with data.drop",
         )
 
 
-def _described(column: Column, survey: ColumnSurvey) -> Column:
-    """Add what training saw: range, levels with counts and an example."""
-    example: Any = survey.words.example if survey.is_words else survey.example
-    if survey.known == 0 or not column.is_feature:
-        whole = isinstance(example, float) and survey.whole
-        return replace(column, example=_plain_value(int(example) if whole else example), date_formats=())
+def _with_statistics(column: Column, scan: ColumnScan) -> Column:
+    """Return the column with its training range, its categories with counts, and an example."""
+    example: Any = scan.texts.example if scan.is_text else scan.example
+    if scan.n_values == 0 or not column.is_feature:
+        is_integer = isinstance(example, float) and scan.is_whole
+        return replace(column, example=_json_value(int(example) if is_integer else example), date_formats=())
     if column.kind == "text":
-        return replace(column, example=(survey.words.example or "")[:LONGEST_EXAMPLE].strip(), date_formats=())
+        example = (scan.texts.example or "")[:MAX_EXAMPLE_LENGTH].strip()
+        return replace(column, example=example, date_formats=())
     if column.is_string:
-        levels = survey.words.levels.counts()
-        return replace(column, categories=levels, example=next(iter(levels), None), date_formats=())
+        categories = scan.texts.categories.counts()
+        return replace(column, categories=categories, example=next(iter(categories), None), date_formats=())
     if column.kind in NUMERIC_KINDS:
         example = int(example) if column.kind == "integer" else float(example)
     elif column.kind == "boolean":
-        example = bool(survey.high)
-    return replace(column, training_range=(survey.low, survey.high), example=_plain_value(example))
+        example = bool(scan.high)
+    return replace(column, training_range=(scan.low, scan.high), example=_json_value(example))
 
 
-def _plain_value(value: object) -> str | float | bool | None:
-    if isinstance(value, str | bool | int | float):
-        return value.strip() if isinstance(value, str) else value
-    return None if value is None else str(value).replace(" ", "T", 1) if hasattr(value, "hour") else str(value)
+def _json_value(value: object) -> str | float | bool | None:
+    if isinstance(value, str):
+        return value.strip()
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    # ISO 8601 has a T between date and time.
+    return str(value).replace(" ", "T", 1) if isinstance(value, datetime) else str(value)

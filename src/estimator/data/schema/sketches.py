@@ -1,4 +1,4 @@
-"""How many distinct values and which levels a column has shown, in memory that does not grow with the rows."""
+"""Distinct values and category counts of a column, in memory that does not grow with the rows."""
 
 from __future__ import annotations
 
@@ -13,68 +13,71 @@ import polars as pl
 from estimator.core.arrays import Floats, Mask
 
 SKETCH_SIZE = 4096
-FEWEST_SLOTS, MOST_SLOTS = 2**10, 2**17
+MIN_SLOTS, MAX_SLOTS = 2**10, 2**17
+HASH_SEED = 7
 Hashes = npt.NDArray[np.uint64]
-Places = npt.NDArray[np.int32]
+Codes = npt.NDArray[np.int32]
 
-# What polars makes of a gap among numbers.
-GAP_HASH = np.uint64(pl.Series([float("nan")]).hash(seed=7)[0])
+# The hash that polars gives to a missing number.
+MISSING_HASH = np.uint64(pl.Series([float("nan")]).hash(seed=HASH_SEED)[0])
 
 
-class Slots:
-    """Hashes that are known already, each with a place: a lookup of whole columns that may miss but never errs.
+class HashIndex:
+    """Known hashes, each with a code: a lookup of whole columns that may miss a known hash but is never wrong.
 
-    A hash is looked for in one slot only; of two that share a slot, the one put last is found.
+    A hash has one slot only; of two hashes that share a slot, the one added last is kept.
     """
 
     def __init__(self) -> None:
-        self.hashes = np.zeros(FEWEST_SLOTS, np.uint64)
-        self.places = np.full(FEWEST_SLOTS, -1, np.int32)
+        self.hashes = np.zeros(MIN_SLOTS, np.uint64)
+        self.codes = np.full(MIN_SLOTS, -1, np.int32)
 
     def _slots(self, hashes: Hashes) -> Hashes:
         return hashes & np.uint64(len(self.hashes) - 1)
 
-    def knows(self, hashes: Hashes) -> Mask:
-        """Mark the hashes that are known."""
-        found: Mask = self.hashes[self._slots(hashes)] == hashes
-        return found
+    def contains(self, hashes: Hashes) -> Mask:
+        """Mark the hashes that are in the index."""
+        return np.equal(self.hashes[self._slots(hashes)], hashes)
 
-    def find(self, hashes: Hashes) -> Places:
-        """Return the place of each hash, -1 where it is not known."""
+    def find(self, hashes: Hashes) -> Codes:
+        """Return the code of each hash, -1 where it is not in the index."""
         slots = self._slots(hashes)
-        places = self.places[slots]
-        places[self.hashes[slots] != hashes] = -1
-        return places
+        codes = self.codes[slots]
+        codes[self.hashes[slots] != hashes] = -1
+        return codes
 
-    def put(self, hashes: Hashes, places: Places) -> None:
-        """Know these hashes, which are all that are known; the table grows with them, to a bound."""
+    def rebuild(self, hashes: Hashes, codes: Codes) -> None:
+        """Replace the content by these hashes; the number of slots grows with them, up to a bound."""
         size = len(self.hashes)
-        while size < 16 * len(hashes) and size < MOST_SLOTS:
+        while size < 16 * len(hashes) and size < MAX_SLOTS:
             size *= 2
-        self.hashes, self.places = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
+        self.hashes, self.codes = np.zeros(size, np.uint64), np.full(size, -1, np.int32)
         slots = self._slots(hashes)
-        self.hashes[slots], self.places[slots] = hashes, places
+        self.hashes[slots], self.codes[slots] = hashes, codes
 
 
 @dataclass
-class Distinct:
-    """The k smallest hashes of a column's values (Bar-Yossef et al., 2002): exact below k, beyond about 1.6 % off."""
+class DistinctCount:
+    """The k smallest hashes of a column's values (Bar-Yossef et al., 2002).
+
+    The count is exact below k = 4096 and has a standard error of about 1.6% beyond.
+    """
 
     hashes: Hashes = field(default_factory=lambda: np.empty(0, np.uint64))
-    slots: Slots = field(default_factory=Slots)
+    index: HashIndex = field(default_factory=HashIndex)
 
     def add(self, hashes: Hashes) -> None:
-        """Take values into account by their hashes; that of a gap is no value."""
-        found = hashes if self.is_exact else hashes[hashes < self.hashes[-1]]
-        found = self._smallest(found[~self.slots.knows(found)])
-        if len(found) == 0:
+        """Count values by their hashes; missing values do not count."""
+        candidates = hashes if self.is_exact else hashes[hashes < self.hashes[-1]]
+        candidates = self._smallest(candidates[~self.index.contains(candidates)])
+        if len(candidates) == 0:
             return
-        together = np.sort(np.concatenate([self.hashes, found]))
-        is_first = np.append(True, together[1:] != together[:-1]) & (together != GAP_HASH)
-        known = together[is_first][:SKETCH_SIZE]
-        if not np.array_equal(known, self.hashes):
-            self.hashes = known
-            self.slots.put(np.append(known, GAP_HASH), np.zeros(len(known) + 1, np.int32))
+        merged = np.sort(np.concatenate([self.hashes, candidates]))
+        is_first = np.append(True, merged[1:] != merged[:-1]) & (merged != MISSING_HASH)
+        smallest = merged[is_first][:SKETCH_SIZE]
+        if not np.array_equal(smallest, self.hashes):
+            self.hashes = smallest
+            self.index.rebuild(np.append(smallest, MISSING_HASH), np.zeros(len(smallest) + 1, np.int32))
 
     def _smallest(self, hashes: Hashes) -> Hashes:
         """Return only the smallest hashes when they alone fill the sketch, which saves sorting the others."""
@@ -85,7 +88,7 @@ class Distinct:
 
     @property
     def is_exact(self) -> bool:
-        """Whether all distinct values were kept."""
+        """Whether the hashes of all distinct values were kept."""
         return len(self.hashes) < SKETCH_SIZE
 
     @property
@@ -97,91 +100,94 @@ class Distinct:
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
-    """The target's numbers in a batch, 0 where they are not known."""
+class TargetValues:
+    """The target's numbers in a batch, 0 where missing; `known` marks those that are not missing."""
 
     values: Floats
     known: Mask
-    is_whole: bool
+    all_known: bool
 
     @classmethod
-    def of(cls, values: Floats) -> Goal:
-        """Return the target's numbers, given with NaN where they are not known."""
+    def of(cls, values: Floats) -> TargetValues:
+        """Return the target's numbers, given with NaN where missing."""
         known = ~np.isnan(values)
-        is_whole = bool(known.all())
-        return cls(values if is_whole else np.where(known, values, 0.0), known, is_whole)
+        all_known = bool(known.all())
+        return cls(values if all_known else np.where(known, values, 0.0), known, all_known)
 
 
 @dataclass
-class Levels:
-    """How often each level occurs and the target's sum there. What spells a gap is counted together, as no level."""
+class CategoryCounts:
+    """How often each category occurs, and the sum of the target there.
 
-    is_gap: Callable[[str | None], bool]
-    places: dict[str | None, int] = field(default_factory=dict)
-    slots: Slots = field(default_factory=Slots)
-    hashes: dict[int, int] = field(default_factory=dict)
-    n_levels: int = 0
+    Codes count up from 1 in the order of appearance; code 0 counts the missing values, however they are spelled.
+    `totals` has shape (3, categories + 1): rows, sum of the target, rows whose target is known.
+    """
+
+    is_missing: Callable[[str | None], bool]
+    codes: dict[str | None, int] = field(default_factory=dict)
+    index: HashIndex = field(default_factory=HashIndex)
+    code_by_hash: dict[int, int] = field(default_factory=dict)
+    n_categories: int = 0
     totals: Floats = field(default_factory=lambda: np.zeros((3, 1)))
 
-    def add(self, words: pl.Series, hashes: Hashes, goal: Goal | None) -> None:
-        """Take a batch of words and their hashes into account, with the target's numbers beside them."""
-        places = self.slots.find(hashes)
-        news = np.flatnonzero(places < 0)
-        if len(news):
-            places[news] = self._placed(words.gather(news), hashes[news])
-        self._count(places, goal)
+    def add(self, texts: pl.Series, hashes: Hashes, target: TargetValues | None) -> None:
+        """Count a batch of texts, given with their hashes and the target's numbers."""
+        codes = self.index.find(hashes)
+        missed = np.flatnonzero(codes < 0)
+        if len(missed):
+            codes[missed] = self._codes_of(texts.gather(missed), hashes[missed])
+        self._count(codes, target)
 
-    def _count(self, places: npt.NDArray[Any], goal: Goal | None) -> None:
-        size = self.n_levels + 1
+    def add_booleans(self, values: Floats, target: TargetValues | None) -> None:
+        """Count booleans, given as 0, 1 and NaN, as the categories false and true."""
+        codes = np.array([self.code("false"), self.code("true"), self.code(None)])
+        self._count(codes[np.nan_to_num(values, nan=2.0).astype(np.intp)], target)
+
+    def _count(self, codes: npt.NDArray[Any], target: TargetValues | None) -> None:
+        size = self.n_categories + 1
         self.totals = np.pad(self.totals, ((0, 0), (0, size - self.totals.shape[1])))
-        self.totals[0] += np.bincount(places, minlength=size)
-        if goal is not None:
-            self.totals[1] += np.bincount(places, goal.values, minlength=size)
-            self.totals[2] += np.bincount(places, None if goal.is_whole else goal.known, minlength=size)
+        self.totals[0] += np.bincount(codes, minlength=size)
+        if target is not None:
+            self.totals[1] += np.bincount(codes, target.values, minlength=size)
+            self.totals[2] += np.bincount(codes, None if target.all_known else target.known, minlength=size)
 
-    def add_truths(self, values: Floats, goal: Goal | None) -> None:
-        """Take truth values, given as 0, 1 and NaN, into account as the levels false and true."""
-        places = np.array([self.place("false"), self.place("true"), self.place(None)])
-        found = places[np.nan_to_num(values, nan=2.0).astype(np.intp)]
-        self._count(found, goal)
+    def _codes_of(self, texts: pl.Series, hashes: Hashes) -> Codes:
+        """Return the codes of texts and add their hashes to the index."""
+        distinct = np.unique(hashes)
+        positions = np.searchsorted(distinct, hashes)
+        first_rows = np.empty(len(distinct), dtype=np.intp)
+        first_rows[positions[::-1]] = np.arange(len(hashes))[::-1]
+        names = texts.gather(first_rows).cast(pl.String).to_list()
+        codes = np.array([self.code(name) for name in names], dtype=np.int32)
+        n_before = len(self.code_by_hash)
+        self.code_by_hash |= zip(distinct.tolist(), codes.tolist(), strict=True)
+        if len(self.code_by_hash) > n_before:
+            known = np.fromiter(self.code_by_hash.keys(), np.uint64, len(self.code_by_hash))
+            self.index.rebuild(known, np.fromiter(self.code_by_hash.values(), np.int32, len(known)))
+        return codes[positions]
 
-    def _placed(self, words: pl.Series, hashes: Hashes) -> Places:
-        """Return where words are counted, and know them from now on."""
-        different = np.unique(hashes)
-        which = np.searchsorted(different, hashes)
-        first = np.empty(len(different), dtype=np.intp)
-        first[which[::-1]] = np.arange(len(hashes))[::-1]
-        names = words.gather(first).cast(pl.String).to_list()
-        places = np.array([self.place(name) for name in names], dtype=np.int32)
-        before = len(self.hashes)
-        self.hashes |= zip(different.tolist(), places.tolist(), strict=True)
-        if len(self.hashes) > before:
-            known = np.fromiter(self.hashes.keys(), np.uint64, len(self.hashes))
-            self.slots.put(known, np.fromiter(self.hashes.values(), np.int32, len(known)))
-        return places[which]
-
-    def place(self, word: str | None) -> int:
-        """Return where a word is counted; all spellings of a gap are at 0."""
-        place = self.places.get(word)
-        if place is None:
-            place = 0
-            if not self.is_gap(word):
-                self.n_levels += 1
-                place = self.n_levels
-            self.places[word] = place
-        return place
+    def code(self, text: str | None) -> int:
+        """Return the code of a text, a new one where it is a new category."""
+        code = self.codes.get(text)
+        if code is None:
+            code = 0
+            if not self.is_missing(text):
+                self.n_categories += 1
+                code = self.n_categories
+            self.codes[text] = code
+        return code
 
     def counts(self) -> dict[str, int]:
-        """Return level -> count, sorted by level."""
+        """Return category -> count, sorted by category."""
         counts = self.totals[0]
-        levels = {word: place for word, place in self.places.items() if place and word is not None}
-        return {word: int(counts[place]) for word, place in sorted(levels.items())}
+        categories = {text: code for text, code in self.codes.items() if code and text is not None}
+        return {text: int(counts[code]) for text, code in sorted(categories.items())}
 
     def top(self, most: int) -> list[tuple[str, int, float | None]]:
-        """Return (level, count, target's mean) of the commonest levels."""
-        found = sorted(self.counts().items(), key=lambda item: (-item[1], item[0]))[:most]
-        return [(word, count, self._mean(self.places[word])) for word, count in found]
+        """Return (category, count, mean of the target) of the most frequent categories."""
+        most_frequent = sorted(self.counts().items(), key=lambda item: (-item[1], item[0]))[:most]
+        return [(text, count, self._target_mean(self.codes[text])) for text, count in most_frequent]
 
-    def _mean(self, place: int) -> float | None:
-        _, total, known = self.totals[:, place]
-        return float(total / known) if known else None
+    def _target_mean(self, code: int) -> float | None:
+        _, total, n_known = self.totals[:, code]
+        return float(total / n_known) if n_known else None

@@ -1,4 +1,4 @@
-"""What the words of a column have shown: their levels and, once there are too many to count, how long they are."""
+"""Statistics of a column of texts: its categories and, once there are too many to count, the lengths of its texts."""
 
 from __future__ import annotations
 
@@ -8,116 +8,123 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estimator.data.schema.sketches import Distinct, Goal, Hashes, Levels
+from estimator.core.arrays import Ints
+from estimator.data.schema.sketches import HASH_SEED, CategoryCounts, DistinctCount, Hashes, TargetValues
 from estimator.data.schema.text_parsing import strip_blanks
 
 
 @dataclass(frozen=True, slots=True)
-class Lengths:
-    """Of some words: their number, characters altogether, and the shortest and longest in characters.
+class TextLengths:
+    """The number of texts, their characters in total, and the shortest and longest text in characters.
 
-    `mean_blanks`, which tells sentences from names, is of the words that were counted before there were too many.
+    `mean_blanks`, blanks per text, is high for sentences and low for names; it is of the texts counted before there
+    were too many categories.
     """
 
-    words: int = 0
-    characters: int = 0
+    n_texts: int = 0
+    n_characters: int = 0
     shortest: int = 0
     longest: int = 0
     mean_blanks: float = 0.0
 
-    def plus(self, lengths: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> Lengths:
-        """Return these and some more words together, given their lengths and how often each is there."""
+    def plus(self, lengths: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> TextLengths:
+        """Return these with more texts added, given their lengths and how often each occurs."""
         if len(lengths) == 0:
             return self
-        return Lengths(
-            self.words + int(counts.sum()),
-            self.characters + int((lengths * counts).sum()),
-            min(self.shortest, int(lengths.min())) if self.words else int(lengths.min()),
+        return TextLengths(
+            self.n_texts + int(counts.sum()),
+            self.n_characters + int((lengths * counts).sum()),
+            min(self.shortest, int(lengths.min())) if self.n_texts else int(lengths.min()),
             max(self.longest, int(lengths.max())),
             self.mean_blanks,
         )
 
     @property
     def mean(self) -> float:
-        """Characters per word."""
-        return self.characters / max(self.words, 1)
+        """Characters per text."""
+        return self.n_characters / max(self.n_texts, 1)
 
 
 @dataclass
-class Words:
-    """The words of a column batch by batch; `gaps` spell a gap, `spelled` are those that occurred."""
+class TextStats:
+    """Counts texts batch by batch: by category, or by length only once there are more than `max_categories`.
 
-    gaps: tuple[str, ...]
-    max_levels: int
-    spelled: set[str] = field(default_factory=set)
-    levels: Levels = field(init=False)
-    given_up: bool = False
-    uncounted: Lengths = field(default_factory=Lengths)
-    distinct: Distinct = field(default_factory=Distinct)
+    `na_values` are the accepted spellings of a missing value, `na_seen` those that occurred.
+    """
+
+    na_values: tuple[str, ...]
+    max_categories: int
+    na_seen: set[str] = field(default_factory=set)
+    categories: CategoryCounts = field(init=False)
+    overflowed: bool = False
+    uncounted: TextLengths = field(default_factory=TextLengths)
+    distinct: DistinctCount = field(default_factory=DistinctCount)
 
     def __post_init__(self) -> None:
-        self.levels = Levels(self._is_gap)
+        self.categories = CategoryCounts(self._is_missing)
 
-    def _is_gap(self, word: str | None) -> bool:
-        if word is None:
+    def _is_missing(self, text: str | None) -> bool:
+        if text is None:
             return True
-        bare = word.strip()
-        if bare != "" and bare not in self.gaps:
+        bare = text.strip()
+        if bare != "" and bare not in self.na_values:
             return False
-        self.spelled.add(bare)
+        self.na_seen.add(bare)
         return True
 
-    def add(self, words: pl.Series, hashes: Hashes, goal: Goal | None) -> None:
-        """Take a batch of words, their hashes and the target's numbers beside them into account."""
-        if self.given_up:
-            self._add_uncounted(words.cast(pl.String), hashes)
+    def add(self, texts: pl.Series, hashes: Hashes, target: TargetValues | None) -> None:
+        """Count a batch of texts, given with their hashes and the target's numbers."""
+        if self.overflowed:
+            self._add_uncounted(texts.cast(pl.String), hashes)
             return
-        self.levels.add(words, hashes, goal)
-        if self.levels.n_levels > self.max_levels:
-            self.uncounted, self.given_up = self.lengths, True
-            counted = pl.Series(list(self.levels.counts()), dtype=words.dtype)
-            self.distinct.add(counted.hash(seed=7).to_numpy())
+        self.categories.add(texts, hashes, target)
+        if self.categories.n_categories > self.max_categories:
+            self.uncounted, self.overflowed = self.lengths, True
+            categories = pl.Series(list(self.categories.counts()), dtype=texts.dtype)
+            self.distinct.add(categories.hash(seed=HASH_SEED).to_numpy())
 
-    def _add_uncounted(self, words: pl.Series, hashes: Hashes) -> None:
-        lengths = words.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
-        short = np.flatnonzero(lengths <= self.longest_gap)
-        bare = strip_blanks(words.gather(short))
-        is_gap = bare.is_in(["", *self.gaps]).fill_null(True)
-        self.spelled |= set(bare.filter(is_gap).drop_nulls().unique())
-        solid = np.ones(len(words), dtype=np.bool_)
-        solid[short] = ~is_gap.to_numpy()
-        self.distinct.add(hashes[solid])
-        self.uncounted = self.uncounted.plus(lengths[solid], np.ones(int(solid.sum()), dtype=np.int64))
-
-    @property
-    def longest_gap(self) -> int:
-        """How long a word can be and still spell a gap, with a few blanks around it."""
-        return max(map(len, self.gaps), default=0) + 4
+    def _add_uncounted(self, texts: pl.Series, hashes: Hashes) -> None:
+        lengths: Ints = texts.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
+        # Only short texts can spell a missing value, so only they are stripped.
+        short = np.flatnonzero(lengths <= self._longest_na_value)
+        bare = strip_blanks(texts.gather(short))
+        is_missing = bare.is_in(["", *self.na_values]).fill_null(True)
+        self.na_seen |= set(bare.filter(is_missing).drop_nulls().unique())
+        present = np.ones(len(texts), dtype=np.bool_)
+        present[short] = ~is_missing.to_numpy()
+        self.distinct.add(hashes[present])
+        self.uncounted = self.uncounted.plus(lengths[present], np.ones(int(present.sum()), dtype=np.int64))
 
     @property
-    def lengths(self) -> Lengths:
-        """The lengths of all words."""
-        if self.given_up:
+    def _longest_na_value(self) -> int:
+        # A few blanks may surround it.
+        return max(map(len, self.na_values), default=0) + 4
+
+    @property
+    def lengths(self) -> TextLengths:
+        """The lengths of all texts."""
+        if self.overflowed:
             return self.uncounted
-        counts = self.levels.counts()
+        counts = self.categories.counts()
         if not counts:
-            return Lengths()
-        lengths = np.array([len(word) for word in counts], dtype=np.int64)
+            return TextLengths()
+        lengths = np.array([len(text) for text in counts], dtype=np.int64)
         weights = np.array(list(counts.values()), dtype=np.int64)
-        blanks = np.array([sum(map(str.isspace, word)) for word in counts], dtype=np.int64)
-        return replace(Lengths().plus(lengths, weights), mean_blanks=float(blanks @ weights / weights.sum()))
+        blanks = np.array([sum(map(str.isspace, text)) for text in counts], dtype=np.int64)
+        mean_blanks = float(blanks @ weights / weights.sum())
+        return replace(TextLengths().plus(lengths, weights), mean_blanks=mean_blanks)
 
     @property
-    def known(self) -> int:
-        """The number of words that are no gaps."""
-        return self.uncounted.words if self.given_up else int(self.levels.totals[0, 1:].sum())
+    def n_values(self) -> int:
+        """The number of texts that are not missing."""
+        return self.uncounted.n_texts if self.overflowed else int(self.categories.totals[0, 1:].sum())
 
     @property
     def n_distinct(self) -> int:
-        """The number of different words, or its estimate."""
-        return self.distinct.count if self.given_up else self.levels.n_levels
+        """The number of distinct texts, or its estimate."""
+        return self.distinct.count if self.overflowed else self.categories.n_categories
 
     @property
     def example(self) -> str | None:
-        """One of the words."""
-        return min((word for word, place in self.levels.places.items() if place and word), default=None)
+        """The first text in alphabetical order."""
+        return min((text for text, code in self.categories.codes.items() if code and text), default=None)

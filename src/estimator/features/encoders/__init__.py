@@ -1,7 +1,7 @@
 """How one column becomes numbers: fit learns, nodes() writes the graph, which alone does the work."""
 
 from estimator.core.registry import Shelf
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 
 KINDS = {
     "standard": "estimator.features.encoders.standard:Standard",
@@ -16,4 +16,4 @@ KINDS = {
 }
 SHELF: Shelf[Encoder] = Shelf("encoder", KINDS)
 
-__all__ = ["KINDS", "SHELF", "Encoder", "Learning"]
+__all__ = ["KINDS", "SHELF", "Encoder", "EncoderInput"]

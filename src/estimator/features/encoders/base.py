@@ -15,7 +15,7 @@ from estimator.graph.builder import Graph
 
 
 @dataclass(frozen=True, slots=True)
-class Learning:
+class EncoderInput:
     """What an encoder may learn from: a column's training values and the target, plus the settings.
 
     `values` has shape (rows,): doubles with NaN for a gap, or strings with "" for a gap. `target` holds
@@ -41,7 +41,7 @@ class Encoder(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         """Learn from training values; never fails on gaps, constants or a single row."""
 
     @abstractmethod

@@ -13,7 +13,7 @@ from typing import ClassVar, Self, TypeVar
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.features.encoders.standard import Scale, scaled_names, write_scaled
 from estimator.graph.builder import Graph, Value
 
@@ -29,7 +29,7 @@ class Calendar(Encoder):
     start: float
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         return cls(_start(learning.values))
 
     def names(self, column: str) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ class CalendarStandard(Encoder):
     flags_gaps: bool
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         start = _start(learning.values)
         scales = [Scale.of(part) for part in parts(learning.values, start)]
         return cls(

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.features.encoders.categories import training_levels, write_positions
 from estimator.graph.builder import DOUBLE, Graph
 
@@ -22,7 +22,7 @@ class Codes(Encoder):
     levels: tuple[str, ...]
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         return cls(training_levels(learning.values))
 
     def names(self, column: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.features.encoders.categories import training_levels, write_positions
 from estimator.graph.builder import DOUBLE, Graph
 
@@ -23,7 +23,7 @@ class OneHot(Encoder):
     unseen_is_gap: bool
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         has_gap = bool((learning.values == "").any())
         return cls(training_levels(learning.values), has_gap, learning.unseen_is_gap)
 

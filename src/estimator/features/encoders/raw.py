@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.graph.builder import Graph
 
 
@@ -17,7 +17,7 @@ class Raw(Encoder):
     accepts: ClassVar[frozenset[str]] = frozenset({"number", "integer", "boolean", "date", "datetime"})
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         return cls()
 
     def names(self, column: str) -> tuple[str, ...]:

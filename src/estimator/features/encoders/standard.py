@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, Graph
 
 
@@ -72,7 +72,7 @@ class Standard(Encoder):
     flags_gaps: bool
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         scale = Scale.of(learning.values)
         return cls(scale.median, scale.mean, scale.deviation, scale.flags_gaps)
 

@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.features.encoders.categories import positions, training_levels, write_positions
 from estimator.graph.builder import Graph
 
@@ -30,7 +30,7 @@ class TargetMean(Encoder):
     unseen_is_gap: bool
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         levels = training_levels(learning.values)
         truth = goals(learning)
         overall = truth.mean(axis=0)
@@ -61,7 +61,7 @@ class TargetMean(Encoder):
         return graph("Gather", graph.constant(self.means, np.float64), flat, axis=0)
 
 
-def goals(learning: Learning) -> Floats:
+def goals(learning: EncoderInput) -> Floats:
     """Return what is averaged, of shape (rows, 1) or (rows, levels)."""
     if learning.task.kind == "multiclass":
         return np.eye(len(learning.task.classes))[learning.target.astype(np.int64)]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.features.encoders.base import Learning
+from estimator.features.encoders.base import EncoderInput
 from estimator.features.encoders.standard import Scale
 from estimator.graph.builder import DOUBLE, ML_DOMAIN, RUNTIME_DOMAIN, STRING, Graph, Output, Value
 from estimator.graph.session import Session
@@ -26,7 +26,7 @@ UNKNOWN, NONE = 0, -1
 Texts = Sequence[Sequence[str]]
 
 
-def sample(learning: Learning) -> Learning:
+def sample(learning: EncoderInput) -> EncoderInput:
     """Return what is learned from: of many texts a part, evenly spread."""
     step = max(1, len(learning.values) // ROWS_LEARNED_FROM)
     return replace(learning, values=learning.values[::step], target=learning.target[::step])

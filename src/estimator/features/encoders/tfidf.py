@@ -15,7 +15,7 @@ import numpy as np
 
 from estimator.core.arrays import Floats
 from estimator.features.encoders import texts
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.graph.builder import Graph, Value
 
 MOST_WORDS, FEWEST_ROWS = 1000, 5
@@ -40,7 +40,7 @@ class Tfidf(Encoder):
     length: tuple[float, float]
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         found = texts.split(texts.sample(learning).values)
         length = texts.length_scale(found)
         words = texts.common_words(found, fewest_rows=FEWEST_ROWS, most=MOST_WORDS)

@@ -15,7 +15,7 @@ import numpy as np
 
 from estimator.core.arrays import Floats
 from estimator.features.encoders import texts
-from estimator.features.encoders.base import Encoder, Learning
+from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.features.encoders.target_mean import goals
 from estimator.graph.builder import Graph, Value
 
@@ -38,7 +38,7 @@ class Words(Encoder):
     length: tuple[float, float]
 
     @classmethod
-    def fit(cls, learning: Learning) -> Self:
+    def fit(cls, learning: EncoderInput) -> Self:
         learning = texts.sample(learning)
         found = texts.split(learning.values)
         often = texts.common_words(found, fewest_rows=FEWEST_ROWS, most=MOST_LOOKED_AT)

@@ -10,7 +10,7 @@ from estimator.core.registry import Shelf
 
 
 @dataclass(frozen=True, slots=True)
-class Vocabulary:
+class Shelves:
     """The shelves; a kind of model or of target is a section, which validates its own settings.
 
     What the other shelves hold is of no matter here, only the names are.
