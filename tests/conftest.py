@@ -1,12 +1,16 @@
-"""Real small data and ready-made versions that several tests share; each is made once per process."""
+"""Real small data and ready-made versions that several tests share; each is made once per run or process."""
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,8 @@ from tests.browser import browser, visit_file, window  # noqa: F401 # fixtures
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+# Trained versions that outlive a run; any change of src/ or examples/ trains them again.
+CACHE = ROOT / ".pytest_cache" / "stores"
 TABLES = ROOT.parent / "shared" / "data" / "tables"
 
 HOUSE = {
@@ -71,31 +77,54 @@ def read_example(name: str) -> pl.DataFrame:
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a live version of each example."""
-    from estimator import verbs
-
-    folder = tmp_path_factory.mktemp("models")
-    for config in sorted(EXAMPLES.glob("*/config.*")):
-        verbs.train.train(config, verbs.Context(store_path=str(folder)))
-    return folder
+    configs = dict.fromkeys(sorted(EXAMPLES.glob("*/config.*")), ())
+    return _trained_once("examples", configs, tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture(scope="session")
-def made_market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def market_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the moving market's model has one version."""
-    from estimator import verbs
     from tests.watched import FOLDER, QUICK
 
-    folder = tmp_path_factory.mktemp("market")
-    verbs.train.train(FOLDER / "config.yml", verbs.Context(QUICK, store_path=str(folder)))
-    return folder
+    return _trained_once("market", {FOLDER / "config.yml": QUICK}, tmp_path_factory.mktemp("market"))
+
+
+def _trained_once(name: str, configs: Mapping[Path, Sequence[str]], folder: Path) -> Path:
+    """Copy a store of these configs' versions to a folder; it is trained once for this state of src/ and examples/."""
+    from estimator import verbs
+
+    cached = CACHE / f"{name}-{_code_hash()}"
+    CACHE.mkdir(exist_ok=True, parents=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not cached.is_dir():
+            for old in CACHE.glob(f"{name}-*"):
+                shutil.rmtree(old)
+            building = CACHE / f".{name}"
+            shutil.rmtree(building, ignore_errors=True)
+            for config, overrides in configs.items():
+                verbs.train.train(config, verbs.Context(overrides, store_path=str(building)))
+            building.rename(cached)
+    return Path(shutil.copytree(cached, folder, dirs_exist_ok=True))
+
+
+def _code_hash() -> str:
+    """Return a hash of all that a trained version depends on: the code, the examples, the installed packages."""
+    digest = hashlib.sha256()
+    for path in sorted(path for root in ("src", "examples") for path in (ROOT / root).rglob("*") if path.is_file()):
+        if path.suffix != ".pyc":
+            digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
+    packages = sorted(f"{package.name}=={package.version}" for package in metadata.distributions())
+    digest.update("\n".join([sys.version, *packages]).encode())
+    return digest.hexdigest()[:16]
 
 
 @pytest.fixture
-def market(made_market: Path, tmp_path: Path) -> Any:
+def market(market_store: Path, tmp_path: Path) -> Any:
     """The moving market with a log of its own, before anything was asked."""
     from tests.watched import Market
 
-    shutil.copytree(made_market, tmp_path / "models")
+    shutil.copytree(market_store, tmp_path / "models")
     return Market(Store(tmp_path / "models"), tmp_path / "log.db")
 
 
