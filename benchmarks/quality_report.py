@@ -110,7 +110,7 @@ def normalised(errors: Any) -> Any:
     return np.where(median > best, np.clip((median - errors) / gap, 0.0, 1.0), errors <= best)
 
 
-def resampled(values: Any) -> tuple[float, float]:
+def bootstrap_weights(values: Any) -> tuple[float, float]:
     """Give the 95 % interval of a mean over tables, by a bootstrap of the tables."""
     drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
     low, high = np.quantile(values[drawn].mean(axis=1), [0.025, 0.975])
@@ -125,7 +125,7 @@ def score_lines(compared: Field, found: Cells) -> list[str]:
     scores = normalised(compared.errors)
     for place in np.argsort(-scores.mean(axis=1)):
         name = compared.contestants[place]
-        low, high = resampled(scores[place])
+        low, high = bootstrap_weights(scores[place])
         seconds = cpu_of(compared, found, name)
         first = int((compared.errors[place] <= compared.errors.min(axis=0)).sum())
         cells = [name, f"{scores[place].mean():.3f} [{low:.3f}, {high:.3f}]", str(first)]
@@ -172,7 +172,7 @@ def seeds_of(found: Cells) -> list[int]:
 def ratio_cell(pairs: Any) -> str:
     """Give the geometric mean of above / below, of shape (tables, 2), with its interval."""
     ratios = np.log(pairs[:, 0] / pairs[:, 1])
-    low, high = np.exp(resampled(ratios))
+    low, high = np.exp(bootstrap_weights(ratios))
     return f"{np.exp(ratios.mean()):.3f} [{low:.3f}, {high:.3f}]"
 
 

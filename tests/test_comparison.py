@@ -15,15 +15,15 @@ from estimator.evaluation.metrics import SHELF
 from estimator.training.comparison import compare
 from tests.conftest import EXAMPLES
 
-HOW = {"bootstrap_samples": 400, "level": 0.95, "seed": 0}
+HOW = {"bootstrap_samples": 400, "confidence": 0.95, "seed": 0}
 
 
 def judged(noise: float, shift: float, n_rows: int, seed: int = 0, margin: float = 0.0):
     generator = np.random.default_rng(seed)
-    truth = generator.standard_normal(n_rows)
-    first = truth + generator.normal(0, 1, n_rows)
-    second = truth + (first - truth) * (1 - shift) + generator.normal(0, noise, n_rows)
-    return compare("mae", SHELF.load("mae")(), truth, Predictions(first), Predictions(second), margin=margin, **HOW)
+    actual = generator.standard_normal(n_rows)
+    first = actual + generator.normal(0, 1, n_rows)
+    second = actual + (first - actual) * (1 - shift) + generator.normal(0, noise, n_rows)
+    return compare("mae", SHELF.load("mae")(), actual, Predictions(first), Predictions(second), margin=margin, **HOW)
 
 
 def test_a_clear_gain_is_better_and_a_clear_loss_is_not():
@@ -38,9 +38,9 @@ def test_an_equal_answer_is_called_better_in_few_of_a_hundred_runs():
 
 def compare_equal(seed: int) -> str:
     generator = np.random.default_rng([8, seed])
-    truth = generator.standard_normal(200)
-    first, second = (Predictions(truth + generator.normal(0, 1, 200)) for _ in range(2))
-    return compare("rmse", SHELF.load("rmse")(), truth, first, second, **HOW).verdict
+    actual = generator.standard_normal(200)
+    first, second = (Predictions(actual + generator.normal(0, 1, 200)) for _ in range(2))
+    return compare("rmse", SHELF.load("rmse")(), actual, first, second, **HOW).verdict
 
 
 def gained(gains: np.ndarray):
@@ -84,7 +84,7 @@ def test_two_versions_are_compared_on_the_rows_both_held_out(boston, run):
 def test_rows_that_were_learned_from_are_refused(boston):
     table = (str(boston / "boston.csv"), None)
     order = verbs.Context(store_path=str(boston / "models"))
-    with pytest.raises(EstimatorError, match="has learned from these rows"):
+    with pytest.raises(EstimatorError, match="was trained on these rows"):
         verbs.compare.compare("house_pricing_model@live", "house_pricing_model@candidate", order, table=table)
 
 
@@ -118,5 +118,5 @@ def test_other_data_are_named_where_a_version_differs(boston, run, tmp_path):
     words = ("verify", "house_pricing_model@live", "--store", boston / "models")
     code, told, _ = run(*words, "--folder", tmp_path, "--json")
     assert (code, told["equal"]) == (3, False)
-    assert told["differences"][0] == "the data are not the same: 501 rows now, 506 then"
+    assert told["differences"][0] == "the data changed: 501 rows now, 506 then"
     assert told["largest_relative"] > 0

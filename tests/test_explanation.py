@@ -13,9 +13,9 @@ from estimator.core.task import Task
 from estimator.data.schema import Column
 from estimator.errors import ConfigError
 from estimator.evaluation.explanation import contributions
-from estimator.evaluation.explanation.groups import fairness
-from estimator.evaluation.explanation.parts import Part, parts_of
-from estimator.evaluation.explanation.slices import weakness
+from estimator.evaluation.explanation.fairness import fairness
+from estimator.evaluation.explanation.slices import Slice, column_slices
+from estimator.evaluation.explanation.weak_slices import find_weak_slices
 from estimator.evaluation.metrics import SHELF
 from estimator.models import SHELF as MODELS
 from estimator.store.artefact import open_artefact
@@ -56,7 +56,7 @@ def test_exact_contributions_add_up_to_the_answer(boston, kind):
     made = boston[kind]
     rows = made.trained.prepared.testing.rows(np.arange(5))
     found = contributions(made.trained.predictor, rows, rows, learned=made.trained.learned)
-    assert found.errors is None
+    assert found.standard_errors is None
     np.testing.assert_allclose(
         found.base + found.values.sum(axis=1), made.trained.predictor.predict_batch(rows).values, rtol=1e-6
     )
@@ -70,10 +70,10 @@ def test_sampled_contributions_add_up_to_the_answer(store, name):
     golden = open_artefact(next((store / predictor.name).glob("20*"))).read_json("golden.json")["rows"]
     batch = predictor.schema.read_rows(golden)
     found = contributions(predictor, batch.rows(np.arange(3)), batch, seed=1)
-    np.testing.assert_allclose(found.base + found.values.sum(axis=1), found.answers, rtol=1e-9)
+    np.testing.assert_allclose(found.base + found.values.sum(axis=1), found.predictions, rtol=1e-9)
     if name == "penguins":
         answers = predictor.predict_batch(batch.rows(np.arange(3)))
-        assert list(found.levels) == answers.values.tolist()
+        assert list(found.classes) == answers.values.tolist()
 
 
 def test_sampling_agrees_with_the_exact_within_its_own_error(boston):
@@ -81,8 +81,8 @@ def test_sampling_agrees_with_the_exact_within_its_own_error(boston):
     rows, others = made.trained.prepared.testing.rows(np.arange(4)), made.trained.prepared.testing
     exact = contributions(made.trained.predictor, rows, others, learned=made.trained.learned)
     drawn = contributions(made.trained.predictor, rows, others.rows(np.arange(0, others.n_rows, 2)), seed=3)
-    assert drawn.errors is not None
-    z = (drawn.values - exact.values) / np.maximum(drawn.errors, 1e-9 * np.abs(exact.values).max())
+    assert drawn.standard_errors is not None
+    z = (drawn.values - exact.values) / np.maximum(drawn.standard_errors, 1e-9 * np.abs(exact.values).max())
     assert np.abs(z).max() < 5
     assert np.abs(drawn.values - exact.values).max() < 0.35 * np.abs(exact.values).max()
 
@@ -97,8 +97,8 @@ def test_a_column_that_is_noise_is_told_from_one_that_matters(config_of, train):
 
 def test_dependence_on_a_linear_column_is_its_slope(config_of, train):
     made = train(config_of(two_groups(), "y", model={"kind": "linear"}))
-    found = next(item for item in made.report.explanation.dependence if item.column == "x")
-    slopes = np.diff(found.values) / np.diff(found.places)
+    found = next(item for item in made.report.explanation.partial_dependence if item.column == "x")
+    slopes = np.diff(found.mean) / np.diff(found.grid)
     np.testing.assert_allclose(slopes, slopes[0], rtol=1e-6)
     assert slopes[0] == pytest.approx(3.0, abs=0.2)
     np.testing.assert_allclose(found.low, found.high, atol=1e-9)
@@ -106,9 +106,9 @@ def test_dependence_on_a_linear_column_is_its_slope(config_of, train):
 
 def test_a_weak_part_is_found_and_told(config_of, train):
     made = train(config_of(two_groups(), "y", model={"kind": "linear"}))
-    worst = made.report.explanation.weakness.found[0]
-    assert worst.words == "group is 'wild'"
-    assert worst.score > 5 * worst.elsewhere
+    worst = made.report.explanation.weak_slices.slices[0]
+    assert worst.condition == "group is 'wild'"
+    assert worst.score > 5 * worst.score_elsewhere
     assert "group is &#39;wild&#39;" in (made.artefact.folder / "report.html").read_text()
     assert "group is 'wild'" in (made.artefact.folder / "card.md").read_text()
 
@@ -118,14 +118,14 @@ def test_a_weak_part_is_found_and_told(config_of, train):
     [
         ([1, 2, 3, 4, 5, 6, *[999] * 94], ["d up to 6", "d above 6"]),
         ([*[0] * 94, 1, 2, 3, 4, 5, 6, 7], ["d up to 0", "d above 0"]),
-        ([3, 3, 4, float("nan")], ["d has a gap", "d is 3", "d is 4"]),
+        ([3, 3, 4, float("nan")], ["d is missing", "d is 3", "d is 4"]),
         (list(range(100)), ["d up to 24.75", "d above 24.75 up to 49.5", "d above 49.5 up to 74.25", "d above 74.25"]),
-        ([float("nan")] * 5, ["d has a gap"]),
+        ([float("nan")] * 5, ["d is missing"]),
     ],
 )
 def test_parts_of_a_column_hold_every_row_once(values, words):
-    parts = parts_of(Column("d", "integer"), np.array(values, dtype=np.float64))
-    assert [part.words for part in parts] == words
+    parts = column_slices(Column("d", "integer"), np.array(values, dtype=np.float64))
+    assert [part.condition for part in parts] == words
     assert sum(part.rows.astype(int) for part in parts).tolist() == [1] * len(values)
 
 
@@ -133,12 +133,12 @@ def test_weak_parts_are_seldom_found_where_there_are_none():
     found = 0
     for seed in range(40):
         generator = np.random.default_rng(seed)
-        truth, answers = generator.standard_normal((2, 400))
+        actual, predictions = generator.standard_normal((2, 400))
         columns = {name: generator.standard_normal(400) for name in "abcdef"}
-        parts = [part for name, values in columns.items() for part in parts_of(Column(name, "number"), values)]
-        told = weakness(parts, (), np.abs(truth - answers), truth, NUMBER.answers(answers), MAE)
-        assert told.tried == 24
-        found += bool(told.found)
+        parts = [part for name, values in columns.items() for part in column_slices(Column(name, "number"), values)]
+        told = find_weak_slices(parts, (), np.abs(actual - predictions), actual, NUMBER.predictions(predictions), MAE)
+        assert told.n_tested == 24
+        found += bool(told.slices)
     assert found <= 6
 
 
@@ -146,11 +146,11 @@ def test_equal_groups_are_seldom_called_unequal():
     unequal = 0
     for seed in range(40):
         generator = np.random.default_rng(seed)
-        truth, answers = generator.standard_normal((2, 300))
+        actual, predictions = generator.standard_normal((2, 300))
         group = generator.integers(0, 4, 300)
-        parts = [Part(f"g is {place}", group == place) for place in range(4)]
-        told = fairness("g", parts, NUMBER, truth, NUMBER.answers(answers), ("mae", MAE),
-                        bootstrap_samples=200, level=0.95, seed=0)  # fmt: skip
+        parts = [Slice(f"g is {place}", group == place) for place in range(4)]
+        told = fairness("g", parts, NUMBER, actual, NUMBER.predictions(predictions), ("mae", MAE),
+                        bootstrap_samples=200, confidence=0.95, seed=0)  # fmt: skip
         unequal += told.verdict.startswith("unequal")
     assert unequal <= 6
 
@@ -166,7 +166,7 @@ def test_groups_of_a_column_that_is_left_out_are_compared(config_of, train):
     made = train(conf)
     (told,) = made.report.explanation.fairness
     assert "group" not in [column.name for column in made.trained.predictor.schema.features]
-    assert told.verdict.startswith("unequal: rmse between group is 'wild' and group is 'calm' differs by")
+    assert told.verdict.startswith("unequal: rmse differs by")
     assert sum(group.rows for group in told.groups) == 600
     card = (made.artefact.folder / "card.md").read_text()
     assert "| `group is 'calm'` | 300 |" in card
@@ -182,7 +182,7 @@ def test_a_live_version_with_other_columns_is_compared_where_it_can_be(config_of
 
 def test_a_group_that_is_no_column_is_refused(config_of, train):
     conf = config_of(two_groups(), "y", evaluation={"fairness_columns": ["grup"]})
-    with pytest.raises(ConfigError, match=r"evaluation\.groups: no column 'grup'") as caught:
+    with pytest.raises(ConfigError, match=r"evaluation\.fairness_columns: no column 'grup'") as caught:
         train(conf)
     assert "did you mean 'group'?" in caught.value.hint
 
@@ -201,8 +201,8 @@ def test_a_card_says_what_the_model_is_for_and_keeps_its_tables_whole(config_of,
 def test_no_shuffles_leave_out_what_they_would_cost(config_of, train):
     made = train(config_of(two_groups(), "y"), "evaluation.importance_repeats=0")
     told = made.report.explanation
-    assert (told.importance, told.dependence, told.contributions) == ([], [], None)
-    assert told.weakness.tried > 0
+    assert (told.importance, told.partial_dependence, told.contributions) == ([], [], None)
+    assert told.weak_slices.n_tested > 0
 
 
 @pytest.mark.parametrize("kind", sorted(set(MODELS.names()) - {"tabm", "dense", "catboost", "xgboost", "ensemble"}))
@@ -214,4 +214,4 @@ def test_a_version_keeps_its_explanation(config_of, train, kind):
     told = made.artefact.read_json("explanation.json")
     assert {item["column"] for item in told["importance"]} == {"x", "z", "group"}
     assert len(told["examples"]) == 3
-    assert {item["level"] for item in told["dependence"]} == {"up"}
+    assert {item["class_name"] for item in told["partial_dependence"]} == {"up"}

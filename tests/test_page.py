@@ -30,7 +30,7 @@ from estimator.models.nets.dense import vocabulary
 from estimator.serving.model_page.page import MAX_BYTES, build_model_page
 from estimator.store.artefact import Artefact, open_artefact, write_artefact
 from estimator.store.store import version_folder
-from estimator.training.parity import MUCH_TEXT
+from estimator.training.parity import LONG_TEXT
 from estimator.training.train import write_graph
 
 WORK_OUT = """async ([content, feed]) => {
@@ -144,7 +144,7 @@ def test_every_encoder_gives_the_same_matrix(differences, kind):
     learning = encoder_checks.example(found)
     cruel: Any = [1e12, -1e12, 0.0, -0.0, 86399.999, 1e-300, math.nan]
     if learning.values.dtype == object:
-        cruel = ["", "never seen", "red", "RED green", "__proto__", "constructor", MUCH_TEXT, " \t", "é\u0301 日本 ½ ²"]
+        cruel = ["", "never seen", "red", "RED green", "__proto__", "constructor", LONG_TEXT, " \t", "é\u0301 日本 ½ ²"]
     values = np.concatenate([learning.values, np.array(cruel, dtype=learning.values.dtype)])
     for column in (values, values[:1], values[-1:]):
         assert differences(*encoded(found, learning, column)) < 1e-12
@@ -157,7 +157,7 @@ def test_words_that_tell_become_the_same_columns(differences, kind, task):
     target = generator.integers(0, max(task.n_outputs, 2), 200).astype(float)
     nouns = ["Haus", "garden", "РЕКА", "naïve", "x1"]
     texts = [" ".join([*generator.choice(nouns, 3), nouns[int(label)], "I ❤️ 😀"]) for label in target]
-    values = np.array([*texts, "", "HAUS haus, hAUS", MUCH_TEXT], dtype=object)
+    values = np.array([*texts, "", "HAUS haus, hAUS", LONG_TEXT], dtype=object)
     learning = EncoderInput(np.array(texts, dtype=object), target, task)
     assert differences(*encoded(encoders.SHELF.load(kind), learning, values)) < 1e-12
 

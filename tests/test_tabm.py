@@ -182,5 +182,5 @@ def test_gaps_of_a_table_are_learned_and_served(config_of, tmp_path):
     conf = config_of(frame, "y", model={"kind": "tabm", **SMALL, "epochs": 40})
     made = verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
     predictor = made.artefact.predictor
-    assert made.trained.certificate.largest_relative <= 1e-5
+    assert made.trained.parity.largest_relative <= 1e-5
     assert predictor.predict([{"x": None}])[0] == pytest.approx(5.0, abs=1.0)

@@ -185,7 +185,7 @@ def made(listings, tmp_path_factory):
 
 def test_text_and_a_category_of_words_reach_the_model(made):
     assert made.trained.learned.features.kinds == {"title": "tfidf", "overview": "words", "accommodates": "raw"}
-    assert made.trained.certificate.largest_relative <= 1e-12
+    assert made.trained.parity.largest_relative <= 1e-12
     assert {item.column for item in made.report.explanation.importance} == {"title", "overview", "accommodates"}
 
 

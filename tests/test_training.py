@@ -74,7 +74,7 @@ def test_epoch_seconds_keep_their_digits(config_of, tmp_path):
     seconds = 1.7e9 + generator.integers(0, 6000, 3000) * 60.0
     frame = pl.DataFrame({"t": seconds, "z": generator.standard_normal(3000), "y": np.sin((seconds - 1.7e9) / 3600)})
     made = verbs.train.train(config_of(frame, "y"), verbs.Context(store_path=str(tmp_path / "models")))
-    assert made.trained.certificate.largest_relative <= 1e-12
+    assert made.trained.parity.largest_relative <= 1e-12
 
 
 def test_every_example_beats_the_constant_answer(store):
@@ -169,14 +169,14 @@ def test_a_hopeless_table_is_explained(case, config_of):
 def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
     sections = {"model": {"kind": kind}, "training": {"epochs": 2}, "evaluation": {"importance_repeats": 0}}
     made = verbs.train.train(config_of(frame, "y", **sections), verbs.Context(store_path=str(tmp_path / "models")))
-    assert made.trained.certificate.largest_relative <= made.trained.learned.tolerance
+    assert made.trained.parity.largest_relative <= made.trained.learned.tolerance
 
 
 @pytest.mark.parametrize(
     ("sections", "expected"),
     [
         ({"model": {"kind": "dense", "loss": "binary_crossentropy"}}, "compares levels"),
-        ({"evaluation": {"metrics": ["auc"]}}, "does not suit a regression"),
+        ({"evaluation": {"metrics": ["auc"]}}, "does not apply to a regression target"),
         ({"data": {"drop": ["colr"]}}, "expected a column of the table to exclude, got 'colr'"),
         ({"training": {"split": {"kind": "group"}}}, "needs `column`"),
         ({"training": {"split": {"kind": "time", "column": "colour"}}}, "cannot be ordered"),
@@ -309,7 +309,7 @@ def test_two_learned_levels_of_three_are_enough(config_of, tmp_path):
     split = {"split": {"kind": "column", "column": "part"}}
     conf = config_of(frame, "y", model={"kind": "linear"}, training=split)
     assert (
-        verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models"))).trained.certificate.largest_relative
+        verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models"))).trained.parity.largest_relative
         < 1e-5
     )
 

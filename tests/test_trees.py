@@ -61,7 +61,7 @@ def test_unseen_levels_and_gaps_are_answered_as_by_the_library(kind, example, tm
     batch = schema.read_rows(rows)
     expected, answers = trained.learned.predict(batch), trained.predictor.predict_batch(batch)
     found = answers.values if answers.probabilities is None else answers.probabilities
-    assert trained.certificate.largest_relative <= trained.learned.tolerance
+    assert trained.parity.largest_relative <= trained.learned.tolerance
     np.testing.assert_allclose(found, expected, rtol=trained.learned.tolerance, atol=trained.learned.tolerance)
 
 

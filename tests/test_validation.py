@@ -209,7 +209,7 @@ def test_too_few_rows_promise_nothing():
 
 def test_an_interval_over_folds_is_wider_than_one_that_takes_them_for_independent():
     scores = np.random.default_rng(4).normal(10, 1, 5)
-    naive, honest = (corrected(scores, n_learned=80, n_out=out, level=0.95) for out in (0.0, 20.0))
+    naive, honest = (corrected(scores, n_learned=80, n_out=out, confidence=0.95) for out in (0.0, 20.0))
     assert honest.high - honest.low == pytest.approx((naive.high - naive.low) * np.sqrt(1 + 5 / 4))
 
 
@@ -217,7 +217,7 @@ def test_an_interval_over_folds_is_wider_than_one_that_takes_them_for_independen
 def test_every_example_tells_how_sure_it_is(store, name):
     """Held-out coverage lies near the level; of levels that are nearly always right it may only be above."""
     manifest = verbs.Context().version(str(store / name)).manifest
-    share = manifest["coverage"]["share"]
+    share = manifest["coverage"]["actual"]
     assert share["high"] >= 0.88
     assert share["low"] <= 0.93 or manifest["task"]["kind"] != "regression"
 

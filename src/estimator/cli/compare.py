@@ -60,5 +60,5 @@ def _text(first: str, second: str, comparisons: Sequence[Comparison]) -> str:
         (one.metric, format_number(one.first), format_number(one.second), str(one.gain), one.verdict)
         for one in comparisons
     ]
-    sentence = verbs.compare.in_words(comparisons[0])
+    sentence = comparisons[0].sentence
     return "\n".join([f"first   {first}", f"second  {second}", "", *options.table(rows), "", sentence])

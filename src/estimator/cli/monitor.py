@@ -135,7 +135,7 @@ def _performance_lines(performance: Truth) -> Iterator[str]:
     if performance.loss is None or performance.labels < performance.rows:
         yield f"estimate  loss {format_number(performance.expected)} from predictions alone; it cannot see concept drift"
     for weak in performance.weak[:3]:
-        yield f"weak      {format_number(weak.score)} where {weak.words} ({weak.rows:,} rows), else {format_number(weak.elsewhere)}"
+        yield f"weak      {format_number(weak.score)} where {weak.condition} ({weak.rows:,} rows), else {format_number(weak.score_elsewhere)}"
     for warning in performance.warnings:
         yield f"warning   {warning}"
 

@@ -50,11 +50,11 @@ def command(
 
 
 def _forecast_text(estimate: Forecast) -> str:
-    free = f", {format_bytes(estimate.memory_free)} free" if estimate.memory_free is not None else ""
+    free = f", {format_bytes(estimate.free_memory_bytes)} free" if estimate.free_memory_bytes is not None else ""
     lines = [
-        f"{estimate.rows:,} training rows, {estimate.width:,} encoded columns, {estimate.fits} fits",
-        f"memory  about {format_bytes(estimate.memory)}{free}",
-        f"disk    about {format_bytes(estimate.disk)}, {format_bytes(estimate.disk_free)} free",
+        f"{estimate.n_rows:,} training rows, {estimate.n_columns:,} encoded columns, {estimate.n_fits} fits",
+        f"memory  about {format_bytes(estimate.memory_bytes)}{free}",
+        f"disk    about {format_bytes(estimate.disk_bytes)}, {format_bytes(estimate.free_disk_bytes)} free",
     ]
     if estimate.seconds is not None and estimate.trial_seconds is not None:
         trial = format_duration(estimate.trial_seconds)
@@ -86,7 +86,7 @@ def _data(new: NewVersion) -> dict[str, Any]:
 
 
 def _text(new: NewVersion) -> str:
-    report, parity = new.report, new.trained.certificate
+    report, parity = new.report, new.trained.parity
     lines = [f"{new.artefact.name}  version {new.artefact.version}  ({new.alias})", "", *_score_lines(new)]
     if report.coverage is not None:
         lines += ["", _coverage_line(report.coverage, is_regression=report.task.is_regression)]
@@ -105,7 +105,7 @@ def _text(new: NewVersion) -> str:
         lines.append(f"{new.trained.prepared.n_unlabelled:,} rows without a target were skipped")
     if not report.beats_baseline:
         baseline = "mean" if report.task.is_regression else "most frequent class"
-        lines.append(f"warning: {report.first} is not better than always predicting the {baseline}")
+        lines.append(f"warning: {report.deciding_metric} is not better than always predicting the {baseline}")
     if _is_suspicious(report):
         lines.append(
             "warning: this score is suspiciously good; `estimator explore` looks for columns that leak the target"
@@ -128,16 +128,16 @@ def _score_lines(new: NewVersion) -> list[str]:
 
 def _coverage_line(coverage: Coverage, *, is_regression: bool) -> str:
     """Say how many held-out rows the prediction intervals or sets cover."""
-    share = coverage.share
-    covered = f"cover {share.value:.1%} of actual values ({share.low:.1%} to {share.high:.1%})"
+    actual = coverage.actual
+    covered = f"cover {actual.value:.1%} of actual values ({actual.low:.1%} to {actual.high:.1%})"
     if is_regression:
-        return f"{coverage.level:.0%} intervals {covered}; mean width {format_number(coverage.width)}"
-    return f"{coverage.level:.0%} prediction sets {covered}; {coverage.width:.2f} classes on average"
+        return f"{coverage.target:.0%} intervals {covered}; mean width {format_number(coverage.mean_width)}"
+    return f"{coverage.target:.0%} prediction sets {covered}; {coverage.mean_width:.2f} classes on average"
 
 
 def _is_suspicious(report: Report) -> bool:
     metric = report.metrics["r2" if report.task.is_regression else "auc"]
-    return len(report.truth) >= SUSPICIOUS_ROWS and metric.value >= SUSPICIOUS_SCORE
+    return len(report.actual) >= SUSPICIOUS_ROWS and metric.value >= SUSPICIOUS_SCORE
 
 
 def _next_step(new: NewVersion) -> str:

@@ -10,6 +10,7 @@ from estimator.core.arrays import Floats
 from estimator.drift.base import DriftTest, Finding, Moved
 from estimator.drift.reference import Current, Reference
 from estimator.errors import needs_extra
+from estimator.evaluation.metrics.ranking import ranks_with_ties
 
 FOLDS, TREES = 3, 40
 LEAST_ROWS = 20
@@ -76,16 +77,9 @@ def _told_apart(scores: Floats, is_now: np.ndarray, folds: np.ndarray) -> tuple[
     for fold in range(FOLDS):
         here, now = scores[folds == fold], is_now[folds == fold]
         n, m = int((~now).sum()), int(now.sum())
-        ranks, ties = _ranks(here)
+        ranks, ties = ranks_with_ties(here)
         excess += ranks[now].sum() - m * (m + 1) / 2 - n * m / 2
         total = n + m
         variance += n * m / 12 * (total + 1 - ties / (total * (total - 1)))
         pairs += n * m
     return 0.5 + excess / pairs, float(ndtr(-excess / np.sqrt(max(variance, 1e-12))))
-
-
-def _ranks(values: Floats) -> tuple[Floats, float]:
-    """Return ranks from 1 on, equal ones shared, and the sum of t^3 - t over the ties."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    middle = np.cumsum(count) - (count - 1) / 2
-    return middle[place], float((count**3 - count).sum())

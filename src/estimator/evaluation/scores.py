@@ -1,4 +1,4 @@
-"""Predictions and truth -> scores with intervals, and how many truths intervals hold."""
+"""Predictions and actual values -> scores with bootstrap intervals, and the coverage of prediction intervals."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions, Task
 from estimator.core.text import format_number
 from estimator.errors import ConfigError
-from estimator.evaluation.metrics import SHELF, USUAL, Metric
+from estimator.evaluation.metrics import DEFAULTS, SHELF, Metric
 
-SLICES = 5
-WEIGHTS_AT_ONCE = 4_000_000
+N_BINS = 5
+MIN_ROWS_PER_BIN = 10
+MAX_WEIGHTS_IN_MEMORY = 4_000_000
+Z_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A metric's value on some rows and its bootstrap interval; NaN where it is not defined."""
+    """A metric's value on some rows with its confidence interval; NaN where it is undefined."""
 
     value: float
     low: float
@@ -28,12 +30,12 @@ class Score:
 
     def __str__(self) -> str:
         if not np.isfinite(self.value):
-            return "not defined"
+            return "undefined"
         interval = f" ({format_number(self.low)} to {format_number(self.high)})" if np.isfinite(self.low) else ""
         return f"{format_number(self.value)}{interval}"
 
     def to_data(self) -> dict[str, float | None]:
-        """Return it as JSON-ready data, with null for what is not defined."""
+        """Return JSON-ready data, with null for what is undefined."""
         return {name: (value if np.isfinite(value) else None) for name, value in asdict(self).items()}
 
 
@@ -41,115 +43,128 @@ Scores = Mapping[str, Score]
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
-    """Rows whose answers lie between two values, how many truths their intervals hold, and how wide these are."""
+class CoverageBin:
+    """Coverage and mean width of the intervals of the rows predicted between `low` and `high`."""
 
     low: float
     high: float
     rows: int
-    share: float
-    width: float
+    coverage: float
+    mean_width: float
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The share of truths that intervals, or sets of levels, hold; `width` is their mean width, or number of levels.
+    """How often prediction intervals, or prediction sets, contain the actual value.
 
-    `slices` part rows into fifths by their answers.
+    `target` is the coverage asked for, `actual` the one measured. `mean_width` is in units of the target, or the mean
+    number of classes in a set. `bins` split the rows into fifths by their prediction.
     """
 
-    level: float
-    share: Score
-    width: float
-    slices: Sequence[Slice] = ()
+    target: float
+    actual: Score
+    mean_width: float
+    bins: Sequence[CoverageBin] = ()
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
+        """Return JSON-ready data."""
         return asdict(self)
 
 
-def chosen_metrics(names: Sequence[str], task: Task) -> dict[str, Metric]:
-    """Return the metrics to report by name: the chosen ones first, then the task's usual ones.
+def select_metrics(names: Sequence[str], task: Task) -> dict[str, Metric]:
+    """Return the metrics to report, by name: the named ones first, then the defaults of the task.
 
     Raises
     ------
-    ConfigError: a chosen metric does not suit the task.
+    ConfigError: a named metric does not apply to the task.
     """
-    own = [SHELF.canonical(name) for name in names]
-    found: dict[str, Metric] = {}
-    for name in [*own, *USUAL[task.kind]]:
+    metrics: dict[str, Metric] = {}
+    for name in [*(SHELF.canonical(name) for name in names), *DEFAULTS[task.kind]]:
         kind = SHELF.load(name)
         if task.kind not in kind.tasks:
-            fitting = [other for other in SHELF.names() if task.kind in SHELF.load(other).tasks]
+            applicable = [other for other in SHELF.names() if task.kind in SHELF.load(other).tasks]
             raise ConfigError(
-                f"evaluation.metrics: {name!r} does not suit a {task.kind}",
-                hint=f"metrics that do: {', '.join(fitting)}",
+                f"evaluation.metrics: {name!r} does not apply to a {task.kind} target",
+                hint=f"choose from {', '.join(applicable)}",
             )
-        found[name] = kind()
-    return found
+        metrics[name] = kind()
+    return metrics
 
 
 def score(
-    truth: Floats,
-    answers: Predictions,
+    actual: Floats,
+    predictions: Predictions,
     metrics: Mapping[str, Metric],
     *,
     bootstrap_samples: int,
-    level: float,
+    confidence: float,
     seed: int,
 ) -> dict[str, Score]:
-    """Return each metric with its percentile bootstrap interval (Efron, 1979), all on the same bootstrap_samples."""
-    values = {name: metric.scores(truth, answers, np.ones((1, len(truth))))[0] for name, metric in metrics.items()}
-    drawn: dict[str, list[Floats]] = {name: [] for name in metrics}
-    for weights in resampled(len(truth), bootstrap_samples, seed):
+    """Return each metric with its percentile bootstrap interval (Efron, 1979); all metrics share the samples."""
+    ones = np.ones((1, len(actual)))
+    values = {name: float(metric.scores(actual, predictions, ones)[0]) for name, metric in metrics.items()}
+    samples: dict[str, list[Floats]] = {name: [] for name in metrics}
+    for weights in bootstrap_weights(len(actual), bootstrap_samples, seed):
         for name, metric in metrics.items():
-            drawn[name].append(metric.scores(truth, answers, weights))
-    tail = (1.0 - level) / 2.0
-    return {name: _with_interval(float(values[name]), np.concatenate(drawn[name]), tail) for name in metrics}
+            samples[name].append(metric.scores(actual, predictions, weights))
+    return {name: _with_interval(values[name], np.concatenate(samples[name]), confidence) for name in metrics}
 
 
-def coverage(truth: Floats, answers: Predictions, level: float) -> Coverage | None:
-    """Return how many truths the answers' intervals or sets hold; None when there are none.
+def coverage(actual: Floats, predictions: Predictions, target: float) -> Coverage | None:
+    """Return how often the predicted intervals or sets contain the actual value; None when there are none.
 
-    The share's interval is Wilson's (1927), at 95 %.
+    The confidence interval of the coverage is Wilson's (1927), at 95%.
     """
-    if answers.sets is not None:
-        held = answers.sets[np.arange(len(truth)), truth.astype(np.int64)]
-        return Coverage(level, _wilson(held), float(answers.sets.sum(axis=1).mean()))
-    if answers.low is None or answers.high is None:
+    if predictions.sets is not None:
+        is_covered = predictions.sets[np.arange(len(actual)), actual.astype(np.int64)]
+        return Coverage(target, _wilson(is_covered), float(predictions.sets.sum(axis=1).mean()))
+    if predictions.low is None or predictions.high is None:
         return None
-    held, width = (answers.low <= truth) & (truth <= answers.high), answers.high - answers.low
-    parts = np.array_split(np.argsort(answers.values, kind="stable"), SLICES) if len(truth) >= 10 * SLICES else []
-    slices = [
-        Slice(
-            float(answers.values[part].min()), float(answers.values[part].max()), len(part),
-            float(held[part].mean()), float(width[part].mean()),
+    is_covered = (predictions.low <= actual) & (actual <= predictions.high)
+    widths = predictions.high - predictions.low
+    bins = _coverage_bins(predictions.values, is_covered, widths)
+    return Coverage(target, _wilson(is_covered), float(widths.mean()), bins)
+
+
+def _coverage_bins(values: Floats, is_covered: Mask, widths: Floats) -> list[CoverageBin]:
+    if len(values) < MIN_ROWS_PER_BIN * N_BINS:
+        return []
+    return [
+        CoverageBin(
+            low=float(values[rows].min()),
+            high=float(values[rows].max()),
+            rows=len(rows),
+            coverage=float(is_covered[rows].mean()),
+            mean_width=float(widths[rows].mean()),
         )
-        for part in parts
-    ]  # fmt: skip
-    return Coverage(level, _wilson(held), float(width.mean()), slices)
+        for rows in np.array_split(np.argsort(values, kind="stable"), N_BINS)
+    ]
 
 
-def _wilson(held: Mask) -> Score:
-    n, share, z = len(held), float(held.mean()), 1.959964
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    reach = z * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Score(share, float(middle - reach), float(middle + reach))
+def _wilson(is_covered: Mask) -> Score:
+    n, fraction, z = len(is_covered), float(is_covered.mean()), Z_95
+    center = (fraction + z * z / (2 * n)) / (1 + z * z / n)
+    margin = z * np.sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    return Score(fraction, float(center - margin), float(center + margin))
 
 
-def _with_interval(value: float, drawn: Floats, tail: float) -> Score:
-    solid = drawn[np.isfinite(drawn)]
-    if len(solid) == 0:
+def _with_interval(value: float, samples: Floats, confidence: float) -> Score:
+    finite = samples[np.isfinite(samples)]
+    if len(finite) == 0:
         return Score(value, float("nan"), float("nan"))
-    low, high = np.quantile(solid, [tail, 1.0 - tail])
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(finite, [tail, 1.0 - tail])
     return Score(value, float(low), float(high))
 
 
-def resampled(n_rows: int, bootstrap_samples: int, seed: int) -> Iterator[Floats]:
-    """Yield how often each row is drawn, in arrays of shape (times, rows); the same seed draws the same rows."""
+def bootstrap_weights(n_rows: int, n_samples: int, seed: int) -> Iterator[Floats]:
+    """Yield how often each bootstrap sample draws each row, in arrays of shape (samples, rows).
+
+    The same seed draws the same rows, so two models can be compared on the same samples.
+    """
     generator = np.random.default_rng([seed, 20])
-    at_once = max(1, WEIGHTS_AT_ONCE // max(n_rows, 1))
-    for start in range(0, bootstrap_samples, at_once):
-        times = min(at_once, bootstrap_samples - start)
-        picks = generator.integers(0, n_rows, (times, n_rows)) + np.arange(times)[:, None] * n_rows
-        yield np.bincount(picks.ravel(), minlength=times * n_rows).reshape(times, n_rows).astype(np.float64)
+    batch_size = max(1, MAX_WEIGHTS_IN_MEMORY // max(n_rows, 1))
+    for start in range(0, n_samples, batch_size):
+        size = min(batch_size, n_samples - start)
+        drawn = generator.integers(0, n_rows, (size, n_rows)) + np.arange(size)[:, None] * n_rows
+        yield np.bincount(drawn.ravel(), minlength=size * n_rows).reshape(size, n_rows).astype(np.float64)

@@ -70,7 +70,7 @@ def fold_scores(table: Table, answers: Floats, metrics: Mapping[str, Metric]) ->
     return {name: np.array(values) for name, values in found.items()}
 
 
-def corrected(scores: Floats, *, n_learned: float, n_out: float, level: float) -> Score:
+def corrected(scores: Floats, *, n_learned: float, n_out: float, confidence: float) -> Score:
     """Return the mean of scores of folds and its interval, corrected for the rows that folds share.
 
     The variance is that of Nadeau and Bengio (2003), with Student's t (Bouckaert and Frank, 2004).
@@ -81,16 +81,19 @@ def corrected(scores: Floats, *, n_learned: float, n_out: float, level: float) -
     if len(solid) < 2:
         return Score(float(solid.mean()) if len(solid) else float("nan"), float("nan"), float("nan"))
     error = float(np.sqrt((1.0 / len(solid) + n_out / n_learned) * solid.var(ddof=1)))
-    reach = float(stdtrit(len(solid) - 1, (1.0 + level) / 2.0)) * error
+    reach = float(stdtrit(len(solid) - 1, (1.0 + confidence) / 2.0)) * error
     return Score(float(solid.mean()), float(solid.mean()) - reach, float(solid.mean()) + reach)
 
 
-def validated(table: Table, answers: Floats, metrics: Mapping[str, Metric], *, level: float) -> dict[str, Score]:
+def validated(table: Table, answers: Floats, metrics: Mapping[str, Metric], *, confidence: float) -> dict[str, Score]:
     """Return each metric over the folds, by out-of-fold answers, with its corrected interval."""
     n_out = len(table.rows) / table.n_folds
     n_learned = max(len(table.rows) - n_out, 1.0)
     scores = fold_scores(table, answers, metrics)
-    found = {name: corrected(values, n_learned=n_learned, n_out=n_out, level=level) for name, values in scores.items()}
+    found = {
+        name: corrected(values, n_learned=n_learned, n_out=n_out, confidence=confidence)
+        for name, values in scores.items()
+    }
     return {name: _within(score, metrics[name]) for name, score in found.items()}
 
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from estimator.core.arrays import Floats
 from estimator.core.task import Predictions
-from estimator.evaluation.explanation.parts import parts_of
-from estimator.evaluation.explanation.slices import Weak, weakness
-from estimator.evaluation.scores import Score, chosen_metrics
+from estimator.evaluation.explanation.slices import column_slices
+from estimator.evaluation.explanation.weak_slices import WeakSlice, find_weak_slices
+from estimator.evaluation.scores import Score, select_metrics
 from estimator.monitoring.diagnosis import BLIND, expected_loss
 from estimator.monitoring.rows import Reader
 from estimator.prediction_log import PredictionRecord
@@ -40,7 +40,7 @@ class Truth:
     held: Score | None
     level: float
     metrics: Mapping[str, float]
-    weak: Sequence[Weak]
+    weak: Sequence[WeakSlice]
     expected: float
     warnings: tuple[str, ...]
 
@@ -61,7 +61,7 @@ def judge_truths(reader: Reader, rows: Sequence[PredictionRecord]) -> Truth:
     manifest, delays = reader.artefact.manifest, [(row.labeled_at or row.at) - row.at for row in labelled]
     return Truth(
         len(rows), len(labelled), _quantiles(np.array(delays) / DAY), _mean(losses), reader.reference.loss, _mean(held),
-        (manifest.get("coverage") or {}).get("level", float("nan")), _metrics(reader, labelled, truths[known]),
+        (manifest.get("coverage") or {}).get("target", float("nan")), _metrics(reader, labelled, truths[known]),
         _weak(reader, labelled, losses, truths[known]), expected_loss(reader.reference, counts),
         tuple(_warnings(rows, delays)),
     )  # fmt: skip
@@ -120,13 +120,13 @@ def _metrics(reader: Reader, rows: Sequence[PredictionRecord], truths: Floats) -
     if len(rows) < 2:
         return {}
     answers, able = _answers(reader, rows)
-    chosen = chosen_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task)
+    chosen = select_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task)
     ones = np.ones((1, int(able.sum())))
     found = {name: float(metric.scores(truths[able], answers, ones)[0]) for name, metric in chosen.items()}
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _weak(reader: Reader, rows: Sequence[PredictionRecord], losses: Floats, truths: Floats) -> Sequence[Weak]:
+def _weak(reader: Reader, rows: Sequence[PredictionRecord], losses: Floats, truths: Floats) -> Sequence[WeakSlice]:
     """Return the parts of the rows in which answers are worse than elsewhere."""
     solid = np.isfinite(losses)
     if solid.sum() < LEAST_LABELS:
@@ -137,7 +137,7 @@ def _weak(reader: Reader, rows: Sequence[PredictionRecord], losses: Floats, trut
     parts = [
         part
         for column in reader.reference.columns
-        for part in parts_of(schema.by_name[column.name], batch.feed[column.name][:, 0])
+        for part in column_slices(schema.by_name[column.name], batch.feed[column.name][:, 0])
     ]
-    metric = next(iter(chosen_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task).values()))
-    return weakness(parts, [], losses[solid], truths[solid], answers, metric).found
+    metric = next(iter(select_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task).values()))
+    return find_weak_slices(parts, [], losses[solid], truths[solid], answers, metric).slices

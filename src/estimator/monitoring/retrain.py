@@ -27,10 +27,10 @@ from estimator.monitoring.promotion import Paired
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.batch_prediction import labelled_rows
 from estimator.store.store import Store
-from estimator.training.comparison import Comparison, compare_versions, in_words
-from estimator.training.report import judge
+from estimator.training.comparison import Comparison, compare_versions
+from estimator.training.report import evaluate_training
 from estimator.training.train import prepare, train
-from estimator.training.version import Recipe, write_version
+from estimator.training.version import Provenance, write_version
 
 Kind = Literal["warm_start", "refit", "new_only", "tune"]
 ROWS = "rows"
@@ -235,10 +235,10 @@ def _made(
     prepared = prepare(rows.frame, config, schema)
     start = request.start if kind == "warm_start" else None
     trained = train(prepared, model, config, progress=progress, start=start, clock=perf_counter)
-    report = judge(trained, config, live.predictor)
+    report = evaluate_training(trained, config, live.predictor)
     conf = next(live.folder / name for name in live.manifest["files"] if name in CONFIGS)
     made_of = live.version if kind == "warm_start" else None
-    recipe = Recipe(config, live.manifest["model"]["kind"], conf, (), fingerprint, made_of)
+    recipe = Provenance(config, live.manifest["model"]["kind"], conf, (), fingerprint, made_of)
     told = {"retraining": {"kind": kind, "from": live.version, "why": request.why}}
     return open_artefact(write_version(store, trained, report, recipe, moment=Moment.now(), more=told))
 
@@ -292,7 +292,7 @@ def _verdict(candidate: Candidate, max_regression: float) -> tuple[str, bool]:
     if candidate.problem is not None:
         return candidate.problem, False
     first = candidate.compared[0]
-    told = in_words(first)
+    told = first.sentence
     if candidate.forgot is not None and candidate.forgot > max_regression:
         return f"{told}; it has forgotten: {candidate.forgot:+.0%} on old rows, {max_regression:.0%} may be", False
     if first.verdict == "not better" or first.gain.value <= 0:

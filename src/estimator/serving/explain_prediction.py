@@ -74,7 +74,7 @@ def explain_logged_prediction(
         ]
         return PredictionExplanation(record, inputs, problem=error.faults[0].message, shadows=shadows)
     background = schema.read_rows(artefact.read_json("golden.json")["rows"])
-    shapley = contributions(predictor, batch, background, pairs=N_PERMUTATIONS)
+    shapley = contributions(predictor, batch, background, n_pairs=N_PERMUTATIONS)
     out_of_range = set(schema.out_of_range(batch)[0])
     row = schema.to_json_row(batch, 0)
     inputs = [
@@ -87,7 +87,7 @@ def explain_logged_prediction(
         record,
         sorted(inputs, key=lambda item: abs(item.contribution or 0.0), reverse=True),
         baseline=float(shapley.base[0]),
-        class_name=shapley.levels[0] if shapley.levels else None,
+        class_name=shapley.classes[0] if shapley.classes else None,
         is_reproduced=_is_same(record.response["prediction"], predictor.predict_batch(batch).values.tolist()[0]),
         shadows=shadows,
     )
@@ -100,5 +100,5 @@ def _is_same(logged: Any, recomputed: Any) -> bool:
 
 
 def _contribution(shapley: Contributions, index: int) -> tuple[float, float | None]:
-    error = None if shapley.errors is None else float(shapley.errors[0, index])
+    error = None if shapley.standard_errors is None else float(shapley.standard_errors[0, index])
     return float(shapley.values[0, index]), error if error is not None and np.isfinite(error) else None

@@ -1,4 +1,4 @@
-"""A version -> its model card: what it is for, what it learned from, how good it is and where it is not."""
+"""A version -> its model card: intended use, training data, quality and weak slices, as Markdown."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from estimator.data.schema import Schema
-from estimator.evaluation.explanation import rates_in_words
 from estimator.evaluation.scores import Score
 from estimator.exploration.findings.traits import is_sensitive
 from estimator.pages.render import render_text
 from estimator.training.report import Report
-from estimator.training.report_page import verdict
+from estimator.training.report_page import coverage_text, verdict
 
-MOST_IMPORTANT = 10
+MAX_FEATURES = 10
 
 
 def model_card(schema: Schema, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
@@ -26,14 +25,13 @@ def model_card(schema: Schema, report: Report, manifest: Mapping[str, Any], conf
         verdict=verdict(report),
         metrics=[_metric(report, name) for name in report.metrics],
         has_folds=report.folds is not None,
-        coverage=report.coverage,
+        coverage_text=coverage_text(report),
         schema=schema,
         sensitive=[column.name for column in schema.features if is_sensitive(column.name, schema.target.name)],
-        important=list(explanation.importance)[:MOST_IMPORTANT] if explanation else [],
-        weak=list(explanation.weakness.found) if explanation else [],
+        important=list(explanation.importance)[:MAX_FEATURES] if explanation else [],
+        weak_slices=list(explanation.weak_slices.slices) if explanation else [],
         fairness=list(explanation.fairness) if explanation else [],
-        rates=rates_in_words,
-        first=report.first,
+        deciding_metric=report.deciding_metric,
     ).encode()
 
 

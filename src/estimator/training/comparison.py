@@ -1,4 +1,4 @@
-"""Two answers to the same rows, or folds -> is the second really better? If nobody can tell: how many rows would."""
+"""Is the second of two models really better? If the rows cannot decide: how many would."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import polars as pl
 from estimator.config import Config
 from estimator.core.arrays import Floats
 from estimator.core.task import Predictions
-from estimator.core.text import format_number
 from estimator.errors import ArtefactError, ConfigError
 from estimator.evaluation.metrics import Metric
-from estimator.evaluation.scores import Score, chosen_metrics, resampled
+from estimator.evaluation.scores import Score, bootstrap_weights, select_metrics
 from estimator.evaluation.validation import corrected, fold_scores, out_of_fold
 from estimator.models import Model, Progress, Table
 from estimator.models.ensemble import Ensemble
@@ -25,19 +24,20 @@ from estimator.store.artefact import Artefact
 from estimator.store.batch_prediction import labelled_rows
 from estimator.training.train import Prepared
 
-Verdict = Literal["better", "not better", "cannot tell"]
-# Of 100 repetitions with so many rows, 80 would find a difference of this size.
+Verdict = Literal["better", "not better", "undecided"]
+# The probability that the estimated number of rows detects a gain of this size.
 POWER = 0.8
-MOST_ROWS = 10_000_000
+MAX_ROWS_NEEDED = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How two answers to the same rows compare by one metric.
+    """How two models compare on the same rows by one metric.
 
-    `gain` is how much better the second is, in the metric's units, whichever direction is better. The verdict is
-    "better" when the whole interval of the gain lies above 0, "not better" when none of it lies above `margin`, the
-    smallest gain of interest; else nobody can tell, and `rows_needed` says how many rows would do, None for too many.
+    `gain` is how much better the second is, in units of the metric; positive is better for every metric. The verdict is
+    "better" when the confidence interval of the gain lies above 0, "not better" when it does not exceed `margin`, the
+    smallest gain of interest. Otherwise it is "undecided", and `rows_needed` estimates how many rows would decide, None
+    when that is not feasible.
     """
 
     metric: str
@@ -49,160 +49,170 @@ class Comparison:
     verdict: Verdict
     rows_needed: int | None = None
 
+    @property
+    def sentence(self) -> str:
+        """The verdict as a sentence."""
+        gain = f"{self.metric} gains {self.gain} on {self.rows:,} rows"
+        if self.verdict != "undecided":
+            return f"{self.verdict}: {gain}"
+        rows = f"about {self.rows_needed:,} rows" if self.rows_needed else "no feasible number of rows"
+        return f"undecided: {gain}; {rows} would decide"
+
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
+        """Return JSON-ready data."""
         return {**asdict(self), "gain": self.gain.to_data()}
 
 
 def compare(
-    name: str, metric: Metric, truth: Floats, first: Predictions, second: Predictions, *,
-    bootstrap_samples: int, level: float, seed: int, margin: float = 0.0,
-) -> Comparison:  # fmt: skip
-    """Compare answers to rows that neither learned from, by a bootstrap that draws the same rows for both.
+    name: str,
+    metric: Metric,
+    actual: Floats,
+    first: Predictions,
+    second: Predictions,
+    *,
+    bootstrap_samples: int,
+    confidence: float,
+    seed: int,
+    margin: float = 0.0,
+) -> Comparison:
+    """Compare predictions for rows that neither model was trained on, by a paired bootstrap.
 
-    `margin` is a share of the first one's score. Differences of the same rows vary far less than scores do (Efron and
-    Tibshirani, 1993, chapter 16).
+    `margin` is a fraction of the first score. Both models are scored on the same samples: the difference on the same
+    rows varies far less than the scores do (Efron and Tibshirani, 1993, chapter 16).
     """
-    ones, sign = np.ones((1, len(truth))), 1.0 if metric.higher_is_better else -1.0
-    scores = [float(metric.scores(truth, answers, ones)[0]) for answers in (first, second)]
-    drawn = [
-        sign * (metric.scores(truth, second, weights) - metric.scores(truth, first, weights))
-        for weights in resampled(len(truth), bootstrap_samples, seed)
+    ones, sign = np.ones((1, len(actual))), 1.0 if metric.higher_is_better else -1.0
+    scores = [float(metric.scores(actual, predictions, ones)[0]) for predictions in (first, second)]
+    samples = [
+        sign * (metric.scores(actual, second, weights) - metric.scores(actual, first, weights))
+        for weights in bootstrap_weights(len(actual), bootstrap_samples, seed)
     ]
-    gains = np.concatenate(drawn)
+    gains = np.concatenate(samples)
     gains = gains[np.isfinite(gains)]
-    value = sign * (scores[1] - scores[0])
-    if len(gains) == 0:
-        return _judged(name, scores, Score(value, math.nan, math.nan), math.nan, len(truth), margin, level)
-    tail = (1.0 - level) / 2.0
-    low, high = (float(end) for end in np.quantile(gains, [tail, 1.0 - tail]))
-    return _judged(name, scores, Score(value, low, high), float(gains.std()), len(truth), margin, level)
+    gain, error = Score(sign * (scores[1] - scores[0]), math.nan, math.nan), math.nan
+    if len(gains):
+        tail = (1.0 - confidence) / 2.0
+        low, high = (float(end) for end in np.quantile(gains, [tail, 1.0 - tail]))
+        gain, error = Score(gain.value, low, high), float(gains.std())
+    return _decided(name, scores, gain, error, len(actual), margin, confidence)
 
 
 def compare_folds(
-    name: str, metric: Metric, table: Table, first: Floats, second: Floats, *, level: float, margin: float = 0.0
+    name: str, metric: Metric, table: Table, first: Floats, second: Floats, *, confidence: float, margin: float = 0.0
 ) -> Comparison:
-    """Compare out-of-fold answers of two settings on the same folds, with the variance of folds that share rows."""
+    """Compare two settings by out-of-fold predictions on the same folds, corrected for the rows that folds share."""
     sign = 1.0 if metric.higher_is_better else -1.0
-    found = [fold_scores(table, answers, {name: metric})[name] for answers in (first, second)]
+    scores = [fold_scores(table, raw, {name: metric})[name] for raw in (first, second)]
     n_out = len(table.rows) / table.n_folds
-    gain = corrected(sign * (found[1] - found[0]), n_learned=len(table.rows) - n_out, n_out=n_out, level=level)
-    error = (gain.high - gain.low) / 2.0 / _normal((1.0 + level) / 2.0)
-    return _judged(name, [float(scores.mean()) for scores in found], gain, error, len(table.rows), margin, level)
+    gains = sign * (scores[1] - scores[0])
+    gain = corrected(gains, n_learned=len(table.rows) - n_out, n_out=n_out, confidence=confidence)
+    error = (gain.high - gain.low) / 2.0 / _normal_quantile((1.0 + confidence) / 2.0)
+    means = [float(of_folds.mean()) for of_folds in scores]
+    return _decided(name, means, gain, error, len(table.rows), margin, confidence)
 
 
-def _judged(
-    name: str, scores: list[float], gain: Score, error: float, rows: int, margin: float, level: float
+def _decided(
+    name: str, scores: list[float], gain: Score, error: float, rows: int, margin: float, confidence: float
 ) -> Comparison:
-    least = margin * abs(scores[0])
+    least_gain = margin * abs(scores[0])
+    verdict: Verdict = "undecided"
     if gain.low > 0:
-        verdict: Verdict = "better"
-    elif gain.high <= least:
+        verdict = "better"
+    elif gain.high <= least_gain:
         verdict = "not better"
-    else:
-        verdict = "cannot tell"
-    needed = _rows_needed(gain.value, error, rows, level) if verdict == "cannot tell" else None
-    return Comparison(name, scores[0], scores[1], gain, least, rows, verdict, needed)
+    needed = _rows_needed(gain.value, error, rows, confidence) if verdict == "undecided" else None
+    return Comparison(name, scores[0], scores[1], gain, least_gain, rows, verdict, needed)
 
 
-def _rows_needed(gain: float, error: float, rows: int, level: float) -> int | None:
-    """Return how many rows would tell a gain of this size from none, as the error shrinks with their root."""
+def _rows_needed(gain: float, error: float, rows: int, confidence: float) -> int | None:
+    """Return how many rows would detect a gain of this size; the standard error shrinks with their root."""
     if not (math.isfinite(error) and gain != 0.0):
         return None
-    wanted = rows * ((_normal((1.0 + level) / 2.0) + _normal(POWER)) * error / abs(gain)) ** 2
-    return None if wanted > MOST_ROWS else max(math.ceil(wanted), rows + 1)
+    quantiles = _normal_quantile((1.0 + confidence) / 2.0) + _normal_quantile(POWER)
+    needed = rows * (quantiles * error / abs(gain)) ** 2
+    return None if needed > MAX_ROWS_NEEDED else max(math.ceil(needed), rows + 1)
 
 
-def _normal(share: float) -> float:
-    return NormalDist().inv_cdf(share)
-
-
-def in_words(found: Comparison) -> str:
-    """Return the verdict as a sentence."""
-    gain = f"{format_number(found.gain.value)} ({format_number(found.gain.low)} to {format_number(found.gain.high)})"
-    if found.verdict == "better":
-        return f"better: {found.metric} gains {gain} on {found.rows:,} rows"
-    if found.verdict == "not better":
-        return f"not better: {found.metric} gains {gain} on {found.rows:,} rows"
-    rows = f"about {found.rows_needed:,} rows would tell" if found.rows_needed else "no feasible number of rows would"
-    return f"cannot tell with {found.rows:,} rows: {found.metric} gains {gain}; {rows}"
+def _normal_quantile(probability: float) -> float:
+    return NormalDist().inv_cdf(probability)
 
 
 def compare_versions(first: Artefact, second: Artefact, frame: pl.DataFrame) -> list[Comparison]:
-    """Compare two versions on rows whose truth is known, by every metric of the first; its first metric decides.
+    """Compare two versions on labeled rows, by every metric of the first version; its first metric decides.
 
     Raises
     ------
-    ArtefactError: they do not predict the same.
+    ArtefactError: the versions predict different targets.
     """
     tasks = [artefact.predictor.task for artefact in (first, second)]
     if tasks[0] != tasks[1] or first.manifest["target"] != second.manifest["target"]:
-        told = [f"{artefact.version} predicts {artefact.manifest['target']}" for artefact in (first, second)]
-        raise ArtefactError(f"two versions that do not predict the same cannot be compared: {' and '.join(told)}")
-    (batch, truth), (other, _) = (labelled_rows(artefact, frame) for artefact in (first, second))
-    answers = first.predictor.predict_batch(batch), second.predictor.predict_batch(other)
-    choices = first.config["evaluation"]
+        targets = [f"{artefact.version} predicts {artefact.manifest['target']}" for artefact in (first, second)]
+        raise ArtefactError(f"only versions with the same target can be compared: {' and '.join(targets)}")
+    (batch, actual), (other_batch, _) = (labelled_rows(artefact, frame) for artefact in (first, second))
+    predictions = first.predictor.predict_batch(batch), second.predictor.predict_batch(other_batch)
+    evaluation = first.config["evaluation"]
     return [
         compare(
             name,
             metric,
-            truth,
-            *answers,
-            bootstrap_samples=choices["bootstrap_samples"],
-            level=choices["level"],
+            actual,
+            *predictions,
+            bootstrap_samples=evaluation["bootstrap_samples"],
+            confidence=evaluation["confidence"],
             seed=0,
         )
-        for name, metric in chosen_metrics(choices["metrics"], tasks[0]).items()
+        for name, metric in select_metrics(evaluation["metrics"], tasks[0]).items()
     ]
 
 
-def refuse_known_rows(versions: Sequence[Artefact], fingerprint: Mapping[str, str]) -> None:
-    """Refuse a table that a version has learned from: its answers there say nothing.
+def reject_training_rows(versions: Sequence[Artefact], fingerprint: Mapping[str, str]) -> None:
+    """Reject a table that a version was trained on, where its scores mean nothing.
 
     Raises
     ------
-    ArtefactError: it is one.
+    ArtefactError: a version was trained on it.
     """
     for artefact in versions:
         if dict(fingerprint) == dict(artefact.manifest["data"]["files"]):
             raise ArtefactError(
-                f"{artefact.version} has learned from these rows, so its answers there say nothing",
-                hint="leave out --input to compare on the rows that were held out, or give new rows",
+                f"{artefact.version} was trained on these rows, so its scores on them mean nothing",
+                hint="leave out --input to compare on the held-out rows, or pass new rows",
             )
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """A config with its rows, ready to be validated."""
+class PreparedConfig:
+    """A config with its prepared rows and its model."""
 
     prepared: Prepared
     config: Config
     model: Model
 
 
-def compare_settings(first: Setting, second: Setting, *, progress: Progress) -> list[Comparison]:
-    """Compare two configs on the same folds of the same rows; the held-out rows are not touched.
+def compare_configs(first: PreparedConfig, second: PreparedConfig, *, progress: Progress) -> list[Comparison]:
+    """Compare two configs on the same folds of the same rows; the held-out rows stay untouched.
 
     Raises
     ------
-    ConfigError: their rows or folds are not the same.
+    ConfigError: the configs give different rows or folds, or no folds.
     """
-    tables = [setting.prepared.table(setting.config) for setting in (first, second)]
-    same = tables[0].task == tables[1].task and np.array_equal(tables[0].rows.target, tables[1].rows.target)
-    if not (same and np.array_equal(tables[0].folds, tables[1].folds)):
+    tables = [item.prepared.table(item.config) for item in (first, second)]
+    same_rows = tables[0].task == tables[1].task and np.array_equal(tables[0].rows.target, tables[1].rows.target)
+    if not (same_rows and np.array_equal(tables[0].folds, tables[1].folds)):
         raise ConfigError(
-            "the two configs do not deal the same rows into the same folds",
-            hint="let data, training.seed, training.split, training.test_size and validation be the same in both",
+            "the two configs split different rows, or the same rows into different folds",
+            hint="use the same data, training.seed, training.split, training.test_size and validation in both",
         )
     if tables[0].n_folds < 2:
-        raise ConfigError("validation.folds: settings are compared on folds", hint="set validation.folds: 5")
-    answers = []
-    for table, setting in zip(tables, (first, second), strict=True):
-        plan = setting.config.training
-        learned = setting.model.learn(table, plan, progress=progress) if isinstance(setting.model, Ensemble) else None
-        answers.append(out_of_fold(table, setting.model, plan, learned=learned, progress=progress))
-    choices = first.config.evaluation
+        raise ConfigError("validation.folds: comparing configs needs at least 2 folds", hint="set validation.folds: 5")
+    outputs = []
+    for table, item in zip(tables, (first, second), strict=True):
+        training = item.config.training
+        learned = item.model.learn(table, training, progress=progress) if isinstance(item.model, Ensemble) else None
+        raw = out_of_fold(table, item.model, training, learned=learned, progress=progress)
+        assert raw is not None  # there are folds
+        outputs.append(raw)
+    evaluation = first.config.evaluation
     return [
-        compare_folds(name, metric, tables[0], *answers, level=choices.confidence)  # type: ignore[arg-type] # there are folds
-        for name, metric in chosen_metrics(choices.metrics, tables[0].task).items()
+        compare_folds(name, metric, tables[0], *outputs, confidence=evaluation.confidence)
+        for name, metric in select_metrics(evaluation.metrics, tables[0].task).items()
     ]

@@ -1,4 +1,4 @@
-"""Rows and settings -> what training will take, before it begins: memory by counting, time by a small trial."""
+"""Estimate the memory, disk and time of a training run before it starts: sizes by counting, time by a trial run."""
 
 from __future__ import annotations
 
@@ -23,104 +23,112 @@ from estimator.training.train import Prepared
 
 TRIAL_ROWS = (2000, 6000)
 CALENDAR_WIDTH, TEXT_WIDTH = 6, 32
-LEAST_DISK = 64_000_000
-# A share of what is free is left to everybody else.
-USABLE = 0.9
+MIN_DISK_BYTES = 64_000_000
+# The fraction of the free memory that training may use.
+USABLE_MEMORY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What training will take: bytes of memory and of disk, and seconds where a trial was made.
+    """What a training run needs and what the machine has.
 
-    `memory_free` and `disk_free` are what the machine has; memory is None where the system does not tell.
+    `n_columns` counts the columns of the encoded matrix. `free_memory_bytes` is None where the system does not report
+    it; the times are None until a trial has run.
     """
 
-    rows: int
-    width: int
-    fits: int
-    memory: int
-    memory_free: int | None
-    disk: int
-    disk_free: int
+    n_rows: int
+    n_columns: int
+    n_fits: int
+    memory_bytes: int
+    free_memory_bytes: int | None
+    disk_bytes: int
+    free_disk_bytes: int
     seconds: float | None = None
     trial_seconds: float | None = None
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
+        """Return JSON-ready data."""
         return asdict(self)
 
-    def refuse(self) -> None:
-        """Refuse what will not fit.
+    def check_resources(self) -> None:
+        """Raise an error when the run does not fit.
 
         Raises
         ------
-        TrainingError: memory or disk is too small.
+        TrainingError: there is too little free memory or disk.
         """
-        if self.memory_free is not None and self.memory > USABLE * self.memory_free:
+        if self.free_memory_bytes is not None and self.memory_bytes > USABLE_MEMORY * self.free_memory_bytes:
             raise TrainingError(
-                f"{self.rows:,} rows of {self.width:,} encoded columns need about {format_bytes(self.memory)} of memory, and "
-                f"{format_bytes(self.memory_free)} are free",
-                hint="set validation.folds: 0, lower features.max_categories, name a single model.kind, or use fewer rows",
+                f"training on {self.n_rows:,} rows of {self.n_columns:,} encoded columns needs about "
+                f"{format_bytes(self.memory_bytes)} of memory, {format_bytes(self.free_memory_bytes)} are free",
+                hint="set validation.folds: 0, lower features.max_categories, set one model.kind, or use fewer rows",
             )
-        if self.disk > self.disk_free:
+        if self.disk_bytes > self.free_disk_bytes:
             raise TrainingError(
-                f"a version needs about {format_bytes(self.disk)} of disk, and {format_bytes(self.disk_free)} are free",
+                f"a version needs about {format_bytes(self.disk_bytes)} of disk, "
+                f"{format_bytes(self.free_disk_bytes)} are free",
                 hint="choose another --store",
             )
 
 
 def forecast(prepared: Prepared, model: Model, config: Config, store: Path) -> Forecast:
-    """Count what training will take, without a trial.
+    """Return the forecast of sizes, without a trial run.
 
-    A matrix of doubles is held per way of encoding, and for every fit at once the rows it learns from and answers.
+    Memory holds one matrix of doubles per encoding and, for every concurrent fit, its training and held-out rows.
     """
     table = prepared.table(config)
     members = list(model.members) if isinstance(model, Ensemble) else [model]
     widths = {_key(member): _width(table, member) for member in members}
     n_folds = table.n_folds * max(len(table.folds), 1)
-    at_once = min(os.cpu_count() or 1, max(n_folds * len(members), 1))
-    cells = len(table.rows) * (2 * sum(widths.values()) + 2 * at_once * max(widths.values()))
-    fits = n_folds * len(members) + (0 if isinstance(model, Ensemble) else 1)
-    memory = 8 * cells + prepared.labelled.estimated_size()
+    n_concurrent = min(os.cpu_count() or 1, max(n_folds * len(members), 1))
+    n_cells = len(table.rows) * (2 * sum(widths.values()) + 2 * n_concurrent * max(widths.values()))
+    memory_bytes = 8 * n_cells + prepared.labelled.estimated_size()
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     return Forecast(
-        len(table.rows), max(widths.values()), fits, int(memory), memory_free(), LEAST_DISK + int(0.02 * memory),
-        shutil.disk_usage(folder).free,
-    )  # fmt: skip
+        n_rows=len(table.rows),
+        n_columns=max(widths.values()),
+        n_fits=n_folds * len(members) + (0 if isinstance(model, Ensemble) else 1),
+        memory_bytes=int(memory_bytes),
+        free_memory_bytes=free_memory_bytes(),
+        disk_bytes=MIN_DISK_BYTES + int(0.02 * memory_bytes),
+        free_disk_bytes=shutil.disk_usage(folder).free,
+    )
 
 
-def timed(
-    counted: Forecast, prepared: Prepared, model: Model, config: Config, *, clock: Callable[[], float]
+def with_time(
+    sizes: Forecast, prepared: Prepared, model: Model, config: Config, *, clock: Callable[[], float]
 ) -> Forecast:
-    """Add the time, as two trials on a part of the rows promise it: what does not depend on rows, and what does."""
-    table, plan = prepared.table(config), config.training
-    sizes = [min(size, len(table.rows)) for size in TRIAL_ROWS]
-    order, taken, began = np.random.default_rng([plan.seed, 70]).permutation(len(table.rows)), [], clock()
-    for size in sizes:
-        which = np.isin(np.arange(len(table.rows)), order[:size])
-        part = replace(table.pick(which), folds=table.folds[:, which], threads=table.threads)
+    """Add the time, extrapolated from two trial runs on a sample of the rows: a fixed part, and one per row."""
+    table, training, began = prepared.table(config), config.training, clock()
+    sample_sizes = [min(size, len(table.rows)) for size in TRIAL_ROWS]
+    order = np.random.default_rng([training.seed, 70]).permutation(len(table.rows))
+    durations = []
+    for size in sample_sizes:
+        is_sampled = np.isin(np.arange(len(table.rows)), order[:size])
+        sample = replace(table.pick(is_sampled), folds=table.folds[:, is_sampled], threads=table.threads)
         started = clock()
-        learned = model.learn(part, plan)
-        out_of_fold(part, model, plan, learned=learned)
-        taken.append(clock() - started)
-    slope = max(taken[1] - taken[0], 0.0) / max(sizes[1] - sizes[0], 1)
-    seconds = taken[1] + slope * (len(table.rows) - sizes[1])
-    return replace(counted, seconds=seconds, trial_seconds=clock() - began)
+        learned = model.learn(sample, training)
+        out_of_fold(sample, model, training, learned=learned)
+        durations.append(clock() - started)
+    per_row = max(durations[1] - durations[0], 0.0) / max(sample_sizes[1] - sample_sizes[0], 1)
+    seconds = durations[1] + per_row * (len(table.rows) - sample_sizes[1])
+    return replace(sizes, seconds=seconds, trial_seconds=clock() - began)
 
 
-def memory_free() -> int | None:
-    """Return the bytes of memory that a process may still take, None where the system does not tell."""
-    found = []
+def free_memory_bytes() -> int | None:
+    """Return how much memory this process may still allocate; None where the system does not report it."""
+    limits = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")))
+        limits.append(next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")))
+        # A container may be allowed less than the machine has.
         limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
         if limit.isdecimal():
             used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))
-            found.append(max(int(limit) - used, 0))
+            limits.append(max(int(limit) - used, 0))
     except (OSError, StopIteration, ValueError):
         pass
-    return min(found, default=None)
+    return min(limits, default=None)
 
 
 def _key(model: Model) -> tuple[str, int]:
@@ -135,7 +143,7 @@ def _width(table: Table, model: Model) -> int:
 
 
 def _encoded_width(column: Column, is_scaled: bool, max_categories: int) -> int:
-    """Return about how many columns of the matrix a column becomes."""
+    """Return about how many columns of the matrix a column is encoded into."""
     if column.kind == "text":
         return TEXT_WIDTH
     if column.kind == "category":

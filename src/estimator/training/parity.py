@@ -1,4 +1,4 @@
-"""The proof that a graph answers as the library does: on all training rows and on rows made to be difficult."""
+"""Check that the ONNX graph predicts what the library does, on all training rows and on edge-case rows."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from estimator.models import Learned
 from estimator.models.conformal import Conformal
 from estimator.store.predictor import Predictor
 
-# Wide tables have every column changed in the common edge rows, and these one by one as well.
-MOST_COLUMNS = 200
-# Words of every sort, and more of them than are read.
-MUCH_TEXT = " Ünseen\tWÖRDS, the same:\nИ слова 言葉 😀 x1.5_" * 300
+# Edge cases change all columns at once, and so many of them one by one.
+MAX_SINGLE_COLUMNS = 200
+# Tokens of every kind, and more of them than the graph reads.
+LONG_TEXT = " Ünseen\tWÖRDS, the same:\nИ слова 言葉 😀 x1.5_" * 300
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
-    """How far graph and library are apart; `largest_relative` is measured against the answers' mean size."""
+class ParityCheck:
+    """The largest difference between graph and library; `largest_relative` is over the mean absolute prediction."""
 
     training_rows: int
     edge_rows: int
@@ -33,77 +33,76 @@ class Certificate:
     tolerance: float
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
+        """Return JSON-ready data."""
         return asdict(self)
 
 
-def certify(predictor: Predictor, learned: Learned, conformal: Conformal | None, batch: Batch) -> Certificate:
+def check_parity(predictor: Predictor, learned: Learned, conformal: Conformal | None, batch: Batch) -> ParityCheck:
     """Compare the graph with the library that fitted it.
 
     Raises
     ------
-    ParityError: they are further apart than the model's tolerance; no version may be made.
+    ParityError: they differ by more than the model's tolerance; no version may be written.
     """
-    edges = predictor.schema.read_rows(list(edge_rows(predictor.schema)))
-    differences = [_compare(predictor, learned, conformal, rows) for rows in (batch, edges)]
-    size = max(float(np.abs(differences[0][1]).mean()), 1e-300)
-    largest = max(float(difference.max(initial=0.0)) for difference, _ in differences)
-    # An extreme row may have an extreme answer: its own size counts there.
+    edge_cases = predictor.schema.read_rows(list(edge_rows(predictor.schema)))
+    compared = [_compare(predictor, learned, conformal, rows) for rows in (batch, edge_cases)]
+    size = max(float(np.abs(compared[0][1]).mean()), 1e-300)
+    largest = max(float(difference.max(initial=0.0)) for difference, _ in compared)
+    # An extreme row may have an extreme prediction: there, its own size counts.
     relative = max(
-        float((difference / np.maximum(np.abs(answers), size)).max(initial=0.0)) for difference, answers in differences
+        float((difference / np.maximum(np.abs(expected), size)).max(initial=0.0)) for difference, expected in compared
     )
-    certificate = Certificate(batch.n_rows, edges.n_rows, largest, relative, learned.tolerance)
     if not relative <= learned.tolerance:
         raise ParityError(
-            f"the graph and the library differ by {relative:.2g} relative, more than {learned.tolerance:.0e}; "
-            "no version was made",
-            hint="this is a fault of estimator: please report it with the config and, if you can, some rows",
+            f"the ONNX graph and the library differ by {relative:.2g} relative, more than the tolerance of "
+            f"{learned.tolerance:.0e}; no version was written",
+            hint="this is a bug in estimator: please report it with the config and, if you can, some rows",
         )
-    return certificate
+    return ParityCheck(batch.n_rows, edge_cases.n_rows, largest, relative, learned.tolerance)
 
 
 def _compare(
     predictor: Predictor, learned: Learned, conformal: Conformal | None, batch: Batch
 ) -> tuple[Floats, Floats]:
-    """Return the differences and what the library says: answers with their bounds, or calibrated probabilities."""
-    expected, answers = learned.predict(batch), predictor.predict_batch(batch)
-    found = answers.raw
+    """Return the absolute differences, and what the library predicts: with intervals, or calibrated, as the graph."""
+    expected, predictions = learned.predict(batch), predictor.predict_batch(batch)
+    actual = predictions.raw
     if conformal is not None and conformal.interval is not None:
         expected = np.stack([expected, *conformal.interval.bounds(expected)])
-        found = np.stack([found, answers.low, answers.high])  # type: ignore[list-item] # the graph has them too
+        actual = np.stack([actual, predictions.low, predictions.high])  # type: ignore[list-item] # the graph has them too
     elif conformal is not None and conformal.calibration.changes:
         expected = conformal.calibration.apply(expected)
-    both_same = (found == expected) | (np.isnan(found) & np.isnan(expected))
+    is_same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
     with np.errstate(invalid="ignore"):
-        return np.where(both_same, 0.0, np.abs(found - expected)), expected
+        return np.where(is_same, 0.0, np.abs(actual - expected)), expected
 
 
 def edge_rows(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield rows that are unlike training: all gaps, unseen levels, extremes, numbers as floats and as text."""
-    usual = {column.name: _usual(column) for column in schema.features}
-    yield usual
-    yield {column.name: _gap_or_usual(column) for column in schema.features}
-    yield {name: str(value) if _is_number(value) else value for name, value in usual.items()}
-    yield {name: float(value) if _is_number(value) else value for name, value in usual.items()}
+    """Yield rows unlike training: missing values, unknown categories, extremes, numbers as floats and as text."""
+    typical = {column.name: _typical(column) for column in schema.features}
+    yield typical
+    yield {column.name: _missing_or_typical(column) for column in schema.features}
+    yield {name: str(value) if _is_number(value) else value for name, value in typical.items()}
+    yield {name: float(value) if _is_number(value) else value for name, value in typical.items()}
     for side in (0, 1):
         yield {column.name: _extreme(column, side) for column in schema.features}
-    for column in schema.features[:MOST_COLUMNS]:
+    for column in schema.features[:MAX_SINGLE_COLUMNS]:
         if column.nullable:
-            yield {**usual, column.name: None}
+            yield {**typical, column.name: None}
         if column.kind == "category" and not column.rejects_unknown:
-            yield {**usual, column.name: "a level never seen"}
+            yield {**typical, column.name: "an unknown category"}
         for side in (0, 1):
-            yield {**usual, column.name: _extreme(column, side)}
+            yield {**typical, column.name: _extreme(column, side)}
 
 
-def _usual(column: Column) -> Any:
+def _typical(column: Column) -> Any:
     if column.kind == "category":
         return next(iter(column.categories))
     return column.example
 
 
-def _gap_or_usual(column: Column) -> Any:
-    return None if column.nullable else _usual(column)
+def _missing_or_typical(column: Column) -> Any:
+    return None if column.nullable else _typical(column)
 
 
 def _is_number(value: object) -> bool:
@@ -111,11 +110,11 @@ def _is_number(value: object) -> bool:
 
 
 def _extreme(column: Column, side: int) -> Any:
-    """Return a value far beyond what training saw, within the limits and of the right kind."""
+    """Return a value far beyond the training range, as far as the schema allows; `side` 0 is low, 1 is high."""
     if column.kind == "boolean":
         return bool(side)
     if column.kind == "text":
-        return MUCH_TEXT if side else "√ ~"
+        return LONG_TEXT if side else "√ ~"
     if column.is_string:
         levels = list(column.categories)
         return levels[-side]

@@ -1,4 +1,4 @@
-"""Trained + the rows it has not learned from -> Report: scores beside others', coverage, and what explains them."""
+"""Trained + held-out rows -> Report: scores with intervals, a baseline, coverage, and an explanation."""
 
 from __future__ import annotations
 
@@ -14,9 +14,16 @@ from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame, read_series
 from estimator.data.schema.inference import infer_column
 from estimator.errors import RowError
-from estimator.evaluation.explanation import Asked, Explanation, Known, Part, explain, parts_of
-from estimator.evaluation.metrics import SHELF
-from estimator.evaluation.scores import Coverage, Scores, chosen_metrics, coverage, score
+from estimator.evaluation.explanation import (
+    Explanation,
+    ExplanationSettings,
+    OutOfSample,
+    Slice,
+    column_slices,
+    explain,
+)
+from estimator.evaluation.metrics import SHELF, Metric
+from estimator.evaluation.scores import Coverage, Scores, coverage, score, select_metrics
 from estimator.evaluation.validation import validated
 from estimator.models import Labelled, Rows, TrainingData
 from estimator.models.constant import Constant
@@ -26,16 +33,17 @@ from estimator.training.train import Prepared, Trained
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What the held-out rows say, and with `folds` the others in turn, each by models that had not seen it.
+    """How good a predictor is on the held-out rows, and with `folds` in cross-validation on the others.
 
-    `truth` holds numbers or level positions, beside the answers.
+    `actual` holds numbers or class indices, one for each of `predictions`. `baseline` are the scores of always
+    predicting the same, `live` those of the live version where it can predict these rows.
     """
 
     task: Task
     metrics: Scores
     baseline: Scores
-    truth: Floats
-    answers: Predictions
+    actual: Floats
+    predictions: Predictions
     live: Scores | None = None
     live_version: str | None = None
     folds: Scores | None = None
@@ -43,48 +51,70 @@ class Report:
     explanation: Explanation | None = None
 
     @property
-    def first(self) -> str:
-        """The name of the metric that decides."""
+    def deciding_metric(self) -> str:
+        """The name of the first metric, which decides comparisons."""
         return next(iter(self.metrics))
 
     @property
     def beats_baseline(self) -> bool:
-        """Whether the deciding metric is better than always giving the same answer."""
-        value, constant = self.metrics[self.first].value, self.baseline[self.first].value
-        return value > constant if SHELF.load(self.first).higher_is_better else value < constant
+        """Whether the deciding metric is better than always predicting the same."""
+        name = self.deciding_metric
+        value, baseline = self.metrics[name].value, self.baseline[name].value
+        return value > baseline if SHELF.load(name).higher_is_better else value < baseline
 
 
-def judge(trained: Trained, config: Config, live: Predictor | None = None) -> Report:
-    """Score a predictor on the held-out rows, beside the constant answer and the live version, and explain it."""
-    prepared, choices = trained.prepared, config.evaluation
-    batch, truth = prepared.testing, prepared.target[prepared.test]
-    metrics = chosen_metrics(choices.metrics, prepared.task)
-    how = {"bootstrap_samples": choices.bootstrap_samples, "level": choices.confidence, "seed": config.training.seed}
-    answers = trained.predictor.predict_batch(batch)
-    first = next(iter(metrics.items()))
-    asked = Asked(choices.importance_repeats, choices.bootstrap_samples, choices.confidence, config.training.seed)
-    held_out = Labelled(batch, truth, prepared.weights[prepared.test])
-    known = _known(trained, answers.raw, choices.fairness_columns)
+def evaluate_training(trained: Trained, config: Config, live: Predictor | None = None) -> Report:
+    """Score a predictor on the held-out rows, next to the baseline and the live version, and explain it."""
+    prepared, evaluation = trained.prepared, config.evaluation
+    batch, actual = prepared.testing, prepared.target[prepared.test]
+    metrics = select_metrics(evaluation.metrics, prepared.task)
+    predictions = trained.predictor.predict_batch(batch)
     report = Report(
         task=prepared.task,
-        metrics=score(truth, answers, metrics, **how),  # type: ignore[arg-type] # three numbers by name
-        baseline=score(truth, _constant_answers(prepared, config), metrics, **how),  # type: ignore[arg-type] # the same
-        truth=truth,
-        answers=answers,
-        folds=None
-        if trained.unseen is None
-        else validated(trained.table, trained.told(trained.unseen), metrics, level=choices.confidence),
-        coverage=coverage(truth, answers, config.validation.coverage),
-        explanation=explain(trained.predictor, trained.learned, held_out, known, first, asked),
+        metrics=_scored(actual, predictions, metrics, config),
+        baseline=_scored(actual, _baseline_predictions(prepared, config), metrics, config),
+        actual=actual,
+        predictions=predictions,
+        folds=_fold_scores(trained, metrics, config),
+        coverage=coverage(actual, predictions, config.validation.coverage),
+        explanation=_explanation(trained, predictions.raw, next(iter(metrics.items())), config),
     )
-    beside = None if live is None or live.task != prepared.task else _answers_of(live, prepared.tested)
-    if live is None or beside is None:
+    of_live = None if live is None or live.task != prepared.task else _live_predictions(live, prepared.tested)
+    if live is None or of_live is None:
         return report
-    return replace(report, live=score(truth, beside, metrics, **how), live_version=live.version)  # type: ignore[arg-type] # the same
+    return replace(report, live=_scored(actual, of_live, metrics, config), live_version=live.version)
 
 
-def _answers_of(live: Predictor, frame: pl.DataFrame) -> Predictions | None:
-    """Return what another version answers to rows as they were read; None when its contract does not take them."""
+def _scored(actual: Floats, predictions: Predictions, metrics: dict[str, Metric], config: Config) -> Scores:
+    return score(
+        actual,
+        predictions,
+        metrics,
+        bootstrap_samples=config.evaluation.bootstrap_samples,
+        confidence=config.evaluation.confidence,
+        seed=config.training.seed,
+    )
+
+
+def _fold_scores(trained: Trained, metrics: dict[str, Metric], config: Config) -> Scores | None:
+    if trained.unseen is None:
+        return None
+    raw = trained.told(trained.unseen)
+    return validated(trained.table, raw, metrics, confidence=config.evaluation.confidence)
+
+
+def _explanation(trained: Trained, raw: Floats, metric: tuple[str, Metric], config: Config) -> Explanation:
+    prepared, evaluation = trained.prepared, config.evaluation
+    held_out = Labelled(prepared.testing, prepared.target[prepared.test], prepared.weights[prepared.test])
+    settings = ExplanationSettings(
+        evaluation.importance_repeats, evaluation.bootstrap_samples, evaluation.confidence, config.training.seed
+    )
+    out_of_sample = _out_of_sample(trained, raw, evaluation.fairness_columns)
+    return explain(trained.predictor, trained.learned, held_out, out_of_sample, metric, settings)
+
+
+def _live_predictions(live: Predictor, frame: pl.DataFrame) -> Predictions | None:
+    """Return the live version's predictions for rows as they were read; None when its schema rejects them."""
     names = [column.name for column in live.schema.features]
     if not set(names) <= set(frame.columns):
         return None
@@ -94,30 +124,32 @@ def _answers_of(live: Predictor, frame: pl.DataFrame) -> Predictions | None:
         return None
 
 
-def _known(trained: Trained, held_out: Floats, groups: list[str]) -> Known:
-    """Return all rows with answers by models that had not seen them: those held out, and the others by folds."""
-    prepared, raw = trained.prepared, np.full((len(trained.prepared.target), *held_out.shape[1:]), np.nan)
+def _out_of_sample(trained: Trained, held_out: Floats, fairness_columns: list[str]) -> OutOfSample:
+    """Return the held-out rows, and those predicted in cross-validation, with their predictions."""
+    prepared = trained.prepared
+    raw = np.full((len(prepared.target), *held_out.shape[1:]), np.nan)
     raw[prepared.test] = held_out
     if trained.unseen is not None:
         raw[~prepared.test] = trained.told(trained.unseen)
-    answered: Mask = np.isfinite(raw.reshape(len(raw), -1).sum(axis=1))
-    rows = Labelled(prepared.batch, prepared.target, prepared.weights).pick(answered)
-    frame = prepared.labelled.filter(pl.Series(answered))
-    return Known(rows, raw[answered], {name: _groups(prepared.schema, frame[name]) for name in groups})
+    is_predicted: Mask = np.isfinite(raw.reshape(len(raw), -1).sum(axis=1))
+    rows = Labelled(prepared.batch, prepared.target, prepared.weights).pick(is_predicted)
+    frame = prepared.labelled.filter(pl.Series(is_predicted))
+    groups = {name: _groups(prepared.schema, frame[name]) for name in fairness_columns}
+    return OutOfSample(rows, raw[is_predicted], groups)
 
 
-def _groups(schema: Schema, series: pl.Series) -> list[Part]:
-    """Return the parts of the rows by a column, which need not be a feature."""
+def _groups(schema: Schema, series: pl.Series) -> list[Slice]:
+    """Return the slices of the rows by a column, which need not be a feature."""
     column = schema.by_name.get(series.name) or infer_column(series)
     if column.kind in ("text", "identifier"):
         column = replace(column, kind="category")
     values, _ = read_series(column, series)
-    return parts_of(column, values[:, 0])
+    return column_slices(column, values[:, 0])
 
 
-def _constant_answers(prepared: Prepared, config: Config) -> Predictions:
-    """Return the answers of the score to beat, which class weights must not move."""
-    learned, nothing = ~prepared.test, np.empty((len(prepared.target), 0))
-    rows = Rows(nothing, prepared.target, prepared.row_weights).pick(learned)
+def _baseline_predictions(prepared: Prepared, config: Config) -> Predictions:
+    """Return the constant prediction to beat; class weights do not affect it."""
+    is_learned, no_features = ~prepared.test, np.empty((len(prepared.target), 0))
+    rows = Rows(no_features, prepared.target, prepared.row_weights).pick(is_learned)
     data = TrainingData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
-    return prepared.task.predictions(Constant().fit(data, config.training).predict(nothing[prepared.test]))
+    return prepared.task.predictions(Constant().fit(data, config.training).predict(no_features[prepared.test]))

@@ -1,4 +1,4 @@
-"""Report -> one offline HTML file: no script, no font and no picture is fetched."""
+"""Report -> report.html, one offline page that fetches no script, font or image."""
 
 from __future__ import annotations
 
@@ -12,69 +12,77 @@ from estimator.core.arrays import Floats
 from estimator.core.text import format_number, format_plain, join_names
 from estimator.data.schema import Column
 from estimator.data.schema.column import TIME_KINDS
-from estimator.evaluation.explanation import Contributions, Dependence, Explanation, rates_in_words
+from estimator.evaluation.explanation import Contributions, Explanation, PartialDependence
 from estimator.evaluation.metrics import SHELF
-from estimator.evaluation.scores import Slice
+from estimator.evaluation.scores import CoverageBin
 from estimator.pages import charts
 from estimator.pages.charts import Chart
 from estimator.pages.render import render_page
 from estimator.training.report import Report
 from estimator.training.train import Trained
 
-MOST_BARS = 30
-MOST_LEVELS = 12
-MOST_MOVING, MOST_SHOWN = 8, 40
-LEAST_P = 1e-6
-SECONDS_A_YEAR = 31_556_952
+MAX_BARS = 30
+MAX_CLASSES = 12
+MAX_CONTRIBUTIONS, MAX_VALUE_CHARS = 8, 40
+MIN_SHOWN_P_VALUE = 1e-6
+SECONDS_PER_YEAR = 31_556_952
 
 
 def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
     """Return the page."""
-    schema, examples = trained.predictor.schema, _example_rows(report)
+    schema, examples = trained.predictor.schema, _examples(report)
     return render_page(
         "report.html.j2",
         manifest=manifest,
         verdict=verdict(report),
         metrics=[_metric_row(report, name) for name in report.metrics],
         live=report.live_version,
-        folds=trained.table.n_folds if report.folds else 0,
+        n_folds=trained.table.n_folds if report.folds else 0,
         coverage=report.coverage,
-        slices=[_slice_row(item) for item in report.coverage.slices] if report.coverage else [],
-        width=format_number(report.coverage.width) if report.coverage else None,
-        weakness=report.explanation.weakness if report.explanation else None,
-        weak=_weak_rows(report),
+        coverage_text=coverage_text(report),
+        coverage_bins=[_bin_row(item) for item in report.coverage.bins] if report.coverage else [],
+        weak_slices=report.explanation.weak_slices if report.explanation else None,
+        weak_rows=_weak_rows(report),
         fairness=_fairness_rows(report),
         examples=examples,
-        is_sampled=any("±" in value for row in examples for _, value in row["moves"]),
+        is_sampled=any("±" in value for example in examples for _, value in example["contributions"]),
         charts=[chart for chart in _charts(trained, report) if chart.svg],
         target=describe(trained.prepared.target) if report.task.is_regression else None,
-        levels=_level_counts(trained) if not report.task.is_regression else None,
+        classes=_class_counts(trained) if not report.task.is_regression else None,
         columns=[_column_row(column) for column in schema.columns],
         config=json.dumps(config, indent=2, ensure_ascii=False),
-        plain=format_plain,
     )
 
 
 def verdict(report: Report) -> str:
-    """Return one sentence: how good, and whether that is better than always giving the same answer."""
-    name, score = report.first, report.metrics[report.first]
-    constant = report.baseline[name]
+    """Return one sentence: how good the model is, and whether it is better than the baseline."""
+    name = report.deciding_metric
     better = "better than" if report.beats_baseline else "NOT better than"
+    constant = "the mean" if report.task.is_regression else "the class frequencies"
     return (
-        f"{name} {score} on {len(report.truth):,} held-out rows, "
-        f"{better} the same answer for every row ({format_number(constant.value)})."
+        f"{name} {report.metrics[name]} on {len(report.actual):,} held-out rows, "
+        f"{better} always predicting {constant} ({format_number(report.baseline[name].value)})."
     )
 
 
+def coverage_text(report: Report) -> str:
+    """Return one sentence: how often intervals, or sets of classes, cover the actual value; empty without them."""
+    if report.coverage is None:
+        return ""
+    target, actual, mean_width = report.coverage.target, report.coverage.actual, report.coverage.mean_width
+    covered = f"{actual.value:.1%} of actual values ({actual.low:.1%} to {actual.high:.1%})"
+    if report.task.is_regression:
+        return f"{target:.0%} intervals cover {covered}; their mean width is {format_number(mean_width)}."
+    return f"{target:.0%} sets cover {covered}; they hold {format_number(mean_width)} classes on average."
+
+
 def describe(values: Floats) -> dict[str, str]:
-    """Return what a first look at a column of numbers asks: count, mean, deviation, quartiles."""
+    """Return summary statistics of numbers, as text: count, mean, standard deviation, minimum, quartiles, maximum."""
     quartiles = np.quantile(values, [0.25, 0.5, 0.75])
     numbers = [values.mean(), values.std(ddof=1), values.min(), *quartiles, values.max()]
     names = ["mean", "std", "min", "25%", "50%", "75%", "max"]
-    return {
-        "count": f"{len(values):,}",
-        **{name: format_plain(float(v)) for name, v in zip(names, numbers, strict=True)},
-    }
+    texts = {name: format_plain(float(number)) for name, number in zip(names, numbers, strict=True)}
+    return {"count": f"{len(values):,}", **texts}
 
 
 def _metric_row(report: Report, name: str) -> dict[str, Any]:
@@ -88,179 +96,170 @@ def _metric_row(report: Report, name: str) -> dict[str, Any]:
     }
 
 
-def _slice_row(item: Slice) -> dict[str, str]:
-    return {
-        "range": f"{format_number(item.low)} to {format_number(item.high)}",
-        "rows": f"{item.rows:,}",
-        "share": f"{item.share:.1%}",
-        "width": format_number(item.width),
-    }
+def _bin_row(item: CoverageBin) -> tuple[str, ...]:
+    return (
+        f"{format_number(item.low)} to {format_number(item.high)}",
+        f"{item.rows:,}",
+        f"{item.coverage:.1%}",
+        format_number(item.mean_width),
+    )
 
 
 def _weak_rows(report: Report) -> list[tuple[str, ...]]:
-    found = report.explanation.weakness.found if report.explanation else ()
     return [
         (
-            item.words,
+            item.condition,
             f"{item.rows:,}",
             format_number(item.score),
-            format_number(item.elsewhere),
-            f"{item.p:.2g}" if item.p >= LEAST_P else f"< {LEAST_P}",
+            format_number(item.score_elsewhere),
+            f"{item.p_value:.2g}" if item.p_value >= MIN_SHOWN_P_VALUE else f"< {MIN_SHOWN_P_VALUE}",
         )
-        for item in found
+        for item in (report.explanation.weak_slices.slices if report.explanation else ())
     ]
 
 
 def _fairness_rows(report: Report) -> list[dict[str, Any]]:
-    found = report.explanation.fairness if report.explanation else ()
     return [
         {
             "column": item.column,
             "verdict": item.verdict,
             "groups": [
-                (group.words, f"{group.rows:,}", str(group.score), rates_in_words(group)) for group in item.groups
+                (group.condition, f"{group.rows:,}", str(group.score), group.rates_text) for group in item.groups
             ],
         }
-        for item in found
+        for item in (report.explanation.fairness if report.explanation else ())
     ]
 
 
-def _example_rows(report: Report) -> list[dict[str, Any]]:
-    """Return, per example, its answer and the columns that move it most."""
+def _examples(report: Report) -> list[dict[str, Any]]:
+    """Return, per example, its prediction and the columns that contribute most to it."""
     explanation = report.explanation
     if explanation is None or explanation.contributions is None:
         return []
-    told, found = explanation.contributions, []
-    for place, row in enumerate(explanation.examples):
-        order = np.argsort(-np.abs(told.values[place]), kind="stable")[:MOST_MOVING]
-        named = f" ({told.unit} of {told.levels[place]!r})" if told.levels else ""
-        rest = told.values[place].sum() - told.values[place][order].sum()
-        found.append(
-            {
-                "answer": f"{format_number(told.answers[place])}{named}",
-                "usual": format_number(told.base[place]),
-                "moves": [_move(told, row, place, column) for column in order.tolist()],
-                "rest": f"{rest:+.4g}" if len(order) < len(told.columns) else None,
-            }
-        )
-    return found
+    added = explanation.contributions
+    return [_example(added, row, index) for index, row in enumerate(explanation.examples)]
 
 
-def _move(told: Contributions, row: Mapping[str, Any], place: int, column: int) -> tuple[str, str]:
-    name, value = told.columns[column], told.values[place][column]
-    error = None if told.errors is None else told.errors[place][column]
-    doubt = "" if error is None or not np.isfinite(error) else f" ± {error:.2g}"
-    held = "a gap" if row[name] is None else str(row[name])
-    return f"{name} is {held if len(held) <= MOST_SHOWN else held[: MOST_SHOWN - 1] + '…'}", f"{value:+.4g}{doubt}"
+def _example(added: Contributions, row: Mapping[str, Any], index: int) -> dict[str, Any]:
+    values = added.values[index]
+    largest = np.argsort(-np.abs(values), kind="stable")[:MAX_CONTRIBUTIONS]
+    rest = values.sum() - values[largest].sum()
+    unit = f" ({added.unit} of {added.classes[index]!r})" if added.classes else ""
+    return {
+        "prediction": f"{format_number(added.predictions[index])}{unit}",
+        "base": format_number(added.base[index]),
+        "contributions": [_contribution(added, row, index, column) for column in largest.tolist()],
+        "rest": f"{rest:+.4g}" if len(largest) < len(added.columns) else None,
+    }
+
+
+def _contribution(added: Contributions, row: Mapping[str, Any], index: int, column: int) -> tuple[str, str]:
+    name, value = added.columns[column], added.values[index][column]
+    error = float("nan") if added.standard_errors is None else added.standard_errors[index][column]
+    text = "missing" if row[name] is None else str(row[name])
+    shown = text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 1]}…"
+    return f"{name} is {shown}", f"{value:+.4g} ± {error:.2g}" if np.isfinite(error) else f"{value:+.4g}"
 
 
 def _charts(trained: Trained, report: Report) -> list[Chart]:
-    found = [_curves(trained)]
-    found += _regression_charts(report) if report.task.is_regression else _level_charts(report)
-    return found + (_explained_charts(trained, report.first, report.explanation) if report.explanation else [])
+    of_task = _regression_charts(report) if report.task.is_regression else _classification_charts(report)
+    explanation = report.explanation
+    explained = _explanation_charts(trained, report.deciding_metric, explanation) if explanation else []
+    return [_learning_curves(trained), *of_task, *explained]
 
 
-def _explained_charts(trained: Trained, metric: str, explanation: Explanation) -> list[Chart]:
-    shown = list(explanation.importance)[:MOST_BARS]
+def _explanation_charts(trained: Trained, metric: str, explanation: Explanation) -> list[Chart]:
+    shown = list(explanation.importance)[:MAX_BARS]
     if not shown:
         return []
     svg = charts.bars(
-        [item.column for item in shown], [item.loss for item in shown], [(item.high - item.low) / 2 for item in shown],
+        [item.column for item in shown],
+        [item.importance for item in shown],
+        [(item.high - item.low) / 2 for item in shown],
         title="permutation importance",
-    )  # fmt: skip
-    reading = f"How much {metric} worsens when a column's values are shuffled among held-out rows, with its interval."
+    )
+    caption = f"How much {metric} worsens when the values of a column are shuffled, with confidence intervals."
     schema = trained.predictor.schema
     return [
-        Chart("What the answers rest on", reading, svg),
-        *(_dependence(schema.by_name[item.column], item, schema.target.name) for item in explanation.dependence),
+        Chart("Feature importance", caption, svg),
+        *(
+            _dependence(schema.by_name[item.column], item, schema.target.name)
+            for item in explanation.partial_dependence
+        ),
     ]
 
 
-def _dependence(column: Column, found: Dependence, target: str) -> Chart:
-    told = target if found.level is None else f"probability of {found.level!r}"
-    reading = f"The mean {told} with only {column.name} changed; around it, the change of the middle 80 % of rows."
-    title = f"answers by {column.name}"
+def _dependence(column: Column, item: PartialDependence, target: str) -> Chart:
+    output = target if item.class_name is None else f"probability of {item.class_name!r}"
+    title = f"partial dependence on {column.name}"
     if column.is_string:
-        names = [str(place) or "gap" for place in found.places]
-        svg = charts.bars(names, found.values.tolist(), ((found.high - found.low) / 2).tolist(), title=title)
+        names = [str(value) or "missing" for value in item.grid]
+        svg = charts.bars(names, item.mean.tolist(), ((item.high - item.low) / 2).tolist(), title=title)
     else:
-        places, words = np.array(found.places, dtype=np.float64), column.name
+        grid, x_title = np.array(item.grid, dtype=np.float64), column.name
         if column.kind in TIME_KINDS:
-            places, words = 1970 + places / SECONDS_A_YEAR, f"{column.name}, year"
-        svg = charts.band(places, found.values, found.low, found.high, x_title=words, y_title=told, title=title)
-    return Chart(f"How answers change with {column.name}", reading, svg)
+            grid, x_title = 1970 + grid / SECONDS_PER_YEAR, f"{column.name}, year"
+        svg = charts.band(grid, item.mean, item.low, item.high, x_title=x_title, y_title=output, title=title)
+    caption = f"Mean {output} as {column.name} alone changes. The band holds the middle 80% of the rows."
+    return Chart(f"Partial dependence: {column.name}", caption, svg)
 
 
-def _curves(trained: Trained) -> Chart:
+def _learning_curves(trained: Trained) -> Chart:
     curves = trained.learned.curves
     series = {name: [entry[name] for entry in curves] for name in (curves[0] if curves else {})}
-    svg = charts.lines(series, x_title="epoch or round", y_title="loss", title="learning curves") if series else ""
-    return Chart("EncoderInput curves", "Loss after each pass; val_loss is of rows that were not learned from.", svg)
+    svg = charts.lines(series, x_title="epoch or tree", y_title="loss", title="learning curves") if series else ""
+    return Chart("Learning curves", "Loss after each epoch or tree; val_loss is on the validation rows.", svg)
 
 
 def _regression_charts(report: Report) -> list[Chart]:
-    residuals = report.truth - report.answers.values
-    agreement = charts.scatter(
-        report.truth, report.answers.values, x_title="true", y_title="predicted", title="predicted against true"
-    )
-    spread = charts.histogram(residuals, x_title="true - predicted", title="residuals")
+    actual, predicted = report.actual, report.predictions.values
+    scatter = charts.scatter(actual, predicted, x_title="actual", y_title="predicted", title="predicted against actual")
+    histogram = charts.histogram(actual - predicted, x_title="actual - predicted", title="residuals")
     return [
-        Chart("Predicted against true", "Held-out rows; on the line, answer and truth agree.", agreement),
-        Chart("Residuals", "What is left after the prediction; right of 0, the answer was too low.", spread),
+        Chart("Predicted and actual", "Held-out rows. On the line, the prediction is exact.", scatter),
+        Chart("Residuals", "Held-out rows. Right of 0, the prediction was too low.", histogram),
     ]
 
 
-def _level_charts(report: Report) -> list[Chart]:
-    levels = report.task.classes
-    shares = report.answers.probabilities
-    if shares is None or len(levels) > MOST_LEVELS:
+def _classification_charts(report: Report) -> list[Chart]:
+    classes, probabilities = report.task.classes, report.predictions.probabilities
+    if probabilities is None or len(classes) > MAX_CLASSES:
         return []
-    counts = np.zeros((len(levels), len(levels)))
-    np.add.at(counts, (report.truth.astype(np.int64), shares.argmax(axis=1)), 1)
-    found = [
-        Chart(
-            "Confusion",
-            "Held-out rows by true and likeliest level.",
-            charts.matrix(counts, levels, title="confusion matrix"),
-        )
-    ]
-    if len(levels) == 2:
-        reading = f"Rows grouped by their probability of {levels[1]!r}: on the line, it means what it says."
-        found.append(Chart("Calibration", reading, _calibration(report.truth, shares[:, 1])))
-    return found
+    counts = np.zeros((len(classes), len(classes)))
+    np.add.at(counts, (report.actual.astype(np.int64), probabilities.argmax(axis=1)), 1)
+    matrix = charts.matrix(counts, classes, title="confusion matrix")
+    confusion = Chart("Confusion matrix", "Held-out rows by actual and predicted class.", matrix)
+    if len(classes) != 2:
+        return [confusion]
+    caption = f"Rows grouped by their probability of {classes[1]!r}. On the line, probabilities are calibrated."
+    return [confusion, Chart("Calibration", caption, _calibration(report.actual, probabilities[:, 1]))]
 
 
-def _calibration(truth: Floats, shares: Floats) -> str:
-    groups = np.array_split(np.argsort(shares, kind="stable"), min(10, len(shares)))
-    told_shares = np.array([shares[group].mean() for group in groups])
-    found_shares = np.array([truth[group].mean() for group in groups])
+def _calibration(actual: Floats, probabilities: Floats) -> str:
+    groups = np.array_split(np.argsort(probabilities, kind="stable"), min(10, len(probabilities)))
+    predicted = np.array([probabilities[group].mean() for group in groups])
+    observed = np.array([actual[group].mean() for group in groups])
     return charts.scatter(
-        told_shares, found_shares, x_title="probability told", y_title="share found", title="calibration"
+        predicted, observed, x_title="predicted probability", y_title="observed frequency", title="calibration"
     )
 
 
-def _level_counts(trained: Trained) -> dict[str, str]:
-    target, levels = trained.prepared.target, trained.predictor.task.classes
-    counts = np.bincount(target.astype(np.int64), minlength=len(levels))
-    return {
-        level: f"{count:,} ({count / len(target):.1%})" for level, count in zip(levels, counts.tolist(), strict=True)
-    }
+def _class_counts(trained: Trained) -> dict[str, str]:
+    target, classes = trained.prepared.target, trained.predictor.task.classes
+    counts = np.bincount(target.astype(np.int64), minlength=len(classes)).tolist()
+    return {name: f"{count:,} ({count / len(target):.1%})" for name, count in zip(classes, counts, strict=True)}
 
 
-def _column_row(column: Column) -> dict[str, str]:
+def _column_row(column: Column) -> tuple[str, ...]:
     if column.categories:
-        holds = join_names(column.categories, limit=6)
+        values = join_names(column.categories, limit=6)
+    elif column.training_range:
+        values = column.training_summary.removeprefix("training range ")
     else:
-        holds = (
-            column.training_summary.removeprefix("training range ")
-            if column.training_range
-            else ""
-            if column.example is None
-            else str(column.example)
-        )
-    return {
-        "name": column.name,
-        "kind": column.kind if column.is_feature else f"{column.kind}, not used",
-        "gaps": join_names(map(repr, ("", *column.na_values)), limit=4) if column.nullable else "not nullable",
-        "holds": holds,
-    }
+        values = "" if column.example is None else str(column.example)
+    return (
+        column.name,
+        column.kind if column.is_feature else f"{column.kind}, not used",
+        join_names(map(repr, ("", *column.na_values)), limit=4) if column.nullable else "not nullable",
+        values,
+    )

@@ -23,7 +23,7 @@ from estimator.graph.builder import BOOL, DOUBLE, STRING, Graph, Output
 from estimator.models import Labelled, Learned, Model, Progress, Start, Table, silent
 from estimator.models.conformal import Conformal
 from estimator.store.predictor import Predictor
-from estimator.training.parity import Certificate, certify
+from estimator.training.parity import ParityCheck, check_parity
 
 OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", "probability", "matrix")
 
@@ -88,7 +88,7 @@ class Trained:
     predictor: Predictor
     learned: Learned
     prepared: Prepared
-    certificate: Certificate
+    parity: ParityCheck
     fit_seconds: float
     table: Table
     unseen: Floats | None = None
@@ -172,8 +172,8 @@ def train(
     conformal = None if unseen is None else _conformal(prepared, unseen, config)
     seconds = clock() - began
     predictor = Predictor(prepared.schema, prepared.task, write_graph(learned, conformal), config.name or "model")
-    certificate = certify(predictor, learned, conformal, prepared.training)
-    return Trained(predictor, learned, prepared, certificate, seconds, table, unseen, conformal)
+    parity = check_parity(predictor, learned, conformal, prepared.training)
+    return Trained(predictor, learned, prepared, parity, seconds, table, unseen, conformal)
 
 
 def _conformal(prepared: Prepared, unseen: Floats, config: Config) -> Conformal | None:

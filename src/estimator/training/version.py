@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
@@ -43,8 +44,12 @@ RESIDUAL_QUANTILES = 201
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """What a version was made from: the config and its file, overrides, name -> sha256 of the rows, its parent."""
+class Provenance:
+    """What a version was made from.
+
+    `fingerprint` maps the names of the source files to the sha256 of their content; `parent` is the version it was
+    warm-started from.
+    """
 
     config: Config
     kind: str
@@ -54,40 +59,47 @@ class Recipe:
     parent: str | None = None
 
 
-def keep(store: Store, trained: Trained, report: Report, recipe: Recipe, *, moment: Moment) -> tuple[Path, str]:
+def save_version(
+    store: Store, trained: Trained, report: Report, provenance: Provenance, *, moment: Moment
+) -> tuple[Path, str]:
     """Write a version into the store; return its folder and the alias that points at it.
 
-    A model's first version is live at once, a later one is the candidate.
+    The first version of a model becomes live at once, a later one becomes the candidate.
     """
-    folder = write_version(store, trained, report, recipe, moment=moment)
-    move = store.announce(str(recipe.config.name), folder.name, reason="a new version was trained", moment=moment)
+    folder = write_version(store, trained, report, provenance, moment=moment)
+    move = store.announce(str(provenance.config.name), folder.name, reason="a new version was trained", moment=moment)
     return folder, move.alias
 
 
 def write_version(
-    store: Store, trained: Trained, report: Report, recipe: Recipe, *, moment: Moment,
+    store: Store,
+    trained: Trained,
+    report: Report,
+    provenance: Provenance,
+    *,
+    moment: Moment,
     more: Mapping[str, Any] | None = None,
-) -> Path:  # fmt: skip
-    """Write a version that no alias points at yet; `more` is what else its manifest says. Return its folder."""
-    name, version = str(recipe.config.name), moment.version
-    files, described = version_files(trained, report, recipe), manifest(trained, report, recipe, moment)
+) -> Path:
+    """Write a version that no alias points at and return its folder; `more` are further entries of its manifest."""
+    name, version = str(provenance.config.name), moment.version
+    files, described = version_files(trained, report, provenance), manifest(trained, report, provenance, moment)
     resolved = json.loads(files["config.resolved.json"])
-    told = {**described, "version": version}
-    files["report.html"] = report_page(trained, report, told, resolved)
-    files["card.md"] = model_card(trained.predictor.schema, report, told, resolved)
+    shown = {**described, "version": version}
+    files["report.html"] = report_page(trained, report, shown, resolved)
+    files["card.md"] = model_card(trained.predictor.schema, report, shown, resolved)
     return write_artefact(store.root / name, version, {**described, **(more or {})}, files)
 
 
-def version_files(trained: Trained, report: Report, recipe: Recipe) -> dict[str, bytes]:
-    """Return every file of a version but the manifest and the report page."""
+def version_files(trained: Trained, report: Report, provenance: Provenance) -> dict[str, bytes]:
+    """Return every file of a version except the manifest, the report and the model card."""
     files = {
         "model.onnx": trained.predictor.graph,
         "schema.json": _json(to_data(trained.predictor.schema)),
-        f"config{recipe.conf.suffix}": recipe.conf.read_bytes(),
-        "config.resolved.json": _json(model_data(recipe.config, recipe.kind)),
+        f"config{provenance.conf.suffix}": provenance.conf.read_bytes(),
+        "config.resolved.json": _json(model_data(provenance.config, provenance.kind)),
         "learning_curves.json": _json([_finite(entry) for entry in trained.learned.curves]),
         "golden.json": _json(golden(trained)),
-        "profile.json": _json(_profile(trained, report, recipe.config.training.seed)),
+        "profile.json": _json(_profile(trained, report, provenance.config.training.seed)),
     }
     if report.explanation is not None:
         files["explanation.json"] = _json(report.explanation.to_data())
@@ -97,60 +109,56 @@ def version_files(trained: Trained, report: Report, recipe: Recipe) -> dict[str,
     return files
 
 
-def manifest(trained: Trained, report: Report, recipe: Recipe, moment: Moment) -> dict[str, Any]:
-    """Return what a version says of itself."""
+def manifest(trained: Trained, report: Report, provenance: Provenance, moment: Moment) -> dict[str, Any]:
+    """Return the content of manifest.json."""
     prepared = trained.prepared
     return {
-        "name": recipe.config.name,
+        "name": provenance.config.name,
         "created": moment.iso,
-        "parent": recipe.parent,
+        "parent": provenance.parent,
         "task": {"kind": prepared.task.kind, "classes": list(prepared.task.classes)},
         "target": prepared.schema.target.name,
-        "model": {"kind": recipe.kind, **trained.learned.summary},
+        "model": {"kind": provenance.kind, **trained.learned.summary},
         "data": {
-            "files": dict(recipe.fingerprint),
+            "files": dict(provenance.fingerprint),
             "rows": prepared.batch.n_rows,
             "rows_held_out": int(prepared.test.sum()),
-            "rows_without_truth": prepared.n_unlabelled,
+            "rows_without_label": prepared.n_unlabelled,
         },
-        "overrides": list(recipe.overrides),
+        "overrides": list(provenance.overrides),
         "metrics": {name: score.to_data() for name, score in report.metrics.items()},
         "folds": None if report.folds is None else {name: score.to_data() for name, score in report.folds.items()},
         "coverage": None if report.coverage is None else report.coverage.to_data(),
         "baseline": {name: score.to_data() for name, score in report.baseline.items()},
-        "parity": trained.certificate.to_data(),
+        "parity": trained.parity.to_data(),
         "libraries": libraries(),
     }
 
 
 def _profile(trained: Trained, report: Report, seed: int) -> dict[str, Any]:
-    """Return what the rows of training held, with the reference that later rows are compared with."""
+    """Return the profile of the training rows, with the reference distributions for drift tests."""
     schema = trained.predictor.schema
-    losses = losses_of(report.task, report.answers, report.truth)
-    reference = refer(schema, trained.prepared.batch, report.answers, losses, seed=seed)
+    losses = losses_of(report.task, report.predictions, report.actual)
+    reference = refer(schema, trained.prepared.batch, report.predictions, losses, seed=seed)
     return {**profile_table(schema, [trained.prepared.learned]).to_data(), "reference": reference.to_data()}
 
 
 def _residuals(trained: Trained, report: Report) -> dict[str, list[float]]:
-    """Return quantiles of the errors of rows that were not learned from: numbers' errors, or levels' log losses.
-
-    They are what live errors are later compared with.
-    """
-    found = {"held_out": report.task.losses(report.answers.raw, report.truth)}
+    """Return quantiles of out-of-sample errors (log losses of classes), which live errors are compared with."""
+    losses = {"held_out": report.task.losses(report.predictions.raw, report.actual)}
     if trained.unseen is not None:
-        found["folds"] = report.task.losses(trained.unseen, trained.table.rows.target)
-    places = np.linspace(0.0, 1.0, RESIDUAL_QUANTILES)
-    return {name: np.quantile(errors[~np.isnan(errors)], places).tolist() for name, errors in found.items()}
+        losses["folds"] = report.task.losses(trained.unseen, trained.table.rows.target)
+    probabilities = np.linspace(0.0, 1.0, RESIDUAL_QUANTILES)
+    return {name: np.quantile(errors[~np.isnan(errors)], probabilities).tolist() for name, errors in losses.items()}
 
 
 def golden(trained: Trained) -> dict[str, Any]:
-    """Return rows as they could be sent, spread over the table, and the answers they must get."""
-    schema = trained.predictor.schema
-    known = trained.prepared.batch
-    picked = sorted({round(place * (known.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for place in range(GOLDEN_ROWS)})
-    rows = [schema.to_json_row(known, place) for place in picked]
-    answers = trained.predictor.predict_batch(schema.read_rows(rows))
-    return {"rows": rows, "predictions": answers.raw.tolist()}
+    """Return the golden rows, spread over the table, as a client would send them, with the expected predictions."""
+    schema, batch = trained.predictor.schema, trained.prepared.batch
+    picked = sorted({round(index * (batch.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for index in range(GOLDEN_ROWS)})
+    rows = [schema.to_json_row(batch, index) for index in picked]
+    predictions = trained.predictor.predict_batch(schema.read_rows(rows))
+    return {"rows": rows, "predictions": predictions.raw.tolist()}
 
 
 def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:
@@ -162,12 +170,9 @@ def _json(data: object) -> bytes:
 
 
 def libraries() -> dict[str, str]:
-    """Return the versions of the libraries that have a part in a graph."""
-    return {name: found for name in LIBRARIES if (found := _installed(name))}
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return installed(name)
-    except PackageNotFoundError:
-        return None
+    """Return the versions of the installed libraries that affect a graph."""
+    versions = {}
+    for name in LIBRARIES:
+        with suppress(PackageNotFoundError):
+            versions[name] = installed(name)
+    return versions

@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial
 
 from estimator.config import Config
 from estimator.errors import TrainingError
-from estimator.evaluation.scores import Score, chosen_metrics, score
+from estimator.evaluation.scores import Score, score, select_metrics
 from estimator.models import Progress
 from estimator.training.comparison import Comparison, compare, compare_folds
 from estimator.training.train import Prepared, Trained, train
@@ -102,19 +102,19 @@ def outcome(study: optuna.Study, plan: Search, *, progress: Progress) -> Outcome
     name, metric = plan.bench.deciding
     how = {
         "bootstrap_samples": own.evaluation.bootstrap_samples,
-        "level": own.evaluation.confidence,
+        "confidence": own.evaluation.confidence,
         "seed": own.training.seed,
     }
     truth = rows.target[rows.test]
     answers = [trained.predictor.predict_batch(rows.testing) for trained in (first, second)]
     scores = [score(truth, told_, {name: metric}, **how)[name] for told_ in answers]  # type: ignore[arg-type] # three numbers by name
     same = second is first
-    named = chosen_metrics([name, *own.evaluation.metrics], rows.task)
+    named = select_metrics([name, *own.evaluation.metrics], rows.task)
     return Outcome(
         metric=name, progress=state, trials=trials, best=best, search=score_of(best), held_out=scores[1],
         untuned=scores[0],
         on_folds=None if same else compare_folds(
-            name, metric, first.table, first.unseen, second.unseen, level=own.evaluation.confidence,  # type: ignore[arg-type] # there are folds
+            name, metric, first.table, first.unseen, second.unseen, confidence=own.evaluation.confidence,  # type: ignore[arg-type] # there are folds
         ),
         compared=[] if same else [
             compare(one, kind, truth, *answers, **how) for one, kind in named.items()  # type: ignore[arg-type] # the same

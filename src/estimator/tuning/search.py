@@ -18,7 +18,7 @@ from estimator.config import Config
 from estimator.config.reader import MEASURES
 from estimator.data.schema import Schema
 from estimator.errors import ConfigError, TrainingError
-from estimator.evaluation.scores import chosen_metrics
+from estimator.evaluation.scores import select_metrics
 from estimator.models import Progress, Table, silent
 from estimator.training.train import Prepared, prepare
 from estimator.tuning.limits import limits_of
@@ -75,7 +75,7 @@ class Search:
             raise ConfigError("validation.folds: trials are judged on folds", hint="set validation.folds: 5")
         task, limits = rows.own.task, limits_of(chosen.limits)
         named = [*([chosen.metric] if chosen.metric else []), *config.evaluation.metrics]
-        known = chosen_metrics([*named, *(limit.name for limit in limits if limit.name not in MEASURES)], task)
+        known = select_metrics([*named, *(limit.name for limit in limits if limit.name not in MEASURES)], task)
         first = next(iter(known))
         kept = {first, *(limit.name for limit in limits)}
         # Losses of epochs are of one kind only when kind and loss are settled.

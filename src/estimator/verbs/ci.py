@@ -17,7 +17,7 @@ from estimator.shipping.ci.pipeline import Check, Checks, Outcome, RefusedError,
 from estimator.shipping.image.build import Builder, Built
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import locate
-from estimator.training.comparison import Comparison, in_words
+from estimator.training.comparison import Comparison
 from estimator.verbs.compare import compare
 from estimator.verbs.context import Context, config_of, kind_of
 from estimator.verbs.image import image
@@ -102,7 +102,7 @@ def _version(conf: Path, config: Config, live: Artefact | None, context: Context
     new = train(conf, context)
     if not new.report.beats_baseline:
         raise RefusedError(
-            f"{new.artefact.version}: {new.report.first} is not better than always predicting the same value",
+            f"{new.artefact.version}: {new.report.deciding_metric} is not better than always predicting the same value",
             hint="estimator explore",
         )
     return new.artefact, f"{new.artefact.version} was trained, {new.alias}"
@@ -131,8 +131,8 @@ def _compared(
     except ArtefactError as error:
         return (), f"not comparable with {live.version}: {error.message}"
     if comparisons[0].gain.high < 0:
-        raise RefusedError(f"worse than {live.version}: {in_words(comparisons[0])}", hint="the live version stays")
-    return tuple(comparisons), f"against {live.version}: {in_words(comparisons[0])}"
+        raise RefusedError(f"worse than {live.version}: {comparisons[0].sentence}", hint="the live version stays")
+    return tuple(comparisons), f"against {live.version}: {comparisons[0].sentence}"
 
 
 def _image(artefact: Artefact, request: CiRequest, context: Context) -> tuple[Built, str]:

@@ -11,17 +11,16 @@ from estimator.models import Progress, silent
 from estimator.store.artefact import Artefact
 from estimator.training.comparison import (
     Comparison,
-    Setting,
-    compare_settings,
+    PreparedConfig,
+    compare_configs,
     compare_versions,
-    in_words,
-    refuse_known_rows,
+    reject_training_rows,
 )
 from estimator.training.reproduction import held_out_rows
 from estimator.verbs.context import Context, config_of, data_like
 from estimator.verbs.train import prepared_rows
 
-__all__ = ["compare", "held_out_frame", "in_words"]
+__all__ = ["compare", "held_out_frame"]
 
 
 def compare(
@@ -39,8 +38,8 @@ def compare(
     """
     configs = [Path(name) for name in (first, second) if Path(name).is_file()]
     if len(configs) == 2:
-        settings = [Setting(*prepared_rows(conf, context)) for conf in configs]
-        return compare_settings(settings[0], settings[1], progress=progress)
+        settings = [PreparedConfig(*prepared_rows(conf, context)) for conf in configs]
+        return compare_configs(settings[0], settings[1], progress=progress)
     if configs:
         raise ConfigError(
             f"{configs[0]} is a config and the other argument is not one", hint="give two versions, or two configs"
@@ -52,7 +51,7 @@ def compare(
             raise ArtefactError("the two versions did not hold out the same rows", hint="give new rows with --input")
         return compare_versions(left, right, frames[0])
     with context.rows(data_like(left, *table)) as source:
-        refuse_known_rows((left, right), source.fingerprint())
+        reject_training_rows((left, right), source.fingerprint())
         return compare_versions(left, right, source.frame())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.evaluation.scores import Score, chosen_metrics, score
+from estimator.evaluation.scores import Score, score, select_metrics
 from estimator.store.artefact import Artefact
 from estimator.store.batch_prediction import labelled_rows
 from estimator.verbs.context import Context, data_like
@@ -15,14 +15,14 @@ def evaluate(
     settings = artefact.config["evaluation"]
     with (context or Context()).rows(data_like(artefact, table, query)) as source:
         batch, actual = labelled_rows(artefact, source.frame())
-    metrics = chosen_metrics(settings["metrics"], artefact.predictor.task)
+    metrics = select_metrics(settings["metrics"], artefact.predictor.task)
     predictions = artefact.predictor.predict_batch(batch)
     scores = score(
         actual,
         predictions,
         metrics,
         bootstrap_samples=settings["bootstrap_samples"],
-        level=settings["confidence"],
+        confidence=settings["confidence"],
         seed=seed,
     )
     return batch.n_rows, scores

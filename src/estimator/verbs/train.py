@@ -48,13 +48,13 @@ def train(
         frame, fingerprint = source.frame(), source.fingerprint()
     start = warm_start(context.version(continue_from)) if continue_from else None
     prepared = training.prepare(frame, config, reviewed_schema(config, conf.parent))
-    forecasts.forecast(prepared, model_of(config), config, store.root).refuse()
+    forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
-    report = reports.judge(trained, config, _live_predictor(store, str(config.name)))
-    recipe = versions.Recipe(
+    report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)))
+    provenance = versions.Provenance(
         config, kind_of(config), conf, context.overrides, fingerprint, start.version if start else None
     )
-    folder, alias = versions.keep(store, trained, report, recipe, moment=Moment.now())
+    folder, alias = versions.save_version(store, trained, report, provenance, moment=Moment.now())
     return NewVersion(open_artefact(folder), trained, report, alias, perf_counter() - start_seconds)
 
 
@@ -62,8 +62,8 @@ def forecast(conf: Path, context: Context) -> Forecast:
     """Estimate what training a config takes: memory and disk by counting, time by a trial on some of the rows."""
     prepared, config, model = prepared_rows(conf, context)
     counted = forecasts.forecast(prepared, model, config, context.store(config).root)
-    counted.refuse()
-    return forecasts.timed(counted, prepared, model, config, clock=perf_counter)
+    counted.check_resources()
+    return forecasts.with_time(counted, prepared, model, config, clock=perf_counter)
 
 
 def prepared_rows(conf: Path, context: Context) -> tuple[training.Prepared, Config, Model]:

@@ -6,11 +6,11 @@ from pathlib import Path
 from time import perf_counter
 
 from estimator.models import Progress, silent
-from estimator.training.reproduction import Reproduced, reproduced
+from estimator.training.reproduction import Reproduction, reproduce
 from estimator.verbs.context import Context, config_of, model_of, warm_start
 
 
-def verify(reference: str, context: Context, *, folder: Path = Path(), progress: Progress = silent) -> Reproduced:
+def verify(reference: str, context: Context, *, folder: Path = Path(), progress: Progress = silent) -> Reproduction:
     """Train a version again from its own config and data, whose paths start in `folder`, and compare."""
     artefact = context.version(reference)
     config = config_of(artefact)
@@ -18,6 +18,6 @@ def verify(reference: str, context: Context, *, folder: Path = Path(), progress:
     start = warm_start(context.version(f"{artefact.name}/{parent}")) if parent else None
     with context.rows(config.data, folder) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
-    return reproduced(
+    return reproduce(
         artefact, frame, fingerprint, config, model_of(config), start=start, progress=progress, clock=perf_counter
     )

@@ -1,4 +1,4 @@
-"""What answers rest on and where they are weak: importance, dependence, contributions, weak parts and groups."""
+"""Explain a predictor: feature importance, partial dependence, contributions, weak slices and fairness."""
 
 from __future__ import annotations
 
@@ -8,121 +8,155 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, Ints
 from estimator.data.schema import Batch
-from estimator.evaluation.explanation.budget import affordable
-from estimator.evaluation.explanation.contributions import Contributions, contributions, told
-from estimator.evaluation.explanation.dependence import Dependence, dependence
-from estimator.evaluation.explanation.groups import Fairness, Group, fairness, rates_in_words
-from estimator.evaluation.explanation.importance import Importance, importance
-from estimator.evaluation.explanation.parts import Part, pairs_of, parts_of
-from estimator.evaluation.explanation.slices import Weak, Weakness, weakness
+from estimator.evaluation.explanation.contributions import (
+    Contributions,
+    affordable_predictions,
+    contributions,
+    output_of_class,
+)
+from estimator.evaluation.explanation.fairness import Fairness, GroupScore, fairness
+from estimator.evaluation.explanation.importance import FeatureImportance, feature_importance
+from estimator.evaluation.explanation.partial_dependence import PartialDependence, partial_dependence
+from estimator.evaluation.explanation.slices import Slice, column_slices, slice_pairs
+from estimator.evaluation.explanation.weak_slices import WeakSlice, WeakSlices, find_weak_slices
 from estimator.evaluation.metrics import Metric
 from estimator.models import Learned
 from estimator.models.fitted import Labelled
 from estimator.store.predictor import Predictor
 
-SHOWN_DEPENDENCE = 6
-PAIRED_COLUMNS = 8
-EXAMPLES, BACKGROUND_ROWS, FEWEST_BACKGROUND = 3, 100, 10
-# Predictions that contributions may cost, which settles how many rows an example is compared with.
-ANSWERS, SHARE = 12_000, 0.3
+MAX_DEPENDENCE_COLUMNS = 6
+# Slices by two columns are searched among so many of the most important columns.
+MAX_PAIRED_COLUMNS = 8
+N_EXAMPLES, MAX_BACKGROUND_ROWS, MIN_BACKGROUND_ROWS = 3, 100, 10
+# The budget of contributions, which decides how many background rows an example is compared with.
+MAX_PREDICTIONS, BUDGET_FRACTION = 12_000, 0.3
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a report says beyond scores; `examples` are held-out rows with what each column adds to their answers."""
+    """What a report says beyond scores; `examples` are the held-out rows that `contributions` explain."""
 
-    importance: Sequence[Importance]
-    dependence: Sequence[Dependence]
+    importance: Sequence[FeatureImportance]
+    partial_dependence: Sequence[PartialDependence]
     examples: Sequence[Mapping[str, Any]]
     contributions: Contributions | None
-    weakness: Weakness
+    weak_slices: WeakSlices
     fairness: Sequence[Fairness]
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data, with null for what is not defined."""
-        found: dict[str, Any] = _plain(asdict(self))
-        return found
+        """Return JSON-ready data, with null for what is undefined."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Rows with their truth and raw answers by models that had not seen them; `groups` are the parts by column."""
+class OutOfSample:
+    """Rows with raw predictions by models that were not trained on them; `groups` slices the rows, by column."""
 
     rows: Labelled
     raw: Floats
-    groups: Mapping[str, Sequence[Part]]
+    groups: Mapping[str, Sequence[Slice]]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """How much is to be explained: shuffles a column, bootstraps, the level of intervals, and the seed."""
+class ExplanationSettings:
+    """How much to compute: shuffles per column (0 skips what needs them), bootstrap samples, confidence, seed."""
 
-    repeats: int
+    importance_repeats: int
     bootstrap_samples: int
-    level: float
+    confidence: float
     seed: int
 
 
 def explain(
-    predictor: Predictor, learned: Learned, held_out: Labelled, known: Known, metric: tuple[str, Metric], asked: Asked
+    predictor: Predictor,
+    learned: Learned,
+    held_out: Labelled,
+    out_of_sample: OutOfSample,
+    metric: tuple[str, Metric],
+    settings: ExplanationSettings,
 ) -> Explanation:
-    """Explain a predictor by rows it has not learned from; with no shuffles, weak parts and groups alone are told."""
-    ranked = importance(
-        predictor, held_out.batch, held_out.target, metric[1],
-        repeats=asked.repeats, level=asked.level, seed=asked.seed,
-    )  # fmt: skip
-    names = [item.column for item in ranked]
+    """Explain a predictor by rows it was not trained on.
+
+    Without shuffles, only weak slices and fairness are computed.
+    """
+    seed = settings.seed
+    importance = feature_importance(
+        predictor,
+        held_out.batch,
+        held_out.target,
+        metric[1],
+        repeats=settings.importance_repeats,
+        confidence=settings.confidence,
+        seed=seed,
+    )
+    names = [item.column for item in importance]
     raw = predictor.predict_batch(held_out.batch).raw
-    # Of two levels the second, of several the commonest is told.
-    level = 0 if raw.ndim == 1 else 1 if raw.shape[1] == 2 else int(raw.mean(axis=0).argmax())
-    picked = _spread(told(raw, np.full(len(raw), level))) if ranked else np.empty(0, np.int64)
+    class_index = _explained_class(raw)
+    picked = _spread(output_of_class(raw, np.full(len(raw), class_index))) if importance else np.empty(0, np.int64)
     examples = held_out.batch.rows(picked)
+    shown = names[:MAX_DEPENDENCE_COLUMNS]
     return Explanation(
-        importance=ranked,
-        dependence=dependence(predictor, held_out.batch, names[:SHOWN_DEPENDENCE], level=level, seed=asked.seed),
-        examples=[predictor.schema.to_json_row(examples, place) for place in range(len(picked))],
-        contributions=_contributions(predictor, learned, examples, held_out.batch, asked.seed) if ranked else None,
-        weakness=_weakness(predictor, known, names, metric[1]),
-        fairness=_fairness(predictor, known, metric, asked),
+        importance=importance,
+        partial_dependence=partial_dependence(predictor, held_out.batch, shown, class_index=class_index, seed=seed),
+        examples=[predictor.schema.to_json_row(examples, index) for index in range(len(picked))],
+        contributions=_contributions(predictor, learned, examples, held_out.batch, seed) if importance else None,
+        weak_slices=_weak_slices(predictor, out_of_sample, names, metric[1]),
+        fairness=_fairness(predictor, out_of_sample, metric, settings),
     )
 
 
-def _spread(answers: Floats) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Return the places of the lowest, middle and highest answer."""
-    order = np.argsort(answers, kind="stable")
-    return order[np.unique(np.round(np.linspace(0, len(order) - 1, EXAMPLES)).astype(np.int64))]
+def _explained_class(raw: Floats) -> int:
+    """Return the second class of a binary target, else the one with the highest mean probability; 0 for numbers."""
+    if raw.ndim == 1:
+        return 0
+    return 1 if raw.shape[1] == 2 else int(raw.mean(axis=0).argmax())
+
+
+def _spread(outputs: Floats) -> Ints:
+    """Return the rows with the lowest, the median and the highest output."""
+    order = np.argsort(outputs, kind="stable")
+    return order[np.unique(np.round(np.linspace(0, len(order) - 1, N_EXAMPLES)).astype(np.int64))]
 
 
 def _contributions(predictor: Predictor, learned: Learned, rows: Batch, others: Batch, seed: int) -> Contributions:
-    each = affordable(predictor, ANSWERS, share=SHARE) // EXAMPLES
-    n_rows = int(np.clip(each // (2 * len(others.feed)), FEWEST_BACKGROUND, BACKGROUND_ROWS))
+    budget = affordable_predictions(predictor, MAX_PREDICTIONS, fraction=BUDGET_FRACTION) // N_EXAMPLES
+    n_rows = int(np.clip(budget // (2 * len(others.feed)), MIN_BACKGROUND_ROWS, MAX_BACKGROUND_ROWS))
     drawn = np.sort(np.random.default_rng([seed, 82]).permutation(others.n_rows)[:n_rows])
     return contributions(predictor, rows, others.rows(drawn), learned=learned, seed=seed)
 
 
-def _weakness(predictor: Predictor, known: Known, ranked: Sequence[str], metric: Metric) -> Weakness:
-    parts = {
-        column.name: parts_of(column, known.rows.batch.feed[column.name][:, 0]) for column in predictor.schema.features
+def _weak_slices(predictor: Predictor, out_of_sample: OutOfSample, ranked: Sequence[str], metric: Metric) -> WeakSlices:
+    rows, raw = out_of_sample.rows, out_of_sample.raw
+    by_column = {
+        column.name: column_slices(column, rows.batch.feed[column.name][:, 0]) for column in predictor.schema.features
     }
-    paired = {name: parts[name] for name in ranked[:PAIRED_COLUMNS]}
-    singles = [part for own in parts.values() for part in own]
-    losses = np.abs(predictor.task.losses(known.raw, known.rows.target))
-    answers = predictor.task.predictions(known.raw)
-    return weakness(singles, pairs_of(paired), losses, known.rows.target, answers, metric)
+    singles = [item for slices in by_column.values() for item in slices]
+    pairs = slice_pairs({name: by_column[name] for name in ranked[:MAX_PAIRED_COLUMNS]})
+    losses = np.abs(predictor.task.losses(raw, rows.target))
+    return find_weak_slices(singles, pairs, losses, rows.target, predictor.task.predictions(raw), metric)
 
 
-def _fairness(predictor: Predictor, known: Known, metric: tuple[str, Metric], asked: Asked) -> list[Fairness]:
-    answers = predictor.task.predictions(known.raw)
-    found = [
+def _fairness(
+    predictor: Predictor, out_of_sample: OutOfSample, metric: tuple[str, Metric], settings: ExplanationSettings
+) -> list[Fairness]:
+    predictions = predictor.task.predictions(out_of_sample.raw)
+    results = [
         fairness(
-            column, parts, predictor.task, known.rows.target, answers, metric,
-            bootstrap_samples=asked.bootstrap_samples, level=asked.level, seed=asked.seed,
+            column,
+            groups,
+            predictor.task,
+            out_of_sample.rows.target,
+            predictions,
+            metric,
+            bootstrap_samples=settings.bootstrap_samples,
+            confidence=settings.confidence,
+            seed=settings.seed,
         )
-        for column, parts in known.groups.items()
-    ]  # fmt: skip
-    return [item for item in found if item is not None]
+        for column, groups in out_of_sample.groups.items()
+    ]
+    return [result for result in results if result is not None]
 
 
 def _plain(value: Any) -> Any:
@@ -138,6 +172,18 @@ def _plain(value: Any) -> Any:
 
 
 __all__ = [
-    "Asked", "Contributions", "Dependence", "Explanation", "Fairness", "Group", "Importance", "Known", "Part", "Weak",
-    "Weakness", "contributions", "explain", "parts_of", "rates_in_words",
-]  # fmt: skip
+    "Contributions",
+    "Explanation",
+    "ExplanationSettings",
+    "Fairness",
+    "FeatureImportance",
+    "GroupScore",
+    "OutOfSample",
+    "PartialDependence",
+    "Slice",
+    "WeakSlice",
+    "WeakSlices",
+    "column_slices",
+    "contributions",
+    "explain",
+]

@@ -1,104 +1,93 @@
-"""Where answers are worse than elsewhere, found among all parts that a person would name."""
+"""Slices of a table that a person would name: categories, quartiles of numbers, missing values, and pairs of these."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from itertools import combinations, pairwise
 
 import numpy as np
+import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Mask
-from estimator.core.task import Predictions
-from estimator.evaluation.explanation.parts import Part
-from estimator.evaluation.metrics import Metric
+from estimator.core.text import format_number, format_plain
+from estimator.data.schema import Column
+from estimator.data.schema.column import TIME_KINDS, format_time
 
-LEAST_ROWS, LEAST_SHARE = 30, 0.01
-FALSE_SHARE = 0.05
-MOST = 8
-# Two parts that share so many rows tell the same story.
-OVERLAP = 0.5
-# A pair is told only when it is so much worse than each of its halves, in mean ranks of the losses.
-WORSE = 1.1
+MAX_CATEGORIES = 20
+# Up to so many different numbers, each is a slice of its own.
+MAX_DISTINCT_NUMBERS = 6
+QUARTILES = (0.25, 0.5, 0.75)
 
 
 @dataclass(frozen=True, slots=True)
-class Weak:
-    """A part whose answers are worse: the metric there and elsewhere, and the p-value, adjusted for the search."""
+class Slice:
+    """The rows that match a condition; `parts` are the two conditions that a pair combines."""
 
-    words: str
-    rows: int
-    score: float
-    elsewhere: float
-    p: float
+    condition: str
+    rows: Mask
+    parts: tuple[str, ...] = ()
 
-
-@dataclass(frozen=True, slots=True)
-class Weakness:
-    """The weak parts that were found among `tried`, worst first, on `rows` rows that were not learned from."""
-
-    found: Sequence[Weak]
-    tried: int
-    rows: int
+    def both(self, other: Slice) -> Slice:
+        """Return the rows that match both conditions."""
+        condition = f"{self.condition} and {other.condition}"
+        return Slice(condition, self.rows & other.rows, (self.condition, other.condition))
 
 
-def weakness(
-    singles: Sequence[Part], pairs: Sequence[Part], losses: Floats, truth: Floats, answers: Predictions, metric: Metric
-) -> Weakness:
-    """Return the parts in which losses are larger than elsewhere, of which one in twenty may be there by chance.
-
-    `losses` has shape (rows,). A part is tested by the ranks of its losses (Wilcoxon, 1945), and all parts together by
-    the false discovery rate (Benjamini and Hochberg, 1995). Parts of fewer than 30 rows, or 1 %, are not looked at.
-    """
-    least = max(LEAST_ROWS, LEAST_SHARE * len(losses))
-    parts = [part for part in (*singles, *pairs) if least <= part.rows.sum() <= len(losses) - least]
-    if not parts:
-        return Weakness((), 0, len(losses))
-    ranks = _ranks(losses)
-    means = {part.words: float(ranks[part.rows].mean()) for part in parts}
-    adjusted = _adjusted(np.array([_p_value(ranks, part.rows) for part in parts]))
-    found: list[Weak] = []
-    kept: list[Mask] = []
-    for place in np.argsort([-means[part.words] for part in parts], kind="stable").tolist():
-        part, p = parts[place], float(adjusted[place])
-        if p > FALSE_SHARE or any(_overlap(part.rows, other) > OVERLAP for other in kept):
-            continue
-        if any(means.get(half, 0.0) * WORSE > means[part.words] for half in part.halves):
-            continue
-        weights = np.array([part.rows, ~part.rows], dtype=np.float64)
-        score, elsewhere = metric.scores(truth, answers, weights).tolist()
-        if score == elsewhere or (score > elsewhere) == metric.higher_is_better:
-            continue
-        kept.append(part.rows)
-        found.append(Weak(part.words, int(part.rows.sum()), score, elsewhere, p))
-        if len(found) == MOST:
-            break
-    return Weakness(found, len(parts), len(losses))
+def column_slices(column: Column, values: npt.NDArray[np.generic]) -> list[Slice]:
+    """Return the slices of a column's checked values, of shape (rows,); free text has none."""
+    if column.kind == "text":
+        return []
+    if column.is_string:
+        return _category_slices(column.name, values.astype(str))
+    numbers = values.astype(np.float64)
+    is_missing = np.isnan(numbers)
+    missing = [Slice(f"{column.name} is missing", is_missing)] if is_missing.any() else []
+    distinct = np.unique(numbers[~is_missing])
+    if len(distinct) <= MAX_DISTINCT_NUMBERS:
+        singles = [Slice(f"{column.name} is {_shown(column, value)}", numbers == value) for value in distinct.tolist()]
+        return missing + singles
+    return missing + _range_slices(column, numbers, distinct, np.quantile(numbers[~is_missing], QUARTILES))
 
 
-def _overlap(one: Mask, other: Mask) -> float:
-    return float((one & other).sum() / (one | other).sum())
+def _category_slices(name: str, values: npt.NDArray[np.str_]) -> list[Slice]:
+    categories, counts = np.unique(values, return_counts=True)
+    frequent = categories[np.argsort(-counts, kind="stable")[:MAX_CATEGORIES]].tolist()
+    return [
+        Slice(f"{name} is {category!r}" if category else f"{name} is missing", values == category)
+        for category in frequent
+    ]
 
 
-def _ranks(values: Floats) -> Floats:
-    """Return ranks from 1 on, the mean rank for equal values."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    found: Floats = ((last - counts + 1 + last) / 2.0)[place]
-    return found
+def _range_slices(column: Column, numbers: Floats, distinct: Floats, quartiles: Floats) -> list[Slice]:
+    # No number exceeds the largest; when most rows have it, it becomes a slice next to all others.
+    cuts = np.unique(quartiles)
+    edges = [-np.inf, *(cuts[cuts < distinct[-1]].tolist() or [float(distinct[-2])]), np.inf]
+    slices = [Slice(_range(column, low, high), (numbers > low) & (numbers <= high)) for low, high in pairwise(edges)]
+    return [item for item in slices if item.rows.any()]
 
 
-def _p_value(ranks: Floats, rows: Mask) -> float:
-    """Return the probability of ranks this high in a part drawn at random."""
-    n, m = len(ranks), int(rows.sum())
-    variance = float(ranks.var(ddof=1)) * (n - m) / (n * m)
-    z = (float(ranks[rows].mean()) - float(ranks.mean())) / max(variance, 1e-300) ** 0.5
-    return 1.0 - NormalDist().cdf(z)
+def _range(column: Column, low: float, high: float) -> str:
+    if low == -np.inf:
+        return f"{column.name} up to {_shown(column, high)}"
+    if high == np.inf:
+        return f"{column.name} above {_shown(column, low)}"
+    return f"{column.name} above {_shown(column, low)} up to {_shown(column, high)}"
 
 
-def _adjusted(p_values: Floats) -> Floats:
-    order = np.argsort(p_values)
-    raised = p_values[order] * len(p_values) / np.arange(1, len(p_values) + 1)
-    found = np.empty(len(p_values))
-    found[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1.0)
-    return found
+def _shown(column: Column, value: float) -> str:
+    if column.kind in TIME_KINDS:
+        return format_time(value)
+    if column.kind == "boolean":
+        return "true" if value else "false"
+    return format_plain(value) if column.kind == "integer" else format_number(value)
+
+
+def slice_pairs(by_column: Mapping[str, Sequence[Slice]]) -> list[Slice]:
+    """Return all pairs of slices of two columns."""
+    return [
+        first.both(second)
+        for left, right in combinations(by_column, 2)
+        for first in by_column[left]
+        for second in by_column[right]
+    ]

@@ -1,22 +1,22 @@
-"""Predictions and truth -> a score; one file a kind, Keras's and scikit-learn's names for the same thing."""
+"""The shelf of metrics. Names used by Keras and scikit-learn are accepted as aliases."""
 
 from estimator.core.registry import Shelf
 from estimator.evaluation.metrics.base import Metric
 
 KINDS = {
-    "rmse": "estimator.evaluation.metrics.squared:RootMeanSquaredError",
-    "mae": "estimator.evaluation.metrics.absolute:MeanAbsoluteError",
-    "r2": "estimator.evaluation.metrics.squared:RSquared",
-    "mse": "estimator.evaluation.metrics.squared:MeanSquaredError",
-    "mape": "estimator.evaluation.metrics.absolute:MeanAbsolutePercentageError",
+    "rmse": "estimator.evaluation.metrics.regression:RootMeanSquaredError",
+    "mae": "estimator.evaluation.metrics.regression:MeanAbsoluteError",
+    "r2": "estimator.evaluation.metrics.regression:RSquared",
+    "mse": "estimator.evaluation.metrics.regression:MeanSquaredError",
+    "mape": "estimator.evaluation.metrics.regression:MeanAbsolutePercentageError",
     "log_loss": "estimator.evaluation.metrics.probability:LogLoss",
     "auc": "estimator.evaluation.metrics.ranking:AreaUnderCurve",
     "brier": "estimator.evaluation.metrics.probability:Brier",
-    "accuracy": "estimator.evaluation.metrics.decisions:Accuracy",
-    "balanced_accuracy": "estimator.evaluation.metrics.decisions:BalancedAccuracy",
-    "f1": "estimator.evaluation.metrics.decisions:F1",
-    "precision": "estimator.evaluation.metrics.decisions:Precision",
-    "recall": "estimator.evaluation.metrics.decisions:Recall",
+    "accuracy": "estimator.evaluation.metrics.classification:Accuracy",
+    "balanced_accuracy": "estimator.evaluation.metrics.classification:BalancedAccuracy",
+    "f1": "estimator.evaluation.metrics.classification:F1",
+    "precision": "estimator.evaluation.metrics.classification:Precision",
+    "recall": "estimator.evaluation.metrics.classification:Recall",
 }
 ALIASES = {
     "root_mean_squared_error": "rmse",
@@ -34,10 +34,10 @@ ALIASES = {
     "f1_score": "f1",
 }
 SHELF: Shelf[Metric] = Shelf("metric", KINDS, ALIASES)
-USUAL = {
+DEFAULTS = {
     "regression": ("rmse", "mae", "r2"),
     "binary": ("log_loss", "auc", "accuracy", "f1"),
     "multiclass": ("log_loss", "auc", "accuracy", "balanced_accuracy"),
 }
 
-__all__ = ["KINDS", "SHELF", "USUAL", "Metric"]
+__all__ = ["DEFAULTS", "KINDS", "SHELF", "Metric"]

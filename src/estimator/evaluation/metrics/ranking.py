@@ -1,4 +1,4 @@
-"""Area under the receiver operating characteristic (Hanley and McNeil, 1982)."""
+"""Ranks, and the area under the ROC curve (Hanley and McNeil, 1982)."""
 
 from __future__ import annotations
 
@@ -6,41 +6,45 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions
-from estimator.evaluation.metrics.base import Metric
-from estimator.evaluation.metrics.probability import LEVELS
+from estimator.evaluation.metrics.base import CLASSIFICATION, Metric, defined_mean, probabilities_of, ratio
 
 
 class AreaUnderCurve(Metric):
-    """Chance that a row of the level scores above a row of another; ties count half.
+    """Probability that a row of the class scores above a row of another; ties count half.
 
-    For more than two levels, the mean over each level against the rest.
+    With more than two classes, the mean over each class against the rest.
     """
 
-    tasks: ClassVar[frozenset[str]] = LEVELS
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = True
 
-    def scores(self, truth: Floats, answers: Predictions, weights: Floats) -> Floats:
-        shares = answers.probabilities
-        if shares is None:
-            raise ValueError("a regression ranks no levels")
-        levels = [1] if shares.shape[1] == 2 else range(shares.shape[1])
-        areas = np.array([_area(truth == level, shares[:, level], weights) for level in levels])
-        defined = ~np.isnan(areas)
-        counted = defined.sum(axis=0)
-        total = np.where(defined, areas, 0.0).sum(axis=0)
-        return np.where(counted > 0, total / np.maximum(counted, 1), np.nan)
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        probabilities = probabilities_of(predictions)
+        n_classes = probabilities.shape[1]
+        classes = [1] if n_classes == 2 else range(n_classes)
+        areas = [area_under_curve(actual == index, probabilities[:, index], weights) for index in classes]
+        return defined_mean(np.column_stack(areas))
 
 
-def _area(positive: np.ndarray[tuple[int], np.dtype[np.bool_]], scores: Floats, weights: Floats) -> Floats:
-    """Return the area per weighting: one sort serves all of them."""
+def area_under_curve(is_positive: Mask, scores: Floats, weights: Floats) -> Floats:
+    """Return the area per weighting, NaN where one side is empty; one sort serves all weightings."""
     order = np.argsort(scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
-    ups = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    downs = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    below = np.cumsum(downs, axis=1) - downs
-    pairs = ups.sum(axis=1) * downs.sum(axis=1)
-    won = (ups * (below + 0.5 * downs)).sum(axis=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(pairs > 0, won / pairs, np.nan)
+    positives = np.add.reduceat(weights[:, order] * is_positive[order], starts, axis=1)
+    negatives = np.add.reduceat(weights[:, order] * ~is_positive[order], starts, axis=1)
+    negatives_below = np.cumsum(negatives, axis=1) - negatives
+    n_pairs = positives.sum(axis=1) * negatives.sum(axis=1)
+    return ratio((positives * (negatives_below + 0.5 * negatives)).sum(axis=1), n_pairs)
+
+
+def ranks_with_ties(values: Floats) -> tuple[Floats, float]:
+    """Return ranks from 1 on, equal values sharing their mean rank, and the sum of t^3 - t over ties of t values.
+
+    >>> ranks_with_ties(np.array([30.0, 10.0, 30.0]))
+    (array([2.5, 1. , 2.5]), 6.0)
+    """
+    _, index, counts = np.unique(values, return_inverse=True, return_counts=True)
+    mean_ranks = np.cumsum(counts) - (counts - 1) / 2
+    return mean_ranks[index], float((counts**3 - counts).sum())

@@ -138,7 +138,7 @@ def _ranked(artefact: Artefact) -> list[str]:
     """Return the features, those first without which the answers get worse most; empty when nobody looked."""
     if "explanation.json" not in artefact.manifest["files"]:
         return []
-    losses = {item["column"]: item["loss"] for item in artefact.read_json("explanation.json")["importance"] or ()}
+    losses = {item["column"]: item["importance"] for item in artefact.read_json("explanation.json")["importance"] or ()}
     names = [column.name for column in artefact.schema.features]
     return sorted(names, key=lambda name: -losses.get(name, 0.0)) if losses else []
 

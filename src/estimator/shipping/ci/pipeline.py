@@ -139,7 +139,7 @@ def _metrics(artefact: Artefact, compared: Sequence[Comparison]) -> list[str]:
             cells += ["", ""] if one is None else [format_number(one.first), f"{one.gain}: {one.verdict}"]
         lines.append(f"| {' | '.join(cells)} |")
     if found := artefact.manifest.get("coverage"):
-        lines += ["", f"Predictions that are to hold {found['level']:.0%} of the truths hold {_score(found['share'])}."]
+        lines += ["", f"{found['target']:.0%} intervals cover {_score(found['actual'])} of actual values."]
     return lines
 
 
@@ -147,12 +147,12 @@ def _weak(artefact: Artefact) -> list[str]:
     """Return the parts of the rows in which answers are worst."""
     if "explanation.json" not in artefact.manifest["files"]:
         return []
-    found = artefact.read_json("explanation.json").get("weakness", {}).get("found", [])
+    found = artefact.read_json("explanation.json").get("weak_slices", {}).get("slices", [])
     if not found:
         return []
     lines = ["", "| weaker where | rows | there | elsewhere |", "|---|---|---|---|"]
     return lines + [
-        f"| {_cell(each['words'])} | {each['rows']:,} | {format_number(each['score'])} | {format_number(each['elsewhere'])} |"
+        f"| {_cell(each['condition'])} | {each['rows']:,} | {format_number(each['score'])} | {format_number(each['score_elsewhere'])} |"
         for each in found[:N_WEAK]
     ]
 

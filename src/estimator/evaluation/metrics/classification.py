@@ -1,0 +1,101 @@
+"""Scores of the predicted class: accuracy, balanced accuracy, precision, recall and F1.
+
+Precision, recall and F1 describe the second class of a binary target; for more classes they are macro averages.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
+from estimator.evaluation.metrics.base import (
+    CLASSIFICATION,
+    Metric,
+    defined_mean,
+    probabilities_of,
+    ratio,
+    weighted_mean,
+)
+
+
+def _predicted(predictions: Predictions) -> Floats:
+    """Return the index of the most probable class, per row."""
+    return np.asarray(probabilities_of(predictions).argmax(axis=1), np.float64)
+
+
+class Accuracy(Metric):
+    """Fraction of rows whose most probable class is the actual one."""
+
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
+    higher_is_better: ClassVar[bool] = True
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        return weighted_mean((_predicted(predictions) == actual).astype(np.float64), weights)
+
+
+class BalancedAccuracy(Metric):
+    """Mean recall over all classes, each class counting the same."""
+
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
+    higher_is_better: ClassVar[bool] = True
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        is_actual = (actual[:, None] == np.arange(len(predictions.classes))).astype(np.float64)
+        hits = is_actual * (_predicted(predictions) == actual)[:, None]
+        return defined_mean(ratio(weights @ hits, weights @ is_actual))
+
+
+class ClassCounts(NamedTuple):
+    """Weighted counts of shape (weightings, classes)."""
+
+    hits: Floats
+    predicted: Floats
+    actual: Floats
+
+
+class ConfusionMetric(Metric):
+    """A ratio of confusion counts: the second class of a binary target, else the mean over the classes."""
+
+    tasks: ClassVar[frozenset[str]] = CLASSIFICATION
+    higher_is_better: ClassVar[bool] = True
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        n_classes = len(predictions.classes)
+        classes = np.arange(n_classes)[1 if n_classes == 2 else 0 :]
+        is_actual = (actual[:, None] == classes).astype(np.float64)
+        is_predicted = (_predicted(predictions)[:, None] == classes).astype(np.float64)
+        counts = ClassCounts(weights @ (is_actual * is_predicted), weights @ is_predicted, weights @ is_actual)
+        return defined_mean(self.by_class(counts))
+
+    @staticmethod
+    @abstractmethod
+    def by_class(counts: ClassCounts) -> Floats:
+        """Return the score of each class, of shape (weightings, classes)."""
+
+
+class Precision(ConfusionMetric):
+    """Fraction of the rows predicted as a class that belong to it."""
+
+    @staticmethod
+    def by_class(counts: ClassCounts) -> Floats:
+        return ratio(counts.hits, counts.predicted)
+
+
+class Recall(ConfusionMetric):
+    """Fraction of the rows of a class that are predicted as it."""
+
+    @staticmethod
+    def by_class(counts: ClassCounts) -> Floats:
+        return ratio(counts.hits, counts.actual)
+
+
+class F1(ConfusionMetric):
+    """Harmonic mean of precision and recall."""
+
+    @staticmethod
+    def by_class(counts: ClassCounts) -> Floats:
+        return ratio(2.0 * counts.hits, counts.predicted + counts.actual)

@@ -1,0 +1,69 @@
+"""Errors of predicted numbers: squared, absolute and relative, and the fraction of variance explained."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
+from estimator.evaluation.metrics.base import REGRESSION, Metric, weighted_mean
+
+
+class MeanSquaredError(Metric):
+    """Mean squared error, in squared units of the target."""
+
+    tasks: ClassVar[frozenset[str]] = REGRESSION
+    higher_is_better: ClassVar[bool] = False
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        return weighted_mean(np.square(actual - predictions.values), weights)
+
+
+class RootMeanSquaredError(Metric):
+    """Root of the mean squared error, in units of the target."""
+
+    tasks: ClassVar[frozenset[str]] = REGRESSION
+    higher_is_better: ClassVar[bool] = False
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        return np.sqrt(weighted_mean(np.square(actual - predictions.values), weights))
+
+
+class RSquared(Metric):
+    """Fraction of variance explained: 1 is perfect, 0 no better than the mean, below 0 worse than the mean."""
+
+    tasks: ClassVar[frozenset[str]] = REGRESSION
+    higher_is_better: ClassVar[bool] = True
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        # Centered first: the difference of two large moments would lose digits.
+        centered = actual - actual.mean()
+        variance = weighted_mean(np.square(centered), weights) - np.square(weighted_mean(centered, weights))
+        error = weighted_mean(np.square(actual - predictions.values), weights)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(variance > 0, 1.0 - error / variance, np.nan)
+
+
+class MeanAbsoluteError(Metric):
+    """Mean absolute error, in units of the target."""
+
+    tasks: ClassVar[frozenset[str]] = REGRESSION
+    higher_is_better: ClassVar[bool] = False
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        return weighted_mean(np.abs(actual - predictions.values), weights)
+
+
+class MeanAbsolutePercentageError(Metric):
+    """Mean absolute error as a percentage of the actual value; rows with an actual value of 0 are skipped."""
+
+    tasks: ClassVar[frozenset[str]] = REGRESSION
+    higher_is_better: ClassVar[bool] = False
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        is_defined = actual != 0
+        fractions = np.abs(actual - predictions.values)[is_defined] / np.abs(actual[is_defined])
+        with np.errstate(invalid="ignore"):
+            return 100.0 * weighted_mean(fractions, weights[:, is_defined])
