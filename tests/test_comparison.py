@@ -103,7 +103,7 @@ def test_two_configs_are_compared_on_the_same_folds(boston, run):
 def test_configs_with_other_rows_are_refused(boston, run):
     code, _, err = run("compare", boston / "config.json", "nothing@live")
     assert code == 1
-    assert "the other is none" in err
+    assert "the other argument is not one" in err
 
 
 def test_a_version_is_made_again_bit_for_bit(boston, run):
