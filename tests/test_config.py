@@ -1,4 +1,4 @@
-"""A config file -> frozen values, and what is said when it is wrong."""
+"""A config file -> frozen values, and the errors of a wrong one."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from estimator.config import Config, read_config
 from estimator.config.document import read_document
+from estimator.config.sections import model_data
 from estimator.errors import ConfigError
 from estimator.models.nets.dense import Dense
 from estimator.verbs.context import SHELVES
@@ -26,7 +27,7 @@ def written(tmp_path: Path, text: str, ending: str = "yml") -> Path:
     return path
 
 
-def refusal(path: Path, *overrides: str) -> str:
+def error_of(path: Path, *overrides: str) -> str:
     with pytest.raises(ConfigError) as caught:
         read(path, *overrides)
     return f"{caught.value.message} {caught.value.hint or ''}"
@@ -38,7 +39,7 @@ def test_source_and_target_make_a_config(tmp_path):
     assert config.training.test_size == 0.2
 
 
-def test_the_tutorial_is_read_to_the_letter():
+def test_tutorial_config_is_read_to_the_letter():
     config = read(EXAMPLES / "boston" / "config.json")
     model = config.model
     assert isinstance(model, Dense)
@@ -57,7 +58,7 @@ SAME = {
 
 
 @pytest.mark.parametrize("ending", SAME)
-def test_three_formats_say_the_same(tmp_path, ending):
+def test_json_yaml_and_toml_read_alike(tmp_path, ending):
     assert read(written(tmp_path, SAME[ending], ending)).training.epochs == 7
 
 
@@ -69,27 +70,27 @@ WRONG = {
 
 
 @pytest.mark.parametrize("ending", WRONG)
-def test_an_unknown_key_is_named_with_its_line(tmp_path, ending):
+def test_unknown_key_is_reported_with_its_line(tmp_path, ending):
     text, line = WRONG[ending]
-    said = refusal(written(tmp_path, text, ending))
-    assert f"config.{ending}:{line}: training.epocs: unknown key" in said
-    assert "did you mean 'epochs'?" in said
+    message = error_of(written(tmp_path, text, ending))
+    assert f"config.{ending}:{line}: training.epocs: unknown key" in message
+    assert "did you mean 'epochs'?" in message
 
 
-def test_all_faults_are_told_at_once(tmp_path):
-    said = refusal(
+def test_all_faults_are_reported_at_once(tmp_path):
+    message = error_of(
         written(
             tmp_path, "data: {path: a.csv}\nmodel:\n  kind: dense\n  dropout: 2\ntraining:\n  epochs: 0\n  tset: 1\n"
         )
     )
-    assert "4 faults" in said
+    assert "4 faults" in message
     for place in ("data.target: missing", "model.dropout", "training.epochs", "training.tset"):
-        assert place in said
+        assert place in message
 
 
-def test_a_moved_key_is_named_as_it_was_written(tmp_path):
-    said = refusal(written(tmp_path, "data: {path: a.csv, target: y}\ntrain_test_ratio: 1.5\n"))
-    assert "config.yml:2: train_test_ratio" in said
+def test_translated_key_is_reported_as_written(tmp_path):
+    message = error_of(written(tmp_path, "data: {path: a.csv, target: y}\ntrain_test_ratio: 1.5\n"))
+    assert "config.yml:2: train_test_ratio" in message
 
 
 @pytest.mark.parametrize(
@@ -105,11 +106,11 @@ def test_a_moved_key_is_named_as_it_was_written(tmp_path):
         ("training: {epochs: many}", "valid integer"),
     ],
 )
-def test_a_wrong_word_is_explained(tmp_path, line, expected):
-    assert expected in refusal(written(tmp_path, f"data: {{path: a.csv, target: y}}\n{line}\n"))
+def test_wrong_value_is_explained(tmp_path, line, expected):
+    assert expected in error_of(written(tmp_path, f"data: {{path: a.csv, target: y}}\n{line}\n"))
 
 
-def test_an_override_wins_over_environment_and_file(tmp_path):
+def test_override_wins_over_environment_and_file(tmp_path):
     path = written(tmp_path, SAME["yml"])
     environment = {"ESTIMATOR_CONFIG__TRAINING__EPOCHS": "8"}
     assert read(path, environment=environment).training.epochs == 8
@@ -117,11 +118,11 @@ def test_an_override_wins_over_environment_and_file(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["training.epochs", "=5", "training..epochs=5"])
-def test_a_malformed_override_is_explained(tmp_path, text):
-    assert "SECTION.KEY=VALUE" in refusal(written(tmp_path, SAME["yml"]), text)
+def test_malformed_override_is_explained(tmp_path, text):
+    assert "SECTION.KEY=VALUE" in error_of(written(tmp_path, SAME["yml"]), text)
 
 
-def test_yaml_means_what_it_says(tmp_path):
+def test_yaml_scalars_follow_the_core_schema(tmp_path):
     path = written(tmp_path, "a: 1e-3\nb: NO\nc: 3.10\nd: 007\ne: null\nf: 'true'\ng: true\n")
     values = read_document(path).values
     assert values["a"] == 0.001
@@ -143,17 +144,15 @@ def test_yaml_means_what_it_says(tmp_path):
         ("", "ini", "expected a file that ends in"),
     ],
 )
-def test_a_broken_file_is_named_with_its_line(tmp_path, text, ending, expected):
-    assert expected in refusal(written(tmp_path, text, ending))
+def test_broken_file_is_reported_with_its_line(tmp_path, text, ending, expected):
+    assert expected in error_of(written(tmp_path, text, ending))
 
 
-def test_a_missing_file_names_the_way_out(tmp_path):
-    assert "estimator init" in refusal(tmp_path / "none.yml")
+def test_missing_file_hints_at_init(tmp_path):
+    assert "estimator init" in error_of(tmp_path / "none.yml")
 
 
-def test_the_resolved_config_reads_as_itself(tmp_path):
-    from estimator.config.sections import model_data
-
+def test_resolved_config_reads_as_itself(tmp_path):
     config = read(EXAMPLES / "boston" / "config.json")
     path = written(tmp_path, json.dumps(model_data(config, "dense")), "json")
     assert read(path) == config
@@ -162,7 +161,7 @@ def test_the_resolved_config_reads_as_itself(tmp_path):
 @pytest.mark.parametrize(
     ("override", "read_as"), [("data.drop=[a, b]", ["a", "b"]), ('data.drop=["a"]', ["a"]), ("data.drop=[]", [])]
 )
-def test_an_override_is_read_as_in_a_file(tmp_path, override, read_as):
+def test_override_is_read_as_in_a_file(tmp_path, override, read_as):
     assert read(written(tmp_path, SAME["yml"]), override).data.drop == read_as
 
 
@@ -172,6 +171,29 @@ def test_another_kind_starts_from_its_own_defaults(tmp_path):
     assert read(path, "model.kind=boosting").model.n_estimators == 5
 
 
-def test_a_fault_in_a_column_with_a_hyphen_has_its_line(tmp_path):
+def test_fault_in_hyphenated_column_has_its_line(tmp_path):
     text = "data: {path: a.csv, target: y}\nschema:\n  columns:\n    marital-status:\n      kidn: text\n"
-    assert "config.yml:5: schema.columns.marital-status.kidn: unknown key" in refusal(written(tmp_path, text))
+    assert "config.yml:5: schema.columns.marital-status.kidn: unknown key" in error_of(written(tmp_path, text))
+
+
+CALLBACKS = """data: {path: a.csv, target: y}
+model: MODEL
+training:
+  callbacks:
+    - {kind: early_stopping, patience: 3}
+    - {kind: learning_rate_schedule}
+    - {kind: EarlyStopping, pateince: 3}
+"""
+
+
+@pytest.mark.parametrize("model", ["{kind: dense}", "{members: [{kind: linear}, {kind: dense}, {kind: dense}]}"])
+def test_callbacks_are_checked_before_any_row_is_read(tmp_path, model):
+    message = error_of(written(tmp_path, CALLBACKS.replace("MODEL", model)))
+    assert "2 faults" in message
+    assert "config.yml:6: training.callbacks.1: no callback called 'learning_rate_schedule'" in message
+    assert "config.yml:7: training.callbacks.2: callback 'early_stopping' has no setting 'pateince'" in message
+
+
+def test_model_checkpoint_is_a_callback(tmp_path):
+    text = "data: {path: a.csv, target: y}\nmodel: {kind: dense}\ntraining: {callbacks: [{kind: model_checkpoint}]}\n"
+    assert read(written(tmp_path, text)).training.callbacks[0].kind == "model_checkpoint"

@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 from fastapi import FastAPI
 
-from estimator.config import Serving, resolve_kept
+from estimator.config import Serving, resolve_section
 from estimator.errors import ConfigError, ServingError, SourceError
 from estimator.prediction_log import LogEntry, PredictionLog
 from estimator.serving.auth.access import Access
@@ -349,12 +349,12 @@ def test_full_log_rejects_predictions_if_configured(store, house, tmp_path):
 def test_environment_overrides_settings_of_the_version():
     kept = {"port": 1, "max_rows": 7, "label": "x", "no longer known": 3}
     environment = {"ESTIMATOR_CONFIG__SERVING__PORT": "2", "ESTIMATOR_CONFIG__SERVING__MAX_ROWS": "8"}
-    found = resolve_kept(
+    found = resolve_section(
         "serving", Serving, kept, environment, overrides=["serving.rate_limit=4", "image.port=9"], settings={"port": 3}
     )
     assert (found.port, found.max_rows, found.label, found.rate_limit) == (3, 8, "x", 4)
     with pytest.raises(ConfigError, match=r"serving.port: input should be less than or equal to 65535, got 99999"):
-        resolve_kept("serving", Serving, kept, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"})
+        resolve_section("serving", Serving, kept, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"})
 
 
 def test_replaced_version_is_freed(store):

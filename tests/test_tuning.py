@@ -17,8 +17,8 @@ import pytest
 
 from estimator import verbs
 from estimator.config import read_config, resolve
-from estimator.config.space import varied
-from estimator.config.variant import write_varied
+from estimator.config.space import with_edits
+from estimator.config.variant import write_variant
 from estimator.errors import ConfigError, TrainingError
 from estimator.models import SHELF
 from estimator.training.train import prepare
@@ -111,9 +111,9 @@ def test_limits_that_nobody_can_keep_are_refused(search_of, limits, told):
 
 def test_a_net_keeps_one_activation_per_layer_when_its_layers_change():
     config = read_config(EXAMPLES / "boston" / "config.json", SHELVES)
-    values = varied(config, {"model.layers": [8, 8, 8, 8]}, SHELVES)
+    values = with_edits(config, {"model.layers": [8, 8, 8, 8]}, SHELVES)
     assert [item["name"] for item in values["model"]["activations"]] == ["relu"] * 4
-    assert varied(config, {"model.layers": [8], "model.activation": "gelu"}, SHELVES)["model"]["activations"] == [
+    assert with_edits(config, {"model.layers": [8], "model.activation": "gelu"}, SHELVES)["model"]["activations"] == [
         "gelu"
     ]
 
@@ -122,7 +122,9 @@ def test_nets_of_one_architecture_share_a_compilation():
     from estimator.core.task import Task
 
     config = read_config(EXAMPLES / "boston" / "config.json", SHELVES)
-    rates = [resolve(varied(config, {"model.optimizer.learning_rate": rate}, SHELVES), SHELVES) for rate in (0.1, 0.2)]
+    rates = [
+        resolve(with_edits(config, {"model.optimizer.learning_rate": rate}, SHELVES), SHELVES) for rate in (0.1, 0.2)
+    ]
     first, second = (item.model.architecture(Task("regression")) for item in rates)
     assert first != second
     assert first.program == second.program
@@ -203,12 +205,12 @@ def test_comments_stay_and_overrides_are_written(tmp_path):
     order = ["training.epochs=7"]
     config = read_config(conf, SHELVES, overrides=order)
     edits = {"model.optimizer.learning_rate": 0.02, "model.layers": [8, 4]}
-    written = write_varied(conf, config, edits, SHELVES, overrides=order)
+    written = write_variant(conf, config, edits, SHELVES, overrides=order)
     text = written.read_text()
     assert "# the table" in text
     assert "# slow and sure" in text
     again = read_config(written, SHELVES)
-    assert again == resolve(varied(config, edits, SHELVES), SHELVES)
+    assert again == resolve(with_edits(config, edits, SHELVES), SHELVES)
 
 
 @pytest.mark.parametrize("ending", ["json", "toml"])
@@ -221,9 +223,9 @@ def test_other_files_are_written_too(tmp_path, ending):
     conf = tmp_path / f"c.{ending}"
     config = read_config(conf, SHELVES)
     edits = {"model.layers": [8, 4, 4, 4], "model.activation": "gelu", "training.batch_size": 16}
-    written = write_varied(conf, config, edits, SHELVES)
+    written = write_variant(conf, config, edits, SHELVES)
     assert written.name == "c.tuned.json"
-    assert read_config(written, SHELVES) == resolve(varied(config, edits, SHELVES), SHELVES)
+    assert read_config(written, SHELVES) == resolve(with_edits(config, edits, SHELVES), SHELVES)
 
 
 def test_several_kinds_are_searched_at_once(search_of):

@@ -1,8 +1,8 @@
 """A config file -> frozen values, one class per section."""
 
 from estimator.config.monitoring import Alert, Monitoring, Promotion, Retraining
-from estimator.config.reader import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_kept
-from estimator.config.section import Section
+from estimator.config.reader import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_section
+from estimator.config.section import Section, Shelves
 from estimator.config.sections import (
     Callback,
     Config,
@@ -20,7 +20,6 @@ from estimator.config.sections import (
     Tuning,
     Validation,
 )
-from estimator.config.shelves import Shelves
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
@@ -48,5 +47,5 @@ __all__ = [
     "from_environment",
     "read_config",
     "resolve",
-    "resolve_kept",
+    "resolve_section",
 ]

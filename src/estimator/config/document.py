@@ -1,4 +1,4 @@
-"""A JSON, YAML or TOML file -> plain values and the line on which each key stands."""
+"""A JSON, YAML or TOML file -> plain values, and the line of each key."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 
 from estimator.errors import ConfigError, needs_extra
 
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 class WrittenFloat(float):
-    """A number that remembers how it was written, for keys that want text."""
+    """A number that keeps its spelling, for keys that hold text: 3.10 stays "3.10"."""
 
     text = ""
 
@@ -26,35 +26,37 @@ class WrittenFloat(float):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A file's values; `lines` maps a path of keys and positions to its line, counted from 1."""
+    """The values of a file; `lines` maps a path of keys and list positions to a line, counted from 1."""
 
-    place: str
+    name: str
     values: dict[str, Any]
-    lines: Mapping[Path_, int] = field(default_factory=dict)
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
-    def where(self, path: Path_) -> str:
-        """Return "file:line" of a path, or of its nearest parent."""
+    def where(self, path: KeyPath) -> str:
+        """Return "file:line" of a path, or of its nearest parent that has a line."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.lines:
-                return f"{self.place}:{self.lines[path[:end]]}"
-        return self.place
+                return f"{self.name}:{self.lines[path[:end]]}"
+        return self.name
 
 
 def read_document(path: Path) -> Document:
-    """Read a config or schema file, told by its ending.
+    """Read a config or schema file in the format that its ending names.
 
     Raises
     ------
-    ConfigError: not there, not UTF-8, not well formed, a key given twice, or not a mapping.
+    ConfigError: the file is missing, not UTF-8, malformed, not a mapping, or gives a key twice.
     """
     readers = {".json": _read_json, ".yaml": _read_yaml, ".yml": _read_yaml, ".toml": _read_toml}
     reader = readers.get(path.suffix.lower())
     if reader is None:
-        raise ConfigError(f"{path}: expected a file that ends in {', '.join(readers)}")
+        raise ConfigError(f"{path}: expected a file that ends in {', '.join(readers)}, got {path.suffix!r}")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file", hint="estimator init TABLE --target T writes a first one") from None
+        raise ConfigError(
+            f"{path}: no such file", hint="estimator init TABLE --target COLUMN writes a first config"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     values, lines = reader(text, path)
@@ -63,77 +65,78 @@ def read_document(path: Path) -> Document:
     return Document(str(path), values, lines)
 
 
-Read = tuple[Any, dict[Path_, int]]
+ValuesAndLines = tuple[Any, dict[KeyPath, int]]
 
 
-def _read_json(text: str, path: Path) -> Read:
+def _read_json(text: str, path: Path) -> ValuesAndLines:
     try:
         values = json.loads(text, object_pairs_hook=_pairs)
     except json.JSONDecodeError as error:
         raise ConfigError(f"{path}:{error.lineno}: not JSON: {error.msg} (column {error.colno})") from error
-    except _TwiceError as error:
+    except _DuplicateKeyError as error:
         raise ConfigError(f"{path}: the key {error} is given twice") from error
     except RecursionError as error:
         raise ConfigError(f"{path}: nested too deeply") from error
     return values, _json_lines(text)
 
 
-class _TwiceError(ValueError):
+class _DuplicateKeyError(ValueError):
     """A key is given twice in one object."""
 
 
 def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
-        raise _TwiceError(repr(next(name for name in names if names.count(name) > 1)))
-    return found
+        raise _DuplicateKeyError(repr(next(name for name in names if names.count(name) > 1)))
+    return values
 
 
 _JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 
 
-def _json_lines(text: str) -> dict[Path_, int]:
+def _json_lines(text: str) -> dict[KeyPath, int]:
     """Walk the tokens of valid JSON and note the line of every key and every list item."""
-    lines: dict[Path_, int] = {}
+    lines: dict[KeyPath, int] = {}
+    # One entry per open object or list: its path, whose last part is the current key or position.
     open_paths: list[list[str | int]] = []
     key: str | None = None
-    for token in _JSON_TOKEN.finditer(text):
-        word = token.group()
-        if word in "}]":
+    for match in _JSON_TOKEN.finditer(text):
+        lexeme = match.group()
+        if lexeme in "}]":
             open_paths.pop()
-        elif word == ":":
+        elif lexeme == ":":
             continue
-        elif word == ",":
+        elif lexeme == ",":
             key = None
             if open_paths and isinstance(open_paths[-1][-1], int):
                 open_paths[-1][-1] += 1
         else:
-            inside = open_paths[-1] if open_paths else None
-            if inside is not None and isinstance(inside[-1], str) and key is None and word[0] == '"':
-                key = inside[-1] = json.loads(word)
-                lines[_path(open_paths)] = text.count("\n", 0, token.start()) + 1
+            inner = open_paths[-1] if open_paths else None
+            if inner is not None and isinstance(inner[-1], str) and key is None and lexeme[0] == '"':
+                key = inner[-1] = json.loads(lexeme)
+                lines[_path(open_paths)] = text.count("\n", 0, match.start()) + 1
                 continue
-            if inside is not None and isinstance(inside[-1], int):
-                lines[_path(open_paths)] = text.count("\n", 0, token.start()) + 1
-            if word in "{[":
-                open_paths.append([""] if word == "{" else [0])
+            if inner is not None and isinstance(inner[-1], int):
+                lines[_path(open_paths)] = text.count("\n", 0, match.start()) + 1
+            if lexeme in "{[":
+                open_paths.append([""] if lexeme == "{" else [0])
                 key = None
     return lines
 
 
-def _path(open_paths: list[list[str | int]]) -> Path_:
-    return tuple(place[-1] for place in open_paths)
+def _path(open_paths: list[list[str | int]]) -> KeyPath:
+    return tuple(path[-1] for path in open_paths)
 
 
-def _read_yaml(text: str, path: Path) -> Read:
+def _read_yaml(text: str, path: Path) -> ValuesAndLines:
     with needs_extra("train", "reading YAML"):
         from ruamel.yaml import YAML
         from ruamel.yaml.error import MarkedYAMLError
     try:
-        # Untyped loading keeps the nodes, hence the lines and the spelling of numbers.
+        # Composing keeps the nodes, and with them the lines and the spelling of numbers.
         root = YAML(typ="rt", pure=True).compose(text)
-        lines: dict[Path_, int] = {}
+        lines: dict[KeyPath, int] = {}
         return (_node_value(root, (), lines, str(path)) if root is not None else {}), lines
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
@@ -142,26 +145,30 @@ def _read_yaml(text: str, path: Path) -> Read:
         raise ConfigError(f"{path}: nested too deeply") from error
 
 
-def _node_value(node: Any, path: Path_, lines: dict[Path_, int], place: str) -> Any:
-    """Return a node of ruamel's tree as a plain value, by the core schema of YAML 1.2."""
+def _node_value(node: Any, path: KeyPath, lines: dict[KeyPath, int], file: str) -> Any:
+    """Return a node of ruamel.yaml as a plain value, by the core schema of YAML 1.2."""
     if path:
         lines.setdefault(path, node.start_mark.line + 1)
     if node.id == "mapping":
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key, value in node.value:
             name = str(key.value)
-            if name in found:
-                raise ConfigError(f"{place}:{key.start_mark.line + 1}: the key {name!r} is given twice")
+            if name in values:
+                raise ConfigError(f"{file}:{key.start_mark.line + 1}: the key {name!r} is given twice")
             lines[(*path, name)] = key.start_mark.line + 1
-            found[name] = _node_value(value, (*path, name), lines, place)
-        return found
+            values[name] = _node_value(value, (*path, name), lines, file)
+        return values
     if node.id == "sequence":
-        return [_node_value(item, (*path, number), lines, place) for number, item in enumerate(node.value)]
+        return [_node_value(item, (*path, position), lines, file) for position, item in enumerate(node.value)]
     return _scalar_value(node.value, plain=node.style not in ("'", '"', "|", ">"))
 
 
 def flow_value(text: str) -> Any:
-    """Return a value as it would stand in a YAML file: 5, [a, b], {name: sgd}; text when it is none of these."""
+    """Return a value as YAML reads it: a number, a list, a mapping, or else text.
+
+    >>> flow_value("5"), flow_value("[a, b]"), flow_value("{name: sgd}")
+    (5, ['a', 'b'], {'name': 'sgd'})
+    """
     if not text.startswith(("[", "{", '"', "'")):
         return _scalar_value(text, plain=True) if text else ""
     try:
@@ -190,19 +197,19 @@ def _scalar_value(text: str, *, plain: bool) -> Any:
     return text
 
 
-def _read_toml(text: str, path: Path) -> Read:
+def _read_toml(text: str, path: Path) -> ValuesAndLines:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r"at line (\d+)", str(error))
-        line = f":{found.group(1)}" if found else ""
+        match = re.search(r"at line (\d+)", str(error))
+        line = f":{match.group(1)}" if match else ""
         raise ConfigError(f"{path}{line}: not TOML: {error}") from error
     return values, _toml_lines(text)
 
 
-def _toml_lines(text: str) -> dict[Path_, int]:
-    lines: dict[Path_, int] = {}
-    table: Path_ = ()
+def _toml_lines(text: str) -> dict[KeyPath, int]:
+    lines: dict[KeyPath, int] = {}
+    table: KeyPath = ()
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line)
         key = re.match(r"""\s*("[^"]*"|'[^']*'|[\w.-]+)\s*=""", line)
@@ -214,5 +221,5 @@ def _toml_lines(text: str) -> dict[Path_, int]:
     return lines
 
 
-def _toml_key(text: str) -> Path_:
+def _toml_key(text: str) -> KeyPath:
     return tuple(part.strip("\"' ") for part in re.findall(r"""\"[^\"]*\"|'[^']*'|[^.\s]+""", text))

@@ -1,4 +1,4 @@
-"""Edits written into a config file: YAML keeps its comments, JSON its order."""
+"""Edit a config file in place: YAML keeps its comments, JSON its order."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from estimator.errors import ConfigError, needs_extra
 
 
 def write_edits(path: Path, edits: Mapping[str, Any]) -> None:
-    """Write edits, key -> value with dots between sections, into a config; lists are added to.
+    """Write edits (section.key -> value) into a config; a list is added to the list that is there.
 
-    A column's name may hold dots: keys are split at the first two only.
+    The name of a column may hold dots.
 
     Raises
     ------
-    ConfigError: the file is of a kind that cannot be edited.
+    ConfigError: the file is not JSON or YAML.
     FileError: the file cannot be written.
     """
     write_atomic(path, edited(path, lambda values: _apply_all(values, edits)))
 
 
 def edited(path: Path, change: Callable[[Any], None]) -> str:
-    """Return the text of a config whose values `change` has changed in place.
+    """Return the text of a config after `change` has changed its values in place.
 
     Raises
     ------
-    ConfigError: the file is of a kind that cannot be edited.
+    ConfigError: the file is not JSON or YAML.
     """
     if path.suffix.lower() == ".json":
         values = json.loads(path.read_text(encoding="utf-8-sig"))
@@ -37,7 +37,9 @@ def edited(path: Path, change: Callable[[Any], None]) -> str:
         return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     if path.suffix.lower() in (".yml", ".yaml"):
         return _edited_yaml(path, change)
-    raise ConfigError(f"{path}: cannot be edited in place", hint="copy the edits, or keep the config as YAML or JSON")
+    raise ConfigError(
+        f"{path}: cannot be edited in place", hint="copy the edits by hand, or keep the config as YAML or JSON"
+    )
 
 
 def _edited_yaml(path: Path, change: Callable[[Any], None]) -> str:
@@ -57,24 +59,24 @@ def _edited_yaml(path: Path, change: Callable[[Any], None]) -> str:
 
 def _apply_all(values: Any, edits: Mapping[str, Any]) -> None:
     for key, value in edits.items():
-        section, *rest = _parts(key)
+        *parents, last = _parts(key)
         holder = values
-        for part in (section, *rest[:-1]):
+        for part in parents:
             if not isinstance(holder.get(part), dict):
                 holder[part] = {}
             holder = holder[part]
-        before = holder.get(rest[-1])
+        before = holder.get(last)
         if isinstance(before, list) and isinstance(value, list):
             before.extend(item for item in value if item not in before)
         else:
-            holder[rest[-1]] = value
+            holder[last] = value
 
 
 def _parts(key: str) -> list[str]:
     """Split section.key, or section.columns.<name>[.key] where the name may hold dots.
 
-    >>> _parts("schema.columns.emp.var.rate.gaps"), _parts("data.drop")
-    (['schema', 'columns', 'emp.var.rate', 'gaps'], ['data', 'drop'])
+    >>> _parts("schema.columns.emp.var.rate.na_values"), _parts("data.drop")
+    (['schema', 'columns', 'emp.var.rate', 'na_values'], ['data', 'drop'])
     """
     if key.startswith("schema.columns."):
         name, _, last = key.removeprefix("schema.columns.").rpartition(".")

@@ -1,4 +1,4 @@
-"""The tutorial's spelling of a config, and what each of its keys is called here."""
+"""The tutorial's spelling of a config -> the package's own keys."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from estimator.config.document import Path_
+from estimator.config.document import KeyPath
 
 _SECTIONS = {"model_config": "model", "training_config": "training"}
-_MOVED: dict[tuple[str, ...], tuple[str, ...]] = {
+_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("train_test_ratio",): ("training", "test_size"),
     ("model", "model_name"): ("name",),
     ("model", "loss_function"): ("model", "loss"),
@@ -20,55 +20,60 @@ _MOVED: dict[tuple[str, ...], tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Translated:
-    """A config in our own words; `origins` maps a moved key to where it was written."""
+class Translation:
+    """A config's values under the package's keys; `origins` maps each translated path to the path in the file."""
 
     values: dict[str, Any]
-    origins: Mapping[Path_, Path_]
+    origins: Mapping[KeyPath, KeyPath]
 
-    def origin(self, path: Path_) -> Path_:
-        """Return where a key was written."""
+    def written_path(self, path: KeyPath) -> KeyPath:
+        """Return the path under which a key was written in the file."""
         for end in range(len(path), 0, -1):
             if path[:end] in self.origins:
                 return (*self.origins[path[:end]], *path[end:])
         return path
 
 
-def translate(values: Mapping[str, Any]) -> Translated:
-    """Return a config with the tutorial's sections, keys and layers in our own words."""
-    origins: dict[Path_, Path_] = {}
-    found: dict[str, Any] = {}
+def translate(values: Mapping[str, Any]) -> Translation:
+    """Return a config with the tutorial's sections, keys and layers renamed; other keys stay as they are.
+
+    >>> translate({"model_config": {"optimiser": "adam"}, "train_test_ratio": 0.2}).values
+    {'model': {'optimizer': 'adam', 'kind': 'dense'}, 'training': {'test_size': 0.2}}
+    """
+    origins: dict[KeyPath, KeyPath] = {}
+    translated: dict[str, Any] = {}
     for name, content in values.items():
         section = _SECTIONS.get(name, name)
         if section != name:
             origins[(section,)] = (name,)
-        found[section] = dict(content) if isinstance(content, Mapping) else content
-    for old, new in _MOVED.items():
-        _move(found, old, new, origins)
-    if isinstance(found.get("model"), dict):
+        translated[section] = dict(content) if isinstance(content, Mapping) else content
+    for old, new in _KEYS.items():
+        _move(translated, old, new, origins)
+    if isinstance(translated.get("model"), dict):
+        # The tutorial's section describes a Keras model.
         if ("model",) in origins:
-            found["model"].setdefault("kind", "dense")
-        _translate_layers(found["model"])
-    return Translated(found, origins)
+            translated["model"].setdefault("kind", "dense")
+        _translate_layers(translated["model"])
+    return Translation(translated, origins)
 
 
-def _move(values: dict[str, Any], old: tuple[str, ...], new: tuple[str, ...], origins: dict[Path_, Path_]) -> None:
-    holder: Any = values
+def _move(values: dict[str, Any], old: tuple[str, ...], new: tuple[str, ...], origins: dict[KeyPath, KeyPath]) -> None:
+    source: Any = values
     for part in old[:-1]:
-        holder = holder.get(part) if isinstance(holder, dict) else None
-    if not isinstance(holder, dict) or old[-1] not in holder:
+        source = source.get(part) if isinstance(source, dict) else None
+    if not isinstance(source, dict) or old[-1] not in source:
         return
-    goal = values
+    destination = values
     for part in new[:-1]:
-        goal = goal.setdefault(part, {})
-    if isinstance(goal, dict) and new[-1] not in goal:
-        start: Path_ = origins.get(old[:1], old[:1]) if len(old) > 1 else ()
-        origins[new] = (*start, old[-1])
-        goal[new[-1]] = holder.pop(old[-1])
+        destination = destination.setdefault(part, {})
+    if isinstance(destination, dict) and new[-1] not in destination:
+        section_path: KeyPath = origins.get(old[:1], old[:1]) if len(old) > 1 else ()
+        origins[new] = (*section_path, old[-1])
+        destination[new[-1]] = source.pop(old[-1])
 
 
 def _translate_layers(model: dict[str, Any]) -> None:
-    """Turn a mapping of layers that ends in the output layer into hidden layers and the output's units."""
+    """Turn a mapping of layers, which ends in the output layer, into hidden layers and the output's units."""
     layers = model.get("layers")
     if not isinstance(layers, Mapping) or not layers:
         return

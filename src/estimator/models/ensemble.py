@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from estimator.config import Training
+from estimator.config import Section, Training
 from estimator.core.arrays import Floats, Mask
 from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
@@ -151,6 +151,11 @@ class Ensemble(Model):
     refit: bool = Field(
         False, description="fit each family once more on all rows and keep that one, not one per fold: a smaller graph"
     )
+
+    def callback_faults(self, callbacks: Sequence[Section]) -> list[tuple[int, str]]:
+        """Return (position, message) of each callback that a member rejects."""
+        # Members of one kind reject the same callbacks.
+        return sorted({fault for member in self.members for fault in member.callback_faults(callbacks)})
 
     def learn(self, table: Table, plan: Training, *, progress: Progress = silent, start: Start | None = None) -> Blend:
         if start is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from estimator.config import Monitoring
-from estimator.config.monitoring import alarms_per_second, span_seconds
+from estimator.config.monitoring import alarms_per_second, duration_seconds
 
 # What shares the budget: rows and answers as they come, losses as truths come, and checks on schedule.
 WATCHED = 3
@@ -21,7 +21,7 @@ class Budget:
     @classmethod
     def of(cls, settings: Monitoring) -> Budget:
         """Return what a config asks for."""
-        return cls(alarms_per_second(settings.false_alarms), span_seconds(settings.restart_every))
+        return cls(alarms_per_second(settings.false_alarms), duration_seconds(settings.restart_every))
 
     @property
     def threshold(self) -> float:

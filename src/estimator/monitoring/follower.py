@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from estimator.config import Monitoring
-from estimator.config.monitoring import span_seconds
+from estimator.config.monitoring import duration_seconds
 from estimator.core.text import format_number
 from estimator.monitoring.budget import Budget
 from estimator.monitoring.diagnosis import diagnose
@@ -197,7 +197,7 @@ class Watcher:
         before = [
             each
             for each in read_events(
-                self.database, self.model, since=event.at - span_seconds(self.settings.repeat_after)
+                self.database, self.model, since=event.at - duration_seconds(self.settings.repeat_after)
             )
             if (each.kind, each.version) == (event.kind, event.version) and each.id != event.id
         ]
@@ -208,7 +208,7 @@ class Watcher:
         return Budget.of(self.settings).threshold
 
     def _blocks(self, times: Sequence[float]) -> Any:
-        return np.floor(np.array(times) / span_seconds(self.settings.restart_every)).astype(np.int64)
+        return np.floor(np.array(times) / duration_seconds(self.settings.restart_every)).astype(np.int64)
 
     def _note_onset(self, rows: Sequence[PredictionRecord], evidence: Any) -> None:
         """Remember when evidence began to grow that has not gone since."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from estimator.config import Monitoring, Promotion, Retraining
-from estimator.config.monitoring import span_seconds
+from estimator.config.monitoring import duration_seconds
 from estimator.core.clock import Moment
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import tell
@@ -115,7 +115,7 @@ class Loop:
     def _checked(self, now: float) -> list[Event]:
         """Check the rows since the last check, when it is time."""
         settings = self.rules.monitoring
-        every = span_seconds(settings.every)
+        every = duration_seconds(settings.every)
         reader = self._watcher.reader if self._watcher else None
         if reader is None or now < self._looks:
             return []
@@ -152,7 +152,7 @@ class Loop:
         return events
 
     def _told_lately(self, kind: str, version: str, now: float) -> bool:
-        since = now - span_seconds(self.rules.monitoring.repeat_after)
+        since = now - duration_seconds(self.rules.monitoring.repeat_after)
         lately = read_events(self.database, self.model, since=since)
         return any((each.kind, each.version) == (kind, version) for each in lately)
 
@@ -168,7 +168,7 @@ class Loop:
             return []
         made = datetime.fromisoformat(self._version(self._alias("live")).manifest["created"]).timestamp()
         before = [each.at for each in read_events(self.database, self.model) if each.kind == "retrain"]
-        due = max([made, *before]) + span_seconds(every)
+        due = max([made, *before]) + duration_seconds(every)
         return self._retrained(f"on schedule, every {every}", now) if now >= due else []
 
     def _retrained(self, why: str, now: float) -> list[Event]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from estimator.config import Serving, resolve_kept
+from estimator.config import Serving, resolve_section
 from estimator.errors import ServingError
 from estimator.prediction_log import PredictionLog, open_log
 from estimator.serving.auth.access import Access
@@ -64,7 +64,9 @@ def run_server(
     """
     models = ServedModels(
         references,
-        lambda artefact: resolve_kept("serving", Serving, artefact.config["serving"], environment, settings=settings),
+        lambda artefact: resolve_section(
+            "serving", Serving, artefact.config["serving"], environment, settings=settings
+        ),
     )
     artefacts = [service.artefact for service in models.services]
     serving = models.services[0].serving

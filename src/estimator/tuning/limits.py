@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
-from estimator.config.reader import MEASURES
 from estimator.config.sections import LIMIT
+from estimator.config.validation import MEASURES
 from estimator.core.text import format_number
 from estimator.evaluation.metrics import SHELF
 from estimator.graph.session import Session

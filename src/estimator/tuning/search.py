@@ -15,7 +15,7 @@ import polars as pl
 from optuna.trial import FrozenTrial, TrialState
 
 from estimator.config import Config
-from estimator.config.reader import MEASURES
+from estimator.config.validation import MEASURES
 from estimator.data.schema import Schema
 from estimator.errors import ConfigError, TrainingError
 from estimator.evaluation.scores import select_metrics

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 
 from estimator.config import Config, Dimension, Layers, Range, Shelves, Tuning, resolve
-from estimator.config.space import kinds_of, path_of, takes, varied
+from estimator.config.space import has_key, kinds_of, split_key, with_edits
 from estimator.errors import ConfigError
 
 KIND = "model.kind"
@@ -35,7 +35,7 @@ class Space:
         asked = {key: item for key, item in config.tuning.space.items() if key != KIND}
         kinds, found = kinds_of(config, shelves), {}
         for kind in kinds:
-            found[kind] = {key: item for key, item in asked.items() if takes(kind, key, shelves)}
+            found[kind] = {key: item for key, item in asked.items() if has_key(kind, key, shelves)}
             if not asked or (len(kinds) > 1 and not any(key.startswith("model.") for key in found[kind])):
                 usual: Mapping[str, Any] = shelves.models.load(kind).usual_space  # type: ignore[attr-defined] # a Model
                 found[kind] = {**Tuning(space=dict(usual)).space, **found[kind]}
@@ -58,7 +58,7 @@ class Space:
 
     def varied(self, edits: Mapping[str, Any]) -> Config:
         """Return the config with edits in place; without a search of its own."""
-        values = varied(self.config, edits, self.shelves)
+        values = with_edits(self.config, edits, self.shelves)
         return resolve({**values, "tuning": {}}, self.shelves)
 
     def own(self) -> dict[str, Any] | None:
@@ -68,9 +68,9 @@ class Space:
             return None
         parameters: dict[str, Any] = {KIND: kind} if len(self.kinds) > 1 else {}
         plain = self.varied({})
-        values = varied(self.config, {}, self.shelves)
+        values = with_edits(self.config, {}, self.shelves)
         for key, item in self.kinds[kind].items():
-            found = self._inside(key, item, _at(values, path_of(key)), plain)
+            found = self._inside(key, item, _at(values, split_key(key)), plain)
             if found is None:
                 return None
             parameters |= {f"{self.name(kind, key)}{end}": value for end, value in found.items()}

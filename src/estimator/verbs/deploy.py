@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from estimator.config import from_environment, resolve_kept
+from estimator.config import from_environment, resolve_section
 from estimator.errors import EstimatorError
 from estimator.shipping import deployment
 from estimator.shipping.deployment import Plan, Release, Site, Status, Target
@@ -108,7 +108,7 @@ def _target(deployed: DeployedModel, context: Context) -> Target:
     # Another kind starts from its own defaults.
     kept = kept if kind == configured else {"kind": kind}
     section = deployment.SHELF.load(kind)
-    return resolve_kept("deployment", section, kept, context.environment, overrides=context.overrides)
+    return resolve_section("deployment", section, kept, context.environment, overrides=context.overrides)
 
 
 def _version_of(deployed: DeployedModel, context: Context) -> Artefact:

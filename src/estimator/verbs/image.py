@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from estimator.config import Image, resolve_kept
+from estimator.config import Image, resolve_section
 from estimator.shipping.image.build import Builder, Built, Job, build
 from estimator.store.artefact import Artefact, check_golden
 from estimator.verbs.context import Context
@@ -26,7 +26,7 @@ def image(
     `rootfs` is the base image as the tar of a root file system, for the builder `direct`.
     """
     check_golden(artefact)
-    settings = resolve_kept(
+    settings = resolve_section(
         "image", Image, artefact.config.get("image", {}), context.environment, overrides=context.overrides
     )
     job = Job(tag or f"{artefact.name.lower()}:latest", folder or Path("build") / artefact.name, builder, rootfs)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from estimator import verbs
-from estimator.config import Monitoring, Promotion, Retraining, Serving, resolve_kept
+from estimator.config import Monitoring, Promotion, Retraining, Serving, resolve_section
 from estimator.config.section import Section
 from estimator.core.files import write_atomic
 from estimator.errors import EstimatorError, MonitoringError
@@ -104,7 +104,7 @@ def rules_of(artefact: Artefact, context: Context, conf: Path | None = None) -> 
 
     def section(name: str, kind: type[Kept]) -> Kept:
         kept: Mapping[str, Any] = artefact.config.get(name, {})
-        return resolve_kept(name, kind, kept, context.environment, overrides=context.overrides)
+        return resolve_section(name, kind, kept, context.environment, overrides=context.overrides)
 
     return Rules(section("monitoring", Monitoring), section("retraining", Retraining), section("promotion", Promotion))
 
@@ -117,7 +117,7 @@ def opened_log(model: MonitoredModel, artefact: Artefact, context: Context) -> I
     ------
     MonitoringError: neither names one.
     """
-    serving = resolve_kept("serving", Serving, artefact.config["serving"], context.environment)
+    serving = resolve_section("serving", Serving, artefact.config["serving"], context.environment)
     url = model.log or serving.prediction_log
     if url is None:
         raise MonitoringError(

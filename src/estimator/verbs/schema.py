@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from estimator.config.json_schema import config_schema
+from estimator.config.validation import config_schema
 from estimator.verbs.context import SHELVES
 
 

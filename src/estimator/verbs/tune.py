@@ -8,7 +8,7 @@ from pathlib import Path
 
 from estimator import tuning
 from estimator.config import from_environment
-from estimator.config.variant import write_varied
+from estimator.config.variant import write_variant
 from estimator.core.files import write_atomic
 from estimator.models import Progress, silent
 from estimator.tuning import Outcome, SearchProgress
@@ -69,7 +69,7 @@ def tune(
             tuning.search(study, search, show=show, progress=progress)
         outcome = tuning.outcome(study, search, progress=progress)
     overrides = [*from_environment(context.environment), *context.overrides]
-    written = write_varied(conf, config, outcome.edits, SHELVES, overrides=overrides)
+    written = write_variant(conf, config, outcome.edits, SHELVES, overrides=overrides)
     page = conf.with_name(f"{conf.stem}.tuning.html")
     write_atomic(page, tuning.tuning_page(outcome, name=str(config.name)))
     return TunedConfig(outcome, plan.place, written, page)

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from estimator.config import Section, Serving, resolve_kept
+from estimator.config import Section, Serving, resolve_section
 from estimator.config.section import Text
 from estimator.errors import DeploymentError
 from estimator.store.artefact import Artefact
@@ -207,7 +207,7 @@ def refuse_public(release: Release, where: str, environment: Mapping[str, str], 
     artefact = site.version(release)
     if artefact is None:
         return
-    serving = resolve_kept("serving", Serving, artefact.config.get("serving", {}), environment)
+    serving = resolve_section("serving", Serving, artefact.config.get("serving", {}), environment)
     if serving.keys_file is None and serving.api_key_env is None:
         raise DeploymentError(
             f"{where} is public, and {release.model} asks for no keys",

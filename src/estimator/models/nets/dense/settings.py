@@ -101,7 +101,7 @@ class Dense(MatrixModel):
         return self
 
     @classmethod
-    def followed(cls, settings: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
+    def with_dependent_settings(cls, settings: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
         """Give every layer of a changed net an activation, where the config names one per layer."""
         named = settings.get("activations")
         if not named or not {"layers", "activation"} & set(changed):
@@ -109,6 +109,16 @@ class Dense(MatrixModel):
         known = [settings["activation"]] if "activation" in changed else named
         places = range(len(settings["layers"]))
         return settings | {"activations": [known[min(place, len(known) - 1)] for place in places]}
+
+    def callback_faults(self, callbacks: Sequence[Section]) -> list[tuple[int, str]]:
+        """Return (position, message) of each callback that has an unknown name or setting."""
+        faults = []
+        for position, callback in enumerate(callbacks):
+            try:
+                read_word(callback.model_dump(), vocabulary.CALLBACKS, "callback")
+            except ValueError as error:
+                faults.append((position, str(error)))
+        return faults
 
     def fit(
         self,
