@@ -9,10 +9,10 @@ import pytest
 from ruamel.yaml import YAML
 
 from estimator.errors import DeploymentError
-from estimator.shipping.deployment import SHELF, Release, Site
-from estimator.shipping.deployment.base import way_back
-from estimator.shipping.deployment.compose import compose, write_monitoring
-from estimator.shipping.deployment.docker import FILE
+from estimator.shipping.deployment import SHELF, DeploymentContext, Release
+from estimator.shipping.deployment.base import previous_release
+from estimator.shipping.deployment.docker.compose import compose, write_monitoring
+from estimator.shipping.deployment.docker.target import FILE
 from estimator.shipping.deployment.files import locked, write_yaml
 from tests.servers import debian_program
 
@@ -38,7 +38,7 @@ def file_of(settings, folder):
         {},
         {"monitoring": True},
         {
-            "environment": {"ESTIMATOR_CONFIG__SERVING__LOG": "/data/$log.db"}, "secrets": ["API_KEY"], "cpus": 1.5,
+            "environment": {"ESTIMATOR_CONFIG__SERVING__PREDICTION_LOG": "/data/$log.db"}, "secrets": ["API_KEY"], "cpus": 1.5,
             "volumes": {"/tmp/data": "/data"}, "host": "0.0.0.0", "port": 8080,
         },
     ],
@@ -118,26 +118,26 @@ def test_a_folder_is_for_one_deployment_at_a_time(tmp_path):
 
 
 def test_without_a_release_before_there_is_no_way_back():
-    from estimator.shipping.deployment import Status
+    from estimator.shipping.deployment import DeploymentStatus
 
-    for status in (Status("absent"), Status("ready", RELEASE)):
+    for status in (DeploymentStatus("absent"), DeploymentStatus("ready", RELEASE)):
         with pytest.raises(DeploymentError, match="nothing r"):
-            way_back(status)
+            previous_release(status)
 
 
 def test_what_compose_would_need_is_asked_for_first(tmp_path):
     with pytest.raises(DeploymentError, match="API_KEY: not set"):
-        target(secrets=["API_KEY"])._refuse(RELEASE, Site(tmp_path, {}))
+        target(secrets=["API_KEY"])._refuse(RELEASE, DeploymentContext(tmp_path, {}))
     with pytest.raises(DeploymentError, match="no such file"):
-        target(metrics_key="none")._refuse(RELEASE, Site(tmp_path, {}))
+        target(metrics_key="none")._refuse(RELEASE, DeploymentContext(tmp_path, {}))
 
 
 def test_a_server_without_keys_is_not_shown_to_the_world(tmp_path, store):
     from estimator import verbs
 
     artefact = verbs.Context(store_path=str(store)).version("house_pricing_model")
-    site = Site(tmp_path, {}, lambda release: artefact)
+    site = DeploymentContext(tmp_path, {}, lambda release: artefact)
     with pytest.raises(DeploymentError, match="asks for no keys"):
         target(host="0.0.0.0")._refuse(RELEASE, site)
     target(host="0.0.0.0", allow_public=True)._refuse(RELEASE, site)
-    target(host="0.0.0.0", environment={"ESTIMATOR_CONFIG__SERVING__API_KEY_VARIABLE": "KEY"})._refuse(RELEASE, site)
+    target(host="0.0.0.0", environment={"ESTIMATOR_CONFIG__SERVING__API_KEY_ENV": "KEY"})._refuse(RELEASE, site)

@@ -16,7 +16,7 @@ from estimator import verbs
 from estimator.checks.targets import PROMISES, Place
 from estimator.core.aws import explained_errors
 from estimator.errors import DeploymentError
-from estimator.shipping.deployment import SHELF, Release, Site
+from estimator.shipping.deployment import SHELF, DeploymentContext, Release
 from tests.conftest import EXAMPLES, HOUSE, ROOT
 from tests.machines import known_to_ecr, machines
 from tests.servers import aws
@@ -62,7 +62,7 @@ def releases(versions):
 @pytest.fixture
 def site(tmp_path, versions):
     by_version = {version.version: version for version in versions}
-    return Site(tmp_path, {}, lambda release: by_version.get(release.version))
+    return DeploymentContext(tmp_path, {}, lambda release: by_version.get(release.version))
 
 
 def target(**settings):
@@ -181,7 +181,7 @@ def test_who_is_not_allowed_gets_no_answer_and_is_told_so(cloud, network, releas
 
 def test_down_leaves_nothing_that_aws_knows_of(cloud, network, releases, site, tmp_path):
     (tmp_path / "key.pub").write_text(PUBLIC_KEY)
-    settings = target(public_key=str(tmp_path / "key.pub"), ssh_from=["203.0.113.0/24"])
+    settings = target(public_key=str(tmp_path / "key.pub"), ssh_cidrs=["203.0.113.0/24"])
     settings.apply(releases[0], site)
     assert len(left(cloud, releases[0].model)) >= 6
     assert settings.remove(releases[0].model, site) == ()
@@ -214,7 +214,7 @@ def test_what_the_docs_ask_for_is_enough_and_needed(cloud, network, releases, si
 
 def test_secrets_are_fetched_by_the_machine_and_written_nowhere(cloud, network, releases, site):
     cloud.client("ssm", REGION).put_parameter(Name="/prices/key", Value="open sesame", Type="SecureString")
-    settings = target(secrets={"API_KEY": "/prices/key"}, environment={"ESTIMATOR_CONFIG__SERVING__RATE": "50"})
+    settings = target(secrets={"API_KEY": "/prices/key"}, environment={"ESTIMATOR_CONFIG__SERVING__RATE_LIMIT": "50"})
     settings.apply(releases[0], site)
     (machine,) = network.started.values()
     assert "open sesame" not in (machine.folder / "user-data").read_text()
@@ -259,9 +259,9 @@ def test_a_lock_that_was_left_behind_opens_after_a_while(cloud, releases, site):
 
 def test_a_lock_of_a_process_that_was_killed_opens_at_once(cloud, releases, site):
     lock = (
-        "from estimator.deployment import SHELF, Site; from pathlib import Path; import os\n"
+        "from estimator.deployment import SHELF, DeploymentContext; from pathlib import Path; import os\n"
         f"target = SHELF.load('ec2').model_validate({{'region': {REGION!r}}})\n"
-        f"with target.lock({releases[0].model!r}, Site(Path(), {{}})): os.kill(os.getpid(), 9)"
+        f"with target.lock({releases[0].model!r}, DeploymentContext(Path(), {{}})): os.kill(os.getpid(), 9)"
     )
     assert subprocess.run([sys.executable, "-c", lock], check=False).returncode == -9
     assert len(left(cloud, releases[0].model)) == 1

@@ -19,8 +19,8 @@ import pytest
 from estimator import verbs
 from estimator.checks.targets import PROMISES, Place
 from estimator.cli import main
-from estimator.shipping.deployment import SHELF, Release, Site
-from estimator.shipping.image.build import Job
+from estimator.shipping.deployment import SHELF, DeploymentContext, Release
+from estimator.shipping.image.build import BuildOptions
 from estimator.shipping.image.build_record import read_record
 from estimator.shipping.image.smoke_test import ask
 from estimator.store.store import Store
@@ -84,7 +84,9 @@ def built(store, versions, base, engine, tmp_path_factory):
     for version in versions:
         folder = tmp_path_factory.mktemp("build") / MODEL
         artefact = verbs.Context(store_path=str(store.root)).version(version)
-        verbs.image.image(artefact, verbs.Context(), Job(f"prices:{artefact.version[-6:]}", folder, "direct", base))
+        verbs.image.image(
+            artefact, verbs.Context(), BuildOptions(f"prices:{artefact.version[-6:]}", folder, "direct", base)
+        )
         folders.append(folder)
     return folders
 
@@ -161,12 +163,12 @@ def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, ve
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_compose_keeps_the_promises_of_targets(built, versions, store, tmp_path, port, promise):
     artefacts = {each.split("/")[1]: verbs.Context(store_path=str(store.root)).version(each) for each in versions}
-    site = Site(tmp_path, dict(os.environ), lambda release: artefacts.get(release.version))
+    site = DeploymentContext(tmp_path, dict(os.environ), lambda release: artefacts.get(release.version))
     target = SHELF.load("docker").model_validate({"port": int(port), "health_timeout_seconds": 4})
     good = []
     for folder in built:
         record = read_record(folder)
-        inside = Site(folder, {}, note=lambda text: None)
+        inside = DeploymentContext(folder, {}, note=lambda text: None)
         good.append(Release(MODEL, record["version"], target.image(record, inside), record["port"], "amd64"))
     # An image that runs and is none of ours.
     promise(Place(target, site, tuple(good), replace(good[1], version="2026-01-01T00-00-00Z-000000")))
@@ -188,7 +190,7 @@ def test_a_port_that_is_taken_is_told_and_what_ran_runs_again(command, built, po
 def test_a_release_that_cannot_start_leaves_the_one_before(command, built, port):
     chosen = ("--set", f"deployment.port={port}")
     assert command("deploy", built[0], "--yes", *chosen)[0] == 0
-    broken = ("--set", "deployment.environment={ESTIMATOR_CONFIG__SERVING__KEYS: /none.json}")
+    broken = ("--set", "deployment.environment={ESTIMATOR_CONFIG__SERVING__KEYS_FILE: /none.json}")
     code, _, told = command("deploy", built[1], "--yes", *chosen, *broken)
     assert code == 1
     assert "runs again" in told

@@ -13,8 +13,8 @@ from ruamel.yaml import YAML
 from estimator import verbs
 from estimator.checks.targets import PROMISES, Place
 from estimator.errors import DeploymentError
-from estimator.shipping.deployment import SHELF, Release, Site
-from estimator.shipping.deployment.manifests import object_name
+from estimator.shipping.deployment import SHELF, DeploymentContext, Release
+from estimator.shipping.deployment.kubernetes.manifests import object_name
 from tests.cluster import cluster
 from tests.conftest import EXAMPLES
 
@@ -23,7 +23,7 @@ SETTINGS = [
     {},
     {"form": "kserve"},
     {
-        "environment": {"ESTIMATOR_CONFIG__SERVING__RATE": "50"}, "secrets": {"API_KEY": "prices/key"},
+        "environment": {"ESTIMATOR_CONFIG__SERVING__RATE_LIMIT": "50"}, "secrets": {"API_KEY": "prices/key"},
         "pull_secret": "registry", "ingress_namespaces": ["ingress-nginx"], "egress_cidrs": ["10.0.0.0/8"],
         "min_replicas": 3, "max_replicas": 9,
     },
@@ -58,7 +58,7 @@ def releases(versions):
 @pytest.fixture
 def site(tmp_path, versions):
     by_version = {version.version: version for version in versions}
-    return Site(tmp_path, {}, lambda release: by_version.get(release.version))
+    return DeploymentContext(tmp_path, {}, lambda release: by_version.get(release.version))
 
 
 def target(**settings):

@@ -29,22 +29,25 @@ from estimator import verbs
 from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
 from estimator.shipping.image import smoke_test as trial
-from estimator.shipping.image.build import Job, build, weigh
+from estimator.shipping.image.build import BuildOptions, build, weigh
 from estimator.shipping.image.build_record import read_record
-from estimator.shipping.image.build_spec import Recipe, write_context
+from estimator.shipping.image.build_spec import BuildSpec, write_context
 from estimator.shipping.image.direct.oci import ELF_MACHINES, base_of_rootfs, write_image
-from estimator.shipping.image.engines import bytes_of, found_engine, started_layout
+from estimator.shipping.image.engines import find_engine, parse_size, started_layout
 from estimator.shipping.image.push import push
-from estimator.shipping.image.registry import Registry, parsed
-from estimator.shipping.image.smoke_test import tried
-from estimator.shipping.image.wheels import Pin, own_wheel
+from estimator.shipping.image.registry import Registry, parse_reference
+from estimator.shipping.image.smoke_test import run_smoke_test
+from estimator.shipping.image.wheels import PinnedPackage, own_wheel
 from tests.asking import serving
 from tests.conftest import EXAMPLES
 from tests.rootfs import write_rootfs
 from tests.servers import docker_registry
 
 TAG = "price_estimator_api:latest"
-PINS = (Pin("numpy", "2.0.0", ("0" * 64,), "BSD-3-Clause"), Pin("onnxruntime", "1.20.0", ("1" * 64,)))
+PINS = (
+    PinnedPackage("numpy", "2.0.0", ("0" * 64,), "BSD-3-Clause"),
+    PinnedPackage("onnxruntime", "1.20.0", ("1" * 64,)),
+)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def artefact(store):
 
 @pytest.fixture(scope="module")
 def recipe(artefact):
-    return Recipe(artefact, TAG, "python:3.11-slim", "3.11", "amd64", 5000, PINS, own_wheel(), {"team": 'a "b" $c'})
+    return BuildSpec(artefact, TAG, "python:3.11-slim", "3.11", "amd64", 5000, PINS, own_wheel(), {"team": 'a "b" $c'})
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +71,7 @@ def rootfs(tmp_path_factory):
 def built(artefact, rootfs, tmp_path_factory):
     """An image that was written, started and tried; pip installs its packages."""
     folder = tmp_path_factory.mktemp("image")
-    return build(artefact, Image(), Job(TAG, folder, "direct", rootfs), environment={}), folder
+    return build(artefact, Image(), BuildOptions(TAG, folder, "direct", rootfs), environment={}), folder
 
 
 def test_the_own_wheel_is_the_package_as_it_runs_and_always_the_same():
@@ -152,7 +155,9 @@ def test_others_than_root_try_the_packages_with_their_own_python(built, artefact
     made, _ = built
     monkeypatch.setattr("estimator.shipping.image.engines.CHROOT", None)
     with started_layout(made.layout, made.recipe) as started:
-        found = tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
+        found = run_smoke_test(
+            artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
+        )
     assert (found.n_rows, found.n_refused) == (20, 3)
     assert "by this Python" in found.started
 
@@ -195,17 +200,17 @@ def test_a_folder_is_for_one_build_and_forgets_what_was_built_before(artefact, t
     held = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
     with pytest.raises(ImageError, match="another process is building there"):
-        build(artefact, Image(), Job(TAG, tmp_path), environment={})
+        build(artefact, Image(), BuildOptions(TAG, tmp_path), environment={})
     os.close(held)
     assert (tmp_path / "image.json").exists()
     with pytest.raises(RegistryError, match="refused"):
-        build(artefact, Image(base="127.0.0.1:9/none:v1"), Job(TAG, tmp_path, "direct"), environment={})
+        build(artefact, Image(base="127.0.0.1:9/none:v1"), BuildOptions(TAG, tmp_path, "direct"), environment={})
     assert not (tmp_path / "image.json").exists()
 
 
 def test_a_tag_that_is_none_is_refused(artefact, tmp_path):
     with pytest.raises(RegistryError, match="'Upper case' names no image"):
-        build(artefact, Image(), Job("Upper case", tmp_path), environment={})
+        build(artefact, Image(), BuildOptions("Upper case", tmp_path), environment={})
 
 
 def test_an_image_that_weighs_too_much_is_refused(built):
@@ -219,7 +224,7 @@ def test_an_image_that_answers_otherwise_is_not_good(artefact, store):
 
     def answers_of(named, of):
         with serving(store / named) as (process, address):
-            return tried(of, address, started="here", began=time.monotonic(),
+            return run_smoke_test(of, address, started="here", began=time.monotonic(),
                          is_alive=lambda: process.poll() is None)  # fmt: skip
 
     assert answers_of("house_pricing_model", artefact).n_rows == 20
@@ -244,33 +249,33 @@ def test_a_version_that_asks_for_keys_is_tried_without_them(tmp_path, monkeypatc
     for name, value in trial.ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     with serving(made.artefact.folder) as (process, address):
-        found = tried(made.artefact, address, started="here", began=time.monotonic(),
+        found = run_smoke_test(made.artefact, address, started="here", began=time.monotonic(),
                       is_alive=lambda: process.poll() is None)  # fmt: skip
     assert (found.n_rows, found.n_refused) == (20, 3)
 
 
 def test_a_container_that_ends_is_told(artefact):
     with pytest.raises(ImageError, match="ends instead of serving"):
-        tried(artefact, "http://127.0.0.1:9", started="here", began=time.monotonic(), is_alive=lambda: False)
+        run_smoke_test(artefact, "http://127.0.0.1:9", started="here", began=time.monotonic(), is_alive=lambda: False)
 
 
 def test_an_engine_that_is_not_there_or_does_not_run_is_told(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert found_engine() is None
+    assert find_engine() is None
     with pytest.raises(ImageError, match="podman is not installed"):
-        found_engine("podman")
+        find_engine("podman")
     (tmp_path / "docker").write_text("#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
     (tmp_path / "docker").chmod(0o755)
-    assert found_engine() is None
+    assert find_engine() is None
     with pytest.raises(ImageError, match="Cannot connect to the Docker daemon"):
-        found_engine("docker")
+        find_engine("docker")
 
 
 @pytest.mark.parametrize(
     ("text", "expected"), [("1024", 1024), ("12.2 MB", 12_200_000), ("0 B", 0), ("1.5GB", 1_500_000_000), ("?", 0)]
 )
 def test_bytes_are_read_as_engines_tell_them(text, expected):
-    assert bytes_of(text) == expected
+    assert parse_size(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -284,13 +289,13 @@ def test_bytes_are_read_as_engines_tell_them(text, expected):
     ],
 )
 def test_references_are_read_as_engines_read_them(text, expected):
-    assert str(parsed(text)) == expected
+    assert str(parse_reference(text)) == expected
 
 
 @pytest.mark.parametrize("text", ["", "App", "a b", "host:5000/", "app:", "app@sha256:abc", "http://host/app"])
 def test_what_names_no_image_is_refused(text):
     with pytest.raises(RegistryError, match="names no image"):
-        parsed(text)
+        parse_reference(text)
 
 
 def test_a_registry_gets_the_image_once_and_knows_it_by_its_digest(built, tmp_path):
@@ -304,10 +309,10 @@ def test_a_registry_gets_the_image_once_and_knows_it_by_its_digest(built, tmp_pa
         assert push(folder, f"{host}/team/app:v2", environment={}, note=told.append).digest == made.digest
         assert all("is there" in line for line in told)
         assert read_record(folder)["pushed"] == f"{host}/team/app@{made.digest}"
-        base = Registry(parsed(str(pushed))).pull_base("amd64", tmp_path)
+        base = Registry(parse_reference(str(pushed))).pull_base("amd64", tmp_path)
         assert [layer.diff_id for layer in base.layers] == [layer.diff_id for layer in made.layout.layers]
         assert base.config["User"] == "10001:10001"
-        assert Registry(parsed(f"{host}/team/none:v1")).digest() is None
+        assert Registry(parse_reference(f"{host}/team/none:v1")).digest() is None
 
 
 @contextmanager
@@ -357,7 +362,7 @@ def test_a_push_that_broke_off_goes_on(built):
     with docker_registry() as host:
         with breaking(host, allowed=4) as line, pytest.raises(RegistryError) as caught:
             layout = made.layout
-            Registry(parsed(f"{line}/app:v1"), pause=0.01).push(layout)
+            Registry(parse_reference(f"{line}/app:v1"), pause=0.01).push(layout)
         assert "what has arrived is not sent twice" in (caught.value.hint or "")
         told: list[str] = []
         assert push(folder, f"{host}/app:v1", environment={}, note=told.append).digest == made.digest
@@ -369,7 +374,7 @@ def test_a_registry_that_is_not_there_or_lets_nobody_in_is_told(built, tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(RegistryError, match="refused"):
-        Registry(parsed(f"127.0.0.1:{port}/app:v1"), pause=0.01).push(made.layout)
+        Registry(parse_reference(f"127.0.0.1:{port}/app:v1"), pause=0.01).push(made.layout)
     with docker_registry(user="me", password="secret") as host:
         with pytest.raises(RegistryError, match="401") as caught:
             push(folder, f"{host}/app:v1", environment={"HOME": str(tmp_path)})
@@ -398,7 +403,7 @@ def test_nothing_is_pushed_where_nothing_was_built(built, tmp_path):
 def test_an_image_from_scratch_holds_python_alone_and_answers(artefact, tmp_path, tell):
     if os.geteuid() != 0:
         pytest.skip("only root can start it in its own file system")
-    built = build(artefact, Image(base="scratch"), Job(TAG, tmp_path, "auto"), environment={})
+    built = build(artefact, Image(base="scratch"), BuildOptions(TAG, tmp_path, "auto"), environment={})
     assert built.builder == "direct"
     assert (built.trial.n_rows, built.trial.started) == (20, "its own file system")
     assert built.layers[0][0] == "Python alone"
@@ -408,7 +413,9 @@ def test_an_image_from_scratch_holds_python_alone_and_answers(artefact, tmp_path
 
 def test_no_engine_starts_from_scratch(artefact, tmp_path):
     with pytest.raises(ImageError, match="cannot start from scratch"):
-        build(artefact, Image(base="scratch"), Job(TAG, tmp_path, "docker"), environment={})
+        build(artefact, Image(base="scratch"), BuildOptions(TAG, tmp_path, "docker"), environment={})
     other = "arm64" if os.uname().machine == "x86_64" else "amd64"
     with pytest.raises(ImageError, match="this machine's Python"):
-        build(artefact, Image(base="scratch", architecture=other), Job(TAG, tmp_path, "direct"), environment={})
+        build(
+            artefact, Image(base="scratch", architecture=other), BuildOptions(TAG, tmp_path, "direct"), environment={}
+        )

@@ -10,10 +10,10 @@ import pytest
 
 from estimator.errors import RegistryError
 from estimator.shipping.image.ecr import authorization, ensure_repository, is_ecr
-from estimator.shipping.image.registry import parsed
+from estimator.shipping.image.registry import parse_reference
 from tests.servers import aws
 
-IMAGE = parsed("123456789012.dkr.ecr.eu-west-1.amazonaws.com/prices/api:v1")
+IMAGE = parse_reference("123456789012.dkr.ecr.eu-west-1.amazonaws.com/prices/api:v1")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def cloud():
 def test_only_aws_addresses_are_of_aws():
     assert is_ecr(IMAGE)
     for text in ("127.0.0.1:5000/app", "123.dkr.ecr.eu-west-1.amazonaws.com/app", "python:3.11"):
-        assert not is_ecr(parsed(text))
+        assert not is_ecr(parse_reference(text))
 
 
 def test_a_repository_is_made_once_scanned_and_tidied(cloud):

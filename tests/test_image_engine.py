@@ -17,10 +17,10 @@ import pytest
 from estimator import verbs
 from estimator.config import Image
 from estimator.errors import ImageError
-from estimator.shipping.image.build import Job, build
-from estimator.shipping.image.engines import HARDENED, Docker, found_engine
+from estimator.shipping.image.build import BuildOptions, build
+from estimator.shipping.image.engines import HARDENED, DockerEngine, find_engine
 from estimator.shipping.image.push import push
-from estimator.shipping.image.smoke_test import ask, tried
+from estimator.shipping.image.smoke_test import ask, run_smoke_test
 from tests.engine import docker_engine
 from tests.rootfs import write_debian
 from tests.servers import debian_program, docker_registry
@@ -48,8 +48,8 @@ def base(tmp_path_factory):
 def docker(base, artefact):
     """An engine that has the base under the name images of Python have."""
     with docker_engine():
-        engine = found_engine("docker")
-        assert isinstance(engine, Docker)
+        engine = find_engine("docker")
+        assert isinstance(engine, DockerEngine)
         path = "ENV PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
         version = ".".join(map(str, sys.version_info[:2]))
         engine.run("import", "--change", path, "--change", "ENV LANG=C.UTF-8", str(base), f"python:{version}-slim")
@@ -60,7 +60,7 @@ def docker(base, artefact):
 def by_engine(docker, artefact, tmp_path_factory):
     folder = tmp_path_factory.mktemp("engine")
     told: list[str] = []
-    built = build(artefact, Image(), Job(TAG, folder, "docker"), environment={}, note=told.append)
+    built = build(artefact, Image(), BuildOptions(TAG, folder, "docker"), environment={}, note=told.append)
     assert any(line.startswith("docker: [build ") for line in told), told
     return built, folder
 
@@ -68,7 +68,7 @@ def by_engine(docker, artefact, tmp_path_factory):
 @pytest.fixture(scope="module")
 def by_hand(docker, artefact, base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("direct")
-    built = build(artefact, Image(), Job("by_hand:latest", folder, "direct", base), environment={})
+    built = build(artefact, Image(), BuildOptions("by_hand:latest", folder, "direct", base), environment={})
     docker.run("load", "--input", str(built.archive))
     return built, folder
 
@@ -84,7 +84,9 @@ def test_an_image_that_the_engine_built_answers_as_the_version(by_engine, tell):
 def test_an_image_that_was_written_here_answers_in_the_engine(docker, by_hand, artefact, tell):
     built, _ = by_hand
     with docker.started("by_hand:latest", 5000) as started:
-        trial = tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
+        trial = run_smoke_test(
+            artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
+        )
     assert (trial.n_rows, trial.n_refused) == (20, 3)
     tell(f"image without an engine: {built.size / 1e6:.0f} MB, ready after {trial.seconds:.2f} s of docker run")
 
@@ -152,12 +154,14 @@ def test_an_image_is_pulled_back_by_its_digest(docker, by_engine, by_hand, artef
             assert docker.run("image", "inspect", "--format", "{{.Id}}", str(pushed)).strip() == identity
             docker.run("tag", str(pushed), built.recipe.tag)
             with docker.started(str(pushed), 5000) as started:
-                tried(artefact, started.address, started="pulled", began=started.began, is_alive=started.is_alive)
+                run_smoke_test(
+                    artefact, started.address, started="pulled", began=started.began, is_alive=started.is_alive
+                )
 
 
 def test_the_engine_says_why_it_cannot_build(docker, artefact, tmp_path):
     with pytest.raises(ImageError, match="docker build"):
-        build(artefact, Image(base="127.0.0.1:9/none:v1"), Job(TAG, tmp_path, "docker"), environment={})
+        build(artefact, Image(base="127.0.0.1:9/none:v1"), BuildOptions(TAG, tmp_path, "docker"), environment={})
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +186,7 @@ def others(base, tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["podman", "buildah"])
 def test_other_engines_build_and_run_it_as_well(others, artefact, tmp_path, tell, name):
-    built = build(artefact, Image(), Job(f"by_{name}:latest", tmp_path, name), environment={})
+    built = build(artefact, Image(), BuildOptions(f"by_{name}:latest", tmp_path, name), environment={})
     assert (built.trial.n_rows, built.trial.n_refused) == (20, 3)
     assert built.size > 100e6
     tell(f"image by {name}: {built.size / 1e6:.0f} MB, ready after {built.trial.seconds:.2f} s")
@@ -191,4 +195,4 @@ def test_other_engines_build_and_run_it_as_well(others, artefact, tmp_path, tell
 def test_a_container_that_ends_is_not_waited_for(docker, by_engine, artefact):
     with pytest.raises(ImageError, match="ends instead of serving"), docker.started(TAG, 5000) as started:
         docker.run("kill", docker.run("ps", "-lq").strip())
-        tried(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
+        run_smoke_test(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)

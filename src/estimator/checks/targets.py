@@ -6,15 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from estimator.errors import DeploymentError
-from estimator.shipping.deployment.base import Release, Site, Target, way_back
+from estimator.shipping.deployment.base import DeploymentContext, DeploymentTarget, Release, previous_release
 
 
 @dataclass(frozen=True)
 class Place:
     """A target at which nothing runs, and what is tried there."""
 
-    target: Target
-    site: Site
+    target: DeploymentTarget
+    site: DeploymentContext
     good: tuple[Release, Release]
     broken: Release
 
@@ -54,7 +54,7 @@ def the_release_before_is_the_way_back(place: Place) -> None:
     for release in place.good:
         status = place.target.apply(release, place.site)
     assert (status.release, status.previous) == (second, first)
-    status = place.target.apply(way_back(status), place.site)
+    status = place.target.apply(previous_release(status), place.site)
     assert (status.state, status.release, status.previous) == ("ready", first, second)
 
 

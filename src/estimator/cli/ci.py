@@ -12,7 +12,7 @@ from estimator.cli import EXIT_EXPLAINED, EXIT_GATE, options
 from estimator.core.text import format_duration
 
 if TYPE_CHECKING:
-    from estimator.shipping.ci.pipeline import Check
+    from estimator.shipping.ci.pipeline import CiCheck
     from estimator.shipping.image.build import Builder
 
 
@@ -54,6 +54,6 @@ def command(
     return EXIT_GATE if outcome.verdict == "refused" else 0
 
 
-def _print_check(check: Check) -> None:
+def _print_check(check: CiCheck) -> None:
     time = f"  ({format_duration(check.seconds)})" if check.verdict != "left out" else ""
     options.say(f"{check.verdict:<9}{check.name}: {check.text}{time}")

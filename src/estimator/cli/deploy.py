@@ -12,7 +12,7 @@ from estimator import verbs
 from estimator.cli import options
 
 if TYPE_CHECKING:
-    from estimator.shipping.deployment import Plan, Release
+    from estimator.shipping.deployment import DeploymentPlan, Release
 
 SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-"}
 
@@ -40,7 +40,7 @@ def command(
     Example: estimator deploy houses --set deployment.kind=docker --dry-run
     """
 
-    def confirm(release: Release, plan: Plan) -> bool:
+    def confirm(release: Release, plan: DeploymentPlan) -> bool:
         if not as_json:
             options.say(_plan_text(release, plan))
         return not dry_run and (not plan.changes or options.confirm("Apply this plan?", yes=yes))
@@ -69,7 +69,7 @@ def command(
     options.emit(data, text, as_json=as_json)
 
 
-def _plan_text(release: Release, plan: Plan) -> str:
+def _plan_text(release: Release, plan: DeploymentPlan) -> str:
     lines = [f"{release.model} {release.version}", f"image    {release.image}"]
     for step in plan.steps:
         detail = f": {step.detail}" if step.detail else ""

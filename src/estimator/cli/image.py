@@ -12,7 +12,7 @@ from estimator.cli import options
 from estimator.core.text import format_bytes
 
 if TYPE_CHECKING:
-    from estimator.shipping.image.build import Builder, Built
+    from estimator.shipping.image.build import Builder, ImageBuild
 
 
 @click.command("image")
@@ -51,7 +51,7 @@ def command(
     options.emit(_data(built), _text(built), as_json=as_json)
 
 
-def _data(built: Built) -> dict[str, object]:
+def _data(built: ImageBuild) -> dict[str, object]:
     trial = None
     if built.trial is not None:
         trial = {
@@ -70,7 +70,7 @@ def _data(built: Built) -> dict[str, object]:
     }
 
 
-def _text(built: Built) -> str:
+def _text(built: ImageBuild) -> str:
     spec, trial = built.recipe, built.trial
     lines = [f"{spec.tag}   {spec.artefact.name} {spec.artefact.version}, linux/{spec.architecture}"]
     lines += [f"  {format_bytes(size):>9}  {created_by[:80]}" for created_by, size in built.layers]

@@ -17,7 +17,7 @@ from estimator import verbs
 from estimator.core.clock import parse_time
 
 if TYPE_CHECKING:
-    from estimator.shipping.deployment import Plan
+    from estimator.shipping.deployment import DeploymentPlan
     from estimator.store.store import Store
     from estimator.verbs.context import Context
     from estimator.verbs.deploy import DeployedModel
@@ -89,7 +89,7 @@ def confirm(question: str, *, yes: bool) -> bool:
     return click.confirm(question, err=True)
 
 
-def plan_data(plan: Plan) -> dict[str, Any]:
+def plan_data(plan: DeploymentPlan) -> dict[str, Any]:
     """Return a plan as JSON-ready data."""
     price = None
     if plan.price is not None:

@@ -12,7 +12,7 @@ from estimator import verbs
 from estimator.cli import EXIT_GATE, options
 
 if TYPE_CHECKING:
-    from estimator.shipping.deployment import Status
+    from estimator.shipping.deployment import DeploymentStatus
 
 
 @click.command("status")
@@ -36,7 +36,7 @@ def command(
     return 0 if status.state == "ready" else EXIT_GATE
 
 
-def _text(model: str, status: Status) -> str:
+def _text(model: str, status: DeploymentStatus) -> str:
     lines = [f"{model} is {status.state}" + (f" at {status.address}" if status.address else "")]
     if status.release is not None:
         lines += [f"version   {status.release.version}", f"image     {status.release.image}"]

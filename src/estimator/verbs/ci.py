@@ -13,8 +13,15 @@ from estimator.config.sections import model_data
 from estimator.core.files import write_atomic
 from estimator.core.text import format_bytes
 from estimator.errors import ArtefactError, StoreError
-from estimator.shipping.ci.pipeline import Check, Checks, Outcome, RefusedError, StoppedError, markdown
-from estimator.shipping.image.build import Builder, Built
+from estimator.shipping.ci.pipeline import (
+    CheckRejectedError,
+    CheckRunner,
+    CheckStoppedError,
+    CiCheck,
+    CiResult,
+    markdown,
+)
+from estimator.shipping.image.build import Builder, ImageBuild
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import locate
 from estimator.training.comparison import Comparison
@@ -37,12 +44,12 @@ class CiRequest:
     rootfs: Path | None = None
 
 
-def ci(request: CiRequest, context: Context, *, note: Callable[[Check], None] = lambda check: None) -> Outcome:
+def ci(request: CiRequest, context: Context, *, note: Callable[[CiCheck], None] = lambda check: None) -> CiResult:
     """Check a config, its data, the version it trains, how that compares with the live one, and its image.
 
     A config and rows that made the live version are verified instead of trained again. The report is always written.
     """
-    checks = Checks(NAMES, perf_counter, note)
+    checks = CheckRunner(NAMES, perf_counter, note)
     model, artefact, comparisons, built = request.conf.stem, None, tuple[Comparison, ...](), None
     try:
         config = checks.run("config", partial(_config, request.conf, context))
@@ -55,9 +62,9 @@ def ci(request: CiRequest, context: Context, *, note: Callable[[Check], None] = 
             checks.leave_out("image", "not requested")
         else:
             built = checks.run("image", partial(_image, artefact, request, context))
-    except StoppedError:
+    except CheckStoppedError:
         pass
-    outcome = Outcome(model, checks.ended(), artefact, comparisons, built)
+    outcome = CiResult(model, checks.ended(), artefact, comparisons, built)
     request.report.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(request.report, markdown(outcome).encode())
     return outcome
@@ -94,14 +101,14 @@ def _version(conf: Path, config: Config, live: Artefact | None, context: Context
         if artefact is not None and _recipe_of(artefact) == wanted:
             reproduction = verify(f"{artefact.name}/{artefact.version}", context, folder=conf.parent)
             if not reproduction.is_equal:
-                raise RefusedError(
+                raise CheckRejectedError(
                     f"{artefact.version} cannot be reproduced: {'; '.join(reproduction.differences)}",
                     hint="estimator verify",
                 )
             return artefact, f"{artefact.version} has this config and these rows, and was reproduced bit for bit"
     new = train(conf, context)
     if not new.report.beats_baseline:
-        raise RefusedError(
+        raise CheckRejectedError(
             f"{new.artefact.version}: {new.report.deciding_metric} is not better than always predicting the same value",
             hint="estimator explore",
         )
@@ -131,11 +138,11 @@ def _compared(
     except ArtefactError as error:
         return (), f"not comparable with {live.version}: {error.message}"
     if comparisons[0].gain.high < 0:
-        raise RefusedError(f"worse than {live.version}: {comparisons[0].sentence}", hint="the live version stays")
+        raise CheckRejectedError(f"worse than {live.version}: {comparisons[0].sentence}", hint="the live version stays")
     return tuple(comparisons), f"against {live.version}: {comparisons[0].sentence}"
 
 
-def _image(artefact: Artefact, request: CiRequest, context: Context) -> tuple[Built, str]:
+def _image(artefact: Artefact, request: CiRequest, context: Context) -> tuple[ImageBuild, str]:
     built = image(artefact, context, builder=request.builder or "auto", rootfs=request.rootfs)
     if built.trial is None:
         return built, f"{format_bytes(built.size)}, not started: it is for another machine"

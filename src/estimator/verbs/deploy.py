@@ -10,8 +10,8 @@ from typing import Any
 from estimator.config import from_environment, resolve_section
 from estimator.errors import EstimatorError
 from estimator.shipping import deployment
-from estimator.shipping.deployment import Plan, Release, Site, Status, Target
-from estimator.shipping.deployment.base import way_back
+from estimator.shipping.deployment import DeploymentContext, DeploymentPlan, DeploymentStatus, DeploymentTarget, Release
+from estimator.shipping.deployment.base import previous_release
 from estimator.shipping.image.build_record import read_record
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.verbs.context import SHELVES, Context
@@ -37,8 +37,8 @@ class Deployment:
     """A release and its plan; `status` is its state afterwards, None when nothing was applied."""
 
     release: Release
-    plan: Plan
-    status: Status | None
+    plan: DeploymentPlan
+    status: DeploymentStatus | None
 
 
 def deploy(
@@ -47,7 +47,7 @@ def deploy(
     *,
     rollback: bool = False,
     make_live: bool = False,
-    confirm: Callable[[Release, Plan], bool],
+    confirm: Callable[[Release, DeploymentPlan], bool],
     note: Note = lambda text: None,
 ) -> Deployment:
     """Run the most recently built image where the config says, or with `rollback` the one that ran before.
@@ -56,7 +56,7 @@ def deploy(
     """
     target, site = target_and_site(deployed, context, note)
     if rollback:
-        release = way_back(target.status(deployed.model, site))
+        release = previous_release(target.status(deployed.model, site))
     else:
         record = read_record(deployed.folder)
         release = Release(
@@ -80,7 +80,9 @@ def _promote(release: Release, context: Context, note: Note) -> None:
         note(f"live is now {release.version}")
 
 
-def target_and_site(deployed: DeployedModel, context: Context, note: Note) -> tuple[Target, Site]:
+def target_and_site(
+    deployed: DeployedModel, context: Context, note: Note
+) -> tuple[DeploymentTarget, DeploymentContext]:
     """Return the target a model runs on and what it works with; versions come from the built context or the store."""
 
     def version(release: Release) -> Artefact | None:
@@ -92,10 +94,10 @@ def target_and_site(deployed: DeployedModel, context: Context, note: Note) -> tu
         except EstimatorError:
             return None
 
-    return _target(deployed, context), Site(deployed.folder, context.environment, version, note)
+    return _target(deployed, context), DeploymentContext(deployed.folder, context.environment, version, note)
 
 
-def _target(deployed: DeployedModel, context: Context) -> Target:
+def _target(deployed: DeployedModel, context: Context) -> DeploymentTarget:
     """Return the target of a config, else of the version; the environment wins over both, overrides over all."""
     if deployed.conf is not None:
         kept: Mapping[str, Any] = context.config(deployed.conf).model_dump(mode="json")["deployment"] or {}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from estimator.config import Image, resolve_section
-from estimator.shipping.image.build import Builder, Built, Job, build
+from estimator.shipping.image.build import Builder, BuildOptions, ImageBuild, build
 from estimator.store.artefact import Artefact, check_golden
 from estimator.verbs.context import Context
 
@@ -20,7 +20,7 @@ def image(
     builder: Builder = "auto",
     rootfs: Path | None = None,
     note: Callable[[str], None] = lambda text: None,
-) -> Built:
+) -> ImageBuild:
     """Build a version's image in `folder` (build/MODEL), start it, and check its predictions and errors.
 
     `rootfs` is the base image as the tar of a root file system, for the builder `direct`.
@@ -29,5 +29,7 @@ def image(
     settings = resolve_section(
         "image", Image, artefact.config.get("image", {}), context.environment, overrides=context.overrides
     )
-    job = Job(tag or f"{artefact.name.lower()}:latest", folder or Path("build") / artefact.name, builder, rootfs)
+    job = BuildOptions(
+        tag or f"{artefact.name.lower()}:latest", folder or Path("build") / artefact.name, builder, rootfs
+    )
     return build(artefact, settings, job, environment=context.environment, note=note)

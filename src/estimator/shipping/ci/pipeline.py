@@ -11,7 +11,7 @@ from estimator.errors import EstimatorError
 from estimator.store.artefact import Artefact
 
 if TYPE_CHECKING:
-    from estimator.shipping.image.build import Built
+    from estimator.shipping.image.build import ImageBuild
     from estimator.training.comparison import Comparison
 
 Verdict = Literal["passed", "failed", "refused", "left out"]
@@ -20,16 +20,16 @@ SIGNS = {"passed": "✅", "failed": "❌", "refused": "⛔", "left out": "➖"}
 N_WEAK = 5
 
 
-class StoppedError(EstimatorError):
+class CheckStoppedError(EstimatorError):
     """A check did not pass, so that those after it are of no use."""
 
 
-class RefusedError(EstimatorError):
+class CheckRejectedError(EstimatorError):
     """All went well, and what came out is not good enough."""
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class CiCheck:
     """One check: what it found in words, and how long it took in seconds."""
 
     name: str
@@ -39,58 +39,58 @@ class Check:
 
 
 @dataclass
-class Checks:
+class CheckRunner:
     """Checks as they are made; `note` is told of each."""
 
     names: Sequence[str]
     clock: Callable[[], float]
-    note: Callable[[Check], None]
-    found: list[Check] = field(default_factory=list)
+    note: Callable[[CiCheck], None]
+    found: list[CiCheck] = field(default_factory=list)
 
     def run(self, name: str, work: Callable[[], tuple[Found, str]]) -> Found:
         """Do the work of a check, which returns what it found and that in words.
 
         Raises
         ------
-        StoppedError: it did not pass; that is noted.
+        CheckStoppedError: it did not pass; that is noted.
         """
         began = self.clock()
         try:
             value, text = work()
         except EstimatorError as error:
-            verdict: Verdict = "refused" if isinstance(error, RefusedError) else "failed"
+            verdict: Verdict = "refused" if isinstance(error, CheckRejectedError) else "failed"
             text = error.message + (f" ({error.hint})" if error.hint else "")
-            self._add(Check(name, verdict, text, self.clock() - began))
-            raise StoppedError(error.message, hint=error.hint) from error
-        self._add(Check(name, "passed", text, self.clock() - began))
+            self._add(CiCheck(name, verdict, text, self.clock() - began))
+            raise CheckStoppedError(error.message, hint=error.hint) from error
+        self._add(CiCheck(name, "passed", text, self.clock() - began))
         return value
 
     def leave_out(self, name: str, why: str) -> None:
         """Note that a check is not asked for."""
-        self._add(Check(name, "left out", why))
+        self._add(CiCheck(name, "left out", why))
 
-    def ended(self) -> tuple[Check, ...]:
+    def ended(self) -> tuple[CiCheck, ...]:
         """Return all checks, those that were not come to as well."""
         made = {check.name for check in self.found}
         for name in self.names:
             if name not in made:
-                self._add(Check(name, "left out", "not come to"))
+                self._add(CiCheck(name, "left out", "not come to"))
         return tuple(self.found)
 
-    def _add(self, check: Check) -> None:
+    def _add(self, check: CiCheck) -> None:
         self.found.append(check)
         self.note(check)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CiResult:
     """What a push was found to be; `compared` is the version beside the live one, () where there is none to compare."""
 
     model: str
-    checks: tuple[Check, ...]
+    checks: tuple[CiCheck, ...]
     artefact: Artefact | None = None
     compared: tuple[Comparison, ...] = ()
-    built: Built | None = None
+    built: ImageBuild | None = None
 
     @property
     def verdict(self) -> Verdict:
@@ -110,7 +110,7 @@ class Outcome:
         }
 
 
-def markdown(outcome: Outcome) -> str:
+def markdown(outcome: CiResult) -> str:
     """Return an outcome as Markdown, for a pull request or a summary."""
     version = f" `{outcome.artefact.version}`" if outcome.artefact is not None else ""
     lines = [f"## {SIGNS[outcome.verdict]} {outcome.model}{version}: {outcome.verdict}", ""]
@@ -157,7 +157,7 @@ def _weak(artefact: Artefact) -> list[str]:
     ]
 
 
-def _image(built: Built) -> list[str]:
+def _image(built: ImageBuild) -> list[str]:
     lines = ["| layer | size |", "|---|---|"]
     lines += [f"| {_cell(made[:80])} | {format_bytes(size)} |" for made, size in built.layers]
     lines.append(f"| **all** | **{format_bytes(built.size)}** |")

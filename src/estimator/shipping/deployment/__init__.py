@@ -1,13 +1,31 @@
-"""Where an image runs: each kind plans, applies, tells how it stands, and takes it all down again."""
+"""Where an image runs. Each kind of target plans a deployment, applies it, reports its status and removes it."""
 
 from estimator.core.registry import Shelf
-from estimator.shipping.deployment.base import Plan, Release, Resource, Site, Status, Step, Target
+from estimator.shipping.deployment.base import (
+    DeploymentContext,
+    DeploymentPlan,
+    DeploymentStatus,
+    DeploymentTarget,
+    PlanStep,
+    Release,
+    Resource,
+)
 
 KINDS = {
-    "docker": "estimator.shipping.deployment.docker:Docker",
-    "ec2": "estimator.shipping.deployment.ec2:EC2",
-    "kubernetes": "estimator.shipping.deployment.kubernetes:Kubernetes",
+    "docker": "estimator.shipping.deployment.docker.target:DockerTarget",
+    "ec2": "estimator.shipping.deployment.ec2.target:EC2Target",
+    "kubernetes": "estimator.shipping.deployment.kubernetes.target:KubernetesTarget",
 }
-SHELF: Shelf[Target] = Shelf("target", KINDS)
+SHELF: Shelf[DeploymentTarget] = Shelf("target", KINDS)
 
-__all__ = ["KINDS", "SHELF", "Plan", "Release", "Resource", "Site", "Status", "Step", "Target"]
+__all__ = [
+    "KINDS",
+    "SHELF",
+    "DeploymentContext",
+    "DeploymentPlan",
+    "DeploymentStatus",
+    "DeploymentTarget",
+    "PlanStep",
+    "Release",
+    "Resource",
+]

@@ -61,7 +61,7 @@ FIELDS = tuple(Release.__dataclass_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PlanStep:
     """One thing that would be done, or is left as it is: `what` is a kind of thing, `name` which one."""
 
     action: Action
@@ -89,15 +89,15 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class DeploymentPlan:
     """What would be done, in order."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PlanStep, ...]
     price: Price | None = None
     notes: tuple[str, ...] = ()
 
     @property
-    def changes(self) -> tuple[Step, ...]:
+    def changes(self) -> tuple[PlanStep, ...]:
         """The steps that are not to keep something."""
         return tuple(step for step in self.steps if step.action != "keep")
 
@@ -112,7 +112,7 @@ class Resource:
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class DeploymentStatus:
     """How a model stands at a target: what runs, what ran before, where it answers, and all that is there for it."""
 
     state: State
@@ -129,7 +129,7 @@ def _no_note(text: str) -> None:
 
 
 @dataclass(frozen=True)
-class Site:
+class DeploymentContext:
     """What a deployment is worked on from: a folder for what is written, the environment, and who is told of it.
 
     `version` opens the version of a release, None where it is not at hand.
@@ -141,7 +141,7 @@ class Site:
     note: Callable[[str], None] = field(default=_no_note)
 
 
-class Target(Section, ABC):
+class DeploymentTarget(Section, ABC):
     """The settings of a kind of target. One model stands there once; its name is in all that is made for it.
 
     `beside` are the keys that change nothing of how a server that runs already was started.
@@ -149,11 +149,11 @@ class Target(Section, ABC):
 
     beside: ClassVar[frozenset[str]] = frozenset()
     environment: dict[Variable, Text] = Field(
-        {}, description="variables of the server, such as ESTIMATOR_CONFIG__SERVING__RATE; nothing secret"
+        {}, description="variables of the server, such as ESTIMATOR_CONFIG__SERVING__RATE_LIMIT; nothing secret"
     )
 
     @abstractmethod
-    def image(self, record: Mapping[str, Any], site: Site) -> str:
+    def image(self, record: Mapping[str, Any], site: DeploymentContext) -> str:
         """Return what the image that a folder's record speaks of is called at the target, by its digest.
 
         Raises
@@ -162,11 +162,11 @@ class Target(Section, ABC):
         """
 
     @abstractmethod
-    def lock(self, model: str, site: Site) -> AbstractContextManager[None]:
+    def lock(self, model: str, site: DeploymentContext) -> AbstractContextManager[None]:
         """Keep others from changing the model's deployment, for a block; DeploymentError when somebody does."""
 
     @abstractmethod
-    def plan(self, release: Release, site: Site) -> Plan:
+    def plan(self, release: Release, site: DeploymentContext) -> DeploymentPlan:
         """Return what `apply` would do; nothing is changed.
 
         Raises
@@ -175,7 +175,7 @@ class Target(Section, ABC):
         """
 
     @abstractmethod
-    def apply(self, release: Release, site: Site) -> Status:
+    def apply(self, release: Release, site: DeploymentContext) -> DeploymentStatus:
         """Run a release: it is checked from outside before it takes over, and what ran before stays when it fails.
 
         Raises
@@ -184,11 +184,11 @@ class Target(Section, ABC):
         """
 
     @abstractmethod
-    def status(self, model: str, site: Site) -> Status:
+    def status(self, model: str, site: DeploymentContext) -> DeploymentStatus:
         """Return how a model stands, as the target itself knows it."""
 
     @abstractmethod
-    def remove(self, model: str, site: Site) -> tuple[Resource, ...]:
+    def remove(self, model: str, site: DeploymentContext) -> tuple[Resource, ...]:
         """Take down all that is there for a model; return what is left, which should be nothing."""
 
     def mark(self, release: Release) -> str:
@@ -197,7 +197,7 @@ class Target(Section, ABC):
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def refuse_public(release: Release, where: str, environment: Mapping[str, str], site: Site) -> None:
+def check_public(release: Release, where: str, environment: Mapping[str, str], site: DeploymentContext) -> None:
     """Refuse to show the world a server that asks for no keys.
 
     Raises
@@ -215,7 +215,7 @@ def refuse_public(release: Release, where: str, environment: Mapping[str, str], 
         )
 
 
-def way_back(status: Status) -> Release:
+def previous_release(status: DeploymentStatus) -> Release:
     """Return the release that ran before.
 
     Raises

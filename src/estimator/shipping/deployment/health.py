@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable
 
 from estimator.errors import DeploymentError, EstimatorError
-from estimator.shipping.deployment.base import Release, Site
+from estimator.shipping.deployment.base import DeploymentContext, Release
 from estimator.shipping.image.smoke_test import ask, check_answers, wait_until_ready
 from estimator.store.artefact import Artefact
 
 
 def check(
-    release: Release, address: str, site: Site, *, is_alive: Callable[[], bool] = lambda: True, patience: float
+    release: Release,
+    address: str,
+    site: DeploymentContext,
+    *,
+    is_alive: Callable[[], bool] = lambda: True,
+    patience: float,
 ) -> str:
     """Wait until an address is ready with a release's version and answers its golden rows; return that in words.
 
@@ -43,7 +48,7 @@ def is_ready(release: Release, address: str) -> bool:
         return False
 
 
-def _answers(artefact: Artefact | None, address: str, site: Site) -> str:
+def _answers(artefact: Artefact | None, address: str, site: DeploymentContext) -> str:
     if artefact is None:
         return "its golden rows are not at hand"
     key = site.environment.get(artefact.config.get("serving", {}).get("api_key_env") or "")

@@ -17,12 +17,19 @@ from estimator.config import Image
 from estimator.core.text import format_bytes
 from estimator.errors import ImageError
 from estimator.shipping.image.build_record import RECORD, write_record
-from estimator.shipping.image.build_spec import Recipe, recipe_of, write_context
+from estimator.shipping.image.build_spec import BuildSpec, spec_for, write_context
 from estimator.shipping.image.direct.minimal_base import SCRATCH
-from estimator.shipping.image.direct.oci import Base, Layout, base_of_python, base_of_rootfs, write_archive, write_image
-from estimator.shipping.image.engines import Buildah, Docker, Started, found_engine, started_layout
-from estimator.shipping.image.registry import Registry, kept_authorization, parsed
-from estimator.shipping.image.smoke_test import Trial, tried
+from estimator.shipping.image.direct.oci import (
+    BaseImage,
+    ImageLayout,
+    base_of_python,
+    base_of_rootfs,
+    write_archive,
+    write_image,
+)
+from estimator.shipping.image.engines import BuildahEngine, DockerEngine, RunningContainer, find_engine, started_layout
+from estimator.shipping.image.registry import Registry, docker_login, parse_reference
+from estimator.shipping.image.smoke_test import SmokeTest, run_smoke_test
 from estimator.store.artefact import Artefact
 
 Builder = Literal["auto", "docker", "podman", "buildah", "direct"]
@@ -30,7 +37,7 @@ ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BuildOptions:
     """What is to be built where; a base given as the tar of a file system is for images that are written here."""
 
     tag: str
@@ -40,21 +47,21 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Built:
+class ImageBuild:
     """An image that is good: `layers` are what made each and its bytes, the base's first.
 
     `digest` is None where an engine has built it, which knows it only once it is pushed; `archive` is the file that an
     image written here is in. `trial` is None where this machine cannot start it.
     """
 
-    recipe: Recipe
+    recipe: BuildSpec
     builder: str
     context: Path
     layers: tuple[tuple[str, int], ...]
     digest: str | None = None
     archive: Path | None = None
-    layout: Layout | None = None
-    trial: Trial | None = None
+    layout: ImageLayout | None = None
+    trial: SmokeTest | None = None
 
     @property
     def size(self) -> int:
@@ -86,9 +93,9 @@ class Built:
 
 
 def build(
-    artefact: Artefact, settings: Image, job: Job, *, environment: Mapping[str, str],
+    artefact: Artefact, settings: Image, job: BuildOptions, *, environment: Mapping[str, str],
     note: Callable[[str], None] = lambda text: None,
-) -> Built:  # fmt: skip
+) -> ImageBuild:  # fmt: skip
     """Write the context of a version's image to the folder's `context`, build it, start it, try it and note it.
 
     Raises
@@ -98,10 +105,10 @@ def build(
     """
     for named in (job.tag, settings.base):
         if named is not None and named != SCRATCH:
-            parsed(named)
+            parse_reference(named)
     architecture = settings.architecture or _here()
     with _held(job.folder):
-        recipe = recipe_of(
+        recipe = spec_for(
             artefact, settings, tag=job.tag, python=settings.python or _python(), architecture=architecture
         )
         write_context(recipe, job.folder / "context")
@@ -109,7 +116,7 @@ def build(
         direct = job.builder == "direct" or job.rootfs is not None or settings.base == SCRATCH
         if settings.base == SCRATCH and job.builder not in ("auto", "direct"):
             raise ImageError(f"image.base: {job.builder} cannot start from scratch", hint="--builder direct")
-        engine = None if direct else found_engine(None if job.builder == "auto" else job.builder)
+        engine = None if direct else find_engine(None if job.builder == "auto" else job.builder)
         built = _written(recipe, job, environment, note) if engine is None else _built(recipe, engine, job.folder, note)
         weigh(built, settings.max_size_mb)
         if architecture != _here():
@@ -118,7 +125,7 @@ def build(
             note("not started: without an engine, only Linux can")
         else:
             with _started(built, engine) as started:
-                trial = tried(
+                trial = run_smoke_test(
                     artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
                 )
             built = replace(built, trial=trial)
@@ -148,15 +155,19 @@ def _held(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _built(recipe: Recipe, engine: Docker | Buildah, folder: Path, note: Callable[[str], None]) -> Built:
+def _built(
+    recipe: BuildSpec, engine: DockerEngine | BuildahEngine, folder: Path, note: Callable[[str], None]
+) -> ImageBuild:
     note(f"{engine.name} builds {recipe.tag}")
     engine.build(folder / "context", recipe.tag, architecture=recipe.architecture, note=note)
     if (found := engine.architecture(recipe.tag)) != recipe.architecture:
         raise ImageError(f"{recipe.tag}: {engine.name} has built it for {found}, not for {recipe.architecture}")
-    return Built(recipe, engine.name, folder / "context", tuple(engine.layers(recipe.tag)))
+    return ImageBuild(recipe, engine.name, folder / "context", tuple(engine.layers(recipe.tag)))
 
 
-def _written(recipe: Recipe, job: Job, environment: Mapping[str, str], note: Callable[[str], None]) -> Built:
+def _written(
+    recipe: BuildSpec, job: BuildOptions, environment: Mapping[str, str], note: Callable[[str], None]
+) -> ImageBuild:
     if recipe.python != _python():
         raise ImageError(
             f"image.python: this is Python {_python()}, which compiles nothing for {recipe.python}",
@@ -173,12 +184,12 @@ def _written(recipe: Recipe, job: Job, environment: Mapping[str, str], note: Cal
     archive = folder / f"{recipe.artefact.name}.tar"
     write_archive(made, recipe.tag, archive)
     layers = tuple((layer.holds, layer.unpacked) for layer in made.layers)
-    return Built(recipe, "direct", folder / "context", layers, made.digest, archive, made)
+    return ImageBuild(recipe, "direct", folder / "context", layers, made.digest, archive, made)
 
 
 def _base(
-    recipe: Recipe, rootfs: Path | None, layout: Path, environment: Mapping[str, str], note: Callable[[str], None]
-) -> Base:
+    recipe: BuildSpec, rootfs: Path | None, layout: Path, environment: Mapping[str, str], note: Callable[[str], None]
+) -> BaseImage:
     if rootfs is not None:
         return base_of_rootfs(rootfs, layout)
     if recipe.base == SCRATCH:
@@ -188,12 +199,12 @@ def _base(
                 hint="take an image such as python:3.11-slim",
             )
         return base_of_python(layout, recipe.epoch)
-    reference = parsed(recipe.base)
-    registry = Registry(reference, kept_authorization(reference.host, environment))
+    reference = parse_reference(recipe.base)
+    registry = Registry(reference, docker_login(reference.host, environment))
     return registry.pull_base(recipe.architecture, layout, note)
 
 
-def weigh(built: Built, most: float) -> None:
+def weigh(built: ImageBuild, most: float) -> None:
     """Refuse an image that is larger than so many megabytes.
 
     Raises
@@ -210,7 +221,9 @@ def weigh(built: Built, most: float) -> None:
         )
 
 
-def _started(built: Built, engine: Docker | Buildah | None) -> AbstractContextManager[Started]:
+def _started(
+    built: ImageBuild, engine: DockerEngine | BuildahEngine | None
+) -> AbstractContextManager[RunningContainer]:
     if engine is not None:
         return engine.started(built.recipe.tag, built.recipe.port)
     assert built.layout is not None

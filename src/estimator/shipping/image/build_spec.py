@@ -14,7 +14,7 @@ from string import Template
 
 from estimator.config import Image
 from estimator.shipping.image.sbom import bill_of_materials
-from estimator.shipping.image.wheels import Pin, own_wheel, pinned, requirements
+from estimator.shipping.image.wheels import PinnedPackage, own_wheel, requirements, resolve_packages
 from estimator.store.artefact import Artefact
 
 # Of the packages' files, what no server reads: tests, tools for making models, headers.
@@ -33,7 +33,7 @@ ENTRYPOINT = ("python", "-m", "estimator")
 
 
 @dataclass(frozen=True)
-class Recipe:
+class BuildSpec:
     """What an image is made of; the same recipe makes the same image.
 
     `python` is as "3.11", `architecture` amd64 or arm64, `port` where it listens inside.
@@ -45,7 +45,7 @@ class Recipe:
     python: str
     architecture: str
     port: int
-    pins: tuple[Pin, ...]
+    pins: tuple[PinnedPackage, ...]
     wheel: tuple[str, bytes]
     labels: Mapping[str, str]
 
@@ -112,7 +112,7 @@ class Recipe:
         )  # fmt: skip
 
 
-def write_context(recipe: Recipe, folder: Path) -> None:
+def write_context(recipe: BuildSpec, folder: Path) -> None:
     """Write what a build sees into a folder, which then holds nothing else."""
     if folder.exists():
         shutil.rmtree(folder)
@@ -122,7 +122,7 @@ def write_context(recipe: Recipe, folder: Path) -> None:
         path.write_bytes(content)
 
 
-def recipe_of(artefact: Artefact, settings: Image, *, tag: str, python: str, architecture: str) -> Recipe:
+def spec_for(artefact: Artefact, settings: Image, *, tag: str, python: str, architecture: str) -> BuildSpec:
     """Return what the image of a version is made of; asks pip for the packages' versions and hashes.
 
     Raises
@@ -130,6 +130,6 @@ def recipe_of(artefact: Artefact, settings: Image, *, tag: str, python: str, arc
     ImageError: pip finds no packages for that Python and architecture.
     """
     wheel = own_wheel()
-    pins = pinned(wheel, settings.extras, python=python, architecture=architecture)
+    pins = resolve_packages(wheel, settings.extras, python=python, architecture=architecture)
     base = settings.base or f"python:{python}-slim"
-    return Recipe(artefact, tag, base, python, architecture, settings.port, tuple(pins), wheel, settings.labels)
+    return BuildSpec(artefact, tag, base, python, architecture, settings.port, tuple(pins), wheel, settings.labels)

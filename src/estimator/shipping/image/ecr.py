@@ -12,7 +12,7 @@ from typing import Any
 
 from estimator.core import aws
 from estimator.errors import RegistryError
-from estimator.shipping.image.registry import Reference
+from estimator.shipping.image.registry import ImageReference
 
 HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
 # Images without a tag cost money and are of no use; of the others the last fifty are kept.
@@ -39,12 +39,12 @@ LIFECYCLE = {
 }
 
 
-def is_ecr(reference: Reference) -> bool:
+def is_ecr(reference: ImageReference) -> bool:
     """Whether an image is in AWS's registry."""
     return HOST.fullmatch(reference.host) is not None
 
 
-def authorization(reference: Reference) -> str:
+def authorization(reference: ImageReference) -> str:
     """Return what a repository of ECR is sent to let us in; good for half a day.
 
     Raises
@@ -56,7 +56,7 @@ def authorization(reference: Reference) -> str:
     return f"Basic {told['authorizationToken']}"
 
 
-def has_image(reference: Reference) -> bool:
+def has_image(reference: ImageReference) -> bool:
     """Whether a repository of ECR has an image, by its digest.
 
     Raises
@@ -72,7 +72,7 @@ def has_image(reference: Reference) -> bool:
         return True
 
 
-def ensure_repository(reference: Reference, tags: dict[str, str], note: Callable[[str], None]) -> bool:
+def ensure_repository(reference: ImageReference, tags: dict[str, str], note: Callable[[str], None]) -> bool:
     """Make the repository of an image if there is none, scanned on push and tidied up; return whether it was made.
 
     Raises
@@ -94,7 +94,7 @@ def ensure_repository(reference: Reference, tags: dict[str, str], note: Callable
     return True
 
 
-def _client(reference: Reference) -> Any:
+def _client(reference: ImageReference) -> Any:
     found = HOST.fullmatch(reference.host)
     assert found is not None, "an address of ECR"
     return aws.client("ecr", found["region"])

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from estimator.errors import ImageError
 from estimator.shipping.image import smoke_test as trial
-from estimator.shipping.image.build_spec import ENTRYPOINT, ENVIRONMENT, USER, Recipe
-from estimator.shipping.image.direct.oci import Layout
+from estimator.shipping.image.build_spec import ENTRYPOINT, ENVIRONMENT, USER, BuildSpec
+from estimator.shipping.image.direct.oci import ImageLayout
 
 # How an image is run, here and wherever it is deployed: it may write to /tmp and can gain no right.
 HARDENED = (
@@ -34,7 +34,7 @@ CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class RunningContainer:
     """A container that runs: its address, how it was started in words, and since when by time.monotonic."""
 
     address: str
@@ -44,7 +44,7 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
-class Docker:
+class DockerEngine:
     """Docker, or Podman, which takes the same words."""
 
     name: str
@@ -59,14 +59,14 @@ class Docker:
         """Return what made each layer that is not empty, and its bytes, the base first."""
         told = self.run("history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}", tag)
         rows = [line.split("\t", 1) for line in told.splitlines() if "\t" in line]
-        return [(made.strip() or "base", found) for size, made in reversed(rows) if (found := bytes_of(size))]
+        return [(made.strip() or "base", found) for size, made in reversed(rows) if (found := parse_size(size))]
 
     def architecture(self, tag: str) -> str:
         """Return the architecture an image is for."""
         return self.run("image", "inspect", "--format", "{{.Architecture}}", tag).strip()
 
     @contextmanager
-    def started(self, tag: str, port: int) -> Iterator[Started]:
+    def started(self, tag: str, port: int) -> Iterator[RunningContainer]:
         """Run an image on a free port of this machine alone, for a block; ImageError when it cannot be run."""
         began = time.monotonic()
         settings = [word for item in trial.ENVIRONMENT.items() for word in ("--env", "=".join(item))]
@@ -75,7 +75,7 @@ class Docker:
             place = self.run("port", named, f"{port}/tcp").split()[0]
             running = ("inspect", "--format", "{{.State.Running}}", named)
             address = f"http://127.0.0.1:{place.rpartition(':')[2]}"
-            yield Started(address, f"{self.name} run", began, lambda: self.run(*running).strip() == "true")
+            yield RunningContainer(address, f"{self.name} run", began, lambda: self.run(*running).strip() == "true")
         except ImageError as error:
             told = subprocess.run([self.name, "logs", named], capture_output=True, text=True, check=False)  # noqa: S603 # an id
             last = (told.stdout + told.stderr).strip().splitlines()[-1:]
@@ -86,11 +86,11 @@ class Docker:
 
     def run(self, *words: str) -> str:
         """Run the program and return what it says; ImageError when it fails."""
-        return told_by(self.name, words, {"DOCKER_BUILDKIT": "1"} if self.name == "docker" else {})
+        return run_program(self.name, words, {"DOCKER_BUILDKIT": "1"} if self.name == "docker" else {})
 
 
 @dataclass(frozen=True, slots=True)
-class Buildah:
+class BuildahEngine:
     """Buildah, which builds and does not run."""
 
     name: str = "buildah"
@@ -102,27 +102,29 @@ class Buildah:
 
     def architecture(self, tag: str) -> str:
         """Return the architecture an image is for."""
-        return str(json.loads(told_by(self.name, ["inspect", "--type", "image", tag], {}))["OCIv1"]["architecture"])
+        return str(json.loads(run_program(self.name, ["inspect", "--type", "image", tag], {}))["OCIv1"]["architecture"])
 
     def layers(self, tag: str) -> list[tuple[str, int]]:
         """Return the bytes of all layers together: Buildah does not tell them apart."""
-        root = Path(told_by(self.name, ["mount", named := told_by(self.name, ["from", tag], {}).strip()], {}).strip())
+        root = Path(
+            run_program(self.name, ["mount", named := run_program(self.name, ["from", tag], {}).strip()], {}).strip()
+        )
         try:
             size = sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir())
         finally:
-            told_by(self.name, ["rm", named], {})
+            run_program(self.name, ["rm", named], {})
         return [("all layers", size)]
 
     @contextmanager
-    def started(self, tag: str, port: int) -> Iterator[Started]:
+    def started(self, tag: str, port: int) -> Iterator[RunningContainer]:
         """Run an image's own command in its file system, for a block."""
-        named = told_by(self.name, ["from", tag], {}).strip()
+        named = run_program(self.name, ["from", tag], {}).strip()
         try:
-            root = Path(told_by(self.name, ["mount", named], {}).strip())
+            root = Path(run_program(self.name, ["mount", named], {}).strip())
             with _in_root(root, {"PATH": "/usr/local/bin:/usr/bin:/bin"}) as found:
                 yield found
         finally:
-            told_by(self.name, ["rm", named], {})
+            run_program(self.name, ["rm", named], {})
 
 
 def _built(program: str, words: Sequence[str], environment: dict[str, str], note: Note) -> None:
@@ -145,17 +147,17 @@ def _built(program: str, words: Sequence[str], environment: dict[str, str], note
         raise ImageError(f"{program} build: {wrong}")
 
 
-def bytes_of(text: str) -> int:
+def parse_size(text: str) -> int:
     """Return the bytes that an engine tells: as a number, or as Podman does.
 
-    >>> bytes_of("1024"), bytes_of("12.2 MB"), bytes_of("0 B")
+    >>> parse_size("1024"), parse_size("12.2 MB"), parse_size("0 B")
     (1024, 12200000, 0)
     """
     found = re.fullmatch(r"([\d.]+) ?([kMG]?)B?", text.strip())
     return 0 if found is None else round(float(found[1]) * UNITS[found[2]])
 
 
-def told_by(program: str, words: Sequence[str], environment: dict[str, str]) -> str:
+def run_program(program: str, words: Sequence[str], environment: dict[str, str]) -> str:
     """Run a program and return its stdout.
 
     Raises
@@ -171,7 +173,7 @@ def told_by(program: str, words: Sequence[str], environment: dict[str, str]) -> 
     return done.stdout
 
 
-def found_engine(wanted: str | None = None) -> Docker | Buildah | None:
+def find_engine(wanted: str | None = None) -> DockerEngine | BuildahEngine | None:
     """Return the engine that is wanted, or the first that works here; None when none does.
 
     Raises
@@ -182,19 +184,19 @@ def found_engine(wanted: str | None = None) -> Docker | Buildah | None:
         if shutil.which(name) is None:
             continue
         try:
-            told_by(name, ["info"], {})
+            run_program(name, ["info"], {})
         except ImageError as error:
             if wanted:
                 raise ImageError(f"{error.message}", hint=f"does {name} run, and may you use it?") from None
             continue
-        return Buildah() if name == "buildah" else Docker(name)
+        return BuildahEngine() if name == "buildah" else DockerEngine(name)
     if wanted:
         raise ImageError(f"{wanted} is not installed", hint="--builder direct needs no engine")
     return None
 
 
 @contextmanager
-def started_layout(layout: Layout, recipe: Recipe) -> Iterator[Started]:
+def started_layout(layout: ImageLayout, recipe: BuildSpec) -> Iterator[RunningContainer]:
     """Start an image that was written without an engine, for a block: in its own file system, which only root may.
 
     Others start its packages with this machine's Python, which must be of the same version.
@@ -204,7 +206,9 @@ def started_layout(layout: Layout, recipe: Recipe) -> Iterator[Started]:
         root = Path(folder)
         # The base may hold devices, which only root may make; the packages and the version are last.
         for layer in layout.layers if in_root else layout.layers[-2:]:
-            told_by("tar", ["--extract", "--gzip", "--file", str(layout.path(layer.blob)), "--directory", folder], {})
+            run_program(
+                "tar", ["--extract", "--gzip", "--file", str(layout.path(layer.blob)), "--directory", folder], {}
+            )
         root.chmod(0o755)
         # A server looks for a place for what is temporary, also where the base brings none.
         (root / "tmp").mkdir(exist_ok=True)
@@ -214,7 +218,7 @@ def started_layout(layout: Layout, recipe: Recipe) -> Iterator[Started]:
 
 
 @contextmanager
-def _in_root(root: Path, environment: Mapping[str, str]) -> Iterator[Started]:
+def _in_root(root: Path, environment: Mapping[str, str]) -> Iterator[RunningContainer]:
     words = [str(CHROOT), f"--userspec={USER}", str(root), *ENTRYPOINT]
     inside = {**environment, "HOME": "/tmp"}  # noqa: S108 # inside
     with _process(words, inside, "its own file system") as found:
@@ -222,7 +226,7 @@ def _in_root(root: Path, environment: Mapping[str, str]) -> Iterator[Started]:
 
 
 @contextmanager
-def _with_own_python(root: Path, recipe: Recipe) -> Iterator[Started]:
+def _with_own_python(root: Path, recipe: BuildSpec) -> Iterator[RunningContainer]:
     here = {
         "MODEL_FOLDER": str(root / "model"), "PYTHONPATH": str(root / recipe.site.lstrip("/")),
         "PATH": os.environ["PATH"],
@@ -232,7 +236,7 @@ def _with_own_python(root: Path, recipe: Recipe) -> Iterator[Started]:
 
 
 @contextmanager
-def _process(words: Sequence[str], environment: dict[str, str], how: str) -> Iterator[Started]:
+def _process(words: Sequence[str], environment: dict[str, str], how: str) -> Iterator[RunningContainer]:
     began = time.monotonic()
     process = subprocess.Popen(  # noqa: S603 # no shell, and words of our own
         [*words, "serve", "--host", "127.0.0.1", "--port", "0", "--json"],
@@ -245,7 +249,7 @@ def _process(words: Sequence[str], environment: dict[str, str], how: str) -> Ite
         if "address" not in found:
             told = process.communicate()[1].decode(errors="replace").strip().splitlines()
             raise ImageError(f"the image ends instead of serving: {told[-1] if told else 'it says nothing'}")
-        yield Started(found["address"], how, began, lambda: process.poll() is None)
+        yield RunningContainer(found["address"], how, began, lambda: process.poll() is None)
     finally:
         process.terminate()
         try:

@@ -10,15 +10,15 @@ from typing import Any
 from estimator.errors import ImageError
 from estimator.shipping.image import ecr
 from estimator.shipping.image.build_record import read_record, write_record
-from estimator.shipping.image.direct.layers import Blob, Layer
-from estimator.shipping.image.direct.oci import CONFIG, LAYER, MANIFEST, Layout
-from estimator.shipping.image.engines import Docker, told_by
-from estimator.shipping.image.registry import Reference, Registry, kept_authorization, parsed
+from estimator.shipping.image.direct.layers import Blob, ImageLayer
+from estimator.shipping.image.direct.oci import CONFIG, LAYER, MANIFEST, ImageLayout
+from estimator.shipping.image.engines import DockerEngine, run_program
+from estimator.shipping.image.registry import ImageReference, Registry, docker_login, parse_reference
 
 
 def push(
     folder: Path, to: str, *, environment: Mapping[str, str], note: Callable[[str], None] = lambda text: None
-) -> Reference:
+) -> ImageReference:
     """Push the image that was built in a folder; return it by its digest, and note that beside it.
 
     A repository of ECR is made when it is missing, and AWS's own chain of credentials lets us in; other registries ask
@@ -29,13 +29,13 @@ def push(
     ImageError: nothing was built there, or the engine fails.
     RegistryError: the registry refuses, or cannot be reached.
     """
-    record, reference = read_record(folder), parsed(to)
+    record, reference = read_record(folder), parse_reference(to)
     if ecr.is_ecr(reference):
         tags = {"estimator.model": record["name"]}
         ecr.ensure_repository(reference, tags, note)
         allowed: str | None = ecr.authorization(reference)
     else:
-        allowed = kept_authorization(reference.host, environment)
+        allowed = docker_login(reference.host, environment)
     if record["layout"] is not None:
         digest = Registry(reference, allowed).push(_layout(folder / "layout", record["layout"]), note)
     else:
@@ -46,7 +46,7 @@ def push(
 
 
 def _pushed_by_engine(
-    record: Mapping[str, Any], reference: Reference, allowed: str | None, note: Callable[[str], None]
+    record: Mapping[str, Any], reference: ImageReference, allowed: str | None, note: Callable[[str], None]
 ) -> str:
     """Let the engine that has built an image push it; ask the registry what it is known by."""
     engine = record["builder"]
@@ -54,9 +54,9 @@ def _pushed_by_engine(
     if ecr.is_ecr(reference) and allowed is not None:
         _log_in(engine, reference, allowed)
     if engine == "buildah":
-        told_by(engine, ["push", record["tag"], f"docker://{reference}"], {})
+        run_program(engine, ["push", record["tag"], f"docker://{reference}"], {})
     else:
-        docker = Docker(engine)
+        docker = DockerEngine(engine)
         docker.run("tag", record["tag"], str(reference))
         docker.run("push", str(reference))
     found = Registry(reference, allowed).digest()
@@ -65,7 +65,7 @@ def _pushed_by_engine(
     return found
 
 
-def _log_in(engine: str, reference: Reference, allowed: str) -> None:
+def _log_in(engine: str, reference: ImageReference, allowed: str) -> None:
     """Log an engine in; the token goes by its stdin, where nobody sees it."""
     import base64
     import subprocess
@@ -79,7 +79,7 @@ def _log_in(engine: str, reference: Reference, allowed: str) -> None:
         raise ImageError(f"{engine} login {reference.host}: {(done.stderr.strip().splitlines() or ['failed'])[-1]}")
 
 
-def _layout(folder: Path, record: Mapping[str, Any]) -> Layout:
+def _layout(folder: Path, record: Mapping[str, Any]) -> ImageLayout:
     """Return a layout from what was noted of it.
 
     Raises
@@ -93,5 +93,5 @@ def _layout(folder: Path, record: Mapping[str, Any]) -> Layout:
             raise ImageError(f"{path}: is gone", hint="estimator image VERSION")
         return Blob(digest, path.stat().st_size, media_type)
 
-    layers = tuple(Layer(blob(digest, LAYER), "", 0, holds) for digest, holds in record["layers"])
-    return Layout(folder, blob(record["manifest"], MANIFEST), blob(record["config"], CONFIG), layers)
+    layers = tuple(ImageLayer(blob(digest, LAYER), "", 0, holds) for digest, holds in record["layers"])
+    return ImageLayout(folder, blob(record["manifest"], MANIFEST), blob(record["config"], CONFIG), layers)

@@ -22,8 +22,8 @@ from typing import Any
 
 from estimator.core.files import write_atomic
 from estimator.errors import RegistryError
-from estimator.shipping.image.direct.layers import BLOCK, Blob, Layer
-from estimator.shipping.image.direct.oci import INDEX, LAYER, MANIFEST, Base, Layout
+from estimator.shipping.image.direct.layers import BLOCK, Blob, ImageLayer
+from estimator.shipping.image.direct.oci import INDEX, LAYER, MANIFEST, BaseImage, ImageLayout
 
 # Docker's own names of the same things.
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -40,7 +40,7 @@ Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ImageReference:
     """An image in a registry: by tag, or by digest when there is one."""
 
     host: str
@@ -58,10 +58,10 @@ class Reference:
         return f"{self.host}/{self.repository}" + (f"@{self.digest}" if self.digest else f":{self.tag}")
 
 
-def parsed(text: str) -> Reference:
+def parse_reference(text: str) -> ImageReference:
     """Return the reference that a text such as "registry.example.com/team/app:v1" is; Docker Hub's without a host.
 
-    >>> str(parsed("python:3.11-slim"))
+    >>> str(parse_reference("python:3.11-slim"))
     'docker.io/library/python:3.11-slim'
 
     Raises
@@ -76,19 +76,19 @@ def parsed(text: str) -> Reference:
     repository = found["repository"]
     if found["host"] is None and "/" not in repository:
         repository = f"library/{repository}"
-    return Reference(found["host"] or HUB, repository, found["tag"] or "latest", found["digest"])
+    return ImageReference(found["host"] or HUB, repository, found["tag"] or "latest", found["digest"])
 
 
 @dataclass
 class Registry:
     """Calls to a repository of a registry; `authorization` is what it is sent to be let in."""
 
-    reference: Reference
+    reference: ImageReference
     authorization: str | None = None
     pause: float = PAUSE
     _token: str | None = field(default=None, repr=False)
 
-    def push(self, layout: Layout, note: Note = lambda text: None) -> str:
+    def push(self, layout: ImageLayout, note: Note = lambda text: None) -> str:
         """Send what the registry has not; return the digest. A push that broke off goes on with the next call.
 
         Raises
@@ -114,7 +114,7 @@ class Registry:
         status, told, _ = self._call("HEAD", f"manifests/{name}", headers=accept, fine=(200, 404))
         return told.get("Docker-Content-Digest") if status == 200 else None
 
-    def pull_base(self, architecture: str, folder: Path, note: Note = lambda text: None) -> Base:
+    def pull_base(self, architecture: str, folder: Path, note: Note = lambda text: None) -> BaseImage:
         """Return an image for an architecture as a base, its layers copied into a layout that may have some of them.
 
         Raises
@@ -134,8 +134,8 @@ class Registry:
                 note(f"{self.reference}: {told['size'] / 1e6:.1f} MB")
                 self._fetch(told["digest"], path)
             blob = Blob(told["digest"], told["size"], LAYER)
-            layers.append(Layer(blob, diff_id, _unpacked_size(path), f"base {self.reference}"))
-        return Base(tuple(layers), config.get("config") or {})
+            layers.append(ImageLayer(blob, diff_id, _unpacked_size(path), f"base {self.reference}"))
+        return BaseImage(tuple(layers), config.get("config") or {})
 
     def _manifest(self, name: str, architecture: str) -> Mapping[str, Any]:
         accept = {"Accept": ", ".join((MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_INDEX))}
@@ -230,7 +230,7 @@ class Registry:
         return True
 
 
-def kept_authorization(host: str, environment: Mapping[str, str]) -> str | None:
+def docker_login(host: str, environment: Mapping[str, str]) -> str | None:
     """Return what `docker login` has kept for a registry, in DOCKER_CONFIG or ~/.docker; None when it kept nothing.
 
     Raises

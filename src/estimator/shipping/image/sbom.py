@@ -7,10 +7,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from estimator.shipping.image.wheels import PACKAGE, Pin
+from estimator.shipping.image.wheels import PACKAGE, PinnedPackage
 
 
-def bill_of_materials(pins: Sequence[Pin], labels: Mapping[str, str]) -> bytes:
+def bill_of_materials(pins: Sequence[PinnedPackage], labels: Mapping[str, str]) -> bytes:
     """Return the bill as JSON; its serial number is made from what it says, so that the same image has the same."""
     components = [_component(pin) for pin in pins]
     about = {
@@ -37,7 +37,7 @@ def bill_of_materials(pins: Sequence[Pin], labels: Mapping[str, str]) -> bytes:
     ).encode()
 
 
-def _component(pin: Pin) -> dict[str, Any]:
+def _component(pin: PinnedPackage) -> dict[str, Any]:
     name = pin.name.lower().replace("_", "-").replace(".", "-")
     licence = {"licenses": [{"license": {"name": pin.license}}]} if pin.license else {}
     return {

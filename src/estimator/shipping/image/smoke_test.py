@@ -32,7 +32,7 @@ ENVIRONMENT = {
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class SmokeTest:
     """What was checked: how it was started in words, seconds to the first answer, rows answered, rows refused.
 
     `latency` is how long one row took over HTTP on one connection, in milliseconds: the median, and 99 of 100.
@@ -63,9 +63,9 @@ def ask(address: str, path: str, body: object = None, *, key: str | None = None)
             return error.code, json.load(error)
 
 
-def tried(
+def run_smoke_test(
     artefact: Artefact, address: str, *, started: str, began: float, is_alive: Callable[[], bool]
-) -> Trial:  # fmt: skip
+) -> SmokeTest:  # fmt: skip
     """Ask a server that was begun to start at `began`, in seconds of time.monotonic, until it is ready; then check it.
 
     Its golden rows must get the answers they got when the version was made, and rows that break the contract the same
@@ -77,7 +77,7 @@ def tried(
     """
     seconds = wait_until_ready(artefact.version, address, began=began, is_alive=is_alive)
     n_rows, n_refused = check_answers(artefact, address)
-    return Trial(started, seconds, n_rows, n_refused, _latency(artefact, address))
+    return SmokeTest(started, seconds, n_rows, n_refused, _latency(artefact, address))
 
 
 def check_answers(artefact: Artefact, address: str, *, key: str | None = None) -> tuple[int, int]:

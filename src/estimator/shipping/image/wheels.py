@@ -28,7 +28,7 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
-class Pin:
+class PinnedPackage:
     """One package of an image: `hashes` are sha256 digests of its wheel in hexadecimal."""
 
     name: str
@@ -65,7 +65,9 @@ def own_wheel() -> tuple[str, bytes]:
     return f"{stem}-py3-none-any.whl", packed.getvalue()
 
 
-def pinned(wheel: tuple[str, bytes], extras: Sequence[str], *, python: str, architecture: str) -> list[Pin]:
+def resolve_packages(
+    wheel: tuple[str, bytes], extras: Sequence[str], *, python: str, architecture: str
+) -> list[PinnedPackage]:
     """Return what a wheel needs on Linux, at the versions that are installed here, by pip's own resolution.
 
     `python` is as "3.11".
@@ -114,14 +116,14 @@ def run_pip(words: Sequence[str], *, folder: Path | None = None) -> None:
         raise ImageError(f"pip cannot find or install what the image needs: {first}", hint=hint)
 
 
-def requirements(pins: Sequence[Pin], wheel: tuple[str, bytes]) -> str:
+def requirements(pins: Sequence[PinnedPackage], wheel: tuple[str, bytes]) -> str:
     """Return requirements.txt: only these files are installed, wherever they come from."""
     name, content = wheel
     own = f"./{name} --hash=sha256:{hashlib.sha256(content).hexdigest()}"
     return "\n".join([*(pin.line for pin in pins), own, ""])
 
 
-def _pin(item: Mapping[str, Any]) -> Pin:
+def _pin(item: Mapping[str, Any]) -> PinnedPackage:
     about = item["metadata"]
     digest = item["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")
     if digest is None:
@@ -129,7 +131,9 @@ def _pin(item: Mapping[str, Any]) -> Pin:
             f"pip gives no hash for {about['name']} {about['version']}", hint="pip 23.1 or newer is needed"
         )
     licence = about.get("license_expression") or about.get("license")
-    return Pin(about["name"], about["version"], (digest,), licence if licence and "\n" not in licence else None)
+    return PinnedPackage(
+        about["name"], about["version"], (digest,), licence if licence and "\n" not in licence else None
+    )
 
 
 def _tree(folder: Any, prefix: str = "") -> list[tuple[str, bytes]]:

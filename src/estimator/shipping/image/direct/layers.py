@@ -29,7 +29,7 @@ class Blob:
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ImageLayer:
     """One layer: its blob as it travels, the digest and size in bytes of the tar in it, and what it holds in words."""
 
     blob: Blob
@@ -39,7 +39,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class LayerFile:
     """A file of a layer, or a link to what `content` names; `name` is its path from the root."""
 
     name: str
@@ -48,19 +48,19 @@ class File:
     is_link: bool = False
 
 
-def files_below(folder: Path, prefix: str) -> list[File]:
+def files_below(folder: Path, prefix: str) -> list[LayerFile]:
     """Return all files of a folder, by where they are to be in the image; links become what they point at."""
     return [
-        File(f"{prefix}/{path.relative_to(folder).as_posix()}", path, os.access(path, os.X_OK))
+        LayerFile(f"{prefix}/{path.relative_to(folder).as_posix()}", path, os.access(path, os.X_OK))
         for path in folder.rglob("*")
         if path.is_file()
     ]
 
 
 def write_layer(
-    files: Iterable[File], folder: Path, holds: str, *, epoch: int, media_type: str,
+    files: Iterable[LayerFile], folder: Path, holds: str, *, epoch: int, media_type: str,
     folders: Mapping[str, int] | None = None,
-) -> Layer:  # fmt: skip
+) -> ImageLayer:  # fmt: skip
     """Write files as a layer into a folder of blobs; their times are `epoch`, in seconds since 1970.
 
     `folders` are paths and modes of folders that are there also where nothing is in them.
@@ -89,20 +89,20 @@ def write_layer(
     return packed_layer(write, folder, holds, media_type=media_type)
 
 
-def packed_layer(write: Callable[[BinaryIO], None], folder: Path, holds: str, *, media_type: str) -> Layer:
+def packed_layer(write: Callable[[BinaryIO], None], folder: Path, holds: str, *, media_type: str) -> ImageLayer:
     """Pack what `write` writes, a tar, as a layer into a folder of blobs."""
     with temporary_file(folder) as temporary:
         with temporary.open("wb") as raw:
-            outer = Hashing(raw)
+            outer = HashingWriter(raw)
             with gzip.GzipFile(fileobj=outer, mode="wb", compresslevel=LEVEL, mtime=0, filename="") as zipped:
-                inner = Hashing(zipped)
+                inner = HashingWriter(zipped)
                 write(inner)  # type: ignore[arg-type] # as much of a file as a tar needs
         temporary.replace(folder / outer.hexdigest)
     blob = Blob(f"sha256:{outer.hexdigest}", outer.size, media_type)
-    return Layer(blob, f"sha256:{inner.hexdigest}", inner.size, holds)
+    return ImageLayer(blob, f"sha256:{inner.hexdigest}", inner.size, holds)
 
 
-class Hashing:
+class HashingWriter:
     """A file to write to that knows the sha256 and the number of the bytes it was given."""
 
     def __init__(self, target: BinaryIO | gzip.GzipFile) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from estimator.errors import ImageError
-from estimator.shipping.image.direct.layers import File
+from estimator.shipping.image.direct.layers import LayerFile
 
 SCRATCH = "scratch"
 LEFT_OUT = {
@@ -26,7 +26,7 @@ CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 OWN_LIBRARIES = "/usr/local/lib"
 
 
-def files_of_python() -> list[File]:
+def files_of_python() -> list[LayerFile]:
     """Return the files of a system that holds this Python in /usr/local, and what it takes to run it.
 
     Raises
@@ -41,18 +41,18 @@ def files_of_python() -> list[File]:
     library = Path(sysconfig.get_path("stdlib"))
     home = f"{OWN_LIBRARIES[1:]}/{library.name}"
     own = [path for path in library.rglob("*") if path.is_file() and _is_used(path.relative_to(library))]
-    files = [File(f"{home}/{path.relative_to(library).as_posix()}", path) for path in own]
+    files = [LayerFile(f"{home}/{path.relative_to(library).as_posix()}", path) for path in own]
     binary = Path(sys.executable).resolve()
     files += [
-        File(f"usr/local/bin/{library.name}", binary, is_program=True),
-        *(File(f"usr/local/bin/{name}", library.name.encode(), is_link=True) for name in ("python", "python3")),
+        LayerFile(f"usr/local/bin/{library.name}", binary, is_program=True),
+        *(LayerFile(f"usr/local/bin/{name}", library.name.encode(), is_link=True) for name in ("python", "python3")),
     ]
     modules = [path for path in own if path.suffix == ".so"]
     asked = [path for name in ASKED for path in Path("/usr/lib").glob(f"*-linux-gnu/{name}")]
     asked += [path for name in ASKED for path in (Path("/usr/lib64") / name, Path("/lib64") / name) if path.exists()]
     files += [_placed(path) for path in sorted({*asked, *_libraries(program, [binary, *modules, *asked])})]
     if CERTIFICATES.exists():
-        files.append(File(str(CERTIFICATES)[1:], CERTIFICATES.resolve()))
+        files.append(LayerFile(str(CERTIFICATES)[1:], CERTIFICATES.resolve()))
     return list({file.name: file for file in files}.values())
 
 
@@ -61,10 +61,12 @@ def _is_used(path: Path) -> bool:
     return not (LEFT_OUT & set(path.parts) or path.parts[0].startswith("config-") or "_tkinter" in path.name)
 
 
-def _placed(path: Path) -> File:
+def _placed(path: Path) -> LayerFile:
     """Return a library where the system's loader looks for it by itself, else where LD_LIBRARY_PATH says."""
     of_system = path.parts[1] in ("lib", "lib64", "usr") and not str(path).startswith("/usr/local")
-    return File(str(path)[1:] if of_system else f"{OWN_LIBRARIES[1:]}/{path.name}", path.resolve(), is_program=True)
+    return LayerFile(
+        str(path)[1:] if of_system else f"{OWN_LIBRARIES[1:]}/{path.name}", path.resolve(), is_program=True
+    )
 
 
 def _libraries(program: str, files: Iterable[Path]) -> set[Path]:

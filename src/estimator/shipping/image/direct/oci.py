@@ -22,8 +22,16 @@ from typing import IO, Any, BinaryIO
 
 from estimator.core.files import atomic_path, write_atomic
 from estimator.errors import ImageError
-from estimator.shipping.image.build_spec import ENTRYPOINT, ENVIRONMENT, USELESS, USER, Recipe
-from estimator.shipping.image.direct.layers import BLOCK, Blob, File, Layer, files_below, packed_layer, write_layer
+from estimator.shipping.image.build_spec import ENTRYPOINT, ENVIRONMENT, USELESS, USER, BuildSpec
+from estimator.shipping.image.direct.layers import (
+    BLOCK,
+    Blob,
+    ImageLayer,
+    LayerFile,
+    files_below,
+    packed_layer,
+    write_layer,
+)
 from estimator.shipping.image.direct.minimal_base import OWN_LIBRARIES, files_of_python
 from estimator.shipping.image.wheels import platform, run_pip
 
@@ -40,13 +48,13 @@ UNUSED = ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "s
 
 
 @dataclass(frozen=True)
-class Layout:
+class ImageLayout:
     """An image on disk as blobs by their digest, below `folder`/blobs/sha256."""
 
     folder: Path
     manifest: Blob
     config: Blob
-    layers: tuple[Layer, ...]
+    layers: tuple[ImageLayer, ...]
 
     @property
     def digest(self) -> str:
@@ -65,14 +73,14 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Base:
+class BaseImage:
     """What an image stands on: layers that are in a layout's blobs, and its config."""
 
-    layers: tuple[Layer, ...]
+    layers: tuple[ImageLayer, ...]
     config: Mapping[str, Any]
 
 
-def base_of_rootfs(archive: Path, folder: Path) -> Base:
+def base_of_rootfs(archive: Path, folder: Path) -> BaseImage:
     """Return the base that a tar of a whole file system is, packed by gzip or not.
 
     Raises
@@ -94,10 +102,10 @@ def base_of_rootfs(archive: Path, folder: Path) -> Base:
         raise ImageError(f"{archive}: is no tar of a file system, packed by gzip or not") from None
     except (OSError, EOFError) as error:
         raise ImageError(f"{archive}: cannot be read: {error}") from error
-    return Base((layer,), {"Env": [PATH, "LANG=C.UTF-8"]})
+    return BaseImage((layer,), {"Env": [PATH, "LANG=C.UTF-8"]})
 
 
-def base_of_python(folder: Path, epoch: int) -> Base:
+def base_of_python(folder: Path, epoch: int) -> BaseImage:
     """Return a base of this machine's Python alone; its files' times are `epoch`, in seconds since 1970.
 
     Raises
@@ -105,10 +113,10 @@ def base_of_python(folder: Path, epoch: int) -> Base:
     ImageError: it cannot be made here.
     """
     layer = write_layer(files_of_python(), _blobs(folder), "Python alone", epoch=epoch, media_type=LAYER)
-    return Base((layer,), {"Env": [PATH, "LANG=C.UTF-8", f"LD_LIBRARY_PATH={OWN_LIBRARIES}"]})
+    return BaseImage((layer,), {"Env": [PATH, "LANG=C.UTF-8", f"LD_LIBRARY_PATH={OWN_LIBRARIES}"]})
 
 
-def write_image(recipe: Recipe, base: Base, folder: Path) -> Layout:
+def write_image(recipe: BuildSpec, base: BaseImage, folder: Path) -> ImageLayout:
     """Write a recipe's image into a layout that holds the base's blobs.
 
     Raises
@@ -118,7 +126,7 @@ def write_image(recipe: Recipe, base: Base, folder: Path) -> Layout:
     created, epoch = str(recipe.artefact.manifest["created"]), recipe.epoch
     blobs = _blobs(folder)
     context = recipe.context()
-    model = [File(name, content) for name, content in context.items() if name.startswith(("model/", "sbom"))]
+    model = [LayerFile(name, content) for name, content in context.items() if name.startswith(("model/", "sbom"))]
     layers = list(base.layers)
     with tempfile.TemporaryDirectory(prefix="estimator-image-") as scratch:
         library = _compiled_library(recipe, base, blobs, Path(scratch) / "library")
@@ -149,10 +157,10 @@ def write_image(recipe: Recipe, base: Base, folder: Path) -> Layout:
     named = {**_described(manifest), "annotations": {"org.opencontainers.image.ref.name": recipe.tag}}
     write_atomic(folder / "oci-layout", '{"imageLayoutVersion":"1.0.0"}')
     write_atomic(folder / "index.json", _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
-    return Layout(folder, manifest, config, tuple(layers))
+    return ImageLayout(folder, manifest, config, tuple(layers))
 
 
-def write_archive(layout: Layout, tag: str, path: Path) -> None:
+def write_archive(layout: ImageLayout, tag: str, path: Path) -> None:
     """Write a layout as one file that `docker load`, `podman load` and `skopeo` take."""
     placed = {f"blobs/sha256/{layer.blob.digest[7:]}": layout.path(layer.blob) for layer in layout.layers}
     for blob in (layout.config, layout.manifest):
@@ -178,7 +186,7 @@ def write_archive(layout: Layout, tag: str, path: Path) -> None:
             archive.addfile(entry, io.BytesIO(text))
 
 
-def _packages(recipe: Recipe, context: Mapping[str, bytes], scratch: Path) -> list[File]:
+def _packages(recipe: BuildSpec, context: Mapping[str, bytes], scratch: Path) -> list[LayerFile]:
     """Install what the image needs, without what no server reads, and compile it."""
     target = scratch / "packages"
     for name in ("requirements.txt", recipe.wheel[0]):
@@ -197,7 +205,7 @@ def _packages(recipe: Recipe, context: Mapping[str, bytes], scratch: Path) -> li
     return files_below(target, recipe.site.lstrip("/"))
 
 
-def _compiled_library(recipe: Recipe, base: Base, blobs: Path, scratch: Path) -> list[File]:
+def _compiled_library(recipe: BuildSpec, base: BaseImage, blobs: Path, scratch: Path) -> list[LayerFile]:
     """Return Python's own library of the base as compiled files, which images of Python come without.
 
     Raises
@@ -231,7 +239,7 @@ def _compiled_library(recipe: Recipe, base: Base, blobs: Path, scratch: Path) ->
     return [file for file in files_below(scratch, home) if file.name.endswith(".pyc")]
 
 
-def _check_machine(recipe: Recipe, program: IO[bytes] | None) -> None:
+def _check_machine(recipe: BuildSpec, program: IO[bytes] | None) -> None:
     """Refuse a base for another architecture, by the header of its Python (ELF)."""
     head = program.read(20) if program is not None else b""
     machine = int.from_bytes(head[18:20], "little")
@@ -249,7 +257,7 @@ def _compile(folder: Path, place: str) -> None:
     subprocess.run([sys.executable, "-m", "compileall", *words], check=False, capture_output=True, env=same)  # noqa: S603 # our own words
 
 
-def _config(recipe: Recipe, base: Base, layers: Sequence[Layer], created: str) -> dict[str, Any]:
+def _config(recipe: BuildSpec, base: BaseImage, layers: Sequence[ImageLayer], created: str) -> dict[str, Any]:
     given = base.config
     environment = [item for item in given.get("Env") or [] if item.partition("=")[0] not in ENVIRONMENT]
     return {

@@ -15,10 +15,20 @@ from pydantic import Field, model_validator
 
 from estimator.config.section import Text
 from estimator.errors import DeploymentError
-from estimator.shipping.deployment.base import Action, Plan, Release, Resource, Site, Status, Step, Target, Variable
+from estimator.shipping.deployment.base import (
+    Action,
+    DeploymentContext,
+    DeploymentPlan,
+    DeploymentStatus,
+    DeploymentTarget,
+    PlanStep,
+    Release,
+    Resource,
+    Variable,
+)
 from estimator.shipping.deployment.files import locked, write_yaml
 from estimator.shipping.deployment.health import check
-from estimator.shipping.deployment.manifests import MANIFEST, SERVICE_PORT, manifests, object_name, selector
+from estimator.shipping.deployment.kubernetes.manifests import MANIFEST, SERVICE_PORT, manifests, object_name, selector
 
 FILE = "kubernetes.yaml"
 FORMS = {
@@ -30,7 +40,7 @@ FORMS = {
 CHECK_SECONDS = 30.0
 
 
-class Kubernetes(Target):
+class KubernetesTarget(DeploymentTarget):
     """A cluster of Kubernetes, or KServe in one; kubectl must be there and know it."""
 
     beside: ClassVar[frozenset[str]] = frozenset({"context", "health_timeout_seconds"})
@@ -46,7 +56,7 @@ class Kubernetes(Target):
         70, description="of the request, above which pods are added"
     )
     cpu: Annotated[Text, Field(pattern=r"^\d+(m|\.\d+)?$")] = Field("250m", description="a pod's request")
-    memory_megabytes: Annotated[int, Field(ge=64)] = Field(512, description="a pod's request and limit")
+    memory_mb: Annotated[int, Field(ge=64)] = Field(512, description="a pod's request and limit")
     secrets: dict[Variable, Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[\w.-]+$")]] = Field(
         {}, description="variables of the server -> SECRET/KEY in the namespace"
     )
@@ -58,15 +68,15 @@ class Kubernetes(Target):
     health_timeout_seconds: Annotated[int, Field(ge=1)] = Field(300, description="until all pods must be ready")
 
     @model_validator(mode="after")
-    def _ordered(self) -> Kubernetes:
+    def _ordered(self) -> KubernetesTarget:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
         return self
 
-    def lock(self, model: str, site: Site) -> AbstractContextManager[None]:
+    def lock(self, model: str, site: DeploymentContext) -> AbstractContextManager[None]:
         return locked(site.folder / "deployment")
 
-    def image(self, record: Mapping[str, Any], site: Site) -> str:
+    def image(self, record: Mapping[str, Any], site: DeploymentContext) -> str:
         if (pushed := record.get("pushed")) is None:
             raise DeploymentError(
                 f"{record['tag']} is in no registry, where a node could fetch it",
@@ -74,7 +84,7 @@ class Kubernetes(Target):
             )
         return str(pushed)
 
-    def plan(self, release: Release, site: Site) -> Plan:
+    def plan(self, release: Release, site: DeploymentContext) -> DeploymentPlan:
         status = self.status(release.model, site)
         path = self._write(release, status, site)
         # The cluster itself says whether it would take this.
@@ -86,11 +96,13 @@ class Kubernetes(Target):
             if there.get(each["kind"]) == _mark_of(each) and status.state == "ready":
                 action = "keep"
             detail = release.version if each["kind"] in ("Deployment", "InferenceService") else ""
-            steps.append(Step(action, each["kind"], each["metadata"]["name"], detail))
+            steps.append(PlanStep(action, each["kind"], each["metadata"]["name"], detail))
         where = f"context {self.context or self._kubectl('config', 'current-context').strip()}"
-        return Plan(tuple(steps), notes=(f"{where}, namespace {self.namespace}; the manifests are in {path}",))
+        return DeploymentPlan(
+            tuple(steps), notes=(f"{where}, namespace {self.namespace}; the manifests are in {path}",)
+        )
 
-    def apply(self, release: Release, site: Site) -> Status:
+    def apply(self, release: Release, site: DeploymentContext) -> DeploymentStatus:
         status, before = self.status(release.model, site), self._objects(release.model)
         path = self._write(release, status, site)
         try:
@@ -108,33 +120,33 @@ class Kubernetes(Target):
             raise DeploymentError(f"{error.message}; {back}", hint=error.hint) from None
         return self.status(release.model, site)
 
-    def status(self, model: str, site: Site) -> Status:
+    def status(self, model: str, site: DeploymentContext) -> DeploymentStatus:
         found = self._objects(model)
         resources = tuple(
             Resource(each["kind"], each["metadata"]["name"], _pods_of(each.get("status", {}))) for each in found
         )
         main = next((each for each in found if each["kind"] in ("Deployment", "InferenceService")), None)
         if main is None:
-            return Status("absent", resources=resources)
+            return DeploymentStatus("absent", resources=resources)
         labels = main["metadata"].get("annotations", {})
         inside = f"http://{main['metadata']['name']}.{self.namespace}.svc"
-        return Status(
+        return DeploymentStatus(
             "ready" if _is_ready(main) else "failing", Release.from_labels(labels),
             Release.from_labels(labels, previous=True), labels.get("estimator.settings"),
             main.get("status", {}).get("url", inside), resources,
         )  # fmt: skip
 
-    def remove(self, model: str, site: Site) -> tuple[Resource, ...]:
+    def remove(self, model: str, site: DeploymentContext) -> tuple[Resource, ...]:
         for each in self._objects(model):
             self._kubectl("delete", each["kind"].lower(), each["metadata"]["name"], "--wait=true")
             site.note(f"removed {each['kind']} {each['metadata']['name']}")
         return self.status(model, site).resources
 
-    def _manifests(self, release: Release, status: Status) -> list[dict[str, Any]]:
+    def _manifests(self, release: Release, status: DeploymentStatus) -> list[dict[str, Any]]:
         before = status.release if status.release and status.release != release else status.previous
         return manifests(release, self, release.labels(self.mark(release), before))
 
-    def _write(self, release: Release, status: Status, site: Site) -> Path:
+    def _write(self, release: Release, status: DeploymentStatus, site: DeploymentContext) -> Path:
         path = site.folder / "deployment" / FILE
         opening = f"Written by `estimator deploy {release.model}`, which applies it."
         write_yaml(path, self._manifests(release, status), opening=opening)
@@ -172,7 +184,7 @@ class Kubernetes(Target):
             process.terminate()
             process.communicate()
 
-    def _restore(self, model: str, before: Sequence[Mapping[str, Any]], site: Site) -> None:
+    def _restore(self, model: str, before: Sequence[Mapping[str, Any]], site: DeploymentContext) -> None:
         """Give the cluster back what it had; what it did not have goes."""
         kept = {each["kind"] for each in before}
         for each in self._objects(model):
@@ -233,7 +245,7 @@ def _bare(thing: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _way_out(told: str, settings: Kubernetes) -> str | None:
+def _way_out(told: str, settings: KubernetesTarget) -> str | None:
     if "connection refused" in told or "was refused" in told or "no such host" in told:
         return "is the cluster there, and is it kubectl's context? deployment.context names another"
     if "namespaces" in told and "not found" in told:

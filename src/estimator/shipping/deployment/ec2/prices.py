@@ -14,7 +14,7 @@ TIMES = {"nano": 1 / 16, "micro": 1 / 8, "small": 1 / 4, "medium": 1 / 2, "large
 HOURS = 730
 
 
-def price(region: str, instance_type: str, disk_gigabytes: int) -> Price | None:
+def price(region: str, instance_type: str, disk_gb: int) -> Price | None:
     """Return what a machine, its disk and its public address cost per hour.
 
     >>> round(price("us-east-1", "t3.small", 16).per_month, 2)
@@ -32,7 +32,7 @@ def price(region: str, instance_type: str, disk_gigabytes: int) -> Price | None:
         return None
     hourly = {
         instance_type: known["large_hour"][family] * times,
-        f"disk of {disk_gigabytes} GB": known["gp3_gigabyte_month"] * disk_gigabytes / HOURS,
+        f"disk of {disk_gb} GB": known["gp3_gigabyte_month"] * disk_gb / HOURS,
         "public address": prices["public_address_hour"],
     }
     return Price(hourly, prices["as_of"])
@@ -40,5 +40,5 @@ def price(region: str, instance_type: str, disk_gigabytes: int) -> Price | None:
 
 @cache
 def _prices() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(files("estimator.shipping.deployment").joinpath("ec2_prices.json").read_text())
+    found: dict[str, Any] = json.loads(files("estimator.shipping.deployment.ec2").joinpath("prices.json").read_text())
     return found

@@ -11,7 +11,7 @@ from string import Template
 from estimator.shipping.deployment.base import Release
 from estimator.shipping.image.ecr import HOST
 from estimator.shipping.image.engines import HARDENED
-from estimator.shipping.image.registry import parsed
+from estimator.shipping.image.registry import parse_reference
 
 EXPIRY = "/etc/systemd/system/estimator-expiry"
 
@@ -24,11 +24,11 @@ def user_data(
 
     `expires`, in UTC, is when the machine stops itself, also when it has been started again since.
     """
-    reference = parsed(release.image)
+    reference = parse_reference(release.image)
     settings = [f"--env {shlex.quote(f'{name}={value}')}" for name, value in environment.items()]
     settings += [f"--env {name}" for name in secrets]
     registry = HOST.fullmatch(reference.host)
-    script = Template(files("estimator.shipping.deployment").joinpath("ec2.sh").read_text()).substitute(
+    script = Template(files("estimator.shipping.deployment.ec2").joinpath("user_data.sh").read_text()).substitute(
         model=release.model, version=release.version, image=shlex.quote(release.image), name="estimator",
         login=_login(reference.host, registry["region"]) if registry else "",
         logout=f"docker logout {reference.host}" if registry else "",

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from estimator.errors import DeploymentError
-from estimator.shipping.deployment.aws_account import Account, until_taken
-from estimator.shipping.deployment.base import Action, Resource, Step
+from estimator.shipping.deployment.base import Action, PlanStep, Resource
+from estimator.shipping.deployment.ec2.account import AwsAccount, until_taken
 from estimator.shipping.image.ecr import HOST
-from estimator.shipping.image.registry import parsed
+from estimator.shipping.image.registry import parse_reference
 
 POLICY = "estimator"
 TRUST = {
@@ -27,7 +27,7 @@ PATIENCE, PAUSE = 180.0, 2.0
 
 
 @dataclass(frozen=True)
-class Wish:
+class DesiredResources:
     """What the surroundings are to be: the ports and who may reach them, a public key, and what the role may read.
 
     `rules` are pairs of a port and a network; `parameters` are names of SSM.
@@ -40,10 +40,10 @@ class Wish:
     parameters: tuple[str, ...] = ()
 
 
-def policy(account: Account, wish: Wish) -> dict[str, Any]:
+def policy(account: AwsAccount, wish: DesiredResources) -> dict[str, Any]:
     """Return what the machine's role may do: fetch this image and read these parameters, nothing else."""
     statements: list[dict[str, Any]] = []
-    reference = parsed(wish.image)
+    reference = parse_reference(wish.image)
     if found := HOST.fullmatch(reference.host):
         repository = f"arn:aws:ecr:{found['region']}:{found['account']}:repository/{reference.repository}"
         statements = [
@@ -58,25 +58,27 @@ def policy(account: Account, wish: Wish) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def steps(account: Account, wish: Wish) -> Iterator[Step]:
+def steps(account: AwsAccount, wish: DesiredResources) -> Iterator[PlanStep]:
     """Yield what would be done for the surroundings."""
     wanted = policy(account, wish)
     may = ", ".join(action for each in wanted["Statement"] for action in _listed(each["Action"])) or "nothing"
     found: Action = "create" if account.role() is None else "keep" if _policy(account) == wanted else "change"
-    yield Step(found, "role", account.name, f"may {may}")
+    yield PlanStep(found, "role", account.name, f"may {may}")
     group = account.security_group()
     allowed = ", ".join(f"port {port} from {network}" for port, network in sorted(wish.rules)) or "nobody gets in"
     found = "create" if group is None else "keep" if _rules(group) == wish.rules else "change"
-    yield Step(found, "security group", account.name, allowed)
+    yield PlanStep(found, "security group", account.name, allowed)
     pair = account.key_pair()
     if wish.public_key is not None or pair is not None:
         found = "remove" if wish.public_key is None else "create" if pair is None else "keep"
-        yield Step(found, "key pair", account.name, str(wish.public_key or ""))
+        yield PlanStep(found, "key pair", account.name, str(wish.public_key or ""))
     address = account.address()
-    yield Step("create" if address is None else "keep", "address", account.name, (address or {}).get("PublicIp", ""))
+    yield PlanStep(
+        "create" if address is None else "keep", "address", account.name, (address or {}).get("PublicIp", "")
+    )
 
 
-def ensure(account: Account, wish: Wish, note: Callable[[str], None]) -> str:
+def ensure(account: AwsAccount, wish: DesiredResources, note: Callable[[str], None]) -> str:
     """Make or change what is not as wished; return the security group's id."""
     _ensure_role(account, wish, note)
     group = _ensure_group(account, wish, note)
@@ -87,7 +89,7 @@ def ensure(account: Account, wish: Wish, note: Callable[[str], None]) -> str:
     return group
 
 
-def resources(account: Account) -> Iterator[Resource]:
+def resources(account: AwsAccount) -> Iterator[Resource]:
     """Yield what is there of the surroundings."""
     if account.role() is not None:
         yield Resource("role", account.name)
@@ -99,7 +101,7 @@ def resources(account: Account) -> Iterator[Resource]:
         yield Resource("address", address["PublicIp"])
 
 
-def remove(account: Account, note: Callable[[str], None]) -> None:
+def remove(account: AwsAccount, note: Callable[[str], None]) -> None:
     """Remove the surroundings, once no machine stands in them."""
     if address := account.address():
         account.ec2.release_address(AllocationId=address["AllocationId"])
@@ -116,7 +118,7 @@ def remove(account: Account, note: Callable[[str], None]) -> None:
     _remove_role(account, note)
 
 
-def _ensure_role(account: Account, wish: Wish, note: Callable[[str], None]) -> None:
+def _ensure_role(account: AwsAccount, wish: DesiredResources, note: Callable[[str], None]) -> None:
     iam, name, wanted = account.iam, account.name, policy(account, wish)
     if account.role() is None:
         iam.create_role(
@@ -136,7 +138,7 @@ def _ensure_role(account: Account, wish: Wish, note: Callable[[str], None]) -> N
         iam.add_role_to_instance_profile(InstanceProfileName=name, RoleName=name)
 
 
-def _remove_role(account: Account, note: Callable[[str], None]) -> None:
+def _remove_role(account: AwsAccount, note: Callable[[str], None]) -> None:
     iam, name = account.iam, account.name
     if (profile := _profile(account)) is not None:
         for role in profile["Roles"]:
@@ -149,7 +151,7 @@ def _remove_role(account: Account, note: Callable[[str], None]) -> None:
         note(f"removed role {name}")
 
 
-def _policy(account: Account) -> dict[str, Any] | None:
+def _policy(account: AwsAccount) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = account.iam.get_role_policy(RoleName=account.name, PolicyName=POLICY)["PolicyDocument"]
     except account.iam.exceptions.NoSuchEntityException:
@@ -157,7 +159,7 @@ def _policy(account: Account) -> dict[str, Any] | None:
     return found
 
 
-def _profile(account: Account) -> dict[str, Any] | None:
+def _profile(account: AwsAccount) -> dict[str, Any] | None:
     try:
         found: dict[str, Any] = account.iam.get_instance_profile(InstanceProfileName=account.name)["InstanceProfile"]
     except account.iam.exceptions.NoSuchEntityException:
@@ -165,7 +167,7 @@ def _profile(account: Account) -> dict[str, Any] | None:
     return found
 
 
-def _ensure_group(account: Account, wish: Wish, note: Callable[[str], None]) -> str:
+def _ensure_group(account: AwsAccount, wish: DesiredResources, note: Callable[[str], None]) -> str:
     group = account.security_group()
     if group is None:
         made: str = account.ec2.create_security_group(
@@ -209,7 +211,7 @@ def _permissions(rules: Sequence[tuple[int, str]] | frozenset[tuple[int, str]]) 
     ]  # fmt: skip
 
 
-def _ensure_key_pair(account: Account, wish: Wish, note: Callable[[str], None]) -> None:
+def _ensure_key_pair(account: AwsAccount, wish: DesiredResources, note: Callable[[str], None]) -> None:
     pair = account.key_pair()
     if pair is not None and wish.public_key is None:
         account.ec2.delete_key_pair(KeyName=pair["KeyName"])

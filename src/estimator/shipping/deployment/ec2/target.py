@@ -17,24 +17,24 @@ from estimator.config.section import Text
 from estimator.core import aws
 from estimator.core.clock import Moment
 from estimator.errors import DeploymentError
-from estimator.shipping.deployment import aws_resources as surroundings
-from estimator.shipping.deployment.aws_account import Account, until_taken
 from estimator.shipping.deployment.base import (
-    Plan,
+    DeploymentContext,
+    DeploymentPlan,
+    DeploymentStatus,
+    DeploymentTarget,
+    PlanStep,
     Release,
     Resource,
-    Site,
-    Status,
-    Step,
-    Target,
     Variable,
-    refuse_public,
+    check_public,
 )
+from estimator.shipping.deployment.ec2 import resources as surroundings
+from estimator.shipping.deployment.ec2.account import AwsAccount, until_taken
+from estimator.shipping.deployment.ec2.prices import price
+from estimator.shipping.deployment.ec2.user_data import user_data
 from estimator.shipping.deployment.health import check, is_ready
-from estimator.shipping.deployment.prices import price
-from estimator.shipping.deployment.user_data import user_data
 from estimator.shipping.image import ecr
-from estimator.shipping.image.registry import Reference, Registry, kept_authorization, parsed
+from estimator.shipping.image.registry import ImageReference, Registry, docker_login, parse_reference
 
 AMI = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"
 MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
@@ -43,11 +43,11 @@ MOVED_SECONDS = 60.0
 SSH = 22
 
 
-class EC2(Target):
+class EC2Target(DeploymentTarget):
     """A machine of AWS's EC2, behind an address that stays while machines change."""
 
     beside: ClassVar[frozenset[str]] = frozenset(
-        {"ingress_cidrs", "allow_public", "ssh_from", "expires_hours", "health_timeout_seconds"}
+        {"ingress_cidrs", "allow_public", "ssh_cidrs", "expires_hours", "health_timeout_seconds"}
     )
     kind: Literal["ec2"] = "ec2"
     region: Text | None = Field(None, description="AWS's own chain decides when left out")
@@ -63,14 +63,14 @@ class EC2(Target):
     expires_hours: Annotated[float, Field(gt=0)] | None = Field(
         None, description="after which the machine stops itself; never when left out"
     )
-    disk_gigabytes: Annotated[int, Field(ge=8)] = Field(16, description="encrypted")
+    disk_gb: Annotated[int, Field(ge=8)] = Field(16, description="encrypted")
     subnet: Text | None = Field(None, description="a public one; of the default network when left out")
     public_key: Text | None = Field(None, description="file of an SSH key's public half, to be let in with")
-    ssh_from: list[Text] = Field([], description="networks that may use SSH")
+    ssh_cidrs: list[Text] = Field([], description="networks that may use SSH")
     tags: dict[Text, Text] = Field({}, description="of everything that is made, such as {project: pricing}")
     health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(300, description="until a new machine must answer")
 
-    @field_validator("ingress_cidrs", "ssh_from")
+    @field_validator("ingress_cidrs", "ssh_cidrs")
     @classmethod
     def _networks(cls, networks: list[str]) -> list[str]:
         try:
@@ -79,11 +79,11 @@ class EC2(Target):
             raise ValueError(f"{error}; expected a network such as 203.0.113.4/32") from None
 
     @contextmanager
-    def lock(self, model: str, site: Site) -> Iterator[None]:
+    def lock(self, model: str, site: DeploymentContext) -> Iterator[None]:
         with _told(model), self._account(model).lock(Moment.now().user, site.note):
             yield
 
-    def image(self, record: Mapping[str, Any], site: Site) -> str:
+    def image(self, record: Mapping[str, Any], site: DeploymentContext) -> str:
         pushed = record.get("pushed")
         if pushed is None:
             raise DeploymentError(
@@ -92,14 +92,14 @@ class EC2(Target):
             )
         return str(pushed)
 
-    def plan(self, release: Release, site: Site) -> Plan:
+    def plan(self, release: Release, site: DeploymentContext) -> DeploymentPlan:
         with _told(release.model):
             account = self._account(release.model)
             wish = self._wish(account, release)
             self._refuse(account, release, site)
             status = _status(account)
             steps = [*surroundings.steps(account, wish), *_machine_steps(account, status, release, self)]
-            known = price(account.region, self.instance_type, self.disk_gigabytes)
+            known = price(account.region, self.instance_type, self.disk_gb)
             notes = [] if known else [f"no price is known here for {self.instance_type} in {account.region}"]
             notes += (
                 []
@@ -109,9 +109,9 @@ class EC2(Target):
             notes += ["answers in plain HTTP: let something that speaks TLS stand before it"]
             if self.expires_hours is not None:
                 notes.append(f"the machine stops itself {self.expires_hours:g} hours after it was made")
-            return Plan(tuple(steps), known, tuple(notes))
+            return DeploymentPlan(tuple(steps), known, tuple(notes))
 
-    def apply(self, release: Release, site: Site) -> Status:
+    def apply(self, release: Release, site: DeploymentContext) -> DeploymentStatus:
         with _told(release.model):
             account = self._account(release.model)
             before, live, wish = _status(account), _live(account), self._wish(account, release)
@@ -130,29 +130,33 @@ class EC2(Target):
             _end_others(account, live)
             return _status(account)
 
-    def status(self, model: str, site: Site) -> Status:
+    def status(self, model: str, site: DeploymentContext) -> DeploymentStatus:
         with _told(model):
             return _status(self._account(model))
 
-    def remove(self, model: str, site: Site) -> tuple[Resource, ...]:
+    def remove(self, model: str, site: DeploymentContext) -> tuple[Resource, ...]:
         with _told(model):
             return _remove(self._account(model), site)
 
-    def _account(self, model: str) -> Account:
+    def _account(self, model: str) -> AwsAccount:
         region = self.region or aws.default_region()
         if region is None:
             raise DeploymentError("deployment.region: missing, and AWS knows none", hint="deployment.region: eu-west-1")
-        return Account(region, model, self.tags)
+        return AwsAccount(region, model, self.tags)
 
-    def _wish(self, account: Account, release: Release) -> surroundings.Wish:
-        rules = {(self.port, network) for network in self.ingress_cidrs} | {(SSH, network) for network in self.ssh_from}
+    def _wish(self, account: AwsAccount, release: Release) -> surroundings.DesiredResources:
+        rules = {(self.port, network) for network in self.ingress_cidrs} | {
+            (SSH, network) for network in self.ssh_cidrs
+        }
         key = None if self.public_key is None else Path(self.public_key).expanduser()
         if key is not None and not key.is_file():
             raise DeploymentError(f"deployment.public_key: {key}: no such file", hint="ssh-keygen -t ed25519")
         network = self._network(account)
-        return surroundings.Wish(frozenset(rules), release.image, network, key, tuple(self.secrets.values()))
+        return surroundings.DesiredResources(
+            frozenset(rules), release.image, network, key, tuple(self.secrets.values())
+        )
 
-    def _network(self, account: Account) -> str:
+    def _network(self, account: AwsAccount) -> str:
         if self.subnet is not None:
             return str(account.ec2.describe_subnets(SubnetIds=[self.subnet])["Subnets"][0]["VpcId"])
         found = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
@@ -160,7 +164,7 @@ class EC2(Target):
             raise DeploymentError(f"{account.region}: the account has no default network", hint="deployment.subnet")
         return str(found[0]["VpcId"])
 
-    def _refuse(self, account: Account, release: Release, site: Site) -> None:
+    def _refuse(self, account: AwsAccount, release: Release, site: DeploymentContext) -> None:
         """Refuse what would not work, or not be safe, before anything is touched."""
         told = account.ec2.describe_instance_types(InstanceTypes=[self.instance_type])["InstanceTypes"][0]
         machine = MACHINES[release.architecture]
@@ -170,12 +174,12 @@ class EC2(Target):
                 hint="another instance_type, or another image.architecture",
             )
         if not self.allow_public and (open_to := [each for each in self.ingress_cidrs if each in WORLD]):
-            refuse_public(release, f"deployment.ingress_cidrs: {open_to[0]}", self.environment, site)
-        if not _is_in_registry(parsed(release.image), site):
+            check_public(release, f"deployment.ingress_cidrs: {open_to[0]}", self.environment, site)
+        if not _is_in_registry(parse_reference(release.image), site):
             raise DeploymentError(f"{release.image}: is not in its registry any more", hint="estimator push MODEL")
 
     def _launch(
-        self, account: Account, release: Release, before: Status, group: str, site: Site
+        self, account: AwsAccount, release: Release, before: DeploymentStatus, group: str, site: DeploymentContext
     ) -> dict[str, Any]:  # fmt: skip
         """Start a machine with the release and wait until it runs, which is before its server does."""
         expires = None
@@ -186,7 +190,7 @@ class EC2(Target):
         tags |= {} if expires is None else {"estimator.expires": expires.isoformat()}
         image = account.ssm.get_parameter(Name=AMI.format(MACHINES[release.architecture]))["Parameter"]["Value"]
         root = account.ec2.describe_images(ImageIds=[image])["Images"][0]["RootDeviceName"]
-        disk = {"VolumeSize": self.disk_gigabytes, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
+        disk = {"VolumeSize": self.disk_gb, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
         script = user_data(
             release, region=account.region, port=self.port, environment=self.environment, secrets=self.secrets,
             expires=expires,
@@ -215,7 +219,12 @@ class EC2(Target):
         return dict(told)
 
     def _hand_over(
-        self, account: Account, release: Release, live: dict[str, Any] | None, green: dict[str, Any], site: Site
+        self,
+        account: AwsAccount,
+        release: Release,
+        live: dict[str, Any] | None,
+        green: dict[str, Any],
+        site: DeploymentContext,
     ) -> None:
         """Check a machine at its own address, give it the address that stays, and check that."""
         own = f"http://{green.get('PublicIpAddress')}:{self.port}"
@@ -238,7 +247,7 @@ def _told(model: str) -> Any:
     return aws.explained_errors(model, DeploymentError)
 
 
-def _status(account: Account) -> Status:
+def _status(account: AwsAccount) -> DeploymentStatus:
     machines = [
         Resource("machine", each["InstanceId"], f"{each['InstanceType']}, {each['State']['Name']}")
         for each in account.instances()
@@ -246,20 +255,20 @@ def _status(account: Account) -> Status:
     there = (*machines, *surroundings.resources(account))
     live, address = _live(account), account.address()
     if live is None:
-        return Status("absent", resources=there)
+        return DeploymentStatus("absent", resources=there)
     tags = {tag["Key"]: tag["Value"] for tag in live.get("Tags", [])}
     release = Release.from_labels(tags)
     place = None if address is None else f"http://{address['PublicIp']}:{tags.get('estimator.outside')}"
     is_stopped = live["State"]["Name"] in ("stopping", "stopped")
     is_fine = release is not None and place is not None and not is_stopped and is_ready(release, place)
     notes = (f"it stops itself at {tags['estimator.expires']}",) if "estimator.expires" in tags else ()
-    return Status(
+    return DeploymentStatus(
         "ready" if is_fine else "stopped" if is_stopped else "failing", release,
         Release.from_labels(tags, previous=True), tags.get("estimator.settings"), place, there, notes,
     )  # fmt: skip
 
 
-def _remove(account: Account, site: Site) -> tuple[Resource, ...]:
+def _remove(account: AwsAccount, site: DeploymentContext) -> tuple[Resource, ...]:
     machines = account.instances()
     _end(account, machines)
     for each in machines:
@@ -268,38 +277,40 @@ def _remove(account: Account, site: Site) -> tuple[Resource, ...]:
     return _status(account).resources
 
 
-def _is_in_registry(reference: Reference, site: Site) -> bool:
+def _is_in_registry(reference: ImageReference, site: DeploymentContext) -> bool:
     if ecr.is_ecr(reference):
         return ecr.has_image(reference)
-    return Registry(reference, kept_authorization(reference.host, site.environment)).digest() is not None
+    return Registry(reference, docker_login(reference.host, site.environment)).digest() is not None
 
 
-def _live(account: Account) -> dict[str, Any] | None:
+def _live(account: AwsAccount) -> dict[str, Any] | None:
     """Return the machine that has the address, else the newest."""
     machines, address = account.instances(), account.address()
     holder = None if address is None else address.get("InstanceId")
     return next((each for each in machines if each["InstanceId"] == holder), machines[-1] if machines else None)
 
 
-def _is_as_wished(status: Status, release: Release, settings: EC2) -> bool:
+def _is_as_wished(status: DeploymentStatus, release: Release, settings: EC2Target) -> bool:
     return status.state == "ready" and status.release == release and status.settings == settings.mark(release)
 
 
-def _machine_steps(account: Account, status: Status, release: Release, settings: EC2) -> Iterator[Step]:
+def _machine_steps(
+    account: AwsAccount, status: DeploymentStatus, release: Release, settings: EC2Target
+) -> Iterator[PlanStep]:
     live = _live(account)
     detail = f"{settings.instance_type}, {release.version}"
     if live is None:
-        yield Step("create", "machine", account.name, detail)
+        yield PlanStep("create", "machine", account.name, detail)
     elif _is_as_wished(status, release, settings):
-        yield Step("keep", "machine", live["InstanceId"], detail)
+        yield PlanStep("keep", "machine", live["InstanceId"], detail)
     else:
-        yield Step("replace", "machine", live["InstanceId"], f"by one of its own: {detail}")
+        yield PlanStep("replace", "machine", live["InstanceId"], f"by one of its own: {detail}")
     for each in account.instances():
         if live is not None and each["InstanceId"] != live["InstanceId"]:
-            yield Step("remove", "machine", each["InstanceId"], "left behind by a deployment that broke off")
+            yield PlanStep("remove", "machine", each["InstanceId"], "left behind by a deployment that broke off")
 
 
-def _point(account: Account, machine: Mapping[str, Any]) -> str:
+def _point(account: AwsAccount, machine: Mapping[str, Any]) -> str:
     """Give a machine the address that stays."""
     address = account.address()
     assert address is not None, "the surroundings make it"
@@ -309,19 +320,19 @@ def _point(account: Account, machine: Mapping[str, Any]) -> str:
     return str(address["PublicIp"])
 
 
-def _console(account: Account, machine: Mapping[str, Any]) -> str:
+def _console(account: AwsAccount, machine: Mapping[str, Any]) -> str:
     """Return the last words of a machine, as far as AWS knows them already."""
     told = account.ec2.get_console_output(InstanceId=machine["InstanceId"]).get("Output", "")
     lines = [line for line in told.splitlines() if line.strip()]
     return f"the machine's console ends: {' | '.join(lines[-3:])}" if lines else ""
 
 
-def _end_others(account: Account, machine: Mapping[str, Any]) -> None:
+def _end_others(account: AwsAccount, machine: Mapping[str, Any]) -> None:
     """End all machines of the model but one."""
     _end(account, [each for each in account.instances() if each["InstanceId"] != machine["InstanceId"]])
 
 
-def _end(account: Account, machines: Sequence[Mapping[str, Any]]) -> None:
+def _end(account: AwsAccount, machines: Sequence[Mapping[str, Any]]) -> None:
     """End machines and wait until they are gone."""
     if named := [each["InstanceId"] for each in machines]:
         account.ec2.terminate_instances(InstanceIds=named)

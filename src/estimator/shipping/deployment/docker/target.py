@@ -19,22 +19,21 @@ from estimator.core.files import write_atomic
 from estimator.errors import DeploymentError, ImageError
 from estimator.shipping.deployment.base import (
     Action,
-    Plan,
+    DeploymentContext,
+    DeploymentPlan,
+    DeploymentStatus,
+    DeploymentTarget,
+    PlanStep,
     Release,
     Resource,
-    Site,
-    Status,
-    Step,
-    Target,
     Variable,
-    refuse_public,
+    check_public,
 )
-from estimator.shipping.deployment.compose import SERVER, compose, write_monitoring
+from estimator.shipping.deployment.docker.compose import SERVER, compose, write_monitoring
 from estimator.shipping.deployment.files import locked, write_yaml
 from estimator.shipping.deployment.health import check, is_ready
-from estimator.shipping.image.engines import Docker as Engine
-from estimator.shipping.image.engines import found_engine
-from estimator.shipping.image.smoke_test import tried
+from estimator.shipping.image.engines import DockerEngine, find_engine
+from estimator.shipping.image.smoke_test import run_smoke_test
 
 FILE = "compose.yaml"
 # Compose writes the project's name beside all that it makes.
@@ -46,7 +45,7 @@ LOCAL = ("127.0.0.1", "localhost", "::1")
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class Docker(Target):
+class DockerTarget(DeploymentTarget):
     """This machine, by Docker Compose; a swap takes the second that the new server needs to start."""
 
     beside: ClassVar[frozenset[str]] = frozenset(
@@ -61,7 +60,7 @@ class Docker(Target):
     volumes: dict[Text, Text] = Field(
         {}, description="paths here -> absolute paths inside, for a log or keys; the user inside is 10001"
     )
-    memory_megabytes: Annotated[int, Field(ge=64)] = Field(1024, description="most that the server may take")
+    memory_mb: Annotated[int, Field(ge=64)] = Field(1024, description="most that the server may take")
     cpus: Annotated[float, Field(gt=0)] | None = Field(None, description="most cores; all when left out")
     monitoring: bool = Field(False, description="run Prometheus and Grafana beside it")
     metrics_key: Text | None = Field(None, description="file with a key of scope admin, for Prometheus")
@@ -71,10 +70,10 @@ class Docker(Target):
     grafana_image: Text = Field("grafana/grafana:11.4.0", description="which Grafana")
     health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(60, description="until a new server must answer")
 
-    def lock(self, model: str, site: Site) -> AbstractContextManager[None]:
+    def lock(self, model: str, site: DeploymentContext) -> AbstractContextManager[None]:
         return locked(site.folder / "deployment")
 
-    def image(self, record: Mapping[str, Any], site: Site) -> str:
+    def image(self, record: Mapping[str, Any], site: DeploymentContext) -> str:
         engine = _engine()
         if record["layout"] is not None:
             archive = site.folder / f"{record['name']}.tar"
@@ -97,7 +96,7 @@ class Docker(Target):
             )
         return str(found["Id"])
 
-    def plan(self, release: Release, site: Site) -> Plan:
+    def plan(self, release: Release, site: DeploymentContext) -> DeploymentPlan:
         _composer()
         self._refuse(release, site)
         status = self.status(release.model, site)
@@ -108,15 +107,15 @@ class Docker(Target):
             if self.monitoring or is_there:
                 wanted: Action = "keep" if is_there else "create"
                 action: Action = wanted if self.monitoring else "remove"
-                steps.append(Step(action, "container", service, getattr(self, f"{service}_image")))
+                steps.append(PlanStep(action, "container", service, getattr(self, f"{service}_image")))
         notes = (
             (f"Prometheus at http://127.0.0.1:{self.prometheus_port}, Grafana at http://127.0.0.1:{self.grafana_port}",)
             if self.monitoring
             else ()
         )
-        return Plan(tuple(steps), notes=notes)
+        return DeploymentPlan(tuple(steps), notes=notes)
 
-    def _refuse(self, release: Release, site: Site) -> None:
+    def _refuse(self, release: Release, site: DeploymentContext) -> None:
         """Refuse what would not work, or not be safe, before anything is touched."""
         if missing := [name for name in self.secrets if name not in site.environment]:
             raise DeploymentError(
@@ -124,11 +123,11 @@ class Docker(Target):
                 hint="export it, and try again",
             )
         if self.host not in LOCAL and not self.allow_public:
-            refuse_public(release, self.host, self.environment, site)
+            check_public(release, self.host, self.environment, site)
         if self.metrics_key is not None and not Path(self.metrics_key).is_file():
             raise DeploymentError(f"deployment.metrics_key: {self.metrics_key}: no such file", hint="estimator key add")
 
-    def apply(self, release: Release, site: Site) -> Status:
+    def apply(self, release: Release, site: DeploymentContext) -> DeploymentStatus:
         before = self.status(release.model, site)
         step = _container_step(before, release, self)
         if step.action != "keep":
@@ -153,23 +152,23 @@ class Docker(Target):
             raise
         return self.status(release.model, site)
 
-    def status(self, model: str, site: Site) -> Status:
+    def status(self, model: str, site: DeploymentContext) -> DeploymentStatus:
         engine = _engine()
         resources = tuple(_resources(engine, model))
         server = next((found for found in _containers(engine, model) if _label(found, SERVICE) == SERVER), None)
         if server is None:
-            return Status("absent", resources=resources)
+            return DeploymentStatus("absent", resources=resources)
         labels = server["Config"]["Labels"]
         release = Release.from_labels(labels)
         ports = [place for places in server["HostConfig"]["PortBindings"].values() for place in places]
         address = f"http://{_reachable(ports[0]['HostIp'])}:{ports[0]['HostPort']}" if ports else None
         is_fine = release is not None and address is not None and is_ready(release, address)
-        return Status(
+        return DeploymentStatus(
             "ready" if is_fine else "failing" if server["State"]["Running"] else "stopped",
             release, Release.from_labels(labels, previous=True), labels.get("estimator.settings"), address, resources,
         )  # fmt: skip
 
-    def remove(self, model: str, site: Site) -> tuple[Resource, ...]:
+    def remove(self, model: str, site: DeploymentContext) -> tuple[Resource, ...]:
         engine = _engine()
         for resource in _resources(engine, model):
             words = ("rm", "--force", resource.name)
@@ -182,18 +181,18 @@ class Docker(Target):
         """Where it answers, seen from this machine."""
         return f"http://{_reachable(self.host)}:{self.port}"
 
-    def _try(self, release: Release, site: Site) -> None:
+    def _try(self, release: Release, site: DeploymentContext) -> None:
         """Start a release apart, on a port of its own, before what runs is touched."""
         artefact = site.version(release)
         if artefact is None:
             return
         with _as_ours(), _engine().started(release.image, release.port) as started:
-            trial = tried(
+            trial = run_smoke_test(
                 artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
             )
         site.note(f"tried apart: {trial.n_rows} golden rows and {trial.n_refused} refusals as they must be")
 
-    def _up(self, model: str, path: Path, site: Site) -> None:
+    def _up(self, model: str, path: Path, site: DeploymentContext) -> None:
         words = ["--project-name", _project(model), "--file", str(path), "up", "--detach", "--remove-orphans"]
         done = subprocess.run(  # noqa: S603 # no shell, and words of our own
             [*_composer(), *words], capture_output=True, text=True, check=False,
@@ -205,7 +204,7 @@ class Docker(Target):
             hint = "deployment.port: another one" if "already allocated" in done.stderr else None
             raise DeploymentError(f"docker compose: {told.strip()}", hint=hint)
 
-    def _restore(self, before: Status, kept: tuple[Path, bytes] | None, site: Site) -> str:
+    def _restore(self, before: DeploymentStatus, kept: tuple[Path, bytes] | None, site: DeploymentContext) -> str:
         """Run again what ran before; return that in words."""
         assert before.release is not None, "nothing ran before"
         named = before.release.version
@@ -219,20 +218,20 @@ class Docker(Target):
         check(before.release, before.address, site, patience=self.health_timeout_seconds)
         return f"{named} runs again"
 
-    def _forget(self, model: str, path: Path, site: Site) -> str:
+    def _forget(self, model: str, path: Path, site: DeploymentContext) -> str:
         """Remove all; return that in words."""
         self.remove(model, site)
         path.unlink(missing_ok=True)
         return "nothing is left of it"
 
 
-def _container_step(status: Status, release: Release, settings: Docker) -> Step:
+def _container_step(status: DeploymentStatus, release: Release, settings: DockerTarget) -> PlanStep:
     now = f"{release.version} at {settings.address}"
     if status.release is None:
-        return Step("create", "container", SERVER, now)
+        return PlanStep("create", "container", SERVER, now)
     if status.settings == settings.mark(release) and status.state == "ready":
-        return Step("keep", "container", SERVER, now)
-    return Step("replace", "container", SERVER, f"{status.release.version} by {now}")
+        return PlanStep("keep", "container", SERVER, now)
+    return PlanStep("replace", "container", SERVER, f"{status.release.version} by {now}")
 
 
 def _project(model: str) -> str:
@@ -244,12 +243,12 @@ def _project(model: str) -> str:
     return "estimator-" + re.sub(r"[^a-z0-9_-]", "-", model.lower())
 
 
-def _engine() -> Engine:
+def _engine() -> DockerEngine:
     try:
-        found = found_engine("docker")
+        found = find_engine("docker")
     except ImageError as error:
         raise DeploymentError(error.message, hint=error.hint or "deployment.kind docker needs Docker") from None
-    assert isinstance(found, Engine)
+    assert isinstance(found, DockerEngine)
     return found
 
 
@@ -263,7 +262,7 @@ def _composer() -> Sequence[str]:
     raise DeploymentError("Docker Compose is not installed", hint="https://docs.docker.com/compose/install")
 
 
-def _told(engine: Engine, *words: str) -> str:
+def _told(engine: DockerEngine, *words: str) -> str:
     with _as_ours():
         return engine.run(*words)
 
@@ -279,13 +278,13 @@ class _as_ours:  # noqa: N801 # reads as a verb after `with`
             raise DeploymentError(error.message, hint=error.hint) from None
 
 
-def _containers(engine: Engine, model: str) -> list[Any]:
+def _containers(engine: DockerEngine, model: str) -> list[Any]:
     named = _told(engine, "ps", "--all", "--quiet", "--filter", f"label={PROJECT}={_project(model)}").split()
     found: list[Any] = json.loads(_told(engine, "inspect", *named)) if named else []
     return found
 
 
-def _resources(engine: Engine, model: str) -> list[Resource]:
+def _resources(engine: DockerEngine, model: str) -> list[Resource]:
     """Return what is there for a model, in the order in which it can be removed."""
     found = []
     for what, words in KINDS.items():

@@ -15,14 +15,14 @@ from estimator.shipping.deployment.base import Release
 from estimator.shipping.deployment.files import write_yaml
 
 if TYPE_CHECKING:
-    from estimator.shipping.deployment.docker import Docker
+    from estimator.shipping.deployment.docker.target import DockerTarget
 
 SERVER = "server"
 KEY_INSIDE = "/run/estimator-key"
 ROTATED = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 
 
-def compose(release: Release, settings: Docker, labels: Mapping[str, str]) -> dict[str, Any]:
+def compose(release: Release, settings: DockerTarget, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return the compose file of a release: hardened as its trial was, restarted unless it is stopped."""
     # A single dollar would name a variable of Compose's own.
     variables: dict[str, str | None] = {name: text.replace("$", "$$") for name, text in settings.environment.items()}
@@ -37,7 +37,7 @@ def compose(release: Release, settings: Docker, labels: Mapping[str, str]) -> di
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
         "pids_limit": 512,
-        "mem_limit": f"{settings.memory_megabytes}m",
+        "mem_limit": f"{settings.memory_mb}m",
         "stop_grace_period": "15s",
         "logging": ROTATED,
         "labels": dict(labels),
@@ -54,7 +54,7 @@ def compose(release: Release, settings: Docker, labels: Mapping[str, str]) -> di
     return {"services": services | _monitoring(settings), "volumes": {"prometheus": {}, "grafana": {}}}
 
 
-def _monitoring(settings: Docker) -> dict[str, Any]:
+def _monitoring(settings: DockerTarget) -> dict[str, Any]:
     key = [] if settings.metrics_key is None else [f"{settings.metrics_key}:{KEY_INSIDE}:ro"]
     hardened = {"restart": "unless-stopped", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
     return {
@@ -89,7 +89,7 @@ def _monitoring(settings: Docker) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_monitoring(folder: Path, release: Release, settings: Docker) -> None:
+def write_monitoring(folder: Path, release: Release, settings: DockerTarget) -> None:
     """Write what Prometheus and Grafana read: what to ask, where the board's figures come from, and the board."""
     scrape: dict[str, Any] = {
         "job_name": release.model, "static_configs": [{"targets": [f"{SERVER}:{release.port}"]}],

@@ -25,7 +25,7 @@ ALIVE = ("pending", "running", "stopping", "stopped")
 
 
 @dataclass(frozen=True)
-class Account:
+class AwsAccount:
     """One model in one region: its clients, its name there, and the tags of all that is made."""
 
     region: str

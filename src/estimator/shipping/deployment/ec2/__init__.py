@@ -1,0 +1,1 @@
+"""A virtual machine of AWS EC2."""
