@@ -1,25 +1,27 @@
-"""Every error raised on purpose, as a tree.
+"""Every error that the package raises on purpose, as a tree.
 
 EstimatorError
 ├── FileError            a file or folder cannot be written
-├── ConfigError          a config file or an override says something we cannot follow
-├── SourceError          rows cannot be read
+├── ConfigError          a config file, an override or an environment variable is wrong
+├── SourceError          rows cannot be read from their source
 ├── SchemaError          a schema file is wrong, or does not fit the table
-├── RowError             rows break the contract; carries the faults
-├── TrainingError        a model cannot be fitted to these rows with these settings
-├── ParityError          the graph and the library disagree, so no version was made
-├── ArtefactError        a version's folder is damaged, foreign or from the future
-├── StoreError           a model, version or alias is not there, or cannot be moved
+├── RowError             rows do not fit the schema; carries the faults
+├── TrainingError        a model cannot be trained on these rows with these settings
+├── ParityError          the ONNX graph and the library that trained it predict differently
+├── ArtefactError        the folder of a version is damaged, unknown or of a newer format
+├── StoreError           a model, version or alias does not exist, or cannot be changed
 ├── ServingError         the server cannot start
 ├── RequestError         an HTTP request is rejected as a whole; carries the status
-├── PageError            a version cannot become a page
-├── ImageError           a version cannot become a container image, or the image does not do what it must
-├── RegistryError        a registry refuses an image or cannot be reached
-├── DeploymentError      an image cannot be run where it should, or what runs there does not answer as it must
-├── MonitoringError      a version's rows cannot be watched, or what was found cannot be told
-├── RetrainingError      fresh rows make no candidate
+├── PageError            a version cannot become a web page
+├── ImageError           a container image cannot be built, or fails its smoke test
+├── RegistryError        an image registry rejects an image, or cannot be reached
+├── DeploymentError      an image cannot be deployed, or the deployed server does not respond as it must
+├── CheckError           a check of the CI pipeline failed, so the later ones are skipped
+├── GateError            a new version is not good enough to pass a gate of the CI pipeline
+├── MonitoringError      predictions cannot be monitored, or an alert cannot be sent
+├── RetrainingError      new rows cannot be used to train a candidate
 ├── PluginError          a plug-in is installed but cannot be imported
-└── MissingExtraError    an optional part is not installed
+└── MissingExtraError    an optional dependency is not installed
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from typing import ClassVar
 
 
 class EstimatorError(Exception):
-    """Base of all errors that explain themselves: place, wish, finding and, as `hint`, the way out."""
+    """Base of all errors: `message` names the place, what was expected and what was found; `hint` says what to do."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -48,7 +50,7 @@ class ConfigError(EstimatorError):
 
 
 class SourceError(EstimatorError):
-    """Rows cannot be read from where the config says they are."""
+    """Rows cannot be read from their source."""
 
 
 class SchemaError(EstimatorError):
@@ -57,7 +59,13 @@ class SchemaError(EstimatorError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One broken cell: `row` counts from 1; `column` is None when the row as a whole is wrong."""
+    """One cell that does not fit the schema.
+
+    `row` counts from 1; `column` is None when the row as a whole is wrong.
+
+    >>> print(Fault(3, "rooms", "ten", "expected a number, got 'ten'"))
+    row 3, column 'rooms': expected a number, got 'ten'
+    """
 
     row: int
     column: str | None
@@ -70,7 +78,7 @@ class Fault:
 
 
 class RowError(EstimatorError):
-    """Rows break the contract; `faults` lists the first of them, `n_faults` counts what was found."""
+    """Rows do not fit the schema; `faults` lists the first faults, `n_faults` counts all."""
 
     def __init__(self, faults: Sequence[Fault], *, hint: str | None = None, n_faults: int | None = None) -> None:
         self.faults = tuple(faults)
@@ -80,19 +88,19 @@ class RowError(EstimatorError):
 
 
 class TrainingError(EstimatorError):
-    """A model cannot be fitted to these rows with these settings."""
+    """A model cannot be trained on these rows with these settings."""
 
 
 class ParityError(EstimatorError):
-    """The graph and the library that trained it give different answers."""
+    """The ONNX graph and the library that trained it predict differently, so no version was made."""
 
 
 class ArtefactError(EstimatorError):
-    """A version's folder is damaged, foreign or from a future format."""
+    """The folder of a version is damaged, unknown or of a newer format."""
 
 
 class StoreError(EstimatorError):
-    """A model, a version or an alias is not in the store, or cannot be moved."""
+    """A model, version or alias is not in the store, or cannot be changed."""
 
 
 class ServingError(EstimatorError):
@@ -117,27 +125,35 @@ class RequestError(EstimatorError):
 
 
 class PageError(EstimatorError):
-    """A version cannot become a page: it has what the page's script does not know, or is too large."""
+    """A version cannot become a web page: it is too large, or uses what the page's script does not support."""
 
 
 class ImageError(EstimatorError):
-    """A version cannot become a container image, or the image does not do what it must."""
+    """A container image cannot be built, or fails its smoke test."""
 
 
 class RegistryError(EstimatorError):
-    """A registry refuses an image, or cannot be reached."""
+    """An image registry rejects an image, or cannot be reached."""
 
 
 class DeploymentError(EstimatorError):
-    """An image cannot be run where it should be, or what runs there does not answer as it must."""
+    """An image cannot be deployed, or the deployed server does not respond as it must."""
+
+
+class CheckError(EstimatorError):
+    """A check of the CI pipeline failed, so the later ones are skipped."""
+
+
+class GateError(EstimatorError):
+    """A new version works but is not good enough to pass a gate of the CI pipeline."""
 
 
 class MonitoringError(EstimatorError):
-    """A version's rows cannot be watched, or what was found cannot be told to anybody."""
+    """Predictions cannot be monitored, or an alert cannot be sent."""
 
 
 class RetrainingError(EstimatorError):
-    """Fresh rows make no candidate."""
+    """New rows cannot be used to train a candidate."""
 
 
 class PluginError(EstimatorError):
@@ -145,12 +161,12 @@ class PluginError(EstimatorError):
 
 
 class MissingExtraError(EstimatorError):
-    """An optional part is not installed."""
+    """An optional dependency is not installed."""
 
 
 @contextmanager
 def needs_extra(extra: str, purpose: str) -> Iterator[None]:
-    """Turn a failing import inside the block into an error that says what to install."""
+    """Context manager: turn a failed import into an error that says which extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -12,15 +12,8 @@ from estimator.config import Config
 from estimator.config.sections import model_data
 from estimator.core.files import write_atomic
 from estimator.core.text import format_bytes
-from estimator.errors import ArtefactError, StoreError
-from estimator.shipping.ci.pipeline import (
-    CheckRejectedError,
-    CheckRunner,
-    CheckStoppedError,
-    CiCheck,
-    CiResult,
-    markdown,
-)
+from estimator.errors import ArtefactError, CheckError, GateError, StoreError
+from estimator.shipping.ci.pipeline import CheckRunner, CiCheck, CiResult, markdown
 from estimator.shipping.image.build import Builder, ImageBuild
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import locate
@@ -62,7 +55,7 @@ def ci(request: CiRequest, context: Context, *, note: Callable[[CiCheck], None] 
             checks.leave_out("image", "not requested")
         else:
             built = checks.run("image", partial(_image, artefact, request, context))
-    except CheckStoppedError:
+    except CheckError:
         pass
     outcome = CiResult(model, checks.ended(), artefact, comparisons, built)
     request.report.parent.mkdir(parents=True, exist_ok=True)
@@ -101,14 +94,14 @@ def _version(conf: Path, config: Config, live: Artefact | None, context: Context
         if artefact is not None and _recipe_of(artefact) == wanted:
             reproduction = verify(f"{artefact.name}/{artefact.version}", context, folder=conf.parent)
             if not reproduction.is_equal:
-                raise CheckRejectedError(
+                raise GateError(
                     f"{artefact.version} cannot be reproduced: {'; '.join(reproduction.differences)}",
                     hint="estimator verify",
                 )
             return artefact, f"{artefact.version} has this config and these rows, and was reproduced bit for bit"
     new = train(conf, context)
     if not new.report.beats_baseline:
-        raise CheckRejectedError(
+        raise GateError(
             f"{new.artefact.version}: {new.report.deciding_metric} is not better than always predicting the same value",
             hint="estimator explore",
         )
@@ -138,7 +131,7 @@ def _compared(
     except ArtefactError as error:
         return (), f"not comparable with {live.version}: {error.message}"
     if comparisons[0].gain.high < 0:
-        raise CheckRejectedError(f"worse than {live.version}: {comparisons[0].sentence}", hint="the live version stays")
+        raise GateError(f"worse than {live.version}: {comparisons[0].sentence}", hint="the live version stays")
     return tuple(comparisons), f"against {live.version}: {comparisons[0].sentence}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from estimator.core.text import format_bytes, format_duration, format_number
-from estimator.errors import EstimatorError
+from estimator.errors import CheckError, EstimatorError, GateError
 from estimator.store.artefact import Artefact
 
 if TYPE_CHECKING:
@@ -18,14 +18,6 @@ Verdict = Literal["passed", "failed", "refused", "left out"]
 Found = TypeVar("Found")
 SIGNS = {"passed": "✅", "failed": "❌", "refused": "⛔", "left out": "➖"}
 N_WEAK = 5
-
-
-class CheckStoppedError(EstimatorError):
-    """A check did not pass, so that those after it are of no use."""
-
-
-class CheckRejectedError(EstimatorError):
-    """All went well, and what came out is not good enough."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +44,16 @@ class CheckRunner:
 
         Raises
         ------
-        CheckStoppedError: it did not pass; that is noted.
+        CheckError: it did not pass; that is noted.
         """
         began = self.clock()
         try:
             value, text = work()
         except EstimatorError as error:
-            verdict: Verdict = "refused" if isinstance(error, CheckRejectedError) else "failed"
+            verdict: Verdict = "refused" if isinstance(error, GateError) else "failed"
             text = error.message + (f" ({error.hint})" if error.hint else "")
             self._add(CiCheck(name, verdict, text, self.clock() - began))
-            raise CheckStoppedError(error.message, hint=error.hint) from error
+            raise CheckError(error.message, hint=error.hint) from error
         self._add(CiCheck(name, "passed", text, self.clock() - began))
         return value
 
