@@ -1,151 +1,204 @@
-"""Write docs/config.md and docs/cli.md from the code, so that they cannot say anything else than it does."""
+"""Write the generated pages of docs/reference/ from the code, so that they always say what it does."""
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from estimator import drift, models
-from estimator.cli import VERBS, estimator
+import estimator
+from estimator.cli import VERBS
+from estimator.cli import estimator as cli
 from estimator.config import Config, Section
 from estimator.core.registry import Shelf
 from estimator.data import sources
 from estimator.data.schema import KINDS
 from estimator.evaluation import metrics
-from estimator.features import encoders
 from estimator.models.nets.dense import vocabulary
-from estimator.shipping import deployment
+from estimator.verbs.context import SHELVES
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "reference"
 WRITTEN = "<!-- Written by `make docs` from the code: change it there. -->"
-SECTIONS = ("data", "schema_", "features", "training", "validation", "tuning", "evaluation", "serving", "image")
+CONFIG_INTRODUCTION = """\
+One file in JSON, YAML or TOML, by its ending. A section `data` with `path` and `target` is a complete config; every
+other key has the default below. Paths are relative to the file. `--set training.epochs=5` and the environment variable
+`ESTIMATOR_CONFIG__TRAINING__EPOCHS=5` override the file; `--set` overrides both. All faults are reported at once,
+before any row is read. `estimator schema` prints the JSON Schema for editors."""
+KERAS_INTRODUCTION = """\
+Names are Keras's, in any spelling (`mse`, `mean_squared_error`, `MeanSquaredError`), alone or as a mapping with
+settings: `optimizer: {name: adam, learning_rate: 0.01}`. Their arithmetic is Keras's too and tested against it, except
+`sparsemax`, which follows the paper: its outputs sum to 1, and those of Keras 3.15 do not."""
+TUTORIAL = """\
+The keys of the tutorial "From Design to Deploy" work as they are: `model_config` is `model` with `kind: dense`,
+`training_config` is `training`, `train_test_ratio` is `training.test_size`, `model_name` is `name`, `loss_function` is
+`loss`, `optimiser` is `optimizer`, and its `metrics` are `evaluation.metrics`. `layers` may be a mapping that ends in
+the output layer, with a null in `activations` for it."""
+PRIMITIVES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
 
 
 def config_reference() -> str:
-    """Return the page of every section, key, default and kind."""
-    opening = (
-        "One file, JSON, YAML or TOML, told by its ending. A `data` section with a path and a target already makes a "
-        "config; everything else has the default below. Paths are relative to the file. `--set training.epochs=5` and "
-        "an environment variable `ESTIMATOR_CONFIG__TRAINING__EPOCHS=5` win over the file, `--set` over both. "
-        "`estimator schema` prints the JSON Schema for editors."
-    )
-    parts = ["# The config", WRITTEN, opening, "## At the top", table(Config, ["name", "store"])]
-    for name in SECTIONS:
-        field = Config.model_fields[name]
-        parts += section(field.alias or name, field.annotation)
-    parts += model_kinds() + target_kinds()
-    parts += ["## Columns", "What a column can be, in `schema.columns.<name>.kind` and in a schema file:"]
+    """Return the page of every section, key, choice, default and kind."""
+    parts = ["# Config reference", WRITTEN, CONFIG_INTRODUCTION]
+    sections = {name: field for name, field in Config.model_fields.items() if inner_sections(field)}
+    parts += ["## Top-level keys", table(Config, [name for name in Config.model_fields if name not in sections])]
+    for name, field in sections.items():
+        if name in ("model", "deployment"):
+            parts += kinds(name)
+        else:
+            parts += section(field.alias or name, inner_sections(field)[0])
+    parts += ["## Column kinds", "For `schema.columns.NAME.kind` and in a schema file:"]
     parts += ["\n".join(f"- `{kind}`: {text}" for kind, text in KINDS.items())]
-    parts += shelf("Encoders", encoders.SHELF) + shelf("Metrics", metrics.SHELF) + shelf("Sources", sources.SHELF)
-    parts += shelf("Drift tests", drift.SHELF)
+    for title, shelf in (("Encoders", SHELVES.encoders), ("Metrics", SHELVES.metrics), ("Sources", sources.SHELF)):
+        parts += [f"## {title}", kind_list(shelf)]
+    parts += ["## Drift tests", kind_list(SHELVES.drift)]
     aliases = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in metrics.SHELF.aliases.items())
-    parts += [f"Other names of metrics: {aliases}.", tutorial()]
+    parts += [f"Other names of metrics: {aliases}.", "## The tutorial's keys", TUTORIAL]
     return "\n\n".join(parts) + "\n"
 
 
-def section(name: str, kind: Any) -> list[str]:
-    """Return the heading, the sentence and the table of a section, and of the sections inside it."""
-    parts = [f"## `{name}`", first_line(kind), table(kind)]
+def section(name: str, kind: type[Section]) -> list[str]:
+    """Return the heading, the sentence and the keys of a section, and of every section inside it."""
+    parts = [f"{'#' * (3 if '.' in name else 2)} `{name}`", first_line(kind), table(kind)]
     for key, field in kind.model_fields.items():
-        for inner in inner_sections(field.annotation):
-            parts += [f"### `{name}.{key}`", first_line(inner), table(inner)]
+        for inner in inner_sections(field):
+            path = f"{name}.{field.alias or key}"
+            parts += section(f"{path}.NAME" if get_origin(bare(field.annotation)) is dict else path, inner)
     return parts
 
 
-def model_kinds() -> list[str]:
-    """Return the pages of every model kind and the words of the dense net."""
-    parts = ["## `model`", "`kind` names the family; the other keys are its settings. Without a kind: `boosting`."]
-    for kind in models.SHELF.names():
-        settings = models.SHELF.load(kind)
-        parts += [f"### `kind: {kind}`", first_line(settings), table(settings)]
-        if kind == "dense":
-            parts += list(words())
+def kinds(name: str) -> list[str]:
+    """Return the settings of every kind of a section whose `kind` chooses its keys."""
+    shelf, default_kind = {
+        "model": (SHELVES.models, SHELVES.default_model),
+        "deployment": (SHELVES.targets, SHELVES.default_target),
+    }[name]
+    parts = [f"## `{name}`", f"`kind` is one of {names(shelf.names())}; default `{default_kind}`."]
+    for kind in shelf.names():
+        settings = shelf.load(kind)
+        keys = [key for key in settings.model_fields if key != "kind"]
+        parts += [f"### `{name}.kind: {kind}`", first_line(settings), table(settings, keys)]
+        parts += list(keras_names()) if kind == "dense" else []
     return parts
 
 
-def target_kinds() -> list[str]:
-    """Return the pages of every kind of target."""
-    parts = [
-        "## `deployment`",
-        "`kind` names where it runs; the other keys are its settings. Without a kind: `docker`.",
-    ]
-    for kind in deployment.SHELF.names():
-        settings = deployment.SHELF.load(kind)
-        keys = [name for name in settings.model_fields if name != "kind"]
-        parts += [f"### `deployment.kind: {kind}`", first_line(settings), table(settings, keys)]
-    return parts
-
-
-def words() -> Iterator[str]:
-    """Yield the words of the dense net with their settings."""
-    yield (
-        "Words are Keras's, in any spelling (`mse`, `mean_squared_error`, `MeanSquaredError`), alone or as a mapping "
-        "with settings: `optimizer: {name: adam, learning_rate: 0.01}`. Their arithmetic is Keras's too, tested "
-        "against it; `sparsemax` follows the paper, whose outputs sum to 1, where Keras 3.15's do not."
-    )
-    for title, words_of in (
-        ("Activations", vocabulary.ACTIVATIONS), ("Losses", vocabulary.LOSSES), ("Optimizers", vocabulary.OPTIMIZERS),
-        ("EncoderInput-rate schedules", vocabulary.SCHEDULES), ("Initializers", vocabulary.INITIALIZERS),
+def keras_names() -> Iterator[str]:
+    """Yield the activations, losses, optimizers and more of the dense net, with their settings."""
+    yield KERAS_INTRODUCTION
+    for title, settings_of in (
+        ("Activations", vocabulary.ACTIVATIONS),
+        ("Losses", vocabulary.LOSSES),
+        ("Optimizers", vocabulary.OPTIMIZERS),
+        ("Learning-rate schedules", vocabulary.SCHEDULES),
+        ("Initializers", vocabulary.INITIALIZERS),
         ("Callbacks", vocabulary.CALLBACKS),
-    ):  # fmt: skip
-        lines = [f"- `{name}`" + (f": {told(settings)}" if settings else "") for name, settings in words_of.items()]
+    ):
+        lines = [
+            f"- `{name}`" + (f": {keras_settings(settings)}" if settings else "")
+            for name, settings in settings_of.items()
+        ]
         yield f"**{title}**\n\n" + "\n".join(lines)
 
 
-def told(settings: vocabulary.Settings) -> str:
-    """Return settings with their defaults; those without one are needed."""
-    return ", ".join(f"{key} (needed)" if value is ... else f"{key} {value}" for key, value in settings.items())
+def keras_settings(settings: Any) -> str:
+    return ", ".join(f"{key} (required)" if value is ... else f"{key} {value}" for key, value in settings.items())
 
 
-def shelf(title: str, of: Shelf[Any]) -> list[str]:
+def kind_list(shelf: Shelf[Any]) -> str:
     """Return the kinds of a shelf, each with its sentence."""
-    return [f"## {title}", "\n".join(f"- `{kind}`: {first_line(of.load(kind))}" for kind in of.names())]
+    return "\n".join(f"- `{kind}`: {first_line(shelf.load(kind))}" for kind in shelf.names())
 
 
-def tutorial() -> str:
-    """Return the tutorial's spelling."""
-    return (
-        "## The tutorial's spelling\n\n"
-        "`model_config` is `model` with `kind: dense`, `training_config` is `training`, `train_test_ratio` is "
-        "`training.test_size`, `model_name` is `name`, `loss_function` is `loss`, `optimiser` is `optimizer`, and its "
-        "`metrics` are `evaluation.metrics`. `layers` may be a mapping that ends in the output layer, with a null in "
-        "`activations` for it."
-    )
+def inner_sections(field: FieldInfo) -> list[type[Section]]:
+    """Return the sections in the type of a key."""
+    return list(dict.fromkeys(_sections(field.annotation)))
 
 
-def inner_sections(annotation: Any) -> list[type[Section]]:
-    """Return the sections that stand inside a key's type."""
+def _sections(annotation: Any) -> Iterator[type[Section]]:
     if isinstance(annotation, type) and issubclass(annotation, Section):
-        return [annotation]
-    return [inner for item in getattr(annotation, "__args__", ()) for inner in inner_sections(item)]
+        yield annotation
+    for item in get_args(annotation):
+        yield from _sections(item)
 
 
 def table(kind: type[Section], keys: list[str] | None = None) -> str:
-    """Return a table of a section's keys."""
-    rows = ["| key | default | meaning |", "|---|---|---|"]
+    """Return the keys of a section: type and choices, default, description."""
+    rows = ["| key | type | default | description |", "|---|---|---|---|"]
     for name, field in kind.model_fields.items():
         if keys is None or name in keys:
-            meaning = (field.description or "").replace("|", "/")
-            rows.append(f"| `{field.alias or name}` | {default(field)} | {meaning} |")
+            description = (field.description or first_line(inner_sections(field)[0])).replace("|", "/")
+            rows.append(f"| `{field.alias or name}` | {type_text(field)} | {default_text(field)} | {description} |")
     return "\n".join(rows)
 
 
-def default(field: Any) -> str:
-    """Return a key's default as it would be written."""
-    if field.default is PydanticUndefined:
-        return "needed"
-    if isinstance(field.default, Section):
+def type_text(field: FieldInfo) -> str:
+    """Return the type of a key as its choices or the field's word for it, with its bounds."""
+    bounds = [bound for item in field.metadata for bound in bound_texts(item)]
+    return ", ".join([annotation_text(field.annotation), *bounds])
+
+
+def annotation_text(annotation: Any) -> str:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        bounds = [bound for item in arguments[1:] for bound in bound_texts(item)]
+        return ", ".join([annotation_text(arguments[0]), *bounds])
+    if origin is Literal:
+        return names([str(choice) for choice in arguments])
+    if origin in (Union, types.UnionType):
+        texts = [annotation_text(item) for item in arguments if item is not type(None)]
+        return " or ".join(dict.fromkeys(texts))
+    if origin is dict:
+        return f"mapping of {annotation_text(arguments[1])}"
+    if origin is tuple:
+        return f"[{', '.join(annotation_text(item) for item in arguments)}]"
+    if origin is not None and issubclass(origin, object) and arguments:
+        return f"list of {annotation_text(arguments[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "section"
+    return PRIMITIVES.get(annotation, "value")
+
+
+def bare(annotation: Any) -> Any:
+    """Return a type without its Annotated wrapper."""
+    return bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def bound_texts(item: Any) -> Iterator[str]:
+    """Yield bounds such as ">= 0" of an item of Annotated's metadata, whole Fields included."""
+    for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
+        if (value := getattr(item, name, None)) is not None:
+            yield f"{sign} {value}"
+    for inner in getattr(item, "metadata", ()):
+        yield from bound_texts(inner)
+
+
+def names(texts: list[str]) -> str:
+    return ", ".join(f"`{text}`" if text else '`""`' for text in texts)
+
+
+def default_text(field: FieldInfo) -> str:
+    """Return the default of a key as a config would write it."""
+    default = field.default
+    if default is PydanticUndefined:
+        return "required"
+    if isinstance(default, Section):
         return "see below"
-    if isinstance(field.default, list):
-        return f"`[{', '.join(str(getattr(item, 'units', item)) for item in field.default)}]`"
-    if isinstance(field.default, bool) or field.default is None:
-        return f"`{str(field.default).lower()}`" if field.default is not None else ""
-    return f"`{getattr(field.default, 'name', field.default)}`"
+    if default is None:
+        return ""
+    if default == "":
+        return '`""`'
+    if isinstance(default, list):
+        return f"`[{', '.join(str(getattr(item, 'units', item)) for item in default)}]`"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
+    return f"`{getattr(default, 'name', default)}`"
 
 
 def first_line(kind: Any) -> str:
@@ -154,20 +207,62 @@ def first_line(kind: Any) -> str:
 
 
 def cli_reference() -> str:
-    """Return the help of every verb."""
-    parts = ["# The command line", WRITTEN]
-    context = click.Context(estimator, info_name="estimator", terminal_width=100, **estimator.context_settings)
-    parts.append(f"```\n{estimator.get_help(context)}\n```")
+    """Return the help of every command."""
+    parts = ["# Command-line reference", WRITTEN]
+    context = click.Context(cli, info_name="estimator", terminal_width=100, **cli.context_settings)
+    parts.append(f"```\n{cli.get_help(context)}\n```")
     for verb in VERBS:
-        command = estimator.get_command(context, verb)
-        inner = click.Context(command, info_name=verb, parent=context, terminal_width=100)
-        parts.append(f"## `estimator {verb}`\n\n```\n{command.get_help(inner)}\n```")
+        command = cli.get_command(context, verb)
+        assert command is not None
+        parts += command_help(command, verb, context, depth=2)
     return "\n\n".join(parts) + "\n"
 
 
-PAGES = {"config.md": config_reference, "cli.md": cli_reference}
+def command_help(command: click.Command, name: str, parent: click.Context, *, depth: int) -> list[str]:
+    """Return the help of a command, and of its own commands."""
+    context = click.Context(command, info_name=name, parent=parent, terminal_width=100)
+    parts = [f"{'#' * depth} `{context.command_path}`\n\n```\n{command.get_help(context)}\n```"]
+    for inner_name, inner in getattr(command, "commands", {}).items():
+        parts += command_help(inner, inner_name, context, depth=depth + 1)
+    return parts
+
+
+def python_reference() -> str:
+    """Return the public names of the package and one function per verb, with their docstrings."""
+    introduction = (
+        "Everything that the command line does, one import does. `estimator` has the few names that most programs "
+        "need; `estimator.verbs` has one module per command, with a function of the same name. A `Context` holds what "
+        "the command line takes from its options and the environment."
+    )
+    parts = ["# Python reference", WRITTEN, introduction, "## `estimator`"]
+    parts += [entry("estimator", name, getattr(estimator, name)) for name in estimator.__all__]
+    predictor = estimator.Predictor
+    parts += [entry("Predictor", name, getattr(predictor, name)) for name in ("predict", "predict_table")]
+    parts += ["## `estimator.verbs`"]
+    folder = Path(inspect.getfile(estimator)).parent / "verbs"
+    for name in ["context", *sorted(path.stem for path in folder.glob("[!_]*.py") if path.stem != "context")]:
+        module = importlib.import_module(f"estimator.verbs.{name}")
+        parts += [entry(f"verbs.{name}", key, value) for key, value in public(module)]
+    return "\n\n".join(parts) + "\n"
+
+
+def public(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
+    """Yield the functions and classes that a module defines for others."""
+    for name, value in vars(module).items():
+        if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__ and callable(value):
+            yield name, value
+
+
+def entry(owner: str, name: str, value: Any) -> str:
+    """Return the heading, signature and docstring of a function or class."""
+    signature = inspect.signature(value) if callable(value) else ""
+    short = str(signature).replace("'", "")
+    return f"### `{owner}.{name}`\n\n```python\n{name}{short}\n```\n\n```text\n{inspect.getdoc(value) or ''}\n```"
+
+
+PAGES = {"config.md": config_reference, "cli.md": cli_reference, "python.md": python_reference}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():
         (HERE / page).write_text(write(), encoding="utf-8")
-        sys.stdout.write(f"written: docs/{page}\n")
+        sys.stdout.write(f"written: docs/reference/{page}\n")
