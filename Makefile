@@ -3,30 +3,44 @@ VENV := .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DEMO_STAMP := $(VENV)/.installed-train
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-image test-fuzz lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
+.PHONY: help demo test test-quick test-install test-image test-fuzz lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
 	bench-serve-mixed bench-quality bench-drift bench-promotion bench-watch clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
+$(DEMO_STAMP): pyproject.toml constraints.txt
+	@echo "Installing estimator with what training needs (1.1 GB) into $(VENV); a minute or two"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --constraint constraints.txt --editable '.[train]'
+	@touch $(DEMO_STAMP)
+
 $(STAMP): pyproject.toml constraints.txt
+	@echo "Installing estimator with every extra and the test tools (2.5 GB) into $(VENV); some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $(STAMP)
+	@touch $(STAMP) $(DEMO_STAMP)
 
-demo: $(STAMP)  ## install, train Boston, serve it, ask for the tutorial's house, stop
+demo: $(DEMO_STAMP)  ## install, train Boston, serve it, predict the tutorial's house, stop
 	$(BIN)/python examples/boston/demo.py
 
-test: $(STAMP)  ## pass the tests
-	$(BIN)/pytest
+test: $(STAMP)  ## run the tests, with the ten slowest
+	$(BIN)/pytest --durations=10 --durations-min=1
 
-test-image: $(STAMP)  ## images in a real Docker engine and a registry; root installs Debian's packages; minutes
+test-quick: $(STAMP)  ## run the tests that train no example and start no process; under a minute
+	$(BIN)/pytest --quick
+
+test-install: $(STAMP)  ## install the base package into a fresh environment, and serve from it; a minute
+	ESTIMATOR_TEST_INSTALL=1 $(BIN)/pytest -n 0 tests/test_install.py
+
+test-image: $(STAMP)  ## build and run images in a real Docker engine; needs root for Debian's packages; minutes
 	ESTIMATOR_TEST_ENGINE=1 $(BIN)/pytest -n 0 tests/test_image.py tests/test_image_ecr.py tests/test_image_engine.py tests/test_deployment_engine.py
 
-test-fuzz: $(STAMP)  ## what the server takes a shortcut for, beside the thorough way, on 2.5 million inputs; half an hour
+test-fuzz: $(STAMP)  ## compare the server's fast path with its ordinary path on 2.5 million inputs; half an hour
 	ESTIMATOR_FUZZ_INPUTS=500000 $(BIN)/pytest -n 2 --dist load tests/test_server_fuzz.py
 
 lint: $(STAMP)  ## check style and formatting
@@ -36,43 +50,45 @@ lint: $(STAMP)  ## check style and formatting
 types: $(STAMP)  ## check types, strictly
 	$(BIN)/mypy
 
-check: lint types test  ## all of the above, as CI does
+check: lint types test  ## lint, types and test, as CI does
 
-docs: $(STAMP)  ## write docs/config.md and the pasted help from the code
+docs: $(STAMP)  ## write the reference pages from the code, and build the site into build/docs
 	$(BIN)/python docs/write.py
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "open build/docs/index.html"
 
-bench: bench-train bench-validation bench-explore bench-tune  ## run the benchmarks of speed; minutes
+bench: bench-train bench-validation bench-explore bench-tune  ## run the speed benchmarks; minutes
 
-bench-train: $(STAMP)  ## training speed against Keras on TensorFlow and scikit-learn; installs TensorFlow apart
+bench-train: $(STAMP)  ## training speed against Keras on TensorFlow and scikit-learn, in an environment of its own
 	$(BIN)/python benchmarks/train.py
 
-bench-validation: $(STAMP)  ## five folds of the tutorial's net, three times, against Keras on TensorFlow
+bench-validation: $(STAMP)  ## cross-validation of the tutorial's net against Keras on TensorFlow
 	$(BIN)/python benchmarks/validation.py
 
-bench-explore: $(STAMP)  ## exploring speed against a bare scan, DuckDB, ydata-profiling and skrub; installs them apart
+bench-explore: $(STAMP)  ## profiling speed against a bare scan, DuckDB, ydata-profiling and skrub
 	$(BIN)/python benchmarks/explore.py
 
-bench-tune: $(STAMP)  ## a search against Optuna around Keras, with workers, killed and resumed; installs TensorFlow apart
+bench-tune: $(STAMP)  ## tuning against Optuna with Keras: workers, a kill, a resume
 	$(BIN)/python benchmarks/tune.py
 
-bench-serve: $(STAMP)  ## the server against FastAPI, five frameworks for serving, nginx and C, by wrk; installs them apart; an hour
+bench-serve: $(STAMP)  ## serving speed against FastAPI, five serving frameworks, nginx and C, by wrk; an hour
 	$(BIN)/python benchmarks/serve.py
 
-bench-serve-mixed: $(STAMP)  ## ten minutes of mixed load while versions move, a worker is killed and truths come in
+bench-serve-mixed: $(STAMP)  ## ten minutes of mixed load with promotions, a killed worker and incoming labels
 	$(BIN)/python benchmarks/serve_mixed.py
 
 bench-quality: $(STAMP)  ## held-out error and its cost against CatBoost, LightGBM, FLAML, AutoGluon and MAPIE; hours
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/quality.py --report
 
-bench-drift: $(STAMP)  ## false alarms, power and delay against Evidently, NannyML and alibi-detect; installs them apart; an hour
+bench-drift: $(STAMP)  ## drift: false alarms, power and delay against Evidently, NannyML and alibi-detect; an hour
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/drift.py
 
 bench-promotion: $(STAMP)  ## how often an equal version is promoted, and how soon a better one
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/promotion.py
 
-bench-watch: $(STAMP)  ## rows a second that a watcher keeps up with, and the server's latency beside it
+bench-watch: $(STAMP)  ## rows per second that the monitor keeps up with, and the server's latency meanwhile
 	$(BIN)/python benchmarks/watch.py
 
-clean:  ## remove the environment and what was built
+clean:  ## remove the environment and everything built
 	rm -rf $(VENV) build dist models

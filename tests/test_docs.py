@@ -1,0 +1,178 @@
+"""The docs say what the code does: generated pages are current, and nothing that a user can name is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import pytest
+
+from estimator import load
+from estimator.cli import VERBS, estimator
+from estimator.config import Config, Section, resolve
+from estimator.verbs.context import SHELVES
+from tests.conftest import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(DOCS.rglob("*.md")), *sorted(ROOT.glob("examples/*.md"))]
+REFERENCE = DOCS / "reference"
+PROSE = [page for page in PAGES if page.parent != REFERENCE and page.name != "CHANGELOG.md"]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """Return the code blocks of a language, also those that are indented in a tab."""
+    found = re.findall(rf"^( *)```(?:{language})\n(.*?)^ *```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return ["\n".join(line.removeprefix(indent) for line in text.splitlines()) for indent, text in found]
+
+
+@pytest.mark.parametrize("name", ["config.md", "cli.md", "python.md"])
+def test_generated_pages_are_up_to_date(name):
+    write = runpy.run_path(str(DOCS / "write.py"))["PAGES"][name]
+    assert (REFERENCE / name).read_text() == write(), "run `make docs`"
+
+
+def sections(kind: type[Section], path: str = "") -> Iterator[tuple[str, str, Any]]:
+    """Yield (section, key, type) of every key of the config, at any depth, and of every kind."""
+    for name, field in kind.model_fields.items():
+        yield path, field.alias or name, field.annotation
+        for inner in inner_types(field.annotation):
+            if isinstance(inner, type) and issubclass(inner, Section) and inner is not Section:
+                yield from sections(inner, f"{path}.{field.alias or name}".strip("."))
+
+
+def inner_types(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for item in get_args(annotation):
+        yield from inner_types(item)
+
+
+def every_key() -> Iterator[tuple[str, str, Any]]:
+    yield from sections(Config)
+    for name, shelf in (("model", SHELVES.models), ("deployment", SHELVES.targets)):
+        for kind in shelf.names():
+            yield from sections(shelf.load(kind), f"{name}.kind: {kind}")
+
+
+def test_every_config_key_and_choice_is_in_the_reference():
+    text = (REFERENCE / "config.md").read_text()
+    missing = []
+    for section, key, annotation in every_key():
+        row = re.findall(rf"^\| `{re.escape(key)}` \|.*$", text, re.MULTILINE)
+        choices = [
+            str(choice) for item in inner_types(annotation) if get_origin(item) is Literal for choice in get_args(item)
+        ]
+        if (
+            not any(all(f"`{choice}`" in line for choice in choices if choice) for line in row)
+            and not f"## `{key}`" in text
+        ):
+            missing.append(f"{section}.{key}")
+    assert missing == []
+
+
+def test_every_section_says_what_it_is():
+    for section, key, annotation in every_key():
+        kinds = [item for item in inner_types(annotation) if isinstance(item, type) and issubclass(item, Section)]
+        assert all(kind.__doc__ for kind in kinds), f"{section}.{key}"
+
+
+def test_every_command_is_in_the_prose():
+    text = "\n".join(page.read_text() for page in PROSE)
+    assert [verb for verb in VERBS if f"estimator {verb}" not in text] == []
+
+
+def test_every_help_has_an_example():
+    for verb in VERBS:
+        command = estimator.get_command(None, verb)
+        commands = [command, *getattr(command, "commands", {}).values()]
+        assert [item.name for item in commands if "Example:" not in (item.help or "")] == []
+
+
+def commands_of(page: Path) -> Iterator[list[str]]:
+    for block in blocks(page, "sh|console"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = [word for word in shlex.split(line, comments=True) if not re.match(r"[A-Z_]+=", word)]
+            if words[:1] == ["estimator"] and len(words) > 1:
+                yield words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_in_the_docs_exist(page):
+    for words in commands_of(page):
+        assert words[1] in VERBS, words
+        command = estimator.get_command(None, words[1])
+        inner = getattr(command, "commands", {}).get(words[2]) if len(words) > 2 else None
+        options = {
+            name
+            for item in (command, inner)
+            if item
+            for option in item.params
+            for name in option.opts + option.secondary_opts
+        }
+        given = {word.partition("=")[0] for word in words if word.startswith("--")}
+        assert given <= options | {"--help"}, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_configs_in_the_docs_are_valid(page):
+    from ruamel.yaml import YAML
+
+    top = {field.alias or name for name, field in Config.model_fields.items()}
+    for block in blocks(page, "ya?ml"):
+        content = YAML(typ="safe").load(block)
+        if isinstance(content, dict) and content and set(content) <= top:
+            data = {"path": "table.csv", "target": "y", **content.get("data", {})}
+            resolve({**content, "data": data}, SHELVES)
+
+
+def test_make_targets_in_the_docs_exist():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PROSE:
+        named = re.findall(r"(?:^|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)
+        assert set(named) <= targets, page
+
+
+def test_links_between_the_docs_lead_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page.relative_to(ROOT)}: {link}"
+
+
+def test_every_page_is_in_the_navigation():
+    navigation = (ROOT / "mkdocs.yml").read_text()
+    assert [str(page) for page in DOCS.rglob("*.md") if str(page.relative_to(DOCS)) not in navigation] == []
+
+
+def test_every_environment_variable_is_documented():
+    names = {
+        name
+        for path in (ROOT / "src").rglob("*.py")
+        for name in re.findall(r'"(ESTIMATOR_[A-Z_]+|MODEL_FOLDER|ORT_[A-Z_]+|OTEL_[A-Z_]*)"', path.read_text())
+    }
+    text = (REFERENCE / "environment.md").read_text()
+    assert sorted(name for name in names if name not in text) == []
+
+
+def test_every_route_and_metric_is_documented(store):
+    from tests.asking import asking
+
+    text = (REFERENCE / "http.md").read_text()
+    with asking(store / "penguins") as client:
+        routes = {route.path for route in client.app.routes if not route.path.startswith(("/openapi", "/static"))}
+        metrics = set(re.findall(r"^# TYPE (\w+)", client.get("/metrics").text, re.MULTILINE))
+    assert sorted(route for route in routes if route not in text) == []
+    assert sorted(metric for metric in metrics if metric not in text) == []
+
+
+def test_the_readmes_response_is_the_services(store, house):
+    text = (ROOT / "README.md").read_text()
+    body = re.search(r"-d '(\[.*?\])'", text)
+    assert body is not None
+    assert json.loads(body.group(1)) == [house]
+    price = re.search(r'"Prediction price 0": ([\d.]+)', text)
+    assert price is not None
+    assert load(store / "house_pricing_model").predict([house])[0] == pytest.approx(float(price.group(1)), abs=0.3)
