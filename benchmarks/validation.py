@@ -59,8 +59,8 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
 
     from estimator.config import resolve
     from estimator.data.sources.opener import open_files
-    from estimator.evaluation.validation import out_of_fold
-    from estimator.training.train import prepare
+    from estimator.evaluation.validation import out_of_fold_predictions
+    from estimator.training.prepare import prepare
 
     values = {
         "data": {"path": str(BOSTON), "target": "MEDV"},
@@ -71,16 +71,16 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
     prepared = prepare(open_files(str(BOSTON)).frame(), config)
     everything = replace(
         prepared,
-        test=np.zeros(len(prepared.target), dtype=bool),
-        validation=np.zeros(len(prepared.target), dtype=bool),
-        folds=np.empty((0, len(prepared.target)), dtype=np.int64),
-    ).table(config)
+        test_mask=np.zeros(len(prepared.rows), dtype=bool),
+        validation_mask=np.zeros(len(prepared.rows), dtype=bool),
+        folds=np.empty((0, len(prepared.rows)), dtype=np.int64),
+    ).fit_data(config)
     started, errors = time.perf_counter(), []
     for seed in range(SEEDS):
-        table = replace(everything, folds=dealt(len(prepared.target), seed)[None, :])
-        plan = config.training.model_copy(update={"seed": seed})
-        answers = out_of_fold(table, config.model, plan)
-        missed = np.abs(answers - prepared.target)
+        table = replace(everything, folds=dealt(len(prepared.rows), seed)[None, :])
+        training = config.training.model_copy(update={"seed": seed})
+        predictions = out_of_fold_predictions(table, config.model, training)
+        missed = np.abs(predictions - prepared.rows.target)
         errors += [float(missed[table.folds[0] == fold].mean()) for fold in range(FOLDS)]
     return {"errors": errors, "fit_seconds": time.perf_counter() - started}
 

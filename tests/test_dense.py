@@ -12,48 +12,48 @@ from estimator import verbs
 from estimator.checks.models import TASKS
 from estimator.config import Training
 from estimator.data.schema.frames import read_frame
-from estimator.models import Rows, TrainingData, TrainingStep
+from estimator.models import EncodedFitData, EncodedRows, TrainingStep
 from estimator.models.nets.dense import Dense, vocabulary
 from estimator.models.nets.dense.words import read_word
-from tests.matrices import example, graph_answers
+from tests.matrices import encoded_example, graph_predictions
 
-PLAN = Training(epochs=2, batch_size=16)
+TRAINING = Training(epochs=2, batch_size=16)
 
 
 def test_folds_that_differ_by_a_row_share_a_compilation(compilations):
     model = Dense(layers=[7, 5])
-    data = example(TASKS[0])
+    data = encoded_example(TASKS[0])
     for n_rows in (113, 114, 120, 128):
-        rows = Rows(
+        rows = EncodedRows(
             *(
                 np.resize(array, (n_rows, *array.shape[1:]))
                 for array in (data.rows.matrix, data.rows.target, data.rows.weights)
             )
         )
         compilations.clear()
-        model.fit(TrainingData(rows, np.zeros(n_rows, np.bool_), None, data.task), PLAN)
+        model.fit_matrix(EncodedFitData(rows, np.zeros(n_rows, np.bool_), None, data.task), TRAINING)
         assert n_rows == 113 or not compilations
 
 
 @pytest.mark.parametrize("name", vocabulary.ACTIVATIONS)
 def test_every_activation_is_the_same_in_the_graph(name):
     settings = {"name": name, "threshold": 0.2, "default_value": 0.1} if name == "threshold" else name
-    data = example(TASKS[0])
-    fitted = Dense(layers=[6], activation=settings).fit(data, PLAN)
-    found, expected = graph_answers(fitted, data.rows.matrix * 3), fitted.predict(data.rows.matrix * 3)
+    data = encoded_example(TASKS[0])
+    fitted = Dense(layers=[6], activation=settings).fit_matrix(data, TRAINING)
+    found, expected = graph_predictions(fitted, data.rows.matrix * 3), fitted.predict(data.rows.matrix * 3)
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
 @pytest.mark.parametrize("loss", [name for name in vocabulary.LOSSES if name in vocabulary.LEVEL_LOSSES])
 @pytest.mark.parametrize("task", TASKS[1:], ids=lambda task: task.kind)
 def test_every_level_loss_gives_probabilities_in_the_graph(loss, task):
-    data = example(task)
+    data = encoded_example(task)
     fitted = Dense(
         layers=[6],
         loss=loss,
         output_activation="tanh" if "hinge" in loss and task.kind == "binary" and loss != "categorical_hinge" else None,
-    ).fit(data, PLAN)
-    found = graph_answers(fitted, data.rows.matrix)
+    ).fit_matrix(data, TRAINING)
+    found = graph_predictions(fitted, data.rows.matrix)
     assert found == pytest.approx(fitted.predict(data.rows.matrix), abs=1e-5)
     assert found.shape == (120, task.n_outputs)
 
@@ -62,16 +62,16 @@ def test_every_level_loss_gives_probabilities_in_the_graph(loss, task):
     "settings", [{"batch_normalization": True}, {"dropout": 0.3}, {"layers": [{"units": 6, "use_bias": False}]}]
 )
 def test_layers_are_the_same_in_the_graph(settings):
-    data = example(TASKS[0])
-    fitted = Dense(**{"layers": [8, 8], **settings}).fit(data, PLAN)
-    assert graph_answers(fitted, data.rows.matrix) == pytest.approx(fitted.predict(data.rows.matrix), rel=1e-5)
+    data = encoded_example(TASKS[0])
+    fitted = Dense(**{"layers": [8, 8], **settings}).fit_matrix(data, TRAINING)
+    assert graph_predictions(fitted, data.rows.matrix) == pytest.approx(fitted.predict(data.rows.matrix), rel=1e-5)
 
 
 def test_the_watcher_sees_losses_in_the_targets_units():
     seen: list[TrainingStep] = []
-    data = example(TASKS[0])
-    held_out = TrainingData(data.rows, np.zeros(120, np.bool_), data.rows, data.task)
-    Dense(layers=[8], loss="mae").fit(held_out, PLAN, progress=seen.append)
+    data = encoded_example(TASKS[0])
+    held_out = EncodedFitData(data.rows, np.zeros(120, np.bool_), data.rows, data.task)
+    Dense(layers=[8], loss="mae").fit_matrix(held_out, TRAINING, progress=seen.append)
     spread = np.abs(data.rows.target - data.rows.target.mean()).mean()
     assert [step.number for step in seen] == [1, 2]
     assert 0.2 * spread < seen[0].values["val_loss"] < 3 * spread
@@ -90,7 +90,7 @@ def test_a_loss_that_runs_away_is_explained():
 
     wild = Dense(layers=[8], optimizer={"name": "sgd", "learning_rate": 1e6}, scale_target=False)
     with pytest.raises(TrainingError, match="no longer finite"):
-        wild.fit(example(TASKS[0]), Training(epochs=5, batch_size=16))
+        wild.fit_matrix(encoded_example(TASKS[0]), Training(epochs=5, batch_size=16))
 
 
 @pytest.mark.parametrize("n_levels", [2, 3])

@@ -12,7 +12,7 @@ import pytest
 
 keras = pytest.importorskip("keras", reason="keras is a development dependency")
 
-from estimator.models.base import Rows  # noqa: E402 # the back end must be named before keras comes in
+from estimator.models.dataset import EncodedRows  # noqa: E402 # the back end must be named before keras comes in
 from estimator.models.nets.dense import fitting, vocabulary  # noqa: E402
 from estimator.models.nets.dense.network import Architecture, Layer, epoch_of, forward, loss_of  # noqa: E402
 from estimator.models.nets.dense.words import Word, read_word  # noqa: E402
@@ -91,12 +91,12 @@ def compare(layers, loss: Word, optimizer: Word, keras_loss, keras_optimizer, ro
     net.fit(rows, truth, sample_weight=weights.astype(np.float32), batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
     expected = net.evaluate(rows, truth, verbose=0, batch_size=len(rows))
     architecture = Architecture(tuple(layers), loss, optimizer)
-    batches = fitting.Batches.of(Rows(rows, truth[:, 0], weights), truth, BATCH)
+    batches = fitting.Batches.of(EncodedRows(rows, truth[:, 0], weights), truth, BATCH)
     state = fitting.start(architecture, start)
     scales = np.array([0.0, 1.0, 1.0], np.float32)
     rate = np.float32(fitting._first_rate(optimizer))
     order, here = batches.ordered(np.arange(len(rows)))
-    watched = padded_table(Rows(rows, truth[:, 0], np.ones(len(rows))), truth)
+    watched = padded_table(EncodedRows(rows, truth[:, 0], np.ones(len(rows))), truth)
     plan = (order, here, rate, scales, np.uint32(0))
     state, _, found = epoch_of(architecture)(state, batches.arrays, plan, watched)
     assert np.isfinite(expected)
@@ -339,7 +339,7 @@ def test_dropout_keeps_the_expected_value():
 def test_the_scaled_target_changes_units_not_the_loss():
     rows, truth = data("mean_squared_error")
     architecture = Architecture(tuple(two_layers()), mse(), word("sgd", vocabulary.OPTIMIZERS))
-    weights, own = start_weights(two_layers()), Rows(rows, truth[:, 0], np.ones(len(rows)))
+    weights, own = start_weights(two_layers()), EncodedRows(rows, truth[:, 0], np.ones(len(rows)))
     plain = loss_of(architecture, weights, *padded_table(own, truth), np.array([0, 1, 1], np.float32))
     thousand = np.array([0, 1000, 1e6], np.float32)
     scaled = loss_of(architecture, weights, *padded_table(own, truth * 1000), thousand)

@@ -54,8 +54,8 @@ def two_groups(rows: int = 600) -> pl.DataFrame:
 @pytest.mark.parametrize("kind", ["linear", "boosting"])
 def test_exact_contributions_add_up_to_the_answer(boston, kind):
     made = boston[kind]
-    rows = made.trained.prepared.testing.rows(np.arange(5))
-    found = contributions(made.trained.predictor, rows, rows, learned=made.trained.learned)
+    rows = made.trained.prepared.test_rows.batch.rows(np.arange(5))
+    found = contributions(made.trained.predictor, rows, rows, learned=made.trained.fitted)
     assert found.standard_errors is None
     np.testing.assert_allclose(
         found.base + found.values.sum(axis=1), made.trained.predictor.predict_batch(rows).values, rtol=1e-6
@@ -78,8 +78,8 @@ def test_sampled_contributions_add_up_to_the_answer(store, name):
 
 def test_sampling_agrees_with_the_exact_within_its_own_error(boston):
     made = boston["linear"]
-    rows, others = made.trained.prepared.testing.rows(np.arange(4)), made.trained.prepared.testing
-    exact = contributions(made.trained.predictor, rows, others, learned=made.trained.learned)
+    rows, others = made.trained.prepared.test_rows.batch.rows(np.arange(4)), made.trained.prepared.test_rows.batch
+    exact = contributions(made.trained.predictor, rows, others, learned=made.trained.fitted)
     drawn = contributions(made.trained.predictor, rows, others.rows(np.arange(0, others.n_rows, 2)), seed=3)
     assert drawn.standard_errors is not None
     z = (drawn.values - exact.values) / np.maximum(drawn.standard_errors, 1e-9 * np.abs(exact.values).max())

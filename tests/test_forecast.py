@@ -26,7 +26,7 @@ def test_the_width_foreseen_is_near_the_encoded_one(ames):
     for kind in ("boosting", "linear"):
         config = config.model_copy(update={"model": SHELVES.models.load(kind)()})
         found = forecasts.forecast(prepared, model_of(config), config, EXAMPLES)
-        width = prepared.table(config).encoding(model_of(config)).matrix.shape[1]
+        width = model_of(config).encoding(prepared.fit_data(config)).matrix.shape[1]
         assert width <= found.n_columns <= 1.3 * width
 
 

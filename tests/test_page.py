@@ -92,11 +92,11 @@ def differences(script) -> Callable[..., float]:
 
 
 def learned(kind: str, task: Task, **settings: Any) -> Any:
-    return models.SHELF.load(kind)(**settings).learn(checks.example(task), checks.PLAN)
+    return models.SHELF.load(kind)(**settings).fit(checks.example_data(task), checks.TRAINING)
 
 
 def near() -> Any:
-    return checks.numbers_of(checks.example(checks.TASKS[0]).rows.batch)
+    return checks.to_matrix(checks.example_data(checks.TASKS[0]).rows.batch)
 
 
 def far() -> Any:
@@ -106,9 +106,9 @@ def far() -> Any:
 
 def surely(model: Any, task: Task) -> Conformal | None:
     """Intervals, or calibration and sets, from other rows that a model gets wrong now and then, as it does in life."""
-    target, generator = checks.example(task).rows.target, np.random.default_rng(4)
+    target, generator = checks.example_data(task).rows.target, np.random.default_rng(4)
     truth = np.where(generator.random(len(target)) < 0.3, generator.permutation(target), target)
-    return Conformal.fit(task, model.predict(checks.rows_of(near() * 1.01)), truth, 0.8, calibrates=True)
+    return Conformal.fit(task, model.predict(checks.to_batch(near() * 1.01)), truth, 0.8, calibrate=True)
 
 
 @pytest.mark.parametrize("task", checks.TASKS, ids=lambda task: task.kind)
@@ -117,9 +117,9 @@ def test_every_model_answers_as_it_does_elsewhere(differences, kind, task):
     model = learned(kind, task)
     graph = write_graph(model, surely(model, task))
     for rows in (near(), near()[:1]):
-        assert differences(graph, checks.rows_of(rows).feed) < 1e-6
+        assert differences(graph, checks.to_batch(rows).feed) < 1e-6
     # What rounding to singles leaves of them.
-    assert differences(graph, checks.rows_of(far()).feed) < max(1e-6, model.tolerance)
+    assert differences(graph, checks.to_batch(far()).feed) < max(1e-6, model.tolerance)
 
 
 @pytest.mark.parametrize("activation", vocabulary.ACTIVATIONS)
@@ -128,7 +128,7 @@ def test_every_activation_is_worked_out(differences, activation):
     settings = {"layers": [8, 6], "activation": {"name": activation, **needed}, "batch_normalization": True}
     model = learned("dense", checks.TASKS[0], **settings)
     rows = np.vstack([near(), far()])
-    assert differences(write_graph(model, None), checks.rows_of(rows).feed) < model.tolerance
+    assert differences(write_graph(model, None), checks.to_batch(rows).feed) < model.tolerance
 
 
 def encoded(kind: type[Encoder], learning: EncoderInput, values: Any) -> tuple[bytes, dict[str, Any]]:

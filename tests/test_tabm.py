@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 from estimator import verbs
-from estimator.checks.models import PLAN, TASKS
+from estimator.checks.models import TASKS, TRAINING
 from estimator.errors import TrainingError
-from estimator.models import Rows, TrainingData, TrainingStep
+from estimator.models import EncodedFitData, EncodedRows, TrainingStep
 from estimator.models.nets.tabm import TabM
 from estimator.models.nets.tabm.inputs import Inputs
-from tests.matrices import example, graph_answers
+from tests.matrices import encoded_example, graph_predictions
 
 SMALL = {"members": 3, "width": 8, "bins": 4, "embedding": 2, "epochs": 3}
 
@@ -22,8 +22,10 @@ SMALL = {"members": 3, "width": 8, "bins": 4, "embedding": 2, "epochs": 3}
 def learned_from(matrix, target=None, **settings):
     """Return a regression fitted to rows without validation."""
     target = matrix[:, 0] * 3 + 10 if target is None else target
-    rows = Rows(matrix, target, np.ones(len(matrix)))
-    return TabM(**{**SMALL, **settings}).fit(TrainingData(rows, np.zeros(len(rows), np.bool_), None, TASKS[0]), PLAN)
+    rows = EncodedRows(matrix, target, np.ones(len(matrix)))
+    return TabM(**{**SMALL, **settings}).fit_matrix(
+        EncodedFitData(rows, np.zeros(len(rows), np.bool_), None, TASKS[0]), TRAINING
+    )
 
 
 def drawn(n_rows=200, width=3):
@@ -32,11 +34,11 @@ def drawn(n_rows=200, width=3):
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
 def test_numbers_and_indicators_are_the_same_in_the_graph(task):
-    data = example(task)
+    data = encoded_example(task)
     matrix = np.column_stack([data.rows.matrix, data.rows.matrix[:, 0] > 0.5, np.full(len(data.rows), 7.0)])
-    fitted = TabM(**SMALL).fit(replace(data, rows=replace(data.rows, matrix=matrix)), PLAN)
+    fitted = TabM(**SMALL).fit_matrix(replace(data, rows=replace(data.rows, matrix=matrix)), TRAINING)
     asked = np.vstack([matrix, matrix * -50, matrix * 1e30])
-    assert graph_answers(fitted, asked) == pytest.approx(fitted.predict(asked), rel=1e-5)
+    assert graph_predictions(fitted, asked) == pytest.approx(fitted.predict(asked), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,7 @@ def test_numbers_and_indicators_are_the_same_in_the_graph(task):
 def test_tables_of_odd_columns_are_learned(matrix):
     fitted = learned_from(matrix)
     assert np.isfinite(fitted.predict(matrix)).all()
-    assert graph_answers(fitted, matrix) == pytest.approx(fitted.predict(matrix), rel=1e-5)
+    assert graph_predictions(fitted, matrix) == pytest.approx(fitted.predict(matrix), rel=1e-5)
 
 
 def test_a_constant_column_is_not_looked_at():
@@ -70,7 +72,7 @@ def test_a_constant_target_is_answered():
 
 def test_no_rows_get_no_answers():
     assert learned_from(drawn()).predict(drawn(0)).shape == (0,)
-    assert graph_answers(learned_from(drawn()), drawn(0)).shape == (0,)
+    assert graph_predictions(learned_from(drawn()), drawn(0)).shape == (0,)
 
 
 def test_bins_lie_at_quantiles_and_then_between():
@@ -94,7 +96,7 @@ def test_a_skewed_target_is_learned_as_its_logarithm(target, is_log):
     fitted = learned_from(drawn(), target, epochs=30)
     assert fitted.units.is_log is is_log
     answers = fitted.predict(drawn() * 9)
-    assert graph_answers(fitted, drawn() * 9) == pytest.approx(answers, rel=1e-5, abs=1e-5)
+    assert graph_predictions(fitted, drawn() * 9) == pytest.approx(answers, rel=1e-5, abs=1e-5)
     if is_log:
         assert target.min() * fitted.units.factor * 0.999 <= answers.min()
         assert answers.max() <= target.max() * fitted.units.factor * 1.001
@@ -107,34 +109,34 @@ def test_a_logarithm_of_nothing_is_refused():
 
 def test_a_warm_start_keeps_the_logarithm_of_its_target():
     target = np.exp(drawn()[:, 0] * 1.5)
-    rows = Rows(drawn(), target - 1, np.ones(200))
-    data = TrainingData(rows, np.zeros(200, np.bool_), None, TASKS[0])
-    again = TabM(**SMALL).fit(data, PLAN, start=learned_from(drawn(), target).state())
+    rows = EncodedRows(drawn(), target - 1, np.ones(200))
+    data = EncodedFitData(rows, np.zeros(200, np.bool_), None, TASKS[0])
+    again = TabM(**SMALL).fit_matrix(data, TRAINING, start=learned_from(drawn(), target).state())
     assert again.units.is_log
     assert np.isfinite(again.predict(drawn())).all()
 
 
 def test_early_stopping_keeps_the_best_epoch():
     generator, seen = np.random.default_rng(5), []
-    rows = Rows(drawn(120), generator.standard_normal(120), np.ones(120))
-    data = TrainingData(rows, np.arange(120) % 3 == 0, None, TASKS[0])
+    rows = EncodedRows(drawn(120), generator.standard_normal(120), np.ones(120))
+    data = EncodedFitData(rows, np.arange(120) % 3 == 0, None, TASKS[0])
     settings = {**SMALL, "width": 64, "epochs": 200, "patience": 5, "learning_rate": 0.02}
-    fitted = TabM(**settings).fit(data, PLAN, progress=seen.append)
+    fitted = TabM(**settings).fit_matrix(data, TRAINING, progress=seen.append)
     losses = [step.values["val_loss"] for step in seen]
     best = int(np.argmin(losses))
     assert len(seen) == best + 1 + 5 < 200
     assert fitted.summary == {"epochs": len(seen), "best_epoch": best + 1}
-    errors = data.validating.target - fitted.predict(data.validating.matrix)
+    errors = data.validation_rows.target - fitted.predict(data.validation_rows.matrix)
     assert np.mean(errors**2) == pytest.approx(losses[best], rel=1e-4)
 
 
 def test_rows_that_only_draw_a_curve_decide_nothing():
     seen: list[TrainingStep] = []
-    data = example(TASKS[0])
-    alone = TrainingData(data.rows, np.zeros(120, np.bool_), None, data.task)
-    watched = replace(alone, held_out=data.rows.pick(data.validation))
+    data = encoded_example(TASKS[0])
+    alone = EncodedFitData(data.rows, np.zeros(120, np.bool_), None, data.task)
+    watched = replace(alone, held_out=data.rows.take(data.validation_mask))
     model = TabM(**SMALL)
-    first, second = model.fit(alone, PLAN), model.fit(watched, PLAN, progress=seen.append)
+    first, second = model.fit_matrix(alone, TRAINING), model.fit_matrix(watched, TRAINING, progress=seen.append)
     assert np.array_equal(first.predict(data.rows.matrix), second.predict(data.rows.matrix))
     assert set(seen[0].values) == {"loss", "val_loss"}
 
@@ -145,9 +147,9 @@ def test_folds_that_differ_by_a_level_and_some_rows_share_a_compilation(compilat
         levels = np.eye(n_levels)[np.arange(n_rows) % n_levels]
         matrix = np.column_stack([drawn(n_rows), levels])
         validation = np.arange(n_rows) % 6 == 0
-        rows = Rows(matrix, matrix[:, 0], np.ones(n_rows))
+        rows = EncodedRows(matrix, matrix[:, 0], np.ones(n_rows))
         compilations.clear()
-        model.fit(TrainingData(rows, validation, None, TASKS[0]), PLAN)
+        model.fit_matrix(EncodedFitData(rows, validation, None, TASKS[0]), TRAINING)
         assert n_rows == 113 or not compilations
 
 
@@ -158,18 +160,18 @@ def test_a_step_too_large_is_explained():
 
 
 def test_a_warm_start_wants_the_same_architecture():
-    data = example(TASKS[0])
-    state = TabM(**SMALL).fit(data, PLAN).state()
+    data = encoded_example(TASKS[0])
+    state = TabM(**SMALL).fit_matrix(data, TRAINING).state()
     with pytest.raises(TrainingError, match="another architecture"):
-        TabM(**{**SMALL, "width": 9}).fit(data, PLAN, start=state)
+        TabM(**{**SMALL, "width": 9}).fit_matrix(data, TRAINING, start=state)
     with pytest.raises(TrainingError, match="holds no tabm"):
-        TabM(**SMALL).fit(data, PLAN, start={"trees.txt": b""})
+        TabM(**SMALL).fit_matrix(data, TRAINING, start={"trees.txt": b""})
 
 
 def test_a_warm_start_begins_where_the_first_ended():
-    data = example(TASKS[0])
-    long = TabM(**{**SMALL, "epochs": 100}).fit(data, PLAN)
-    again = TabM(**{**SMALL, "epochs": 1}).fit(data, PLAN, start=long.state())
+    data = encoded_example(TASKS[0])
+    long = TabM(**{**SMALL, "epochs": 100}).fit_matrix(data, TRAINING)
+    again = TabM(**{**SMALL, "epochs": 1}).fit_matrix(data, TRAINING, start=long.state())
     assert again.curves[0]["val_loss"] < 2 * min(curve["val_loss"] for curve in long.curves)
 
 

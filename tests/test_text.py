@@ -184,7 +184,7 @@ def made(listings, tmp_path_factory):
 
 
 def test_text_and_a_category_of_words_reach_the_model(made):
-    assert made.trained.learned.features.kinds == {"title": "tfidf", "overview": "words", "accommodates": "raw"}
+    assert made.trained.fitted.features.kinds == {"title": "tfidf", "overview": "words", "accommodates": "raw"}
     assert made.trained.parity.largest_relative <= 1e-12
     assert {item.column for item in made.report.explanation.importance} == {"title", "overview", "accommodates"}
 
@@ -214,7 +214,7 @@ def test_no_rows_get_no_answers(made, listings):
 
 def test_a_warm_start_keeps_its_words(made, tmp_path):
     start = warm_start(made.artefact)
-    assert start.features.encoders == made.trained.learned.features.encoders
+    assert start.features.encoders == made.trained.fitted.features.encoders
     assert len(made.artefact.read("state/features.json")) < 1_500_000
 
 

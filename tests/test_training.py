@@ -13,7 +13,7 @@ from estimator import verbs
 from estimator.config import read_config
 from estimator.errors import ConfigError, EstimatorError, TrainingError
 from estimator.store.store import Store
-from estimator.training.train import prepare
+from estimator.training.prepare import prepare
 from estimator.verbs.context import SHELVES
 from tests.conftest import EXAMPLES, read_example
 
@@ -53,8 +53,9 @@ def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
             "category" if column.is_string or column.kind == "boolean" else float
         )
     inputs = frame[[column.name for column in rows.schema.features]]
-    default = lightgbm.LGBMRegressor(random_state=0, verbosity=-1).fit(inputs[~rows.test], rows.target[~rows.test])
-    theirs = float(np.sqrt(np.mean((default.predict(inputs[rows.test]) - rows.target[rows.test]) ** 2)))
+    default = lightgbm.LGBMRegressor(random_state=0, verbosity=-1)
+    default.fit(inputs[~rows.test_mask], rows.rows.target[~rows.test_mask])
+    theirs = float(np.sqrt(np.mean((default.predict(inputs[rows.test_mask]) - rows.rows.target[rows.test_mask]) ** 2)))
     manifest = open_artefact(version_folder(store / "ames")).manifest
     ours = manifest["metrics"]["rmse"]["value"]
     tell(f"ames, held-out RMSE: boosting {ours:,.0f}, LightGBM's wrapper with its defaults {theirs:,.0f}")
@@ -97,38 +98,38 @@ def test_the_same_config_gives_the_same_version(config_of, tmp_path):
 def test_groups_stay_whole(config_of):
     rows = prepared(config_of, small(), training={"split": {"kind": "group", "column": "group"}})
     groups = small()["group"].to_numpy()
-    assert not set(groups[rows.test]) & set(groups[~rows.test])
-    assert "group" not in rows.batch.feed
+    assert not set(groups[rows.test_mask]) & set(groups[~rows.test_mask])
+    assert "group" not in rows.rows.batch.feed
 
 
 def test_the_latest_rows_are_held_out(config_of):
     rows = prepared(config_of, small(), training={"split": {"kind": "time", "column": "day"}})
     days = np.array(small()["day"].to_list())
-    assert min(days[rows.test].tolist()) > max(days[~rows.test].tolist())
+    assert min(days[rows.test_mask].tolist()) > max(days[~rows.test_mask].tolist())
 
 
 def test_a_column_can_part_the_rows(config_of):
     frame = small().with_columns(part=pl.Series(["train", "test"] * 100))
     rows = prepared(config_of, frame, training={"split": {"kind": "column", "column": "part"}})
-    assert rows.test.tolist() == [False, True] * 100
+    assert rows.test_mask.tolist() == [False, True] * 100
 
 
 def test_levels_keep_their_proportions(config_of):
     labels = ["a"] * 150 + ["b"] * 50
     frame = small().with_columns(y=pl.Series(labels))
     rows = prepared(config_of, frame)
-    assert rows.target[rows.test].mean() == pytest.approx(0.25, abs=0.03)
+    assert rows.rows.target[rows.test_mask].mean() == pytest.approx(0.25, abs=0.03)
 
 
 def test_rows_without_a_target_are_left_out_and_counted(config_of):
     frame = small().with_columns(y=pl.when(pl.int_range(200) < 5).then(None).otherwise(pl.col("y")))
-    assert prepared(config_of, frame).n_unlabelled == 5
+    assert prepared(config_of, frame).n_unlabeled == 5
 
 
 def test_balanced_weights_even_out_the_levels(config_of):
     frame = small().with_columns(y=pl.Series(["a"] * 150 + ["b"] * 50))
     rows = prepared(config_of, frame, training={"class_weight": "balanced"})
-    sums = np.bincount(rows.target[~rows.test].astype(int), rows.weights[~rows.test])
+    sums = np.bincount(rows.rows.target[~rows.test_mask].astype(int), rows.rows.weights[~rows.test_mask])
     assert sums[0] == pytest.approx(sums[1])
 
 
@@ -169,7 +170,7 @@ def test_a_hopeless_table_is_explained(case, config_of):
 def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
     sections = {"model": {"kind": kind}, "training": {"epochs": 2}, "evaluation": {"importance_repeats": 0}}
     made = verbs.train.train(config_of(frame, "y", **sections), verbs.Context(store_path=str(tmp_path / "models")))
-    assert made.trained.parity.largest_relative <= made.trained.learned.tolerance
+    assert made.trained.parity.largest_relative <= made.trained.fitted.tolerance
 
 
 @pytest.mark.parametrize(
@@ -203,9 +204,9 @@ def test_early_stopping_looks_at_rows_it_does_not_learn(config_of, tmp_path):
     callbacks = [{"kind": "early_stopping", "patience": 3, "restore_best_weights": True}]
     sections = {"model": {"kind": "dense", "layers": [8]}, "training": {"epochs": 500, "callbacks": callbacks}}
     made = verbs.train.train(config_of(small(), "y", **sections), verbs.Context(store_path=str(tmp_path / "models")))
-    assert made.trained.learned.summary["epochs"] < 500
-    best = made.trained.learned.summary["best_epoch"]
-    curves = made.trained.learned.curves
+    assert made.trained.fitted.summary["epochs"] < 500
+    best = made.trained.fitted.summary["best_epoch"]
+    curves = made.trained.fitted.curves
     assert curves[best - 1]["val_loss"] == min(entry["val_loss"] for entry in curves)
 
 
@@ -218,7 +219,7 @@ def test_training_continues_from_a_version(kind, config_of, tmp_path):
     assert again.artefact.manifest["parent"] == first.artefact.version
     assert again.alias == "candidate"
     if kind == "dense":
-        assert again.trained.learned.curves[0]["loss"] < first.trained.learned.curves[0]["loss"]
+        assert again.trained.fitted.curves[0]["loss"] < first.trained.fitted.curves[0]["loss"]
 
 
 def test_other_columns_or_layers_cannot_be_continued(config_of, tmp_path):

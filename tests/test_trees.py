@@ -1,4 +1,4 @@
-"""Families of boosted trees answer in the graph as their libraries do, stop in time and go on from where they were."""
+"""Boosted trees: graph and library agree, early stopping keeps the best round, warm starts continue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from estimator.config import Training
 from estimator.core.task import Task
 from estimator.errors import MissingExtraError, TrainingError
 from estimator.graph.trees import BRANCH_EQ, BRANCH_MEMBER
-from estimator.models import Rows, TrainingData
+from estimator.models import EncodedFitData, EncodedRows
 from tests.conftest import EXAMPLES, read_example
 
 LIBRARIES = {"boosting": "lightgbm", "catboost": "catboost", "xgboost": "xgboost"}
@@ -26,7 +26,7 @@ KINDS = [
     for kind, name in LIBRARIES.items()
 ]
 every_kind = pytest.mark.parametrize("kind", KINDS)
-PLAN = Training()
+TRAINING = Training()
 
 
 def made(example, kind, folder):
@@ -36,37 +36,36 @@ def made(example, kind, folder):
     return verbs.train.train(config, verbs.Context(store_path=str(folder), overrides=short))
 
 
-def data(task, *, n_levels=6, n_rows=600):
-    """Return encoded rows with gaps, a column of levels and something to learn in both."""
+def encoded_data(task, *, n_categories=6, n_rows=600):
+    """Return encoded rows with missing values, whose target depends on numbers and a categorical column."""
     generator = np.random.default_rng(3)
     numbers = generator.standard_normal((n_rows, 2))
     numbers[::7, 1] = np.nan
-    levels = np.where(np.arange(n_rows) % 11 == 0, np.nan, np.arange(n_rows) % n_levels)
-    score = numbers[:, 0] + 2 * np.isin(levels, (1, 4)) + generator.standard_normal(n_rows) / 5
+    codes = np.where(np.arange(n_rows) % 11 == 0, np.nan, np.arange(n_rows) % n_categories)
+    score = numbers[:, 0] + 2 * np.isin(codes, (1, 4)) + generator.standard_normal(n_rows) / 5
     target = score * 10 + 50 if task.is_regression else np.digitize(score, (0.0, 1.5)[: task.n_outputs - 1]) * 1.0
-    rows = Rows(np.column_stack([numbers, levels]), target, np.ones(n_rows))
-    return TrainingData(rows, np.arange(n_rows) % 4 == 0, None, task, codes=(2,))
+    rows = EncodedRows(np.column_stack([numbers, codes]), target, np.ones(n_rows))
+    return EncodedFitData(rows, np.arange(n_rows) % 4 == 0, None, task, categorical=(2,))
 
 
 @every_kind
 @pytest.mark.parametrize("example", ["ames", "credit", "penguins"])
-def test_unseen_levels_and_gaps_are_answered_as_by_the_library(kind, example, tmp_path):
+def test_unknown_categories_and_missing_values_match_the_library(kind, example, tmp_path):
     trained = made(example, kind, tmp_path).trained
     schema = trained.predictor.schema
     texts = [column.name for column in schema.features if column.is_string and column.unknown != "error"]
     rows = read_example(example).head(150).drop(schema.target.name).to_dicts()
-    for place, row in enumerate(rows):
-        row.update(dict.fromkeys(texts[place % 3 :: 3], "a level never seen"))
-        row.update({column.name: None for column in schema.features[place % 5 :: 5] if column.nullable})
+    for index, row in enumerate(rows):
+        row.update(dict.fromkeys(texts[index % 3 :: 3], "an unknown category"))
+        row.update({column.name: None for column in schema.features[index % 5 :: 5] if column.nullable})
     batch = schema.read_rows(rows)
-    expected, answers = trained.learned.predict(batch), trained.predictor.predict_batch(batch)
-    found = answers.values if answers.probabilities is None else answers.probabilities
-    assert trained.parity.largest_relative <= trained.learned.tolerance
-    np.testing.assert_allclose(found, expected, rtol=trained.learned.tolerance, atol=trained.learned.tolerance)
+    expected, predictions = trained.fitted.predict(batch), trained.predictor.predict_batch(batch).raw
+    assert trained.parity.largest_relative <= trained.fitted.tolerance
+    np.testing.assert_allclose(predictions, expected, rtol=trained.fitted.tolerance, atol=trained.fitted.tolerance)
 
 
 @pytest.mark.parametrize(("kind", "mode"), [("catboost", BRANCH_EQ), ("xgboost", BRANCH_MEMBER)])
-def test_levels_are_asked_for_as_levels(kind, mode, tmp_path):
+def test_categorical_splits_stay_categorical_in_the_graph(kind, mode, tmp_path):
     pytest.importorskip(LIBRARIES[kind])
     graph = onnx.load_from_string(made("ames", kind, tmp_path).artefact.read("model.onnx")).graph
     (trees,) = (node for node in graph.node if node.op_type == "TreeEnsemble")
@@ -76,58 +75,62 @@ def test_levels_are_asked_for_as_levels(kind, mode, tmp_path):
 
 @every_kind
 @pytest.mark.parametrize("task", [Task("regression"), Task("binary", ("a", "b")), Task("multiclass", ("a", "b", "c"))])
-def test_early_stopping_keeps_the_best_rounds(kind, task):
+def test_early_stopping_keeps_the_best_round(kind, task):
     model, steps = models.SHELF.load(kind)(early_stopping_rounds=15, learning_rate=0.3), []
-    fitted = model.fit(data(task), PLAN, progress=steps.append)
+    fitted = model.fit_matrix(encoded_data(task), TRAINING, progress=steps.append)
     losses = [curve["val_loss"] for curve in fitted.curves]
     assert fitted.summary["n_estimators"] == np.argmin(losses) + 1 == len(losses) - 15
     assert [step.values for step in steps] == list(fitted.curves)
 
 
 @every_kind
-def test_the_loss_of_a_round_is_in_the_targets_units(kind):
-    rows = data(Task("regression"))
-    fitted = models.SHELF.load(kind)(early_stopping_rounds=15, refit=False).fit(rows, PLAN)
-    errors = fitted.predict(rows.validating.matrix) - rows.validating.target
+def test_losses_are_in_the_targets_units(kind):
+    rows = encoded_data(Task("regression"))
+    fitted = models.SHELF.load(kind)(early_stopping_rounds=15, refit=False).fit_matrix(rows, TRAINING)
+    errors = fitted.predict(rows.validation_rows.matrix) - rows.validation_rows.target
     assert min(curve["val_loss"] for curve in fitted.curves) == pytest.approx(np.mean(errors**2), rel=1e-4)
 
 
 @every_kind
-def test_a_warm_start_adds_to_the_trees_there_are(kind):
-    rows, family = data(Task("binary", ("a", "b"))), models.SHELF.load(kind)
-    first = family(n_estimators=30, early_stopping_rounds=0).fit(rows, PLAN)
-    again = family(n_estimators=20, early_stopping_rounds=0).fit(rows, PLAN, start=first.state())
-    nothing = family(n_estimators=1, learning_rate=1e-6, early_stopping_rounds=0).fit(rows, PLAN, start=first.state())
+def test_a_warm_start_adds_trees(kind):
+    rows, family = encoded_data(Task("binary", ("a", "b"))), models.SHELF.load(kind)
+    first = family(n_estimators=30, early_stopping_rounds=0).fit_matrix(rows, TRAINING)
+    again = family(n_estimators=20, early_stopping_rounds=0).fit_matrix(rows, TRAINING, start=first.state())
+    tiny = family(n_estimators=1, learning_rate=1e-6, early_stopping_rounds=0)
+    nothing = tiny.fit_matrix(rows, TRAINING, start=first.state())
     assert again.summary["n_estimators"] == 20
     np.testing.assert_allclose(nothing.predict(rows.rows.matrix), first.predict(rows.rows.matrix), atol=1e-5)
-    truth = rows.rows.target.astype(int)
-    told = [-np.log(fitted.predict(rows.rows.matrix)[np.arange(len(truth)), truth]).mean() for fitted in (first, again)]
-    assert told[1] < told[0]
+    target = rows.rows.target.astype(int)
+    losses = [
+        -np.log(fitted.predict(rows.rows.matrix)[np.arange(len(target)), target]).mean() for fitted in (first, again)
+    ]
+    assert losses[1] < losses[0]
 
 
 @every_kind
-def test_trees_of_another_library_cannot_be_continued(kind):
-    with pytest.raises(TrainingError, match="no boosted trees of this kind"):
-        models.SHELF.load(kind)().fit(data(Task("regression")), PLAN, start={"other.txt": b""})
+def test_a_warm_start_rejects_another_librarys_trees(kind):
+    with pytest.raises(TrainingError, match="another kind of model"):
+        models.SHELF.load(kind)().fit_matrix(encoded_data(Task("regression")), TRAINING, start={"other.txt": b""})
 
 
-def test_too_many_levels_for_catboost_are_refused():
+def test_catboost_rejects_255_categories():
     pytest.importorskip("catboost")
-    with pytest.raises(TrainingError, match="at most 254 levels as they are, got one of 255"):
-        models.SHELF.load("catboost")().fit(data(Task("regression"), n_levels=255), PLAN)
+    with pytest.raises(TrainingError, match="expected at most 254 categories in a column, got 255"):
+        models.SHELF.load("catboost")().fit_matrix(encoded_data(Task("regression"), n_categories=255), TRAINING)
 
 
 @pytest.mark.parametrize("kind", ["catboost", "xgboost"])
-def test_a_missing_library_says_what_to_install(monkeypatch, kind):
+def test_a_missing_library_names_its_extra(monkeypatch, kind):
     monkeypatch.setitem(sys.modules, kind, None)
     with pytest.raises(MissingExtraError, match=f"model kind '{kind}' needs the package '{kind}'") as error:
-        models.SHELF.load(kind)().fit(data(Task("regression")), PLAN)
+        models.SHELF.load(kind)().fit_matrix(encoded_data(Task("regression")), TRAINING)
     assert f"[{kind}]" in str(error.value.hint)
 
 
 @every_kind
 def test_the_state_is_the_librarys_own_file(kind):
-    ((name, content),) = models.SHELF.load(kind)(n_estimators=3).fit(data(Task("regression")), PLAN).state().items()
-    begin = {"trees.txt": b"tree\n", "trees.cbm": b"CBM1", "trees.json": b"{"}[name]
-    assert content.startswith(begin)
+    fitted = models.SHELF.load(kind)(n_estimators=3).fit_matrix(encoded_data(Task("regression")), TRAINING)
+    ((name, content),) = fitted.state().items()
+    start = {"trees.txt": b"tree\n", "trees.cbm": b"CBM1", "trees.json": b"{"}[name]
+    assert content.startswith(start)
     assert name != "trees.json" or json.loads(content)["learner"]

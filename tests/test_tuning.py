@@ -21,7 +21,7 @@ from estimator.config.space import with_edits
 from estimator.config.variant import write_variant
 from estimator.errors import ConfigError, TrainingError
 from estimator.models import SHELF
-from estimator.training.train import prepare
+from estimator.training.prepare import prepare
 from estimator.tuning import Space, searching
 from estimator.tuning.trial import Course, HopelessError, bars, judge, sampled
 from estimator.verbs.context import SHELVES
@@ -284,7 +284,7 @@ def test_a_sample_is_drawn_first(search_of):
     made = tune(conf)
     assert all(0 in trial.intermediate_values for trial in made.outcome.trials)
     config = read_config(conf, SHELVES)
-    table = prepare(numbers().cast(pl.String), config).table(config)
+    table = prepare(numbers().cast(pl.String), config).fit_data(config)
     part = sampled(table, 0.3, 0)
     assert len(part.rows) == round(0.3 * len(table.rows))
     assert part.n_folds == table.n_folds

@@ -1,4 +1,4 @@
-"""Folds, out-of-fold answers, ensembles, and what intervals and sets promise."""
+"""Folds, out-of-fold predictions, ensembles, and the coverage of intervals and sets."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import polars as pl
 import pytest
 
 from estimator import verbs
-from estimator.checks.models import PLAN, TASKS, example, numbers_of, rows_of
+from estimator.checks.models import TASKS, TRAINING, example_data, to_batch, to_matrix
 from estimator.config import read_config
 from estimator.core.task import Task
 from estimator.data.splitting import folds
-from estimator.evaluation.validation import corrected, out_of_fold, parted
+from estimator.evaluation.validation import corrected_mean, fold_masks, out_of_fold_predictions
 from estimator.graph.builder import BOOL, DOUBLE, Graph, Output
 from estimator.graph.session import Session
-from estimator.models import SHELF, Learned, Model
-from estimator.models.conformal import Calibration, Conformal, Interval, LevelSet
+from estimator.models import SHELF, FittedModel, Model
+from estimator.models.conformal import Calibration, ClassSet, Conformal, Interval
 from estimator.models.ensemble import Ensemble
-from estimator.models.fitted import Single
-from estimator.training.train import prepare, write_graph
+from estimator.models.matrix import SingleModel
+from estimator.training.prepare import prepare
+from estimator.training.train import write_graph
 from estimator.verbs.context import SHELVES
 from tests.conftest import EXAMPLES, read_example
 
@@ -39,86 +40,86 @@ def dated(n_rows: int = 200) -> pl.DataFrame:
     return pl.DataFrame({"x": x, "day": days, "group": group, "y": x + generator.standard_normal(n_rows)})
 
 
-def test_folds_keep_groups_whole_and_are_alike_in_size(config_of):
+def test_folds_keep_groups_whole_and_have_similar_sizes(config_of):
     rows, config = prepared(config_of, dated(), training={"split": {"kind": "group", "column": "group"}})
-    (dealt,) = rows.folds
-    groups = dated()["group"].to_numpy()[~rows.test]
-    assert all(len(set(dealt[groups == group].tolist())) == 1 for group in set(groups.tolist()))
-    assert np.ptp(np.bincount(dealt)) <= 0.1 * len(dealt)
-    assert config.validation.folds == np.unique(dealt).size
+    (assigned,) = rows.folds
+    groups = dated()["group"].to_numpy()[~rows.test_mask]
+    assert all(len(set(assigned[groups == group].tolist())) == 1 for group in set(groups.tolist()))
+    assert np.ptp(np.bincount(assigned)) <= 0.1 * len(assigned)
+    assert config.validation.folds == np.unique(assigned).size
 
 
-def test_folds_by_time_learn_from_the_past_alone(config_of):
+def test_folds_by_time_train_on_the_past_only(config_of):
     rows, config = prepared(config_of, dated(), training={"split": {"kind": "time", "column": "day"}})
-    table = rows.table(config)
-    days = dated()["day"].to_numpy()[~rows.test]
-    assert len(parted(table)) == 4
-    for inside, out in parted(table):
-        assert max(days[inside].tolist()) <= min(days[out].tolist())
+    data = rows.fit_data(config)
+    days = dated()["day"].to_numpy()[~rows.test_mask]
+    assert len(fold_masks(data)) == 4
+    for training_mask, test_mask in fold_masks(data):
+        assert max(days[training_mask].tolist()) <= min(days[test_mask].tolist())
 
 
-def test_folds_keep_the_proportions_of_levels():
+def test_folds_keep_the_proportions_of_classes():
     config = read_config(EXAMPLES / "credit" / "config.yml", SHELVES)
     frame = read_example("credit")
-    truth = (frame["Status"] == "bad").to_numpy().astype(float)
-    dealt = folds(
-        frame, config.model_copy(update={"validation": config.validation.model_copy(update={"repeats": 2})}), truth
+    is_bad = (frame["Status"] == "bad").to_numpy().astype(float)
+    assigned = folds(
+        frame, config.model_copy(update={"validation": config.validation.model_copy(update={"repeats": 2})}), is_bad
     )
-    assert dealt.shape == (2, frame.height)
-    for repeat in dealt:
-        shares = [truth[repeat == number].mean() for number in range(5)]
-        assert max(shares) - min(shares) < 0.002
-    assert (dealt[0] != dealt[1]).any()
+    assert assigned.shape == (2, frame.height)
+    for repeat in assigned:
+        fractions = [is_bad[repeat == fold].mean() for fold in range(5)]
+        assert max(fractions) - min(fractions) < 0.002
+    assert (assigned[0] != assigned[1]).any()
 
 
-class Spy(Model):
-    """Remembers nothing but which rows it saw, and answers whether it had seen a row."""
+class Memorizer(Model):
+    """Predicts 1 for the rows that it was fitted on, else 0."""
 
-    continues = False
+    supports_warm_start = False
 
-    def learn(self, table, plan, *, progress=None, start=None) -> Learned:
-        seen = set(table.rows.batch.feed["x0"][:, 0].tolist())
+    def fit(self, data, training, *, progress=None, start=None) -> FittedModel:
+        fitted_values = set(data.rows.batch.feed["x0"][:, 0].tolist())
 
-        class Seen(Single):
+        class FittedMemorizer(SingleModel):
             def predict(self, batch):
-                return np.array([float(value in seen) for value in batch.feed["x0"][:, 0].tolist()])
+                return np.array([float(value in fitted_values) for value in batch.feed["x0"][:, 0].tolist()])
 
-        return Seen(table.task, None, None)
+        return FittedMemorizer(data.task, None, None)
 
 
-def test_no_row_is_answered_by_a_model_that_saw_it():
-    found = out_of_fold(example(TASKS[0]), Spy(), PLAN)
-    assert found is not None
-    assert found.tolist() == [0.0] * len(found)
+def test_no_out_of_fold_model_was_fitted_on_its_row():
+    predictions = out_of_fold_predictions(example_data(TASKS[0]), Memorizer(), TRAINING)
+    assert predictions is not None
+    assert predictions.tolist() == [0.0] * len(predictions)
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.kind)
 def test_an_ensemble_is_no_worse_than_its_members_out_of_fold(task):
-    table = example(task)
-    learned = Ensemble(members=[{"kind": "linear"}, {"kind": "boosting", "n_estimators": 60}]).learn(table, PLAN)
-    scores = learned.summary
-    assert scores["loss"] <= min(scores["loss of linear"], scores["loss of boosting"]) * 1.05
-    assert sum(value for name, value in scores.items() if name.startswith("weight")) == pytest.approx(1.0)
+    data = example_data(task)
+    fitted = Ensemble(members=[{"kind": "linear"}, {"kind": "boosting", "n_estimators": 60}]).fit(data, TRAINING)
+    summary = fitted.summary
+    assert summary["loss"] <= min(summary["loss of linear"], summary["loss of boosting"]) * 1.05
+    assert sum(value for name, value in summary.items() if name.startswith("weight")) == pytest.approx(1.0)
 
 
-def test_a_refitted_ensemble_is_smaller_and_tells_what_that_costs():
-    table = example(TASKS[0])
-    table = replace(table, held_out=table.rows)
+def test_a_refitted_ensemble_is_smaller_and_reports_its_loss():
+    data = example_data(TASKS[0])
+    data = replace(data, held_out=data.rows)
     members = [{"kind": "linear"}, {"kind": "boosting", "n_estimators": 40}]
-    whole, small = (Ensemble(members=members, refit=refit).learn(table, PLAN) for refit in (False, True))
-    assert [bag.name for bag in small.bags] == [bag.name for bag in whole.bags]
+    whole, small = (Ensemble(members=members, refit=refit).fit(data, TRAINING) for refit in (False, True))
+    assert [member.name for member in small.members] == [member.name for member in whole.members]
     assert len(write_graph(small)) < len(write_graph(whole))
     assert np.isfinite([small.summary["held-out loss"], small.summary["held-out loss of all folds"]]).all()
     assert np.array_equal(small.out_of_fold, whole.out_of_fold)
 
 
-def test_a_useless_member_gets_no_weight_and_no_room():
-    table = example(TASKS[0])
-    learned = Ensemble(members=[{"kind": "linear"}, {"kind": "constant"}]).learn(table, PLAN)
-    assert [bag.name for bag in learned.bags] == ["linear"]
+def test_a_useless_member_is_left_out():
+    data = example_data(TASKS[0])
+    fitted = Ensemble(members=[{"kind": "linear"}, {"kind": "constant"}]).fit(data, TRAINING)
+    assert [member.name for member in fitted.members] == ["linear"]
 
 
-def test_members_are_read_from_a_config_and_written_back(config_of, tmp_path):
+def test_members_survive_a_config_round_trip(config_of, tmp_path):
     members = [{"kind": "linear", "penalty": 2.0}, {"kind": "boosting", "n_estimators": 20}]
     conf = config_of(read_example("boston"), "MEDV", model={"kind": "ensemble", "members": members})
     made = verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
@@ -132,94 +133,94 @@ def test_members_are_read_from_a_config_and_written_back(config_of, tmp_path):
 
 
 @pytest.mark.parametrize("n_rows", [60, 400, 3000])
-def test_intervals_hold_what_they_promise_also_locally(n_rows):
-    """Errors grow with the answer: each fifth of the answers must get its share, on rows of its own."""
-    held = []
+def test_intervals_cover_globally_and_locally(n_rows):
+    """Errors grow with the prediction, and new rows of each fifth of the predictions must be covered."""
+    covered = []
     for seed in range(40):
         generator = np.random.default_rng([n_rows, seed])
-        answers = generator.lognormal(0, 1, n_rows + 2000)
-        truth = answers * (1 + 0.2 * generator.standard_normal(n_rows + 2000))
-        found = Interval.fit(answers[:n_rows], truth[:n_rows], 0.9)
-        low, high = found.bounds(answers[n_rows:])
-        inside = (low <= truth[n_rows:]) & (truth[n_rows:] <= high)
-        order = np.argsort(answers[n_rows:])
-        held.append([inside[part].mean() for part in np.array_split(order, 5)])
-    assert np.mean(held) == pytest.approx(0.9, abs=0.015)
+        predictions = generator.lognormal(0, 1, n_rows + 2000)
+        target = predictions * (1 + 0.2 * generator.standard_normal(n_rows + 2000))
+        interval = Interval.fit(predictions[:n_rows], target[:n_rows], 0.9)
+        low, high = interval.bounds(predictions[n_rows:])
+        inside = (low <= target[n_rows:]) & (target[n_rows:] <= high)
+        order = np.argsort(predictions[n_rows:])
+        covered.append([inside[fifth].mean() for fifth in np.array_split(order, 5)])
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.015)
     if n_rows >= 400:
-        assert np.abs(np.mean(held, axis=0) - 0.9).max() < 0.06
+        assert np.abs(np.mean(covered, axis=0) - 0.9).max() < 0.06
 
 
-def test_calibration_mends_shares_that_are_too_bold_and_leaves_good_ones_alone():
+def test_calibration_changes_overconfident_probabilities_only():
     generator = np.random.default_rng(1)
-    honest = 1 / (1 + np.exp(-2 * generator.standard_normal(4000)))
-    truth = (generator.random(4000) < honest).astype(float)
-    bold = 1 / (1 + np.exp(-3 * np.log(honest / (1 - honest))))
-    found = Calibration.fit(np.column_stack([1 - bold, bold]), truth)
-    assert found.slope == pytest.approx(1 / 3, abs=0.04)
-    assert not Calibration.fit(np.column_stack([1 - honest, honest]), truth).changes
+    exact = 1 / (1 + np.exp(-2 * generator.standard_normal(4000)))
+    target = (generator.random(4000) < exact).astype(float)
+    overconfident = 1 / (1 + np.exp(-3 * np.log(exact / (1 - exact))))
+    calibration = Calibration.fit(np.column_stack([1 - overconfident, overconfident]), target)
+    assert calibration.slope == pytest.approx(1 / 3, abs=0.04)
+    assert not Calibration.fit(np.column_stack([1 - exact, exact]), target).changes
 
 
 @pytest.mark.parametrize("kind", ["tabm", "boosting"])
-def test_sure_answers_are_calibrated_alike_by_graph_and_library(kind):
-    table, calibration = example(TASKS[1]), Calibration(0.2)
-    learned = SHELF.load(kind)().learn(table, PLAN)
-    far = rows_of(numbers_of(table.rows.batch) * 100)
-    session = Session(write_graph(learned, Conformal(0.9, None, calibration, None)))
-    found = dict(zip(session.outputs, session.run(far.feed), strict=True))["probability"]
-    assert np.allclose(found, calibration.apply(learned.predict(far)), rtol=1e-5)
+def test_graph_and_library_calibrate_extreme_probabilities_alike(kind):
+    data, calibration = example_data(TASKS[1]), Calibration(0.2)
+    fitted = SHELF.load(kind)().fit(data, TRAINING)
+    far = to_batch(to_matrix(data.rows.batch) * 100)
+    session = Session(write_graph(fitted, Conformal(0.9, None, calibration, None)))
+    probabilities = dict(zip(session.outputs, session.run(far.feed), strict=True))["probability"]
+    assert np.allclose(probabilities, calibration.apply(fitted.predict(far)), rtol=1e-5)
 
 
-def test_sets_of_levels_hold_what_they_promise():
-    held = []
+def test_prediction_sets_have_their_coverage():
+    covered = []
     for seed in range(20):
         generator = np.random.default_rng([2, seed])
         scores = generator.standard_normal((3000, 4)) * 1.5
-        shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
-        truth = (shares.cumsum(axis=1) < generator.random((3000, 1))).sum(axis=1).astype(float)
-        members = LevelSet.fit(shares[:1500], truth[:1500], 0.9).members(shares[1500:])
-        held.append(members[np.arange(1500), truth[1500:].astype(int)].mean())
+        probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+        target = (probabilities.cumsum(axis=1) < generator.random((3000, 1))).sum(axis=1).astype(float)
+        members = ClassSet.fit(probabilities[:1500], target[:1500], 0.9).members(probabilities[1500:])
+        covered.append(members[np.arange(1500), target[1500:].astype(int)].mean())
         assert members.any(axis=1).all()
-    assert np.mean(held) == pytest.approx(0.9, abs=0.01)
+    assert np.mean(covered) == pytest.approx(0.9, abs=0.01)
 
 
-def test_the_graph_gives_the_same_bounds_and_sets():
+def test_the_graph_writes_the_same_bounds_and_sets():
     generator = np.random.default_rng(3)
-    answers = generator.lognormal(0, 1, 500)
-    interval = Interval.fit(answers, answers * (1 + 0.3 * generator.standard_normal(500)), 0.8)
-    shares = generator.dirichlet(np.ones(3), 500)
-    truth = shares.argmax(axis=1).astype(float)
-    calibration, level_set = Calibration(0.7), LevelSet.fit(shares, truth, 0.9)
+    predictions = generator.lognormal(0, 1, 500)
+    interval = Interval.fit(predictions, predictions * (1 + 0.3 * generator.standard_normal(500)), 0.8)
+    probabilities = generator.dirichlet(np.ones(3), 500)
+    target = probabilities.argmax(axis=1).astype(float)
+    calibration, class_set = Calibration(0.7), ClassSet.fit(probabilities, target, 0.9)
     graph = Graph()
-    ends = interval.write(graph, graph.input("x", DOUBLE))
-    parts = graph("Concat", *(graph.input(f"p{place}", DOUBLE) for place in range(3)), axis=1)
-    outputs = [Output(name, value, DOUBLE, 2) for name, value in zip(("low", "high"), ends, strict=True)]
-    outputs.append(Output("shares", calibration.write(graph, parts, 3), DOUBLE, 2))
-    outputs.append(Output("set", level_set.write(graph, parts), BOOL, 2))
-    feed = {"x": answers[:, None], **{f"p{place}": shares[:, [place]] for place in range(3)}}
-    low, high, told, members = Session(graph.finish(outputs)).run(feed)
-    assert low[:, 0] == pytest.approx(interval.bounds(answers)[0])
-    assert high[:, 0] == pytest.approx(interval.bounds(answers)[1])
-    assert told == pytest.approx(calibration.apply(shares))
-    assert np.array_equal(members, level_set.members(shares))
+    bounds = interval.write(graph, graph.input("x", DOUBLE))
+    columns = graph("Concat", *(graph.input(f"p{column}", DOUBLE) for column in range(3)), axis=1)
+    outputs = [Output(name, value, DOUBLE, 2) for name, value in zip(("low", "high"), bounds, strict=True)]
+    outputs.append(Output("calibrated", calibration.write(graph, columns, 3), DOUBLE, 2))
+    outputs.append(Output("set", class_set.write(graph, columns), BOOL, 2))
+    feed = {"x": predictions[:, None], **{f"p{column}": probabilities[:, [column]] for column in range(3)}}
+    low, high, calibrated, members = Session(graph.finish(outputs)).run(feed)
+    assert low[:, 0] == pytest.approx(interval.bounds(predictions)[0])
+    assert high[:, 0] == pytest.approx(interval.bounds(predictions)[1])
+    assert calibrated == pytest.approx(calibration.apply(probabilities))
+    assert np.array_equal(members, class_set.members(probabilities))
 
 
-def test_too_few_rows_promise_nothing():
-    assert Conformal.fit(Task("regression"), np.zeros(10), np.zeros(10), 0.9, calibrates=True) is None
+def test_too_few_rows_give_no_interval():
+    assert Conformal.fit(Task("regression"), np.zeros(10), np.zeros(10), 0.9, calibrate=True) is None
 
 
-def test_an_interval_over_folds_is_wider_than_one_that_takes_them_for_independent():
+def test_the_interval_over_folds_corrects_for_shared_rows():
     scores = np.random.default_rng(4).normal(10, 1, 5)
-    naive, honest = (corrected(scores, n_learned=80, n_out=out, confidence=0.95) for out in (0.0, 20.0))
-    assert honest.high - honest.low == pytest.approx((naive.high - naive.low) * np.sqrt(1 + 5 / 4))
+    naive, corrected = (corrected_mean(scores, n_train=80, n_test=n_test, confidence=0.95) for n_test in (0.0, 20.0))
+    assert corrected.high - corrected.low == pytest.approx((naive.high - naive.low) * np.sqrt(1 + 5 / 4))
 
 
 @pytest.mark.parametrize("name", ["house_pricing_model", "credit", "penguins"])
 def test_every_example_tells_how_sure_it_is(store, name):
     """Held-out coverage lies near the level; of levels that are nearly always right it may only be above."""
     manifest = verbs.Context().version(str(store / name)).manifest
-    share = manifest["coverage"]["actual"]
-    assert share["high"] >= 0.88
-    assert share["low"] <= 0.93 or manifest["task"]["kind"] != "regression"
+    actual = manifest["coverage"]["actual"]
+    assert actual["high"] >= 0.88
+    assert actual["low"] <= 0.93 or manifest["task"]["kind"] != "regression"
 
 
 def test_a_request_is_answered_with_its_interval(store):
@@ -228,7 +229,7 @@ def test_a_request_is_answered_with_its_interval(store):
 
     service = Service(verbs.Context().version(str(store / "house_pricing_model")), Serving())
     rows = service.artefact.read_json("golden.json")["rows"][:2]
-    answer = json.loads(service.predict(json.dumps(rows).encode(), "name").body)
+    answer = json.loads(service.respond(json.dumps(rows).encode(), "name", "full").body)
     assert answer["coverage"] == 0.9
     for row in answer["predictions"]:
         low, high = row["interval"]

@@ -39,7 +39,7 @@ def epochs(*, quiet: bool) -> Iterator[Progress]:
         task = bar.add_task("starting", total=1)
 
         def progress(step: TrainingStep) -> None:
-            parts = [step.what, *(f"{name} {value:.4g}" for name, value in step.values.items())]
+            parts = [step.label, *(f"{name} {value:.4g}" for name, value in step.values.items())]
             bar.update(task, total=step.total, completed=step.number, description="  ".join(filter(None, parts)))
 
         yield progress

@@ -101,8 +101,8 @@ def _text(new: NewVersion) -> str:
         f"folder  {new.artefact.folder}",
         f"report  {new.artefact.folder / 'report.html'}",
     ]
-    if new.trained.prepared.n_unlabelled:
-        lines.append(f"{new.trained.prepared.n_unlabelled:,} rows without a target were skipped")
+    if new.trained.prepared.n_unlabeled:
+        lines.append(f"{new.trained.prepared.n_unlabeled:,} rows without a target were skipped")
     if not report.beats_baseline:
         baseline = "mean" if report.task.is_regression else "most frequent class"
         lines.append(f"warning: {report.deciding_metric} is not better than always predicting the {baseline}")
@@ -117,7 +117,7 @@ def _score_lines(new: NewVersion) -> list[str]:
     """Return the metrics as aligned lines: held-out rows, folds, the baseline, the live version."""
     report = new.report
     folds, live = report.folds, report.live
-    fold_head = [f"{new.trained.table.n_folds} folds"] if folds else []
+    fold_head = [f"{new.trained.fit_data.n_folds} folds"] if folds else []
     rows = [["metric", "held-out rows", *fold_head, "baseline", *(["live"] if live else [])]]
     for name, score in report.metrics.items():
         fold_score = [str(folds[name])] if folds else []

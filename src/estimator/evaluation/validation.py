@@ -1,4 +1,4 @@
-"""Folds -> answers for rows by models that had not seen them, and scores that know how folds depend on each other."""
+"""Cross-validation: out-of-fold predictions, and scores whose intervals allow for the rows that folds share."""
 
 from __future__ import annotations
 
@@ -11,94 +11,96 @@ from estimator.config import Training
 from estimator.core.arrays import Floats, Mask
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score
-from estimator.models import Learned, Model, Progress, Table, silent
-from estimator.models.base import side_by_side
+from estimator.models import FitData, FittedModel, Model, Progress, parallel_map, silent
 
 
-def out_of_fold(
-    table: Table, model: Model, plan: Training, *, learned: Learned | None = None, progress: Progress = silent
+def out_of_fold_predictions(
+    data: FitData, model: Model, training: Training, *, fitted: FittedModel | None = None, progress: Progress = silent
 ) -> Floats | None:
-    """Return answers for the table's rows by models that had not seen them, or None when there are no folds.
+    """Return predictions for all rows by models that were not fitted on them, or None without folds.
 
-    They have the shape of `Learned.predict`, the mean over repeats; rows that are never held out, such as the earliest
-    of folds by time, hold NaN. What learning has given already is taken.
+    They have the shape of `FittedModel.predict` and are means over repeats. Rows that are in no fold's test part, such
+    as the earliest of folds by time, are NaN. Predictions that `fitted` brings are returned as they are.
     """
-    if table.n_folds < 2:
+    if data.n_folds < 2:
         return None
-    if learned is not None and learned.out_of_fold is not None:
-        return learned.out_of_fold
-    parts = parted(table)
-    answers = side_by_side(
-        parts,
-        lambda part: model.learn(table.pick(part[0]), plan).predict(table.rows.batch.rows(part[1])),
-        at_once=table.threads, progress=progress,
-    )  # fmt: skip
-    return gathered(table, parts, answers)
+    if fitted is not None and fitted.out_of_fold is not None:
+        return fitted.out_of_fold
+
+    def predict_fold(fold: tuple[Mask, Mask]) -> Floats:
+        training_mask, test_mask = fold
+        return model.fit(data.take(training_mask), training).predict(data.rows.batch.rows(test_mask))
+
+    folds = fold_masks(data)
+    predictions = parallel_map(predict_fold, folds, n_jobs=data.threads, progress=progress)
+    return mean_over_repeats(data, folds, predictions)
 
 
-def gathered(table: Table, parts: Sequence[tuple[Mask, Mask]], answers: Sequence[Floats]) -> Floats:
-    """Return the answers of all folds in the order of the rows, the mean over repeats; NaN where there is none."""
-    shape = (len(table.rows),) if table.task.is_regression else (len(table.rows), table.task.n_outputs)
-    total, times = np.zeros(shape), np.zeros(len(table.rows))
-    for (_, out), found in zip(parts, answers, strict=True):
-        total[out] += found
-        times[out] += 1
-    divisor = times if table.task.is_regression else times[:, None]
+def mean_over_repeats(data: FitData, folds: Sequence[tuple[Mask, Mask]], predictions: Sequence[Floats]) -> Floats:
+    """Return the folds' predictions in the order of the rows, the mean over repeats; NaN where there is none."""
+    shape = (len(data.rows),) if data.task.is_regression else (len(data.rows), data.task.n_outputs)
+    total, counts = np.zeros(shape), np.zeros(len(data.rows))
+    for (_, test_mask), fold_predictions in zip(folds, predictions, strict=True):
+        total[test_mask] += fold_predictions
+        counts[test_mask] += 1
+    divisor = counts if data.task.is_regression else counts[:, None]
     with np.errstate(invalid="ignore"):
         return np.where(divisor > 0, total / divisor, np.nan)
 
 
-def parted(table: Table) -> Sequence[tuple[Mask, Mask]]:
-    """Return (rows to learn from, rows to answer) of every fold of every repeat; by time, learn from the past alone."""
-    found = []
-    for dealt in table.folds:
-        for number in range(int(table.is_ordered), int(dealt.max()) + 1):
-            out = dealt == number
-            inside = dealt < number if table.is_ordered else ~out
-            if out.any() and inside.any():
-                found.append((inside, out))
-    return found
+def fold_masks(data: FitData) -> list[tuple[Mask, Mask]]:
+    """Return (training rows, test rows) of every fold of every repeat; folds by time train on the past only."""
+    masks = []
+    for assigned in data.folds:
+        for fold in range(int(data.is_ordered), int(assigned.max()) + 1):
+            test_mask = assigned == fold
+            training_mask = assigned < fold if data.is_ordered else ~test_mask
+            if test_mask.any() and training_mask.any():
+                masks.append((training_mask, test_mask))
+    return masks
 
 
-def fold_scores(table: Table, answers: Floats, metrics: Mapping[str, Metric]) -> dict[str, Floats]:
-    """Return each metric's score in every fold, of shape (folds,), by out-of-fold answers."""
-    found: dict[str, list[float]] = {name: [] for name in metrics}
-    for _, out in parted(table):
-        told, weights = table.task.predictions(answers[out]), table.rows.weights[out][None, :]
+def fold_scores(data: FitData, out_of_fold: Floats, metrics: Mapping[str, Metric]) -> dict[str, Floats]:
+    """Return each metric's score in every fold, of shape (folds,)."""
+    scores: dict[str, list[float]] = {name: [] for name in metrics}
+    for _, test_mask in fold_masks(data):
+        predictions, weights = data.task.predictions(out_of_fold[test_mask]), data.rows.weights[test_mask][None, :]
         for name, metric in metrics.items():
-            found[name].append(float(metric.scores(table.rows.target[out], told, weights)[0]))
-    return {name: np.array(values) for name, values in found.items()}
+            scores[name].append(float(metric.scores(data.rows.target[test_mask], predictions, weights)[0]))
+    return {name: np.array(values) for name, values in scores.items()}
 
 
-def corrected(scores: Floats, *, n_learned: float, n_out: float, confidence: float) -> Score:
-    """Return the mean of scores of folds and its interval, corrected for the rows that folds share.
+def corrected_mean(scores: Floats, *, n_train: float, n_test: float, confidence: float) -> Score:
+    """Return the mean of fold scores with an interval, corrected for the training rows that folds share.
 
-    The variance is that of Nadeau and Bengio (2003), with Student's t (Bouckaert and Frank, 2004).
+    The variance is that of Nadeau and Bengio (2003), with Student's t (Bouckaert and Frank, 2004). Scores that are not
+    finite are left out; with fewer than two left the interval is NaN.
     """
     from scipy.special import stdtrit
 
-    solid = scores[np.isfinite(scores)]
-    if len(solid) < 2:
-        return Score(float(solid.mean()) if len(solid) else float("nan"), float("nan"), float("nan"))
-    error = float(np.sqrt((1.0 / len(solid) + n_out / n_learned) * solid.var(ddof=1)))
-    reach = float(stdtrit(len(solid) - 1, (1.0 + confidence) / 2.0)) * error
-    return Score(float(solid.mean()), float(solid.mean()) - reach, float(solid.mean()) + reach)
+    finite = scores[np.isfinite(scores)]
+    if len(finite) < 2:
+        return Score(float(finite.mean()) if len(finite) else float("nan"), float("nan"), float("nan"))
+    mean = float(finite.mean())
+    standard_error = float(np.sqrt((1.0 / len(finite) + n_test / n_train) * finite.var(ddof=1)))
+    half_width = float(stdtrit(len(finite) - 1, (1.0 + confidence) / 2.0)) * standard_error
+    return Score(mean, mean - half_width, mean + half_width)
 
 
-def validated(table: Table, answers: Floats, metrics: Mapping[str, Metric], *, confidence: float) -> dict[str, Score]:
-    """Return each metric over the folds, by out-of-fold answers, with its corrected interval."""
-    n_out = len(table.rows) / table.n_folds
-    n_learned = max(len(table.rows) - n_out, 1.0)
-    scores = fold_scores(table, answers, metrics)
-    found = {
-        name: corrected(values, n_learned=n_learned, n_out=n_out, confidence=confidence)
-        for name, values in scores.items()
+def cross_validated_scores(
+    data: FitData, out_of_fold: Floats, metrics: Mapping[str, Metric], *, confidence: float
+) -> dict[str, Score]:
+    """Return each metric's mean over the folds with its corrected interval."""
+    n_test = len(data.rows) / data.n_folds
+    n_train = max(len(data.rows) - n_test, 1.0)
+    return {
+        name: _clipped(corrected_mean(values, n_train=n_train, n_test=n_test, confidence=confidence), metrics[name])
+        for name, values in fold_scores(data, out_of_fold, metrics).items()
     }
-    return {name: _within(score, metrics[name]) for name, score in found.items()}
 
 
-def _within(score: Score, metric: Metric) -> Score:
-    """Cut an interval where scores end: no loss is below 0, and no score of which more is better above 1."""
+def _clipped(score: Score, metric: Metric) -> Score:
+    """Clip the interval to possible values: a loss is at least 0, a score that is better when higher at most 1."""
     if metric.higher_is_better:
         return replace(score, high=min(score.high, 1.0))
     return replace(score, low=max(score.low, 0.0))

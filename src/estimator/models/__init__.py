@@ -1,8 +1,10 @@
-"""Model families: a matrix and a target in, answers out, and the nodes that give the same answers in the graph."""
+"""Model families: a table and its target in, predictions out, and the nodes that predict the same in the graph."""
 
 from estimator.core.registry import Shelf
-from estimator.models.base import Fitted, MatrixModel, Model, Progress, Rows, Start, TrainingData, TrainingStep, silent
-from estimator.models.fitted import Labelled, Learned, Table
+from estimator.models.base import AdditiveContributions, FittedModel, Model, WarmStart
+from estimator.models.dataset import Dataset, EncodedFitData, EncodedRows, FitData
+from estimator.models.matrix import FittedMatrixModel, MatrixModel
+from estimator.models.progress import Progress, TrainingStep, parallel_map, silent
 
 KINDS = {
     "ensemble": "estimator.models.ensemble:Ensemble",
@@ -19,16 +21,18 @@ SHELF: Shelf[Model] = Shelf("model", KINDS)
 __all__ = [
     "KINDS",
     "SHELF",
-    "Fitted",
-    "Labelled",
-    "Learned",
+    "AdditiveContributions",
+    "Dataset",
+    "EncodedFitData",
+    "EncodedRows",
+    "FitData",
+    "FittedMatrixModel",
+    "FittedModel",
     "MatrixModel",
     "Model",
     "Progress",
-    "Rows",
-    "Start",
-    "Table",
-    "TrainingData",
     "TrainingStep",
+    "WarmStart",
+    "parallel_map",
     "silent",
 ]

@@ -1,4 +1,4 @@
-"""What families of boosted trees share: rounds, early stopping, and a second fit with the number of rounds found."""
+"""What families of boosted trees share: rounds, early stopping, and a refit with the best number of rounds."""
 
 from __future__ import annotations
 
@@ -15,41 +15,45 @@ from estimator.config import Training
 from estimator.core.arrays import Floats
 from estimator.errors import TrainingError
 from estimator.graph.builder import Graph, Value, logistic
-from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, TrainingStep, probabilities, silent
+from estimator.models.dataset import EncodedFitData, EncodedRows
+from estimator.models.matrix import FittedMatrixModel, MatrixModel
+from estimator.models.probabilities import softmax, write_binary_probabilities
+from estimator.models.progress import Progress, TrainingStep, silent
 
-# Losses whose score is the logarithm of the answer.
+# Losses whose score is the logarithm of the prediction.
 LOG_LINK = frozenset({"poisson", "gamma", "tweedie"})
 
 
 @dataclass(frozen=True, slots=True)
-class Growth:
-    """One run of a library: rows to learn from, rows to follow the loss on, and when to end.
+class BoostingRun:
+    """One call of a library: rows to fit, rows to evaluate after each round, and when to stop.
 
-    With a `patience` of 0 all rounds are run. `start` is the state to go on from; `tell` takes each round's losses.
+    With 0 `early_stopping_rounds` all rounds are run. `start` is the state to continue from; `report` is called with
+    each round's losses.
     """
 
-    data: TrainingData
-    rows: Rows
-    watched: Rows | None
+    data: EncodedFitData
+    rows: EncodedRows
+    eval_rows: EncodedRows | None
     n_estimators: int
     early_stopping_rounds: int
     seed: int
     start: bytes | None
-    tell: Callable[[Mapping[str, float]], None]
+    report: Callable[[Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
-class FittedTrees(Fitted):
-    """Trees in their library's own format, which is the state of a warm start too.
+class FittedTrees(FittedMatrixModel):
+    """Boosted trees in their library's own format, which is also the state of a warm start.
 
-    Of several models in `contents` the mean of their scores counts. Scores have shape (rows, 1), or (rows, levels) for
-    more than two levels.
+    With several models in `contents`, the prediction is that of their mean score. Scores have shape (rows, 1), or
+    (rows, classes) for more than two classes.
     """
 
     state_file: ClassVar[str]
     contents: tuple[bytes, ...] = ()
     log_link: bool = False
-    codes: tuple[int, ...] = ()
+    categorical: tuple[int, ...] = ()
 
     @abstractmethod
     def library_scores(self, matrix: Floats) -> list[Floats]:
@@ -61,26 +65,24 @@ class FittedTrees(Fitted):
 
     @property
     def n_scores(self) -> int:
-        """Scores of a row: two levels share one."""
+        """Scores per row: two classes share one."""
         return self.task.n_outputs if self.task.kind == "multiclass" else 1
 
     def predict(self, matrix: Floats) -> Floats:
-        told = [np.reshape(scores, (-1, self.n_scores)) for scores in self.library_scores(matrix)]
-        scores = np.mean(np.asarray(told, np.float64), axis=0)
+        all_scores = [np.reshape(scores, (-1, self.n_scores)) for scores in self.library_scores(matrix)]
+        scores = np.mean(np.asarray(all_scores, np.float64), axis=0)
         if self.task.kind == "binary":
             positive = np.exp(-np.logaddexp(0.0, -scores))
             return np.column_stack([1.0 - positive, positive])
         if self.task.kind == "multiclass":
-            raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-            shares: Floats = raised / raised.sum(axis=1, keepdims=True)
-            return shares
-        answers: Floats = np.exp(scores[:, 0]) if self.log_link else scores[:, 0]
-        return answers
+            return softmax(scores)
+        numbers: Floats = np.exp(scores[:, 0]) if self.log_link else scores[:, 0]
+        return numbers
 
-    def nodes(self, graph: Graph, matrix: str) -> str:
+    def write(self, graph: Graph, matrix: str) -> str:
         scores = self.write_scores(graph, matrix)
         if self.task.kind == "binary":
-            return probabilities(graph, logistic(Value(graph, scores)).name)
+            return write_binary_probabilities(graph, logistic(Value(graph, scores)).name)
         if self.task.kind == "multiclass":
             return graph("Softmax", scores, axis=1)
         return graph("Exp", scores) if self.log_link else scores
@@ -88,90 +90,92 @@ class FittedTrees(Fitted):
     def state(self) -> Mapping[str, bytes]:
         if len(self.contents) == 1:
             return {self.state_file: self.contents[0]}
-        return {f"{place}.{self.state_file}": content for place, content in enumerate(self.contents)}
+        return {f"{index}.{self.state_file}": content for index, content in enumerate(self.contents)}
 
     @classmethod
-    def mean_of(cls, fitted: Sequence[Fitted]) -> Fitted:
-        own = [model for model in fitted if isinstance(model, cls)]
-        return replace(own[0], contents=tuple(content for model in own for content in model.contents))
+    def mean_of(cls, models: Sequence[FittedMatrixModel]) -> FittedMatrixModel:
+        trees = [model for model in models if isinstance(model, cls)]
+        return replace(trees[0], contents=tuple(content for model in trees for content in model.contents))
 
 
 class BoostedTrees(MatrixModel):
     """Settings and course of training that all families of boosted trees share."""
 
-    wants: ClassVar[Literal["scaled", "raw"]] = "raw"
-    continues: ClassVar[bool] = True
-    usual_space: ClassVar[Mapping[str, Any]] = {
+    matrix_kind: ClassVar[Literal["scaled", "raw"]] = "raw"
+    supports_warm_start: ClassVar[bool] = True
+    default_space: ClassVar[Mapping[str, Any]] = {
         "model.learning_rate": {"low": 0.01, "high": 0.3, "log": True},
         "model.subsample": {"low": 0.4, "high": 1.0},
         "model.colsample_bytree": {"low": 0.3, "high": 1.0},
         "model.reg_lambda": {"low": 0.01, "high": 100.0, "log": True},
     }
     state_file: ClassVar[str]
-    n_estimators: Annotated[int, Field(ge=1)] = Field(2000, description="most rounds; early stopping ends sooner")
+    n_estimators: Annotated[int, Field(ge=1)] = Field(
+        2000, description="maximum number of boosting rounds; early stopping usually ends sooner"
+    )
     learning_rate: Annotated[float, Field(gt=0, le=1)] = Field(0.05, description="weight of each round")
-    subsample: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="share of rows drawn for each round")
+    subsample: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="fraction of rows sampled for each round")
     colsample_bytree: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.6, description="share of columns drawn for each tree; catboost: for each question"
+        0.6, description="fraction of columns sampled for each tree; catboost: for each split"
     )
     reg_lambda: Annotated[float, Field(ge=0)] = Field(1.0, description="l2 penalty of leaf values")
     early_stopping_rounds: Annotated[int, Field(ge=0)] = Field(
-        60, description="rounds without gain before stopping; 0: never stop"
+        60, description="rounds without improvement before stopping; 0: never stop early"
     )
-    refit: bool = Field(True, description="fit again on all training rows with the number of rounds found")
+    refit: bool = Field(True, description="fit again on all training rows with the best number of rounds")
 
     @abstractmethod
-    def grow(self, growth: Growth) -> FittedTrees:
-        """Run the library once; its summary holds the `rounds` that were best, and only their trees are kept."""
+    def boost(self, run: BoostingRun) -> FittedTrees:
+        """Run the library once and keep the trees of the best round; the summary holds its `n_estimators`."""
 
-    def fit(
+    def fit_matrix(
         self,
-        data: TrainingData,
-        plan: Training,
+        data: EncodedFitData,
+        training: Training,
         *,
         progress: Progress = silent,
         start: Mapping[str, bytes] | None = None,
     ) -> FittedTrees:
-        begun = self._begun(start)
-        stops = self.early_stopping_rounds > 0 and data.can_stop
-        rows, watched = (data.fitting, data.validating) if stops else (data.rows, data.held_out)
+        stops = self.early_stopping_rounds > 0 and data.has_validation
+        rows, eval_rows = (data.fit_rows, data.validation_rows) if stops else (data.rows, data.held_out)
         curves: list[Mapping[str, float]] = []
 
-        def tell(losses: Mapping[str, float]) -> None:
+        def report(losses: Mapping[str, float]) -> None:
             curves.append(losses)
             progress(TrainingStep(len(curves), self.n_estimators, losses))
 
-        growth = Growth(
-            data, rows, watched or None, self.n_estimators, self.early_stopping_rounds * stops, plan.seed, begun, tell
+        run = BoostingRun(
+            data,
+            rows,
+            eval_rows or None,
+            self.n_estimators,
+            self.early_stopping_rounds * stops,
+            training.seed,
+            self._start_content(start),
+            report,
         )
-        fitted = self.grow(growth)
-        if stops and self.refit and data.outside is None:
-            rounds = max(int(fitted.summary["n_estimators"]), 1)
-            again = replace(
-                growth,
-                rows=data.rows,
-                watched=None,
-                n_estimators=rounds,
-                early_stopping_rounds=0,
-                tell=lambda losses: None,
-            )
-            fitted = self.grow(again)
+        fitted = self.boost(run)
+        if stops and self.refit and data.validation_fold is None:
+            best = max(int(fitted.summary["n_estimators"]), 1)
+            all_rows = replace(run, rows=data.rows, eval_rows=None, n_estimators=best, early_stopping_rounds=0)
+            fitted = self.boost(replace(all_rows, report=lambda losses: None))
         return replace(fitted, curves=tuple(curves))
 
-    def _begun(self, start: Mapping[str, bytes] | None) -> bytes | None:
+    def _start_content(self, start: Mapping[str, bytes] | None) -> bytes | None:
         if start is None:
             return None
         if self.state_file not in start:
             raise TrainingError(
-                "the version to continue from holds no boosted trees of this kind", hint="leave out --from"
+                f"the version to continue from has no state/{self.state_file}: it is another kind of model",
+                hint="leave out --from, or set model.kind to that version's",
             )
         return start[self.state_file]
 
 
 @contextmanager
-def explained(library: str, fault: type[Exception]) -> Iterator[None]:
-    """Turn a library's refusal to fit into an error of ours."""
+def library_errors(library: str, error_type: type[Exception]) -> Iterator[None]:
+    """Context manager that raises a library's error as a `TrainingError`."""
     try:
         yield
-    except fault as error:
+    except error_type as error:
         raise TrainingError(f"{library} cannot fit these rows: {error}") from error

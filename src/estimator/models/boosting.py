@@ -1,4 +1,4 @@
-"""Boosted trees of LightGBM, on raw numbers and sets of levels."""
+"""Boosted trees of LightGBM, on raw numbers and sets of categories."""
 
 from __future__ import annotations
 
@@ -14,21 +14,28 @@ from estimator.core.arrays import Floats
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_LEQ, BRANCH_MEMBER, Split, write_trees
-from estimator.models.base import TrainingData
-from estimator.models.boosted import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
-from estimator.models.fitted import Additions
+from estimator.models.base import AdditiveContributions
+from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
+from estimator.models.dataset import EncodedFitData
 
 if TYPE_CHECKING:
     import lightgbm
 
 STATE_FILE = "trees.txt"
-_OBJECTIVES = {"mse": "regression", "mae": "regression_l1", "huber": "huber", "poisson": "poisson",
-               "gamma": "gamma", "tweedie": "tweedie", "mape": "mape"}  # fmt: skip
+_OBJECTIVES = {
+    "mse": "regression",
+    "mae": "regression_l1",
+    "huber": "huber",
+    "poisson": "poisson",
+    "gamma": "gamma",
+    "tweedie": "tweedie",
+    "mape": "mape",
+}
 
 
 @dataclass(frozen=True)
 class FittedBoosting(FittedTrees):
-    """Trees as LightGBM's own text."""
+    """Trees in LightGBM's text format."""
 
     tolerance: ClassVar[float] = 1e-12
     state_file: ClassVar[str] = STATE_FILE
@@ -40,71 +47,81 @@ class FittedBoosting(FittedTrees):
     def library_scores(self, matrix: Floats) -> list[Floats]:
         return [np.asarray(booster.predict(matrix, raw_score=True)) for booster in self._boosters]
 
-    def contributions(self, matrix: Floats, background: Floats) -> Additions | None:
-        """Return LightGBM's own, by TreeSHAP (Lundberg et al., 2020), the mean over models."""
+    def contributions(self, matrix: Floats, background: Floats) -> AdditiveContributions | None:
+        """Return LightGBM's own TreeSHAP values (Lundberg et al., 2020), the mean over models."""
         if self.log_link or self.n_scores > 1:
             return None
-        told = np.mean([booster.predict(matrix, pred_contrib=True) for booster in self._boosters], axis=0)
-        return Additions(told[:, :-1], float(told[0, -1]))
+        values = np.mean([booster.predict(matrix, pred_contrib=True) for booster in self._boosters], axis=0)
+        # The last column is the base value.
+        return AdditiveContributions(values[:, :-1], float(values[0, -1]))
 
     def write_scores(self, graph: Graph, matrix: str) -> str:
         trees = [tree for booster in self._boosters for tree in booster.dump_model()["tree_info"]]
-        roots = [(tree["tree_structure"], place % self.n_scores) for place, tree in enumerate(trees)]
+        roots = [(tree["tree_structure"], index % self.n_scores) for index, tree in enumerate(trees)]
         return write_trees(graph, matrix, roots, _read, n_outputs=self.n_scores, scale=1.0 / len(self._boosters))
 
 
 class Boosting(BoostedTrees):
-    """Gradient boosted trees (Ke et al., 2017, "LightGBM") on raw numbers and sets of levels."""
+    """Gradient boosted trees (Ke et al., 2017, "LightGBM") on raw numbers and sets of categories."""
 
     max_categories: ClassVar[int] = 255
     state_file: ClassVar[str] = STATE_FILE
-    usual_space: ClassVar[Mapping[str, Any]] = {
-        **BoostedTrees.usual_space,
+    default_space: ClassVar[Mapping[str, Any]] = {
+        **BoostedTrees.default_space,
         "model.num_leaves": {"low": 4, "high": 128, "log": True, "integer": True},
         "model.min_child_samples": {"low": 2, "high": 100, "log": True, "integer": True},
         "model.extra_trees": [False, True],
     }
-    num_leaves: Annotated[int, Field(ge=2)] = Field(24, description="most leaves of a tree")
-    min_child_samples: Annotated[int, Field(ge=1)] = Field(10, description="fewest rows of a leaf")
+    distributions: ClassVar[tuple[str, ...]] = ("lightgbm",)
+    num_leaves: Annotated[int, Field(ge=2)] = Field(24, description="maximum number of leaves of a tree")
+    min_child_samples: Annotated[int, Field(ge=1)] = Field(10, description="minimum number of rows of a leaf")
     reg_alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="l1 penalty of leaf values")
     extra_trees: bool = Field(False, description="draw thresholds at random (Geurts et al., 2006)")
     loss: Literal["mse", "mae", "huber", "poisson", "gamma", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"
     )
 
-    def grow(self, growth: Growth) -> FittedBoosting:
+    def boost(self, run: BoostingRun) -> FittedBoosting:
         with needs_extra("train", "model kind 'boosting'"):
             import lightgbm
-        data, parameters = growth.data, self._parameters(growth.data, growth.seed)
-        before = None if growth.start is None else _loaded(growth.start)
-        rows, watched = growth.rows, growth.watched
+        data, parameters = run.data, self._parameters(run.data, run.seed)
+        before = None if run.start is None else _loaded(run.start)
+        rows, eval_rows = run.rows, run.eval_rows
         train = lightgbm.Dataset(
             rows.matrix,
             rows.target,
             weight=rows.weights,
-            categorical_feature=list(data.codes),
+            categorical_feature=list(data.categorical),
             params=parameters,
             free_raw_data=False,
         )
-        callbacks: list[Callable[..., Any]] = [_Recorder(growth.tell)]
-        if growth.early_stopping_rounds:
-            callbacks.append(lightgbm.early_stopping(growth.early_stopping_rounds, verbose=False))
-        with explained("LightGBM", lightgbm.basic.LightGBMError):
+        callbacks: list[Callable[..., Any]] = [_LossReporter(run.report)]
+        if run.early_stopping_rounds:
+            callbacks.append(lightgbm.early_stopping(run.early_stopping_rounds, verbose=False))
+        with library_errors("LightGBM", lightgbm.basic.LightGBMError):
             booster = lightgbm.train(
-                parameters, train, num_boost_round=growth.n_estimators, init_model=before, callbacks=callbacks,
-                valid_sets=[train.create_valid(watched.matrix, watched.target, watched.weights)] if watched else None,
-                valid_names=["val_loss"] if watched else None,
-            )  # fmt: skip
-        # Without patience the best round is the last.
-        best = booster.best_iteration if growth.early_stopping_rounds else 0
+                parameters,
+                train,
+                num_boost_round=run.n_estimators,
+                init_model=before,
+                callbacks=callbacks,
+                valid_sets=None
+                if eval_rows is None
+                else [train.create_valid(eval_rows.matrix, eval_rows.target, eval_rows.weights)],
+                valid_names=None if eval_rows is None else ["val_loss"],
+            )
+        # Without early stopping LightGBM names no best round.
+        best = booster.best_iteration if run.early_stopping_rounds else 0
         n_rounds = best or booster.current_iteration()
         return FittedBoosting(
-            data.task, (booster.model_to_string(num_iteration=n_rounds).encode(),),
-            data.task.is_regression and self.loss in LOG_LINK, data.codes,
+            data.task,
+            (booster.model_to_string(num_iteration=n_rounds).encode(),),
+            data.task.is_regression and self.loss in LOG_LINK,
+            data.categorical,
             summary={"n_estimators": n_rounds - (before.current_iteration() if before else 0)},
-        )  # fmt: skip
+        )
 
-    def _parameters(self, data: TrainingData, seed: int) -> dict[str, Any]:
+    def _parameters(self, data: EncodedFitData, seed: int) -> dict[str, Any]:
         if data.task.is_regression:
             objective: dict[str, Any] = {"objective": _OBJECTIVES[self.loss]}
         elif data.task.kind == "binary":
@@ -137,30 +154,30 @@ def _loaded(content: bytes) -> lightgbm.Booster:
 
 
 def _read(node: Mapping[str, Any]) -> float | tuple[Split, Mapping[str, Any], Mapping[str, Any]]:
-    """Read a node of `Booster.dump_model()`."""
+    """Read a node of `Booster.dump_model()`: a leaf value, or a split with its yes and no node."""
     if "split_feature" not in node:
         return float(node["leaf_value"])
     feature, threshold = node["split_feature"], node["threshold"]
     if node["decision_type"] == "==":
-        split = Split(feature, BRANCH_MEMBER, members=tuple(float(level) for level in threshold.split("||")))
+        split = Split(feature, BRANCH_MEMBER, members=tuple(float(code) for code in threshold.split("||")))
     else:
         split = Split(feature, BRANCH_LEQ, float(threshold), missing_is_yes=_missing_goes_left(node))
     return split, node["left_child"], node["right_child"]
 
 
 def _missing_goes_left(node: Mapping[str, Any]) -> bool:
-    """LightGBM sends NaN the default way if it saw gaps there in training, else it takes NaN for 0."""
+    """LightGBM sends NaN in the default direction if training had missing values there, else treats it as 0."""
     return bool(node["default_left"]) if node["missing_type"] == "NaN" else float(node["threshold"]) >= 0.0
 
 
-class _Recorder:
-    """A LightGBM callback that tells each round's losses."""
+class _LossReporter:
+    """A LightGBM callback that reports each round's losses."""
 
     order = 10
     before_iteration = False
 
-    def __init__(self, tell: Callable[[Mapping[str, float]], None]) -> None:
-        self.tell = tell
+    def __init__(self, report: Callable[[Mapping[str, float]], None]) -> None:
+        self.report = report
 
     def __call__(self, env: Any) -> None:
-        self.tell({str(name): float(value) for name, _, value, *_ in env.evaluation_result_list})
+        self.report({str(name): float(value) for name, _, value, *_ in env.evaluation_result_list})

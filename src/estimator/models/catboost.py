@@ -1,4 +1,4 @@
-"""Boosted oblivious trees of CatBoost, on singles and single levels."""
+"""Boosted oblivious trees of CatBoost, on single-precision numbers and one-hot categories."""
 
 from __future__ import annotations
 
@@ -17,25 +17,30 @@ from estimator.core.arrays import Floats
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_EQ, BRANCH_LEQ, Split, as_singles, write_singles, write_trees
-from estimator.models.base import Rows, TrainingData
-from estimator.models.boosted import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
+from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
+from estimator.models.dataset import EncodedFitData, EncodedRows
 
 if TYPE_CHECKING:
     import catboost
 
 STATE_FILE = "trees.cbm"
-# CatBoost counts levels in a byte, and gaps are a level too.
-WIDEST = 254
-GAP = -1
-# A chance that no run will ever meet.
-RARE = 1e-12
-_OBJECTIVES = {"mse": "RMSE", "mae": "MAE", "poisson": "Poisson", "tweedie": "Tweedie:variance_power=1.5",
-               "mape": "MAPE"}  # fmt: skip
+# CatBoost counts categories in a byte, and a missing value is a category too.
+MAX_CATEGORIES = 254
+MISSING = -1
+# A probability that no run will ever meet.
+NEGLIGIBLE = 1e-12
+_OBJECTIVES = {
+    "mse": "RMSE",
+    "mae": "MAE",
+    "poisson": "Poisson",
+    "tweedie": "Tweedie:variance_power=1.5",
+    "mape": "MAPE",
+}
 
 
 @dataclass(frozen=True)
 class FittedCatBoost(FittedTrees):
-    """Trees as CatBoost's own binary; `width` is the matrix's."""
+    """Trees in CatBoost's binary format; `width` is that of the matrix."""
 
     tolerance: ClassVar[float] = 1e-12
     state_file: ClassVar[str] = STATE_FILE
@@ -46,109 +51,114 @@ class FittedCatBoost(FittedTrees):
         return list(map(_loaded, self.contents))
 
     def library_scores(self, matrix: Floats) -> list[Floats]:
-        rows = _pool(matrix, self.codes)
-        told = [(model, model.predict(rows, prediction_type="RawFormulaVal")) for model in self._models]
-        return [self._of_all_levels(model, np.reshape(scores, (len(matrix), -1))) for model, scores in told]
+        rows = _pool(matrix, self.categorical)
+        scores = [model.predict(rows, prediction_type="RawFormulaVal") for model in self._models]
+        return [
+            self._all_classes(model, np.reshape(model_scores, (len(matrix), -1)))
+            for model, model_scores in zip(self._models, scores, strict=True)
+        ]
 
     def write_scores(self, graph: Graph, matrix: str) -> str:
-        written = [_Written.of(model, self.codes, self.width) for model in self._models]
+        described = [_ModelDescription.of(model, self.categorical, self.width) for model in self._models]
         roots = [
-            (root, self._places(model)[score])
-            for model, parts in zip(self._models, written, strict=True)
-            for root, score in parts.roots()
+            (root, self._score_columns(model)[score])
+            for model, description in zip(self._models, described, strict=True)
+            for root, score in description.roots()
         ]
-        singles, scale = write_singles(graph, matrix), 1.0 / len(written)
+        singles, scale = write_singles(graph, matrix), 1.0 / len(described)
         sums = write_trees(graph, singles, roots, _read, n_outputs=self.n_scores, scale=scale)
         biases = [
-            self._of_all_levels(model, np.array([parts.biases]))
-            for model, parts in zip(self._models, written, strict=True)
+            self._all_classes(model, np.array([description.biases]))
+            for model, description in zip(self._models, described, strict=True)
         ]
         return graph("Add", sums, graph.constant(np.mean(biases, axis=0), np.float64))
 
-    def _places(self, model: catboost.CatBoost) -> list[int]:
-        """Return which of the scores a model gives: none for levels that it has not met."""
-        return [int(level) for level in model.classes_] if self.task.kind == "multiclass" else [0]
+    def _score_columns(self, model: catboost.CatBoost) -> list[int]:
+        """Return which classes a model has scores for: not for those that its rows did not hold."""
+        return [int(code) for code in model.classes_] if self.task.kind == "multiclass" else [0]
 
-    def _of_all_levels(self, model: catboost.CatBoost, scores: Floats) -> Floats:
-        """Return scores with those of levels that are never answered."""
-        found = np.full((len(scores), self.n_scores), -np.inf)
-        found[:, self._places(model)] = scores
-        return found
+    def _all_classes(self, model: catboost.CatBoost, scores: Floats) -> Floats:
+        """Return scores of all classes: -inf for those without one, so that they are never predicted."""
+        completed = np.full((len(scores), self.n_scores), -np.inf)
+        completed[:, self._score_columns(model)] = scores
+        return completed
 
 
 class CatBoost(BoostedTrees):
-    """Gradient boosted oblivious trees (Prokhorenkova et al., 2018, "CatBoost") on singles and single levels."""
+    """Gradient boosted oblivious trees (Prokhorenkova et al., 2018, "CatBoost") on one-hot categories."""
 
-    max_categories: ClassVar[int] = WIDEST
+    max_categories: ClassVar[int] = MAX_CATEGORIES
     state_file: ClassVar[str] = STATE_FILE
-    usual_space: ClassVar[Mapping[str, Any]] = {
-        **BoostedTrees.usual_space,
+    default_space: ClassVar[Mapping[str, Any]] = {
+        **BoostedTrees.default_space,
         "model.max_depth": {"low": 2, "high": 10, "integer": True},
     }
-    max_depth: Annotated[int, Field(ge=1, le=12)] = Field(
-        6, description="questions of a tree, the same for all its rows"
-    )
+    distributions: ClassVar[tuple[str, ...]] = ("catboost",)
+    max_depth: Annotated[int, Field(ge=1, le=12)] = Field(6, description="depth of a tree, the same for all its leaves")
     loss: Literal["mse", "mae", "poisson", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"
     )
 
-    def grow(self, growth: Growth) -> FittedCatBoost:
+    def boost(self, run: BoostingRun) -> FittedCatBoost:
         with needs_extra("catboost", "model kind 'catboost'"):
             import catboost
-        data, watched = growth.data, growth.watched
-        _refuse_wide(data)
-        if watched is not None and data.task.kind == "multiclass":
-            # CatBoost refuses to follow the loss of levels that it does not learn.
-            watched = watched.pick(np.isin(watched.target, growth.rows.target))
-        before = None if growth.start is None else _loaded(growth.start)
+        data, eval_rows = run.data, run.eval_rows
+        _check_n_categories(data)
+        if eval_rows is not None and data.task.kind == "multiclass":
+            # CatBoost rejects evaluation rows of classes that it does not fit.
+            eval_rows = eval_rows.take(np.isin(eval_rows.target, run.rows.target))
+        before = None if run.start is None else _loaded(run.start)
         squared = data.task.is_regression and self.loss == "mse"
-        model = catboost.CatBoost(self._parameters(data, growth))
-        with explained("CatBoost", catboost.CatBoostError):
+        model = catboost.CatBoost(self._parameters(data, run))
+        with library_errors("CatBoost", catboost.CatBoostError):
             model.fit(
-                _labelled(growth.rows, data),
-                eval_set=_labelled(watched, data) if watched else None,
+                _labeled_pool(run.rows, data),
+                eval_set=_labeled_pool(eval_rows, data) if eval_rows else None,
                 init_model=before,
-                callbacks=[_Recorder(growth.tell, squared)],
+                callbacks=[_LossReporter(run.report, squared)],
             )
         return FittedCatBoost(
-            data.task, (_saved(model, "cbm"),), data.task.is_regression and self.loss in LOG_LINK, data.codes,
-            width=growth.rows.matrix.shape[1],
+            data.task,
+            (_saved(model, "cbm"),),
+            data.task.is_regression and self.loss in LOG_LINK,
+            data.categorical,
+            width=run.rows.matrix.shape[1],
             summary={"n_estimators": model.tree_count_ - (0 if before is None else before.tree_count_)},
-        )  # fmt: skip
+        )
 
-    def _parameters(self, data: TrainingData, growth: Growth) -> dict[str, Any]:
+    def _parameters(self, data: EncodedFitData, run: BoostingRun) -> dict[str, Any]:
         objectives = {"regression": _OBJECTIVES[self.loss], "binary": "Logloss", "multiclass": "MultiClass"}
-        stops = {"early_stopping_rounds": growth.early_stopping_rounds} if growth.early_stopping_rounds else {}
+        stops = {"early_stopping_rounds": run.early_stopping_rounds} if run.early_stopping_rounds else {}
         return {
             "loss_function": objectives[data.task.kind],
             **stops,
-            "iterations": growth.n_estimators,
-            "use_best_model": growth.early_stopping_rounds > 0,
+            "iterations": run.n_estimators,
+            "use_best_model": run.early_stopping_rounds > 0,
             "learning_rate": self.learning_rate,
             "depth": self.max_depth,
             "l2_leaf_reg": self.reg_lambda,
-            **self._sampling(len(growth.rows)),
+            **self._sampling(len(run.rows)),
             "rsm": self.colsample_bytree,
-            "one_hot_max_size": WIDEST + 1,
-            "random_seed": growth.seed,
+            "one_hot_max_size": MAX_CATEGORIES + 1,
+            "random_seed": run.seed,
             "thread_count": data.threads or -1,
             "allow_writing_files": False,
             "logging_level": "Silent",
         }
 
     def _sampling(self, n_rows: int) -> dict[str, Any]:
-        """Return how rows are drawn; CatBoost ends when a round draws none, so few rows are all taken."""
-        is_safe = (1.0 - self.subsample) ** n_rows < RARE
+        """Return how rows are sampled. CatBoost fails when a round samples none, so few rows are all used."""
+        is_safe = (1.0 - self.subsample) ** n_rows < NEGLIGIBLE
         return {"bootstrap_type": "Bernoulli", "subsample": self.subsample} if is_safe else {"bootstrap_type": "No"}
 
 
-def _refuse_wide(data: TrainingData) -> None:
-    """Beyond these CatBoost asks for statistics of the target by level, which are no trees."""
-    n_levels = 1 + int(np.nanmax(data.rows.matrix[:, data.codes], initial=GAP))
-    if n_levels > WIDEST:
+def _check_n_categories(data: EncodedFitData) -> None:
+    """Beyond the limit CatBoost replaces categories by target statistics, which the graph cannot write."""
+    n_categories = 1 + int(np.nanmax(data.rows.matrix[:, data.categorical], initial=MISSING))
+    if n_categories > MAX_CATEGORIES:
         raise TrainingError(
-            f"model kind 'catboost' takes columns of at most {WIDEST} levels as they are, got one of {n_levels:,}",
-            hint=f"set features.max_categories to {WIDEST} or less, or that column's encoder to target_mean",
+            f"model kind 'catboost': expected at most {MAX_CATEGORIES} categories in a column, got {n_categories:,}",
+            hint=f"set features.max_categories to {MAX_CATEGORIES} or less, or that column's encoder to target_mean",
         )
 
 
@@ -165,64 +175,63 @@ def _saved(model: catboost.CatBoost, form: str, pool: catboost.Pool | None = Non
         return path.read_bytes()
 
 
-def _pool(matrix: Floats, codes: tuple[int, ...], **labels: Any) -> catboost.Pool:
-    """Return rows as CatBoost takes them: numbers apart from levels, which are text."""
+def _pool(matrix: Floats, categorical: tuple[int, ...], **labels: Any) -> catboost.Pool:
+    """Return rows as CatBoost takes them: numbers and categories apart, and categories as text."""
     from catboost import FeaturesData, Pool
 
-    numbers = np.delete(matrix, codes, axis=1)
-    levels = np.nan_to_num(matrix[:, codes], nan=GAP).astype(np.int64)
-    texts = np.array([str(level).encode() for level in range(GAP, levels.max(initial=GAP) + 1)], dtype=object)
-    parts = FeaturesData(
+    numbers = np.delete(matrix, categorical, axis=1)
+    codes = np.nan_to_num(matrix[:, categorical], nan=MISSING).astype(np.int64)
+    texts = np.array([str(code).encode() for code in range(MISSING, codes.max(initial=MISSING) + 1)], dtype=object)
+    features = FeaturesData(
         num_feature_data=np.ascontiguousarray(as_singles(numbers)) if numbers.shape[1] else None,
-        cat_feature_data=texts[levels - GAP] if codes else None,
+        cat_feature_data=texts[codes - MISSING] if categorical else None,
     )
-    return Pool(parts, **labels)
+    return Pool(features, **labels)
 
 
-def _labelled(rows: Rows, data: TrainingData) -> catboost.Pool:
+def _labeled_pool(rows: EncodedRows, data: EncodedFitData) -> catboost.Pool:
     target = rows.target if data.task.is_regression else rows.target.astype(np.int64)
-    return _pool(rows.matrix, data.codes, label=target, weight=rows.weights)
+    return _pool(rows.matrix, data.categorical, label=target, weight=rows.weights)
 
 
-class _Recorder:
-    """A CatBoost callback that tells each round's losses; a root of mean squares is told squared."""
+class _LossReporter:
+    """A CatBoost callback that reports each round's losses; a root mean squared error is reported `squared`."""
 
-    def __init__(self, tell: Callable[[Mapping[str, float]], None], squared: bool) -> None:
-        self.tell, self.squared = tell, squared
+    def __init__(self, report: Callable[[Mapping[str, float]], None], squared: bool) -> None:
+        self.report, self.squared = report, squared
 
     def after_iteration(self, info: Any) -> bool:
         if "validation" not in info.metrics:
-            self.tell({})
+            self.report({})
             return True
         ((*_, loss),) = info.metrics["validation"].values()
-        self.tell({"val_loss": loss**2 if self.squared else loss})
+        self.report({"val_loss": loss**2 if self.squared else loss})
         return True
 
 
 @dataclass(frozen=True, slots=True)
-class _Written:
-    """The JSON model, the matrix columns of its numbers and of its levels, and the code behind each level's hash."""
+class _ModelDescription:
+    """CatBoost's JSON model, the matrix columns of its numbers and categories, and the code of each hash."""
 
     data: Mapping[str, Any]
-    numbers: tuple[int, ...]
-    codes: tuple[int, ...]
-    levels: Mapping[int, int]
+    numeric: tuple[int, ...]
+    categorical: tuple[int, ...]
+    code_by_hash: Mapping[int, int]
 
     @classmethod
-    def of(cls, model: catboost.CatBoost, codes: tuple[int, ...], width: int) -> _Written:
-        # A level's hash is only told for the rows at hand, so here is a row of each.
-        rows = np.zeros((WIDEST + 1, width))
-        rows[:, codes] = np.arange(GAP, WIDEST)[:, None]
-        data = json.loads(_saved(model, "json", _pool(rows, codes)))
+    def of(cls, model: catboost.CatBoost, categorical: tuple[int, ...], width: int) -> _ModelDescription:
+        # CatBoost writes the hashes of the rows at hand only, so here is a row of each category.
+        rows = np.zeros((MAX_CATEGORIES + 1, width))
+        rows[:, categorical] = np.arange(MISSING, MAX_CATEGORIES)[:, None]
+        data = json.loads(_saved(model, "json", _pool(rows, categorical)))
         hashes = data["features_info"].get("cat_features_hash") or []
-        numbers = tuple(place for place in range(width) if place not in codes)
-        return cls(data, numbers, codes, {item["hash"]: int(item["value"]) for item in hashes})
+        numeric = tuple(column for column in range(width) if column not in categorical)
+        return cls(data, numeric, categorical, {item["hash"]: int(item["value"]) for item in hashes})
 
     @property
     def biases(self) -> list[float]:
         """One per score."""
-        found: list[float] = self.data["scale_and_bias"][1]
-        return found
+        return list(self.data["scale_and_bias"][1])
 
     def roots(self) -> Iterator[tuple[_Node, int]]:
         """Yield every tree once per score."""
@@ -230,23 +239,23 @@ class _Written:
         for tree in self.data["oblivious_trees"]:
             splits = tuple(self._split(item) for item in tree["splits"] or ())
             leaves = scale * np.reshape(tree["leaf_values"], (-1, n_scores))
-            for place in range(n_scores):
-                yield _Node(splits, tuple(leaves[:, place].tolist())), place
+            for score in range(n_scores):
+                yield _Node(splits, tuple(leaves[:, score].tolist())), score
 
     def _split(self, item: Mapping[str, Any]) -> tuple[Split, bool]:
-        """Return a question, and whether yes leads to the second half of the leaves."""
+        """Return a split, and whether yes leads to the second half of the leaves."""
         if item["split_type"] == "OneHotFeature":
-            # Hashes are written as signed numbers here, and as unsigned ones beside their values.
-            level = self.levels[item["value"] % 2**32]
-            return Split(self.codes[item["cat_feature_index"]], BRANCH_EQ, float(level), level == GAP), True
-        place = item["float_feature_index"]
-        treatment = self.data["features_info"]["float_features"][place]["nan_value_treatment"]
-        return Split(self.numbers[place], BRANCH_LEQ, item["border"], treatment != "AsTrue"), False
+            # A hash is a signed number here, and an unsigned one in the list of hashes.
+            code = self.code_by_hash[item["value"] % 2**32]
+            return Split(self.categorical[item["cat_feature_index"]], BRANCH_EQ, float(code), code == MISSING), True
+        index = item["float_feature_index"]
+        treatment = self.data["features_info"]["float_features"][index]["nan_value_treatment"]
+        return Split(self.numeric[index], BRANCH_LEQ, item["border"], treatment != "AsTrue"), False
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
-    """A part of an oblivious tree: the questions still to be asked, the last one first, and its leaves."""
+    """A subtree of an oblivious tree: its splits, of which the last is its root, and its leaves."""
 
     splits: tuple[tuple[Split, bool], ...]
     leaves: tuple[float, ...]
@@ -257,5 +266,5 @@ def _read(node: _Node) -> float | tuple[Split, _Node, _Node]:
         return node.leaves[0]
     half = len(node.leaves) // 2
     (*rest, (split, yes_is_second)) = node.splits
-    first, second = (_Node(tuple(rest), part) for part in (node.leaves[:half], node.leaves[half:]))
+    first, second = (_Node(tuple(rest), leaves) for leaves in (node.leaves[:half], node.leaves[half:]))
     return (split, second, first) if yes_is_second else (split, first, second)

@@ -1,4 +1,4 @@
-"""The score to beat: the same answer for every row."""
+"""The baseline: the same prediction for every row."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ import numpy as np
 from estimator.config import Training
 from estimator.core.arrays import Floats
 from estimator.graph.builder import Graph
-from estimator.models.base import Fitted, MatrixModel, Progress, TrainingData, silent
+from estimator.models.dataset import EncodedFitData
+from estimator.models.matrix import FittedMatrixModel, MatrixModel
+from estimator.models.progress import Progress, silent
 
 
 @dataclass(frozen=True)
-class FittedConstant(Fitted):
-    """The answer, of shape (1,) or (levels,)."""
+class FittedConstant(FittedMatrixModel):
+    """The prediction, of shape (1,) or (classes,)."""
 
     tolerance: ClassVar[float] = 1e-12
-    answer: tuple[float, ...] = ()
+    prediction: tuple[float, ...] = ()
 
     def predict(self, matrix: Floats) -> Floats:
-        answers = np.tile(self.answer, (len(matrix), 1))
-        return answers[:, 0] if self.task.is_regression else answers
+        predictions = np.tile(self.prediction, (len(matrix), 1))
+        return predictions[:, 0] if self.task.is_regression else predictions
 
-    def nodes(self, graph: Graph, matrix: str) -> str:
-        # The matrix only tells how many rows there are.
+    def write(self, graph: Graph, matrix: str) -> str:
+        # Of the matrix only the number of rows is used.
         n_rows = graph("Slice", graph("Shape", matrix), graph.constant([0], np.int64), graph.constant([1], np.int64))
         shape = graph("Concat", n_rows, graph.constant([1], np.int64), axis=0)
-        return graph("Tile", graph.constant([self.answer], np.float64), shape)
+        return graph("Tile", graph.constant([self.prediction], np.float64), shape)
 
     def state(self) -> Mapping[str, bytes]:
         return {}
 
 
 class Constant(MatrixModel):
-    """Predict the mean of the target, or the share of each level, for every row."""
+    """Predict the mean of the target, or the frequency of each class, for every row."""
 
-    wants: ClassVar[Literal["scaled", "raw"]] = "raw"
+    matrix_kind: ClassVar[Literal["scaled", "raw"]] = "raw"
     max_categories: ClassVar[int] = 1000
-    continues: ClassVar[bool] = False
+    supports_warm_start: ClassVar[bool] = False
 
-    def fit(
+    def fit_matrix(
         self,
-        data: TrainingData,
-        plan: Training,
+        data: EncodedFitData,
+        training: Training,
         *,
         progress: Progress = silent,
         start: Mapping[str, bytes] | None = None,
     ) -> FittedConstant:
         rows = data.rows
         if data.task.is_regression:
-            answer = [float(np.average(rows.target, weights=rows.weights))]
-        else:
-            counts = np.bincount(rows.target.astype(np.int64), rows.weights, minlength=data.task.n_outputs)
-            answer = (counts / counts.sum()).tolist()
-        return FittedConstant(data.task, tuple(answer))
+            return FittedConstant(data.task, (float(np.average(rows.target, weights=rows.weights)),))
+        counts = np.bincount(rows.target.astype(np.int64), rows.weights, minlength=data.task.n_outputs)
+        return FittedConstant(data.task, tuple((counts / counts.sum()).tolist()))

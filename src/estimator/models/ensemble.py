@@ -1,4 +1,4 @@
-"""Several families over the same folds, weighed by their answers for rows they had not seen."""
+"""Several families over the same folds, weighted by their out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -10,33 +10,28 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from estimator import models
 from estimator.config import Section, Training
 from estimator.core.arrays import Floats, Mask
 from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
 from estimator.features.matrix import Encoding, Features
 from estimator.graph.builder import Graph, Value
-from estimator.models.base import (
-    Curves,
-    Fitted,
-    MatrixModel,
-    Model,
-    Progress,
-    Rows,
-    Start,
-    TrainingData,
-    side_by_side,
-    silent,
-)
-from estimator.models.fitted import Additions, Learned, Table, by_feature
+from estimator.models.base import AdditiveContributions, Curves, FittedModel, Model, WarmStart
+from estimator.models.dataset import EncodedFitData, EncodedRows, FitData
+from estimator.models.matrix import FittedMatrixModel, MatrixModel, feature_contributions
+from estimator.models.progress import Progress, parallel_map, silent
 
-STEPS = 40
-WEIGHING_ROWS = 20_000
-SMALLEST = 1e-15
-# A small net: beside the others, one twice as wide gains nothing that a test shows, and takes as long as all of them.
+SELECTION_STEPS = 40
+# More rows would not change the weights, only the time to find them.
+MAX_SELECTION_ROWS = 20_000
+TINY = 1e-15
+# A smaller share of the prediction costs more than it brings.
+MIN_WEIGHT = 0.04
+# A small net: one twice as wide improves no test score next to the other members, and takes longer than all of them.
 SMALL_NET = {"kind": "tabm", "members": 4, "width": 64, "patience": 6}
 DEFAULT_MEMBERS = ({"kind": "linear"}, SMALL_NET, {"kind": "boosting"})
-# Fewer and more members, and trees that are slower and finer or larger.
+# Fewer members, more members, and boosting with a lower learning rate or other leaves.
 MEMBER_CHOICES = [
     [dict(member) for member in DEFAULT_MEMBERS],
     [{"kind": "linear"}, {"kind": "boosting"}],
@@ -47,19 +42,15 @@ MEMBER_CHOICES = [
     [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "learning_rate": 0.02, "num_leaves": 48}],
     [*(dict(member) for member in DEFAULT_MEMBERS), {"kind": "boosting", "learning_rate": 0.02, "num_leaves": 8}],
 ]
-# Members of a smaller share cost more than they bring.
-LEAST_WEIGHT = 0.04
 
 
 def _read_member(value: object) -> object:
-    from estimator.models import SHELF
-
     if isinstance(value, Model):
         return value
     if not isinstance(value, Mapping) or "kind" not in value:
         raise ValueError("expected a mapping with `kind` and the settings of that kind")
     try:
-        kind = SHELF.load(str(value["kind"]))
+        kind = models.SHELF.load(str(value["kind"]))
     except ConfigError as error:
         raise ValueError(f"{error.message}; {error.hint}") from None
     if not issubclass(kind, MatrixModel):
@@ -68,34 +59,32 @@ def _read_member(value: object) -> object:
 
 
 def _write_member(member: MatrixModel) -> dict[str, Any]:
-    from estimator.models import SHELF
-
-    return {"kind": SHELF.name_of(type(member)), **member.model_dump(mode="json")}
+    return {"kind": models.SHELF.name_of(type(member)), **member.model_dump(mode="json")}
 
 
 Member = Annotated[MatrixModel, BeforeValidator(_read_member), PlainSerializer(_write_member)]
 
 
 @dataclass(frozen=True, slots=True)
-class Bag:
-    """One family: a fitted model that stands for those of all folds, its encoders, and its share of the answer."""
+class WeightedMember:
+    """One family: its encoders, one model that stands for those of all folds, and its weight in the prediction."""
 
     name: str
     features: Features
-    fitted: Fitted
+    model: FittedMatrixModel
     weight: float
 
 
 @dataclass(frozen=True)
-class Blend(Learned):
-    """The weighted mean of families that carry weight."""
+class FittedEnsemble(FittedModel):
+    """The weighted mean of the members with a weight above 0."""
 
-    bags: tuple[Bag, ...] = ()
-    scores: Mapping[str, float] = field(default_factory=dict)
+    members: tuple[WeightedMember, ...] = ()
+    losses: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def tolerance(self) -> float:
-        return max(bag.fitted.tolerance for bag in self.bags)
+        return max(member.model.tolerance for member in self.members)
 
     @property
     def curves(self) -> Curves:
@@ -103,234 +92,268 @@ class Blend(Learned):
 
     @property
     def summary(self) -> Mapping[str, float]:
-        return {**{f"weight of {bag.name}": bag.weight for bag in self.bags}, **self.scores}
+        return {**{f"weight of {member.name}": member.weight for member in self.members}, **self.losses}
 
     def predict(self, batch: Batch) -> Floats:
-        matrices = {id(bag.features): bag.features.matrix(batch) for bag in self._by_features()}
-        found: Floats = sum(
-            (bag.weight * bag.fitted.predict(matrices[id(bag.features)]) for bag in self.bags), np.zeros(())
+        matrices = {id(features): features.matrix(batch) for features in self._distinct_features()}
+        total: Floats = sum(
+            (member.weight * member.model.predict(matrices[id(member.features)]) for member in self.members),
+            np.zeros(()),
         )
-        return found
+        return total
 
-    def contributions(self, batch: Batch, background: Batch) -> Additions | None:
-        # The mean of probabilities is not that of log odds.
-        bags = self.bags if self.task.is_regression else ()
-        return Additions.weighed(
-            [(by_feature(bag.features, bag.fitted, batch, background), bag.weight) for bag in bags]
+    def contributions(self, batch: Batch, background: Batch) -> AdditiveContributions | None:
+        # A mean of probabilities is not a mean of log odds.
+        members = self.members if self.task.is_regression else ()
+        return AdditiveContributions.weighted_sum(
+            [
+                (feature_contributions(member.features, member.model, batch, background), member.weight)
+                for member in members
+            ]
         )
 
     def write(self, graph: Graph) -> str:
-        matrices = {id(bag.features): bag.features.write(graph) for bag in self._by_features()}
-        parts = [Value(graph, bag.fitted.nodes(graph, matrices[id(bag.features)])) * bag.weight for bag in self.bags]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        matrices = {id(features): features.write(graph) for features in self._distinct_features()}
+        total, *others = (
+            Value(graph, member.model.write(graph, matrices[id(member.features)])) * member.weight
+            for member in self.members
+        )
+        for other in others:
+            total = total + other
         return total.name
 
     def state(self) -> Mapping[str, bytes]:
-        described = [{"name": bag.name, "weight": bag.weight, "features": bag.features.to_data()} for bag in self.bags]
+        described = [
+            {"name": member.name, "weight": member.weight, "features": member.features.to_data()}
+            for member in self.members
+        ]
         files = {"ensemble.json": json.dumps(described, ensure_ascii=False, allow_nan=False).encode()}
-        for place, bag in enumerate(self.bags):
-            files |= {f"{place}/{name}": content for name, content in bag.fitted.state().items()}
+        for index, member in enumerate(self.members):
+            files |= {f"{index}/{name}": content for name, content in member.model.state().items()}
         return files
 
-    def _by_features(self) -> list[Bag]:
-        return list({id(bag.features): bag for bag in self.bags}.values())
+    def _distinct_features(self) -> list[Features]:
+        """Return each set of encoders once: members with the same encoding share one matrix."""
+        return list({id(member.features): member.features for member in self.members}.values())
 
 
 class Ensemble(Model):
-    """Families trained over the folds of `validation` and mixed by greedy selection (Caruana et al., 2004)."""
+    """Families fitted over the folds of `validation` and mixed by greedy selection (Caruana et al., 2004)."""
 
-    continues: ClassVar[bool] = False
-    usual_space: ClassVar[Mapping[str, Any]] = {"model.members": MEMBER_CHOICES}
+    supports_warm_start: ClassVar[bool] = False
+    default_space: ClassVar[Mapping[str, Any]] = {"model.members": MEMBER_CHOICES}
     members: Annotated[Sequence[Member], Field(min_length=1)] = Field(
         [dict(member) for member in DEFAULT_MEMBERS],
         validate_default=True,
         description="the families, each with `kind` and its settings",
     )
     refit: bool = Field(
-        False, description="fit each family once more on all rows and keep that one, not one per fold: a smaller graph"
+        False,
+        description="refit each family on all rows and use that one model, not one per fold: a smaller, faster graph",
     )
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        return tuple(sorted({name for member in self.members for name in member.libraries}))
 
     def callback_faults(self, callbacks: Sequence[Section]) -> list[tuple[int, str]]:
         """Return (position, message) of each callback that a member rejects."""
         # Members of one kind reject the same callbacks.
         return sorted({fault for member in self.members for fault in member.callback_faults(callbacks)})
 
-    def learn(self, table: Table, plan: Training, *, progress: Progress = silent, start: Start | None = None) -> Blend:
+    def fit(
+        self, data: FitData, training: Training, *, progress: Progress = silent, start: WarmStart | None = None
+    ) -> FittedEnsemble:
         if start is not None:
-            raise TrainingError(f"an ensemble cannot continue from {start.version}", hint="train without --from")
-        if table.n_folds < 2:
             raise TrainingError(
-                f"an ensemble needs at least 2 folds, got {table.n_folds} for {len(table.rows)} rows",
-                hint="set validation.folds: 5, or name one kind in model.kind",
+                f"an ensemble cannot continue from version {start.version}", hint="train without --from"
             )
-        names, encodings = _names(self.members), _encodings(table, self.members)
-        tasks = [
-            _Fit(table, member, encoding, out, _plan(member, plan, place))
+        if data.n_folds < 2:
+            raise TrainingError(
+                f"an ensemble needs at least 2 folds, got {data.n_folds} for {len(data.rows)} rows",
+                hint="set validation.folds: 5, or one kind in model.kind",
+            )
+        names, encodings = _names(self.members), _encodings(data, self.members)
+        fits = [
+            _FoldFit(data, member, encoding, test_mask, _fold_training(member, training, fold))
             for member, encoding in zip(self.members, encodings, strict=True)
-            for place, out in enumerate(_outs(table))
+            for fold, test_mask in enumerate(_test_masks(data))
         ]
-        fitted = side_by_side(tasks, lambda task: task.run(1), at_once=table.threads, progress=progress)
-        answers = [_out_of_fold(table, tasks, fitted, member) for member in self.members]
-        loss = _loss(table)
-        everything = np.ones(len(table.rows), dtype=np.bool_)
-        weights = _greedy(answers, loss, everything, plan.seed)
-        bags = [
-            Bag(name, encoding.features, type(own[0]).mean_of(own), float(weight))
-            for name, member, encoding, weight in zip(names, self.members, encodings, weights, strict=True)
-            if weight > 0
-            for own in [[model for task, (model, _) in zip(tasks, fitted, strict=True) if task.member is member]]
+        results = parallel_map(_FoldFit.run, fits, n_jobs=data.threads, progress=progress)
+        predictions = [_out_of_fold(data, fits, results, member) for member in self.members]
+        loss, everything = _loss(data), np.ones(len(data.rows), dtype=np.bool_)
+        weights = _greedy_weights(predictions, loss, everything, training.seed)
+        by_member = [
+            [model for fit, (model, _) in zip(fits, results, strict=True) if fit.member is member]
+            for member in self.members
         ]
-        blend = Blend(table.task, tuple(bags))
-        scores = {}
+        ensemble = FittedEnsemble(
+            data.task,
+            tuple(
+                WeightedMember(name, encoding.features, type(folds[0]).mean_of(folds), float(weight))
+                for name, encoding, weight, folds in zip(names, encodings, weights, by_member, strict=True)
+                if weight > 0
+            ),
+        )
+        losses = {}
         if self.refit:
-            scores = {"held-out loss of all folds": _held_out_loss(table, blend)}
-            kept = [member for member, weight in zip(self.members, weights, strict=True) if weight > 0]
-            blend = replace(
-                blend,
-                bags=tuple(
-                    replace(bag, fitted=_on_all_rows(table, member, encoding, plan))
-                    for bag, member, encoding in zip(bags, kept, _encodings(table, kept), strict=True)
-                ),
-            )
-            scores["held-out loss"] = _held_out_loss(table, blend)
-        mixed = _mixed_out_of_fold(table, answers, loss, plan.seed)
-        scores |= {f"loss of {name}": loss(answer, everything) for name, answer in zip(names, answers, strict=True)}
-        return replace(blend, scores=scores | {"loss": loss(mixed, everything)}, out_of_fold=mixed)
+            losses = {"held-out loss of all folds": _held_out_loss(data, ensemble)}
+            used = [member for member, weight in zip(self.members, weights, strict=True) if weight > 0]
+            ensemble = _refitted(ensemble, used, data, training)
+            losses["held-out loss"] = _held_out_loss(data, ensemble)
+        mixed = _mixed_out_of_fold(data, predictions, loss, training.seed)
+        losses |= {
+            f"loss of {name}": loss(of_member, everything) for name, of_member in zip(names, predictions, strict=True)
+        }
+        return replace(ensemble, losses=losses | {"loss": loss(mixed, everything)}, out_of_fold=mixed)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fit:
-    """One family to be fitted while one fold, the rows of `out`, is held back."""
+class _FoldFit:
+    """The fit of one family without one fold, the rows of `test_mask`."""
 
-    table: Table
+    data: FitData
     member: MatrixModel
     encoding: Encoding
-    out: Mask
-    plan: Training
+    test_mask: Mask
+    training: Training
 
-    def run(self, threads: int) -> tuple[Fitted, Floats]:
-        """Return the fitted model and its answers for the fold."""
-        rows = self.table.rows
-        inside, outside = rows.pick(~self.out), rows.pick(self.out)
-        held_back = Rows(self.encoding.answering(~self.out, self.out), outside.target, outside.weights)
-        data = TrainingData(
-            Rows(self.encoding.learning(~self.out), inside.target, inside.weights),
-            np.zeros(len(inside), dtype=np.bool_),
+    def run(self) -> tuple[FittedMatrixModel, Floats]:
+        """Return the fitted model and its predictions for the fold, on one thread."""
+        fit_rows, fold_rows = self.data.rows.take(~self.test_mask), self.data.rows.take(self.test_mask)
+        fold_matrix = self.encoding.answering(~self.test_mask, self.test_mask)
+        encoded = EncodedFitData(
+            EncodedRows(self.encoding.learning(~self.test_mask), fit_rows.target, fit_rows.weights),
+            np.zeros(len(fit_rows), dtype=np.bool_),
             None,
-            self.table.task,
+            self.data.task,
             self.encoding.features.categorical,
-            outside=held_back,
-            threads=threads,
+            validation_fold=EncodedRows(fold_matrix, fold_rows.target, fold_rows.weights),
+            threads=1,
         )
-        fitted = self.member.fit(data, self.plan)
-        return fitted, fitted.predict(held_back.matrix)
+        model = self.member.fit_matrix(encoded, self.training)
+        return model, model.predict(fold_matrix)
 
 
-def _on_all_rows(table: Table, member: MatrixModel, encoding: Encoding, plan: Training) -> Fitted:
-    everything = np.ones(len(table.rows), dtype=np.bool_)
-    rows = Rows(encoding.learning(everything), table.rows.target, table.rows.weights)
-    codes = encoding.features.categorical
-    return member.fit(TrainingData(rows, table.validation, None, table.task, codes), _plan(member, plan, 0))
+def _refitted(
+    ensemble: FittedEnsemble, members: Sequence[MatrixModel], data: FitData, training: Training
+) -> FittedEnsemble:
+    """Return the same ensemble with each member fitted once, on all rows."""
+    refitted = [
+        replace(weighted, model=_fit_all_rows(data, member, encoding, training))
+        for weighted, member, encoding in zip(ensemble.members, members, _encodings(data, members), strict=True)
+    ]
+    return replace(ensemble, members=tuple(refitted))
 
 
-def _held_out_loss(table: Table, blend: Blend) -> float:
-    """Return the loss of rows that decide nothing, to tell what a smaller graph costs."""
-    if table.held_out is None:
+def _fit_all_rows(data: FitData, member: MatrixModel, encoding: Encoding, training: Training) -> FittedMatrixModel:
+    everything = np.ones(len(data.rows), dtype=np.bool_)
+    rows = EncodedRows(encoding.learning(everything), data.rows.target, data.rows.weights)
+    encoded = EncodedFitData(rows, data.validation_mask, None, data.task, encoding.features.categorical)
+    return member.fit_matrix(encoded, _fold_training(member, training, 0))
+
+
+def _held_out_loss(data: FitData, ensemble: FittedEnsemble) -> float:
+    """Return the loss of the held-out rows, which shows what the smaller graph of a refit costs."""
+    if data.held_out is None:
         return float("nan")
-    rows = replace(table, rows=table.held_out)
-    return _loss(rows)(blend.predict(table.held_out.batch), np.ones(len(table.held_out), dtype=np.bool_))
+    loss = _loss(replace(data, rows=data.held_out))
+    return loss(ensemble.predict(data.held_out.batch), np.ones(len(data.held_out), dtype=np.bool_))
 
 
-def _outs(table: Table) -> list[Mask]:
+def _test_masks(data: FitData) -> list[Mask]:
     """Return the mask of every fold of every repeat."""
-    return [dealt == number for dealt in table.folds for number in range(int(dealt.max()) + 1)]
+    return [assigned == fold for assigned in data.folds for fold in range(int(assigned.max()) + 1)]
 
 
-def _encodings(table: Table, members: Sequence[MatrixModel]) -> list[Encoding]:
-    """Return an encoding per member; members that want the same share one."""
+def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[Encoding]:
+    """Return an encoding per member; members with the same encoding share one."""
     shared: dict[tuple[str, int], Encoding] = {}
     for member in members:
-        key = (member.wants, member.max_categories)
+        key = (member.matrix_kind, member.max_categories)
         if key not in shared:
-            shared[key] = table.encoding(member)
+            shared[key] = member.encoding(data)
+            # Computed here once: threads of the fits would compute it several times.
             _ = shared[key].matrix
-    return [shared[member.wants, member.max_categories] for member in members]
+    return [shared[member.matrix_kind, member.max_categories] for member in members]
 
 
 def _names(members: Sequence[MatrixModel]) -> list[str]:
     """Return a name per member, numbered where a kind occurs again."""
     kinds = [str(_write_member(member)["kind"]) for member in members]
     return [
-        kind if kinds.count(kind) == 1 else f"{kind} {kinds[: place + 1].count(kind)}"
-        for place, kind in enumerate(kinds)
+        kind if kinds.count(kind) == 1 else f"{kind} {kinds[: index + 1].count(kind)}"
+        for index, kind in enumerate(kinds)
     ]
 
 
-def _plan(member: MatrixModel, plan: Training, fold: int) -> Training:
-    stopping = {"callbacks": plan.callbacks or member.stopping}
-    return plan.model_copy(update={"seed": plan.seed + 1000 * fold, **stopping})
+def _fold_training(member: MatrixModel, training: Training, fold: int) -> Training:
+    """Return the training settings of one fold: a seed of its own, and callbacks that stop the fit."""
+    callbacks = training.callbacks or member.default_callbacks
+    return training.model_copy(update={"seed": training.seed + 1000 * fold, "callbacks": callbacks})
 
 
 def _out_of_fold(
-    table: Table, tasks: Sequence[_Fit], fitted: Sequence[tuple[Fitted, Floats]], member: MatrixModel
+    data: FitData, fits: Sequence[_FoldFit], results: Sequence[tuple[FittedMatrixModel, Floats]], member: MatrixModel
 ) -> Floats:
-    """Return a member's answers for every row by models that had not seen it, the mean over repeats."""
-    shape = (len(table.rows),) if table.task.is_regression else (len(table.rows), table.task.n_outputs)
-    found = np.zeros(shape)
-    for task, (_, answers) in zip(tasks, fitted, strict=True):
-        if task.member is member:
-            found[task.out] += answers / len(table.folds)
-    return found
+    """Return a member's out-of-fold predictions for every row, the mean over repeats."""
+    shape = (len(data.rows),) if data.task.is_regression else (len(data.rows), data.task.n_outputs)
+    predictions = np.zeros(shape)
+    for fit, (_, fold_predictions) in zip(fits, results, strict=True):
+        if fit.member is member:
+            predictions[fit.test_mask] += fold_predictions / len(data.folds)
+    return predictions
 
 
 Loss = Callable[[Floats, Mask], float]
 
 
-def _loss(table: Table) -> Loss:
-    """Return the weighted mean squared error, or the log loss, of some rows."""
-    target, weights = table.rows.target, table.rows.weights
-    if table.task.is_regression:
-        return lambda answers, which: float(
-            np.average(np.square(answers[which] - target[which]), weights=weights[which] + SMALLEST)
+def _loss(data: FitData) -> Loss:
+    """Return the weighted mean squared error, or the log loss, of the rows of a mask."""
+    target, weights = data.rows.target, data.rows.weights
+    if data.task.is_regression:
+        return lambda predictions, mask: float(
+            np.average(np.square(predictions[mask] - target[mask]), weights=weights[mask] + TINY)
         )
-    positions = target.astype(np.int64)
+    codes = target.astype(np.int64)
 
-    def log_loss(answers: Floats, which: Mask) -> float:
-        told = answers[which, positions[which]]
-        return float(np.average(-np.log(np.clip(told, SMALLEST, 1.0)), weights=weights[which] + SMALLEST))
+    def log_loss(probabilities: Floats, mask: Mask) -> float:
+        of_target = probabilities[mask, codes[mask]]
+        return float(np.average(-np.log(np.clip(of_target, TINY, 1.0)), weights=weights[mask] + TINY))
 
     return log_loss
 
 
-def _greedy(answers: Sequence[Floats], loss: Loss, which: Mask, seed: int) -> Floats:
-    """Return weights by forward selection with replacement: each step takes in whichever member helps most."""
-    if which.sum() > WEIGHING_ROWS:
-        picked = np.random.default_rng([seed, 50]).choice(np.flatnonzero(which), WEIGHING_ROWS, replace=False)
-        which = np.isin(np.arange(len(which)), picked)
-    total, counts = np.zeros_like(answers[0]), np.zeros(len(answers))
+def _greedy_weights(predictions: Sequence[Floats], loss: Loss, mask: Mask, seed: int) -> Floats:
+    """Return weights by forward selection with replacement: each step adds the member that lowers the loss most."""
+    if mask.sum() > MAX_SELECTION_ROWS:
+        generator = np.random.default_rng([seed, 50])
+        sampled = generator.choice(np.flatnonzero(mask), MAX_SELECTION_ROWS, replace=False)
+        mask = np.isin(np.arange(len(mask)), sampled)
+    total, counts = np.zeros_like(predictions[0]), np.zeros(len(predictions))
     best, weights = np.inf, counts
-    for step in range(1, STEPS + 1):
-        losses = [loss((total + answer) / step, which) for answer in answers]
-        place = int(np.argmin(losses))
-        total += answers[place]
-        counts[place] += 1
-        if losses[place] < best - 1e-12:
-            best, weights = losses[place], counts / step
-    kept = np.where(weights >= LEAST_WEIGHT, weights, 0.0)
-    found: Floats = kept / kept.sum()
-    return found
+    for step in range(1, SELECTION_STEPS + 1):
+        losses = [loss((total + of_member) / step, mask) for of_member in predictions]
+        index = int(np.argmin(losses))
+        total += predictions[index]
+        counts[index] += 1
+        if losses[index] < best - 1e-12:
+            best, weights = losses[index], counts / step
+    large = np.where(weights >= MIN_WEIGHT, weights, 0.0)
+    normalized: Floats = large / large.sum()
+    return normalized
 
 
-def _mixed_out_of_fold(table: Table, answers: Sequence[Floats], loss: Loss, seed: int) -> Floats:
-    """Return the blend's answers for every row; the weights too come from other folds than its own."""
-    found = np.zeros_like(answers[0])
-    for number in range(table.n_folds):
-        out = table.folds[0] == number
-        weights = _greedy(answers, loss, ~out, seed)
-        found[out] = sum(weight * answer[out] for weight, answer in zip(weights, answers, strict=True))
-    return found
+def _mixed_out_of_fold(data: FitData, predictions: Sequence[Floats], loss: Loss, seed: int) -> Floats:
+    """Return the ensemble's out-of-fold predictions: the weights for a fold come from the other folds."""
+    mixed = np.zeros_like(predictions[0])
+    for fold in range(data.n_folds):
+        test_mask = data.folds[0] == fold
+        weights = _greedy_weights(predictions, loss, ~test_mask, seed)
+        mixed[test_mask] = sum(
+            weight * of_member[test_mask] for weight, of_member in zip(weights, predictions, strict=True)
+        )
+    return mixed
 
 
-__all__ = ["Blend", "Ensemble"]
+__all__ = ["Ensemble", "FittedEnsemble"]

@@ -1,4 +1,4 @@
-"""Boosted trees of XGBoost, on singles and sets of levels."""
+"""Boosted trees of XGBoost, on single-precision numbers and sets of categories."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ from estimator.core.arrays import Floats
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_LT, BRANCH_MEMBER, Split, as_singles, write_singles, write_trees
-from estimator.models.base import Rows, TrainingData
-from estimator.models.boosted import LOG_LINK, BoostedTrees, FittedTrees, Growth, explained
+from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
+from estimator.models.dataset import EncodedFitData, EncodedRows
 
 if TYPE_CHECKING:
     import xgboost
 
 STATE_FILE = "trees.json"
-CERTAIN = np.float32(1e-6)
-# For fewer numbers threads wait for each other longer than they work.
-FEW_CELLS = 1_000_000
-# Loss -> objective and the metric that tells it.
-_OBJECTIVES = {"mse": ("reg:squarederror", "rmse"), "mae": ("reg:absoluteerror", "mae"),
-               "poisson": ("count:poisson", "poisson-nloglik"), "gamma": ("reg:gamma", "gamma-nloglik"),
-               "tweedie": ("reg:tweedie", "tweedie-nloglik@1.5")}  # fmt: skip
+# XGBoost clips the base probability of two classes to this far from 0 and 1.
+MIN_BASE_PROBABILITY = np.float32(1e-6)
+# Below this size threads wait for each other longer than they work.
+SINGLE_THREAD_CELLS = 1_000_000
+# Loss -> objective and its metric.
+_OBJECTIVES = {
+    "mse": ("reg:squarederror", "rmse"),
+    "mae": ("reg:absoluteerror", "mae"),
+    "poisson": ("count:poisson", "poisson-nloglik"),
+    "gamma": ("reg:gamma", "gamma-nloglik"),
+    "tweedie": ("reg:tweedie", "tweedie-nloglik@1.5"),
+}
 
 
 @dataclass(frozen=True)
 class FittedXGBoost(FittedTrees):
-    """Trees as XGBoost's own JSON. Its answers are singles, summed as singles; the graph sums doubles."""
+    """Trees in XGBoost's JSON format. XGBoost sums leaves in single precision, the graph in double."""
 
     tolerance: ClassVar[float] = 2e-5
     state_file: ClassVar[str] = STATE_FILE
@@ -43,73 +48,75 @@ class FittedXGBoost(FittedTrees):
         return list(map(_loaded, self.contents))
 
     def library_scores(self, matrix: Floats) -> list[Floats]:
-        rows = _data(matrix, self.codes)
+        rows = _to_dmatrix(matrix, self.categorical)
         return [np.asarray(booster.predict(rows, output_margin=True), np.float64) for booster in self._boosters]
 
     def write_scores(self, graph: Graph, matrix: str) -> str:
         learners = [json.loads(content)["learner"] for content in self.contents]
-        parts = [learner["gradient_booster"]["model"] for learner in learners]
-        trees = [pair for part in parts for pair in zip(part["trees"], part["tree_info"], strict=True)]
+        models = [learner["gradient_booster"]["model"] for learner in learners]
+        trees = [pair for model in models for pair in zip(model["trees"], model["tree_info"], strict=True)]
         roots = [((_Tree.of(tree), 0), group) for tree, group in trees]
-        singles, scale = write_singles(graph, matrix), 1.0 / len(parts)
+        singles, scale = write_singles(graph, matrix), 1.0 / len(models)
         sums = write_trees(graph, singles, roots, _read, n_outputs=self.n_scores, scale=scale)
-        bases = [self._base(learner["learner_model_param"]["base_score"]) for learner in learners]
+        bases = [self._base_scores(learner["learner_model_param"]["base_score"]) for learner in learners]
         return graph("Add", sums, graph.constant([np.mean(bases, axis=0)], np.float64))
 
-    def _base(self, written: str) -> Floats:
-        """Return the scores before the first tree; they are written as the answer they give."""
-        answer = np.atleast_1d(np.asarray(json.loads(written), np.float32))
+    def _base_scores(self, base_score: str) -> Floats:
+        """Return the scores before the first tree; the JSON holds them as predictions."""
+        prediction = np.atleast_1d(np.asarray(json.loads(base_score), np.float32))
         if self.task.kind == "binary":
-            # XGBoost is never surer than this before the first tree.
-            answer = np.clip(answer, CERTAIN, 1 - CERTAIN)
-            return (np.log(answer) - np.log1p(-answer)).astype(np.float64)
-        return (np.log(answer) if self.log_link else answer).astype(np.float64)
+            prediction = np.clip(prediction, MIN_BASE_PROBABILITY, 1 - MIN_BASE_PROBABILITY)
+            return (np.log(prediction) - np.log1p(-prediction)).astype(np.float64)
+        return (np.log(prediction) if self.log_link else prediction).astype(np.float64)
 
 
 class XGBoost(BoostedTrees):
-    """Gradient boosted trees (Chen and Guestrin, 2016, "XGBoost") on numbers as singles and sets of levels."""
+    """Gradient boosted trees (Chen and Guestrin, 2016, "XGBoost") on numbers and sets of categories."""
 
     max_categories: ClassVar[int] = 255
     state_file: ClassVar[str] = STATE_FILE
-    usual_space: ClassVar[Mapping[str, Any]] = {
-        **BoostedTrees.usual_space,
+    default_space: ClassVar[Mapping[str, Any]] = {
+        **BoostedTrees.default_space,
         "model.max_depth": {"low": 2, "high": 10, "integer": True},
         "model.min_child_weight": {"low": 0.1, "high": 50.0, "log": True},
     }
-    max_depth: Annotated[int, Field(ge=1, le=20)] = Field(6, description="most questions from the root to a leaf")
+    distributions: ClassVar[tuple[str, ...]] = ("xgboost-cpu", "xgboost")
+    max_depth: Annotated[int, Field(ge=1, le=20)] = Field(6, description="maximum depth of a tree")
     min_child_weight: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="least weight of a leaf: its rows for mse, else the second derivatives of their loss"
+        1.0, description="minimum weight of a leaf: its number of rows for mse, else the sum of second derivatives"
     )
     loss: Literal["mse", "mae", "poisson", "gamma", "tweedie"] = Field(
         "mse", description="regression only; the others use log loss"
     )
 
-    def grow(self, growth: Growth) -> FittedXGBoost:
+    def boost(self, run: BoostingRun) -> FittedXGBoost:
         with needs_extra("xgboost", "model kind 'xgboost'"):
             import xgboost
-        data, watched = growth.data, growth.watched
-        before = None if growth.start is None else _loaded(growth.start)
-        callbacks = [_recorder(growth.tell, squared=data.task.is_regression and self.loss == "mse")]
-        if growth.early_stopping_rounds:
-            callbacks.append(xgboost.callback.EarlyStopping(rounds=growth.early_stopping_rounds))
-        with explained("XGBoost", xgboost.core.XGBoostError):
+        data, eval_rows = run.data, run.eval_rows
+        before = None if run.start is None else _loaded(run.start)
+        callbacks = [_loss_reporter(run.report, squared=data.task.is_regression and self.loss == "mse")]
+        if run.early_stopping_rounds:
+            callbacks.append(xgboost.callback.EarlyStopping(rounds=run.early_stopping_rounds))
+        with library_errors("XGBoost", xgboost.core.XGBoostError):
             booster = xgboost.train(
-                self._parameters(data, growth.seed),
-                _labelled(growth.rows, data.codes),
-                num_boost_round=growth.n_estimators,
-                evals=[(_labelled(watched, data.codes), "val_loss")] if watched else [],
+                self._parameters(data, run.seed),
+                _labeled_dmatrix(run.rows, data.categorical),
+                num_boost_round=run.n_estimators,
+                evals=[(_labeled_dmatrix(eval_rows, data.categorical), "val_loss")] if eval_rows else [],
                 xgb_model=before,
                 callbacks=callbacks,
                 verbose_eval=False,
             )
-        n_rounds = booster.best_iteration + 1 if growth.early_stopping_rounds else booster.num_boosted_rounds()
+        n_rounds = booster.best_iteration + 1 if run.early_stopping_rounds else booster.num_boosted_rounds()
         return FittedXGBoost(
-            data.task, (bytes(booster[:n_rounds].save_raw("json")),),
-            data.task.is_regression and self.loss in LOG_LINK, data.codes,
+            data.task,
+            (bytes(booster[:n_rounds].save_raw("json")),),
+            data.task.is_regression and self.loss in LOG_LINK,
+            data.categorical,
             summary={"n_estimators": n_rounds - (0 if before is None else before.num_boosted_rounds())},
-        )  # fmt: skip
+        )
 
-    def _parameters(self, data: TrainingData, seed: int) -> dict[str, Any]:
+    def _parameters(self, data: EncodedFitData, seed: int) -> dict[str, Any]:
         objective, metric = _OBJECTIVES[self.loss]
         if data.task.kind == "binary":
             objective, metric = "binary:logistic", "logloss"
@@ -127,7 +134,7 @@ class XGBoost(BoostedTrees):
             "colsample_bytree": self.colsample_bytree,
             "reg_lambda": self.reg_lambda,
             "seed": seed,
-            "nthread": 1 if data.rows.matrix.size < FEW_CELLS else data.threads,
+            "nthread": 1 if data.rows.matrix.size < SINGLE_THREAD_CELLS else data.threads,
             "verbosity": 0,
         }
 
@@ -138,56 +145,58 @@ def _loaded(content: bytes) -> xgboost.Booster:
     return xgboost.Booster(model_file=bytearray(content))
 
 
-def _data(matrix: Floats, codes: tuple[int, ...], **labels: Floats) -> xgboost.DMatrix:
+def _to_dmatrix(matrix: Floats, categorical: tuple[int, ...], **labels: Floats) -> xgboost.DMatrix:
     import xgboost
 
-    kinds = ["c" if place in codes else "q" for place in range(matrix.shape[1])]
-    return xgboost.DMatrix(as_singles(matrix), feature_types=kinds, enable_categorical=True, **labels)
+    types = ["c" if column in categorical else "q" for column in range(matrix.shape[1])]
+    return xgboost.DMatrix(as_singles(matrix), feature_types=types, enable_categorical=True, **labels)
 
 
-def _labelled(rows: Rows, codes: tuple[int, ...]) -> xgboost.DMatrix:
-    return _data(rows.matrix, codes, label=rows.target, weight=rows.weights)
+def _labeled_dmatrix(rows: EncodedRows, categorical: tuple[int, ...]) -> xgboost.DMatrix:
+    return _to_dmatrix(rows.matrix, categorical, label=rows.target, weight=rows.weights)
 
 
-def _recorder(tell: Callable[[Mapping[str, float]], None], *, squared: bool) -> xgboost.callback.TrainingCallback:
-    """Return a callback that tells each round's losses; a root of mean squares is told `squared`."""
+def _loss_reporter(
+    report: Callable[[Mapping[str, float]], None], *, squared: bool
+) -> xgboost.callback.TrainingCallback:
+    """Return a callback that reports each round's losses; a root mean squared error is reported `squared`."""
     from xgboost.callback import TrainingCallback
 
-    class Recorder(TrainingCallback):
+    class LossReporter(TrainingCallback):
         def after_iteration(self, model: Any, epoch: int, evals_log: Mapping[str, Any]) -> bool:
             last = {name: float(values[-1]) for name, metrics in evals_log.items() for values in metrics.values()}
-            tell({name: value**2 if squared else value for name, value in last.items()})
+            report({name: value**2 if squared else value for name, value in last.items()})
             return False
 
-    return Recorder()
+    return LossReporter()
 
 
 @dataclass(frozen=True, slots=True)
 class _Tree:
-    """A tree of the JSON model, and the levels that go right by the node that asks for them."""
+    """A tree of the JSON model, and for its categorical nodes the category codes that go right."""
 
     nodes: Mapping[str, Any]
-    levels: Mapping[int, tuple[float, ...]]
+    categories: Mapping[int, tuple[float, ...]]
 
     @classmethod
     def of(cls, tree: Mapping[str, Any]) -> _Tree:
-        parts = zip(tree["categories_nodes"], tree["categories_segments"], tree["categories_sizes"], strict=True)
-        levels = {node: tuple(map(float, tree["categories"][begin : begin + size])) for node, begin, size in parts}
-        return cls(tree, levels)
+        segments = zip(tree["categories_nodes"], tree["categories_segments"], tree["categories_sizes"], strict=True)
+        codes = tree["categories"]
+        return cls(tree, {node: tuple(map(float, codes[begin : begin + size])) for node, begin, size in segments})
 
 
 _Node = tuple[_Tree, int]
 
 
 def _read(node: _Node) -> float | tuple[Split, _Node, _Node]:
-    tree, place = node
-    left, right = tree.nodes["left_children"][place], tree.nodes["right_children"][place]
-    # Written with the fewest digits that tell one single from another.
-    number = float(np.float32(tree.nodes["split_conditions"][place]))
+    tree, index = node
+    left, right = tree.nodes["left_children"][index], tree.nodes["right_children"][index]
+    # The JSON has just enough digits to identify a float32.
+    number = float(np.float32(tree.nodes["split_conditions"][index]))
     if left == -1:
         return number
-    feature, missing_left = tree.nodes["split_indices"][place], bool(tree.nodes["default_left"][place])
-    if place in tree.levels:
-        levels = tree.levels[place]
-        return Split(feature, BRANCH_MEMBER, 0.0, not missing_left, levels), (tree, right), (tree, left)
+    feature, missing_left = tree.nodes["split_indices"][index], bool(tree.nodes["default_left"][index])
+    if index in tree.categories:
+        codes = tree.categories[index]
+        return Split(feature, BRANCH_MEMBER, 0.0, not missing_left, codes), (tree, right), (tree, left)
     return Split(feature, BRANCH_LT, number, missing_left), (tree, left), (tree, right)

@@ -22,14 +22,15 @@ from estimator.data.schema.frames import with_schema_names
 from estimator.data.schema.inference import ColumnOverride, infer_schema
 from estimator.drift import losses_of
 from estimator.errors import EstimatorError, RetrainingError
-from estimator.models import Model, Progress, Start
+from estimator.models import Model, Progress, WarmStart
 from estimator.monitoring.promotion import Paired
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.batch_prediction import labelled_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison, compare_versions
+from estimator.training.prepare import prepare
 from estimator.training.report import evaluate_training
-from estimator.training.train import prepare, train
+from estimator.training.train import train
 from estimator.training.version import Provenance, write_version
 
 Kind = Literal["warm_start", "refit", "new_only", "tune"]
@@ -125,7 +126,7 @@ class Request:
     live: Artefact
     config: Config
     model: Model
-    start: Start
+    start: WarmStart
     kinds: Sequence[Kind]
     max_regression: float
     why: str

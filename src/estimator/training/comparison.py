@@ -17,12 +17,12 @@ from estimator.core.task import Predictions
 from estimator.errors import ArtefactError, ConfigError
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score, bootstrap_weights, select_metrics
-from estimator.evaluation.validation import corrected, fold_scores, out_of_fold
-from estimator.models import Model, Progress, Table
+from estimator.evaluation.validation import corrected_mean, fold_scores, out_of_fold_predictions
+from estimator.models import FitData, Model, Progress
 from estimator.models.ensemble import Ensemble
 from estimator.store.artefact import Artefact
 from estimator.store.batch_prediction import labelled_rows
-from estimator.training.train import Prepared
+from estimator.training.prepare import PreparedData
 
 Verdict = Literal["better", "not better", "undecided"]
 # The probability that the estimated number of rows detects a gain of this size.
@@ -97,14 +97,14 @@ def compare(
 
 
 def compare_folds(
-    name: str, metric: Metric, table: Table, first: Floats, second: Floats, *, confidence: float, margin: float = 0.0
+    name: str, metric: Metric, table: FitData, first: Floats, second: Floats, *, confidence: float, margin: float = 0.0
 ) -> Comparison:
     """Compare two settings by out-of-fold predictions on the same folds, corrected for the rows that folds share."""
     sign = 1.0 if metric.higher_is_better else -1.0
     scores = [fold_scores(table, raw, {name: metric})[name] for raw in (first, second)]
     n_out = len(table.rows) / table.n_folds
     gains = sign * (scores[1] - scores[0])
-    gain = corrected(gains, n_learned=len(table.rows) - n_out, n_out=n_out, confidence=confidence)
+    gain = corrected_mean(gains, n_train=len(table.rows) - n_out, n_test=n_out, confidence=confidence)
     error = (gain.high - gain.low) / 2.0 / _normal_quantile((1.0 + confidence) / 2.0)
     means = [float(of_folds.mean()) for of_folds in scores]
     return _decided(name, means, gain, error, len(table.rows), margin, confidence)
@@ -183,7 +183,7 @@ def reject_training_rows(versions: Sequence[Artefact], fingerprint: Mapping[str,
 class PreparedConfig:
     """A config with its prepared rows and its model."""
 
-    prepared: Prepared
+    prepared: PreparedData
     config: Config
     model: Model
 
@@ -195,7 +195,7 @@ def compare_configs(first: PreparedConfig, second: PreparedConfig, *, progress: 
     ------
     ConfigError: the configs give different rows or folds, or no folds.
     """
-    tables = [item.prepared.table(item.config) for item in (first, second)]
+    tables = [item.prepared.fit_data(item.config) for item in (first, second)]
     same_rows = tables[0].task == tables[1].task and np.array_equal(tables[0].rows.target, tables[1].rows.target)
     if not (same_rows and np.array_equal(tables[0].folds, tables[1].folds)):
         raise ConfigError(
@@ -207,8 +207,8 @@ def compare_configs(first: PreparedConfig, second: PreparedConfig, *, progress: 
     outputs = []
     for table, item in zip(tables, (first, second), strict=True):
         training = item.config.training
-        learned = item.model.learn(table, training, progress=progress) if isinstance(item.model, Ensemble) else None
-        raw = out_of_fold(table, item.model, training, learned=learned, progress=progress)
+        fitted = item.model.fit(table, training, progress=progress) if isinstance(item.model, Ensemble) else None
+        raw = out_of_fold_predictions(table, item.model, training, fitted=fitted, progress=progress)
         assert raw is not None  # there are folds
         outputs.append(raw)
     evaluation = first.config.evaluation

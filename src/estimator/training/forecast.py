@@ -15,11 +15,11 @@ from estimator.config import Config
 from estimator.core.text import format_bytes
 from estimator.data.schema import Column
 from estimator.errors import TrainingError
-from estimator.evaluation.validation import out_of_fold
-from estimator.models import Model, Table
-from estimator.models.base import MatrixModel
+from estimator.evaluation.validation import out_of_fold_predictions
+from estimator.models import FitData, Model
 from estimator.models.ensemble import Ensemble
-from estimator.training.train import Prepared
+from estimator.models.matrix import MatrixModel
+from estimator.training.prepare import PreparedData
 
 TRIAL_ROWS = (2000, 6000)
 CALENDAR_WIDTH, TEXT_WIDTH = 6, 32
@@ -71,18 +71,18 @@ class Forecast:
             )
 
 
-def forecast(prepared: Prepared, model: Model, config: Config, store: Path) -> Forecast:
+def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) -> Forecast:
     """Return the forecast of sizes, without a trial run.
 
     Memory holds one matrix of doubles per encoding and, for every concurrent fit, its training and held-out rows.
     """
-    table = prepared.table(config)
+    table = prepared.fit_data(config)
     members = list(model.members) if isinstance(model, Ensemble) else [model]
     widths = {_key(member): _width(table, member) for member in members}
     n_folds = table.n_folds * max(len(table.folds), 1)
     n_concurrent = min(os.cpu_count() or 1, max(n_folds * len(members), 1))
     n_cells = len(table.rows) * (2 * sum(widths.values()) + 2 * n_concurrent * max(widths.values()))
-    memory_bytes = 8 * n_cells + prepared.labelled.estimated_size()
+    memory_bytes = 8 * n_cells + prepared.frame.estimated_size()
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     return Forecast(
         n_rows=len(table.rows),
@@ -96,19 +96,19 @@ def forecast(prepared: Prepared, model: Model, config: Config, store: Path) -> F
 
 
 def with_time(
-    sizes: Forecast, prepared: Prepared, model: Model, config: Config, *, clock: Callable[[], float]
+    sizes: Forecast, prepared: PreparedData, model: Model, config: Config, *, clock: Callable[[], float]
 ) -> Forecast:
     """Add the time, extrapolated from two trial runs on a sample of the rows: a fixed part, and one per row."""
-    table, training, began = prepared.table(config), config.training, clock()
+    table, training, began = prepared.fit_data(config), config.training, clock()
     sample_sizes = [min(size, len(table.rows)) for size in TRIAL_ROWS]
     order = np.random.default_rng([training.seed, 70]).permutation(len(table.rows))
     durations = []
     for size in sample_sizes:
         is_sampled = np.isin(np.arange(len(table.rows)), order[:size])
-        sample = replace(table.pick(is_sampled), folds=table.folds[:, is_sampled], threads=table.threads)
+        sample = replace(table.take(is_sampled), folds=table.folds[:, is_sampled], threads=table.threads)
         started = clock()
-        learned = model.learn(sample, training)
-        out_of_fold(sample, model, training, learned=learned)
+        fitted = model.fit(sample, training)
+        out_of_fold_predictions(sample, model, training, fitted=fitted)
         durations.append(clock() - started)
     per_row = max(durations[1] - durations[0], 0.0) / max(sample_sizes[1] - sample_sizes[0], 1)
     seconds = durations[1] + per_row * (len(table.rows) - sample_sizes[1])
@@ -132,14 +132,16 @@ def free_memory_bytes() -> int | None:
 
 
 def _key(model: Model) -> tuple[str, int]:
-    return (model.wants, model.max_categories) if isinstance(model, MatrixModel) else ("", 0)
+    return (model.matrix_kind, model.max_categories) if isinstance(model, MatrixModel) else ("", 0)
 
 
-def _width(table: Table, model: Model) -> int:
+def _width(table: FitData, model: Model) -> int:
     if not isinstance(model, MatrixModel):
         return 2 * len(table.schema.features)
     max_categories = table.features.max_categories or model.max_categories
-    return sum(_encoded_width(column, model.wants == "scaled", max_categories) for column in table.schema.features)
+    return sum(
+        _encoded_width(column, model.matrix_kind == "scaled", max_categories) for column in table.schema.features
+    )
 
 
 def _encoded_width(column: Column, is_scaled: bool, max_categories: int) -> int:

@@ -12,7 +12,7 @@ import numpy as np
 from estimator.core.arrays import Floats
 from estimator.data.schema import Batch, Column, Schema
 from estimator.errors import ParityError
-from estimator.models import Learned
+from estimator.models import Dataset, FittedModel
 from estimator.models.conformal import Conformal
 from estimator.store.predictor import Predictor
 
@@ -37,7 +37,7 @@ class ParityCheck:
         return asdict(self)
 
 
-def check_parity(predictor: Predictor, learned: Learned, conformal: Conformal | None, batch: Batch) -> ParityCheck:
+def check_parity(predictor: Predictor, learned: FittedModel, conformal: Conformal | None, batch: Batch) -> ParityCheck:
     """Compare the graph with the library that fitted it.
 
     Raises
@@ -62,7 +62,7 @@ def check_parity(predictor: Predictor, learned: Learned, conformal: Conformal | 
 
 
 def _compare(
-    predictor: Predictor, learned: Learned, conformal: Conformal | None, batch: Batch
+    predictor: Predictor, learned: FittedModel, conformal: Conformal | None, batch: Batch
 ) -> tuple[Floats, Floats]:
     """Return the absolute differences, and what the library predicts: with intervals, or calibrated, as the graph."""
     expected, predictions = learned.predict(batch), predictor.predict_batch(batch)

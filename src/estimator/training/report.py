@@ -24,11 +24,12 @@ from estimator.evaluation.explanation import (
 )
 from estimator.evaluation.metrics import SHELF, Metric
 from estimator.evaluation.scores import Coverage, Scores, coverage, score, select_metrics
-from estimator.evaluation.validation import validated
-from estimator.models import Labelled, Rows, TrainingData
+from estimator.evaluation.validation import cross_validated_scores
+from estimator.models import EncodedFitData, EncodedRows
 from estimator.models.constant import Constant
 from estimator.store.predictor import Predictor
-from estimator.training.train import Prepared, Trained
+from estimator.training.prepare import PreparedData
+from estimator.training.train import TrainedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +64,10 @@ class Report:
         return value > baseline if SHELF.load(name).higher_is_better else value < baseline
 
 
-def evaluate_training(trained: Trained, config: Config, live: Predictor | None = None) -> Report:
+def evaluate_training(trained: TrainedModel, config: Config, live: Predictor | None = None) -> Report:
     """Score a predictor on the held-out rows, next to the baseline and the live version, and explain it."""
     prepared, evaluation = trained.prepared, config.evaluation
-    batch, actual = prepared.testing, prepared.target[prepared.test]
+    batch, actual = prepared.test_rows.batch, prepared.rows.target[prepared.test_mask]
     metrics = select_metrics(evaluation.metrics, prepared.task)
     predictions = trained.predictor.predict_batch(batch)
     report = Report(
@@ -79,7 +80,7 @@ def evaluate_training(trained: Trained, config: Config, live: Predictor | None =
         coverage=coverage(actual, predictions, config.validation.coverage),
         explanation=_explanation(trained, predictions.raw, next(iter(metrics.items())), config),
     )
-    of_live = None if live is None or live.task != prepared.task else _live_predictions(live, prepared.tested)
+    of_live = None if live is None or live.task != prepared.task else _live_predictions(live, prepared.test_frame)
     if live is None or of_live is None:
         return report
     return replace(report, live=_scored(actual, of_live, metrics, config), live_version=live.version)
@@ -96,21 +97,20 @@ def _scored(actual: Floats, predictions: Predictions, metrics: dict[str, Metric]
     )
 
 
-def _fold_scores(trained: Trained, metrics: dict[str, Metric], config: Config) -> Scores | None:
-    if trained.unseen is None:
+def _fold_scores(trained: TrainedModel, metrics: dict[str, Metric], config: Config) -> Scores | None:
+    if trained.out_of_fold is None:
         return None
-    raw = trained.told(trained.unseen)
-    return validated(trained.table, raw, metrics, confidence=config.evaluation.confidence)
+    raw = trained.calibrated(trained.out_of_fold)
+    return cross_validated_scores(trained.fit_data, raw, metrics, confidence=config.evaluation.confidence)
 
 
-def _explanation(trained: Trained, raw: Floats, metric: tuple[str, Metric], config: Config) -> Explanation:
+def _explanation(trained: TrainedModel, raw: Floats, metric: tuple[str, Metric], config: Config) -> Explanation:
     prepared, evaluation = trained.prepared, config.evaluation
-    held_out = Labelled(prepared.testing, prepared.target[prepared.test], prepared.weights[prepared.test])
     settings = ExplanationSettings(
         evaluation.importance_repeats, evaluation.bootstrap_samples, evaluation.confidence, config.training.seed
     )
     out_of_sample = _out_of_sample(trained, raw, evaluation.fairness_columns)
-    return explain(trained.predictor, trained.learned, held_out, out_of_sample, metric, settings)
+    return explain(trained.predictor, trained.fitted, prepared.test_rows, out_of_sample, metric, settings)
 
 
 def _live_predictions(live: Predictor, frame: pl.DataFrame) -> Predictions | None:
@@ -124,16 +124,16 @@ def _live_predictions(live: Predictor, frame: pl.DataFrame) -> Predictions | Non
         return None
 
 
-def _out_of_sample(trained: Trained, held_out: Floats, fairness_columns: list[str]) -> OutOfSample:
+def _out_of_sample(trained: TrainedModel, held_out: Floats, fairness_columns: list[str]) -> OutOfSample:
     """Return the held-out rows, and those predicted in cross-validation, with their predictions."""
     prepared = trained.prepared
-    raw = np.full((len(prepared.target), *held_out.shape[1:]), np.nan)
-    raw[prepared.test] = held_out
-    if trained.unseen is not None:
-        raw[~prepared.test] = trained.told(trained.unseen)
+    raw = np.full((len(prepared.rows.target), *held_out.shape[1:]), np.nan)
+    raw[prepared.test_mask] = held_out
+    if trained.out_of_fold is not None:
+        raw[~prepared.test_mask] = trained.calibrated(trained.out_of_fold)
     is_predicted: Mask = np.isfinite(raw.reshape(len(raw), -1).sum(axis=1))
-    rows = Labelled(prepared.batch, prepared.target, prepared.weights).pick(is_predicted)
-    frame = prepared.labelled.filter(pl.Series(is_predicted))
+    rows = prepared.rows.take(is_predicted)
+    frame = prepared.frame.filter(pl.Series(is_predicted))
     groups = {name: _groups(prepared.schema, frame[name]) for name in fairness_columns}
     return OutOfSample(rows, raw[is_predicted], groups)
 
@@ -147,9 +147,10 @@ def _groups(schema: Schema, series: pl.Series) -> list[Slice]:
     return column_slices(column, values[:, 0])
 
 
-def _baseline_predictions(prepared: Prepared, config: Config) -> Predictions:
+def _baseline_predictions(prepared: PreparedData, config: Config) -> Predictions:
     """Return the constant prediction to beat; class weights do not affect it."""
-    is_learned, no_features = ~prepared.test, np.empty((len(prepared.target), 0))
-    rows = Rows(no_features, prepared.target, prepared.row_weights).pick(is_learned)
-    data = TrainingData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
-    return prepared.task.predictions(Constant().fit(data, config.training).predict(no_features[prepared.test]))
+    is_training, no_features = ~prepared.test_mask, np.empty((len(prepared.rows.target), 0))
+    rows = EncodedRows(no_features, prepared.rows.target, prepared.sample_weights).take(is_training)
+    data = EncodedFitData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
+    fitted = Constant().fit_matrix(data, config.training)
+    return prepared.task.predictions(fitted.predict(no_features[prepared.test_mask]))

@@ -19,7 +19,7 @@ from estimator.pages import charts
 from estimator.pages.charts import Chart
 from estimator.pages.render import render_page
 from estimator.training.report import Report
-from estimator.training.train import Trained
+from estimator.training.train import TrainedModel
 
 MAX_BARS = 30
 MAX_CLASSES = 12
@@ -28,7 +28,7 @@ MIN_SHOWN_P_VALUE = 1e-6
 SECONDS_PER_YEAR = 31_556_952
 
 
-def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
+def report_page(trained: TrainedModel, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
     """Return the page."""
     schema, examples = trained.predictor.schema, _examples(report)
     return render_page(
@@ -37,7 +37,7 @@ def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], c
         verdict=verdict(report),
         metrics=[_metric_row(report, name) for name in report.metrics],
         live=report.live_version,
-        n_folds=trained.table.n_folds if report.folds else 0,
+        n_folds=trained.fit_data.n_folds if report.folds else 0,
         coverage=report.coverage,
         coverage_text=coverage_text(report),
         coverage_bins=[_bin_row(item) for item in report.coverage.bins] if report.coverage else [],
@@ -47,7 +47,7 @@ def report_page(trained: Trained, report: Report, manifest: Mapping[str, Any], c
         examples=examples,
         is_sampled=any("±" in value for example in examples for _, value in example["contributions"]),
         charts=[chart for chart in _charts(trained, report) if chart.svg],
-        target=describe(trained.prepared.target) if report.task.is_regression else None,
+        target=describe(trained.prepared.rows.target) if report.task.is_regression else None,
         classes=_class_counts(trained) if not report.task.is_regression else None,
         columns=[_column_row(column) for column in schema.columns],
         config=json.dumps(config, indent=2, ensure_ascii=False),
@@ -161,14 +161,14 @@ def _contribution(added: Contributions, row: Mapping[str, Any], index: int, colu
     return f"{name} is {shown}", f"{value:+.4g} ± {error:.2g}" if np.isfinite(error) else f"{value:+.4g}"
 
 
-def _charts(trained: Trained, report: Report) -> list[Chart]:
+def _charts(trained: TrainedModel, report: Report) -> list[Chart]:
     of_task = _regression_charts(report) if report.task.is_regression else _classification_charts(report)
     explanation = report.explanation
     explained = _explanation_charts(trained, report.deciding_metric, explanation) if explanation else []
     return [_learning_curves(trained), *of_task, *explained]
 
 
-def _explanation_charts(trained: Trained, metric: str, explanation: Explanation) -> list[Chart]:
+def _explanation_charts(trained: TrainedModel, metric: str, explanation: Explanation) -> list[Chart]:
     shown = list(explanation.importance)[:MAX_BARS]
     if not shown:
         return []
@@ -204,8 +204,8 @@ def _dependence(column: Column, item: PartialDependence, target: str) -> Chart:
     return Chart(f"Partial dependence: {column.name}", caption, svg)
 
 
-def _learning_curves(trained: Trained) -> Chart:
-    curves = trained.learned.curves
+def _learning_curves(trained: TrainedModel) -> Chart:
+    curves = trained.fitted.curves
     series = {name: [entry[name] for entry in curves] for name in (curves[0] if curves else {})}
     svg = charts.lines(series, x_title="epoch or tree", y_title="loss", title="learning curves") if series else ""
     return Chart("Learning curves", "Loss after each epoch or tree; val_loss is on the validation rows.", svg)
@@ -244,8 +244,8 @@ def _calibration(actual: Floats, probabilities: Floats) -> str:
     )
 
 
-def _class_counts(trained: Trained) -> dict[str, str]:
-    target, classes = trained.prepared.target, trained.predictor.task.classes
+def _class_counts(trained: TrainedModel) -> dict[str, str]:
+    target, classes = trained.prepared.rows.target, trained.predictor.task.classes
     counts = np.bincount(target.astype(np.int64), minlength=len(classes)).tolist()
     return {name: f"{count:,} ({count / len(target):.1%})" for name, count in zip(classes, counts, strict=True)}
 

@@ -11,9 +11,10 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.errors import ArtefactError
-from estimator.models import Model, Progress, Start
+from estimator.models import Model, Progress, WarmStart
 from estimator.store.artefact import Artefact
-from estimator.training.train import prepare, train
+from estimator.training.prepare import prepare
+from estimator.training.train import train
 from estimator.training.version import libraries
 
 
@@ -46,7 +47,7 @@ def reproduce(
     config: Config,
     model: Model,
     *,
-    start: Start | None,
+    start: WarmStart | None,
     progress: Progress,
     clock: Callable[[], float],
 ) -> Reproduction:
@@ -60,7 +61,7 @@ def reproduce(
     same_shape = actual.shape == expected.shape
     largest = float(np.abs(actual - expected).max(initial=0.0)) / size if same_shape else float("inf")
     is_equal = trained.predictor.graph == artefact.read("model.onnx")
-    causes = [*_data_differences(artefact, fingerprint, prepared.batch.n_rows), *_library_differences(artefact)]
+    causes = [*_data_differences(artefact, fingerprint, len(prepared.rows)), *_library_differences(artefact)]
     effects = [] if is_equal else [f"predictions for the golden rows differ by up to {largest:.2g} relative"]
     return Reproduction(artefact.version, is_equal, (*causes, *effects), largest)
 
@@ -79,7 +80,7 @@ def held_out_rows(
             f"{artefact.version}: the data changed since training, so its held-out rows are unknown",
             hint="pass new rows with --input",
         )
-    return prepare(frame, config, artefact.schema).tested
+    return prepare(frame, config, artefact.schema).test_frame
 
 
 def _data_differences(artefact: Artefact, fingerprint: Mapping[str, str], n_rows: int) -> list[str]:

@@ -25,7 +25,7 @@ from estimator.store.store import Store
 from estimator.training.card import model_card
 from estimator.training.report import Report
 from estimator.training.report_page import report_page
-from estimator.training.train import Trained
+from estimator.training.train import TrainedModel
 
 LIBRARIES = (
     "estimator-lifepath",
@@ -60,7 +60,7 @@ class Provenance:
 
 
 def save_version(
-    store: Store, trained: Trained, report: Report, provenance: Provenance, *, moment: Moment
+    store: Store, trained: TrainedModel, report: Report, provenance: Provenance, *, moment: Moment
 ) -> tuple[Path, str]:
     """Write a version into the store; return its folder and the alias that points at it.
 
@@ -73,7 +73,7 @@ def save_version(
 
 def write_version(
     store: Store,
-    trained: Trained,
+    trained: TrainedModel,
     report: Report,
     provenance: Provenance,
     *,
@@ -90,14 +90,14 @@ def write_version(
     return write_artefact(store.root / name, version, {**described, **(more or {})}, files)
 
 
-def version_files(trained: Trained, report: Report, provenance: Provenance) -> dict[str, bytes]:
+def version_files(trained: TrainedModel, report: Report, provenance: Provenance) -> dict[str, bytes]:
     """Return every file of a version except the manifest, the report and the model card."""
     files = {
         "model.onnx": trained.predictor.graph,
         "schema.json": _json(to_data(trained.predictor.schema)),
         f"config{provenance.conf.suffix}": provenance.conf.read_bytes(),
         "config.resolved.json": _json(model_data(provenance.config, provenance.kind)),
-        "learning_curves.json": _json([_finite(entry) for entry in trained.learned.curves]),
+        "learning_curves.json": _json([_finite(entry) for entry in trained.fitted.curves]),
         "golden.json": _json(golden(trained)),
         "profile.json": _json(_profile(trained, report, provenance.config.training.seed)),
     }
@@ -105,11 +105,11 @@ def version_files(trained: Trained, report: Report, provenance: Provenance) -> d
         files["explanation.json"] = _json(report.explanation.to_data())
     if trained.conformal is not None:
         files["conformal.json"] = _json({**trained.conformal.to_data(), "residuals": _residuals(trained, report)})
-    files |= {f"state/{name}": content for name, content in trained.learned.state().items()}
+    files |= {f"state/{name}": content for name, content in trained.fitted.state().items()}
     return files
 
 
-def manifest(trained: Trained, report: Report, provenance: Provenance, moment: Moment) -> dict[str, Any]:
+def manifest(trained: TrainedModel, report: Report, provenance: Provenance, moment: Moment) -> dict[str, Any]:
     """Return the content of manifest.json."""
     prepared = trained.prepared
     return {
@@ -118,12 +118,12 @@ def manifest(trained: Trained, report: Report, provenance: Provenance, moment: M
         "parent": provenance.parent,
         "task": {"kind": prepared.task.kind, "classes": list(prepared.task.classes)},
         "target": prepared.schema.target.name,
-        "model": {"kind": provenance.kind, **trained.learned.summary},
+        "model": {"kind": provenance.kind, **trained.fitted.summary},
         "data": {
             "files": dict(provenance.fingerprint),
-            "rows": prepared.batch.n_rows,
-            "rows_held_out": int(prepared.test.sum()),
-            "rows_without_label": prepared.n_unlabelled,
+            "rows": len(prepared.rows),
+            "rows_held_out": int(prepared.test_mask.sum()),
+            "rows_without_label": prepared.n_unlabeled,
         },
         "overrides": list(provenance.overrides),
         "metrics": {name: score.to_data() for name, score in report.metrics.items()},
@@ -135,26 +135,26 @@ def manifest(trained: Trained, report: Report, provenance: Provenance, moment: M
     }
 
 
-def _profile(trained: Trained, report: Report, seed: int) -> dict[str, Any]:
+def _profile(trained: TrainedModel, report: Report, seed: int) -> dict[str, Any]:
     """Return the profile of the training rows, with the reference distributions for drift tests."""
     schema = trained.predictor.schema
     losses = losses_of(report.task, report.predictions, report.actual)
-    reference = refer(schema, trained.prepared.batch, report.predictions, losses, seed=seed)
-    return {**profile_table(schema, [trained.prepared.learned]).to_data(), "reference": reference.to_data()}
+    reference = refer(schema, trained.prepared.rows.batch, report.predictions, losses, seed=seed)
+    return {**profile_table(schema, [trained.prepared.training_frame]).to_data(), "reference": reference.to_data()}
 
 
-def _residuals(trained: Trained, report: Report) -> dict[str, list[float]]:
+def _residuals(trained: TrainedModel, report: Report) -> dict[str, list[float]]:
     """Return quantiles of out-of-sample errors (log losses of classes), which live errors are compared with."""
     losses = {"held_out": report.task.losses(report.predictions.raw, report.actual)}
-    if trained.unseen is not None:
-        losses["folds"] = report.task.losses(trained.unseen, trained.table.rows.target)
+    if trained.out_of_fold is not None:
+        losses["folds"] = report.task.losses(trained.out_of_fold, trained.fit_data.rows.target)
     probabilities = np.linspace(0.0, 1.0, RESIDUAL_QUANTILES)
     return {name: np.quantile(errors[~np.isnan(errors)], probabilities).tolist() for name, errors in losses.items()}
 
 
-def golden(trained: Trained) -> dict[str, Any]:
+def golden(trained: TrainedModel) -> dict[str, Any]:
     """Return the golden rows, spread over the table, as a client would send them, with the expected predictions."""
-    schema, batch = trained.predictor.schema, trained.prepared.batch
+    schema, batch = trained.predictor.schema, trained.prepared.rows.batch
     picked = sorted({round(index * (batch.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for index in range(GOLDEN_ROWS)})
     rows = [schema.to_json_row(batch, index) for index in picked]
     predictions = trained.predictor.predict_batch(schema.read_rows(rows))

@@ -12,7 +12,7 @@ from estimator.config.validation import MEASURES
 from estimator.core.text import format_number
 from estimator.evaluation.metrics import SHELF
 from estimator.graph.session import Session
-from estimator.models import Learned, Table
+from estimator.models import FitData, FittedModel
 from estimator.training.train import write_graph
 
 RUNS = 50
@@ -49,19 +49,19 @@ def limits_of(limits: Mapping[str, float | str]) -> list[Limit]:
     return found
 
 
-def measured(learned: Learned, table: Table, limits: list[Limit]) -> dict[str, float]:
+def measured(fitted: FittedModel, table: FitData, limits: list[Limit]) -> dict[str, float]:
     """Return what limits ask of a graph: its size in MB, and the median time in ms in which it answers one row."""
     wanted = {limit.name for limit in limits} & set(MEASURES)
     if not wanted:
         return {}
-    graph = write_graph(learned)
+    graph = write_graph(fitted)
     found = {"size_mb": len(graph) / 1e6}
     if "latency_ms" in wanted:
         found["latency_ms"] = _latency(graph, table)
     return {name: value for name, value in found.items() if name in wanted}
 
 
-def _latency(graph: bytes, table: Table) -> float:
+def _latency(graph: bytes, table: FitData) -> float:
     session = Session(graph)
     row = {name: column[:1] for name, column in table.rows.batch.feed.items()}
     times = []

@@ -17,7 +17,8 @@ from estimator.errors import TrainingError
 from estimator.evaluation.scores import Score, score, select_metrics
 from estimator.models import Progress
 from estimator.training.comparison import Comparison, compare, compare_folds
-from estimator.training.train import Prepared, Trained, train
+from estimator.training.prepare import PreparedData
+from estimator.training.train import TrainedModel, train
 from estimator.tuning.search import Search, SearchProgress, best_of, score_of, told
 
 
@@ -105,8 +106,8 @@ def outcome(study: optuna.Study, plan: Search, *, progress: Progress) -> Outcome
         "confidence": own.evaluation.confidence,
         "seed": own.training.seed,
     }
-    truth = rows.target[rows.test]
-    answers = [trained.predictor.predict_batch(rows.testing) for trained in (first, second)]
+    truth = rows.test_rows.target
+    answers = [trained.predictor.predict_batch(rows.test_rows.batch) for trained in (first, second)]
     scores = [score(truth, told_, {name: metric}, **how)[name] for told_ in answers]  # type: ignore[arg-type] # three numbers by name
     same = second is first
     named = select_metrics([name, *own.evaluation.metrics], rows.task)
@@ -114,7 +115,7 @@ def outcome(study: optuna.Study, plan: Search, *, progress: Progress) -> Outcome
         metric=name, progress=state, trials=trials, best=best, search=score_of(best), held_out=scores[1],
         untuned=scores[0],
         on_folds=None if same else compare_folds(
-            name, metric, first.table, first.unseen, second.unseen, confidence=own.evaluation.confidence,  # type: ignore[arg-type] # there are folds
+            name, metric, first.fit_data, first.out_of_fold, second.out_of_fold, confidence=own.evaluation.confidence,  # type: ignore[arg-type] # there are folds
         ),
         compared=[] if same else [
             compare(one, kind, truth, *answers, **how) for one, kind in named.items()  # type: ignore[arg-type] # the same
@@ -135,5 +136,5 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     return {name: value for name, value in found.items() if np.isfinite(value)}
 
 
-def _trained(rows: Prepared, config: Config, progress: Progress) -> Trained:
+def _trained(rows: PreparedData, config: Config, progress: Progress) -> TrainedModel:
     return train(rows, config.model, config, progress=progress, clock=perf_counter)  # type: ignore[arg-type] # a kind of the shelf

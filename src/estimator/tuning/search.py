@@ -19,8 +19,8 @@ from estimator.config.validation import MEASURES
 from estimator.data.schema import Schema
 from estimator.errors import ConfigError, TrainingError
 from estimator.evaluation.scores import select_metrics
-from estimator.models import Progress, Table, silent
-from estimator.training.train import Prepared, prepare
+from estimator.models import FitData, Progress, silent
+from estimator.training.prepare import PreparedData, prepare
 from estimator.tuning.limits import limits_of
 from estimator.tuning.space import Space
 from estimator.tuning.study import FINISHED, again, owner, take_up
@@ -37,21 +37,21 @@ class Rows:
     workers: int = 1
 
     @cached_property
-    def own(self) -> Prepared:
+    def own(self) -> PreparedData:
         """The rows for the config as it is."""
         return prepare(self.frame, self.config, self.reviewed)
 
-    def prepared(self, config: Config) -> Prepared:
+    def prepared(self, config: Config) -> PreparedData:
         """Return the rows for other settings; few of them change what is made of a row."""
         ours, theirs = self.config.training, config.training
         if (ours.class_weight, ours.validation_size) == (theirs.class_weight, theirs.validation_size):
             return self.own
         return prepare(self.frame, config, self.reviewed)
 
-    def searched(self, config: Config) -> Table:
+    def searched(self, config: Config) -> FitData:
         """Return the rows that a trial may see: none of those held out."""
         threads = max(1, (os.cpu_count() or 1) // self.workers)
-        return replace(self.prepared(config).table(config), held_out=None, threads=threads)
+        return replace(self.prepared(config).fit_data(config), held_out=None, threads=threads)
 
 
 @dataclass(frozen=True)

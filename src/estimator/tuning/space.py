@@ -37,7 +37,7 @@ class Space:
         for kind in kinds:
             found[kind] = {key: item for key, item in asked.items() if has_key(kind, key, shelves)}
             if not asked or (len(kinds) > 1 and not any(key.startswith("model.") for key in found[kind])):
-                usual: Mapping[str, Any] = shelves.models.load(kind).usual_space  # type: ignore[attr-defined] # a Model
+                usual: Mapping[str, Any] = shelves.models.load(kind).default_space  # type: ignore[attr-defined] # a Model
                 found[kind] = {**Tuning(space=dict(usual)).space, **found[kind]}
         if len(kinds) == 1 and not found[kinds[0]]:
             raise ConfigError(f"a model of kind {kinds[0]!r} has no usual search", hint="name settings in tuning.space")

@@ -13,9 +13,8 @@ import numpy as np
 from estimator.config import Config
 from estimator.core.arrays import Floats
 from estimator.evaluation.metrics import Metric
-from estimator.evaluation.validation import fold_scores, gathered, out_of_fold, parted
-from estimator.models import MatrixModel, Model, Progress, Table, TrainingStep
-from estimator.models.base import side_by_side
+from estimator.evaluation.validation import fold_masks, fold_scores, mean_over_repeats, out_of_fold_predictions
+from estimator.models import FitData, MatrixModel, Model, Progress, TrainingStep, parallel_map
 from estimator.tuning.limits import Limit, measured
 
 # Where a trial is compared with the others, in order: the sample, shares of the first fold's epochs, each fold.
@@ -110,7 +109,7 @@ def bars(finished: Sequence[Mapping[int, float]]) -> dict[int, float]:
 
 
 def judge(
-    table: Table, config: Config, bench: Bench, *, sample: float | None, bars: Mapping[int, float], progress: Progress
+    table: FitData, config: Config, bench: Bench, *, sample: float | None, bars: Mapping[int, float], progress: Progress
 ) -> Judged:
     """Judge a config's settings on the folds of a table, which holds no rows beside those to learn from.
 
@@ -138,31 +137,33 @@ def judge(
     return Judged(dict(course.steps), scores, measures, excess, "; ".join(beyond) or None)
 
 
-def sampled(table: Table, sample: float, seed: int) -> Table:
+def sampled(table: FitData, sample: float, seed: int) -> FitData:
     """Return a share, or from 1 on a number, of a table's rows, drawn at random; they keep their folds."""
     rows = len(table.rows)
     wanted = min(rows, max(round(sample * rows if sample < 1 else sample), 2 * table.n_folds))
     drawn = np.zeros(rows, dtype=np.bool_)
     drawn[np.random.default_rng([seed, 70]).permutation(rows)[:wanted]] = True
-    return replace(table, rows=table.rows.pick(drawn), validation=table.validation[drawn], folds=table.folds[:, drawn])
+    return replace(
+        table, rows=table.rows.take(drawn), validation_mask=table.validation_mask[drawn], folds=table.folds[:, drawn]
+    )
 
 
 def _answers(
-    table: Table, model: Model, config: Config, progress: Progress, bench: Bench | None = None,
+    table: FitData, model: Model, config: Config, progress: Progress, bench: Bench | None = None,
     measures: dict[str, float] | None = None,
 ) -> Floats:  # fmt: skip
     """Return out-of-fold answers, of a family that gives them itself by its own way."""
-    plan = config.training
-    learned = None if isinstance(model, MatrixModel) else model.learn(table, plan, progress=progress)
+    training = config.training
+    learned = None if isinstance(model, MatrixModel) else model.fit(table, training, progress=progress)
     if learned is not None and bench is not None and measures is not None:
         _keep_limits(measured(learned, table, bench.limits), bench, measures)
-    found = out_of_fold(table, model, plan, learned=learned, progress=progress)
+    found = out_of_fold_predictions(table, model, training, fitted=learned, progress=progress)
     assert found is not None
     return found
 
 
 def _raced(
-    table: Table,
+    table: FitData,
     model: Model,
     config: Config,
     bench: Bench,
@@ -171,7 +172,7 @@ def _raced(
     progress: Progress,
 ) -> Floats:
     """Return out-of-fold answers; give up when the first epochs or folds are worse than those of most trials."""
-    parts = parted(table)
+    parts = fold_masks(table)
     race = _Race(table, model, config, bench, course, parts)
 
     def run(place: int) -> Floats:
@@ -180,15 +181,15 @@ def _raced(
     # A graph that breaks a limit is known after one fold.
     alone = 1 if any(limit.name in ("latency_ms", "size_mb") for limit in bench.limits) else 0
     answers = [run(place) for place in range(alone)]
-    answers += side_by_side(range(alone, len(parts)), run, at_once=table.threads)
-    return gathered(table, parts, answers)
+    answers += parallel_map(run, range(alone, len(parts)), n_jobs=table.threads)
+    return mean_over_repeats(table, parts, answers)
 
 
 @dataclass
 class _Race:
     """The folds of a trial; `losses` are those of the folds that are done."""
 
-    table: Table
+    table: FitData
     model: Model
     config: Config
     bench: Bench
@@ -200,12 +201,12 @@ class _Race:
     def run(self, place: int, measures: dict[str, float], progress: Progress) -> Floats:
         """Return the answers for one fold by a model that has not seen it."""
         inside, out = self.parts[place]
-        held_out = self.table.rows.pick(out)
+        held_out = self.table.rows.take(out)
         # Its curve is looked at and decides nothing within the fit.
-        fold = replace(self.table.pick(inside), held_out=held_out)
+        fold = replace(self.table.take(inside), held_out=held_out)
         follower = _Follower(self.course, place == 0 and self.bench.can_compare_losses, progress)
         try:
-            learned = self.model.learn(fold, self.config.training, progress=follower)
+            learned = self.model.fit(fold, self.config.training, progress=follower)
             follower.close()
             if place == 0:
                 _keep_limits(measured(learned, self.table, self.bench.limits), self.bench, measures)
@@ -218,7 +219,7 @@ class _Race:
 
     def _tell(self, place: int, answers: Floats) -> None:
         """Compare the folds that are done up to the first that is not, in their order."""
-        out = self.table.rows.pick(self.parts[place][1])
+        out = self.table.rows.take(self.parts[place][1])
         metric = self.bench.deciding[1]
         score = metric.scores(out.target, self.table.task.predictions(answers), out.weights[None, :])[0]
         with self.course.lock:
@@ -267,7 +268,7 @@ def _keep_limits(found: Mapping[str, float], bench: Bench, measures: dict[str, f
         raise HopelessError("; ".join(limit.sentence(found[limit.name]) for limit in beyond))
 
 
-def _loss(table: Table, answers: Floats, bench: Bench) -> float:
+def _loss(table: FitData, answers: Floats, bench: Bench) -> float:
     name, metric = bench.deciding
     return bench.loss(_mean(fold_scores(table, answers, {name: metric})[name]))
 

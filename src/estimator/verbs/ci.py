@@ -75,7 +75,7 @@ def _data(conf: Path, context: Context) -> tuple[None, str]:
     prepared, config, _ = prepared_rows(conf, context)
     path = config.schema_.file
     schema = f"schema file {path}" if path else "an inferred schema that nobody reviewed (schema.file)"
-    return None, f"{len(prepared.target):,} rows, {len(prepared.schema.features)} columns, {schema}"
+    return None, f"{len(prepared.rows.target):,} rows, {len(prepared.schema.features)} columns, {schema}"
 
 
 def _by_alias(config: Config, alias: str, context: Context) -> Artefact | None:

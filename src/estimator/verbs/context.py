@@ -129,8 +129,8 @@ def reviewed_schema(config: Config, folder: Path) -> Schema | None:
     return replace(schema, unknown_columns=config.schema_.unknown_columns)
 
 
-def warm_start(artefact: Artefact) -> models.Start:
+def warm_start(artefact: Artefact) -> models.WarmStart:
     """Return what a version hands to the next: its encoders and its model's state."""
     state: dict[str, Any] = dict(artefact.state())
     features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
-    return models.Start(artefact.version, artefact.schema, features, state)
+    return models.WarmStart(artefact.version, artefact.schema, features, state)

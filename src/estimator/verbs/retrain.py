@@ -22,7 +22,7 @@ from estimator.monitoring.decision_page import decision_page
 from estimator.monitoring.retrain import Decision
 from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
-from estimator.training.train import prepare
+from estimator.training.prepare import prepare
 from estimator.verbs.compare import held_out_frame
 from estimator.verbs.context import SHELVES, Context, config_of, data_like, kind_of, model_of, warm_start
 from estimator.verbs.monitor import MonitoredModel, opened_log, rules_of
@@ -74,7 +74,7 @@ def _old_rows(live: Artefact, config: Config, context: Context, folder: Path) ->
     held_out_frame(live, context, folder)
     with context.rows(config.data, folder) as source:
         prepared = prepare(source.frame(), config, live.schema)
-    return prepared.labelled, ~prepared.test
+    return prepared.frame, ~prepared.test_mask
 
 
 def _new_table(live: Artefact, context: Context, data: str, query: str | None) -> pl.DataFrame:

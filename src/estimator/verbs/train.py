@@ -18,6 +18,7 @@ from estimator.training import report as reports
 from estimator.training import train as training
 from estimator.training import version as versions
 from estimator.training.forecast import Forecast
+from estimator.training.prepare import PreparedData, prepare
 from estimator.training.report import Report
 from estimator.verbs.context import Context, kind_of, model_of, reviewed_schema, warm_start
 
@@ -27,7 +28,7 @@ class NewVersion:
     """A version that has just been trained; `alias` is the one that points at it."""
 
     artefact: Artefact
-    trained: training.Trained
+    trained: training.TrainedModel
     report: Report
     alias: str
     seconds: float
@@ -47,7 +48,7 @@ def train(
     with context.rows(config.data, conf.parent) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
     start = warm_start(context.version(continue_from)) if continue_from else None
-    prepared = training.prepare(frame, config, reviewed_schema(config, conf.parent))
+    prepared = prepare(frame, config, reviewed_schema(config, conf.parent))
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
     report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)))
@@ -66,11 +67,11 @@ def forecast(conf: Path, context: Context) -> Forecast:
     return forecasts.with_time(counted, prepared, model, config, clock=perf_counter)
 
 
-def prepared_rows(conf: Path, context: Context) -> tuple[training.Prepared, Config, Model]:
+def prepared_rows(conf: Path, context: Context) -> tuple[PreparedData, Config, Model]:
     """Read and split the rows of a config; return them with the config and its model."""
     config = context.config(conf)
     with context.rows(config.data, conf.parent) as source:
-        prepared = training.prepare(source.frame(), config, reviewed_schema(config, conf.parent))
+        prepared = prepare(source.frame(), config, reviewed_schema(config, conf.parent))
     return prepared, config, model_of(config)
 
 

@@ -22,8 +22,7 @@ from estimator.evaluation.explanation.partial_dependence import PartialDependenc
 from estimator.evaluation.explanation.slices import Slice, column_slices, slice_pairs
 from estimator.evaluation.explanation.weak_slices import WeakSlice, WeakSlices, find_weak_slices
 from estimator.evaluation.metrics import Metric
-from estimator.models import Learned
-from estimator.models.fitted import Labelled
+from estimator.models import Dataset, FittedModel
 from estimator.store.predictor import Predictor
 
 MAX_DEPENDENCE_COLUMNS = 6
@@ -54,7 +53,7 @@ class Explanation:
 class OutOfSample:
     """Rows with raw predictions by models that were not trained on them; `groups` slices the rows, by column."""
 
-    rows: Labelled
+    rows: Dataset
     raw: Floats
     groups: Mapping[str, Sequence[Slice]]
 
@@ -71,8 +70,8 @@ class ExplanationSettings:
 
 def explain(
     predictor: Predictor,
-    learned: Learned,
-    held_out: Labelled,
+    learned: FittedModel,
+    held_out: Dataset,
     out_of_sample: OutOfSample,
     metric: tuple[str, Metric],
     settings: ExplanationSettings,
@@ -120,7 +119,7 @@ def _spread(outputs: Floats) -> Ints:
     return order[np.unique(np.round(np.linspace(0, len(order) - 1, N_EXAMPLES)).astype(np.int64))]
 
 
-def _contributions(predictor: Predictor, learned: Learned, rows: Batch, others: Batch, seed: int) -> Contributions:
+def _contributions(predictor: Predictor, learned: FittedModel, rows: Batch, others: Batch, seed: int) -> Contributions:
     budget = affordable_predictions(predictor, MAX_PREDICTIONS, fraction=BUDGET_FRACTION) // N_EXAMPLES
     n_rows = int(np.clip(budget // (2 * len(others.feed)), MIN_BACKGROUND_ROWS, MAX_BACKGROUND_ROWS))
     drawn = np.sort(np.random.default_rng([seed, 82]).permutation(others.n_rows)[:n_rows])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Ints, Mask
 from estimator.data.schema import Batch
-from estimator.models import Learned
+from estimator.models import Dataset, FittedModel
 from estimator.store.predictor import Predictor
 
 MAX_CELLS_IN_MEMORY = 2_000_000
@@ -41,7 +41,7 @@ def contributions(
     batch: Batch,
     background: Batch,
     *,
-    learned: Learned | None = None,
+    learned: FittedModel | None = None,
     n_pairs: int = 1,
     seed: int = 0,
 ) -> Contributions:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.models.base import Rows
+from estimator.models.dataset import EncodedRows
 
 # Chatty start-up lines of the XLA runtime are not for our users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -27,7 +27,7 @@ def keep_compilations() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def padded_table(rows: Rows, truth: np.ndarray[Any, Any], *, least: int = 1) -> tuple[Any, Any]:
+def padded_table(rows: EncodedRows, truth: np.ndarray[Any, Any], *, least: int = 1) -> tuple[Any, Any]:
     """Return ((rows, truth, row weights), here) on the device, padded to few different numbers of rows."""
     size = max(least, 1 << (len(rows) - 1).bit_length())
     table = tuple(padded(array, size) for array in (rows.matrix, truth, rows.weights))

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 
 from estimator.errors import TrainingError
-from estimator.models.base import Progress, Rows, TrainingStep
+from estimator.models.dataset import EncodedRows
 from estimator.models.nets.dense import optimizers
 from estimator.models.nets.dense.callbacks import Course, Follower
 from estimator.models.nets.dense.network import Architecture, Units, Weights, epoch_of, settled, trainable
 from estimator.models.nets.dense.words import Word
 from estimator.models.nets.device import padded, padded_table
+from estimator.models.progress import Progress, TrainingStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +41,12 @@ class Trained:
 def fit_weights(
     architecture: Architecture,
     weights: Weights,
-    rows: Rows,
+    rows: EncodedRows,
     truth: np.ndarray[Any, Any],
     run: Run,
     units: Units,
     *,
-    watched: tuple[Rows, np.ndarray[Any, Any]] | None,
+    watched: tuple[EncodedRows, np.ndarray[Any, Any]] | None,
     progress: Progress,
 ) -> Trained:
     """Train weights on rows; `truth` has shape (rows, outputs); losses are told for the watched rows too.
@@ -111,7 +112,7 @@ class Batches:
     batch_size: int
 
     @classmethod
-    def of(cls, rows: Rows, truth: np.ndarray[Any, Any], batch_size: int) -> Batches:
+    def of(cls, rows: EncodedRows, truth: np.ndarray[Any, Any], batch_size: int) -> Batches:
         """Copy rows to the device as float32."""
         size = -(-len(rows) // batch_size) * batch_size
         arrays = tuple(padded(np.asarray(array), size) for array in (rows.matrix, truth, rows.weights))

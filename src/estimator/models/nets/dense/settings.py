@@ -15,9 +15,12 @@ from estimator.core.arrays import Floats
 from estimator.core.task import Task
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import DOUBLE, FLOAT, Graph, Value
-from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, probabilities, silent
+from estimator.models.dataset import EncodedFitData, EncodedRows
+from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.nets.dense import vocabulary
 from estimator.models.nets.dense.words import Word, read_word
+from estimator.models.probabilities import write_binary_probabilities
+from estimator.models.progress import Progress, silent
 
 if TYPE_CHECKING:
     from estimator.models.nets.dense.network import Architecture, Layer, Units, Weights
@@ -59,17 +62,17 @@ def _as_layer(value: object) -> object:
 class Dense(MatrixModel):
     """A dense net with Keras's layers, activations, losses, optimisers, initialisers and callbacks."""
 
-    wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
+    matrix_kind: ClassVar[Literal["scaled", "raw"]] = "scaled"
     max_categories: ClassVar[int] = 50
-    continues: ClassVar[bool] = True
-    usual_space: ClassVar[Mapping[str, Any]] = {
+    supports_warm_start: ClassVar[bool] = True
+    default_space: ClassVar[Mapping[str, Any]] = {
         "model.layers": {"count": {"low": 1, "high": 4}, "units": {"low": 16, "high": 256, "log": True}},
         "model.activation": ["relu", "gelu", "swish"],
         "model.optimizer.learning_rate": {"low": 0.0003, "high": 0.03, "log": True},
         "model.dropout": [0.0, 0.05, 0.1, 0.2, 0.3, 0.5],
         "training.batch_size": [8, 16, 32, 64],
     }
-    stopping: ClassVar[tuple[Callback, ...]] = (
+    default_callbacks: ClassVar[tuple[Callback, ...]] = (
         Callback(kind="early_stopping", patience=10, restore_best_weights=True),
     )
     layers: Sequence[Annotated[LayerSettings, BeforeValidator(_as_layer)]] = Field(
@@ -120,10 +123,10 @@ class Dense(MatrixModel):
                 faults.append((position, str(error)))
         return faults
 
-    def fit(
+    def fit_matrix(
         self,
-        data: TrainingData,
-        plan: Training,
+        data: EncodedFitData,
+        training: Training,
         *,
         progress: Progress = silent,
         start: Mapping[str, bytes] | None = None,
@@ -134,11 +137,11 @@ class Dense(MatrixModel):
             from estimator.models.nets.dense.callbacks import Follower
         device.keep_compilations()
         architecture = self.architecture(data.task)
-        followers = tuple(Follower(_callback(item.model_dump())) for item in plan.callbacks)
-        decides = any(follower.decides_on_validation for follower in followers) and data.can_stop
-        rows, watched = (data.fitting, data.validating) if decides else (data.rows, data.held_out)
-        weights, units = self._start(architecture, data, plan, start)
-        run = fitting.Run(plan.epochs, plan.batch_size, plan.seed, followers)
+        followers = tuple(Follower(_callback(item.model_dump())) for item in training.callbacks)
+        decides = any(follower.decides_on_validation for follower in followers) and data.has_validation
+        rows, watched = (data.fit_rows, data.validation_rows) if decides else (data.rows, data.held_out)
+        weights, units = self._start(architecture, data, training, start)
+        run = fitting.Run(training.epochs, training.batch_size, training.seed, followers)
         trained = fitting.fit_weights(
             architecture, weights, rows, self._truth(rows, data.task), run, units,
             watched=None if watched is None or not len(watched) else (watched, self._truth(watched, data.task)),
@@ -183,10 +186,10 @@ class Dense(MatrixModel):
         return Architecture((*hidden, Layer(units, output, l1=self.l1, l2=self.l2)), loss, self.optimizer)
 
     def _start(
-        self, architecture: Architecture, data: TrainingData, plan: Training, start: Mapping[str, bytes] | None
+        self, architecture: Architecture, data: EncodedFitData, training: Training, start: Mapping[str, bytes] | None
     ) -> tuple[Weights, Units]:
         width = data.rows.matrix.shape[1]
-        fresh = self._drawn(architecture.layers, width, plan.seed)
+        fresh = self._drawn(architecture.layers, width, training.seed)
         if start is None:
             return fresh, self._units(architecture, data)
         if STATE_FILE not in start:
@@ -215,7 +218,7 @@ class Dense(MatrixModel):
             width = layer.outputs
         return weights
 
-    def _units(self, architecture: Architecture, data: TrainingData) -> Units:
+    def _units(self, architecture: Architecture, data: EncodedFitData) -> Units:
         """Learn the target's location and spread from the rows, where the loss allows it."""
         from estimator.models.nets.dense.network import Units
 
@@ -225,7 +228,7 @@ class Dense(MatrixModel):
         shift, scale = float(data.rows.target.mean()), float(data.rows.target.std()) or 1.0
         return Units(shift, scale, scale**2 if architecture.loss.name == "mean_squared_error" else scale)
 
-    def _truth(self, rows: Rows, task: Task) -> Any:
+    def _truth(self, rows: EncodedRows, task: Task) -> Any:
         if task.is_regression:
             return rows.target.reshape(-1, 1)
         loss = self.loss or _word(_usual_loss(task), vocabulary.LOSSES)
@@ -235,7 +238,7 @@ class Dense(MatrixModel):
 
 
 @dataclass(frozen=True)
-class FittedDense(Fitted):
+class FittedDense(FittedMatrixModel):
     """Weights as numpy arrays, layer by layer."""
 
     # Far outside of training, sums of hundreds in single precision are told apart by calibration.
@@ -285,7 +288,7 @@ class FittedDense(Fitted):
     def _is_signed(self) -> bool:
         return self.architecture.loss.name in ("hinge", "squared_hinge")
 
-    def nodes(self, graph: Graph, matrix: str) -> str:
+    def write(self, graph: Graph, matrix: str) -> str:
         value = Value(graph, graph("Cast", matrix, to=FLOAT), np.float32)
         for layer, own in zip(self._layers, self.weights, strict=True):
             value = _write_layer(value, layer, own)
@@ -301,7 +304,7 @@ class FittedDense(Fitted):
             return output.name
         if self._is_signed:
             output = ((output + 1.0) * 0.5).op("Max", 0.0).op("Min", 1.0)
-        return probabilities(graph, output.name)
+        return write_binary_probabilities(graph, output.name)
 
     def state(self) -> Mapping[str, bytes]:
         return {STATE_FILE: write_state(self.weights, self.units)}

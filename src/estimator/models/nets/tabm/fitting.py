@@ -10,10 +10,11 @@ import jax
 import numpy as np
 
 from estimator.errors import TrainingError
-from estimator.models.base import Progress, Rows, TrainingStep
+from estimator.models.dataset import EncodedRows
 from estimator.models.nets.dense import optimizers
 from estimator.models.nets.device import padded_table
 from estimator.models.nets.tabm.network import MASK_PLACES, VALIDATION_BLOCK, Bins, Net, Weights, epoch_of
+from estimator.models.progress import Progress, TrainingStep
 
 # Share of all steps in which the learning rate rises to its peak.
 WARM_UP = 0.05
@@ -47,10 +48,10 @@ def fit_weights(
     net: Net,
     weights: Weights,
     bins: Bins,
-    rows: Rows,
+    rows: EncodedRows,
     run: Run,
     *,
-    watched: Rows | None,
+    watched: EncodedRows | None,
     decides: bool,
     progress: Progress,
 ) -> Trained:
@@ -89,8 +90,8 @@ def fit_weights(
     return Trained(kept, tuple(curves), best_epoch if best is not None else len(curves) - 1)
 
 
-def _nothing(rows: Rows) -> Rows:
-    return Rows(rows.matrix[:1], rows.target[:1], np.zeros(1))
+def _nothing(rows: EncodedRows) -> EncodedRows:
+    return EncodedRows(rows.matrix[:1], rows.target[:1], np.zeros(1))
 
 
 def _masks(net: Net, batch_size: int, generator: np.random.Generator) -> np.ndarray[Any, Any]:

@@ -117,7 +117,7 @@ def _blend_losses(net: Net, answers: Array, truth: Array) -> Array:
 
 @lru_cache(maxsize=64)
 def epoch_of(net: Net) -> Callable[..., Any]:
-    """Return the compiled epoch: (state, bins, table, plan, watched) -> (state, loss, loss of the watched rows).
+    """Return the compiled epoch: (state, bins, table, training, watched) -> (state, loss, loss of the watched rows).
 
     `state` is (weights, optimiser state). `table` is (rows, truth, row weights) on the device. `plan` is (batches,
     order, rates, masks, places): how many batches there are, each one's rows (-1 for none), its learning rate, and

@@ -14,9 +14,11 @@ from estimator.core.arrays import Floats
 from estimator.core.task import Task
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import DOUBLE, Graph, Value, logistic
-from estimator.models.base import Fitted, MatrixModel, Progress, Rows, TrainingData, silent
+from estimator.models.dataset import EncodedFitData, EncodedRows
+from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.nets.tabm.inputs import Inputs
 from estimator.models.nets.tabm.target import TargetUnits
+from estimator.models.progress import Progress, silent
 
 if TYPE_CHECKING:
     from estimator.models.nets.tabm.network import Net
@@ -29,10 +31,10 @@ LEAST_EPOCHS, MOST_EPOCHS, VISITS = 12, 40, 400_000
 class TabM(MatrixModel):
     """An ensemble of small nets that share their kernels, on numbers coded by bins (Gorishniy et al., 2025, "TabM")."""
 
-    wants: ClassVar[Literal["scaled", "raw"]] = "scaled"
+    matrix_kind: ClassVar[Literal["scaled", "raw"]] = "scaled"
     max_categories: ClassVar[int] = 50
-    continues: ClassVar[bool] = True
-    usual_space: ClassVar[Mapping[str, Any]] = {
+    supports_warm_start: ClassVar[bool] = True
+    default_space: ClassVar[Mapping[str, Any]] = {
         "model.width": {"low": 32, "high": 256, "log": True, "integer": True},
         "model.depth": {"low": 1, "high": 3, "integer": True},
         "model.bins": {"low": 4, "high": 48, "log": True, "integer": True},
@@ -59,10 +61,10 @@ class TabM(MatrixModel):
         None, description="regression: learn the logarithm of the target; by how skewed it is when left out"
     )
 
-    def fit(
+    def fit_matrix(
         self,
-        data: TrainingData,
-        plan: Training,
+        data: EncodedFitData,
+        training: Training,
         *,
         progress: Progress = silent,
         start: Mapping[str, bytes] | None = None,
@@ -71,12 +73,12 @@ class TabM(MatrixModel):
             from estimator.models.nets import device
             from estimator.models.nets.tabm.fitting import Run, fit_weights
         device.keep_compilations()
-        decides = len(data.validating) > 0
-        rows, watched = (data.fitting, data.validating) if decides else (data.rows, data.held_out)
-        begun = self._begun(rows, data.task, plan.seed, start)
+        decides = len(data.validation_rows) > 0
+        rows, watched = (data.fit_rows, data.validation_rows) if decides else (data.rows, data.held_out)
+        begun = self._begun(rows, data.task, training.seed, start)
         run = Run(
             self.epochs or _epochs(len(rows)), self.batch_size or _batch_size(len(rows)), self.learning_rate,
-            self.patience, plan.seed, begun.units.scale**2,
+            self.patience, training.seed, begun.units.scale**2,
         )  # fmt: skip
         trained = fit_weights(
             begun.net, begun.weights, (begun.inputs.lower, begun.inputs.slope), _learned(rows, begun), run,
@@ -87,10 +89,10 @@ class TabM(MatrixModel):
         fitted = replace(begun, weights=trained.weights, curves=trained.curves, summary=summary)
         if not begun.units.is_log:
             return fitted
-        judges = data.validating if decides else rows
+        judges = data.validation_rows if decides else rows
         return replace(fitted, units=begun.units.levelled(judges, fitted.predict(judges.matrix)))
 
-    def _begun(self, rows: Rows, task: Task, seed: int, start: Mapping[str, bytes] | None) -> FittedTabM:
+    def _begun(self, rows: EncodedRows, task: Task, seed: int, start: Mapping[str, bytes] | None) -> FittedTabM:
         """Return the net before its first step: drawn, or as an earlier version left it."""
         if start is None:
             inputs = Inputs.of(rows.matrix, self.bins)
@@ -123,7 +125,7 @@ class TabM(MatrixModel):
 
 
 @dataclass(frozen=True)
-class FittedTabM(Fitted):
+class FittedTabM(FittedMatrixModel):
     """Inputs, weights by name, and the units of a target that is a number."""
 
     tolerance: ClassVar[float] = 1e-5
@@ -143,7 +145,7 @@ class FittedTabM(Fitted):
             return in_units
         return answers
 
-    def nodes(self, graph: Graph, matrix: str) -> str:
+    def write(self, graph: Graph, matrix: str) -> str:
         numbers, indicators = self.inputs.nodes(graph, matrix)
         values = Value(graph, graph("Concat", *self._coded(numbers), indicators.name, axis=1), np.float32)
         values = _axis(values, 1) * _held(graph, self.weights["signs"])
@@ -228,7 +230,7 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {name: array.shape for name, array in weights.items()}
 
 
-def _learned(rows: Rows, begun: FittedTabM) -> Rows:
+def _learned(rows: EncodedRows, begun: FittedTabM) -> EncodedRows:
     """Return rows as the net learns them: its inputs, its units of the target, weights of mean 1."""
     weights = rows.weights / (rows.weights.mean() or 1.0)
-    return Rows(begun.inputs.values(rows.matrix), begun.units.learned(rows.target), weights)
+    return EncodedRows(begun.inputs.values(rows.matrix), begun.units.learned(rows.target), weights)

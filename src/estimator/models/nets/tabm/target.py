@@ -9,7 +9,7 @@ import numpy as np
 
 from estimator.core.arrays import Floats
 from estimator.errors import TrainingError
-from estimator.models.base import Rows
+from estimator.models.dataset import EncodedRows
 
 # A target at least this skewed is learned as its logarithm, if that is less than half as skewed.
 SKEWED = 1.0
@@ -31,7 +31,7 @@ class TargetUnits:
     factor: float = 1.0
 
     @classmethod
-    def of(cls, rows: Rows, *, log: bool | None) -> Self:
+    def of(cls, rows: EncodedRows, *, log: bool | None) -> Self:
         """Learn from training rows; `log` None decides by how skewed the target is.
 
         Raises
@@ -62,7 +62,7 @@ class TargetUnits:
         values = output * self.scale + self.shift
         return np.exp(np.minimum(np.maximum(values, self.least), self.most)) * self.factor if self.is_log else values
 
-    def levelled(self, rows: Rows, answers: Floats) -> Self:
+    def levelled(self, rows: EncodedRows, answers: Floats) -> Self:
         """Return the units with the factor that makes answers to rows best in squares; cf. Duan (1983), "Smearing"."""
         size, both = np.sum(rows.weights * answers**2), np.sum(rows.weights * answers * rows.target)
         return replace(self, factor=self.factor * float(both / size)) if size > 0 else self

@@ -1,0 +1,112 @@
+"""Rows with their target, before and after they are encoded, and what a model is given to fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from estimator.config import FeatureChoices
+from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.task import Task
+from estimator.data.schema import Batch, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Checked rows with their target (numbers or class codes) and their weights, both of shape (rows,)."""
+
+    batch: Batch
+    target: Floats
+    weights: Floats
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, mask: Mask) -> Dataset:
+        """Return the rows of a mask."""
+        return Dataset(self.batch.rows(mask), self.target[mask], self.weights[mask])
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRows:
+    """A `Dataset` after its encoders: `matrix` (rows, width), `target` (rows,) and `weights` (rows,)."""
+
+    matrix: Floats
+    target: Floats
+    weights: Floats
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, mask: Mask) -> EncodedRows:
+        """Return the rows of a mask."""
+        return EncodedRows(self.matrix[mask], self.target[mask], self.weights[mask])
+
+
+@dataclass(frozen=True)
+class FitData:
+    """Everything a model may use to fit, before encoding.
+
+    `validation_mask` marks the rows that early stopping may use; `held_out` rows are only scored, to draw a learning
+    curve. `folds` has shape (repeats, rows) and holds each row's fold; with `is_ordered`, folds follow each other in
+    time. `threads` is the number of threads a model may use, 0 for all.
+    """
+
+    schema: Schema
+    task: Task
+    rows: Dataset
+    validation_mask: Mask
+    folds: Ints
+    held_out: Dataset | None = None
+    features: FeatureChoices = field(default_factory=FeatureChoices)
+    is_ordered: bool = False
+    threads: int = 0
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds, 0 without cross-validation."""
+        return int(self.folds.max(initial=-1)) + 1
+
+    def take(self, mask: Mask) -> FitData:
+        """Return the rows of a mask without folds and held-out rows, to be fitted on one thread."""
+        return replace(
+            self,
+            rows=self.rows.take(mask),
+            validation_mask=self.validation_mask[mask],
+            folds=self.folds[:0, mask],
+            held_out=None,
+            threads=1,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFitData:
+    """Everything a model that works on one matrix may use to fit.
+
+    `validation_mask` marks the rows of `rows` that early stopping may use; the model may refit on them afterwards.
+    `validation_fold` replaces them by rows that are never fitted on: those of a fold. `held_out` rows are only scored,
+    to draw a learning curve. `categorical` lists the matrix columns that hold category codes. `threads` is the number
+    of threads a model may use, 0 for all.
+    """
+
+    rows: EncodedRows
+    validation_mask: Mask
+    held_out: EncodedRows | None
+    task: Task
+    categorical: tuple[int, ...] = ()
+    validation_fold: EncodedRows | None = None
+    threads: int = 0
+
+    @property
+    def fit_rows(self) -> EncodedRows:
+        """The rows to fit on while the validation rows decide when to stop."""
+        return self.rows if self.validation_fold is not None else self.rows.take(~self.validation_mask)
+
+    @property
+    def validation_rows(self) -> EncodedRows:
+        """The rows that early stopping uses."""
+        return self.validation_fold if self.validation_fold is not None else self.rows.take(self.validation_mask)
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether there are rows that early stopping may use."""
+        return bool(self.validation_mask.any()) if self.validation_fold is None else len(self.validation_fold) > 0
