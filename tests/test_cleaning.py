@@ -15,10 +15,17 @@ from estimator.config import read_config
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.overrides import build_schema
 from estimator.data.sources.opener import open_files
-from estimator.exploration.findings.writing import SENTINELS
+from estimator.exploration.findings.spelling import SENTINELS
 from estimator.verbs.context import SHELVES
 
-CLEANING = {"number as text", "mixed dates", "code spellings", "level spellings", "gap spellings", "sentinel"}
+CLEANING = {
+    "number as text",
+    "mixed date formats",
+    "code spellings",
+    "category spellings",
+    "missing-value spellings",
+    "sentinel value",
+}
 # column of the file -> column of the truth, and the share of cells that must come out right
 COLUMNS = {
     "sale date": ("date", 0.999),

@@ -81,7 +81,7 @@ def test_init_writes_a_config_that_runs(run, tmp_path, name, target):
     code, found, _ = run("init", source, "--target", target, "--conf", conf, "--json")
     assert code == 0
     assert found["schema"] == str(conf.with_name("schema.yml"))
-    # The ensemble that is drafted takes its time on the larger tables; penguins and Boston are trained as drafted.
+    # The ensemble of a new config is slow on the larger tables; penguins and Boston are trained as written.
     model = ("--set", "model.kind=boosting") if name in ("ames", "credit") else ()
     code, made, _ = run("train", "--conf", conf, "--store", tmp_path / "models", *model, "--json")
     assert code == 0
@@ -103,7 +103,7 @@ def test_init_reads_a_folder_of_parts(run, tmp_path):
 def test_init_writes_over_nothing(run, table, tmp_path):
     words = ("init", table, "--target", "Status", "--conf", tmp_path / "config.yml")
     assert run(*words)[0] == 0
-    assert "exists already" in run(*words)[2]
+    assert "already exists" in run(*words)[2]
     assert run(*words, "--force")[0] == 0
 
 
@@ -246,7 +246,7 @@ def test_another_encoding_and_separator_are_told_and_read(run, tmp_path):
     words = ("explore", tmp_path / "table.csv", "--target", "y", "--page", tmp_path / "p.html", "--json")
     code, found, _ = run(*words)
     assert code == 0
-    assert [level for level, *_ in found["profile"]["columns"][0]["top"]] == ["Düsseldorf", "Köln"]
+    assert [level for level, *_ in found["profile"]["columns"][0]["top_categories"]] == ["Düsseldorf", "Köln"]
     assert "read as Windows-1252" in found["notes"][0]
     assert "';'" in found["notes"][1]
 

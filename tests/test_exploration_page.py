@@ -16,7 +16,7 @@ import pytest
 from estimator.data.schema.inference import infer_schema
 from estimator.data.sources.opener import open_files
 from estimator.exploration import Profile, profile_table
-from estimator.exploration.findings import find
+from estimator.exploration.findings import run_rules
 from estimator.exploration.page import exploration_page, linked
 from tests.browser import CONTRASTS, REACHABLE
 from tests.conftest import EXAMPLES
@@ -27,13 +27,14 @@ TABLES = {
     "penguins": ("penguins.csv", "species"),
     "ames": ("ames.csv.gz", "Sale_Price"),
 }
+SENSITIVE = {"boston": ("B", "LSTAT")}
 HOSTILE = ["<script>alert(1)</script>", "\"quo'te & <b>", "new\nline", "\u202eright to left", "long" * 75, "</style>"]
 
 
 def page_of(frame: pl.DataFrame, target: str, **changes: Any) -> bytes:
     schema = infer_schema(frame, target)
     profile = profile_table(schema, [frame])
-    return exploration_page(replace(profile, **changes), find(schema, profile, frame), name="<i>a table</i>")
+    return exploration_page(replace(profile, **changes), run_rules(schema, profile, frame), name="<i>a table</i>")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +51,8 @@ def profiles(frames) -> dict[str, Profile]:
 def pages(frames, profiles, tmp_path_factory) -> dict[str, Path]:
     folder, found = tmp_path_factory.mktemp("pages"), {}
     for name, (_, target) in TABLES.items():
-        findings = find(infer_schema(frames[name], target), profiles[name], frames[name])
+        schema, sensitive = infer_schema(frames[name], target), SENSITIVE.get(name, ())
+        findings = run_rules(schema, profiles[name], frames[name], sensitive=sensitive)
         found[name] = folder / f"{name}.html"
         found[name].write_bytes(exploration_page(profiles[name], findings, name=name))
     rows = [f"{i}" for i in range(60)]
@@ -80,8 +82,10 @@ def widened(profile: Profile, times: int) -> Profile:
         numeric=tuple(names),
         pearson=profile.pearson[np.ix_(places, places)],
         spearman=profile.spearman[np.ix_(places, places)],
-        inflation={name: profile.inflation[name.rpartition("_")[0]] for name in names},
-        with_target={column.name: profile.with_target[column.name.rpartition("_")[0]] for column in copies},
+        vif={name: profile.vif[name.rpartition("_")[0]] for name in names},
+        target_association={
+            column.name: profile.target_association[column.name.rpartition("_")[0]] for column in copies
+        },
     )
 
 
@@ -109,7 +113,13 @@ def test_search_hides_the_other_cards_and_tells_the_count(visit):
 
 @pytest.mark.parametrize(
     ("key", "first"),
-    [("gaps", "Income"), ("association", "Records"), ("skewness", "Assets"), ("name", "Age"), ("place", "Seniority")],
+    [
+        ("missing", "Income"),
+        ("association", "Records"),
+        ("skewness", "Assets"),
+        ("name", "Age"),
+        ("position", "Seniority"),
+    ],
 )
 def test_cards_are_sorted_by_what_was_asked_for(visit, key, first):
     page = visit("credit")
@@ -135,7 +145,7 @@ def test_a_finding_and_its_column_lead_to_each_other(visit):
     assert card.is_visible()
     page.get_by_label("medium (4)").uncheck()
     card.locator(".kind a").click()
-    assert "LSTAT may stand for" in (page.locator(".finding:target").text_content() or "")
+    assert "LSTAT may be" in (page.locator(".finding:target").text_content() or "")
     assert page.locator(".finding:target").is_visible()
 
 
@@ -222,19 +232,21 @@ def test_five_hundred_columns_are_all_there(visit, pages):
 
 def test_levels_and_neighbours_are_drawn_in_groups(profiles):
     profile = profiles["penguins"]
-    groups = np.arange(len(profile.places)) % 3.0
-    both = replace(profile, place_colours=groups, neighbours=profile.places[:, ::-1])
+    groups = np.arange(len(profile.components)) % 3.0
+    both = replace(profile, row_targets=groups, tsne=profile.components[:, ::-1])
     text = exploration_page(both, [], name="penguins").decode()
-    assert len(re.findall(r"<figcaption><h3>(?:Principal axes|Neighbours)", text)) == 2
-    legend = text.split('aria-label="colours">')[1].split("</ul>")[0]
-    assert re.findall(r"<bdi>(.*?)</bdi>", legend) == [level for level, _, _ in profile.column("species").top]
+    assert len(re.findall(r"<figcaption><h3>(?:Principal components|Neighbors)", text)) == 2
+    legend = text.split('aria-label="colors">')[1].split("</ul>")[0]
+    assert re.findall(r"<bdi>(.*?)</bdi>", legend) == [
+        level for level, _, _ in profile.column("species").top_categories
+    ]
 
 
 def test_lengths_and_times_are_told(profiles):
     first, second, *others = profiles["penguins"].columns
     text = replace(first, lengths={"min": 3, "mean": 12.5, "max": 40})
-    times = {"first": "2007-11-11", "last": "2009-12-01", "longest_gap_days": 31.0, "empty_days_share": 0.25}
-    date = replace(second, kind="date", times=times, numbers={"min": 0.0, "max": 1.0}, histogram=([0.0, 1.0], [344]))
+    times = {"first": "2007-11-11", "last": "2009-12-01", "longest_gap_days": 31.0, "empty_days_fraction": 0.25}
+    date = replace(second, kind="date", times=times, statistics={"min": 0.0, "max": 1.0}, histogram=([0.0, 1.0], [344]))
     profile = replace(profiles["penguins"], columns=(text, date, *others))
     page = exploration_page(profile, [], name="penguins").decode()
     for told in ("3 to 40, mean 12.5", "2007-11-11", "2009-12-01", "31 days", "25.0%"):

@@ -16,127 +16,224 @@ Fault = tuple[str, str]
 KNOWN: dict[str, tuple[str, set[Fault], set[Fault]]] = {
     "king_county/king_county.csv.gz": (
         "price",
-        {("groups", "id"), ("order in time", "date"), ("outliers", "bedrooms"), ("collinear", "sqft_living"),
-         ("skewed target", "price"), ("code as number", "zipcode")},
+        {
+            ("grouped rows", "id"),
+            ("time-ordered rows", "date"),
+            ("outliers", "bedrooms"),
+            ("collinearity", "sqft_living"),
+            ("skewed target", "price"),
+            ("code as number", "zipcode"),
+        },
         set(),
     ),
     "nyc_flights/reference_2013-01_03.parquet": (
         "arr_late15",
-        {("leakage", "arr_delay"), ("future column", "dep_time"),
-         ("future column", "dep_delay"), ("future column", "arr_time"), ("future column", "air_time"),
-         ("wide category", "dest"), ("many gaps", "wind_gust"), ("order in time", "time_hour"),
-         ("many gaps", "plane_speed")},
+        {
+            ("leakage", "arr_delay"),
+            ("future information", "dep_time"),
+            ("future information", "dep_delay"),
+            ("future information", "arr_time"),
+            ("future information", "air_time"),
+            ("high cardinality", "dest"),
+            ("many missing values", "wind_gust"),
+            ("time-ordered rows", "time_hour"),
+            ("many missing values", "plane_speed"),
+        },
         set(),
     ),
     "nyc_taxi/reference_2018.parquet": (
         "fare_amount",
-        {("leakage", "total_amount"), ("future column", "dropoff_datetime"), ("future column", "tip_amount"),
-         ("future column", "tolls_amount"), ("empty", "congestion_surcharge"), ("order in time", "pickup_datetime"),
-         ("outliers", "total_amount")},
+        {
+            ("leakage", "total_amount"),
+            ("future information", "dropoff_datetime"),
+            ("future information", "tip_amount"),
+            ("future information", "tolls_amount"),
+            ("empty column", "congestion_surcharge"),
+            ("time-ordered rows", "pickup_datetime"),
+            ("outliers", "total_amount"),
+        },
         set(),
     ),
     "hdb_resale/reference_2017_2018.parquet": (
         "resale_price",
-        {("near duplicates", "id"), ("wide category", "street_name"), ("wide category", "block")},
+        {("near duplicates", "id"), ("high cardinality", "street_name"), ("high cardinality", "block")},
         set(),
     ),
-    "elec2/elec2.csv.gz": ("price_up", {("order in time", "timestamp"), ("identifier", "step")}, set()),
+    "elec2/elec2.csv.gz": ("price_up", {("time-ordered rows", "timestamp"), ("identifier", "step")}, set()),
     "bank_marketing/bank-additional-full.csv.gz": (
         "y",
-        {("sentinel", "pdays"), ("duplicate rows", ""), ("imbalance", "y"), ("sensitive", "age"),
-         ("future column", "duration"), ("gap spellings", "job"), ("gap spellings", "education")},
-        {("sensitive", "marital")},
+        {
+            ("sentinel value", "pdays"),
+            ("duplicate rows", ""),
+            ("class imbalance", "y"),
+            ("sensitive attribute", "age"),
+            ("future information", "duration"),
+            ("missing-value spellings", "job"),
+            ("missing-value spellings", "education"),
+        },
+        {("sensitive attribute", "marital")},
     ),
     "hotel_bookings/bookings.csv.gz": (
         "adr",
-        {("near duplicates", "booking_id"), ("future column", "assigned_room_type"), ("many gaps", "company"),
-         ("future column", "days_in_waiting_list"), ("future column", "booking_changes"), ("wide category", "country"),
-         ("code as number", "agent")},
-        {("order in time", "booking_date")},
+        {
+            ("near duplicates", "booking_id"),
+            ("future information", "assigned_room_type"),
+            ("many missing values", "company"),
+            ("future information", "days_in_waiting_list"),
+            ("future information", "booking_changes"),
+            ("high cardinality", "country"),
+            ("code as number", "agent"),
+        },
+        {("time-ordered rows", "booking_date")},
     ),
     "ames_full/ames_full.csv.gz": (
         "price",
-        {("identifier", "PID"), ("identifier", "Order"), ("many gaps", "Pool.QC"), ("many gaps", "Alley"),
-         ("nearly constant", "Utilities"), ("skewed target", "price"), ("code as number", "MS.SubClass")},
+        {
+            ("identifier", "PID"),
+            ("identifier", "Order"),
+            ("many missing values", "Pool.QC"),
+            ("many missing values", "Alley"),
+            ("nearly constant", "Utilities"),
+            ("skewed target", "price"),
+            ("code as number", "MS.SubClass"),
+        },
         set(),
     ),
     "california_housing/housing.csv.gz": (
         "median_house_value",
-        {("capped target", "median_house_value"), ("collinear", "total_bedrooms")},
+        {("capped target", "median_house_value"), ("collinearity", "total_bedrooms")},
         set(),
     ),
     "melbourne/melb_data.csv.gz": (
         "Price",
-        {("level spellings", "SellerG"), ("wide category", "Suburb"), ("outliers", "BuildingArea"),
-         ("outliers", "Landsize"), ("outliers", "YearBuilt")},
+        {
+            ("category spellings", "SellerG"),
+            ("high cardinality", "Suburb"),
+            ("outliers", "BuildingArea"),
+            ("outliers", "Landsize"),
+            ("outliers", "YearBuilt"),
+        },
         set(),
     ),
     "bengaluru_raw/Bengaluru_House_Data.csv.gz": (
         "price",
-        {("duplicate rows", ""), ("number as text", "total_sqft"), ("level spellings", "location"),
-         ("number as text", "size"), ("level spellings", "area_type")},
-        {("level spellings", "society")},
+        {
+            ("duplicate rows", ""),
+            ("number as text", "total_sqft"),
+            ("category spellings", "location"),
+            ("number as text", "size"),
+            ("category spellings", "area_type"),
+        },
+        {("category spellings", "society")},
     ),
     "ebay_autos_latin1/autos.csv.gz": (
         "price",
-        {("number as text", "price"), ("number as text", "odometer"), ("constant", "nrOfPictures"),
-         ("nearly constant", "seller"), ("nearly constant", "offerType"), ("outliers", "powerPS"),
-         ("outliers", "yearOfRegistration"), ("future column", "lastSeen")},
+        {
+            ("number as text", "price"),
+            ("number as text", "odometer"),
+            ("constant", "nrOfPictures"),
+            ("nearly constant", "seller"),
+            ("nearly constant", "offerType"),
+            ("outliers", "powerPS"),
+            ("outliers", "yearOfRegistration"),
+            ("future information", "lastSeen"),
+        },
         set(),
     ),
     "airbnb_munich/listings.csv.gz": (
         "price",
-        {("number as text", "price"), ("number as text", "host_response_rate"), ("empty", "description"),
-         ("number as text", "host_acceptance_rate"), ("empty", "bathrooms"), ("empty", "bedrooms"),
-         ("empty", "calendar_updated"), ("empty", "neighbourhood_group_cleansed")},
+        {
+            ("number as text", "price"),
+            ("number as text", "host_response_rate"),
+            ("empty column", "description"),
+            ("number as text", "host_acceptance_rate"),
+            ("empty column", "bathrooms"),
+            ("empty column", "bedrooms"),
+            ("empty column", "calendar_updated"),
+            ("empty column", "neighbourhood_group_cleansed"),
+        },
         set(),
     ),
     "adult/adult.csv.gz": (
         "income-per-year",
-        {("sensitive", "race"), ("sensitive", "sex"), ("duplicate rows", ""), ("sentinel", "capital-gain"),
-         ("duplicate columns", "education")},
-        {("sensitive", "age"), ("sensitive", "marital-status"), ("sensitive", "native-country")},
+        {
+            ("sensitive attribute", "race"),
+            ("sensitive attribute", "sex"),
+            ("duplicate rows", ""),
+            ("sentinel value", "capital-gain"),
+            ("duplicate columns", "education"),
+        },
+        {
+            ("sensitive attribute", "age"),
+            ("sensitive attribute", "marital-status"),
+            ("sensitive attribute", "native-country"),
+        },
     ),
     "telco_churn/Telco-Customer-Churn.csv.gz": (
         "Churn",
-        {("identifier", "customerID"), ("sensitive", "gender"), ("redundant level", "OnlineSecurity")},
-        {("sensitive", "SeniorCitizen"), ("near duplicates", "customerID")},
+        {("identifier", "customerID"), ("sensitive attribute", "gender"), ("redundant category", "OnlineSecurity")},
+        {("sensitive attribute", "SeniorCitizen"), ("near duplicates", "customerID")},
     ),
     "credit_default/UCI_Credit_Card.csv.gz": (
         "default.payment.next.month",
-        {("sensitive", "SEX"), ("sensitive", "MARRIAGE"), ("sensitive", "AGE"), ("identifier", "ID"),
-         ("code as number", "EDUCATION")},
+        {
+            ("sensitive attribute", "SEX"),
+            ("sensitive attribute", "MARRIAGE"),
+            ("sensitive attribute", "AGE"),
+            ("identifier", "ID"),
+            ("code as number", "EDUCATION"),
+        },
         {("near duplicates", "ID")},
     ),
     "bike_sharing/hour.csv.gz": (
         "cnt",
-        {("leakage", "casual"), ("leakage", "registered"), ("identifier", "instant"), ("order in time", "dteday")},
+        {("leakage", "casual"), ("leakage", "registered"), ("identifier", "instant"), ("time-ordered rows", "dteday")},
         set(),
     ),
     "wine_quality/winequality.csv": ("quality", {("duplicate rows", "")}, set()),
     "messy_sales/messy_sales.csv.gz": (
         "price",
-        {("mixed dates", "sale date"), ("number as text", "price"), ("number as text", "Living Area"),
-         ("number as text", "sqft_lot"), ("number as text", "Bedrooms"), ("number as text", "floors"),
-         ("number as text", "yr_built"), ("number as text", "lat"), ("code spellings", "zip"),
-         ("level spellings", "condition"), ("level spellings", "Agency "), ("nearly constant", "county"),
-         ("empty", "tax code"), ("duplicate rows", ""), ("gap spellings", "bathrooms"), ("total line", ""),
-         ("near duplicates", "Sale ID")},
+        {
+            ("mixed date formats", "sale date"),
+            ("number as text", "price"),
+            ("number as text", "Living Area"),
+            ("number as text", "sqft_lot"),
+            ("number as text", "Bedrooms"),
+            ("number as text", "floors"),
+            ("number as text", "yr_built"),
+            ("number as text", "lat"),
+            ("code spellings", "zip"),
+            ("category spellings", "condition"),
+            ("category spellings", "Agency "),
+            ("nearly constant", "county"),
+            ("empty column", "tax code"),
+            ("duplicate rows", ""),
+            ("missing-value spellings", "bathrooms"),
+            ("total row", ""),
+            ("near duplicates", "Sale ID"),
+        },
         {("number as text", "")},
     ),
     "boston": (
         "MEDV",
-        {("sensitive", "B"), ("sensitive", "LSTAT"), ("capped target", "MEDV"), ("collinear", "TAX"),
-         ("collinear", "RAD")},
+        {
+            ("sensitive attribute", "B"),
+            ("sensitive attribute", "LSTAT"),
+            ("capped target", "MEDV"),
+            ("collinearity", "TAX"),
+            ("collinearity", "RAD"),
+        },
         set(),
     ),
     "ames": ("Sale_Price", {("skewed target", "Sale_Price")}, set()),
-}  # fmt: skip
-# What is known and not found: neither numbers nor names tell it.
+}
+# No name tells that these columns stand for protected groups: the config must say so.
+OVERRIDES = {"boston": ("evaluation.fairness_columns=[B, LSTAT]",)}
+# Known faults that are not found: neither values nor names reveal them.
 MISSED: set[tuple[str, Fault]] = {
     ("credit_default", ("code as number", "EDUCATION")),
     ("hotel_bookings", ("code as number", "agent")),
-    ("hotel_bookings", ("future column", "booking_changes")),
+    ("hotel_bookings", ("future information", "booking_changes")),
     ("messy_sales", ("near duplicates", "Sale ID")),
 }
 
@@ -144,9 +241,9 @@ MISSED: set[tuple[str, Fault]] = {
 @pytest.mark.parametrize("name", KNOWN)
 def test_known_faults_of_real_tables_are_found(name: str, request, tell: Callable[[str], None], tmp_path: Path):
     target, known, rightly = KNOWN[name]
-    findings = verbs.explore.explore(
-        TableReference(_path(name, request), target), verbs.Context(), page=tmp_path / "p.html"
-    ).findings
+    context = verbs.Context(overrides=OVERRIDES.get(name, ()))
+    table = TableReference(_path(name, request), target)
+    findings = verbs.explore.explore(table, context, page=tmp_path / "p.html").findings
     raised = {(item.rule, column): item.severity for item in findings for column in item.columns or ("",)}
     missed = sorted(known - raised.keys())
     false = sorted(

@@ -1,7 +1,7 @@
-"""What one pass over batches of rows gathers beside the survey, in memory that does not grow with the rows.
+"""Statistics of one pass over batches of rows, in bounded memory.
 
-Exact: moments and pairwise-complete cross-products. Sampled: whole rows, from which quantiles and ranks are read, and
-beyond some millions of rows the count of repeated ones.
+Exact: moments and pairwise-complete cross products. From a random sample of rows: quantiles and ranks. Duplicate rows
+are counted up to two million rows and estimated beyond.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from estimator.core.arrays import Floats, Indices
 
 SAMPLE_ROWS = 50_000
 BLOCK_ROWS = 4096
-MOST_HASHES = 2_000_000
+MAX_HASHES = 2_000_000
 WHOLE_RANGE = 2.0**64
 
 
 @dataclass
 class Numbers:
-    """Sums over numeric columns: each column's powers, and the products of every pair where both are known.
+    """Sums of powers of numeric columns, and of products of pairs in rows where both are known. Mutable.
 
-    Values are shifted and scaled by those of the first batch, so that sums of powers keep their digits. Powers are
-    summed in double; the products of pairs come from single-precision blocks of 4,096 rows, summed in double.
+    Values are shifted and scaled by the first batch's mean and deviation, so that sums of powers keep their digits.
+    Powers are summed in double precision; products in single-precision blocks of 4,096 rows, summed in double.
     """
 
     shift: Floats
@@ -46,53 +46,53 @@ class Numbers:
 
     @classmethod
     def like(cls, columns: Sequence[Floats]) -> Numbers:
-        """Return empty sums for columns that look like these, each of shape (rows,) with NaN for gaps."""
-        solid = [column[np.isfinite(column)] for column in columns]
+        """Return empty sums scaled for columns like these, each of shape (rows,) with NaN where missing."""
+        finite = [column[np.isfinite(column)] for column in columns]
         with np.errstate(over="ignore"):
-            shift = np.array([values.mean() if len(values) else 0.0 for values in solid])
-            spread = np.array([values.std() if len(values) else 0.0 for values in solid])
+            shift = np.array([values.mean() if len(values) else 0.0 for values in finite])
+            spread = np.array([values.std() if len(values) else 0.0 for values in finite])
         return cls(np.where(np.isfinite(shift), shift, 0.0), np.where((spread > 0) & np.isfinite(spread), spread, 1.0))
 
     def add(self, columns: Sequence[Floats]) -> None:
-        """Take rows into account: an array of shape (rows,) per column, with NaN for gaps."""
-        # Numbers near the end of what a double holds make infinite sums, and moments that are not defined.
+        """Add rows: an array of shape (rows,) per column, with NaN where missing."""
+        # Numbers near the largest double make infinite sums and undefined moments.
         with np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(columns[0]), BLOCK_ROWS):
                 self._add_block(np.stack([column[start : start + BLOCK_ROWS] for column in columns]))
 
     def _add_block(self, block: Floats) -> None:
-        """Take values of shape (columns, rows) into account."""
+        """Add values of shape (columns, rows)."""
         block -= self.shift[:, None]
         block *= 1.0 / self.scale[:, None]
-        # A sum with a gap in it is a gap.
-        gapped = np.flatnonzero(np.isnan(block.sum(axis=1)))
-        known = ~np.isnan(block[gapped])
-        block[gapped] = np.where(known, block[gapped], 0.0)
+        # A sum is NaN if any value is missing.
+        incomplete = np.flatnonzero(np.isnan(block.sum(axis=1)))
+        known = ~np.isnan(block[incomplete])
+        block[incomplete] = np.where(known, block[incomplete], 0.0)
         squared = block * block
         first, second = block.sum(axis=1), squared.sum(axis=1)
         third, fourth = np.einsum("ij,ij->i", squared, block), np.einsum("ij,ij->i", squared, squared)
         self.powers += [first, second, third, fourth]
         counts = np.full(len(block), float(block.shape[1]))
-        counts[gapped] = known.sum(axis=1)
+        counts[incomplete] = known.sum(axis=1)
         self.n += counts
-        self._add_pairs(block.astype(np.float32), known.astype(np.float32), gapped, (counts, first, second))
+        self._add_pairs(block.astype(np.float32), known.astype(np.float32), incomplete, (counts, first, second))
 
     def _add_pairs(
         self,
         values: npt.NDArray[np.float32],
         known: npt.NDArray[np.float32],
-        gapped: Indices,
+        incomplete: Indices,
         totals: tuple[Floats, Floats, Floats],
     ) -> None:
-        """Add what pairs have in common; where the other column has no gap, a column's own totals say it."""
+        """Add sums over rows where both columns are known; if the other is complete, they are the column's totals."""
         self.products += values @ values.T
         counts, sums, squares = (np.repeat(total[:, None], len(values), axis=1) for total in totals)
-        if len(gapped):
-            sums[:, gapped] = values @ known.T
-            squares[:, gapped] = np.square(values) @ known.T
-            counts[:, gapped] = totals[0][gapped]
-            counts[gapped] = totals[0][gapped][:, None]
-            counts[np.ix_(gapped, gapped)] = known @ known.T
+        if len(incomplete):
+            sums[:, incomplete] = values @ known.T
+            squares[:, incomplete] = np.square(values) @ known.T
+            counts[:, incomplete] = totals[0][incomplete]
+            counts[incomplete] = totals[0][incomplete][:, None]
+            counts[np.ix_(incomplete, incomplete)] = known @ known.T
         self.sums += sums
         self.squares += squares
         self.pairs += counts
@@ -111,53 +111,52 @@ class Numbers:
         return self.shift + self.scale * raw[0], deviation, skewness, kurtosis
 
     def correlations(self) -> Floats:
-        """Return Pearson's correlation of every pair, over the rows where both are known; NaN if undefined."""
+        """Return Pearson's correlation of every pair, over rows where both are known; NaN if undefined."""
         with np.errstate(divide="ignore", invalid="ignore"):
             mean = self.sums / self.pairs
             covariance = self.products / self.pairs - mean * mean.T
             variance = self.squares / self.pairs - mean**2
-            found = covariance / np.sqrt(variance * variance.T)
-        found[(variance <= 1e-9) | (variance.T <= 1e-9)] = np.nan
-        np.fill_diagonal(found, 1.0)
-        return np.clip(found, -1.0, 1.0)
+            correlations = covariance / np.sqrt(variance * variance.T)
+        correlations[(variance <= 1e-9) | (variance.T <= 1e-9)] = np.nan
+        np.fill_diagonal(correlations, 1.0)
+        return np.clip(correlations, -1.0, 1.0)
 
 
 @dataclass
 class Repeats:
-    """How many rows were there before: exact for two million rows, beyond them estimated.
+    """The number of duplicate rows: exact up to two million rows, estimated beyond. Mutable.
 
-    Rows are told apart by their hash. When there are too many, only those with small hashes are kept, which keeps all
-    copies of a row or none.
+    Rows are compared by their hashes. When there are too many, only small hashes are kept: all copies of a row or none.
     """
 
-    kept: list[npt.NDArray[np.uint64]] = field(default_factory=list)
-    share: float = 1.0
+    hashes: list[npt.NDArray[np.uint64]] = field(default_factory=list)
+    fraction: float = 1.0
 
     def add(self, hashes: npt.NDArray[np.uint64]) -> None:
-        """Take rows into account by their hashes."""
-        self.kept.append(self._small(hashes))
-        while sum(map(len, self.kept)) > MOST_HASHES:
-            self.share /= 2
-            self.kept = [np.concatenate([self._small(part) for part in self.kept])]
+        """Add rows by their hashes."""
+        self.hashes.append(self._small(hashes))
+        while sum(map(len, self.hashes)) > MAX_HASHES:
+            self.fraction /= 2
+            self.hashes = [np.concatenate([self._small(chunk) for chunk in self.hashes])]
 
     def _small(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        return hashes if self.share == 1.0 else hashes[hashes < np.uint64(WHOLE_RANGE * self.share)]
+        return hashes if self.fraction == 1.0 else hashes[hashes < np.uint64(WHOLE_RANGE * self.fraction)]
 
     @property
     def is_exact(self) -> bool:
-        """Whether all rows were compared."""
-        return self.share == 1.0
+        """Whether all rows are compared."""
+        return self.fraction == 1.0
 
     @property
     def count(self) -> int:
-        """The number of rows that repeat an earlier one, or its estimate."""
-        together = np.sort(np.concatenate([np.empty(0, np.uint64), *self.kept]))
-        return round(np.count_nonzero(together[1:] == together[:-1]) / self.share)
+        """The number of rows that repeat an earlier one, or an estimate of it."""
+        ordered = np.sort(np.concatenate([np.empty(0, np.uint64), *self.hashes]))
+        return round(np.count_nonzero(ordered[1:] == ordered[:-1]) / self.fraction)
 
 
 @dataclass
 class Sample:
-    """Rows drawn without regard to their values, each with the same chance, as they were read."""
+    """A uniform random sample of raw rows. Mutable."""
 
     generator: np.random.Generator
     frames: list[pl.DataFrame] = field(default_factory=list)
@@ -165,7 +164,7 @@ class Sample:
     limit: float = 1.0
 
     def add(self, frame: pl.DataFrame) -> None:
-        """Give every row a random key and keep the rows with the smallest ones (Efraimidis and Spirakis, 2006)."""
+        """Give each row a random key and keep the rows with the smallest keys (Efraimidis and Spirakis, 2006)."""
         keys = self.generator.random(frame.height)
         picked = np.flatnonzero(keys < self.limit)
         self.frames.append(frame[picked])
@@ -185,12 +184,12 @@ class Sample:
         return pl.concat(self.frames)
 
 
-def described(solid: Floats, quantiles: Sequence[float], bins: int) -> tuple[dict[str, float], Any]:
-    """Return quantiles by name, and (edges, counts) of a histogram, of values without gaps."""
-    if len(solid) == 0:
+def summarize(values: Floats, quantiles: Sequence[float], bins: int) -> tuple[dict[str, float], Any]:
+    """Return quantiles by name, and (edges, counts) of a histogram, of values that are all known."""
+    if len(values) == 0:
         return {}, None
-    ordered = np.sort(solid)
-    found = dict(zip(map(str, quantiles), np.quantile(ordered, quantiles).tolist(), strict=True))
+    ordered = np.sort(values)
+    by_name = dict(zip(map(str, quantiles), np.quantile(ordered, quantiles).tolist(), strict=True))
     n_unique = 1 + int(np.count_nonzero(np.diff(ordered)))
     counts, edges = np.histogram(ordered, bins=min(bins, n_unique))
-    return found, (edges.tolist(), counts.tolist())
+    return by_name, (edges.tolist(), counts.tolist())

@@ -1,4 +1,4 @@
-"""Profile + findings -> one offline HTML file that is read by eye, by keyboard and by screen reader alike."""
+"""Profile + findings -> one offline HTML page, usable by mouse, keyboard and screen reader."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 
 from estimator.core.text import format_number
-from estimator.exploration.cards import BarTable, card, facts, level_table, share_of
+from estimator.exploration.cards import BarTable, card, category_table, facts, format_fraction
 from estimator.exploration.correlations import shown_columns, strongest_pairs
 from estimator.exploration.findings import SEVERITIES, Finding
 from estimator.exploration.profile import ColumnProfile, Profile
-from estimator.exploration.scatter import clouds
+from estimator.exploration.scatter import scatter_plots
 from estimator.pages import charts
+from estimator.pages.axes import shortened
 from estimator.pages.render import render_page, resource
 
-MOST_GAPS = 40
-MOST_AXES = 8
-MOST_ASSOCIATIONS = 8
+MAX_MISSING_SHOWN = 40
+MAX_COMPONENTS = 8
+MAX_ASSOCIATIONS = 8
 
 
 def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str) -> bytes:
@@ -35,27 +36,27 @@ def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str
         name=name,
         profile=profile,
         kinds=Counter(column.kind for column in features).most_common(),
-        gaps=share_of(sum(column.gaps for column in profile.columns), profile.rows * len(profile.columns)),
-        repeated=share_of(profile.duplicate_rows, profile.rows),
+        missing=format_fraction(sum(column.missing for column in profile.columns), profile.rows * len(profile.columns)),
+        repeated=format_fraction(profile.duplicate_rows, profile.rows),
         anchors=anchors,
         findings=[_finding(item, anchors) for item in findings],
-        severities=[(word, sum(item.severity == word for item in findings)) for word in SEVERITIES],
+        severities=[(severity, sum(item.severity == severity for item in findings)) for severity in SEVERITIES],
         target=card(target, profile, anchor="target", findings=findings),
         target_chart=_target_chart(target),
         target_facts=facts(target, profile) | _quantiles(target),
-        target_levels=level_table(target, profile, most=20) if target.top else None,
+        target_classes=category_table(target, profile, most=20) if target.top_categories else None,
         associations=_associations(profile),
-        heat=_heat(profile),
+        heat_map=_heat_map(profile),
         pairs=strongest_pairs(profile),
-        clouds=clouds(profile),
-        axes=_axes(profile),
-        gap_table=_gap_table(profile),
+        scatter_plots=scatter_plots(profile),
+        components=_component_table(profile),
+        missing_table=_missing_table(profile),
         cards=[card(column, profile, anchor=anchors[column.name], findings=findings) for column in features],
     )
 
 
 def edit_text(edit: Mapping[str, Any]) -> str:
-    """Return an edit as the lines one would write into the config.
+    """Return an edit as lines of the config.
 
     >>> print(edit_text({"data.drop": ["id"]}))
     data.drop: ["id"]
@@ -64,29 +65,30 @@ def edit_text(edit: Mapping[str, Any]) -> str:
 
 
 def linked(sentence: str, names: Sequence[str], anchors: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return a sentence in parts with the anchor each leads to; names it does not tell follow at its end.
+    """Return a sentence as (text, anchor) parts; names that it does not mention are appended.
 
-    >>> linked("TAX and RAD move together", ["TAX", "RAD"], {"TAX": "c9", "RAD": "c8"})
-    [('TAX', 'c9'), (' and ', ''), ('RAD', 'c8'), (' move together', '')]
+    >>> linked("TAX and RAD are collinear", ["TAX", "RAD"], {"TAX": "c9", "RAD": "c8"})
+    [('TAX', 'c9'), (' and ', ''), ('RAD', 'c8'), (' are collinear', '')]
     """
-    known = sorted((name for name in set(names) if name and name in anchors), key=lambda name: (-len(name), name))
-    if not known:
+    mentioned = sorted({name for name in names if name and name in anchors}, key=lambda name: (-len(name), name))
+    if not mentioned:
         return [(sentence, "")]
-    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, known))})(?!\w)")
-    parts, told = [], set()
-    for place, text in enumerate(pattern.split(sentence)):
-        # A second mention may be a common word: "same is the same in every row".
-        parts.append((text, anchors[text] if place % 2 and text not in told else ""))
-        told |= {text} if place % 2 else set()
+    pattern = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, mentioned))})(?!\w)")
+    parts, linked_names = [], set()
+    for index, text in enumerate(pattern.split(sentence)):
+        is_name = index % 2 == 1
+        # A second mention may be a common word: "value has the same value in every row".
+        parts.append((text, anchors[text] if is_name and text not in linked_names else ""))
+        linked_names |= {text} if is_name else set()
     parts = [part for part in parts if part[0]]
-    for name in sorted(set(known) - told, key=list(names).index):
+    for name in sorted(set(mentioned) - linked_names, key=list(names).index):
         parts += [(" · ", ""), (name, anchors[name])]
     return parts
 
 
 def _anchors(profile: Profile) -> dict[str, str]:
-    found = {column.name: f"c{place}" for place, column in enumerate(profile.columns, start=1)}
-    return found | {profile.target: "target"}
+    anchors = {column.name: f"c{number}" for number, column in enumerate(profile.columns, start=1)}
+    return anchors | {profile.target: "target"}
 
 
 def _finding(finding: Finding, anchors: Mapping[str, str]) -> dict[str, Any]:
@@ -100,25 +102,25 @@ def _finding(finding: Finding, anchors: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _target_chart(target: ColumnProfile) -> str:
-    if target.histogram is None or target.top:
+    if target.histogram is None or target.top_categories:
         return ""
-    name = charts.shortened(target.name, 60)
+    name = shortened(target.name, 60)
     return charts.distribution(*target.histogram, x_title=name, title=f"distribution of {name}")
 
 
 def _quantiles(target: ColumnProfile) -> dict[str, str]:
-    """Return the extremes and quantiles of a target that is a number."""
-    if target.top or not target.quantiles:
+    """Return the extremes and quantiles of a numeric target."""
+    if target.top_categories or not target.quantiles:
         return {}
     names = {"0.01": "1%", "0.25": "25%", "0.75": "75%", "0.99": "99%"}
     inner = {name: format_number(target.quantiles[key]) for key, name in names.items() if key in target.quantiles}
-    return {"min": format_number(target.numbers["min"]), **inner, "max": format_number(target.numbers["max"])}
+    return {"min": format_number(target.statistics["min"]), **inner, "max": format_number(target.statistics["max"])}
 
 
 def _associations(profile: Profile) -> BarTable | None:
-    """Return the columns that hang together most with the target."""
-    known = [(name, *found) for name, found in profile.with_target.items() if abs(found[1]) >= 0.005]
-    shown = sorted(known, key=lambda item: -abs(item[2]))[:MOST_ASSOCIATIONS]
+    """Return the columns most associated with the target."""
+    associations = [(name, *item) for name, item in profile.target_association.items() if abs(item[1]) >= 0.005]
+    shown = sorted(associations, key=lambda item: -abs(item[2]))[:MAX_ASSOCIATIONS]
     if not shown:
         return None
     rows = [(name, measure, f"{value:.2f}") for name, measure, value in shown]
@@ -126,32 +128,34 @@ def _associations(profile: Profile) -> BarTable | None:
     return BarTable("columns by their association with the target", ("column", "measure", "value"), rows, bars)
 
 
-def _heat(profile: Profile) -> str:
+def _heat_map(profile: Profile) -> str:
     order = shown_columns(profile)
     if len(order) < 2:
         return ""
-    names = [charts.shortened(profile.numeric[place], 60) for place in order]
+    names = [shortened(profile.numeric[index], 60) for index in order]
     values = np.nan_to_num(profile.pearson[np.ix_(order, order)])
-    return charts.heat(values, names, title="correlations of columns, similar ones side by side")
+    return charts.heat_map(values, names, title="correlations of columns, similar ones adjacent")
 
 
-def _axes(profile: Profile) -> BarTable | None:
-    if len(profile.axes) < 2:
+def _component_table(profile: Profile) -> BarTable | None:
+    if len(profile.explained_variance) < 2:
         return None
-    shown = list(profile.axes[:MOST_AXES])
+    shown = list(profile.explained_variance[:MAX_COMPONENTS])
     rows = [
-        (f"axis {place}", f"{share:.1%}", f"{sum(shown[:place]):.1%}") for place, share in enumerate(shown, start=1)
+        (str(number), f"{fraction:.1%}", f"{sum(shown[:number]):.1%}") for number, fraction in enumerate(shown, start=1)
     ]
-    heads = ("principal axis", "variance", "together")
-    return BarTable("variance along each principal axis", heads, rows, charts.row_bars(shown))
+    heads = ("component", "variance", "cumulative")
+    return BarTable("variance explained by each principal component", heads, rows, charts.row_bars(shown))
 
 
-def _gap_table(profile: Profile) -> BarTable | None:
-    with_gaps = sorted((column for column in profile.columns if column.gaps), key=lambda column: -column.gaps)
-    if not with_gaps:
+def _missing_table(profile: Profile) -> BarTable | None:
+    incomplete = sorted((column for column in profile.columns if column.missing), key=lambda column: -column.missing)
+    if not incomplete:
         return None
-    shown = with_gaps[:MOST_GAPS]
-    rows = [(column.name, share_of(column.gaps, profile.rows)) for column in shown]
-    bars = charts.row_bars([column.gaps / max(profile.rows, 1) for column in shown])
-    more = f"and {len(with_gaps) - len(shown):,} more columns with fewer" if len(with_gaps) > len(shown) else ""
-    return BarTable("gaps of columns", ("column", "gaps"), rows, bars, [column.gaps for column in shown], more)
+    shown = incomplete[:MAX_MISSING_SHOWN]
+    rows = [(column.name, format_fraction(column.missing, profile.rows)) for column in shown]
+    bars = charts.row_bars([column.missing / max(profile.rows, 1) for column in shown])
+    more = f"and {len(incomplete) - len(shown):,} more columns with fewer" if len(incomplete) > len(shown) else ""
+    return BarTable(
+        "missing values by column", ("column", "missing"), rows, bars, [column.missing for column in shown], more
+    )

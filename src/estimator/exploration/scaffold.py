@@ -1,4 +1,4 @@
-"""A table nobody has described yet -> a first config that runs, and a schema to review."""
+"""A table nobody has summarize yet -> a first config that runs, and a schema to review."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FEW_ROWS = 150
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """The texts of a first config and its schema, and why they say what they say."""
+class Scaffold:
+    """The text of a first config and of its schema, and the reasons for their settings."""
 
     config: str
     schema: str
@@ -32,26 +32,26 @@ class Draft:
     reasons: tuple[str, ...]
 
 
-def draft(frame: pl.DataFrame, data: Data, *, name: str, schema_file: str) -> Draft:
-    """Look at a table and write its first config: task, model, split and metrics that suit it.
+def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: str) -> Scaffold:
+    """Return a first config for a table: task, model, split and metrics that suit it.
 
-    `data` says where the table is, as the config will.
+    `data` names the table as the config will.
 
     Raises
     ------
-    EstimatorError: there is no such target, or nothing to learn from it.
+    EstimatorError: the target does not exist, or a model cannot learn it.
     """
     target = data.target
     schema = infer_schema(frame, target)
-    found = read_target(schema.target, frame[target], data)
+    labels = read_target(schema.target, frame[target], data)
     time = _time_column(frame, schema)
-    n_rows = int(found.known.sum())
+    n_rows = int(labels.known.sum())
     model = "linear" if n_rows < FEW_ROWS else "ensemble"
     reasons = (
-        f"{_task_words(found.task)}: the target {target!r} is of kind {schema.target.kind}",
+        f"{_describe_task(labels.task)}: the target {target!r} is of kind {schema.target.kind}",
         f"model {model}: {n_rows:,} rows" + (" are few" if model == "linear" else ""),
-        f"split by time: rows are in the order of {time!r}" if time else "split at random: no column tells an order",
-        *_left_out(schema),
+        f"split by time: rows are sorted by {time!r}" if time else "random split: rows are not sorted by a date column",
+        *_ignored_columns(schema),
     )
     text = render_text(
         "config.yml.j2",
@@ -62,25 +62,25 @@ def draft(frame: pl.DataFrame, data: Data, *, name: str, schema_file: str) -> Dr
         schema=_quoted(schema_file),
         model=model,
         time=time and _quoted(time),
-        task=found.task,
+        task=labels.task,
         rows=n_rows,
         counts=_kind_counts(schema),
-        left_out=_left_out(schema),
+        ignored=_ignored_columns(schema),
     )
-    return Draft(text, to_yaml(schema), found.task, reasons)
+    return Scaffold(text, to_yaml(schema), labels.task, reasons)
 
 
-def write_draft(drafted: Draft, config: Path, schema: Path, *, force: bool) -> None:
-    """Write both files, neither over an existing one unless forced.
+def write_scaffold(scaffold: Scaffold, config: Path, schema: Path, *, force: bool) -> None:
+    """Write both files; existing ones are overwritten only with `force`.
 
     Raises
     ------
     ConfigError: a file exists.
     FileError: a file cannot be written.
     """
-    for path, text in ((config, drafted.config), (schema, drafted.schema)):
+    for path, text in ((config, scaffold.config), (schema, scaffold.schema)):
         if path.exists() and not force:
-            raise ConfigError(f"{path}: exists already", hint="choose another --conf, or --force to write over it")
+            raise ConfigError(f"{path} already exists", hint="choose another --conf, or overwrite it with --force")
         write_atomic(path, text)
 
 
@@ -89,7 +89,7 @@ def _quoted(text: str) -> str:
 
 
 def _time_column(frame: pl.DataFrame, schema: Schema) -> str | None:
-    """Return a column of moments by which the rows are sorted, if there is one."""
+    """Return the date or time column by which the rows are sorted, if there is one."""
     from estimator.data.schema.frames import read_series
 
     for column in schema.features:
@@ -102,10 +102,10 @@ def _time_column(frame: pl.DataFrame, schema: Schema) -> str | None:
     return None
 
 
-def _task_words(task: Task) -> str:
+def _describe_task(task: Task) -> str:
     if task.is_regression:
         return "regression"
-    return f"classification into {len(task.classes)} levels"
+    return f"classification into {len(task.classes)} classes"
 
 
 def _kind_counts(schema: Schema) -> str:
@@ -115,5 +115,5 @@ def _kind_counts(schema: Schema) -> str:
     return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _left_out(schema: Schema) -> list[str]:
+def _ignored_columns(schema: Schema) -> list[str]:
     return [f"{column.name} is not a feature: {column.kind}" for column in schema.columns if not column.is_feature]

@@ -1,4 +1,4 @@
-"""Rows as points on two axes, in groups by their target, so that a page can colour and name them."""
+"""Rows as points on two axes, in groups by their target, so that a page can color and name them."""
 
 from __future__ import annotations
 
@@ -11,79 +11,82 @@ from estimator.core.arrays import Floats, Mask
 from estimator.core.text import format_number
 from estimator.exploration.profile import ColumnProfile, Profile
 from estimator.pages import charts
-from estimator.pages.charts import Group
+from estimator.pages.axes import shortened
+from estimator.pages.charts import PointGroup
 
-SHOWN_POINTS = 1000
+MAX_POINTS = 1000
 SHADES = 6
-MOST_LEVELS = 8
+MAX_CATEGORIES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Cloud:
+class ScatterPlot:
     """A picture of rows as points, how to read it, and its legend."""
 
     heading: str
     reading: str
     svg: str
-    groups: Sequence[Group]
+    groups: Sequence[PointGroup]
 
 
-def clouds(profile: Profile) -> list[Cloud]:
-    """Return the rows on their principal axes and, when they were asked for, as neighbours."""
-    shares = [f"{share:.0%} of the variance" for share in profile.axes[:2]]
-    found = []
-    if len(profile.places) >= 3 and len(shares) == 2:
-        groups = grouped(profile, profile.places)
-        words = {"x_title": f"first axis, {shares[0]}", "y_title": f"second axis, {shares[1]}"}
-        svg = charts.cloud(groups, **words, title="rows on the first two principal axes")
-        reading = "Rows seen along the two directions in which the numbers vary most."
-        found.append(Cloud("Principal axes", reading, svg, groups))
-    if len(profile.neighbours) >= 3:
-        groups = grouped(profile, profile.neighbours)
-        words = {"x_title": "first t-SNE axis", "y_title": "second t-SNE axis"}
-        svg = charts.cloud(groups, **words, title="rows beside their nearest neighbours, by t-SNE")
-        reading = "Rows that are alike lie close together; the size of a gap between groups says nothing."
-        found.append(Cloud("Neighbours (t-SNE)", reading, svg, groups))
-    return found
+def scatter_plots(profile: Profile) -> list[ScatterPlot]:
+    """Return the rows on their principal components and, if it was computed, by t-SNE."""
+    variances = [f"{fraction:.0%} of variance" for fraction in profile.explained_variance[:2]]
+    plots = []
+    if len(profile.components) >= 3 and len(variances) == 2:
+        groups = group_points(profile, profile.components)
+        titles = {"x_title": f"first component, {variances[0]}", "y_title": f"second component, {variances[1]}"}
+        svg = charts.points_by_group(groups, **titles, title="rows on the first two principal components")
+        reading = "Rows along the two directions in which the numeric columns vary most."
+        plots.append(ScatterPlot("Principal components", reading, svg, groups))
+    if len(profile.tsne) >= 3:
+        groups = group_points(profile, profile.tsne)
+        titles = {"x_title": "first t-SNE axis", "y_title": "second t-SNE axis"}
+        svg = charts.points_by_group(groups, **titles, title="rows near similar rows, by t-SNE")
+        reading = "Similar rows are close together; distances between clusters have no meaning."
+        plots.append(ScatterPlot("Neighbors (t-SNE)", reading, svg, groups))
+    return plots
 
 
-def grouped(profile: Profile, places: Floats) -> list[Group]:
-    """Return some rows' places by the target: in shades from small to large, or by level.
+def group_points(profile: Profile, points: Floats) -> list[PointGroup]:
+    """Return points (n, 2) in groups by target: in shades from small to large, or by class.
 
-    `place_colours` are the target's numbers; of a target of levels, they are what `top` has as its mean there, or else
-    the level's place in `top`.
+    `row_targets` are the target's numbers. For classes, they are the means in `top_categories`, or else the class's
+    index there.
     """
-    step = -(-len(places) // SHOWN_POINTS)
-    places, goal = places[::step], profile.place_colours[: len(places)][::step]
+    step = -(-len(points) // MAX_POINTS)
+    points, targets = points[::step], profile.row_targets[: len(points)][::step]
     target = profile.column(profile.target)
-    known = ~np.isnan(goal)
-    if len(np.unique(goal[known])) < 2:
-        return [Group("rows", "none", places)]
-    groups = _levels(target, goal, places) if target.top else _shades(goal, known, places)
-    return [group for group in [*groups, Group("unknown", "none", places[~known])] if len(group.places)]
+    known = ~np.isnan(targets)
+    if len(np.unique(targets[known])) < 2:
+        return [PointGroup("rows", "none", points)]
+    groups = _by_class(target, targets, points) if target.top_categories else _by_shade(targets, known, points)
+    return [group for group in [*groups, PointGroup("unknown", "none", points[~known])] if len(group.points)]
 
 
-def _levels(target: ColumnProfile, goal: Floats, places: Floats) -> list[Group]:
+def _by_class(target: ColumnProfile, targets: Floats, points: Floats) -> list[PointGroup]:
     codes = {
-        level: place if mean is None else round(mean) for place, (level, _, mean) in enumerate(target.top[:MOST_LEVELS])
+        name: index if mean is None else round(mean)
+        for index, (name, _, mean) in enumerate(target.top_categories[:MAX_CATEGORIES])
     }
     groups = [
-        Group(charts.shortened(level, 40), f"level{place}", places[goal == code], place % len(charts.POINTS))
-        for place, (level, code) in enumerate(codes.items())
+        PointGroup(shortened(name, 40), f"category{index}", points[targets == code], index % len(charts.POINT_SHAPES))
+        for index, (name, code) in enumerate(codes.items())
     ]
-    others: Mask = ~np.isin(goal, list(codes.values())) & ~np.isnan(goal)
-    return [*groups, Group("other levels", "none", places[others])]
+    others: Mask = ~np.isin(targets, list(codes.values())) & ~np.isnan(targets)
+    return [*groups, PointGroup("other classes", "none", points[others])]
 
 
-def _shades(goal: Floats, known: Mask, places: Floats) -> list[Group]:
-    edges = np.unique(np.quantile(goal[known], np.linspace(0, 1, SHADES + 1)))
-    shade = np.where(known, np.searchsorted(edges[1:-1], goal, side="right"), -1)
+def _by_shade(targets: Floats, known: Mask, points: Floats) -> list[PointGroup]:
+    edges = np.unique(np.quantile(targets[known], np.linspace(0, 1, SHADES + 1)))
+    shade = np.where(known, np.searchsorted(edges[1:-1], targets, side="right"), -1)
     last = max(len(edges) - 2, 1)
+    ranges = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     return [
-        Group(
+        PointGroup(
             f"{format_number(low)} to {format_number(high)}",
             f"shade{round(number * (SHADES - 1) / last)}",
-            places[shade == number],
+            points[shade == number],
         )
-        for number, (low, high) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        for number, (low, high) in enumerate(ranges)
     ]

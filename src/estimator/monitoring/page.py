@@ -11,9 +11,9 @@ from estimator.core.text import format_number
 from estimator.monitoring.overview import Overview, Period, evidence_by_column
 from estimator.pages.charts import Chart
 from estimator.pages.render import render_page
-from estimator.pages.timeline import COLOURS, timeline
+from estimator.pages.timeline import SERIES_COLORS, timeline
 
-MOST_LINES = COLOURS - 1
+MOST_LINES = SERIES_COLORS - 1
 MOST_EVENTS = 40
 SIGNS = {"drift": "rows", "degradation": "loss", "check": "check", "retrain": "retrained", "promote": "promoted",
          "rollback": "went back"}  # fmt: skip

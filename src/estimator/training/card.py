@@ -7,7 +7,7 @@ from typing import Any
 
 from estimator.data.schema import Schema
 from estimator.evaluation.scores import Score
-from estimator.exploration.findings.traits import is_sensitive
+from estimator.exploration.findings.columns import is_sensitive
 from estimator.pages.render import render_text
 from estimator.training.report import Report
 from estimator.training.report_page import coverage_text, verdict
@@ -27,7 +27,7 @@ def model_card(schema: Schema, report: Report, manifest: Mapping[str, Any], conf
         has_folds=report.folds is not None,
         coverage_text=coverage_text(report),
         schema=schema,
-        sensitive=[column.name for column in schema.features if is_sensitive(column.name, schema.target.name)],
+        sensitive=[column.name for column in schema.features if is_sensitive(column.name)],
         important=list(explanation.importance)[:MAX_FEATURES] if explanation else [],
         weak_slices=list(explanation.weak_slices.slices) if explanation else [],
         fairness=list(explanation.fairness) if explanation else [],

@@ -14,8 +14,9 @@ from estimator.core.files import write_atomic
 from estimator.data.sources.address import model_name
 from estimator.data.sources.base import Source
 from estimator.errors import ConfigError
-from estimator.exploration import Profile, look
-from estimator.exploration.findings import Finding, find
+from estimator.exploration import Profile
+from estimator.exploration.explore import explore as explore_rows
+from estimator.exploration.findings import Finding, run_rules
 from estimator.exploration.page import edit_text, exploration_page
 from estimator.verbs.context import SHELVES, Context, reviewed_schema
 
@@ -59,11 +60,14 @@ def explore(
         config, folder = context.config(table), table.parent
         name = str(config.name)
     with context.rows(config.data, folder) as source:
-        looked = look(lambda: _counted(source, progress), config, reviewed_schema(config, folder), tsne=tsne)
+        exploration = explore_rows(
+            lambda: _counted(source, progress), config, reviewed_schema(config, folder), tsne=tsne
+        )
         notes = source.notes()
-    findings = find(looked.schema, looked.profile, looked.rows)
-    write_atomic(page, exploration_page(looked.profile, findings, name=name))
-    return ExploredTable(looked.profile, findings, notes)
+    sensitive = config.evaluation.fairness_columns
+    findings = run_rules(exploration.schema, exploration.profile, exploration.rows, sensitive=sensitive)
+    write_atomic(page, exploration_page(exploration.profile, findings, name=name))
+    return ExploredTable(exploration.profile, findings, notes)
 
 
 def _counted(source: Source, progress: Callable[[int], None]) -> Iterator[pl.DataFrame]:

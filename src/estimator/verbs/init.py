@@ -6,12 +6,12 @@ from pathlib import Path
 
 from estimator.config import Data
 from estimator.data.sources.address import model_name, relative_to
-from estimator.exploration.scaffold import Draft, draft, write_draft
+from estimator.exploration.scaffold import Scaffold, make_scaffold, write_scaffold
 from estimator.shipping.ci.workflows import write_workflow
 from estimator.verbs.context import Context
 
 
-def init(table: str, target: str, context: Context, *, conf: Path, force: bool, query: str | None = None) -> Draft:
+def init(table: str, target: str, context: Context, *, conf: Path, force: bool, query: str | None = None) -> Scaffold:
     """Read a table and write a first config that runs, with a schema next to it to review.
 
     Raises
@@ -23,8 +23,8 @@ def init(table: str, target: str, context: Context, *, conf: Path, force: bool, 
         frame = source.frame()
     schema_path = conf.with_name("schema.yml")
     relative = data.model_copy(update={"path": relative_to(table, conf.parent)})
-    scaffold = draft(frame, relative, name=model_name(table, query), schema_file=schema_path.name)
-    write_draft(scaffold, conf, schema_path, force=force)
+    scaffold = make_scaffold(frame, relative, name=model_name(table, query), schema_file=schema_path.name)
+    write_scaffold(scaffold, conf, schema_path, force=force)
     return scaffold
 
 

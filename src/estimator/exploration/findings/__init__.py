@@ -1,42 +1,75 @@
-"""Profile -> findings: what a careful reader would notice, in a sentence, with the config edit that answers it."""
+"""Profile -> findings: what a careful analyst would notice, each with the config edit that resolves it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import polars as pl
 
 from estimator.data.schema import Schema
-from estimator.exploration.findings.finding import SEVERITIES, Finding, Found, Seen, Severity
-from estimator.exploration.findings.leaks import later, leaks
-from estimator.exploration.findings.repeats import collinear, duplicates, redundant_levels, total_lines
-from estimator.exploration.findings.traits import codes, constants, identifiers, sensitive, shapes, targets, task
-from estimator.exploration.findings.writing import sentinel_days, sentinels, spellings, texts
+from estimator.exploration.findings.columns import (
+    codes_as_numbers,
+    constants,
+    identifiers,
+    quality,
+    sensitive_attributes,
+    target_quality,
+    trivial_baseline,
+)
+from estimator.exploration.findings.finding import SEVERITIES, Finding, Findings, RuleInput, Severity
+from estimator.exploration.findings.leakage import future_information, leakage
+from estimator.exploration.findings.redundancy import collinearity, duplicates, redundant_categories, total_rows
+from estimator.exploration.findings.spelling import (
+    mistyped_columns,
+    placeholder_dates,
+    sentinel_values,
+    spelling_variants,
+)
 from estimator.exploration.profile import Profile
 
-__all__ = ["SEVERITIES", "Finding", "Severity", "find"]
+__all__ = ["SEVERITIES", "Finding", "Severity", "run_rules"]
 
-RULES: Sequence[Callable[[Seen], Found]] = (
-    task, leaks, later, duplicates, redundant_levels, total_lines, sentinels, sentinel_days, spellings, texts,
-    sensitive, targets, identifiers, codes, shapes, collinear, constants,
-)  # fmt: skip
-# Findings that a column is no column of words, and those that are about words.
-MISTAKEN = ("mixed dates", "number as text")
-OF_WORDS = ("gap spellings", "wide category", "imbalance")
+RULES: Sequence[Callable[[RuleInput], Findings]] = (
+    trivial_baseline,
+    leakage,
+    future_information,
+    duplicates,
+    redundant_categories,
+    total_rows,
+    sentinel_values,
+    placeholder_dates,
+    spelling_variants,
+    mistyped_columns,
+    sensitive_attributes,
+    target_quality,
+    identifiers,
+    codes_as_numbers,
+    quality,
+    collinearity,
+    constants,
+)
+# Rules that find numbers or dates stored as text, and rules that only make sense for real categories.
+MISTYPED = ("mixed date formats", "number as text")
+CATEGORY_RULES = ("missing-value spellings", "high cardinality", "class imbalance")
 
 
-def find(schema: Schema, profile: Profile, rows: pl.DataFrame) -> list[Finding]:
-    """Return all findings, most severe first, numbered from 1."""
-    seen = Seen(schema, profile, rows)
-    found = _without_the_obsolete([finding for rule in RULES for finding in rule(seen)])
-    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return [replace(finding, number=number) for number, finding in enumerate(found, start=1)]
+def run_rules(
+    schema: Schema, profile: Profile, rows: pl.DataFrame, *, sensitive: Collection[str] = ()
+) -> list[Finding]:
+    """Return all findings, most severe first, numbered from 1.
+
+    `sensitive` are columns to treat as protected attributes whatever their names.
+    """
+    inputs = RuleInput(schema, profile, rows, sensitive)
+    findings = _without_moot([finding for rule in RULES for finding in rule(inputs)])
+    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    return [replace(finding, number=number) for number, finding in enumerate(findings, start=1)]
 
 
-def _without_the_obsolete(found: Sequence[Finding]) -> list[Finding]:
-    """Leave out what is only true of a column as long as it is taken for words by mistake."""
-    mistaken = {name for finding in found if finding.rule in MISTAKEN and finding.edit for name in finding.columns}
-    stand_ins = {name for finding in found if finding.rule == "sentinel" for name in finding.columns}
-    obsolete = {**dict.fromkeys(OF_WORDS, mistaken), "outliers": stand_ins}
-    return [finding for finding in found if not obsolete.get(finding.rule, set()) & set(finding.columns)]
+def _without_moot(findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out findings that another finding's edit would resolve as well."""
+    mistyped = {name for finding in findings if finding.rule in MISTYPED and finding.edit for name in finding.columns}
+    sentinels = {name for finding in findings if finding.rule == "sentinel value" for name in finding.columns}
+    moot = {**dict.fromkeys(CATEGORY_RULES, mistyped), "outliers": sentinels}
+    return [finding for finding in findings if not moot.get(finding.rule, set()) & set(finding.columns)]

@@ -1,8 +1,8 @@
-"""Finding: one thing worth knowing, and what the rules that find it look at."""
+"""Finding: one thing worth knowing about a table, and the input of the rules that make findings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low", "note")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing worth knowing. `edit` maps a key of the config to its new value; None asks for thought only."""
+    """One thing worth knowing. `edit` maps config keys to new values; None if no edit can resolve it."""
 
     rule: str
     severity: Severity
@@ -45,35 +45,39 @@ class Finding:
         }
 
 
+Findings = Iterator[Finding]
+
+
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a rule looks at: the contract, the profile, and the first rows as they were read."""
+class RuleInput:
+    """What a rule reads: the schema, the profile, a sample of the raw rows, and columns declared sensitive."""
 
     schema: Schema
     profile: Profile
     rows: pl.DataFrame
-    read: dict[str, Floats] = field(default_factory=dict)
+    sensitive: Collection[str] = ()
+    cache: dict[str, Floats] = field(default_factory=dict)
 
     def values(self, name: str) -> Floats:
-        """Return a column of numbers, times or truth values of the rows as doubles, NaN for gaps."""
-        if name not in self.read:
+        """Return a numeric, boolean or time column of the rows as doubles, NaN where missing."""
+        if name not in self.cache:
             column = replace(self.schema.by_name[name], nullable=True, range=None)
-            self.read[name] = read_series(column, self.rows[name])[0][:, 0]
-        return self.read[name]
+            self.cache[name] = read_series(column, self.rows[name])[0][:, 0]
+        return self.cache[name]
 
-    def numbers(self, name: str) -> Floats:
-        """Return such a column without its gaps."""
+    def known_values(self, name: str) -> Floats:
+        """Return such a column without its missing values."""
         values = self.values(name)
         return values[~np.isnan(values)]
 
     def target_codes(self) -> Floats:
-        """Return the target of the rows as numbers, those of levels in any order; NaN for gaps."""
+        """Return the target of the rows as numbers; classes are numbered by frequency, NaN where missing."""
         column = self.schema.target
         if not column.is_string and column.kind in (*NUMERIC_KINDS, "boolean"):
             return self.values(column.name)
-        words = category_names(column, self.rows[column.name])
-        places = {level: float(place) for place, (level, _, _) in enumerate(self.goal.top)}
-        return np.array([places.get(word, np.nan) for word in words.to_list()])
+        names = category_names(column, self.rows[column.name])
+        codes = {name: float(code) for code, (name, _, _) in enumerate(self.target.top_categories)}
+        return np.array([codes.get(name, np.nan) for name in names.to_list()])
 
     @property
     def features(self) -> list[ColumnProfile]:
@@ -82,14 +86,11 @@ class Seen:
         return [column for column in self.profile.columns if column.name in names]
 
     @property
-    def goal(self) -> ColumnProfile:
+    def target(self) -> ColumnProfile:
         """The target's profile."""
         return self.profile.column(self.profile.target)
 
 
-Found = Iterator[Finding]
-
-
-def drop(*names: str) -> dict[str, Any]:
+def drop_edit(*names: str) -> dict[str, Any]:
     """Return the edit that leaves columns out."""
     return {"data.drop": list(names)}

@@ -1,4 +1,4 @@
-"""Units that numbers come with, and what one is in another."""
+"""Units of measure in texts, and their conversion."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ DIMENSIONS: Sequence[dict[str, float]] = (
 )  # fmt: skip
 
 
-def convertible(own: str, others: Sequence[str]) -> dict[str, float] | None:
-    """Return what each unit is in the column's own one; None when they do not measure the same."""
+def convertible(base: str, others: Sequence[str]) -> dict[str, float] | None:
+    """Return the factor of each unit to the base unit; None if they do not measure the same quantity."""
     for sizes in DIMENSIONS:
-        if all(_bare(unit) in sizes for unit in (own, *others)):
-            return {unit: round(sizes[_bare(unit)] / sizes[_bare(own)], 10) for unit in others}
+        if all(_normalize(unit) in sizes for unit in (base, *others)):
+            return {unit: round(sizes[_normalize(unit)] / sizes[_normalize(base)], 10) for unit in others}
     return None
 
 
 def is_known(unit: str) -> bool:
-    """Whether it is known what a unit measures."""
-    return any(_bare(unit) in sizes for sizes in DIMENSIONS)
+    """Whether a text is a known unit."""
+    return any(_normalize(unit) in sizes for sizes in DIMENSIONS)
 
 
 def named_unit(name: str) -> str | None:
@@ -46,5 +46,5 @@ def named_unit(name: str) -> str | None:
     return last if any(last in sizes and len(last) > 1 for sizes in DIMENSIONS) else None
 
 
-def _bare(unit: str) -> str:
+def _normalize(unit: str) -> str:
     return " ".join(unit.replace(".", " ").split()).lower()

@@ -1,5 +1,5 @@
 "use strict";
-// Search, sort, filter, copy, and one tooltip for all charts. Without it the page still shows everything.
+// Search, sort, filter, copy, and one tooltip for all charts. Without JavaScript the page still shows everything.
 (() => {
   const one = (selector) => document.querySelector(selector);
   const every = (selector, within = document) => [...within.querySelectorAll(selector)];
@@ -119,15 +119,15 @@
   // Columns: search and sort.
   const search = one("#search"), list = one("#cards");
   let indexed;
-  // The cards are read when they are first asked for: a page of many columns opens sooner.
-  const cards = () => indexed ??= every("#cards > article").map((card, place) => {
-    const [association, gaps, skewness, distinct] = numbers(card.dataset.sorting);
+  // Cards are read on first use, so that a page of many columns opens faster.
+  const cards = () => indexed ??= every("#cards > article").map((card, position) => {
+    const [association, missing, skewness, distinct] = numbers(card.dataset.sorting);
     const name = card.querySelector("h3").textContent, kind = card.querySelector(".kind span").textContent;
-    return { card, place, association, gaps, skewness, distinct, name, kind, words: `${name} ${kind}`.toLowerCase() };
+    return { card, position, association, missing, skewness, distinct, name, kind, text: `${name} ${kind}`.toLowerCase() };
   });
   const showMatches = () => {
-    const wanted = search.value.trim().toLowerCase();
-    for (const item of cards()) item.card.hidden = !item.words.includes(wanted);
+    const query = search.value.trim().toLowerCase();
+    for (const item of cards()) item.card.hidden = !item.text.includes(query);
     const count = cards().filter((item) => !item.card.hidden).length;
     one("#column-count").textContent = `${count.toLocaleString("en")} of ${cards().length.toLocaleString("en")} columns`;
   };
@@ -135,15 +135,15 @@
   const { compare } = new Intl.Collator("en", { numeric: true });
   one("#sort")?.addEventListener("change", (event) => {
     const key = event.target.value;
-    const order = (a, b) => key === "place" ? 0 : key === "name" || key === "kind" ? compare(a[key], b[key]) : b[key] - a[key];
-    list.append(...cards().sort((a, b) => order(a, b) || a.place - b.place).map((item) => item.card));
+    const order = (a, b) => key === "position" ? 0 : key === "name" || key === "kind" ? compare(a[key], b[key]) : b[key] - a[key];
+    list.append(...cards().sort((a, b) => order(a, b) || a.position - b.position).map((item) => item.card));
   });
 
   // Findings: filter by severity, copy an edit.
   const boxes = every("#severities input"), findings = every(".finding");
   const filter = () => {
-    const wanted = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
-    for (const item of findings) item.hidden = !wanted.has(item.dataset.severity);
+    const severities = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
+    for (const item of findings) item.hidden = !severities.has(item.dataset.severity);
     one("#finding-count").textContent = `${findings.filter((item) => !item.hidden).length} of ${findings.length} findings`;
   };
   one("#severities")?.addEventListener("change", filter);
@@ -171,10 +171,10 @@
       const copied = await copy(button.previousElementSibling.textContent);
       button.focus();
       button.textContent = copied ? "Copied" : "Select it";
-      one("#copied").textContent = copied ? "The edit is on the clipboard." : "Copying is not allowed here.";
+      one("#copied").textContent = copied ? "Copied to the clipboard." : "Copying is not allowed here.";
       setTimeout(() => { button.textContent = "Copy"; one("#copied").textContent = ""; }, 2500);
     }
-    // A link to what a search or filter hides brings it back.
+    // A link to a hidden card or finding shows it again.
     const goal = link && document.getElementById(link.hash.slice(1));
     if (goal?.hidden && goal.matches("article")) { search.value = ""; showMatches(); }
     if (goal?.hidden) { for (const box of boxes) box.checked = true; filter(); }

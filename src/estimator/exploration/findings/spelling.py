@@ -1,0 +1,161 @@
+"""How values are spelled: missing values, sentinels, variants of a category, and numbers or dates stored as text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+
+from estimator.core.text import join_names
+from estimator.data.schema import Column
+from estimator.data.schema.column import NA_WORDS, NUMERIC_KINDS, TIME_KINDS
+from estimator.data.schema.inference import NUMBER_AS_TEXT
+from estimator.data.schema.text_parsing import strip_blanks
+from estimator.exploration.findings.edits import NUMBER_WORDS, category_edit, code_edit, date_edit, number_edit
+from estimator.exploration.findings.finding import Finding, Findings, RuleInput, Severity
+
+SENTINELS = (-999.0, -9999.0, -99.0, 999.0, 9999.0, 99999.0, 999999.0, -1.0)
+# The first or last day of Excel, SQL Server, Unix and others.
+PLACEHOLDER_DATES = ("1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01", "2099-12-31", "9999-12-31")
+FEW_CATEGORIES = 20
+YEAR_SECONDS = 365.25 * 86_400
+DATE_AS_TEXT = re.compile(
+    r"^\s*(?:\d{4}-\d{1,2}-\d{1,2}|\d{1,2}[./-](?:\d{1,2}|[A-Za-z]{3})[./-]\d{2,4}"
+    r"|\d{8}T\d{6}|[A-Z][a-z]+ \d{1,2}, \d{4}|\d{1,2} [A-Z][a-z]+ \d{4})"
+)
+
+
+def sentinel_values(inputs: RuleInput) -> Findings:
+    """Numbers such as -999 that stand for a missing value: frequent, extreme, and far from all others."""
+    for column in inputs.features:
+        name = column.name
+        if column.kind not in NUMERIC_KINDS or column.distinct < 5:
+            continue
+        values = np.sort(inputs.known_values(name))
+        for extreme, others in ((values[-1:], values < values[-1:]), (values[:1], values > values[:1])):
+            if len(extreme) == 0 or float(extreme[0]) not in SENTINELS or not others.any():
+                continue
+            rest, count = values[others], int((~others).sum())
+            distance = np.abs(rest - extreme[0]).min()
+            if count >= 3 and distance > max(np.ptp(rest), 1e-9):
+                spelling = f"{extreme[0]:g}"
+                sentence = f"{name} is {spelling} in {count:,} rows, far from all other values "
+                sentence += f"({rest.min():g} to {rest.max():g}): does it mean missing?"
+                edit = _na_values_edit(inputs.schema.by_name[name], [spelling])
+                evidence = {"value": float(extreme[0]), "rows": count}
+                yield Finding("sentinel value", "medium", (name,), sentence, evidence, edit)
+
+
+def placeholder_dates(inputs: RuleInput) -> Findings:
+    """Dates that stand for a missing value: the first or last day of some software, years from all others."""
+    for column in inputs.schema.features:
+        if column.kind not in TIME_KINDS:
+            continue
+        moments = inputs.values(column.name)
+        for day in PLACEHOLDER_DATES:
+            moment = datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()
+            is_day, rest = moments == moment, moments[(moments != moment) & ~np.isnan(moments)]
+            if is_day.sum() < 3 or len(rest) == 0 or np.abs(rest - moment).min() < 2 * YEAR_SECONDS:
+                continue
+            spellings = sorted(set(inputs.rows[column.name].cast(pl.String).filter(pl.Series(is_day)).to_list()))
+            count = int(is_day.sum())
+            sentence = f"{column.name} is {day} in {count:,} rows, years from all other dates: does it mean missing?"
+            edit = _na_values_edit(column, spellings)
+            yield Finding("sentinel value", "medium", (column.name,), sentence, {"rows": count}, edit)
+
+
+def spelling_variants(inputs: RuleInput) -> Findings:
+    """Several spellings of a missing value, and categories that differ only by case, blanks or a typo."""
+    for column in inputs.schema.columns:
+        yield from _missing_value_spellings(column)
+        yield from _category_spellings(column)
+
+
+def _missing_value_spellings(column: Column) -> Findings:
+    name, spellings = column.name, list(column.na_values)
+    candidates = sorted(set(column.categories) & set(NA_WORDS))
+    if candidates:
+        sentence = f"{name} has the category {join_names(map(repr, candidates))}: does it mean missing?"
+        edit, evidence = _na_values_edit(column, candidates), {"spellings": [*spellings, *candidates]}
+        yield Finding("missing-value spellings", "low", (name,), sentence, evidence, edit)
+    elif len(spellings) > 1:
+        sentence = f"{name} spells a missing value in {len(spellings)} ways: {join_names(map(repr, spellings))}; "
+        sentence += "all are read as missing"
+        yield Finding("missing-value spellings", "note", (name,), sentence, {"spellings": spellings})
+
+
+def _category_spellings(column: Column) -> Findings:
+    if column.ignore_case:
+        return
+    name = column.name
+    counts = {category: count for category, count in column.categories.items() if category not in NA_WORDS}
+    edit, variants = category_edit(name, counts)
+    if variants and edit is not None:
+        sentence = f"{name} spells a category in several ways: {join_names(map(repr, variants[0]))}"
+        sentence += f", and {len(variants) - 1} more" if len(variants) > 1 else ""
+        yield Finding("category spellings", "medium", (name,), sentence, {"categories": variants[:10]}, edit)
+    untidy = [category for category in counts if category != " ".join(category.split())]
+    if untidy and not variants:
+        sentence = f"{name} has categories with extra blanks, such as {untidy[0]!r}"
+        tidy = {f"schema.columns.{name}.kind": "category", f"schema.columns.{name}.ignore_case": True}
+        yield Finding("category spellings", "low", (name,), sentence, {"categories": untidy[:10]}, tidy)
+
+
+def mistyped_columns(inputs: RuleInput) -> Findings:
+    """Numbers, dates and codes stored as text; a target like that would be taken for classes."""
+    for column in (inputs.schema.target, *inputs.schema.columns):
+        if column.kind not in ("category", "text", "identifier") or inputs.rows[column.name].dtype != pl.String:
+            continue
+        counts = _text_counts(column, inputs.rows[column.name])
+        if len(counts) < 5 or all(text.isdecimal() for text in counts) or column.pattern is not None:
+            continue
+        finding = _mistyped(column, counts, is_target=column is inputs.schema.target)
+        if finding is not None:
+            yield finding
+
+
+def _mistyped(column: Column, counts: Mapping[str, int], *, is_target: bool) -> Finding | None:
+    name, total = column.name, sum(counts.values())
+    fractions = {
+        form: sum(counts[text] for text in counts if has_form(text)) / total for form, has_form in FORMS.items()
+    }
+    examples = join_names(map(repr, list(counts)[:3]))
+    if fractions["date"] >= 0.9:
+        sentence, evidence = f"{name} mixes date formats, such as {examples}", {"fraction": round(fractions["date"], 3)}
+        return Finding("mixed date formats", "medium", (name,), sentence, evidence, date_edit(name, list(counts)))
+    if (edit := code_edit(name, counts)) is not None:
+        sentence = f"{name} spells a code in several ways, such as {examples}"
+        return Finding("code spellings", "medium", (name,), sentence, {}, edit)
+    if fractions["number"] < 0.9 or fractions["code"] or fractions["house number"] >= 0.01:
+        return None
+    edit = number_edit(name, counts)
+    if edit is None and len(counts) <= FEW_CATEGORIES:
+        return None
+    severity: Severity = "high" if is_target else "medium"
+    evidence = {"fraction": round(fractions["number"], 3)}
+    return Finding(
+        "number as text", severity, (name,), f"{name} stores numbers as text, such as {examples}", evidence, edit
+    )
+
+
+FORMS: Mapping[str, Callable[[str], bool]] = {
+    "date": lambda text: DATE_AS_TEXT.match(text) is not None,
+    "number": lambda text: NUMBER_AS_TEXT.match(text) is not None or text.lower() in NUMBER_WORDS,
+    "house number": lambda text: re.fullmatch(r"\d+ ?[A-Za-z]", text) is not None,
+    "code": lambda text: re.fullmatch(r"0\d+", text) is not None,
+}
+
+
+def _text_counts(column: Column, series: pl.Series) -> Mapping[str, int]:
+    """Return text -> count, longest texts first, without spellings of a missing value."""
+    counts = strip_blanks(series.drop_nulls()).value_counts(name="count")
+    known = counts.filter(~counts[series.name].is_in(["", *column.na_values, *NA_WORDS]))
+    return dict(known.sort(pl.col(series.name).str.len_chars(), series.name, descending=[True, False]).iter_rows())
+
+
+def _na_values_edit(column: Column, spellings: list[str]) -> dict[str, list[str]]:
+    """Return the edit that adds spellings of a missing value to a column."""
+    return {f"schema.columns.{column.name}.na_values": list(dict.fromkeys([*column.na_values, *spellings]))}
