@@ -244,7 +244,7 @@ def _correlations(collected: Collected, names: Sequence[str]) -> Floats:
 
 
 def _category_codes(names: pl.Series | None, scan: ColumnScan) -> Floats:
-    """Return map_columns row's category as its rank by frequency, NaN for rare ones."""
+    """Return each row's category as its rank by frequency, NaN for rare ones."""
     if names is None:
         return np.empty(0)
     codes = {name: float(code) for code, (name, _, _) in enumerate(scan.texts.categories.top(TOP_CATEGORIES))}
@@ -322,7 +322,7 @@ def _target_association(
     texts: Mapping[str, pl.Series],
     targets: Floats | None,
 ) -> dict[str, tuple[str, float]]:
-    """Return map_columns column's association with the target: the measure and its value."""
+    """Return each column's association with the target: the measure and its value."""
     associations: dict[str, tuple[str, float]] = {}
     target = schema.target.name
     # Nearly every text is unique: as categories, texts would seem to determine the target.
