@@ -34,7 +34,9 @@ def cluster(folder: Path, versions: dict[str, Path]) -> Iterator[Path]:
     (folder / "versions.json").write_text(json.dumps({digest: str(path) for digest, path in versions.items()}))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{folder / 'bin'}:{os.environ['PATH']}")
-        patch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]))
+        patch.setenv(
+            "PYTHONPATH", os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
+        )
         patch.setenv("CLUSTER", str(folder))
         yield folder / "objects"
 

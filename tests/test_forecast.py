@@ -36,7 +36,9 @@ def test_what_does_not_fit_is_refused_with_a_way_out(ames, monkeypatch):
     with pytest.raises(TrainingError, match=r"needs about .* MB of memory, 2\.0 MB are free"):
         forecasts.forecast(prepared, model, config, EXAMPLES).check_resources()
     with pytest.raises(TrainingError, match="of disk"):
-        replace(forecasts.forecast(prepared, model, config, EXAMPLES), memory_bytes=0, free_disk_bytes=1000).check_resources()
+        replace(
+            forecasts.forecast(prepared, model, config, EXAMPLES), memory_bytes=0, free_disk_bytes=1000
+        ).check_resources()
 
 
 def test_the_command_tells_time_and_makes_no_version(run, tmp_path):

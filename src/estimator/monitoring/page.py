@@ -153,7 +153,10 @@ def _columns(found: Overview) -> TableCard | None:
 
 def _weak(found: Overview) -> TableCard | None:
     weak = found.truth.weak if found.truth else ()
-    rows = [(each.condition, f"{each.rows:,}", format_number(each.score), format_number(each.score_elsewhere)) for each in weak]
+    rows = [
+        (each.condition, f"{each.rows:,}", format_number(each.score), format_number(each.score_elsewhere))
+        for each in weak
+    ]
     return TableCard("Weaker where", "", ["where", "rows", "there", "elsewhere"], rows) if rows else None
 
 
