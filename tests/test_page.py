@@ -23,7 +23,7 @@ from estimator.data.schema.file import to_data
 from estimator.errors import PageError
 from estimator.features import encoders
 from estimator.features.encoders import Encoder, EncoderInput
-from estimator.graph.builder import DOUBLE, STRING, Graph, Output
+from estimator.graph.builder import DOUBLE, STRING, Graph, Output, graph_operators
 from estimator.graph.session import Session
 from estimator.models.conformal import Conformal
 from estimator.models.nets.dense import vocabulary
@@ -233,7 +233,8 @@ def changed(artefact: Artefact, folder: Path, **files: Any) -> Artefact:
     data = artefact.read_json("schema.json")
     data["columns"]["island"] |= files.get("island", {})
     contents["schema.json"] = json.dumps(data).encode()
-    return open_artefact(write_artefact(folder, "changed", artefact.manifest, contents))
+    manifest = {**artefact.manifest, "operators": graph_operators(contents["model.onnx"])}
+    return open_artefact(write_artefact(folder, "changed", manifest, contents))
 
 
 @pytest.fixture(scope="module")
@@ -247,6 +248,14 @@ def test_an_unknown_operator_is_named(penguins, tmp_path):
     content = graph.finish([Output("prediction", sine, DOUBLE, rank=2)])
     with pytest.raises(PageError, match=r"penguins .*cannot work out Sin, which its graph uses"):
         build_model_page(changed(penguins, tmp_path, graph=content))
+
+
+def test_a_manifest_without_operators_says_retrain(penguins, tmp_path):
+    manifest = {name: value for name, value in penguins.manifest.items() if name != "operators"}
+    contents = {name: penguins.read(name) for name in manifest["files"]}
+    with pytest.raises(PageError, match=r"does not list the operators of its graph") as error:
+        build_model_page(open_artefact(write_artefact(tmp_path, "old", manifest, contents)))
+    assert error.value.hint == "train the version again with this release of estimator"
 
 
 def test_a_model_too_large_is_told_with_its_size(penguins, tmp_path):

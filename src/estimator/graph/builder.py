@@ -1,8 +1,8 @@
-"""A small builder over `onnx.helper`: name a node's inputs, get its output's name back."""
+"""A small builder on top of `onnx.helper`: name a node's inputs, get the name of its output."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,7 @@ FLOAT, STRING, BOOL, DOUBLE = 1, 8, 9, 11
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A public output: its name, the value that becomes it, its element type and rank."""
+    """A public output of a graph: its name, the value it shows, its element type and its rank."""
 
     name: str
     value: str
@@ -33,9 +33,9 @@ class Output:
 
 @dataclass
 class Graph:
-    """A graph under construction: inputs are raw columns of shape (rows, 1), values flow by name.
+    """A graph under construction: inputs are raw columns of shape (rows, 1), values are referred to by name.
 
-    The one mutable value of the package: encoders and models write into it in turn.
+    It is mutable, because encoders and models write into it in turn.
     """
 
     nodes: list[onnx.NodeProto] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Graph:
     def __call__(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """Add a node with one output and return the output's name.
 
-        Attributes are what the operator of the ONNX standard takes, hence of any type.
+        Attributes are those of the operator in the ONNX standard, hence of any type.
         """
         from onnx import helper
 
@@ -60,7 +60,7 @@ class Graph:
         return output
 
     def constant(self, values: object, dtype: type | np.dtype[Any] | None = None) -> str:
-        """Keep an array in the graph and return its name; equal arrays share one."""
+        """Add an array to the graph and return its name; equal arrays are stored once."""
         from onnx import numpy_helper
 
         tensor = numpy_helper.from_array(np.asarray(values, dtype=dtype))
@@ -71,7 +71,7 @@ class Graph:
         return self._constant_names[content]
 
     def finish(self, outputs: Sequence[Output]) -> bytes:
-        """Return the serialised, checked model."""
+        """Return the serialized model, checked by onnx."""
         with needs_extra("train", "writing a graph"):
             import onnx
             from onnx import helper
@@ -94,10 +94,10 @@ class Graph:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Value:
-    """A value of the graph that can be written in formulas: `(x + 1.0) * y`, `np.floor(x / 7.0)`.
+    """A value of the graph, to be used in formulas: `(x + 1.0) * y`, `np.floor(x / 7.0)`.
 
-    Plain numbers become constants of `dtype`. The numpy functions of `_UFUNCS` work on it, so that one
-    formula can serve numpy arrays and the graph alike.
+    Numbers become constants of `dtype`. The numpy functions in `_UFUNCS` accept it, so that one formula serves numpy
+    arrays and the graph.
     """
 
     graph: Graph
@@ -105,7 +105,7 @@ class Value:
     dtype: type = np.float64
 
     def op(self, operator: str, *others: Value | float, **attributes: Any) -> Value:
-        """Return an ONNX operator applied to this value and others."""
+        """Apply an ONNX operator to this value and others."""
         return Value(self.graph, self.graph(operator, self.name, *map(self._operand, others), **attributes), self.dtype)
 
     def where(self, condition: Value, other: Value | float) -> Value:
@@ -157,49 +157,31 @@ class Value:
 
 
 def logistic(value: Value) -> Value:
-    """Write 1 / (1 + exp(-x)); onnxruntime's Sigmoid is 0 from -18 (double: -36) down, which calibration amplifies."""
+    """Write 1 / (1 + exp(-x)).
+
+    onnxruntime's Sigmoid is 0 below -18 (-36 in double precision), and calibration would amplify that error.
+    """
     return ((-value).op("Exp") + 1.0).op("Reciprocal")
 
 
-def operators_of(content: bytes) -> list[str]:
-    """Return the operator of each node of a serialised model, with its domain if it has one, as "domain:operator".
+def graph_operators(content: bytes) -> list[str]:
+    """Return the distinct operators of a serialized model in order, those of other domains as "domain:operator"."""
+    import onnx
 
-    Of the messages of ONNX (protobuf) only these fields are read, so that no library is needed to serve.
-    """
-    found = []
-    for graph in _fields(content, 7):
-        for node in _fields(graph, 1):
-            names = [b"".join(_fields(node, number)).decode() for number in (7, 4)]
-            found.append(":".join(filter(None, names)))
-    return found
+    nodes = onnx.load_from_string(content).graph.node
+    return sorted({f"{node.domain}:{node.op_type}" if node.domain else node.op_type for node in nodes})
 
 
-def _fields(message: bytes, wanted: int) -> Iterator[bytes]:
-    """Yield the fields of a number in a message, as bytes; whole numbers and floats are passed over."""
-    place = 0
-    while place < len(message):
-        tag, place = _varint(message, place)
-        kind, size = tag & 7, 0
-        if kind == 0:
-            _, place = _varint(message, place)
-        elif kind == 2:
-            size, place = _varint(message, place)
-            if tag >> 3 == wanted:
-                yield message[place : place + size]
-        else:
-            size = 8 if kind == 1 else 4
-        place += size
-
-
-def _varint(message: bytes, place: int) -> tuple[int, int]:
-    """Return a whole number and the place after it."""
-    value, shift = 0, 0
-    while True:
-        byte = message[place]
-        value, shift, place = value | (byte & 127) << shift, shift + 7, place + 1
-        if byte < 128:
-            return value, place
-
-
-_UFUNCS = {"floor": "Floor", "exp": "Exp", "log": "Log", "tanh": "Tanh", "absolute": "Abs", "sqrt": "Sqrt",
-           "maximum": "Max", "minimum": "Min", "add": "Add", "subtract": "Sub", "multiply": "Mul"}  # fmt: skip
+_UFUNCS = {
+    "floor": "Floor",
+    "exp": "Exp",
+    "log": "Log",
+    "tanh": "Tanh",
+    "absolute": "Abs",
+    "sqrt": "Sqrt",
+    "maximum": "Max",
+    "minimum": "Min",
+    "add": "Add",
+    "subtract": "Sub",
+    "multiply": "Mul",
+}

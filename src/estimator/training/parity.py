@@ -12,7 +12,7 @@ import numpy as np
 from estimator.core.arrays import Floats
 from estimator.data.schema import Batch, Column, Schema
 from estimator.errors import ParityError
-from estimator.models import Dataset, FittedModel
+from estimator.models import FittedModel
 from estimator.models.conformal import Conformal
 from estimator.store.predictor import Predictor
 

@@ -15,7 +15,7 @@ from estimator.models import Model, Progress, WarmStart
 from estimator.store.artefact import Artefact
 from estimator.training.prepare import prepare
 from estimator.training.train import train
-from estimator.training.version import libraries
+from estimator.training.version import installed_libraries
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def reproduce(
     same_shape = actual.shape == expected.shape
     largest = float(np.abs(actual - expected).max(initial=0.0)) / size if same_shape else float("inf")
     is_equal = trained.predictor.graph == artefact.read("model.onnx")
-    causes = [*_data_differences(artefact, fingerprint, len(prepared.rows)), *_library_differences(artefact)]
+    causes = [*_data_differences(artefact, fingerprint, len(prepared.rows)), *_library_differences(artefact, model)]
     effects = [] if is_equal else [f"predictions for the golden rows differ by up to {largest:.2g} relative"]
     return Reproduction(artefact.version, is_equal, (*causes, *effects), largest)
 
@@ -90,8 +90,8 @@ def _data_differences(artefact: Artefact, fingerprint: Mapping[str, str], n_rows
     return [f"the data changed: {n_rows:,} rows now, {data['rows']:,} then"]
 
 
-def _library_differences(artefact: Artefact) -> list[str]:
-    before, now = artefact.manifest["libraries"], libraries()
+def _library_differences(artefact: Artefact, model: Model) -> list[str]:
+    before, now = artefact.manifest["libraries"], installed_libraries(model)
     return [
         f"{name}: {now.get(name, 'not installed')} now, {before.get(name, 'not installed')} then"
         for name in sorted(before.keys() | now.keys())

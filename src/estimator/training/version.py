@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from estimator.config import Config
+from estimator.config import Config, Section
 from estimator.config.sections import model_data
 from estimator.core.clock import Moment
 from estimator.data.schema.file import to_data
 from estimator.drift import losses_of, refer
 from estimator.exploration import profile_table
+from estimator.graph.builder import graph_operators
+from estimator.models import Model
 from estimator.store.artefact import write_artefact
 from estimator.store.store import Store
 from estimator.training.card import model_card
@@ -27,18 +29,8 @@ from estimator.training.report import Report
 from estimator.training.report_page import report_page
 from estimator.training.train import TrainedModel
 
-LIBRARIES = (
-    "estimator-lifepath",
-    "polars",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "lightgbm",
-    "catboost",
-    "xgboost-cpu",
-    "jax",
-    "scikit-learn",
-)
+# Those that fit a kind of model are named by the kind.
+LIBRARIES = ("estimator-lifepath", "polars", "numpy", "onnx", "onnxruntime")
 GOLDEN_ROWS = 20
 RESIDUAL_QUANTILES = 201
 
@@ -131,7 +123,8 @@ def manifest(trained: TrainedModel, report: Report, provenance: Provenance, mome
         "coverage": None if report.coverage is None else report.coverage.to_data(),
         "baseline": {name: score.to_data() for name, score in report.baseline.items()},
         "parity": trained.parity.to_data(),
-        "libraries": libraries(),
+        "operators": graph_operators(trained.predictor.graph),
+        "libraries": installed_libraries(provenance.config.model),
     }
 
 
@@ -169,10 +162,11 @@ def _json(data: object) -> bytes:
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
-def libraries() -> dict[str, str]:
-    """Return the versions of the installed libraries that affect a graph."""
+def installed_libraries(model: Section) -> dict[str, str]:
+    """Return the versions of the installed libraries that affect a model's graph."""
+    assert isinstance(model, Model)
     versions = {}
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *model.libraries):
         with suppress(PackageNotFoundError):
             versions[name] = installed(name)
     return versions

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Ints, Mask
 from estimator.data.schema import Batch
-from estimator.models import Dataset, FittedModel
+from estimator.models import FittedModel
 from estimator.store.predictor import Predictor
 
 MAX_CELLS_IN_MEMORY = 2_000_000

@@ -17,7 +17,6 @@ from typing import Any
 from estimator.core.text import format_bytes, format_number, join_names
 from estimator.data.schema.file import to_data
 from estimator.errors import PageError
-from estimator.graph.builder import operators_of
 from estimator.pages.render import render_page, resource
 from estimator.store.artefact import Artefact
 
@@ -53,7 +52,7 @@ def build_model_page(artefact: Artefact) -> ModelPage:
     PageError: the version uses what the script does not know, or is too large.
     """
     graph = artefact.read("model.onnx")
-    operators = tuple(sorted(set(operators_of(graph))))
+    operators = _operators(artefact)
     _refuse(artefact, operators)
     packed = base64.b64encode(gzip.compress(graph, 9, mtime=0)).decode()
     ranked = _ranked(artefact)
@@ -76,6 +75,15 @@ def build_model_page(artefact: Artefact) -> ModelPage:
             hint="train a smaller model, or serve this one with `estimator serve`",
         )
     return found
+
+
+def _operators(artefact: Artefact) -> tuple[str, ...]:
+    if "operators" not in artefact.manifest:
+        raise PageError(
+            f"{artefact.name} {artefact.version}: its manifest.json does not list the operators of its graph",
+            hint="train the version again with this release of estimator",
+        )
+    return tuple(artefact.manifest["operators"])
 
 
 def _refuse(artefact: Artefact, operators: tuple[str, ...]) -> None:

@@ -72,6 +72,7 @@ class Dense(MatrixModel):
         "model.dropout": [0.0, 0.05, 0.1, 0.2, 0.3, 0.5],
         "training.batch_size": [8, 16, 32, 64],
     }
+    distributions: ClassVar[tuple[str, ...]] = ("jax",)
     default_callbacks: ClassVar[tuple[Callback, ...]] = (
         Callback(kind="early_stopping", patience=10, restore_best_weights=True),
     )

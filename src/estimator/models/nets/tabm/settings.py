@@ -42,6 +42,7 @@ class TabM(MatrixModel):
         "model.dropout": {"low": 0.0, "high": 0.4},
         "model.weight_decay": {"low": 0.001, "high": 0.2, "log": True},
     }
+    distributions: ClassVar[tuple[str, ...]] = ("jax",)
     members: Annotated[int, Field(ge=1)] = Field(8, description="nets whose answers are averaged")
     width: Annotated[int, Field(ge=1)] = Field(96, description="units of each hidden layer")
     depth: Annotated[int, Field(ge=1)] = Field(2, description="hidden layers")
