@@ -68,7 +68,7 @@ def test_every_config_key_and_choice_is_in_the_reference():
         ]
         if (
             not any(all(f"`{choice}`" in line for choice in choices if choice) for line in row)
-            and not f"## `{key}`" in text
+            and f"## `{key}`" not in text
         ):
             missing.append(f"{section}.{key}")
     assert missing == []

@@ -1,4 +1,4 @@
-"""Free text: read like a category, split into words by the graph, and used by every model."""
+"""Free text: read like a category, tokenized by the graph, and used by every model."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from estimator.data.schema.frames import read_frame, read_series
 from estimator.data.schema.inference import ColumnOverride, infer_column
 from estimator.errors import RowError
 from estimator.features.encoders import EncoderInput
-from estimator.features.encoders.texts import MOST_READ
-from estimator.features.encoders.tfidf import MOST_TOPICS, Tfidf
-from estimator.features.encoders.words import Words
+from estimator.features.encoders.tfidf import MAX_TOPICS, Tfidf
+from estimator.features.encoders.tokens import MAX_WORDS_READ
+from estimator.features.encoders.word_presence import WordPresence
 from estimator.verbs.context import warm_start
 from estimator.verbs.explore import TableReference
 from tests.asking import Client, gateway
 
 NOTE = Column("note", "text", nullable=True, na_values=("NA",), example="a sunny flat")
-CRUEL = [
+ODD_TEXTS = [
     "", "   ", "!?", "one", "Großes HAUS, großes\tHaus\nhaus", "I ❤️ 😀 flats", "Квартира у РЕКИ", "हिन्दी ไทย 公寓",
     "peugeot_807_160-navi/on·board", "e\u0301te\u0301", "a\x01b\x7f\u200b\u2028c", "haus " * 50_000, "x" * 300_000,
 ]  # fmt: skip
@@ -58,63 +58,68 @@ def encoded(encoder: Tfidf, texts: list[str]) -> np.ndarray:
 
 def words_of(text: str) -> list[str]:
     runs = groupby(text, lambda letter: unicodedata.category(letter)[0] in "LMN")
-    return ["".join(letters) for is_word, letters in runs if is_word][:MOST_READ]
+    return ["".join(letters) for is_word, letters in runs if is_word][:MAX_WORDS_READ]
 
 
 def reference(encoder: Tfidf, text: str) -> list[float]:
-    """Return what a text should become, in plain Python."""
+    """Return the features of a text, in plain Python."""
     words, weighted = words_of(text), [0.0] * len(encoder.words)
     for word, count in Counter(word.lower() for word in words).items():
         if word in encoder.words:
-            place = encoder.words.index(word)
-            weighted[place] = (1.0 + math.log(count)) * encoder.weights[place]
+            index = encoder.words.index(word)
+            weighted[index] = (1.0 + math.log(count)) * encoder.weights[index]
     norm = math.sqrt(sum(weight * weight for weight in weighted)) or 1.0
     columns = zip(*encoder.topics, strict=True)
-    along = [sum(weight * share for weight, share in zip(weighted, topic, strict=True)) / norm for topic in columns]
+    projections = [
+        sum(weight * loading for weight, loading in zip(weighted, topic, strict=True)) / norm for topic in columns
+    ]
     mean, deviation = encoder.length
     length = (math.log1p(len(words)) - mean) / deviation
-    return [length, *(value - middle for value, middle in zip(along, encoder.means, strict=True))]
+    return [length, *(value - middle for value, middle in zip(projections, encoder.means, strict=True))]
 
 
-def test_the_graph_is_a_plain_reference_on_real_text(listings):
+def test_tfidf_matches_a_reference_on_real_text(listings):
     texts = listings["overview"].fill_null("").to_list()
     encoder = fitted(texts)
-    assert len(encoder.means) == MOST_TOPICS
+    assert len(encoder.means) == MAX_TOPICS
     assert encoded(encoder, texts[:300]) == pytest.approx(
         np.array([reference(encoder, text) for text in texts[:300]]), abs=2e-6
     )
 
 
-@pytest.mark.parametrize("text", CRUEL, ids=range(len(CRUEL)))
-def test_cruel_texts_are_a_plain_reference(text):
-    encoder = fitted([*CRUEL, "grosses Haus am Fluss", "Großes Haus", "ete\u0301"] * 5)
-    among_others = encoded(encoder, ["some other", text, "much longer than the others are, and then some"])
+@pytest.mark.parametrize("text", ODD_TEXTS, ids=range(len(ODD_TEXTS)))
+def test_tfidf_matches_a_reference_on_odd_text(text):
+    encoder = fitted([*ODD_TEXTS, "grosses Haus am Fluss", "Großes Haus", "ete\u0301"] * 5)
+    in_batch = encoded(encoder, ["some other", text, "much longer than the others are, and then some"])
     assert encoded(encoder, [text])[0] == pytest.approx(reference(encoder, text), abs=2e-6)
-    assert np.array_equal(encoded(encoder, [text])[0], among_others[1])
+    assert np.array_equal(encoded(encoder, [text])[0], in_batch[1])
 
 
-def test_words_that_tell_of_the_target_are_found_on_real_text(listings):
+def test_predictive_words_are_found_in_real_text(listings):
     texts = listings["title"].to_list()
-    encoder = Words.fit(EncoderInput(np.array(texts, dtype=object), listings["price"].to_numpy(), Task("regression")))
-    found = encode(Words, {"title": (encoder, np.array(texts[:200], dtype=object))})
-    held = [{word.lower() for word in words_of(text)} for text in texts[:200]]
+    encoder = WordPresence.fit(
+        EncoderInput(np.array(texts, dtype=object), listings["price"].to_numpy(), Task("regression"))
+    )
+    matrix = encode(WordPresence, {"title": (encoder, np.array(texts[:200], dtype=object))})
+    word_sets = [{word.lower() for word in words_of(text)} for text in texts[:200]]
     assert {"shared", "bedrooms"} <= set(encoder.words)
-    assert np.array_equal(found[:, 1:], [[float(word in words) for word in encoder.words] for words in held])
+    assert np.array_equal(matrix[:, 1:], [[float(word in words) for word in encoder.words] for words in word_sets])
 
 
-def test_words_that_tell_nothing_are_left_out():
+def test_unrelated_words_are_left_out():
     texts = np.array(["a b", "c d"] * 200, dtype=object)
-    told = Words.fit(EncoderInput(texts, np.tile([0.0, 0.0, 1.0, 1.0], 100), Task("binary", ("no", "yes"))))
-    assert told.words == ()
-    assert Words.fit(EncoderInput(texts, np.tile([0.0, 1.0], 200), Task("regression"))).words == ("a", "b", "c", "d")
+    unrelated, related = np.tile([0.0, 0.0, 1.0, 1.0], 100), np.tile([0.0, 1.0], 200)
+    assert WordPresence.fit(EncoderInput(texts, unrelated, Task("binary", ("no", "yes")))).words == ()
+    words = WordPresence.fit(EncoderInput(texts, related, Task("regression"))).words
+    assert words == ("a", "b", "c", "d")
 
 
-def test_case_and_punctuation_do_not_count():
+def test_case_and_punctuation_are_ignored():
     encoder = fitted(["Quiet street", "quiet park", "noisy bar", "Noisy street"] * 5)
     assert np.array_equal(encoded(encoder, ["quiet street"]), encoded(encoder, ["(QUIET)--Street!"]))
 
 
-def test_words_that_stand_together_become_a_topic():
+def test_words_used_together_form_a_topic():
     parks, bars = (
         ["quiet green park", "green park bench", "quiet bench"],
         ["loud bar", "bar music", "loud street music"],
@@ -145,7 +150,7 @@ def test_a_gap_that_is_refused_and_no_text_are_told(value):
 
 @pytest.mark.parametrize("contract", [NOTE, Column("note", "text", unknown="error", example="a flat")])
 def test_a_file_and_a_request_get_the_same_text(contract):
-    cells = [*CRUEL, "NA", " NA\x1c", "a\x00b"]
+    cells = [*ODD_TEXTS, "NA", " NA\x1c", "a\x00b"]
     values, faults = read_series(contract, pl.Series("note", cells))
     told = {fault.row - 1: fault.message for fault in faults}
     for place, cell in enumerate(cells):

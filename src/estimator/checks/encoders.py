@@ -17,97 +17,96 @@ from estimator.graph.session import Session
 N_ROWS = 60
 
 
-def example(kind: type[Encoder], *, gaps: bool = True) -> EncoderInput:
-    """Return training values of a kind the encoder accepts, some of them gaps."""
+def example(kind: type[Encoder]) -> EncoderInput:
+    """Return training values that the encoder accepts, some of them missing."""
     generator = np.random.default_rng(5)
     target = generator.standard_normal(N_ROWS)
     values: Any
     if "category" in kind.accepts:
-        values = generator.choice(["red", "green", "blue", *([""] if gaps else [])], N_ROWS).astype(object)
+        values = generator.choice(["red", "green", "blue", ""], N_ROWS).astype(object)
     else:
-        scale = 1e8 if "date" in kind.accepts else 1.0
-        values = generator.standard_normal(N_ROWS) * scale
-        if gaps:
-            values[::7] = np.nan
+        values = generator.standard_normal(N_ROWS) * (1e8 if "date" in kind.accepts else 1.0)
+        values[::7] = np.nan
     return EncoderInput(values, target, Task("regression"))
 
 
 def encode(kind: type[Encoder], columns: dict[str, tuple[Encoder, Any]]) -> Floats:
-    """Return what the graph makes of columns: name -> (fitted encoder, values)."""
+    """Return the matrix that the graph computes from columns: name -> (fitted encoder, values)."""
     graph = Graph()
     for name in columns:
         graph.input(name, STRING if "category" in kind.accepts else DOUBLE)
-    written = kind.nodes(graph, {name: encoder for name, (encoder, _) in columns.items()})
-    session = Session(graph.finish([Output("matrix", written, DOUBLE, rank=2)]))
-    found: Floats = session.run({name: values.reshape(-1, 1) for name, (_, values) in columns.items()})[0]
-    return found
+    output = kind.nodes(graph, {name: encoder for name, (encoder, _) in columns.items()})
+    session = Session(graph.finish([Output("matrix", output, DOUBLE, rank=2)]))
+    matrix: Floats = session.run({name: values.reshape(-1, 1) for name, (_, values) in columns.items()})[0]
+    return matrix
 
 
 def width_is_the_number_of_names(kind: type[Encoder]) -> None:
-    """Two columns side by side become as many matrix columns as they have names."""
-    learning = example(kind)
-    fitted = kind.fit(learning)
-    found = encode(kind, {"a": (fitted, learning.values), "b": (fitted, learning.values)})
-    assert found.shape == (N_ROWS, 2 * len(fitted.names("a")))
-    assert np.array_equal(found[:, : len(fitted.names("a"))], found[:, len(fitted.names("a")) :], equal_nan=True)
+    """Each of two equal columns becomes as many matrix columns as it has names, and the same ones."""
+    training = example(kind)
+    fitted = kind.fit(training)
+    width = len(fitted.names("a"))
+    matrix = encode(kind, {"a": (fitted, training.values), "b": (fitted, training.values)})
+    assert matrix.shape == (N_ROWS, 2 * width)
+    assert np.array_equal(matrix[:, :width], matrix[:, width:], equal_nan=True)
 
 
-def names_are_unique_and_tell_their_column(kind: type[Encoder]) -> None:
+def names_are_unique_and_start_with_the_column(kind: type[Encoder]) -> None:
     """Every matrix column can be traced to the column it came from."""
-    names = kind.fit(example(kind)).names("colour")
+    names = kind.fit(example(kind)).names("color")
     assert len(set(names)) == len(names)
-    assert all(name.startswith("colour") for name in names)
+    assert all(name.startswith("color") for name in names)
 
 
 def nothing_becomes_infinite(kind: type[Encoder]) -> None:
-    """Gaps, unseen levels and far values give numbers or NaN, never an infinity."""
+    """Missing values, unknown categories and extreme numbers become numbers or NaN, never an infinity."""
     fitted = kind.fit(example(kind))
-    far: Any = (
-        np.array(["red", "", "never seen"], object) if "category" in kind.accepts else np.array([1e12, np.nan, -1e12])
-    )
-    assert not np.isinf(encode(kind, {"a": (fitted, far)})).any()
+    texts, numbers = np.array(["red", "", "unknown"], object), np.array([1e12, np.nan, -1e12])
+    values: Any = texts if "category" in kind.accepts else numbers
+    assert not np.isinf(encode(kind, {"a": (fitted, values)})).any()
 
 
-def poor_columns_can_be_learned(kind: type[Encoder]) -> None:
-    """One row, a constant and nothing but gaps are learned without a failure."""
-    learning = example(kind)
-    gap: Any = "" if "category" in kind.accepts else np.nan
-    for values in (learning.values[1:2], np.repeat(learning.values[1:2], 9), np.full(9, gap, learning.values.dtype)):
-        fitted = kind.fit(EncoderInput(values, learning.target[: len(values)], learning.task))
+def degenerate_columns_can_be_fitted(kind: type[Encoder]) -> None:
+    """One row, a constant, and a column of missing values do not fail."""
+    training = example(kind)
+    missing: Any = "" if "category" in kind.accepts else np.nan
+    one_row = training.values[1:2]
+    for values in (one_row, np.repeat(one_row, 9), np.full(9, missing, training.values.dtype)):
+        fitted = kind.fit(EncoderInput(values, training.target[: len(values)], training.task))
         assert encode(kind, {"a": (fitted, values)}).shape[0] == len(values)
 
 
-def fitting_twice_gives_the_same(kind: type[Encoder]) -> None:
-    """Nothing is drawn at random."""
+def fitting_is_deterministic(kind: type[Encoder]) -> None:
+    """Fitting twice gives the same encoder."""
     assert kind.fit(example(kind)) == kind.fit(example(kind))
 
 
 def fitted_values_survive_json(kind: type[Encoder]) -> None:
-    """What is learned is plain values, so that a version can keep it as text."""
+    """A fitted encoder is plain values, so that a version can store it as text."""
     fitted = kind.fit(example(kind))
-    plain = json.loads(json.dumps(asdict(fitted)))  # type: ignore[call-overload] # every encoder is a dataclass
-    assert kind(**{name: _tuples(value) for name, value in plain.items()}) == fitted
+    data = json.loads(json.dumps(asdict(fitted)))  # type: ignore[call-overload] # every encoder is a dataclass
+    assert kind(**{name: _as_tuple(value) for name, value in data.items()}) == fitted
 
 
-def a_row_alone_is_what_it_is_among_others(kind: type[Encoder]) -> None:
-    """One row, and no row, are encoded as they are in a table, to the last digit."""
-    learning = example(kind)
-    fitted = kind.fit(learning)
-    together = encode(kind, {"a": (fitted, learning.values)})
+def rows_are_encoded_independently(kind: type[Encoder]) -> None:
+    """One row, and no row, are encoded exactly as in a larger table."""
+    training = example(kind)
+    fitted = kind.fit(training)
+    matrix = encode(kind, {"a": (fitted, training.values)})
     for rows in (slice(3, 4), slice(0, 0)):
-        assert np.array_equal(encode(kind, {"a": (fitted, learning.values[rows])}), together[rows], equal_nan=True)
+        assert np.array_equal(encode(kind, {"a": (fitted, training.values[rows])}), matrix[rows], equal_nan=True)
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value
 
 
 PROMISES = (
     width_is_the_number_of_names,
-    names_are_unique_and_tell_their_column,
+    names_are_unique_and_start_with_the_column,
     nothing_becomes_infinite,
-    poor_columns_can_be_learned,
-    fitting_twice_gives_the_same,
+    degenerate_columns_can_be_fitted,
+    fitting_is_deterministic,
     fitted_values_survive_json,
-    a_row_alone_is_what_it_is_among_others,
+    rows_are_encoded_independently,
 )

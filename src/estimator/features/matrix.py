@@ -1,4 +1,4 @@
-"""All encoders of a table together: fitted column by column, written as one block of the graph."""
+"""The matrix a model learns from: every feature's encoder, fitted to the rows and written as one part of the graph."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.arrays import Floats, Indices, Mask
 from estimator.core.task import Task
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch, Column, Schema
@@ -18,7 +18,7 @@ from estimator.features.encoders import SHELF, Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output
 from estimator.graph.session import Session
 
-# (what the model wants, the column's kind) -> encoder; `wide` is a category beyond the limit.
+# (what the model wants, the column's kind) -> encoder; `wide` is a category with more than `max_categories`.
 DEFAULTS = {
     ("scaled", "number"): "standard",
     ("scaled", "integer"): "standard",
@@ -37,106 +37,109 @@ DEFAULTS = {
     ("raw", "date"): "calendar",
     ("raw", "datetime"): "calendar",
 }
+N_CROSS_FIT_FOLDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """How encoders are chosen: by what the model wants, with named columns settled by the config."""
+class EncoderRules:
+    """Which encoder a column gets: the one the config names for it, or the default for what the model wants."""
 
     wants: str
     max_categories: int
     target_smoothing: float = 20.0
-    settled: Mapping[str, str] | None = None
+    named: Mapping[str, str] | None = None
 
-    def of(self, column: Column) -> str:
+    def kind_for(self, column: Column) -> str:
         """Return the encoder kind of a column.
 
         Raises
         ------
-        ConfigError: the config names an encoder that does not take this kind of column.
+        ConfigError: the config names an encoder that does not accept the column's kind.
         """
-        named = (self.settled or {}).get(column.name)
-        if named is None:
-            wide = column.kind == "category" and len(column.categories) > self.max_categories
-            return DEFAULTS[self.wants, "wide" if wide else column.kind]
-        if column.kind not in SHELF.load(named).accepts:
-            fitting = [kind for kind in SHELF.names() if column.kind in SHELF.load(kind).accepts]
+        kind = (self.named or {}).get(column.name)
+        if kind is None:
+            is_wide = column.kind == "category" and len(column.categories) > self.max_categories
+            return DEFAULTS[self.wants, "wide" if is_wide else column.kind]
+        if column.kind not in SHELF.load(kind).accepts:
+            suitable = [name for name in SHELF.names() if column.kind in SHELF.load(name).accepts]
             raise ConfigError(
-                f"features.columns.{column.name}.encoder: {named!r} does not take a {column.kind}",
-                hint=f"encoders that do: {', '.join(fitting)}",
+                f"features.columns.{column.name}.encoder: {kind!r} does not accept a {column.kind}",
+                hint=f"encoders that do: {', '.join(suitable)}",
             )
-        return named
+        return kind
 
 
 @dataclass(frozen=True)
 class Features:
-    """Fitted encoders by column, in schema order; the matrix is grouped by encoder kind."""
+    """Fitted encoders by column, in schema order; the columns of the matrix are grouped by encoder kind."""
 
     columns: tuple[Column, ...]
     kinds: Mapping[str, str]
     encoders: Mapping[str, Encoder]
 
     @classmethod
-    def fit(cls, schema: Schema, batch: Batch, target: Floats, task: Task, choice: Choice) -> Features:
-        """Learn every column's encoding from training rows."""
-        unknown = set(choice.settled or {}) - {column.name for column in schema.features}
-        if unknown:
-            name = sorted(unknown)[0]
-            hint = did_you_mean(name, (column.name for column in schema.features))
-            why = ": the column is not used, or it parts the rows" if name in schema.by_name else ""
-            raise ConfigError(f"features.columns: no feature called {name!r}{why}", hint=hint)
-        kinds = {column.name: choice.of(column) for column in schema.features}
-        return cls(schema.features, kinds, {})._fitted(batch, target, task, choice.target_smoothing)
+    def fit(cls, schema: Schema, batch: Batch, target: Floats, task: Task, rules: EncoderRules) -> Features:
+        """Fit an encoder to every feature.
+
+        Raises
+        ------
+        ConfigError: `rules` names a column that is not a feature, or an encoder that does not accept it.
+        """
+        features = [column.name for column in schema.features]
+        for name in sorted(set(rules.named or {}) - set(features)):
+            reason = ": the column is not used, or it decides the split" if name in schema.by_name else ""
+            raise ConfigError(
+                f"features.columns: no feature called {name!r}{reason}", hint=did_you_mean(name, features)
+            )
+        kinds = {column.name: rules.kind_for(column) for column in schema.features}
+        return cls(schema.features, kinds, {})._fitted(batch, target, task, rules.target_smoothing)
 
     def _fitted(self, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
         encoders = {}
         for column in self.columns:
-            learning = EncoderInput(
-                batch.feed[column.name][:, 0], target, task, column.unknown == "missing", target_smoothing
-            )
-            encoders[column.name] = SHELF.load(self.kinds[column.name]).fit(learning)
+            values = batch.feed[column.name][:, 0]
+            training = EncoderInput(values, target, task, column.unknown == "missing", target_smoothing)
+            encoders[column.name] = SHELF.load(self.kinds[column.name]).fit(training)
         return replace(self, encoders=encoders)
 
     @cached_property
     def supervised(self) -> Features:
-        """The columns whose encoders learn from the target, alone."""
+        """The columns whose encoders learn from the target."""
         columns = tuple(column for column in self.columns if SHELF.load(self.kinds[column.name]).uses_target)
         names = {column.name for column in columns}
-        kept = {name: kind for name, kind in self.kinds.items() if name in names}
-        return Features(columns, kept, {name: self.encoders[name] for name in kept})
+        kinds = {name: kind for name, kind in self.kinds.items() if name in names}
+        return Features(columns, kinds, {name: self.encoders[name] for name in kinds})
 
     @cached_property
     def groups(self) -> dict[str, dict[str, Encoder]]:
-        """Encoder kind -> its columns, in the order of the matrix."""
-        found: dict[str, dict[str, Encoder]] = {}
+        """Encoder kind -> its columns with their encoders, in the order of the matrix."""
+        groups: dict[str, dict[str, Encoder]] = {}
         for name, kind in self.kinds.items():
-            found.setdefault(kind, {})[name] = self.encoders[name]
-        return found
+            groups.setdefault(kind, {})[name] = self.encoders[name]
+        return groups
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the matrix columns."""
-        members = [item for group in self.groups.values() for item in group.items()]
-        return tuple(name for column, encoder in members for name in encoder.names(column))
+        return tuple(name for name, _ in self._origins)
 
     @cached_property
     def membership(self) -> Floats:
-        """Which column each matrix column is of, as ones in (width, columns); columns are in schema order."""
-        places = {column.name: place for place, column in enumerate(self.columns)}
-        widths = [(name, len(encoder.names(name))) for group in self.groups.values() for name, encoder in group.items()]
-        return np.eye(len(places))[[places[name] for name, width in widths for _ in range(width)]]
+        """The feature that each matrix column belongs to, as ones in (width, features); features in schema order."""
+        index_of = {column.name: index for index, column in enumerate(self.columns)}
+        return np.eye(len(index_of))[[index_of[column] for _, column in self._origins]]
 
     @cached_property
     def categorical(self) -> tuple[int, ...]:
-        """Positions of matrix columns that hold codes, not quantities."""
-        coded = {
-            name
-            for kind, members in self.groups.items()
-            if SHELF.load(kind).gives_codes
-            for column, encoder in members.items()
-            for name in encoder.names(column)
-        }
-        return tuple(place for place, name in enumerate(self.names) if name in coded)
+        """Indices of the matrix columns that hold codes, not quantities."""
+        coded = {name for name, kind in self.kinds.items() if SHELF.load(kind).gives_codes}
+        return tuple(index for index, (_, column) in enumerate(self._origins) if column in coded)
+
+    @cached_property
+    def _origins(self) -> list[tuple[str, str]]:
+        """Each matrix column with the feature it comes from."""
+        members = [item for group in self.groups.values() for item in group.items()]
+        return [(name, column) for column, encoder in members for name in encoder.names(column)]
 
     def write(self, graph: Graph) -> str:
         """Write inputs and encoders into the graph; return the matrix, a double of shape (rows, width)."""
@@ -146,9 +149,9 @@ class Features:
         return graph("Concat", *blocks, axis=1)
 
     def matrix(self, batch: Batch) -> Floats:
-        """Return the encoded rows, worked out by the very graph that will serve."""
-        found: Floats = self._session.run(batch.feed, ["matrix"])[0]
-        return found
+        """Return the encoded rows, computed by the same graph that will serve."""
+        matrix: Floats = self._session.run(batch.feed, ["matrix"])[0]
+        return matrix
 
     @cached_property
     def _session(self) -> Session:
@@ -164,24 +167,21 @@ class Features:
 
     @classmethod
     def from_data(cls, schema: Schema, data: list[dict[str, Any]]) -> Features:
-        """Return the fitted encoders that `to_data` gave."""
+        """Return the fitted encoders that `to_data` described."""
         kinds = {item["column"]: item["kind"] for item in data}
         encoders = {
-            item["column"]: SHELF.load(item["kind"])(**{key: _tuples(value) for key, value in item["fitted"].items()})
+            item["column"]: SHELF.load(item["kind"])(**{key: _as_tuple(value) for key, value in item["fitted"].items()})
             for item in data
         }
         return cls(schema.features, kinds, encoders)
 
 
-PARTS = 5
-
-
 @dataclass(frozen=True)
-class Encoding:
-    """Rows with their encoders, and matrices of them in which no row's own truth has a part.
+class CrossFittedFeatures:
+    """Training rows with their encoders, and matrices of them that do not leak a row's own label.
 
-    What learns from the target alone, such as means by level, would tell a row its own truth. So the rows to learn
-    from are parted, and each part is encoded by what the others say (cross-fitting).
+    An encoder that learns from the target, such as the mean per category, would reveal to a row its own label. So the
+    training rows are split into folds, and each fold is encoded by what the other folds say (cross-fitting).
     """
 
     features: Features
@@ -189,50 +189,54 @@ class Encoding:
     target: Floats
     task: Task
     target_smoothing: float
-    is_settled: bool = False
+    # Encoders of an earlier version are used as they are: they did not see these rows.
+    is_fixed: bool = False
 
     @classmethod
-    def fit(cls, schema: Schema, batch: Batch, target: Floats, task: Task, choice: Choice) -> Encoding:
-        """Learn every column's encoding from rows."""
-        return cls(Features.fit(schema, batch, target, task, choice), batch, target, task, choice.target_smoothing)
+    def fit(cls, schema: Schema, batch: Batch, target: Floats, task: Task, rules: EncoderRules) -> CrossFittedFeatures:
+        """Fit an encoder to every feature of the rows."""
+        return cls(Features.fit(schema, batch, target, task, rules), batch, target, task, rules.target_smoothing)
 
     @cached_property
     def matrix(self) -> Floats:
-        """All rows, as they are encoded to be answered."""
+        """All rows, encoded as for prediction."""
         return self.features.matrix(self.batch)
 
-    def learning(self, which: Mask) -> Floats:
-        """Return the rows of a mask as they are learned from."""
-        matrix = self.matrix[which]
-        if not self._places or self.is_settled:
+    def training_matrix(self, mask: Mask) -> Floats:
+        """Return the rows of a mask, cross-fitted, for a model to learn from."""
+        matrix = self.matrix[mask]
+        if not self._supervised_columns or self.is_fixed:
             return matrix
-        inside = np.flatnonzero(which)
-        part = np.empty(len(inside), dtype=np.int64)
-        part[np.random.default_rng(40).permutation(len(inside))] = np.arange(len(inside)) % PARTS
-        for number in np.unique(part):
-            here, others = inside[part == number], inside[part != number]
-            matrix[np.ix_(part == number, self._places)] = self._by(others if len(others) else here, here)
+        rows = np.flatnonzero(mask)
+        fold = np.empty(len(rows), dtype=np.int64)
+        fold[np.random.default_rng(40).permutation(len(rows))] = np.arange(len(rows)) % N_CROSS_FIT_FOLDS
+        for number in np.unique(fold):
+            inside, outside = rows[fold == number], rows[fold != number]
+            encoded = self._encoded_by(outside if len(outside) else inside, inside)
+            matrix[np.ix_(fold == number, self._supervised_columns)] = encoded
         return matrix
 
-    def answering(self, learned: Mask, which: Mask) -> Floats:
-        """Return the rows of a mask, as they are encoded by those that were learned from."""
-        matrix = self.matrix[which]
-        if self._places and not self.is_settled:
-            matrix[:, self._places] = self._by(np.flatnonzero(learned), np.flatnonzero(which))
+    def validation_matrix(self, learned: Mask, mask: Mask) -> Floats:
+        """Return the rows of a mask, encoded by encoders that are fitted to the rows of `learned` only."""
+        matrix = self.matrix[mask]
+        if self._supervised_columns and not self.is_fixed:
+            encoded = self._encoded_by(np.flatnonzero(learned), np.flatnonzero(mask))
+            matrix[:, self._supervised_columns] = encoded
         return matrix
 
     @cached_property
-    def _places(self) -> list[int]:
-        """Where in the matrix the supervised columns are."""
-        own = set(self.features.supervised.names)
-        return [place for place, name in enumerate(self.features.names) if name in own]
+    def _supervised_columns(self) -> list[int]:
+        """Indices of the matrix columns whose encoders learn from the target."""
+        names = set(self.features.supervised.names)
+        return [index for index, name in enumerate(self.features.names) if name in names]
 
-    def _by(self, learned: Ints, which: Ints) -> Floats:
-        rows = self.batch.rows(learned)
-        fitted = self.features.supervised._fitted(rows, self.target[learned], self.task, self.target_smoothing)
-        return fitted.matrix(self.batch.rows(which))
+    def _encoded_by(self, learned: Indices, rows: Indices) -> Floats:
+        supervised = self.features.supervised
+        batch = self.batch.rows(learned)
+        fitted = supervised._fitted(batch, self.target[learned], self.task, self.target_smoothing)
+        return fitted.matrix(self.batch.rows(rows))
 
 
-def _tuples(value: Any) -> Any:
-    """Lists of JSON back to tuples, so that fitted encoders stay hashable and equal."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _as_tuple(value: Any) -> Any:
+    """Turn the lists of JSON back into tuples, so that fitted encoders are hashable and equal."""
+    return tuple(_as_tuple(item) for item in value) if isinstance(value, list) else value

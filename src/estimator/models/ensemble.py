@@ -15,7 +15,7 @@ from estimator.config import Section, Training
 from estimator.core.arrays import Floats, Mask
 from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
-from estimator.features.matrix import Encoding, Features
+from estimator.features.matrix import CrossFittedFeatures, Features
 from estimator.graph.builder import Graph, Value
 from estimator.models.base import AdditiveContributions, Curves, FittedModel, Model, WarmStart
 from estimator.models.dataset import EncodedFitData, EncodedRows, FitData
@@ -214,16 +214,16 @@ class _FoldFit:
 
     data: FitData
     member: MatrixModel
-    encoding: Encoding
+    encoding: CrossFittedFeatures
     test_mask: Mask
     training: Training
 
     def run(self) -> tuple[FittedMatrixModel, Floats]:
         """Return the fitted model and its predictions for the fold, on one thread."""
         fit_rows, fold_rows = self.data.rows.take(~self.test_mask), self.data.rows.take(self.test_mask)
-        fold_matrix = self.encoding.answering(~self.test_mask, self.test_mask)
+        fold_matrix = self.encoding.validation_matrix(~self.test_mask, self.test_mask)
         encoded = EncodedFitData(
-            EncodedRows(self.encoding.learning(~self.test_mask), fit_rows.target, fit_rows.weights),
+            EncodedRows(self.encoding.training_matrix(~self.test_mask), fit_rows.target, fit_rows.weights),
             np.zeros(len(fit_rows), dtype=np.bool_),
             None,
             self.data.task,
@@ -246,9 +246,11 @@ def _refitted(
     return replace(ensemble, members=tuple(refitted))
 
 
-def _fit_all_rows(data: FitData, member: MatrixModel, encoding: Encoding, training: Training) -> FittedMatrixModel:
+def _fit_all_rows(
+    data: FitData, member: MatrixModel, encoding: CrossFittedFeatures, training: Training
+) -> FittedMatrixModel:
     everything = np.ones(len(data.rows), dtype=np.bool_)
-    rows = EncodedRows(encoding.learning(everything), data.rows.target, data.rows.weights)
+    rows = EncodedRows(encoding.training_matrix(everything), data.rows.target, data.rows.weights)
     encoded = EncodedFitData(rows, data.validation_mask, None, data.task, encoding.features.categorical)
     return member.fit_matrix(encoded, _fold_training(member, training, 0))
 
@@ -266,9 +268,9 @@ def _test_masks(data: FitData) -> list[Mask]:
     return [assigned == fold for assigned in data.folds for fold in range(int(assigned.max()) + 1)]
 
 
-def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[Encoding]:
+def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[CrossFittedFeatures]:
     """Return an encoding per member; members with the same encoding share one."""
-    shared: dict[tuple[str, int], Encoding] = {}
+    shared: dict[tuple[str, int], CrossFittedFeatures] = {}
     for member in members:
         key = (member.matrix_kind, member.max_categories)
         if key not in shared:

@@ -15,7 +15,7 @@ from estimator.core.arrays import Floats
 from estimator.core.task import Task
 from estimator.data.schema import Batch
 from estimator.errors import TrainingError
-from estimator.features.matrix import Choice, Encoding, Features
+from estimator.features.matrix import CrossFittedFeatures, EncoderRules, Features
 from estimator.graph.builder import Graph, Value
 from estimator.models.base import AdditiveContributions, Curves, FittedModel, Model, WarmStart
 from estimator.models.dataset import EncodedFitData, EncodedRows, FitData
@@ -160,7 +160,7 @@ class MatrixModel(Model):
         features, held_out = encoding.features, data.held_out
         everything = np.ones(len(data.rows), dtype=np.bool_)
         encoded = EncodedFitData(
-            EncodedRows(encoding.learning(everything), data.rows.target, data.rows.weights),
+            EncodedRows(encoding.training_matrix(everything), data.rows.target, data.rows.weights),
             data.validation_mask,
             None
             if held_out is None
@@ -172,15 +172,15 @@ class MatrixModel(Model):
         state = None if start is None else start.state
         return SingleModel(data.task, features, self.fit_matrix(encoded, training, progress=progress, start=state))
 
-    def encoding(self, data: FitData, fitted: Features | None = None) -> Encoding:
+    def encoding(self, data: FitData, fitted: Features | None = None) -> CrossFittedFeatures:
         """Fit the encoders that this model needs; `fitted` encoders are used as they are."""
         rows, target_smoothing = data.rows, data.features.target_smoothing
         if fitted is not None:
-            return Encoding(fitted, rows.batch, rows.target, data.task, target_smoothing, is_settled=True)
+            return CrossFittedFeatures(fitted, rows.batch, rows.target, data.task, target_smoothing, is_fixed=True)
         chosen = {name: choice.encoder for name, choice in data.features.columns.items()}
         max_categories = data.features.max_categories or self.max_categories
-        choice = Choice(self.matrix_kind, max_categories, target_smoothing, chosen)
-        return Encoding.fit(data.schema, rows.batch, rows.target, data.task, choice)
+        rules = EncoderRules(self.matrix_kind, max_categories, target_smoothing, chosen)
+        return CrossFittedFeatures.fit(data.schema, rows.batch, rows.target, data.task, rules)
 
 
 def feature_contributions(

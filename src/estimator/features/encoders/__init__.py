@@ -1,4 +1,4 @@
-"""How one column becomes numbers: fit learns, nodes() writes the graph, which alone does the work."""
+"""Encoders turn one column into numbers: `fit` learns from training rows, `nodes` writes the ONNX that applies it."""
 
 from estimator.core.registry import Shelf
 from estimator.features.encoders.base import Encoder, EncoderInput
@@ -9,7 +9,7 @@ KINDS = {
     "onehot": "estimator.features.encoders.onehot:OneHot",
     "codes": "estimator.features.encoders.codes:Codes",
     "target_mean": "estimator.features.encoders.target_mean:TargetMean",
-    "words": "estimator.features.encoders.words:Words",
+    "words": "estimator.features.encoders.word_presence:WordPresence",
     "tfidf": "estimator.features.encoders.tfidf:Tfidf",
     "calendar": "estimator.features.encoders.calendar:Calendar",
     "calendar_standard": "estimator.features.encoders.calendar:CalendarStandard",

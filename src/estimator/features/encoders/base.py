@@ -1,4 +1,4 @@
-"""The contract of an encoder: learned once from a column, written into the graph for all its columns at once."""
+"""The contract of an encoder: fitted per column, written into the graph for all its columns at once."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from estimator.graph.builder import Graph
 
 @dataclass(frozen=True, slots=True)
 class EncoderInput:
-    """What an encoder may learn from: a column's training values and the target, plus the settings.
+    """What an encoder is fitted to: a column's training values, the target and the settings.
 
-    `values` has shape (rows,): doubles with NaN for a gap, or strings with "" for a gap. `target` holds
-    numbers, or level positions for a classification.
+    `values` has shape (rows,): doubles with NaN for a missing value, or strings with "" for one. `target` holds
+    numbers, or class codes for a classification.
     """
 
     values: npt.NDArray[Any]
     target: Floats
     task: Task
-    unseen_is_gap: bool = False
+    unknown_is_missing: bool = False
     target_smoothing: float = 20.0
 
 
 class Encoder(ABC):
     """A fitted encoding of one column. Kinds are frozen dataclasses of plain values.
 
-    `nodes` is given every column of its kind, so that one block of vector operations serves them all.
+    `nodes` gets all columns of its kind, so that one set of vector operations encodes them all.
     """
 
     accepts: ClassVar[frozenset[str]]
@@ -41,14 +41,14 @@ class Encoder(ABC):
 
     @classmethod
     @abstractmethod
-    def fit(cls, learning: EncoderInput) -> Self:
-        """Learn from training values; never fails on gaps, constants or a single row."""
+    def fit(cls, training: EncoderInput) -> Self:
+        """Learn the encoding; never fails on missing values, constants or a single row."""
 
     @abstractmethod
     def names(self, column: str) -> tuple[str, ...]:
-        """Return the names of the matrix columns this column becomes."""
+        """Return the names of the matrix columns that the column becomes."""
 
     @classmethod
     @abstractmethod
     def nodes(cls, graph: Graph, fitted: Mapping[str, Self]) -> str:
-        """Write the columns, which are inputs of the graph, and return a double of shape (rows, width)."""
+        """Write the encoding of graph inputs, by name, and return a double of shape (rows, width)."""

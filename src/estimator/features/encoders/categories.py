@@ -1,4 +1,4 @@
-"""The levels of a category as training saw them, and their positions inside the graph."""
+"""Categories of the training rows, and their codes: the numbers 0, 1, ... in sorted order."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from estimator.core.arrays import Ints
 from estimator.graph.builder import ML_DOMAIN, Graph
 
 
-def training_levels(values: npt.NDArray[Any]) -> tuple[str, ...]:
-    """Return the levels that occur, sorted, gaps left out."""
+def training_categories(values: npt.NDArray[Any]) -> tuple[str, ...]:
+    """Return the distinct values, sorted, without the missing value ""."""
     return tuple(sorted({str(value) for value in values.tolist()} - {""}))
 
 
-def write_positions(graph: Graph, column: str, levels: tuple[str, ...], *, gap: int, unseen: int) -> str:
-    """Write text -> position: 0, 1, ... for the levels, `gap` for "", `unseen` for all else. Shape (rows, 1)."""
+def category_codes(values: npt.NDArray[Any], categories: tuple[str, ...]) -> Ints:
+    """Return each value's code; the number of categories for any other value."""
+    code_of = {category: code for code, category in enumerate(categories)}
+    return np.array([code_of.get(str(value), len(categories)) for value in values.tolist()], dtype=np.int64)
+
+
+def write_codes(graph: Graph, column: str, categories: tuple[str, ...], *, missing: int, unknown: int) -> str:
+    """Write text -> code, of shape (rows, 1): `missing` for "", `unknown` for a category that training did not have."""
     return graph(
         "LabelEncoder",
         column,
         domain=ML_DOMAIN,
-        keys_strings=[*levels, ""],
-        values_int64s=[*range(len(levels)), gap],
-        default_int64=unseen,
+        keys_strings=[*categories, ""],
+        values_int64s=[*range(len(categories)), missing],
+        default_int64=unknown,
     )
-
-
-def positions(values: npt.NDArray[Any], levels: tuple[str, ...]) -> Ints:
-    """Return each value's position among the levels; the number of levels for a gap."""
-    known = {level: position for position, level in enumerate(levels)}
-    return np.array([known.get(str(value), len(levels)) for value in values.tolist()], dtype=np.int64)

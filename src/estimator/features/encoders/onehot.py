@@ -1,4 +1,4 @@
-"""Categories for nets and linear models: one column a level, one for gaps; an unseen level is all zeros."""
+"""One-hot encoding, for nets and linear models: a column per category, and one for missing values."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import ClassVar, Self
 import numpy as np
 
 from estimator.features.encoders.base import Encoder, EncoderInput
-from estimator.features.encoders.categories import training_levels, write_positions
+from estimator.features.encoders.categories import training_categories, write_codes
 from estimator.graph.builder import DOUBLE, Graph
 
 
 @dataclass(frozen=True, slots=True)
 class OneHot(Encoder):
-    """One indicator per level of training."""
+    """One indicator per category of the training rows; an unknown category is all zeros."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"category"})
-    levels: tuple[str, ...]
-    has_gap: bool
-    unseen_is_gap: bool
+    categories: tuple[str, ...]
+    has_missing: bool
+    unknown_is_missing: bool
 
     @classmethod
-    def fit(cls, learning: EncoderInput) -> Self:
-        has_gap = bool((learning.values == "").any())
-        return cls(training_levels(learning.values), has_gap, learning.unseen_is_gap)
+    def fit(cls, training: EncoderInput) -> Self:
+        has_missing = bool((training.values == "").any())
+        return cls(training_categories(training.values), has_missing, training.unknown_is_missing)
 
     def names(self, column: str) -> tuple[str, ...]:
-        gap = (f"{column}=gap",) if self.has_gap else ()
-        return (*(f"{column}={level}" for level in self.levels), *gap) or (f"{column}=none",)
+        missing = (f"{column}=missing",) if self.has_missing else ()
+        return (*(f"{column}={category}" for category in self.categories), *missing) or (f"{column}=none",)
 
     @classmethod
     def nodes(cls, graph: Graph, fitted: Mapping[str, Self]) -> str:
@@ -38,11 +38,12 @@ class OneHot(Encoder):
 
     def _indicators(self, graph: Graph, column: str) -> str:
         width = len(self.names(column))
-        # A position outside the width switches no indicator on.
-        nowhere = width
-        gap = len(self.levels) if self.has_gap else nowhere
-        found = write_positions(graph, column, self.levels, gap=gap, unseen=gap if self.unseen_is_gap else nowhere)
-        flat = graph("Reshape", found, graph.constant([-1], np.int64))
+        # A code outside the width sets no indicator.
+        no_indicator = width
+        missing = len(self.categories) if self.has_missing else no_indicator
+        unknown = missing if self.unknown_is_missing else no_indicator
+        codes = write_codes(graph, column, self.categories, missing=missing, unknown=unknown)
+        flat = graph("Reshape", codes, graph.constant([-1], np.int64))
         # onnxruntime has no OneHot in double.
         off_on = graph.constant([0.0, 1.0], np.float32)
         return graph("OneHot", flat, graph.constant([width], np.int64), off_on, axis=-1)

@@ -1,4 +1,4 @@
-"""Numbers for trees: as they are, NaN for a gap."""
+"""Numbers as they are, for trees: NaN for a missing value."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from estimator.graph.builder import Graph
 
 @dataclass(frozen=True, slots=True)
 class Raw(Encoder):
-    """A number, untouched."""
+    """An unchanged number."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"number", "integer", "boolean", "date", "datetime"})
 
     @classmethod
-    def fit(cls, learning: EncoderInput) -> Self:
+    def fit(cls, training: EncoderInput) -> Self:
         return cls()
 
     def names(self, column: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Numbers for nets and linear models: the median for a gap, zero mean and unit deviation, a flag for gaps."""
+"""Standardized numbers, for nets and linear models: the median for a missing value, and a flag for it."""
 
 from __future__ import annotations
 
@@ -15,71 +15,69 @@ from estimator.graph.builder import DOUBLE, Graph
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How one matrix column is filled, shifted and divided; `flags_gaps` when training saw gaps."""
+    """How one matrix column is imputed and standardized; `flags_missing` if training had missing values."""
 
     median: float
     mean: float
     deviation: float
-    flags_gaps: bool
+    flags_missing: bool
 
     @classmethod
     def of(cls, values: Floats) -> Scale:
-        """Learn from values with NaN for gaps; a constant keeps deviation 1."""
-        solid = values[~np.isnan(values)]
-        if len(solid) == 0:
-            return cls(0.0, 0.0, 1.0, flags_gaps=False)
-        median = float(np.median(solid))
-        filled = np.where(np.isnan(values), median, values)
-        deviation = float(filled.std())
-        near_constant = deviation <= 1e-12 * max(1.0, abs(float(filled.mean())))
-        return cls(median, float(filled.mean()), 1.0 if near_constant else deviation, len(solid) < len(values))
+        """Learn from values with NaN for a missing one; a constant gets deviation 1."""
+        present = values[~np.isnan(values)]
+        if len(present) == 0:
+            return cls(0.0, 0.0, 1.0, flags_missing=False)
+        median = float(np.median(present))
+        imputed = np.where(np.isnan(values), median, values)
+        mean, deviation = float(imputed.mean()), float(imputed.std())
+        is_constant = deviation <= 1e-12 * max(1.0, abs(mean))
+        return cls(median, mean, 1.0 if is_constant else deviation, len(present) < len(values))
 
 
 def write_scaled(graph: Graph, matrix: str, scales: Sequence[Scale]) -> str:
-    """Write the scaling of a double (rows, k); a column's gap flag, where it has one, follows it."""
-    gaps = graph("IsNaN", matrix)
-    filled = graph("Where", gaps, graph.constant([[scale.median for scale in scales]], np.float64), matrix)
-    shifted = graph("Sub", filled, graph.constant([[scale.mean for scale in scales]], np.float64))
+    """Write the scaling of a double (rows, k); the flag of a column, if it has one, follows the column."""
+    is_missing = graph("IsNaN", matrix)
+    medians = graph.constant([[scale.median for scale in scales]], np.float64)
+    imputed = graph("Where", is_missing, medians, matrix)
+    shifted = graph("Sub", imputed, graph.constant([[scale.mean for scale in scales]], np.float64))
     scaled = graph("Div", shifted, graph.constant([[scale.deviation for scale in scales]], np.float64))
-    if not any(scale.flags_gaps for scale in scales):
+    if not any(scale.flags_missing for scale in scales):
         return scaled
-    both = graph("Concat", scaled, graph("Cast", gaps, to=DOUBLE), axis=1)
-    order = [
-        place + shift
-        for place, scale in enumerate(scales)
-        for shift in ((0, len(scales)) if scale.flags_gaps else (0,))
-    ]
+    both = graph("Concat", scaled, graph("Cast", is_missing, to=DOUBLE), axis=1)
+    order = []
+    for index, scale in enumerate(scales):
+        order += [index, index + len(scales)] if scale.flags_missing else [index]
     return graph("Gather", both, graph.constant(order, np.int64), axis=1)
 
 
 def scaled_names(names: Sequence[str], scales: Sequence[Scale]) -> list[str]:
-    """Return the names of what `write_scaled` gives."""
-    return [
-        text
-        for name, scale in zip(names, scales, strict=True)
-        for text in ((name, f"{name}=gap") if scale.flags_gaps else (name,))
-    ]
+    """Return the names of the columns that `write_scaled` writes."""
+    result = []
+    for name, scale in zip(names, scales, strict=True):
+        result += [name, f"{name}=missing"] if scale.flags_missing else [name]
+    return result
 
 
 @dataclass(frozen=True, slots=True)
 class Standard(Encoder):
-    """A standardised number."""
+    """A standardized number."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"number", "integer", "boolean"})
     median: float
     mean: float
     deviation: float
-    flags_gaps: bool
+    flags_missing: bool
 
     @classmethod
-    def fit(cls, learning: EncoderInput) -> Self:
-        scale = Scale.of(learning.values)
-        return cls(scale.median, scale.mean, scale.deviation, scale.flags_gaps)
+    def fit(cls, training: EncoderInput) -> Self:
+        scale = Scale.of(training.values)
+        return cls(scale.median, scale.mean, scale.deviation, scale.flags_missing)
 
     @property
     def scale(self) -> Scale:
         """The learned scaling."""
-        return Scale(self.median, self.mean, self.deviation, self.flags_gaps)
+        return Scale(self.median, self.mean, self.deviation, self.flags_missing)
 
     def names(self, column: str) -> tuple[str, ...]:
         return tuple(scaled_names([column], [self.scale]))

@@ -1,35 +1,38 @@
-"""Free text for nets and linear models: the weighted counts of its words, drawn together to a few topics.
+"""Free text for nets and linear models: TF-IDF weighted words, reduced to a few topics.
 
-Words are weighted by how rare they are (Salton and Buckley, 1988, "Term-weighting approaches in automatic text
-retrieval"); words that stand together become a topic (Deerwester et al., 1990, "Indexing by latent semantic
-analysis").
+Rare words weigh more (Salton and Buckley, 1988, "Term-weighting approaches in automatic text retrieval"); words that
+occur together form a topic (Deerwester et al., 1990, "Indexing by latent semantic analysis").
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.features.encoders import texts
-from estimator.features.encoders.base import Encoder, EncoderInput
+from estimator.features.encoders.base import EncoderInput
+from estimator.features.encoders.tokens import (
+    TextEncoder,
+    common_words,
+    length_scale,
+    mixed_case_spellings,
+    sample,
+    tokenize,
+    word_counts,
+)
 from estimator.graph.builder import Graph, Value
 
-MOST_WORDS, FEWEST_ROWS = 1000, 5
-MOST_TOPICS = 30
-# Sums that differ in their last digit with the number of rows must not differ as features.
-STEPS = 2.0**20
+MAX_WORDS, MIN_ROWS = 1000, 5
+MAX_TOPICS = 30
+# Topics are rounded to this grid: sums differ in the last digit with the batch size, features must not.
+STEPS_PER_UNIT = 2.0**20
 
 
 @dataclass(frozen=True, slots=True)
-class Tfidf(Encoder):
-    """Topics of a text, from its weighted words, and the logarithm of its length in words.
-
-    `words` are lower case, `spellings` their further forms in training; `topics` has a row per word.
-    """
+class Tfidf(TextEncoder):
+    """The topics of a text, after its length; `topics` has a row per word."""
 
     accepts: ClassVar[frozenset[str]] = frozenset({"text", "category"})
     words: tuple[str, ...]
@@ -40,58 +43,45 @@ class Tfidf(Encoder):
     length: tuple[float, float]
 
     @classmethod
-    def fit(cls, learning: EncoderInput) -> Self:
-        found = texts.split(texts.sample(learning).values)
-        length = texts.length_scale(found)
-        words = texts.common_words(found, fewest_rows=FEWEST_ROWS, most=MOST_WORDS)
+    def fit(cls, training: EncoderInput) -> Self:
+        texts = tokenize(sample(training).values)
+        length = length_scale(texts)
+        words = common_words(texts, min_rows=MIN_ROWS, max_words=MAX_WORDS)
         if not words:
             return cls((), (), (), (), (), length)
-        rarity = np.log((1.0 + len(found)) / (1.0 + np.array(list(words.values()))))
+        rarity = np.log((1.0 + len(texts)) / (1.0 + np.array(list(words.values()))))
         weights = (1.0 + rarity).round(5)
-        topics, means = _topics(_weighted(texts.word_counts(found, words), weights))
-        spellings = texts.unusual_spellings(found, words)
-        return cls(tuple(words), spellings, tuple(weights.tolist()), topics, means, length)
+        topics, means = _fit_topics(_weighted(word_counts(texts, words), weights))
+        return cls(tuple(words), mixed_case_spellings(texts, words), tuple(weights.tolist()), topics, means, length)
 
     def names(self, column: str) -> tuple[str, ...]:
-        return (f"{column}=length", *(f"{column}=topic {place}" for place in range(1, len(self.means) + 1)))
+        return (f"{column}=length", *(f"{column}=topic {number}" for number in range(1, len(self.means) + 1)))
 
-    @classmethod
-    def nodes(cls, graph: Graph, fitted: Mapping[str, Self]) -> str:
-        return texts.write_block(
-            graph, (part for column, encoder in fitted.items() for part in encoder._write(graph, column))
-        )
-
-    def _write(self, graph: Graph, column: str) -> Iterator[Value]:
-        places = texts.write_places(graph, column, self.words, self.spellings)
-        yield texts.write_length(graph, places, self.length)
-        if self.words:
-            yield self._write_topics(graph, texts.write_counts(graph, places, len(self.words)))
-
-    def _write_topics(self, graph: Graph, counts: Value) -> Value:
-        """Write the topics of counted words, of shape (rows + 1, topics)."""
+    def write_features(self, graph: Graph, counts: Value) -> Value:
         dampened = counts.op("Max", 1.0).op("Log") + counts.op("Min", 1.0)
         weighted = dampened * Value(graph, graph.constant([self.weights], np.float64))
         norm = Value(graph, graph("ReduceL2", weighted.name, graph.constant([1], np.int64), keepdims=1))
-        # No word weighs less than 1, so that only a text without any has a smaller norm.
-        share = weighted / norm.op("Max", 1.0)
-        found = share.op("MatMul", Value(graph, graph.constant(self.topics, np.float64)))
-        return (found * STEPS).op("Round") / STEPS - Value(graph, graph.constant([self.means], np.float64))
+        # Every word weighs at least 1, so only a text without any word has a smaller norm.
+        unit = weighted / norm.op("Max", 1.0)
+        topics = unit.op("MatMul", Value(graph, graph.constant(self.topics, np.float64)))
+        rounded = (topics * STEPS_PER_UNIT).op("Round") / STEPS_PER_UNIT
+        return rounded - Value(graph, graph.constant([self.means], np.float64))
 
 
 def _weighted(counts: Any, weights: Floats) -> Any:
-    """Return texts as unit vectors of weighted words: a sparse matrix of shape (texts, words)."""
+    """Return texts as unit vectors of weighted words, a sparse matrix of shape (texts, words)."""
     counts.data = (1.0 + np.log(counts.data)) * weights[counts.indices]
     norms = np.sqrt(counts.power(2).sum(axis=1))
     counts.data /= np.repeat(norms, np.diff(counts.indptr))
     return counts
 
 
-def _topics(weighted: Any) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
-    """Return the directions in which texts differ most, of shape (words, topics), and the texts' means along them."""
+def _fit_topics(weighted: Any) -> tuple[tuple[tuple[float, ...], ...], tuple[float, ...]]:
+    """Return the directions in which texts vary most, of shape (words, topics), and the texts' means along them."""
     from sklearn.utils.extmath import randomized_svd
 
-    _, strengths, directions = randomized_svd(weighted, min(MOST_TOPICS, weighted.shape[1]), random_state=0)
-    found = directions[strengths > 1e-6 * strengths[0]].T
-    # One scale for all: what is rare must not weigh as much as what is common.
-    topics = (found / max(float((weighted @ found).std(axis=0).max()), 1e-12)).round(5)
+    _, strengths, directions = randomized_svd(weighted, min(MAX_TOPICS, weighted.shape[1]), random_state=0)
+    strong = directions[strengths > 1e-6 * strengths[0]].T
+    # One scale for all topics: a rare one must not weigh as much as a common one.
+    topics = (strong / max(float((weighted @ strong).std(axis=0).max()), 1e-12)).round(5)
     return tuple(map(tuple, topics.tolist())), tuple((weighted @ topics).mean(axis=0).tolist())
