@@ -22,8 +22,9 @@ from estimator.config.variant import write_variant
 from estimator.errors import ConfigError, TrainingError
 from estimator.models import SHELF
 from estimator.training.prepare import prepare
-from estimator.tuning import Space, searching
-from estimator.tuning.trial import Course, HopelessError, bars, judge, sampled
+from estimator.tuning import Space
+from estimator.tuning import search as search_module
+from estimator.tuning.trial import PrunedError, TrialProgress, pruning_thresholds, run_trial, sample_rows
 from estimator.verbs.context import SHELVES
 from estimator.verbs.tune import TunedConfig
 from tests.conftest import EXAMPLES, ROOT
@@ -63,15 +64,18 @@ def tried(made: TunedConfig) -> list[tuple[Any, ...]]:
     """Return what each finished trial tried and came to."""
     return [
         (trial.user_attrs["edits"], trial.state.name, trial.value)
-        for trial in made.outcome.trials
-        if "told" in trial.user_attrs
+        for trial in made.result.trials
+        if "result" in trial.user_attrs
     ]
 
 
 @pytest.mark.parametrize(
     ("space", "told"),
     [
-        ({"model.num_leafs": [2, 4]}, "tuning.space.model.leafs: unknown key 'leafs' (did you mean 'num_leaves'?"),
+        (
+            {"model.num_leafs": [2, 4]},
+            "tuning.space.model.num_leafs: unknown key 'num_leafs' (did you mean 'num_leaves'?",
+        ),
         ({"model.num_leaves": {"low": 2, "hihg": 4}}, "unknown key 'hihg' (did you mean 'high'?"),
         ({"model.num_leaves": {"low": 2, "high": 40}}, "expected a whole number"),
         ({"model.num_leaves": {"low": 1, "high": 40, "integer": True}}, "greater than or equal to 2, got 1"),
@@ -141,7 +145,7 @@ def test_every_kind_has_a_usual_search(search_of, kind):
 
 def test_a_kind_without_settings_has_nothing_to_search(search_of):
     conf = search_of(model={"kind": "constant"}, tuning={"space": {}})
-    with pytest.raises(ConfigError, match="no usual search"):
+    with pytest.raises(ConfigError, match="no default search space"):
         tune(conf)
 
 
@@ -170,7 +174,7 @@ def test_the_held_out_rows_are_not_looked_at_while_searching(search_of):
     made = tune(search_of(frame, tuning={"study": "a.log"}))
     again = tune(search_of(turned, tuning={"study": "b.log"}))
     assert tried(made) == tried(again)
-    assert made.outcome.held_out != again.outcome.held_out
+    assert made.result.held_out != again.result.held_out
 
 
 def test_the_written_config_trains_what_was_found(search_of):
@@ -178,8 +182,8 @@ def test_the_written_config_trains_what_was_found(search_of):
     made = tune(conf)
     trained = verbs.train.train(made.conf, verbs.Context(store_path=str(conf.parent / "models")))
     assert trained.report.folds is not None
-    assert trained.report.folds["rmse"].value == pytest.approx(made.outcome.search, rel=1e-9)
-    assert trained.report.metrics["rmse"].value == pytest.approx(made.outcome.held_out.value, rel=1e-9)
+    assert trained.report.folds["rmse"].value == pytest.approx(made.result.search_score, rel=1e-9)
+    assert trained.report.metrics["rmse"].value == pytest.approx(made.result.held_out.value, rel=1e-9)
     assert made.conf.name == "config.tuned.json"
 
 
@@ -192,8 +196,8 @@ def test_a_net_is_searched_and_its_config_trains_it(search_of):
     made = tune(search_of(model=model, tuning={"space": space, "n_trials": 3}, training={"epochs": 8}))
     trained = verbs.train.train(made.conf, verbs.Context(store_path=str(made.conf.parent / "models")))
     assert trained.report.folds is not None
-    assert trained.report.folds["rmse"].value == pytest.approx(made.outcome.search, rel=1e-4)
-    steps = [trial.intermediate_values for trial in made.outcome.trials if "told" in trial.user_attrs]
+    assert trained.report.folds["rmse"].value == pytest.approx(made.result.search_score, rel=1e-4)
+    steps = [trial.intermediate_values for trial in made.result.trials if "result" in trial.user_attrs]
     assert set(steps[0]) == {1, 2, 11, 12}
 
 
@@ -231,7 +235,7 @@ def test_other_files_are_written_too(tmp_path, ending):
 def test_several_kinds_are_searched_at_once(search_of):
     space = {"model.kind": ["boosting", "linear"], "model.num_leaves": [2, 4]}
     made = tune(search_of(tuning={"space": space, "n_trials": 8}))
-    names = [set(trial.params) for trial in made.outcome.trials if trial.params]
+    names = [set(trial.params) for trial in made.result.trials if trial.params]
     assert {"model.kind", "boosting.num_leaves"} in names
     assert {"model.kind", "linear.penalty"} in names
     assert read_config(made.conf, SHELVES)
@@ -242,11 +246,11 @@ def test_the_same_settings_are_judged_once(search_of, monkeypatch):
 
     def counted(table: Any, config: Any, *others: Any, **named: Any) -> Any:
         judged.append(config.model.num_leaves)
-        return judge(table, config, *others, **named)
+        return run_trial(table, config, *others, **named)
 
-    monkeypatch.setattr(searching, "judge", counted)
+    monkeypatch.setattr(search_module, "run_trial", counted)
     made = tune(search_of(tuning={"space": {"model.num_leaves": [2, 3]}, "n_trials": 8}))
-    assert made.outcome.progress.done == 8
+    assert made.result.progress.done == 8
     assert sorted(judged) == sorted(set(judged))
 
 
@@ -263,29 +267,29 @@ def test_a_file_that_is_no_study_is_refused(search_of):
 def test_hopeless_trials_are_given_up_and_counted(search_of):
     space = {"model.learning_rate": [0.5, 0.4, 0.3, 1e-6], "model.num_leaves": [2, 3, 4, 5, 6, 7, 8]}
     made = tune(search_of(tuning={"space": space, "n_trials": 16}))
-    pruned = [trial for trial in made.outcome.trials if trial.state.name == "PRUNED"]
-    assert made.outcome.progress.pruned == len(pruned) > 0
-    assert all("worse than half" in trial.user_attrs["told"]["reason"] for trial in pruned)
-    assert made.outcome.progress.done == 16
+    pruned = [trial for trial in made.result.trials if trial.state.name == "PRUNED"]
+    assert made.result.progress.pruned == len(pruned) > 0
+    assert all("worse than half" in trial.user_attrs["result"]["reason"] for trial in pruned)
+    assert made.result.progress.done == 16
 
 
 def test_trials_are_halved_once_and_not_at_every_step():
     finished = [{0: loss, 1: loss} if loss < 3 else {0: loss} for loss in range(6)]
-    assert bars(finished) == {0: 3.0, 1: np.inf}
-    assert bars(finished[:3]) == {}
-    course = Course(bars(finished))
+    assert pruning_thresholds(finished) == {0: 3.0, 1: np.inf}
+    assert pruning_thresholds(finished[:3]) == {}
+    course = TrialProgress(pruning_thresholds(finished))
     course.report(0, 3.0, "here")
-    with pytest.raises(HopelessError, match="worse than half of the trials here"):
+    with pytest.raises(PrunedError, match="worse than half of the trials here"):
         course.report(0, 3.1, "here")
 
 
 def test_a_sample_is_drawn_first(search_of):
     conf = search_of(tuning={"sample": 0.3, "n_trials": 2})
     made = tune(conf)
-    assert all(0 in trial.intermediate_values for trial in made.outcome.trials)
+    assert all(0 in trial.intermediate_values for trial in made.result.trials)
     config = read_config(conf, SHELVES)
     table = prepare(numbers().cast(pl.String), config).fit_data(config)
-    part = sampled(table, 0.3, 0)
+    part = sample_rows(table, 0.3, 0)
     assert len(part.rows) == round(0.3 * len(table.rows))
     assert part.n_folds == table.n_folds
 
@@ -294,26 +298,26 @@ def test_settings_whose_graph_is_too_large_are_refused(search_of):
     space = {"model.n_estimators": [5, 300]}
     limits = {"size_mb": 0.02, "r2": ">= -1"}
     made = tune(search_of(tuning={"space": space, "n_trials": 6, "limits": limits}))
-    reasons = {trial.user_attrs["told"]["reason"] for trial in made.outcome.trials}
-    assert made.outcome.edits.get("model.n_estimators", 20) < 300
-    assert made.outcome.progress.beyond > 0
-    assert any(reason and reason.startswith("size_mb") and "wanted <= 0.02" in reason for reason in reasons)
-    assert "beyond" in made.outcome.counts
+    reasons = {trial.user_attrs["result"]["reason"] for trial in made.result.trials}
+    assert made.result.edits.get("model.n_estimators", 20) < 300
+    assert made.result.progress.over_limit > 0
+    assert any(reason and reason.startswith("size_mb") and "expected <= 0.02" in reason for reason in reasons)
+    assert "over a limit" in made.result.counts
 
 
 def test_no_settings_within_the_limits_is_an_explained_failure(search_of):
     conf = search_of(tuning={"limits": {"latency_ms": 1e-6}})
-    with pytest.raises(TrainingError, match=r"none of 4 trials .* latency_ms .* wanted <= 1e-06"):
+    with pytest.raises(TrainingError, match=r"none of 4 trials .* latency_ms .* expected <= 1e-06"):
         tune(conf)
 
 
 def test_a_study_belongs_to_one_search(search_of):
     tune(search_of())
     other = search_of(model={**TREES, "reg_lambda": 3.0})
-    with pytest.raises(ConfigError, match="belong to another search; different: model") as caught:
+    with pytest.raises(ConfigError, match="belong to another search; changed since: model") as caught:
         tune(other)
     assert "--fresh" in str(caught.value.hint)
-    assert tune(other, fresh=True).outcome.progress.done == 4
+    assert tune(other, fresh=True).result.progress.done == 4
 
 
 def test_a_line_that_a_crash_left_unfinished_is_cut(search_of):
@@ -321,14 +325,14 @@ def test_a_line_that_a_crash_left_unfinished_is_cut(search_of):
     tune(conf)
     with (conf.parent / "tuning" / "journal.log").open("a") as journal:
         journal.write('{"op_code": 4, "half')
-    assert tune(conf, "tuning.n_trials=3").outcome.progress.done == 3
+    assert tune(conf, "tuning.n_trials=3").result.progress.done == 3
 
 
 def test_what_is_not_better_is_said(search_of, run):
     conf = search_of(tuning={"space": {"model.learning_rate": [1e-6, 2e-6]}, "n_trials": 2})
     code, found, _ = run("tune", "--conf", conf, "--json")
     assert code == 0
-    assert found["verdict"] == "nothing was found that is better than the config's own settings"
+    assert found["verdict"] == "no settings better than the current config were found"
     code, found, _ = run("tune", "--conf", conf)
     assert "next: estimator train --conf" in found["text"]
 
@@ -337,7 +341,13 @@ def test_the_page_needs_nothing_from_elsewhere(search_of):
     page = tune(search_of(tuning={"n_trials": 6, "limits": {"size_mb": 9.0}})).page.read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
-    for heading in ("History", "What the score hangs on", "Score against size_mb", "All trials", "learning_rate"):
+    for heading in (
+        "Search history",
+        "Hyperparameter importance",
+        "Score against size_mb",
+        "All trials",
+        "learning_rate",
+    ):
         assert heading in page
 
 
@@ -358,10 +368,10 @@ def test_a_search_that_was_ended_goes_on(search_of, word):
         assert process.returncode == 130
         assert "the same command goes on" in told
     made = tune(conf)
-    lost = [trial for trial in made.outcome.trials if trial.state.name == "FAIL"]
-    assert made.outcome.progress.done == 5
-    assert len(lost) == made.outcome.progress.lost == 1
-    again = [trial for trial in made.outcome.trials if trial.user_attrs.get("again") == lost[0].number]
+    lost = [trial for trial in made.result.trials if trial.state.name == "FAIL"]
+    assert made.result.progress.done == 5
+    assert len(lost) == made.result.progress.retried == 1
+    again = [trial for trial in made.result.trials if trial.user_attrs.get("retry_of") == lost[0].number]
     assert [trial.params for trial in again] == [lost[0].params]
 
 
@@ -383,7 +393,7 @@ def test_two_workers_share_a_study_and_one_may_be_killed(search_of):
     os.kill(int(signed[-1].split(":")[-2]), signal.SIGKILL)
     found = json.loads(process.communicate(timeout=120)[0])
     assert found["trials"]["done"] == 8
-    assert found["trials"]["lost"] == 1
+    assert found["trials"]["retried"] == 1
     assert found["trials"]["running"] == 0
     assert process.pid not in {int(owner.split(":")[-2]) for owner in signed}
 
@@ -395,7 +405,7 @@ def test_a_database_keeps_a_study_for_several_machines(search_of):
             verbs.tune.tune(conf, verbs.Context((f"tuning.n_trials={number}",), {"PGPASSWORD": PASSWORD}))
             for number in (2, 3)
         ]
-    assert [made.outcome.progress.done for made in found if made is not None] == [2, 3]
+    assert [made.result.progress.done for made in found if made is not None] == [2, 3]
     assert found[0] is not None
     assert PASSWORD not in found[0].conf.read_text()
 
@@ -405,4 +415,4 @@ def test_the_pages_example_runs(tmp_path):
     (tmp_path / "config.yml").write_text(page.split("```yaml\n")[1].split("```")[0])
     (tmp_path / "boston.csv").write_bytes((EXAMPLES / "boston" / "boston.csv").read_bytes())
     overrides = ("tuning.n_trials=2", "training.epochs=4", "validation.folds=2", "tuning.limits.latency_ms=1000")
-    assert tune(tmp_path / "config.yml", *overrides).outcome.progress.done == 2
+    assert tune(tmp_path / "config.yml", *overrides).result.progress.done == 2

@@ -55,21 +55,21 @@ def command(
 
 
 def _data(tuned: TunedConfig) -> dict[str, Any]:
-    return {**tuned.outcome.to_data(), "study": tuned.study, "config": str(tuned.conf), "page": str(tuned.page)}
+    return {**tuned.result.to_data(), "study": tuned.study, "config": str(tuned.conf), "page": str(tuned.page)}
 
 
 def _text(tuned: TunedConfig) -> str:
-    outcome = tuned.outcome
+    result = tuned.result
     lines = [
-        outcome.counts,
+        result.counts,
         "",
-        f"best settings, from trial {outcome.best.number}:",
-        *(f"  {key}: {verbs.tune.shown(value)}" for key, value in outcome.edits.items()),
+        f"best settings, from trial {result.best.number}:",
+        *(f"  {key}: {verbs.tune.format_setting(value)}" for key, value in result.edits.items()),
         "",
-        f"{outcome.metric} on the folds of the search  {format_number(outcome.search)}   (optimistic: it was used to choose)",
-        f"{outcome.metric} on held-out rows            {outcome.held_out}",
-        f"  with the config's own settings   {outcome.untuned}",
+        f"{result.metric} on the folds of the search  {format_number(result.search_score)}   (optimistic: it was used to choose)",
+        f"{result.metric} on held-out rows            {result.held_out}",
+        f"  with the current config          {result.untuned}",
     ]
-    lines += [f"  gain  {outcome.compared[0].gain}: {outcome.compared[0].verdict}"] if outcome.compared else []
-    lines += ["", outcome.verdict, "", f"page    {tuned.page}", f"config  {tuned.conf}"]
+    lines += [f"  gain  {result.comparisons[0].gain}: {result.comparisons[0].verdict}"] if result.comparisons else []
+    lines += ["", result.verdict, "", f"page    {tuned.page}", f"config  {tuned.conf}"]
     return "\n".join([*lines, "", f"next: estimator train --conf {tuned.conf}"])

@@ -1,25 +1,25 @@
-"""A search space -> the best settings (Optuna), and whether they are really better than the config's own."""
+"""Hyperparameter search with Optuna: the best settings, and whether they are really better than the current ones."""
 
-from estimator.tuning.outcome import Outcome, outcome
 from estimator.tuning.page import tuning_page
-from estimator.tuning.search import Rows, Search, SearchProgress, queue_own, search, told
+from estimator.tuning.result import SearchResult, evaluate_search
+from estimator.tuning.search import Search, SearchProgress, TuningRows, enqueue_current, run_search, search_progress
 from estimator.tuning.space import Space
-from estimator.tuning.study import Plan, opened_study
-from estimator.tuning.workers import search_together, wanted_by
+from estimator.tuning.study import StudySpec, open_study
+from estimator.tuning.workers import parent_is_running, search_in_processes
 
 __all__ = [
-    "Outcome",
-    "Plan",
-    "Rows",
     "Search",
     "SearchProgress",
+    "SearchResult",
     "Space",
-    "opened_study",
-    "outcome",
-    "queue_own",
-    "search",
-    "search_together",
-    "told",
+    "StudySpec",
+    "TuningRows",
+    "enqueue_current",
+    "evaluate_search",
+    "open_study",
+    "parent_is_running",
+    "run_search",
+    "search_in_processes",
+    "search_progress",
     "tuning_page",
-    "wanted_by",
 ]

@@ -1,4 +1,4 @@
-"""The search: trial after trial until there are enough, each kept as soon as it ends."""
+"""The search loop: run trials until there are enough; each is stored as soon as it ends."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from estimator.errors import ConfigError, TrainingError
 from estimator.evaluation.scores import select_metrics
 from estimator.models import FitData, Progress, silent
 from estimator.training.prepare import PreparedData, prepare
-from estimator.tuning.limits import limits_of
+from estimator.tuning.limits import parse_limits
 from estimator.tuning.space import Space
-from estimator.tuning.study import FINISHED, again, owner, take_up
-from estimator.tuning.trial import Bench, Judged, bars, judge
+from estimator.tuning.study import FINISHED, owner, requeue, requeue_lost
+from estimator.tuning.trial import Objective, TrialResult, pruning_thresholds, run_trial
 
 
 @dataclass(frozen=True)
-class Rows:
-    """A table as it was read, parted by a config as settings need it; `workers` share the processors."""
+class TuningRows:
+    """A table as it was read, and prepared as settings need it; `workers` processes share the processors."""
 
     frame: pl.DataFrame
     config: Config
@@ -37,104 +37,105 @@ class Rows:
     workers: int = 1
 
     @cached_property
-    def own(self) -> PreparedData:
-        """The rows for the config as it is."""
+    def current(self) -> PreparedData:
+        """The rows prepared for the current config."""
         return prepare(self.frame, self.config, self.reviewed)
 
     def prepared(self, config: Config) -> PreparedData:
-        """Return the rows for other settings; few of them change what is made of a row."""
-        ours, theirs = self.config.training, config.training
-        if (ours.class_weight, ours.validation_size) == (theirs.class_weight, theirs.validation_size):
-            return self.own
+        """Return the rows prepared for other settings; few settings change anything."""
+        current, other = self.config.training, config.training
+        if (current.class_weight, current.validation_size) == (other.class_weight, other.validation_size):
+            return self.current
         return prepare(self.frame, config, self.reviewed)
 
-    def searched(self, config: Config) -> FitData:
-        """Return the rows that a trial may see: none of those held out."""
+    def table(self, config: Config) -> FitData:
+        """Return the rows that a trial may use, without the held-out rows."""
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         return replace(self.prepared(config).fit_data(config), held_out=None, threads=threads)
 
 
 @dataclass(frozen=True)
 class Search:
-    """Everything a trial needs: the space, the rows, and what it is judged by."""
+    """What every trial needs: the space, the rows and the objective."""
 
     space: Space
-    rows: Rows
-    bench: Bench
+    rows: TuningRows
+    objective: Objective
 
     @classmethod
-    def of(cls, space: Space, rows: Rows) -> Search:
+    def of(cls, space: Space, rows: TuningRows) -> Search:
         """Return the search that a config asks for.
 
         Raises
         ------
-        ConfigError: a metric does not suit the task, or there are no folds to judge by.
+        ConfigError: a metric does not apply to the task, or there are no folds.
         """
-        config, chosen = space.config, space.config.tuning
-        if rows.own.folds.size == 0:
-            raise ConfigError("validation.folds: trials are judged on folds", hint="set validation.folds: 5")
-        task, limits = rows.own.task, limits_of(chosen.limits)
-        named = [*([chosen.metric] if chosen.metric else []), *config.evaluation.metrics]
-        known = select_metrics([*named, *(limit.name for limit in limits if limit.name not in MEASURES)], task)
-        first = next(iter(known))
-        kept = {first, *(limit.name for limit in limits)}
-        # Losses of epochs are of one kind only when kind and loss are settled.
+        config, tuning = space.config, space.config.tuning
+        if rows.current.folds.size == 0:
+            raise ConfigError("validation.folds: a search needs at least 2 folds", hint="set validation.folds: 5")
+        task, limits = rows.current.task, parse_limits(tuning.limits)
+        named = [*([tuning.metric] if tuning.metric else []), *config.evaluation.metrics]
+        metrics = select_metrics([*named, *(limit.name for limit in limits if limit.name not in MEASURES)], task)
+        needed = {next(iter(metrics)), *(limit.name for limit in limits)}
+        # Losses of epochs are comparable only when the kind of model and its loss are fixed.
         can_compare = len(space.kinds) == 1 and "model.loss" not in space.config.tuning.space
-        bench = Bench({name: metric for name, metric in known.items() if name in kept}, limits, can_compare)
-        return cls(space, rows, bench)
+        scored = {name: metric for name, metric in metrics.items() if name in needed}
+        return cls(space, rows, Objective(scored, limits, can_compare))
 
     @property
     def n_trials(self) -> int:
-        """How many trials there are to be in all."""
+        """The number of trials in all."""
         return self.space.config.tuning.n_trials
 
 
 @dataclass(frozen=True, slots=True)
 class SearchProgress:
-    """How far a search has come. `best` is the best score so far, `trials` those that are finished."""
+    """How many trials ended, and how; `best` is the best score so far."""
 
     done: int
     total: int
     pruned: int
-    beyond: int
-    lost: int
+    over_limit: int
+    retried: int
     running: int
     best: float | None
     best_trial: int | None
 
     def to_data(self) -> dict[str, int]:
         """Return the counts as JSON-ready data."""
-        return {name: getattr(self, name) for name in ("done", "total", "pruned", "beyond", "lost", "running")}
+        return {name: getattr(self, name) for name in ("done", "total", "pruned", "over_limit", "retried", "running")}
 
 
 Show = Callable[[SearchProgress], None]
 
 
-def search(
+def run_search(
     study: optuna.Study,
-    plan: Search,
+    search: Search,
     *,
     show: Show = lambda progress: None,
     progress: Progress = silent,
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Add trials to a study until it has enough, of all runs and workers together, or nobody wants more.
+    """Add trials to a study until it has enough, counting all runs and workers, or `is_wanted` returns False.
 
     With one worker, the same seed tries the same settings, whether or not the search was interrupted.
     """
-    show(told(study, plan.n_trials))
+    show(search_progress(study, search.n_trials))
     while is_wanted():
-        take_up(study)
-        begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
-        if len(begun) >= plan.n_trials:
+        requeue_lost(study)
+        started = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
+        if len(started) >= search.n_trials:
             return
-        study.sampler = sampler(plan.space.config.training.seed, len(begun))
-        study.optimize(lambda trial: _tried(trial, study, plan, progress), n_trials=1, catch=(_SurplusError,))
-        show(told(study, plan.n_trials))
+        study.sampler = sampler(search.space.config.training.seed, len(started))
+        study.optimize(
+            lambda trial: _objective_value(trial, study, search, progress), n_trials=1, catch=(_SurplusError,)
+        )
+        show(search_progress(study, search.n_trials))
 
 
 def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of one trial: a tree-structured Parzen estimator of all settings together (Watanabe, 2023)."""
+    """Return the sampler of one trial: a multivariate tree-structured Parzen estimator (Watanabe, 2023)."""
     import warnings
 
     with warnings.catch_warnings():
@@ -142,96 +143,101 @@ def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32, group=True)
 
 
-def queue_own(study: optuna.Study, space: Space) -> None:
-    """Let the first trial be the config's own settings, even where they lie outside the space."""
+def enqueue_current(study: optuna.Study, space: Space) -> None:
+    """Make the current config the first trial, even where it is outside the space."""
     if not study.get_trials(deepcopy=False):
-        inside = space.own()
-        study.enqueue_trial(inside or {}, user_attrs={"is_outside": inside is None})
+        parameters = space.current()
+        study.enqueue_trial(parameters or {}, user_attrs={"is_outside_space": parameters is None})
 
 
-def told(study: optuna.Study, total: int) -> SearchProgress:
-    """Return how far a study has come."""
+def search_progress(study: optuna.Study, total: int) -> SearchProgress:
+    """Return the progress of a study."""
     trials = study.get_trials(deepcopy=False)
     finished = [trial for trial in trials if trial.state in FINISHED]
     best = best_of(trials)
     return SearchProgress(
         done=len(finished), total=total,
-        pruned=sum(trial.state == TrialState.PRUNED and not is_beyond(trial) for trial in finished),
-        beyond=sum(is_beyond(trial) for trial in finished),
-        lost=sum(trial.state == TrialState.FAIL and not trial.user_attrs.get("surplus") for trial in trials),
+        pruned=sum(trial.state == TrialState.PRUNED and not breaks_limit(trial) for trial in finished),
+        over_limit=sum(breaks_limit(trial) for trial in finished),
+        retried=sum(trial.state == TrialState.FAIL and not trial.user_attrs.get("surplus") for trial in trials),
         running=sum(trial.state == TrialState.RUNNING for trial in trials),
         best=None if best is None else score_of(best), best_trial=None if best is None else best.number,
     )  # fmt: skip
 
 
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Return the best trial that came to an end within all limits, the earliest of equals."""
-    good = [trial for trial in trials if trial.state == TrialState.COMPLETE and not is_beyond(trial)]
+    """Return the best trial that finished within all limits, the earliest of equals."""
+    good = [trial for trial in trials if trial.state == TrialState.COMPLETE and not breaks_limit(trial)]
     good = [trial for trial in good if trial.value is not None and math.isfinite(trial.value)]
     return min(good, key=lambda trial: (trial.value, trial.number), default=None)
 
 
-def is_beyond(trial: FrozenTrial) -> bool:
+def breaks_limit(trial: FrozenTrial) -> bool:
     """Whether a trial breaks a limit."""
     return any(value > 0 for value in trial.constraints.values())
 
 
 def score_of(trial: FrozenTrial) -> float:
-    """Return the score of the deciding metric; NaN when it is not defined."""
-    found = next(iter(trial.user_attrs["told"]["scores"].values()))
-    return math.nan if found is None else float(found)
+    """Return the score of the deciding metric; NaN where it is undefined."""
+    score = next(iter(trial.user_attrs["result"]["scores"].values()))
+    return math.nan if score is None else float(score)
 
 
 class _SurplusError(Exception):
-    """Two workers began the last trial at once, and this is the later one."""
+    """Two workers started the last trial at the same time, and this is the later one."""
 
 
 def _is_surplus(trial: optuna.Trial, study: optuna.Study, total: int) -> bool:
-    begun = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
-    return sum(other.number < trial.number for other in begun) >= total
+    started = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
+    return sum(other.number < trial.number for other in started) >= total
 
 
-def _tried(trial: optuna.Trial, study: optuna.Study, plan: Search, progress: Progress) -> float:
-    """Judge one trial; raise TrialPruned when it is given up."""
+def _objective_value(trial: optuna.Trial, study: optuna.Study, search: Search, progress: Progress) -> float:
+    """Run one trial and return its loss; raise TrialPruned when it is pruned."""
     trial.set_user_attr("owner", owner())
-    if _is_surplus(trial, study, plan.n_trials):
+    if _is_surplus(trial, study, search.n_trials):
         trial.set_user_attr("surplus", True)
         raise _SurplusError
-    edits = {} if trial.user_attrs.get("is_outside") else plan.space.suggested(trial)
+    edits = {} if trial.user_attrs.get("is_outside_space") else search.space.suggested(trial)
     trial.set_user_attr("edits", edits)
     began = perf_counter()
     try:
-        judged = _judged(trial, study, plan, edits, progress)
+        result = _result(trial, study, search, edits, progress)
     except KeyboardInterrupt:
-        again(study, study.get_trials(deepcopy=False)[trial.number])
+        requeue(study, study.get_trials(deepcopy=False)[trial.number])
         raise
-    for step, loss in judged.steps.items():
+    for step, loss in result.steps.items():
         trial.report(loss, step)
-    for name, excess in judged.excess.items():
+    for name, excess in result.excess.items():
         trial.set_constraint(name, excess)
-    trial.set_user_attr("told", {**judged.to_data(), "seconds": round(perf_counter() - began, 4)})
-    if not judged.scores:
-        raise optuna.TrialPruned(judged.reason)
-    return plan.bench.loss(judged.scores[plan.bench.deciding[0]])
+    trial.set_user_attr("result", {**result.to_data(), "seconds": round(perf_counter() - began, 4)})
+    if not result.scores:
+        raise optuna.TrialPruned(result.reason)
+    return search.objective.loss(result.scores[search.objective.deciding[0]])
 
 
-def _judged(
-    trial: optuna.Trial, study: optuna.Study, plan: Search, edits: Mapping[str, Any], progress: Progress
-) -> Judged:
-    config = plan.space.varied(edits)
+def _result(
+    trial: optuna.Trial, study: optuna.Study, search: Search, edits: Mapping[str, Any], progress: Progress
+) -> TrialResult:
+    config = search.space.varied(edits)
     others = study.get_trials(deepcopy=False, states=FINISHED)
     for other in others:
         if other.user_attrs["edits"] == edits:
-            # The same settings on the same rows come to the same.
-            told = other.user_attrs["told"]
-            scores = {name: math.nan if value is None else value for name, value in told["scores"].items()}
-            return Judged(other.intermediate_values, scores, told["measures"], other.constraints, told["reason"])
-    before = [other.intermediate_values for other in others if not is_beyond(other)]
+            # The same settings on the same rows give the same result.
+            stored = other.user_attrs["result"]
+            scores = {name: math.nan if value is None else value for name, value in stored["scores"].items()}
+            steps = other.intermediate_values
+            return TrialResult(steps, scores, stored["measures"], other.constraints, stored["reason"])
+    before = [other.intermediate_values for other in others if not breaks_limit(other)]
     try:
-        return judge(
-            plan.rows.searched(config), config, plan.bench, sample=plan.space.config.tuning.sample, bars=bars(before),
+        return run_trial(
+            search.rows.table(config),
+            config,
+            search.objective,
+            sample=search.space.config.tuning.sample,
+            thresholds=pruning_thresholds(before),
             progress=progress,
-        )  # fmt: skip
+        )
     except TrainingError as error:
-        # Settings under which nothing can be learned are an answer too.
-        return Judged({}, reason=error.message)
+        # Settings that cannot be trained are a result too.
+        return TrialResult({}, reason=error.message)

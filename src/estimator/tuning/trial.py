@@ -1,4 +1,4 @@
-"""One trial: settings -> their score over the folds, unless they are hopeless before."""
+"""One trial: settings -> their score over the folds, unless the trial is pruned before."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from estimator.core.arrays import Floats
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.validation import fold_masks, fold_scores, mean_over_repeats, out_of_fold_predictions
 from estimator.models import FitData, MatrixModel, Model, Progress, TrainingStep, parallel_map
-from estimator.tuning.limits import Limit, measured
+from estimator.tuning.limits import Limit, measure
 
-# Where a trial is compared with the others, in order: the sample, shares of the first fold's epochs, each fold.
-SAMPLE = 0
-CHECKS = (0.25, 0.5)
-FIRST_FOLD = 10
-# So many trials must have been finished before any is given up.
-ENOUGH = 5
+# The steps at which a trial is compared with others: the sample, fractions of the first fold's epochs, each fold.
+SAMPLE_STEP = 0
+EPOCH_FRACTIONS = (0.25, 0.5)
+FIRST_FOLD_STEP = 10
+# No trial is pruned before so many have finished.
+MIN_FINISHED_TRIALS = 5
 
 
-class HopelessError(Exception):
+class PrunedError(Exception):
     """A trial is not worth finishing; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """What a trial came to: the metrics over the folds, or why it was given up.
+class TrialResult:
+    """The metrics over the folds, or the reason why the trial was pruned.
 
-    `steps` are its losses where trials are compared, `measures` what limits asked of its graph, and `excess` how far
-    it is beyond each limit, at most 0 when it is kept.
+    `steps` are the losses at the steps where trials are compared, `measures` the size and latency that limits need, and
+    `excess` is how far each limit is exceeded, at most 0 when it is met.
     """
 
     steps: Mapping[int, float]
@@ -44,16 +44,16 @@ class Judged:
     reason: str | None = None
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data, with null for a score that is not defined."""
+        """Return JSON-ready data, with null for an undefined score."""
         scores = {name: value if math.isfinite(value) else None for name, value in self.scores.items()}
         return {"scores": scores, "measures": dict(self.measures), "reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """What all trials of a search are judged by: metrics, of which the first decides, and limits.
+class Objective:
+    """What a search optimizes: the first of its metrics, within limits.
 
-    `can_compare_losses` says whether losses of epochs mean the same in all trials.
+    `can_compare_losses` says whether the losses of epochs are comparable between trials.
     """
 
     metrics: Mapping[str, Metric]
@@ -62,45 +62,50 @@ class Bench:
 
     @property
     def deciding(self) -> tuple[str, Metric]:
-        """The metric that is searched for."""
+        """The metric to optimize."""
         return next(iter(self.metrics.items()))
 
     def loss(self, score: float) -> float:
-        """Return a score of the deciding metric as a loss; one that is not defined is the worst."""
+        """Return a score of the deciding metric as a loss to minimize; an undefined one is infinite."""
         loss = -score if self.deciding[1].higher_is_better else score
         return loss if math.isfinite(loss) else math.inf
 
 
 @dataclass
-class Course:
-    """How far a trial has come; several folds run at once and share it.
+class TrialProgress:
+    """The steps a trial has reached, shared by its folds, which run concurrently; hence mutable, with a lock.
 
-    `bars` are the losses beyond which a trial is given up, by step.
+    `thresholds` are the losses above which a trial is pruned, by step.
     """
 
-    bars: Mapping[int, float]
+    thresholds: Mapping[int, float]
     steps: dict[int, float] = field(default_factory=dict)
     ended: bool = False
     lock: Any = field(default_factory=RLock)
 
-    def report(self, step: int, loss: float, what: str) -> None:
-        """Note a loss; give up when it is worse than that of most."""
+    def report(self, step: int, loss: float, where: str) -> None:
+        """Record a loss.
+
+        Raises
+        ------
+        PrunedError: it is worse than that of half of the trials, or the trial has ended.
+        """
         with self.lock:
             if self.ended:
-                raise HopelessError("the trial has ended")
+                raise PrunedError("the trial has ended")
             self.steps[step] = loss
-            if not loss <= self.bars.get(step, math.inf):
+            if not loss <= self.thresholds.get(step, math.inf):
                 self.ended = True
-                raise HopelessError(f"worse than half of the trials {what}")
+                raise PrunedError(f"worse than half of the trials {where}")
 
 
-def bars(finished: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """Return the loss at every step that the better half of the trials keeps within.
+def pruning_thresholds(finished: Sequence[Mapping[int, float]]) -> dict[int, float]:
+    """Return the median loss at every step (after the median rule of Golovin et al., 2017, "Google Vizier").
 
-    Trials are halved once and not at every step: one that did not come to a step counts as worse there than all that
-    did (after the median rule of Golovin et al., 2017, "Google Vizier").
+    A trial that did not reach a step counts as worse there than all that did; otherwise every step would prune half of
+    those that are left.
     """
-    if len(finished) < ENOUGH:
+    if len(finished) < MIN_FINISHED_TRIALS:
         return {}
     steps = {step for trial in finished for step in trial}
     return {
@@ -108,171 +113,181 @@ def bars(finished: Sequence[Mapping[int, float]]) -> dict[int, float]:
     }
 
 
-def judge(
-    table: FitData, config: Config, bench: Bench, *, sample: float | None, bars: Mapping[int, float], progress: Progress
-) -> Judged:
-    """Judge a config's settings on the folds of a table, which holds no rows beside those to learn from.
+def run_trial(
+    table: FitData,
+    config: Config,
+    objective: Objective,
+    *,
+    sample: float | None,
+    thresholds: Mapping[int, float],
+    progress: Progress,
+) -> TrialResult:
+    """Score the settings of a config on the folds of a table, which has no held-out rows.
 
-    The same settings on the same rows are judged alike, however many folds run at once: folds are compared in order.
+    The result does not depend on how many folds run concurrently: folds are compared in order.
     """
     model: Model = config.model  # type: ignore[assignment] # a kind of the shelf
-    course, measures = Course(bars), dict[str, float]()
+    trial, measures = TrialProgress(thresholds), dict[str, float]()
     try:
         if sample is not None:
-            part = sampled(table, sample, config.training.seed)
-            course.report(SAMPLE, _loss(part, _answers(part, model, config, progress), bench), "on the sample")
+            rows = sample_rows(table, sample, config.training.seed)
+            trial.report(
+                SAMPLE_STEP, _loss(rows, _raw_predictions(rows, model, config, progress), objective), "on the sample"
+            )
         if not isinstance(model, MatrixModel):
-            answers = _answers(table, model, config, progress, bench, measures)
+            raw = _raw_predictions(table, model, config, progress, objective, measures)
         else:
-            answers = _raced(table, model, config, bench, course, measures, progress)
-    except HopelessError as hopeless:
-        excess = {limit.name: limit.excess(measures[limit.name]) for limit in bench.limits if limit.name in measures}
-        return Judged(dict(course.steps), {}, measures, excess, str(hopeless))
+            raw = _run_folds(table, model, config, objective, trial, measures, progress)
+    except PrunedError as pruned:
+        excess = {
+            limit.name: limit.excess(measures[limit.name]) for limit in objective.limits if limit.name in measures
+        }
+        return TrialResult(dict(trial.steps), {}, measures, excess, str(pruned))
     finally:
-        course.ended = True
-    scores = {name: _mean(found) for name, found in fold_scores(table, answers, bench.metrics).items()}
+        trial.ended = True
+    scores = {name: _mean(of_folds) for name, of_folds in fold_scores(table, raw, objective.metrics).items()}
     values = {**scores, **measures}
-    excess = {limit.name: limit.excess(values[limit.name]) for limit in bench.limits}
-    beyond = [limit.sentence(values[limit.name]) for limit in bench.limits if excess[limit.name] > 0]
-    return Judged(dict(course.steps), scores, measures, excess, "; ".join(beyond) or None)
+    excess = {limit.name: limit.excess(values[limit.name]) for limit in objective.limits}
+    broken = [limit.sentence(values[limit.name]) for limit in objective.limits if excess[limit.name] > 0]
+    return TrialResult(dict(trial.steps), scores, measures, excess, "; ".join(broken) or None)
 
 
-def sampled(table: FitData, sample: float, seed: int) -> FitData:
-    """Return a share, or from 1 on a number, of a table's rows, drawn at random; they keep their folds."""
-    rows = len(table.rows)
-    wanted = min(rows, max(round(sample * rows if sample < 1 else sample), 2 * table.n_folds))
-    drawn = np.zeros(rows, dtype=np.bool_)
-    drawn[np.random.default_rng([seed, 70]).permutation(rows)[:wanted]] = True
+def sample_rows(table: FitData, sample: float, seed: int) -> FitData:
+    """Return a random sample of a table's rows, a fraction below 1 or else a number; rows keep their folds."""
+    n_rows = len(table.rows)
+    n_drawn = min(n_rows, max(round(sample * n_rows if sample < 1 else sample), 2 * table.n_folds))
+    drawn = np.zeros(n_rows, dtype=np.bool_)
+    drawn[np.random.default_rng([seed, 70]).permutation(n_rows)[:n_drawn]] = True
     return replace(
         table, rows=table.rows.take(drawn), validation_mask=table.validation_mask[drawn], folds=table.folds[:, drawn]
     )
 
 
-def _answers(
-    table: FitData, model: Model, config: Config, progress: Progress, bench: Bench | None = None,
+def _raw_predictions(
+    table: FitData, model: Model, config: Config, progress: Progress, objective: Objective | None = None,
     measures: dict[str, float] | None = None,
 ) -> Floats:  # fmt: skip
-    """Return out-of-fold answers, of a family that gives them itself by its own way."""
+    """Return out-of-fold predictions; a model that is not fitted on one matrix makes its own."""
     training = config.training
-    learned = None if isinstance(model, MatrixModel) else model.fit(table, training, progress=progress)
-    if learned is not None and bench is not None and measures is not None:
-        _keep_limits(measured(learned, table, bench.limits), bench, measures)
-    found = out_of_fold_predictions(table, model, training, fitted=learned, progress=progress)
-    assert found is not None
-    return found
+    fitted = None if isinstance(model, MatrixModel) else model.fit(table, training, progress=progress)
+    if fitted is not None and objective is not None and measures is not None:
+        _check_limits(measure(fitted, table, objective.limits), objective, measures)
+    raw = out_of_fold_predictions(table, model, training, fitted=fitted, progress=progress)
+    assert raw is not None  # there are folds
+    return raw
 
 
-def _raced(
+def _run_folds(
     table: FitData,
     model: Model,
     config: Config,
-    bench: Bench,
-    course: Course,
+    objective: Objective,
+    trial: TrialProgress,
     measures: dict[str, float],
     progress: Progress,
 ) -> Floats:
-    """Return out-of-fold answers; give up when the first epochs or folds are worse than those of most trials."""
-    parts = fold_masks(table)
-    race = _Race(table, model, config, bench, course, parts)
+    """Return out-of-fold predictions; prune when the first epochs or folds are worse than half of the trials."""
+    splits = fold_masks(table)
+    folds = _Folds(table, model, config, objective, trial, splits)
 
-    def run(place: int) -> Floats:
-        return race.run(place, measures, progress)
+    def run(index: int) -> Floats:
+        return folds.run(index, measures, progress)
 
-    # A graph that breaks a limit is known after one fold.
-    alone = 1 if any(limit.name in ("latency_ms", "size_mb") for limit in bench.limits) else 0
-    answers = [run(place) for place in range(alone)]
-    answers += parallel_map(run, range(alone, len(parts)), n_jobs=table.threads)
-    return mean_over_repeats(table, parts, answers)
+    # One fold shows whether the graph breaks a limit.
+    n_first = 1 if any(limit.name in ("latency_ms", "size_mb") for limit in objective.limits) else 0
+    raw = [run(index) for index in range(n_first)]
+    raw += parallel_map(run, range(n_first, len(splits)), n_jobs=table.threads)
+    return mean_over_repeats(table, splits, raw)
 
 
 @dataclass
-class _Race:
-    """The folds of a trial; `losses` are those of the folds that are done."""
+class _Folds:
+    """The folds of a trial; `losses` are those of the finished folds, by index."""
 
     table: FitData
     model: Model
     config: Config
-    bench: Bench
-    course: Course
-    parts: Sequence[Any]
+    objective: Objective
+    trial: TrialProgress
+    splits: Sequence[Any]
     losses: dict[int, float] = field(default_factory=dict)
-    n_told: int = 0
+    n_compared: int = 0
 
-    def run(self, place: int, measures: dict[str, float], progress: Progress) -> Floats:
-        """Return the answers for one fold by a model that has not seen it."""
-        inside, out = self.parts[place]
+    def run(self, index: int, measures: dict[str, float], progress: Progress) -> Floats:
+        """Return the predictions for one fold by a model trained on the others."""
+        inside, out = self.splits[index]
         held_out = self.table.rows.take(out)
-        # Its curve is looked at and decides nothing within the fit.
+        # The loss on the held-out fold may prune the trial, but does not influence the fit.
         fold = replace(self.table.take(inside), held_out=held_out)
-        follower = _Follower(self.course, place == 0 and self.bench.can_compare_losses, progress)
+        callback = _FoldProgress(self.trial, index == 0 and self.objective.can_compare_losses, progress)
         try:
-            learned = self.model.fit(fold, self.config.training, progress=follower)
-            follower.close()
-            if place == 0:
-                _keep_limits(measured(learned, self.table, self.bench.limits), self.bench, measures)
-            answers = learned.predict(held_out.batch)
-            self._tell(place, answers)
+            fitted = self.model.fit(fold, self.config.training, progress=callback)
+            callback.close()
+            if index == 0:
+                _check_limits(measure(fitted, self.table, self.objective.limits), self.objective, measures)
+            raw = fitted.predict(held_out.batch)
+            self._compare(index, raw)
         except BaseException:
-            self.course.ended = True
+            self.trial.ended = True
             raise
-        return answers
+        return raw
 
-    def _tell(self, place: int, answers: Floats) -> None:
-        """Compare the folds that are done up to the first that is not, in their order."""
-        out = self.table.rows.take(self.parts[place][1])
-        metric = self.bench.deciding[1]
-        score = metric.scores(out.target, self.table.task.predictions(answers), out.weights[None, :])[0]
-        with self.course.lock:
-            self.losses[place] = self.bench.loss(float(score))
-            while self.n_told in self.losses and self.n_told < len(self.parts) - 1:
-                self.n_told += 1
-                told = [self.losses[number] for number in range(self.n_told)]
-                what = f"after {self.n_told} of {len(self.parts)} folds"
-                self.course.report(FIRST_FOLD + self.n_told, float(np.mean(told)), what)
+    def _compare(self, index: int, raw: Floats) -> None:
+        """Compare finished folds in their order, up to the first that is not finished."""
+        out = self.table.rows.take(self.splits[index][1])
+        metric = self.objective.deciding[1]
+        score = metric.scores(out.target, self.table.task.predictions(raw), out.weights[None, :])[0]
+        with self.trial.lock:
+            self.losses[index] = self.objective.loss(float(score))
+            while self.n_compared in self.losses and self.n_compared < len(self.splits) - 1:
+                self.n_compared += 1
+                losses = [self.losses[number] for number in range(self.n_compared)]
+                where = f"after {self.n_compared} of {len(self.splits)} folds"
+                self.trial.report(FIRST_FOLD_STEP + self.n_compared, float(np.mean(losses)), where)
 
 
 @dataclass
-class _Follower:
-    """Watches a fit: ends it when its trial has ended, and compares the losses of the first fold."""
+class _FoldProgress:
+    """The progress callback of a fit: ends it when its trial has ended, and compares the losses of the first fold."""
 
-    course: Course
+    trial: TrialProgress
     compares: bool
     progress: Progress
     best: float = math.inf
     n_passed: int = 0
 
     def __call__(self, step: TrainingStep) -> None:
-        if self.course.ended:
-            raise HopelessError("the trial has ended")
+        if self.trial.ended:
+            raise PrunedError("the trial has ended")
         self.progress(step)
         loss = step.values.get("val_loss")
         if not self.compares or loss is None:
             return
         self.best = min(self.best, loss)
-        while self.n_passed < len(CHECKS) and step.number >= CHECKS[self.n_passed] * step.total:
+        while self.n_passed < len(EPOCH_FRACTIONS) and step.number >= EPOCH_FRACTIONS[self.n_passed] * step.total:
             self.n_passed += 1
-            self.course.report(self.n_passed, self.best, f"after {step.number} of {step.total} epochs or rounds")
+            self.trial.report(self.n_passed, self.best, f"after {step.number} of {step.total} epochs or trees")
 
     def close(self) -> None:
-        """A fit that stopped early has come as far as it would."""
+        """Fill in the steps that a fit did not reach because it stopped early."""
         if self.compares and math.isfinite(self.best):
-            with self.course.lock:
-                self.course.steps |= dict.fromkeys(range(self.n_passed + 1, len(CHECKS) + 1), self.best)
+            with self.trial.lock:
+                self.trial.steps |= dict.fromkeys(range(self.n_passed + 1, len(EPOCH_FRACTIONS) + 1), self.best)
 
 
-def _keep_limits(found: Mapping[str, float], bench: Bench, measures: dict[str, float]) -> None:
-    """Note what was measured of a graph; give up when it breaks a limit."""
-    measures |= found
-    beyond = [limit for limit in bench.limits if limit.name in found and limit.excess(found[limit.name]) > 0]
-    if beyond:
-        raise HopelessError("; ".join(limit.sentence(found[limit.name]) for limit in beyond))
+def _check_limits(new: Mapping[str, float], objective: Objective, measures: dict[str, float]) -> None:
+    """Record the measures of a graph; prune the trial when it breaks a limit."""
+    measures |= new
+    broken = [limit for limit in objective.limits if limit.name in new and limit.excess(new[limit.name]) > 0]
+    if broken:
+        raise PrunedError("; ".join(limit.sentence(new[limit.name]) for limit in broken))
 
 
-def _loss(table: FitData, answers: Floats, bench: Bench) -> float:
-    name, metric = bench.deciding
-    return bench.loss(_mean(fold_scores(table, answers, {name: metric})[name]))
+def _loss(table: FitData, raw: Floats, objective: Objective) -> float:
+    name, metric = objective.deciding
+    return objective.loss(_mean(fold_scores(table, raw, {name: metric})[name]))
 
 
 def _mean(scores: Floats) -> float:
-    solid = scores[np.isfinite(scores)]
-    return float(solid.mean()) if len(solid) else math.nan
+    finite = scores[np.isfinite(scores)]
+    return float(finite.mean()) if len(finite) else math.nan

@@ -1,4 +1,4 @@
-"""Several processes on one study: each is the same command, started by this one and ended with it."""
+"""Search with several processes on one study: each runs the same command, and ends with this process."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from collections.abc import Callable, Sequence
 
 import optuna
 
-from estimator.tuning.search import Search, SearchProgress, search, told
-from estimator.tuning.study import take_up
+from estimator.tuning.search import Search, SearchProgress, run_search, search_progress
+from estimator.tuning.study import requeue_lost
 
-LOOK_SECONDS = 0.3
-# A worker that is asked to end keeps its trial for later; longer than this it may not take.
-END_SECONDS = 10
+POLL_SECONDS = 0.3
+# On SIGINT a worker queues its trial again; after this time it is killed.
+SHUTDOWN_TIMEOUT_SECONDS = 10
 
 
-def search_together(
-    study: optuna.Study, plan: Search, command: Callable[[int], Sequence[str]], *, workers: int,
+def search_in_processes(
+    study: optuna.Study, search: Search, command: Callable[[int], Sequence[str]], *, workers: int,
     show: Callable[[SearchProgress], None],
 ) -> None:  # fmt: skip
-    """Add trials to a study by several processes; `command` gives their words, from this process's number.
+    """Add trials to a study by several processes; `command` returns their arguments, given the id of this process.
 
-    What a killed worker leaves is taken up by the others, and at last by this process.
+    The trial of a killed worker is run again by the others, and in the end by this process.
     """
-    words = [sys.executable, "-m", "estimator", *command(os.getpid())]
+    arguments = [sys.executable, "-m", "estimator", *command(os.getpid())]
     started = [
-        subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 # our own command
-        for _ in range(min(workers, plan.n_trials))
+        subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 # our own command
+        for _ in range(min(workers, search.n_trials))
     ]
     try:
         while any(worker.poll() is None for worker in started):
-            time.sleep(LOOK_SECONDS)
-            take_up(study)
-            show(told(study, plan.n_trials))
+            time.sleep(POLL_SECONDS)
+            requeue_lost(study)
+            show(search_progress(study, search.n_trials))
     finally:
         _end(started)
-    search(study, plan, show=show)
+    run_search(study, search, show=show)
 
 
-def wanted_by(parent: int) -> Callable[[], bool]:
-    """Return what tells a worker whether the process that started it still runs."""
+def parent_is_running(parent: int) -> Callable[[], bool]:
+    """Return a function that tells a worker whether the process that started it is still running."""
     return lambda: os.getppid() == parent
 
 
@@ -53,7 +53,7 @@ def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
             worker.send_signal(signal.SIGINT)
     for worker in started:
         try:
-            worker.wait(END_SECONDS)
+            worker.wait(SHUTDOWN_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             worker.kill()
             worker.wait()

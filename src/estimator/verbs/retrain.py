@@ -108,11 +108,11 @@ def _tuned(
     with tempfile.TemporaryDirectory() as scratch:
         study_path = str(Path(scratch) / "journal.log")
         config = config.model_copy(update={"tuning": config.tuning.model_copy(update={"study": study_path})})
-        plan = tuning.Plan.of(config, kind_of(config), {}, Path(scratch))
-        search = tuning.Search.of(tuning.Space.of(config, SHELVES), tuning.Rows(frame, config, live.schema, 1))
-        with tuning.opened_study(plan, fresh=True, environment=context.environment) as study:
-            tuning.queue_own(study, search.space)
-            tuning.search(study, search, progress=progress)
-            edits = tuning.outcome(study, search, progress=progress).edits
+        spec = tuning.StudySpec.of(config, kind_of(config), {}, Path(scratch))
+        search = tuning.Search.of(tuning.Space.of(config, SHELVES), tuning.TuningRows(frame, config, live.schema, 1))
+        with tuning.open_study(spec, fresh=True, environment=context.environment) as study:
+            tuning.enqueue_current(study, search.space)
+            tuning.run_search(study, search, progress=progress)
+            edits = tuning.evaluate_search(study, search, progress=progress).edits
     best = search.space.varied(edits)
     return best, model_of(best)

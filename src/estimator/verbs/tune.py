@@ -11,11 +11,11 @@ from estimator.config import from_environment
 from estimator.config.variant import write_variant
 from estimator.core.files import write_atomic
 from estimator.models import Progress, silent
-from estimator.tuning import Outcome, SearchProgress
-from estimator.tuning.space import shown
+from estimator.tuning import SearchResult, SearchProgress
+from estimator.tuning.space import format_setting
 from estimator.verbs.context import SHELVES, Context, kind_of, reviewed_schema
 
-__all__ = ["TunedConfig", "Workers", "shown", "tune"]
+__all__ = ["TunedConfig", "Workers", "format_setting", "tune"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Workers:
 class TunedConfig:
     """What a search found, where its trials are kept, and the config and page it wrote."""
 
-    outcome: Outcome
+    result: SearchResult
     study: str
     conf: Path
     page: Path
@@ -54,22 +54,22 @@ def tune(
     config = context.config(conf)
     with context.rows(config.data, conf.parent) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
-    plan = tuning.Plan.of(config, kind_of(config), fingerprint, conf.parent)
+    spec = tuning.StudySpec.of(config, kind_of(config), fingerprint, conf.parent)
     n_processes = 1 if workers.parent else workers.count
-    rows = tuning.Rows(frame, config, reviewed_schema(config, conf.parent), n_processes)
+    rows = tuning.TuningRows(frame, config, reviewed_schema(config, conf.parent), n_processes)
     search = tuning.Search.of(tuning.Space.of(config, SHELVES), rows)
-    with tuning.opened_study(plan, fresh=fresh, environment=context.environment) as study:
-        tuning.queue_own(study, search.space)
+    with tuning.open_study(spec, fresh=fresh, environment=context.environment) as study:
+        tuning.enqueue_current(study, search.space)
         if workers.parent is not None:
-            tuning.search(study, search, is_wanted=tuning.wanted_by(workers.parent))
+            tuning.run_search(study, search, is_wanted=tuning.parent_is_running(workers.parent))
             return None
         if workers.count > 1:
-            tuning.search_together(study, search, workers.command, workers=workers.count, show=show)
+            tuning.search_in_processes(study, search, workers.command, workers=workers.count, show=show)
         else:
-            tuning.search(study, search, show=show, progress=progress)
-        outcome = tuning.outcome(study, search, progress=progress)
+            tuning.run_search(study, search, show=show, progress=progress)
+        result = tuning.evaluate_search(study, search, progress=progress)
     overrides = [*from_environment(context.environment), *context.overrides]
-    written = write_variant(conf, config, outcome.edits, SHELVES, overrides=overrides)
+    written = write_variant(conf, config, result.edits, SHELVES, overrides=overrides)
     page = conf.with_name(f"{conf.stem}.tuning.html")
-    write_atomic(page, tuning.tuning_page(outcome, name=str(config.name)))
-    return TunedConfig(outcome, plan.place, written, page)
+    write_atomic(page, tuning.tuning_page(result, name=str(config.name)))
+    return TunedConfig(result, spec.storage, written, page)
