@@ -1,4 +1,4 @@
-"""A version's page as a person meets it: opened from a file, in a browser, without a server or a network."""
+"""The model page as a user sees it: opened from a file, in a browser, without a server or a network."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOUNS = ["Haus", "garden", "РЕКА", "naïve", "x1", "sea view"]
 
 
 def messy(n_rows: int = 240) -> pl.DataFrame:
-    """Dates, months, moments, prices, free text, flags, gaps, and names that would break a careless page."""
+    """Dates, months, times, prices, free text, flags, missing values, and names that would break a careless page."""
     generator = np.random.default_rng(3)
     size, days, place = generator.normal(100, 30, n_rows), generator.integers(0, 900, n_rows), range(n_rows)
     nouns = generator.choice(NOUNS, (n_rows, 4))
@@ -80,7 +80,7 @@ def pages(versions, tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def visit(visit_file, pages) -> Callable[..., Any]:
-    """Open the page of a version and wait until it answers."""
+    """Open the page of a version and wait until it predicts."""
 
     def call(name: str, **options: Any) -> Any:
         page = visit_file(pages[name], **options)
@@ -97,16 +97,16 @@ def first_row(artefact: Artefact) -> dict[str, Any]:
 
 
 def sent(page: Any, content: bytes, name: str = "rows.csv") -> pl.DataFrame:
-    """Return the answers to a file."""
+    """Return the predictions of a file."""
     page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
     with page.expect_download() as download:
         page.click("#batch-result a")
-    assert download.value.suggested_filename == f"{name.partition('.')[0]}.answers.csv"
+    assert download.value.suggested_filename == f"{name.partition('.')[0]}.predictions.csv"
     return pl.read_csv(io.BytesIO(Path(download.value.path()).read_bytes()), infer_schema_length=None)
 
 
 @pytest.mark.parametrize("name", [*TABLES, "messy-linear", "messy-boosting"])
-def test_every_row_of_a_file_gets_the_servers_answer(visit, versions, pages, name, tell):
+def test_file_gets_the_predictions_of_the_server(visit, versions, pages, name, tell):
     artefact, table = versions[name]
     found = sent(visit(name), table.read_bytes(), table.name)
     must = artefact.predictor.predict_table(open_files(str(table)).frame())
@@ -118,34 +118,36 @@ def test_every_row_of_a_file_gets_the_servers_answer(visit, versions, pages, nam
     assert largest < 1e-6
 
 
-def test_the_form_starts_with_a_row_and_its_answer(visit, versions):
+def test_form_starts_with_a_row_and_its_prediction(visit, versions):
     artefact, _ = versions["house_pricing_model"]
     page, row = visit("house_pricing_model"), first_row(artefact)
     answers = artefact.predictor.predict_batch(artefact.schema.read_rows([row]))
-    shown = float(page.text_content("#answer .figure"))
+    shown = float(page.text_content("#prediction .figure"))
     assert shown == pytest.approx(answers.raw[0], rel=1e-3)
-    assert page.text_content("#answer p + p") == f"90% interval: {answers.low[0]:.4g} to {answers.high[0]:.4g}"
+    assert page.text_content("#prediction p + p") == f"90% interval: {answers.low[0]:.4g} to {answers.high[0]:.4g}"
     assert {name: page.get_by_label(name, exact=True).input_value() for name in row} == {
         name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in row.items()
     }
 
 
-def test_a_slider_moves_the_value_and_the_answer(visit, versions):
+def test_slider_changes_value_and_prediction(visit, versions):
     artefact, _ = versions["house_pricing_model"]
     page, row = visit("house_pricing_model"), first_row(artefact)
-    before = page.text_content("#answer .figure")
+    before = page.text_content("#prediction .figure")
     slider = page.get_by_label("RM, slider")
     slider.focus()
     for _ in range(8):
         page.keyboard.press("ArrowRight")
     value = float(page.get_by_label("RM", exact=True).input_value())
-    page.wait_for_function("(before) => document.querySelector('#answer .figure').textContent !== before", arg=before)
+    page.wait_for_function(
+        "(before) => document.querySelector('#prediction .figure').textContent !== before", arg=before
+    )
     assert value > row["RM"]
     must = artefact.predictor.predict_batch(artefact.schema.read_rows([{**row, "RM": value}])).raw[0]
-    assert float(page.text_content("#answer .figure")) == pytest.approx(must, rel=1e-3)
+    assert float(page.text_content("#prediction .figure")) == pytest.approx(must, rel=1e-3)
 
 
-def test_the_curve_goes_through_what_the_model_answers(visit, versions):
+def test_curve_shows_the_predictions(visit, versions):
     artefact, _ = versions["house_pricing_model"]
     page, row = visit("house_pricing_model"), first_row(artefact)
     page.select_option("#column", "LSTAT")
@@ -153,11 +155,11 @@ def test_the_curve_goes_through_what_the_model_answers(visit, versions):
     (low, high), *_ = [column.training_range for column in artefact.schema.features if column.name == "LSTAT"]
     rows = [{**row, "LSTAT": float(value)} for value in np.linspace(low, high, 41)]
     answers = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).raw
-    assert f"least {answers.min():.4g} at " in label
-    assert f"most {answers.max():.4g} at " in label
+    assert f"smallest {answers.min():.4g} at " in label
+    assert f"largest {answers.max():.4g} at " in label
 
 
-def test_a_refused_value_is_told_as_the_server_tells_it(visit, versions):
+def test_invalid_value_gets_the_message_of_the_server(visit, versions):
     artefact, _ = versions["house_pricing_model"]
     page, row = visit("house_pricing_model"), first_row(artefact)
     box = page.get_by_label("TAX", exact=True)
@@ -167,19 +169,19 @@ def test_a_refused_value_is_told_as_the_server_tells_it(visit, versions):
         artefact.schema.read_rows([{**row, "TAX": "many"}])
     assert told == f"TAX: {refused.value.faults[0].message}"
     assert box.get_attribute("aria-invalid") == "true"
-    assert page.text_content("#answer .figure") == "no answer"
-    page.click("#again")
+    assert page.text_content("#prediction .figure") == "no prediction"
+    page.click("#reset")
     assert page.locator("#notes .fault").count() == 0
 
 
-def test_what_training_did_not_see_is_told(visit, versions):
+def test_values_out_of_range_are_reported(visit, versions):
     page = visit("house_pricing_model")
     page.get_by_label("RM", exact=True).fill("40")
     told = page.wait_for_selector("#notes li").text_content()
     assert told == "RM: out of range; training range 3.561 to 8.78"
 
 
-def test_faulty_rows_of_a_file_are_named_and_left_empty(visit, versions):
+def test_invalid_rows_of_a_file_are_named_and_left_empty(visit, versions):
     artefact, whole = versions["house_pricing_model"]
     lines = whole.read_text().splitlines()[:6]
     lines[2], lines[4] = f"much{lines[2][lines[2].index(',') :]}", f",{lines[4].split(',', 1)[1]}"
@@ -191,7 +193,7 @@ def test_faulty_rows_of_a_file_are_named_and_left_empty(visit, versions):
     told = page.locator("#batch-result li").all_text_contents()
     assert told == list(map(str, refused.value.faults))
     assert found["prediction"].is_null().to_list() == [False, True, False, True, False]
-    assert page.text_content("#batch-said") == "3 of 5 rows answered"
+    assert page.text_content("#batch-status") == "predicted 3 of 5 rows"
 
 
 @pytest.mark.parametrize(
@@ -200,43 +202,45 @@ def test_faulty_rows_of_a_file_are_named_and_left_empty(visit, versions):
         (b"CRIM,ZN\n1,2\n", "rows.csv: row 1, column 'INDUS': missing: expected a number"),
         (b"", "rows.csv: the file is empty"),
         (b"a,b\n1,2,3\n", "rows.csv: the header has 2 cells, but not these lines: line 2 (3 cells)"),
-        (b'a,b\n"1,2\n', "rows.csv: a quote that is opened on line 2, or after it, is never closed"),
+        (b'a,b\n"1,2\n', "rows.csv: a quote opened on or after line 2 is never closed"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_refused(visit, content, told):
+def test_unreadable_file_is_rejected(visit, content, told):
     page = visit("house_pricing_model")
     page.set_input_files("#file", {"name": "rows.csv", "mimeType": "text/csv", "buffer": content})
     assert page.wait_for_selector("#batch-result .fault").text_content().startswith(told)
 
 
-def test_a_file_may_be_packed_and_of_another_form(visit, versions):
+def test_gzip_delimiter_and_encoding_are_detected(visit, versions):
     artefact, table = versions["house_pricing_model"]
     text = "\r\n".join(table.read_text().splitlines()[:4]).replace(",", ";")
     must = artefact.predictor.predict_table(pl.read_csv(table, n_rows=3, infer_schema=False))
     page = visit("house_pricing_model")
     for packed, name in ((gzip.compress(text.encode()), "rows.csv.gz"), (text.encode("utf-16"), "rows.csv")):
         page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": packed})
-        page.wait_for_function("() => document.querySelector('#batch-said').textContent.startsWith('3 of 3')")
+        page.wait_for_function(
+            "() => document.querySelector('#batch-status').textContent.startsWith('predicted 3 of 3')"
+        )
         with page.expect_download() as download:
             page.click("#batch-result a")
         assert np.allclose(pl.read_csv(download.value.path())["prediction"], must["prediction"], rtol=1e-6)
 
 
-def test_a_file_is_taken_when_it_is_dropped(visit, versions):
+def test_file_can_be_dropped(visit, versions):
     page = visit("penguins")
     page.evaluate(
         """(text) => {
           const held = new DataTransfer();
           held.items.add(new File([text], "few.csv"));
-          document.querySelector("#drop").dispatchEvent(new DragEvent("drop", { dataTransfer: held, bubbles: true }));
+          document.querySelector("#batch").dispatchEvent(new DragEvent("drop", { dataTransfer: held, bubbles: true }));
         }""",
         "\n".join(versions["penguins"][1].read_text().splitlines()[:5]),
     )
     page.wait_for_selector("#batch-result a")
-    assert page.text_content("#batch-said") == "4 of 4 rows answered"
+    assert page.text_content("#batch-status") == "predicted 4 of 4 rows"
 
 
-def test_hostile_names_and_levels_are_shown_as_text(visit, versions):
+def test_hostile_names_and_categories_are_shown_as_text(visit, versions):
     page = visit("messy-linear")
     assert set(page.locator("#fields label bdi").all_text_contents()) == set(messy().columns) - {"price"}
     options = (
@@ -254,14 +258,14 @@ def test_nothing_is_wider_than_the_window(visit, name):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["credit", "house_pricing_model"])
-def test_all_text_stands_out_from_its_ground(visit, name, scheme):
+def test_text_has_enough_contrast(visit, name, scheme):
     page = visit(name, color_scheme=scheme)
     page.locator("#fields input:not([type=range])").first.fill("much")
     page.wait_for_selector("#notes .fault")
     assert {part: ratio for part, ratio in page.evaluate(CONTRASTS).items() if ratio < 4.5} == {}
 
 
-def test_everything_is_reached_by_tab_and_has_a_name(visit):
+def test_every_control_is_reachable_and_labeled(visit):
     page = visit("penguins")
     every, reached = page.evaluate(REACHABLE), set()
     for _ in range(len(every) + 2):
@@ -272,7 +276,7 @@ def test_everything_is_reached_by_tab_and_has_a_name(visit):
     assert page.evaluate(unnamed) == 0
 
 
-def test_the_page_may_reach_nothing(window, pages):
+def test_page_cannot_use_the_network(window, pages):
     page = window().new_page()
     page.goto(pages["penguins"].as_uri())
     page.wait_for_selector("body[data-ready]")
@@ -292,17 +296,17 @@ def test_the_page_may_reach_nothing(window, pages):
     assert reached == [False, ["connect-src", "img-src", "script-src-elem"]]
 
 
-def test_a_graph_that_answers_otherwise_here_is_told(visit_file, versions, tmp_path):
+def test_failed_self_test_is_reported(visit_file, versions, tmp_path):
     artefact, _ = versions["penguins"]
     content = build_model_page(artefact).content.decode()
     share = json.dumps(artefact.read_json("golden.json")["predictions"][0][0])
-    (tmp_path / "page.html").write_text(content.replace(f'"answers":[[{share}', '"answers":[[0.25'))
+    (tmp_path / "page.html").write_text(content.replace(f'"predictions":[[{share}', '"predictions":[[0.25'))
     page = visit_file(tmp_path / "page.html")
     page.wait_for_selector("#check.fault")
     assert "Do not rely on this page" in page.text_content("#check")
 
 
-def test_the_verb_tells_the_sizes(store, run, tmp_path):
+def test_page_command_reports_sizes(store, run, tmp_path):
     page = tmp_path / "model.html"
     code, told, _ = run("page", store / "penguins", "--output", page, "--json")
     assert code == 0

@@ -240,7 +240,7 @@ def test_several_models_share_a_server(store, house):
 def test_keys_change_while_the_server_runs(store, house, tmp_path, run):
     keys, log = tmp_path / "keys.json", tmp_path / "log.db"
     web = run("key", "add", "web", "--file", keys, "--json")[1]["key"]
-    words = ("--keys", str(keys), "--log", str(log), "--host", "0.0.0.0")
+    words = ("--keys-file", str(keys), "--log", str(log), "--host", "0.0.0.0")
     with serving(store / "house_pricing_model", *words) as (_, address):
         assert rejected(address, [house])[0] == 401
         assert rejected(address, [house], **{"X-API-Key": "est_wrong"})[0] == 401
@@ -387,7 +387,7 @@ def test_example_clients_get_predictions(store, tmp_path, run, words):
     if shutil.which(command) is None:
         pytest.skip(f"{command} is not on this machine")
     key = run("key", "add", "web", "--file", tmp_path / "keys.json", "--json")[1]["key"]
-    with serving(store / "house_pricing_model", "--keys", str(tmp_path / "keys.json")) as (_, address):
+    with serving(store / "house_pricing_model", "--keys-file", str(tmp_path / "keys.json")) as (_, address):
         for given, code in ((key, 0), ("est_wrong", 1)):
             done = subprocess.run(
                 [command, EXAMPLES / "clients" / file, address], capture_output=True, text=True,

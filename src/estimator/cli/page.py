@@ -38,11 +38,11 @@ def command(version: str, output: Path | None, store: str | None, as_json: bool)
         "page": str(output),
         "bytes": len(page.content),
         "graph_bytes": page.graph_bytes,
-        "packed_bytes": page.packed_bytes,
+        "compressed_bytes": page.compressed_bytes,
         "operators": list(page.operators),
     }
     text = (
-        f"{artefact.name} {artefact.version}: {size}, of which the compressed graph is {format_bytes(page.packed_bytes)}\n"
+        f"{artefact.name} {artefact.version}: {size}, of which the compressed graph is {format_bytes(page.compressed_bytes)}\n"
         f"page    {output}\n"
         "note: the file contains the model and some of its training rows"
     )

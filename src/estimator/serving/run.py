@@ -74,7 +74,7 @@ def run_server(
     if ring is None and not allow_public and not _is_loopback(serving.host):
         raise ServingError(
             f"host {serving.host} is reachable from other machines, but no API key is required",
-            hint="create keys with `estimator key add` and pass their file with --keys, or pass --allow-public",
+            hint="create keys with `estimator key add` and pass their file with --keys-file, or pass --allow-public",
         )
     connect_log = _checked_log(serving, environment)
     if monitors and serving.prediction_log is None:

@@ -4,22 +4,22 @@
 const alongAxis = (x, axis, dims, put, kind = x.kind) => {
   const at = axisOf(axis, x.dims),
     [outer, size, inner] = around(x.dims, at),
-    found = tensorOf(kind, dims(at, size));
-  const ownSize = found.data.length / Math.max(outer * inner, 1);
+    result = tensorOf(kind, dims(at, size));
+  const ownSize = result.data.length / Math.max(outer * inner, 1);
   for (let row = 0; row < outer; row++) {
     for (let step = 0; step < inner; step++) {
       const from = row * size * inner + step,
         to = row * ownSize * inner + step;
       put(
-        (place) => x.data[from + place * inner],
-        (place, value) => {
-          found.data[to + place * inner] = value;
+        (index) => x.data[from + index * inner],
+        (index, value) => {
+          result.data[to + index * inner] = value;
         },
         size,
       );
     }
   }
-  return found;
+  return result;
 };
 const unchanged = (x) => () => x.dims;
 const withoutAxis = (x, keepdims) => (at) => (keepdims ? x.dims.with(at, 1) : x.dims.toSpliced(at, 1));
@@ -27,10 +27,10 @@ const withoutAxis = (x, keepdims) => (at) => (keepdims ? x.dims.with(at, 1) : x.
 /** Define an operator that makes one value of each line: `add` is given what is there so far, from `begin` on. */
 const reducing = (name, begin, add, finish = (total) => total) =>
   operator(name, ({ keepdims = 1 }) => ([x, axes]) => {
-    if (axes?.data.length !== 1) throw new Error(`${name}: only one axis is known`);
+    if (axes?.data.length !== 1) throw new Error(`${name}: only one axis is supported`);
     return alongAxis(x, axes.data[0], withoutAxis(x, keepdims), (read, write, size) => {
       let total = begin;
-      for (let place = 0; place < size; place++) total = add(total, read(place));
+      for (let index = 0; index < size; index++) total = add(total, read(index));
       write(0, finish(total, size));
     });
   });
@@ -42,32 +42,32 @@ reducing("ReduceL2", 0, (total, value) => total + value * value, Math.sqrt);
 operator("ArgMax", ({ axis = 0, keepdims = 1 }) => ([x]) => {
   const take = (read, write, size) => {
     let best = 0;
-    for (let place = 1; place < size; place++) if (read(place) > read(best)) best = place;
+    for (let index = 1; index < size; index++) if (read(index) > read(best)) best = index;
     write(0, best);
   };
   return alongAxis(x, axis, withoutAxis(x, keepdims), take, INT64);
 });
 plain("CumSum", (x, axis) =>
   alongAxis(x, axis.data[0], unchanged(x), (read, write, size) => {
-    for (let place = 0, total = 0; place < size; place++) write(place, (total += read(place)));
+    for (let index = 0, total = 0; index < size; index++) write(index, (total += read(index)));
   }));
 operator("TopK", ({ axis = -1 }) => ([x, count]) => {
-  const kept = count.data[0];
+  const k = count.data[0];
   const ordered = (take, kind) =>
-    alongAxis(x, axis, (at) => x.dims.with(at, kept), (read, write, size) => {
+    alongAxis(x, axis, (at) => x.dims.with(at, k), (read, write, size) => {
       const order = counted(0, size).sort((a, b) => read(b) - read(a) || a - b);
-      for (let place = 0; place < kept; place++) write(place, take(read, order[place]));
+      for (let index = 0; index < k; index++) write(index, take(read, order[index]));
     }, kind);
-  return [ordered((read, place) => read(place)), ordered((_, place) => place, INT64)];
+  return [ordered((read, index) => read(index)), ordered((_, index) => index, INT64)];
 });
 
 const softmax = (name, finish) =>
   operator(name, ({ axis = -1 }) => ([x]) =>
     alongAxis(x, axis, unchanged(x), (read, write, size) => {
       let most = -Infinity, total = 0;
-      for (let place = 0; place < size; place++) most = Math.max(most, read(place));
-      for (let place = 0; place < size; place++) total += Math.exp(read(place) - most);
-      for (let place = 0; place < size; place++) write(place, finish(read(place) - most, total));
+      for (let index = 0; index < size; index++) most = Math.max(most, read(index));
+      for (let index = 0; index < size; index++) total += Math.exp(read(index) - most);
+      for (let index = 0; index < size; index++) write(index, finish(read(index) - most, total));
     }));
 softmax("Softmax", (score, total) => Math.exp(score) / total);
 softmax("LogSoftmax", (score, total) => score - Math.log(total));
@@ -75,27 +75,27 @@ softmax("LogSoftmax", (score, total) => score - Math.log(total));
 /** Return rows (n, inner) times columns (inner, width), each plus what `base` (width) holds, as a tensor of `dims`. */
 const multiplied = (x, y, dims, base) => {
   const [inner, width] = y.dims,
-    found = tensorOf(x.kind, dims),
+    result = tensorOf(x.kind, dims),
     sums = new Float64Array(width);
-  for (let row = 0; row < found.data.length / width; row++) {
+  for (let row = 0; row < result.data.length / width; row++) {
     if (base) sums.set(base);
     else sums.fill(0);
-    for (let place = 0; place < inner; place++) {
-      const factor = x.data[row * inner + place];
+    for (let index = 0; index < inner; index++) {
+      const factor = x.data[row * inner + index];
       if (factor === 0) continue;
-      for (let column = 0, from = place * width; column < width; column++)
+      for (let column = 0, from = index * width; column < width; column++)
         sums[column] += factor * y.data[from + column];
     }
-    found.data.set(sums, row * width);
+    result.data.set(sums, row * width);
   }
-  return found;
+  return result;
 };
 operator("MatMul", () => ([x, y]) => {
-  if (y.dims.length !== 2) throw new Error("MatMul: only a matrix is known on the right");
+  if (y.dims.length !== 2) throw new Error("MatMul: only a matrix on the right is supported");
   return multiplied(x, y, x.dims.with(-1, y.dims[1]));
 });
 operator("Gemm", ({ alpha = 1, beta = 1, transA = 0, transB = 0 }) => ([x, y, base]) => {
-  if (alpha !== 1 || beta !== 1 || transA || transB) throw new Error("Gemm: only x * y + base is known");
+  if (alpha !== 1 || beta !== 1 || transA || transB) throw new Error("Gemm: only x * y + base is supported");
   return multiplied(x, y, [x.dims[0], y.dims[1]], base && spread(base, [y.dims[1]]));
 });
 operator("Einsum", ({ equation }) => {
@@ -109,27 +109,27 @@ operator("Einsum", ({ equation }) => {
       return axes.map((letter) => strides[letters[which].indexOf(letter)] ?? 0);
     });
     const sizes = axes.map((letter) => x.dims[letters[0].indexOf(letter)] ?? y.dims[letters[1].indexOf(letter)]);
-    const found = tensorOf(x.kind, sizes.slice(0, output.length)),
+    const result = tensorOf(x.kind, sizes.slice(0, output.length)),
       last = axes.length - 1;
     let to = 0;
     const total = (depth, left, right) => {
       let sum = 0;
-      for (let place = 0; place < sizes[depth]; place++, left += own[depth], right += other[depth]) {
+      for (let index = 0; index < sizes[depth]; index++, left += own[depth], right += other[depth]) {
         sum += depth === last ? x.data[left] * y.data[right] : total(depth + 1, left, right);
       }
       return sum;
     };
     const fill = (depth, left, right) => {
       if (depth === output.length) {
-        found.data[to++] = inside.length ? total(depth, left, right) : x.data[left] * y.data[right];
+        result.data[to++] = inside.length ? total(depth, left, right) : x.data[left] * y.data[right];
         return;
       }
-      for (let place = 0; place < sizes[depth]; place++) {
-        fill(depth + 1, left + place * own[depth], right + place * other[depth]);
+      for (let index = 0; index < sizes[depth]; index++) {
+        fill(depth + 1, left + index * own[depth], right + index * other[depth]);
       }
     };
     fill(0, 0, 0);
-    return found;
+    return result;
   };
 });
 

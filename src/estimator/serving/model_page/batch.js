@@ -1,74 +1,70 @@
-// A CSV file -> its answers as a CSV file, worked out in portions so that the page stays awake.
+// A CSV file -> its predictions as a CSV file, computed in chunks so that the page stays responsive.
 
-const PORTION = 500,
-  MOST_FAULTS = 20,
-  PREVIEW = 5;
+const CHUNK_ROWS = 500,
+  MAX_FAULTS_SHOWN = 20,
+  PREVIEW_ROWS = 5,
+  PREVIEW_COLUMNS = 6;
 const pause = () =>
   new Promise((resolve) => {
     setTimeout(resolve, 0);
   });
+const formatCount = (count) => count.toLocaleString("en");
 
-/** Return { answers, faults }: null for a row that breaks the contract. Throws FileError. */
-const answerTable = async (model, { names, rows }, file, watch = () => {}) => {
-  const wrong = nameFaults(model.contract, names);
+/** Return { predictions, faults }; the prediction of an invalid row is null. Throws FileError. */
+const predictTable = async (model, { names, rows }, file, progress = () => {}) => {
+  const wrong = columnFaults(model.schema, names);
   if (wrong.length)
     throw new FileError(`${file}: ${wrong.map(([message, column]) => faultOf(1, column, message).text).join("\n")}`);
-  const answers = Array(rows.length).fill(null),
+  const predictions = Array(rows.length).fill(null),
     faults = [];
-  for (let start = 0; start < rows.length; start += PORTION) {
-    const kept = [],
-      places = [];
-    rows.slice(start, start + PORTION).forEach((cells, step) => {
-      const row = Object.fromEntries(names.map((name, place) => [name, cells[place]]));
-      const read = readRow(model.contract, row, start + step + 1);
+  for (let start = 0; start < rows.length; start += CHUNK_ROWS) {
+    const valid = [],
+      indices = [];
+    rows.slice(start, start + CHUNK_ROWS).forEach((cells, step) => {
+      const row = Object.fromEntries(names.map((name, index) => [name, cells[index]]));
+      const read = readRow(model.schema, row, start + step + 1);
       faults.push(...read.faults);
       if (read.faults.length) return;
-      kept.push(read.cells);
-      places.push(start + step);
+      valid.push(read.cells);
+      indices.push(start + step);
     });
-    if (kept.length)
-      model.answer(kept).forEach((one, place) => {
-        answers[places[place]] = one;
+    if (valid.length)
+      model.predict(valid).forEach((prediction, index) => {
+        predictions[indices[index]] = prediction;
       });
-    watch(Math.min(start + PORTION, rows.length), rows.length);
+    progress(Math.min(start + CHUNK_ROWS, rows.length), rows.length);
     await pause();
   }
-  return { answers, faults };
+  return { predictions, faults };
 };
 
 const startBatch = (model) => {
-  const input = one("#file"),
-    drop = one("#drop"),
-    said = one("#batch-said"),
-    progress = one("#batch-progress");
-  let address = null;
+  const input = query("#file"),
+    panel = query("#batch"),
+    status = query("#batch-status"),
+    bar = query("#batch-progress");
+  let url = null;
   const run = async (file) => {
-    one("#batch-result").replaceChildren();
-    if (address) URL.revokeObjectURL(address);
-    progress.hidden = false;
+    query("#batch-result").replaceChildren();
+    if (url) URL.revokeObjectURL(url);
+    bar.hidden = false;
     try {
       const table = readCsv(await textOfFile(file), file.name);
-      const { answers, faults } = await answerTable(model, table, file.name, (done, all) => {
-        [progress.value, progress.max] = [done, all];
+      const { predictions, faults } = await predictTable(model, table, file.name, (done, all) => {
+        [bar.value, bar.max] = [done, all];
       });
-      const text = writeCsv(answers, model.task.levels),
-        answered = answers.filter((found) => found).length;
-      address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
-      said.textContent = `${answered.toLocaleString("en")} of ${answers.length.toLocaleString("en")} rows answered`;
-      const name = `${file.name.replace(/(\.csv|\.tsv|\.txt)?(\.gz)?$/i, "")}.answers.csv`;
-      one("#batch-result").append(
-        ...resultParts(
-          model,
-          answers,
-          faults,
-          made("a", { class: "button", href: address, download: name }, `Download ${name}`),
-        ),
-      );
+      const text = writeCsv(predictions, model.task.classes),
+        nPredicted = predictions.filter((prediction) => prediction).length;
+      url = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+      status.textContent = `predicted ${formatCount(nPredicted)} of ${formatCount(predictions.length)} rows`;
+      const name = `${file.name.replace(/(\.csv|\.tsv|\.txt)?(\.gz)?$/i, "")}.predictions.csv`;
+      const link = html("a", { class: "button", href: url, download: name }, `Download ${name}`);
+      query("#batch-result").append(...resultParts(model, predictions, faults, link));
     } catch (error) {
-      said.textContent = "no answers";
-      one("#batch-result").append(made("p", { class: "fault" }, error.message));
+      status.textContent = "no predictions";
+      query("#batch-result").append(html("p", { class: "fault" }, error.message));
     } finally {
-      progress.hidden = true;
+      bar.hidden = true;
       input.value = "";
     }
   };
@@ -76,54 +72,51 @@ const startBatch = (model) => {
     if (input.files[0]) run(input.files[0]);
   });
   for (const name of ["dragenter", "dragover"])
-    drop.addEventListener(name, (event) => {
+    panel.addEventListener(name, (event) => {
       event.preventDefault();
-      drop.classList.add("over");
+      panel.classList.add("over");
     });
-  for (const name of ["dragleave", "drop"]) drop.addEventListener(name, () => drop.classList.remove("over"));
-  drop.addEventListener("drop", (event) => {
+  for (const name of ["dragleave", "drop"]) panel.addEventListener(name, () => panel.classList.remove("over"));
+  panel.addEventListener("drop", (event) => {
     event.preventDefault();
     if (event.dataTransfer.files[0]) run(event.dataTransfer.files[0]);
   });
 };
 
-const resultParts = (model, answers, faults, download) => {
-  const left = faults.length - MOST_FAULTS;
-  const count = `${faults.length.toLocaleString("en")} ${faults.length === 1 ? "fault" : "faults"}`;
-  const lines = faults.slice(0, MOST_FAULTS).map(({ text }) => made("li", {}, text)),
-    more = left > 0 ? [made("li", {}, `and ${left.toLocaleString("en")} more`)] : [];
-  const told = faults.length
-    ? [
-        made("p", {}, `Rows that break the contract get no answer (${count}):`),
-        made("ul", { class: "fault" }, ...lines, ...more),
-      ]
+const resultParts = (model, predictions, faults, link) => {
+  const nHidden = faults.length - MAX_FAULTS_SHOWN,
+    count = `${formatCount(faults.length)} ${faults.length === 1 ? "error" : "errors"}`;
+  const lines = faults.slice(0, MAX_FAULTS_SHOWN).map(({ text }) => html("li", {}, text)),
+    more = nHidden > 0 ? [html("li", {}, `and ${formatCount(nHidden)} more`)] : [];
+  const faultList = faults.length
+    ? [html("p", {}, `Invalid rows have no prediction (${count}):`), html("ul", { class: "fault" }, ...lines, ...more)]
     : [];
-  const shownRows = answers
-    .map((found, place) => [found, place])
-    .filter(([found]) => found)
-    .slice(0, PREVIEW);
-  if (!shownRows.length) return told;
-  const columns = answerColumns(shownRows[0][0], model.task.levels).slice(0, 6);
-  const head = made(
+  const shown = predictions
+    .map((prediction, index) => [prediction, index])
+    .filter(([prediction]) => prediction)
+    .slice(0, PREVIEW_ROWS);
+  if (!shown.length) return faultList;
+  const columns = predictionColumns(shown[0][0], model.task.classes).slice(0, PREVIEW_COLUMNS);
+  const head = html(
     "tr",
     {},
-    made("th", { scope: "col" }, "row"),
-    ...columns.map(([name]) => made("th", { scope: "col" }, name)),
+    html("th", { scope: "col" }, "row"),
+    ...columns.map(([name]) => html("th", { scope: "col" }, name)),
   );
-  const rows = shownRows.map(([found, place]) =>
-    made(
+  const rows = shown.map(([prediction, index]) =>
+    html(
       "tr",
       {},
-      made("th", { scope: "row" }, String(place + 1)),
+      html("th", { scope: "row" }, String(index + 1)),
       ...columns.map(([, value]) => {
-        const cell = value(found);
-        return made("td", {}, typeof cell === "number" ? figure(cell) : cell);
+        const cell = value(prediction);
+        return html("td", {}, typeof cell === "number" ? formatNumber(cell) : cell);
       }),
     ),
   );
   return [
-    made("p", {}, download),
-    ...told,
-    made("div", { class: "scroll" }, made("table", {}, made("thead", {}, head), made("tbody", {}, ...rows))),
+    html("p", {}, link),
+    ...faultList,
+    html("div", { class: "scroll" }, html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows))),
   ];
 };

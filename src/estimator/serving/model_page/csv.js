@@ -1,14 +1,14 @@
-// CSV text <-> rows of cells: separators and encodings are told from the file, an empty cell is null.
+// CSV text <-> rows of cells: the delimiter and the encoding are detected, an empty cell is null.
 
-const SEPARATORS = [",", ";", "\t", "|"];
+const DELIMITERS = [",", ";", "\t", "|"];
 
-/** The file is refused as a whole; the message says why. */
+/** The file cannot be used; the message says why. */
 class FileError extends Error {}
 
 /** Return a file's text: gzipped or not; UTF-16 by its mark, UTF-8, or else Windows-1252. */
 const textOfFile = async (file) => {
-  const isPacked = file.name.toLowerCase().endsWith(".gz");
-  const stream = isPacked ? file.stream().pipeThrough(new DecompressionStream("gzip")) : file.stream();
+  const isGzip = file.name.toLowerCase().endsWith(".gz");
+  const stream = isGzip ? file.stream().pipeThrough(new DecompressionStream("gzip")) : file.stream();
   const bytes = new Uint8Array(await new Response(stream).arrayBuffer());
   const marks = { "255,254": "utf-16le", "254,255": "utf-16be" };
   const marked = marks[bytes.slice(0, 2).join()];
@@ -22,13 +22,13 @@ const textOfFile = async (file) => {
 
 /** Return { names, rows }, a list of cells per row. Throws FileError. */
 const readCsv = (text, file) => {
-  const separator = separatorOf(text),
-    records = recordsOf(text, separator, file);
+  const delimiter = detectDelimiter(text),
+    records = recordsOf(text, delimiter, file);
   const names = records.shift()?.cells;
   if (!names) throw new FileError(`${file}: the file is empty; expected a header line with the names of the columns`);
-  const again = names.filter((name, place) => names.indexOf(name) !== place);
+  const again = names.filter((name, index) => names.indexOf(name) !== index);
   if (again.length)
-    throw new FileError(`${file}: the header names ${[...new Set(again)].map(shown).join(", ")} more than once`);
+    throw new FileError(`${file}: the header names ${[...new Set(again)].map(repr).join(", ")} more than once`);
   const ragged = records.filter(({ cells }) => cells.length !== names.length);
   if (ragged.length) {
     const lines = listed(
@@ -46,24 +46,24 @@ const listed = (items, limit) => {
   return left > 0 ? `${words} and ${left.toLocaleString("en")} more` : words;
 };
 
-/** Return the separator that parts the header into most cells, and the second line into as many. */
-const separatorOf = (text) => {
+/** Return the delimiter that splits the header into most cells, and the second line into as many. */
+const detectDelimiter = (text) => {
   const lines = text
     .slice(0, 1e6)
     .split(/\r\n|\n|\r/, 2)
     .filter((line) => line);
-  const widths = SEPARATORS.map((separator) => {
-    const cells = lines.map((line) => recordsOf(line, separator, "")[0]?.cells.length ?? 0);
+  const widths = DELIMITERS.map((delimiter) => {
+    const cells = lines.map((line) => recordsOf(line, delimiter, "")[0]?.cells.length ?? 0);
     return new Set(cells).size === 1 ? cells[0] : 0;
   });
   const best = Math.max(...widths);
-  return best > 1 ? SEPARATORS[widths.indexOf(best)] : ",";
+  return best > 1 ? DELIMITERS[widths.indexOf(best)] : ",";
 };
 
-/** Return { cells, line } of each record that is not blank; a doubled quote inside quotes is one. */
-const recordsOf = (text, separator, file) => {
+/** Return { cells, line } of each record that is not blank; inside quotes, "" is a quote. */
+const recordsOf = (text, delimiter, file) => {
   const records = [],
-    part = new RegExp(`"((?:[^"]|"")*)(?:"|$)|[^${escaped(separator)}\\r\\n"][^${escaped(separator)}\\r\\n]*`, "y");
+    part = new RegExp(`"((?:[^"]|"")*)(?:"|$)|[^${escaped(delimiter)}\\r\\n"][^${escaped(delimiter)}\\r\\n]*`, "y");
   let at = text.charCodeAt(0) === 0xfeff ? 1 : 0,
     line = 1,
     first = 1,
@@ -76,17 +76,17 @@ const recordsOf = (text, separator, file) => {
   while (at < text.length) {
     const letter = text[at];
     part.lastIndex = at;
-    const found = letter === separator || letter === "\r" || letter === "\n" ? null : part.exec(text);
-    if (found) {
-      if (file && letter === '"' && (found[0].length === 1 || !found[0].endsWith('"'))) {
+    const result = letter === delimiter || letter === "\r" || letter === "\n" ? null : part.exec(text);
+    if (result) {
+      if (file && letter === '"' && (result[0].length === 1 || !result[0].endsWith('"'))) {
         throw new FileError(
-          `${file}: a quote that is opened on line ${line.toLocaleString("en")}, or after it, is never closed`,
+          `${file}: a quote opened on or after line ${line.toLocaleString("en")} is never closed`,
         );
       }
-      cell += found[1] === undefined ? found[0] : found[1].replaceAll('""', '"');
-      line += found[0].split("\n").length - 1;
+      cell += result[1] === undefined ? result[0] : result[1].replaceAll('""', '"');
+      line += result[0].split("\n").length - 1;
       at = part.lastIndex;
-    } else if (letter === separator) {
+    } else if (letter === delimiter) {
       cells.push(cell);
       [cell, at] = ["", at + 1];
     } else {
@@ -99,18 +99,18 @@ const recordsOf = (text, separator, file) => {
   return records;
 };
 
-/** Return the columns of answers, as `estimator predict` names them: [name, value of an answer]. */
-const answerColumns = ({ interval, set, probabilities }, levels) => [
-  ["prediction", (one) => one.prediction],
-  ...(interval ? ["low", "high"].map((end, place) => [`prediction_${end}`, (one) => one.interval[place]]) : []),
-  ...(set ? [["prediction_set", (one) => `[${one.set.map((level) => JSON.stringify(level)).join(", ")}]`]] : []),
-  ...(probabilities ? levels.map((level, place) => [`probability_${level}`, (one) => one.probabilities[place]]) : []),
+/** Return the columns of predictions, as `estimator predict` names them: [name, value of a prediction]. */
+const predictionColumns = ({ interval, set, probabilities }, classes) => [
+  ["prediction", (row) => row.prediction],
+  ...(interval ? ["low", "high"].map((end, index) => [`prediction_${end}`, (row) => row.interval[index]]) : []),
+  ...(set ? [["prediction_set", (row) => `[${row.set.map((name) => JSON.stringify(name)).join(", ")}]`]] : []),
+  ...(probabilities ? classes.map((name, index) => [`probability_${name}`, (row) => row.probabilities[index]]) : []),
 ];
 
-/** Return answers as CSV; a row without one is a line of empty cells. */
-const writeCsv = (answers, levels) => {
-  const columns = answerColumns(answers.find((one) => one) ?? {}, levels);
+/** Return predictions as CSV; a row without one becomes a line of empty cells. */
+const writeCsv = (predictions, classes) => {
+  const columns = predictionColumns(predictions.find((row) => row) ?? {}, classes);
   const quoted = (value) => (/[",\r\n]/.test(value) ? `"${String(value).replaceAll('"', '""')}"` : String(value));
-  const lines = answers.map((one) => columns.map(([, value]) => (one ? quoted(value(one)) : "")).join(","));
+  const lines = predictions.map((row) => columns.map(([, value]) => (row ? quoted(value(row)) : "")).join(","));
   return `${[columns.map(([name]) => quoted(name)).join(","), ...lines].join("\n")}\n`;
 };

@@ -1,27 +1,28 @@
-// The form: a field per column, made from the contract. What is typed stays text, and the contract says what it means.
+// The form: one field per column of the schema. Fields hold text, which the schema parses as it parses a CSV cell.
 
-const MOST_CHOICES = 60,
-  SLIDER_STEPS = 200;
+const MAX_CHOICES = 60,
+  SLIDER_STEPS = 200,
+  MISSING = "– missing –";
 
-/** Return a value of a golden row as it is typed; a gap is no text. */
-const asTyped = (column, value) => {
+/** Return a value of a golden row as a user would type it; "" if it is missing. */
+const asText = (column, value) => {
   if (value === null || value === undefined) return "";
-  if (column.isTime) return asMoment(secondsByIso(value));
+  if (column.isTime) return formatTime(secondsByIso(value));
   if (column.isNumber) return String(value).replace(".", column.decimal);
   return String(value);
 };
 
-/** Return the field of a column: { element, read, write, tell }; `changed` is called when its value has. */
-const fieldOf = (column, place, changed) => {
-  const id = `f${place}`,
+/** Return the field of a column: { element, read, write, show }; `changed` is called when its value changes. */
+const fieldOf = (column, index, changed) => {
+  const id = `f${index}`,
     parts = controlOf(column, id),
     { control } = parts;
   const slider = sliderOf(column, control, changed);
-  const fault = made("p", { class: "fault", id: `${id}-fault` }),
-    hint = made("p", { class: "soft", id: `${id}-hint` }, hintOf(column));
+  const fault = html("p", { class: "fault", id: `${id}-fault` }),
+    hint = html("p", { class: "soft", id: `${id}-hint` }, hintOf(column));
   control.setAttribute("aria-describedby", `${id}-hint ${id}-fault`);
-  const name = made("label", { for: id }, made("bdi", {}, column.name), ...(column.unit ? [` (${column.unit})`] : []));
-  const element = made(
+  const name = html("label", { for: id }, html("bdi", {}, column.name), ...(column.unit ? [` (${column.unit})`] : []));
+  const element = html(
     "div",
     { class: "field" },
     name,
@@ -32,63 +33,63 @@ const fieldOf = (column, place, changed) => {
     fault,
   );
   control.addEventListener("input", () => changed(column));
-  element.addEventListener("focusin", () => changed(column, { isLookedAt: true }));
+  element.addEventListener("focusin", () => changed(column, { isFocusOnly: true }));
   const write = (value) => {
     parts.prepare?.(value);
     control.value = value;
   };
-  const tell = (message, cell) => {
+  const show = (message, cell) => {
     fault.textContent = message;
     control.setAttribute("aria-invalid", String(message !== ""));
     slider?.show(cell);
   };
-  return { element, column, write, tell, read: () => (control.value === "" ? null : control.value) };
+  return { element, column, write, show, read: () => (control.value === "" ? null : control.value) };
 };
 
 const controlOf = (column, id) => {
-  if (column.kind === "text") return { control: made("textarea", { id, rows: 3 }), more: [] };
-  const levels = Object.keys(column.categories).sort();
+  if (column.kind === "text") return { control: html("textarea", { id, rows: 3 }), more: [] };
+  const categories = Object.keys(column.categories).sort();
   if (column.kind === "boolean") return { control: choicesOf(id, ["true", "false"], column), more: [] };
-  if (column.kind === "category" && levels.length <= MOST_CHOICES) {
-    const control = choicesOf(id, levels, column);
-    // A level of a row that training saw differently is offered as well.
+  if (column.kind === "category" && categories.length <= MAX_CHOICES) {
+    const control = choicesOf(id, categories, column);
+    // A golden row may hold a spelling that is not in the list.
     const prepare = (value) => {
-      if (![...control.options].some((option) => option.value === value)) control.append(made("option", {}, value));
+      if (![...control.options].some((option) => option.value === value)) control.append(html("option", {}, value));
     };
     return { control, prepare, more: [] };
   }
-  const control = made("input", {
+  const control = html("input", {
     id,
     type: "text",
     autocomplete: "off",
     inputmode: column.isNumber ? "decimal" : undefined,
   });
   if (column.kind !== "category") return { control, more: [] };
-  control.setAttribute("list", `${id}-levels`);
+  control.setAttribute("list", `${id}-categories`);
   return {
     control,
-    more: [made("datalist", { id: `${id}-levels` }, ...levels.map((level) => made("option", { value: level })))],
+    more: [html("datalist", { id: `${id}-categories` }, ...categories.map((name) => html("option", { value: name })))],
   };
 };
 
-const choicesOf = (id, levels, column) => {
-  const gap = column.nullable ? [made("option", { value: "" }, "– gap –")] : [];
-  const unseen =
+const choicesOf = (id, categories, column) => {
+  const missing = column.nullable ? [html("option", { value: "" }, MISSING)] : [];
+  const unknown =
     column.kind === "category" && !column.rejectsUnknown
-      ? [made("option", { value: "a level never seen" }, "– a level never seen –")]
+      ? [html("option", { value: "an unknown category" }, "– unknown category –")]
       : [];
-  return made("select", { id }, ...levels.map((level) => made("option", { value: level }, level)), ...gap, ...unseen);
+  return html("select", { id }, ...categories.map((name) => html("option", { value: name }, name)), ...missing, ...unknown);
 };
 
-/** Return the slider of a number or a time over what training saw; nothing for other kinds, or a single value. */
+/** Return the slider of a number or a time over its training range; null for other kinds, or a single value. */
 const sliderOf = (column, control, changed) => {
   if (!(column.isNumber || column.isTime) || column.training_range === null || column.training_range[0] === column.training_range[1]) return null;
   const [low, high] = column.training_range,
     step = stepOf(column);
-  const element = made("input", { type: "range", min: low, max: high, step, "aria-label": `${column.name}, slider` });
+  const element = html("input", { type: "range", min: low, max: high, step, "aria-label": `${column.name}, slider` });
   element.addEventListener("input", () => {
     const value = Math.min(high, low + Math.round((Number(element.value) - low) / step) * step);
-    control.value = column.isTime ? asMoment(value) : asTyped(column, Number(value.toPrecision(12)));
+    control.value = column.isTime ? formatTime(value) : asText(column, Number(value.toPrecision(12)));
     changed(column);
   });
   const show = (cell) => {
@@ -110,7 +111,7 @@ const hintOf = (column) => {
   const limits = [low === null ? "" : `at least ${low}`, high === null ? "" : `at most ${high}`]
     .filter((text) => text)
     .join(", ");
-  const gaps = column.nullable ? "may be left empty" : "";
-  const seen = column.kind === "category" || column.kind === "boolean" || column.kind === "text" ? "" : column.training_summary;
-  return [seen, limits, gaps].filter((text) => text).join("; ");
+  const optional = column.nullable ? "may be empty" : "";
+  const summary = column.kind === "category" || column.kind === "boolean" || column.kind === "text" ? "" : column.training_summary;
+  return [summary, limits, optional].filter((text) => text).join("; ");
 };

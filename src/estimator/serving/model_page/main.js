@@ -1,12 +1,14 @@
-// The page comes alive: the graph is unpacked, checked on its golden rows, and answers whatever the form says.
+// Start-up: the graph is decompressed and checked on its golden rows, and predicts the row in the form.
 
+const MAX_ERROR = 1e-6,
+  ANNOUNCE_DELAY_MS = 600;
 let model;
 
 const start = async () => {
-  const told = JSON.parse(one("#model").textContent),
-    bytes = await unpacked(one("#graph").textContent);
+  const data = JSON.parse(query("#model").textContent),
+    bytes = await decompressed(query("#graph").textContent);
   const graph = readGraph(bytes);
-  model = modelOf(told, graph);
+  model = modelOf(data, graph);
   startForm();
   startBatch(model);
   document.body.dataset.ready = "yes";
@@ -15,60 +17,60 @@ const start = async () => {
 };
 
 const startForm = () => {
-  const byName = new Map(model.contract.features.map((column) => [column.name, column])),
-    features = model.order.map((name) => byName.get(name)),
+  const byName = new Map(model.schema.features.map((column) => [column.name, column])),
+    features = model.column_order.map((name) => byName.get(name)),
     fields = [],
-    choice = one("#column"),
-    level = one("#level");
+    columnSelect = query("#column"),
+    classSelect = query("#class");
   let current = features[0],
-    isAsked = false,
-    drawing = 0,
-    speaking = 0;
-  const ask = () => {
-    isAsked = false;
-    const found = model.answerRow(Object.fromEntries(fields.map(({ column, read }) => [column.name, read()])));
-    const faults = new Map(found.faults.map(({ column, message }) => [column, message]));
-    for (const { column, tell } of fields) tell(faults.get(column.name) ?? "", found.cells.get(column.name));
-    showAnswer(model, found);
-    // The curve asks for many answers: the one that was asked for is shown before.
-    clearTimeout(drawing);
-    drawing = setTimeout(() => showEffect(model, found, current, Number(level.value)), 0);
-    clearTimeout(speaking);
-    speaking = setTimeout(() => {
-      one("#spoken").textContent = spoken(model, found);
-    }, 600);
+    isScheduled = false,
+    effectTimer = 0,
+    announceTimer = 0;
+  const update = () => {
+    isScheduled = false;
+    const outcome = model.predictRow(Object.fromEntries(fields.map(({ column, read }) => [column.name, read()])));
+    const faults = new Map(outcome.faults.map(({ column, message }) => [column, message]));
+    for (const { column, show } of fields) show(faults.get(column.name) ?? "", outcome.cells.get(column.name));
+    showPrediction(model, outcome);
+    // The curve needs many predictions, so the one of the row is shown first.
+    clearTimeout(effectTimer);
+    effectTimer = setTimeout(() => showEffect(model, outcome, current, Number(classSelect.value)), 0);
+    clearTimeout(announceTimer);
+    announceTimer = setTimeout(() => {
+      query("#spoken").textContent = spoken(model, outcome);
+    }, ANNOUNCE_DELAY_MS);
   };
-  // However fast a slider moves, a picture is made once a frame.
-  const changed = (column, { isLookedAt = false } = {}) => {
-    if (isLookedAt && column === current) return;
-    [current, choice.value] = [column, column.name];
-    if (!isAsked) requestAnimationFrame(ask);
-    isAsked = true;
+  // However fast a slider moves, the page updates once a frame.
+  const changed = (column, { isFocusOnly = false } = {}) => {
+    if (isFocusOnly && column === current) return;
+    [current, columnSelect.value] = [column, column.name];
+    if (!isScheduled) requestAnimationFrame(update);
+    isScheduled = true;
   };
-  fields.push(...features.map((column, place) => fieldOf(column, place, changed)));
-  one("#fields").append(...fields.map(({ element }) => element));
-  choice.append(...features.map(({ name }) => made("option", { value: name }, name)));
-  choice.addEventListener("change", () => changed(byName.get(choice.value)));
-  const { levels } = model.task;
-  level.append(...levels.map((name, place) => made("option", { value: place }, name)));
-  level.value = String(levels.length === 2 ? 1 : 0);
-  one("#level-choice").hidden = levels.length === 0;
-  level.addEventListener("change", () => changed(current));
-  const row = one("#row"),
+  fields.push(...features.map((column, index) => fieldOf(column, index, changed)));
+  query("#fields").append(...fields.map(({ element }) => element));
+  columnSelect.append(...features.map(({ name }) => html("option", { value: name }, name)));
+  columnSelect.addEventListener("change", () => changed(byName.get(columnSelect.value)));
+  const { classes } = model.task;
+  classSelect.append(...classes.map((name, index) => html("option", { value: index }, name)));
+  classSelect.value = String(classes.length === 2 ? 1 : 0);
+  query("#class-choice").hidden = classes.length === 0;
+  classSelect.addEventListener("change", () => changed(current));
+  const rowSelect = query("#row"),
     { rows } = model.golden;
-  row.append(...rows.map((_, place) => made("option", { value: place }, `row ${place + 1} of training`)));
+  rowSelect.append(...rows.map((_, index) => html("option", { value: index }, `training row ${index + 1}`)));
   const load = () => {
-    for (const { column, write } of fields) write(asTyped(column, rows[Number(row.value)]?.[column.name]));
-    ask();
+    for (const { column, write } of fields) write(asText(column, rows[Number(rowSelect.value)]?.[column.name]));
+    update();
   };
-  row.addEventListener("change", load);
-  one("#again").addEventListener("click", load);
-  const search = one("#search");
+  rowSelect.addEventListener("change", load);
+  query("#reset").addEventListener("click", load);
+  const search = query("#search");
   search.addEventListener("input", () => {
     const wanted = search.value.trim().toLowerCase();
     for (const { element, column } of fields) element.hidden = !column.name.toLowerCase().includes(wanted);
     const count = fields.filter(({ element }) => !element.hidden).length;
-    one("#found").textContent = `${count} of ${fields.length} columns`;
+    query("#found").textContent = `${count} of ${fields.length} columns`;
   });
   load();
 };
@@ -76,27 +78,27 @@ const startForm = () => {
 const showFacts = (graph, size) => {
   const counts = new Map();
   for (const { operator: name } of graph.nodes) counts.set(name, (counts.get(name) ?? 0) + 1);
-  const far = checkGolden(model),
-    isSame = far <= 1e-6,
-    check = one("#check");
-  const difference = `${far.toExponential(1)} of their size`,
-    asked = `${model.golden.rows.length} rows with known answers`;
-  check.textContent = isSame
-    ? `${asked} were asked when this page opened: all as they must be (largest difference ${difference}).`
-    : `${asked} get other answers in this browser: they differ by ${difference}. Do not rely on this page.`;
-  check.classList.toggle("fault", !isSame);
-  const facts = { ...model.facts, graph: `ONNX, ${graph.nodes.length} nodes, ${amount(size)}` };
-  one("#facts").append(
-    ...Object.entries(facts).map(([name, text]) => made("div", {}, made("dt", {}, name), made("dd", {}, text))),
+  const error = checkGolden(model),
+    isCorrect = error <= MAX_ERROR,
+    check = query("#check");
+  const rows = `${model.golden.rows.length} training rows`,
+    difference = `largest relative difference ${error.toExponential(1)}`;
+  check.textContent = isCorrect
+    ? `Self-test passed: this browser reproduces the predictions of ${rows} (${difference}).`
+    : `Self-test failed: this browser does not reproduce the predictions of ${rows} (${difference}). Do not rely on this page.`;
+  check.classList.toggle("fault", !isCorrect);
+  const facts = { ...model.facts, graph: `ONNX, ${graph.nodes.length} nodes, ${formatBytes(size)}` };
+  query("#facts").append(
+    ...Object.entries(facts).map(([name, text]) => html("div", {}, html("dt", {}, name), html("dd", {}, text))),
   );
-  const rows = [...counts]
+  const operators = [...counts]
     .sort((a, b) => b[1] - a[1])
-    .map(([name, count]) => made("tr", {}, made("th", { scope: "row" }, name), made("td", {}, String(count))));
-  one("#operators").append(...rows);
+    .map(([name, count]) => html("tr", {}, html("th", { scope: "row" }, name), html("td", {}, String(count))));
+  query("#operators").append(...operators);
 };
 
 start().catch((error) => {
-  one("#failure").textContent = `This page cannot answer: ${error.message}`;
-  one("#failure").hidden = false;
+  query("#failure").textContent = `This page cannot predict: ${error.message}`;
+  query("#failure").hidden = false;
   throw error;
 });

@@ -1,79 +1,84 @@
-// What the page holds -> a model: rows in, answers out, as estimator's server gives them.
+// The page's data -> a model that predicts as the server does.
 
-/** Return the contract of { target, unknown_columns, columns }. */
-const contractOf = (schema) => {
-  const features = schema.features.map((name) => columnOf(name, schema.columns[name]));
-  const known = new Map(
-    Object.entries(schema.columns).flatMap(([name, { aliases = [] }]) =>
-      [name, ...(name === schema.target ? [] : aliases)].map((spelling) => [spelling, name]),
+/** Return the schema of { target, unknown_columns, columns, features }; `aliases` maps every name to its column. */
+const schemaOf = (data) => {
+  const features = data.features.map((name) => columnOf(name, data.columns[name]));
+  const aliases = new Map(
+    Object.entries(data.columns).flatMap(([name, { aliases: others = [] }]) =>
+      [name, ...(name === data.target ? [] : others)].map((alias) => [alias, name]),
     ),
   );
-  return { features, known, refusesUnknown: schema.unknown_columns !== "ignore" };
+  return { features, aliases, rejectsUnknownColumns: data.unknown_columns !== "ignore" };
 };
 
-const modelOf = (told, graph) => {
-  const contract = contractOf(told.schema),
+const modelOf = (data, graph) => {
+  const schema = schemaOf(data.schema),
     run = prepareGraph(graph),
-    { levels } = told.task;
-  /** Return the answers to rows that have passed the contract, cells by column. */
-  const answer = (rows) => {
-    const found = run(
+    { classes } = data.task;
+  /** Return the predictions of valid rows, each a Map of cells by column. */
+  const predict = (rows) => {
+    const outputs = run(
       Object.fromEntries(
-        contract.features.map((column) => {
-          const data = rows.map((cells) => cells.get(column.name)),
+        schema.features.map((column) => {
+          const cells = rows.map((row) => row.get(column.name)),
             kind = column.isString ? STRING : DOUBLE;
-          return [column.name, tensorOf(kind, [rows.length, 1], ARRAYS[kind].from(data))];
+          return [column.name, tensorOf(kind, [rows.length, 1], ARRAYS[kind].from(cells))];
         }),
       ),
     );
-    const [low, high, shares, sets] = ["prediction_low", "prediction_high", "probability", "prediction_set"].map(
-      (name) => found[name]?.data,
-    );
+    const [low, high, probabilities, members] = [
+      "prediction_low",
+      "prediction_high",
+      "probability",
+      "prediction_set",
+    ].map((name) => outputs[name]?.data);
     return rows.map((_, row) => {
-      const own = (values) => levels.map((_, place) => values[row * levels.length + place]);
-      const made = { prediction: found.prediction.data[row] };
-      if (low) made.interval = [low[row], high[row]];
-      if (shares) made.probabilities = own(shares);
-      if (sets) made.set = likeliestFirst(levels, made.probabilities, own(sets));
-      return made;
+      const ofRow = (values) => classes.map((_, index) => values[row * classes.length + index]);
+      const prediction = { prediction: outputs.prediction.data[row] };
+      if (low) prediction.interval = [low[row], high[row]];
+      if (probabilities) prediction.probabilities = ofRow(probabilities);
+      if (members) prediction.set = likeliestFirst(classes, prediction.probabilities, ofRow(members));
+      return prediction;
     });
   };
-  /** Return { answer } or { faults } of one row, a value per name, and the columns outside what training saw. */
-  const answerRow = (row) => {
-    const { cells, faults } = readRow(contract, row, 1);
-    const outside = contract.features
-      .filter(({ name }) => cells.has(name))
-      .filter((column) => isOutside(column, cells.get(column.name)));
-    return { faults, outside, cells, answer: faults.length ? null : answer([cells])[0] };
+  /** Return the prediction of one row, a value per name, or its faults, and the columns that are out of range. */
+  const predictRow = (row) => {
+    const { cells, faults } = readRow(schema, row, 1);
+    const outOfRange = schema.features.filter(
+      (column) => cells.has(column.name) && isOutOfRange(column, cells.get(column.name)),
+    );
+    return { faults, outOfRange, cells, result: faults.length ? null : predict([cells])[0] };
   };
-  return { ...told, contract, answer, answerRow };
+  return { ...data, schema, predict, predictRow };
 };
 
-const likeliestFirst = (levels, shares, members) =>
-  levels
-    .map((level, place) => ({ level, place }))
-    .filter(({ place }) => members[place])
-    .sort((a, b) => shares[b.place] - shares[a.place] || a.place - b.place)
-    .map(({ level }) => level);
+const likeliestFirst = (classes, probabilities, members) =>
+  classes
+    .map((name, index) => ({ name, index }))
+    .filter(({ index }) => members[index])
+    .sort((a, b) => probabilities[b.index] - probabilities[a.index] || a.index - b.index)
+    .map(({ name }) => name);
 
-/** Return how far the golden rows' answers, asked together and one by one, are from the right ones, by their size. */
+/** Return the largest relative error of the golden rows' predictions, computed together and one by one. */
 const checkGolden = (model) => {
-  const { rows, predictions: answers } = model.golden,
-    cells = rows.map((row) => readRow(model.contract, row, 1).cells);
-  const found = [...model.answer(cells), ...cells.flatMap((row) => model.answer([row]))];
-  const is = found.map((one) => one.probabilities ?? one.prediction).flat(),
-    must = [...answers, ...answers].flat();
-  const size = must.reduce((total, value) => total + Math.abs(value), 0) / must.length || 1;
-  return must.reduce(
-    (most, value, place) => Math.max(most, Math.abs(value - is[place]) / Math.max(Math.abs(value), size)),
+  const { rows, predictions } = model.golden,
+    cells = rows.map((row) => readRow(model.schema, row, 1).cells);
+  const results = [...model.predict(cells), ...cells.flatMap((row) => model.predict([row]))];
+  const actual = results.map((result) => result.probabilities ?? result.prediction).flat(),
+    expected = [...predictions, ...predictions].flat();
+  const size = expected.reduce((total, value) => total + Math.abs(value), 0) / expected.length || 1;
+  return expected.reduce(
+    (largest, value, index) =>
+      Math.max(largest, Math.abs(value - actual[index]) / Math.max(Math.abs(value), size)),
     0,
   );
 };
 
-const unpacked = async (text) => {
+/** Return the bytes of gzip in base64. */
+const decompressed = async (text) => {
   const letters = atob(text),
     packed = new Uint8Array(letters.length);
-  for (let place = 0; place < packed.length; place++) packed[place] = letters.charCodeAt(place);
+  for (let index = 0; index < packed.length; index++) packed[index] = letters.charCodeAt(index);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 };

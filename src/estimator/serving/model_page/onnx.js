@@ -1,4 +1,4 @@
-// The bytes of an ONNX file -> its graph. Of the file's messages (protobuf), only what answers hang on is read.
+// The bytes of an ONNX file -> its graph. Only those protobuf messages are read that predictions depend on.
 "use strict";
 
 const FLOAT = 1,
@@ -93,17 +93,17 @@ const numbersOf = (kind, buffer) => {
   return new ARRAYS[kind](buffer);
 };
 
-const takeIntegers = (bytes, wire, from, to, found) => {
-  if (wire === VARINT) found.push(from);
-  else for (let at = from; at < to;) [found[found.length], at] = readVarint(bytes, at);
+const takeIntegers = (bytes, wire, from, to, result) => {
+  if (wire === VARINT) result.push(from);
+  else for (let at = from; at < to;) [result[result.length], at] = readVarint(bytes, at);
 };
 
 const textOf = (bytes, start, end, wanted) => {
-  let found = "";
+  let result = "";
   eachField(bytes, start, end, (field, _, from, to) => {
-    if (field === wanted) found = readText(bytes, from, to);
+    if (field === wanted) result = readText(bytes, from, to);
   });
-  return found;
+  return result;
 };
 
 const decoder = new TextDecoder();
@@ -128,7 +128,7 @@ const eachField = (bytes, start, end, take) => {
   }
 };
 
-/** Return a 64-bit whole number with its sign, and the place after it. */
+/** Return a 64-bit whole number with its sign, and the index after it. */
 const readVarint = (bytes, at) => {
   let low = 0,
     high = 0,

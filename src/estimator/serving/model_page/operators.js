@@ -7,17 +7,17 @@ const operator = (name, prepare) => OPERATORS.set(name, prepare);
 const plain = (name, run) => operator(name, () => (inputs) => run(...inputs));
 
 const each = ({ kind, dims, data }, apply, ownKind = kind) => {
-  const found = tensorOf(ownKind, dims);
-  for (let place = 0; place < data.length; place++) found.data[place] = apply(data[place]);
-  return found;
+  const result = tensorOf(ownKind, dims);
+  for (let index = 0; index < data.length; index++) result.data[index] = apply(data[index]);
+  return result;
 };
 const byValue = (name, apply, kind) => plain(name, (x) => each(x, apply, kind));
 const byPair = (name, apply, kind) => {
   const over = (x, y) => {
     const dims = overlaid(x.dims, y.dims), left = spread(x, dims), right = spread(y, dims);
-    const found = tensorOf(kind ?? x.kind, dims);
-    for (let place = 0; place < left.length; place++) found.data[place] = apply(left[place], right[place]);
-    return found;
+    const result = tensorOf(kind ?? x.kind, dims);
+    for (let index = 0; index < left.length; index++) result.data[index] = apply(left[index], right[index]);
+    return result;
   };
   plain(name, (...inputs) => inputs.reduce(over));
 };
@@ -62,9 +62,9 @@ byPair("Or", (x, y) => x || y, BOOL);
 plain("Where", (condition, yes, no) => {
   const dims = overlaid(overlaid(condition.dims, yes.dims), no.dims);
   const [is, left, right] = [condition, yes, no].map((part) => spread(part, dims));
-  const found = tensorOf(yes.kind, dims);
-  for (let place = 0; place < is.length; place++) found.data[place] = is[place] ? left[place] : right[place];
-  return found;
+  const result = tensorOf(yes.kind, dims);
+  for (let index = 0; index < is.length; index++) result.data[index] = is[index] ? left[index] : right[index];
+  return result;
 });
 
 plain("Identity", (x) => x);
@@ -74,71 +74,71 @@ operator("Cast", ({ to }) => ([x]) => {
 });
 plain("Shape", ({ dims }) => tensorOf(INT64, [dims.length], Float64Array.from(dims)));
 plain("Reshape", ({ kind, dims, data }, wanted) => {
-  const found = Array.from(wanted.data, (size, axis) => (size === 0 ? dims[axis] : size));
-  const known = product(found.filter((size) => size >= 0));
-  return tensorOf(kind, found.map((size) => (size < 0 ? data.length / Math.max(known, 1) : size)), data);
+  const result = Array.from(wanted.data, (size, axis) => (size === 0 ? dims[axis] : size));
+  const known = product(result.filter((size) => size >= 0));
+  return tensorOf(kind, result.map((size) => (size < 0 ? data.length / Math.max(known, 1) : size)), data);
 });
 operator("Flatten", ({ axis = 1 }) => ([{ kind, dims, data }]) =>
   tensorOf(kind, [product(dims.slice(0, axis)), product(dims.slice(axis))], data));
 plain("Unsqueeze", ({ kind, dims, data }, axes) => {
-  const found = [...dims], rank = dims.length + axes.data.length;
-  const places = Array.from(axes.data, (axis) => (axis < 0 ? axis + rank : axis));
-  for (const axis of places.sort((a, b) => a - b)) found.splice(axis, 0, 1);
-  return tensorOf(kind, found, data);
+  const result = [...dims], rank = dims.length + axes.data.length;
+  const indices = Array.from(axes.data, (axis) => (axis < 0 ? axis + rank : axis));
+  for (const axis of indices.sort((a, b) => a - b)) result.splice(axis, 0, 1);
+  return tensorOf(kind, result, data);
 });
 operator("Concat", ({ axis }) => (parts) => {
   const at = axisOf(axis, parts[0].dims), total = parts.reduce((sum, part) => sum + part.dims[at], 0);
-  const found = tensorOf(parts[0].kind, parts[0].dims.with(at, total));
-  const [outer, , inner] = around(found.dims, at);
+  const result = tensorOf(parts[0].kind, parts[0].dims.with(at, total));
+  const [outer, , inner] = around(result.dims, at);
   let start = 0;
   for (const { dims, data } of parts) {
     const width = dims[at] * inner;
     for (let row = 0; row < outer; row++) {
       const to = row * total * inner + start, from = row * width;
-      for (let place = 0; place < width; place++) found.data[to + place] = data[from + place];
+      for (let index = 0; index < width; index++) result.data[to + index] = data[from + index];
     }
     start += width;
   }
-  return found;
+  return result;
 });
 
-/** Return the places of an axis that are picked, in their order; `dims` are those that the axis is replaced by. */
-const picked = ({ kind, dims, data }, axis, places, ownDims = [places.length]) => {
+/** Return the indices of an axis that are picked, in their order; `dims` are those that the axis is replaced by. */
+const picked = ({ kind, dims, data }, axis, indices, ownDims = [indices.length]) => {
   const [outer, size, inner] = around(dims, axis);
-  const found = tensorOf(kind, [...dims.slice(0, axis), ...ownDims, ...dims.slice(axis + 1)]);
+  const result = tensorOf(kind, [...dims.slice(0, axis), ...ownDims, ...dims.slice(axis + 1)]);
   for (let row = 0, to = 0; row < outer; row++) {
-    for (let place = 0; place < places.length; place++) {
-      const from = (row * size + (places[place] < 0 ? places[place] + size : places[place])) * inner;
-      for (let step = 0; step < inner; step++) found.data[to++] = data[from + step];
+    for (let index = 0; index < indices.length; index++) {
+      const from = (row * size + (indices[index] < 0 ? indices[index] + size : indices[index])) * inner;
+      for (let step = 0; step < inner; step++) result.data[to++] = data[from + step];
     }
   }
-  return found;
+  return result;
 };
 const counted = (start, end) => Array.from({ length: Math.max(end - start, 0) }, (_, step) => start + step);
-operator("Gather", ({ axis = 0 }) => ([x, places]) => picked(x, axisOf(axis, x.dims), places.data, places.dims));
+operator("Gather", ({ axis = 0 }) => ([x, indices]) => picked(x, axisOf(axis, x.dims), indices.data, indices.dims));
 plain("Slice", (x, starts, ends, axes, steps) => {
-  if (steps?.data.some((step) => step !== 1)) throw new Error("Slice: only a step of 1 is known");
+  if (steps?.data.some((step) => step !== 1)) throw new Error("Slice: only a step of 1 is supported");
   const bounded = (at, size) => Math.max(Math.min(at < 0 ? at + size : at, size), 0);
-  return Array.from(axes?.data ?? starts.data.keys()).reduce((found, named, place) => {
-    const axis = axisOf(named, found.dims), size = found.dims[axis];
-    return picked(found, axis, counted(bounded(starts.data[place], size), bounded(ends.data[place], size)));
+  return Array.from(axes?.data ?? starts.data.keys()).reduce((result, named, index) => {
+    const axis = axisOf(named, result.dims), size = result.dims[axis];
+    return picked(result, axis, counted(bounded(starts.data[index], size), bounded(ends.data[index], size)));
   }, x);
 });
 operator("Split", ({ axis = 0, num_outputs: parts }) => ([x]) => {
   const at = axisOf(axis, x.dims), size = Math.ceil(x.dims[at] / parts);
   return counted(0, parts).map((part) => picked(x, at, counted(part * size, Math.min((part + 1) * size, x.dims[at]))));
 });
-plain("Tile", (x, repeats) => Array.from(repeats.data).reduce((found, times, axis) => {
-  const size = found.dims[axis];
-  return picked(found, axis, counted(0, size * times).map((place) => place % size));
+plain("Tile", (x, repeats) => Array.from(repeats.data).reduce((result, times, axis) => {
+  const size = result.dims[axis];
+  return picked(result, axis, counted(0, size * times).map((index) => index % size));
 }, x));
-operator("OneHot", ({ axis = -1 }) => ([places, depth, values]) => {
+operator("OneHot", ({ axis = -1 }) => ([indices, depth, values]) => {
   const width = depth.data[0], [off, on] = values.data;
-  if (axis !== -1) throw new Error("OneHot: only a last axis is known");
-  const found = tensorOf(values.kind, [...places.dims, width]);
-  found.data.fill(off);
-  places.data.forEach((place, row) => {
-    if (place >= -width && place < width) found.data[row * width + (place < 0 ? place + width : place)] = on;
+  if (axis !== -1) throw new Error("OneHot: only the last axis is supported");
+  const result = tensorOf(values.kind, [...indices.dims, width]);
+  result.data.fill(off);
+  indices.data.forEach((index, row) => {
+    if (index >= -width && index < width) result.data[row * width + (index < 0 ? index + width : index)] = on;
   });
-  return found;
+  return result;
 });

@@ -1,6 +1,6 @@
-"""A version -> one offline HTML file that answers by itself: the graph's own bytes, and a script that works it out.
+"""A version -> one offline HTML file that predicts in the browser: the ONNX graph, and a script that evaluates it.
 
-The script is written for the operators that our graphs have. onnxruntime-web would be 4.9 MB of a page, this is 0.1 MB.
+The script implements the operators of our graphs only: 0.1 MB, where onnxruntime-web would add 4.9 MB to each page.
 """
 
 from __future__ import annotations
@@ -20,61 +20,59 @@ from estimator.errors import PageError
 from estimator.pages.render import render_page, resource
 from estimator.store.artefact import Artefact
 
-# In the order in which they lean on each other.
-SCRIPTS = (
-    "onnx", "tensors", "operators", "algebra", "trees", "words", "runtime", "times", "contract", "model", "csv",
-    "drawing", "fields", "answers", "batch", "main",
-)  # fmt: skip
 FOLDER = "estimator.serving.model_page"
-# What the script defines them by.
+# In the order in which they depend on each other.
+SCRIPTS = (
+    *("onnx", "tensors", "operators", "algebra", "trees", "text", "runtime"),
+    *("times", "schema", "model", "csv", "drawing", "fields", "predictions", "batch", "main"),
+)
+# The script's functions that define an ONNX operator, or a letter of a date format.
 DEFINERS = {"operator": "operator|plain|byValue|byPair|reducing|softmax", "directive": "directive|byName"}
-# What can still be sent by mail.
+# Mail servers reject larger attachments.
 MAX_BYTES = 20_000_000
-# What Python's regular expressions have and a browser's have not, or have otherwise.
-FOREIGN_PATTERN = re.compile(r"\\[AZ]|\(\?(?!:|=|!|<=|<!)|[*+?}]\+")
+# Parts of regular expressions that JavaScript lacks, or reads differently from Python.
+PYTHON_ONLY_PATTERN = re.compile(r"\\[AZ]|\(\?(?!:|=|!|<=|<!)|[*+?}]\+")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelPage:
-    """A page and what it is made of: bytes of the graph as it is, and packed into the page."""
+    """A page, the size of its graph before and after compression, and the graph's operators."""
 
     content: bytes
     graph_bytes: int
-    packed_bytes: int
+    compressed_bytes: int
     operators: tuple[str, ...]
 
 
 def build_model_page(artefact: Artefact) -> ModelPage:
-    """Return the page of a version; its golden rows, which are rows of training, are in it.
+    """Return the page of a version; it contains the version's golden rows, which are training rows.
 
     Raises
     ------
-    PageError: the version uses what the script does not know, or is too large.
+    PageError: the version needs what the script does not support, or the page is too large.
     """
     graph = artefact.read("model.onnx")
     operators = _operators(artefact)
-    _refuse(artefact, operators)
-    packed = base64.b64encode(gzip.compress(graph, 9, mtime=0)).decode()
-    ranked = _ranked(artefact)
-    order = "The columns that tell most come first." if ranked else "The columns as the table has them."
+    _check_support(artefact, operators)
+    compressed = base64.b64encode(gzip.compress(graph, 9, mtime=0)).decode()
+    ranked = _columns_by_importance(artefact)
     content = render_page(
         f"{FOLDER}:page.html.j2",
         script=_script(),
         name=artefact.name,
         target=artefact.schema.target.name,
         summary=_summary(artefact),
-        order=order,
-        model=_inline(_told(artefact, ranked or [column.name for column in artefact.schema.features])),
-        graph=packed,
+        order="Columns are sorted by importance." if ranked else "Columns are in the order of the table.",
+        model=_inline(_page_data(artefact, ranked or [column.name for column in artefact.schema.features])),
+        graph=compressed,
     )
-    found = ModelPage(content, len(graph), len(packed), operators)
-    if len(found.content) > MAX_BYTES:
+    if len(content) > MAX_BYTES:
         raise PageError(
-            f"{artefact.name} {artefact.version}: expected a page of at most {format_bytes(MAX_BYTES)}, got one of "
-            f"{format_bytes(len(found.content))}; its graph alone is {format_bytes(found.packed_bytes)} when packed",
+            f"{artefact.name} {artefact.version}: expected a page of at most {format_bytes(MAX_BYTES)}, got "
+            f"{format_bytes(len(content))}, of which the compressed graph is {format_bytes(len(compressed))}",
             hint="train a smaller model, or serve this one with `estimator serve`",
         )
-    return found
+    return ModelPage(content, len(graph), len(compressed), operators)
 
 
 def _operators(artefact: Artefact) -> tuple[str, ...]:
@@ -86,29 +84,33 @@ def _operators(artefact: Artefact) -> tuple[str, ...]:
     return tuple(artefact.manifest["operators"])
 
 
-def _refuse(artefact: Artefact, operators: tuple[str, ...]) -> None:
-    place = f"{artefact.name} {artefact.version}"
-    unknown = [name for name in operators if name not in _known("operator")]
+def _check_support(artefact: Artefact, operators: tuple[str, ...]) -> None:
+    where = f"{artefact.name} {artefact.version}"
+    unknown = [name for name in operators if name not in _defined("operator")]
     if unknown:
         raise PageError(
-            f"{place}: a page cannot work out {join_names(unknown)}, which its graph uses",
+            f"{where}: the page does not support the operators {join_names(unknown)} of the graph",
             hint="serve this version with `estimator serve`",
         )
     for column in artefact.schema.features:
-        for form in column.date_formats:
-            letters = [letter for letter in re.findall("%(.?)", form) if letter not in {"%", *_known("directive")}]
-            if letters:
-                raise PageError(f"{place}: column {column.name!r}: a page cannot read %{letters[0]} of {form!r}")
-        if column.pattern is not None and FOREIGN_PATTERN.search(column.pattern):
+        for date_format in column.date_formats:
+            letters = re.findall("%(.?)", date_format)
+            unknown = [letter for letter in letters if letter not in {"%", *_defined("directive")}]
+            if unknown:
+                raise PageError(
+                    f"{where}: column {column.name!r}: the page does not support %{unknown[0]} of {date_format!r}"
+                )
+        if column.pattern is not None and PYTHON_ONLY_PATTERN.search(column.pattern):
             raise PageError(
-                f"{place}: column {column.name!r}: a browser reads the pattern {column.pattern!r} otherwise",
+                f"{where}: column {column.name!r}: JavaScript does not read the pattern {column.pattern!r} "
+                "as Python does",
                 hint="write it without \\A, \\Z, possessive repeats and (?...) other than (?:...), (?=...) and (?!...)",
             )
 
 
 @cache
-def _known(kind: str) -> frozenset[str]:
-    """Return the names of the operators or directives that the script defines."""
+def _defined(kind: str) -> frozenset[str]:
+    """Return the operators, or the letters of date formats, that the script defines."""
     return frozenset(re.findall(rf'^(?:{DEFINERS[kind]})\("([^"]+)"', _script(), flags=re.MULTILINE))
 
 
@@ -117,8 +119,8 @@ def _script() -> str:
     return "".join(resource(f"{name}.js", FOLDER) for name in SCRIPTS)
 
 
-def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
-    """Return all that the script needs beside the graph."""
+def _page_data(artefact: Artefact, column_order: list[str]) -> dict[str, Any]:
+    """Return what the script needs besides the graph, as JSON-ready data."""
     schema, task = artefact.schema, artefact.predictor.task
     data = to_data(schema)
     sentences = {
@@ -128,22 +130,22 @@ def _told(artefact: Artefact, order: list[str]) -> dict[str, Any]:
     columns = {name: content | sentences.get(name, {}) for name, content in data["columns"].items()}
     target = schema.target
     return {
-        "task": {"kind": task.kind, "levels": list(task.classes)},
-        "level": artefact.config["validation"]["coverage"],
+        "task": {"kind": task.kind, "classes": list(task.classes)},
+        "coverage": artefact.config["validation"]["coverage"],
         "target": {
             "name": target.name,
             "unit": target.unit,
             "training_range": target.training_range if task.is_regression else None,
         },
         "schema": {**data, "features": [column.name for column in schema.features], "columns": columns},
-        "order": order,
+        "column_order": column_order,
         "golden": artefact.read_json("golden.json"),
         "facts": dict(_facts(artefact)),
     }
 
 
-def _ranked(artefact: Artefact) -> list[str]:
-    """Return the features, those first without which the answers get worse most; empty when nobody looked."""
+def _columns_by_importance(artefact: Artefact) -> list[str]:
+    """Return the features, most important first; empty when their importance was not computed."""
     if "explanation.json" not in artefact.manifest["files"]:
         return []
     losses = {item["column"]: item["importance"] for item in artefact.read_json("explanation.json")["importance"] or ()}
@@ -160,17 +162,15 @@ def _summary(artefact: Artefact) -> str:
 def _facts(artefact: Artefact) -> Iterator[tuple[str, str]]:
     manifest = artefact.manifest
     for name, score in manifest.get("metrics", {}).items():
-        yield (
-            f"{name}, held-out rows",
-            f"{format_number(score['value'])} ({format_number(score['low'])} to {format_number(score['high'])})",
-        )
+        interval = f"{format_number(score['low'])} to {format_number(score['high'])}"
+        yield f"{name}, held-out rows", f"{format_number(score['value'])} ({interval})"
     if "data" in manifest:
-        yield "rows", f"{manifest['data']['rows']:,}, of these {manifest['data']['rows_held_out']:,} held out"
+        yield "rows", f"{manifest['data']['rows']:,}, {manifest['data']['rows_held_out']:,} of them held out"
     yield "columns", str(len(artefact.schema.features))
-    yield "made", str(manifest.get("created", "unknown"))
+    yield "created", str(manifest.get("created", "unknown"))
     yield "sha256 of the graph", manifest["files"]["model.onnx"][:16]
 
 
 def _inline(data: object) -> str:
-    """Return JSON that cannot end the element it stands in."""
+    """Return JSON that cannot end the script element that contains it."""
     return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")

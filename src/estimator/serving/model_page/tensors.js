@@ -15,7 +15,7 @@ const product = (dims) => dims.reduce((total, size) => total * size, 1);
 const isSame = (left, right) => left.length === right.length && left.every((size, axis) => size === right[axis]);
 const axisOf = (axis, dims) => (axis < 0 ? axis + dims.length : axis);
 
-/** Return [outer, size, inner]: how often an axis is met, its size, and how many values lie between its places. */
+/** Return [outer, size, inner]: how often an axis is met, its size, and how many values lie between its indices. */
 const around = (dims, axis) => [product(dims.slice(0, axis)), dims[axis], product(dims.slice(axis + 1))];
 
 const stridesOf = (dims) => dims.map((_, axis) => product(dims.slice(axis + 1)));
@@ -33,8 +33,8 @@ const overlaid = (left, right) => {
 /** Return a tensor's data with the axes repeated that `dims` has larger. */
 const spread = ({ kind, dims: own, data }, dims) => {
   if (isSame(own, dims)) return data;
-  const found = new ARRAYS[kind](product(dims));
-  if (data.length === 1) return found.fill(data[0]);
+  const result = new ARRAYS[kind](product(dims));
+  if (data.length === 1) return result.fill(data[0]);
   const sizes = [...Array(dims.length - own.length).fill(1), ...own],
     strides = stridesOf(sizes),
     steps = stridesOf(dims);
@@ -43,16 +43,16 @@ const spread = ({ kind, dims: own, data }, dims) => {
     run = product(sizes.slice(same));
   const fill = (axis, from, to) => {
     if (axis === same) {
-      found.set(data.subarray(from, from + run), to);
+      result.set(data.subarray(from, from + run), to);
       return;
     }
     if (sizes[axis] === 1 && axis === dims.length - 1) {
-      found.fill(data[from], to, to + dims[axis]);
+      result.fill(data[from], to, to + dims[axis]);
       return;
     }
     const step = sizes[axis] === 1 ? 0 : strides[axis];
-    for (let place = 0; place < dims[axis]; place++) fill(axis + 1, from + place * step, to + place * steps[axis]);
+    for (let index = 0; index < dims[axis]; index++) fill(axis + 1, from + index * step, to + index * steps[axis]);
   };
   fill(0, 0, 0);
-  return found;
+  return result;
 };

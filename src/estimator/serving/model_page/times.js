@@ -1,4 +1,4 @@
-// Dates and moments in words -> seconds since 1970 UTC, as Python's strptime and fromisoformat read them.
+// Dates and times as text -> seconds since 1970 UTC, as Python's strptime and fromisoformat read them.
 
 const MONTHS = [
   "january",
@@ -17,14 +17,14 @@ const MONTHS = [
 const WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
 const shortened = (names) => names.map((name) => name.slice(0, 3));
 
-// What a letter after % stands for: its pattern, and what it tells of the moment. A page is only written if each of its
-// formats' letters is defined here.
-const DIRECTIVES = new Map([["%", { pattern: "%", tell: () => {} }]]);
-const directive = (letter, pattern, tell) => DIRECTIVES.set(letter, { pattern, tell });
+// What a letter after % stands for: its pattern, and how it sets a part of the time. Python writes no page
+// whose formats have other letters.
+const DIRECTIVES = new Map([["%", { pattern: "%", set: () => {} }]]);
+const directive = (letter, pattern, set) => DIRECTIVES.set(letter, { pattern, set });
 const named = (names) => [names.join("|"), (text) => names.indexOf(text.toLowerCase())];
-const byName = (letter, names, tell) => {
+const byName = (letter, names, set) => {
   const [pattern, placeOf] = named(names);
-  directive(letter, pattern, (moment, text) => tell(moment, placeOf(text)));
+  directive(letter, pattern, (moment, text) => set(moment, placeOf(text)));
 };
 
 directive("Y", "\\d{4}", (moment, text) => {
@@ -60,28 +60,28 @@ directive("p", "am|pm", (moment, text) => {
 directive("z", "[+-]\\d\\d:?[0-5]\\d(?::?[0-5]\\d(?:\\.\\d{1,6})?)?|Z", (moment, text) => {
   moment.zone = zoneOf(text);
 });
-byName("B", MONTHS, (moment, place) => {
-  moment.month = place + 1;
+byName("B", MONTHS, (moment, index) => {
+  moment.month = index + 1;
 });
-byName("b", shortened(MONTHS), (moment, place) => {
-  moment.month = place + 1;
+byName("b", shortened(MONTHS), (moment, index) => {
+  moment.month = index + 1;
 });
 byName("A", WEEKDAYS, () => {});
 byName("a", shortened(WEEKDAYS), () => {});
 
 /** Return seconds, or null where the text is not of the format. */
 const secondsByFormat = (format, text) => {
-  const told = [];
-  const pattern = format.replace(/%(.)|\s+|[\\.*+?^${}()|[\]/-]/gs, (found, letter) => {
-    if (letter === undefined) return found.trim() === "" ? "\\s+" : `\\${found}`;
-    const { pattern: own, tell } = DIRECTIVES.get(letter);
-    told.push(tell);
-    return `(${own})`;
+  const setters = [];
+  const pattern = format.replace(/%(.)|\s+|[\\.*+?^${}()|[\]/-]/gs, (result, letter) => {
+    if (letter === undefined) return result.trim() === "" ? "\\s+" : `\\${result}`;
+    const { pattern: part, set } = DIRECTIVES.get(letter);
+    setters.push(set);
+    return `(${part})`;
   });
   const parts = new RegExp(`^${pattern}$`, "i").exec(text);
   if (!parts) return null;
   const moment = { year: 1900 };
-  told.forEach((tell, place) => tell(moment, parts[place + 1]));
+  setters.forEach((set, index) => set(moment, parts[index + 1]));
   if (moment.half !== undefined) moment.hour = moment.half + (moment.later ?? 0);
   return secondsOf(moment);
 };
@@ -98,9 +98,9 @@ const ISO_TIMES = [
   new RegExp(`^(?<hour>\\d\\d)(?:(?<minute>\\d\\d)(?:(?<second>\\d\\d)(?:[.,](?<fraction>\\d+))?)?)?${ZONE}$`),
 ];
 
-/** Return seconds, or null where the text is no moment in the usual notation (ISO 8601). */
+/** Return seconds, or null where the text is not a date or time in ISO 8601. */
 const secondsByIso = (text) => {
-  const day = ISO_DATES.map((form) => form.exec(text)?.groups).find((found) => found);
+  const day = ISO_DATES.map((form) => form.exec(text)?.groups).find((result) => result);
   if (!day) return null;
   const moment = {
     year: Number(day.year),
@@ -111,7 +111,7 @@ const secondsByIso = (text) => {
   };
   // Any one character may stand between day and time.
   const [mark, ...rest] = day.rest,
-    clock = ISO_TIMES.map((form) => form.exec(rest.join(""))?.groups).find((found) => found);
+    clock = ISO_TIMES.map((form) => form.exec(rest.join(""))?.groups).find((result) => result);
   if (mark !== undefined) {
     if (!clock) return null;
     for (const part of ["hour", "minute", "second"]) moment[part] = Number(clock[part] ?? 0);
@@ -169,8 +169,8 @@ const daysOfWeek = (year, week, weekday) => {
   return week < 1 || week > weeks || weekday < 1 || weekday > 7 ? null : first + (week - 1) * 7 + weekday - 1;
 };
 
-/** Return seconds as people write a day, or a moment. */
-const asMoment = (seconds) => {
+/** Return seconds as a date, or as a date and time. */
+const formatTime = (seconds) => {
   const text = new Date(seconds * 1000).toISOString();
   return seconds % 86400 === 0 ? text.slice(0, 10) : text.slice(0, 19).replace("T", " ");
 };
