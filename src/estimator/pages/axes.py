@@ -10,7 +10,8 @@ from html import escape
 from estimator.core.text import format_plain
 
 WIDTH, HEIGHT = 480, 290
-LEFT, RIGHT, TOP, BOTTOM = 64, 16, 14, 44
+# Margins of the plot area; the bottom one is smaller without a title below it.
+LEFT, RIGHT, TOP, BOTTOM, BOTTOM_UNTITLED = 64, 16, 14, 44, 26
 Points = Sequence[tuple[float, float]]
 
 
@@ -41,7 +42,7 @@ class Axes:
     @property
     def floor(self) -> int:
         """The vertical position of the x axis."""
-        return self.height - BOTTOM
+        return self.height - (BOTTOM if self.x_title else BOTTOM_UNTITLED)
 
     def path(self, points: Points) -> str:
         """Return points as the attribute of a polyline or polygon."""
@@ -57,13 +58,16 @@ class Axes:
 
     def draw(self, marks: Sequence[str], title: str, *, extra: str = "") -> str:
         """Return the whole picture, named for screen readers; `extra` are further attributes of its element."""
-        titles = (
+        below = (
             f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{self.height - 6}" text-anchor="middle">'
             f"{escape(shortened(self.x_title, 48))}</text>"
+        )
+        left = (
             f'<text class="axis" transform="translate(14 {(TOP + self.floor) / 2:.0f}) rotate(-90)" '
             f'text-anchor="middle">{escape(shortened(self.y_title, 40))}</text>'
         )
-        return picture([*self._y_grid(), *self._x_labels(), titles, *marks], title, height=self.height, extra=extra)
+        titles = [below, left] if self.x_title else [left]
+        return picture([*self._y_grid(), *self._x_labels(), *titles, *marks], title, height=self.height, extra=extra)
 
     def _y_grid(self) -> list[str]:
         return [

@@ -9,7 +9,7 @@ from html import escape
 from estimator.core.text import format_number
 from estimator.pages.axes import LEFT, RIGHT, TOP, WIDTH, Axes, Points, thin
 
-HEIGHT = 250
+HEIGHT = 232
 SERIES_COLORS = 6
 # Up to so many points are drawn as dots too: a line through one point is invisible.
 FEW_POINTS = 60
