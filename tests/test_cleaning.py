@@ -26,7 +26,7 @@ CLEANING = {
     "missing-value spellings",
     "sentinel value",
 }
-# column of the file -> column of the truth, and the share of cells that must come out right
+# column of the file -> column of the truth, and the fraction of cells that must be right
 COLUMNS = {
     "sale date": ("date", 0.999),
     "price": ("price", 0.99),
@@ -48,7 +48,7 @@ COLUMNS = {
 
 @pytest.fixture(scope="module")
 def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The dirty file as its contract reads it after the findings were accepted, and the truth, row by row."""
+    """The dirty file as read by its schema after findings were accepted, and the clean table, row by row."""
     folder = tables / "messy_sales"
     conf = tmp_path_factory.mktemp("messy") / "c.yml"
     conf.write_text(f"data: {{path: {folder / 'messy_sales.csv.gz'}, target: price}}\n")
@@ -71,11 +71,11 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
 @pytest.mark.parametrize("name", COLUMNS)
 def test_accepted_findings_clean_a_dirty_column(name: str, cleaned, tell: Callable[[str], None]):
     found, truth = cleaned[0][name], _as_read(name, cleaned[1][COLUMNS[name][0]])
-    # What was taken out of the file cannot come back: gaps, and numbers that stand for one.
+    # A value that was removed from the file cannot be restored, so missing values do not count.
     known = found.is_not_null() & (found.is_not_nan() if found.dtype == pl.Float64 else found != "")
     right = (_as_text(found) == _as_text(truth)) if found.dtype == pl.String else _is_close(name, found, truth)
     share = float((right & known).sum() / known.sum())
-    tell(f"messy_sales, {name.strip()}: {share:.2%} of {known.sum():,} known cells right, {(~known).mean():.1%} gaps")
+    tell(f"messy_sales, {name.strip()}: {share:.2%} of {known.sum():,} known cells right, {(~known).mean():.1%} missing")
     assert share >= COLUMNS[name][1]
     assert known.mean() > 0.93
     assert name != "yr_built" or not found.is_in(SENTINELS).any()

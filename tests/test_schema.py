@@ -1,4 +1,4 @@
-"""The contract: what a column is told to be, and what is accepted afterwards."""
+"""The schema: the kind that is inferred for a column, and the values that are accepted afterwards."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from estimator.config.document import read_document
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.file import from_data, to_data, to_yaml
@@ -19,8 +20,8 @@ from estimator.errors import RowError, SchemaError
 from tests.conftest import read_example
 
 
-def column(*values: object, name: str = "x", **reviewed: object) -> Column:
-    return infer_column(pl.Series(name, values), ColumnOverride(**reviewed))  # type: ignore[arg-type] # shorthand
+def column(*values: object, name: str = "x", **override: object) -> Column:
+    return infer_column(pl.Series(name, values), ColumnOverride(**override))  # type: ignore[arg-type] # shorthand
 
 
 @pytest.mark.parametrize(
@@ -44,11 +45,11 @@ def column(*values: object, name: str = "x", **reviewed: object) -> Column:
         (("NA", "?", ""), "constant"),
     ],
 )
-def test_a_kind_is_told_from_all_values(values, kind):
+def test_kind_is_inferred_from_all_values(values, kind):
     assert column(*values).kind == kind
 
 
-def test_a_row_number_is_an_identifier():
+def test_row_number_is_an_identifier():
     assert column(*map(str, range(1, 40))).kind == "identifier"
 
 
@@ -56,19 +57,35 @@ def test_one_late_word_makes_a_category():
     assert column(*["1"] * 500, "two").kind == "category"
 
 
-@pytest.mark.parametrize("gap", ["NA", "N/A", "", "null", "-", "?", "nan"])
-def test_a_spelled_gap_does_not_change_the_kind(gap):
-    found = column("1", gap, "3", "4")
-    assert found.kind == "integer"
-    assert gap in ("", *found.na_values)
+@pytest.mark.parametrize("spelling", ["NA", "N/A", "", "null", "-", "?", "nan"])
+def test_spelled_missing_value_keeps_the_kind(spelling):
+    inferred = column("1", spelling, "3", "4")
+    assert (inferred.kind, inferred.nullable) == ("integer", True)
+    assert spelling in ("", *inferred.na_values)
 
 
-def test_none_is_a_gap_among_numbers_and_a_level_among_words():
+@pytest.mark.parametrize(
+    ("override", "values", "nullable", "na_values"),
+    [
+        ({}, ("1", "2", "4"), False, ()),
+        ({}, ("1", "", "4"), True, ()),
+        ({"nullable": True}, ("1", "2", "4"), True, ()),
+        ({"na_values": ["999"]}, ("1", "2", "4"), True, ("999",)),
+        ({"na_values": ["999"], "nullable": False}, ("1", "2", "4"), False, ("999",)),
+        ({"na_values": []}, ("1", "2", "4"), False, ()),
+    ],
+)
+def test_override_decides_on_missing_values(override, values, nullable, na_values):
+    inferred = column(*values, **override)
+    assert (inferred.nullable, inferred.na_values) == (nullable, na_values)
+
+
+def test_none_is_missing_in_numbers_and_a_category_in_words():
     assert column("1", "None", "3").kind == "integer"
     assert "None" in column("brick", "None", "stone", "None").categories
 
 
-def test_integers_with_gaps_keep_their_value():
+def test_integers_next_to_missing_values_are_exact():
     large = 2**53 - 1
     values, faults = read_series(column(str(large), "", "3"), pl.Series("x", [str(large), "", "3"]))
     assert not faults
@@ -93,7 +110,7 @@ def test_leading_zeros_reach_the_graph():
         ("credit", {"integer": 9, "category": 3, "boolean": 1}),
     ],
 )
-def test_the_examples_are_told_right(name, kinds):
+def test_examples_are_inferred_right(name, kinds):
     target = {"boston": "MEDV", "penguins": "species", "credit": "Status"}[name]
     schema = infer_schema(read_example(name), target)
     counts = {kind: sum(item.kind == kind for item in schema.columns) for kind in kinds}
@@ -106,13 +123,13 @@ BOOLEAN = Column("x", "boolean", training_range=(0.0, 1.0))
 CATEGORY = Column("x", "category", categories={"a": 1, "b": 2})
 STRICT = Column("x", "category", categories={"a": 1, "b": 2}, unknown="error")
 DATE = Column("x", "date", date_formats=("%Y-%m-%d",), example="2024-01-31", training_range=(0.0, 86400.0))
-LIMITED = Column("x", "number", range=(0.0, 5.0))
-GAPPY = Column("x", "number", nullable=True, na_values=("NA",))
-GAPPY_WORDS = Column("x", "category", nullable=True, na_values=("NA",), categories={"a": 1})
+BOUNDED = Column("x", "number", range=(0.0, 5.0))
+NULLABLE = Column("x", "number", nullable=True, na_values=("NA",))
+NULLABLE_CATEGORY = Column("x", "category", nullable=True, na_values=("NA",), categories={"a": 1})
 
 
 @pytest.mark.parametrize(
-    ("contract", "value", "read"),
+    ("schema", "value", "expected"),
     [
         (NUMBER, 3, 3.0),
         (NUMBER, "3.5", 3.5),
@@ -128,11 +145,11 @@ GAPPY_WORDS = Column("x", "category", nullable=True, na_values=("NA",), categori
         (CATEGORY, 7.0, "7"),
         (DATE, "1970-01-02", 86400.0),
         (DATE, "1970-01-02T00:00:00Z", 86400.0),
-        (LIMITED, 5.0, 5.0),
+        (BOUNDED, 5.0, 5.0),
     ],
 )
-def test_a_good_value_is_read(contract, value, read):
-    assert read_cell(contract, value) == read
+def test_good_value_is_read(schema, value, expected):
+    assert read_cell(schema, value) == expected
 
 
 MONEY = Column("x", "number", strip=("$", "USD"), thousands=",", training_range=(0.0, 10.0))
@@ -174,19 +191,19 @@ BAD = [
     (STRICT, "c"),
     (DATE, "yesterday"),
     (DATE, 20240131),
-    (LIMITED, 5.1),
-    (LIMITED, -1),
+    (BOUNDED, 5.1),
+    (BOUNDED, -1),
 ]
 
 
-@pytest.mark.parametrize(("contract", "value"), BAD)
-def test_a_bad_value_is_refused_with_the_wish(contract, value):
+@pytest.mark.parametrize(("schema", "value"), BAD)
+def test_bad_value_is_rejected_with_the_expectation(schema, value):
     with pytest.raises(CellError, match=r"expected .* got"):
-        read_cell(contract, value)
+        read_cell(schema, value)
 
 
 @pytest.mark.parametrize(
-    ("contract", "value", "read"),
+    ("schema", "value", "expected"),
     [
         (MONEY, "$1,234.50", 1234.5),
         (MONEY, "USD 1,234,567", 1234567.0),
@@ -206,13 +223,18 @@ def test_a_bad_value_is_refused_with_the_wish(contract, value):
         (DAYS, "21-Sep-14", 1411257600.0),
     ],
 )
-def test_a_value_is_read_as_it_is_written(contract, value, read):
-    assert read_cell(contract, value) == read
+def test_written_value_is_normalized(schema, value, expected):
+    assert read_cell(schema, value) == expected
 
 
-@pytest.mark.parametrize("gap", [None, math.nan, "", "NA", "  "])
-def test_a_gap_is_read_where_it_is_allowed(gap):
-    assert math.isnan(read_cell(GAPPY, gap))
+@pytest.mark.parametrize("value", [None, math.nan, "", "NA", "  "])
+def test_missing_value_is_read_in_a_nullable_column(value):
+    assert math.isnan(read_cell(NULLABLE, value))
+
+
+def test_missing_value_is_rejected_in_a_column_that_is_not_nullable():
+    with pytest.raises(CellError, match=r"got a missing value \('NA'\); the column is not nullable"):
+        read_cell(replace(NULLABLE, nullable=False), "NA")
 
 
 CELLS = st.one_of(
@@ -233,30 +255,30 @@ CELLS = st.one_of(
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(CELLS, min_size=1, max_size=8),
-    st.sampled_from([NUMBER, INTEGER, BOOLEAN, CATEGORY, STRICT, DATE, LIMITED, GAPPY, *WRITTEN]),
+    st.sampled_from([NUMBER, INTEGER, BOOLEAN, CATEGORY, STRICT, DATE, BOUNDED, NULLABLE, *WRITTEN]),
 )
-def test_a_file_and_a_request_get_the_same_verdict(cells, contract):
-    values, faults = read_series(contract, pl.Series("x", cells, dtype=pl.String))
-    told = {fault.row - 1: fault.message for fault in faults}
-    for place, cell in enumerate(cells):
+def test_file_and_request_get_the_same_verdict(cells, schema):
+    values, faults = read_series(schema, pl.Series("x", cells, dtype=pl.String))
+    messages = {fault.row - 1: fault.message for fault in faults}
+    for index, cell in enumerate(cells):
         try:
-            expected = read_cell(contract, cell)
+            expected = read_cell(schema, cell)
         except CellError as error:
-            assert told[place] == str(error)
+            assert messages[index] == str(error)
             continue
-        assert place not in told
-        found = values[place, 0]
-        assert found == expected or (found != found and expected != expected)
+        assert index not in messages
+        value = values[index, 0]
+        assert value == expected or (value != value and expected != expected)
 
 
 @pytest.mark.parametrize(
     "numbers",
     [[1.0, 98178.0, -0.0, 2.5, None], [1e15, 2.0**53, 2.0**53 + 2, 1e17, 1.5e300], [1e-3, 1e-4, 9.9e-5, -1e-7, 0.1]],
 )
-def test_a_number_is_the_same_level_in_a_file_and_a_request(numbers):
-    values, faults = read_series(GAPPY_WORDS, pl.Series("x", numbers, dtype=pl.Float64))
+def test_number_is_the_same_category_in_file_and_request(numbers):
+    values, faults = read_series(NULLABLE_CATEGORY, pl.Series("x", numbers, dtype=pl.Float64))
     assert not faults
-    assert values[:, 0].tolist() == [read_cell(GAPPY_WORDS, number) for number in numbers]
+    assert values[:, 0].tolist() == [read_cell(NULLABLE_CATEGORY, number) for number in numbers]
 
 
 def two_columns() -> Schema:
@@ -265,7 +287,7 @@ def two_columns() -> Schema:
     )
 
 
-def test_a_row_check_names_row_column_and_value():
+def test_row_error_names_row_column_and_value():
     with pytest.raises(RowError) as caught:
         two_columns().read_rows([{"x": 1, "colour": "red"}, {"x": "ten", "colour": "red"}])
     assert str(caught.value) == "row 2, column 'x': expected a number, got 'ten'; training range 0 to 10"
@@ -279,7 +301,7 @@ def test_unknown_and_missing_columns_are_matched_up():
     assert any("did you mean 'colour'?" in text for text in texts)
 
 
-def test_an_alias_and_the_target_are_accepted():
+def test_alias_and_target_are_accepted():
     batch = two_columns().read_rows([{"x": 1, "color": "red", "y": "anything"}])
     assert batch.feed["colour"][0, 0] == "red"
 
@@ -289,25 +311,23 @@ def test_unknown_columns_can_be_ignored():
     assert schema.read_rows([{"x": 1, "colour": "red", "more": 1}]).n_rows == 1
 
 
-def test_faulty_rows_can_be_left_out():
+def test_faulty_rows_can_be_dropped():
     frame = pl.DataFrame({"x": ["1", "two", "3"], "colour": ["red", "red", "red"]})
     batch = read_frame(two_columns(), frame, first_row=11, drop_faulty=True)
     assert batch.n_rows == 2
     assert batch.faults[0].row == 12
 
 
-def test_a_schema_survives_its_file():
+def test_schema_round_trips_as_data():
     schema = infer_schema(read_example("credit"), "Status")
-    assert from_data(to_data(schema), place="file") == schema
+    assert from_data(to_data(schema), source="file") == schema
 
 
-def test_a_schema_file_is_read_as_it_was_written(tmp_path):
-    from estimator.config.document import read_document
-
+def test_schema_round_trips_as_yaml(tmp_path):
     schema = infer_schema(read_example("ames"), "Sale_Price")
     path = tmp_path / "schema.yml"
     path.write_text(to_yaml(schema), encoding="utf-8")
-    assert from_data(read_document(path).values, place="file") == schema
+    assert from_data(read_document(path).values, source="file") == schema
 
 
 @pytest.mark.parametrize(
@@ -315,40 +335,41 @@ def test_a_schema_file_is_read_as_it_was_written(tmp_path):
     [
         ({"kind": "numbr"}, "did you mean 'number'?"),
         ({"knd": "number"}, "unknown key 'knd'"),
-        ({"unknown": "never"}, "unknown: expected"),
+        ({"unknown": "never"}, "unknown: expected other, missing, error"),
+        ({"nullable": "yes"}, "nullable: expected true or false"),
     ],
 )
-def test_a_wrong_schema_file_is_explained(change, expected):
+def test_wrong_schema_file_is_explained(change, expected):
     data = to_data(two_columns())
     data["columns"]["x"] |= change
     with pytest.raises(SchemaError) as caught:
-        from_data(data, place="schema.yml")
+        from_data(data, source="schema.yml")
     assert expected in f"{caught.value.message} {caught.value.hint}"
 
 
-def test_a_reviewed_kind_that_cannot_hold_is_refused():
+def test_kind_that_does_not_fit_is_rejected():
     with pytest.raises(SchemaError, match="does not fit 1 of its values"):
         column("1", "two", kind="number")
 
 
-def test_what_is_meant_is_the_same_whatever_type_a_column_has():
-    words = pl.Series("x", ["98178", "98178-1", None])
-    for series in (words, words.cast(pl.Categorical)):
+def test_normalization_ignores_the_type_of_the_column():
+    texts = pl.Series("x", ["98178", "98178-1", None])
+    for series in (texts, texts.cast(pl.Categorical)):
         assert read_series(replace(ZIP, nullable=True), series)[0][:, 0].tolist() == ["98178", "98178", ""]
     assert read_series(ZIP, pl.Series("x", [98178, 98178]))[0][:, 0].tolist() == ["98178", "98178"]
     assert read_series(ZIP, pl.Series("x", [98178.0]))[0][:, 0].tolist() == ["98178"]
 
 
-def test_ways_of_writing_survive_the_schema_file():
-    columns = tuple(replace(column, name=f"c{place}") for place, column in enumerate(WRITTEN))
+def test_normalization_round_trips_as_data():
+    columns = tuple(replace(column, name=f"c{index}") for index, column in enumerate(WRITTEN))
     schema = Schema(columns, Column("y", "number"))
-    assert from_data(to_data(schema), place="f") == schema
+    assert from_data(to_data(schema), source="f") == schema
 
 
 @pytest.mark.parametrize(
     ("key", "value"), [("pattern", "("), ("units", [1]), ("na_values", "NA"), ("replace", "x"), ("pattern", 5)]
 )
-def test_a_way_of_writing_that_cannot_be_read_is_refused(key, value):
+def test_malformed_schema_value_is_rejected(key, value):
     content = {"target": "y", "columns": {"x": {"kind": "number", key: value}, "y": {"kind": "number"}}}
     with pytest.raises(SchemaError, match=f"column 'x': {key}:"):
-        from_data(content, place="f")
+        from_data(content, source="f")

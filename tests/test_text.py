@@ -163,7 +163,7 @@ def test_a_file_and_a_request_get_the_same_text(contract):
 
 def test_a_text_column_survives_its_file_and_is_never_outside():
     schema = Schema((NOTE,), Column("y", "number"))
-    assert from_data(to_data(schema), place="file") == schema
+    assert from_data(to_data(schema), source="file") == schema
     assert schema.out_of_range(schema.read_rows([{"note": "never seen"}, {"note": None}])) == [[], []]
 
 

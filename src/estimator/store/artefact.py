@@ -71,7 +71,7 @@ class Artefact:
     @cached_property
     def schema(self) -> Schema:
         """The schema of the version's input rows."""
-        return from_data(self.read_json("schema.json"), place=str(self.folder / "schema.json"))
+        return from_data(self.read_json("schema.json"), source=str(self.folder / "schema.json"))
 
     @cached_property
     def config(self) -> Mapping[str, Any]:

@@ -125,7 +125,7 @@ def reviewed_schema(config: Config, folder: Path) -> Schema | None:
     if config.schema_.file is None:
         return None
     path = folder / config.schema_.file
-    schema = from_data(read_document(path).values, place=str(path))
+    schema = from_data(read_document(path).values, source=str(path))
     return replace(schema, unknown_columns=config.schema_.unknown_columns)
 
 

@@ -38,8 +38,8 @@ def to_data(schema: Schema) -> dict[str, Any]:
     }
 
 
-def from_data(data: Mapping[str, Any], *, place: str) -> Schema:
-    """Return the schema that `to_data` gave; `place` names the file in errors.
+def from_data(data: Mapping[str, Any], *, source: str) -> Schema:
+    """Return the schema that `to_data` gave; `source` is the file named in errors.
 
     Raises
     ------
@@ -47,12 +47,12 @@ def from_data(data: Mapping[str, Any], *, place: str) -> Schema:
     """
     contents = data.get("columns")
     if not isinstance(contents, Mapping) or data.get("target") not in contents:
-        raise SchemaError(f"{place}: expected `target` and `columns`, with the target among the columns")
-    columns = [_column(str(name), content, place) for name, content in contents.items()]
+        raise SchemaError(f"{source}: expected `target` and `columns`, with the target among the columns")
+    columns = [_column(str(name), content, source) for name, content in contents.items()]
     target = next(column for column in columns if column.name == data["target"])
     unknown = data.get("unknown_columns", "error")
     if unknown not in ("error", "ignore"):
-        raise SchemaError(f"{place}: unknown_columns: expected 'error' or 'ignore', got {unknown!r}")
+        raise SchemaError(f"{source}: unknown_columns: expected 'error' or 'ignore', got {unknown!r}")
     return Schema(tuple(column for column in columns if column is not target), target, unknown)
 
 
@@ -88,8 +88,8 @@ def _plain(value: object) -> object:
     return dict(value) if isinstance(value, Mapping) else value
 
 
-def _column(name: str, content: object, place: str) -> Column:
-    where = f"{place}: column {name!r}"
+def _column(name: str, content: object, source: str) -> Column:
+    where = f"{source}: column {name!r}"
     if not isinstance(content, Mapping) or "kind" not in content:
         raise SchemaError(f"{where}: expected at least a kind", hint=f"kinds: {', '.join(KINDS)}")
     for key in content:
