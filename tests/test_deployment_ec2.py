@@ -281,7 +281,7 @@ def test_a_lock_of_a_process_that_was_killed_opens_at_once(cloud, releases, site
 def test_what_aws_refuses_comes_with_a_way_out(code, way_out):
     refusal = ClientError({"Error": {"Code": code, "Message": "no"}}, "RunInstances")
     with (
-        pytest.raises(DeploymentError, match=f"prices: AWS says {code}: no") as caught,
+        pytest.raises(DeploymentError, match=f"prices: AWS reports {code}: no") as caught,
         explained_errors("prices", DeploymentError),
     ):
         raise refusal

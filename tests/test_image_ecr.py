@@ -70,6 +70,6 @@ def test_what_the_user_may_not_do_is_told(cloud):
 def test_an_aws_that_cannot_be_reached_is_told(cloud, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
-    with pytest.raises(RegistryError, match="cannot be asked"):
+    with pytest.raises(RegistryError, match="cannot be reached"):
         authorization(IMAGE)
     assert urllib.request.urlopen(cloud.address, timeout=5).status == 200

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import click
 
-from estimator.core.text import nearest
+from estimator.core.text import closest
 from estimator.errors import EstimatorError
 
 # The help lists verbs in the order of a model's life; a file that is not named here comes last.
@@ -43,7 +43,7 @@ class _Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            guess = nearest(args[0], VERBS)
+            guess = closest(args[0], VERBS)
             hint = f"did you mean {guess!r}?" if guess else f"commands: {', '.join(VERBS)}"
             ctx.fail(f"no command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)

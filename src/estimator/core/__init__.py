@@ -1,1 +1,1 @@
-"""What every room leans on: tasks, the registry of kinds, text, the clock, files, AWS."""
+"""What every room uses: tasks, array types, the registry of kinds, text, the clock, files, AWS."""

@@ -1,4 +1,4 @@
-"""The present, for the edges that hand it in: when it is, who acts, and a token that no other moment has."""
+"""The clock: the present moment, and times as people write and read them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+# Units of a time that is given as an age, such as 7d.
 SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When something is done and by whom; the random token keeps two of the same second apart."""
+    """When something happens and who does it; the random token distinguishes two moments of the same second."""
 
     time: datetime
     user: str
@@ -36,7 +37,7 @@ class Moment:
 
     @property
     def version(self) -> str:
-        """A name for a version, sortable by age.
+        """A version's name; names sort by age.
 
         >>> Moment(datetime(2026, 11, 22, 10, 15, tzinfo=UTC), "me", "3f2a91").version
         '2026-11-22T10-15-00Z-3f2a91'
@@ -45,31 +46,33 @@ class Moment:
 
 
 def parse_time(text: str, now: float) -> float:
-    """Return a time in seconds since 1970: ISO 8601, in UTC unless it says otherwise, or how long ago, such as 7d.
+    """Return a time in seconds since 1970, from ISO 8601 (UTC unless it has an offset) or an age such as 7d.
 
     >>> parse_time("12h", 100_000.0), parse_time("1970-01-02", 0.0)
     (56800.0, 86400.0)
 
     Raises
     ------
-    ValueError: it is neither.
+    ValueError: the text is neither.
     """
-    if found := re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", text.strip()):
-        return now - float(found[1]) * SECONDS_PER_UNIT[found[2]]
+    if match := re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", text.strip()):
+        return now - float(match[1]) * SECONDS_PER_UNIT[match[2]]
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"expected a time such as 2026-11-22T10:15, or 7d, 12h, 30m ago, got {text!r}") from None
+        raise ValueError(
+            f"expected a time such as 2026-11-22T10:15, or an age such as 7d, 12h or 30m, got {text!r}"
+        ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def format_time(at: float) -> str:
-    """Return seconds since 1970 as people read them, in UTC.
+def format_time(timestamp: float) -> str:
+    """Return seconds since 1970 as a date and time in UTC.
 
     >>> format_time(86_400.0)
     '1970-01-02 00:00 UTC'
     """
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _user() -> str:

@@ -1,4 +1,4 @@
-"""What is to be answered: a number, or one of two or more levels."""
+"""The prediction task, regression or classification, and the predictions of a model for it."""
 
 from __future__ import annotations
 
@@ -10,55 +10,60 @@ import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Mask
 
-# Probabilities below it count as this much, so that a log loss stays finite.
+# Smaller probabilities count as this one, so that a log loss stays finite.
 MIN_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Regression, or classification over `levels` (in the order of the probability columns)."""
+    """Regression, or classification into `classes`, in the order of the probability columns."""
 
     kind: Literal["regression", "binary", "multiclass"]
     classes: tuple[str, ...] = ()
 
     @property
     def is_regression(self) -> bool:
-        """Whether the answer is a number."""
+        """Whether a prediction is a number."""
         return self.kind == "regression"
 
     @property
     def n_outputs(self) -> int:
-        """Columns of an answer: 1 for a number, else one probability per level."""
+        """Columns of a raw prediction: 1 for a number, else one probability per class."""
         return 1 if self.is_regression else len(self.classes)
 
     def codes(self, labels: npt.NDArray[Any]) -> Floats:
-        """Return each label's position among the levels; NaN for a label that is none of them."""
-        positions = {level: float(position) for position, level in enumerate(self.classes)}
-        return np.array([positions.get(label, np.nan) for label in labels.tolist()])
+        """Return each label's index in `classes`; NaN for a label that is not a class.
+
+        >>> Task("binary", ("no", "yes")).codes(np.array(["yes", "no", "?"])).tolist()
+        [1.0, 0.0, nan]
+        """
+        index_of = {name: float(index) for index, name in enumerate(self.classes)}
+        return np.array([index_of.get(label, np.nan) for label in labels.tolist()])
 
     def predictions(self, raw: Floats) -> Predictions:
-        """Return what a model says: numbers (rows,), or the likeliest level of probabilities (rows, levels)."""
+        """Return raw predictions, numbers (rows,) or probabilities (rows, classes), as Predictions."""
         if self.is_regression:
             return Predictions(raw)
-        levels: npt.NDArray[Any] = np.array(self.classes, dtype=object)
-        return Predictions(levels[raw.argmax(axis=1)], raw, self.classes)
+        classes: npt.NDArray[Any] = np.array(self.classes, dtype=object)
+        return Predictions(classes[raw.argmax(axis=1)], raw, self.classes)
 
-    def losses(self, raw: Floats, truth: Floats) -> Floats:
-        """Return what is wrong with each raw answer: truth - answer of numbers, the log loss of probabilities."""
+    def losses(self, raw: Floats, target: Floats) -> Floats:
+        """Return the loss of each raw prediction: the error (target - prediction) of a number, or the log loss."""
         if self.is_regression:
-            return truth - raw
-        found: Floats = -np.log(np.maximum(raw[np.arange(len(truth)), truth.astype(np.int64)], MIN_PROBABILITY))
-        return found
+            return target - raw
+        probability = raw[np.arange(len(target)), target.astype(np.int64)]
+        losses: Floats = -np.log(np.maximum(probability, MIN_PROBABILITY))
+        return losses
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What a model says for some rows.
+    """Predictions for some rows.
 
-    `values` has shape (rows,) and holds numbers, or the likeliest level as text; `probabilities` has shape
-    (rows, levels), rows summing to 1, and is None for regression. `low` and `high`, of shape (rows,), are the ends of
-    intervals of numbers; `sets`, of shape (rows, levels), marks the levels that may be the truth; both are None where
-    there were no folds to learn them from.
+    `values`, of shape (rows,), holds numbers, or the most likely class as text; `probabilities`, of shape
+    (rows, classes), sum to 1 in each row and are None for regression. `low` and `high`, of shape (rows,), bound the
+    prediction intervals of a regression; `sets`, of shape (rows, classes), marks the prediction sets of a
+    classification. Both are None if the model was trained without folds.
     """
 
     values: npt.NDArray[Any]
@@ -73,22 +78,22 @@ class Predictions:
 
     @property
     def raw(self) -> Floats:
-        """Numbers (rows,), or probabilities (rows, levels)."""
+        """Numbers (rows,), or probabilities (rows, classes)."""
         return self.values if self.probabilities is None else self.probabilities
 
     def rows(self, which: npt.NDArray[Any]) -> Predictions:
-        """Return the answers picked by a mask or by positions."""
-        parts = (self.probabilities, self.low, self.high, self.sets)
-        shares, low, high, sets = (None if part is None else part[which] for part in parts)
-        return Predictions(self.values[which], shares, self.classes, low, high, sets)
+        """Return the predictions selected by a mask or by indices."""
+        arrays = (self.probabilities, self.low, self.high, self.sets)
+        probabilities, low, high, sets = (None if array is None else array[which] for array in arrays)
+        return Predictions(self.values[which], probabilities, self.classes, low, high, sets)
 
     @property
     def prediction_sets(self) -> list[list[str]]:
-        """Each row's set of levels, the likeliest first."""
+        """Each row's set of classes, the most likely first."""
         if self.sets is None or self.probabilities is None:
             return []
         order = np.argsort(-self.probabilities, axis=1, kind="stable")
         return [
-            [self.classes[place] for place in places if row[place]]
-            for places, row in zip(order.tolist(), self.sets.tolist(), strict=True)
+            [self.classes[index] for index in indices if is_member[index]]
+            for indices, is_member in zip(order.tolist(), self.sets.tolist(), strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Words that several messages share: the nearest known name, a list of names, a number for people."""
+"""Text for messages: the closest known name, lists of names, numbers, sizes and durations."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import math
 from collections.abc import Iterable
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name most like `name`, upper and lower case counted as one, or None.
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name closest to `name`, ignoring case, or None.
 
-    >>> nearest("epocs", ["epochs", "batch_size"])
+    >>> closest("epocs", ["epochs", "batch_size"])
     'epochs'
     """
     by_lower = {item.lower(): item for item in known}
-    found = difflib.get_close_matches(name.lower(), list(by_lower), n=5, cutoff=0.6)
-    # Swapped letters are the commonest slip, and difflib ranks them low.
-    found.sort(key=lambda item: sorted(item) != sorted(name.lower()))
-    return by_lower[found[0]] if found else None
+    matches = difflib.get_close_matches(name.lower(), list(by_lower), n=5, cutoff=0.6)
+    # Swapped letters are the most common typo, and difflib ranks them low.
+    matches.sort(key=lambda item: sorted(item) != sorted(name.lower()))
+    return by_lower[matches[0]] if matches else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the nearest known name and, when they are few, all of them."""
+    """Return a hint with the closest known name and, if they are few, all of them."""
     names = list(known)
-    guess = nearest(name, names)
+    guess = closest(name, names)
     parts = [f"did you mean {guess!r}?"] if guess else []
     if len(names) <= 40:
         parts.append(f"known: {join_names(names)}")
@@ -31,7 +31,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def join_names(names: Iterable[str], *, limit: int = 40) -> str:
-    """Return names joined by commas, cut after `limit` with the number left out.
+    """Return names joined by commas; after `limit`, the number of the rest.
 
     >>> join_names(["a", "b", "c"], limit=2)
     'a, b and 1 more'
@@ -42,18 +42,18 @@ def join_names(names: Iterable[str], *, limit: int = 40) -> str:
 
 
 def format_number(value: float) -> str:
-    """Return a number as a table shows it: four digits, thousands parted, years left whole.
+    """Return a number for a table: four significant digits, thousands separated, years as they are.
 
     >>> format_number(23226.4), format_number(2015.0), format_number(0.85232), format_number(-0.0000021)
     ('23,226', '2015', '0.8523', '-2.1e-06')
     """
-    # A minus zero is a zero.
+    # Turns -0.0 into 0.0.
     value += 0.0
     return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
 
 
 def format_plain(number: float) -> str:
-    """Return a number as a person would write it: no trailing zeros, six significant digits.
+    """Return a number without trailing zeros, to six significant digits.
 
     >>> format_plain(396.9), format_plain(31770.0), format_plain(0.00632)
     ('396.9', '31770', '0.00632')
@@ -63,29 +63,29 @@ def format_plain(number: float) -> str:
     return f"{number:.6g}"
 
 
-def format_e_value(evidence: float) -> str:
-    """Return evidence as people read it: large numbers by their order of size.
+def format_e_value(e_value: float) -> str:
+    """Return an e-value: a large one by its order of magnitude.
 
     >>> format_e_value(18.36), format_e_value(2_000_000.0)
     ('18.36', 'over 10^6')
     """
-    return format_number(evidence) if evidence < 10_000 else f"over 10^{int(math.log10(evidence))}"
+    return format_number(e_value) if e_value < 10_000 else f"over 10^{int(math.log10(e_value))}"
 
 
-def format_bytes(n_bytes: int) -> str:
-    """Return a number of bytes as people say it.
+def format_bytes(size_bytes: int) -> str:
+    """Return a size in a suitable unit.
 
     >>> format_bytes(1_234_567_890), format_bytes(64_000_000), format_bytes(900)
     ('1.2 GB', '64 MB', '900 bytes')
     """
     for size, unit in ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
-        if n_bytes >= size:
-            return f"{n_bytes / size:.1f} {unit}" if n_bytes < 10 * size else f"{n_bytes / size:,.0f} {unit}"
-    return f"{n_bytes} bytes"
+        if size_bytes >= size:
+            return f"{size_bytes / size:.1f} {unit}" if size_bytes < 10 * size else f"{size_bytes / size:,.0f} {unit}"
+    return f"{size_bytes} bytes"
 
 
 def format_duration(seconds: float) -> str:
-    """Return a time as people say it.
+    """Return a duration in suitable units.
 
     >>> format_duration(0.82), format_duration(75), format_duration(7300)
     ('0.8 s', '1 min 15 s', '2 h 1 min')

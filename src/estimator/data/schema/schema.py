@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from estimator.core.arrays import Mask
-from estimator.core.text import did_you_mean, nearest
+from estimator.core.text import closest, did_you_mean
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.column import EPOCH, TIME_KINDS, Column
 from estimator.errors import Fault, RowError
@@ -103,13 +103,13 @@ class Schema:
         unknown = sorted(names - self.by_name.keys())
         for column in self.features:
             if column.name not in names:
-                guess = nearest(column.name, unknown)
+                guess = closest(column.name, unknown)
                 question = f"; did you mean it by {guess!r}?" if guess else ""
                 null = " or null" if column.nullable else ""
                 yield f"missing: expected {column.expectation}{null}{question}", column.name
         if self.unknown_columns == "error":
             for name in unknown:
-                guess = nearest(name, self.by_name)
+                guess = closest(name, self.by_name)
                 yield "unknown column" + (f": did you mean {guess!r}?" if guess else ""), name
 
     def _hint(self, fault: Fault) -> str | None:
