@@ -180,7 +180,7 @@ def test_cruel_tables_are_trained(kind, frame, config_of, tmp_path):
         ({"evaluation": {"metrics": ["auc"]}}, "does not apply to a regression target"),
         ({"data": {"drop": ["colr"]}}, "expected a column of the table to exclude, got 'colr'"),
         ({"training": {"split": {"kind": "group"}}}, "needs `column`"),
-        ({"training": {"split": {"kind": "time", "column": "colour"}}}, "cannot be ordered"),
+        ({"training": {"split": {"kind": "time", "column": "colour"}}}, "cannot order the rows"),
         ({"training": {"class_weight": "balanced"}}, "has no levels"),
         ({"training": {"callbacks": [{"kind": "early_stoping"}]}, "model": {"kind": "dense"}}, "no callback called"),
         ({"data": {"sample_weight": "x"}}, "must hold numbers of at least 0"),
@@ -263,7 +263,7 @@ def test_a_target_can_be_told_to_be_levels(config_of):
 def test_the_positive_level_comes_last(config_of):
     frame = small().with_columns(y=pl.Series(["bad", "good"] * 100))
     assert prepared(config_of, frame, data={"positive_class": "bad"}).task.classes == ("good", "bad")
-    with pytest.raises(ConfigError, match="expected one of two levels"):
+    with pytest.raises(ConfigError, match="expected one of two classes"):
         prepared(config_of, frame, data={"positive_class": "worse"})
 
 

@@ -1,4 +1,4 @@
-"""Which rows are held out, and which of the rest early stopping may look at."""
+"""Splits: which rows are held out as the test set, used for early stopping, and put in which fold."""
 
 from __future__ import annotations
 
@@ -15,139 +15,151 @@ from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import infer_column
 from estimator.errors import ConfigError, TrainingError
 
+# Each split draws from its own random stream: seed, then one of these.
+TEST_STREAM, VALIDATION_STREAM, FOLDS_STREAM = 10, 11, 12
 
-def held_out(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
-    """Return the mask of the rows that are held out for the report.
 
-    `strata` are level positions that a random split keeps in proportion.
+def held_out_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
+    """Return the mask of the test set.
+
+    `strata` are class codes, whose proportions a random split keeps.
 
     Raises
     ------
-    ConfigError: the column of the split is not named or not there.
-    TrainingError: no rows would be left on one side.
+    ConfigError: the split's column is not set, not in the table, or cannot order rows.
+    TrainingError: the test set or the training set would be empty.
     """
-    split, share = config.training.split, config.training.test_size
-    generator = np.random.default_rng([config.training.seed, 10])
+    split, test_size = config.training.split, config.training.test_size
+    generator = np.random.default_rng([config.training.seed, TEST_STREAM])
     if split.kind == "random":
-        mask: Mask = _random(frame.height, share, generator, strata)
+        mask = _random_mask(frame.height, test_size, generator, strata)
     elif split.kind == "column":
-        parts = _named(frame, split).cast(pl.String)
-        mask = (parts == split.test).fill_null(False).to_numpy().copy()
+        values = _split_column(frame, split).cast(pl.String)
+        mask = (values == split.test).fill_null(False).to_numpy().copy()
         if not mask.any():
             raise ConfigError(
                 f"training.split.test: no row has {split.test!r} in {split.column!r}",
-                hint=f"values there: {join_names(parts.drop_nulls().unique().sort(), limit=10)}",
+                hint=f"values there: {join_names(values.drop_nulls().unique().sort(), limit=10)}",
             )
     else:
-        mask = by_column(_named(frame, split), split.kind, share, generator)
+        mask = _column_mask(_split_column(frame, split), split.kind, test_size, generator)
     if mask.all() or not mask.any():
+        empty = "training" if mask.all() else "test"
         raise TrainingError(
-            f"{frame.height} rows cannot be parted by {split.kind} with a test share of {share}: one side is empty"
+            f"training.split: {frame.height} rows, split by {split.kind} with test_size {test_size}, "
+            f"leave the {empty} set empty",
+            hint="change training.split or training.test_size",
         )
     return mask
 
 
-def numbered(n_rows: int, split: Split) -> tuple[Mask, Mask | None]:
-    """Return the masks of the rows that are used, and of those held out by their numbers; None for other splits."""
+def row_number_masks(n_rows: int, split: Split) -> tuple[Mask, Mask | None]:
+    """Return the masks of the rows in use, and of the test set if row numbers decide it, else None."""
     if split.kind != "rows":
         return np.ones(n_rows, dtype=np.bool_), None
-    used = ~_rows(n_rows, split.unused) if split.unused else np.ones(n_rows, dtype=np.bool_)
-    return used, _rows(n_rows, split.test)
+    used = ~_in_ranges(n_rows, split.unused) if split.unused else np.ones(n_rows, dtype=np.bool_)
+    return used, _in_ranges(n_rows, split.test)
 
 
-def _rows(n_rows: int, text: str) -> Mask:
-    numbers, mask = np.arange(1, n_rows + 1), np.zeros(n_rows, dtype=np.bool_)
-    for first, last in row_ranges(text):
-        mask |= (numbers >= first) & (numbers <= last)
-    return mask
-
-
-def validation(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
-    """Return the mask of the training rows (all rows of `frame`) that early stopping may look at."""
-    split, share = config.training.split, config.training.validation_size
-    generator = np.random.default_rng([config.training.seed, 11])
+def validation_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
+    """Return the mask of the training rows (all rows of `frame`) that early stopping may use."""
+    split, size = config.training.split, config.training.validation_size
+    generator = np.random.default_rng([config.training.seed, VALIDATION_STREAM])
     if split.kind in ("random", "column", "rows"):
-        return _random(frame.height, share, generator, strata)
-    return by_column(_named(frame, split), split.kind, share, generator)
+        return _random_mask(frame.height, size, generator, strata)
+    return _column_mask(_split_column(frame, split), split.kind, size, generator)
 
 
-def folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Ints:
-    """Return which part each row of `frame` is in, of shape (repeats, rows): as the split deals them.
+def assign_folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Ints:
+    """Return the fold of each training row (all rows of `frame`), of shape (repeats, rows).
 
-    Parts of a random split keep the proportions of levels, groups stay whole, and parts by time follow each other.
+    Random folds keep the proportions of `strata`, groups stay in one fold, and folds by time follow each other.
     """
     n_folds, split = min(config.validation.folds, frame.height), config.training.split
     if n_folds < 2:
         return np.empty((0, frame.height), dtype=np.int64)
     if split.kind == "time":
-        times = pl.Series(_times(_named(frame, split))).fill_nan(None)
-        places = times.rank("min").fill_null(1).to_numpy() - 1
-        return np.floor(places * n_folds / frame.height).astype(np.int64)[None, :]
-    dealt = []
+        times = pl.Series(_times(_split_column(frame, split))).fill_nan(None)
+        ranks = times.rank("min").fill_null(1).to_numpy() - 1
+        return np.floor(ranks * n_folds / frame.height).astype(np.int64)[None, :]
+    repeats = []
     for repeat in range(config.validation.repeats):
-        generator = np.random.default_rng([config.training.seed, 12, repeat])
+        generator = np.random.default_rng([config.training.seed, FOLDS_STREAM, repeat])
         if split.kind == "group":
-            dealt.append(_whole_groups(_named(frame, split), n_folds, generator))
+            repeats.append(_group_folds(_split_column(frame, split), n_folds, generator))
         else:
-            order = generator.permutation(frame.height)
-            order = order if strata is None else order[np.argsort(strata[order], kind="stable")]
-            part = np.empty(frame.height, dtype=np.int64)
-            part[order] = np.arange(frame.height) % n_folds
-            dealt.append(part)
-    return np.stack(dealt)
+            repeats.append(_random_folds(frame.height, n_folds, generator, strata))
+    return np.stack(repeats)
 
 
-def _whole_groups(column: pl.Series, n_folds: int, generator: np.random.Generator) -> Ints:
-    """Deal groups, the largest first, to the part that has the fewest rows."""
-    codes = _codes(column)
-    sizes = np.bincount(codes)
-    order = generator.permutation(len(sizes))
-    part, filled = np.zeros(len(sizes), dtype=np.int64), np.zeros(n_folds)
-    for group in order[np.argsort(-sizes[order], kind="stable")]:
-        part[group] = int(filled.argmin())
-        filled[part[group]] += sizes[group]
-    found: Ints = part[codes]
-    return found
-
-
-def _codes(column: pl.Series) -> Ints:
-    return column.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
-
-
-def by_column(column: pl.Series, kind: str, share: float, generator: np.random.Generator) -> Mask:
-    """Return the mask of whole groups drawn at random, or of the latest rows."""
-    if kind == "time":
-        times = _times(column)
-        threshold = np.nanquantile(times, 1.0 - share)
-        latest: Mask = times > threshold
-        return latest if latest.any() else times >= threshold
-    codes = _codes(column)
-    sizes = np.bincount(codes)
-    order = generator.permutation(len(sizes))
-    # Groups are taken until the share is reached, so the part is a little larger than asked for.
-    n_taken = int(np.searchsorted(np.cumsum(sizes[order]), share * len(codes))) + 1
-    taken = np.zeros(len(sizes), dtype=np.bool_)
-    taken[order[: min(n_taken, len(sizes) - 1)]] = True
-    mask: Mask = taken[codes]
+def _in_ranges(n_rows: int, ranges: str) -> Mask:
+    numbers, mask = np.arange(1, n_rows + 1), np.zeros(n_rows, dtype=np.bool_)
+    for first, last in row_ranges(ranges):
+        mask |= (numbers >= first) & (numbers <= last)
     return mask
 
 
-def _random(n_rows: int, share: float, generator: np.random.Generator, strata: Floats | None) -> Mask:
+def _random_mask(n_rows: int, size: float, generator: np.random.Generator, strata: Floats | None) -> Mask:
     mask = np.zeros(n_rows, dtype=np.bool_)
     order = generator.permutation(n_rows)
     if strata is None:
-        mask[order[: max(1, round(n_rows * share))]] = True
+        mask[order[: max(1, round(n_rows * size))]] = True
         return mask
-    # Level by level, each in random order, every k-th row: proportions are kept to a row.
+    # Shuffled rows, sorted by class, of which every k-th is taken: proportions are exact to one row.
     order = order[np.argsort(strata[order], kind="stable")]
-    counted = np.floor(np.arange(-1, n_rows) * share + generator.random())
-    mask[order[np.diff(counted) > 0]] = True
+    cumulative = np.floor(np.arange(-1, n_rows) * size + generator.random())
+    mask[order[np.diff(cumulative) > 0]] = True
     return mask
 
 
-def _named(frame: pl.DataFrame, split: Split) -> pl.Series:
+def _column_mask(column: pl.Series, kind: str, size: float, generator: np.random.Generator) -> Mask:
+    """Return the mask of the latest rows, or of whole groups drawn at random."""
+    if kind == "time":
+        times = _times(column)
+        threshold = np.nanquantile(times, 1.0 - size)
+        latest: Mask = times > threshold
+        return latest if latest.any() else times >= threshold
+    codes = _group_codes(column)
+    sizes = np.bincount(codes)
+    order = generator.permutation(len(sizes))
+    # Groups are taken until the size is reached, so the set is a little larger than requested.
+    n_taken = int(np.searchsorted(np.cumsum(sizes[order]), size * len(codes))) + 1
+    is_taken = np.zeros(len(sizes), dtype=np.bool_)
+    is_taken[order[: min(n_taken, len(sizes) - 1)]] = True
+    mask: Mask = is_taken[codes]
+    return mask
+
+
+def _random_folds(n_rows: int, n_folds: int, generator: np.random.Generator, strata: Floats | None) -> Ints:
+    order = generator.permutation(n_rows)
+    order = order if strata is None else order[np.argsort(strata[order], kind="stable")]
+    folds = np.empty(n_rows, dtype=np.int64)
+    folds[order] = np.arange(n_rows) % n_folds
+    return folds
+
+
+def _group_folds(column: pl.Series, n_folds: int, generator: np.random.Generator) -> Ints:
+    """Assign each group, the largest first, to the fold with the fewest rows."""
+    codes = _group_codes(column)
+    sizes = np.bincount(codes)
+    order = generator.permutation(len(sizes))
+    fold_of_group, fold_sizes = np.zeros(len(sizes), dtype=np.int64), np.zeros(n_folds)
+    for group in order[np.argsort(-sizes[order], kind="stable")]:
+        fold_of_group[group] = int(fold_sizes.argmin())
+        fold_sizes[fold_of_group[group]] += sizes[group]
+    folds: Ints = fold_of_group[codes]
+    return folds
+
+
+def _group_codes(column: pl.Series) -> Ints:
+    return column.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
+
+
+def _split_column(frame: pl.DataFrame, split: Split) -> pl.Series:
     if split.column is None:
-        raise ConfigError(f"training.split: kind {split.kind!r} needs `column`")
+        raise ConfigError(
+            f"training.split: kind {split.kind!r} needs `column`", hint="set training.split.column to its name"
+        )
     if split.column not in frame.columns:
         raise ConfigError(
             f"training.split.column: no column {split.column!r} in the table",
@@ -157,11 +169,12 @@ def _named(frame: pl.DataFrame, split: Split) -> pl.Series:
 
 
 def _times(series: pl.Series) -> Any:
+    """Return what orders the rows, numbers or seconds since 1970, NaN where it is missing."""
     column = infer_column(series)
     if column.kind not in ("date", "datetime", "number", "integer", "identifier"):
         raise ConfigError(
-            f"training.split.column: {series.name!r} is a {column.kind}, and rows cannot be ordered by it",
-            hint="name a column of dates, moments or numbers",
+            f"training.split.column: {series.name!r} is a {column.kind}, which cannot order the rows",
+            hint="name a column of dates, times or numbers",
         )
     if column.kind == "identifier":
         return series.cast(pl.Float64, strict=False).to_numpy()

@@ -1,4 +1,4 @@
-"""The target column -> the task and the numbers to learn."""
+"""The target column: its task, and its labels as numbers."""
 
 from __future__ import annotations
 
@@ -19,98 +19,113 @@ from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import NUMBER_AS_TEXT
 from estimator.errors import ConfigError, TrainingError
 
-MAX_LEVELS = 1000
+MAX_CLASSES = 1000
+# From so many classes on, numbers as text are more likely a quantity that was not read as one.
+MIN_SUSPICIOUS_CLASSES = 21
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """The task, and per row the number or the level's position; `known` marks the rows whose truth is given."""
+class Labels:
+    """The task, and for each row the number or the class code; `known` marks the rows that have a label."""
 
     task: Task
     values: Floats
     known: Mask
 
 
-def read_target(column: Column, series: pl.Series, data: Data) -> Target:
-    """Tell the task and return the truth of every row, NaN where it is a gap.
+def read_target(column: Column, series: pl.Series, data: Data) -> Labels:
+    """Infer the task and return the label of every row, NaN where it is missing.
 
     Raises
     ------
-    ConfigError: the config's task does not suit the column.
-    TrainingError: there is nothing to learn, for example one value only.
+    ConfigError: `data.task` or `data.positive_class` does not fit the column.
+    TrainingError: the column cannot be learned, for example because it has one value only.
     """
-    open_column = _as_answer(column)
+    open_column = _without_limits(column)
     raw, faults = read_series(open_column, series)
     if faults:
         raise TrainingError(f"the target: {faults[0]}")
-    classify = data.task == "classification" or (data.task == "auto" and _is_levels(open_column, raw))
-    if not classify and open_column.is_string:
+    is_classification = data.task == "classification" or (data.task == "auto" and _has_classes(open_column, raw))
+    if is_classification:
+        labels = _class_labels(open_column, raw, data)
+    elif open_column.is_string:
         raise ConfigError(
-            f"data.task: a regression needs numbers, but the target {column.name!r} holds words "
-            f"such as {column.example!r}"
+            f"data.task: regression needs numbers, but the target {column.name!r} holds text such as "
+            f"{column.example!r}",
+            hint="set data.task: classification, or choose another data.target",
         )
-    target = (
-        _levels(open_column, raw, data) if classify else Target(Task("regression"), raw[:, 0], ~np.isnan(raw[:, 0]))
-    )
-    _refuse_nothing_to_learn(column, target)
-    return target
+    else:
+        labels = Labels(Task("regression"), raw[:, 0], ~np.isnan(raw[:, 0]))
+    _check_learnable(column, labels)
+    return labels
 
 
-def _as_answer(column: Column) -> Column:
-    """A target's words are its levels, whatever its kind; gaps are rows without truth, so they are read."""
-    constant = column.kind == "constant" and isinstance(column.example, int | float)
-    kind: Any = "number" if constant else column.kind if column.kind in NUMERIC_KINDS else "category"
+def _without_limits(column: Column) -> Column:
+    """Return the target as a column that accepts any class or number, and missing labels."""
+    is_constant_number = column.kind == "constant" and isinstance(column.example, int | float)
+    kind: Any = "number" if is_constant_number else column.kind if column.kind in NUMERIC_KINDS else "category"
     if column.kind in ("date", "datetime"):
-        raise TrainingError(f"the target {column.name!r} is a {column.kind}; predict a number or a level instead")
+        raise TrainingError(
+            f"the target {column.name!r} is a {column.kind}, which cannot be predicted",
+            hint="predict a number, such as the days until then, or a class",
+        )
     return replace(column, kind=kind, nullable=True, range=None, categories={}, training_range=None, unknown="other")
 
 
-def _is_levels(column: Column, raw: npt.NDArray[Any]) -> bool:
+def _has_classes(column: Column, raw: npt.NDArray[Any]) -> bool:
     return column.is_string or len(np.unique(raw[~np.isnan(raw.astype(float))])) == 2
 
 
-def _levels(column: Column, raw: npt.NDArray[Any], data: Data) -> Target:
-    labels: npt.NDArray[Any] = raw[:, 0]
+def _class_labels(column: Column, raw: npt.NDArray[Any], data: Data) -> Labels:
+    values: npt.NDArray[Any] = raw[:, 0]
     if not column.is_string:
-        labels = np.array(["" if np.isnan(value) else format_plain(value) for value in labels.tolist()], dtype=object)
-    found = sorted(set(labels.tolist()) - {""}, key=_by_size)
+        values = np.array(["" if np.isnan(value) else format_plain(value) for value in values.tolist()], dtype=object)
+    classes = sorted(set(values.tolist()) - {""}, key=_numbers_first)
     if data.positive_class is not None:
-        if len(found) != 2 or data.positive_class not in found:
+        if len(classes) != 2 or data.positive_class not in classes:
             raise ConfigError(
-                f"data.positive_class: expected one of two levels, got {data.positive_class!r}",
-                hint=f"levels: {join_names(found)}",
+                f"data.positive_class: expected one of two classes, got {data.positive_class!r}",
+                hint=f"classes: {join_names(classes)}",
             )
-        found.sort(key=lambda level: level == data.positive_class)
-    if len(found) > MAX_LEVELS:
+        classes.sort(key=lambda name: name == data.positive_class)
+    _check_classes(column, classes, data)
+    task = Task("binary" if len(classes) == 2 else "multiclass", tuple(classes))
+    codes = task.codes(values)
+    return Labels(task, codes, ~np.isnan(codes))
+
+
+def _check_classes(column: Column, classes: list[str], data: Data) -> None:
+    if len(classes) > MAX_CLASSES:
         raise TrainingError(
-            f"the target {column.name!r} has {len(found):,} levels, more than {MAX_LEVELS:,}",
+            f"the target {column.name!r} has {len(classes):,} classes, more than {MAX_CLASSES:,}",
             hint="is it an identifier or free text? a quantity must hold plain numbers",
         )
-    as_text = [level for level in found if NUMBER_AS_TEXT.match(level)]
-    if data.task == "auto" and column.is_string and len(found) > 20 and len(as_text) >= 0.9 * len(found):
+    numbers = [name for name in classes if NUMBER_AS_TEXT.match(name)]
+    may_be_quantity = len(classes) >= MIN_SUSPICIOUS_CLASSES and len(numbers) >= 0.9 * len(classes)
+    if data.task == "auto" and column.is_string and may_be_quantity:
         raise TrainingError(
-            f"the target {column.name!r} holds numbers as text, such as {join_names(map(repr, as_text[:3]))}",
-            hint="`estimator explore` tells how to have them read; data.task: classification takes each as a level",
+            f"the target {column.name!r} holds numbers as text, such as {join_names(map(repr, numbers[:3]))}",
+            hint="`estimator explore` shows how to read them; data.task: classification takes each as a class",
         )
-    task = Task("binary" if len(found) == 2 else "multiclass", tuple(found))
-    codes = task.codes(labels)
-    return Target(task, codes, ~np.isnan(codes))
 
 
-def _by_size(level: str) -> tuple[int, float, str]:
-    """Order numbers by size, words by letter."""
+def _numbers_first(name: str) -> tuple[int, float, str]:
+    """Sort numbers by size, before text by letter."""
     try:
-        return (0, float(level), level)
+        return (0, float(name), name)
     except ValueError:
-        return (1, 0.0, level)
+        return (1, 0.0, name)
 
 
-def _refuse_nothing_to_learn(column: Column, target: Target) -> None:
-    solid = target.values[target.known]
-    if len(solid) == 0:
-        raise TrainingError(f"the target {column.name!r} is a gap in every row: there is nothing to learn")
-    if len(np.unique(solid)) == 1:
+def _check_learnable(column: Column, labels: Labels) -> None:
+    known = labels.values[labels.known]
+    if len(known) == 0:
         raise TrainingError(
-            f"the target {column.name!r} has the same value in all {len(solid):,} rows: there is nothing to learn",
+            f"the target {column.name!r} is missing in every row: there is nothing to learn",
+            hint="check data.target and the na_values of the column",
+        )
+    if len(np.unique(known)) == 1:
+        raise TrainingError(
+            f"the target {column.name!r} has the same value in all {len(known):,} rows: there is nothing to learn",
             hint="check data.target and how the table was filtered",
         )

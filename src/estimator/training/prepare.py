@@ -14,7 +14,7 @@ from estimator.core.text import did_you_mean
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame, with_schema_names
 from estimator.data.schema.overrides import build_schema
-from estimator.data.splitting import folds, held_out, numbered, validation
+from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, validation_mask
 from estimator.data.target import read_target
 from estimator.errors import ConfigError, TrainingError
 from estimator.models import Dataset, FitData
@@ -84,17 +84,17 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     """
     if frame.height == 0:
         raise TrainingError("the table has no rows", hint="check data.path")
-    used, numbered_test = numbered(frame.height, config.training.split)
+    used, numbered_test = row_number_masks(frame.height, config.training.split)
     frame = frame.filter(pl.Series(used))
     schema = build_schema(frame, config, reviewed)
     _check_feature_names(schema)
     frame = with_schema_names(schema, frame)
     _check_columns(schema, frame, config)
-    target = read_target(schema.target, frame[schema.target.name], config.data)
-    labeled = frame.filter(pl.Series(target.known))
-    values = target.values[target.known]
-    strata = None if target.task.is_regression else values
-    test = held_out(labeled, config, strata) if numbered_test is None else numbered_test[used][target.known]
+    labels = read_target(schema.target, frame[schema.target.name], config.data)
+    labeled = frame.filter(pl.Series(labels.known))
+    values = labels.values[labels.known]
+    strata = None if labels.task.is_regression else values
+    test = held_out_mask(labeled, config, strata) if numbered_test is None else numbered_test[used][labels.known]
     if test.all() or not test.any():
         raise TrainingError(
             f"training.split: expected training and test rows, got {int(test.sum()):,} test rows of {len(test):,}",
@@ -102,17 +102,17 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
         )
     training, training_strata = labeled.filter(pl.Series(~test)), None if strata is None else strata[~test]
     sample_weights = _sample_weights(labeled, config, test)
-    weights = sample_weights * _class_weights(config, target.task, values, sample_weights * ~test)
+    weights = sample_weights * _class_weights(config, labels.task, values, sample_weights * ~test)
     batch = read_frame(schema, labeled.select(column for column in labeled.columns if column in schema.by_name))
     return PreparedData(
         schema=schema,
-        task=target.task,
+        task=labels.task,
         rows=Dataset(batch, values, weights),
         sample_weights=sample_weights,
         test_mask=test,
-        validation_mask=validation(training, config, training_strata),
-        folds=folds(training, config, training_strata),
-        n_unlabeled=int((~target.known).sum()),
+        validation_mask=validation_mask(training, config, training_strata),
+        folds=assign_folds(training, config, training_strata),
+        n_unlabeled=int((~labels.known).sum()),
         frame=labeled,
     )
 

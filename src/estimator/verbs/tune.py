@@ -11,7 +11,7 @@ from estimator.config import from_environment
 from estimator.config.variant import write_variant
 from estimator.core.files import write_atomic
 from estimator.models import Progress, silent
-from estimator.tuning import SearchResult, SearchProgress
+from estimator.tuning import SearchProgress, SearchResult
 from estimator.tuning.space import format_setting
 from estimator.verbs.context import SHELVES, Context, kind_of, reviewed_schema
 
