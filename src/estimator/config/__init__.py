@@ -7,19 +7,16 @@ from estimator.config.sections import (
     Callback,
     Config,
     Data,
-    Dimension,
     Evaluation,
     FeatureChoices,
     Image,
-    Layers,
-    Range,
     SchemaChoices,
     Serving,
     Split,
     Training,
-    Tuning,
     Validation,
 )
+from estimator.config.tuning import Dimension, Layers, Range, Tuning
 
 __all__ = [
     "ENVIRONMENT_PREFIX",

@@ -7,7 +7,8 @@ from typing import Any
 
 from estimator.config.document import KeyPath
 from estimator.config.section import Shelves
-from estimator.config.sections import Config, Dimension, Layers, Range, model_data
+from estimator.config.sections import Config, model_data
+from estimator.config.tuning import Dimension, Layers, Range
 
 SEARCHED = ("model", "training", "features")
 # These decide which rows a trial is evaluated on, so trials could not be compared.

@@ -10,8 +10,9 @@ from pydantic import BaseModel, ValidationError
 
 from estimator.config.document import KeyPath
 from estimator.config.section import Section, Shelves
-from estimator.config.sections import Config, Tuning
+from estimator.config.sections import Config
 from estimator.config.space import NOT_SEARCHED, SEARCHED, has_key, kinds_of, probes, with_edits
+from estimator.config.tuning import Tuning
 from estimator.core.registry import Shelf
 from estimator.core.text import did_you_mean
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
-from estimator.config.sections import LIMIT
+from estimator.config.tuning import LIMIT
 from estimator.config.validation import MEASURES
 from estimator.core.text import format_number
 from estimator.evaluation.metrics import SHELF
