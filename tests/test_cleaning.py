@@ -1,4 +1,4 @@
-"""A table made dirty on purpose, cleaned by accepting findings, scored against its clean truth."""
+"""A table that was made dirty, cleaned by accepting findings, and compared with the clean original."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLEANING = {
     "missing-value spellings",
     "sentinel value",
 }
-# column of the file -> column of the truth, and the fraction of cells that must be right
+# Column of the file -> column of the clean table, and the fraction of cells that must be equal.
 COLUMNS = {
     "sale date": ("date", 0.999),
     "price": ("price", 0.99),
@@ -48,14 +48,14 @@ COLUMNS = {
 
 @pytest.fixture(scope="module")
 def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The dirty file as read by its schema after findings were accepted, and the clean table, row by row."""
+    """The dirty file as the schema reads it after findings were accepted, and the clean table, row by row."""
     folder = tables / "messy_sales"
     conf = tmp_path_factory.mktemp("messy") / "c.yml"
     conf.write_text(f"data: {{path: {folder / 'messy_sales.csv.gz'}, target: price}}\n")
     for _ in range(2):
-        found = verbs.explore.explore(conf, verbs.Context(), page=conf.with_name("p.html"))
-        chosen = [item.number for item in found.findings if item.rule in CLEANING and item.edit]
-        verbs.explore.accept(conf, found.findings, chosen)
+        explored = verbs.explore.explore(conf, verbs.Context(), page=conf.with_name("p.html"))
+        chosen = [item.number for item in explored.findings if item.rule in CLEANING and item.edit]
+        verbs.explore.accept(conf, explored.findings, chosen)
     config = read_config(conf, SHELVES)
     frame = open_files(config.data.path).frame()
     schema = build_schema(frame, config)
@@ -64,32 +64,33 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
         column = replace(schema.by_name[name], nullable=True)
         read[name] = pl.Series(read_series(column, frame[name])[0][:, 0].tolist())
     rows = pl.read_parquet(folder / "row_map.parquet")
-    truth = pl.read_parquet(folder / "truth.parquet")[rows["truth_row"]]
-    return pl.DataFrame(read)[rows["file_row"]], truth
+    expected = pl.read_parquet(folder / "truth.parquet")[rows["truth_row"]]
+    return pl.DataFrame(read)[rows["file_row"]], expected
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_accepted_findings_clean_a_dirty_column(name: str, cleaned, tell: Callable[[str], None]):
-    found, truth = cleaned[0][name], _as_read(name, cleaned[1][COLUMNS[name][0]])
-    # A value that was removed from the file cannot be restored, so missing values do not count.
-    known = found.is_not_null() & (found.is_not_nan() if found.dtype == pl.Float64 else found != "")
-    right = (_as_text(found) == _as_text(truth)) if found.dtype == pl.String else _is_close(name, found, truth)
-    share = float((right & known).sum() / known.sum())
-    tell(f"messy_sales, {name.strip()}: {share:.2%} of {known.sum():,} known cells right, {(~known).mean():.1%} missing")
-    assert share >= COLUMNS[name][1]
+def test_accepted_findings_clean_a_column(name: str, cleaned, tell: Callable[[str], None]):
+    actual, expected = cleaned[0][name], _as_read(name, cleaned[1][COLUMNS[name][0]])
+    # Deleted values cannot be restored: missing ones, and sentinels.
+    known = actual.is_not_null() & (actual.is_not_nan() if actual.dtype == pl.Float64 else actual != "")
+    equal = (_as_text(actual) == _as_text(expected)) if actual.dtype == pl.String else _is_close(name, actual, expected)
+    fraction = float((equal & known).sum() / known.sum())
+    missing = (~known).mean()
+    tell(f"messy_sales, {name.strip()}: {fraction:.2%} of {known.sum():,} known cells equal, {missing:.1%} missing")
+    assert fraction >= COLUMNS[name][1]
     assert known.mean() > 0.93
-    assert name != "yr_built" or not found.is_in(SENTINELS).any()
+    assert name != "yr_built" or not actual.is_in(SENTINELS).any()
 
 
-def _as_read(name: str, truth: pl.Series) -> pl.Series:
-    return truth.str.to_datetime().dt.epoch("s") if name == "sale date" else truth
+def _as_read(name: str, expected: pl.Series) -> pl.Series:
+    return expected.str.to_datetime().dt.epoch("s") if name == "sale date" else expected
 
 
 def _as_text(series: pl.Series) -> pl.Series:
     return series.cast(pl.String).str.to_lowercase().str.replace_all(r"\s+", " ").str.strip_chars()
 
 
-def _is_close(name: str, found: pl.Series, truth: pl.Series) -> pl.Series:
-    # An area given in square metres to one decimal is right to half a square foot or so.
+def _is_close(name: str, actual: pl.Series, expected: pl.Series) -> pl.Series:
+    # An area given in square meters to one decimal is exact to about half a square foot.
     near = 1.1 if name == "Living Area" else 1e-6
-    return pl.Series(np.abs(found.to_numpy() - truth.cast(pl.Float64).to_numpy()) <= near)
+    return pl.Series(np.abs(actual.to_numpy() - expected.cast(pl.Float64).to_numpy()) <= near)

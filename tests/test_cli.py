@@ -240,7 +240,7 @@ def test_a_broken_table_is_explained(run, tmp_path, content):
     assert err.startswith("error: ")
 
 
-def test_another_encoding_and_separator_are_told_and_read(run, tmp_path):
+def test_another_encoding_and_delimiter_are_read_and_noted(run, tmp_path):
     rows = ["stadt;y", *(f"{'Köln' if row % 2 else 'Düsseldorf'};{row % 7}" for row in range(60))]
     (tmp_path / "table.csv").write_bytes("\n".join(rows).encode("latin1"))
     words = ("explore", tmp_path / "table.csv", "--target", "y", "--page", tmp_path / "p.html", "--json")
@@ -260,7 +260,7 @@ def test_another_encoding_and_separator_are_told_and_read(run, tmp_path):
         ("bank_marketing/bank-additional-full.csv.gz", "y"),
     ],
 )
-def test_messy_tables_are_explored_without_being_told_how(run, tables, tmp_path, name, target):
+def test_messy_tables_are_explored_without_options(run, tables, tmp_path, name, target):
     words = ("explore", tables / name, "--target", target, "--page", tmp_path / "p.html", "--json")
     code, found, _ = run(*words)
     assert code == 0

@@ -1,4 +1,4 @@
-"""What a table holds: numbers checked against exact ones, findings against what is known of real tables."""
+"""The profile of a table against exact numbers, and findings against the known faults of real tables."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def test_moments_are_exact_to_nine_digits(ames, ames_frame):
 def test_correlations_are_exact_to_six_digits(ames, ames_frame):
     names = [name for name in ames.numeric if ames_frame[name].dtype.is_numeric()]
     exact = np.corrcoef(ames_frame.select(names).to_numpy(), rowvar=False)
-    place = [ames.numeric.index(name) for name in names]
-    assert ames.pearson[np.ix_(place, place)] == pytest.approx(exact, abs=1e-6)
+    indices = [ames.numeric.index(name) for name in names]
+    assert ames.pearson[np.ix_(indices, indices)] == pytest.approx(exact, abs=1e-6)
 
 
 def test_correlations_use_the_rows_where_both_are_known():
@@ -68,13 +68,13 @@ def test_correlations_use_the_rows_where_both_are_known():
     numbers = Numbers.like(list(table[:1000].T))
     for start in range(0, 5000, 1000):
         numbers.add(list(table[start : start + 1000].T))
-    found = numbers.correlations()
+    correlations = numbers.correlations()
     for i, j in ((0, 1), (0, 2), (1, 2)):
         both = ~np.isnan(table[:, i]) & ~np.isnan(table[:, j])
-        assert found[i, j] == pytest.approx(np.corrcoef(table[both, i], table[both, j])[0, 1], abs=1e-6)
+        assert correlations[i, j] == pytest.approx(np.corrcoef(table[both, i], table[both, j])[0, 1], abs=1e-6)
 
 
-def test_inflation_is_that_of_the_regressions():
+def test_vif_matches_the_inverse_correlations():
     generator = np.random.default_rng(1)
     table = generator.standard_normal((400, 3))
     table[:, 2] = table[:, 0] + 0.3 * generator.standard_normal(400)
@@ -82,13 +82,13 @@ def test_inflation_is_that_of_the_regressions():
     assert variance_inflation(np.corrcoef(table, rowvar=False), [0, 1, 2]) == pytest.approx(exact, rel=1e-6)
 
 
-def test_a_sum_of_columns_is_infinitely_inflated():
+def test_a_sum_of_columns_has_infinite_vif():
     table = np.random.default_rng(2).standard_normal((300, 3))
     table[:, 2] = table[:, 0] + table[:, 1]
     assert np.isinf(variance_inflation(np.corrcoef(table, rowvar=False), [0, 1, 2])).all()
 
 
-def test_distinct_values_are_exact_then_close():
+def test_distinct_counts_are_exact_then_close():
     few, many = DistinctCount(), DistinctCount()
     for start in range(0, 100_000, 10_000):
         few.add(pl.Series(np.arange(10_000) % 1500).hash().to_numpy())
@@ -97,7 +97,7 @@ def test_distinct_values_are_exact_then_close():
     assert many.count == pytest.approx(100_000, rel=0.07)
 
 
-def test_repeated_rows_are_counted_and_beyond_a_bound_estimated(monkeypatch):
+def test_duplicate_rows_are_counted_then_estimated(monkeypatch):
     generator = np.random.default_rng(5)
     rows = generator.integers(0, 2**63, 40_000, dtype=np.uint64) * np.uint64(2)
     table = np.concatenate([rows, rows[:8000]])
@@ -111,7 +111,7 @@ def test_repeated_rows_are_counted_and_beyond_a_bound_estimated(monkeypatch):
     assert estimated.count == pytest.approx(8000, rel=0.1)
 
 
-def test_levels_of_categorical_batches_are_those_of_text():
+def test_categorical_batches_count_like_text():
     rows = ["red", "blue", "red", "green", "blue", "red", "green", "blue"]
     schema = infer_schema(pl.DataFrame({"x": rows, "y": [1.5, 2.5] * 4}), "y")
     parts = [pl.DataFrame({"x": part, "y": [1.5, 2.5, 1.5, 2.5]}) for part in (rows[:4], rows[4:])]
@@ -119,14 +119,14 @@ def test_levels_of_categorical_batches_are_those_of_text():
     text = profile_table(schema, parts)
     for kind in kinds:
         assert profile_table(schema, [part.cast({"x": kind}) for part in parts]).column("x") == text.column("x")
-    assert [(level, count) for level, count, _ in text.column("x").top_categories] == [
+    assert [(name, count) for name, count, _ in text.column("x").top_categories] == [
         ("blue", 3),
         ("red", 3),
         ("green", 2),
     ]
 
 
-def test_spellings_of_a_level_count_as_one_everywhere():
+def test_spellings_of_a_category_count_as_one():
     rows = pl.DataFrame({"x": ["Red", "red ", "RED", "blue"] * 25, "y": ["yes", "YES", "yes", "no"] * 25})
     schema = infer_schema(rows, "y")
     folded = {
@@ -138,32 +138,32 @@ def test_spellings_of_a_level_count_as_one_everywhere():
     assert sorted(set(profile.row_targets.tolist())) == [0.0, 1.0]
 
 
-def test_quantiles_and_histograms_of_a_small_table_are_of_all_rows(ames, ames_frame):
+def test_quantiles_of_a_small_table_are_exact(ames, ames_frame):
     for name in ("Sale_Price", "Lot_Area"):
         profile, exact = ames.column(name), ames_frame[name].to_numpy()
-        for share, value in profile.quantiles.items():
-            assert value == pytest.approx(np.quantile(exact, float(share)))
+        for quantile, value in profile.quantiles.items():
+            assert value == pytest.approx(np.quantile(exact, float(quantile)))
         edges, counts = profile.histogram
         assert counts == np.histogram(exact, bins=edges)[0].tolist()
 
 
-def test_levels_are_counted_with_the_targets_mean(ames, ames_frame):
+def test_categories_are_counted_with_target_means(ames, ames_frame):
     exact = ames_frame.group_by("Neighborhood").agg(pl.len().alias("n"), pl.col("Sale_Price").mean().alias("mean"))
-    for level, count, mean in ames.column("Neighborhood").top_categories:
-        row = exact.filter(pl.col("Neighborhood") == level)
+    for name, count, mean in ames.column("Neighborhood").top_categories:
+        row = exact.filter(pl.col("Neighborhood") == name)
         assert (count, mean) == (row["n"][0], pytest.approx(row["mean"][0]))
 
 
-def test_neighbours_are_drawn_only_on_request(run, tmp_path):
+def test_tsne_is_drawn_only_on_request(run, tmp_path):
     page = tmp_path / "page.html"
-    words = ("explore", EXAMPLES / "penguins" / "penguins.csv", "--target", "species", "--page", page)
-    assert run(*words)[0] == 0
+    command = ("explore", EXAMPLES / "penguins" / "penguins.csv", "--target", "species", "--page", page)
+    assert run(*command)[0] == 0
     assert "t-SNE" not in page.read_text()
-    assert run(*words, "--tsne")[0] == 0
+    assert run(*command, "--tsne")[0] == 0
     assert "Neighbors (t-SNE)" in page.read_text()
 
 
-def test_a_sample_is_even_over_the_table():
+def test_the_sample_is_uniform():
     sample = Sample(np.random.default_rng(3))
     for start in range(0, 400_000, 50_000):
         sample.add(pl.DataFrame({"row": np.arange(start, start + 50_000)}))
@@ -173,30 +173,30 @@ def test_a_sample_is_even_over_the_table():
     assert (np.diff(rows) > 0).all()
 
 
-def test_levels_that_explain_nothing_have_no_ratio():
+def test_unrelated_categories_have_no_association():
     generator = np.random.default_rng(4)
-    levels = pl.Series(generator.choice(list("abcdef"), 2000))
-    assert correlation_ratio(levels, generator.standard_normal(2000)) < 0.08
-    places = np.array(["abcdef".index(level) for level in levels], dtype=float)
-    assert correlation_ratio(levels, places) == pytest.approx(1)
-    assert cramers_v(levels, levels) == pytest.approx(1, abs=0.01)
-    assert cramers_v(levels, pl.Series(generator.choice(list("xyz"), 2000))) < 0.08
+    categories = pl.Series(generator.choice(list("abcdef"), 2000))
+    assert correlation_ratio(categories, generator.standard_normal(2000)) < 0.08
+    codes = np.array(["abcdef".index(name) for name in categories], dtype=float)
+    assert correlation_ratio(categories, codes) == pytest.approx(1)
+    assert cramers_v(categories, categories) == pytest.approx(1, abs=0.01)
+    assert cramers_v(categories, pl.Series(generator.choice(list("xyz"), 2000))) < 0.08
 
 
 def rules(findings: list[Finding]) -> set[tuple[str, str]]:
     return {(item.rule, name) for item in findings for name in item.columns or ("",)}
 
 
-def test_boston_shows_its_known_faults_and_few_others():
+def test_boston_has_its_known_faults():
     _, findings = explored(EXAMPLES / "boston" / "boston.csv", "MEDV", sensitive=("B", "LSTAT"))
-    found = rules(findings)
+    reported = rules(findings)
     assert {
         ("sensitive attribute", "B"),
         ("sensitive attribute", "LSTAT"),
         ("capped target", "MEDV"),
         ("collinearity", "TAX"),
         ("collinearity", "RAD"),
-    } <= found
+    } <= reported
     assert next(item for item in findings if item.rule == "capped target").evidence == {"value": 50.0, "rows": 16}
     assert len(findings) <= 7
 
@@ -208,11 +208,11 @@ def test_clean_tables_have_few_findings(tables):
         assert len([item for item in findings if item.severity in ("high", "medium")]) <= 1
 
 
-def test_explore_tells_and_writes_a_page(run, tmp_path):
+def test_explore_prints_findings_and_writes_a_page(run, tmp_path):
     page = tmp_path / "page.html"
-    code, found, _ = run("explore", EXAMPLES / "boston" / "boston.csv", "--target", "MEDV", "--page", page, "--json")
+    code, result, _ = run("explore", EXAMPLES / "boston" / "boston.csv", "--target", "MEDV", "--page", page, "--json")
     assert code == 0
-    assert [item["number"] for item in found["findings"]] == list(range(1, len(found["findings"]) + 1))
+    assert [item["number"] for item in result["findings"]] == list(range(1, len(result["findings"]) + 1))
     text = page.read_text()
     assert len(text) < 150_000
     assert "http://" not in text
@@ -221,20 +221,20 @@ def test_explore_tells_and_writes_a_page(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["boston", "credit"])
-def test_accepted_edits_are_in_the_config_and_train(run, tmp_path, name):
+def test_a_config_with_accepted_edits_trains(run, tmp_path, name):
     folder = Path(shutil.copytree(EXAMPLES / name, tmp_path / name))
     conf = next(folder.glob("config.*"))
-    words = ("explore", "--conf", conf, "--page", tmp_path / "page.html", "--json")
-    numbers = [item["number"] for item in run(*words)[1]["findings"] if item["rule"] == "sensitive attribute"]
-    code, found, _ = run(*words, "--accept", ",".join(map(str, numbers)))
-    assert (code, found["accepted"]) == (0, numbers)
+    command = ("explore", "--conf", conf, "--page", tmp_path / "page.html", "--json")
+    numbers = [item["number"] for item in run(*command)[1]["findings"] if item["rule"] == "sensitive attribute"]
+    code, result, _ = run(*command, "--accept", ",".join(map(str, numbers)))
+    assert (code, result["accepted"]) == (0, numbers)
     if name == "credit":
         assert "# 4,454 credits" in conf.read_text()
-    assert not [item for item in run(*words)[1]["findings"] if item["rule"] == "sensitive attribute"]
+    assert not [item for item in run(*command)[1]["findings"] if item["rule"] == "sensitive attribute"]
     assert run("train", "--conf", conf, "--store", tmp_path / "models", "--set", "training.epochs=2")[0] == 0
 
 
-def test_an_unknown_number_cannot_be_accepted(run, tmp_path):
+def test_an_unknown_finding_cannot_be_accepted(run, tmp_path):
     conf = Path(shutil.copytree(EXAMPLES / "boston", tmp_path / "b")) / "config.json"
     before = conf.read_text()
     code, _, err = run("explore", "--conf", conf, "--page", tmp_path / "p.html", "--accept", "99")
@@ -242,7 +242,7 @@ def test_an_unknown_number_cannot_be_accepted(run, tmp_path):
     assert conf.read_text() == before
 
 
-def test_an_edit_keeps_what_a_person_wrote(tmp_path):
+def test_an_edit_keeps_comments(tmp_path):
     conf = tmp_path / "c.yml"
     conf.write_text("# mine\ndata:\n  path: a.csv   # the rows\n  target: y\n  drop: [id]\n")
     write_edits(conf, {"data.drop": ["id", "b"], "schema.columns.emp.var.rate.na_values": ["999"]})
@@ -260,8 +260,8 @@ def test_an_edit_keeps_what_a_person_wrote(tmp_path):
     pl.DataFrame({"x": ["a", "b", None], "y": ["u", "v", "u"]}),
     pl.DataFrame({"y": [1, 2, 3]}),
     pl.DataFrame({f"n{i}": [float(i), 2.0, 3.0, 1e300] for i in range(300)} | {"y": [1, 2, 3, 4]}),
-], ids=["one row", "all gaps", "constant", "words", "one column", "wide and huge"])  # fmt: skip
-def test_cruel_tables_are_profiled(frame):
+], ids=["one row", "all missing", "constant", "text", "one column", "wide and huge"])  # fmt: skip
+def test_extreme_tables_are_profiled(frame):
     schema = infer_schema(frame, "y")
     profile = profile_table(schema, [frame])
     run_rules(schema, profile, frame)
@@ -289,14 +289,14 @@ COUNTED = [
 
 
 @pytest.mark.parametrize(("counts", "expected"), COUNTED, ids=lambda item: str(item)[:30])
-def test_how_numbers_are_written_is_told_only_when_all_agree(counts, expected):
+def test_a_number_edit_reads_every_text_or_is_none(counts, expected):
     edit = number_edit("x", counts)
-    found = None if edit is None else {key.rpartition(".")[2]: value for key, value in edit.items()}
-    assert found == (None if expected is None else {"kind": "number", **expected})
+    settings = None if edit is None else {key.rpartition(".")[2]: value for key, value in edit.items()}
+    assert settings == (None if expected is None else {"kind": "number", **expected})
 
 
 @pytest.mark.parametrize(
-    ("words", "formats"),
+    ("texts", "formats"),
     [
         (["2014-09-02", "09/21/2014", "02.09.2014", "06-Mar-15"], ["%Y-%m-%d", "%d.%m.%Y", "%m/%d/%Y", "%d-%b-%y"]),
         (["September 02, 2014", "20140902T000000"], ["%B %d, %Y", "%Y%m%dT%H%M%S"]),
@@ -305,12 +305,12 @@ def test_how_numbers_are_written_is_told_only_when_all_agree(counts, expected):
         (["2014-02-01", "soon"], None),
     ],
 )
-def test_forms_of_dates_are_told_unless_day_and_month_may_be_swapped(words, formats):
-    edit = date_edit("d", words)
+def test_a_date_edit_is_never_ambiguous(texts, formats):
+    edit = date_edit("d", texts)
     assert (edit and sorted(edit["schema.columns.d.date_formats"])) == (formats and sorted(formats))
 
 
-def test_slips_of_the_hand_are_levels_meant_otherwise():
+def test_typos_become_the_category_they_resemble():
     counts = {"Average": 900, "average ": 40, "Aveerage": 9, "Good": 300, "Food": 20, "Fair 1": 90, "Fair 11": 9}
     edit, variants = category_edit("c", counts)
     assert edit == {
@@ -321,13 +321,13 @@ def test_slips_of_the_hand_are_levels_meant_otherwise():
     assert variants == [["Average", "average "], ["aveerage", "average"]]
 
 
-def test_money_becomes_a_quantity_by_accepting_the_finding(run, tables, tmp_path):
+def test_an_accepted_finding_turns_money_into_numbers(run, tables, tmp_path):
     conf = tmp_path / "c.yml"
     table = tables / "airbnb_munich" / "listings.csv.gz"
     conf.write_text(f"name: rooms\ndata: {{path: {table}, target: price}}\n")
-    words = ("explore", "--conf", conf, "--page", tmp_path / "p.html", "--json")
-    numbers = [item["number"] for item in run(*words)[1]["findings"] if item["rule"] == "number as text"]
-    assert run(*words, "--accept", ",".join(map(str, numbers)))[0] == 0
+    command = ("explore", "--conf", conf, "--page", tmp_path / "p.html", "--json")
+    numbers = [item["number"] for item in run(*command)[1]["findings"] if item["rule"] == "number as text"]
+    assert run(*command, "--accept", ",".join(map(str, numbers)))[0] == 0
     small = (
         "--set",
         "evaluation.importance_repeats=0",

@@ -1,4 +1,4 @@
-"""The page of a table as a person meets it: in a browser, by mouse, by keyboard, in the dark, and on a phone."""
+"""The exploration page in a browser: by mouse and keyboard, in the dark, and on a phone."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def profiles(frames) -> dict[str, Profile]:
 
 @pytest.fixture(scope="module")
 def pages(frames, profiles, tmp_path_factory) -> dict[str, Path]:
-    folder, found = tmp_path_factory.mktemp("pages"), {}
+    folder, paths = tmp_path_factory.mktemp("pages"), {}
     for name, (_, target) in TABLES.items():
         schema, sensitive = infer_schema(frames[name], target), SENSITIVE.get(name, ())
         findings = run_rules(schema, profiles[name], frames[name], sensitive=sensitive)
-        found[name] = folder / f"{name}.html"
-        found[name].write_bytes(exploration_page(profiles[name], findings, name=name))
+        paths[name] = folder / f"{name}.html"
+        paths[name].write_bytes(exploration_page(profiles[name], findings, name=name))
     rows = [f"{i}" for i in range(60)]
-    levels = {name: [HOSTILE[i % len(HOSTILE)] for i in range(60)] for name in HOSTILE}
-    found["hostile"] = folder / "hostile.html"
-    found["hostile"].write_bytes(
-        page_of(pl.DataFrame(levels | {"n": rows, "<y>": [f"{i % 7}.5" for i in range(60)]}), "<y>")
+    columns = {name: [HOSTILE[i % len(HOSTILE)] for i in range(60)] for name in HOSTILE}
+    paths["hostile"] = folder / "hostile.html"
+    paths["hostile"].write_bytes(
+        page_of(pl.DataFrame(columns | {"n": rows, "<y>": [f"{i % 7}.5" for i in range(60)]}), "<y>")
     )
-    found["wide"] = folder / "wide.html"
-    found["wide"].write_bytes(exploration_page(widened(profiles["ames"], 7), [], name="wide"))
-    return found
+    paths["wide"] = folder / "wide.html"
+    paths["wide"].write_bytes(exploration_page(widened(profiles["ames"], 7), [], name="wide"))
+    return paths
 
 
 def widened(profile: Profile, times: int) -> Profile:
@@ -75,13 +75,13 @@ def widened(profile: Profile, times: int) -> Profile:
         if column.name != profile.target
     ]
     names = [column.name for column in copies if column.name.rpartition("_")[0] in profile.numeric]
-    places = [profile.numeric.index(name.rpartition("_")[0]) for name in names]
+    indices = [profile.numeric.index(name.rpartition("_")[0]) for name in names]
     return replace(
         profile,
         columns=(*copies, profile.column(profile.target)),
         numeric=tuple(names),
-        pearson=profile.pearson[np.ix_(places, places)],
-        spearman=profile.spearman[np.ix_(places, places)],
+        pearson=profile.pearson[np.ix_(indices, indices)],
+        spearman=profile.spearman[np.ix_(indices, indices)],
         vif={name: profile.vif[name.rpartition("_")[0]] for name in names},
         target_association={
             column.name: profile.target_association[column.name.rpartition("_")[0]] for column in copies
@@ -103,7 +103,7 @@ def test_nothing_is_wider_than_the_window(visit, name, width):
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_search_hides_the_other_cards_and_tells_the_count(visit):
+def test_search_hides_cards_and_shows_the_count(visit):
     page = visit("ames")
     page.get_by_label("Search").fill("garage")
     shown = page.locator("#cards > article:visible h3").all_text_contents()
@@ -121,14 +121,14 @@ def test_search_hides_the_other_cards_and_tells_the_count(visit):
         ("position", "Seniority"),
     ],
 )
-def test_cards_are_sorted_by_what_was_asked_for(visit, key, first):
+def test_cards_are_sorted_by_the_chosen_key(visit, key, first):
     page = visit("credit")
     page.get_by_label("Sort by").select_option("kind")
     page.get_by_label("Sort by").select_option(key)
     assert page.locator("#cards > article h3").first.text_content() == first
 
 
-def test_the_most_severe_findings_can_be_shown_alone(visit):
+def test_findings_are_filtered_by_severity(visit):
     page = visit("boston")
     page.get_by_label("low (1)").uncheck()
     page.get_by_label("note (2)").uncheck()
@@ -136,7 +136,7 @@ def test_the_most_severe_findings_can_be_shown_alone(visit):
     assert page.locator("#finding-count").text_content() == "4 of 7 findings"
 
 
-def test_a_finding_and_its_column_lead_to_each_other(visit):
+def test_findings_and_columns_link_to_each_other(visit):
     page = visit("boston")
     page.get_by_label("Search").fill("crim")
     page.locator(".finding a", has_text="LSTAT").click()
@@ -150,7 +150,7 @@ def test_a_finding_and_its_column_lead_to_each_other(visit):
 
 
 @pytest.mark.parametrize("before", ["", "Object.defineProperty(navigator, 'clipboard', { value: undefined });"])
-def test_an_edit_is_copied_with_and_without_a_clipboard(visit, before):
+def test_an_edit_is_copied_without_a_clipboard_too(visit, before):
     page = visit("boston", before=before)
     page.get_by_role("button", name="Copy the edit of finding 2").click()
     page.locator("button", has_text="Copied").wait_for()
@@ -159,7 +159,7 @@ def test_an_edit_is_copied_with_and_without_a_clipboard(visit, before):
     assert page.get_by_label("Search").input_value() == 'data.drop: ["B"]'
 
 
-def test_a_bar_is_told_under_the_pointer(visit):
+def test_the_pointer_shows_a_bars_tooltip(visit):
     page = visit("boston")
     page.locator("article", has_text="CHAS").locator("svg").hover(position={"x": 5, "y": 40})
     assert page.locator("#tip").text_content() == "0 to 0.5: 471 rows (93.1%)"
@@ -167,7 +167,7 @@ def test_a_bar_is_told_under_the_pointer(visit):
     assert page.locator("#tip").is_hidden()
 
 
-def test_bars_are_told_by_the_keyboard(visit):
+def test_arrow_keys_show_tooltips(visit):
     page = visit("boston")
     page.locator("article", has_text="CHAS").locator("svg").focus()
     assert page.locator("#tip").text_content() == "0 to 0.5: 471 rows (93.1%)"
@@ -177,25 +177,25 @@ def test_bars_are_told_by_the_keyboard(visit):
     assert page.locator("#tip").is_hidden()
 
 
-def test_a_level_is_told_with_the_targets_mean(visit):
+def test_a_category_tooltip_has_the_target_mean(visit):
     page = visit("ames")
     page.locator("article", has_text="Lot_Shape").locator(".bar-table").focus()
     page.keyboard.press("ArrowDown")
     assert page.locator("#tip").text_content() == "Slightly_Irregular: 979 rows (33.4%)\ntarget mean 210,925"
 
 
-def test_a_correlation_is_told_with_both_names(visit, profiles):
+def test_a_correlation_tooltip_names_both_columns(visit, profiles):
     page = visit("boston")
     page.locator("svg[data-names]").focus()
     page.keyboard.press("ArrowDown")
-    told = re.fullmatch(r"(\w+) × (\w+): (-?[\d.]+)", page.locator("#tip").text_content() or "")
-    assert told is not None
+    tip = re.fullmatch(r"(\w+) × (\w+): (-?[\d.]+)", page.locator("#tip").text_content() or "")
+    assert tip is not None
     names = profiles["boston"].numeric
-    exact = profiles["boston"].pearson[names.index(told[1]), names.index(told[2])]
-    assert float(told[3]) == pytest.approx(exact, abs=0.0051)
+    exact = profiles["boston"].pearson[names.index(tip[1]), names.index(tip[2])]
+    assert float(tip[3]) == pytest.approx(exact, abs=0.0051)
 
 
-def test_everything_is_reached_by_tab(visit):
+def test_tab_reaches_every_control(visit):
     page = visit("penguins")
     every = page.evaluate(REACHABLE)
     reached = set()
@@ -210,12 +210,12 @@ def test_hostile_names_are_shown_as_text(visit):
     assert page.locator("h1").text_content() == "<i>a table</i>"
     assert page.locator("#cards h3").all_text_contents() == [*HOSTILE, "n"]
     page.locator("#cards .bar-table").first.focus()
-    told = page.locator("#tip").text_content() or ""
-    assert any(told.startswith(level[:100]) for level in HOSTILE)
+    tip = page.locator("#tip").text_content() or ""
+    assert any(tip.startswith(name[:100]) for name in HOSTILE)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_stands_out_from_its_ground(visit, scheme):
+def test_all_text_has_enough_contrast(visit, scheme):
     page = visit("ames", color_scheme=scheme)
     page.evaluate("document.querySelector('#tip').hidden = false, document.querySelector('#tip').textContent = 'x'")
     contrasts = page.evaluate(CONTRASTS)
@@ -223,38 +223,36 @@ def test_all_text_stands_out_from_its_ground(visit, scheme):
     assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
 
 
-def test_five_hundred_columns_are_all_there(visit, pages):
+def test_a_page_shows_five_hundred_columns(visit, pages):
     page = visit("wide")
     assert page.locator("#cards > article").count() == 7 * 73
     assert page.locator("svg[data-names]").evaluate("(chart) => JSON.parse(chart.dataset.names).length") == 60
     assert pages["wide"].stat().st_size < 1_500_000
 
 
-def test_levels_and_neighbours_are_drawn_in_groups(profiles):
+def test_points_are_grouped_by_class(profiles):
     profile = profiles["penguins"]
     groups = np.arange(len(profile.components)) % 3.0
     both = replace(profile, row_targets=groups, tsne=profile.components[:, ::-1])
     text = exploration_page(both, [], name="penguins").decode()
     assert len(re.findall(r"<figcaption><h3>(?:Principal components|Neighbors)", text)) == 2
     legend = text.split('aria-label="colors">')[1].split("</ul>")[0]
-    assert re.findall(r"<bdi>(.*?)</bdi>", legend) == [
-        level for level, _, _ in profile.column("species").top_categories
-    ]
+    assert re.findall(r"<bdi>(.*?)</bdi>", legend) == [name for name, _, _ in profile.column("species").top_categories]
 
 
-def test_lengths_and_times_are_told(profiles):
+def test_text_lengths_and_times_are_shown(profiles):
     first, second, *others = profiles["penguins"].columns
     text = replace(first, lengths={"min": 3, "mean": 12.5, "max": 40})
     times = {"first": "2007-11-11", "last": "2009-12-01", "longest_gap_days": 31.0, "empty_days_fraction": 0.25}
     date = replace(second, kind="date", times=times, statistics={"min": 0.0, "max": 1.0}, histogram=([0.0, 1.0], [344]))
     profile = replace(profiles["penguins"], columns=(text, date, *others))
     page = exploration_page(profile, [], name="penguins").decode()
-    for told in ("3 to 40, mean 12.5", "2007-11-11", "2009-12-01", "31 days", "25.0%"):
-        assert f">{told}<" in page
+    for text in ("3 to 40, mean 12.5", "2007-11-11", "2009-12-01", "31 days", "25.0%"):
+        assert f">{text}<" in page
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_page_is_small_and_fetches_nothing(pages, name):
+def test_a_page_is_small_and_offline(pages, name):
     text = pages[name].read_text()
     assert len(text.encode()) < 150_000
     assert len(text.split("<script>")[1].encode()) < 10_000
@@ -266,9 +264,9 @@ def test_a_page_is_small_and_fetches_nothing(pages, name):
     assert "unsafe" not in policy[1]
 
 
-def test_twenty_columns_with_levels_are_within_the_budget(frames):
-    words = [name for name, kind in frames["ames"].schema.items() if kind == pl.String][:19]
-    assert len(page_of(frames["ames"].select(*words, "Sale_Price"), "Sale_Price")) < 150_000
+def test_twenty_categorical_columns_fit_the_size_limit(frames):
+    categorical = [name for name, kind in frames["ames"].schema.items() if kind == pl.String][:19]
+    assert len(page_of(frames["ames"].select(*categorical, "Sale_Price"), "Sale_Price")) < 150_000
 
 
 class Outline(HTMLParser):
@@ -287,11 +285,11 @@ class Outline(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in self.VOID:
             self.open.append(tag)
-        found = dict(attrs)
-        self.ids += [found["id"] or ""] if "id" in found else []
-        self.links += [(found["href"] or "").removeprefix("#")] if "href" in found else []
+        attributes = dict(attrs)
+        self.ids += [attributes["id"] or ""] if "id" in attributes else []
+        self.links += [(attributes["href"] or "").removeprefix("#")] if "href" in attributes else []
         self.headings += [int(tag[1])] if tag in ("h1", "h2", "h3") else []
-        if tag == "svg" and not found.get("aria-label") and "aria-hidden" not in found:
+        if tag == "svg" and not attributes.get("aria-label") and "aria-hidden" not in attributes:
             self.unnamed.append(self.get_starttag_text() or "")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:

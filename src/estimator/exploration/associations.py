@@ -30,9 +30,9 @@ def _ranks(column: Floats) -> Floats:
 
 
 def variance_inflation(pearson: Floats, features: Sequence[int]) -> list[float]:
-    """Return the variance variance_inflation factor of each feature: 1 for none, infinite for a column others make up.
+    """Return the variance inflation factor (VIF) of each feature: 1 if uncorrelated, infinite if a sum of others.
 
-    They are the diagonal of the inverse correlation matrix (Marquardt, 1970); columns without variance count as
+    VIFs are the diagonal of the inverse correlation matrix (Marquardt, 1970); columns without variance count as
     uncorrelated.
     """
     if not features:

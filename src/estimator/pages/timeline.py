@@ -59,7 +59,7 @@ def _time_ticks(since: float, until: float) -> list[tuple[float, str]]:
         form = "%m-%d %H:%M"
     else:
         form = "%H:%M" if seconds > 600 else "%H:%M:%S"
-    times = [since + quarter / 4 * seconds for quarter in range(4)] + [until]
+    times = [since + third / 3 * seconds for third in range(3)] + [until]
     return [(time, datetime.fromtimestamp(time, UTC).strftime(form)) for time in times]
 
 

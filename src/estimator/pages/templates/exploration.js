@@ -12,7 +12,7 @@
     return isNaN(date) ? figure(seconds) : date.toISOString().slice(0, 10);
   };
   const rows = (count) => `${count.toLocaleString("en")} ${count === 1 ? "row" : "rows"} (${(100 * count / total).toFixed(1)}%)`;
-  const numbers = (words) => words.split(" ").map(Number);
+  const numbers = (text) => text.split(" ").map(Number);
 
   // A reader of a chart: which part is under the pointer, where a part is, its text, and where an arrow key leads.
   const along = (back, on) => (index, key) => back.includes(key) ? index - 1 : on.includes(key) ? index + 1 : index;
@@ -23,7 +23,7 @@
     return {
       size: counts.length,
       at: (event, box) => Math.floor(((event.clientX - box.left) / box.width * width - left) / (right - left) * counts.length),
-      place: (index, box) => [box.left + box.width * (left + (index + 0.5) / counts.length * (right - left)) / width, box.top],
+      anchor: (index, box) => [box.left + box.width * (left + (index + 0.5) / counts.length * (right - left)) / width, box.top],
       text: (index) => `${label(low + index * step)} to ${label(low + (index + 1) * step)}: ${rows(counts[index])}`,
       step: along(["ArrowLeft", "ArrowDown"], ["ArrowRight", "ArrowUp"]),
     };
@@ -33,7 +33,7 @@
     return {
       size: counts.length,
       at: (event) => lines.indexOf(event.target.closest("tr")),
-      place: (index) => {
+      anchor: (index) => {
         const box = lines[index].getBoundingClientRect();
         return [box.left + box.width / 2, box.top];
       },
@@ -54,17 +54,17 @@
     return {
       size: values.length,
       at: (event, box) => index(Math.floor((event.clientY - box.top) / scale(box)), Math.floor((event.clientX - box.left) / scale(box))),
-      place: (place, box) => {
-        const row = rowOf(place);
-        return [box.left + (place - start(row) + 0.5) * scale(box), box.top + row * scale(box)];
+      anchor: (part, box) => {
+        const row = rowOf(part);
+        return [box.left + (part - start(row) + 0.5) * scale(box), box.top + row * scale(box)];
       },
-      text: (place) => {
-        const row = rowOf(place);
-        return `${names[row]} × ${names[place - start(row)]}: ${(values[place] / 100).toFixed(2)}`;
+      text: (part) => {
+        const row = rowOf(part);
+        return `${names[row]} × ${names[part - start(row)]}: ${(values[part] / 100).toFixed(2)}`;
       },
-      step: (place, key) => {
-        const row = rowOf(place), column = place - start(row);
-        return { ArrowLeft: index(row, column - 1), ArrowRight: index(row, column + 1), ArrowUp: index(row - 1, column), ArrowDown: index(row + 1, column) }[key] ?? place;
+      step: (part, key) => {
+        const row = rowOf(part), column = part - start(row);
+        return { ArrowLeft: index(row, column - 1), ArrowRight: index(row, column + 1), ArrowUp: index(row - 1, column), ArrowDown: index(row + 1, column) }[key] ?? part;
       },
     };
   };
@@ -89,7 +89,7 @@
     if (index < 0 || index >= reader.size) return;
     shown = index;
     byKeyboard = true;
-    show(reader.text(index), ...reader.place(index, chart.getBoundingClientRect()));
+    show(reader.text(index), ...reader.anchor(index, chart.getBoundingClientRect()));
   };
   const point = (event) => {
     const chart = event.target.closest?.(charts);
