@@ -54,6 +54,12 @@ def test_drift_tests_keep_their_promises(kind, promise):
     promise(drift.SHELF.load(kind)())
 
 
+@named(drift_checks.SEQUENTIAL_PROMISES)
+@pytest.mark.parametrize("kind", drift.DETECTORS.names())
+def test_sequential_tests_keep_their_promises(kind, promise):
+    promise(drift.DETECTORS.load(kind))
+
+
 def example_source(kind, folder):
     """Return a source of a kind that holds the rows of the checks."""
     source = sources.SHELF.load(kind)

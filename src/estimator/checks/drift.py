@@ -1,108 +1,193 @@
-"""What every drift test promises."""
+"""What every drift test promises: batch tests in `PROMISES`, sequential tests in `SEQUENTIAL_PROMISES`."""
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, Ints
 from estimator.core.task import Predictions
 from estimator.data.schema import Batch, Column, Schema
-from estimator.drift import Current, DriftTest, Reference, refer
+from estimator.drift import BatchTest, CurrentRows, DriftReference, SequentialTest, build_reference
 
-N_REFERENCE, N_CURRENT, REPEATS = 1500, 300, 40
-LEVELS = np.array(["north", "south", "east", "west"], dtype=object)
-COLUMNS = (
-    Column("size", "number", nullable=True),
-    Column("rooms", "integer"),
-    Column("place", "category", nullable=True),
-)
+N_REFERENCE, N_CURRENT, N_REPEATS = 1500, 300, 40
+CATEGORIES = np.array(["north", "south", "east", "west"], dtype=object)
+COLUMNS = (Column("size", "number", nullable=True), Column("rooms", "integer"), Column("place", "category", nullable=True))
 SCHEMA = Schema(COLUMNS, Column("price", "number"))
+# A stream of ten periods, and a threshold that one stream in twenty may reach.
+N_PERIODS, PERIOD_ROWS, STREAM_THRESHOLD = 10, 50, 200.0
 
 
 def rows(n: int, *, seed: int, shift: float = 0.0) -> tuple[Batch, Predictions]:
-    """Return rows with their answers; a shift moves numbers, levels, gaps and answers."""
+    """Return rows with their predictions; a shift moves numbers, categories, missing values and predictions."""
     generator = np.random.default_rng(seed)
     size = generator.gamma(4.0, 25.0, n) * (1.0 + shift)
     size[generator.random(n) < 0.03 + 0.2 * shift] = np.nan
     rooms = np.floor(generator.poisson(3.0 + 2.0 * shift, n)).astype(np.float64)
-    shares = np.array([0.4, 0.3, 0.2, 0.1]) * (1.0 - shift) + shift * np.array([0.05, 0.05, 0.3, 0.6])
-    place = LEVELS[generator.choice(4, n, p=shares / shares.sum())]
-    answers = np.nan_to_num(size, nan=100.0) * 3.0 + rooms * 10.0
-    return Batch({"size": size[:, None], "rooms": rooms[:, None], "place": place[:, None]}, n), Predictions(answers)
+    fractions = np.array([0.4, 0.3, 0.2, 0.1]) * (1.0 - shift) + shift * np.array([0.05, 0.05, 0.3, 0.6])
+    place = CATEGORIES[generator.choice(4, n, p=fractions / fractions.sum())]
+    predicted = np.nan_to_num(size, nan=100.0) * 3.0 + rooms * 10.0
+    batch = Batch({"size": size[:, None], "rooms": rooms[:, None], "place": place[:, None]}, n)
+    return batch, Predictions(predicted)
 
 
-def reference(seed: int = 0) -> Reference:
-    """Return what a version would keep of rows that did not move."""
-    batch, answers = rows(N_REFERENCE, seed=seed)
+def reference(seed: int = 0) -> DriftReference:
+    """Return the reference of a version that was trained on rows without a shift."""
+    batch, predictions = rows(N_REFERENCE, seed=seed)
     losses: Floats = np.abs(np.random.default_rng([seed, 1]).normal(size=N_REFERENCE))
-    return refer(SCHEMA, batch, answers, losses, seed=seed)
+    return build_reference(SCHEMA, batch, predictions, losses, seed=seed)
 
 
-def current(known: Reference, n: int = N_CURRENT, *, seed: int, shift: float = 0.0) -> Current:
-    """Return rows seen now."""
-    return Current.of(known, *rows(n, seed=seed, shift=shift))
+def current(of: DriftReference, n: int = N_CURRENT, *, seed: int, shift: float = 0.0) -> CurrentRows:
+    """Return current rows as the bins of a reference."""
+    return CurrentRows.of(of, *rows(n, seed=seed, shift=shift))
 
 
-def what_moved_is_found(test: DriftTest) -> None:
+def detects_a_shift(test: BatchTest) -> None:
     """Rows that moved far have a small p-value and a larger effect than rows that did not."""
     known = reference()
-    calm = test.findings(known, current(known, seed=1))
-    moved = test.findings(known, current(known, seed=2, shift=0.5))
-    assert min(finding.moved.p_value for finding in moved) <= 0.01
-    assert max(finding.moved.effect for finding in moved) > max(finding.moved.effect for finding in calm)
+    calm = test.compare(known, current(known, seed=1))
+    shifted = test.compare(known, current(known, seed=2, shift=0.5))
+    assert min(result.p_value for result in shifted) <= 0.01
+    assert max(result.effect for result in shifted) > max(result.effect for result in calm)
 
 
-def what_did_not_move_is_rarely_found(test: DriftTest) -> None:
-    """By chance, p-values are about as often small as they say."""
-    small, all_of_them = 0, 0
-    for seed in range(REPEATS):
+def keeps_its_false_positive_rate(test: BatchTest) -> None:
+    """While nothing changes, p-values are at most as often small as they say."""
+    n_small, n_results = 0, 0
+    for seed in range(N_REPEATS):
         known = reference(seed=1000 + seed)
-        found = test.findings(known, current(known, seed=2000 + seed), seed=seed)
-        small += sum(finding.moved.p_value <= 0.05 for finding in found)
-        all_of_them += len(found)
-    # Findings of one draw hang together a little, hence some room.
-    assert small <= 0.05 * all_of_them + 4.0 * math.sqrt(0.05 * all_of_them) + 1
+        results = test.compare(known, current(known, seed=2000 + seed), seed=seed)
+        n_small += sum(result.p_value <= 0.05 for result in results)
+        n_results += len(results)
+    # Results for the same rows depend on each other a little, hence the margin.
+    assert n_small <= 0.05 * n_results + 4.0 * math.sqrt(0.05 * n_results) + 1
 
 
-def p_values_are_probabilities_and_effects_are_finite(test: DriftTest) -> None:
-    """Whatever the rows: one of them, none that is known, as many as can be told apart."""
+def p_values_are_probabilities(test: BatchTest) -> None:
+    """P-values lie in [0, 1] and effects are finite: for one row, only missing values, or all rows apart."""
     known = reference()
-    batch, answers = rows(60, seed=3)
-    nothing = {
+    batch, predictions = rows(60, seed=3)
+    missing = {
         "size": np.full((60, 1), np.nan),
         "rooms": np.full((60, 1), np.nan),
         "place": np.full((60, 1), "", object),
     }
-    for seen in (
-        current(known, 1, seed=4), current(known, 2, seed=5), current(known, seed=6, shift=0.9),
-        Current.of(known, Batch(nothing, 60), answers), Current.of(known, batch, answers),
-    ):  # fmt: skip
-        for finding in test.findings(known, seen):
-            assert 0.0 <= finding.moved.p_value <= 1.0
-            assert math.isfinite(finding.moved.effect)
+    samples = (
+        current(known, 1, seed=4),
+        current(known, 2, seed=5),
+        current(known, seed=6, shift=0.9),
+        CurrentRows.of(known, Batch(missing, 60), predictions),
+        CurrentRows.of(known, batch, predictions),
+    )
+    for sample in samples:
+        for result in test.compare(known, sample):
+            assert 0.0 <= result.p_value <= 1.0
+            assert math.isfinite(result.effect)
 
 
-def the_same_rows_have_the_same_findings(test: DriftTest) -> None:
-    """Chance, where there is any, comes from the seed."""
+def is_deterministic(test: BatchTest) -> None:
+    """The same rows and seed give the same results."""
     known = reference()
-    seen = current(known, seed=7, shift=0.1)
-    assert test.findings(known, seen, seed=3) == test.findings(known, seen, seed=3)
+    sample = current(known, seed=7, shift=0.1)
+    assert test.compare(known, sample, seed=3) == test.compare(known, sample, seed=3)
 
 
-def the_reference_survives_its_file(test: DriftTest) -> None:
-    """What is found does not hang on whether the reference was written and read in between."""
+def accepts_a_stored_reference(test: BatchTest) -> None:
+    """A reference that was written and read gives the same results."""
     known = reference()
-    again = Reference.from_data(known.to_data())
-    seen = rows(N_CURRENT, seed=8, shift=0.2)
-    assert test.findings(known, Current.of(known, *seen)) == test.findings(again, Current.of(again, *seen))
+    stored = DriftReference.from_data(json.loads(json.dumps(known.to_data())))
+    sample = rows(N_CURRENT, seed=8, shift=0.2)
+    results = [test.compare(one, CurrentRows.of(one, *sample)) for one in (known, stored)]
+    assert results[0] == results[1]
 
 
 PROMISES = (
-    what_moved_is_found,
-    what_did_not_move_is_rarely_found,
-    p_values_are_probabilities_and_effects_are_finite,
-    the_same_rows_have_the_same_findings,
-    the_reference_survives_its_file,
+    detects_a_shift,
+    keeps_its_false_positive_rate,
+    p_values_are_probabilities,
+    is_deterministic,
+    accepts_a_stored_reference,
+)
+
+
+def _stream(of: DriftReference, *, seed: int, shift: float = 0.0) -> tuple[CurrentRows, Ints]:
+    n_rows = N_PERIODS * PERIOD_ROWS
+    return current(of, n_rows, seed=seed, shift=shift), np.arange(n_rows) // PERIOD_ROWS
+
+
+def keeps_its_false_alarm_budget(kind: type[SequentialTest]) -> None:
+    """On exchangeable rows, at most one stream in twenty reaches a threshold of twenty times its periods."""
+    n_alarms = 0
+    for seed in range(N_REPEATS):
+        known = reference(seed=3000 + seed)
+        test = kind.of(known.columns, threshold=STREAM_THRESHOLD, seed=seed)
+        sample, periods = _stream(known, seed=4000 + seed)
+        test.update(sample.codes, periods)
+        n_alarms += test.drift_detected
+    # Expected at most 2 of 40; 5 is about twice the standard deviation above.
+    assert n_alarms <= 5
+
+
+def detects_a_shift_soon(kind: type[SequentialTest]) -> None:
+    """A large shift is an alarm within one period, at a threshold of three years of days."""
+    known = reference()
+    test = kind.of(known.columns, threshold=1000.0, seed=2)
+    sample, periods = _stream(known, seed=31, shift=0.5)
+    test.update(sample.codes[:PERIOD_ROWS], periods[:PERIOD_ROWS])
+    assert test.drift_detected
+
+
+def does_not_depend_on_batch_sizes(kind: type[SequentialTest]) -> None:
+    """Row by row or all at once, the e-values are the same."""
+    known = reference()
+    sample, periods = _stream(known, seed=21, shift=0.1)
+    whole = kind.of(known.columns, threshold=1000.0, seed=1).update(sample.codes, periods)
+    test, parts = kind.of(known.columns, threshold=1000.0, seed=1), []
+    for start, stop in ((0, 1), (1, 70), (70, 300), (300, len(periods))):
+        parts.append(test.update(sample.codes[start:stop], periods[start:stop]))
+    assert np.allclose(np.concatenate(parts), whole, rtol=1e-9)
+
+
+def continues_from_its_state(kind: type[SequentialTest]) -> None:
+    """A test that was stored and restored gives the same e-values."""
+    known = reference()
+    sample, periods = _stream(known, seed=22, shift=0.1)
+    first = kind.of(known.columns, threshold=1000.0, seed=1)
+    first.update(sample.codes[:120], periods[:120])
+    second = kind.of(known.columns, threshold=1000.0, seed=1)
+    second.restore(json.loads(json.dumps(first.to_data())))
+    rest = [test.update(sample.codes[120:], periods[120:]) for test in (first, second)]
+    assert np.array_equal(*rest)
+
+
+def starts_over_after_an_alarm(kind: type[SequentialTest]) -> None:
+    """After a restart there is no alarm and no evidence."""
+    known = reference()
+    test = kind.of(known.columns, threshold=1000.0, seed=3)
+    sample, periods = _stream(known, seed=32, shift=0.5)
+    test.update(sample.codes, periods)
+    test.restart()
+    assert not test.drift_detected
+    assert test.e_values.max() <= 1.0
+
+
+def stays_finite(kind: type[SequentialTest]) -> None:
+    """However far rows have moved, e-values are finite and positive."""
+    known = reference()
+    test = kind.of(known.columns, threshold=1000.0, seed=7)
+    e_values = test.update(np.zeros((3000, len(known.columns)), np.uint8), np.zeros(3000, np.int64))
+    assert np.isfinite(e_values).all()
+    assert e_values.min() > 0
+
+
+SEQUENTIAL_PROMISES = (
+    keeps_its_false_alarm_budget,
+    detects_a_shift_soon,
+    does_not_depend_on_batch_sizes,
+    continues_from_its_state,
+    starts_over_after_an_alarm,
+    stays_finite,
 )

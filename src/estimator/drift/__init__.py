@@ -1,8 +1,11 @@
-"""What training saw and rows seen now -> whether and how far they moved; one file a kind."""
+"""Do rows still look like those of training? Batch tests compare many rows at once, a sequential test follows them.
+
+One file per kind: `SHELF` holds the batch tests that a check runs together, `DETECTORS` the sequential tests.
+"""
 
 from estimator.core.registry import Shelf
-from estimator.drift.base import DriftTest, Finding, Moved
-from estimator.drift.reference import Current, Reference, losses_of, refer
+from estimator.drift.base import BatchTest, DriftResult, SequentialTest
+from estimator.drift.reference import CurrentRows, DriftReference, absolute_losses, build_reference
 
 KINDS = {
     "schema_faults": "estimator.drift.schema_faults:SchemaFaults",
@@ -14,6 +17,20 @@ KINDS = {
     "domain_classifier": "estimator.drift.domain_classifier:DomainClassifier",
     "prediction_drift": "estimator.drift.prediction_drift:PredictionDrift",
 }
-SHELF: Shelf[DriftTest] = Shelf("drift", KINDS)
+DETECTOR_KINDS = {"e_process": "estimator.drift.e_process:EProcess"}
+SHELF: Shelf[BatchTest] = Shelf("drift", KINDS)
+DETECTORS: Shelf[SequentialTest] = Shelf("detector", DETECTOR_KINDS)
 
-__all__ = ["KINDS", "SHELF", "Current", "DriftTest", "Finding", "Moved", "Reference", "losses_of", "refer"]
+__all__ = [
+    "DETECTORS",
+    "DETECTOR_KINDS",
+    "KINDS",
+    "SHELF",
+    "BatchTest",
+    "CurrentRows",
+    "DriftReference",
+    "DriftResult",
+    "SequentialTest",
+    "absolute_losses",
+    "build_reference",
+]

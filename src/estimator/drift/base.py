@@ -1,97 +1,102 @@
-"""The contract of a drift test: what training saw and rows seen now -> findings."""
+"""The contracts of drift tests: a batch test compares rows with the reference once, a sequential test follows them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
-import numpy as np
-
-from estimator.core.arrays import Floats
-from estimator.drift.reference import ColumnReference, Counts, Current, Reference
+from estimator.core.arrays import Floats, Ints
+from estimator.drift.reference import Codes, ColumnReference, Counts, CurrentRows, DriftReference
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
-    """How far something moved: 0 where it did not, in the units of the test's `measure`.
+class DriftResult:
+    """What a batch test says about a column, or about rows as a whole when `column` is None.
 
-    `p_value` is how often chance alone would move it so far.
+    `effect` is 0 for no change, in the units of the test's `measure`. `p_value` is the probability of an effect this
+    large when nothing has changed.
     """
 
+    column: str | None
     effect: float
     p_value: float
-    words: str = ""
+    message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a test says of a column, or with `column` None of rows as a whole."""
-
-    column: str | None
-    moved: Moved
-
-
-class DriftTest(ABC):
-    """Compares rows seen now with the reference; `measure` names its effect."""
+class BatchTest(ABC):
+    """Compares current rows with the reference; `measure` names its effect."""
 
     measure: ClassVar[str]
 
     @abstractmethod
-    def findings(self, reference: Reference, current: Current, *, seed: int = 0) -> list[Finding]:
-        """Return a finding per column that the test suits, or one for all; none when there is too little to compare."""
+    def compare(self, reference: DriftReference, current: CurrentRows, *, seed: int = 0) -> list[DriftResult]:
+        """Return a result per column that the test suits, or one for all; an empty list when there are too few rows."""
 
 
-class ColumnTest(DriftTest):
-    """Compares one column after the other by its bins."""
+class ColumnTest(BatchTest):
+    """Compares one column after the other, by how often its bins occur."""
 
     @abstractmethod
     def suits(self, column: ColumnReference) -> bool:
-        """Whether the test has something to say of such a column."""
+        """Whether the test applies to such a column."""
 
     @abstractmethod
-    def moved(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> Moved | None:
-        """Compare counts of rows seen now with the column's; None when there is too little to compare."""
+    def compare_column(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> DriftResult | None:
+        """Compare the counts of current rows with the column's; None when there are too few rows."""
 
-    def findings(self, reference: Reference, current: Current, *, seed: int = 0) -> list[Finding]:
-        found = []
-        for place, column in enumerate(reference.columns):
+    def compare(self, reference: DriftReference, current: CurrentRows, *, seed: int = 0) -> list[DriftResult]:
+        results = []
+        for index, column in enumerate(reference.columns):
             if self.suits(column):
-                moved = self.moved(column, column.count(current.codes[:, place]), seed=seed)
-                found += [] if moved is None else [Finding(column.name, moved)]
-        return found
+                result = self.compare_column(column, column.count(current.codes[:, index]), seed=seed)
+                results += [] if result is None else [result]
+        return results
 
 
-def pooled(first: Counts, second: Counts, *, least: float) -> tuple[Counts, Counts]:
-    """Return counts of two samples, with bins of which the smaller one expects fewer than `least` put together.
+class SequentialTest(ABC):
+    """Follows rows as they arrive; its alarm keeps a false-alarm budget although it is read after every row.
 
-    Chi-square is not what the sum is distributed by where little is expected (Cochran, 1954).
-
-    >>> pooled(np.array([50, 50, 1, 1]), np.array([40, 60, 0, 2]), least=5)
-    (array([50, 50,  2]), array([40, 60,  2]))
+    The contract is that of a streaming detector, `update` and `drift_detected`. Rows are given as the codes of their
+    bins. `threshold` is the e-value of an alarm, counted in periods: while nothing changes, the average time to a false
+    alarm is at least `threshold` periods.
     """
-    total = first + second
-    enough = total * (min(first.sum(), second.sum()) / max(total.sum(), 1)) >= least
-    if not enough.all():
-        first, second = (np.append(part[enough], part[~enough].sum()) for part in (first, second))
-    kept = first + second > 0
-    return first[kept], second[kept]
 
+    threshold: float
 
-def tenths(column: ColumnReference, counts: Counts) -> tuple[Floats, Floats]:
-    """Return the shares of a column's rows and of counts in about ten bins; gaps and levels stand alone."""
-    if column.is_text:
-        groups = np.arange(len(counts))
-    else:
-        solid = np.cumsum(column.counts[1:])
-        middle = (solid - column.counts[1:] / 2) / max(solid[-1], 1)
-        groups = np.append(0, 1 + np.minimum((middle * 10).astype(np.int64), 9))
-    found = [np.bincount(groups, part, minlength=groups.max() + 1) for part in (column.counts, counts)]
-    kept = found[0] + found[1] > 0
-    return found[0][kept] / max(found[0].sum(), 1), found[1][kept] / max(found[1].sum(), 1)
+    @classmethod
+    @abstractmethod
+    def of(
+        cls, columns: Sequence[ColumnReference], *, threshold: float, seed: int = 0, only_increase: bool = False
+    ) -> Self:
+        """Return a test that has seen no row; with `only_increase` it detects larger values alone."""
 
+    @abstractmethod
+    def update(self, codes: Codes, periods: Ints) -> Floats:
+        """Add rows of shape (rows, columns); return the e-value of each column after each row, of the same shape.
 
-def rows_beside(column: ColumnReference, counts: Counts) -> float:
-    """Return the size that two samples together have in the variance of a difference: n m / (n + m)."""
-    n, m = column.rows, int(counts.sum())
-    return n * m / max(n + m, 1)
+        `periods` is the number of the period of each row, of shape (rows,); it never decreases.
+        """
+
+    @property
+    @abstractmethod
+    def e_values(self) -> Floats:
+        """The present e-value of each column, of shape (columns,)."""
+
+    @property
+    @abstractmethod
+    def drift_detected(self) -> bool:
+        """Whether the mean e-value of the columns reached `threshold` after any row of the last update."""
+
+    @abstractmethod
+    def restart(self) -> None:
+        """Start over after an alarm; what was learned about the distribution stays."""
+
+    @abstractmethod
+    def to_data(self) -> dict[str, Any]:
+        """Return the state as JSON-ready data."""
+
+    @abstractmethod
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Continue from the state that `to_data` returned."""

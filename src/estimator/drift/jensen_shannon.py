@@ -1,4 +1,4 @@
-"""The distance of Jensen and Shannon (Lin, 1991): how far two distributions are from their mean, from 0 to 1."""
+"""Jensen-Shannon distance (Lin, 1991): how far two distributions are from their mean, from 0 to 1."""
 
 from __future__ import annotations
 
@@ -7,33 +7,23 @@ from typing import ClassVar
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.drift.base import ColumnTest, Moved, rows_beside, tenths
-from estimator.drift.chi_square import most_moved
-from estimator.drift.reference import ColumnReference, Counts
-from estimator.errors import needs_extra
+from estimator.drift.frequency import FrequencyTest, effective_size
+from estimator.drift.reference import Counts
 
 
-class JensenShannon(ColumnTest):
-    """The root of the divergence in bits; eight times that in nats is nearly chi-square, which gives the p-value."""
+class JensenShannon(FrequencyTest):
+    """The square root of the divergence in bits; eight times the divergence in nats is nearly chi-square."""
 
-    measure: ClassVar[str] = "distance"
+    measure: ClassVar[str] = "Jensen-Shannon distance"
 
-    def suits(self, column: ColumnReference) -> bool:
-        return True
-
-    def moved(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> Moved | None:
-        with needs_extra("monitor", "testing for drift"):
-            from scipy.special import chdtrc
-        before, now = tenths(column, counts)
-        rows = rows_beside(column, counts)
-        if len(before) < 2 or rows < 1:
-            return None
-        nats = max(0.0, (_beside(before, (before + now) / 2) + _beside(now, (before + now) / 2)) / 2)
-        p_value = float(chdtrc(len(before) - 1, 8.0 * nats * rows))
-        return Moved(float(np.sqrt(nats / np.log(2.0))), p_value, most_moved(column, counts))
+    def distance(self, reference: Counts, current: Counts) -> tuple[float, float]:
+        before, now = reference / reference.sum(), current / current.sum()
+        mean = (before + now) / 2
+        nats = max(0.0, (_relative_entropy(before, mean) + _relative_entropy(now, mean)) / 2)
+        return float(np.sqrt(nats / np.log(2.0))), 8.0 * nats * effective_size(reference, current)
 
 
-def _beside(shares: Floats, middle: Floats) -> float:
-    """Return the divergence of Kullback and Leibler, in nats."""
-    there = shares > 0
-    return float((shares[there] * np.log(shares[there] / middle[there])).sum())
+def _relative_entropy(fractions: Floats, mean: Floats) -> float:
+    """Return the Kullback-Leibler divergence, in nats."""
+    occurs = fractions > 0
+    return float((fractions[occurs] * np.log(fractions[occurs] / mean[occurs])).sum())

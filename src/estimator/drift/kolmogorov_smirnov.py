@@ -1,4 +1,4 @@
-"""The largest distance between two distribution functions (Kolmogorov, 1933; Smirnov, 1939)."""
+"""Kolmogorov-Smirnov test: the largest distance between two distribution functions (Kolmogorov, 1933; Smirnov, 1939)."""
 
 from __future__ import annotations
 
@@ -6,34 +6,40 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.drift.base import ColumnTest, Moved
+from estimator.drift.base import ColumnTest, DriftResult
 from estimator.drift.reference import ColumnReference, Counts
 from estimator.errors import needs_extra
 
 
 class KolmogorovSmirnov(ColumnTest):
-    """For numbers, gaps left out. Nothing is seen between the edges of bins: p-values are a little too large."""
+    """For numbers that are not missing. Values are compared by bins, so p-values are slightly too large."""
 
-    measure: ClassVar[str] = "distance"
+    measure: ClassVar[str] = "largest distance of distribution functions"
 
     def suits(self, column: ColumnReference) -> bool:
         return not column.is_text
 
-    def moved(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> Moved | None:
+    def compare_column(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> DriftResult | None:
         with needs_extra("monitor", "testing for drift"):
             from scipy.special import kolmogorov
         n, m = int(column.counts[1:].sum()), int(counts[1:].sum())
         if min(n, m) < 2:
             return None
-        distance, words = largest_distance(column, counts)
-        return Moved(distance, float(kolmogorov(distance * np.sqrt(n * m / (n + m)))), words)
+        distance, message = largest_distance(column, counts)
+        return DriftResult(column.name, distance, float(kolmogorov(distance * np.sqrt(n * m / (n + m)))), message)
 
 
 def largest_distance(column: ColumnReference, counts: Counts) -> tuple[float, str]:
-    """Return the largest distance between the distribution functions of numbers, and which way they moved."""
+    """Return the largest distance between the distribution functions, and a phrase about the direction of the change.
+
+    >>> column = ColumnReference("size", np.array([0, 3, 1]), np.array([100.0]))
+    >>> largest_distance(column, np.array([0, 1, 3]))
+    (0.5, 'larger values: median at most 100 in training, above 100 now')
+    """
     before, now = (np.cumsum(part[1:]) / max(part[1:].sum(), 1) for part in (column.counts, counts))
-    place = int(np.abs(now - before).argmax())
-    way = "smaller" if now[place] > before[place] else "larger"
-    middles = [column.bin_name(int(np.searchsorted(part, 0.5)) + 1) for part in (before, now)]
-    told = f": half were {middles[0]}, now {middles[1]}" if middles[0] != middles[1] else ""
-    return float(abs(now[place] - before[place])), f"{way} values{told}"
+    code = int(np.abs(now - before).argmax())
+    direction = "smaller" if now[code] > before[code] else "larger"
+    medians = [column.bin_name(int(np.searchsorted(part, 0.5)) + 1) for part in (before, now)]
+    medians_differ = medians[0] != medians[1]
+    suffix = f": median {medians[0]} in training, {medians[1]} now" if medians_differ else ""
+    return float(abs(now[code] - before[code])), f"{direction} values{suffix}"

@@ -1,21 +1,23 @@
-"""Whether answers are distributed as those to rows that were held out."""
+"""Prediction drift: are predictions distributed as those for held-out rows?"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
-from estimator.drift.base import DriftTest, Finding
+from estimator.drift.base import BatchTest, DriftResult
 from estimator.drift.chi_square import ChiSquare
 from estimator.drift.kolmogorov_smirnov import KolmogorovSmirnov
-from estimator.drift.reference import Current, Reference
+from estimator.drift.reference import CurrentRows, DriftReference
 
 
-class PredictionDrift(DriftTest):
-    """The test of a column, by distance or chi-square, of answers: what does not matter to them stays out."""
+class PredictionDrift(BatchTest):
+    """Kolmogorov-Smirnov or chi-square on the predictions, so that a shift without consequences is ignored."""
 
-    measure: ClassVar[str] = "distance, or Cramer's V"
+    measure: ClassVar[str] = "largest distance, or Cramer's V"
 
-    def findings(self, reference: Reference, current: Current, *, seed: int = 0) -> list[Finding]:
-        answers = reference.answers
-        moved = (ChiSquare() if answers.is_text else KolmogorovSmirnov()).moved(answers, answers.count(current.answers))
-        return [] if moved is None else [Finding(None, moved)]
+    def compare(self, reference: DriftReference, current: CurrentRows, *, seed: int = 0) -> list[DriftResult]:
+        column = reference.predictions
+        test = ChiSquare() if column.is_text else KolmogorovSmirnov()
+        result = test.compare_column(column, column.count(current.predictions))
+        return [] if result is None else [replace(result, column=None)]

@@ -1,80 +1,86 @@
-"""What the contract lets pass and training hardly saw: gaps, levels that are new or were rare, values out of range."""
+"""Schema faults: missing values, unknown or rare categories and out-of-range values that training hardly had."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from estimator.core.text import format_plain
-from estimator.drift.base import DriftTest, Finding, Moved
-from estimator.drift.reference import ColumnReference, Counts, Current, Reference
+from estimator.drift.base import BatchTest, DriftResult
+from estimator.drift.reference import ColumnReference, Counts, CurrentRows, DriftReference
 from estimator.errors import needs_extra
 
 
-class SchemaFaults(DriftTest):
-    """A finding per column, of what moved most in it; the effect is by how much its share has grown.
+class SchemaFaults(BatchTest):
+    """One result per column, about its worst fault; the effect is the growth of the fault's fraction of the rows.
 
-    Shares are compared by Fisher's exact test (1935), and several in one column by Bonferroni's rule.
+    Fractions are compared by Fisher's exact test (1935), several of one column by Bonferroni's rule. Rows that violate
+    the schema are one more result.
     """
 
-    measure: ClassVar[str] = "more of the rows"
+    measure: ClassVar[str] = "growth of the fraction of rows"
 
-    def findings(self, reference: Reference, current: Current, *, seed: int = 0) -> list[Finding]:
-        found = []
-        for place, column in enumerate(reference.columns):
-            counts = column.count(current.codes[:, place])
+    def compare(self, reference: DriftReference, current: CurrentRows, *, seed: int = 0) -> list[DriftResult]:
+        results = []
+        for index, column in enumerate(reference.columns):
+            counts = column.count(current.codes[:, index])
             if faults := list(_faults(column, counts)):
-                worst = min(faults, key=lambda moved: moved.p_value)
-                found.append(
-                    Finding(column.name, Moved(worst.effect, min(1.0, worst.p_value * len(faults)), worst.words))
-                )
-        refused = _refused(reference, current)
-        return [*found, *([] if refused is None else [Finding(None, refused)])]
+                worst = min(faults, key=lambda fault: fault.p_value)
+                results.append(replace(worst, p_value=min(1.0, worst.p_value * len(faults))))
+        violations = _schema_violations(reference, current)
+        return [*results, *([] if violations is None else [violations])]
 
 
-def _faults(column: ColumnReference, counts: Counts) -> Iterator[Moved]:
-    if counts.sum() == 0 or column.rows == 0:
+def _faults(column: ColumnReference, counts: Counts) -> Iterator[DriftResult]:
+    if counts.sum() == 0 or column.n_rows == 0:
         return
-    yield _grown("gaps", column, counts, 0)
+    yield _growth("missing values", column, counts, 0)
     last = len(counts) - 1
     if column.is_text:
-        yield _grown("levels that are new or were rare", column, counts, last)
+        yield _growth("unknown or rare categories", column, counts, last)
     elif len(column.edges):
-        yield _grown(f"values of at most {format_plain(column.edges[0])}", column, counts, 1)
-        yield _grown(f"values above {format_plain(column.edges[-1])}", column, counts, last)
+        yield _growth(f"values of at most {format_plain(column.edges[0])}", column, counts, 1)
+        yield _growth(f"values above {format_plain(column.edges[-1])}", column, counts, last)
 
 
-def _grown(what: str, column: ColumnReference, counts: Counts, code: int) -> Moved:
+def _growth(fault: str, column: ColumnReference, counts: Counts, code: int) -> DriftResult:
     before, now = int(column.counts[code]), int(counts[code])
-    n, m = column.rows, int(counts.sum())
-    return Moved(
-        now / m - before / n, more_often(now, m, before, n), f"{what}: {before / n:.1%} before, {now / m:.1%} now"
-    )
+    n, m = column.n_rows, int(counts.sum())
+    message = f"{fault}: {before / n:.1%} in training, {now / m:.1%} now"
+    return DriftResult(column.name, now / m - before / n, fisher_exact(now, m, before, n), message)
 
 
-def _refused(reference: Reference, current: Current) -> Moved | None:
-    """Return how many rows broke the contract, of which training has none."""
-    kept = current.batch.kept
-    if kept is None or kept.all():
+def _schema_violations(reference: DriftReference, current: CurrentRows) -> DriftResult | None:
+    """Return a result about rows that violate the schema, which no row of training does."""
+    is_valid = current.batch.kept
+    if is_valid is None or is_valid.all():
         return None
-    broken, rows = int((~kept).sum()), len(kept)
-    first = current.batch.faults[0]
-    words = f"{broken:,} of {rows:,} rows break the contract, first {first}"
-    return Moved(broken / rows, more_often(broken, rows, 0, reference.rows), words)
+    n_invalid, n_rows = int((~is_valid).sum()), len(is_valid)
+    message = f"{n_invalid:,} of {n_rows:,} rows violate the schema, for example {current.batch.faults[0]}"
+    return DriftResult(None, n_invalid / n_rows, fisher_exact(n_invalid, n_rows, 0, reference.n_rows), message)
 
 
-def more_often(now: int, rows_now: int, before: int, rows_before: int) -> float:
-    """Return how often chance alone would give so many of both counts to the rows seen now (Fisher, 1935)."""
+def fisher_exact(n_current: int, rows_current: int, n_reference: int, rows_reference: int) -> float:
+    """Return the one-sided p-value of "no more frequent in the current rows" (Fisher, 1935).
+
+    >>> round(fisher_exact(3, 4, 1, 4), 4)
+    0.2429
+    """
     with needs_extra("monitor", "testing for drift"):
         from scipy.special import gammaln
-    both, rows = now + before, rows_now + rows_before
-    places = np.arange(now, min(both, rows_now) + 1)
+    n_both, rows = n_current + n_reference, rows_current + rows_reference
+    as_extreme = np.arange(n_current, min(n_both, rows_current) + 1)
 
-    def ways(n: int, k: Any) -> Any:
+    def log_choose(n: int, k: Any) -> Any:
         """Return the logarithm of n over k, for one or many k."""
         return gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
 
-    logs = ways(rows_now, places) + ways(rows_before, both - places) - ways(rows, both)
+    logs = (
+        log_choose(rows_current, as_extreme)
+        + log_choose(rows_reference, n_both - as_extreme)
+        - log_choose(rows, n_both)
+    )
     return float(min(1.0, np.exp(logs).sum()))

@@ -18,7 +18,7 @@ from estimator.config import Config, Section
 from estimator.config.sections import model_data
 from estimator.core.clock import Moment
 from estimator.data.schema.file import to_data
-from estimator.drift import losses_of, refer
+from estimator.drift import absolute_losses, build_reference
 from estimator.exploration import profile_table
 from estimator.graph.builder import graph_operators
 from estimator.models import Model
@@ -131,8 +131,8 @@ def manifest(trained: TrainedModel, report: Report, provenance: Provenance, mome
 def _profile(trained: TrainedModel, report: Report, seed: int) -> dict[str, Any]:
     """Return the profile of the training rows, with the reference distributions for drift tests."""
     schema = trained.predictor.schema
-    losses = losses_of(report.task, report.predictions, report.actual)
-    reference = refer(schema, trained.prepared.rows.batch, report.predictions, losses, seed=seed)
+    losses = absolute_losses(report.task, report.predictions, report.actual)
+    reference = build_reference(schema, trained.prepared.rows.batch, report.predictions, losses, seed=seed)
     return {**profile_table(schema, [trained.prepared.training_frame]).to_data(), "reference": reference.to_data()}
 
 
