@@ -1,6 +1,6 @@
-"""A version's log and what its training saw -> what should be known of it, within a budget of false alarms.
+"""A version's log and its training reference -> alarms within a false-alarm budget, retraining and promotion.
 
-`rows` reads the log; `watch` gathers `evidence` row by row and `watching` makes events of it, which a `diagnosis`
-explains; `checking` compares rows at once; `truth` says what answers were worth; `alerts` tell; an `overview` holds it
-all and `page` shows it.
+`records` reads the log. `follower` feeds it to the sequential tests of `sequential` and turns alarms into `events`,
+which `diagnosis` explains; `drift_check` compares many rows at once; `performance` scores predictions where labels have
+arrived; `alerts` are sent. `loop` runs all of it, with `retrain` and `promotion`; `overview` gathers it, `page` shows it.
 """

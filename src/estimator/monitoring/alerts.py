@@ -1,4 +1,4 @@
-"""Events -> those who asked to be told, by webhook, Slack or mail: each once, and tried again until it arrives."""
+"""Alerts: events to webhooks, Slack and mail, each once, and again until it is delivered."""
 
 from __future__ import annotations
 
@@ -18,114 +18,122 @@ from estimator.errors import EstimatorError, MonitoringError
 from estimator.monitoring.events import Event
 from estimator.prediction_log import PredictionLog
 
-PATIENCE = 10.0
-# Seconds between tries; what has not arrived by then is tried again with the next events, for a day.
-PAUSES = (0.5, 2.0)
-DAY = 86_400.0
-KEEP = "INSERT INTO alert_deliveries (event_id, recipient) VALUES (?, ?) ON CONFLICT DO NOTHING"
-WEB, MAIL = ("http", "https"), ("smtp", "smtps")
+TIMEOUT_SECONDS = 10.0
+# Pauses between attempts; an event that is still undelivered is tried again with the next events, for a day.
+PAUSES_SECONDS = (0.5, 2.0)
+MAX_AGE_SECONDS = 86_400.0
+MAX_COLUMNS = 5
+INSERT_DELIVERY = "INSERT INTO alert_deliveries (event_id, recipient) VALUES (?, ?) ON CONFLICT DO NOTHING"
+FIND_DELIVERY = "SELECT 1 FROM alert_deliveries WHERE event_id = ? AND recipient = ?"
+WEB_SCHEMES, MAIL_SCHEMES = ("http", "https"), ("smtp", "smtps")
 
 
-def tell(
-    database: PredictionLog, events: Sequence[Event], alerts: Sequence[Alert], environment: Mapping[str, str], *,
-    now: float, note: Callable[[str], None] = lambda text: None, pause: Callable[[float], None] = time.sleep,
-) -> None:  # fmt: skip
-    """Tell everybody of events who has not been told; what cannot be delivered is noted, and tried again later."""
-    if not alerts or not events:
-        return
+def send_alerts(
+    log: PredictionLog,
+    events: Sequence[Event],
+    alerts: Sequence[Alert],
+    environment: Mapping[str, str],
+    *,
+    now: float,
+    note: Callable[[str], None] = lambda text: None,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
+    """Send each event to each recipient that has not received it; a failure is noted and tried again next time."""
     for alert in alerts:
         for event in events:
-            if now - event.at > DAY or database.query(
-                "SELECT 1 FROM alert_deliveries WHERE event_id = ? AND recipient = ?", [event.id, alert.url]
-            ):
+            is_old = now - event.at > MAX_AGE_SECONDS
+            if is_old or log.query(FIND_DELIVERY, [event.id, alert.url]):
                 continue
             try:
                 _deliver(alert, event, environment, pause)
             except EstimatorError as error:
                 note(error.message)
                 break
-            database.execute_many(KEEP, [(event.id, alert.url)])
+            log.execute_many(INSERT_DELIVERY, [(event.id, alert.url)])
 
 
 def check_alerts(alerts: Sequence[Alert], environment: Mapping[str, str]) -> None:
-    """Refuse what can never arrive.
+    """Reject alerts that can never be delivered.
 
     Raises
     ------
-    MonitoringError, SourceError: an address is of another kind, or a variable in it is not set.
+    MonitoringError, SourceError: a URL has the wrong scheme, or a variable in it is not set.
     """
     for alert in alerts:
-        address, wanted = locate(alert.url, environment), MAIL if alert.kind == "mail" else WEB
-        if address.scheme not in wanted:
+        address, schemes = locate(alert.url, environment), MAIL_SCHEMES if alert.kind == "mail" else WEB_SCHEMES
+        if address.scheme not in schemes:
+            expected = " or ".join(f"{scheme}://" for scheme in schemes)
             raise MonitoringError(
-                f"monitoring.alerts: {address.name}: expected {' or '.join(f'{each}://' for each in wanted)}",
-                hint=f"kind: {alert.kind}",
+                f"monitoring.alerts: {address.name}: expected {expected}", hint=f"kind: {alert.kind}"
             )
 
 
 def _deliver(alert: Alert, event: Event, environment: Mapping[str, str], pause: Callable[[float], None]) -> None:
     address = locate(alert.url, environment)
-    send = _mail if alert.kind == "mail" else _post
-    for place in range(len(PAUSES) + 1):
+    send = _send_mail if alert.kind == "mail" else _post
+    for attempt in range(len(PAUSES_SECONDS) + 1):
         try:
             return send(address, alert, event)
         except (OSError, smtplib.SMTPException) as error:
             problem = address.scrubbed(str(getattr(error, "reason", error)))
-            # What is refused for good is refused again.
+            # Other client errors will not go away within seconds.
             if isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429:
                 break
-            if place < len(PAUSES):
-                pause(PAUSES[place])
-    raise MonitoringError(f"{address.name}: {event.kind} of {event.model} was not told: {problem}")
+            if attempt < len(PAUSES_SECONDS):
+                pause(PAUSES_SECONDS[attempt])
+    raise MonitoringError(f"{address.name}: the alert about {event.kind} of {event.model} was not delivered: {problem}")
 
 
 def _post(address: Address, alert: Alert, event: Event) -> None:
-    content = {"text": text_of(event)} if alert.kind == "slack" else data_of(event)
-    request = urllib.request.Request(  # noqa: S310 # http and https alone, see check_alerts
-        address.url, json.dumps(content).encode(), {"Content-Type": "application/json", "User-Agent": "estimator"}
-    )
-    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 # the same
-        answer.read()
+    content = {"text": alert_text(event)} if alert.kind == "slack" else alert_data(event)
+    headers = {"Content-Type": "application/json", "User-Agent": "estimator"}
+    request = urllib.request.Request(address.url, json.dumps(content).encode(), headers)  # noqa: S310 # see check_alerts
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 # see check_alerts
+        response.read()
 
 
-def _mail(address: Address, alert: Alert, event: Event) -> None:
-    parts = urlsplit(address.url)
-    message = EmailMessage()
-    message["Subject"] = f"[{event.model}] {event.kind}"
-    message["From"], message["To"] = str(alert.sender), ", ".join(alert.to)
-    message.set_content(text_of(event))
+def _send_mail(address: Address, alert: Alert, event: Event) -> None:
+    url = urlsplit(address.url)
+    is_tls = url.scheme == "smtps"
+    host, port = url.hostname or "localhost", url.port or (465 if is_tls else 25)
     context = ssl.create_default_context()
-    host, port = parts.hostname or "localhost", parts.port or (465 if parts.scheme == "smtps" else 25)
-    is_tls = parts.scheme == "smtps"
-    opened = (
-        smtplib.SMTP_SSL(host, port, timeout=PATIENCE, context=context)
+    with (
+        smtplib.SMTP_SSL(host, port, timeout=TIMEOUT_SECONDS, context=context)
         if is_tls
-        else smtplib.SMTP(host, port, timeout=PATIENCE)
-    )
-    with opened as server:
+        else smtplib.SMTP(host, port, timeout=TIMEOUT_SECONDS)
+    ) as server:
         server.ehlo()
         if not is_tls and server.has_extn("starttls"):
             server.starttls(context=context)
             is_tls = True
-        if parts.username and not is_tls:
-            raise MonitoringError(f"{address.name}: takes no TLS, so that the password would be read by others")
-        if parts.username:
-            server.login(unquote(parts.username), unquote(parts.password or ""))
-        server.send_message(message)
+        if url.username and not is_tls:
+            raise MonitoringError(f"{address.name}: the server offers no TLS, so the password is not sent")
+        if url.username:
+            server.login(unquote(url.username), unquote(url.password or ""))
+        server.send_message(_mail(alert, event))
 
 
-def data_of(event: Event) -> dict[str, object]:
-    """Return an event as a webhook is told it, without any value of a row."""
-    told = {name: value for name, value in event.details.items() if name != "examples"}
-    return {"id": event.id, "model": event.model, "version": event.version, "at": event.at, "kind": event.kind, **told}
+def _mail(alert: Alert, event: Event) -> EmailMessage:
+    message = EmailMessage()
+    message["Subject"] = f"[{event.model}] {event.kind}"
+    message["From"], message["To"] = str(alert.sender), ", ".join(alert.to)
+    message.set_content(alert_text(event))
+    return message
 
 
-def text_of(event: Event) -> str:
-    """Return an event as people read it."""
+def alert_data(event: Event) -> dict[str, object]:
+    """Return an event as JSON-ready data for a webhook, without the values of example rows."""
+    details = {name: value for name, value in event.details.items() if name != "examples"}
+    return {"id": event.id, "model": event.model, "version": event.version, "at": event.at, "kind": event.kind, **details}
+
+
+def alert_text(event: Event) -> str:
+    """Return an event as text for Slack, mail and the terminal."""
+    details = event.details
     lines = [f"{event.model} {event.version}: {event.message}"]
-    lines += [f"  {moved['column']}: {moved['message']}" for moved in event.details.get("columns", [])[:5]]
-    if "answers" in event.details:
-        lines.append(f"  answers: {event.details['answers']['message']}")
-    if "next" in event.details:
-        lines.append(f"next: {event.details['next']}")
+    lines += [f"  {moved['column']}: {moved['message']}" for moved in details.get("columns", [])[:MAX_COLUMNS]]
+    if "predictions" in details:
+        lines.append(f"  predictions: {details['predictions']['message']}")
+    if "next" in details:
+        lines.append(f"next: {details['next']}")
     return "\n".join(lines)

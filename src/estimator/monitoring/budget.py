@@ -1,4 +1,4 @@
-"""A budget of false alarms, in time -> the threshold of evidence that keeps it."""
+"""A false-alarm budget -> the threshold of e-values, and the alpha of scheduled checks, that keep it."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ from dataclasses import dataclass
 from estimator.config import Monitoring
 from estimator.config.monitoring import alarms_per_second, duration_seconds
 
-# What shares the budget: rows and answers as they come, losses as truths come, and checks on schedule.
-WATCHED = 3
+# The budget is split evenly: the rows as they arrive, the losses as labels arrive, and the scheduled checks.
+N_SHARES = 3
+MAX_ALPHA = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """False alarms per second that are put up with, and the seconds of a block."""
+class FalseAlarmBudget:
+    """Accepted false alarms per second, and the length of a period of the sequential tests."""
 
-    rate: float
-    block: float
+    alarms_per_second: float
+    period_seconds: float
 
     @classmethod
-    def of(cls, settings: Monitoring) -> Budget:
-        """Return what a config asks for."""
-        return cls(alarms_per_second(settings.false_alarms), duration_seconds(settings.restart_every))
+    def of(cls, settings: Monitoring) -> FalseAlarmBudget:
+        """Return the budget of a config."""
+        return cls(alarms_per_second(settings.false_alarms), span_seconds(settings.restart_every))
 
     @property
     def threshold(self) -> float:
-        """How many blocks the sum of bets has to pass: so long it takes on average until it is passed by chance.
+        """The e-value of an alarm: on average a false alarm takes at least this many periods.
 
-        >>> round(Budget(1 / 31_557_600, 86_400).threshold)
+        >>> round(FalseAlarmBudget(1 / 31_557_600, 86_400).threshold)
         1096
         """
-        return max(WATCHED / (self.rate * self.block), 1.0)
+        return max(N_SHARES / (self.alarms_per_second * self.period_seconds), 1.0)
 
-    def level(self, seconds: float) -> float:
-        """Return the level of a check of rows that came in so many seconds, at most 0.05.
+    def alpha(self, seconds: float) -> float:
+        """Return the alpha of a check of the rows of some seconds, at most 0.05.
 
-        >>> round(Budget(1 / 31_557_600, 86_400).level(86_400), 4)
+        >>> round(FalseAlarmBudget(1 / 31_557_600, 86_400).alpha(86_400), 4)
         0.0009
         """
-        return min(self.rate * seconds / WATCHED, 0.05)
+        return min(self.alarms_per_second * seconds / N_SHARES, MAX_ALPHA)

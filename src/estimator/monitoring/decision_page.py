@@ -1,9 +1,10 @@
-"""A decision of retraining -> one offline HTML page: which candidate was chosen, and why."""
+"""The page of a retraining decision: the candidates, which one was chosen, and why."""
 
 from __future__ import annotations
 
 from estimator.core.text import format_duration, format_e_value, format_number
-from estimator.monitoring.retrain import WORDS, Candidate, Decision
+from estimator.monitoring.candidates import DESCRIPTIONS, Candidate
+from estimator.monitoring.decision import Decision
 from estimator.pages.render import render_page
 
 
@@ -12,22 +13,32 @@ def decision_page(decision: Decision) -> bytes:
     return render_page(
         "decision.html.j2",
         decision=decision,
-        rows=[(name.replace("_", " "), f"{count:,}") for name, count in decision.rows.items()],
-        candidates=[_row(each) for each in decision.candidates],
+        rows=[(name.removeprefix("n_").replace("_", " "), f"{count:,}") for name, count in decision.rows.items()],
+        candidates=[_row(candidate) for candidate in decision.candidates],
         metrics=[
-            (each.kind, one.metric, format_number(one.first), format_number(one.second), str(one.gain), one.verdict)
-            for each in decision.candidates
-            for one in each.compared
+            (
+                candidate.kind,
+                comparison.metric,
+                format_number(comparison.first),
+                format_number(comparison.second),
+                str(comparison.gain),
+                comparison.verdict,
+            )
+            for candidate in decision.candidates
+            for comparison in candidate.comparisons
         ],
     )
 
 
 def _row(candidate: Candidate) -> tuple[str, ...]:
-    first = candidate.compared[0] if candidate.compared else None
+    first = candidate.comparisons[0] if candidate.comparisons else None
     return (
-        candidate.kind, WORDS[candidate.kind], candidate.version or "",
+        candidate.kind,
+        DESCRIPTIONS[candidate.kind],
+        candidate.version or "",
         "" if first is None else f"{first.gain}: {first.verdict}",
-        "" if first is None else format_e_value(candidate.evidence),
-        "" if candidate.forgot is None else f"{candidate.forgot:+.1%}",
-        format_duration(candidate.seconds), candidate.problem or "",
-    )  # fmt: skip
+        "" if first is None else format_e_value(candidate.e_value),
+        "" if candidate.regression is None else f"{candidate.regression:+.1%}",
+        format_duration(candidate.train_seconds),
+        candidate.error or "",
+    )

@@ -1,4 +1,4 @@
-"""Rows that moved -> what moved in them, whether it looks like a fault upstream, and what it means for answers."""
+"""Why rows have drifted: which columns moved, whether it looks like a data fault, and what it does to predictions."""
 
 from __future__ import annotations
 
@@ -7,242 +7,212 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from estimator.core.arrays import Floats, Ints
-from estimator.core.text import format_number, format_plain, join_names
-from estimator.drift import Reference
-from estimator.drift.chi_square import most_moved
+from estimator.core.arrays import Floats, Indices
+from estimator.core.text import format_plain, join_names
+from estimator.drift import DriftReference
+from estimator.drift.frequency import largest_change
 from estimator.drift.kolmogorov_smirnov import largest_distance
 from estimator.drift.reference import Codes, ColumnReference, Counts
-from estimator.monitoring.rows import Reader
+from estimator.monitoring.data_faults import MISSING_JUMP, data_fault
+from estimator.monitoring.records import RecordReader, is_present
 from estimator.prediction_log import PredictionRecord
 
-MOST_COLUMNS, MOST_EXAMPLES = 8, 5
-# A column that moved less is told only when its evidence is there.
-LEAST_EFFECT = 0.05
-# A gap, a level or a value of so large a share, where training had hardly any, comes from no market.
-JUMP = 0.2
-RARELY = 0.02
-LEAST_VALUES = 8
-QUARTERS = (0.25, 0.5, 0.75)
-# What units differ by: thousands and hundreds, imperial measures, hours, minutes, months, dozens.
-FACTORS = (10.0, 100.0, 1000.0, 1e4, 1e6, 2.54, 0.3048, 0.45359237, 10.7639, 4046.86, 60.0, 24.0, 7.0, 12.0, 3600.0)
-# What a market does to a column seldom goes so far.
-FAR = 0.75
-BLIND = (
-    "estimated from the answers alone: when what answers rest on changes, and not the rows, this figure does not move"
+MAX_COLUMNS, MAX_EXAMPLES = 8, 5
+MIN_EFFECT = 0.05
+# From this e-value on a column comes before those that merely moved further.
+CLEAR_E_VALUE = 10.0
+QUARTILES = (0.25, 0.5, 0.75)
+NOT_CONCEPT_DRIFT = (
+    "estimated from the predictions alone; it cannot show a change in how the target depends on the columns"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class MovedColumn:
-    """How far a column moved: from 0 to 1, the largest distance of numbers or the share of levels that changed.
+    """How far a column moved, from 0 to 1: the largest distance of numbers, or half the change of all fractions.
 
-    `evidence` is its wealth; `fault` says what looks like a fault upstream, None where nothing does.
+    `log_e_value` is to base 10. `data_fault` describes a likely fault of the data, None where none shows.
     """
 
     column: str
     effect: float
     message: str
-    evidence: float
-    fault: str | None = None
+    log_e_value: float
+    data_fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Grown:
-    """A part of the rows that has become larger: a level, gaps, or a quarter of numbers, and its shares."""
+class GrownSlice:
+    """A slice that has become a larger fraction of the rows: a category, missing values, or a quarter of numbers."""
 
     message: str
-    before: float
-    now: float
+    reference: float
+    current: float
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What moved among `rows` rows: columns, the most moved first, answers, parts that have grown, rows to look at.
+    """What moved among `n_rows` rows: columns, most moved first, predictions, grown slices, and example rows.
 
-    `expected_loss` is beside `usual_loss`, which is that of held-out rows.
+    `expected_loss` is estimated from the predictions; `reference_loss` is that of held-out rows.
     """
 
-    rows: int
+    n_rows: int
     columns: Sequence[MovedColumn]
-    answers: MovedColumn
-    grown: Sequence[Grown]
+    predictions: MovedColumn
+    grown_slices: Sequence[GrownSlice]
     examples: Sequence[Mapping[str, Any]]
     expected_loss: float
-    usual_loss: float
+    reference_loss: float
 
     @property
-    def faults(self) -> list[str]:
-        """What looks like a fault upstream."""
-        return [moved.fault for moved in self.columns if moved.fault is not None]
+    def data_faults(self) -> list[str]:
+        """Likely faults of the data."""
+        return [moved.data_fault for moved in self.columns if moved.data_fault is not None]
 
     @property
     def message(self) -> str:
-        """What moved, in a sentence."""
-        looks = f"looks like a fault upstream: {self.faults[0]}" if self.faults else "looks like a change of the world"
-        if self.columns:
-            return f"{join_names((moved.column for moved in self.columns), limit=4)} moved; {looks}"
-        return f"answers moved, more than any single column: {self.answers.message}"
+        """The diagnosis in a sentence."""
+        if not self.columns:
+            return f"predictions drifted, more than any single column: {self.predictions.message}"
+        cause = f"likely a data fault: {self.data_faults[0]}" if self.data_faults else "likely a real change"
+        return f"drift in {join_names((moved.column for moved in self.columns), limit=4)}; {cause}"
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
-        estimate = {"loss": self.expected_loss, "usual_loss": self.usual_loss, "warning": BLIND}
         return {
-            "rows": self.rows,
+            "n_rows": self.n_rows,
             "columns": [asdict(moved) for moved in self.columns],
-            "answers": asdict(self.answers),
-            "grown": [asdict(part) for part in self.grown],
+            "predictions": asdict(self.predictions),
+            "grown_slices": [asdict(grown) for grown in self.grown_slices],
             "examples": list(self.examples),
-            "faults": self.faults,
-            "expected": estimate,
+            "data_faults": self.data_faults,
+            "expected": {
+                "loss": self.expected_loss,
+                "reference_loss": self.reference_loss,
+                "warning": NOT_CONCEPT_DRIFT,
+            },
         }
 
 
-def diagnose(reader: Reader, rows: Sequence[PredictionRecord], evidence: Mapping[str, float]) -> Diagnosis:
-    """Say what moved among rows; `evidence` is that of each column and of the answers, by name."""
-    reference, batch = reader.reference, reader.batch(rows)
-    codes, told = reader.codes(batch), reader.answers(rows)
-    known = told != "" if told.dtype == object else ~np.isnan(told)
-    answers = reference.answers.count(reference.answers.codes(told[known]))
+def diagnose(
+    reader: RecordReader, records: Sequence[PredictionRecord], e_values: Mapping[str, float]
+) -> Diagnosis:
+    """Explain the drift of rows; `e_values` are those of each column and of the predictions, by name."""
+    reference, batch = reader.reference, reader.batch(records)
+    codes, predictions = reader.codes(batch), reader.predictions(records)
+    present = predictions[is_present(predictions)]
+    prediction_counts = reference.predictions.count(reference.predictions.codes(present))
+    counts = [column.count(codes[:, index]) for index, column in enumerate(reference.columns)]
     moved = []
-    for place, column in enumerate(reference.columns):
-        counts = column.count(codes[:, place])
-        fault = fault_of(column, counts, batch.feed[column.name][:, 0])
-        moved.append(_moved(column, counts, evidence.get(column.name, 0.0), fault))
-    # What cannot be chance comes first, then what moved far.
-    moved.sort(key=lambda each: (-(each.evidence >= 10.0), -each.effect))
-    kept = [each for each in moved if each.effect >= LEAST_EFFECT and (each.evidence >= 1.0 or each.fault)]
-    places = {column.name: place for place, column in enumerate(reference.columns)}
-    grown = [
-        grown_part(column, column.count(codes[:, places[column.name]]))
-        for column in (reference.by_name[each.column] for each in kept[:MOST_COLUMNS])
-    ]
-    grown.sort(key=lambda part: part.before - part.now)
+    for column, column_counts in zip(reference.columns, counts, strict=True):
+        fault = data_fault(column, column_counts, batch.feed[column.name][:, 0])
+        moved.append(_moved(column, column_counts, e_values.get(column.name, 0.0), fault))
+    # What cannot be random comes first, then what moved far.
+    moved.sort(key=lambda column: (-(column.log_e_value >= np.log10(CLEAR_E_VALUE)), -column.effect))
+    shown = [
+        column for column in moved if column.effect >= MIN_EFFECT and (column.log_e_value >= 0 or column.data_fault)
+    ][:MAX_COLUMNS]
+    counts_by_name = {column.name: column_counts for column, column_counts in zip(reference.columns, counts, strict=True)}
+    grown = [grown_slice(reference.by_name[column.column], counts_by_name[column.column]) for column in shown]
+    prediction_e_value = e_values.get(reference.predictions.name, 0.0)
     return Diagnosis(
-        len(rows), kept[:MOST_COLUMNS], _moved(reference.answers, answers, evidence.get(reference.answers.name, 0.0)),
-        grown, _examples(reference, codes, rows), expected_loss(reference, answers), reference.loss,
-    )  # fmt: skip
+        n_rows=len(records),
+        columns=shown,
+        predictions=_moved(reference.predictions, prediction_counts, prediction_e_value),
+        grown_slices=sorted(grown, key=lambda item: item.reference - item.current),
+        examples=_examples(reference, codes, records),
+        expected_loss=expected_loss(reference, prediction_counts),
+        reference_loss=reference.mean_loss,
+    )
 
 
-def grown_part(column: ColumnReference, counts: Counts) -> Grown:
-    """Return the part of a column's rows whose share has grown most."""
+def log_e_value(e_value: float) -> float:
+    """Return the logarithm of an e-value to base 10, rounded, at least -6.
+
+    >>> log_e_value(1000.0), log_e_value(0.0)
+    (3.0, -6.0)
+    """
+    return round(float(np.log10(max(e_value, 1e-6))), 3)
+
+
+def grown_slice(column: ColumnReference, counts: Counts) -> GrownSlice:
+    """Return the slice of a column whose fraction of the rows has grown most."""
     if column.is_text:
         groups, names = np.arange(len(counts)), [column.bin_name(code) for code in range(len(counts))]
     else:
-        solid = np.cumsum(column.counts[1:]) / max(column.counts[1:].sum(), 1)
-        groups = np.append(0, 1 + np.searchsorted(QUARTERS, solid - column.counts[1:] / 2 / max(column.rows, 1)))
-        names = ["gaps", *(_quarter(column, np.flatnonzero(groups == quarter)) for quarter in range(1, 5))]
-    before, now = (np.bincount(groups, part, len(names)) / max(part.sum(), 1) for part in (column.counts, counts))
-    place = int((now - before).argmax())
-    return Grown(f"{column.name}: {names[place]}", float(before[place]), float(now[place]))
+        cumulative = np.cumsum(column.counts[1:]) / max(column.counts[1:].sum(), 1)
+        middles = cumulative - column.counts[1:] / 2 / max(column.n_rows, 1)
+        groups = np.append(0, 1 + np.searchsorted(QUARTILES, middles))
+        names = ["missing", *(_quarter_name(column, np.flatnonzero(groups == quarter)) for quarter in range(1, 5))]
+    before, now = (
+        np.bincount(groups, sample, len(names)) / max(sample.sum(), 1) for sample in (column.counts, counts)
+    )
+    index = int((now - before).argmax())
+    return GrownSlice(f"{column.name}: {names[index]}", float(before[index]), float(now[index]))
 
 
-def _quarter(column: ColumnReference, codes: Ints) -> str:
-    """Return the bins of a quarter as one range, in words."""
+def _quarter_name(column: ColumnReference, codes: Indices) -> str:
+    """Return the bins of a quarter as one range."""
     if not len(codes):
         return ""
     low = f"above {format_plain(column.edges[codes[0] - 2])}" if codes[0] > 1 else ""
     high = f"at most {format_plain(column.edges[codes[-1] - 1])}" if codes[-1] <= len(column.edges) else ""
-    return " and ".join(part for part in (low, high) if part)
+    return " and ".join(bound for bound in (low, high) if bound)
 
 
-def _moved(column: ColumnReference, counts: Counts, evidence: float, fault: str | None = None) -> MovedColumn:
-    before, now = column.counts / max(column.rows, 1), counts / max(counts.sum(), 1)
-    if column.is_text or now[0] - before[0] > JUMP:
-        effect, words = float(np.abs(now - before).sum() / 2), most_moved(column, counts)
+def _moved(column: ColumnReference, counts: Counts, e_value: float, fault: str | None = None) -> MovedColumn:
+    before, now = column.fractions, counts / max(counts.sum(), 1)
+    if column.is_text or now[0] - before[0] > MISSING_JUMP:
+        effect, message = float(np.abs(now - before).sum() / 2), largest_change(column, counts)
     else:
-        effect, words = largest_distance(column, counts)
-    return MovedColumn(column.name, effect, words, evidence, fault)
+        effect, message = largest_distance(column, counts)
+    return MovedColumn(column.name, effect, message, log_e_value(e_value), fault)
 
 
-def fault_of(column: ColumnReference, counts: Counts, values: npt.NDArray[Any]) -> str | None:
-    """Return what looks like a fault upstream in a column's values of shape (rows,), None where nothing does."""
-    before, now = column.counts / max(column.rows, 1), counts / max(counts.sum(), 1)
-    if now[0] > JUMP and before[0] < RARELY:
-        return f"{column.name} has gaps in {now[0]:.0%} of the rows, before in {before[0]:.1%}"
-    found = _other_levels(column, counts, values) if column.is_text else _other_unit(column, values)
-    if found is None and now.max() == 1.0 and before.max() < 0.9 and counts.sum() >= LEAST_VALUES:
-        return f"{column.name} is the same in every row: {column.bin_name(int(now.argmax()))}"
-    return found
-
-
-def _other_levels(column: ColumnReference, counts: Counts, values: npt.NDArray[Any]) -> str | None:
-    """Tell known levels that are written otherwise: in another case, or with other blanks."""
-    if not counts.sum() or counts[-1] / counts.sum() < JUMP or column.counts[-1] / max(column.rows, 1) > RARELY:
-        return None
-    known = {_folded(level): level for level in column.levels}
-    new = [value for value in values.tolist() if value and value not in column.levels]
-    alike = sorted({value for value in new if _folded(value) in known})
-    if alike:
-        return f"{column.name} is spelled otherwise: {alike[0]!r} is {known[_folded(alike[0])]!r}"
-    return f"{column.name} has codes that training did not know, such as {new[0]!r}, in {len(new) / len(values):.0%}"
-
-
-def _folded(text: str) -> str:
-    return "".join(letter for letter in text.casefold() if letter.isalnum())
-
-
-def _other_unit(column: ColumnReference, values: npt.NDArray[Any]) -> str | None:
-    """Tell numbers that fit what training saw once they are multiplied by what two units differ by."""
-    solid = np.asarray(values, dtype=np.float64)
-    solid = solid[~np.isnan(solid)]
-    if len(solid) < LEAST_VALUES or len(column.edges) < 10 or not column.median:
-        return None
-    distance = _apart(column, solid)
-    if distance < FAR:
-        return None
-    ratio = float(np.median(solid)) / column.median
-    for factor in (each for known in FACTORS for each in (known, 1.0 / known)):
-        if abs(ratio / factor - 1.0) < 0.3 and _apart(column, solid / factor) < distance / 3.0:
-            return f"{column.name} looks as if in another unit: {format_number(factor)} times what it was"
-    return None
-
-
-def _apart(column: ColumnReference, values: Floats) -> float:
-    return largest_distance(column, column.count(column.codes(values)))[0]
-
-
-def _examples(reference: Reference, codes: Codes, rows: Sequence[PredictionRecord]) -> list[dict[str, Any]]:
-    """Return the rows that training would have found most unlikely, column by column."""
+def _examples(
+    reference: DriftReference, codes: Codes, records: Sequence[PredictionRecord]
+) -> list[dict[str, Any]]:
+    """Return the rows that are least likely under the reference, columns taken as independent."""
     if not len(codes) or not reference.columns:
         return []
     surprise = np.zeros(len(codes))
-    for place, column in enumerate(reference.columns):
-        shares = (column.counts + 0.5) / (column.rows + 0.5 * len(column.counts))
-        surprise -= np.log(shares[codes[:, place]] / shares.max())
-    worst = np.argsort(-surprise, kind="stable")[:MOST_EXAMPLES]
+    for index, column in enumerate(reference.columns):
+        fractions = (column.counts + 0.5) / (column.n_rows + 0.5 * len(column.counts))
+        surprise -= np.log(fractions[codes[:, index]] / fractions.max())
+    worst = np.argsort(-surprise, kind="stable")[:MAX_EXAMPLES]
     return [
-        {"id": rows[place].id, "inputs": dict(rows[place].inputs), **_told(rows[place])} for place in worst.tolist()
+        {
+            "id": records[index].id,
+            "inputs": dict(records[index].inputs),
+            "prediction": records[index].response.get("prediction"),
+        }
+        for index in worst.tolist()
     ]
 
 
-def _told(row: PredictionRecord) -> dict[str, Any]:
-    return {"prediction": row.response.get("prediction")}
+def expected_loss(reference: DriftReference, prediction_counts: Counts) -> float:
+    """Return the loss to expect if similar predictions are as wrong as they were on held-out rows.
 
-
-def expected_loss(reference: Reference, answers: Counts) -> float:
-    """Return the loss to be expected of answers, if like answers are as wrong as they were among held-out rows.
-
-    That is the mean loss of each bin of answers, weighed by how often the bin occurs now: of no avail against a change
-    of what answers rest on (concept drift), to which it is blind.
+    It is the mean loss of each bin of predictions, weighted by how often the bin occurs now. It cannot see a change in
+    how the target depends on the columns (concept drift).
     """
-    known = ~np.isnan(reference.loss_by_answer)
-    weights = np.where(known, answers, 0).astype(np.float64)
+    is_known = ~np.isnan(reference.loss_by_prediction)
+    weights = np.where(is_known, prediction_counts, 0).astype(np.float64)
     if not weights.sum():
-        return reference.loss
-    smoothed = _smoothed(reference)
-    return float((smoothed * weights).sum() / weights.sum())
+        return reference.mean_loss
+    return float((_smoothed_losses(reference) * weights).sum() / weights.sum())
 
 
-def _smoothed(reference: Reference) -> Floats:
-    """Return each bin's mean loss, drawn to that of its tenth, as bins of few rows hold hardly any loss."""
-    counts = reference.answers.counts.astype(np.float64)
-    means = np.nan_to_num(reference.loss_by_answer)
-    groups = np.arange(len(counts)) if reference.answers.is_text else np.minimum(
-        (np.cumsum(counts) / max(counts.sum(), 1) * 10).astype(np.int64), 9)  # fmt: skip
+def _smoothed_losses(reference: DriftReference) -> Floats:
+    """Return the mean loss of the decile of each bin, as a bin alone has too few rows."""
+    counts = reference.predictions.counts.astype(np.float64)
+    means = np.nan_to_num(reference.loss_by_prediction)
+    if reference.predictions.is_text:
+        groups = np.arange(len(counts))
+    else:
+        groups = np.minimum((np.cumsum(counts) / max(counts.sum(), 1) * 10).astype(np.int64), 9)
     sums = np.bincount(groups, means * counts, minlength=groups.max() + 1)
     sizes = np.bincount(groups, counts, minlength=groups.max() + 1)
-    found: Floats = (sums / np.maximum(sizes, 1))[groups]
-    return found
+    return np.asarray((sums / np.maximum(sizes, 1))[groups])

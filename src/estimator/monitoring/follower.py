@@ -1,4 +1,4 @@
-"""A model's prediction log, followed: evidence is gathered row after row, and what should be known becomes an event."""
+"""The follower of a prediction log: rows and labels as they arrive -> sequential tests -> events."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from estimator.config import Monitoring
-from estimator.config.monitoring import duration_seconds
+from estimator.config.monitoring import span_seconds
+from estimator.core.arrays import Floats, Ints
 from estimator.core.text import format_number
-from estimator.monitoring.budget import Budget
-from estimator.monitoring.diagnosis import diagnose
+from estimator.monitoring.budget import FalseAlarmBudget
+from estimator.monitoring.diagnosis import diagnose, log_e_value
 from estimator.monitoring.events import (
     POINT_SECONDS,
     Event,
@@ -25,224 +26,234 @@ from estimator.monitoring.events import (
     store_points,
     store_state,
 )
-from estimator.monitoring.rows import Reader, reference_of
-from estimator.monitoring.sequential import Watch
+from estimator.monitoring.records import RecordReader, drift_reference
+from estimator.monitoring.sequential import VersionMonitor
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.prediction_log.log import START, Cursor
 from estimator.store.artefact import Artefact
 
-# Rows are written a moment after they were answered, by several processes: so long they are waited for.
+# Several processes write the log, each a moment after it has responded: rows younger than this are left for later.
 LAG_SECONDS = 2.0
-AT_ONCE = 500
-# A log that has never been watched is taken up from so long ago.
+BATCH_ROWS = 500
+# Where a log that was never monitored is taken up.
 CATCH_UP_SECONDS = 30 * 86_400.0
-# Columns whose evidence is kept for the page, those with most of it.
-MOST_COLUMNS = 20
-# Rows that are looked at to say what moved, and how many of them at least.
-MOST_LOOKED_AT, LEAST_LOOKED_AT = 1000, 10
+# Columns whose e-values are stored for the page, largest first.
+MAX_POINT_COLUMNS = 20
+# Rows that a diagnosis reads.
+MAX_DIAGNOSED_ROWS, MIN_DIAGNOSED_ROWS = 1000, 10
+# Drift began when the e-value last rose above this fraction of the threshold.
+ONSET_FRACTION, MIN_ONSET_E_VALUE = 1 / 500, 2.0
+RECENT_LABELS = 100
+NEXT_STEPS = {
+    "warn": "inspect the rows; drift need not hurt, and only labels can show whether it does",
+    "ask_for_labels": "label some of these rows (POST /v1/labels): only labels can show whether the drift hurts",
+    "retrain": "retraining starts (monitoring.on_drift: retrain)",
+}
+NEXT_STEPS_AFTER_DEGRADATION = {
+    "warn": "estimator retrain MODEL",
+    "retrain": "retraining starts (monitoring.on_degradation: retrain)",
+}
 
 
 @dataclass
-class Watcher:
-    """Follows the rows of one model that its live version answers, and the truths that come for them.
+class LogFollower:
+    """Follows the predictions of a model's live version, and the labels that arrive for them.
 
-    `holder` names who watches in the log; `version` opens a version by its name; `live` tells the one that is live.
+    `holder` names this process in the log; `open_version` opens a version by its name; `live_version` returns the name
+    of the live one.
     """
 
-    database: PredictionLog
+    log: PredictionLog
     model: str
     settings: Monitoring
-    version: Callable[[str], Artefact]
-    live: Callable[[], str]
-    holder: str = "watcher"
-    _reader: Reader | None = None
-    _watch: Watch | None = None
-    _rows: Cursor = START
-    _labels: Cursor = START
+    open_version: Callable[[str], Artefact]
+    live_version: Callable[[], str]
+    holder: str = "monitor"
+    _reader: RecordReader | None = None
+    _monitor: VersionMonitor | None = None
+    _rows_read: Cursor = START
+    _labels_read: Cursor = START
     _onset: float | None = None
-    _missing: list[str] = field(default_factory=list)
+    _private_columns: list[str] = field(default_factory=list)
 
-    def take_up(self) -> None:
-        """Go on where an earlier process was ended."""
-        state = read_state(self.database, self.model)
-        if state is None or state["version"] != self.live():
+    def restore(self) -> None:
+        """Continue where an earlier process has stopped."""
+        state = read_state(self.log, self.model)
+        if state is None or state["version"] != self.live_version():
             return
-        self._begin(state["version"], state["missing"])
-        assert self._watch is not None
-        self._watch.restore(state["watch"])
-        self._rows, self._labels = tuple(state["rows"]), tuple(state["labels"])
+        self._start(state["version"], state["private_columns"])
+        assert self._monitor is not None
+        self._monitor.restore(state["monitor"])
+        self._rows_read, self._labels_read = tuple(state["rows_read"]), tuple(state["labels_read"])
         self._onset = state["onset"]
 
-    def keep(self) -> None:
-        """Keep how far watching has come."""
-        if self._watch is None or self._reader is None:
+    def store(self) -> None:
+        """Store the state for the next process."""
+        if self._monitor is None or self._reader is None:
             return
         state = {
-            "version": self._reader.artefact.version, "missing": self._missing, "watch": self._watch.to_data(),
-            "rows": self._rows, "labels": self._labels, "onset": self._onset,
-        }  # fmt: skip
-        store_state(self.database, self.model, self.holder, state)
+            "version": self._reader.artefact.version,
+            "private_columns": self._private_columns,
+            "monitor": self._monitor.to_data(),
+            "rows_read": self._rows_read,
+            "labels_read": self._labels_read,
+            "onset": self._onset,
+        }
+        store_state(self.log, self.model, self.holder, state)
 
     def step(self, now: float) -> list[Event]:
-        """Take what has come until now, in seconds since 1970; return the events that are new.
+        """Read what has arrived until now, in seconds since 1970; return the new events.
 
         Raises
         ------
         SourceError: the log cannot be used.
         """
-        live = self.live()
+        live = self.live_version()
         if self._reader is None or self._reader.artefact.version != live:
-            self._turn_to(live)
-        if self._rows == START:
-            self._rows = self._labels = (now - CATCH_UP_SECONDS, "")
-        found = []
-        while rows := self.database.after(self.model, self._rows, until=now - LAG_SECONDS, limit=AT_ONCE):
-            self._rows = (rows[-1].at, rows[-1].id)
-            found += self._take([row for row in rows if row.version == live])
-        while rows := self.database.labeled_after(self.model, self._labels, until=now - LAG_SECONDS, limit=AT_ONCE):
-            self._labels = (rows[-1].labeled_at or 0.0, rows[-1].id)
-            found += self._take_truths([row for row in rows if row.version == live])
-        return found
+            self._switch_to(live)
+        if self._rows_read == START:
+            self._rows_read = self._labels_read = (now - CATCH_UP_SECONDS, "")
+        events, until = [], now - LAG_SECONDS
+        while records := self.log.after(self.model, self._rows_read, until=until, limit=BATCH_ROWS):
+            self._rows_read = (records[-1].at, records[-1].id)
+            events += self._update_rows([record for record in records if record.version == live])
+        while records := self.log.labeled_after(self.model, self._labels_read, until=until, limit=BATCH_ROWS):
+            self._labels_read = (records[-1].labeled_at or 0.0, records[-1].id)
+            events += self._update_labels([record for record in records if record.version == live])
+        return events
 
     @property
-    def watch(self) -> Watch | None:
-        """What is known by now; None before the first row."""
-        return self._watch
-
-    @property
-    def reader(self) -> Reader | None:
-        """What reads the live version's rows."""
+    def reader(self) -> RecordReader | None:
+        """The reader of the live version's records."""
         return self._reader
 
-    def _turn_to(self, version: str) -> None:
-        """Watch another version from the moment on that it answers."""
-        artefact = self.version(version)
-        self._reader = Reader(artefact, reference_of(artefact, self.settings.ignore))
-        self._watch, self._onset = None, None
-        self._missing = []
+    def _switch_to(self, version: str) -> None:
+        """Monitor another version, from its first prediction on."""
+        artefact = self.open_version(version)
+        self._reader = RecordReader(artefact, drift_reference(artefact, self.settings.ignore))
+        self._monitor, self._onset = None, None
+        self._private_columns = []
 
-    def _begin(self, version: str, missing: Sequence[str]) -> None:
+    def _start(self, version: str, private_columns: Sequence[str]) -> None:
         if self._reader is None or self._reader.artefact.version != version:
-            self._turn_to(version)
+            self._switch_to(version)
         assert self._reader is not None
-        self._missing = list(missing)
-        self._reader = replace(self._reader, reference=self._reader.reference.without(missing))
-        self._watch = Watch(self._reader.reference, seed=int(hashlib.sha256(version.encode()).hexdigest()[:8], 16))
+        self._private_columns = list(private_columns)
+        reference = self._reader.reference.without(private_columns)
+        self._reader = replace(self._reader, reference=reference)
+        seed = int(hashlib.sha256(version.encode()).hexdigest()[:8], 16)
+        self._monitor = VersionMonitor(reference, self._threshold, seed=seed)
 
-    def _take(self, rows: Sequence[PredictionRecord]) -> list[Event]:
-        if not rows or self._reader is None:
+    def _update_rows(self, records: Sequence[PredictionRecord]) -> list[Event]:
+        if not records or self._reader is None:
             return []
-        if self._watch is None:
-            self._begin(rows[0].version, self._reader.missing(rows[0].inputs))
-        reader, watch = self._reader, self._watch
-        assert watch is not None
-        codes = reader.codes(reader.batch(rows))
-        evidence = watch.take(codes, reader.answers(rows), self._blocks([row.at for row in rows]))
-        self._note_onset(rows, evidence)
-        self._keep_point(rows[-1].at, float(evidence[-1]))
-        passed = np.flatnonzero(evidence >= self._threshold)
-        if not len(passed):
+        if self._monitor is None:
+            self._start(records[0].version, self._reader.missing_columns(records[0].inputs))
+        reader, monitor = self._reader, self._monitor
+        assert monitor is not None
+        codes = reader.codes(reader.batch(records))
+        e_values = monitor.update(codes, reader.predictions(records), self._periods([record.at for record in records]))
+        self._update_onset(records, e_values)
+        self._store_point(records[-1].at, float(e_values[-1]))
+        alarms = np.flatnonzero(e_values >= self._threshold)
+        if not len(alarms):
             return []
-        event = self._drift(rows[passed[0]], rows[-1].at, float(evidence[passed[0]]))
-        watch.columns.restart()
-        watch.answers.restart()
+        event = self._drift_event(records[alarms[0]], records[-1].at, float(e_values[alarms[0]]))
+        monitor.restart_rows()
         self._onset = None
-        return self._once(event)
+        return self._unless_repeated(event)
 
-    def _drift(self, row: PredictionRecord, until: float, evidence: float) -> Event:
-        reader, watch = self._reader, self._watch
+    def _drift_event(self, record: PredictionRecord, until: float, e_value: float) -> Event:
+        reader, monitor = self._reader, self._monitor
         assert reader is not None
-        assert watch is not None
-        known = self.database.latest(self.model, until=until + 1e-6, limit=MOST_LOOKED_AT)
-        own = [each for each in known if each.version == row.version]
-        since = [each for each in own if self._onset is None or each.at >= self._onset]
-        looked = since if len(since) >= LEAST_LOOKED_AT else own[-LEAST_LOOKED_AT:]
-        found = diagnose(reader, looked, watch.by_column())
-        told = {
-            **found.to_data(), "message": f"rows are not as in training: {found.message}", "evidence": evidence,
-            "threshold": self._threshold, "since": looked[0].at, "after_rows": watch.rows,
-            "next": WHAT_NEXT[self.settings.on_drift],
-        }  # fmt: skip
-        return self._event("drift", row, told)
+        assert monitor is not None
+        latest = self.log.latest(self.model, until=until + 1e-6, limit=MAX_DIAGNOSED_ROWS)
+        of_version = [row for row in latest if row.version == record.version]
+        since_onset = [row for row in of_version if self._onset is None or row.at >= self._onset]
+        is_enough = len(since_onset) >= MIN_DIAGNOSED_ROWS
+        diagnosed = since_onset if is_enough else of_version[-MIN_DIAGNOSED_ROWS:]
+        diagnosis = diagnose(reader, diagnosed, monitor.e_values_by_column())
+        details = {
+            **diagnosis.to_data(),
+            "message": diagnosis.message,
+            "log_e_value": log_e_value(e_value),
+            "log_threshold": log_e_value(self._threshold),
+            "since": diagnosed[0].at,
+            "after_rows": monitor.n_rows,
+            "next": NEXT_STEPS[self.settings.on_drift],
+        }
+        return self._event("drift", record, details)
 
-    def _take_truths(self, rows: Sequence[PredictionRecord]) -> list[Event]:
-        if not rows or self._reader is None or self._watch is None:
+    def _update_labels(self, records: Sequence[PredictionRecord]) -> list[Event]:
+        if not records or self._reader is None or self._monitor is None:
             return []
-        reader, watch = self._reader, self._watch
-        truths = reader.truths(rows)
-        losses, held = reader.losses(rows, truths), reader.held(rows, truths)
-        evidence = watch.take_losses(losses, held, self._blocks([row.labeled_at or row.at for row in rows]))
-        passed = np.flatnonzero(evidence >= self._threshold)
-        if not len(passed):
+        reader, monitor = self._reader, self._monitor
+        labels = reader.labels(records)
+        losses, covered = reader.losses(records, labels), reader.covered(records, labels)
+        periods = self._periods([record.labeled_at or record.at for record in records])
+        e_values = monitor.update_losses(losses, covered, periods)
+        alarms = np.flatnonzero(e_values >= self._threshold)
+        if not len(alarms):
             return []
-        recent = losses[max(0, passed[0] - 99) : passed[0] + 1]
-        latest = float(np.nanmean(recent))
-        mean, usual = watch.loss / max(watch.judged, 1), reader.reference.loss
-        told = {
-            "message": f"answers are worse than they were: a loss of {format_number(latest)} on average of the last "
-            f"{len(recent):,} truths, {format_number(usual)} on held-out rows", "evidence": float(evidence[passed[0]]),
-            "threshold": self._threshold, "loss": mean, "usual_loss": usual, "latest_loss": latest,
-            "labels": watch.labels,
-            "next": WHAT_NEXT[f"loss_{self.settings.on_degradation}"],
-        }  # fmt: skip
-        watch.losses.restart()
-        return self._once(self._event("degradation", rows[passed[0]], told))
+        recent = losses[max(0, alarms[0] + 1 - RECENT_LABELS) : alarms[0] + 1]
+        recent_loss, reference_loss = float(np.nanmean(recent)), reader.reference.mean_loss
+        details = {
+            "message": f"predictions have become worse: mean loss {format_number(recent_loss)} on the last "
+            f"{len(recent):,} labels, {format_number(reference_loss)} on held-out rows",
+            "log_e_value": log_e_value(float(e_values[alarms[0]])),
+            "log_threshold": log_e_value(self._threshold),
+            "loss": monitor.mean_loss,
+            "reference_loss": reference_loss,
+            "recent_loss": recent_loss,
+            "n_labels": monitor.n_labels,
+            "next": NEXT_STEPS_AFTER_DEGRADATION[self.settings.on_degradation],
+        }
+        monitor.losses.restart()
+        return self._unless_repeated(self._event("degradation", records[alarms[0]], details))
 
-    def _event(self, kind: EventKind, row: PredictionRecord, told: dict[str, Any]) -> Event:
-        at = row.at if kind == "drift" else row.labeled_at or row.at
-        return Event(f"{self.model}:{row.version}:{kind}:{row.id}", self.model, at, kind, row.version, told)
+    def _event(self, kind: EventKind, record: PredictionRecord, details: dict[str, Any]) -> Event:
+        at = record.at if kind == "drift" else record.labeled_at or record.at
+        return Event(f"{self.model}:{record.version}:{kind}:{record.id}", self.model, at, kind, record.version, details)
 
-    def _once(self, event: Event) -> list[Event]:
-        """Keep an event, unless it was told of the same version not long ago."""
-        before = [
-            each
-            for each in read_events(
-                self.database, self.model, since=event.at - duration_seconds(self.settings.repeat_after)
-            )
-            if (each.kind, each.version) == (event.kind, event.version) and each.id != event.id
-        ]
-        return [event] if not before and store_event(self.database, event) else []
+    def _unless_repeated(self, event: Event) -> list[Event]:
+        """Store an event, unless the version has had one of its kind within `monitoring.repeat_after`."""
+        since = event.at - span_seconds(self.settings.repeat_after)
+        is_repeated = any(
+            (earlier.kind, earlier.version) == (event.kind, event.version) and earlier.id != event.id
+            for earlier in read_events(self.log, self.model, since=since)
+        )
+        return [event] if not is_repeated and store_event(self.log, event) else []
 
     @property
     def _threshold(self) -> float:
-        return Budget.of(self.settings).threshold
+        return FalseAlarmBudget.of(self.settings).threshold
 
-    def _blocks(self, times: Sequence[float]) -> Any:
-        return np.floor(np.array(times) / duration_seconds(self.settings.restart_every)).astype(np.int64)
+    def _periods(self, times: Sequence[float]) -> Ints:
+        return np.floor(np.array(times) / span_seconds(self.settings.restart_every)).astype(np.int64)
 
-    def _note_onset(self, rows: Sequence[PredictionRecord], evidence: Any) -> None:
-        """Remember when evidence began to grow that has not gone since."""
-        low = np.flatnonzero(evidence < max(2.0, self._threshold / 500.0))
+    def _update_onset(self, records: Sequence[PredictionRecord], e_values: Floats) -> None:
+        """Remember when the e-value began to grow, as long as it has not fallen back."""
+        low = np.flatnonzero(e_values < max(MIN_ONSET_E_VALUE, self._threshold * ONSET_FRACTION))
         if len(low):
-            self._onset = rows[min(int(low[-1]) + 1, len(rows) - 1)].at
+            self._onset = records[min(int(low[-1]) + 1, len(records) - 1)].at
         elif self._onset is None:
-            self._onset = rows[0].at
+            self._onset = records[0].at
 
-    def _keep_point(self, at: float, evidence: float) -> None:
-        """Keep what evidence there is, once a minute of the rows' own time."""
-        assert self._watch is not None
-        assert self._reader is not None
-        minute = at - at % POINT_SECONDS
-        most = sorted(self._watch.by_column().items(), key=lambda each: -each[1])[:MOST_COLUMNS]
-        told = {
-            "evidence": _log(evidence), "threshold": _log(self._threshold),
-            "columns": {name: _log(value) for name, value in most},
-            "loss": _log(float(self._watch.losses.evidence.wealth[0])), "rows": self._watch.rows,
-            "labels": self._watch.labels, "judged": self._watch.judged, "held": self._watch.held,
-            "mean_loss": self._watch.loss / max(self._watch.judged, 1),
-        }  # fmt: skip
-        store_points(self.database, self.model, [Point(minute, self._reader.artefact.version, told)])
-
-
-WHAT_NEXT = {
-    "warn": "look at the rows; drift need not do harm, which only truths show",
-    "ask_for_labels": "label some of these rows (POST /v1/labels): drift need not do harm, which only truths show",
-    "retrain": "retraining follows, as monitoring.on_drift says",
-    "loss_warn": "estimator retrain MODEL",
-    "loss_retrain": "retraining follows, as monitoring.on_degradation says",
-}
-
-
-def _log(value: float) -> float:
-    """Return the logarithm to base 10, rounded, of evidence."""
-    return round(float(np.log10(max(value, 1e-6))), 3)
+    def _store_point(self, at: float, e_value: float) -> None:
+        """Store the e-values, once per minute of the rows' own time."""
+        monitor, reader = self._monitor, self._reader
+        assert monitor is not None
+        assert reader is not None
+        by_column = sorted(monitor.e_values_by_column().items(), key=lambda item: -item[1])[:MAX_POINT_COLUMNS]
+        details = {
+            "log_e_value": log_e_value(e_value),
+            "log_threshold": log_e_value(self._threshold),
+            "columns": {name: log_e_value(value) for name, value in by_column},
+            "loss_log_e_value": log_e_value(float(monitor.losses.e_values[0])),
+            "n_rows": monitor.n_rows,
+            "n_labels": monitor.n_labels,
+            "n_scored": monitor.n_scored,
+            "n_covered": monitor.n_covered,
+            "mean_loss": monitor.mean_loss,
+        }
+        store_points(self.log, self.model, [Point(at - at % POINT_SECONDS, reader.artefact.version, details)])

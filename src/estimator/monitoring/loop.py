@@ -1,37 +1,41 @@
-"""The loop: log -> evidence -> events -> those who are told; and what follows: retraining, promotion, the way back."""
+"""The monitoring loop: log -> tests -> events -> alerts, then retraining, promotion and rollback as the config says."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from estimator.config import Monitoring, Promotion, Retraining
 from estimator.config.monitoring import duration_seconds
 from estimator.core.clock import Moment
 from estimator.errors import EstimatorError
-from estimator.monitoring.alerts import tell
-from estimator.monitoring.batch_check import Check
-from estimator.monitoring.budget import Budget
+from estimator.monitoring.alerts import send_alerts
+from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.diagnosis import diagnose
-from estimator.monitoring.events import Event, claim, read_events, release, store_event
-from estimator.monitoring.follower import LAG_SECONDS, Watcher
-from estimator.monitoring.promotion import Contest, Standing
-from estimator.monitoring.rows import Reader, check_rows
+from estimator.monitoring.drift_check import DriftCheck
+from estimator.monitoring.events import Event, EventKind, claim, read_events, release, store_event
+from estimator.monitoring.follower import LAG_SECONDS, LogFollower
+from estimator.monitoring.promotion import ComparisonState, ShadowComparison
+from estimator.monitoring.records import RecordReader, check_records
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import AliasChange, Store
 
-# So long a watcher that has gone keeps others from watching; its state is kept as often.
+if TYPE_CHECKING:
+    from estimator.monitoring.retrain import Retrainer
+
+# How long a process that has died keeps others from monitoring; the state is stored twice as often.
 LEASE_SECONDS = 30.0
-MOST_CHECKED = 20_000
-LEAST_CHECKED = 20
+MAX_CHECKED_ROWS = 20_000
+MIN_CHECKED_ROWS = 20
+ALERT_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True)
-class Rules:
-    """What a config says of watching, retraining and promotion."""
+class LoopSettings:
+    """The sections of a config that the loop follows."""
 
     monitoring: Monitoring
     retraining: Retraining
@@ -39,201 +43,215 @@ class Rules:
 
 
 @dataclass
-class Loop:
-    """Watches one model of a store by its log and does what the rules say follows; one process at a time does.
+class MonitorLoop:
+    """Monitors one model of a store by its log and acts on its settings; of several processes one does at a time.
 
-    `retrain` makes candidates for a reason and returns what came of it in words; None where that cannot be done.
+    Without a `retrainer`, an alarm that should lead to retraining is only reported.
     """
 
     store: Store
-    database: PredictionLog
+    log: PredictionLog
     model: str
-    rules: Rules
+    settings: LoopSettings
     holder: str
     environment: Mapping[str, str] = field(default_factory=dict)
-    retrain: Callable[[str], str] | None = None
+    retrainer: Retrainer | None = None
     note: Callable[[str], None] = lambda text: None
-    _watcher: Watcher | None = None
-    _contests: dict[tuple[str, str], Contest] = field(default_factory=dict)
-    _opened: dict[str, Artefact] = field(default_factory=dict)
-    _kept: float = 0.0
-    _looks: float = 0.0
-    _renews: float = 0.0
+    _follower: LogFollower | None = None
+    _comparisons: dict[tuple[str, str], ShadowComparison] = field(default_factory=dict)
+    _open_versions: dict[str, Artefact] = field(default_factory=dict)
+    _stored_at: float = 0.0
+    _next_check_at: float = 0.0
+    _renew_lease_at: float = 0.0
 
     def step(self, now: float) -> list[Event]:
-        """Do what is due at a time, in seconds since 1970; return the events that are new."""
-        if not self._is_mine(now):
+        """Do what is due at a time, in seconds since 1970; return the new events."""
+        if not self._has_lease(now):
             return []
-        assert self._watcher is not None
-        found = self._watcher.step(now)
-        found += self._checked(now)
-        for event in list(found):
-            found += self._renewed(event, now)
-        found += [] if found else self._renewed_on_schedule(now)
-        found += self._promoted(now) + self._rolled_back(now)
-        if found or now - self._kept > LEASE_SECONDS / 2:
-            self._watcher.keep()
-            self._kept = now
-        recent = read_events(self.database, self.model, since=now - 86_400.0)
-        tell(self.database, recent, self.rules.monitoring.alerts, self.environment, now=now, note=self.note)
-        return found
+        assert self._follower is not None
+        events = self._follower.step(now) + self._scheduled_check(now)
+        for event in list(events):
+            events += self._retrain_after(event, now)
+        if not events:
+            events += self._scheduled_retraining(now)
+        events += self._promote(now) + self._roll_back(now)
+        if events or now - self._stored_at > LEASE_SECONDS / 2:
+            self._follower.store()
+            self._stored_at = now
+        recent = read_events(self.log, self.model, since=now - ALERT_SECONDS)
+        send_alerts(self.log, recent, self.settings.monitoring.alerts, self.environment, now=now, note=self.note)
+        return events
 
     def close(self) -> None:
-        """Keep how far it has come and let others watch."""
-        if self._watcher is not None:
-            self._watcher.keep()
-            release(self.database, self.model, self.holder)
+        """Store the state and give up the lease."""
+        if self._follower is not None:
+            self._follower.store()
+            release(self.log, self.model, self.holder)
 
-    def _is_mine(self, now: float) -> bool:
-        """Hold the model, taking up what was known where nobody held it before."""
-        if self._watcher is not None and now < self._renews:
+    def _has_lease(self, now: float) -> bool:
+        """Hold or take the lease on the model; with a new lease, continue from the stored state."""
+        if self._follower is not None and now < self._renew_lease_at:
             return True
-        if not claim(self.database, self.model, self.holder, now, seconds=LEASE_SECONDS):
-            self._watcher = None
+        if not claim(self.log, self.model, self.holder, now, seconds=LEASE_SECONDS):
+            self._follower = None
             return False
-        self._renews = now + LEASE_SECONDS / 3
-        if self._watcher is None:
-            self._watcher = Watcher(
-                self.database, self.model, self.rules.monitoring, self._version, lambda: self._alias("live"),
-                self.holder,
-            )  # fmt: skip
-            self._watcher.take_up()
+        self._renew_lease_at = now + LEASE_SECONDS / 3
+        if self._follower is None:
+            self._follower = LogFollower(
+                self.log,
+                self.model,
+                self.settings.monitoring,
+                open_version=self._version,
+                live_version=lambda: self._alias("live"),
+                holder=self.holder,
+            )
+            self._follower.restore()
         return True
 
     def _version(self, name: str) -> Artefact:
-        if name not in self._opened:
-            self._opened = {**dict(list(self._opened.items())[-3:]), name: open_artefact(self._folder / name)}
-        return self._opened[name]
-
-    @property
-    def _folder(self) -> Path:
-        return self.store.root / self.model
+        if name not in self._open_versions:
+            artefact = open_artefact(self.store.root / self.model / name)
+            self._open_versions = {**dict(list(self._open_versions.items())[-3:]), name: artefact}
+        return self._open_versions[name]
 
     def _alias(self, alias: str) -> str:
         return self.store.find(f"{self.model}@{alias}")[1]
 
-    def _checked(self, now: float) -> list[Event]:
-        """Check the rows since the last check, when it is time."""
-        settings = self.rules.monitoring
-        every = duration_seconds(settings.every)
-        reader = self._watcher.reader if self._watcher else None
-        if reader is None or now < self._looks:
-            return []
-        # Where there were too few rows there may be enough in a while.
-        self._looks = now + min(every / 24.0, 3600.0)
-        before = [each.at for each in read_events(self.database, self.model) if each.kind == "check"]
-        since = before[-1] if before else now - every
-        if before and now - since < every:
-            return []
-        logged = self.database.latest(self.model, until=now - LAG_SECONDS, limit=MOST_CHECKED)
-        rows = [row for row in logged if row.version == reader.artefact.version and row.at >= since]
-        if len(rows) < LEAST_CHECKED:
-            return []
-        try:
-            made = check_rows(reader, rows, settings.tests, level=Budget.of(settings).level(now - since))
-        except EstimatorError as error:
-            self.note(f"no check on schedule: {error.message}")
-            return []
-        return [event for event in self._events_of(made, reader, rows, now) if store_event(self.database, event)]
+    def _stored(self, event: Event) -> list[Event]:
+        """Store an event; return it if it is new."""
+        return [event] if store_event(self.log, event) else []
 
-    def _events_of(self, made: Check, reader: Reader, rows: Sequence[PredictionRecord], now: float) -> list[Event]:
-        """Return a check as an event, and another one when it says something that has not been told lately."""
-        version = reader.artefact.version
-        told = {
-            "message": words_of(made), "p_value": made.p_value, "level": made.level, "rows": made.rows,
-            "drifted": made.drifted,
-        }  # fmt: skip
-        events = [Event(f"{self.model}:{version}:check:{now:.0f}", self.model, now, "check", version, told)]
-        if made.drifted and not self._told_lately("drift", version, now):
-            found = diagnose(reader, rows, dict.fromkeys(reader.reference.by_name, 1.0))
-            words = f"rows are not as in training: {found.message}"
-            drift = {**found.to_data(), "message": words, "p_value": made.p_value, "since": rows[0].at}
-            events.append(Event(f"{self.model}:{version}:drift:{now:.0f}", self.model, now, "drift", version, drift))
+    def _event(self, kind: EventKind, version: str, suffix: str, at: float, details: Mapping[str, object]) -> Event:
+        return Event(f"{self.model}:{version}:{kind}:{suffix}", self.model, at, kind, version, details)
+
+    def _scheduled_check(self, now: float) -> list[Event]:
+        """Check the rows since the last check, when one is due."""
+        settings = self.settings.monitoring
+        every_seconds = span_seconds(settings.every)
+        reader = self._follower.reader if self._follower else None
+        if reader is None or now < self._next_check_at:
+            return []
+        # With too few rows now, look again before the next check would be due.
+        self._next_check_at = now + min(every_seconds / 24.0, 3600.0)
+        checks = [event.at for event in read_events(self.log, self.model) if event.kind == "check"]
+        since = checks[-1] if checks else now - every_seconds
+        if checks and now - since < every_seconds:
+            return []
+        latest = self.log.latest(self.model, until=now - LAG_SECONDS, limit=MAX_CHECKED_ROWS)
+        records = [record for record in latest if record.version == reader.artefact.version and record.at >= since]
+        if len(records) < MIN_CHECKED_ROWS:
+            return []
+        alpha = FalseAlarmBudget.of(settings).alpha(now - since)
+        try:
+            check = check_records(reader, records, settings.tests, alpha=alpha)
+        except EstimatorError as error:
+            self.note(f"scheduled check failed: {error.message}")
+            return []
+        return [event for found in self._check_events(check, reader, records, now) for event in self._stored(found)]
+
+    def _check_events(
+        self, check: DriftCheck, reader: RecordReader, records: Sequence[PredictionRecord], now: float
+    ) -> list[Event]:
+        """Return the event of a check, and that of drift unless there was one lately."""
+        version, suffix = reader.artefact.version, f"{now:.0f}"
+        details = {
+            "message": check.message,
+            "p_value": check.p_value,
+            "alpha": check.alpha,
+            "n_rows": check.n_rows,
+            "drifted": check.drifted,
+        }
+        events = [self._event("check", version, suffix, now, details)]
+        if check.drifted and not self._had_lately("drift", version, now):
+            diagnosis = diagnose(reader, records, dict.fromkeys(reader.reference.by_name, 1.0))
+            drift = {
+                **diagnosis.to_data(),
+                "message": diagnosis.message,
+                "p_value": check.p_value,
+                "since": records[0].at,
+            }
+            events.append(self._event("drift", version, suffix, now, drift))
         return events
 
-    def _told_lately(self, kind: str, version: str, now: float) -> bool:
-        since = now - duration_seconds(self.rules.monitoring.repeat_after)
-        lately = read_events(self.database, self.model, since=since)
-        return any((each.kind, each.version) == (kind, version) for each in lately)
+    def _had_lately(self, kind: EventKind, version: str, now: float) -> bool:
+        since = now - span_seconds(self.settings.monitoring.repeat_after)
+        events = read_events(self.log, self.model, since=since)
+        return any((event.kind, event.version) == (kind, version) for event in events)
 
-    def _renewed(self, event: Event, now: float) -> list[Event]:
-        """Retrain when the rules say that this follows from an event."""
-        settings = self.rules.monitoring
-        follows = {"drift": settings.on_drift, "degradation": settings.on_degradation}.get(event.kind)
-        return self._retrained(f"{event.kind}: {event.message}", now) if follows == "retrain" else []
+    def _retrain_after(self, event: Event, now: float) -> list[Event]:
+        """Retrain if the settings say so for this kind of event."""
+        settings = self.settings.monitoring
+        reaction = {"drift": settings.on_drift, "degradation": settings.on_degradation}.get(event.kind)
+        return self._retrain(f"{event.kind}: {event.message}", now) if reaction == "retrain" else []
 
-    def _renewed_on_schedule(self, now: float) -> list[Event]:
-        every = self.rules.retraining.every
+    def _scheduled_retraining(self, now: float) -> list[Event]:
+        every = self.settings.retraining.every
         if every is None:
             return []
-        made = datetime.fromisoformat(self._version(self._alias("live")).manifest["created"]).timestamp()
-        before = [each.at for each in read_events(self.database, self.model) if each.kind == "retrain"]
-        due = max([made, *before]) + duration_seconds(every)
-        return self._retrained(f"on schedule, every {every}", now) if now >= due else []
+        trained_at = _seconds(self._version(self._alias("live")).manifest["created"])
+        retrained_at = [event.at for event in read_events(self.log, self.model) if event.kind == "retrain"]
+        due_at = max([trained_at, *retrained_at]) + span_seconds(every)
+        return self._retrain(f"on schedule, every {every}", now) if now >= due_at else []
 
-    def _retrained(self, why: str, now: float) -> list[Event]:
-        if self.retrain is None:
-            self.note("retraining is asked for, and cannot be done here")
+    def _retrain(self, reason: str, now: float) -> list[Event]:
+        if self.retrainer is None:
+            self.note("retraining is due, but this process cannot retrain")
             return []
+        live = self._alias("live")
         try:
-            words = self.retrain(why)
+            decision = self.retrainer.retrain_on_log(self._version(live), self.log, reason=reason)
+            message = decision.reasons[0]
         except EstimatorError as error:
-            words = f"nothing came of retraining: {error.message}"
-        version = self._alias("live")
-        event = Event(f"{self.model}:{version}:retrain:{now:.0f}", self.model, now, "retrain", version,
-                      {"message": words, "why": why})  # fmt: skip
-        return [event] if store_event(self.database, event) else []
+            message = f"retraining failed: {error.message}"
+        details = {"message": message, "reason": reason}
+        return self._stored(self._event("retrain", self._alias("live"), f"{now:.0f}", now, details))
 
-    def _promoted(self, now: float) -> list[Event]:
-        """Promote the candidate, or say that it may be, once truths prove it better."""
-        rules = self.rules.promotion
-        aliases = self.store.aliases(self.model)
-        if rules.mode == "manual" or "candidate" not in aliases:
+    def _promote(self, now: float) -> list[Event]:
+        """Promote the candidate, or ask for approval, once labels prove it better."""
+        settings = self.settings.promotion
+        if settings.mode == "manual" or "candidate" not in self.store.aliases(self.model):
             return []
         live, candidate = self._alias("live"), self._alias("candidate")
         since = _seconds(self._version(candidate).manifest["created"])
-        standing = self._contest(live, candidate, since).step(now - LAG_SECONDS)
-        if standing.outcome != "better":
+        state = self._comparison(live, candidate, since).step(now - LAG_SECONDS)
+        if not state.is_better:
             return []
-        if self.database.shadow_count(self.model, candidate, since=since) < rules.shadow_rows:
+        if self.log.shadow_count(self.model, candidate, since=since) < settings.shadow_rows:
             return []
-        event = self._outcome(standing, "promote", now)
-        if rules.mode == "automatic":
-            self._move(candidate, "promote", standing)
-        return [event] if store_event(self.database, event) else []
+        details = dict(state.to_data())
+        if settings.mode == "approval":
+            details["next"] = f"to approve: estimator promote {self.model}/{candidate}"
+        else:
+            self._set_live(candidate, "promote", state)
+        return self._stored(self._event("promote", candidate, live, now, details))
 
-    def _rolled_back(self, now: float) -> list[Event]:
-        """Go back to the version before, once truths prove that it was better."""
-        move = last_promotion(self.store, self.model)
-        if not self.rules.promotion.roll_back or move is None or move.previous is None:
+    def _roll_back(self, now: float) -> list[Event]:
+        """Return to the previous version, once labels prove that it was better."""
+        promotion = last_promotion(self.store, self.model)
+        if not self.settings.promotion.roll_back or promotion is None or promotion.previous is None:
             return []
-        standing = self._contest(move.version, move.previous, _seconds(move.time)).step(now - LAG_SECONDS)
-        if standing.outcome != "better":
+        promoted, previous = promotion.version, promotion.previous
+        state = self._comparison(promoted, previous, _seconds(promotion.time)).step(now - LAG_SECONDS)
+        if not state.is_better:
             return []
-        event = self._outcome(standing, "rollback", now)
-        self._move(move.previous, "rollback", standing)
-        return [event] if store_event(self.database, event) else []
+        self._set_live(previous, "rollback", state)
+        return self._stored(self._event("rollback", previous, promoted, now, state.to_data()))
 
-    def _contest(self, champion: str, challenger: str, since: float) -> Contest:
-        key = champion, challenger
-        if key not in self._contests:
-            # Versions that are no longer compared are let go.
-            self._contests = {known: each for known, each in self._contests.items() if champion in known}
-            self._contests[key] = Contest(
-                self.database, self._version(champion), self._version(challenger), since, self.rules.promotion.alpha
+    def _comparison(self, champion: str, challenger: str, since: float) -> ShadowComparison:
+        pair = champion, challenger
+        if pair not in self._comparisons:
+            # Comparisons with versions that are no longer live are dropped.
+            self._comparisons = {
+                versions: comparison for versions, comparison in self._comparisons.items() if champion in versions
+            }
+            self._comparisons[pair] = ShadowComparison(
+                self.log, self._version(champion), self._version(challenger), since, self.settings.promotion.alpha
             )
-        return self._contests[key]
+        return self._comparisons[pair]
 
-    def _outcome(self, standing: Standing, kind: str, now: float) -> Event:
-        named = f"{self.model}:{standing.challenger}:{kind}:{standing.champion}"
-        told = {**standing.to_data()}
-        if kind == "promote" and self.rules.promotion.mode == "approval":
-            told["next"] = f"estimator promote {self.model}/{standing.challenger} approves it"
-        return Event(named, self.model, now, kind, standing.challenger, told)  # type: ignore[arg-type] # one of two kinds
-
-    def _move(self, version: str, action: str, standing: Standing) -> None:
-        self.store.point(self.model, "live", version, action=action, reason=standing.message, moment=Moment.now())
-        self.note(f"live is now {version}: {standing.message}")
+    def _set_live(self, version: str, action: str, state: ComparisonState) -> None:
+        self.store.point(self.model, "live", version, action=action, reason=state.message, moment=Moment.now())
+        self.note(f"live is now {version}: {state.message}")
 
 
 def _seconds(time: str) -> float:
@@ -241,14 +259,8 @@ def _seconds(time: str) -> float:
 
 
 def last_promotion(store: Store, model: str) -> AliasChange | None:
-    """Return the move that made the live version live, when it was a promotion."""
+    """Return the change that made the live version live, if it was a promotion."""
     live = store.aliases(model).get("live")
-    moves = [move for move in store.history(model) if move.alias == "live"]
-    last = moves[-1] if moves else None
+    changes = [change for change in store.history(model) if change.alias == "live"]
+    last = changes[-1] if changes else None
     return last if last is not None and last.version == live and last.action == "promote" else None
-
-
-def words_of(made: Check) -> str:
-    """Return what a check came to, in a sentence."""
-    told = f"{made.rows:,} rows, p {made.p_value:.2g} at a level of {made.level:.2g}"
-    return f"drift: {told}" if made.drifted else f"as in training: {told}"

@@ -1,4 +1,4 @@
-"""Everything that is known of a watched model over a time: traffic, answers, evidence, truth, events and moves."""
+"""The state of a monitored model over a time: traffic, predictions, e-values, labels, events and alias changes."""
 
 from __future__ import annotations
 
@@ -9,60 +9,61 @@ from typing import Any
 import numpy as np
 
 from estimator.config import Monitoring
-from estimator.monitoring.batch_check import Check
+from estimator.core.arrays import Floats
+from estimator.monitoring.drift_check import DriftCheck
 from estimator.monitoring.events import POINT_SECONDS, Event, Point, read_events, read_points
-from estimator.monitoring.performance import Truth, judge_truths
-from estimator.monitoring.rows import Reader, check_rows, reference_of
+from estimator.monitoring.performance import LivePerformance, live_performance
+from estimator.monitoring.records import RecordReader, check_records, drift_reference
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact
 from estimator.store.store import AliasChange
 
-PERIODS = 40
-MOST_ROWS = 50_000
+N_TIME_BINS = 40
+MAX_ROWS = 50_000
+ALARM_KINDS = ("drift", "degradation")
 
 
 @dataclass(frozen=True, slots=True)
-class Period:
-    """One of the equal parts of the time: rows, the middle and tenths of answers, losses of those whose truth is known.
+class TimeBin:
+    """One of the equal parts of a time: rows, labels, predictions, and the mean loss and coverage of labeled rows.
 
-    Of levels, answers are shares of the commonest one, or probabilities of the second of two.
+    `predictions` are their 10 %, 50 % and 90 % quantiles; of classes, the probability of the positive one or the
+    fraction of the most frequent one.
     """
 
     at: float
-    rows: int
-    labels: int
-    answers: tuple[float, float, float] | None
+    n_rows: int
+    n_labels: int
+    predictions: tuple[float, float, float] | None
     loss: float | None
-    held: float | None
+    coverage: float | None
 
 
 @dataclass(frozen=True)
 class Overview:
-    """How a version stands; `alarms` are events that say that something is wrong."""
+    """The state of a version between two times, in seconds since 1970."""
 
     model: str
     version: str
     since: float
     until: float
-    rows: int
-    truth: Truth | None
-    check: Check | None
+    n_rows: int
+    performance: LivePerformance | None
+    check: DriftCheck | None
     events: Sequence[Event]
     points: Sequence[Point]
-    moves: Sequence[AliasChange]
-    periods: Sequence[Period]
-    unwatched: Sequence[str] = ()
+    alias_changes: Sequence[AliasChange]
+    time_bins: Sequence[TimeBin]
+    private_columns: Sequence[str] = ()
 
     @property
     def alarms(self) -> list[Event]:
-        """What is wrong with the version that answers now."""
-        return [
-            event for event in self.events if event.kind in ("drift", "degradation") and event.version == self.version
-        ]
+        """The alarms about this version."""
+        return [event for event in self.events if event.kind in ALARM_KINDS and event.version == self.version]
 
     @property
-    def is_alarmed(self) -> bool:
-        """Whether anything is wrong: an event of the time, or the check of its rows."""
+    def has_alarm(self) -> bool:
+        """Whether there is an alarm, or the check of the rows found drift."""
         return bool(self.alarms) or (self.check is not None and self.check.drifted)
 
     def to_data(self) -> dict[str, Any]:
@@ -72,93 +73,113 @@ class Overview:
             "version": self.version,
             "since": self.since,
             "until": self.until,
-            "rows": self.rows,
-            "alarmed": self.is_alarmed,
+            "n_rows": self.n_rows,
+            "alarm": self.has_alarm,
             "check": None if self.check is None else self.check.to_data(),
-            "truth": None if self.truth is None else self.truth.to_data(),
+            "performance": None if self.performance is None else self.performance.to_data(),
             "events": [asdict(event) for event in self.events],
-            "evidence": None if not self.points else dict(self.points[-1].details),
-            "moves": [asdict(move) for move in self.moves],
-            "unwatched": list(self.unwatched),
+            "e_values": None if not self.points else dict(self.points[-1].details),
+            "alias_changes": [asdict(change) for change in self.alias_changes],
+            "private_columns": list(self.private_columns),
         }
 
 
 def overview(
-    artefact: Artefact, database: PredictionLog, moves: Sequence[AliasChange], settings: Monitoring, *, since: float | None,
-    until: float, checks: bool = True,
-) -> Overview:  # fmt: skip
-    """Gather what is known of a version over a time, of its last 50,000 rows at most.
+    artefact: Artefact,
+    log: PredictionLog,
+    alias_changes: Sequence[AliasChange],
+    settings: Monitoring,
+    *,
+    since: float | None,
+    until: float,
+    with_check: bool = True,
+) -> Overview:
+    """Gather the state of a version over a time, from its last 50,000 rows at most; of all rows without `since`.
 
-    `checks` also has the rows compared by all tests, which takes libraries that a server need not have.
+    `with_check` also runs the drift tests, which need libraries that a server may not have.
     """
-    rows = database.latest(artefact.name, until=until, limit=MOST_ROWS)
-    rows = [row for row in rows if since is None or row.at >= since]
-    if since is None and rows:
-        # All there is: nothing has come since.
-        since, until = rows[0].at, rows[-1].at + 1.0
+    records = log.latest(artefact.name, until=until, limit=MAX_ROWS)
+    records = [record for record in records if since is None or record.at >= since]
+    if since is None and records:
+        since, until = records[0].at, records[-1].at + 1.0
     begin = until if since is None else since
-    own = [row for row in rows if row.version == artefact.version]
-    reader = Reader(artefact, reference_of(artefact, settings.ignore))
-    unwatched = reader.missing(own[-1].inputs) if own else []
-    reader = replace(reader, reference=reader.reference.without(unwatched))
-    made = check_rows(reader, own, settings.tests, level=settings.alpha) if checks and own else None
+    of_version = [record for record in records if record.version == artefact.version]
+    reader = RecordReader(artefact, drift_reference(artefact, settings.ignore))
+    private_columns = reader.missing_columns(of_version[-1].inputs) if of_version else []
+    reader = replace(reader, reference=reader.reference.without(private_columns))
+    check = None
+    if with_check and of_version:
+        check = check_records(reader, of_version, settings.tests, alpha=settings.alpha)
     return Overview(
-        artefact.name, artefact.version, begin, until, len(own), judge_truths(reader, own) if own else None, made,
-        read_events(database, artefact.name, since=begin),
-        read_points(database, artefact.name, since=begin - POINT_SECONDS), moves,
-        periods_of(reader, own, begin, until), unwatched,
-    )  # fmt: skip
+        model=artefact.name,
+        version=artefact.version,
+        since=begin,
+        until=until,
+        n_rows=len(of_version),
+        performance=live_performance(reader, of_version) if of_version else None,
+        check=check,
+        events=read_events(log, artefact.name, since=begin),
+        points=read_points(log, artefact.name, since=begin - POINT_SECONDS),
+        alias_changes=alias_changes,
+        time_bins=time_bins(reader, of_version, begin, until),
+        private_columns=private_columns,
+    )
 
 
-def periods_of(reader: Reader, rows: Sequence[PredictionRecord], since: float, until: float) -> list[Period]:
-    """Return a time in equal parts."""
-    if not rows:
+def time_bins(
+    reader: RecordReader, records: Sequence[PredictionRecord], since: float, until: float
+) -> list[TimeBin]:
+    """Return the rows of a time in equal parts of it."""
+    if not records:
         return []
-    width = max(until - since, 1.0) / PERIODS
-    places = np.minimum(((np.array([row.at for row in rows]) - since) / width).astype(np.int64), PERIODS - 1)
-    truths = reader.truths(rows)
-    losses, held, told = reader.losses(rows, truths), reader.held(rows, truths), _numbers(reader, rows)
-    found = []
-    for place in range(PERIODS):
-        here = places == place
-        found.append(
-            Period(
-                since + place * width, int(here.sum()), int((~np.isnan(truths[here])).sum()),
-                _middle(told[here]), _mean(losses[here]), _mean(held[here]),
-            )
-        )  # fmt: skip
-    return found
+    width = max(until - since, 1.0) / N_TIME_BINS
+    times = np.array([record.at for record in records])
+    bins = np.minimum(((times - since) / width).astype(np.int64), N_TIME_BINS - 1)
+    labels = reader.labels(records)
+    losses, covered, predictions = reader.losses(records, labels), reader.covered(records, labels), _numbers(reader, records)
+    return [
+        TimeBin(
+            at=since + index * width,
+            n_rows=int((bins == index).sum()),
+            n_labels=int((~np.isnan(labels[bins == index])).sum()),
+            predictions=_quantiles(predictions[bins == index]),
+            loss=_mean(losses[bins == index]),
+            coverage=_mean(covered[bins == index]),
+        )
+        for index in range(N_TIME_BINS)
+    ]
 
 
-def _numbers(reader: Reader, rows: Sequence[PredictionRecord]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    told = reader.answers(rows)
-    if told.dtype != object:
-        return told
-    answers = reader.reference.answers
-    commonest = answers.levels[int(answers.counts[1:-1].argmax())] if answers.levels else ""
-    return np.array([float(level == commonest) for level in told.tolist()])
+def _numbers(reader: RecordReader, records: Sequence[PredictionRecord]) -> Floats:
+    """Return predictions as numbers; of classes, 1 for the most frequent class of training."""
+    predictions = reader.predictions(records)
+    if predictions.dtype != object:
+        return predictions
+    column = reader.reference.predictions
+    most_frequent = column.categories[int(column.counts[1:-1].argmax())] if column.categories else ""
+    return np.array([float(name == most_frequent) for name in predictions.tolist()])
 
 
-def _middle(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float, float] | None:
-    solid = values[~np.isnan(values)]
-    if not len(solid):
+def _quantiles(values: Floats) -> tuple[float, float, float] | None:
+    finite = values[~np.isnan(values)]
+    if not len(finite):
         return None
-    low, middle, high = np.quantile(solid, [0.1, 0.5, 0.9]).tolist()
-    return low, middle, high
+    low, median, high = np.quantile(finite, [0.1, 0.5, 0.9]).tolist()
+    return low, median, high
 
 
-def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
-    solid = values[~np.isnan(values)]
-    return float(solid.mean()) if len(solid) else None
+def _mean(values: Floats) -> float | None:
+    finite = values[~np.isnan(values)]
+    return float(finite.mean()) if len(finite) else None
 
 
-def evidence_by_column(points: Sequence[Point], most: int) -> Mapping[str, list[tuple[float, float]]]:
-    """Return the evidence of the columns that had most of it, over time, as logarithms to base 10."""
-    best: dict[str, float] = {}
+def e_values_by_column(points: Sequence[Point], limit: int) -> Mapping[str, list[tuple[float, float]]]:
+    """Return the log e-values over time of the columns whose largest ones are the highest."""
+    largest: dict[str, float] = {}
     for point in points:
         for name, value in point.details["columns"].items():
-            best[name] = max(value, best.get(name, value))
-    names = sorted(best, key=lambda name: -best[name])[:most]
+            largest[name] = max(value, largest.get(name, value))
+    names = sorted(largest, key=lambda name: -largest[name])[:limit]
     return {
         name: [(point.at, point.details["columns"][name]) for point in points if name in point.details["columns"]]
         for name in names

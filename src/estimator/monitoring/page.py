@@ -1,22 +1,34 @@
-"""An overview -> one offline HTML page: evidence and its threshold, traffic, answers, losses, events and versions."""
+"""The monitoring page: e-values and their threshold, traffic, predictions, losses, events and versions, offline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from estimator.core.clock import format_time
 from estimator.core.text import format_number
-from estimator.monitoring.overview import Overview, Period, evidence_by_column
+from estimator.monitoring.events import Point
+from estimator.monitoring.overview import Overview, e_values_by_column
 from estimator.pages.charts import Chart
 from estimator.pages.render import render_page
 from estimator.pages.timeline import SERIES_COLORS, timeline
 
-MOST_LINES = SERIES_COLORS - 1
-MOST_EVENTS = 40
-SIGNS = {"drift": "rows", "degradation": "loss", "check": "check", "retrain": "retrained", "promote": "promoted",
-         "rollback": "went back"}  # fmt: skip
+MAX_LINES = COLOURS - 1
+MAX_TABLE_ROWS = 40
+EVENT_NAMES = {
+    "drift": "drift",
+    "degradation": "worse predictions",
+    "check": "check",
+    "retrain": "retraining",
+    "promote": "promotion",
+    "rollback": "rollback",
+}
+E_VALUE_AXIS = "log10 of the e-value"
+E_VALUE_SENTENCE = (
+    "An e-value measures the evidence against \"nothing has changed\": 1 is none, 1,000 happens at random about once in "
+    "a thousand periods. The dashed line is the alarm threshold, set by the false-alarm budget."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,146 +42,188 @@ class TableCard:
     is_wide: bool = False
 
 
-def monitoring_page(found: Overview) -> bytes:
-    """Return the page; the only rows' values in it are those of an alarm's examples."""
+def monitoring_page(state: Overview) -> bytes:
+    """Return the page; the only values of rows in it are those that name a slice."""
     return render_page(
         "monitoring.html.j2",
-        name=found.model,
-        version=found.version,
-        state="alarm" if found.is_alarmed else "calm",
-        verdict=verdict(found),
-        period=f"{format_time(found.since)} to {format_time(found.until)}, {found.rows:,} rows",
-        charts=[chart for chart in (*_evidence(found), *_flow(found)) if chart.svg],
-        tables=[table for table in _tables(found) if table is not None],
+        name=state.model,
+        version=state.version,
+        state="alarm" if state.has_alarm else "calm",
+        verdict=verdict(state),
+        period=f"{format_time(state.since)} to {format_time(state.until)}, {state.n_rows:,} rows",
+        charts=[chart for chart in (*_e_value_charts(state), *_traffic_charts(state)) if chart.svg],
+        tables=[table for table in _tables(state) if table is not None],
     )
 
 
-def verdict(found: Overview) -> str:
-    """Return how it stands, in a sentence."""
-    if found.alarms:
-        return found.alarms[-1].message
-    if found.check is not None and found.check.drifted:
-        return f"the rows of this time are not as in training (p {found.check.p_value:.2g})"
-    return "no alarm" if found.rows else "no row that this version answered is in the log"
+def verdict(state: Overview) -> str:
+    """Return the state in a sentence."""
+    if state.alarms:
+        return state.alarms[-1].message
+    if state.check is not None and state.check.drifted:
+        return state.check.message
+    return "no alarm" if state.n_rows else "the log has no prediction of this version in this time"
 
 
-def _evidence(found: Overview) -> list[Chart]:
-    times = (found.since, found.until)
-    # A point stands for its minute, which may have begun before.
-    points = [replace(point, at=max(point.at, found.since)) for point in found.points if point.at <= found.until]
-    own = [point for point in points if point.version == found.version] or points
-    if not own:
+def _e_value_charts(state: Overview) -> list[Chart]:
+    # A point stands for its minute, which may have begun before the time that is shown.
+    points = [replace(point, at=max(point.at, state.since)) for point in state.points if point.at <= state.until]
+    of_version = [point for point in points if point.version == state.version] or points
+    if not of_version:
         return []
-    limit = own[-1].details["threshold"]
-    whole = {"rows": [(point.at, point.details["evidence"]) for point in points],
-             "losses": [(point.at, point.details["loss"]) for point in points]}  # fmt: skip
-    columns = evidence_by_column(own, MOST_LINES)
-    reading = (
-        "Powers of ten. Passed by chance so rarely as the budget of false alarms says; the broken line is an alarm."
+    times, marks = (state.since, state.until), _marks(state)
+    lines = {"rows": _series(points, "log_e_value"), "losses": _series(points, "loss_log_e_value")}
+    columns = e_values_by_column(of_version, MAX_LINES)
+    whole = timeline(
+        lines,
+        times,
+        y_title=E_VALUE_AXIS,
+        title="e-values over time",
+        threshold=of_version[-1].details["log_threshold"],
+        moments=marks,
     )
+    by_column = timeline(columns, times, y_title=E_VALUE_AXIS, title="e-values by column", moments=marks)
     return [
-        Chart("Evidence that something moved", reading, timeline(
-            whole, times, y_title="evidence, powers of 10", title="evidence over time", threshold=limit,
-            moments=_moments(found)), list(whole)),
-        Chart("By column", "Those with most evidence.", timeline(
-            columns, times, y_title="evidence, powers of 10", title="evidence by column", moments=_moments(found)),
-            list(columns)),
-    ]  # fmt: skip
-
-
-def _moments(found: Overview) -> list[tuple[float, str]]:
-    events = [(event.at, f"{format_time(event.at)} {event.kind}: {event.message}") for event in found.events
-              if event.kind != "check"]  # fmt: skip
-    moves = [
-        (datetime.fromisoformat(move.time).timestamp(), f"{move.time} {move.action}: live is {move.version}")
-        for move in found.moves
-        if move.alias == "live"
+        Chart("Evidence of drift", E_VALUE_SENTENCE, whole, list(lines)),
+        Chart("Evidence by column", "The columns with the largest e-values.", by_column, list(columns)),
     ]
-    return [*events, *moves]
 
 
-def _flow(found: Overview) -> list[Chart]:
-    times, periods = (found.since, found.until), found.periods
-    if not periods:
+def _series(points: Sequence[Point], key: str) -> list[tuple[float, float]]:
+    return [(point.at, point.details[key]) for point in points]
+
+
+def _marks(state: Overview) -> list[tuple[float, str]]:
+    """Return what is marked on the time axes: events and changes of the live version."""
+    events = [
+        (event.at, f"{format_time(event.at)} {EVENT_NAMES[event.kind]}: {event.message}")
+        for event in state.events
+        if event.kind != "check"
+    ]
+    changes = [
+        (datetime.fromisoformat(change.time).timestamp(), f"{change.time} {change.action}: live is {change.version}")
+        for change in state.alias_changes
+        if change.alias == "live"
+    ]
+    return [*events, *changes]
+
+
+def _traffic_charts(state: Overview) -> list[Chart]:
+    times, bins, marks = (state.since, state.until), state.time_bins, _marks(state)
+    if not bins:
         return []
-    bands = [(each.at, each.answers[0], each.answers[2]) for each in periods if each.answers]
-    held = _points(periods, lambda each: each.held)
-    truth, moments = found.truth, _moments(found)
+    performance = state.performance
+    medians = [(item.at, item.predictions[1]) for item in bins if item.predictions]
+    bands = [(item.at, item.predictions[0], item.predictions[2]) for item in bins if item.predictions]
+    losses = [(item.at, item.loss) for item in bins if item.loss is not None]
+    coverage = [(item.at, item.coverage) for item in bins if item.coverage is not None]
+    rows = timeline(
+        {},
+        times,
+        y_title="rows",
+        title="rows over time",
+        bars=[(item.at, item.n_rows) for item in bins],
+        moments=marks,
+        least=0.0,
+    )
+    predictions = timeline(
+        {"predictions": medians},
+        times,
+        y_title="predictions",
+        title="predictions over time",
+        band=bands,
+        moments=marks,
+    )
+    loss = timeline(
+        {"loss": losses},
+        times,
+        y_title="mean loss",
+        title="loss over time",
+        threshold=performance.reference_loss if performance else None,
+        moments=marks,
+        least=0.0,
+    )
+    covered = timeline(
+        {"coverage": coverage},
+        times,
+        y_title="fraction",
+        title="coverage over time",
+        threshold=performance.target_coverage if performance and coverage else None,
+        moments=marks,
+    )
     return [
-        Chart("Rows", "Answered in each part of the time.", timeline(
-            {}, times, y_title="rows", title="rows over time", bars=[(each.at, each.rows) for each in periods],
-            moments=moments, least=0.0)),
-        Chart("Predictions", "The middle one, and where eight of ten lie.", timeline(
-            {"answers": [(each.at, each.answers[1]) for each in periods if each.answers]}, times, y_title="answers",
-            title="answers over time", band=bands, moments=moments)),
-        Chart("Losses", "Of rows whose truth has come; the broken line is that of held-out rows.", timeline(
-            {"loss": _points(periods, lambda each: each.loss)}, times, y_title="mean loss", title="loss over time",
-            threshold=truth.usual_loss if truth else None, moments=moments, least=0.0)),
-        Chart("Held", "Share of truths in intervals or sets; the broken line is what was asked for.", timeline(
-            {"held": held}, times, y_title="share", title="coverage over time",
-            threshold=truth.level if truth and held else None, moments=moments)),
-    ]  # fmt: skip
+        Chart("Rows", "Predicted rows in each part of the time.", rows),
+        Chart("Predictions", "The line is the median; the band holds the middle 80 %.", predictions),
+        Chart("Loss", "Of labeled rows, by the time of the prediction. The dashed line is held-out rows.", loss),
+        Chart("Coverage", "Fraction of labels in their interval or set. The dashed line is the target.", covered),
+    ]
 
 
-def _points(periods: Sequence[Period], of: Callable[[Period], float | None]) -> list[tuple[float, float]]:
-    return [(each.at, value) for each in periods if (value := of(each)) is not None]
+def _tables(state: Overview) -> list[TableCard | None]:
+    return [
+        _performance_table(state),
+        _drift_table(state),
+        _weak_slice_table(state),
+        _version_table(state),
+        _event_table(state),
+    ]
 
 
-def _tables(found: Overview) -> list[TableCard | None]:
-    return [_truth(found), _columns(found), _weak(found), _versions(found), _events(found)]
-
-
-def _truth(found: Overview) -> TableCard | None:
-    truth = found.truth
-    if truth is None:
+def _performance_table(state: Overview) -> TableCard | None:
+    performance = state.performance
+    if performance is None:
         return None
-    rows = [("rows", f"{truth.rows:,}"), ("with a truth", f"{truth.labels:,}")]
-    rows += [(f"truth came after, {name}", f"{days:.2f} days") for name, days in truth.delays.items()]
-    rows += [("loss", f"{truth.loss}")] if truth.loss else []
+    rows = [("rows", f"{performance.n_rows:,}"), ("labels", f"{performance.n_labels:,}")]
+    rows += [(f"label delay, {name}", f"{days:.2f} days") for name, days in performance.label_delays.items()]
+    rows += [("mean loss", f"{performance.loss}")] if performance.loss else []
     rows += [
-        ("loss of held-out rows", format_number(truth.usual_loss)),
-        ("expected from answers", format_number(truth.expected)),
+        ("loss on held-out rows", format_number(performance.reference_loss)),
+        ("expected loss", format_number(performance.expected_loss)),
     ]
-    rows += [("held by intervals or sets", f"{truth.held}, {truth.level:.0%} asked for")] if truth.held else []
-    rows += [(name, format_number(value)) for name, value in truth.metrics.items()]
-    return TableCard("Truth", " ".join(f"{each[0].upper()}{each[1:]}." for each in truth.warnings), [], rows)
+    if performance.coverage:
+        rows.append(("coverage", f"{performance.coverage}, target {performance.target_coverage:.0%}"))
+    rows += [(name, format_number(value)) for name, value in performance.metrics.items()]
+    warnings = " ".join(f"{warning[0].upper()}{warning[1:]}." for warning in performance.warnings)
+    return TableCard("Performance", warnings, [], rows)
 
 
-def _columns(found: Overview) -> TableCard | None:
-    last = next((event for event in reversed(found.alarms) if event.kind == "drift"), None)
+def _drift_table(state: Overview) -> TableCard | None:
+    last = next((event for event in reversed(state.alarms) if event.kind == "drift"), None)
     if last is None:
         return None
-    answers = {**last.details["answers"], "column": "answers"}
+    moved_columns = [*last.details["columns"], {**last.details["predictions"], "column": "predictions"}]
     rows = [
-        (each["column"], f"{each['effect']:.2f}", each["message"], each.get("fault") or "")
-        for each in (*last.details["columns"], answers)
+        (moved["column"], f"{moved['effect']:.2f}", moved["message"], moved.get("data_fault") or "")
+        for moved in moved_columns
     ]
-    for part in last.details.get("grown", [])[:MOST_LINES]:
-        told = f"a part that has grown: {part['before']:.1%} of the rows before, {part['now']:.1%} now"
-        rows.append((part["message"], "", told, ""))
-    heads = ["column", "effect", "what moved", "a fault?"]
-    return TableCard("What moved", f"{format_time(last.at)}: {last.message}", heads, rows, is_wide=True)
+    for grown in last.details.get("grown_slices", [])[:MAX_LINES]:
+        fractions = f"{grown['reference']:.1%} of the rows in training, {grown['current']:.1%} now"
+        rows.append((grown["message"], "", fractions, ""))
+    heads = ["column or slice", "effect", "change", "likely data fault"]
+    return TableCard("Last drift alarm", f"{format_time(last.at)}: {last.message}", heads, rows, is_wide=True)
 
 
-def _weak(found: Overview) -> TableCard | None:
-    weak = found.truth.weak if found.truth else ()
+def _weak_slice_table(state: Overview) -> TableCard | None:
+    slices = state.performance.weak_slices if state.performance else ()
     rows = [
-        (each.condition, f"{each.rows:,}", format_number(each.score), format_number(each.score_elsewhere))
-        for each in weak
+        (weak.words, f"{weak.rows:,}", format_number(weak.score), format_number(weak.elsewhere)) for weak in slices
     ]
-    return TableCard("Weaker where", "", ["where", "rows", "there", "elsewhere"], rows) if rows else None
+    return TableCard("Weak slices", "", ["slice", "rows", "score", "score elsewhere"], rows) if rows else None
 
 
-def _versions(found: Overview) -> TableCard | None:
-    rows = [(move.time, move.action, move.alias, move.version, move.reason) for move in reversed(found.moves)]
-    heads = ["when", "what", "alias", "version", "why"]
-    return TableCard("Versions", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else None
-
-
-def _events(found: Overview) -> TableCard | None:
+def _version_table(state: Overview) -> TableCard | None:
     rows = [
-        (format_time(event.at), SIGNS.get(event.kind, event.kind), event.version, event.message)
-        for event in reversed(found.events)
+        (change.time, change.action, change.alias, change.version, change.reason)
+        for change in reversed(state.alias_changes)
     ]
-    heads = ["when", "what", "version", "in words"]
-    return TableCard("Events", "", heads, rows[:MOST_EVENTS], is_wide=True) if rows else None
+    heads = ["time", "action", "alias", "version", "reason"]
+    return TableCard("Versions", "", heads, rows[:MAX_TABLE_ROWS], is_wide=True) if rows else None
+
+
+def _event_table(state: Overview) -> TableCard | None:
+    rows = [
+        (format_time(event.at), EVENT_NAMES[event.kind], event.version, event.message)
+        for event in reversed(state.events)
+    ]
+    heads = ["time", "event", "version", "message"]
+    return TableCard("Events", "", heads, rows[:MAX_TABLE_ROWS], is_wide=True) if rows else None

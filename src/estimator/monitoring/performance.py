@@ -1,4 +1,4 @@
-"""What truths say of answers: how many have come and how late, how wrong answers were, and where."""
+"""Live performance: how many labels have arrived and how late, how wrong predictions were, and where."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions
-from estimator.evaluation.explanation.slices import column_slices
-from estimator.evaluation.explanation.weak_slices import WeakSlice, find_weak_slices
-from estimator.evaluation.scores import Score, select_metrics
-from estimator.monitoring.diagnosis import BLIND, expected_loss
-from estimator.monitoring.rows import Reader
+from estimator.evaluation.explanation.parts import parts_of
+from estimator.evaluation.explanation.slices import Weak, weakness
+from estimator.evaluation.scores import Score, chosen_metrics
+from estimator.monitoring.diagnosis import NOT_CONCEPT_DRIFT, expected_loss
+from estimator.monitoring.records import RecordReader, is_present
 from estimator.prediction_log import PredictionRecord
 
-# Where fewer rows have a truth than would have by then, those that came early need not be like the others.
-ENOUGH = 0.9
-LEAST_LABELS = 30
-DAY = 86_400.0
-Z = 1.959964
+# With a smaller fraction of labels, those that are there may not be typical.
+MIN_LABELED_FRACTION = 0.9
+MIN_LABELS_FOR_SLICES = 30
+DAY_SECONDS = 86_400.0
+DELAY_QUANTILES = {"median": 0.5, "90 %": 0.9}
+Z_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
-    """What is known of the answers of a time.
+class LivePerformance:
+    """How good the predictions of a time were, by the labels that have arrived for them.
 
-    `loss` is beside `usual_loss` of held-out rows, `held` is the share of truths in intervals or sets, beside `level`.
-    `delays` are quantiles of the days until truths came. `expected` is the loss that answers alone let expect.
+    `reference_loss` is that of held-out rows, `expected_loss` an estimate from the predictions alone. `coverage` is the
+    fraction of labels in their intervals or sets, which should be `target_coverage`. `label_delays` are in days.
     """
 
-    rows: int
-    labels: int
-    delays: Mapping[str, float]
+    n_rows: int
+    n_labels: int
+    label_delays: Mapping[str, float]
     loss: Score | None
-    usual_loss: float
-    held: Score | None
-    level: float
+    reference_loss: float
+    coverage: Score | None
+    target_coverage: float
     metrics: Mapping[str, float]
-    weak: Sequence[WeakSlice]
-    expected: float
+    weak_slices: Sequence[Weak]
+    expected_loss: float
     warnings: tuple[str, ...]
 
     def to_data(self) -> dict[str, Any]:
@@ -49,95 +50,107 @@ class Truth:
         return asdict(self)
 
 
-def judge_truths(reader: Reader, rows: Sequence[PredictionRecord]) -> Truth:
-    """Judge the answers of rows by the truths that have come for them."""
-    truths = reader.truths(rows)
-    known = np.flatnonzero(~np.isnan(truths))
-    labelled = [rows[place] for place in known.tolist()]
-    losses, held = reader.losses(labelled, truths[known]), reader.held(labelled, truths[known])
-    told = reader.answers(rows)
-    told = told[told != ""] if told.dtype == object else told[~np.isnan(told)]
-    counts = reader.reference.answers.count(reader.reference.answers.codes(told))
-    manifest, delays = reader.artefact.manifest, [(row.labeled_at or row.at) - row.at for row in labelled]
-    return Truth(
-        len(rows), len(labelled), _quantiles(np.array(delays) / DAY), _mean(losses), reader.reference.loss, _mean(held),
-        (manifest.get("coverage") or {}).get("target", float("nan")), _metrics(reader, labelled, truths[known]),
-        _weak(reader, labelled, losses, truths[known]), expected_loss(reader.reference, counts),
-        tuple(_warnings(rows, delays)),
-    )  # fmt: skip
-
-
-def _mean(values: Floats) -> Score | None:
-    """Return the mean of what is known, with its interval at 95 %."""
-    solid = values[~np.isnan(values)]
-    if len(solid) < 2:
-        return None
-    mean, reach = float(solid.mean()), Z * float(solid.std(ddof=1)) / np.sqrt(len(solid))
-    return Score(mean, float(mean - reach), float(mean + reach))
-
-
-def _quantiles(days: Floats) -> dict[str, float]:
-    return (
-        {name: float(np.quantile(days, share)) for name, share in (("median", 0.5), ("90 %", 0.9))} if len(days) else {}
+def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) -> LivePerformance:
+    """Score the predictions of logged rows by the labels that have arrived."""
+    all_labels = reader.labels(records)
+    indices = np.flatnonzero(~np.isnan(all_labels))
+    labels, labeled = all_labels[indices], [records[index] for index in indices.tolist()]
+    losses = reader.losses(labeled, labels)
+    predictions = reader.predictions(records)
+    column = reader.reference.predictions
+    counts = column.count(column.codes(predictions[is_present(predictions)]))
+    delays_seconds = [(record.labeled_at or record.at) - record.at for record in labeled]
+    calibration = reader.artefact.manifest.get("coverage") or {}
+    return LivePerformance(
+        n_rows=len(records),
+        n_labels=len(labeled),
+        label_delays=_delay_quantiles(np.array(delays_seconds) / DAY_SECONDS),
+        loss=_mean_with_interval(losses),
+        reference_loss=reader.reference.mean_loss,
+        coverage=_mean_with_interval(reader.covered(labeled, labels)),
+        target_coverage=calibration.get("level", float("nan")),
+        metrics=_metrics(reader, labeled, labels),
+        weak_slices=_weak_slices(reader, labeled, losses, labels),
+        expected_loss=expected_loss(reader.reference, counts),
+        warnings=tuple(_warnings(records, delays_seconds)),
     )
 
 
-def _warnings(rows: Sequence[PredictionRecord], delays: Sequence[float]) -> list[str]:
-    """Say what the figures do not: labels that are still to come, and that what is expected is blind."""
-    if not delays:
-        return [f"no truth has come: what is expected is {BLIND}"]
-    late = float(np.quantile(delays, 0.9))
-    last = max(row.at for row in rows)
-    due = [row for row in rows if last - row.at >= late]
-    share = sum(row.label is not None for row in rows) / len(rows)
-    found = []
-    if share < ENOUGH and len(due) < len(rows):
-        found.append(
-            f"truth is known for {share:.0%} of the rows: those that come early need not be like those still to come"
+def _mean_with_interval(values: Floats) -> Score | None:
+    """Return the mean of the finite values with its 95 % confidence interval."""
+    finite = values[~np.isnan(values)]
+    if len(finite) < 2:
+        return None
+    mean, margin = float(finite.mean()), Z_95 * float(finite.std(ddof=1)) / np.sqrt(len(finite))
+    return Score(mean, float(mean - margin), float(mean + margin))
+
+
+def _delay_quantiles(days: Floats) -> dict[str, float]:
+    return {name: float(np.quantile(days, quantile)) for name, quantile in DELAY_QUANTILES.items()} if len(days) else {}
+
+
+def _warnings(records: Sequence[PredictionRecord], delays_seconds: Sequence[float]) -> list[str]:
+    """Return why the scores may mislead: labels that are still to come, or may never come."""
+    if not delays_seconds:
+        return [f"no label has arrived: the expected loss is {NOT_CONCEPT_DRIFT}"]
+    late = float(np.quantile(delays_seconds, 0.9))
+    last = max(record.at for record in records)
+    due = [record for record in records if last - record.at >= late]
+    labeled_fraction = sum(record.label is not None for record in records) / len(records)
+    warnings = []
+    if labeled_fraction < MIN_LABELED_FRACTION and len(due) < len(records):
+        warnings.append(
+            f"{labeled_fraction:.0%} of the rows have a label: early labels may not be typical of those still to come"
         )
-    if due and (known := sum(row.label is not None for row in due) / len(due)) < ENOUGH:
-        found.append(f"of rows old enough, only {known:.0%} have a truth: which ones may be no chance")
-    return found
+    labeled_due = sum(record.label is not None for record in due) / len(due) if due else 1.0
+    if labeled_due < MIN_LABELED_FRACTION:
+        warnings.append(
+            f"only {labeled_due:.0%} of the rows that are old enough have a label: they may not be a random sample"
+        )
+    return warnings
 
 
-def _answers(reader: Reader, rows: Sequence[PredictionRecord]) -> tuple[Predictions, np.ndarray[Any, Any]]:
-    """Return what was answered, as a version's answers, and which rows tell enough."""
+def _predictions(reader: RecordReader, records: Sequence[PredictionRecord]) -> tuple[Predictions, Mask]:
+    """Return the logged predictions of the rows whose response is complete, and which rows these are."""
     if reader.task.is_regression:
-        return Predictions(np.array([float(row.response["prediction"]) for row in rows])), np.ones(
-            len(rows), dtype=bool
-        )
-    able = np.array(["probabilities" in row.response for row in rows], dtype=bool)
-    levels = reader.task.classes
-    shares = [
-        [row.response["probabilities"].get(level, 0.0) for level in levels]
-        for row in rows
-        if "probabilities" in row.response
+        values = np.array([float(record.response["prediction"]) for record in records])
+        return Predictions(values), np.ones(len(records), dtype=bool)
+    is_complete = np.array(["probabilities" in record.response for record in records], dtype=bool)
+    classes = reader.task.classes
+    probabilities = [
+        [record.response["probabilities"].get(name, 0.0) for name in classes]
+        for record in records
+        if "probabilities" in record.response
     ]
-    return reader.task.predictions(np.array(shares).reshape(-1, len(levels))), able
+    return reader.task.predictions(np.array(probabilities).reshape(-1, len(classes))), is_complete
 
 
-def _metrics(reader: Reader, rows: Sequence[PredictionRecord], truths: Floats) -> dict[str, float]:
-    if len(rows) < 2:
+def _metrics(reader: RecordReader, records: Sequence[PredictionRecord], labels: Floats) -> dict[str, float]:
+    if len(records) < 2:
         return {}
-    answers, able = _answers(reader, rows)
-    chosen = select_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task)
-    ones = np.ones((1, int(able.sum())))
-    found = {name: float(metric.scores(truths[able], answers, ones)[0]) for name, metric in chosen.items()}
-    return {name: value for name, value in found.items() if np.isfinite(value)}
+    predictions, is_complete = _predictions(reader, records)
+    metrics = chosen_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task)
+    weights = np.ones((1, int(is_complete.sum())))
+    scores = {
+        name: float(metric.scores(labels[is_complete], predictions, weights)[0]) for name, metric in metrics.items()
+    }
+    return {name: score for name, score in scores.items() if np.isfinite(score)}
 
 
-def _weak(reader: Reader, rows: Sequence[PredictionRecord], losses: Floats, truths: Floats) -> Sequence[WeakSlice]:
-    """Return the parts of the rows in which answers are worse than elsewhere."""
-    solid = np.isfinite(losses)
-    if solid.sum() < LEAST_LABELS:
+def _weak_slices(
+    reader: RecordReader, records: Sequence[PredictionRecord], losses: Floats, labels: Floats
+) -> Sequence[Weak]:
+    """Return the slices in which predictions are worse than elsewhere."""
+    is_finite = np.isfinite(losses)
+    if is_finite.sum() < MIN_LABELS_FOR_SLICES:
         return ()
-    rows = [row for row, is_solid in zip(rows, solid.tolist(), strict=True) if is_solid]
-    answers, _ = _answers(reader, rows)
-    batch, schema = reader.batch(rows), reader.artefact.schema
-    parts = [
+    records = [record for record, finite in zip(records, is_finite.tolist(), strict=True) if finite]
+    predictions, _ = _predictions(reader, records)
+    batch, schema = reader.batch(records), reader.artefact.schema
+    slices = [
         part
         for column in reader.reference.columns
         for part in column_slices(schema.by_name[column.name], batch.feed[column.name][:, 0])
     ]
-    metric = next(iter(select_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task).values()))
-    return find_weak_slices(parts, [], losses[solid], truths[solid], answers, metric).slices
+    metric = next(iter(chosen_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task).values()))
+    return weakness(slices, [], losses[is_finite], labels[is_finite], predictions, metric).found

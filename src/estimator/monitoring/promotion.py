@@ -1,182 +1,192 @@
-"""Candidate against live, row by row as truths come: evidence that one is better, which may always be looked at."""
+"""Champion against challenger, label by label: is the challenger better? The answer is valid at any number of looks."""
 
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.core.task import Predictions
 from estimator.core.text import format_e_value, format_number
-from estimator.drift import losses_of
-from estimator.monitoring.rows import Reader, reference_of
+from estimator.drift import absolute_losses
+from estimator.monitoring.diagnosis import log_e_value
+from estimator.monitoring.records import RecordReader, drift_reference
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.prediction_log.log import START, Cursor
 from estimator.store.artefact import Artefact
 
-# Shares of what is at hand that are bet on the candidate, row after row, in several ways at once.
-STAKES = np.array([0.05, 0.1, 0.2, 0.4])
-MOST_STAKE = 0.6
-# Before so many rows nobody knows how large a difference is, and nothing is bet.
-FIRST_ROWS = 8
-# Differences beyond so many times the usual one count as that much.
-REACH = 5.0
-AT_ONCE = 500
-Outcome = Literal["better", "not yet"]
+# Fractions of the capital that the fixed bettors bet on the challenger, row after row.
+FIXED_FRACTIONS = np.array([0.05, 0.1, 0.2, 0.4])
+MAX_FRACTION = 0.6
+# Before this many rows the usual size of a difference is unknown, and nothing is bet.
+MIN_ROWS = 8
+# A difference counts as at most this many times the median one.
+CLIP_FACTOR = 5.0
+BATCH_ROWS = 500
 
 
 @dataclass
-class Paired:
-    """Evidence that the second of two losses is smaller on average (a test by betting, Waudby-Smith and Ramdas, 2024).
+class PairedBettingTest:
+    """E-process for "the second loss is smaller on average" (test by betting, Waudby-Smith and Ramdas, 2024).
 
-    While differences are as often for the one as for the other, `evidence` exceeds 1/a with a probability of at most a,
-    however often one looks. Differences are bounded by a multiple of the usual size of those before them, so that no
-    single row decides; `gain` is their plain mean.
+    `e_value` is the capital of bettors who started with 1 and bet on the second. If it is not better, the capital ever
+    reaches 1/alpha with a probability of at most alpha, however often one looks. Differences are clipped at a multiple
+    of the median size of those before, so no single row decides; `gain` is their plain mean.
     """
 
-    rows: int = 0
-    total: float = 0.0
-    _wealth: Floats = field(default_factory=lambda: np.ones(len(STAKES) + 1))
-    _sizes: list[float] = field(default_factory=list)
+    n_rows: int = 0
+    total_difference: float = 0.0
+    _capital: Floats = field(default_factory=lambda: np.ones(len(FIXED_FRACTIONS) + 1))
+    _sorted_sizes: list[float] = field(default_factory=list)
     _sums: tuple[float, float] = (0.0, 0.0)
 
     @property
-    def evidence(self) -> float:
-        """How much a bettor would have made of 1."""
-        return float(self._wealth.mean())
+    def e_value(self) -> float:
+        """The mean capital of the bettors."""
+        return float(self._capital.mean())
 
     @property
     def gain(self) -> float:
-        """By how much the second loss was smaller, on average."""
-        return self.total / self.rows if self.rows else 0.0
+        """By how much the second loss is smaller, on average."""
+        return self.total_difference / self.n_rows if self.n_rows else 0.0
 
-    def take(self, differences: Floats) -> Floats:
-        """Take differences, first loss less second, of shape (rows,); return the evidence after each."""
-        found = np.empty(len(differences))
-        for place, difference in enumerate(differences.tolist()):
+    def update(self, differences: Floats) -> Floats:
+        """Add differences, first loss minus second, of shape (rows,); return the e-value after each."""
+        e_values = np.empty(len(differences))
+        for index, difference in enumerate(differences.tolist()):
             self._bet(difference)
-            found[place] = self.evidence
-        return found
+            e_values[index] = self.e_value
+        return e_values
 
     def _bet(self, difference: float) -> None:
-        self.rows += 1
-        self.total += difference
-        if len(self._sizes) >= FIRST_ROWS:
-            usual = self._sizes[len(self._sizes) // 2]
-            bound = min(max(difference / (REACH * usual), -1.0), 1.0) if usual > 0 else float(np.sign(difference))
-            first, second = self._sums
-            # What would have earned most so far, near enough: the mean over the mean square.
-            own = min(max(first / max(second, 1.0), 0.0), MOST_STAKE)
-            self._wealth *= 1.0 + np.append(STAKES, own) * bound
-            self._sums = first + bound, second + bound * bound
+        self.n_rows += 1
+        self.total_difference += difference
+        if len(self._sorted_sizes) >= MIN_ROWS:
+            median = self._sorted_sizes[len(self._sorted_sizes) // 2]
+            clipped = min(max(difference / (CLIP_FACTOR * median), -1.0), 1.0) if median > 0 else float(np.sign(difference))
+            total, total_squares = self._sums
+            # Nearly the fraction that would have earned most so far: the mean over the mean square.
+            adaptive = min(max(total / max(total_squares, 1.0), 0.0), MAX_FRACTION)
+            self._capital *= 1.0 + np.append(FIXED_FRACTIONS, adaptive) * clipped
+            self._sums = total + clipped, total_squares + clipped * clipped
         if difference:
-            insort(self._sizes, abs(difference))
+            insort(self._sorted_sizes, abs(difference))
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """How a challenger stands beside what is live: it is better once `evidence` has passed `needed`."""
+class ComparisonState:
+    """A comparison so far: the challenger is better once `e_value` reaches `threshold` and the mean loss agrees."""
 
     challenger: str
     champion: str
-    rows: int
-    evidence: float
-    needed: float
+    n_rows: int
+    e_value: float
+    threshold: float
     gain: float
     champion_loss: float
     challenger_loss: float
 
     @property
-    def outcome(self) -> Outcome:
-        """Whether it is proven better, on the plain mean as well."""
-        return "better" if self.evidence >= self.needed and self.gain > 0 else "not yet"
+    def is_better(self) -> bool:
+        """Whether the challenger is proven better."""
+        return self.e_value >= self.threshold and self.gain > 0
 
     @property
     def message(self) -> str:
-        """How it stands, in a sentence."""
-        losses = f"{format_number(self.challenger_loss)} against {format_number(self.champion_loss)}"
-        beside = f"{self.challenger} beside {self.champion} on {self.rows:,} truths: loss {losses}"
-        told = f"{format_e_value(self.evidence)}; {format_number(self.needed)} is needed"
-        return f"{beside}; {'better' if self.outcome == 'better' else 'not yet proven better'}: evidence {told}"
+        """The state in a sentence."""
+        verdict = "better than" if self.is_better else "not proven better than"
+        return (
+            f"{self.challenger} is {verdict} {self.champion}: loss {format_number(self.challenger_loss)} against "
+            f"{format_number(self.champion_loss)} on {self.n_rows:,} labels, e-value {format_e_value(self.e_value)} "
+            f"({format_number(self.threshold)} needed)"
+        )
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
-        return {**asdict(self), "outcome": self.outcome, "message": self.message}
+        """Return it as JSON-ready data, with e-values as logarithms to base 10."""
+        data = asdict(self)
+        e_value, threshold = data.pop("e_value"), data.pop("threshold")
+        logarithms = {"log_e_value": log_e_value(e_value), "log_threshold": log_e_value(threshold)}
+        return {**data, **logarithms, "is_better": self.is_better, "message": self.message}
 
 
 @dataclass
-class Contest:
-    """Two versions on the rows of the log that were answered since a time, as their truths come.
+class ShadowComparison:
+    """Two versions on the rows logged since a time, as their labels arrive.
 
-    `level` is the chance that a challenger that is no better is ever called better.
+    `alpha` bounds the probability that a challenger that is not better is ever called better.
     """
 
-    database: PredictionLog
+    log: PredictionLog
     champion: Artefact
     challenger: Artefact
     since: float
-    level: float
-    paired: Paired = field(default_factory=Paired)
-    _losses: tuple[float, float] = (0.0, 0.0)
-    _place: Cursor = START
-    _readers: tuple[Reader, ...] = ()
+    alpha: float
+    test: PairedBettingTest = field(default_factory=PairedBettingTest)
+    _total_losses: tuple[float, float] = (0.0, 0.0)
+    _labels_read: Cursor = START
+    _readers: tuple[RecordReader, ...] = ()
 
     def __post_init__(self) -> None:
-        # Truth comes after the answer, so none that counts has come before.
-        self._place = (self.since, "")
-        self._readers = tuple(Reader(each, reference_of(each)) for each in (self.champion, self.challenger))
+        # A label arrives after its prediction, so no earlier label counts.
+        self._labels_read = (self.since, "")
+        versions = (self.champion, self.challenger)
+        self._readers = tuple(RecordReader(version, drift_reference(version)) for version in versions)
 
-    def step(self, until: float) -> Standing:
-        """Take the truths that came until a time, in seconds since 1970."""
+    def step(self, until: float) -> ComparisonState:
+        """Read the labels that arrived until a time, in seconds since 1970; return the state."""
         model = self.champion.name
-        while rows := self.database.labeled_after(model, self._place, until=until, limit=AT_ONCE):
-            self._place = (rows[-1].labeled_at or 0.0, rows[-1].id)
-            self._take([row for row in rows if row.at >= self.since])
-        return self.standing
+        while records := self.log.labeled_after(model, self._labels_read, until=until, limit=BATCH_ROWS):
+            self._labels_read = (records[-1].labeled_at or 0.0, records[-1].id)
+            self._update([record for record in records if record.at >= self.since])
+        return self.state
 
     @property
-    def standing(self) -> Standing:
-        """How they stand by now."""
-        rows = self.paired.rows
-        means = [loss / rows if rows else float("nan") for loss in self._losses]
-        return Standing(
-            self.challenger.version, self.champion.version, rows, self.paired.evidence, 1.0 / self.level,
-            self.paired.gain, *means,
-        )  # fmt: skip
+    def state(self) -> ComparisonState:
+        """The comparison so far."""
+        n_rows = self.test.n_rows
+        champion_loss, challenger_loss = (
+            total / n_rows if n_rows else float("nan") for total in self._total_losses
+        )
+        return ComparisonState(
+            challenger=self.challenger.version,
+            champion=self.champion.version,
+            n_rows=n_rows,
+            e_value=self.test.e_value,
+            threshold=1.0 / self.alpha,
+            gain=self.test.gain,
+            champion_loss=champion_loss,
+            challenger_loss=challenger_loss,
+        )
 
-    def _take(self, rows: Sequence[PredictionRecord]) -> None:
-        if not rows:
+    def _update(self, records: Sequence[PredictionRecord]) -> None:
+        if not records:
             return
-        first, second = (self._of(reader, rows) for reader in self._readers)
-        known = np.isfinite(first) & np.isfinite(second)
-        if known.any():
-            self.paired.take(first[known] - second[known])
-            self._losses = self._losses[0] + float(first[known].sum()), self._losses[1] + float(second[known].sum())
+        champion, challenger = (self._losses(reader, records) for reader in self._readers)
+        both = np.isfinite(champion) & np.isfinite(challenger)
+        if both.any():
+            self.test.update(champion[both] - challenger[both])
+            totals = self._total_losses
+            self._total_losses = totals[0] + float(champion[both].sum()), totals[1] + float(challenger[both].sum())
 
-    def _of(self, reader: Reader, rows: Sequence[PredictionRecord]) -> Floats:
-        """Return a version's loss on each row: by what it answered then, as live or as shadow, or answers now."""
-        truths = reader.truths(rows)
-        found = np.full(len(rows), np.nan)
-        told = [_told_by(reader.artefact.version, row, self.database) for row in rows]
-        known = [place for place, answer in enumerate(told) if answer is not None]
-        if known:
-            then = [_with(rows[place], told[place]) for place in known]
-            found[known] = reader.losses(then, truths[known])
-        missing = np.flatnonzero(np.isnan(found) & ~np.isnan(truths))
-        now: Predictions | None = reader.answered([rows[place] for place in missing.tolist()]) if len(missing) else None
-        if now is not None:
-            found[missing] = losses_of(reader.task, now, truths[missing])
-        return found
-
-
-def _told_by(version: str, row: PredictionRecord, database: PredictionLog) -> Any:
-    """Return what a version answered to a row when it came, None when it was not asked."""
-    return row.response if row.version == version else database.shadows(row.id).get(version)
+    def _losses(self, reader: RecordReader, records: Sequence[PredictionRecord]) -> Floats:
+        """Return a version's loss on each row: of its logged or shadow prediction, else of one made now."""
+        labels = reader.labels(records)
+        losses = np.full(len(records), np.nan)
+        responses = [_response_of(reader.artefact.version, record, self.log) for record in records]
+        logged = [index for index, response in enumerate(responses) if response is not None]
+        if logged:
+            of_version = [replace(records[index], response=responses[index]) for index in logged]
+            losses[logged] = reader.losses(of_version, labels[logged])
+        missing = np.flatnonzero(np.isnan(losses) & ~np.isnan(labels))
+        predictions = reader.predict([records[index] for index in missing.tolist()]) if len(missing) else None
+        if predictions is not None:
+            losses[missing] = absolute_losses(reader.task, predictions, labels[missing])
+        return losses
 
 
-def _with(row: PredictionRecord, answer: Any) -> PredictionRecord:
-    return PredictionRecord(row.id, row.at, row.model, row.version, row.inputs, answer, row.label, row.labeled_at)
+def _response_of(version: str, record: PredictionRecord, log: PredictionLog) -> Mapping[str, Any] | None:
+    """Return a version's logged response to a row, None when it has made none."""
+    return record.response if record.version == version else log.shadows(record.id).get(version)

@@ -1,4 +1,4 @@
-"""Requests that were logged, answered again by another version: what would have been different."""
+"""A replay: logged requests through another version, and how its predictions differ."""
 
 from __future__ import annotations
 
@@ -9,100 +9,119 @@ from typing import Any
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.drift import losses_of
+from estimator.drift import absolute_losses
 from estimator.errors import MonitoringError
-from estimator.monitoring.rows import Reader, reference_of
+from estimator.monitoring.records import RecordReader, drift_reference
 from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
 
-MOST_SHOWN = 10
-AT_ONCE = 1000
+MAX_DIFFERENCES = 10
+BATCH_ROWS = 1000
+QUANTILES = (0.05, 0.5, 0.95)
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A row that another version answers otherwise; `gain` is by how much less it is wrong, None without a truth."""
+class ReplayDifference:
+    """A row with another prediction; `gain` is by how much its loss shrinks, None without a label."""
 
     id: str
     at: float
-    was: float | str
-    would_be: float | str
-    truth: float | str | None
+    logged: float | str
+    replayed: float | str
+    label: float | str | None
     gain: float | None
 
 
 @dataclass(frozen=True)
-class Replayed:
-    """What a version would have answered to `rows` rows, of which `unread` were logged without some of its columns.
+class Replay:
+    """The predictions of a version for `n_rows` logged rows; `n_skipped` were logged without a column it needs.
 
-    `moved` holds the quantiles 5, 50 and 95 % of new less old answers of numbers, `changed` is the share of rows whose
-    answer is another. `before` and `after` are mean losses of `judged` rows whose truth is known.
+    `changed` is the fraction of rows with another prediction. `change_quantiles` are the 5 %, 50 % and 95 % quantiles
+    of replayed minus logged numbers. The losses are means over the `n_scored` rows with a label.
     """
 
     version: str
-    rows: int
-    unread: int
+    n_rows: int
+    n_skipped: int
     changed: float
-    moved: tuple[float, float, float] | None
-    judged: int
-    before: float | None
-    after: float | None
-    largest: tuple[Difference, ...]
+    change_quantiles: tuple[float, float, float] | None
+    n_scored: int
+    logged_loss: float | None
+    replayed_loss: float | None
+    largest: tuple[ReplayDifference, ...]
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return asdict(self)
 
 
-def replayed(rows: Sequence[PredictionRecord], artefact: Artefact) -> Replayed:
-    """Answer rows again.
+def replay(records: Sequence[PredictionRecord], artefact: Artefact) -> Replay:
+    """Re-run logged rows through a version.
 
     Raises
     ------
-    MonitoringError: there is no row that the version could answer.
+    MonitoringError: the version can predict none of them.
     """
-    reader = Reader(artefact, reference_of(artefact))
-    names = [(column.name, *column.aliases) for column in artefact.schema.features]
-    able = [row for row in rows if all(any(name in row.inputs for name in each) for each in names)]
-    if not able:
+    reader = RecordReader(artefact, drift_reference(artefact))
+    aliases = [(column.name, *column.aliases) for column in artefact.schema.features]
+    complete = [
+        record for record in records if all(any(name in record.inputs for name in names) for names in aliases)
+    ]
+    if not complete:
         raise MonitoringError(
-            f"{artefact.version} can answer none of {len(rows):,} logged rows again",
-            hint="is there traffic in that time? private columns are not logged" if rows else "choose another --since",
+            f"{artefact.version} can predict none of {len(records):,} logged rows",
+            hint="private columns are not logged; is there traffic in that time?" if records else "try another --since",
         )
-    raw, values = _answered(reader, able)
-    was = [row.response["prediction"] for row in able]
-    truths = reader.truths(able)
-    after, before = _losses(reader, raw, truths), reader.losses(able, truths)
-    judged = np.isfinite(after) & np.isfinite(before)
-    changed = np.array([not _same(one, two) for one, two in zip(was, values, strict=True)])
-    moves = np.array(values, dtype=np.float64) - np.array(was, dtype=np.float64) if reader.task.is_regression else None
-    gains = np.where(judged, before - after, np.nan)
-    size = np.abs(moves) if moves is not None else changed.astype(np.float64)
-    order = np.argsort(-size, kind="stable")[:MOST_SHOWN]
-    return Replayed(
-        artefact.version, len(able), len(rows) - len(able), float(changed.mean()),
-        None if moves is None else tuple(np.quantile(moves, [0.05, 0.5, 0.95]).tolist()), int(judged.sum()),
-        float(before[judged].mean()) if judged.any() else None, float(after[judged].mean()) if judged.any() else None,
-        tuple(
-            Difference(able[place].id, able[place].at, was[place], values[place], able[place].truth,
-                       None if np.isnan(gains[place]) else float(gains[place]))
-            for place in order.tolist() if changed[place]
+    raw, replayed = _predict(reader, complete)
+    logged = [record.response["prediction"] for record in complete]
+    labels = reader.labels(complete)
+    logged_losses, replayed_losses = reader.losses(complete, labels), _losses(reader, raw, labels)
+    is_scored = np.isfinite(replayed_losses) & np.isfinite(logged_losses)
+    changed = np.array([not _is_same(old, new) for old, new in zip(logged, replayed, strict=True)])
+    changes = None
+    if reader.task.is_regression:
+        changes = np.array(replayed, dtype=np.float64) - np.array(logged, dtype=np.float64)
+    sizes = changed.astype(np.float64) if changes is None else np.abs(changes)
+    gains = np.where(is_scored, logged_losses - replayed_losses, np.nan)
+    largest = [index for index in np.argsort(-sizes, kind="stable")[:MAX_DIFFERENCES].tolist() if changed[index]]
+    return Replay(
+        version=artefact.version,
+        n_rows=len(complete),
+        n_skipped=len(records) - len(complete),
+        changed=float(changed.mean()),
+        change_quantiles=None if changes is None else tuple(np.quantile(changes, QUANTILES).tolist()),
+        n_scored=int(is_scored.sum()),
+        logged_loss=float(logged_losses[is_scored].mean()) if is_scored.any() else None,
+        replayed_loss=float(replayed_losses[is_scored].mean()) if is_scored.any() else None,
+        largest=tuple(
+            ReplayDifference(
+                id=complete[index].id,
+                at=complete[index].at,
+                logged=logged[index],
+                replayed=replayed[index],
+                label=complete[index].label,
+                gain=None if np.isnan(gains[index]) else float(gains[index]),
+            )
+            for index in largest
         ),
-    )  # fmt: skip
+    )
 
 
-def _answered(reader: Reader, rows: Sequence[PredictionRecord]) -> tuple[Floats, list[Any]]:
-    parts = [reader.answered(rows[start : start + AT_ONCE]) for start in range(0, len(rows), AT_ONCE)]
-    known = [part for part in parts if part is not None]
-    return np.concatenate([part.raw for part in known]), [value for part in known for value in part.values.tolist()]
+def _predict(reader: RecordReader, records: Sequence[PredictionRecord]) -> tuple[Floats, list[Any]]:
+    """Return raw predictions and their values; every record has all columns."""
+    batches = [reader.predict(records[start : start + BATCH_ROWS]) for start in range(0, len(records), BATCH_ROWS)]
+    predictions = [batch for batch in batches if batch is not None]
+    values = [value for batch in predictions for value in batch.values.tolist()]
+    return np.concatenate([batch.raw for batch in predictions]), values
 
 
-def _losses(reader: Reader, raw: Floats, truths: Floats) -> Floats:
-    found, known = np.full(len(truths), np.nan), ~np.isnan(truths)
-    if known.any():
-        found[known] = losses_of(reader.task, reader.task.predictions(raw[known]), truths[known])
-    return found
+def _losses(reader: RecordReader, raw: Floats, labels: Floats) -> Floats:
+    losses, is_labeled = np.full(len(labels), np.nan), ~np.isnan(labels)
+    if is_labeled.any():
+        predictions = reader.task.predictions(raw[is_labeled])
+        losses[is_labeled] = absolute_losses(reader.task, predictions, labels[is_labeled])
+    return losses
 
 
-def _same(one: Any, two: Any) -> bool:
-    return one == two if isinstance(two, str) else bool(np.isclose(float(one), float(two), rtol=1e-6))
+def _is_same(logged: Any, replayed: Any) -> bool:
+    return logged == replayed if isinstance(replayed, str) else bool(np.isclose(float(logged), float(replayed), rtol=1e-6))

@@ -1,0 +1,297 @@
+"""Candidates: versions trained on new rows in several ways, and scored on rows that none of them was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+
+from estimator.config import Config, Split, Vocabulary
+from estimator.core.arrays import Floats, Mask
+from estimator.core.clock import Moment
+from estimator.data.schema import Schema
+from estimator.data.schema.frames import with_schema_names
+from estimator.data.schema.inference import Reviewed, infer_schema
+from estimator.drift import absolute_losses
+from estimator.errors import EstimatorError, RetrainingError, needs_extra
+from estimator.features.matrix import Features
+from estimator.models import SHELF, Model, Progress, Start
+from estimator.monitoring.promotion import PairedBettingTest
+from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.batch_prediction import labelled_rows
+from estimator.store.store import Store
+from estimator.training.comparison import Comparison, compare_versions
+from estimator.training.report import judge
+from estimator.training.train import prepare, train
+from estimator.training.version import Recipe, write_version
+
+CandidateKind = Literal["warm_start", "refit", "new_only", "tune"]
+# Fewer new rows can neither be trained on nor decide.
+MIN_NEW_ROWS = 40
+MIN_HOLDOUT_ROWS = MIN_NEW_ROWS // 4
+CONFIG_NAMES = ("config.json", "config.yml", "config.yaml", "config.toml")
+DESCRIPTIONS = {
+    "warm_start": "the live version, trained further on the new rows",
+    "refit": "trained from scratch on old and new rows",
+    "new_only": "trained from scratch on the new rows alone",
+    "tune": "trained from scratch on old and new rows, with settings tuned again",
+}
+
+
+@dataclass(frozen=True)
+class RetrainingRows:
+    """All rows of a retraining in one table: `n_old` old ones, then `n_new` new ones to train on, then the holdout.
+
+    `is_learned` marks the old rows that the live version was trained on; the others show what a candidate has lost.
+    """
+
+    frame: pl.DataFrame
+    n_old: int
+    n_new: int
+    is_learned: Mask
+
+    @classmethod
+    def of(
+        cls, old: pl.DataFrame, is_learned: Mask, new: pl.DataFrame, *, holdout_size: float, target: str
+    ) -> RetrainingRows:
+        """Join old and new rows; the holdout is the newest of the new ones, which come in the order of time.
+
+        Raises
+        ------
+        RetrainingError: too few new rows have a label.
+        """
+        labeled = new.filter(pl.col(target).is_not_null()) if target in new.columns else new.clear()
+        if labeled.height < MIN_NEW_ROWS:
+            raise RetrainingError(
+                f"too few new rows: {labeled.height:,} have a label in {target!r}, at least {MIN_NEW_ROWS} are needed",
+                hint="wait for more labels, or give more rows with --data",
+            )
+        n_holdout = max(round(labeled.height * holdout_size), MIN_HOLDOUT_ROWS)
+        n_holdout = min(n_holdout, labeled.height - MIN_HOLDOUT_ROWS)
+        return cls(join_rows(old, labeled), old.height, labeled.height - n_holdout, np.asarray(is_learned, np.bool_))
+
+    @property
+    def holdout(self) -> pl.DataFrame:
+        """The newest rows, which no candidate is trained on."""
+        return self.frame.slice(self.n_old + self.n_new)
+
+    @property
+    def old_holdout(self) -> pl.DataFrame:
+        """The old rows that no version was trained on."""
+        return self.frame.head(self.n_old).filter(pl.Series(~self.is_learned))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of rows of each part."""
+        return {
+            "old": self.n_old,
+            "new": self.n_new,
+            "holdout": self.holdout.height,
+            "old_holdout": self.old_holdout.height,
+        }
+
+    def split(self, kind: CandidateKind) -> Split:
+        """Return the split of the table for a candidate."""
+        n_before = self.n_old + self.n_new
+        if kind in ("warm_start", "new_only"):
+            unused = f"1-{self.n_old}"
+        else:
+            unused = row_ranges(np.flatnonzero(~self.is_learned) + 1)
+        return Split(kind="rows", test=f"{n_before + 1}-{self.frame.height}", unused=unused or None)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One way to retrain, and how its version compares with the live one on the holdout and on old rows.
+
+    `e_value` is that of its losses being smaller, 1 for no evidence. `regression` is the relative growth of the error
+    on old rows. `error` says why there is no version.
+    """
+
+    kind: CandidateKind
+    version: str | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    old_comparison: Comparison | None = None
+    e_value: float = 1.0
+    regression: float | None = None
+    train_seconds: float = 0.0
+    error: str | None = None
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        return {
+            **asdict(replace(self, comparisons=(), old_comparison=None)),
+            "comparisons": [comparison.to_data() for comparison in self.comparisons],
+            "old_comparison": None if self.old_comparison is None else self.old_comparison.to_data(),
+        }
+
+
+@dataclass(frozen=True)
+class CandidateTrainer:
+    """Trains candidates for a live version from the same rows, which are stored at `path` under their hash."""
+
+    live: Artefact
+    config: Config
+    vocabulary: Vocabulary
+    environment: Mapping[str, str]
+    store: Store
+    rows: RetrainingRows
+    path: Path
+    fingerprint: Mapping[str, str]
+    reason: str
+    progress: Progress
+
+    def candidate(self, kind: CandidateKind) -> Candidate:
+        """Train a candidate and compare it with the live version; what goes wrong is its `error`."""
+        began = perf_counter()
+        try:
+            artefact = self._train(kind)
+            comparisons = tuple(compare_versions(self.live, artefact, self.rows.holdout))
+            old_holdout = self.rows.old_holdout
+            old = compare_versions(self.live, artefact, old_holdout)[0] if old_holdout.height else None
+            test = PairedBettingTest()
+            test.update(self._losses(self.live) - self._losses(artefact))
+        except EstimatorError as error:
+            return Candidate(kind, error=error.message, train_seconds=perf_counter() - began)
+        return Candidate(
+            kind=kind,
+            version=artefact.version,
+            comparisons=comparisons,
+            old_comparison=old,
+            e_value=test.e_value,
+            regression=None if old is None else regression(old),
+            train_seconds=perf_counter() - began,
+        )
+
+    def _losses(self, artefact: Artefact) -> Floats:
+        batch, labels = labelled_rows(artefact, self.rows.holdout)
+        return absolute_losses(artefact.predictor.task, artefact.predictor.predict_batch(batch), labels)
+
+    def _train(self, kind: CandidateKind) -> Artefact:
+        live, split = self.live, self.rows.split(kind)
+        config = self._config(split)
+        if kind == "tune":
+            config = self._tuned(config)
+        is_warm = kind == "warm_start"
+        schema = live.schema if is_warm else updated_schema(live.schema, self.rows, split)
+        trained = train(
+            prepare(self.rows.frame, config, schema),
+            model_of(config),
+            config,
+            progress=self.progress,
+            start=start_from(live) if is_warm else None,
+            clock=perf_counter,
+        )
+        report = judge(trained, config, live.predictor)
+        config_path = next(live.folder / name for name in live.manifest["files"] if name in CONFIG_NAMES)
+        started_from = live.version if is_warm else None
+        kind_name = live.manifest["model"]["kind"]
+        recipe = Recipe(config, kind_name, config_path, (), self.fingerprint, started_from)
+        origin = {"retraining": {"kind": kind, "from": live.version, "reason": self.reason}}
+        return open_artefact(write_version(self.store, trained, report, recipe, moment=Moment.now(), more=origin))
+
+    def _config(self, split: Split) -> Config:
+        training = self.config.training.model_copy(update={"split": split})
+        source = {"path": str(self.path), "query": None, "kind": None, "delimiter": None}
+        data = self.config.data.model_copy(update=source)
+        return self.config.model_copy(update={"training": training, "data": data})
+
+    def _tuned(self, config: Config) -> Config:
+        """Return the config with the best settings of a new study."""
+        with needs_extra("tune", "retraining with tune"):
+            from estimator import tuning
+        with TemporaryDirectory() as scratch:
+            study_settings = config.tuning.model_copy(update={"study": str(Path(scratch) / "journal.log")})
+            config = config.model_copy(update={"tuning": study_settings})
+            plan = tuning.Plan.of(config, SHELF.name_of(type(config.model)), {}, Path(scratch))
+            space = tuning.Space.of(config, self.vocabulary)
+            search = tuning.Search.of(space, tuning.Rows(self.rows.frame, config, self.live.schema, 1))
+            with tuning.opened_study(plan, fresh=True, environment=self.environment) as study:
+                tuning.queue_own(study, search.space)
+                tuning.search(study, search, progress=self.progress)
+                edits = tuning.outcome(study, search, progress=self.progress).edits
+        best: Config = search.space.varied(edits)
+        return best
+
+
+def model_of(config: Config) -> Model:
+    """Return the model settings of a resolved config."""
+    model: Model = config.model  # type: ignore[assignment] # the vocabulary resolves it to a kind of the shelf
+    return model
+
+
+def start_from(artefact: Artefact) -> Start:
+    """Return what a warm start takes over from a version."""
+    state = artefact.state()
+    features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
+    return Start(artefact.version, artefact.schema, features, state)
+
+
+def regression(old: Comparison) -> float:
+    """Return by what fraction a candidate is worse on old rows; negative where it is better."""
+    return -old.gain.value / max(abs(old.first), 1e-12)
+
+
+def updated_schema(schema: Schema, rows: RetrainingRows, split: Split) -> Schema:
+    """Return the schema with the categories and ranges of a candidate's rows; reviewed settings stay."""
+    reviewed = {
+        column.name: Reviewed(
+            kind=column.kind, nullable=column.nullable, na_values=column.na_values, range=column.range,
+            unknown=column.unknown, unit=column.unit, aliases=column.aliases, strip=column.strip,
+            thousands=column.thousands, decimal=column.decimal, units=column.units, pattern=column.pattern,
+            ignore_case=column.ignore_case, replace=column.replace, date_formats=column.date_formats,
+        )
+        for column in (*schema.columns, schema.target)
+    }  # fmt: skip
+    frame = with_schema_names(schema, rows.frame)
+    learned = frame.slice(rows.n_old) if split.unused == f"1-{rows.n_old}" else frame
+    inferred = infer_schema(
+        learned.select(column for column in learned.columns if column in reviewed),
+        schema.target.name,
+        reviewed=reviewed,
+        unknown_columns=schema.unknown_columns,
+    )
+    used = {column.name: column.used for column in schema.columns}
+    columns = tuple(replace(column, used=used.get(column.name, True)) for column in inferred.columns)
+    return replace(inferred, columns=columns)
+
+
+def join_rows(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Return old rows followed by new ones; a column with different types becomes text."""
+    if missing := sorted(set(old.columns) - set(new.columns)):
+        raise RetrainingError(
+            f"the new rows have no column {missing[0]!r}", hint="give rows with the columns of the training table"
+        )
+    frames = []
+    for frame in (old, new.select(old.columns)):
+        different = [name for name in old.columns if old.schema[name] != new.schema[name]]
+        frames.append(frame.with_columns([_as_text(frame[name]) for name in different]))
+    return pl.concat(frames)
+
+
+def _as_text(values: pl.Series) -> pl.Series:
+    """Return values as text; whole numbers without a fraction."""
+    if values.dtype.is_float() and (values.drop_nulls() % 1 == 0).all():
+        values = values.cast(pl.Int64)
+    return values.cast(pl.String)
+
+
+def row_ranges(numbers: np.ndarray[Any, Any] | Sequence[int]) -> str:
+    """Return row numbers as ranges.
+
+    >>> row_ranges(np.array([1, 2, 3, 7]))
+    '1-3,7-7'
+    """
+    if not len(numbers):
+        return ""
+    rows = np.asarray(numbers)
+    breaks = np.flatnonzero(np.diff(rows) > 1)
+    starts, ends = np.append(rows[0], rows[breaks + 1]), np.append(rows[breaks], rows[-1])
+    return ",".join(f"{first}-{last}" for first, last in zip(starts.tolist(), ends.tolist(), strict=True))

@@ -1,0 +1,207 @@
+"""Logged predictions -> what is monitored: bins, predictions, labels, losses, and interval coverage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from estimator.core.arrays import Floats, Mask
+from estimator.core.task import MIN_PROBABILITY, Predictions, Task
+from estimator.core.text import format_plain
+from estimator.data.schema import Batch, Column
+from estimator.data.schema.cells import CellError, read_cell
+from estimator.data.schema.schema import as_array
+from estimator.drift import CurrentRows, DriftReference
+from estimator.drift.reference import Codes, monitored_values
+from estimator.errors import MonitoringError
+from estimator.monitoring.drift_check import DriftCheck, check_drift
+from estimator.prediction_log import PredictionRecord
+from estimator.store.artefact import Artefact
+
+NUMBER_TYPES = {int, float}
+# Distinct values of a column whose parsed form is remembered.
+MAX_CACHED_VALUES = 20_000
+
+
+def drift_reference(artefact: Artefact, ignore: Sequence[str] = ()) -> DriftReference:
+    """Return the drift reference of a version, without some columns.
+
+    Raises
+    ------
+    MonitoringError: the version comes from a release that stored none.
+    """
+    profile = artefact.read_json("profile.json") if "profile.json" in artefact.manifest["files"] else {}
+    if "reference" not in profile:
+        raise MonitoringError(
+            f"{artefact.version} has no drift reference: an older release trained it",
+            hint="train it again: estimator train --conf CONFIG",
+        )
+    return DriftReference.from_data(profile["reference"]).without(ignore)
+
+
+@dataclass(frozen=True)
+class RecordReader:
+    """Reads the records of a version by its schema."""
+
+    artefact: Artefact
+    reference: DriftReference
+
+    @cached_property
+    def task(self) -> Task:
+        """What the version predicts."""
+        return self.artefact.predictor.task
+
+    @cached_property
+    def _columns(self) -> dict[str, _ColumnReader]:
+        features = self.artefact.schema.features
+        return {column.name: _ColumnReader(column, (column.name, *column.aliases)) for column in features}
+
+    def missing_columns(self, inputs: Mapping[str, Any]) -> list[str]:
+        """Return the monitored columns that a row was logged without, because they are private."""
+        names = {column.name: self._columns[column.name].names for column in self.reference.columns}
+        return [column for column, aliases in names.items() if not any(alias in inputs for alias in aliases)]
+
+    def batch(self, records: Sequence[PredictionRecord]) -> Batch:
+        """Return the monitored columns; a value that the schema no longer accepts is missing."""
+        feed = {column.name: self._columns[column.name].read(records) for column in self.reference.columns}
+        return Batch(feed, len(records))
+
+    def codes(self, batch: Batch) -> Codes:
+        """Return the bins of rows, of shape (rows, columns)."""
+        codes = [
+            column.codes(monitored_values(batch, column.name, is_text=column.is_text))
+            for column in self.reference.columns
+        ]
+        return np.stack(codes, axis=1) if codes else np.empty((batch.n_rows, 0), np.uint8)
+
+    def predictions(self, records: Sequence[PredictionRecord]) -> npt.NDArray[Any]:
+        """Return the monitored predictions, of shape (rows,); NaN, or "" for classes, where the log has none."""
+        is_text = self.reference.predictions.is_text
+        values = [self._prediction(record.response) for record in records]
+        return np.array(values, dtype=object if is_text else np.float64)
+
+    def _prediction(self, response: Mapping[str, Any]) -> Any:
+        if not self.task.is_regression and len(self.task.classes) == 2:
+            return response.get("probabilities", {}).get(self.task.classes[1], np.nan)
+        return response["prediction"]
+
+    def labels(self, records: Sequence[PredictionRecord]) -> Floats:
+        """Return labels as numbers or class indices; NaN where there is none that the version knows."""
+        return np.array([self._label(record.label) for record in records], dtype=np.float64)
+
+    def _label(self, label: Any) -> float:
+        if label is None:
+            return np.nan
+        if not self.task.is_regression:
+            name = label if isinstance(label, str) else format_plain(float(label))
+            return float(self.task.classes.index(name)) if name in self.task.classes else np.nan
+        try:
+            return float(read_cell(self._target, label))
+        except CellError:
+            return np.nan
+
+    @cached_property
+    def _target(self) -> Column:
+        return replace(self.artefact.schema.target, range=None, nullable=True)
+
+    def losses(self, records: Sequence[PredictionRecord], labels: Floats) -> Floats:
+        """Return the losses of the logged predictions: absolute errors, or log losses; NaN where there is no label."""
+        if self.task.is_regression:
+            predicted = np.array([record.response["prediction"] for record in records], dtype=np.float64)
+            return np.abs(labels - predicted)
+        probabilities = [
+            self._probability(record.response, label) for record, label in zip(records, labels.tolist(), strict=True)
+        ]
+        return np.asarray(-np.log(np.maximum(np.array(probabilities, dtype=np.float64), MIN_PROBABILITY)))
+
+    def _probability(self, response: Mapping[str, Any], label: float) -> float:
+        """Return the probability of the labeled class."""
+        if np.isnan(label):
+            return np.nan
+        return float(response.get("probabilities", {}).get(self.task.classes[int(label)], np.nan))
+
+    def covered(self, records: Sequence[PredictionRecord], labels: Floats) -> Floats:
+        """Return 1 where the interval or set holds the label, 0 where it does not, NaN where there is none."""
+        flags = [self._covered(record.response, label) for record, label in zip(records, labels.tolist(), strict=True)]
+        return np.array(flags, dtype=np.float64)
+
+    def _covered(self, response: Mapping[str, Any], label: float) -> float:
+        if np.isnan(label):
+            return np.nan
+        if "interval" in response:
+            low, high = response["interval"]
+            return float(low <= label <= high)
+        return float(self.task.classes[int(label)] in response["set"]) if "set" in response else np.nan
+
+    def predict(self, records: Sequence[PredictionRecord]) -> Predictions | None:
+        """Return what the version predicts for logged rows now; None when one was logged without a column it needs."""
+        columns = self._columns
+        if any(not any(name in record.inputs for name in column.names)
+               for record in records for column in columns.values()):  # fmt: skip
+            return None
+        feed = {name: column.read(records) for name, column in columns.items()}
+        return self.artefact.predictor.predict_batch(Batch(feed, len(records)))
+
+
+def is_present(predictions: npt.NDArray[Any]) -> Mask:
+    """Return where monitored predictions are neither NaN nor empty."""
+    return np.asarray(predictions != "" if predictions.dtype == object else ~np.isnan(predictions))
+
+
+def check_records(
+    reader: RecordReader, records: Sequence[PredictionRecord], tests: Sequence[str], *, alpha: float
+) -> DriftCheck:
+    """Check logged rows for drift."""
+    batch, predictions = reader.batch(records), reader.predictions(records)
+    codes = reader.reference.predictions.codes(predictions[is_present(predictions)])
+    return check_drift(reader.reference, CurrentRows(reader.codes(batch), codes, batch), tests, alpha=alpha)
+
+
+@dataclass(frozen=True)
+class _ColumnReader:
+    """Reads the values of one column by its schema, each distinct value once."""
+
+    column: Column
+    names: tuple[str, ...]
+    cache: dict[Any, float | str] = field(default_factory=dict)
+
+    def read(self, records: Sequence[PredictionRecord]) -> npt.NDArray[Any]:
+        """Return the column's values, of shape (rows, 1); a value that cannot be read is missing."""
+        first, *aliases = self.names
+        if aliases:
+            values = [self._value(record.inputs) for record in records]
+        else:
+            values = [record.inputs.get(first) for record in records]
+        is_plain = self.column.kind == "number" and self.column.range is None
+        if is_plain and {type(value) for value in values} <= NUMBER_TYPES:
+            return np.array(values, dtype=np.float64).reshape(-1, 1)
+        return as_array(self.column, [self._parsed(value) for value in values])
+
+    def _value(self, inputs: Mapping[str, Any]) -> Any:
+        return next((inputs[name] for name in self.names if name in inputs), None)
+
+    def _parsed(self, value: Any) -> float | str:
+        # 1, 1.0 and true are equal keys, and different values.
+        key = type(value), value
+        try:
+            cached = self.cache.get(key)
+        except TypeError:
+            return _missing(self.column)
+        if cached is not None:
+            return cached
+        try:
+            parsed = read_cell(self.column, value)
+        except CellError:
+            parsed = _missing(self.column)
+        if len(self.cache) < MAX_CACHED_VALUES:
+            self.cache[key] = parsed
+        return parsed
+
+
+def _missing(column: Column) -> float | str:
+    return "" if column.is_string else np.nan
