@@ -84,7 +84,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def market_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the moving market's model has one version."""
-    from tests.watched import FOLDER, QUICK
+    from estimator import verbs
+    from tests.market import FOLDER, QUICK
 
     return _trained_once("market", {FOLDER / "config.yml": QUICK}, tmp_path_factory.mktemp("market"))
 
@@ -122,7 +123,7 @@ def _code_hash() -> str:
 @pytest.fixture
 def market(market_store: Path, tmp_path: Path) -> Any:
     """The moving market with a log of its own, before anything was asked."""
-    from tests.watched import Market
+    from tests.market import Market
 
     shutil.copytree(market_store, tmp_path / "models")
     return Market(Store(tmp_path / "models"), tmp_path / "log.db")

@@ -1,4 +1,4 @@
-"""A log that is watched: what becomes an event, when, how it is explained, who is told, and what people see."""
+"""Monitoring a log: which rows raise an alarm and when, its diagnosis, the alerts, and the command line."""
 
 from __future__ import annotations
 
@@ -11,162 +11,164 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from estimator import verbs
-from estimator.config import Alert, Serving
+from estimator.config import Alert, Monitoring, Serving
 from estimator.errors import EstimatorError
-from estimator.monitoring.alerts import check_alerts, data_of, tell
-from estimator.monitoring.budget import Budget
+from estimator.monitoring.alerts import alert_data, check_alerts, send_alerts
+from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.events import Event, read_events, read_points, store_event
-from estimator.verbs.monitor import MonitoredModel
 from tests.asking import Client, gateway
-from tests.watched import FOLDER, MODEL, kinds, moved, sold
+from tests.market import FOLDER, MODEL, kinds, other_area, same_area
 
 
-def words_of(rows, **changes):
+def changed(rows, **changes):
     """Return houses with some columns changed."""
     return [({**row, **{name: change(row[name]) for name, change in changes.items()}}, price) for row, price in rows]
 
 
-def test_houses_like_those_of_training_raise_no_alarm(market):
-    market.send(sold(), truth=True)
+def test_rows_like_training_raise_no_alarm(market):
+    market.send(same_area(), labels=True)
     assert kinds(market.step()) == []
-    assert read_points(market.database, MODEL)[-1].details["rows"] == len(sold())
+    assert read_points(market.open_log(), MODEL)[-1].details["n_rows"] == len(same_area())
 
 
-def test_houses_of_another_area_are_told_within_few_rows(market):
-    market.send(sold(200))
-    market.send(moved(0, 60))
+def test_drift_is_an_alarm_within_40_rows(market):
+    market.send(same_area(200))
+    market.send(other_area(0, 60))
     (event,) = [event for event in market.step() if event.kind == "drift"]
     assert event.details["after_rows"] <= 260
     row = int(event.id.rpartition("row")[2])
     assert row < 240
-    assert {"Year_Built", "Foundation"} <= {each["column"] for each in event.details["columns"]}
-    assert event.details["faults"] == []
-    part = max(event.details["grown"], key=lambda each: each["now"] - each["before"])
-    assert part["now"] > part["before"] + 0.1
-    assert "change of the world" in event.message
-    assert event.details["answers"]["effect"] > 0.1
+    assert {"Year_Built", "Foundation"} <= {moved["column"] for moved in event.details["columns"]}
+    assert event.details["data_faults"] == []
+    grown = max(event.details["grown_slices"], key=lambda item: item["current"] - item["reference"])
+    assert grown["current"] > grown["reference"] + 0.1
+    assert "likely a real change" in event.message
+    assert event.details["predictions"]["effect"] > 0.1
     assert "label some of these rows" in event.details["next"]
 
 
 @pytest.mark.parametrize(
-    ("column", "change", "told"),
+    ("column", "change", "message"),
     [
         ("Gr_Liv_Area", lambda value: str(round(float(value) * 0.092903)), "another unit"),
-        ("House_Style", lambda value: value.upper().replace("_", " "), "spelled otherwise"),
-        ("Foundation", lambda value: f"F{len(value)}", "codes that training did not know"),
-        ("Fireplaces", lambda value: "0", "the same in every row"),
+        ("House_Style", lambda value: value.upper().replace("_", " "), "another spelling"),
+        ("Foundation", lambda value: f"F{len(value)}", "unknown categories"),
+        ("Fireplaces", lambda value: "0", "is constant"),
     ],
 )
-def test_a_fault_upstream_is_called_one(market, column, change, told):
-    market.send(sold(100))
-    market.send(words_of(sold(120), **{column: change}))
+def test_data_fault_is_named(market, column, change, message):
+    market.send(same_area(100))
+    market.send(changed(same_area(120), **{column: change}))
     (event,) = [event for event in market.step() if event.kind == "drift"]
     assert event.details["columns"][0]["column"] == column
-    assert any(told in fault and column in fault for fault in event.details["faults"]), event.details["faults"]
-    assert "fault upstream" in event.message
+    assert any(message in fault and column in fault for fault in event.details["data_faults"]), event.details[
+        "data_faults"
+    ]
+    assert "likely a data fault" in event.message
 
 
-def test_an_alarm_that_still_holds_is_told_again_only_after_a_while(market):
-    market.send(moved(0, 80))
+def test_lasting_alarm_is_repeated_after_a_week(market):
+    market.send(other_area(0, 80))
     assert kinds(market.step()) == ["drift"]
-    market.send(moved(80, 300))
+    market.send(other_area(80, 300))
     assert kinds(market.step()) == []
     # Also when all of it is looked at in one go.
-    market.send(moved(300, 900))
+    market.send(other_area(300, 900))
     assert kinds(market.step()) == []
     market.now += 8 * 86_400.0
-    market.send(moved(900, 1000))
+    market.send(other_area(900, 1000))
     assert kinds(market.step()) == ["drift"]
 
 
-def test_a_long_log_that_moved_is_one_alarm(market):
-    market.send(moved(0, 1100))
-    (event,) = [each for each in market.step() if each.kind == "drift"]
-    assert event.details["faults"] == []
+def test_alarm_is_repeated_as_configured(market):
+    repeat = "monitoring.repeat_after=2 days"
+    market.send(other_area(0, 80))
+    assert kinds(market.step(repeat)) == ["drift"]
+    market.now += 1 * 86_400.0
+    market.send(other_area(80, 300))
+    assert kinds(market.step(repeat)) == []
+    market.now += 3 * 86_400.0
+    market.send(other_area(300, 400))
+    assert kinds(market.step(repeat)) == ["drift"]
 
 
-def test_a_watcher_that_was_killed_finds_the_same_again_and_tells_nothing_twice(market):
-    market.send(sold(150))
+def test_long_log_that_drifted_is_one_alarm(market):
+    market.send(other_area(0, 1100))
+    (event,) = [event for event in market.step() if event.kind == "drift"]
+    assert event.details["data_faults"] == []
+
+
+def test_killed_monitor_repeats_no_event(market):
+    market.send(same_area(150))
     loop = market.loop()
     loop.step(market.now + 5)
-    # It is gone without a word, and nobody else may watch until its time is over.
-    market.send(moved(0, 60))
+    # It was killed, and its lease lasts for a while.
+    market.send(other_area(0, 60))
     other = market.loop(holder="other")
     assert other.step(market.now + 5) == []
     market.now += 40
     assert kinds(other.step(market.now)) == ["drift"]
     assert kinds(market.step()) == []
-    assert len([event for event in read_events(market.database, MODEL) if event.kind == "drift"]) == 1
+    assert len([event for event in read_events(market.open_log(), MODEL) if event.kind == "drift"]) == 1
 
 
-def test_losses_are_proven_by_truths_however_late_they_come(market):
-    rows = market.send(sold(100)) + market.send(moved(0, 80))
+def test_late_labels_prove_degradation(market):
+    rows = market.send(same_area(100)) + market.send(other_area(0, 80))
     market.step()
-    prices = [price for _, price in [*sold(100), *moved(0, 80)]]
-    market.tell(rows, prices, after=3 * 86_400.0)
-    (event,) = [each for each in market.step("monitoring.on_degradation=warn") if each.kind == "degradation"]
-    assert event.details["latest_loss"] > 1.5 * event.details["usual_loss"]
-    found = verbs.monitor.monitor(
-        MonitoredModel(MODEL, str(market.log)),
-        verbs.Context(store_path=str(market.store.root)),
-        since=None,
-        until=market.now,
-    )
-    assert found.truth.delays["median"] == pytest.approx(3.0, abs=0.1)
-    assert found.truth.labels == 180
-    assert any("Year_Built" in weak.words for weak in found.truth.weak)
+    prices = [price for _, price in [*same_area(100), *other_area(0, 80)]]
+    market.label(rows, prices, after_seconds=3 * 86_400.0)
+    (event,) = [event for event in market.step("monitoring.on_degradation=warn") if event.kind == "degradation"]
+    assert event.details["recent_loss"] > 1.5 * event.details["reference_loss"]
+    performance = market.overview().performance
+    assert performance.label_delays["median"] == pytest.approx(3.0, abs=0.1)
+    assert performance.n_labels == 180
+    assert any("Year_Built" in weak.words for weak in performance.weak_slices)
 
 
-def test_labels_that_come_early_are_not_taken_for_all(market):
-    rows = market.send(sold(200))
-    market.tell(rows[:40], [price for _, price in sold(40)])
-    order, site = verbs.Context(store_path=str(market.store.root)), MonitoredModel(MODEL, str(market.log))
-    found = verbs.monitor.monitor(site, order, since=None, until=market.now)
-    assert any("truth is known for 20% of the rows" in each for each in found.truth.warnings)
+def test_early_labels_come_with_a_warning(market):
+    rows = market.send(same_area(200))
+    market.label(rows[:40], [price for _, price in same_area(40)])
+    performance = market.overview().performance
+    assert any("20% of the rows have a label" in warning for warning in performance.warnings)
 
 
-def test_what_is_expected_before_labels_says_what_it_is_blind_to(market):
-    market.send(sold(100))
-    order, site = verbs.Context(store_path=str(market.store.root)), MonitoredModel(MODEL, str(market.log))
-    truth = verbs.monitor.monitor(site, order, since=None, until=market.now).truth
-    assert truth.expected == pytest.approx(truth.usual_loss, rel=0.3)
-    assert any("this figure does not move" in each for each in truth.warnings)
+def test_expected_loss_says_what_it_cannot_show(market):
+    market.send(same_area(100))
+    performance = market.overview().performance
+    assert performance.expected_loss == pytest.approx(performance.reference_loss, rel=0.3)
+    assert any("how the target depends" in warning for warning in performance.warnings)
 
 
-def test_private_columns_are_not_watched_and_raise_no_alarm(market):
-    market.send(sold(), private=["Gr_Liv_Area", "Lot_Area"])
+def test_private_columns_are_not_monitored(market):
+    market.send(same_area(), private=["Gr_Liv_Area", "Lot_Area"])
     assert kinds(market.step()) == []
-    order, site = verbs.Context(store_path=str(market.store.root)), MonitoredModel(MODEL, str(market.log))
-    assert verbs.monitor.monitor(site, order, since=None, until=market.now).unwatched == ["Lot_Area", "Gr_Liv_Area"]
+    assert market.overview().private_columns == ["Lot_Area", "Gr_Liv_Area"]
 
 
-def test_a_check_on_schedule_spends_what_the_time_allows(market):
-    market.send(sold(100))
+def test_scheduled_check_spends_its_share_of_the_budget(market):
+    market.send(same_area(100))
     (event,) = market.step()
     assert event.kind == "check"
-    assert event.details["level"] == pytest.approx(1 / 365.25 / 3, rel=0.01)
-    market.send(sold(50))
-    assert [each for each in market.step() if each.kind == "check"] == []
+    assert event.details["alpha"] == pytest.approx(1 / 365.25 / 3, rel=0.01)
+    market.send(same_area(50))
+    assert [event for event in market.step() if event.kind == "check"] == []
     market.now += 86_400.0
-    market.send(moved(0, 100))
-    assert [each.details["drifted"] for each in market.step() if each.kind == "check"] == [True]
+    market.send(other_area(0, 100))
+    assert [event.details["drifted"] for event in market.step() if event.kind == "check"] == [True]
 
 
 @pytest.mark.parametrize(
     ("text", "block", "threshold"),
     [("1 per year", "1 day", 1095.75), ("3 per year", "1 day", 365.25), ("1 per month", "1 hour", 2191.5)],
 )
-def test_a_budget_is_blocks_until_a_false_alarm(text, block, threshold):
-    from estimator.config import Monitoring
-
-    budget = Budget.of(Monitoring(false_alarms=text, restart_every=block))
+def test_threshold_follows_from_the_budget(text, block, threshold):
+    budget = FalseAlarmBudget.of(Monitoring(false_alarms=text, restart_every=block))
     assert budget.threshold == pytest.approx(threshold)
 
 
 @pytest.fixture
 def receiver():
-    """A web server that takes posts, the first ones of which it may refuse."""
+    """A web server that records posts and rejects the first ones if told to."""
     taken, refusals = [], []
 
     class Handler(BaseHTTPRequestHandler):
@@ -193,18 +195,18 @@ def receiver():
 def drift(market, now):
     event = Event("m:v:drift:1", MODEL, now, "drift", "v", {
         "message": "rows moved", "columns": [{"column": "size", "message": "larger values", "effect": 0.5}],
-        "answers": {"message": "larger"}, "examples": [{"inputs": {"name": "secret"}}], "next": "look",
+        "predictions": {"message": "larger"}, "examples": [{"inputs": {"name": "secret"}}], "next": "look",
     })  # fmt: skip
-    store_event(market.database, event)
+    store_event(market.open_log(), event)
     return event
 
 
-def test_everybody_is_told_once_in_the_form_they_take(market, receiver):
+def test_alert_is_sent_once_in_the_form_of_its_kind(market, receiver):
     address, taken, _ = receiver
     alerts = [Alert(url="${HOOK}/plain"), Alert(kind="slack", url="${HOOK}/slack")]
     event = drift(market, market.now)
     for _ in range(2):
-        tell(market.database, [event], alerts, {"HOOK": address}, now=market.now)
+        send_alerts(market.open_log(), [event], alerts, {"HOOK": address}, now=market.now)
     (plain, slack) = taken
     assert plain[0] == "/plain"
     assert plain[2]["kind"] == "drift"
@@ -213,21 +215,21 @@ def test_everybody_is_told_once_in_the_form_they_take(market, receiver):
     assert "size: larger values" in slack[2]["text"]
 
 
-def test_what_did_not_arrive_is_tried_again(market, receiver):
+def test_undelivered_alert_is_sent_again(market, receiver):
     address, taken, refusals = receiver
     notes, alert, event = [], Alert(url=f"{address}/hook"), drift(market, market.now)
     refusals += [503, 503]
-    tell(market.database, [event], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
+    send_alerts(market.open_log(), [event], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
     assert [status for _, status, _ in taken] == [503, 503, 200]
     refusals += [404]
     later = Event("m:v:drift:2", *[getattr(event, name) for name in ("model", "at", "kind", "version", "details")])
-    tell(market.database, [later], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
-    assert "was not told" in notes[0]
-    tell(market.database, [later], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
+    send_alerts(market.open_log(), [later], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
+    assert "was not delivered" in notes[0]
+    send_alerts(market.open_log(), [later], [alert], {}, now=market.now, note=notes.append, pause=lambda seconds: None)
     assert taken[-1][1] == 200
 
 
-def test_mail_arrives_as_people_read_it(market):
+def test_mail_is_plain_text(market):
     taken = []
 
     def serve(listener):
@@ -255,14 +257,14 @@ def test_mail_arrives_as_people_read_it(market):
         thread.start()
         url = f"smtp://127.0.0.1:{listener.getsockname()[1]}"
         alert = Alert(kind="mail", url=url, sender="watch@example.org", to=["me@example.org"])
-        tell(market.database, [drift(market, market.now)], [alert], {}, now=market.now)
+        send_alerts(market.open_log(), [drift(market, market.now)], [alert], {}, now=market.now)
         thread.join()
     assert f"Subject: [{MODEL}] drift" in taken
     assert any("rows moved" in line for line in taken)
 
 
 @pytest.mark.parametrize(
-    ("alert", "told"),
+    ("alert", "message"),
     [
         (Alert(url="ftp://host/x"), "expected http:// or https://"),
         (Alert(url="${NOT_SET}"), "NOT_SET"),
@@ -270,36 +272,36 @@ def test_mail_arrives_as_people_read_it(market):
         (Alert(url="https://me:hunter2@host/x"), "${"),
     ],
 )
-def test_an_alert_that_can_never_arrive_is_refused(alert, told):
+def test_undeliverable_alert_is_rejected(alert, message):
     with pytest.raises(EstimatorError) as caught:
         check_alerts([alert], {})
-    assert told in f"{caught.value.message} {caught.value.hint}"
+    assert message in f"{caught.value.message} {caught.value.hint}"
     assert "hunter2" not in caught.value.message
 
 
-def test_an_alarm_ends_the_verb_with_3(market, run):
-    words = ("monitor", MODEL, "--log", market.log, "--store", market.store.root)
+def test_alarm_exits_with_3(market, run):
+    arguments = ("monitor", MODEL, "--log", market.log_path, "--store", market.store.root)
     market.now = time.time() - 3600.0
-    market.send(sold(100), truth=True)
-    code, told, _ = run(*words, "--json")
-    assert (code, told["alarmed"], told["rows"]) == (0, False, 100)
-    market.send(moved(0, 100))
+    market.send(same_area(100), labels=True)
+    code, output, _ = run(*arguments, "--json")
+    assert (code, output["alarm"], output["n_rows"]) == (0, False, 100)
+    market.send(other_area(0, 100))
     market.step()
-    code, told, _ = run(*words)
+    code, output, _ = run(*arguments)
     assert code == 3
-    assert f"{MODEL} {market.live.version}: ALARM" in told["text"]
-    assert "Year_Built" in told["text"]
+    assert f"{MODEL} {market.live.version}: ALARM" in output["text"]
+    assert "Year_Built" in output["text"]
 
 
-def test_a_table_is_compared_with_training(market, run, tmp_path):
-    words = ("monitor", MODEL, "--store", market.store.root, "--json", "--input")
-    assert run(*words, FOLDER / "same_area.csv.gz")[0] == 0
-    code, told, _ = run(*words, FOLDER / "other_area.csv.gz")
-    assert (code, told["drifted"]) == (3, True)
+def test_table_is_compared_with_training(market, run, tmp_path):
+    arguments = ("monitor", MODEL, "--store", market.store.root, "--json", "--input")
+    assert run(*arguments, FOLDER / "same_area.csv.gz")[0] == 0
+    code, output, _ = run(*arguments, FOLDER / "other_area.csv.gz")
+    assert (code, output["drifted"]) == (3, True)
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (("--log", "none.db"), "there is no prediction log"),
         (("--log", "LOG", "--since", "yesterday"), "expected a time"),
@@ -307,62 +309,64 @@ def test_a_table_is_compared_with_training(market, run, tmp_path):
         (("--log", "LOG", "--set", "monitoring.ignor=[]"), "ignore"),
     ],
 )
-def test_what_cannot_be_watched_is_refused_with_a_way_out(market, run, words, told):
-    market.send(sold(20))
-    named = [str(market.log) if word == "LOG" else word for word in words]
-    code, _, said = run("monitor", MODEL, "--store", market.store.root, *named)
+def test_unusable_log_is_an_error(market, run, arguments, message):
+    market.send(same_area(20))
+    named = [str(market.log_path) if word == "LOG" else word for word in arguments]
+    code, _, stderr = run("monitor", MODEL, "--store", market.store.root, *named)
     assert code in (1, 2)
-    assert told in said
+    assert message in stderr
 
 
-def test_a_version_without_a_reference_says_so(market, run):
+def test_version_without_a_reference_is_an_error(market, run):
     folder = market.live.folder
     manifest = json.loads((folder / "manifest.json").read_text())
     del manifest["files"]["profile.json"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    market.send(sold(20))
-    code, _, said = run("monitor", MODEL, "--store", market.store.root, "--log", market.log)
+    market.send(same_area(20))
+    code, _, stderr = run("monitor", MODEL, "--store", market.store.root, "--log", market.log_path)
     assert code == 1
-    assert "train it again" in said
+    assert "train it again" in stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "told"), [((), "there is none"), (("--log", "LOG"), "lies in no store")], ids=["no log", "no store"]
+    ("arguments", "message"),
+    [((), "there is none"), (("--log", "LOG"), "lies in no store")],
+    ids=["no log", "no store"],
 )
-def test_a_server_that_cannot_be_watched_does_not_start(market, run, tmp_path, words, told):
+def test_server_without_a_usable_log_does_not_start(market, run, tmp_path, arguments, message):
     shutil.copytree(market.live.folder, tmp_path / "baked")
-    named = [str(market.log) if word == "LOG" else word for word in words]
-    code, _, said = run("serve", "--model", tmp_path / "baked", "--port", "0", "--watch", *named)
+    named = [str(market.log_path) if word == "LOG" else word for word in arguments]
+    code, _, stderr = run("serve", "--model", tmp_path / "baked", "--port", "0", "--monitor", *named)
     assert code == 1
-    assert told in said
+    assert message in stderr
 
 
-def test_an_empty_log_is_no_alarm(market, run):
-    market.database.close()
-    code, told, _ = run("monitor", MODEL, "--store", market.store.root, "--log", market.log)
+def test_empty_log_is_no_alarm(market, run):
+    market.open_log().close()
+    code, output, _ = run("monitor", MODEL, "--store", market.store.root, "--log", market.log_path)
     assert code == 0
-    assert "no row that this version answered" in told["text"]
+    assert "the log holds no row of this version" in output["text"]
 
 
-def test_one_row_can_be_looked_at(market, run):
-    market.send(sold(1))
-    assert run("monitor", MODEL, "--store", market.store.root, "--log", market.log)[0] == 0
+def test_one_row_can_be_monitored(market, run):
+    market.send(same_area(1))
+    assert run("monitor", MODEL, "--store", market.store.root, "--log", market.log_path)[0] == 0
 
 
-def test_the_server_shows_the_page_to_those_who_may_see_it(market):
-    market.send(sold(50))
-    plain = Client(gateway(market.live, serving=Serving(), connect_log=lambda: market.database))
+def test_server_shows_the_monitoring_page(market):
+    market.send(same_area(50))
+    plain = Client(gateway(market.live, serving=Serving(), connect_log=lambda: market.open_log()))
     answer = plain("GET", "/monitor")
     assert answer.status_code == 200
-    assert "watched" in answer.text
+    assert "monitoring" in answer.text
     assert plain("GET", "/monitor?model=none").status_code == 404
     for days in ("x", "nan", "-1", "inf", ""):
         assert plain("GET", f"/monitor?days={days}").status_code == 422
     assert Client(gateway(market.live, serving=Serving()))("GET", "/monitor").status_code == 404
 
 
-def test_what_is_told_to_webhooks_holds_no_value_of_a_row(market):
-    market.send(moved(0, 80))
-    (event,) = [each for each in market.step() if each.kind == "drift"]
+def test_webhook_gets_no_value_of_a_row(market):
+    market.send(other_area(0, 80))
+    (event,) = [event for event in market.step() if event.kind == "drift"]
     assert event.details["examples"]
-    assert "examples" not in data_of(event)
+    assert "examples" not in alert_data(event)

@@ -1,4 +1,4 @@
-"""Fresh rows make candidates that are judged beside the live version; truths decide which one is live."""
+"""Retraining on new rows, promotion and rollback by labels, history and replay."""
 
 from __future__ import annotations
 
@@ -13,118 +13,107 @@ import pytest
 from estimator import verbs
 from estimator.config.sections import row_ranges
 from estimator.errors import EstimatorError
-from estimator.monitoring.promotion import Paired
-from estimator.monitoring.retrain import joined
+from estimator.monitoring.promotion import PairedBettingTest
+from estimator.monitoring.candidates import join_rows
 from estimator.verbs.monitor import MonitoredModel
 from tests.conftest import EXAMPLES
-from tests.watched import FOLDER, MODEL, TARGET, kinds, moved, sold
+from tests.market import FOLDER, MODEL, TARGET, kinds, other_area, same_area
 
 
 def frame_of(rows) -> pl.DataFrame:
     return pl.DataFrame([{**row, TARGET: str(price)} for row, price in rows])
 
 
-def order_of(market, *overrides: str) -> verbs.Context:
-    return verbs.Context(overrides, store_path=str(market.store.root))
-
-
-def site_of(market) -> MonitoredModel:
-    return MonitoredModel(MODEL, str(market.log), None, FOLDER)
-
-
 @pytest.fixture
-def fresh(tmp_path):
-    """Fresh rows of another area, in a file."""
-    path = tmp_path / "fresh.csv"
-    frame_of(moved(0, 300)).write_csv(path)
+def new_rows(tmp_path):
+    """New rows of another area, in a file."""
+    path = tmp_path / "new.csv"
+    frame_of(other_area(0, 300)).write_csv(path)
     return str(path)
 
 
-def test_candidates_are_judged_on_rows_that_nobody_has_seen(market, fresh):
-    decision = verbs.retrain.retrain(site_of(market), order_of(market), data=fresh)
+def test_candidates_are_evaluated_on_a_holdout(market, new_rows):
+    decision = verbs.retrain.retrain(market.monitored, market.context(), data=new_rows)
     assert [each.kind for each in decision.candidates] == ["warm_start", "refit", "new_only"]
-    assert decision.rows == {"old": 1200, "new": 210, "judged": 90, "kept_apart": 240}
+    assert decision.rows == {"old": 1200, "new": 210, "holdout": 90, "old_holdout": 240}
     assert decision.live == market.live.version
     best = next(each for each in decision.candidates if each.version == decision.chosen)
-    assert best.compared[0].verdict == "better"
-    assert best.compared[0].rows == 90
-    assert best.evidence > 20
+    assert best.comparisons[0].verdict == "better"
+    assert best.comparisons[0].rows == 90
+    assert best.e_value > 20
     assert market.store.aliases(MODEL)["candidate"] == decision.chosen
     manifest = verbs.Context(store_path=str(market.store.root)).version(f"{MODEL}@candidate").manifest
     assert manifest["retraining"]["from"] == decision.live
     assert manifest["data"]["rows_held_out"] == 90
 
 
-def test_every_candidate_can_be_made_again_bit_for_bit(market, fresh):
-    decision = verbs.retrain.retrain(site_of(market), order_of(market), data=fresh)
+def test_candidates_are_reproduced_bit_for_bit(market, new_rows):
+    decision = verbs.retrain.retrain(market.monitored, market.context(), data=new_rows)
     for each in decision.candidates:
-        again = verbs.verify.verify(f"{MODEL}/{each.version}", order_of(market))
+        again = verbs.verify.verify(f"{MODEL}/{each.version}", market.context())
         assert again.is_equal, (each.kind, again.differences)
 
 
-def test_a_decision_is_kept_with_its_reasons(market, fresh, run):
-    words = ("--data", fresh, "--folder", FOLDER, "--store", market.store.root)
-    code, told, _ = run("retrain", MODEL, *words, "--why", "the market moved")
+def test_decision_is_stored_with_its_reasons(market, new_rows, run):
+    words = ("--data", new_rows, "--folder", FOLDER, "--store", market.store.root)
+    code, output, _ = run("retrain", MODEL, *words, "--why", "the market moved")
     assert code == 0
-    assert "refit" in told["text"]
+    assert "refit" in output["text"]
     (folder,) = (market.store.root / MODEL / "decisions").iterdir()
-    kept = json.loads((folder / "decision.json").read_text())
-    assert kept["why"] == "the market moved"
-    assert len(kept["candidates"]) == 3
+    stored = json.loads((folder / "decision.json").read_text())
+    assert stored["reason"] == "the market moved"
+    assert len(stored["candidates"]) == 3
     page = (folder / "decision.html").read_text()
     assert "the market moved" in page
-    assert kept["chosen"] in page
+    assert stored["chosen"] in page
 
 
-def test_rows_like_the_old_ones_change_nothing_that_is_not_better(market, tmp_path, run):
+def test_candidate_that_is_not_better_is_not_chosen(market, tmp_path, run):
     path = tmp_path / "same.csv"
-    frame_of(sold()).write_csv(path)
-    words = ("--data", path, "--folder", FOLDER, "--store", market.store.root, "--json")
-    code, told, _ = run("retrain", MODEL, *words)
-    better = [each for each in told["candidates"] if each["compared"] and each["compared"][0]["verdict"] == "better"]
-    assert code == (0 if told["chosen"] else 3)
-    assert told["chosen"] is None or told["chosen"] in {each["version"] for each in told["candidates"]}
-    assert len(better) <= 1
+    frame_of(same_area()).write_csv(path)
+    arguments = ("--data", path, "--folder", FOLDER, "--store", market.store.root, "--json")
+    live = market.live.version
+    code, output, _ = run("retrain", MODEL, *arguments, "--set", "retraining.candidates=[new_only]")
+    assert (code, output["chosen"]) == (3, None)
+    assert output["reasons"][0] == "the live version stays: no candidate is better"
+    assert output["candidates"][0]["comparisons"][0]["gain"]["value"] < 0
+    assert market.live.version == live
+    assert "candidate" not in market.store.aliases(MODEL)
 
 
-def test_a_candidate_that_forgot_is_not_taken(market, fresh):
-    order = order_of(market, "retraining.max_regression=0.0", "retraining.candidates=[new_only]")
-    decision = verbs.retrain.retrain(site_of(market), order, data=fresh)
+def test_candidate_that_is_worse_on_old_rows_is_not_chosen(market, new_rows):
+    order = market.context("retraining.max_regression=0.0", "retraining.candidates=[new_only]")
+    decision = verbs.retrain.retrain(market.monitored, order, data=new_rows)
     assert decision.chosen is None
-    assert "it has forgotten" in decision.reasons[1]
+    assert "the error on old rows grew" in decision.reasons[1]
 
 
-def test_a_renewed_version_is_renewed_again(market, fresh, tmp_path):
-    first = verbs.retrain.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=fresh)
+def test_retrained_version_is_retrained_again(market, new_rows, tmp_path):
+    first = verbs.retrain.retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=new_rows)
     verbs.promote.promote(market.store, f"{MODEL}/{first.chosen}", why="better")
     later = tmp_path / "later.csv"
-    frame_of(moved(300, 500)).write_csv(later)
-    second = verbs.retrain.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=str(later))
+    frame_of(other_area(300, 500)).write_csv(later)
+    second = verbs.retrain.retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=str(later))
     assert second.rows["old"] == 1200 - 240 + 300
-    assert second.candidates[0].problem is None
+    assert second.candidates[0].error is None
 
 
-def test_a_family_that_cannot_go_on_says_so_and_the_others_are_judged(market, tmp_path, fresh):
+def test_family_without_warm_start_reports_an_error(market, tmp_path, new_rows):
     conf = tmp_path / "ridge.json"
     table = str(FOLDER / "sold.csv.gz")
     conf.write_text(
         json.dumps({"name": "ridge", "data": {"path": table, "target": TARGET}, "model": {"kind": "linear"}})
     )  # fmt: skip
-    verbs.train.train(conf, order_of(market))
+    verbs.train.train(conf, market.context())
     decision = verbs.retrain.retrain(
-        MonitoredModel("ridge"), order_of(market, "retraining.candidates=[warm_start,new_only]"), data=fresh
+        MonitoredModel("ridge"), market.context("retraining.candidates=[warm_start,new_only]"), data=new_rows
     )
-    problems = {each.kind: each.problem for each in decision.candidates}
-    assert problems["new_only"] is None
-    assert (
-        (problems["warm_start"] is None)
-        or "continue" in problems["warm_start"]
-        or "warm_start" in problems["warm_start"]
-    )
+    errors = {candidate.kind: candidate.error for candidate in decision.candidates}
+    assert errors == {"warm_start": "XX", "new_only": None}
 
 
-def test_settings_can_be_searched_anew(market, fresh):
-    order = order_of(market, "retraining.candidates=[tune]")
+def test_settings_are_tuned_again(market, new_rows):
+    order = market.context("retraining.candidates=[tune]")
     live = market.live
     config = json.loads((live.folder / "config.resolved.json").read_text())
     assert config["tuning"]["n_trials"] == 50
@@ -135,40 +124,40 @@ def test_settings_can_be_searched_anew(market, fresh):
         "tuning": {"space": {"model.penalty": [0.1, 1.0, 10.0]}, "n_trials": 3},
     }  # fmt: skip
     conf.write_text(json.dumps(content))
-    verbs.train.train(conf, order_of(market))
-    (candidate,) = verbs.retrain.retrain(MonitoredModel("short"), order, data=fresh).candidates
-    assert candidate.problem is None
+    verbs.train.train(conf, market.context())
+    (candidate,) = verbs.retrain.retrain(MonitoredModel("short"), order, data=new_rows).candidates
+    assert candidate.error is None
     assert candidate.version is not None
 
 
 @pytest.mark.parametrize(("rows", "told"), [(10, "too few"), (0, "too few")])
-def test_too_few_fresh_rows_are_refused(market, tmp_path, rows, told):
+def test_too_few_new_rows_are_an_error(market, tmp_path, rows, told):
     path = tmp_path / "few.csv"
-    frame_of(moved(0, 10)).head(rows).write_csv(path)
+    frame_of(other_area(0, 10)).head(rows).write_csv(path)
     with pytest.raises(EstimatorError) as caught:
-        verbs.retrain.retrain(site_of(market), order_of(market), data=str(path))
+        verbs.retrain.retrain(market.monitored, market.context(), data=str(path))
     assert told in caught.value.message or "no rows" in caught.value.message
     assert market.store.aliases(MODEL).keys() == {"live"}
 
 
-def test_fresh_rows_without_a_column_are_refused(market, tmp_path):
+def test_new_rows_without_a_column_are_an_error(market, tmp_path):
     path = tmp_path / "narrow.csv"
-    frame_of(moved(0, 100)).drop("Foundation").write_csv(path)
+    frame_of(other_area(0, 100)).drop("Foundation").write_csv(path)
     with pytest.raises(EstimatorError, match="Foundation"):
-        verbs.retrain.retrain(site_of(market), order_of(market), data=str(path))
+        verbs.retrain.retrain(market.monitored, market.context(), data=str(path))
 
 
-def test_old_rows_that_are_gone_are_refused(market, fresh):
+def test_missing_old_rows_are_an_error(market, new_rows):
     with pytest.raises(EstimatorError, match=r"sold\.csv\.gz"):
-        verbs.retrain.retrain(MonitoredModel(MODEL, str(market.log)), order_of(market), data=fresh)
+        verbs.retrain.retrain(MonitoredModel(MODEL, str(market.log_path)), market.context(), data=new_rows)
 
 
-def test_old_and_fresh_rows_of_other_types_meet_as_text():
-    found = joined(pl.DataFrame({"a": ["1", "x"]}), pl.DataFrame({"a": [2.0, None], "b": [1, 2]}))
+def test_columns_of_different_types_become_text():
+    found = join_rows(pl.DataFrame({"a": ["1", "x"]}), pl.DataFrame({"a": [2.0, None], "b": [1, 2]}))
     assert found["a"].to_list() == ["1", "x", "2", None]
 
 
-def test_numbers_of_rows_are_read_and_refused():
+def test_row_ranges_are_parsed():
     assert row_ranges("1-3, 7-9") == [(1, 3), (7, 9)]
     with pytest.raises(ValueError, match="801-1000"):
         row_ranges("1-3,x")
@@ -180,101 +169,103 @@ def test_numbers_of_rows_are_read_and_refused():
     lambda generator, n: generator.exponential(size=n) * generator.choice([-1.0, 1.0], n),
     lambda generator, n: np.zeros(n),
 ])  # fmt: skip
-def test_an_equal_version_is_rarely_called_better_however_often_one_looks(draw):
+def test_equal_version_is_rarely_called_better(draw):
     generator = np.random.default_rng(11)
-    runs = [Paired().take(draw(generator, 500)).max() >= 20 for _ in range(100)]
+    runs = [PairedBettingTest().update(draw(generator, 500)).max() >= 20 for _ in range(100)]
     assert np.mean(runs) <= 0.08
 
 
-def test_a_better_version_is_called_so_soon():
+def test_better_version_is_found_soon():
     generator, rows = np.random.default_rng(12), []
     for _ in range(20):
         error = np.abs(generator.normal(size=400))
-        passed = np.flatnonzero(Paired().take(error - np.abs(error * 0.7 + 0.1 * generator.normal(size=400))) >= 20)
+        passed = np.flatnonzero(
+            PairedBettingTest().update(error - np.abs(error * 0.7 + 0.1 * generator.normal(size=400))) >= 20
+        )
         rows.append(passed[0] if len(passed) else 400)
     assert np.median(rows) < 60
 
 
-def renewed(market, fresh) -> tuple[str, str]:
-    """Give the live version and a candidate that is better for the other area."""
+def retrained(market, new_rows) -> tuple[str, str]:
+    """Return the live version and a candidate that is better for the other area."""
     live = market.live.version
-    decision = verbs.retrain.retrain(site_of(market), order_of(market, "retraining.candidates=[refit]"), data=fresh)
+    decision = verbs.retrain.retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=new_rows)
     assert decision.chosen is not None
     market.now += 60.0
     return live, decision.chosen
 
 
 @pytest.mark.parametrize(("by", "live_after"), [("automatic", "candidate"), ("approval", "live"), ("manual", "live")])
-def test_truths_promote_as_the_config_says(market, fresh, by, live_after):
-    live, candidate = renewed(market, fresh)
-    market.send(moved(400, 600), truth=True)
+def test_labels_promote_as_configured(market, new_rows, by, live_after):
+    live, candidate = retrained(market, new_rows)
+    market.send(other_area(400, 600), labels=True)
     events = market.step(f"promotion.mode={by}", "monitoring.on_degradation=warn")
     assert ("promote" in kinds(events)) == (by != "manual")
     assert market.live.version == {"candidate": candidate, "live": live}[live_after]
     if by == "approval":
-        (told,) = [event for event in events if event.kind == "promote"]
-        assert f"estimator promote {MODEL}/{candidate}" in told.details["next"]
+        (promotion,) = [event for event in events if event.kind == "promote"]
+        assert f"estimator promote {MODEL}/{candidate}" in promotion.details["next"]
 
 
-def test_a_candidate_is_first_a_shadow_if_so_asked(market, fresh):
-    live, _ = renewed(market, fresh)
-    market.send(moved(400, 600), truth=True)
+def test_candidate_must_be_a_shadow_first(market, new_rows):
+    live, _ = retrained(market, new_rows)
+    market.send(other_area(400, 600), labels=True)
     market.step("promotion.mode=automatic", "promotion.shadow_rows=10", "monitoring.on_degradation=warn")
     assert market.live.version == live
 
 
-def test_what_is_promoted_and_proven_worse_goes_back_by_itself(market, fresh):
-    live, candidate = renewed(market, fresh)
-    order = order_of(market, "model.kind=constant")
+def test_promoted_version_that_is_worse_is_rolled_back(market, new_rows):
+    live, candidate = retrained(market, new_rows)
+    order = market.context("model.kind=constant")
     worse = verbs.train.train(FOLDER / "config.yml", order).artefact.version
-    verbs.promote.promote(market.store, f"{MODEL}/{worse}", why="somebody thought so")
+    verbs.promote.promote(market.store, f"{MODEL}/{worse}", why="a mistake")
     assert market.live.version == worse
-    market.send(sold(120), truth=True)
+    market.send(same_area(120), labels=True)
     events = market.step("monitoring.on_degradation=warn")
     assert "rollback" in kinds(events)
     assert market.live.version == live
     assert candidate != live
     last = market.store.history(MODEL)[-1]
     assert last.action == "rollback"
-    assert "120 truths" in last.reason
+    assert "120 labels" in last.reason
 
 
-def test_history_tells_which_version_answered_at_a_time(market, fresh, run):
-    live, candidate = renewed(market, fresh)
+def test_history_names_the_live_version_of_a_time(market, new_rows, run):
+    live, candidate = retrained(market, new_rows)
     verbs.promote.promote(market.store, f"{MODEL}/{candidate}", why="approved by a person")
     moves = market.store.history(MODEL)
-    code, told, _ = run("history", MODEL, "--store", market.store.root, "--at", moves[-1].time, "--json")
-    assert (code, told["move"]["after"], told["move"]["why"]) == (0, candidate, "approved by a person")
+    code, output, _ = run("history", MODEL, "--store", market.store.root, "--at", moves[-1].time, "--json")
+    assert (code, output["move"]["version"], output["move"]["reason"]) == (0, candidate, "approved by a person")
     assert run("history", MODEL, "--store", market.store.root, "--at", "2001-01-01", "--json")[1]["move"] is None
     text = run("history", MODEL, "--store", market.store.root)[1]["text"]
     assert len(text.strip().splitlines()) == len(moves)
     assert live in text
 
 
-def test_replay_says_what_would_have_been_different(market, fresh, run):
-    _, candidate = renewed(market, fresh)
+def test_replay_reports_differences(market, new_rows, run):
+    _, candidate = retrained(market, new_rows)
     market.now = market.now - 7200.0
-    market.send(moved(600, 700), truth=True)
-    words = ("--log", market.log, "--store", market.store.root, "--since", "2001-01-01")
-    code, told, _ = run("replay", MODEL, "--against", f"{MODEL}/{candidate}", *words, "--json")
+    market.send(other_area(600, 700), labels=True)
+    words = ("--log", market.log_path, "--store", market.store.root, "--since", "2001-01-01")
+    code, output, _ = run("replay", MODEL, "--against", f"{MODEL}/{candidate}", *words, "--json")
     assert code == 0
-    assert (told["rows"], told["judged"]) == (100, 100)
-    assert told["after"] < told["before"]
-    assert told["changed"] > 0.9
-    code, told, _ = run("replay", MODEL, "--against", MODEL, *words, "--json")
-    assert (told["changed"], told["before"]) == (0.0, pytest.approx(told["after"]))
+    assert (output["n_rows"], output["n_scored"]) == (100, 100)
+    assert output["replayed_loss"] < output["logged_loss"]
+    assert output["changed"] > 0.9
+    code, output, _ = run("replay", MODEL, "--against", MODEL, *words, "--json")
+    assert (output["changed"], output["logged_loss"]) == (0.0, pytest.approx(output["replayed_loss"]))
 
 
-def test_replay_of_an_empty_time_says_so(market, run):
-    market.send(sold(5))
-    words = ("--log", market.log, "--store", market.store.root, "--since", "1s")
-    code, _, said = run("replay", MODEL, "--against", MODEL, *words)
+def test_replay_of_an_empty_time_is_an_error(market, run):
+    market.send(same_area(5))
+    words = ("--log", market.log_path, "--store", market.store.root, "--since", "1s")
+    code, _, stderr = run("replay", MODEL, "--against", MODEL, *words)
     assert code == 1
-    assert "--since" in said
+    assert "--since" in stderr
 
 
-def test_two_promotions_at_once_are_one_after_the_other(market, fresh):
-    _, candidate = renewed(market, fresh)
+def test_simultaneous_promotions_are_serialized(market, new_rows):
+    _, candidate = retrained(market, new_rows)
     threads = [
         threading.Thread(
             target=verbs.promote.promote, args=(market.store, f"{MODEL}/{candidate}"), kwargs={"why": str(number)}
@@ -290,18 +281,60 @@ def test_two_promotions_at_once_are_one_after_the_other(market, fresh):
     assert market.live.version == candidate
 
 
-def test_a_market_that_moves_is_seen_proven_renewed_promoted_and_taken_back(tmp_path, tell):
-    told = runpy.run_path(str(EXAMPLES / "moving-market" / "story.py"))["story"](tmp_path, said=lambda text: None)
-    assert told["calm"] == []
-    rows = told["drift"]["details"]["after_rows"] - told["quiet_rows"]
-    assert {"Year_Built", "Foundation"} <= {each["column"] for each in told["drift"]["details"]["columns"]}
-    assert told["loss"]["details"]["latest_loss"] > 1.5 * told["loss"]["details"]["usual_loss"]
-    assert told["refused"] == 0
-    promoted = told["promote"]["version"]
-    assert told["answered"][promoted] >= 20
-    actions = [move["action"] for move in told["history"] if move["alias"] == "live"]
+def test_retraining_is_due_as_scheduled(market):
+    settings = ("retraining.every=2 days", "retraining.candidates=[new_only]")
+    market.send(other_area(0, 100), labels=True)
+    assert "retrain" not in kinds(market.step(*settings, "monitoring.on_drift=warn"))
+    market.now += 2 * 86_400.0
+    (event,) = [event for event in market.step(*settings) if event.kind == "retrain"]
+    assert event.details["reason"] == "on schedule, every 2 days"
+    market.now += 1 * 86_400.0
+    assert "retrain" not in kinds(market.step(*settings))
+    market.now += 1 * 86_400.0
+    assert "retrain" in kinds(market.step(*settings))
+
+
+def test_alarm_leads_to_retraining_as_configured(market):
+    market.send(other_area(0, 100), labels=True)
+    events = market.step("monitoring.on_drift=retrain", "retraining.candidates=[new_only]")
+    assert [event.kind for event in events if event.kind in ("drift", "retrain")] == ["drift", "retrain"]
+    (decision,) = (market.store.root / MODEL / "decisions").glob("*/decision.json")
+    assert json.loads(decision.read_text())["reason"].startswith("drift: ")
+
+
+def test_failed_retraining_is_an_event(market):
+    market.send(other_area(0, 100))
+    events = market.step("monitoring.on_drift=retrain")
+    (event,) = [event for event in events if event.kind == "retrain"]
+    assert event.message.startswith("retraining failed: ")
+    assert "has a label" in event.message
+
+
+def test_rollback_can_be_turned_off(market):
+    worse = verbs.train.train(FOLDER / "config.yml", market.context("model.kind=constant")).artefact.version
+    verbs.promote.promote(market.store, f"{MODEL}/{worse}", why="a mistake")
+    market.send(same_area(120), labels=True)
+    events = market.step("promotion.roll_back=false", "monitoring.on_degradation=warn")
+    assert "rollback" not in kinds(events)
+    assert market.live.version == worse
+
+
+def test_example_detects_retrains_promotes_and_rolls_back(tmp_path, tell):
+    story = runpy.run_path(str(EXAMPLES / "moving-market" / "story.py"))["story"]
+    result = story(tmp_path, report=lambda text: None)
+    assert result["calm_alarms"] == []
+    drift, degradation = result["drift"]["details"], result["degradation"]["details"]
+    n_rows = drift["after_rows"] - result["n_calm_rows"]
+    assert {"Year_Built", "Foundation"} <= {moved["column"] for moved in drift["columns"]}
+    assert degradation["recent_loss"] > 1.5 * degradation["reference_loss"]
+    assert result["rejected"] == 0
+    promoted = result["promotion"]["version"]
+    assert result["predicted"][promoted] >= 20
+    actions = [change["action"] for change in result["history"] if change["alias"] == "live"]
     assert actions == ["train", "promote", "rollback"]
-    assert told["history"][-1]["after"] == told["first"]
+    assert result["history"][-1]["version"] == result["first_version"]
     assert list((tmp_path / "models" / MODEL / "decisions").glob("*/decision.json"))
-    tell(f"moving market: alarm looked at {rows} rows of another area, promoted after {told['labels']} labels, "
-         f"{sum(told['answered'].values())} requests answered, none refused")  # fmt: skip
+    tell(
+        f"moving market: drift alarm after {n_rows} rows of another area, promotion after {result['n_labels']} labels, "
+        f"{sum(result['predicted'].values())} requests served, none rejected"
+    )

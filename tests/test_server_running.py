@@ -38,7 +38,7 @@ def rejected(address, rows, path=PREDICT, **headers):
 
 def logged(path: Path) -> dict[str, dict]:
     with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
-        found = connection.execute("SELECT id, version, inputs, answer FROM predictions").fetchall()
+        found = connection.execute("SELECT id, version, inputs, response FROM predictions").fetchall()
     return {row[0]: {"version": row[1], "inputs": json.loads(row[2]), **json.loads(row[3])} for row in found}
 
 

@@ -14,7 +14,11 @@ from estimator.drift import BatchTest, CurrentRows, DriftReference, SequentialTe
 
 N_REFERENCE, N_CURRENT, N_REPEATS = 1500, 300, 40
 CATEGORIES = np.array(["north", "south", "east", "west"], dtype=object)
-COLUMNS = (Column("size", "number", nullable=True), Column("rooms", "integer"), Column("place", "category", nullable=True))
+COLUMNS = (
+    Column("size", "number", nullable=True),
+    Column("rooms", "integer"),
+    Column("place", "category", nullable=True),
+)
 SCHEMA = Schema(COLUMNS, Column("price", "number"))
 # A stream of ten periods, and a threshold that one stream in twenty may reach.
 N_PERIODS, PERIOD_ROWS, STREAM_THRESHOLD = 10, 50, 200.0
@@ -159,8 +163,8 @@ def continues_from_its_state(kind: type[SequentialTest]) -> None:
     first.update(sample.codes[:120], periods[:120])
     second = kind.of(known.columns, threshold=1000.0, seed=1)
     second.restore(json.loads(json.dumps(first.to_data())))
-    rest = [test.update(sample.codes[120:], periods[120:]) for test in (first, second)]
-    assert np.array_equal(*rest)
+    expected = first.update(sample.codes[120:], periods[120:])
+    assert np.array_equal(second.update(sample.codes[120:], periods[120:]), expected)
 
 
 def starts_over_after_an_alarm(kind: type[SequentialTest]) -> None:

@@ -19,10 +19,10 @@ from estimator.core.clock import format_time
 from estimator.core.text import format_number
 
 if TYPE_CHECKING:
-    from estimator.monitoring.batch_check import Check
+    from estimator.monitoring.drift_check import DriftCheck
     from estimator.monitoring.events import Event
     from estimator.monitoring.overview import Overview
-    from estimator.monitoring.performance import Truth
+    from estimator.monitoring.performance import LivePerformance
 
 MOST_LINES = 8
 # Drift tests with a larger p-value are not listed.
@@ -71,7 +71,7 @@ def command(
         verbs.monitor.write_page(overview, page)
         options.say(f"written: {page}")
     options.emit(overview.to_data(), "\n".join(_lines(overview)), as_json=as_json)
-    return EXIT_GATE if overview.is_alarmed else 0
+    return EXIT_GATE if overview.has_alarm else 0
 
 
 def _follow(
@@ -92,24 +92,24 @@ def _follow(
 
 def _print_event(event: Event, *, as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(verbs.monitor.data_of(event), ensure_ascii=False))
+        click.echo(json.dumps(verbs.monitor.alert_data(event), ensure_ascii=False))
     else:
-        click.echo(f"{format_time(event.at)}  {verbs.monitor.text_of(event)}")
+        click.echo(f"{format_time(event.at)}  {verbs.monitor.alert_text(event)}")
 
 
 def _lines(overview: Overview) -> Iterator[str]:
-    yield f"{overview.model} {overview.version}: {'ALARM' if overview.is_alarmed else 'no alarm'}"
-    if not overview.rows:
+    yield f"{overview.model} {overview.version}: {'ALARM' if overview.has_alarm else 'no alarm'}"
+    if not overview.n_rows:
         yield "the log holds no row of this version"
         return
-    yield f"rows      {overview.rows:,}, {format_time(overview.since)} to {format_time(overview.until)}"
-    if overview.unwatched:
-        yield f"private   {', '.join(overview.unwatched)}: not logged, so not monitored"
-    if overview.truth is not None:
-        yield from _performance_lines(overview.truth)
+    yield f"rows      {overview.n_rows:,}, {format_time(overview.since)} to {format_time(overview.until)}"
+    if overview.private_columns:
+        yield f"private   {', '.join(overview.private_columns)}: not logged, so not monitored"
+    if overview.performance is not None:
+        yield from _performance_lines(overview.performance)
     if overview.points:
         state = overview.points[-1].details
-        yield f"drift     log10 e-value {state['evidence']:.1f}; alarm at {state['threshold']:.1f}"
+        yield f"drift     log10 e-value {state['log_e_value']:.1f}; alarm at {state['log_threshold']:.1f}"
     if overview.check is not None:
         yield ""
         yield from _check_lines(overview.check)
@@ -123,29 +123,31 @@ def _lines(overview: Overview) -> Iterator[str]:
         yield f"next: {last.details['next']}"
 
 
-def _performance_lines(performance: Truth) -> Iterator[str]:
-    delay = f", median delay {performance.delays['median']:.1f} days" if performance.delays else ""
-    yield f"labels    {performance.labels:,} of {performance.rows:,} rows{delay}"
+def _performance_lines(performance: LivePerformance) -> Iterator[str]:
+    delay = f", median delay {performance.label_delays['median']:.1f} days" if performance.label_delays else ""
+    yield f"labels    {performance.n_labels:,} of {performance.n_rows:,} rows{delay}"
     if performance.loss is not None:
-        yield f"loss      {performance.loss}; {format_number(performance.usual_loss)} on held-out rows"
-    if performance.held is not None:
-        yield f"coverage  {performance.held} of labels in intervals or sets; {performance.level:.0%} expected"
+        yield f"loss      {performance.loss}; {format_number(performance.reference_loss)} on held-out rows"
+    if performance.coverage is not None:
+        target = f"{performance.target_coverage:.0%}"
+        yield f"coverage  {performance.coverage} of labels in intervals or sets; {target} expected"
     if performance.metrics:
         yield "metrics   " + ", ".join(f"{name} {format_number(value)}" for name, value in performance.metrics.items())
-    if performance.loss is None or performance.labels < performance.rows:
-        yield f"estimate  loss {format_number(performance.expected)} from predictions alone; it cannot see concept drift"
-    for weak in performance.weak[:3]:
-        yield f"weak      {format_number(weak.score)} where {weak.condition} ({weak.rows:,} rows), else {format_number(weak.score_elsewhere)}"
+    if performance.loss is None or performance.n_labels < performance.n_rows:
+        estimate = format_number(performance.expected_loss)
+        yield f"estimate  loss {estimate} from predictions alone; it cannot see concept drift"
+    for weak in performance.weak_slices[:3]:
+        elsewhere = format_number(weak.elsewhere)
+        yield f"weak      {format_number(weak.score)} where {weak.words} ({weak.rows:,} rows), else {elsewhere}"
     for warning in performance.warnings:
         yield f"warning   {warning}"
 
 
-def _check_lines(check: Check) -> Iterator[str]:
+def _check_lines(check: DriftCheck) -> Iterator[str]:
     verdict = "DRIFT" if check.drifted else "no drift"
-    yield f"{verdict}: p {check.p_value:.2g} over {check.rows:,} rows, all tests combined; alpha {check.level:.2g}"
-    for kind, findings in check.findings.items():
-        for finding in findings[:MOST_LINES]:
-            moved = finding.moved
-            if moved.p_value <= LISTED_P_VALUE:
-                column = finding.column or "rows"
-                yield f"  {kind:<20} {column:<20} {format_number(moved.effect):>8}  p {moved.p_value:<8.2g} {moved.words}"
+    yield f"{verdict}: p {check.p_value:.2g} over {check.n_rows:,} rows, all tests combined; alpha {check.alpha:.2g}"
+    for kind, results in check.results.items():
+        for result in results[:MOST_LINES]:
+            if result.p_value <= LISTED_P_VALUE:
+                column, effect = result.column or "rows", format_number(result.effect)
+                yield f"  {kind:<20} {column:<20} {effect:>8}  p {result.p_value:<8.2g} {result.message}"

@@ -12,7 +12,7 @@ from estimator.cli import options
 from estimator.core.text import format_number
 
 if TYPE_CHECKING:
-    from estimator.monitoring.replay import Replayed
+    from estimator.monitoring.replay import Replay
 
 
 @click.command("replay")
@@ -36,24 +36,22 @@ def command(model: str, against: str, since: str, log: str | None, store: str | 
     options.emit(replayed.to_data(), _text(replayed), as_json=as_json)
 
 
-def _text(replayed: Replayed) -> str:
-    lines = [f"{replayed.rows:,} logged rows predicted again by {replayed.version}"]
-    if replayed.unread:
-        lines.append(f"{replayed.unread:,} rows were skipped: a column this version needs was not logged")
+def _text(replayed: Replay) -> str:
+    lines = [f"{replayed.n_rows:,} logged rows predicted again by {replayed.version}"]
+    if replayed.n_skipped:
+        lines.append(f"{replayed.n_skipped:,} rows were skipped: a column this version needs was not logged")
     lines.append(f"changed     {replayed.changed:.1%} of predictions")
-    if replayed.moved is not None:
-        low, median, high = replayed.moved
-        lines.append(
-            f"difference  median {format_number(median)}, 5th to 95th percentile {format_number(low)} to {format_number(high)}"
-        )
-    if replayed.judged and replayed.before is not None and replayed.after is not None:
-        labels = f"on {replayed.judged:,} labels"
-        lines.append(f"loss        {format_number(replayed.after)}, was {format_number(replayed.before)}, {labels}")
+    if replayed.change_quantiles is not None:
+        low, median, high = (format_number(value) for value in replayed.change_quantiles)
+        lines.append(f"difference  median {median}, 5th to 95th percentile {low} to {high}")
+    if replayed.n_scored and replayed.logged_loss is not None and replayed.replayed_loss is not None:
+        new, old = format_number(replayed.replayed_loss), format_number(replayed.logged_loss)
+        lines.append(f"loss        {new}, was {old}, on {replayed.n_scored:,} labels")
     if replayed.largest:
         lines += ["", "largest differences:"]
     for row in replayed.largest:
-        label = "" if row.truth is None else f"  label {row.truth}"
-        lines.append(f"  {row.id}  {_value(row.was)} -> {_value(row.would_be)}{label}")
+        label = "" if row.label is None else f"  label {row.label}"
+        lines.append(f"  {row.id}  {_value(row.logged)} -> {_value(row.replayed)}{label}")
     return "\n".join(lines)
 
 

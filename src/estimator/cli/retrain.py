@@ -11,7 +11,7 @@ from estimator import verbs
 from estimator.cli import EXIT_GATE, options, progress_bar
 
 if TYPE_CHECKING:
-    from estimator.monitoring.retrain import Decision
+    from estimator.monitoring.decision import Decision
 
 
 @click.command("retrain")
@@ -45,7 +45,7 @@ def command(
             options.context(overrides, store),
             data=data,
             query=query,
-            why=why,
+            reason=why,
             progress=progress,
             note=options.note(as_json=as_json),
         )
@@ -57,7 +57,7 @@ def _text(decision: Decision, root: Path) -> str:
     counts = decision.rows
     lines = [
         f"live    {decision.live}",
-        f"rows    {counts['old']:,} old, {counts['new']:,} new, evaluated on {counts['judged']:,} newer ones",
+        f"rows    {counts['old']:,} old, {counts['new']:,} new, evaluated on {counts['holdout']:,} newer ones",
         "",
         *(f"  {reason}" for reason in decision.reasons),
         "",

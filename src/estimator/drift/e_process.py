@@ -43,7 +43,9 @@ def _bets() -> Floats:
     centers = (np.arange(N_CELLS) + 0.5) / N_CELLS
     tilts = [1.0 + slope * (2.0 * centers - 1.0) for slope in (-0.9, -0.5, 0.5, 0.9)]
     tails = [
-        1.0 - weight + weight * N_CELLS / width * (centers > 1 - width / N_CELLS if upper else centers < width / N_CELLS)
+        1.0
+        - weight
+        + weight * N_CELLS / width * (centers > 1 - width / N_CELLS if upper else centers < width / N_CELLS)
         for upper in (False, True)
         for weight, width in ((0.3, 1), (0.6, 2))
     ]
@@ -160,7 +162,10 @@ class EProcess(SequentialTest):
     def of(
         cls, columns: Sequence[ColumnReference], *, threshold: float, seed: int = 0, only_increase: bool = False
     ) -> Self:
-        ranks, portfolio = ConformalRanks(columns, seed=seed), BettingPortfolio(len(columns), only_increase=only_increase)
+        ranks, portfolio = (
+            ConformalRanks(columns, seed=seed),
+            BettingPortfolio(len(columns), only_increase=only_increase),
+        )
         return cls(ranks, portfolio, threshold)
 
     def update(self, codes: Codes, periods: Ints) -> Floats:
@@ -194,7 +199,11 @@ class EProcess(SequentialTest):
             "capital": self._portfolio.capital,
             "histogram": self._portfolio.histogram,
         }
-        return {**{name: _packed(array) for name, array in arrays.items()}, "rows": self._ranks.n_rows, "period": self._period}
+        return {
+            **{name: _packed(array) for name, array in arrays.items()},
+            "rows": self._ranks.n_rows,
+            "period": self._period,
+        }
 
     def restore(self, data: Mapping[str, Any]) -> None:
         self._ranks.counts = _unpacked(data["counts"], np.int64)

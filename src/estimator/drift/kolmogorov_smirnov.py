@@ -1,4 +1,4 @@
-"""Kolmogorov-Smirnov test: the largest distance between two distribution functions (Kolmogorov, 1933; Smirnov, 1939)."""
+"""Kolmogorov-Smirnov test (1933, 1939): the largest distance between two distribution functions."""
 
 from __future__ import annotations
 

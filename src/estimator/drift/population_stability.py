@@ -11,14 +11,12 @@ from estimator.drift.reference import Counts
 
 
 class PopulationStability(FrequencyTest):
-    """Thresholds such as "above 0.2" raise false alarms in small samples; this p-value follows its law (Yurdakul, 2018)."""
+    """With a p-value (Yurdakul, 2018), as rules such as "above 0.2" raise false alarms in small samples."""
 
     measure: ClassVar[str] = "PSI"
 
     def distance(self, reference: Counts, current: Counts) -> tuple[float, float]:
         # Half a row in every bin: an empty one would make the index infinite.
-        before, now = (
-            (counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (reference, current)
-        )
+        before, now = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (reference, current))
         index = float(((now - before) * np.log(now / before)).sum())
         return index, index * effective_size(reference, current)

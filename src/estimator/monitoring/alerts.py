@@ -63,9 +63,7 @@ def check_alerts(alerts: Sequence[Alert], environment: Mapping[str, str]) -> Non
         address, schemes = locate(alert.url, environment), MAIL_SCHEMES if alert.kind == "mail" else WEB_SCHEMES
         if address.scheme not in schemes:
             expected = " or ".join(f"{scheme}://" for scheme in schemes)
-            raise MonitoringError(
-                f"monitoring.alerts: {address.name}: expected {expected}", hint=f"kind: {alert.kind}"
-            )
+            raise MonitoringError(f"monitoring.alerts: {address.name}: expected {expected}", hint=f"kind: {alert.kind}")
 
 
 def _deliver(alert: Alert, event: Event, environment: Mapping[str, str], pause: Callable[[float], None]) -> None:
@@ -124,7 +122,14 @@ def _mail(alert: Alert, event: Event) -> EmailMessage:
 def alert_data(event: Event) -> dict[str, object]:
     """Return an event as JSON-ready data for a webhook, without the values of example rows."""
     details = {name: value for name, value in event.details.items() if name != "examples"}
-    return {"id": event.id, "model": event.model, "version": event.version, "at": event.at, "kind": event.kind, **details}
+    return {
+        "id": event.id,
+        "model": event.model,
+        "version": event.version,
+        "at": event.at,
+        "kind": event.kind,
+        **details,
+    }
 
 
 def alert_text(event: Event) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,22 +12,22 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from estimator.config import Config, Split, Vocabulary
+from estimator.config import Config, Shelves, Split
 from estimator.core.arrays import Floats, Mask
 from estimator.core.clock import Moment
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import with_schema_names
-from estimator.data.schema.inference import Reviewed, infer_schema
+from estimator.data.schema.inference import ColumnOverride, infer_schema
 from estimator.drift import absolute_losses
 from estimator.errors import EstimatorError, RetrainingError, needs_extra
-from estimator.features.matrix import Features
-from estimator.models import SHELF, Model, Progress, Start
+from estimator.models import SHELF, Model, Progress
 from estimator.monitoring.promotion import PairedBettingTest
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.batch_prediction import labelled_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison, compare_versions
 from estimator.training.report import judge
+from estimator.training.reproduction import warm_start
 from estimator.training.train import prepare, train
 from estimator.training.version import Recipe, write_version
 
@@ -139,7 +138,7 @@ class CandidateTrainer:
 
     live: Artefact
     config: Config
-    vocabulary: Vocabulary
+    shelves: Shelves
     environment: Mapping[str, str]
     store: Store
     rows: RetrainingRows
@@ -186,7 +185,7 @@ class CandidateTrainer:
             model_of(config),
             config,
             progress=self.progress,
-            start=start_from(live) if is_warm else None,
+            start=warm_start(live) if is_warm else None,
             clock=perf_counter,
         )
         report = judge(trained, config, live.predictor)
@@ -211,7 +210,7 @@ class CandidateTrainer:
             study_settings = config.tuning.model_copy(update={"study": str(Path(scratch) / "journal.log")})
             config = config.model_copy(update={"tuning": study_settings})
             plan = tuning.Plan.of(config, SHELF.name_of(type(config.model)), {}, Path(scratch))
-            space = tuning.Space.of(config, self.vocabulary)
+            space = tuning.Space.of(config, self.shelves)
             search = tuning.Search.of(space, tuning.Rows(self.rows.frame, config, self.live.schema, 1))
             with tuning.opened_study(plan, fresh=True, environment=self.environment) as study:
                 tuning.queue_own(study, search.space)
@@ -223,15 +222,8 @@ class CandidateTrainer:
 
 def model_of(config: Config) -> Model:
     """Return the model settings of a resolved config."""
-    model: Model = config.model  # type: ignore[assignment] # the vocabulary resolves it to a kind of the shelf
+    model: Model = config.model  # type: ignore[assignment] # `resolve` makes it to a kind of the shelf
     return model
-
-
-def start_from(artefact: Artefact) -> Start:
-    """Return what a warm start takes over from a version."""
-    state = artefact.state()
-    features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
-    return Start(artefact.version, artefact.schema, features, state)
 
 
 def regression(old: Comparison) -> float:
@@ -241,8 +233,8 @@ def regression(old: Comparison) -> float:
 
 def updated_schema(schema: Schema, rows: RetrainingRows, split: Split) -> Schema:
     """Return the schema with the categories and ranges of a candidate's rows; reviewed settings stay."""
-    reviewed = {
-        column.name: Reviewed(
+    overrides = {
+        column.name: ColumnOverride(
             kind=column.kind, nullable=column.nullable, na_values=column.na_values, range=column.range,
             unknown=column.unknown, unit=column.unit, aliases=column.aliases, strip=column.strip,
             thousands=column.thousands, decimal=column.decimal, units=column.units, pattern=column.pattern,
@@ -253,9 +245,9 @@ def updated_schema(schema: Schema, rows: RetrainingRows, split: Split) -> Schema
     frame = with_schema_names(schema, rows.frame)
     learned = frame.slice(rows.n_old) if split.unused == f"1-{rows.n_old}" else frame
     inferred = infer_schema(
-        learned.select(column for column in learned.columns if column in reviewed),
+        learned.select(column for column in learned.columns if column in overrides),
         schema.target.name,
-        reviewed=reviewed,
+        overrides=overrides,
         unknown_columns=schema.unknown_columns,
     )
     used = {column.name: column.used for column in schema.columns}

@@ -20,8 +20,8 @@ from estimator.prediction_log import PredictionRecord
 
 MAX_COLUMNS, MAX_EXAMPLES = 8, 5
 MIN_EFFECT = 0.05
-# From this e-value on a column comes before those that merely moved further.
-CLEAR_E_VALUE = 10.0
+# From this log10 e-value on a column comes before those that merely moved further.
+CLEAR_LOG_E_VALUE = 1.0
 QUARTILES = (0.25, 0.5, 0.75)
 NOT_CONCEPT_DRIFT = (
     "estimated from the predictions alone; it cannot show a change in how the target depends on the columns"
@@ -96,9 +96,7 @@ class Diagnosis:
         }
 
 
-def diagnose(
-    reader: RecordReader, records: Sequence[PredictionRecord], e_values: Mapping[str, float]
-) -> Diagnosis:
+def diagnose(reader: RecordReader, records: Sequence[PredictionRecord], e_values: Mapping[str, float]) -> Diagnosis:
     """Explain the drift of rows; `e_values` are those of each column and of the predictions, by name."""
     reference, batch = reader.reference, reader.batch(records)
     codes, predictions = reader.codes(batch), reader.predictions(records)
@@ -110,11 +108,13 @@ def diagnose(
         fault = data_fault(column, column_counts, batch.feed[column.name][:, 0])
         moved.append(_moved(column, column_counts, e_values.get(column.name, 0.0), fault))
     # What cannot be random comes first, then what moved far.
-    moved.sort(key=lambda column: (-(column.log_e_value >= np.log10(CLEAR_E_VALUE)), -column.effect))
+    moved.sort(key=lambda column: (column.log_e_value < CLEAR_LOG_E_VALUE, -column.effect))
     shown = [
         column for column in moved if column.effect >= MIN_EFFECT and (column.log_e_value >= 0 or column.data_fault)
     ][:MAX_COLUMNS]
-    counts_by_name = {column.name: column_counts for column, column_counts in zip(reference.columns, counts, strict=True)}
+    counts_by_name = {
+        column.name: column_counts for column, column_counts in zip(reference.columns, counts, strict=True)
+    }
     grown = [grown_slice(reference.by_name[column.column], counts_by_name[column.column]) for column in shown]
     prediction_e_value = e_values.get(reference.predictions.name, 0.0)
     return Diagnosis(
@@ -146,9 +146,7 @@ def grown_slice(column: ColumnReference, counts: Counts) -> GrownSlice:
         middles = cumulative - column.counts[1:] / 2 / max(column.n_rows, 1)
         groups = np.append(0, 1 + np.searchsorted(QUARTILES, middles))
         names = ["missing", *(_quarter_name(column, np.flatnonzero(groups == quarter)) for quarter in range(1, 5))]
-    before, now = (
-        np.bincount(groups, sample, len(names)) / max(sample.sum(), 1) for sample in (column.counts, counts)
-    )
+    before, now = (np.bincount(groups, sample, len(names)) / max(sample.sum(), 1) for sample in (column.counts, counts))
     index = int((now - before).argmax())
     return GrownSlice(f"{column.name}: {names[index]}", float(before[index]), float(now[index]))
 
@@ -171,9 +169,7 @@ def _moved(column: ColumnReference, counts: Counts, e_value: float, fault: str |
     return MovedColumn(column.name, effect, message, log_e_value(e_value), fault)
 
 
-def _examples(
-    reference: DriftReference, codes: Codes, records: Sequence[PredictionRecord]
-) -> list[dict[str, Any]]:
+def _examples(reference: DriftReference, codes: Codes, records: Sequence[PredictionRecord]) -> list[dict[str, Any]]:
     """Return the rows that are least likely under the reference, columns taken as independent."""
     if not len(codes) or not reference.columns:
         return []

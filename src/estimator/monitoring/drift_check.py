@@ -51,9 +51,7 @@ def check_drift(
     Both are valid for tests that depend on each other, as these do.
     """
     results = {
-        kind: sorted(
-            SHELF.load(kind)().compare(reference, current, seed=seed), key=lambda result: result.p_value
-        )
+        kind: sorted(SHELF.load(kind)().compare(reference, current, seed=seed), key=lambda result: result.p_value)
         for kind in tests
     }
     everything = [result for kind_results in results.values() for result in kind_results]

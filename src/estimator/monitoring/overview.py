@@ -126,9 +126,7 @@ def overview(
     )
 
 
-def time_bins(
-    reader: RecordReader, records: Sequence[PredictionRecord], since: float, until: float
-) -> list[TimeBin]:
+def time_bins(reader: RecordReader, records: Sequence[PredictionRecord], since: float, until: float) -> list[TimeBin]:
     """Return the rows of a time in equal parts of it."""
     if not records:
         return []
@@ -136,7 +134,11 @@ def time_bins(
     times = np.array([record.at for record in records])
     bins = np.minimum(((times - since) / width).astype(np.int64), N_TIME_BINS - 1)
     labels = reader.labels(records)
-    losses, covered, predictions = reader.losses(records, labels), reader.covered(records, labels), _numbers(reader, records)
+    losses, covered, predictions = (
+        reader.losses(records, labels),
+        reader.covered(records, labels),
+        _numbers(reader, records),
+    )
     return [
         TimeBin(
             at=since + index * width,

@@ -26,7 +26,7 @@ EVENT_NAMES = {
 }
 E_VALUE_AXIS = "log10 of the e-value"
 E_VALUE_SENTENCE = (
-    "An e-value measures the evidence against \"nothing has changed\": 1 is none, 1,000 happens at random about once in "
+    'An e-value measures the evidence against "nothing has changed": 1 is none, 1,000 happens at random about once in '
     "a thousand periods. The dashed line is the alarm threshold, set by the false-alarm budget."
 )
 
@@ -127,12 +127,7 @@ def _traffic_charts(state: Overview) -> list[Chart]:
         least=0.0,
     )
     predictions = timeline(
-        {"predictions": medians},
-        times,
-        y_title="predictions",
-        title="predictions over time",
-        band=bands,
-        moments=marks,
+        {"predictions": medians}, times, y_title="predictions", title="predictions over time", band=bands, moments=marks
     )
     loss = timeline(
         {"loss": losses},
@@ -205,9 +200,7 @@ def _drift_table(state: Overview) -> TableCard | None:
 
 def _weak_slice_table(state: Overview) -> TableCard | None:
     slices = state.performance.weak_slices if state.performance else ()
-    rows = [
-        (weak.words, f"{weak.rows:,}", format_number(weak.score), format_number(weak.elsewhere)) for weak in slices
-    ]
+    rows = [(weak.words, f"{weak.rows:,}", format_number(weak.score), format_number(weak.elsewhere)) for weak in slices]
     return TableCard("Weak slices", "", ["slice", "rows", "score", "score elsewhere"], rows) if rows else None
 
 

@@ -66,7 +66,9 @@ class PairedBettingTest:
         self.total_difference += difference
         if len(self._sorted_sizes) >= MIN_ROWS:
             median = self._sorted_sizes[len(self._sorted_sizes) // 2]
-            clipped = min(max(difference / (CLIP_FACTOR * median), -1.0), 1.0) if median > 0 else float(np.sign(difference))
+            clipped = (
+                min(max(difference / (CLIP_FACTOR * median), -1.0), 1.0) if median > 0 else float(np.sign(difference))
+            )
             total, total_squares = self._sums
             # Nearly the fraction that would have earned most so far: the mean over the mean square.
             adaptive = min(max(total / max(total_squares, 1.0), 0.0), MAX_FRACTION)
@@ -147,9 +149,7 @@ class ShadowComparison:
     def state(self) -> ComparisonState:
         """The comparison so far."""
         n_rows = self.test.n_rows
-        champion_loss, challenger_loss = (
-            total / n_rows if n_rows else float("nan") for total in self._total_losses
-        )
+        champion_loss, challenger_loss = (total / n_rows if n_rows else float("nan") for total in self._total_losses)
         return ComparisonState(
             challenger=self.challenger.version,
             champion=self.champion.version,
@@ -175,11 +175,13 @@ class ShadowComparison:
         """Return a version's loss on each row: of its logged or shadow prediction, else of one made now."""
         labels = reader.labels(records)
         losses = np.full(len(records), np.nan)
-        responses = [_response_of(reader.artefact.version, record, self.log) for record in records]
-        logged = [index for index, response in enumerate(responses) if response is not None]
+        logged = {}
+        for index, record in enumerate(records):
+            response = _response_of(reader.artefact.version, record, self.log)
+            if response is not None:
+                logged[index] = replace(record, response=response)
         if logged:
-            of_version = [replace(records[index], response=responses[index]) for index in logged]
-            losses[logged] = reader.losses(of_version, labels[logged])
+            losses[list(logged)] = reader.losses(list(logged.values()), labels[list(logged)])
         missing = np.flatnonzero(np.isnan(losses) & ~np.isnan(labels))
         predictions = reader.predict([records[index] for index in missing.tolist()]) if len(missing) else None
         if predictions is not None:

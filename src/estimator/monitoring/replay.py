@@ -64,9 +64,7 @@ def replay(records: Sequence[PredictionRecord], artefact: Artefact) -> Replay:
     """
     reader = RecordReader(artefact, drift_reference(artefact))
     aliases = [(column.name, *column.aliases) for column in artefact.schema.features]
-    complete = [
-        record for record in records if all(any(name in record.inputs for name in names) for names in aliases)
-    ]
+    complete = [record for record in records if all(any(name in record.inputs for name in names) for names in aliases)]
     if not complete:
         raise MonitoringError(
             f"{artefact.version} can predict none of {len(records):,} logged rows",
@@ -124,4 +122,6 @@ def _losses(reader: RecordReader, raw: Floats, labels: Floats) -> Floats:
 
 
 def _is_same(logged: Any, replayed: Any) -> bool:
-    return logged == replayed if isinstance(replayed, str) else bool(np.isclose(float(logged), float(replayed), rtol=1e-6))
+    return (
+        logged == replayed if isinstance(replayed, str) else bool(np.isclose(float(logged), float(replayed), rtol=1e-6))
+    )

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from estimator.config import Config, Retraining, Vocabulary, resolve
+from estimator.config import Config, Retraining, Shelves, resolve
 from estimator.core.arrays import Mask
 from estimator.core.clock import Moment
 from estimator.core.files import temporary_file, write_atomic
@@ -42,7 +42,7 @@ class Retrainer:
     """
 
     store: Store
-    vocabulary: Vocabulary
+    shelves: Shelves
     settings: Retraining
     environment: Mapping[str, str]
     folder: Path = Path()
@@ -64,7 +64,7 @@ class Retrainer:
         ------
         RetrainingError, SourceError: too few new rows, or the live version's own table cannot be read.
         """
-        config = resolve(live.config, self.vocabulary)
+        config = resolve(live.config, self.shelves)
         old, is_learned = self._old_rows(live, config)
         rows = RetrainingRows.of(
             old, is_learned, new_rows, holdout_size=self.settings.holdout_size, target=live.manifest["target"]
@@ -73,7 +73,7 @@ class Retrainer:
         trainer = CandidateTrainer(
             live=live,
             config=config,
-            vocabulary=self.vocabulary,
+            shelves=self.shelves,
             environment=self.environment,
             store=self.store,
             rows=rows,
@@ -107,7 +107,7 @@ class Retrainer:
 
     def check_data(self, live: Artefact) -> None:
         """Raise the SourceError that would stop a retraining later: the version's own table cannot be read."""
-        with self._source(resolve(live.config, self.vocabulary)) as source:
+        with self._source(resolve(live.config, self.shelves)) as source:
             source.fingerprint()
 
     def _old_rows(self, live: Artefact, config: Config) -> tuple[pl.DataFrame, Mask]:
@@ -121,7 +121,7 @@ class Retrainer:
     @contextmanager
     def _source(self, config: Config) -> Iterator[Source]:
         data = config.data
-        with opener.opened(
+        with opener.open_source(
             data.path,
             kind=data.kind,
             delimiter=data.delimiter,

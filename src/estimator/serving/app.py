@@ -192,7 +192,7 @@ def monitor(request: Request) -> Response:
     try:
         moves = Store(service.artefact.folder.parent.parent).history(name)
         content = overview(
-            service.artefact, database, moves, settings, since=now - days * SECONDS_PER_DAY, until=now, checks=False
+            service.artefact, database, moves, settings, since=now - days * SECONDS_PER_DAY, until=now, with_check=False
         )
     except MonitoringError as error:
         raise RequestError(404, error.message) from None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.errors import ArtefactError
-from estimator.models import Model, Progress, WarmStart
+from estimator.features.matrix import Features
+from estimator.models import Model, Progress, Start
 from estimator.store.artefact import Artefact
 from estimator.training.prepare import prepare
 from estimator.training.train import train
@@ -97,3 +99,10 @@ def _library_differences(artefact: Artefact, model: Model) -> list[str]:
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     ]
+
+
+def warm_start(artefact: Artefact) -> Start:
+    """Return what a version hands to the next: its schema, its encoders and its model's state."""
+    state = dict(artefact.state())
+    features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
+    return Start(artefact.version, artefact.schema, features, state)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from estimator.data.schema.frames import read_frame, with_schema_names
-from estimator.drift import Current
+from estimator.drift import CurrentRows
 from estimator.errors import SourceError
-from estimator.monitoring.batch_check import Check, check
-from estimator.monitoring.rows import reference_of
+from estimator.monitoring.drift_check import DriftCheck, check_drift
+from estimator.monitoring.records import drift_reference
 from estimator.verbs.context import Context, data_like
-from estimator.verbs.monitor import MonitoredModel, rules_of
+from estimator.verbs.monitor import MonitoredModel, loop_settings
 
 
-def check_table(model: MonitoredModel, context: Context, table: str, *, query: str | None = None) -> Check:
+def check_table(model: MonitoredModel, context: Context, table: str, *, query: str | None = None) -> DriftCheck:
     """Compare the rows of a table with the rows that a version was trained on, by all drift tests together.
 
     Raises
@@ -19,13 +19,13 @@ def check_table(model: MonitoredModel, context: Context, table: str, *, query: s
     SourceError: no row can be compared.
     """
     artefact = context.version(model.reference)
-    settings = rules_of(artefact, context, model.conf).monitoring
-    reference = reference_of(artefact, settings.ignore)
+    settings = loop_settings(artefact, context, model.conf).monitoring
+    reference = drift_reference(artefact, settings.ignore)
     with context.rows(data_like(artefact, table, query)) as source:
         frame = with_schema_names(artefact.schema, source.frame())
     names = [name for name in frame.columns if name in artefact.schema.by_name]
     batch = read_frame(artefact.schema, frame.select(names), drop_faulty=True)
     if batch.n_rows == 0 or not batch.feed:
         raise SourceError(f"{table}: no row can be compared", hint=str(batch.faults[0]) if batch.faults else None)
-    current = Current.of(reference, batch, artefact.predictor.predict_batch(batch))
-    return check(reference, current, settings.tests, level=settings.alpha)
+    current = CurrentRows.of(reference, batch, artefact.predictor.predict_batch(batch))
+    return check_drift(reference, current, settings.tests, alpha=settings.alpha)

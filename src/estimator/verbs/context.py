@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from estimator import drift, models
 from estimator.config import Config, Data, Shelves, read_config, resolve
@@ -20,7 +18,6 @@ from estimator.data.sources.base import Source
 from estimator.errors import needs_extra
 from estimator.evaluation import metrics
 from estimator.features import encoders
-from estimator.features.matrix import Features
 from estimator.shipping import deployment
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import Store, locate
@@ -127,10 +124,3 @@ def reviewed_schema(config: Config, folder: Path) -> Schema | None:
     path = folder / config.schema_.file
     schema = from_data(read_document(path).values, source=str(path))
     return replace(schema, unknown_columns=config.schema_.unknown_columns)
-
-
-def warm_start(artefact: Artefact) -> models.WarmStart:
-    """Return what a version hands to the next: its encoders and its model's state."""
-    state: dict[str, Any] = dict(artefact.state())
-    features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
-    return models.WarmStart(artefact.version, artefact.schema, features, state)

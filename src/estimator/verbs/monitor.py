@@ -7,27 +7,38 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from estimator import verbs
-from estimator.config import Monitoring, Promotion, Retraining, Serving, resolve_section
+from estimator.config import Monitoring, Promotion, Retraining, Serving, resolve_kept
 from estimator.config.section import Section
 from estimator.core.files import write_atomic
-from estimator.errors import EstimatorError, MonitoringError
-from estimator.monitoring.alerts import check_alerts, data_of, text_of
+from estimator.errors import EstimatorError, MissingExtraError, MonitoringError, needs_extra
+from estimator.monitoring.alerts import alert_data, alert_text, check_alerts
 from estimator.monitoring.events import Event
-from estimator.monitoring.loop import Loop, Rules
+from estimator.monitoring.loop import LoopSettings, MonitorLoop
 from estimator.monitoring.overview import Overview, overview
 from estimator.monitoring.page import monitoring_page
-from estimator.monitoring.rows import reference_of
+from estimator.monitoring.records import drift_reference
 from estimator.prediction_log import PredictionLog, open_log
 from estimator.store.artefact import Artefact
-from estimator.verbs.context import Context, config_of
+from estimator.verbs.context import SHELVES, Context
 
-__all__ = ["MonitoredModel", "data_of", "follow", "monitor", "opened_log", "rules_of", "text_of", "write_page"]
+if TYPE_CHECKING:
+    from estimator.monitoring.retrain import Retrainer
+
+__all__ = [
+    "MonitoredModel",
+    "alert_data",
+    "alert_text",
+    "follow",
+    "loop_settings",
+    "monitor",
+    "opened_log",
+    "retrainer",
+    "write_page",
+]
 
 PAUSE_SECONDS = 1.0
 Kept = TypeVar("Kept", bound=Section)
@@ -35,7 +46,7 @@ Kept = TypeVar("Kept", bound=Section)
 
 @dataclass(frozen=True, slots=True)
 class MonitoredModel:
-    """A model, by its name or a version, its log, and a config whose rules apply instead of the version's own.
+    """A model, by its name or a version, its log, and a config whose settings apply instead of the version's own.
 
     Paths of the version's own data start in `folder`.
     """
@@ -49,10 +60,10 @@ class MonitoredModel:
 def monitor(model: MonitoredModel, context: Context, *, since: float | None, until: float) -> Overview:
     """Return what a model's log holds of a time span, in seconds since 1970; without `since`, of all rows."""
     artefact = context.version(model.reference)
-    settings = rules_of(artefact, context, model.conf).monitoring
-    with opened_log(model, artefact, context) as database:
-        moves = context.store().history(artefact.name)
-        return overview(artefact, database, moves, settings, since=since, until=until)
+    settings = loop_settings(artefact, context, model.conf).monitoring
+    with opened_log(model, artefact, context) as log:
+        alias_changes = context.store().history(artefact.name)
+        return overview(artefact, log, alias_changes, settings, since=since, until=until)
 
 
 def write_page(monitored: Overview, path: Path) -> None:
@@ -71,14 +82,20 @@ def follow(
 ) -> None:
     """Monitor a model's log for as long as `is_wanted` says, and do what its config says follows."""
     artefact = context.version(model.reference)
-    rules = rules_of(artefact, context, model.conf)
-    check_alerts(rules.monitoring.alerts, context.environment)
-    reference_of(artefact)
-    _check_retraining(artefact, rules, model, context, note)
-    with opened_log(model, artefact, context) as database:
-        holder = f"{socket.gethostname()}:{os.getpid()}"
-        retrain = partial(_retrained, model, context, artefact.name)
-        loop = Loop(context.store(), database, artefact.name, rules, holder, context.environment, retrain, note)
+    settings = loop_settings(artefact, context, model.conf)
+    check_alerts(settings.monitoring.alerts, context.environment)
+    drift_reference(artefact)
+    with opened_log(model, artefact, context) as log:
+        loop = MonitorLoop(
+            context.store(),
+            log,
+            artefact.name,
+            settings,
+            holder=f"{socket.gethostname()}:{os.getpid()}",
+            environment=context.environment,
+            retrainer=_usable_retrainer(artefact, settings, model, context, note),
+            note=note,
+        )
         try:
             fault = None
             while is_wanted():
@@ -96,17 +113,19 @@ def follow(
             loop.close()
 
 
-def rules_of(artefact: Artefact, context: Context, conf: Path | None = None) -> Rules:
+def loop_settings(artefact: Artefact, context: Context, conf: Path | None = None) -> LoopSettings:
     """Return the monitoring, retraining and promotion of a config, else of the one that made the version."""
     if conf is not None:
         config = context.config(conf)
-        return Rules(config.monitoring, config.retraining, config.promotion)
+        return LoopSettings(config.monitoring, config.retraining, config.promotion)
 
     def section(name: str, kind: type[Kept]) -> Kept:
         kept: Mapping[str, Any] = artefact.config.get(name, {})
         return resolve_section(name, kind, kept, context.environment, overrides=context.overrides)
 
-    return Rules(section("monitoring", Monitoring), section("retraining", Retraining), section("promotion", Promotion))
+    return LoopSettings(
+        section("monitoring", Monitoring), section("retraining", Retraining), section("promotion", Promotion)
+    )
 
 
 @contextmanager
@@ -124,27 +143,39 @@ def opened_log(model: MonitoredModel, artefact: Artefact, context: Context) -> I
             f"{artefact.name}: no prediction log is configured, so there is nothing to monitor",
             hint="pass --log with the value of `estimator serve --log`, or set serving.prediction_log",
         )
-    database = open_log(url, Path(), context.environment, must_exist=True)
+    log = open_log(url, Path(), context.environment, must_exist=True)
     try:
-        yield database
+        yield log
     finally:
-        database.close()
+        log.close()
 
 
-def _check_retraining(
-    artefact: Artefact, rules: Rules, model: MonitoredModel, context: Context, note: Callable[[str], None]
-) -> None:
-    """Report at once what would make a later retraining fail."""
-    actions = (rules.monitoring.on_drift, rules.monitoring.on_degradation)
-    if "retrain" not in actions and rules.retraining.every is None:
-        return
+def retrainer(model: MonitoredModel, settings: Retraining, context: Context) -> Retrainer:
+    """Return what retrains a model.
+
+    Raises
+    ------
+    MissingExtraError: training is not installed.
+    """
+    with needs_extra("train", "retraining"):
+        from estimator.monitoring.retrain import Retrainer
+    return Retrainer(context.store(), SHELVES, settings, context.environment, model.folder)
+
+
+def _usable_retrainer(
+    artefact: Artefact, settings: LoopSettings, model: MonitoredModel, context: Context, note: Callable[[str], None]
+) -> Retrainer | None:
+    """Return the retrainer that the settings ask for; report at once what would make a later retraining fail."""
+    actions = (settings.monitoring.on_drift, settings.monitoring.on_degradation)
+    if "retrain" not in actions and settings.retraining.every is None:
+        return None
     try:
-        with context.rows(config_of(artefact).data, model.folder) as source:
-            source.fingerprint()
+        usable = retrainer(model, settings.retraining, context)
+    except MissingExtraError as error:
+        note(f"retraining will not be possible: {error.message}; {error.hint}")
+        return None
+    try:
+        usable.check_data(artefact)
     except EstimatorError as error:
         note(f"retraining will not be possible: {error.message}; pass --folder, where the version's data paths start")
-
-
-def _retrained(model: MonitoredModel, context: Context, name: str, why: str) -> str:
-    decision = verbs.retrain.retrain(replace(model, reference=name), context, why=why)
-    return str(decision.reasons[0])
+    return usable

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from estimator.monitoring.replay import Replayed, replayed
+from estimator.monitoring.replay import Replay
+from estimator.monitoring.replay import replay as replay_records
 from estimator.verbs.context import Context
 from estimator.verbs.monitor import MonitoredModel, opened_log
 
-MOST_REPLAYED = 100_000
+MAX_REPLAYED_ROWS = 100_000
 
 
-def replay(model: MonitoredModel, against: str, context: Context, *, since: float, until: float) -> Replayed:
+def replay(model: MonitoredModel, against: str, context: Context, *, since: float, until: float) -> Replay:
     """Predict the last 100,000 rows logged in a time span, in seconds since 1970, by another version, and compare."""
     other, artefact = context.version(against), context.version(model.reference)
-    with opened_log(model, artefact, context) as database:
-        logged = database.latest(artefact.name, until=until, limit=MOST_REPLAYED)
-    return replayed([row for row in logged if row.at >= since], other)
+    with opened_log(model, artefact, context) as log:
+        records = log.latest(artefact.name, until=until, limit=MAX_REPLAYED_ROWS)
+    return replay_records([record for record in records if record.at >= since], other)

@@ -20,7 +20,8 @@ from estimator.training import version as versions
 from estimator.training.forecast import Forecast
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.report import Report
-from estimator.verbs.context import Context, kind_of, model_of, reviewed_schema, warm_start
+from estimator.training.reproduction import warm_start
+from estimator.verbs.context import Context, kind_of, model_of, reviewed_schema
 
 
 @dataclass(frozen=True, slots=True)

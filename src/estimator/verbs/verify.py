@@ -6,8 +6,8 @@ from pathlib import Path
 from time import perf_counter
 
 from estimator.models import Progress, silent
-from estimator.training.reproduction import Reproduction, reproduce
-from estimator.verbs.context import Context, config_of, model_of, warm_start
+from estimator.training.reproduction import Reproduced, reproduced, warm_start
+from estimator.verbs.context import Context, config_of, model_of
 
 
 def verify(reference: str, context: Context, *, folder: Path = Path(), progress: Progress = silent) -> Reproduction:
