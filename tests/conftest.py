@@ -84,7 +84,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def market_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store in which the moving market's model has one version."""
-    from estimator import verbs
     from tests.market import FOLDER, QUICK
 
     return _trained_once("market", {FOLDER / "config.yml": QUICK}, tmp_path_factory.mktemp("market"))

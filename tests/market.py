@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -122,7 +122,7 @@ def test_late_labels_prove_degradation(market):
     performance = market.overview().performance
     assert performance.label_delays["median"] == pytest.approx(3.0, abs=0.1)
     assert performance.n_labels == 180
-    assert any("Year_Built" in weak.words for weak in performance.weak_slices)
+    assert any("Year_Built" in weak.condition for weak in performance.weak_slices)
 
 
 def test_early_labels_come_with_a_warning(market):
@@ -330,7 +330,7 @@ def test_version_without_a_reference_is_an_error(market, run):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [((), "there is none"), (("--log", "LOG"), "lies in no store")],
+    [((), "there is none"), (("--log", "LOG"), "is not in a store")],
     ids=["no log", "no store"],
 )
 def test_server_without_a_usable_log_does_not_start(market, run, tmp_path, arguments, message):

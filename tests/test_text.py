@@ -24,7 +24,7 @@ from estimator.features.encoders import EncoderInput
 from estimator.features.encoders.tfidf import MAX_TOPICS, Tfidf
 from estimator.features.encoders.tokens import MAX_WORDS_READ
 from estimator.features.encoders.word_presence import WordPresence
-from estimator.verbs.context import warm_start
+from estimator.training.reproduction import warm_start
 from estimator.verbs.explore import TableReference
 from tests.asking import Client, gateway
 

@@ -110,7 +110,7 @@ class Desk:
 def served(folder: Path) -> Iterator[Agency]:
     """Serve the live version and watch its log, for a block."""
     command = [
-        sys.executable, "-m", "estimator", "serve", "--model", MODEL, "--port", "0", "--watch", "--json",
+        sys.executable, "-m", "estimator", "serve", "--model", MODEL, "--port", "0", "--monitor", "--json",
         "--log", str(folder / "log.db"), "--store", str(folder / "models"),
     ]  # fmt: skip
     with (

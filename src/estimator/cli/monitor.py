@@ -137,8 +137,8 @@ def _performance_lines(performance: LivePerformance) -> Iterator[str]:
         estimate = format_number(performance.expected_loss)
         yield f"estimate  loss {estimate} from predictions alone; it cannot see concept drift"
     for weak in performance.weak_slices[:3]:
-        elsewhere = format_number(weak.elsewhere)
-        yield f"weak      {format_number(weak.score)} where {weak.words} ({weak.rows:,} rows), else {elsewhere}"
+        elsewhere = format_number(weak.score_elsewhere)
+        yield f"weak      {format_number(weak.score)} where {weak.condition} ({weak.rows:,} rows), else {elsewhere}"
     for warning in performance.warnings:
         yield f"warning   {warning}"
 

@@ -22,7 +22,7 @@ class FalseAlarmBudget:
     @classmethod
     def of(cls, settings: Monitoring) -> FalseAlarmBudget:
         """Return the budget of a config."""
-        return cls(alarms_per_second(settings.false_alarms), span_seconds(settings.restart_every))
+        return cls(alarms_per_second(settings.false_alarms), duration_seconds(settings.restart_every))
 
     @property
     def threshold(self) -> float:

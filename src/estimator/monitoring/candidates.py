@@ -26,10 +26,11 @@ from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.batch_prediction import labelled_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison, compare_versions
-from estimator.training.report import judge
+from estimator.training.prepare import prepare
+from estimator.training.report import evaluate_training
 from estimator.training.reproduction import warm_start
-from estimator.training.train import prepare, train
-from estimator.training.version import Recipe, write_version
+from estimator.training.train import train
+from estimator.training.version import Provenance, write_version
 
 CandidateKind = Literal["warm_start", "refit", "new_only", "tune"]
 # Fewer new rows can neither be trained on nor decide.
@@ -188,11 +189,11 @@ class CandidateTrainer:
             start=warm_start(live) if is_warm else None,
             clock=perf_counter,
         )
-        report = judge(trained, config, live.predictor)
+        report = evaluate_training(trained, config, live.predictor)
         config_path = next(live.folder / name for name in live.manifest["files"] if name in CONFIG_NAMES)
         started_from = live.version if is_warm else None
         kind_name = live.manifest["model"]["kind"]
-        recipe = Recipe(config, kind_name, config_path, (), self.fingerprint, started_from)
+        recipe = Provenance(config, kind_name, config_path, (), self.fingerprint, started_from)
         origin = {"retraining": {"kind": kind, "from": live.version, "reason": self.reason}}
         return open_artefact(write_version(self.store, trained, report, recipe, moment=Moment.now(), more=origin))
 
@@ -209,13 +210,13 @@ class CandidateTrainer:
         with TemporaryDirectory() as scratch:
             study_settings = config.tuning.model_copy(update={"study": str(Path(scratch) / "journal.log")})
             config = config.model_copy(update={"tuning": study_settings})
-            plan = tuning.Plan.of(config, SHELF.name_of(type(config.model)), {}, Path(scratch))
+            spec = tuning.StudySpec.of(config, SHELF.name_of(type(config.model)), {}, Path(scratch))
             space = tuning.Space.of(config, self.shelves)
-            search = tuning.Search.of(space, tuning.Rows(self.rows.frame, config, self.live.schema, 1))
-            with tuning.opened_study(plan, fresh=True, environment=self.environment) as study:
-                tuning.queue_own(study, search.space)
-                tuning.search(study, search, progress=self.progress)
-                edits = tuning.outcome(study, search, progress=self.progress).edits
+            search = tuning.Search.of(space, tuning.TuningRows(self.rows.frame, config, self.live.schema, 1))
+            with tuning.open_study(spec, fresh=True, environment=self.environment) as study:
+                tuning.enqueue_current(study, search.space)
+                tuning.run_search(study, search, progress=self.progress)
+                edits = tuning.evaluate_search(study, search, progress=self.progress).edits
         best: Config = search.space.varied(edits)
         return best
 

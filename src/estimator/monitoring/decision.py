@@ -10,7 +10,6 @@ from estimator.core.clock import Moment
 from estimator.core.text import format_e_value
 from estimator.monitoring.candidates import Candidate, RetrainingRows
 from estimator.store.artefact import Artefact
-from estimator.training.comparison import in_words
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def _verdict(candidate: Candidate, max_regression: float) -> tuple[str, bool]:
     if candidate.error is not None:
         return candidate.error, False
     first = candidate.comparisons[0]
-    verdict = in_words(first)
+    verdict = first.sentence
     if candidate.regression is not None and candidate.regression > max_regression:
         loss = f"the error on old rows grew by {candidate.regression:.0%}, at most {max_regression:.0%} is allowed"
         return f"{verdict}; {loss}", False

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from estimator.config import Monitoring
-from estimator.config.monitoring import span_seconds
+from estimator.config.monitoring import duration_seconds
 from estimator.core.arrays import Floats, Ints
 from estimator.core.text import format_number
 from estimator.monitoring.budget import FalseAlarmBudget
@@ -217,7 +217,7 @@ class LogFollower:
 
     def _unless_repeated(self, event: Event) -> list[Event]:
         """Store an event, unless the version has had one of its kind within `monitoring.repeat_after`."""
-        since = event.at - span_seconds(self.settings.repeat_after)
+        since = event.at - duration_seconds(self.settings.repeat_after)
         is_repeated = any(
             (earlier.kind, earlier.version) == (event.kind, event.version) and earlier.id != event.id
             for earlier in read_events(self.log, self.model, since=since)
@@ -229,7 +229,7 @@ class LogFollower:
         return FalseAlarmBudget.of(self.settings).threshold
 
     def _periods(self, times: Sequence[float]) -> Ints:
-        return np.floor(np.array(times) / span_seconds(self.settings.restart_every)).astype(np.int64)
+        return np.floor(np.array(times) / duration_seconds(self.settings.restart_every)).astype(np.int64)
 
     def _update_onset(self, records: Sequence[PredictionRecord], e_values: Floats) -> None:
         """Remember when the e-value began to grow, as long as it has not fallen back."""

@@ -127,7 +127,7 @@ class MonitorLoop:
     def _scheduled_check(self, now: float) -> list[Event]:
         """Check the rows since the last check, when one is due."""
         settings = self.settings.monitoring
-        every_seconds = span_seconds(settings.every)
+        every_seconds = duration_seconds(settings.every)
         reader = self._follower.reader if self._follower else None
         if reader is None or now < self._next_check_at:
             return []
@@ -174,7 +174,7 @@ class MonitorLoop:
         return events
 
     def _had_lately(self, kind: EventKind, version: str, now: float) -> bool:
-        since = now - span_seconds(self.settings.monitoring.repeat_after)
+        since = now - duration_seconds(self.settings.monitoring.repeat_after)
         events = read_events(self.log, self.model, since=since)
         return any((event.kind, event.version) == (kind, version) for event in events)
 
@@ -190,7 +190,7 @@ class MonitorLoop:
             return []
         trained_at = _seconds(self._version(self._alias("live")).manifest["created"])
         retrained_at = [event.at for event in read_events(self.log, self.model) if event.kind == "retrain"]
-        due_at = max([trained_at, *retrained_at]) + span_seconds(every)
+        due_at = max([trained_at, *retrained_at]) + duration_seconds(every)
         return self._retrain(f"on schedule, every {every}", now) if now >= due_at else []
 
     def _retrain(self, reason: str, now: float) -> list[Event]:

@@ -14,7 +14,7 @@ from estimator.pages.charts import Chart
 from estimator.pages.render import render_page
 from estimator.pages.timeline import SERIES_COLORS, timeline
 
-MAX_LINES = COLOURS - 1
+MAX_LINES = SERIES_COLORS - 1
 MAX_TABLE_ROWS = 40
 EVENT_NAMES = {
     "drift": "drift",
@@ -200,7 +200,7 @@ def _drift_table(state: Overview) -> TableCard | None:
 
 def _weak_slice_table(state: Overview) -> TableCard | None:
     slices = state.performance.weak_slices if state.performance else ()
-    rows = [(weak.words, f"{weak.rows:,}", format_number(weak.score), format_number(weak.elsewhere)) for weak in slices]
+    rows = [(weak.condition, f"{weak.rows:,}", format_number(weak.score), format_number(weak.score_elsewhere)) for weak in slices]
     return TableCard("Weak slices", "", ["slice", "rows", "score", "score elsewhere"], rows) if rows else None
 
 

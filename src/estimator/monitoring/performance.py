@@ -10,9 +10,9 @@ import numpy as np
 
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions
-from estimator.evaluation.explanation.parts import parts_of
-from estimator.evaluation.explanation.slices import Weak, weakness
-from estimator.evaluation.scores import Score, chosen_metrics
+from estimator.evaluation.explanation.slices import column_slices
+from estimator.evaluation.explanation.weak_slices import WeakSlice, find_weak_slices
+from estimator.evaluation.scores import Score, select_metrics
 from estimator.monitoring.diagnosis import NOT_CONCEPT_DRIFT, expected_loss
 from estimator.monitoring.records import RecordReader, is_present
 from estimator.prediction_log import PredictionRecord
@@ -41,7 +41,7 @@ class LivePerformance:
     coverage: Score | None
     target_coverage: float
     metrics: Mapping[str, float]
-    weak_slices: Sequence[Weak]
+    weak_slices: Sequence[WeakSlice]
     expected_loss: float
     warnings: tuple[str, ...]
 
@@ -68,7 +68,7 @@ def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) 
         loss=_mean_with_interval(losses),
         reference_loss=reader.reference.mean_loss,
         coverage=_mean_with_interval(reader.covered(labeled, labels)),
-        target_coverage=calibration.get("level", float("nan")),
+        target_coverage=calibration.get("target", float("nan")),
         metrics=_metrics(reader, labeled, labels),
         weak_slices=_weak_slices(reader, labeled, losses, labels),
         expected_loss=expected_loss(reader.reference, counts),
@@ -129,7 +129,7 @@ def _metrics(reader: RecordReader, records: Sequence[PredictionRecord], labels: 
     if len(records) < 2:
         return {}
     predictions, is_complete = _predictions(reader, records)
-    metrics = chosen_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task)
+    metrics = select_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task)
     weights = np.ones((1, int(is_complete.sum())))
     scores = {
         name: float(metric.scores(labels[is_complete], predictions, weights)[0]) for name, metric in metrics.items()
@@ -139,7 +139,7 @@ def _metrics(reader: RecordReader, records: Sequence[PredictionRecord], labels: 
 
 def _weak_slices(
     reader: RecordReader, records: Sequence[PredictionRecord], losses: Floats, labels: Floats
-) -> Sequence[Weak]:
+) -> Sequence[WeakSlice]:
     """Return the slices in which predictions are worse than elsewhere."""
     is_finite = np.isfinite(losses)
     if is_finite.sum() < MIN_LABELS_FOR_SLICES:
@@ -152,5 +152,5 @@ def _weak_slices(
         for column in reader.reference.columns
         for part in column_slices(schema.by_name[column.name], batch.feed[column.name][:, 0])
     ]
-    metric = next(iter(chosen_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task).values()))
-    return weakness(slices, [], losses[is_finite], labels[is_finite], predictions, metric).found
+    metric = next(iter(select_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task).values()))
+    return find_weak_slices(slices, [], losses[is_finite], labels[is_finite], predictions, metric).slices

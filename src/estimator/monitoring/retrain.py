@@ -28,8 +28,8 @@ from estimator.monitoring.decision_page import decision_page
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact
 from estimator.store.store import Store
+from estimator.training.prepare import prepare
 from estimator.training.reproduction import held_out_rows
-from estimator.training.train import prepare
 
 ROWS_FOLDER, DECISIONS_FOLDER = "rows", "decisions"
 
@@ -116,7 +116,7 @@ class Retrainer:
             frame = source.frame()
             held_out_rows(live, frame, source.fingerprint(), config)
         prepared = prepare(frame, config, live.schema)
-        return prepared.labelled, ~prepared.test
+        return prepared.frame, ~prepared.test_mask
 
     @contextmanager
     def _source(self, config: Config) -> Iterator[Source]:

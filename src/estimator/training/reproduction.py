@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ import polars as pl
 from estimator.config import Config
 from estimator.errors import ArtefactError
 from estimator.features.matrix import Features
-from estimator.models import Model, Progress, Start
+from estimator.models import Model, Progress, WarmStart
 from estimator.store.artefact import Artefact
 from estimator.training.prepare import prepare
 from estimator.training.train import train
@@ -101,8 +101,8 @@ def _library_differences(artefact: Artefact, model: Model) -> list[str]:
     ]
 
 
-def warm_start(artefact: Artefact) -> Start:
+def warm_start(artefact: Artefact) -> WarmStart:
     """Return what a version hands to the next: its schema, its encoders and its model's state."""
     state = dict(artefact.state())
     features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
-    return Start(artefact.version, artefact.schema, features, state)
+    return WarmStart(artefact.version, artefact.schema, features, state)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from estimator.config import Monitoring, Promotion, Retraining, Serving, resolve_kept
+from estimator.config import Monitoring, Promotion, Retraining, Serving, resolve_section
 from estimator.config.section import Section
 from estimator.core.files import write_atomic
 from estimator.errors import EstimatorError, MissingExtraError, MonitoringError, needs_extra

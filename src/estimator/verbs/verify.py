@@ -6,7 +6,7 @@ from pathlib import Path
 from time import perf_counter
 
 from estimator.models import Progress, silent
-from estimator.training.reproduction import Reproduced, reproduced, warm_start
+from estimator.training.reproduction import Reproduction, reproduce, warm_start
 from estimator.verbs.context import Context, config_of, model_of
 
 
