@@ -200,7 +200,10 @@ def _drift_table(state: Overview) -> TableCard | None:
 
 def _weak_slice_table(state: Overview) -> TableCard | None:
     slices = state.performance.weak_slices if state.performance else ()
-    rows = [(weak.condition, f"{weak.rows:,}", format_number(weak.score), format_number(weak.score_elsewhere)) for weak in slices]
+    rows = [
+        (weak.condition, f"{weak.rows:,}", format_number(weak.score), format_number(weak.score_elsewhere))
+        for weak in slices
+    ]
     return TableCard("Weak slices", "", ["slice", "rows", "score", "score elsewhere"], rows) if rows else None
 
 
