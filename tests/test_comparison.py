@@ -1,4 +1,4 @@
-"""Is the second really better: of versions, of configs, and when nobody can tell."""
+"""Comparisons of versions and configs: better, not better, or undecided."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import EXAMPLES
 HOW = {"bootstrap_samples": 400, "confidence": 0.95, "seed": 0}
 
 
-def judged(noise: float, shift: float, n_rows: int, seed: int = 0, margin: float = 0.0):
+def compared(noise: float, shift: float, n_rows: int, seed: int = 0, margin: float = 0.0):
     generator = np.random.default_rng(seed)
     actual = generator.standard_normal(n_rows)
     first = actual + generator.normal(0, 1, n_rows)
@@ -27,11 +27,11 @@ def judged(noise: float, shift: float, n_rows: int, seed: int = 0, margin: float
 
 
 def test_a_clear_gain_is_better_and_a_clear_loss_is_not():
-    assert judged(0.01, 0.1, 500).verdict == "better"
-    assert judged(0.01, -0.1, 500).verdict == "not better"
+    assert compared(0.01, 0.1, 500).verdict == "better"
+    assert compared(0.01, -0.1, 500).verdict == "not better"
 
 
-def test_an_equal_answer_is_called_better_in_few_of_a_hundred_runs():
+def test_equal_models_are_rarely_called_better():
     equal = [compare_equal(seed) for seed in range(100)]
     assert equal.count("better") <= 7
 
@@ -48,17 +48,17 @@ def gained(gains: np.ndarray):
     return compare("mae", SHELF.load("mae")(), nothing, Predictions(second + gains), Predictions(second), **HOW)
 
 
-def test_the_number_of_rows_that_would_tell_does_tell():
-    """A gain of a tenth of its deviation is told by (1.96 + 0.84)^2 / 0.1^2 = 785 rows in 80 of 100 cases."""
+def test_the_rows_needed_do_decide():
+    """A gain of a tenth of a standard deviation needs (1.96 + 0.84)^2 / 0.1^2 = 785 rows."""
     few = np.random.default_rng(1).standard_normal(80)
     needed = gained(0.1 + (few - few.mean()) / few.std()).rows_needed
     assert needed == pytest.approx(785, rel=0.15)
-    told = [gained(0.1 + np.random.default_rng([9, seed]).standard_normal(needed)).verdict for seed in range(40)]
-    assert 24 <= told.count("better") <= 39
+    verdicts = [gained(0.1 + np.random.default_rng([9, seed]).standard_normal(needed)).verdict for seed in range(40)]
+    assert 24 <= verdicts.count("better") <= 39
 
 
 def test_a_gain_below_the_margin_is_not_better():
-    assert judged(0.001, -0.001, 2000, margin=0.05).verdict == "not better"
+    assert compared(0.001, -0.001, 2000, margin=0.05).verdict == "not better"
 
 
 @pytest.fixture(scope="module")
@@ -75,13 +75,13 @@ def boston(tmp_path_factory):
 
 def test_two_versions_are_compared_on_the_rows_both_held_out(boston, run):
     words = ["house_pricing_model@live", "house_pricing_model@candidate", "--store", boston / "models"]
-    code, told, _ = run("compare", *words, "--folder", boston, "--require-better", "--json")
-    assert (code, told["verdict"], told["metrics"][0]["rows"]) == (0, "better", 101)
-    code, told, _ = run("compare", *reversed(words[:2]), *words[2:], "--folder", boston, "--require-better", "--json")
-    assert (code, told["verdict"]) == (3, "not better")
+    code, result, _ = run("compare", *words, "--folder", boston, "--require-better", "--json")
+    assert (code, result["verdict"], result["metrics"][0]["rows"]) == (0, "better", 101)
+    code, result, _ = run("compare", *reversed(words[:2]), *words[2:], "--folder", boston, "--require-better", "--json")
+    assert (code, result["verdict"]) == (3, "not better")
 
 
-def test_rows_that_were_learned_from_are_refused(boston):
+def test_training_rows_are_rejected(boston):
     table = (str(boston / "boston.csv"), None)
     order = verbs.Context(store_path=str(boston / "models"))
     with pytest.raises(EstimatorError, match="was trained on these rows"):
@@ -93,30 +93,30 @@ def test_two_configs_are_compared_on_the_same_folds(boston, run):
     config = json.loads((boston / "config.json").read_text())
     config["training_config"]["epochs"] = 1
     shorter.write_text(json.dumps(config))
-    code, told, _ = run("compare", shorter, boston / "config.json", "--json")
-    assert (code, told["verdict"], told["metrics"][0]["rows"]) == (0, "better", 405)
+    code, result, _ = run("compare", shorter, boston / "config.json", "--json")
+    assert (code, result["verdict"], result["metrics"][0]["rows"]) == (0, "better", 405)
     code, _, err = run("compare", shorter, boston / "boston.csv")
     assert code == 1
     assert "error" in err
 
 
-def test_configs_with_other_rows_are_refused(boston, run):
+def test_a_config_and_a_version_cannot_be_compared(boston, run):
     code, _, err = run("compare", boston / "config.json", "nothing@live")
     assert code == 1
     assert "the other argument is not one" in err
 
 
-def test_a_version_is_made_again_bit_for_bit(boston, run):
+def test_a_version_is_reproduced_bit_for_bit(boston, run):
     words = ("verify", "house_pricing_model@candidate", "--store", boston / "models")
-    code, told, _ = run(*words, "--folder", boston, "--json")
-    assert (code, told["equal"], told["differences"]) == (0, True, [])
+    code, result, _ = run(*words, "--folder", boston, "--json")
+    assert (code, result["equal"], result["differences"]) == (0, True, [])
 
 
-def test_other_data_are_named_where_a_version_differs(boston, run, tmp_path):
+def test_changed_data_is_named_as_the_cause(boston, run, tmp_path):
     lines = (boston / "boston.csv").read_text().splitlines(keepends=True)
     (tmp_path / "boston.csv").write_text("".join(lines[:-5]))
     words = ("verify", "house_pricing_model@live", "--store", boston / "models")
-    code, told, _ = run(*words, "--folder", tmp_path, "--json")
-    assert (code, told["equal"]) == (3, False)
-    assert told["differences"][0] == "the data changed: 501 rows now, 506 then"
-    assert told["largest_relative"] > 0
+    code, result, _ = run(*words, "--folder", tmp_path, "--json")
+    assert (code, result["equal"]) == (3, False)
+    assert result["differences"][0] == "the data changed: 501 rows now, 506 then"
+    assert result["largest_relative"] > 0

@@ -1,4 +1,4 @@
-"""What explains a version: contributions that add up, importance, weak parts, groups and the card."""
+"""Explanations of a version: contributions, importance, weak slices, fairness and the model card."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def train(tmp_path):
 
 
 def two_groups(rows: int = 600) -> pl.DataFrame:
-    """Numbers that are far noisier for one group than for the other, which is no part of the rule."""
+    """Numbers that are far noisier for one group than for the other, which is not a feature of the rule."""
     generator = np.random.default_rng(0)
     x, z = generator.standard_normal((2, rows))
     group = generator.permutation(["calm"] * (rows // 2) + ["wild"] * (rows // 2))
@@ -52,10 +52,10 @@ def two_groups(rows: int = 600) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("kind", ["linear", "boosting"])
-def test_exact_contributions_add_up_to_the_answer(boston, kind):
+def test_exact_contributions_sum_to_the_prediction(boston, kind):
     made = boston[kind]
     rows = made.trained.prepared.test_rows.batch.rows(np.arange(5))
-    found = contributions(made.trained.predictor, rows, rows, learned=made.trained.fitted)
+    found = contributions(made.trained.predictor, rows, rows, fitted=made.trained.fitted)
     assert found.standard_errors is None
     np.testing.assert_allclose(
         found.base + found.values.sum(axis=1), made.trained.predictor.predict_batch(rows).values, rtol=1e-6
@@ -63,7 +63,7 @@ def test_exact_contributions_add_up_to_the_answer(boston, kind):
 
 
 @pytest.mark.parametrize("name", ["penguins", "credit", "boston"])
-def test_sampled_contributions_add_up_to_the_answer(store, name):
+def test_sampled_contributions_sum_to_the_prediction(store, name):
     predictor = (
         verbs.Context(store_path=str(store)).version(name if name != "boston" else "house_pricing_model").predictor
     )
@@ -79,7 +79,7 @@ def test_sampled_contributions_add_up_to_the_answer(store, name):
 def test_sampling_agrees_with_the_exact_within_its_own_error(boston):
     made = boston["linear"]
     rows, others = made.trained.prepared.test_rows.batch.rows(np.arange(4)), made.trained.prepared.test_rows.batch
-    exact = contributions(made.trained.predictor, rows, others, learned=made.trained.fitted)
+    exact = contributions(made.trained.predictor, rows, others, fitted=made.trained.fitted)
     drawn = contributions(made.trained.predictor, rows, others.rows(np.arange(0, others.n_rows, 2)), seed=3)
     assert drawn.standard_errors is not None
     z = (drawn.values - exact.values) / np.maximum(drawn.standard_errors, 1e-9 * np.abs(exact.values).max())
@@ -87,7 +87,7 @@ def test_sampling_agrees_with_the_exact_within_its_own_error(boston):
     assert np.abs(drawn.values - exact.values).max() < 0.35 * np.abs(exact.values).max()
 
 
-def test_a_column_that_is_noise_is_told_from_one_that_matters(config_of, train):
+def test_noise_is_less_important_than_a_feature(config_of, train):
     made = train(config_of(two_groups(), "y", model={"kind": "linear"}), "evaluation.metrics=[mae]")
     found = {item.column: item for item in made.report.explanation.importance}
     assert made.report.explanation.importance[0].column == "x"
@@ -104,7 +104,7 @@ def test_dependence_on_a_linear_column_is_its_slope(config_of, train):
     np.testing.assert_allclose(found.low, found.high, atol=1e-9)
 
 
-def test_a_weak_part_is_found_and_told(config_of, train):
+def test_a_weak_slice_is_found_and_reported(config_of, train):
     made = train(config_of(two_groups(), "y", model={"kind": "linear"}))
     worst = made.report.explanation.weak_slices.slices[0]
     assert worst.condition == "group is 'wild'"
@@ -123,39 +123,41 @@ def test_a_weak_part_is_found_and_told(config_of, train):
         ([float("nan")] * 5, ["d is missing"]),
     ],
 )
-def test_parts_of_a_column_hold_every_row_once(values, words):
-    parts = column_slices(Column("d", "integer"), np.array(values, dtype=np.float64))
-    assert [part.condition for part in parts] == words
-    assert sum(part.rows.astype(int) for part in parts).tolist() == [1] * len(values)
+def test_slices_of_a_column_hold_every_row_once(values, words):
+    slices = column_slices(Column("d", "integer"), np.array(values, dtype=np.float64))
+    assert [item.condition for item in slices] == words
+    assert sum(item.rows.astype(int) for item in slices).tolist() == [1] * len(values)
 
 
-def test_weak_parts_are_seldom_found_where_there_are_none():
-    found = 0
+def test_weak_slices_are_rarely_false_discoveries():
+    n_found = 0
     for seed in range(40):
         generator = np.random.default_rng(seed)
         actual, predictions = generator.standard_normal((2, 400))
         columns = {name: generator.standard_normal(400) for name in "abcdef"}
-        parts = [part for name, values in columns.items() for part in column_slices(Column(name, "number"), values)]
-        told = find_weak_slices(parts, (), np.abs(actual - predictions), actual, NUMBER.predictions(predictions), MAE)
-        assert told.n_tested == 24
-        found += bool(told.slices)
-    assert found <= 6
+        slices = [item for name, values in columns.items() for item in column_slices(Column(name, "number"), values)]
+        result = find_weak_slices(
+            slices, (), np.abs(actual - predictions), actual, NUMBER.predictions(predictions), MAE
+        )
+        assert result.n_tested == 24
+        n_found += bool(result.slices)
+    assert n_found <= 6
 
 
-def test_equal_groups_are_seldom_called_unequal():
+def test_equal_groups_are_rarely_called_unequal():
     unequal = 0
     for seed in range(40):
         generator = np.random.default_rng(seed)
         actual, predictions = generator.standard_normal((2, 300))
         group = generator.integers(0, 4, 300)
-        parts = [Slice(f"g is {place}", group == place) for place in range(4)]
-        told = fairness("g", parts, NUMBER, actual, NUMBER.predictions(predictions), ("mae", MAE),
+        slices = [Slice(f"g is {code}", group == code) for code in range(4)]
+        result = fairness("g", slices, NUMBER, actual, NUMBER.predictions(predictions), ("mae", MAE),
                         bootstrap_samples=200, confidence=0.95, seed=0)  # fmt: skip
-        unequal += told.verdict.startswith("unequal")
+        unequal += result.verdict.startswith("unequal")
     assert unequal <= 6
 
 
-def test_groups_of_a_column_that_is_left_out_are_compared(config_of, train):
+def test_groups_of_a_dropped_column_are_compared(config_of, train):
     conf = config_of(
         two_groups(),
         "y",
@@ -164,15 +166,15 @@ def test_groups_of_a_column_that_is_left_out_are_compared(config_of, train):
         evaluation={"fairness_columns": ["group"]},
     )
     made = train(conf)
-    (told,) = made.report.explanation.fairness
+    (result,) = made.report.explanation.fairness
     assert "group" not in [column.name for column in made.trained.predictor.schema.features]
-    assert told.verdict.startswith("unequal: rmse differs by")
-    assert sum(group.rows for group in told.groups) == 600
+    assert result.verdict.startswith("unequal: rmse differs by")
+    assert sum(group.rows for group in result.groups) == 600
     card = (made.artefact.folder / "card.md").read_text()
     assert "| `group is 'calm'` | 300 |" in card
 
 
-def test_a_live_version_with_other_columns_is_compared_where_it_can_be(config_of, train):
+def test_a_live_version_with_other_columns_is_compared(config_of, train):
     train(config_of(two_groups(), "y", model={"kind": "linear"}))
     fewer = train(config_of(two_groups(), "y", model={"kind": "linear"}, data={"drop": ["group"]}))
     assert fewer.report.live_version is not None
@@ -180,29 +182,29 @@ def test_a_live_version_with_other_columns_is_compared_where_it_can_be(config_of
     assert gone.report.live_version is None
 
 
-def test_a_group_that_is_no_column_is_refused(config_of, train):
+def test_a_fairness_column_must_exist(config_of, train):
     conf = config_of(two_groups(), "y", evaluation={"fairness_columns": ["grup"]})
     with pytest.raises(ConfigError, match=r"evaluation\.fairness_columns: no column 'grup'") as caught:
         train(conf)
     assert "did you mean 'group'?" in caught.value.hint
 
 
-def test_a_card_says_what_the_model_is_for_and_keeps_its_tables_whole(config_of, train):
+def test_a_card_states_the_purpose_and_escapes_names(config_of, train):
     frame = two_groups(200).rename({"x": "a|b `c`"})
-    conf = config_of(frame, "y", model={"kind": "linear"}, purpose="To tell calm from wild; not for people.")
+    conf = config_of(frame, "y", model={"kind": "linear"}, purpose="To separate calm from wild; not for people.")
     card = (train(conf).artefact.folder / "card.md").read_text()
-    assert "To tell calm from wild; not for people." in card
+    assert "To separate calm from wild; not for people." in card
     assert "| `a\\|b 'c'` |" in card
     for line in card.splitlines():
         if line.startswith("| `"):
             assert line.replace("\\|", "").count("|") in (3, 5)
 
 
-def test_no_shuffles_leave_out_what_they_would_cost(config_of, train):
+def test_no_shuffles_skip_importance_and_contributions(config_of, train):
     made = train(config_of(two_groups(), "y"), "evaluation.importance_repeats=0")
-    told = made.report.explanation
-    assert (told.importance, told.partial_dependence, told.contributions) == ([], [], None)
-    assert told.weak_slices.n_tested > 0
+    result = made.report.explanation
+    assert (result.importance, result.partial_dependence, result.contributions) == ([], [], None)
+    assert result.weak_slices.n_tested > 0
 
 
 @pytest.mark.parametrize("kind", sorted(set(MODELS.names()) - {"tabm", "dense", "catboost", "xgboost", "ensemble"}))
@@ -211,7 +213,7 @@ def test_a_version_keeps_its_explanation(config_of, train, kind):
         pl.when(pl.col("y") > 0).then(pl.lit("up")).otherwise(pl.lit("down")).alias("y")
     )
     made = train(config_of(frame, "y", model={"kind": kind}))
-    told = made.artefact.read_json("explanation.json")
-    assert {item["column"] for item in told["importance"]} == {"x", "z", "group"}
-    assert len(told["examples"]) == 3
-    assert {item["class_name"] for item in told["partial_dependence"]} == {"up"}
+    result = made.artefact.read_json("explanation.json")
+    assert {item["column"] for item in result["importance"]} == {"x", "z", "group"}
+    assert len(result["examples"]) == 3
+    assert {item["class_name"] for item in result["partial_dependence"]} == {"up"}

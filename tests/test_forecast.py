@@ -1,4 +1,4 @@
-"""What training will take, told before it begins."""
+"""Forecasts of memory, disk and time."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def ames():
     return prepared, config, model
 
 
-def test_the_width_foreseen_is_near_the_encoded_one(ames):
+def test_the_forecast_width_is_close_to_the_matrix(ames):
     prepared, config, _ = ames
     for kind in ("boosting", "linear"):
         config = config.model_copy(update={"model": SHELVES.models.load(kind)()})
-        found = forecasts.forecast(prepared, model_of(config), config, EXAMPLES)
+        estimate = forecasts.forecast(prepared, model_of(config), config, EXAMPLES)
         width = model_of(config).encoding(prepared.fit_data(config)).matrix.shape[1]
-        assert width <= found.n_columns <= 1.3 * width
+        assert width <= estimate.n_columns <= 1.3 * width
 
 
-def test_what_does_not_fit_is_refused_with_a_way_out(ames, monkeypatch):
+def test_too_little_memory_or_disk_is_an_error(ames, monkeypatch):
     prepared, config, model = ames
     monkeypatch.setattr(forecasts, "free_memory_bytes", lambda: 2_000_000)
     with pytest.raises(TrainingError, match=r"needs about .* MB of memory, 2\.0 MB are free"):
@@ -41,10 +41,10 @@ def test_what_does_not_fit_is_refused_with_a_way_out(ames, monkeypatch):
         ).check_resources()
 
 
-def test_the_command_tells_time_and_makes_no_version(run, tmp_path):
+def test_a_forecast_writes_no_version(run, tmp_path):
     shutil.copytree(EXAMPLES / "boston", tmp_path, dirs_exist_ok=True)
     words = ("train", "--conf", tmp_path / "config.json", "--store", tmp_path / "models", "--forecast")
-    code, told, _ = run(*words, "--json")
-    assert (code, told["n_rows"], told["n_fits"]) == (0, 405, 6)
-    assert 0 < told["seconds"] <= told["trial_seconds"]
+    code, result, _ = run(*words, "--json")
+    assert (code, result["n_rows"], result["n_fits"]) == (0, 405, 6)
+    assert 0 < result["seconds"] <= result["trial_seconds"]
     assert not (tmp_path / "models").exists()

@@ -1,4 +1,4 @@
-"""Searches: what may be searched, what is kept when one is killed, and how honest the result is."""
+"""Searches: valid spaces, interrupted studies, and unbiased results."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def tried(made: TunedConfig) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize(
-    ("space", "told"),
+    ("space", "message"),
     [
         (
             {"model.num_leafs": [2, 4]},
@@ -83,34 +83,34 @@ def tried(made: TunedConfig) -> list[tuple[Any, ...]]:
         ({"model.reg_lambda": {"low": 0, "high": 4, "log": True}}, "log needs a low above 0"),
         ({"model.num_leaves": []}, "at least 1 item"),
         ({"model.kind": ["bosting"]}, "no model called 'bosting' (did you mean 'boosting'?"),
-        ({"training.seed": [1, 2]}, "decides on which rows trials are judged"),
+        ({"training.seed": [1, 2]}, "decides on which rows trials are trained"),
         ({"evaluation.confidence": [0.5]}, "expected a key of model, training, features"),
         ({"features.columns.x.encoder": ["onehott"]}, "no encoder called 'onehott'"),
     ],
 )
-def test_what_cannot_be_searched_is_refused_at_its_line(search_of, space, told):
+def test_an_invalid_space_is_reported_at_its_line(search_of, space, message):
     conf = search_of(tuning={"space": space})
     conf.write_text(json.dumps(json.loads(conf.read_text()), indent=1))
     line = next(n for n, text in enumerate(conf.read_text().splitlines(), 1) if f'"{next(iter(space))}"' in text)
     with pytest.raises(ConfigError) as caught:
         read_config(conf, SHELVES)
-    told = told.replace("expected a whole number", "valid integer, got a number with a fractional part")
-    assert told in caught.value.message
-    assert f"config.json:{line}" in caught.value.message or "hihg" in told
+    message = message.replace("expected a whole number", "valid integer, got a number with a fractional part")
+    assert message in caught.value.message
+    assert f"config.json:{line}" in caught.value.message or "hihg" in message
 
 
 @pytest.mark.parametrize(
-    ("limits", "told"),
+    ("limits", "message"),
     [
         ({"latncy_ms": 4}, "did you mean 'latency_ms'?"),
         ({"r2": 0.5}, "say which direction is good"),
         ({"r2": "> 0.5"}, "expected a number, or >= or <= and a number"),
     ],
 )
-def test_limits_that_nobody_can_keep_are_refused(search_of, limits, told):
+def test_invalid_limits_are_rejected(search_of, limits, message):
     with pytest.raises(ConfigError, match=r"tuning\.limits") as caught:
         read_config(search_of(tuning={"limits": limits}), SHELVES)
-    assert told in caught.value.message
+    assert message in caught.value.message
 
 
 def test_a_net_keeps_one_activation_per_layer_when_its_layers_change():
@@ -135,7 +135,7 @@ def test_nets_of_one_architecture_share_a_compilation():
 
 
 @pytest.mark.parametrize("kind", [kind for kind in SHELF.names() if kind != "constant"])
-def test_every_kind_has_a_usual_search(search_of, kind):
+def test_every_kind_has_a_default_space(search_of, kind):
     config = read_config(search_of(model={"kind": kind}, tuning={"space": {}}), SHELVES)
     space = Space.of(config, SHELVES)
     asked = {key: item if isinstance(item, list) else item.model_dump() for key, item in space.kinds[kind].items()}
@@ -163,7 +163,7 @@ def test_another_seed_tries_other_settings(search_of):
     assert made[0][1][0] != made[1][1][0]
 
 
-def test_the_held_out_rows_are_not_looked_at_while_searching(search_of):
+def test_a_search_never_uses_the_held_out_rows(search_of):
     frame = numbers()
     config = read_config(search_of(frame), SHELVES)
     test = prepare(frame.cast(pl.String), config).test
@@ -177,7 +177,7 @@ def test_the_held_out_rows_are_not_looked_at_while_searching(search_of):
     assert made.result.held_out != again.result.held_out
 
 
-def test_the_written_config_trains_what_was_found(search_of):
+def test_the_tuned_config_trains_the_best_trial(search_of):
     conf = search_of(tuning={"n_trials": 6})
     made = tune(conf)
     trained = verbs.train.train(made.conf, verbs.Context(store_path=str(conf.parent / "models")))
@@ -241,20 +241,20 @@ def test_several_kinds_are_searched_at_once(search_of):
     assert read_config(made.conf, SHELVES)
 
 
-def test_the_same_settings_are_judged_once(search_of, monkeypatch):
-    judged = []
+def test_the_same_settings_are_trained_once(search_of, monkeypatch):
+    trained = []
 
     def counted(table: Any, config: Any, *others: Any, **named: Any) -> Any:
-        judged.append(config.model.num_leaves)
+        trained.append(config.model.num_leaves)
         return run_trial(table, config, *others, **named)
 
     monkeypatch.setattr(search_module, "run_trial", counted)
     made = tune(search_of(tuning={"space": {"model.num_leaves": [2, 3]}, "n_trials": 8}))
     assert made.result.progress.done == 8
-    assert sorted(judged) == sorted(set(judged))
+    assert sorted(trained) == sorted(set(trained))
 
 
-def test_a_file_that_is_no_study_is_refused(search_of):
+def test_a_file_that_is_not_a_study_is_rejected(search_of):
     conf = search_of(tuning={"study": "table.csv"})
     table = conf.with_name("table.csv")
     table.write_bytes(table.read_bytes().rstrip())
@@ -264,7 +264,7 @@ def test_a_file_that_is_no_study_is_refused(search_of):
     assert table.read_bytes() == before
 
 
-def test_hopeless_trials_are_given_up_and_counted(search_of):
+def test_poor_trials_are_pruned_and_counted(search_of):
     space = {"model.learning_rate": [0.5, 0.4, 0.3, 1e-6], "model.num_leaves": [2, 3, 4, 5, 6, 7, 8]}
     made = tune(search_of(tuning={"space": space, "n_trials": 16}))
     pruned = [trial for trial in made.result.trials if trial.state.name == "PRUNED"]
@@ -277,10 +277,10 @@ def test_trials_are_halved_once_and_not_at_every_step():
     finished = [{0: loss, 1: loss} if loss < 3 else {0: loss} for loss in range(6)]
     assert pruning_thresholds(finished) == {0: 3.0, 1: np.inf}
     assert pruning_thresholds(finished[:3]) == {}
-    course = TrialProgress(pruning_thresholds(finished))
-    course.report(0, 3.0, "here")
+    progress = TrialProgress(pruning_thresholds(finished))
+    progress.report(0, 3.0, "here")
     with pytest.raises(PrunedError, match="worse than half of the trials here"):
-        course.report(0, 3.1, "here")
+        progress.report(0, 3.1, "here")
 
 
 def test_a_sample_is_drawn_first(search_of):
@@ -294,7 +294,7 @@ def test_a_sample_is_drawn_first(search_of):
     assert part.n_folds == table.n_folds
 
 
-def test_settings_whose_graph_is_too_large_are_refused(search_of):
+def test_a_graph_over_the_size_limit_is_excluded(search_of):
     space = {"model.n_estimators": [5, 300]}
     limits = {"size_mb": 0.02, "r2": ">= -1"}
     made = tune(search_of(tuning={"space": space, "n_trials": 6, "limits": limits}))
@@ -320,7 +320,7 @@ def test_a_study_belongs_to_one_search(search_of):
     assert tune(other, fresh=True).result.progress.done == 4
 
 
-def test_a_line_that_a_crash_left_unfinished_is_cut(search_of):
+def test_an_unfinished_journal_line_is_removed(search_of):
     conf = search_of(tuning={"n_trials": 2})
     tune(conf)
     with (conf.parent / "tuning" / "journal.log").open("a") as journal:
@@ -328,7 +328,7 @@ def test_a_line_that_a_crash_left_unfinished_is_cut(search_of):
     assert tune(conf, "tuning.n_trials=3").result.progress.done == 3
 
 
-def test_what_is_not_better_is_said(search_of, run):
+def test_no_improvement_is_reported(search_of, run):
     conf = search_of(tuning={"space": {"model.learning_rate": [1e-6, 2e-6]}, "n_trials": 2})
     code, found, _ = run("tune", "--conf", conf, "--json")
     assert code == 0
@@ -337,7 +337,7 @@ def test_what_is_not_better_is_said(search_of, run):
     assert "next: estimator train --conf" in found["text"]
 
 
-def test_the_page_needs_nothing_from_elsewhere(search_of):
+def test_the_page_is_self_contained(search_of):
     page = tune(search_of(tuning={"n_trials": 6, "limits": {"size_mb": 9.0}})).page.read_text()
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
@@ -352,7 +352,7 @@ def test_the_page_needs_nothing_from_elsewhere(search_of):
 
 
 @pytest.mark.parametrize("word", [signal.SIGKILL, signal.SIGINT])
-def test_a_search_that_was_ended_goes_on(search_of, word):
+def test_an_interrupted_search_resumes(search_of, word):
     slow = {"kind": "boosting", "n_estimators": 1500, "early_stopping_rounds": 0}
     conf = search_of(model=slow, tuning={"n_trials": 5})
     process = subprocess.Popen(
@@ -363,10 +363,10 @@ def test_a_search_that_was_ended_goes_on(search_of, word):
     while (not journal.exists() or journal.read_text().count('"edits"') < 2) and time.monotonic() < deadline:
         time.sleep(0.02)
     process.send_signal(word)
-    _, told = process.communicate(timeout=60)
+    _, message = process.communicate(timeout=60)
     if word is signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on" in told
+        assert "the same command goes on" in message
     made = tune(conf)
     lost = [trial for trial in made.result.trials if trial.state.name == "FAIL"]
     assert made.result.progress.done == 5

@@ -1,4 +1,4 @@
-"""What every metric promises."""
+"""The promises of every metric."""
 
 from __future__ import annotations
 
@@ -11,45 +11,47 @@ from estimator.evaluation.metrics import Metric
 N_ROWS = 80
 
 
-def example(task: str, *, right: bool = False) -> tuple[Floats, Predictions]:
-    """Return truth and answers of a task kind; with `right`, answers that are always right."""
+def example(task: str, *, is_perfect: bool = False) -> tuple[Floats, Predictions]:
+    """Return actual values and predictions of a task kind; perfect ones on request."""
     generator = np.random.default_rng(2)
     if task == "regression":
-        truth = generator.uniform(1, 9, N_ROWS)
-        return truth, Predictions(truth if right else truth + generator.standard_normal(N_ROWS))
-    levels = ("a", "b") if task == "binary" else ("a", "b", "c")
-    codes = generator.integers(0, len(levels), N_ROWS)
-    shares = np.eye(len(levels))[codes] if right else generator.dirichlet(np.ones(len(levels)), N_ROWS)
-    return codes.astype(np.float64), Predictions(np.array(levels, object)[shares.argmax(axis=1)], shares, levels)
+        actual = generator.uniform(1, 9, N_ROWS)
+        return actual, Predictions(actual if is_perfect else actual + generator.standard_normal(N_ROWS))
+    classes = ("a", "b") if task == "binary" else ("a", "b", "c")
+    codes = generator.integers(0, len(classes), N_ROWS)
+    random = generator.dirichlet(np.ones(len(classes)), N_ROWS)
+    probabilities = np.eye(len(classes))[codes] if is_perfect else random
+    values = np.array(classes, object)[probabilities.argmax(axis=1)]
+    return codes.astype(np.float64), Predictions(values, probabilities, classes)
 
 
-def counting_rows_is_repeating_them(metric: Metric) -> None:
-    """A weight of 2 is the row twice and a weight of 0 is the row left out: a bootstrap may count."""
+def integer_weights_repeat_rows(metric: Metric) -> None:
+    """A weight of 2 repeats a row and a weight of 0 drops it, so a bootstrap can use counts."""
     weights = np.random.default_rng(3).integers(0, 3, N_ROWS)
     for task in metric.tasks:
-        truth, answers = example(task)
+        actual, predictions = example(task)
         rows = np.repeat(np.arange(N_ROWS), weights)
-        counted = metric.scores(truth, answers, weights[None, :].astype(np.float64))[0]
-        repeated = metric.scores(truth[rows], answers.rows(rows), np.ones((1, len(rows))))[0]
-        assert np.isclose(counted, repeated, rtol=1e-9)
+        weighted = metric.scores(actual, predictions, weights[None, :].astype(np.float64))[0]
+        repeated = metric.scores(actual[rows], predictions.rows(rows), np.ones((1, len(rows))))[0]
+        assert np.isclose(weighted, repeated, rtol=1e-9)
 
 
 def many_weightings_are_scored_at_once(metric: Metric) -> None:
-    """Scoring weightings together or one by one is the same."""
+    """Several weightings in one call score the same as one by one."""
     weights = np.random.default_rng(4).integers(0, 3, (5, N_ROWS)).astype(np.float64)
     for task in metric.tasks:
-        truth, answers = example(task)
-        one_by_one = [metric.scores(truth, answers, row[None, :])[0] for row in weights]
-        assert np.allclose(metric.scores(truth, answers, weights), one_by_one)
+        actual, predictions = example(task)
+        one_by_one = [metric.scores(actual, predictions, row[None, :])[0] for row in weights]
+        assert np.allclose(metric.scores(actual, predictions, weights), one_by_one)
 
 
-def right_answers_score_best(metric: Metric) -> None:
-    """Nothing beats always being right."""
+def perfect_predictions_score_best(metric: Metric) -> None:
+    """Perfect predictions score better than noisy ones."""
     ones = np.ones((1, N_ROWS))
     for task in metric.tasks:
-        best = metric.scores(*example(task, right=True), ones)[0]
-        usual = metric.scores(*example(task), ones)[0]
-        assert best > usual if metric.higher_is_better else best < usual
+        perfect = metric.scores(*example(task, is_perfect=True), ones)[0]
+        noisy = metric.scores(*example(task), ones)[0]
+        assert perfect > noisy if metric.higher_is_better else perfect < noisy
 
 
 def order_of_rows_does_not_matter(metric: Metric) -> None:
@@ -57,14 +59,14 @@ def order_of_rows_does_not_matter(metric: Metric) -> None:
     order = np.random.default_rng(6).permutation(N_ROWS)
     ones = np.ones((1, N_ROWS))
     for task in metric.tasks:
-        truth, answers = example(task)
-        shuffled = metric.scores(truth[order], answers.rows(order), ones)
-        assert np.allclose(metric.scores(truth, answers, ones), shuffled)
+        actual, predictions = example(task)
+        shuffled = metric.scores(actual[order], predictions.rows(order), ones)
+        assert np.allclose(metric.scores(actual, predictions, ones), shuffled)
 
 
 PROMISES = (
-    counting_rows_is_repeating_them,
+    integer_weights_repeat_rows,
     many_weightings_are_scored_at_once,
-    right_answers_score_best,
+    perfect_predictions_score_best,
     order_of_rows_does_not_matter,
 )

@@ -37,7 +37,7 @@ class ParityCheck:
         return asdict(self)
 
 
-def check_parity(predictor: Predictor, learned: FittedModel, conformal: Conformal | None, batch: Batch) -> ParityCheck:
+def check_parity(predictor: Predictor, fitted: FittedModel, conformal: Conformal | None, batch: Batch) -> ParityCheck:
     """Compare the graph with the library that fitted it.
 
     Raises
@@ -45,27 +45,27 @@ def check_parity(predictor: Predictor, learned: FittedModel, conformal: Conforma
     ParityError: they differ by more than the model's tolerance; no version may be written.
     """
     edge_cases = predictor.schema.read_rows(list(edge_rows(predictor.schema)))
-    compared = [_compare(predictor, learned, conformal, rows) for rows in (batch, edge_cases)]
+    compared = [_compare(predictor, fitted, conformal, rows) for rows in (batch, edge_cases)]
     size = max(float(np.abs(compared[0][1]).mean()), 1e-300)
     largest = max(float(difference.max(initial=0.0)) for difference, _ in compared)
     # An extreme row may have an extreme prediction: there, its own size counts.
     relative = max(
         float((difference / np.maximum(np.abs(expected), size)).max(initial=0.0)) for difference, expected in compared
     )
-    if not relative <= learned.tolerance:
+    if not relative <= fitted.tolerance:
         raise ParityError(
             f"the ONNX graph and the library differ by {relative:.2g} relative, more than the tolerance of "
-            f"{learned.tolerance:.0e}; no version was written",
+            f"{fitted.tolerance:.0e}; no version was written",
             hint="this is a bug in estimator: please report it with the config and, if you can, some rows",
         )
-    return ParityCheck(batch.n_rows, edge_cases.n_rows, largest, relative, learned.tolerance)
+    return ParityCheck(batch.n_rows, edge_cases.n_rows, largest, relative, fitted.tolerance)
 
 
 def _compare(
-    predictor: Predictor, learned: FittedModel, conformal: Conformal | None, batch: Batch
+    predictor: Predictor, fitted: FittedModel, conformal: Conformal | None, batch: Batch
 ) -> tuple[Floats, Floats]:
     """Return the absolute differences, and what the library predicts: with intervals, or calibrated, as the graph."""
-    expected, predictions = learned.predict(batch), predictor.predict_batch(batch)
+    expected, predictions = fitted.predict(batch), predictor.predict_batch(batch)
     actual = predictions.raw
     if conformal is not None and conformal.interval is not None:
         expected = np.stack([expected, *conformal.interval.bounds(expected)])
@@ -116,8 +116,8 @@ def _extreme(column: Column, side: int) -> Any:
     if column.kind == "text":
         return LONG_TEXT if side else "√ ~"
     if column.is_string:
-        levels = list(column.categories)
-        return levels[-side]
+        categories = list(column.categories)
+        return categories[-side]
     if column.kind in ("date", "datetime"):
         return "1900-01-01" if side == 0 else "2100-01-01"
     low, high = column.training_range or (0.0, 1.0)

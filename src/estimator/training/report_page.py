@@ -35,6 +35,7 @@ def report_page(trained: TrainedModel, report: Report, manifest: Mapping[str, An
         "report.html.j2",
         manifest=manifest,
         verdict=verdict(report),
+        baseline=_baseline(report),
         metrics=[_metric_row(report, name) for name in report.metrics],
         live=report.live_version,
         n_folds=trained.fit_data.n_folds if report.folds else 0,
@@ -58,11 +59,14 @@ def verdict(report: Report) -> str:
     """Return one sentence: how good the model is, and whether it is better than the baseline."""
     name = report.deciding_metric
     better = "better than" if report.beats_baseline else "NOT better than"
-    constant = "the mean" if report.task.is_regression else "the class frequencies"
     return (
         f"{name} {report.metrics[name]} on {len(report.actual):,} held-out rows, "
-        f"{better} always predicting {constant} ({format_number(report.baseline[name].value)})."
+        f"{better} always predicting {_baseline(report)} ({format_number(report.baseline[name].value)})."
     )
+
+
+def _baseline(report: Report) -> str:
+    return "the mean" if report.task.is_regression else "the class frequencies"
 
 
 def coverage_text(report: Report) -> str:
@@ -73,7 +77,7 @@ def coverage_text(report: Report) -> str:
     covered = f"{actual.value:.1%} of actual values ({actual.low:.1%} to {actual.high:.1%})"
     if report.task.is_regression:
         return f"{target:.0%} intervals cover {covered}; their mean width is {format_number(mean_width)}."
-    return f"{target:.0%} sets cover {covered}; they hold {format_number(mean_width)} classes on average."
+    return f"{target:.0%} sets cover {covered}; their mean size is {format_number(mean_width)}."
 
 
 def describe(values: Floats) -> dict[str, str]:

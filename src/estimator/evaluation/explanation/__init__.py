@@ -70,7 +70,7 @@ class ExplanationSettings:
 
 def explain(
     predictor: Predictor,
-    learned: FittedModel,
+    fitted: FittedModel,
     held_out: Dataset,
     out_of_sample: OutOfSample,
     metric: tuple[str, Metric],
@@ -100,7 +100,7 @@ def explain(
         importance=importance,
         partial_dependence=partial_dependence(predictor, held_out.batch, shown, class_index=class_index, seed=seed),
         examples=[predictor.schema.to_json_row(examples, index) for index in range(len(picked))],
-        contributions=_contributions(predictor, learned, examples, held_out.batch, seed) if importance else None,
+        contributions=_contributions(predictor, fitted, examples, held_out.batch, seed) if importance else None,
         weak_slices=_weak_slices(predictor, out_of_sample, names, metric[1]),
         fairness=_fairness(predictor, out_of_sample, metric, settings),
     )
@@ -119,11 +119,11 @@ def _spread(outputs: Floats) -> Ints:
     return order[np.unique(np.round(np.linspace(0, len(order) - 1, N_EXAMPLES)).astype(np.int64))]
 
 
-def _contributions(predictor: Predictor, learned: FittedModel, rows: Batch, others: Batch, seed: int) -> Contributions:
+def _contributions(predictor: Predictor, fitted: FittedModel, rows: Batch, others: Batch, seed: int) -> Contributions:
     budget = affordable_predictions(predictor, MAX_PREDICTIONS, fraction=BUDGET_FRACTION) // N_EXAMPLES
     n_rows = int(np.clip(budget // (2 * len(others.feed)), MIN_BACKGROUND_ROWS, MAX_BACKGROUND_ROWS))
     drawn = np.sort(np.random.default_rng([seed, 82]).permutation(others.n_rows)[:n_rows])
-    return contributions(predictor, rows, others.rows(drawn), learned=learned, seed=seed)
+    return contributions(predictor, rows, others.rows(drawn), fitted=fitted, seed=seed)
 
 
 def _weak_slices(predictor: Predictor, out_of_sample: OutOfSample, ranked: Sequence[str], metric: Metric) -> WeakSlices:

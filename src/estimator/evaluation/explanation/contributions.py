@@ -41,13 +41,13 @@ def contributions(
     batch: Batch,
     background: Batch,
     *,
-    learned: FittedModel | None = None,
+    fitted: FittedModel | None = None,
     n_pairs: int = 1,
     seed: int = 0,
 ) -> Contributions:
     """Return how each column moves the predictions of a few rows away from the mean prediction of background rows.
 
-    With `learned`, linear models and tree ensembles of one kind are explained exactly, the latter by TreeSHAP, whose
+    With `fitted`, linear models and tree ensembles of one kind are explained exactly, the latter by TreeSHAP, whose
     background is the training rows. Otherwise values are sampled (Strumbelj and Kononenko, 2014): the values of a
     background row are replaced by the row's own, column by column, in `n_pairs` random orders and their reverses. For
     classes, the probability of the second of two classes, or of the row's most probable one, is explained.
@@ -55,7 +55,7 @@ def contributions(
     A row costs at most 2 * n_pairs * background rows * columns predictions. The standard error is that of drawing the
     background rows, each with its orders.
     """
-    exact = None if learned is None else learned.contributions(batch, background)
+    exact = None if fitted is None else fitted.contributions(batch, background)
     columns, task = tuple(batch.feed), predictor.task
     if exact is not None:
         return Contributions(
