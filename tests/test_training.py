@@ -367,5 +367,5 @@ def test_python_callers_are_told_what_is_wrong(store):
     assert predictor.predict(row).tolist() == predictor.predict(frame.head(1)).tolist()
     with pytest.raises(SchemaError, match="expected a polars or pandas frame"):
         predictor.predict_table(frame["island"])
-    with pytest.raises(SchemaError, match="columns of the same name"):
+    with pytest.raises(SchemaError, match="expected unique column names"):
         predictor.predict(pd.concat([frame, frame[["island"]]], axis=1))

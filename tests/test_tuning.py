@@ -103,8 +103,8 @@ def test_an_invalid_space_is_reported_at_its_line(search_of, space, message):
     ("limits", "message"),
     [
         ({"latncy_ms": 4}, "did you mean 'latency_ms'?"),
-        ({"r2": 0.5}, "say which direction is good"),
-        ({"r2": "> 0.5"}, "expected a number, or >= or <= and a number"),
+        ({"r2": 0.5}, "expected a direction before the number"),
+        ({"r2": "> 0.5"}, 'expected a number, or ">=" or "<=" and a number'),
     ],
 )
 def test_invalid_limits_are_rejected(search_of, limits, message):

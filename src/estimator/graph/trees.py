@@ -23,7 +23,7 @@ End = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Split:
+class TreeSplit:
     """A question to one column: how it compares with `threshold`, or whether it is one of `members`."""
 
     feature: int
@@ -34,7 +34,7 @@ class Split:
 
 
 # What a library's node says: a leaf's value, or a question and the nodes where yes and no lead.
-Read = Callable[[Node], float | tuple[Split, Node, Node]]
+Read = Callable[[Node], float | tuple[TreeSplit, Node, Node]]
 
 
 @dataclass
@@ -42,7 +42,7 @@ class _Forest:
     """Questions and leaves of all trees; an end is a place and whether it is a leaf's."""
 
     roots: list[int] = field(default_factory=list)
-    splits: list[tuple[Split, End, End]] = field(default_factory=list)
+    splits: list[tuple[TreeSplit, End, End]] = field(default_factory=list)
     leaves: list[tuple[float, int]] = field(default_factory=list)
 
     def add_tree(self, root: Node, target: int, read: Read[Node]) -> None:
@@ -51,7 +51,7 @@ class _Forest:
         self.roots.append(start)
         first = read(root)
         # The operator has no tree of a leaf alone.
-        asked = [(Split(0, BRANCH_LEQ), root, root) if isinstance(first, float) else first]
+        asked = [(TreeSplit(0, BRANCH_LEQ), root, root) if isinstance(first, float) else first]
         for split, *sides in asked:
             ends = []
             for found in map(read, sides):

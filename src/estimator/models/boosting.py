@@ -13,7 +13,7 @@ from pydantic import Field
 from estimator.core.arrays import Floats
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
-from estimator.graph.trees import BRANCH_LEQ, BRANCH_MEMBER, Split, write_trees
+from estimator.graph.trees import BRANCH_LEQ, BRANCH_MEMBER, TreeSplit, write_trees
 from estimator.models.base import AdditiveContributions
 from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
 from estimator.models.dataset import EncodedFitData
@@ -153,15 +153,15 @@ def _loaded(content: bytes) -> lightgbm.Booster:
     return lightgbm.Booster(model_str=content.decode())
 
 
-def _read(node: Mapping[str, Any]) -> float | tuple[Split, Mapping[str, Any], Mapping[str, Any]]:
+def _read(node: Mapping[str, Any]) -> float | tuple[TreeSplit, Mapping[str, Any], Mapping[str, Any]]:
     """Read a node of `Booster.dump_model()`: a leaf value, or a split with its yes and no node."""
     if "split_feature" not in node:
         return float(node["leaf_value"])
     feature, threshold = node["split_feature"], node["threshold"]
     if node["decision_type"] == "==":
-        split = Split(feature, BRANCH_MEMBER, members=tuple(float(code) for code in threshold.split("||")))
+        split = TreeSplit(feature, BRANCH_MEMBER, members=tuple(float(code) for code in threshold.split("||")))
     else:
-        split = Split(feature, BRANCH_LEQ, float(threshold), missing_is_yes=_missing_goes_left(node))
+        split = TreeSplit(feature, BRANCH_LEQ, float(threshold), missing_is_yes=_missing_goes_left(node))
     return split, node["left_child"], node["right_child"]
 
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from estimator.core.arrays import Floats
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import Graph
-from estimator.graph.trees import BRANCH_EQ, BRANCH_LEQ, Split, as_singles, write_singles, write_trees
+from estimator.graph.trees import BRANCH_EQ, BRANCH_LEQ, TreeSplit, as_singles, write_singles, write_trees
 from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
 from estimator.models.dataset import EncodedFitData, EncodedRows
 
@@ -242,26 +242,26 @@ class _ModelDescription:
             for score in range(n_scores):
                 yield _Node(splits, tuple(leaves[:, score].tolist())), score
 
-    def _split(self, item: Mapping[str, Any]) -> tuple[Split, bool]:
+    def _split(self, item: Mapping[str, Any]) -> tuple[TreeSplit, bool]:
         """Return a split, and whether yes leads to the second half of the leaves."""
         if item["split_type"] == "OneHotFeature":
             # A hash is a signed number here, and an unsigned one in the list of hashes.
             code = self.code_by_hash[item["value"] % 2**32]
-            return Split(self.categorical[item["cat_feature_index"]], BRANCH_EQ, float(code), code == MISSING), True
+            return TreeSplit(self.categorical[item["cat_feature_index"]], BRANCH_EQ, float(code), code == MISSING), True
         index = item["float_feature_index"]
         treatment = self.data["features_info"]["float_features"][index]["nan_value_treatment"]
-        return Split(self.numeric[index], BRANCH_LEQ, item["border"], treatment != "AsTrue"), False
+        return TreeSplit(self.numeric[index], BRANCH_LEQ, item["border"], treatment != "AsTrue"), False
 
 
 @dataclass(frozen=True, slots=True)
 class _Node:
     """A subtree of an oblivious tree: its splits, of which the last is its root, and its leaves."""
 
-    splits: tuple[tuple[Split, bool], ...]
+    splits: tuple[tuple[TreeSplit, bool], ...]
     leaves: tuple[float, ...]
 
 
-def _read(node: _Node) -> float | tuple[Split, _Node, _Node]:
+def _read(node: _Node) -> float | tuple[TreeSplit, _Node, _Node]:
     if len(set(node.leaves)) == 1:
         return node.leaves[0]
     half = len(node.leaves) // 2

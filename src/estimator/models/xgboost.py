@@ -14,7 +14,7 @@ from pydantic import Field
 from estimator.core.arrays import Floats
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
-from estimator.graph.trees import BRANCH_LT, BRANCH_MEMBER, Split, as_singles, write_singles, write_trees
+from estimator.graph.trees import BRANCH_LT, BRANCH_MEMBER, TreeSplit, as_singles, write_singles, write_trees
 from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
 from estimator.models.dataset import EncodedFitData, EncodedRows
 
@@ -188,7 +188,7 @@ class _Tree:
 _Node = tuple[_Tree, int]
 
 
-def _read(node: _Node) -> float | tuple[Split, _Node, _Node]:
+def _read(node: _Node) -> float | tuple[TreeSplit, _Node, _Node]:
     tree, index = node
     left, right = tree.nodes["left_children"][index], tree.nodes["right_children"][index]
     # The JSON has just enough digits to identify a float32.
@@ -198,5 +198,5 @@ def _read(node: _Node) -> float | tuple[Split, _Node, _Node]:
     feature, missing_left = tree.nodes["split_indices"][index], bool(tree.nodes["default_left"][index])
     if index in tree.categories:
         codes = tree.categories[index]
-        return Split(feature, BRANCH_MEMBER, 0.0, not missing_left, codes), (tree, right), (tree, left)
-    return Split(feature, BRANCH_LT, number, missing_left), (tree, left), (tree, right)
+        return TreeSplit(feature, BRANCH_MEMBER, 0.0, not missing_left, codes), (tree, right), (tree, left)
+    return TreeSplit(feature, BRANCH_LT, number, missing_left), (tree, left), (tree, right)
