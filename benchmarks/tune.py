@@ -132,7 +132,7 @@ def search_ours(contestant: str, request: dict[str, Any], folder: Path) -> tuple
     return {
         "search": answer["best"]["search_score"], "held_out": tuned["value"],
         "own": answer["held_out"]["untuned"]["value"], "pruned": counts["pruned"], "done": counts["done"],
-        "lost": counts["lost"],
+        "retried": counts["retried"],
     }, cost  # fmt: skip
 
 
@@ -160,7 +160,7 @@ def write_table(path: Path, seed: int) -> None:
 def row(name: str, found: dict[str, Any], cost: dict[str, float]) -> str:
     """Give one row of the printed table."""
     cells = [f"{cost['wall_seconds']:.0f}", f"{cost['cpu_seconds']:.0f}", f"{cost['peak_megabytes']:.0f}",
-             str(found["done"]), str(found["pruned"]), str(found.get("lost", "")), f"{found['search']:.3f}",
+             str(found["done"]), str(found["pruned"]), str(found.get("retried", "")), f"{found['search']:.3f}",
              f"{found['held_out']:.3f}", f"{found['own']:.3f}" if "own" in found else ""]  # fmt: skip
     return f"| {name:<16} | " + " | ".join(f"{cell:>8}" for cell in cells) + " |"
 
@@ -192,7 +192,7 @@ def main() -> None:
     request = {name: getattr(options, name) for name in ("trials", "folds", "epochs", "seed")}
     print(machine_line(("jax", "optuna"), peers), NOTES, "", sep="\n")
     print(f"{options.trials} trials, {options.folds} folds, {options.epochs} epochs, seed {options.seed}\n")
-    heads = ("wall s", "CPU s", "RSS MB", "trials", "given up", "lost", "MAE fold", "MAE held", "untuned")
+    heads = ("wall s", "CPU s", "RSS MB", "trials", "pruned", "retried", "MAE fold", "MAE held", "untuned")
     print(f"| {'':<16} | " + " | ".join(f"{head:>8}" for head in heads) + " |")
     print(f"|{'-' * 18}|" + "---------:|" * len(heads), flush=True)
     for name in options.only:

@@ -156,13 +156,15 @@ def search_progress(study: optuna.Study, total: int) -> SearchProgress:
     finished = [trial for trial in trials if trial.state in FINISHED]
     best = best_of(trials)
     return SearchProgress(
-        done=len(finished), total=total,
+        done=len(finished),
+        total=total,
         pruned=sum(trial.state == TrialState.PRUNED and not breaks_limit(trial) for trial in finished),
         over_limit=sum(breaks_limit(trial) for trial in finished),
         retried=sum(trial.state == TrialState.FAIL and not trial.user_attrs.get("surplus") for trial in trials),
         running=sum(trial.state == TrialState.RUNNING for trial in trials),
-        best=None if best is None else score_of(best), best_trial=None if best is None else best.number,
-    )  # fmt: skip
+        best=None if best is None else score_of(best),
+        best_trial=None if best is None else best.number,
+    )
 
 
 def best_of(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

@@ -131,17 +131,15 @@ def run_trial(
     try:
         if sample is not None:
             rows = sample_rows(table, sample, config.training.seed)
-            trial.report(
-                SAMPLE_STEP, _loss(rows, _raw_predictions(rows, model, config, progress), objective), "on the sample"
-            )
+            sample_loss = _loss(rows, _raw_predictions(rows, model, config, progress), objective)
+            trial.report(SAMPLE_STEP, sample_loss, "on the sample")
         if not isinstance(model, MatrixModel):
             raw = _raw_predictions(table, model, config, progress, objective, measures)
         else:
             raw = _run_folds(table, model, config, objective, trial, measures, progress)
     except PrunedError as pruned:
-        excess = {
-            limit.name: limit.excess(measures[limit.name]) for limit in objective.limits if limit.name in measures
-        }
+        limits = [limit for limit in objective.limits if limit.name in measures]
+        excess = {limit.name: limit.excess(measures[limit.name]) for limit in limits}
         return TrialResult(dict(trial.steps), {}, measures, excess, str(pruned))
     finally:
         trial.ended = True
@@ -164,9 +162,13 @@ def sample_rows(table: FitData, sample: float, seed: int) -> FitData:
 
 
 def _raw_predictions(
-    table: FitData, model: Model, config: Config, progress: Progress, objective: Objective | None = None,
+    table: FitData,
+    model: Model,
+    config: Config,
+    progress: Progress,
+    objective: Objective | None = None,
     measures: dict[str, float] | None = None,
-) -> Floats:  # fmt: skip
+) -> Floats:
     """Return out-of-fold predictions; a model that is not fitted on one matrix makes its own."""
     training = config.training
     fitted = None if isinstance(model, MatrixModel) else model.fit(table, training, progress=progress)

@@ -20,9 +20,13 @@ SHUTDOWN_TIMEOUT_SECONDS = 10
 
 
 def search_in_processes(
-    study: optuna.Study, search: Search, command: Callable[[int], Sequence[str]], *, workers: int,
+    study: optuna.Study,
+    search: Search,
+    command: Callable[[int], Sequence[str]],
+    *,
+    workers: int,
     show: Callable[[SearchProgress], None],
-) -> None:  # fmt: skip
+) -> None:
     """Add trials to a study by several processes; `command` returns their arguments, given the id of this process.
 
     The trial of a killed worker is run again by the others, and in the end by this process.
