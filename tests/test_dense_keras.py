@@ -13,29 +13,30 @@ import pytest
 keras = pytest.importorskip("keras", reason="keras is a development dependency")
 
 from estimator.models.dataset import EncodedRows  # noqa: E402 # the back end must be named before keras comes in
-from estimator.models.nets.dense import fitting, vocabulary  # noqa: E402
-from estimator.models.nets.dense.network import Architecture, Layer, epoch_of, forward, loss_of  # noqa: E402
-from estimator.models.nets.dense.words import Word, read_word  # noqa: E402
+from estimator.models.nets import keras_names  # noqa: E402
+from estimator.models.nets.dense import trainer  # noqa: E402
+from estimator.models.nets.dense.network import Architecture, Layer, compiled_epoch, forward, table_loss  # noqa: E402
 from estimator.models.nets.device import padded_table  # noqa: E402
+from estimator.models.nets.keras_object import KerasObject, read_keras_object  # noqa: E402
 
-# Keras's own variables do not follow numpy 2 yet.
+# Keras's arrays variables do not follow numpy 2 yet.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
 STEPS, BATCH, INPUTS = 50, 8, 5
 
 
-def word(value, vocabulary_of):
-    return read_word(value, vocabulary_of, "word")
+def named(value, defaults):
+    return read_keras_object(value, defaults, "name")
 
 
-def relu() -> Word:
-    return word("relu", vocabulary.ACTIVATIONS)
+def relu() -> KerasObject:
+    return named("relu", keras_names.ACTIVATIONS)
 
 
 def data(loss: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and a truth the loss can take, in two outputs."""
+    """Return rows and a target that the loss accepts, in two outputs."""
     generator = np.random.default_rng(7)
     rows = generator.standard_normal((STEPS * BATCH, INPUTS)).astype(np.float32)
-    if loss in vocabulary.LEVEL_LOSSES:
+    if loss in keras_names.CLASS_LOSSES:
         return rows, np.eye(2, dtype=np.float32)[(rows[:, 0] > 0).astype(int)]
     raw = np.stack([rows[:, 0] + 2.0, np.abs(rows[:, 1]) + 1.0], axis=1)
     return rows, np.abs(raw).astype(np.float32) + 0.5
@@ -54,64 +55,66 @@ def keras_net(layers, loss, optimizer):
     return net
 
 
-def keras_activation(own: Word):
-    function = getattr(keras.activations, own.name)
-    return lambda x: function(x, **own.options)
+def keras_activation(arrays: KerasObject):
+    function = getattr(keras.activations, arrays.name)
+    return lambda x: function(x, **arrays.options)
 
 
 def start_weights(layers) -> list[dict[str, np.ndarray]]:
     generator, width, weights = np.random.default_rng(3), INPUTS, []
     for layer in layers:
-        own = {"kernel": generator.normal(0, 0.4, (width, layer.units)).astype(np.float32)}
+        arrays = {"kernel": generator.normal(0, 0.4, (width, layer.units)).astype(np.float32)}
         if layer.use_bias:
-            own["bias"] = generator.normal(0, 0.1, layer.units).astype(np.float32)
+            arrays["bias"] = generator.normal(0, 0.1, layer.units).astype(np.float32)
         if layer.batch_normalization:
-            own |= {"gamma": np.ones(layer.units, np.float32), "beta": np.zeros(layer.units, np.float32)}
-            own |= {
+            arrays |= {"gamma": np.ones(layer.units, np.float32), "beta": np.zeros(layer.units, np.float32)}
+            arrays |= {
                 "moving_mean": np.zeros(layer.units, np.float32),
                 "moving_variance": np.ones(layer.units, np.float32),
             }
-        weights.append(own)
+        weights.append(arrays)
         width = layer.outputs
     return weights
 
 
 def into_keras(net, layers, weights) -> None:
     order = ("kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance")
-    net.set_weights([own[name] for own in weights for name in order if name in own])
+    net.set_weights([arrays[name] for arrays in weights for name in order if name in arrays])
 
 
-def compare(layers, loss: Word, optimizer: Word, keras_loss, keras_optimizer, row_weights=None) -> None:
-    """Train both over the same batches and compare the last loss, told by each on all rows."""
-    rows, truth = data(loss.name)
+def compare(layers, loss: KerasObject, optimizer: KerasObject, keras_loss, keras_optimizer, row_weights=None) -> None:
+    """Train both over the same batches and compare the last loss of each on all rows."""
+    rows, target = data(loss.name)
     weights = np.ones(len(rows)) if row_weights is None else row_weights
     start = start_weights(layers)
     net = keras_net(layers, keras_loss, keras_optimizer)
     into_keras(net, layers, start)
-    net.fit(rows, truth, sample_weight=weights.astype(np.float32), batch_size=BATCH, epochs=1, shuffle=False, verbose=0)
-    expected = net.evaluate(rows, truth, verbose=0, batch_size=len(rows))
+    net.fit(
+        rows, target, sample_weight=weights.astype(np.float32), batch_size=BATCH, epochs=1, shuffle=False, verbose=0
+    )
+    expected = net.evaluate(rows, target, verbose=0, batch_size=len(rows))
     architecture = Architecture(tuple(layers), loss, optimizer)
-    batches = fitting.Batches.of(EncodedRows(rows, truth[:, 0], weights), truth, BATCH)
-    state = fitting.start(architecture, start)
+    batches = trainer.Batches.of(EncodedRows(rows, target[:, 0], weights), target, BATCH)
+    state = trainer.start_state(architecture, start)
     scales = np.array([0.0, 1.0, 1.0], np.float32)
-    rate = np.float32(fitting._first_rate(optimizer))
-    order, here = batches.ordered(np.arange(len(rows)))
-    watched = padded_table(EncodedRows(rows, truth[:, 0], np.ones(len(rows))), truth)
-    plan = (order, here, rate, scales, np.uint32(0))
-    state, _, found = epoch_of(architecture)(state, batches.arrays, plan, watched)
+    rate = np.float32(trainer.start_learning_rate(optimizer))
+    order, present = batches.ordered(np.arange(len(rows)))
+    evaluation = padded_table(EncodedRows(rows, target[:, 0], np.ones(len(rows))), target)
+    plan = (order, present, rate, scales, np.uint32(0))
+    state, _, loss_value = compiled_epoch(architecture)(state, batches.arrays, plan, evaluation)
     assert np.isfinite(expected)
-    assert float(found) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    assert float(loss_value) == pytest.approx(expected, rel=1e-5, abs=1e-6)
 
 
 def two_layers(output: str = "linear") -> list[Layer]:
-    return [Layer(6, relu()), Layer(2, word(output, vocabulary.ACTIVATIONS))]
+    return [Layer(6, relu()), Layer(2, named(output, keras_names.ACTIVATIONS))]
 
 
 MSE = "mean_squared_error"
 
 
-def mse() -> Word:
-    return word("mse", vocabulary.LOSSES)
+def mse() -> KerasObject:
+    return named("mse", keras_names.LOSSES)
 
 
 OPTIMIZERS = [
@@ -147,33 +150,33 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS, ids=lambda value: str(value))
 def test_optimizers_take_keras_steps(name, settings):
-    own = word({"name": name, **settings}, vocabulary.OPTIMIZERS)
+    arrays = named({"name": name, **settings}, keras_names.OPTIMIZERS)
     own_keras = keras.optimizers.Muon(**settings) if name == "Muon" else getattr(keras.optimizers, name)(**settings)
-    compare(two_layers(), mse(), own, MSE, own_keras)
+    compare(two_layers(), mse(), arrays, MSE, own_keras)
 
 
-@pytest.mark.parametrize("name", vocabulary.LOSSES)
+@pytest.mark.parametrize("name", keras_names.LOSSES)
 def test_losses_have_keras_formulas(name):
-    own = word(name, vocabulary.LOSSES)
+    arrays = named(name, keras_names.LOSSES)
     classes = {item.lower(): item for item in dir(keras.losses) if item[0].isupper()}
-    settings = dict(own.options.items())
+    settings = dict(arrays.options.items())
     squeezed = name.replace("_", "")
     keras_loss = getattr(keras.losses, classes[squeezed])(**settings) if squeezed in classes else None
     if keras_loss is None or name in ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy"):
         pytest.skip("Keras takes integer labels here; see test_integer_losses_have_keras_formulas")
-    output = "softmax" if name in vocabulary.LEVEL_LOSSES else "softplus"
-    compare(two_layers(output), own, word("sgd", vocabulary.OPTIMIZERS), keras_loss, keras.optimizers.SGD())
+    output = "softmax" if name in keras_names.CLASS_LOSSES else "softplus"
+    compare(two_layers(output), arrays, named("sgd", keras_names.OPTIMIZERS), keras_loss, keras.optimizers.SGD())
 
 
 @pytest.mark.parametrize("name", ["SparseCategoricalCrossentropy", "CategoricalGeneralizedCrossEntropy"])
 def test_integer_losses_have_keras_formulas(name):
     from estimator.models.nets.dense.losses import LOSSES
 
-    own = word(name, vocabulary.LOSSES)
+    arrays = named(name, keras_names.LOSSES)
     answers = np.random.default_rng(0).dirichlet([1, 1, 1], 6).astype(np.float32)
     labels = np.array([0, 1, 2, 0, 1, 2])
     expected = getattr(keras.losses, name)(reduction="none")(labels, answers)
-    found = LOSSES[own.name](np.eye(3, dtype=np.float32)[labels], answers, **own.options)
+    found = LOSSES[arrays.name](np.eye(3, dtype=np.float32)[labels], answers, **arrays.options)
     assert np.asarray(found) == pytest.approx(np.asarray(expected), rel=1e-5)
 
 
@@ -181,22 +184,22 @@ def test_integer_losses_have_keras_formulas(name):
     "loss", [{"name": "huber", "delta": 0.3}, {"name": "categorical_crossentropy", "label_smoothing": 0.2}]
 )
 def test_loss_settings_mean_the_same(loss):
-    own = word(loss, vocabulary.LOSSES)
+    arrays = named(loss, keras_names.LOSSES)
     settings = {key: value for key, value in loss.items() if key != "name"}
     theirs = (
         keras.losses.Huber(**settings) if loss["name"] == "huber" else keras.losses.CategoricalCrossentropy(**settings)
     )
-    output = "softmax" if own.name in vocabulary.LEVEL_LOSSES else "linear"
-    compare(two_layers(output), own, word("sgd", vocabulary.OPTIMIZERS), theirs, keras.optimizers.SGD())
+    output = "softmax" if arrays.name in keras_names.CLASS_LOSSES else "linear"
+    compare(two_layers(output), arrays, named("sgd", keras_names.OPTIMIZERS), theirs, keras.optimizers.SGD())
 
 
 # Keras 3.15 sums cumulative sums in its sparsemax, so that its outputs do not sum to 1; ours is the paper's.
-@pytest.mark.parametrize("name", [name for name in vocabulary.ACTIVATIONS if name != "sparsemax"])
+@pytest.mark.parametrize("name", [name for name in keras_names.ACTIVATIONS if name != "sparsemax"])
 def test_activations_have_keras_formulas_and_gradients(name):
     value = {"name": name, "threshold": 0.2, "default_value": 0.1} if name == "threshold" else name
-    hidden = Layer(6, word(value, vocabulary.ACTIVATIONS))
-    layers = [hidden, Layer(2, word("linear", vocabulary.ACTIVATIONS))]
-    compare(layers, mse(), word("sgd", vocabulary.OPTIMIZERS), MSE, keras.optimizers.SGD())
+    hidden = Layer(6, named(value, keras_names.ACTIVATIONS))
+    layers = [hidden, Layer(2, named("linear", keras_names.ACTIVATIONS))]
+    compare(layers, mse(), named("sgd", keras_names.OPTIMIZERS), MSE, keras.optimizers.SGD())
 
 
 @pytest.mark.parametrize(
@@ -207,20 +210,20 @@ def test_activations_have_keras_formulas_and_gradients(name):
     ],
 )
 def test_activation_settings_mean_the_same(settings):
-    hidden = Layer(6, word(settings, vocabulary.ACTIVATIONS))
-    layers = [hidden, Layer(2, word("linear", vocabulary.ACTIVATIONS))]
-    compare(layers, mse(), word("sgd", vocabulary.OPTIMIZERS), MSE, keras.optimizers.SGD())
+    hidden = Layer(6, named(settings, keras_names.ACTIVATIONS))
+    layers = [hidden, Layer(2, named("linear", keras_names.ACTIVATIONS))]
+    compare(layers, mse(), named("sgd", keras_names.OPTIMIZERS), MSE, keras.optimizers.SGD())
 
 
 @pytest.mark.parametrize("extra", [{"batch_normalization": True}, {"l1": 0.01, "l2": 0.02}, {"use_bias": False}])
 def test_layers_do_as_in_keras(extra):
-    layers = [Layer(6, relu(), **extra), Layer(2, word("linear", vocabulary.ACTIVATIONS))]
-    compare(layers, mse(), word("sgd", vocabulary.OPTIMIZERS), MSE, keras.optimizers.SGD())
+    layers = [Layer(6, relu(), **extra), Layer(2, named("linear", keras_names.ACTIVATIONS))]
+    compare(layers, mse(), named("sgd", keras_names.OPTIMIZERS), MSE, keras.optimizers.SGD())
 
 
 def test_row_weights_count_as_in_keras():
     weights = np.random.default_rng(1).uniform(0, 3, STEPS * BATCH)
-    compare(two_layers(), mse(), word("sgd", vocabulary.OPTIMIZERS), MSE, keras.optimizers.SGD(), weights)
+    compare(two_layers(), mse(), named("sgd", keras_names.OPTIMIZERS), MSE, keras.optimizers.SGD(), weights)
 
 
 SCHEDULES = {
@@ -235,22 +238,22 @@ SCHEDULES = {
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_follow_keras(name):
-    from estimator.models.nets.dense.schedules import rate_at
+    from estimator.models.nets.schedules import rate_at
 
-    own = word({"name": name, **SCHEDULES[name]}, vocabulary.SCHEDULES)
+    arrays = named({"name": name, **SCHEDULES[name]}, keras_names.SCHEDULES)
     theirs = getattr(keras.optimizers.schedules, name)(**SCHEDULES[name])
     for steps in range(40):
-        assert float(rate_at(own, np.float32(steps))) == pytest.approx(float(theirs(steps)), rel=1e-5, abs=1e-8)
+        assert float(rate_at(arrays, np.float32(steps))) == pytest.approx(float(theirs(steps)), rel=1e-5, abs=1e-8)
 
 
-@pytest.mark.parametrize("name", [item for item in vocabulary.INITIALIZERS if item not in ("identity",)])
+@pytest.mark.parametrize("name", [item for item in keras_names.INITIALIZERS if item not in ("identity",)])
 def test_initializers_have_keras_spread(name):
     from estimator.models.nets.dense.initializers import draw
 
     classes = {item.lower(): item for item in dir(keras.initializers) if item[0].isupper()}
-    own = word(name, vocabulary.INITIALIZERS)
-    found = draw(own, (300, 200), np.random.default_rng(0))
-    theirs = np.asarray(getattr(keras.initializers, classes[name.replace("_", "")])(**own.options)((300, 200)))
+    arrays = named(name, keras_names.INITIALIZERS)
+    found = draw(arrays, (300, 200), np.random.default_rng(0))
+    theirs = np.asarray(getattr(keras.initializers, classes[name.replace("_", "")])(**arrays.options)((300, 200)))
     assert found.std() == pytest.approx(theirs.std(), rel=0.03, abs=1e-9)
     assert found.mean() == pytest.approx(theirs.mean(), abs=0.002)
     assert np.abs(found).max() == pytest.approx(np.abs(theirs).max(), rel=0.25)
@@ -258,9 +261,9 @@ def test_initializers_have_keras_spread(name):
 
 def followed(callback: dict, values: list[float], rate: float = 0.1) -> list[tuple[float, bool]]:
     """Return (learning rate, stop) after each epoch of a course of val_loss."""
-    from estimator.models.nets.dense.callbacks import Course, Follower
+    from estimator.models.nets.callbacks import Course, Follower
 
-    follower, course, seen = Follower(word(callback, vocabulary.CALLBACKS)), Course(rate), []
+    follower, course, seen = Follower(named(callback, keras_names.CALLBACKS)), Course(rate), []
     for epoch, value in enumerate(values):
         follower, course = follower.after(epoch, {"loss": value, "val_loss": value}, course)
         seen.append((round(course.rate, 9), course.stop))
@@ -329,18 +332,18 @@ def test_sparsemax_projects_onto_the_simplex():
 def test_dropout_keeps_the_expected_value():
     import jax
 
-    layer = Layer(4000, word("linear", vocabulary.ACTIVATIONS), dropout=0.3)
+    layer = Layer(4000, named("linear", keras_names.ACTIVATIONS), dropout=0.3)
     weights = [{"kernel": np.ones((1, 4000), np.float32), "bias": np.zeros(4000, np.float32)}]
-    dropped, _ = forward([layer], weights, np.ones((1, 1), np.float32), here=np.ones(1), key=jax.random.key(0))
+    dropped, _ = forward([layer], weights, np.ones((1, 1), np.float32), present=np.ones(1), key=jax.random.key(0))
     assert float(np.mean(np.asarray(dropped) == 0)) == pytest.approx(0.3, abs=0.03)
     assert float(np.mean(dropped)) == pytest.approx(1.0, abs=0.05)
 
 
 def test_the_scaled_target_changes_units_not_the_loss():
-    rows, truth = data("mean_squared_error")
-    architecture = Architecture(tuple(two_layers()), mse(), word("sgd", vocabulary.OPTIMIZERS))
-    weights, own = start_weights(two_layers()), EncodedRows(rows, truth[:, 0], np.ones(len(rows)))
-    plain = loss_of(architecture, weights, *padded_table(own, truth), np.array([0, 1, 1], np.float32))
+    rows, target = data("mean_squared_error")
+    architecture = Architecture(tuple(two_layers()), mse(), named("sgd", keras_names.OPTIMIZERS))
+    weights, arrays = start_weights(two_layers()), EncodedRows(rows, target[:, 0], np.ones(len(rows)))
+    plain = table_loss(architecture, weights, *padded_table(arrays, target), np.array([0, 1, 1], np.float32))
     thousand = np.array([0, 1000, 1e6], np.float32)
-    scaled = loss_of(architecture, weights, *padded_table(own, truth * 1000), thousand)
+    scaled = table_loss(architecture, weights, *padded_table(arrays, target * 1000), thousand)
     assert float(scaled) == pytest.approx(float(plain) * 1e6, rel=1e-5)

@@ -1,4 +1,4 @@
-"""What the ensemble of small nets promises beside what every model does."""
+"""TabM beyond the promises of every model: inputs, target transform, early stopping, warm starts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.matrices import encoded_example, graph_predictions
 SMALL = {"members": 3, "width": 8, "bins": 4, "embedding": 2, "epochs": 3}
 
 
-def learned_from(matrix, target=None, **settings):
-    """Return a regression fitted to rows without validation."""
+def fitted_to(matrix, target=None, **settings):
+    """Return a regression fitted to rows without validation rows."""
     target = matrix[:, 0] * 3 + 10 if target is None else target
     rows = EncodedRows(matrix, target, np.ones(len(matrix)))
     return TabM(**{**SMALL, **settings}).fit_matrix(
@@ -37,8 +37,8 @@ def test_numbers_and_indicators_are_the_same_in_the_graph(task):
     data = encoded_example(task)
     matrix = np.column_stack([data.rows.matrix, data.rows.matrix[:, 0] > 0.5, np.full(len(data.rows), 7.0)])
     fitted = TabM(**SMALL).fit_matrix(replace(data, rows=replace(data.rows, matrix=matrix)), TRAINING)
-    asked = np.vstack([matrix, matrix * -50, matrix * 1e30])
-    assert graph_predictions(fitted, asked) == pytest.approx(fitted.predict(asked), rel=1e-5)
+    far = np.vstack([matrix, matrix * -50, matrix * 1e30])
+    assert graph_predictions(fitted, far) == pytest.approx(fitted.predict(far), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -47,41 +47,41 @@ def test_numbers_and_indicators_are_the_same_in_the_graph(task):
         pytest.param(drawn(width=1), id="one number"),
         pytest.param(np.arange(200.0).reshape(-1, 1) % 2, id="one indicator"),
         pytest.param(np.ones((200, 1)), id="one constant"),
-        pytest.param(np.column_stack([drawn(), np.ones(200)]), id="a constant beside numbers"),
+        pytest.param(np.column_stack([drawn(), np.ones(200)]), id="a constant next to numbers"),
         pytest.param(np.where(drawn() > 1.5, drawn(), 0.0), id="mostly zeros"),
     ],
 )
-def test_tables_of_odd_columns_are_learned(matrix):
-    fitted = learned_from(matrix)
+def test_unusual_columns_can_be_fitted(matrix):
+    fitted = fitted_to(matrix)
     assert np.isfinite(fitted.predict(matrix)).all()
     assert graph_predictions(fitted, matrix) == pytest.approx(fitted.predict(matrix), rel=1e-5)
 
 
-def test_a_constant_column_is_not_looked_at():
+def test_a_constant_column_is_ignored():
     matrix = np.column_stack([drawn(), np.ones(200)])
     other = matrix * [1, 1, 1, 500]
-    fitted = learned_from(matrix)
+    fitted = fitted_to(matrix)
     assert np.array_equal(fitted.predict(matrix), fitted.predict(other))
 
 
-def test_a_constant_target_is_answered():
-    assert learned_from(drawn(), np.full(200, 5.0), epochs=20).predict(drawn()) == pytest.approx(
+def test_a_constant_target_is_predicted():
+    assert fitted_to(drawn(), np.full(200, 5.0), epochs=20).predict(drawn()) == pytest.approx(
         np.full(200, 5.0), abs=0.5
     )
 
 
-def test_no_rows_get_no_answers():
-    assert learned_from(drawn()).predict(drawn(0)).shape == (0,)
-    assert graph_predictions(learned_from(drawn()), drawn(0)).shape == (0,)
+def test_no_rows_get_no_predictions():
+    assert fitted_to(drawn()).predict(drawn(0)).shape == (0,)
+    assert graph_predictions(fitted_to(drawn()), drawn(0)).shape == (0,)
 
 
-def test_bins_lie_at_quantiles_and_then_between():
+def test_bin_edges_are_quantiles_of_distinct_values():
     skewed = np.r_[np.zeros(90), np.arange(1.0, 11.0)].reshape(-1, 1)
     inputs = Inputs.of(skewed, 5)
     used = inputs.slope[0] > 0
     edges = np.r_[inputs.lower[0][used], inputs.lower[0][used][-1] + 1.0 / inputs.slope[0][used][-1]]
     assert used.sum() == 5
-    assert np.isin(np.round(edges / inputs.factor[0] + inputs.middle[0], 4), skewed).all()
+    assert np.isin(np.round(edges / inputs.factor[0] + inputs.center[0], 4), skewed).all()
 
 
 @pytest.mark.parametrize(
@@ -92,60 +92,60 @@ def test_bins_lie_at_quantiles_and_then_between():
         pytest.param(np.exp(drawn()[:, 0] * 1.5) - 1, False, id="skewed, some below 0"),
     ],
 )
-def test_a_skewed_target_is_learned_as_its_logarithm(target, is_log):
-    fitted = learned_from(drawn(), target, epochs=30)
-    assert fitted.units.is_log is is_log
-    answers = fitted.predict(drawn() * 9)
-    assert graph_predictions(fitted, drawn() * 9) == pytest.approx(answers, rel=1e-5, abs=1e-5)
+def test_a_skewed_target_is_fitted_as_its_logarithm(target, is_log):
+    fitted = fitted_to(drawn(), target, epochs=30)
+    assert fitted.transform.is_log is is_log
+    predictions = fitted.predict(drawn() * 9)
+    assert graph_predictions(fitted, drawn() * 9) == pytest.approx(predictions, rel=1e-5, abs=1e-5)
     if is_log:
-        assert target.min() * fitted.units.factor * 0.999 <= answers.min()
-        assert answers.max() <= target.max() * fitted.units.factor * 1.001
+        assert target.min() * fitted.transform.factor * 0.999 <= predictions.min()
+        assert predictions.max() <= target.max() * fitted.transform.factor * 1.001
 
 
-def test_a_logarithm_of_nothing_is_refused():
-    with pytest.raises(TrainingError, match="must be above 0 in every row, its least is 0"):
-        learned_from(drawn(), np.arange(200.0), log_target=True)
+def test_a_logarithm_of_zero_is_an_error():
+    with pytest.raises(TrainingError, match="expected a target above 0 in every row, got a minimum of 0"):
+        fitted_to(drawn(), np.arange(200.0), log_target=True)
 
 
 def test_a_warm_start_keeps_the_logarithm_of_its_target():
     target = np.exp(drawn()[:, 0] * 1.5)
     rows = EncodedRows(drawn(), target - 1, np.ones(200))
     data = EncodedFitData(rows, np.zeros(200, np.bool_), None, TASKS[0])
-    again = TabM(**SMALL).fit_matrix(data, TRAINING, start=learned_from(drawn(), target).state())
-    assert again.units.is_log
+    again = TabM(**SMALL).fit_matrix(data, TRAINING, start=fitted_to(drawn(), target).state())
+    assert again.transform.is_log
     assert np.isfinite(again.predict(drawn())).all()
 
 
 def test_early_stopping_keeps_the_best_epoch():
-    generator, seen = np.random.default_rng(5), []
+    generator, steps = np.random.default_rng(5), []
     rows = EncodedRows(drawn(120), generator.standard_normal(120), np.ones(120))
     data = EncodedFitData(rows, np.arange(120) % 3 == 0, None, TASKS[0])
     settings = {**SMALL, "width": 64, "epochs": 200, "patience": 5, "learning_rate": 0.02}
-    fitted = TabM(**settings).fit_matrix(data, TRAINING, progress=seen.append)
-    losses = [step.values["val_loss"] for step in seen]
+    fitted = TabM(**settings).fit_matrix(data, TRAINING, progress=steps.append)
+    losses = [step.values["val_loss"] for step in steps]
     best = int(np.argmin(losses))
-    assert len(seen) == best + 1 + 5 < 200
-    assert fitted.summary == {"epochs": len(seen), "best_epoch": best + 1}
+    assert len(steps) == best + 1 + 5 < 200
+    assert fitted.summary == {"epochs": len(steps), "best_epoch": best + 1}
     errors = data.validation_rows.target - fitted.predict(data.validation_rows.matrix)
     assert np.mean(errors**2) == pytest.approx(losses[best], rel=1e-4)
 
 
-def test_rows_that_only_draw_a_curve_decide_nothing():
-    seen: list[TrainingStep] = []
+def test_held_out_rows_do_not_change_the_fit():
+    steps: list[TrainingStep] = []
     data = encoded_example(TASKS[0])
     alone = EncodedFitData(data.rows, np.zeros(120, np.bool_), None, data.task)
-    watched = replace(alone, held_out=data.rows.take(data.validation_mask))
+    with_held_out = replace(alone, held_out=data.rows.take(data.validation_mask))
     model = TabM(**SMALL)
-    first, second = model.fit_matrix(alone, TRAINING), model.fit_matrix(watched, TRAINING, progress=seen.append)
+    first, second = model.fit_matrix(alone, TRAINING), model.fit_matrix(with_held_out, TRAINING, progress=steps.append)
     assert np.array_equal(first.predict(data.rows.matrix), second.predict(data.rows.matrix))
-    assert set(seen[0].values) == {"loss", "val_loss"}
+    assert set(steps[0].values) == {"loss", "val_loss"}
 
 
-def test_folds_that_differ_by_a_level_and_some_rows_share_a_compilation(compilations):
+def test_folds_of_similar_shape_share_a_compilation(compilations):
     model = TabM(**{**SMALL, "width": 9})
-    for n_rows, n_levels in ((113, 3), (120, 5), (128, 4)):
-        levels = np.eye(n_levels)[np.arange(n_rows) % n_levels]
-        matrix = np.column_stack([drawn(n_rows), levels])
+    for n_rows, n_categories in ((113, 3), (120, 5), (128, 4)):
+        indicators = np.eye(n_categories)[np.arange(n_rows) % n_categories]
+        matrix = np.column_stack([drawn(n_rows), indicators])
         validation = np.arange(n_rows) % 6 == 0
         rows = EncodedRows(matrix, matrix[:, 0], np.ones(n_rows))
         compilations.clear()
@@ -153,29 +153,29 @@ def test_folds_that_differ_by_a_level_and_some_rows_share_a_compilation(compilat
         assert n_rows == 113 or not compilations
 
 
-def test_a_step_too_large_is_explained():
-    with pytest.raises(TrainingError, match="no longer finite") as caught:
-        learned_from(drawn(), learning_rate=1e30, epochs=20)
-    assert caught.value.hint == "lower model.learning_rate"
+def test_a_diverging_loss_says_lower_the_learning_rate():
+    with pytest.raises(TrainingError, match="no longer finite") as error:
+        fitted_to(drawn(), learning_rate=1e30, epochs=20)
+    assert error.value.hint == "lower model.learning_rate"
 
 
-def test_a_warm_start_wants_the_same_architecture():
+def test_a_warm_start_needs_the_same_architecture():
     data = encoded_example(TASKS[0])
     state = TabM(**SMALL).fit_matrix(data, TRAINING).state()
     with pytest.raises(TrainingError, match="another architecture"):
         TabM(**{**SMALL, "width": 9}).fit_matrix(data, TRAINING, start=state)
-    with pytest.raises(TrainingError, match="holds no tabm"):
+    with pytest.raises(TrainingError, match="another kind of model"):
         TabM(**SMALL).fit_matrix(data, TRAINING, start={"trees.txt": b""})
 
 
-def test_a_warm_start_begins_where_the_first_ended():
+def test_a_warm_start_continues_from_the_weights():
     data = encoded_example(TASKS[0])
     long = TabM(**{**SMALL, "epochs": 100}).fit_matrix(data, TRAINING)
     again = TabM(**{**SMALL, "epochs": 1}).fit_matrix(data, TRAINING, start=long.state())
     assert again.curves[0]["val_loss"] < 2 * min(curve["val_loss"] for curve in long.curves)
 
 
-def test_gaps_of_a_table_are_learned_and_served(config_of, tmp_path):
+def test_missing_values_are_fitted_and_served(config_of, tmp_path):
     generator = np.random.default_rng(8)
     x, gap = generator.standard_normal(300), generator.random(300) < 0.3
     frame = pl.DataFrame(

@@ -1,4 +1,4 @@
-"""Keras's initialisers, drawn by numpy from a seeded generator."""
+"""Keras's initializers, drawn by numpy from a seeded generator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.models.nets.dense.words import Word
+from estimator.models.nets.keras_object import KerasObject
 
 Shape = tuple[int, ...]
 Weights = npt.NDArray[np.float32]
@@ -17,7 +17,7 @@ Weights = npt.NDArray[np.float32]
 CUT_DEVIATION = 0.87962566103423978
 
 
-def draw(word: Word, shape: Shape, generator: np.random.Generator) -> Weights:
+def draw(word: KerasObject, shape: Shape, generator: np.random.Generator) -> Weights:
     """Return start weights of a shape, (inputs, units) or (units,)."""
     return np.asarray(INITIALIZERS[word.name](shape, generator, **word.options), np.float32)
 

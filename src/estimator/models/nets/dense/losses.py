@@ -87,7 +87,7 @@ def _binary_focal(
     return _mean(terms)
 
 
-def _normalised(answer: Array) -> Array:
+def _normalized(answer: Array) -> Array:
     return jnp.clip(answer / jnp.sum(answer, axis=-1, keepdims=True), EPSILON, 1.0 - EPSILON)
 
 
@@ -96,11 +96,11 @@ def _smoothed(truth: Array, label_smoothing: float) -> Array:
 
 
 def _categorical(truth: Array, answer: Array, label_smoothing: float = 0.0) -> Array:
-    return -jnp.sum(_smoothed(truth, label_smoothing) * jnp.log(_normalised(answer)), axis=-1)
+    return -jnp.sum(_smoothed(truth, label_smoothing) * jnp.log(_normalized(answer)), axis=-1)
 
 
 def _categorical_focal(truth: Array, answer: Array, alpha: float, gamma: float, label_smoothing: float) -> Array:
-    share = _normalised(answer)
+    share = _normalized(answer)
     terms = -_smoothed(truth, label_smoothing) * jnp.log(share)
     return jnp.sum(alpha * jnp.power(1.0 - share, gamma) * terms, axis=-1)
 

@@ -17,39 +17,45 @@ from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import DOUBLE, FLOAT, Graph, Value
 from estimator.models.dataset import EncodedFitData, EncodedRows
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
-from estimator.models.nets.dense import vocabulary
-from estimator.models.nets.dense.words import Word, read_word
-from estimator.models.probabilities import write_binary_probabilities
+from estimator.models.nets import keras_names
+from estimator.models.nets.callbacks import CallbackState
+from estimator.models.nets.keras_object import KerasObject, read_keras_object
+from estimator.models.probabilities import softmax, write_binary_probabilities
 from estimator.models.progress import Progress, silent
 
 if TYPE_CHECKING:
-    from estimator.models.nets.dense.network import Architecture, Layer, Units, Weights
+    from estimator.models.nets.dense.network import Architecture, Layer, TargetScaling, Weights
 
 STATE_FILE = "weights.safetensors"
-# Losses for which a standardised target means the same, up to a factor, in the target's units.
+# Losses that a standardized target changes by a constant factor only.
 _SCALED_LOSSES = frozenset({"mean_squared_error", "mean_absolute_error"})
 
 Activation = Annotated[
-    Word, BeforeValidator(lambda value: read_word(value or "linear", vocabulary.ACTIVATIONS, "activation"))
+    KerasObject,
+    BeforeValidator(lambda value: read_keras_object(value or "linear", keras_names.ACTIVATIONS, "activation")),
 ]
-Optimizer = Annotated[Word, BeforeValidator(lambda value: read_word(value, vocabulary.OPTIMIZERS, "optimizer"))]
-Loss = Annotated[Word, BeforeValidator(lambda value: read_word(value, vocabulary.LOSSES, "loss"))]
-Initializer = Annotated[Word, BeforeValidator(lambda value: read_word(value, vocabulary.INITIALIZERS, "initializer"))]
+Optimizer = Annotated[
+    KerasObject, BeforeValidator(lambda value: read_keras_object(value, keras_names.OPTIMIZERS, "optimizer"))
+]
+Loss = Annotated[KerasObject, BeforeValidator(lambda value: read_keras_object(value, keras_names.LOSSES, "loss"))]
+Initializer = Annotated[
+    KerasObject, BeforeValidator(lambda value: read_keras_object(value, keras_names.INITIALIZERS, "initializer"))
+]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 
 
-def _word(name: str, words: Mapping[str, vocabulary.Settings]) -> Word:
-    return read_word(name, words, "word")
+def _named(name: str, defaults: Mapping[str, keras_names.Settings]) -> KerasObject:
+    return read_keras_object(name, defaults, "name")
 
 
 class LayerSettings(Section):
-    """One hidden layer where it differs from the settings of all."""
+    """One hidden layer, where it differs from the settings for all layers."""
 
     units: Annotated[int, Field(ge=1, le=65536)] = Field(description="outputs of the layer")
     activation: Activation | None = Field(None, description="Keras's name, or a mapping with its settings")
-    dropout: Rate | None = Field(None, description="share of outputs switched off while training")
-    batch_normalization: bool | None = Field(None, description="normalise before the activation")
+    dropout: Rate | None = Field(None, description="fraction of outputs dropped in training")
+    batch_normalization: bool | None = Field(None, description="normalize before the activation")
     use_bias: bool = Field(True, description="add a bias per unit")
     l1: NotNegative | None = Field(None, description="l1 penalty of the kernel")
     l2: NotNegative | None = Field(None, description="l2 penalty of the kernel")
@@ -60,7 +66,7 @@ def _as_layer(value: object) -> object:
 
 
 class Dense(MatrixModel):
-    """A dense net with Keras's layers, activations, losses, optimisers, initialisers and callbacks."""
+    """A dense net with Keras's layers, activations, losses, optimizers, initializers and callbacks."""
 
     matrix_kind: ClassVar[Literal["scaled", "raw"]] = "scaled"
     max_categories: ClassVar[int] = 50
@@ -81,20 +87,20 @@ class Dense(MatrixModel):
         description="units of the hidden layers, or mappings with units and more",
     )
     activations: list[Activation] | None = Field(None, description="one per hidden layer")
-    activation: Activation = Field(_word("relu", vocabulary.ACTIVATIONS), description="of every hidden layer")
+    activation: Activation = Field(_named("relu", keras_names.ACTIVATIONS), description="of every hidden layer")
     output_activation: Activation | None = Field(None, description="linear, sigmoid or softmax by the task")
     output_units: int | None = Field(None, description="checked against the task when given")
     loss: Loss | None = Field(None, description="mse, binary or categorical cross-entropy by the task")
-    optimizer: Optimizer = Field(_word("adam", vocabulary.OPTIMIZERS), description="Keras's name or a mapping")
+    optimizer: Optimizer = Field(_named("adam", keras_names.OPTIMIZERS), description="Keras's name or a mapping")
     kernel_initializer: Initializer = Field(
-        _word("glorot_uniform", vocabulary.INITIALIZERS), description="start weights of the kernels"
+        _named("glorot_uniform", keras_names.INITIALIZERS), description="start weights of the kernels"
     )
-    bias_initializer: Initializer = Field(_word("zeros", vocabulary.INITIALIZERS), description="of the biases")
+    bias_initializer: Initializer = Field(_named("zeros", keras_names.INITIALIZERS), description="of the biases")
     dropout: Rate = Field(0.0, description="after every hidden layer")
     batch_normalization: bool = Field(False, description="in every hidden layer")
     l1: NotNegative = Field(0.0, description="l1 penalty of every kernel")
     l2: NotNegative = Field(0.0, description="l2 penalty of every kernel")
-    scale_target: bool = Field(True, description="regression: learn the standardised target, answer in its units")
+    scale_target: bool = Field(True, description="regression: fit the standardized target, predict in its units")
 
     @model_validator(mode="after")
     def _one_activation_per_layer(self) -> Dense:
@@ -110,16 +116,16 @@ class Dense(MatrixModel):
         named = settings.get("activations")
         if not named or not {"layers", "activation"} & set(changed):
             return settings
-        known = [settings["activation"]] if "activation" in changed else named
-        places = range(len(settings["layers"]))
-        return settings | {"activations": [known[min(place, len(known) - 1)] for place in places]}
+        names = [settings["activation"]] if "activation" in changed else named
+        indices = range(len(settings["layers"]))
+        return settings | {"activations": [names[min(index, len(names) - 1)] for index in indices]}
 
     def callback_faults(self, callbacks: Sequence[Section]) -> list[tuple[int, str]]:
         """Return (position, message) of each callback that has an unknown name or setting."""
         faults = []
         for position, callback in enumerate(callbacks):
             try:
-                read_word(callback.model_dump(), vocabulary.CALLBACKS, "callback")
+                read_keras_object(callback.model_dump(), keras_names.CALLBACKS, "callback")
             except ValueError as error:
                 faults.append((position, str(error)))
         return faults
@@ -134,46 +140,63 @@ class Dense(MatrixModel):
     ) -> FittedDense:
         with needs_extra("train", "model kind 'dense'"):
             from estimator.models.nets import device
-            from estimator.models.nets.dense import fitting
-            from estimator.models.nets.dense.callbacks import Follower
-        device.keep_compilations()
+            from estimator.models.nets.dense.trainer import DenseTrainer, start_learning_rate
+            from estimator.models.nets.loop import run_epochs
+        device.cache_compilations()
         architecture = self.architecture(data.task)
-        followers = tuple(Follower(_callback(item.model_dump())) for item in training.callbacks)
-        decides = any(follower.decides_on_validation for follower in followers) and data.has_validation
-        rows, watched = (data.fit_rows, data.validation_rows) if decides else (data.rows, data.held_out)
-        weights, units = self._start(architecture, data, training, start)
-        run = fitting.Run(training.epochs, training.batch_size, training.seed, followers)
-        trained = fitting.fit_weights(
-            architecture, weights, rows, self._truth(rows, data.task), run, units,
-            watched=None if watched is None or not len(watched) else (watched, self._truth(watched, data.task)),
+        callbacks = [CallbackState(_callback(item.model_dump())) for item in training.callbacks]
+        uses_validation = any(callback.monitors_validation for callback in callbacks) and data.has_validation
+        rows, eval_rows = (data.fit_rows, data.validation_rows) if uses_validation else (data.rows, data.held_out)
+        weights, scaling = self._start_weights(architecture, data, training, start)
+        trainer = DenseTrainer(
+            architecture,
+            weights,
+            rows,
+            self._encoded_target(rows, data.task),
+            scaling,
+            eval_rows=(eval_rows, self._encoded_target(eval_rows, data.task)) if eval_rows else None,
+            batch_size=training.batch_size,
+            seed=training.seed,
+        )
+        result = run_epochs(
+            trainer,
+            epochs=training.epochs,
+            learning_rate=start_learning_rate(architecture.optimizer),
+            callbacks=callbacks,
             progress=progress,
-        )  # fmt: skip
+        )
+        if not np.isfinite(result.curves[result.best_epoch]["loss"]):
+            raise TrainingError("the loss is no longer finite", hint="lower the learning rate, or set clipnorm: 1.0")
         return FittedDense(
-            data.task, architecture, trained.weights, units,
-            curves=trained.curves, summary={"epochs": len(trained.curves), "best_epoch": trained.best_epoch + 1},
-        )  # fmt: skip
+            data.task, architecture, result.weights, scaling, curves=result.curves, summary=result.summary
+        )
 
     def architecture(self, task: Task) -> Architecture:
-        """Return the layers, loss and optimiser for a task, or refuse settings that do not suit it."""
+        """Return the layers, loss and optimizer for a task.
+
+        Raises
+        ------
+        TrainingError: a setting does not suit the task.
+        """
         from estimator.models.nets.dense.network import Architecture, Layer
 
-        loss = self.loss or _word(_usual_loss(task), vocabulary.LOSSES)
+        loss = self.loss or _named(_default_loss(task), keras_names.LOSSES)
         units = _output_units(task, loss)
         if self.output_units is not None and self.output_units != units:
             raise TrainingError(
-                f"model.layers: the output layer has {self.output_units} units, but {_described(task)} needs {units}"
+                f"model.layers: the output layer has {self.output_units} units, but {_describe(task)} needs {units}"
             )
-        if task.is_regression and loss.name in vocabulary.LEVEL_LOSSES:
+        if task.is_regression and loss.name in keras_names.CLASS_LOSSES:
             raise TrainingError(
-                f"model.loss: {loss.name!r} compares levels, but the target is a number",
+                f"model.loss: {loss.name!r} is a loss of classes, but the target is a number",
                 hint="use mse, mae, huber, ... or set data.task: classification",
             )
-        usual = "linear" if task.is_regression else "sigmoid" if units == 1 else "softmax"
-        output = self.output_activation or _word(usual, vocabulary.ACTIVATIONS)
+        default = "linear" if task.is_regression else "sigmoid" if units == 1 else "softmax"
+        output = self.output_activation or _named(default, keras_names.ACTIVATIONS)
         hidden = tuple(
             Layer(
                 units=item.units,
-                activation=item.activation or (self.activations[place] if self.activations else self.activation),
+                activation=item.activation or (self.activations[index] if self.activations else self.activation),
                 use_bias=item.use_bias,
                 batch_normalization=self.batch_normalization
                 if item.batch_normalization is None
@@ -182,57 +205,60 @@ class Dense(MatrixModel):
                 l1=self.l1 if item.l1 is None else item.l1,
                 l2=self.l2 if item.l2 is None else item.l2,
             )
-            for place, item in enumerate(self.layers)
+            for index, item in enumerate(self.layers)
         )
         return Architecture((*hidden, Layer(units, output, l1=self.l1, l2=self.l2)), loss, self.optimizer)
 
-    def _start(
+    def _start_weights(
         self, architecture: Architecture, data: EncodedFitData, training: Training, start: Mapping[str, bytes] | None
-    ) -> tuple[Weights, Units]:
+    ) -> tuple[Weights, TargetScaling]:
         width = data.rows.matrix.shape[1]
-        fresh = self._drawn(architecture.layers, width, training.seed)
+        fresh = self._random_weights(architecture.layers, width, training.seed)
         if start is None:
-            return fresh, self._units(architecture, data)
+            return fresh, self._target_scaling(architecture, data)
         if STATE_FILE not in start:
-            raise TrainingError("the version to continue from holds no net", hint="leave out --from")
-        weights, units = read_state(start[STATE_FILE])
+            raise TrainingError(
+                f"the version to continue from has no state/{STATE_FILE}: it is another kind of model",
+                hint="leave out --from, or set model.kind to that version's",
+            )
+        weights, scaling = read_state(start[STATE_FILE])
         ours, theirs = _shapes(fresh), _shapes(weights)
         if ours != theirs:
             raise TrainingError(
-                f"the version to continue from has another architecture: {theirs} where the config has {ours}",
-                hint="set model.layers as they were, or leave out --from",
+                f"the version to continue from has another architecture: expected {ours}, got {theirs}",
+                hint="set model.layers to those of that version, or leave out --from",
             )
-        return weights, units
+        return weights, scaling
 
-    def _drawn(self, layers: Sequence[Layer], width: int, seed: int) -> Weights:
+    def _random_weights(self, layers: Sequence[Layer], width: int, seed: int) -> Weights:
         from estimator.models.nets.dense.initializers import draw
 
         generator, weights = np.random.default_rng([seed, 0]), []
         for layer in layers:
-            own = {"kernel": draw(self.kernel_initializer, (width, layer.units), generator)}
+            arrays = {"kernel": draw(self.kernel_initializer, (width, layer.units), generator)}
             if layer.use_bias:
-                own["bias"] = draw(self.bias_initializer, (layer.units,), generator)
+                arrays["bias"] = draw(self.bias_initializer, (layer.units,), generator)
             if layer.batch_normalization:
                 ones, zeros = np.ones(layer.units, np.float32), np.zeros(layer.units, np.float32)
-                own |= {"gamma": ones, "beta": zeros, "moving_mean": zeros, "moving_variance": ones}
-            weights.append(own)
+                arrays |= {"gamma": ones, "beta": zeros, "moving_mean": zeros, "moving_variance": ones}
+            weights.append(arrays)
             width = layer.outputs
         return weights
 
-    def _units(self, architecture: Architecture, data: EncodedFitData) -> Units:
-        """Learn the target's location and spread from the rows, where the loss allows it."""
-        from estimator.models.nets.dense.network import Units
+    def _target_scaling(self, architecture: Architecture, data: EncodedFitData) -> TargetScaling:
+        """Return the target's mean and standard deviation, where the loss allows standardizing."""
+        from estimator.models.nets.dense.network import TargetScaling
 
         linear = architecture.layers[-1].activation.name == "linear"
         if not (data.task.is_regression and self.scale_target and linear and architecture.loss.name in _SCALED_LOSSES):
-            return Units()
+            return TargetScaling()
         shift, scale = float(data.rows.target.mean()), float(data.rows.target.std()) or 1.0
-        return Units(shift, scale, scale**2 if architecture.loss.name == "mean_squared_error" else scale)
+        return TargetScaling(shift, scale, scale**2 if architecture.loss.name == "mean_squared_error" else scale)
 
-    def _truth(self, rows: EncodedRows, task: Task) -> Any:
+    def _encoded_target(self, rows: EncodedRows, task: Task) -> Any:
         if task.is_regression:
             return rows.target.reshape(-1, 1)
-        loss = self.loss or _word(_usual_loss(task), vocabulary.LOSSES)
+        loss = self.loss or _named(_default_loss(task), keras_names.LOSSES)
         if _output_units(task, loss) == 1:
             return rows.target.reshape(-1, 1)
         return np.eye(task.n_outputs)[rows.target.astype(np.int64)]
@@ -242,48 +268,48 @@ class Dense(MatrixModel):
 class FittedDense(FittedMatrixModel):
     """Weights as numpy arrays, layer by layer."""
 
-    # Far outside of training, sums of hundreds in single precision are told apart by calibration.
+    # Far outside the training range, calibration amplifies the rounding of large single-precision sums.
     tolerance: ClassVar[float] = 2e-5
     architecture: Any = None
     weights: Any = None
-    units: Any = None
+    scaling: Any = None
 
     def predict(self, matrix: Floats) -> Floats:
-        from estimator.models.nets.dense.network import answer
+        from estimator.models.nets.dense.network import forward_in_blocks
 
-        output: Floats = answer(self._layers, self.weights, matrix.astype(np.float32)).astype(np.float64)
-        if self._tells_odds:
+        output: Floats = forward_in_blocks(self._layers, self.weights, matrix.astype(np.float32)).astype(np.float64)
+        if self._outputs_log_odds:
             odds = output if output.shape[1] > 1 else np.column_stack([np.zeros(len(output)), output])
-            raised = np.exp(odds - odds.max(axis=1, keepdims=True))
-            shares: Floats = raised / raised.sum(axis=1, keepdims=True)
-            return shares
+            return softmax(odds)
         if self.task.is_regression:
-            in_units: Floats = output[:, 0] * self.units.scale + self.units.shift
-            return in_units
+            numbers: Floats = output[:, 0] * self.scaling.scale + self.scaling.shift
+            return numbers
         if output.shape[1] > 1:
             return output
-        positive = self._share(output)
+        positive = self._positive(output)
         return np.column_stack([1.0 - positive, positive])
 
-    def _share(self, output: Floats) -> Floats:
-        """Return one output unit as the probability of the second level; hinge scores go from -1 to 1."""
+    def _positive(self, output: Floats) -> Floats:
+        """Return one output unit as the probability of the positive class; hinge scores go from -1 to 1."""
         return np.clip((output + 1.0) * 0.5, 0.0, 1.0) if self._is_signed else output
 
     @property
-    def _tells_odds(self) -> bool:
-        """Whether the last layer's sums are log odds: they become probabilities in double.
+    def _outputs_log_odds(self) -> bool:
+        """Whether the last layer's sums are log odds, which become probabilities in double precision.
 
-        In single precision a sure answer is 0 or 1, and calibration could not tell it from a surer one.
+        In single precision, extreme probabilities would round to 0 or 1, and calibration could not tell them apart.
         """
         last = self.architecture.layers[-1]
-        usual = "sigmoid" if last.outputs == 1 else "softmax"
-        return not self.task.is_regression and not self._is_signed and last.activation == Word(name=usual)
+        default = "sigmoid" if last.outputs == 1 else "softmax"
+        return not self.task.is_regression and not self._is_signed and last.activation == KerasObject(name=default)
 
     @property
     def _layers(self) -> tuple[Any, ...]:
-        """The layers that compute in single precision."""
+        """The layers, which compute in single precision."""
         *first, last = self.architecture.layers
-        return (*first, replace(last, activation=Word(name="linear"))) if self._tells_odds else (*first, last)
+        return (
+            (*first, replace(last, activation=KerasObject(name="linear"))) if self._outputs_log_odds else (*first, last)
+        )
 
     @property
     def _is_signed(self) -> bool:
@@ -291,16 +317,16 @@ class FittedDense(FittedMatrixModel):
 
     def write(self, graph: Graph, matrix: str) -> str:
         value = Value(graph, graph("Cast", matrix, to=FLOAT), np.float32)
-        for layer, own in zip(self._layers, self.weights, strict=True):
-            value = _write_layer(value, layer, own)
+        for layer, layer_weights in zip(self._layers, self.weights, strict=True):
+            value = _write_layer(value, layer, layer_weights)
         output = Value(graph, graph("Cast", value.name, to=DOUBLE))
-        if self._tells_odds:
+        if self._outputs_log_odds:
             one = self.architecture.layers[-1].outputs == 1
             odds = graph("Concat", (output * 0.0).name, output.name, axis=1) if one else output.name
             return graph("Softmax", odds, axis=1)
         if self.task.is_regression:
-            in_units: Value = output * self.units.scale + self.units.shift
-            return in_units.name
+            numbers: Value = output * self.scaling.scale + self.scaling.shift
+            return numbers.name
         if self.architecture.layers[-1].outputs > 1:
             return output.name
         if self._is_signed:
@@ -308,19 +334,19 @@ class FittedDense(FittedMatrixModel):
         return write_binary_probabilities(graph, output.name)
 
     def state(self) -> Mapping[str, bytes]:
-        return {STATE_FILE: write_state(self.weights, self.units)}
+        return {STATE_FILE: write_state(self.weights, self.scaling)}
 
 
-def _write_layer(value: Value, layer: Any, own: Mapping[str, Any]) -> Value:
+def _write_layer(value: Value, layer: Any, weights: Mapping[str, Any]) -> Value:
     from estimator.models.nets.dense.activations import ACTIVATIONS
     from estimator.models.nets.dense.network import NORM_EPSILON
 
     graph = value.graph
-    kernel, bias = own["kernel"], own.get("bias")
+    kernel, bias = weights["kernel"], weights.get("bias")
     if layer.batch_normalization:
-        # At answering time the normalisation is one more scale and shift of the kernel's outputs.
-        scale = own["gamma"] / np.sqrt(own["moving_variance"] + NORM_EPSILON)
-        bias = own["beta"] + ((0.0 if bias is None else bias) - own["moving_mean"]) * scale
+        # With moving moments, normalization is a scale and a shift, which are merged into kernel and bias.
+        scale = weights["gamma"] / np.sqrt(weights["moving_variance"] + NORM_EPSILON)
+        bias = weights["beta"] + ((0.0 if bias is None else bias) - weights["moving_mean"]) * scale
         kernel = kernel * scale
     inputs = [value.name, graph.constant(kernel, np.float32)]
     inputs += [] if bias is None else [graph.constant(bias, np.float32)]
@@ -328,57 +354,57 @@ def _write_layer(value: Value, layer: Any, own: Mapping[str, Any]) -> Value:
     return ACTIVATIONS[layer.activation.name].write(summed, **layer.activation.options)
 
 
-def write_state(weights: Weights, units: Units) -> bytes:
-    """Return weights as safetensors, named "<layer>.<array>", with the target's units as metadata."""
+def write_state(weights: Weights, scaling: TargetScaling) -> bytes:
+    """Return weights as safetensors, named "<layer>.<array>", with the target's scaling as metadata."""
     from safetensors.numpy import save
 
     arrays = {
-        f"{place}.{name}": np.ascontiguousarray(array)
-        for place, own in enumerate(weights)
-        for name, array in own.items()
+        f"{index}.{name}": np.ascontiguousarray(array)
+        for index, layer in enumerate(weights)
+        for name, array in layer.items()
     }
-    described = {"units": json.dumps([units.shift, units.scale, units.baseline])}
-    content: bytes = save(arrays, metadata=described)
+    metadata = {"target_scaling": json.dumps([scaling.shift, scaling.scale, scaling.baseline])}
+    content: bytes = save(arrays, metadata=metadata)
     return content
 
 
-def read_state(content: bytes) -> tuple[Weights, Units]:
-    """Return what `write_state` was given."""
+def read_state(content: bytes) -> tuple[Weights, TargetScaling]:
+    """Read what `write_state` wrote."""
     from safetensors.numpy import load
 
-    from estimator.models.nets.dense.network import Units
+    from estimator.models.nets.dense.network import TargetScaling
 
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
     weights: Weights = []
     for name, array in sorted(load(content).items(), key=lambda item: int(item[0].split(".")[0])):
-        place, part = name.split(".")
-        weights.extend({} for _ in range(int(place) + 1 - len(weights)))
-        weights[int(place)][part] = array
-    return weights, Units(*json.loads(header["__metadata__"]["units"]))
+        layer, array_name = name.split(".")
+        weights.extend({} for _ in range(int(layer) + 1 - len(weights)))
+        weights[int(layer)][array_name] = array
+    return weights, TargetScaling(*json.loads(header["__metadata__"]["target_scaling"]))
 
 
-def _callback(content: Mapping[str, Any]) -> Word:
+def _callback(content: Mapping[str, Any]) -> KerasObject:
     try:
-        return read_word(content, vocabulary.CALLBACKS, "callback")
+        return read_keras_object(content, keras_names.CALLBACKS, "callback")
     except ValueError as error:
         raise TrainingError(f"training.callbacks: {error}") from error
 
 
-def _usual_loss(task: Task) -> str:
+def _default_loss(task: Task) -> str:
     return {"regression": "mse", "binary": "binary_crossentropy"}.get(task.kind, "categorical_crossentropy")
 
 
-def _output_units(task: Task, loss: Word) -> int:
-    one_share = task.kind == "binary" and (
-        loss.name in vocabulary.BINARY_LOSSES or loss.name not in vocabulary.LEVEL_LOSSES
+def _output_units(task: Task, loss: KerasObject) -> int:
+    is_single = task.kind == "binary" and (
+        loss.name in keras_names.BINARY_LOSSES or loss.name not in keras_names.CLASS_LOSSES
     )
-    return 1 if task.is_regression or one_share else task.n_outputs
+    return 1 if task.is_regression or is_single else task.n_outputs
 
 
-def _described(task: Task) -> str:
-    return "a regression" if task.is_regression else f"a classification with {task.n_outputs} levels"
+def _describe(task: Task) -> str:
+    return "a regression" if task.is_regression else f"a classification with {task.n_outputs} classes"
 
 
 def _shapes(weights: Weights) -> list[list[tuple[int, ...]]]:
-    return [[own[name].shape for name in sorted(own)] for own in weights]
+    return [[layer[name].shape for name in sorted(layer)] for layer in weights]

@@ -1,4 +1,4 @@
-"""The numbers a net learns for a target's own, and the way back."""
+"""The transform of a numeric target that a net is fitted to, and its inverse."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from estimator.core.arrays import Floats
 from estimator.errors import TrainingError
 from estimator.models.dataset import EncodedRows
 
-# A target at least this skewed is learned as its logarithm, if that is less than half as skewed.
+# A target at least this skewed is fitted as its logarithm, if that is less than half as skewed.
 SKEWED = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class TargetUnits:
-    """The net learns (target - shift) / scale, or the same of its logarithm.
+class TargetTransform:
+    """The net is fitted to (target - shift) / scale, or to the same of the target's logarithm.
 
-    The way back from a logarithm is kept between those of the least and the most target of training, and
-    multiplied by `factor`, for the exponential of a mean is not the mean of exponentials.
+    The inverse of a logarithm is clipped to the training range, from `low` to `high` in logarithms, and multiplied by
+    `factor`, because the exponential of a mean is less than the mean of exponentials.
     """
 
     shift: float = 0.0
     scale: float = 1.0
     is_log: bool = False
-    least: float = 0.0
-    most: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
     factor: float = 1.0
 
     @classmethod
     def of(cls, rows: EncodedRows, *, log: bool | None) -> Self:
-        """Learn from training rows; `log` None decides by how skewed the target is.
+        """Fit to training rows; with `log` None, a skewed target gets a logarithm.
 
         Raises
         ------
-        TrainingError: a logarithm is asked for, and not all targets have one.
+        TrainingError: `log` is true and some target is not above 0.
         """
-        known = rows.weights > 0
-        target, weights = rows.target[known], rows.weights[known]
+        has_weight = rows.weights > 0
+        target, weights = rows.target[has_weight], rows.weights[has_weight]
         if log and target.min() <= 0:
             raise TrainingError(
-                f"model.log_target: the target must be above 0 in every row, its least is {target.min():g}",
-                hint="leave it out",
+                f"model.log_target: expected a target above 0 in every row, got a minimum of {target.min():g}",
+                hint="leave out model.log_target",
             )
         is_log = _is_skewed(target) if log is None else log
-        learned = np.log(target) if is_log else target
-        shift = float(np.average(learned, weights=weights))
-        scale = float(np.sqrt(np.average((learned - shift) ** 2, weights=weights))) or 1.0
-        return cls(shift, scale, is_log, float(learned.min()), float(learned.max()))
+        values = np.log(target) if is_log else target
+        shift = float(np.average(values, weights=weights))
+        scale = float(np.sqrt(np.average((values - shift) ** 2, weights=weights))) or 1.0
+        return cls(shift, scale, is_log, float(values.min()), float(values.max()))
 
-    def learned(self, target: Floats) -> Floats:
-        """Return what the net learns; a target below all of training counts as the least there."""
-        values = np.log(np.maximum(target, np.exp(self.least))) if self.is_log else target
-        found: Floats = (values - self.shift) / self.scale
-        return found
+    def apply(self, target: Floats) -> Floats:
+        """Return what the net is fitted to; before a logarithm, a target is clipped to the training minimum."""
+        values: Floats = np.log(np.maximum(target, np.exp(self.low))) if self.is_log else target
+        return (values - self.shift) / self.scale
 
-    def answers(self, output: Any) -> Any:
-        """Return the target's units of a net's output: one formula, for an array and for a value of the graph."""
+    def invert(self, output: Any) -> Any:
+        """Return a net's output in the target's units; the output is an array or a `Value` of the graph."""
         values = output * self.scale + self.shift
-        return np.exp(np.minimum(np.maximum(values, self.least), self.most)) * self.factor if self.is_log else values
+        return np.exp(np.minimum(np.maximum(values, self.low), self.high)) * self.factor if self.is_log else values
 
-    def levelled(self, rows: EncodedRows, answers: Floats) -> Self:
-        """Return the units with the factor that makes answers to rows best in squares; cf. Duan (1983), "Smearing"."""
-        size, both = np.sum(rows.weights * answers**2), np.sum(rows.weights * answers * rows.target)
+    def with_factor(self, rows: EncodedRows, predictions: Floats) -> Self:
+        """Return the transform whose factor minimizes the squared error on rows; cf. Duan (1983), "Smearing"."""
+        size = np.sum(rows.weights * predictions**2)
+        both = np.sum(rows.weights * predictions * rows.target)
         return replace(self, factor=self.factor * float(both / size)) if size > 0 else self
 
 

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from estimator.core.text import did_you_mean
-from estimator.models.nets.dense.vocabulary import SCHEDULES, Settings, canonical
+from estimator.models.nets.keras_names import SCHEDULES, Settings, canonical
 
 _NAMES = ("name", "kind", "class_name", "schedule")
 
 
-class Word(BaseModel):
+class KerasObject(BaseModel):
     """A name of the vocabulary and all of its settings, defaults filled in; hashable."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -32,20 +32,20 @@ class Word(BaseModel):
         return dict(self.settings)
 
 
-def read_word(value: object, vocabulary: Mapping[str, Settings], noun: str) -> Word:
+def read_keras_object(value: object, vocabulary: Mapping[str, Settings], noun: str) -> KerasObject:
     """Return a word as written in a config, checked.
 
     Raises
     ------
     ValueError: an unknown name or setting, a setting of the wrong type, or a needed one left out.
     """
-    if isinstance(value, Word):
+    if isinstance(value, KerasObject):
         return value
     if isinstance(value, str):
         written, given = value, {}
     elif isinstance(value, Mapping):
         content = dict(value)
-        # A Word that went through JSON comes back in its own form.
+        # A KerasObject that went through JSON comes back in its own form.
         given = dict(content.pop("settings", ()) or ())
         written = next((str(content.pop(key)) for key in _NAMES if key in content), "")
         given.update(content)
@@ -62,12 +62,12 @@ def read_word(value: object, vocabulary: Mapping[str, Settings], noun: str) -> W
     needed = [key for key, item in settings.items() if item is ...]
     if needed:
         raise ValueError(f"{noun} {name!r} needs {', '.join(needed)}")
-    return Word(name=name, settings=tuple(sorted(settings.items(), key=lambda item: item[0])))
+    return KerasObject(name=name, settings=tuple(sorted(settings.items(), key=lambda item: item[0])))
 
 
 def _typed(key: str, value: Any, default: Any) -> Any:
     if key == "learning_rate" and isinstance(value, str | Mapping):
-        return read_word(value, SCHEDULES, "learning-rate schedule")
+        return read_keras_object(value, SCHEDULES, "learning-rate schedule")
     if isinstance(value, list | tuple):
         return tuple(_typed(key, item, ...) for item in value)
     if isinstance(default, bool):

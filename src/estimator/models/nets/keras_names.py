@@ -1,7 +1,7 @@
 """Keras's words for dense nets and their default settings; light, so that a config is checked without jax.
 
 Left out, with the reason: the losses `ctc` and `circle` (sequences and embeddings, not tables), the
-optimisers' `loss_scale_factor` (half precision), and wrappers of several optimisers.
+optimizers' `loss_scale_factor` (half precision), and wrappers of several optimizers.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ LOSSES: Mapping[str, Settings] = {
 }
 # Losses that compare a share of 1 in one output; over two levels they want one output unit.
 BINARY_LOSSES = frozenset({"binary_crossentropy", "binary_focal_crossentropy", "hinge", "squared_hinge"})
-LEVEL_LOSSES = BINARY_LOSSES | {
+CLASS_LOSSES = BINARY_LOSSES | {
     "categorical_hinge",
     "kl_divergence",
     "categorical_crossentropy",

@@ -8,12 +8,12 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from estimator.models.nets.dense.words import Word
+from estimator.models.nets.keras_object import KerasObject
 
 Array = Any
 
 
-def rate_at(schedule: Word, steps: Array) -> Array:
+def rate_at(schedule: KerasObject, steps: Array) -> Array:
     """Return the learning rate after `steps` steps."""
     return SCHEDULES[schedule.name](steps, **schedule.options)
 

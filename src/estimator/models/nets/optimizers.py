@@ -1,4 +1,4 @@
-"""Keras's optimisers as update rules on jax arrays.
+"""Keras's optimizers as update rules on jax arrays.
 
 Written here because no library follows Keras's arithmetic: optax places epsilon, bias correction and weight
 decay elsewhere, so that losses part after a few dozen steps. Each rule takes the gradient, the parameter and
@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from estimator.models.nets.dense.schedules import rate_at
-from estimator.models.nets.dense.words import Word
+from estimator.models.nets.keras_object import KerasObject
+from estimator.models.nets.schedules import rate_at
 
 Array = Any
 Slots = dict[str, Array]
@@ -181,8 +181,8 @@ RULES: Mapping[str, tuple[Rule, tuple[str, ...]]] = {
 }
 
 
-def start(word: Word, parameters: Sequence[Array]) -> dict[str, Any]:
-    """Return the optimiser's state before the first step."""
+def start(word: KerasObject, parameters: Sequence[Array]) -> dict[str, Any]:
+    """Return the optimizer's state before the first step."""
     state: dict[str, Any] = {"slots": [_slots(word, p) for p in parameters], "t": np.zeros((), np.float32)}
     if word["use_ema"]:
         state["ema"] = list(parameters)
@@ -191,7 +191,7 @@ def start(word: Word, parameters: Sequence[Array]) -> dict[str, Any]:
     return state
 
 
-def _slots(word: Word, p: Array) -> Slots:
+def _slots(word: KerasObject, p: Array) -> Slots:
     settings = word.options
     if word.name == "sgd" and settings["momentum"] == 0:
         return {}
@@ -208,7 +208,7 @@ def _slots(word: Word, p: Array) -> Slots:
 
 
 def step(
-    word: Word, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
+    word: KerasObject, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
 ) -> tuple[list[Array], dict[str, Any]]:
     """Return parameters and state after one batch; `rate` is used unless the word holds a schedule."""
     every = word["gradient_accumulation_steps"]
@@ -226,12 +226,14 @@ def step(
 
 
 def _update(
-    word: Word, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
+    word: KerasObject, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
 ) -> tuple[list[Array], dict[str, Any]]:
     settings, rule = word.options, RULES[word.name][0]
     # Rules count updates, not batches; schedules count batches.
     t = jnp.floor(state["t"] / (settings["gradient_accumulation_steps"] or 1)) + 1
-    rate = rate_at(settings["learning_rate"], state["t"]) if isinstance(settings["learning_rate"], Word) else rate
+    rate = (
+        rate_at(settings["learning_rate"], state["t"]) if isinstance(settings["learning_rate"], KerasObject) else rate
+    )
     moved, slots = [], []
     for g, p, own in zip(clipped(gradients, settings), parameters, state["slots"], strict=True):
         decay = _decay(word.name, settings, p)
