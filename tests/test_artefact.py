@@ -1,7 +1,8 @@
-"""A version's folder: whole or not at all, and opened only when it is what was written."""
+"""A version's folder: written atomically, and opened only if nothing changed."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -24,7 +25,7 @@ def changed(version: Path, **entries: object) -> Path:
     return version
 
 
-def test_a_version_holds_what_the_design_says(version):
+def test_version_holds_its_files(version):
     names = {str(path.relative_to(version)) for path in version.rglob("*") if path.is_file()}
     assert names >= {
         "manifest.json", "model.onnx", "schema.json", "config.yml", "config.resolved.json",
@@ -33,37 +34,37 @@ def test_a_version_holds_what_the_design_says(version):
     assert not [name for name in names if name.endswith((".pkl", ".pickle", ".joblib"))]
 
 
-def test_a_version_answers_its_golden_rows(version):
+def test_golden_rows_are_predicted_again(version):
     assert check_golden(open_artefact(version)) == 20
 
 
 @pytest.mark.parametrize("file", ["model.onnx", "schema.json", "golden.json", "report.html"])
-def test_a_changed_file_is_refused(version, file):
+def test_changed_file_is_rejected(version, file):
     path = version / file
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(ArtefactError, match=f"{file}: changed since the version was written"):
         open_artefact(version)
 
 
-def test_a_missing_file_is_refused(version):
+def test_missing_file_is_rejected(version):
     (version / "schema.json").unlink()
     with pytest.raises(ArtefactError, match="the file is missing"):
         open_artefact(version)
 
 
-def test_a_future_format_is_refused(version):
+def test_future_format_is_rejected(version):
     with pytest.raises(ArtefactError, match="format 99 is from a later estimator"):
         open_artefact(changed(version, format=99))
 
 
 @pytest.mark.parametrize("path", ["../../etc/hostname", "/etc/hostname"])
-def test_a_path_outside_the_folder_is_refused(version, path):
+def test_path_outside_the_folder_is_rejected(version, path):
     files = json.loads((version / "manifest.json").read_text())["files"]
     with pytest.raises(ArtefactError, match="outside the version's folder"):
         open_artefact(changed(version, files={**files, path: "0" * 64}))
 
 
-def test_a_link_out_of_the_folder_is_refused(version):
+def test_link_out_of_the_folder_is_rejected(version):
     (version / "report.html").unlink()
     (version / "report.html").symlink_to("/etc/hostname")
     with pytest.raises(ArtefactError, match="outside the version's folder"):
@@ -71,15 +72,13 @@ def test_a_link_out_of_the_folder_is_refused(version):
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 1}', '{"format": "1", "files": {}}'])
-def test_a_foreign_folder_is_refused(tmp_path, content):
+def test_foreign_folder_is_rejected(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ArtefactError, match="manifest"):
         open_artefact(tmp_path)
 
 
-def test_other_answers_than_golden_are_refused(version):
-    import hashlib
-
+def test_changed_golden_predictions_are_rejected(version):
     golden = json.loads((version / "golden.json").read_text())
     golden["predictions"][0] = [0.5, 0.25, 0.25]
     content = json.dumps(golden).encode()
@@ -90,7 +89,7 @@ def test_other_answers_than_golden_are_refused(version):
         check_golden(open_artefact(version))
 
 
-def test_an_interrupted_write_leaves_nothing(tmp_path):
+def test_interrupted_write_leaves_nothing(tmp_path):
     class Stop(BaseException):
         pass
 
@@ -107,13 +106,13 @@ def test_an_interrupted_write_leaves_nothing(tmp_path):
     assert not list(tmp_path.rglob("*.onnx"))
 
 
-def test_an_unwritable_store_is_explained(tmp_path):
+def test_unwritable_store_is_explained(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ArtefactError, match="cannot be written"):
         write_artefact(tmp_path / "file" / "models", "v1", {}, {})
 
 
-def test_the_report_fetches_nothing(store):
+def test_report_loads_nothing_external(store):
     for page in store.rglob("report.html"):
         text = page.read_text()
         assert "http://" not in text
@@ -122,10 +121,8 @@ def test_the_report_fetches_nothing(store):
         assert "default-src 'none'" in text
 
 
-def test_the_profile_is_of_the_rows_that_were_learned(store):
-    from estimator.store.artefact import open_artefact as opened
-
-    artefact = opened(version_folder(store / "house_pricing_model"))
+def test_profile_describes_the_training_rows(store):
+    artefact = open_artefact(version_folder(store / "house_pricing_model"))
     profile = artefact.read_json("profile.json")
     assert profile["rows"] == artefact.manifest["data"]["rows"] - artefact.manifest["data"]["rows_held_out"]
     assert profile["target"] == "MEDV"

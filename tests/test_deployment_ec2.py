@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from estimator import verbs
-from estimator.checks.targets import PROMISES, Place
+from estimator.checks.targets import PROMISES, DeploymentTrial
 from estimator.core.aws import explained_errors
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment import SHELF, DeploymentContext, Release
@@ -96,7 +96,7 @@ def machines_of(cloud, filters=({"Name": "instance-state-name", "Values": ["runn
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_ec2_keeps_the_promises_of_targets(cloud, network, releases, site, promise):
     broken = replace(releases[1], image=f"{REPOSITORY}@{DIGESTS[2]}")
-    promise(Place(target(health_timeout_seconds=8), site, tuple(releases), broken))
+    promise(DeploymentTrial(target(health_timeout_seconds=8), site, tuple(releases), broken))
 
 
 def test_a_plan_shows_each_thing_and_its_price_and_changes_nothing(cloud, releases, site):

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from estimator import verbs
-from estimator.checks.targets import PROMISES, Place
+from estimator.checks.targets import PROMISES, DeploymentTrial
 from estimator.cli import main
 from estimator.shipping.deployment import SHELF, DeploymentContext, Release
 from estimator.shipping.image.build import BuildOptions
@@ -171,7 +171,7 @@ def test_compose_keeps_the_promises_of_targets(built, versions, store, tmp_path,
         inside = DeploymentContext(folder, {}, note=lambda text: None)
         good.append(Release(MODEL, record["version"], target.image(record, inside), record["port"], "amd64"))
     # An image that runs and is none of ours.
-    promise(Place(target, site, tuple(good), replace(good[1], version="2026-01-01T00-00-00Z-000000")))
+    promise(DeploymentTrial(target, site, tuple(good), replace(good[1], version="2026-01-01T00-00-00Z-000000")))
 
 
 def test_a_port_that_is_taken_is_told_and_what_ran_runs_again(command, built, port):

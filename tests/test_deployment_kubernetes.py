@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from estimator import verbs
-from estimator.checks.targets import PROMISES, Place
+from estimator.checks.targets import PROMISES, DeploymentTrial
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment import SHELF, DeploymentContext, Release
 from estimator.shipping.deployment.kubernetes.manifests import object_name
@@ -116,7 +116,7 @@ def test_a_secret_is_named_and_never_read(objects, releases, site):
 @pytest.mark.parametrize("form", ["deployment", "kserve"])
 def test_kubernetes_keeps_the_promises_of_targets(objects, releases, site, form, promise):
     broken = replace(releases[1], image=f"registry.example.com/prices@{DIGESTS[2]}")
-    promise(Place(target(form=form), site, tuple(releases), broken))
+    promise(DeploymentTrial(target(form=form), site, tuple(releases), broken))
 
 
 def test_pods_that_never_become_ready_give_way_to_those_before(objects, releases, site):

@@ -1,4 +1,4 @@
-"""Answering whole tables: every row once and in order, also when a run is killed in the middle."""
+"""Batch prediction: every row once and in order, even if a run is killed halfway."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ with open_source(sys.argv[2]) as source:
 
 @pytest.fixture
 def houses(tmp_path):
-    """A folder of files of Boston's rows, each of which is a batch."""
+    """A folder of files with rows of Boston, each of them one batch."""
     folder = tmp_path / "houses"
     folder.mkdir()
     table = read_example("boston").drop("MEDV")
@@ -58,56 +58,56 @@ def killed_at(rows: int, store, houses, output) -> None:
     assert ended.returncode == -signal.SIGKILL
 
 
-def score(predictor, houses, output, **options):
+def predict(predictor, houses, output, **options):
     with open_source(str(houses)) as source:
         return predict_source(predictor, source, FileSink(output), **options)
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".csv"])
-def test_a_killed_run_is_taken_up_without_a_row_twice_or_missing(store, predictor, houses, tmp_path, ending):
-    output, whole = tmp_path / f"answers{ending}", tmp_path / "whole.parquet"
-    score(predictor, houses, whole)
+def test_killed_run_resumes_without_losing_rows(store, predictor, houses, tmp_path, ending):
+    output, whole = tmp_path / f"predictions{ending}", tmp_path / "whole.parquet"
+    predict(predictor, houses, whole)
     for rows in (6 * ROWS, 10 * ROWS):
         killed_at(rows, store, houses, output)
         assert not output.exists()
-    seen: list[int] = []
-    tally = score(predictor, houses, output, progress=seen.append)
-    assert tally.rows_resumed == 8 * ROWS
-    assert seen[0] == 9 * ROWS
-    assert tally.rows == FILES * ROWS
-    found = pl.read_parquet(output) if ending == ".parquet" else pl.read_csv(output)
-    assert found["prediction"].to_list() == pl.read_parquet(whole)["prediction"].to_list()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["answers" + ending, "houses", "whole.parquet"]
+    progress: list[int] = []
+    summary = predict(predictor, houses, output, progress=progress.append)
+    assert summary.rows_resumed == 8 * ROWS
+    assert progress[0] == 9 * ROWS
+    assert summary.rows == FILES * ROWS
+    table = pl.read_parquet(output) if ending == ".parquet" else pl.read_csv(output)
+    assert table["prediction"].to_list() == pl.read_parquet(whole)["prediction"].to_list()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["houses", "predictions" + ending, "whole.parquet"]
 
 
-def test_other_rows_are_not_taken_up(store, predictor, houses, tmp_path):
-    output = tmp_path / "answers.parquet"
+def test_changed_input_does_not_resume(store, predictor, houses, tmp_path):
+    output = tmp_path / "predictions.parquet"
     killed_at(6 * ROWS, store, houses, output)
     (houses / "00.csv").write_text((houses / "00.csv").read_text().replace("396.9", "396.8"))
-    assert score(predictor, houses, output).rows_resumed == 0
+    assert predict(predictor, houses, output).rows_resumed == 0
     assert pl.read_parquet(output).height == FILES * ROWS
 
 
-def test_faults_are_counted_over_runs_and_few_are_kept(store, predictor, houses, tmp_path):
+def test_faults_are_counted_and_capped(store, predictor, houses, tmp_path):
     for number in (0, 9):
         path = houses / f"{number:02d}.csv"
         path.write_text("\n".join(line.replace("396.9", "many") for line in path.read_text().splitlines()))
-    tally = score(predictor, houses, tmp_path / "answers.csv", invalid_as_missing=True)
-    answers = pl.read_csv(tmp_path / "answers.csv")["prediction"]
-    assert tally.rows_without_prediction == answers.null_count() > 2
-    assert len(tally.faults) <= 20
+    summary = predict(predictor, houses, tmp_path / "predictions.csv", invalid_as_missing=True)
+    predictions = pl.read_csv(tmp_path / "predictions.csv")["prediction"]
+    assert summary.rows_without_prediction == predictions.null_count() > 2
+    assert len(summary.faults) <= 20
     with pytest.raises(RowError):
-        score(predictor, houses, tmp_path / "answers.parquet")
+        predict(predictor, houses, tmp_path / "predictions.parquet")
     assert not list(tmp_path.glob(".*"))
 
 
-def test_two_runs_at_once_do_not_mix(store, predictor, houses, tmp_path):
-    output = tmp_path / "answers.parquet"
+def test_concurrent_runs_do_not_mix(store, predictor, houses, tmp_path):
+    output = tmp_path / "predictions.parquet"
     killed_at(6 * ROWS, store, houses, output)
-    (folder,) = tmp_path.glob(".answers*.parts")
-    held = os.open(folder, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
+    (folder,) = tmp_path.glob(".predictions*.parts")
+    lock = os.open(folder, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     with pytest.raises(SourceError, match="another process is predicting the same rows"):
-        score(predictor, houses, output)
-    os.close(held)
-    assert score(predictor, houses, output).rows == FILES * ROWS
+        predict(predictor, houses, output)
+    os.close(lock)
+    assert predict(predictor, houses, output).rows == FILES * ROWS

@@ -17,27 +17,27 @@ from estimator.store.store import Store, version_folder
 MOMENT = Moment(datetime(2026, 1, 1, tzinfo=UTC), "me", "abc123")
 
 
-def with_versions(root: Path, *names: str) -> Store:
+def make_store(root: Path, *names: str) -> Store:
     for name in names:
         (root / "house" / name).mkdir(parents=True)
         (root / "house" / name / "manifest.json").write_text("{}")
     return Store(root)
 
 
-def live(store: Store, version: str, action: str = "promote") -> None:
+def promote(store: Store, version: str, action: str = "promote") -> None:
     store.point("house", "live", version, action=action, reason="test", moment=MOMENT)
 
 
 @pytest.fixture
 def three(tmp_path) -> Store:
-    store = with_versions(tmp_path, "v1", "v2", "v3")
+    store = make_store(tmp_path, "v1", "v2", "v3")
     for version in ("v1", "v2", "v3"):
-        live(store, version)
+        promote(store, version)
     return store
 
 
-def test_every_move_is_written_down(three):
-    assert [(move.previous, move.version) for move in three.history("house")] == [
+def test_every_alias_change_is_recorded(three):
+    assert [(change.previous, change.version) for change in three.history("house")] == [
         (None, "v1"),
         ("v1", "v2"),
         ("v2", "v3"),
@@ -47,78 +47,78 @@ def test_every_move_is_written_down(three):
 def test_rollback_goes_back_step_by_step(three):
     for expected in ("v2", "v1"):
         assert three.previous_live("house") == expected
-        live(three, expected, action="rollback")
+        promote(three, expected, action="rollback")
     with pytest.raises(StoreError, match="no version was live before v1"):
         three.previous_live("house")
 
 
 def test_promoting_a_candidate_clears_the_candidate(tmp_path):
-    store = with_versions(tmp_path, "v1")
+    store = make_store(tmp_path, "v1")
     store.point("house", "candidate", "v1", action="train", reason="", moment=MOMENT)
-    live(store, "v1")
+    promote(store, "v1")
     assert dict(store.aliases("house")) == {"live": "v1"}
 
 
 @pytest.mark.parametrize("reference", ["house", "house@live", "house/v3", "v3"])
-def test_a_version_has_many_names(three, reference):
+def test_version_is_found_by_several_names(three, reference):
     assert three.find(reference) == ("house", "v3")
 
 
 @pytest.mark.parametrize(
     ("reference", "hint"), [("hose", "'house'"), ("house@candidate", "live"), ("house/v9", "v1"), ("v33", "v3")]
 )
-def test_a_wrong_name_tells_what_there_is(three, reference, hint):
+def test_unknown_name_lists_the_known_ones(three, reference, hint):
     with pytest.raises(StoreError) as caught:
         three.find(reference)
     assert hint in (caught.value.hint or "")
 
 
-def test_a_half_written_version_is_none(three):
+def test_unfinished_version_does_not_count(three):
     (three.root / "house" / ".writing-abc").mkdir()
     (three.root / "house" / ".writing-abc" / "manifest.json").write_text("{}")
     (three.root / "house" / "v4").mkdir()
     assert three.versions("house") == ["v1", "v2", "v3"]
 
 
-def test_a_history_line_cut_by_a_crash_is_passed_over(three):
+def test_incomplete_history_line_is_skipped(three):
     with (three.root / "house" / "history.jsonl").open("a") as file:
         file.write('{"time": "2026')
     assert len(three.history("house")) == 3
 
 
-def _move_often(root: Path, version: str) -> None:
+def _promote_often(root: Path, version: str) -> None:
     store = Store(root)
     for _ in range(40):
-        live(store, version)
+        promote(store, version)
 
 
-def test_two_processes_move_one_after_the_other(tmp_path):
-    store = with_versions(tmp_path, "v1", "v2")
+def test_concurrent_changes_are_serialized(tmp_path):
+    store = make_store(tmp_path, "v1", "v2")
     context = multiprocessing.get_context("spawn")
-    movers = [context.Process(target=_move_often, args=(tmp_path, version)) for version in ("v1", "v2")]
-    for mover in movers:
-        mover.start()
-    for mover in movers:
-        mover.join(60)
-    moves = store.history("house")
-    assert len(moves) == 80
-    assert all(first.version == second.previous for first, second in itertools.pairwise(moves))
-    assert store.aliases("house")["live"] == moves[-1].version
-    assert not list((tmp_path / "house").glob("*.tmp"))
+    writers = [context.Process(target=_promote_often, args=(tmp_path, version)) for version in ("v1", "v2")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    changes = store.history("house")
+    assert len(changes) == 80
+    assert all(first.version == second.previous for first, second in itertools.pairwise(changes))
+    assert store.aliases("house")["live"] == changes[-1].version
+    assert not list((tmp_path / "house").glob(".writing-*"))
 
 
-def test_a_models_folder_means_its_live_version(three):
+def test_model_folder_means_its_live_version(three):
     assert version_folder(three.root / "house").name == "v3"
 
 
-def test_an_alias_cannot_lead_out_of_the_store(three):
+def test_alias_cannot_leave_the_store(three):
     (three.root / "house" / "aliases.json").write_text('{"live": "../../etc"}')
     with pytest.raises(ArtefactError, match="neither a version's folder nor a model's"):
         version_folder(three.root / "house")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_read_only_store_is_explained(three):
+def test_read_only_store_is_explained(three):
     (three.root / "house").chmod(0o500)
     with pytest.raises(StoreError, match="cannot be written"):
-        live(three, "v1")
+        promote(three, "v1")

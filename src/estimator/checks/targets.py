@@ -1,4 +1,4 @@
-"""What every target promises, given two releases of a model that answer and one that never does."""
+"""What every deployment target promises, given two releases of a model that work and one that does not."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from estimator.shipping.deployment.base import DeploymentContext, DeploymentTarg
 
 
 @dataclass(frozen=True)
-class Place:
-    """A target at which nothing runs, and what is tried there."""
+class DeploymentTrial:
+    """A target where nothing runs, and the releases to deploy there."""
 
     target: DeploymentTarget
-    site: DeploymentContext
+    context: DeploymentContext
     good: tuple[Release, Release]
     broken: Release
 
@@ -24,75 +24,75 @@ class Place:
         return self.good[0].model
 
 
-def a_plan_changes_nothing(place: Place) -> None:
-    """What would be made is named, and nothing is."""
-    plan = place.target.plan(place.good[0], place.site)
+def a_plan_changes_nothing(trial: DeploymentTrial) -> None:
+    """The plan lists what would be created, and creates nothing."""
+    plan = trial.target.plan(trial.good[0], trial.context)
     assert plan.changes
     assert all(step.action == "create" for step in plan.steps)
-    status = place.target.status(place.model, place.site)
+    status = trial.target.status(trial.model, trial.context)
     assert (status.state, status.release, status.resources) == ("absent", None, ())
 
 
-def what_runs_says_what_it_is(place: Place) -> None:
-    """The status names the release, and nothing before it."""
-    status = place.target.apply(place.good[0], place.site)
-    assert (status.state, status.release, status.previous) == ("ready", place.good[0], None)
+def status_names_the_running_release(trial: DeploymentTrial) -> None:
+    """The first release has no previous one."""
+    status = trial.target.apply(trial.good[0], trial.context)
+    assert (status.state, status.release, status.previous) == ("ready", trial.good[0], None)
     assert status.resources
-    assert place.target.status(place.model, place.site) == status
+    assert trial.target.status(trial.model, trial.context) == status
 
 
-def a_second_apply_changes_nothing(place: Place) -> None:
-    """What is as wished is kept as it is."""
-    first = place.target.apply(place.good[0], place.site)
-    assert place.target.plan(place.good[0], place.site).changes == ()
-    assert place.target.apply(place.good[0], place.site).resources == first.resources
+def a_second_apply_changes_nothing(trial: DeploymentTrial) -> None:
+    """Resources that match the plan are kept."""
+    first = trial.target.apply(trial.good[0], trial.context)
+    assert trial.target.plan(trial.good[0], trial.context).changes == ()
+    assert trial.target.apply(trial.good[0], trial.context).resources == first.resources
 
 
-def the_release_before_is_the_way_back(place: Place) -> None:
-    """A swap notes what it has replaced, and so does the way back."""
-    first, second = place.good
-    for release in place.good:
-        status = place.target.apply(release, place.site)
+def rollback_returns_to_the_previous_release(trial: DeploymentTrial) -> None:
+    """A new release records the one it replaced, and so does a rollback."""
+    first, second = trial.good
+    for release in trial.good:
+        status = trial.target.apply(release, trial.context)
     assert (status.release, status.previous) == (second, first)
-    status = place.target.apply(previous_release(status), place.site)
+    status = trial.target.apply(previous_release(status), trial.context)
     assert (status.state, status.release, status.previous) == ("ready", first, second)
 
 
-def a_release_that_fails_leaves_the_one_before(place: Place) -> None:
-    """What ran before runs on, and is still told."""
-    place.target.apply(place.good[0], place.site)
-    assert _refused(lambda: place.target.apply(place.broken, place.site))
-    status = place.target.status(place.model, place.site)
-    assert (status.state, status.release) == ("ready", place.good[0])
+def failed_release_leaves_the_previous_one(trial: DeploymentTrial) -> None:
+    """The previous release keeps running, and the status names it."""
+    trial.target.apply(trial.good[0], trial.context)
+    assert _is_rejected(lambda: trial.target.apply(trial.broken, trial.context))
+    status = trial.target.status(trial.model, trial.context)
+    assert (status.state, status.release) == ("ready", trial.good[0])
 
 
-def a_first_release_that_fails_leaves_nothing(place: Place) -> None:
-    """Nothing half done stays where nothing ran."""
-    assert _refused(lambda: place.target.apply(place.broken, place.site))
-    assert place.target.status(place.model, place.site).resources == ()
+def failed_first_release_leaves_nothing(trial: DeploymentTrial) -> None:
+    """Where nothing ran, nothing is left behind."""
+    assert _is_rejected(lambda: trial.target.apply(trial.broken, trial.context))
+    assert trial.target.status(trial.model, trial.context).resources == ()
 
 
-def down_leaves_nothing(place: Place) -> None:
-    """Everything goes, and going again is fine."""
-    place.target.apply(place.good[0], place.site)
-    assert place.target.remove(place.model, place.site) == ()
-    assert place.target.status(place.model, place.site).state == "absent"
-    assert place.target.remove(place.model, place.site) == ()
+def removal_leaves_nothing(trial: DeploymentTrial) -> None:
+    """All resources are deleted, and a second removal is not an error."""
+    trial.target.apply(trial.good[0], trial.context)
+    assert trial.target.remove(trial.model, trial.context) == ()
+    assert trial.target.status(trial.model, trial.context).state == "absent"
+    assert trial.target.remove(trial.model, trial.context) == ()
 
 
-def one_deployment_at_a_time(place: Place) -> None:
-    """Who comes second is told so."""
-    with place.target.lock(place.model, place.site):
-        assert _refused(lambda: _enter(place))
-    _enter(place)
+def one_deployment_at_a_time(trial: DeploymentTrial) -> None:
+    """A second deployment at the same time is an error."""
+    with trial.target.lock(trial.model, trial.context):
+        assert _is_rejected(lambda: _enter(trial))
+    _enter(trial)
 
 
-def _enter(place: Place) -> None:
-    with place.target.lock(place.model, place.site):
+def _enter(trial: DeploymentTrial) -> None:
+    with trial.target.lock(trial.model, trial.context):
         pass
 
 
-def _refused(call: Callable[[], object]) -> bool:
+def _is_rejected(call: Callable[[], object]) -> bool:
     try:
         call()
     except DeploymentError:
@@ -101,7 +101,7 @@ def _refused(call: Callable[[], object]) -> bool:
 
 
 PROMISES = (
-    a_plan_changes_nothing, what_runs_says_what_it_is, a_second_apply_changes_nothing,
-    the_release_before_is_the_way_back, a_release_that_fails_leaves_the_one_before,
-    a_first_release_that_fails_leaves_nothing, down_leaves_nothing, one_deployment_at_a_time,
+    a_plan_changes_nothing, status_names_the_running_release, a_second_apply_changes_nothing,
+    rollback_returns_to_the_previous_release, failed_release_leaves_the_previous_one,
+    failed_first_release_leaves_nothing, removal_leaves_nothing, one_deployment_at_a_time,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Rows that a caller hands in (a polars or pandas frame, or dicts) -> checked rows."""
+"""Tables that a caller passes in Python: polars, pandas or rows as dicts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 def read_table(schema: Schema, data: Any) -> Batch:
-    """Check rows given as a polars frame, a pandas frame, a list of dicts or one dict.
+    """Check a polars or pandas frame, a list of dicts or one dict against the schema.
 
-    `data` is `Any` because it may come from a library that is not installed here.
+    The libraries of `data` need not be installed here, hence any type.
 
     Raises
     ------
-    RowError: the rows break the schema.
-    SchemaError: the data are none of these.
+    RowError: a row breaks the schema.
+    SchemaError: `data` is not a table.
     """
     if isinstance(data, Mapping):
         return schema.read_rows([data])
-    if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+    if _is_rows(data):
         return schema.read_rows(data)
     from estimator.data.schema.frames import read_frame
 
@@ -32,11 +32,11 @@ def read_table(schema: Schema, data: Any) -> Batch:
 
 
 def as_frame(data: Any) -> pl.DataFrame:
-    """Return a polars frame of a polars or pandas frame, or of rows as dicts.
+    """Return a polars or pandas frame, or rows as dicts, as a polars frame.
 
     Raises
     ------
-    SchemaError: the data are none of these, or two columns have the same name.
+    SchemaError: `data` is not a table, or has two columns of the same name.
     """
     import polars as pl
 
@@ -46,22 +46,24 @@ def as_frame(data: Any) -> pl.DataFrame:
         return data.collect()
     if type(data).__module__.split(".")[0] == "pandas" and type(data).__name__ == "DataFrame":
         if data.columns.has_duplicates:
-            duplicates = sorted(set(data.columns[data.columns.duplicated()]))
-            raise SchemaError(f"expected unique column names, got twice: {', '.join(map(repr, duplicates))}")
+            repeated = sorted(set(data.columns[data.columns.duplicated()]))
+            raise SchemaError(f"the frame has columns of the same name: {repeated}", hint="rename them")
         return pl.DataFrame({str(name): _pandas_values(data[name]) for name in data.columns})
-    if isinstance(data, Sequence) and not isinstance(data, str | bytes):
+    if _is_rows(data):
         return pl.DataFrame(list(data), infer_schema_length=None)
     raise SchemaError(
         f"expected a polars or pandas frame, or rows as dicts, got {type(data).__name__}",
-        hint="for arrays, build a frame with the column names first",
+        hint="turn an array into a frame with column names first",
     )
 
 
+def _is_rows(data: Any) -> bool:
+    return isinstance(data, Sequence) and not isinstance(data, str | bytes)
+
+
 def _pandas_values(series: Any) -> Any:
-    """Return numbers and times as a numpy array, all else as a list with None for pandas' missing values."""
-    # Pandas' own types have a kind as numpy's do.
-    if series.dtype.kind in "iufbM":
+    """Return numbers and times as numpy, other values as a list with None for a missing one."""
+    if getattr(series.dtype, "kind", "O") in "iufbM":
         return series.to_numpy()
-    return [
-        None if is_missing else value for value, is_missing in zip(series.tolist(), series.isna().tolist(), strict=True)
-    ]
+    values = zip(series.tolist(), series.isna().tolist(), strict=True)
+    return [None if is_missing else value for value, is_missing in values]

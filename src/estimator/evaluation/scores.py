@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.arrays import Floats, Mask
+from estimator.core.arrays import Floats, Mask, nan_to_none
 from estimator.core.task import Predictions, Task
 from estimator.core.text import format_number
 from estimator.errors import ConfigError
@@ -36,7 +36,7 @@ class Score:
 
     def to_data(self) -> dict[str, float | None]:
         """Return JSON-ready data, with null for what is undefined."""
-        return {name: (value if np.isfinite(value) else None) for name, value in asdict(self).items()}
+        return {name: nan_to_none(value) for name, value in asdict(self).items()}
 
 
 Scores = Mapping[str, Score]

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, nan_to_none
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.column_scan import ColumnScan, MapFunction, TableScan, scan_by_schema
@@ -346,7 +346,7 @@ def _square(values: Floats) -> Any:
 def _plain(value: Any) -> Any:
     """Replace NaN and infinities, which JSON does not have, by None."""
     if isinstance(value, float | np.floating):
-        return float(value) if np.isfinite(value) else None
+        return nan_to_none(float(value))
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from estimator.config import Config, Section
 from estimator.config.sections import model_data
+from estimator.core.arrays import nan_to_none
 from estimator.core.clock import Moment
 from estimator.data.schema.file import to_data
 from estimator.drift import absolute_losses, build_reference
@@ -155,7 +155,7 @@ def golden(trained: TrainedModel) -> dict[str, Any]:
 
 
 def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in entry.items()}
+    return {name: nan_to_none(value) for name, value in entry.items()}
 
 
 def _json(data: object) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from estimator.config import Config
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, nan_to_none
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.validation import fold_masks, fold_scores, mean_over_repeats, out_of_fold_predictions
 from estimator.models import FitData, MatrixModel, Model, Progress, TrainingStep, parallel_map
@@ -45,7 +45,7 @@ class TrialResult:
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON-ready data, with null for an undefined score."""
-        scores = {name: value if math.isfinite(value) else None for name, value in self.scores.items()}
+        scores = {name: nan_to_none(value) for name, value in self.scores.items()}
         return {"scores": scores, "measures": dict(self.measures), "reason": self.reason}
 
 

@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, nan_to_none
 from estimator.core.text import format_number, join_names
 from estimator.data.schema.text_parsing import category_names
 from estimator.exploration.findings.finding import Finding, Findings, RuleInput, Severity, drop_edit
@@ -119,5 +119,5 @@ def collinearity(inputs: RuleInput) -> Findings:
             reported.append({name, partner})
             size = f"VIF {format_number(vif)}" if np.isfinite(vif) else "an exact linear combination of other columns"
             sentence = f"{name} and {partner} are collinear (correlation {strongest:.2f}; {size})"
-            evidence = {"correlation": round(float(strongest), 4), "vif": vif if np.isfinite(vif) else None}
+            evidence = {"correlation": round(float(strongest), 4), "vif": nan_to_none(vif)}
             yield Finding("collinearity", "low", (name, partner), sentence, evidence, drop_edit(name))
