@@ -13,12 +13,12 @@ import numpy.typing as npt
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Feed = Mapping[str, npt.NDArray[Any]]
-# A graph is given at most so many rows at once, and fewer when their texts are long: memory must not grow with them.
+# Rows per run, and fewer when their texts are long, so that memory does not grow with the number of rows.
 BATCH_ROWS, BATCH_CHARACTERS = 4096, 2_000_000
 
 
 class Session:
-    """A loaded graph. Stateless after loading, safe to call from several threads."""
+    """A loaded graph. It is stateless after loading and safe to call from several threads."""
 
     def __init__(self, content: bytes, *, threads: int = 1) -> None:
         import onnxruntime
@@ -38,7 +38,7 @@ class Session:
         return blocks[0] if len(blocks) == 1 else [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
 
     def each(self, feed: Feed, outputs: Sequence[str] | None = None) -> Iterator[list[npt.NDArray[Any]]]:
-        """Yield the outputs block by block; there is one block at least."""
+        """Yield the outputs block by block, at least one."""
         names = list(outputs or self.outputs)
         columns = {name: feed[name] for name in self.inputs}
         n_rows = len(next(iter(columns.values()))) if columns else 0
@@ -48,7 +48,7 @@ class Session:
 
 
 class Block:
-    """A graph with memory of its own for some rows, which is half the cost of handing arrays in. For one thread.
+    """A graph with memory of its own for some rows, at half the cost of passing arrays. For one thread.
 
     Values are written into `cells`, of shape (size, 1), by the input's name, or into `numbers`, of shape
     (inputs, size), which holds the cells of the inputs named, in order.
@@ -57,33 +57,33 @@ class Block:
     def __init__(self, session: Session, numbers: Sequence[str], size: int) -> None:
         self._session, self._outputs = session._session, session.outputs
         self.numbers, self.size = np.zeros((len(numbers), size)), size
-        sides = {name: self.numbers[place][:, None] for place, name in enumerate(numbers)}
+        sides = {name: self.numbers[index][:, None] for index, name in enumerate(numbers)}
         inputs = {value.name: value.type for value in self._session.get_inputs()}
-        own = {name: np.zeros((size, 1), dtype=_DTYPES[kind]) for name, kind in inputs.items()}
-        self.cells: dict[str, npt.NDArray[Any]] = own | sides
+        others = {name: np.zeros((size, 1), dtype=_DTYPES[kind]) for name, kind in inputs.items()}
+        self.cells: dict[str, npt.NDArray[Any]] = others | sides
         self._fed = {name: self.cells[name] for name in inputs}
-        self._answered = {value.name: _space(value, size) for value in self._session.get_outputs()}
-        # onnxruntime takes no memory of ours for texts.
-        self._takes_texts = any(cell.dtype == object for cell in self._fed.values())
+        self._results = {value.name: _space(value, size) for value in self._session.get_outputs()}
+        # onnxruntime cannot bind our memory for strings.
+        self._has_strings = any(cell.dtype == object for cell in self._fed.values())
         self._bound: dict[int, Any] = {}
 
     def run(self, n_rows: int) -> list[npt.NDArray[Any]]:
-        """Return the outputs for the first rows of the cells; they are overwritten by the next run."""
-        if self._takes_texts:
+        """Return the outputs for the first rows of the cells; the next run overwrites them."""
+        if self._has_strings:
             fed = {name: cell[:n_rows] for name, cell in self._fed.items()}
-            found: list[npt.NDArray[Any]] = self._session.run(self._outputs, fed)
-            return found
+            outputs: list[npt.NDArray[Any]] = self._session.run(self._outputs, fed)
+            return outputs
         if (bound := self._bound.get(n_rows)) is None:
             bound = self._bound[n_rows] = self._binding(n_rows)
         self._session.run_with_iobinding(bound)
-        places = enumerate(self._answered.values())
-        return [bound.get_outputs()[place].numpy() if space is None else space[:n_rows] for place, space in places]
+        memory = enumerate(self._results.values())
+        return [bound.get_outputs()[index].numpy() if space is None else space[:n_rows] for index, space in memory]
 
     def _binding(self, n_rows: int) -> Any:
         bound = self._session.io_binding()
         for name, cell in self._fed.items():
             bound.bind_input(name, "cpu", 0, cell.dtype, (n_rows, 1), cell.ctypes.data)
-        for name, space in self._answered.items():
+        for name, space in self._results.items():
             if space is None:
                 bound.bind_output(name)
             else:
@@ -95,7 +95,7 @@ _DTYPES: dict[str, Any] = {"tensor(double)": np.float64, "tensor(bool)": np.bool
 
 
 def _space(output: Any, size: int) -> npt.NDArray[Any] | None:
-    """Return memory for some rows of an output; None for texts."""
+    """Return memory for some rows of an output; None for strings."""
     dtype = _DTYPES[output.type]
     return None if dtype is object else np.zeros([size, *output.shape[1:]], dtype=dtype)
 

@@ -1,4 +1,4 @@
-"""Trees of any library -> the TreeEnsemble operator of ai.onnx.ml 5, in double: the same thresholds, the same sums."""
+"""Trees of any library -> the TreeEnsemble operator of ai.onnx.ml 5, with thresholds and sums in double precision."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from estimator.graph.builder import DOUBLE, FLOAT, ML_DOMAIN, Graph
 # Values of the operator's `nodes_modes`.
 BRANCH_LEQ, BRANCH_LT, BRANCH_EQ, BRANCH_MEMBER = 0, 1, 4, 6
 SUM = 1
-# Libraries that hold numbers as singles refuse infinity, or work out thresholds beyond the largest number.
-FARTHEST = 1e38
+# Libraries in single precision reject infinity, or compute thresholds beyond the largest number.
+MAX_SINGLE = 1e38
 
 Node = TypeVar("Node")
 End = tuple[int, int]
@@ -24,7 +24,7 @@ End = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class TreeSplit:
-    """A question to one column: how it compares with `threshold`, or whether it is one of `members`."""
+    """A split on one column: how it compares with `threshold`, or whether it is one of `members`."""
 
     feature: int
     mode: int
@@ -33,34 +33,34 @@ class TreeSplit:
     members: tuple[float, ...] = ()
 
 
-# What a library's node says: a leaf's value, or a question and the nodes where yes and no lead.
+# Reads a library's node: a leaf's value, or a split with the nodes for yes and no.
 Read = Callable[[Node], float | tuple[TreeSplit, Node, Node]]
 
 
 @dataclass
 class _Forest:
-    """Questions and leaves of all trees; an end is a place and whether it is a leaf's."""
+    """Splits and leaves of all trees; an end is an index and whether it is that of a leaf."""
 
     roots: list[int] = field(default_factory=list)
     splits: list[tuple[TreeSplit, End, End]] = field(default_factory=list)
     leaves: list[tuple[float, int]] = field(default_factory=list)
 
     def add_tree(self, root: Node, target: int, read: Read[Node]) -> None:
-        """Lay out one tree, parents before children, without recursion: chains may be deep."""
+        """Add one tree, parents before children, without recursion, because trees may be deep."""
         start = len(self.splits)
         self.roots.append(start)
         first = read(root)
-        # The operator has no tree of a leaf alone.
-        asked = [(TreeSplit(0, BRANCH_LEQ), root, root) if isinstance(first, float) else first]
-        for split, *sides in asked:
+        # The operator needs a split, so a single leaf becomes one with two equal leaves.
+        pending = [(TreeSplit(0, BRANCH_LEQ), root, root) if isinstance(first, float) else first]
+        for split, *sides in pending:
             ends = []
-            for found in map(read, sides):
-                if isinstance(found, float):
+            for child in map(read, sides):
+                if isinstance(child, float):
                     ends.append((len(self.leaves), 1))
-                    self.leaves.append((found, target))
+                    self.leaves.append((child, target))
                 else:
-                    ends.append((start + len(asked), 0))
-                    asked.append(found)
+                    ends.append((start + len(pending), 0))
+                    pending.append(child)
             self.splits.append((split, ends[0], ends[1]))
 
 
@@ -83,27 +83,27 @@ def write_trees(
         "nodes_featureids": [split.feature for split in splits],
         "nodes_modes": helper.make_tensor("modes", TensorProto.UINT8, modes.shape, modes.tobytes(), raw=True),
         "nodes_splits": numpy_helper.from_array(np.array([split.threshold for split in splits])),
-        "nodes_truenodeids": [place for place, _ in yes],
+        "nodes_truenodeids": [index for index, _ in yes],
         "nodes_trueleafs": [is_leaf for _, is_leaf in yes],
-        "nodes_falsenodeids": [place for place, _ in no],
+        "nodes_falsenodeids": [index for index, _ in no],
         "nodes_falseleafs": [is_leaf for _, is_leaf in no],
         "nodes_missing_value_tracks_true": [int(split.missing_is_yes) for split in splits],
         "tree_roots": forest.roots,
         "leaf_weights": numpy_helper.from_array(np.array(weights) * scale),
         "leaf_targetids": targets,
     }
-    members = [level for split in splits if split.mode == BRANCH_MEMBER for level in (*split.members, np.nan)]
+    members = [member for split in splits if split.mode == BRANCH_MEMBER for member in (*split.members, np.nan)]
     if members:
         attributes["membership_values"] = numpy_helper.from_array(np.array(members))
     return graph("TreeEnsemble", matrix, domain=ML_DOMAIN, **attributes)
 
 
 def as_singles(matrix: Floats) -> npt.NDArray[np.float32]:
-    """Return a matrix as a library sees it that holds numbers as singles."""
-    return np.clip(matrix, -FARTHEST, FARTHEST).astype(np.float32)
+    """Return a matrix in single precision, as some libraries see it."""
+    return np.clip(matrix, -MAX_SINGLE, MAX_SINGLE).astype(np.float32)
 
 
 def write_singles(graph: Graph, matrix: str) -> str:
-    """Write `as_singles`; the numbers are doubles again, but with the digits of singles."""
-    near = graph("Clip", matrix, graph.constant(-FARTHEST, np.float64), graph.constant(FARTHEST, np.float64))
+    """Write `as_singles`; the result is double again, rounded to single precision."""
+    near = graph("Clip", matrix, graph.constant(-MAX_SINGLE, np.float64), graph.constant(MAX_SINGLE, np.float64))
     return graph("Cast", graph("Cast", near, to=FLOAT), to=DOUBLE)

@@ -1,4 +1,4 @@
-"""Keras's words for dense nets and their default settings; light, so that a config is checked without jax.
+"""Keras's names for dense nets with their default settings, without jax, so that a config is checked fast.
 
 Left out, with the reason: the losses `ctc` and `circle` (sequences and embeddings, not tables), the
 optimizers' `loss_scale_factor` (half precision), and wrappers of several optimizers.
@@ -161,7 +161,7 @@ LOSSES: Mapping[str, Settings] = {
     "dice": {},
     "tversky": {"alpha": 0.5, "beta": 0.5},
 }
-# Losses that compare a share of 1 in one output; over two levels they want one output unit.
+# Losses of one output; with two classes they need one output unit.
 BINARY_LOSSES = frozenset({"binary_crossentropy", "binary_focal_crossentropy", "hinge", "squared_hinge"})
 CLASS_LOSSES = BINARY_LOSSES | {
     "categorical_hinge",
@@ -234,17 +234,17 @@ _ALIASES = {
 }
 
 
-def canonical(word: str, words: Iterable[str]) -> str:
-    """Return the one of `words` that is meant, whatever its case and underscores; the word itself when none is.
+def canonical(name: str, names: Iterable[str]) -> str:
+    """Return the one of `names` that is meant, ignoring case and underscores; `name` itself when none matches.
 
     >>> canonical("MeanSquaredError", LOSSES), canonical("mse", LOSSES), canonical("LeakyReLU", ACTIVATIONS)
     ('mean_squared_error', 'mean_squared_error', 'leaky_relu')
     """
-    squeezed = {_squeezed(name): name for name in words}
-    aliases = {_squeezed(alias): _squeezed(name) for alias, name in _ALIASES.items()}
-    bare = _squeezed(word)
-    return squeezed.get(aliases.get(bare, bare), word)
+    squeezed = {_squeezed(candidate): candidate for candidate in names}
+    aliases = {_squeezed(alias): _squeezed(target) for alias, target in _ALIASES.items()}
+    bare = _squeezed(name)
+    return squeezed.get(aliases.get(bare, bare), name)
 
 
-def _squeezed(word: str) -> str:
-    return word.replace("_", "").replace(" ", "").lower()
+def _squeezed(name: str) -> str:
+    return name.replace("_", "").replace(" ", "").lower()

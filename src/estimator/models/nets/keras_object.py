@@ -1,4 +1,4 @@
-"""A word of the vocabulary with its settings, checked: "adam" or {name: adam, learning_rate: 0.01}."""
+"""A Keras object of a config, checked: "adam" or {name: adam, learning_rate: 0.01}."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _NAMES = ("name", "kind", "class_name", "schedule")
 
 
 class KerasObject(BaseModel):
-    """A name of the vocabulary and all of its settings, defaults filled in; hashable."""
+    """A Keras name with all of its settings, defaults filled in; hashable."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
     name: str
@@ -32,12 +32,12 @@ class KerasObject(BaseModel):
         return dict(self.settings)
 
 
-def read_keras_object(value: object, vocabulary: Mapping[str, Settings], noun: str) -> KerasObject:
-    """Return a word as written in a config, checked.
+def read_keras_object(value: object, defaults_by_name: Mapping[str, Settings], noun: str) -> KerasObject:
+    """Return a Keras object as written in a config, checked; `noun` names its kind in errors.
 
     Raises
     ------
-    ValueError: an unknown name or setting, a setting of the wrong type, or a needed one left out.
+    ValueError: an unknown name or setting, a setting of the wrong type, or a required one left out.
     """
     if isinstance(value, KerasObject):
         return value
@@ -45,23 +45,23 @@ def read_keras_object(value: object, vocabulary: Mapping[str, Settings], noun: s
         written, given = value, {}
     elif isinstance(value, Mapping):
         content = dict(value)
-        # A KerasObject that went through JSON comes back in its own form.
+        # A KerasObject that went through JSON comes back with its fields.
         given = dict(content.pop("settings", ()) or ())
         written = next((str(content.pop(key)) for key in _NAMES if key in content), "")
         given.update(content)
     else:
         raise ValueError(f"expected the name of {noun}, or a mapping with `name` and its settings, got {value!r}")
-    name = canonical(written, vocabulary)
-    if name not in vocabulary:
-        raise ValueError(f"no {noun} called {written!r}; {did_you_mean(name, vocabulary)}")
-    defaults = vocabulary[name]
+    name = canonical(written, defaults_by_name)
+    if name not in defaults_by_name:
+        raise ValueError(f"no {noun} called {written!r}; {did_you_mean(name, defaults_by_name)}")
+    defaults = defaults_by_name[name]
     for key in given:
         if key not in defaults:
             raise ValueError(f"{noun} {name!r} has no setting {key!r}; {did_you_mean(str(key), defaults)}")
     settings = {**defaults, **{key: _typed(key, item, defaults[key]) for key, item in given.items()}}
-    needed = [key for key, item in settings.items() if item is ...]
-    if needed:
-        raise ValueError(f"{noun} {name!r} needs {', '.join(needed)}")
+    missing = [key for key, item in settings.items() if item is ...]
+    if missing:
+        raise ValueError(f"{noun} {name!r} needs {', '.join(missing)}")
     return KerasObject(name=name, settings=tuple(sorted(settings.items(), key=lambda item: item[0])))
 
 

@@ -1,7 +1,7 @@
 """Keras's optimizers as update rules on jax arrays.
 
 Written here because no library follows Keras's arithmetic: optax places epsilon, bias correction and weight
-decay elsewhere, so that losses part after a few dozen steps. Each rule takes the gradient, the parameter and
+decay elsewhere, so that losses diverge after a few dozen steps. Each rule takes the gradient, the parameter and
 its slots, and returns the parameter's and the slots' next values. `t` counts steps from 1.
 """
 
@@ -115,15 +115,15 @@ def _adafactor(s: Mapping[str, Any], g: Array, p: Array, slots: Slots, lr: Array
     rate = jnp.minimum(lr, 1 / jnp.sqrt(t)) if s["relative_step"] else lr
     alpha = jnp.maximum(s["epsilon_2"], _rms(p)) * jnp.minimum(rate, 1 / jnp.sqrt(t))
     squares, decay = jnp.square(g) + s["epsilon_1"], 1 - t ** s["beta_2_decay"]
-    kept = dict(slots)
+    updated = dict(slots)
     if p.ndim >= 2:
-        kept["r"] = decay * slots["r"] + (1 - decay) * jnp.mean(squares, axis=-1)
-        kept["c"] = decay * slots["c"] + (1 - decay) * jnp.mean(squares, axis=-2)
-        v = (kept["r"] / jnp.mean(kept["r"], axis=-1, keepdims=True))[..., None] * kept["c"][..., None, :]
+        updated["r"] = decay * slots["r"] + (1 - decay) * jnp.mean(squares, axis=-1)
+        updated["c"] = decay * slots["c"] + (1 - decay) * jnp.mean(squares, axis=-2)
+        v = (updated["r"] / jnp.mean(updated["r"], axis=-1, keepdims=True))[..., None] * updated["c"][..., None, :]
     else:
-        v = kept["v"] = decay * slots["v"] + (1 - decay) * squares
+        v = updated["v"] = decay * slots["v"] + (1 - decay) * squares
     change = g / jnp.sqrt(v)
-    return p - alpha * change / jnp.maximum(1.0, _rms(change) / s["clip_threshold"]), kept
+    return p - alpha * change / jnp.maximum(1.0, _rms(change) / s["clip_threshold"]), updated
 
 
 def _rms(values: Array) -> Array:
@@ -162,7 +162,7 @@ def _schedule_free(s: Mapping[str, Any], g: Array, p: Array, slots: Slots, lr: A
     return (1 - s["beta_1"]) * z + s["beta_1"] * mean, {"v": v, "z": z}
 
 
-# name -> (rule, its slots beside zeros like the parameter)
+# name -> (rule, names of its slots, which start as zeros of the parameter's shape)
 RULES: Mapping[str, tuple[Rule, tuple[str, ...]]] = {
     "sgd": (_sgd, ("m",)),
     "rmsprop": (_rmsprop, ("v", "mean", "m")),
@@ -181,66 +181,66 @@ RULES: Mapping[str, tuple[Rule, tuple[str, ...]]] = {
 }
 
 
-def start(word: KerasObject, parameters: Sequence[Array]) -> dict[str, Any]:
+def start(optimizer: KerasObject, parameters: Sequence[Array]) -> dict[str, Any]:
     """Return the optimizer's state before the first step."""
-    state: dict[str, Any] = {"slots": [_slots(word, p) for p in parameters], "t": np.zeros((), np.float32)}
-    if word["use_ema"]:
+    state: dict[str, Any] = {"slots": [_slots(optimizer, p) for p in parameters], "t": np.zeros((), np.float32)}
+    if optimizer["use_ema"]:
         state["ema"] = list(parameters)
-    if word["gradient_accumulation_steps"]:
+    if optimizer["gradient_accumulation_steps"]:
         state["sum"] = [np.zeros_like(p) for p in parameters]
     return state
 
 
-def _slots(word: KerasObject, p: Array) -> Slots:
-    settings = word.options
-    if word.name == "sgd" and settings["momentum"] == 0:
+def _slots(optimizer: KerasObject, p: Array) -> Slots:
+    settings = optimizer.options
+    if optimizer.name == "sgd" and settings["momentum"] == 0:
         return {}
-    slots: Slots = {name: np.zeros_like(p) for name in RULES[word.name][1]}
+    slots: Slots = {name: np.zeros_like(p) for name in RULES[optimizer.name][1]}
     if "initial_accumulator_value" in settings:
         slots["v"] = np.full_like(p, settings["initial_accumulator_value"])
-    if word.name == "nadam":
+    if optimizer.name == "nadam":
         slots["product"] = np.ones((), np.float32)
-    if word.name == "schedule_free_adamw":
+    if optimizer.name == "schedule_free_adamw":
         slots["z"] = np.array(p)
-    if word.name == "adafactor" and p.ndim >= 2:
+    if optimizer.name == "adafactor" and p.ndim >= 2:
         return {"r": np.zeros(p.shape[:-1], p.dtype), "c": np.zeros((*p.shape[:-2], p.shape[-1]), p.dtype)}
     return slots
 
 
 def step(
-    word: KerasObject, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
+    optimizer: KerasObject, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
 ) -> tuple[list[Array], dict[str, Any]]:
-    """Return parameters and state after one batch; `rate` is used unless the word holds a schedule."""
-    every = word["gradient_accumulation_steps"]
+    """Return parameters and state after one batch; `rate` is used unless the optimizer has a schedule."""
+    every = optimizer["gradient_accumulation_steps"]
     if not every:
-        return _update(word, gradients, parameters, state, rate)
+        return _update(optimizer, gradients, parameters, state, rate)
     total = [g + s for g, s in zip(gradients, state["sum"], strict=True)]
     due = (state["t"] + 1) % every == 0
-    moved, moved_state = _update(word, [g / every for g in total], parameters, {**state}, rate)
-    waited = {**state, "sum": total, "t": state["t"] + 1}
+    moved, moved_state = _update(optimizer, [g / every for g in total], parameters, {**state}, rate)
+    accumulated = {**state, "sum": total, "t": state["t"] + 1}
     moved_state["sum"] = [jnp.zeros_like(g) for g in total]
     chosen: tuple[list[Array], dict[str, Any]] = jax.tree.map(
-        lambda new, old: jnp.where(due, new, old), (moved, moved_state), (list(parameters), waited)
+        lambda new, old: jnp.where(due, new, old), (moved, moved_state), (list(parameters), accumulated)
     )
     return chosen
 
 
 def _update(
-    word: KerasObject, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
+    optimizer: KerasObject, gradients: Sequence[Array], parameters: Sequence[Array], state: dict[str, Any], rate: Array
 ) -> tuple[list[Array], dict[str, Any]]:
-    settings, rule = word.options, RULES[word.name][0]
+    settings, rule = optimizer.options, RULES[optimizer.name][0]
     # Rules count updates, not batches; schedules count batches.
     t = jnp.floor(state["t"] / (settings["gradient_accumulation_steps"] or 1)) + 1
     rate = (
         rate_at(settings["learning_rate"], state["t"]) if isinstance(settings["learning_rate"], KerasObject) else rate
     )
     moved, slots = [], []
-    for g, p, own in zip(clipped(gradients, settings), parameters, state["slots"], strict=True):
-        decay = _decay(word.name, settings, p)
+    for g, p, old_slots in zip(clipped(gradients, settings), parameters, state["slots"], strict=True):
+        decay = _decay(optimizer.name, settings, p)
         decayed = p if decay is None else p - p * decay * rate
-        new, kept = rule(settings, g, decayed, own, rate, t)
+        new, new_slots = rule(settings, g, decayed, old_slots, rate, t)
         moved.append(new)
-        slots.append({**own, **kept})
+        slots.append({**old_slots, **new_slots})
     after = {**state, "slots": slots, "t": state["t"] + 1}
     if settings["use_ema"]:
         # The first average is the first parameters.

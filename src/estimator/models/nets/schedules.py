@@ -1,4 +1,4 @@
-"""Keras's learning-rate schedules as functions of the number of steps done."""
+"""Keras's learning-rate schedules as functions of the number of finished steps."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def _exponential(
 def _inverse_time(
     steps: Array, initial_learning_rate: float, decay_steps: float, decay_rate: float, staircase: bool
 ) -> Array:
-    share = steps / decay_steps
-    return initial_learning_rate / (1.0 + decay_rate * (jnp.floor(share) if staircase else share))
+    fraction = steps / decay_steps
+    return initial_learning_rate / (1.0 + decay_rate * (jnp.floor(fraction) if staircase else fraction))
 
 
 def _piecewise(steps: Array, boundaries: tuple[float, ...], values: tuple[float, ...]) -> Array:
@@ -57,8 +57,8 @@ def _cosine(
     """Loshchilov and Hutter (2017), "SGDR", with a linear warm-up before it when a target is given."""
     top = initial_learning_rate if warmup_target is None else warmup_target
     after = steps if warmup_target is None else steps - warmup_steps
-    share = jnp.clip(after, 0, decay_steps) / decay_steps
-    decayed = top * ((1 - alpha) * 0.5 * (1.0 + jnp.cos(math.pi * share)) + alpha)
+    fraction = jnp.clip(after, 0, decay_steps) / decay_steps
+    decayed = top * ((1 - alpha) * 0.5 * (1.0 + jnp.cos(math.pi * fraction)) + alpha)
     if warmup_target is None:
         return decayed
     warm = initial_learning_rate + (warmup_target - initial_learning_rate) * steps / max(warmup_steps, 1)
@@ -71,11 +71,11 @@ def _restarts(
     done = steps / first_decay_steps
     if t_mul == 1.0:
         period = jnp.floor(done)
-        share = done - period
+        fraction = done - period
     else:
         period = jnp.floor(jnp.log(1.0 - done * (1.0 - t_mul)) / math.log(t_mul))
-        share = (done - (1.0 - t_mul**period) / (1.0 - t_mul)) / t_mul**period
-    decayed = (1 - alpha) * 0.5 * m_mul**period * (1.0 + jnp.cos(math.pi * share)) + alpha
+        fraction = (done - (1.0 - t_mul**period) / (1.0 - t_mul)) / t_mul**period
+    decayed = (1 - alpha) * 0.5 * m_mul**period * (1.0 + jnp.cos(math.pi * fraction)) + alpha
     return initial_learning_rate * decayed
 
 

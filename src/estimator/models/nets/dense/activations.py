@@ -26,15 +26,15 @@ class Activation:
 
 
 def _relu(x: Array, *, negative_slope: float, max_value: float | None, threshold: float) -> Array:
-    kept = nn.relu(x) if threshold == 0.0 else jnp.where(x > threshold, x, 0.0)
-    kept = kept if max_value is None else jnp.clip(kept, 0.0, max_value)
-    return kept - negative_slope * nn.relu(threshold - x) if negative_slope else kept
+    clipped = nn.relu(x) if threshold == 0.0 else jnp.where(x > threshold, x, 0.0)
+    clipped = clipped if max_value is None else jnp.clip(clipped, 0.0, max_value)
+    return clipped - negative_slope * nn.relu(threshold - x) if negative_slope else clipped
 
 
 def _write_relu(x: Value, *, negative_slope: float, max_value: float | None, threshold: float) -> Value:
-    kept = x.op("Relu") if threshold == 0.0 else x.where(x > threshold, 0.0)
-    kept = kept if max_value is None else kept.op("Min", max_value)
-    return kept - (threshold - x).op("Relu") * negative_slope if negative_slope else kept
+    clipped = x.op("Relu") if threshold == 0.0 else x.where(x > threshold, 0.0)
+    clipped = clipped if max_value is None else clipped.op("Min", max_value)
+    return clipped - (threshold - x).op("Relu") * negative_slope if negative_slope else clipped
 
 
 def _sparsemax(x: Array) -> Array:

@@ -13,19 +13,19 @@ from estimator.models.nets.keras_object import KerasObject
 
 Shape = tuple[int, ...]
 Weights = npt.NDArray[np.float32]
-# Standard deviation of a unit normal cut off at two deviations.
-CUT_DEVIATION = 0.87962566103423978
+# Standard deviation of a unit normal truncated at two deviations.
+TRUNCATED_DEVIATION = 0.87962566103423978
 
 
-def draw(word: KerasObject, shape: Shape, generator: np.random.Generator) -> Weights:
+def draw(initializer: KerasObject, shape: Shape, generator: np.random.Generator) -> Weights:
     """Return start weights of a shape, (inputs, units) or (units,)."""
-    return np.asarray(INITIALIZERS[word.name](shape, generator, **word.options), np.float32)
+    return np.asarray(INITIALIZERS[initializer.name](shape, generator, **initializer.options), np.float32)
 
 
-def _cut_normal(shape: Shape, generator: np.random.Generator, mean: float = 0.0, stddev: float = 1.0) -> Any:
+def _truncated_normal(shape: Shape, generator: np.random.Generator, mean: float = 0.0, stddev: float = 1.0) -> Any:
     values = generator.standard_normal(shape)
-    while (outside := np.abs(values) > 2.0).any():
-        values[outside] = generator.standard_normal(int(outside.sum()))
+    while (is_cut := np.abs(values) > 2.0).any():
+        values[is_cut] = generator.standard_normal(int(is_cut.sum()))
     return mean + stddev * values
 
 
@@ -39,7 +39,7 @@ def _scaled(shape: Shape, generator: np.random.Generator, scale: float, mode: st
         return generator.uniform(-limit, limit, shape)
     if distribution == "untruncated_normal":
         return generator.normal(0.0, math.sqrt(variance), shape)
-    return _cut_normal(shape, generator, stddev=math.sqrt(variance) / CUT_DEVIATION)
+    return _truncated_normal(shape, generator, stddev=math.sqrt(variance) / TRUNCATED_DEVIATION)
 
 
 def _fixed(scale: float, mode: str, distribution: str) -> Callable[..., Any]:
@@ -65,7 +65,7 @@ INITIALIZERS: Mapping[str, Callable[..., Any]] = {
     "lecun_normal": _fixed(1.0, "fan_in", "truncated_normal"),
     "random_uniform": lambda shape, generator, minval, maxval: generator.uniform(minval, maxval, shape),
     "random_normal": lambda shape, generator, mean, stddev: generator.normal(mean, stddev, shape),
-    "truncated_normal": _cut_normal,
+    "truncated_normal": _truncated_normal,
     "variance_scaling": _scaled,
     "orthogonal": _orthogonal,
     "identity": lambda shape, generator, gain: gain * np.eye(*shape),
