@@ -7,8 +7,8 @@
 A version is a folder of plain files; its graph predicts the same in training, for a file and over HTTP.
 
 >>> import estimator
->>> predictor = estimator.train("examples/penguins/config.yml")   # doctest: +SKIP
->>> predictor.predict({"island": "Biscoe", "bill_length_mm": 46.1})   # doctest: +SKIP
+>>> predictor = estimator.train("config.yml")   # doctest: +SKIP
+>>> predictor.predict({"rooms": 4, "city": "Oslo", "built": None})   # doctest: +SKIP
 """
 
 from __future__ import annotations
