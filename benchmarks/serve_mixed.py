@@ -104,7 +104,7 @@ def run(seconds: float, clients: int, workers: int) -> dict[str, Any]:
     words = ["--model", MODEL, "--store", str(store), "--port", "0", "--log", str(log), "--workers", str(workers)]
     server = subprocess.Popen([*ESTIMATOR, "serve", *words, "--json"], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
-    port = int(json.loads(server.stdout.readline())["address"].rsplit(":", 1)[1])
+    port = int(json.loads(server.stdout.readline())["url"].rsplit(":", 1)[1])
     ends, began = threading.Event(), time.monotonic()
     running = [Client(port, rows, ends, seed) for seed in range(clients)]
     for client in running:

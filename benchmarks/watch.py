@@ -103,7 +103,7 @@ def served(folder: Path, seconds: float, *, watches: bool) -> tuple[float, float
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=FOLDER) as process:
         assert process.stdout is not None
-        port = int(json.loads(process.stdout.readline())["address"].rpartition(":")[2])
+        port = int(json.loads(process.stdout.readline())["url"].rpartition(":")[2])
         rows, ends = houses(), threading.Event()
         many = Load(port, json.dumps(rows[:ROWS_A_REQUEST]).encode(), ROWS_A_REQUEST / ROWS_A_SECOND, ends)
         one = Load(port, json.dumps(rows[:1]).encode(), 0.005, ends)

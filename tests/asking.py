@@ -63,7 +63,7 @@ def serving(model: Path, *words: str, command: list[str] | None = None) -> Itera
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, process.stderr.read() if process.stderr else ""
-        yield process, json.loads(line)["address"]
+        yield process, json.loads(line)["url"]
     finally:
         process.terminate()
         process.communicate(timeout=40)

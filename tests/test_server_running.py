@@ -83,9 +83,9 @@ def test_predictions_are_logged_labeled_and_explained(store, house, tmp_path, ru
     added = sum(item["contribution"] for item in why["contributions"])
     assert added == pytest.approx(full[1]["prediction"] - why["baseline"], rel=0.02)
     code, told, _ = run("why", full[0]["id"], "--log", log, "--store", store)
-    assert "truth   21.5" in told["text"]
+    assert "label       21.5" in told["text"]
     code, _, problem = run("why", "nobody", "--log", log, "--store", store)
-    assert (code, "no answer with the id" in problem) == (1, True)
+    assert (code, "no prediction has the id" in problem) == (1, True)
 
 
 def test_tutorial_predictions_are_logged_by_request_id(store, house, tmp_path):
@@ -308,7 +308,7 @@ def test_tls_certificate_from_files(store, house, tmp_path):
     )  # fmt: skip
     order = verbs.Context(
         (f"serving.tls_certificate={certificate}", f"serving.tls_key={key}", "model.kind=constant"),
-        store=str(tmp_path / "models"),
+        store_path=str(tmp_path / "models"),
     )
     made = verbs.train.train(EXAMPLES / "boston" / "config.json", order)
     with serving(made.artefact.folder) as (_, address):

@@ -1,10 +1,8 @@
-"""`estimator serve` with uvicorn's own protocol: the same app without its hot path."""
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+"""`estimator serve` without its fast path: uvicorn and FastAPI handle all requests."""
 
 from estimator.cli import command
-from estimator.serving import listening
+from estimator.serving import run
 
 if __name__ == "__main__":
-    listening.HotProtocol = HttpToolsProtocol
+    run.fast_path = None
     command()

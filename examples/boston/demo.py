@@ -28,7 +28,7 @@ def main() -> None:
         )
         try:
             assert serving.stdout is not None
-            address = json.loads(serving.stdout.readline())["address"]
+            address = json.loads(serving.stdout.readline())["url"]
             print(f"\nPOST {address}/v1/services/predict")
             print(json.dumps(ask(address), indent=2))
         finally:

@@ -1,4 +1,4 @@
-"""Ask a server of `estimator serve` for the tutorial's house; refusals name row, column and value."""
+"""Predict the tutorial's house with a server of `estimator serve`; errors name row, column and value."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ HOUSE = {
 
 
 def main(address: str) -> None:
-    """Print the answer with its interval, then what a broken row is told."""
+    """Print a prediction with its interval, then the error message of an invalid row."""
     key = os.environ.get("ESTIMATOR_KEY")
     with httpx.Client(base_url=address, headers={"X-API-Key": key} if key else {}) as client:
-        answer = client.post("/v1/predict", json=[HOUSE]).raise_for_status().json()
-        (row,) = answer["predictions"]
+        response = client.post("/v1/predict", json=[HOUSE]).raise_for_status().json()
+        (row,) = response["predictions"]
         low, high = row["interval"]
-        print(f"{row['prediction']:.2f}, between {low:.2f} and {high:.2f}, by {answer['version']}")
-        refused = client.post("/v1/predict", json=[{**HOUSE, "TAX": "many"}])
-        print(refused.status_code, refused.json()["detail"][0]["msg"])
+        print(f"{row['prediction']:.2f}, between {low:.2f} and {high:.2f}, by {response['version']}")
+        rejected = client.post("/v1/predict", json=[{**HOUSE, "TAX": "many"}])
+        print(rejected.status_code, rejected.json()["detail"][0]["msg"])
 
 
 if __name__ == "__main__":

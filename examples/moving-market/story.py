@@ -119,7 +119,7 @@ def served(folder: Path) -> Iterator[Agency]:
     ):
         assert process.stdout is not None
         try:
-            yield Agency(json.loads(process.stdout.readline())["address"])
+            yield Agency(json.loads(process.stdout.readline())["url"])
         finally:
             process.terminate()
             process.wait(60)
