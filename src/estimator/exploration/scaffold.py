@@ -1,19 +1,22 @@
-"""A table nobody has summarize yet -> a first config that runs, and a schema to review."""
+"""A raw table -> a first config that runs, and a schema to review."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import polars as pl
 
 from estimator.config import Data
+from estimator.core.arrays import Floats
 from estimator.core.files import write_atomic
 from estimator.core.task import Task
 from estimator.data.schema import Schema
 from estimator.data.schema.file import to_yaml
+from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import infer_schema
 from estimator.data.target import read_target
 from estimator.errors import ConfigError
@@ -89,14 +92,12 @@ def _quoted(text: str) -> str:
 
 
 def _time_column(frame: pl.DataFrame, schema: Schema) -> str | None:
-    """Return the date or time column by which the rows are sorted, if there is one."""
-    from estimator.data.schema.frames import read_series
-
+    """Return the first date or time column by which the rows are sorted."""
     for column in schema.features:
         if column.kind not in ("date", "datetime"):
             continue
-        moments: Any = read_series(column, frame[column.name])[0][:, 0]
-        known = moments[moments == moments]
+        times: Floats = read_series(column, frame[column.name])[0][:, 0]
+        known = times[~np.isnan(times)]
         if len(known) > 1 and (known[1:] >= known[:-1]).mean() > 0.95:
             return column.name
     return None
@@ -109,10 +110,8 @@ def _describe_task(task: Task) -> str:
 
 
 def _kind_counts(schema: Schema) -> str:
-    counts: dict[str, int] = {}
-    for column in schema.columns:
-        counts[column.kind] = counts.get(column.kind, 0) + 1
-    return ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items(), key=lambda item: -item[1]))
+    counts = Counter(column.kind for column in schema.columns)
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
 def _ignored_columns(schema: Schema) -> list[str]:
