@@ -15,9 +15,9 @@ from estimator.core.task import Predictions
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
 from estimator.data.schema.inference import infer_schema
-from estimator.drift import Current, Reference, refer
-from estimator.monitoring.batch_check import Check, check
-from estimator.monitoring.sequential import Watch
+from estimator.drift import CurrentRows, DriftReference, build_reference
+from estimator.monitoring.drift_check import DriftCheck, check_drift
+from estimator.monitoring.sequential import VersionMonitor
 
 TESTS = ("schema_faults", "kolmogorov_smirnov", "chi_square", "domain_classifier")
 LEVELS = (0.01, 0.05)
@@ -38,7 +38,10 @@ def stream_alarms(reference: pl.DataFrame, stream: pl.DataFrame) -> dict[str, in
     schema, known = referred(reference)
     current = _current(schema, known, stream)
     unknown = np.full(len(current), np.nan)
-    evidence = Watch(known).take(current.codes, unknown, np.arange(len(current)) // WINDOW) / 0.75
+    evidence = (
+        VersionMonitor(known, WINDOWS / LEVELS[0]).update(current.codes, unknown, np.arange(len(current)) // WINDOW)
+        / 0.75
+    )
     found = {}
     for level in LEVELS:
         passed = np.flatnonzero(evidence >= WINDOWS / level)
@@ -55,17 +58,17 @@ def seconds_per_check(reference: pl.DataFrame, current: pl.DataFrame) -> float:
     return time.perf_counter() - began
 
 
-def referred(frame: pl.DataFrame) -> tuple[Schema, Reference]:
+def referred(frame: pl.DataFrame) -> tuple[Schema, DriftReference]:
     """Give the contract of rows, and what a version would keep of them."""
     schema = infer_schema(frame.with_columns(pl.Series(TARGET, np.arange(frame.height) % 7 * 1.0)), TARGET)
     nothing = np.zeros(frame.height)
-    return schema, refer(schema, read_frame(schema, frame), Predictions(nothing), nothing, seed=0)
+    return schema, build_reference(schema, read_frame(schema, frame), Predictions(nothing), nothing, seed=0)
 
 
-def _current(schema: Schema, known: Reference, frame: pl.DataFrame) -> Current:
+def _current(schema: Schema, known: DriftReference, frame: pl.DataFrame) -> CurrentRows:
     batch = read_frame(schema, frame, drop_faulty=True)
-    return Current.of(known, batch, Predictions(np.zeros(batch.n_rows)))
+    return CurrentRows.of(known, batch, Predictions(np.zeros(batch.n_rows)))
 
 
-def _checked(schema: Schema, known: Reference, frame: pl.DataFrame) -> Check:
-    return check(known, _current(schema, known, frame), TESTS, level=LEVELS[0])
+def _checked(schema: Schema, known: DriftReference, frame: pl.DataFrame) -> DriftCheck:
+    return check_drift(known, _current(schema, known, frame), TESTS, alpha=LEVELS[0])

@@ -26,8 +26,8 @@ from processes import machine_line
 from estimator.core.task import Predictions
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
-from estimator.drift import Current, Reference
-from estimator.monitoring.promotion import Paired
+from estimator.drift import CurrentRows, DriftReference
+from estimator.monitoring.promotion import PairedBettingTest
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "tables"
 Floats = npt.NDArray[np.float64]
@@ -98,10 +98,10 @@ def is_binary(values: Floats) -> bool:
     return set(np.unique(values)) == {0.0, 1.0}
 
 
-def codes(schema: Schema, known: Reference, frame: pl.DataFrame) -> Floats:
+def codes(schema: Schema, known: DriftReference, frame: pl.DataFrame) -> Floats:
     """Give rows as the places of their bins."""
     batch = read_frame(schema, frame, drop_faulty=True)
-    return Current.of(known, batch, Predictions(np.zeros(batch.n_rows))).codes.astype(np.float64)
+    return CurrentRows.of(known, batch, Predictions(np.zeros(batch.n_rows))).codes.astype(np.float64)
 
 
 def loss(answers: Floats, truth: Floats, has_levels: bool) -> Floats:
@@ -120,7 +120,7 @@ def looked(differences: Floats) -> Mapping[str, int]:
             found.setdefault("better mean", rows)
         if part.mean() / (part.std(ddof=1) / np.sqrt(rows) + 1e-12) > 1.645:
             found.setdefault("t-test at 5 %", rows)
-    evidence = Paired().take(differences)
+    evidence = PairedBettingTest().update(differences)
     means = np.cumsum(differences) / np.arange(1, len(differences) + 1)
     passed = np.flatnonzero((evidence >= NEEDED) & (means > 0))
     if len(passed):

@@ -25,10 +25,10 @@ from typing import Any
 from processes import machine_line
 
 from estimator import verbs
-from estimator.monitoring.loop import Loop
+from estimator.monitoring.loop import MonitorLoop
 from estimator.prediction_log import PredictionRecord, open_log
 from estimator.store.store import Store
-from estimator.verbs.monitor import rules_of
+from estimator.verbs.monitor import loop_settings
 
 FOLDER = Path(__file__).resolve().parent.parent / "examples" / "moving-market"
 MODEL, TARGET = "moving_market", "Sale_Price"
@@ -57,7 +57,7 @@ def caught_up(folder: Path, n_rows: int) -> tuple[float, float]:
                 for place in places
             ]
         )  # fmt: skip
-    loop = Loop(store, database, MODEL, rules_of(artefact, verbs.Context()), "benchmark")
+    loop = MonitorLoop(store, database, MODEL, loop_settings(artefact, verbs.Context()), "benchmark")
     began = time.perf_counter(), time.process_time()
     loop.step(at + n_rows)
     taken = time.perf_counter() - began[0], time.process_time() - began[1]
@@ -99,7 +99,7 @@ def served(folder: Path, seconds: float, *, watches: bool) -> tuple[float, float
     log = folder / f"{'watched' if watches else 'plain'}-{time.time():.0f}.db"
     command = [
         sys.executable, "-m", "estimator", "serve", "--model", MODEL, "--port", "0", "--json", "--log", str(log),
-        "--store", str(folder / "models"), *(["--watch"] if watches else []),
+        "--store", str(folder / "models"), *(["--monitor"] if watches else []),
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=FOLDER) as process:
         assert process.stdout is not None
@@ -116,7 +116,7 @@ def served(folder: Path, seconds: float, *, watches: bool) -> tuple[float, float
         time.sleep(4.0)
         database = open_log(str(log), Path(), {})
         points = database.query("SELECT details FROM monitoring_points ORDER BY at DESC LIMIT 1")
-        behind = database.count()[0] - (json.loads(points[0][0])["rows"] if points else 0)
+        behind = database.count()[0] - (json.loads(points[0][0])["n_rows"] if points else 0)
         database.close()
         process.terminate()
         process.wait(60)

@@ -1,4 +1,4 @@
-"""The prediction log: what is kept, what is never written, what survives a kill, and how truth is joined."""
+"""The prediction log: what is stored, what never is, what survives a kill, and how labels are joined."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from estimator.errors import SourceError
 from estimator.prediction_log import Label, LogEntry, LogWriter, open_log, records_of
 from tests.servers import PASSWORD, postgresql
 
-KEEPER = """
+WRITER = """
 import sys, time
 from pathlib import Path
 from estimator.prediction_log import LogWriter, open_log
@@ -35,13 +35,18 @@ while True:
 
 def entry(number: int, at: float = 1000.0, *, rows: int = 1) -> LogEntry:
     """Return a request of some rows and its answer; each row's id begins with the number."""
-    asked = [{"x": number, "name": f"person {number}", "y": None} for _ in range(rows)]
-    told = [
+    rows_sent = [{"x": number, "name": f"person {number}", "y": None} for _ in range(rows)]
+    predictions = [
         {"id": f"{number:08d}-{row}", "prediction": number * 2.0, "interval": [0.0, 1.0], "out_of_range": []}
         for row in range(rows)
     ]
     return LogEntry(
-        f"{number:08d}", at, "m", "v1", json.dumps(asked).encode(), json.dumps({"predictions": told}).encode()
+        f"{number:08d}",
+        at,
+        "m",
+        "v1",
+        json.dumps(rows_sent).encode(),
+        json.dumps({"predictions": predictions}).encode(),
     )
 
 
@@ -55,40 +60,40 @@ def server():
 def database(request, tmp_path):
     """An empty log in a file, and one in a real PostgreSQL."""
     if request.param == "sqlite":
-        found = open_log("log.db", tmp_path, {})
+        log = open_log("log.db", tmp_path, {})
     else:
         running = request.getfixturevalue("server")
         running.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-        found = open_log(running.address, tmp_path, {"PGPASSWORD": PASSWORD})
-    yield found
-    found.close()
+        log = open_log(running.address, tmp_path, {"PGPASSWORD": PASSWORD})
+    yield log
+    log.close()
 
 
-def test_what_was_asked_and_answered_is_read_back(database):
+def test_inputs_and_response_are_read_back(database):
     database.write(records_of(entry(7, 12.5, rows=2)))
     found = database.find("00000007-1")
     assert (found.at, found.model, found.version) == (12.5, "m", "v1")
     assert found.inputs == {"x": 7, "name": "person 7", "y": None}
     assert found.response == {"prediction": 14.0, "interval": [0.0, 1.0], "out_of_range": []}
     assert (found.label, found.labeled_at) == (None, None)
-    assert database.find("nobody") is None
+    assert database.find("unknown") is None
 
 
-def test_the_tutorials_form_is_kept_too():
+def test_tutorial_response_is_stored():
     answer = b'{"inputData":[{"x":1},{"x":2}],"predictions":[{"Price 0":3.5},{"Price 1":4.5}]}'
     found = records_of(LogEntry("a", 1.0, "m", "v", b'[{"x":1},{"x":2}]', answer))
     assert [row.response for row in found] == [{"prediction": 3.5}, {"prediction": 4.5}]
     assert [row.id for row in found] == ["a-0", "a-1"]
 
 
-def test_writing_twice_does_no_harm(database):
+def test_writing_twice_is_harmless(database):
     database.write(records_of(entry(1)))
     database.write(records_of(entry(1, 99.0)))
     assert database.count() == (1, 0)
     assert database.find("00000001-0").at == 1000.0
 
 
-def test_what_other_versions_would_have_answered_is_kept_beside(database):
+def test_shadow_predictions_are_stored_by_version(database):
     database.write(records_of(entry(1)))
     for version in ("v3", "v2", "v2"):
         database.write_shadows(records_of(replace(entry(1), version=version)))
@@ -99,17 +104,17 @@ def test_what_other_versions_would_have_answered_is_kept_beside(database):
     assert database.shadows("00000001-0") == {}
 
 
-def test_truth_may_come_before_and_after_and_be_corrected(database):
+def test_label_may_come_first_and_be_corrected(database):
     assert database.add_labels([Label("00000001-0", 5.0)], 2000.0) == 0
     database.write(records_of(entry(1)))
     assert database.find("00000001-0").label == 5.0
-    assert database.add_labels([Label("00000001-0", 6.0), Label("nobody", "x")], 3000.0) == 1
+    assert database.add_labels([Label("00000001-0", 6.0), Label("unknown", "x")], 3000.0) == 1
     database.add_labels([Label("00000001-0", 4.0)], 2500.0)
     found = database.find("00000001-0")
     assert (found.label, found.labeled_at) == (6.0, 3000.0)
 
 
-def test_rows_are_read_by_time_each_once_however_many_share_it(database, monkeypatch):
+def test_rows_of_the_same_time_are_read_once(database, monkeypatch):
     monkeypatch.setattr("estimator.prediction_log.log.PAGE_SIZE", 7)
     for number in range(40):
         database.write(records_of(entry(number, 1000.0 + number // 10)))
@@ -118,7 +123,7 @@ def test_rows_are_read_by_time_each_once_however_many_share_it(database, monkeyp
     assert list(database.read("other")) == []
 
 
-def test_old_rows_are_forgotten_with_their_truth(database):
+def test_old_rows_are_deleted_with_their_labels(database):
     database.write([*records_of(entry(1, 10.0)), *records_of(entry(2, 90.0))])
     database.add_labels([Label("00000001-0", 1.0), Label("00000002-0", 1.0)], 20.0)
     database.delete_before(50.0)
@@ -135,7 +140,7 @@ def test_private_columns_are_never_written(tmp_path):
     assert open_log("log.db", tmp_path, {}).find("00000001-0").inputs == {"x": 1, "y": None}
 
 
-def test_a_slow_disk_costs_entries_that_are_counted_and_no_memory(tmp_path):
+def test_slow_disk_drops_and_counts_entries(tmp_path):
     blocked = sqlite3.connect(tmp_path / "log.db", isolation_level=None)
     open_log("log.db", tmp_path, {}).close()
     blocked.execute("BEGIN EXCLUSIVE")
@@ -149,7 +154,7 @@ def test_a_slow_disk_costs_entries_that_are_counted_and_no_memory(tmp_path):
     assert open_log("log.db", tmp_path, {}).count() == (20, 0)
 
 
-def test_a_place_that_cannot_be_written_is_told_and_tried_again(tmp_path):
+def test_unwritable_log_is_reported_and_tried_again(tmp_path):
     (tmp_path / "folder").write_text("in the way")
     writer = LogWriter(lambda: open_log("folder/log.db", tmp_path, {}))
     writer.offer(entry(1))
@@ -161,8 +166,8 @@ def test_a_place_that_cannot_be_written_is_told_and_tried_again(tmp_path):
     writer.close()
 
 
-def test_a_kill_loses_the_last_moment_alone_and_breaks_nothing(tmp_path):
-    command = [sys.executable, "-c", KEEPER, str(tmp_path / "log.db"), "0"]
+def test_kill_loses_only_the_last_moment(tmp_path):
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "log.db"), "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parent.parent) as process:
         written = 0
         while written < 300:
@@ -176,8 +181,8 @@ def test_a_kill_loses_the_last_moment_alone_and_breaks_nothing(tmp_path):
     assert database.query("PRAGMA integrity_check") == [("ok",)]
 
 
-def test_two_processes_keep_one_log(tmp_path):
-    commands = [[sys.executable, "-c", KEEPER, str(tmp_path / "log.db"), first] for first in ("0", "1000000")]
+def test_two_processes_write_one_log(tmp_path):
+    commands = [[sys.executable, "-c", WRITER, str(tmp_path / "log.db"), first] for first in ("0", "1000000")]
     root = Path(__file__).parent.parent
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) for command in commands]
     for process in running:
@@ -192,7 +197,7 @@ def test_two_processes_keep_one_log(tmp_path):
     assert sum(number >= 1_000_000 for number in numbers) >= 200
 
 
-def test_a_lost_connection_is_opened_again(server, tmp_path):
+def test_lost_connection_is_opened_again(server, tmp_path):
     database = open_log(server.address, tmp_path, {"PGPASSWORD": PASSWORD})
     server.run(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND usename = 'me'"
@@ -206,15 +211,15 @@ def test_a_lost_connection_is_opened_again(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "told"),
-    [("s3://bucket/log", "not in 's3'"), ("postgresql://me:secret@h/d", "has a password written in it")],
+    ("url", "message"),
+    [("s3://bucket/log", "not in 's3'"), ("postgresql://me:secret@h/d", "password")],
 )
-def test_places_that_are_no_log_are_refused(tmp_path, place, told):
-    with pytest.raises(SourceError, match=told):
-        open_log(place, tmp_path, {})
+def test_url_of_another_kind_is_an_error(tmp_path, url, message):
+    with pytest.raises(SourceError, match=message):
+        open_log(url, tmp_path, {})
 
 
-def test_what_is_no_database_is_refused_and_left_alone(tmp_path):
+def test_file_that_is_not_a_database_stays_intact(tmp_path):
     (tmp_path / "log.db").write_text("a,b\n1,2\n" * 200)
     before = (tmp_path / "log.db").read_bytes()
     with pytest.raises(SourceError, match="not a database"):
