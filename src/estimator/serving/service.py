@@ -138,5 +138,5 @@ class Service:
 
 
 def new_request_id() -> str:
-    """Return 32 random hexadecimal digits, so that nobody can guess the id of somebody else's request."""
+    """Return 32 random hexadecimal digits, so that clients cannot guess each other's request ids."""
     return os.urandom(16).hex()
