@@ -32,7 +32,8 @@ def progress(rows):
         os.kill(os.getpid(), signal.SIGKILL)
 
 with open_source(sys.argv[2]) as source:
-    predict_source(verbs.Context().version(sys.argv[1]).predictor, source, FileSink(Path(sys.argv[3])), progress=progress)
+    predictor = verbs.Context().version(sys.argv[1]).predictor
+    predict_source(predictor, source, FileSink(Path(sys.argv[3])), progress=progress)
 """
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, nan_to_none
 from estimator.core.task import Predictions, Task
 from estimator.core.text import format_plain
 from estimator.data.schema import Batch, Column, Schema
@@ -158,7 +158,7 @@ class DriftReference:
             "sample": {"rows": len(self.sample), "codes": base64.b64encode(self.sample.tobytes()).decode()},
             "predictions": self.predictions.to_data(),
             "losses": self.losses.to_data(),
-            "loss_by_prediction": [None if np.isnan(value) else value for value in means],
+            "loss_by_prediction": [nan_to_none(value) for value in means],
             "mean_loss": self.mean_loss,
         }
 

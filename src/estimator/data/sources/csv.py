@@ -40,7 +40,7 @@ class BadLine:
 
 @dataclass(frozen=True, slots=True)
 class Csv(FileSource):
-    """Text with a header line; an empty cell is null, other cells keep leading zeros and spaces, blank lines are skipped.
+    """Text with a header line; an empty cell is null, leading zeros are kept, blank lines are skipped.
 
     A missing `delimiter` is inferred from the header. Text that is not UTF-8 is read as Windows-1252, which a note
     reports. Lines with too few or too many cells are an error that lists their numbers or, with `on_bad_lines="skip"`,
@@ -101,7 +101,7 @@ class Csv(FileSource):
 
 
 def _read_fast(chunk: Chunk, names: list[str], delimiter: str) -> pl.DataFrame | None:
-    """Parse all records at once with polars; None if something about them needs the reader that goes record by record."""
+    """Parse all records at once with polars; None if they need the slower, exact reader."""
     if not chunk.content.strip():
         return None
     try:
@@ -131,7 +131,7 @@ def _has_delimiters(content: bytes, delimiter: str, expected: int) -> bool:
 
 
 def _records(path: Path, chunk: Chunk, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield (line number, cells) of each record that is not blank; a record of several lines has the number of its first."""
+    """Yield (number of its first line, cells) of each record that is not blank."""
     try:
         text = chunk.content.decode("utf-8")
     except UnicodeDecodeError as error:
