@@ -102,7 +102,7 @@ class Kubectl:
             refuse("error: timed out waiting for the condition")
 
     def forward(self, name: str) -> None:
-        """Serve what the deployment's image holds, until told to end."""
+        """Serve what the deployment's image created_by, until told to end."""
         (container,) = json.loads(self.path("deployment", name).read_text())["spec"]["template"]["spec"]["containers"]
         version = self.versions[container["image"].rpartition("@")[2]]
         server = subprocess.Popen(

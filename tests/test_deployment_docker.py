@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from functools import partial
 
 import pytest
 from ruamel.yaml import YAML
@@ -13,7 +14,7 @@ from estimator.shipping.deployment import SHELF, DeploymentContext, Release
 from estimator.shipping.deployment.base import previous_release
 from estimator.shipping.deployment.docker.compose import compose, write_monitoring
 from estimator.shipping.deployment.docker.target import FILE
-from estimator.shipping.deployment.files import locked, write_yaml
+from estimator.shipping.files import folder_lock, write_yaml
 from tests.servers import debian_program
 
 RELEASE = Release("prices", "2026-11-22T10-15-00Z-3f2a91", f"sha256:{'1' * 64}", 5000, "amd64")
@@ -26,7 +27,7 @@ def target(**settings):
 
 def file_of(settings, folder):
     labels = RELEASE.labels(settings.mark(RELEASE), BEFORE)
-    write_yaml(folder / FILE, [compose(RELEASE, settings, labels)], opening="Written by a test.")
+    write_yaml(folder / FILE, [compose(RELEASE, settings, labels)], comment="Written by a test.")
     if settings.monitoring:
         write_monitoring(folder / "monitoring", RELEASE, settings)
     return folder / FILE
@@ -38,7 +39,8 @@ def file_of(settings, folder):
         {},
         {"monitoring": True},
         {
-            "environment": {"ESTIMATOR_CONFIG__SERVING__PREDICTION_LOG": "/data/$log.db"}, "secrets": ["API_KEY"], "cpus": 1.5,
+            "environment": {"ESTIMATOR_CONFIG__SERVING__PREDICTION_LOG": "/data/$log.db"},
+            "secrets": ["API_KEY"], "cpus": 1.5,
             "volumes": {"/tmp/data": "/data"}, "host": "0.0.0.0", "port": 8080,
         },
     ],
@@ -111,9 +113,10 @@ def test_settings_that_start_nothing_anew_leave_the_mark():
 
 
 def test_a_folder_is_for_one_deployment_at_a_time(tmp_path):
-    with locked(tmp_path), pytest.raises(DeploymentError, match="another process"), locked(tmp_path):
+    lock = partial(folder_lock, tmp_path, purpose="deploying", error_type=DeploymentError)
+    with lock(), pytest.raises(DeploymentError, match="another process"), lock():
         raise AssertionError("both are in")
-    with locked(tmp_path):
+    with lock():
         pass
 
 
@@ -121,7 +124,7 @@ def test_without_a_release_before_there_is_no_way_back():
     from estimator.shipping.deployment import DeploymentStatus
 
     for status in (DeploymentStatus("absent"), DeploymentStatus("ready", RELEASE)):
-        with pytest.raises(DeploymentError, match="nothing r"):
+        with pytest.raises(DeploymentError, match=r"no previous release|nothing is deployed"):
             previous_release(status)
 
 
@@ -136,8 +139,8 @@ def test_a_server_without_keys_is_not_shown_to_the_world(tmp_path, store):
     from estimator import verbs
 
     artefact = verbs.Context(store_path=str(store)).version("house_pricing_model")
-    site = DeploymentContext(tmp_path, {}, lambda release: artefact)
-    with pytest.raises(DeploymentError, match="asks for no keys"):
-        target(host="0.0.0.0")._refuse(RELEASE, site)
-    target(host="0.0.0.0", allow_public=True)._refuse(RELEASE, site)
-    target(host="0.0.0.0", environment={"ESTIMATOR_CONFIG__SERVING__API_KEY_ENV": "KEY"})._refuse(RELEASE, site)
+    context = DeploymentContext(tmp_path, {}, lambda release: artefact)
+    with pytest.raises(DeploymentError, match="does not require API keys"):
+        target(host="0.0.0.0")._refuse(RELEASE, context)
+    target(host="0.0.0.0", allow_public=True)._refuse(RELEASE, context)
+    target(host="0.0.0.0", environment={"ESTIMATOR_CONFIG__SERVING__API_KEY_ENV": "KEY"})._refuse(RELEASE, context)

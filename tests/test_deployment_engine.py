@@ -163,7 +163,7 @@ def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, ve
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 def test_compose_keeps_the_promises_of_targets(built, versions, store, tmp_path, port, promise):
     artefacts = {each.split("/")[1]: verbs.Context(store_path=str(store.root)).version(each) for each in versions}
-    site = DeploymentContext(tmp_path, dict(os.environ), lambda release: artefacts.get(release.version))
+    context = DeploymentContext(tmp_path, dict(os.environ), lambda release: artefacts.get(release.version))
     target = SHELF.load("docker").model_validate({"port": int(port), "health_timeout_seconds": 4})
     good = []
     for folder in built:
@@ -171,7 +171,7 @@ def test_compose_keeps_the_promises_of_targets(built, versions, store, tmp_path,
         inside = DeploymentContext(folder, {}, note=lambda text: None)
         good.append(Release(MODEL, record["version"], target.image(record, inside), record["port"], "amd64"))
     # An image that runs and is none of ours.
-    promise(DeploymentTrial(target, site, tuple(good), replace(good[1], version="2026-01-01T00-00-00Z-000000")))
+    promise(DeploymentTrial(target, context, tuple(good), replace(good[1], version="2026-01-01T00-00-00Z-000000")))
 
 
 def test_a_port_that_is_taken_is_told_and_what_ran_runs_again(command, built, port):

@@ -56,7 +56,7 @@ def releases(versions):
 
 
 @pytest.fixture
-def site(tmp_path, versions):
+def context(tmp_path, versions):
     by_version = {version.version: version for version in versions}
     return DeploymentContext(tmp_path, {}, lambda release: by_version.get(release.version))
 
@@ -65,36 +65,36 @@ def target(**settings):
     return SHELF.load("kubernetes").model_validate(settings)
 
 
-def written(site):
-    return list(YAML(typ="safe", pure=True).load_all((site.folder / "deployment" / "kubernetes.yaml").read_text()))
+def written(context):
+    return list(YAML(typ="safe", pure=True).load_all((context.folder / "deployment" / "kubernetes.yaml").read_text()))
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("api", ["1.25", "1.31"])
-def test_the_api_takes_every_manifest(objects, releases, site, settings, api):
+def test_the_api_takes_every_manifest(objects, releases, context, settings, api):
     validate = pytest.importorskip("kubernetes_validate").validate
-    target(**settings).plan(releases[0], site)
-    found = written(site)
+    target(**settings).plan(releases[0], context)
+    found = written(context)
     assert len(found) == (1 if settings.get("form") == "kserve" else 5)
     for each in found:
         if each["kind"] != "InferenceService":
             validate(each, api, strict=True)
 
 
-def test_kubectl_itself_reads_the_manifests(objects, releases, site):
-    target().plan(releases[0], site)
+def test_kubectl_itself_reads_the_manifests(objects, releases, context):
+    target().plan(releases[0], context)
     program = next((path for path in ("/usr/bin/kubectl", "/usr/local/bin/kubectl") if shutil.which(path)), None)
     if program is None:
         pytest.skip("kubectl is not installed: apt-get install kubernetes-client")
-    folder = site.folder / "deployment"
+    folder = context.folder / "deployment"
     (folder / "kustomization.yaml").write_text("resources: [kubernetes.yaml]\n")
     done = subprocess.run([program, "kustomize", folder], capture_output=True, text=True, check=True)
     assert len(list(YAML(typ="safe", pure=True).load_all(done.stdout))) == 5
 
 
-def test_a_pod_is_as_closed_as_it_can_be(objects, releases, site):
-    target().plan(releases[0], site)
-    deployment, *_, policy = written(site)
+def test_a_pod_is_as_closed_as_it_can_be(objects, releases, context):
+    target().plan(releases[0], context)
+    deployment, *_, policy = written(context)
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["image"].endswith(DIGESTS[0])
@@ -106,35 +106,35 @@ def test_a_pod_is_as_closed_as_it_can_be(objects, releases, site):
     assert len(policy["spec"]["egress"]) == 1
 
 
-def test_a_secret_is_named_and_never_read(objects, releases, site):
-    target(secrets={"API_KEY": "prices/key"}).plan(releases[0], site)
-    (container,) = written(site)[0]["spec"]["template"]["spec"]["containers"]
+def test_a_secret_is_named_and_never_read(objects, releases, context):
+    target(secrets={"API_KEY": "prices/key"}).plan(releases[0], context)
+    (container,) = written(context)[0]["spec"]["template"]["spec"]["containers"]
     assert container["env"] == [{"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": "prices", "key": "key"}}}]
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
 @pytest.mark.parametrize("form", ["deployment", "kserve"])
-def test_kubernetes_keeps_the_promises_of_targets(objects, releases, site, form, promise):
+def test_kubernetes_keeps_the_promises_of_targets(objects, releases, context, form, promise):
     broken = replace(releases[1], image=f"registry.example.com/prices@{DIGESTS[2]}")
-    promise(DeploymentTrial(target(form=form), site, tuple(releases), broken))
+    promise(DeploymentTrial(target(form=form), context, tuple(releases), broken))
 
 
-def test_pods_that_never_become_ready_give_way_to_those_before(objects, releases, site):
+def test_pods_that_never_become_ready_give_way_to_those_before(objects, releases, context):
     settings = target()
-    settings.apply(releases[0], site)
+    settings.apply(releases[0], context)
     before = {path.name: json.loads(path.read_text())["spec"] for path in objects.iterdir()}
     broken = replace(releases[1], image=f"registry.example.com/prices@{DIGESTS[2]}")
     with pytest.raises(DeploymentError, match="runs again") as caught:
-        settings.apply(broken, site)
+        settings.apply(broken, context)
     assert "kubectl describe" in (caught.value.hint or "")
     assert {path.name: json.loads(path.read_text())["spec"] for path in objects.iterdir()} == before
-    assert settings.status(releases[0].model, site).release == releases[0]
+    assert settings.status(releases[0].model, context).release == releases[0]
 
 
-def test_a_first_release_that_answers_wrongly_leaves_nothing(objects, releases, site):
+def test_a_first_release_that_answers_wrongly_leaves_nothing(objects, releases, context):
     wrong = replace(releases[1], image=releases[0].image)
-    with pytest.raises(DeploymentError, match="nothing is left of it"):
-        target(health_timeout_seconds=3).apply(wrong, site)
+    with pytest.raises(DeploymentError, match="everything was removed"):
+        target(health_timeout_seconds=3).apply(wrong, context)
     assert list(objects.iterdir()) == []
 
 
@@ -145,9 +145,11 @@ def test_a_first_release_that_answers_wrongly_leaves_nothing(objects, releases, 
         ({"namespace": "nowhere"}, "not found", "create namespace"),
     ],
 )
-def test_what_the_cluster_refuses_is_told_before_anything_changes(objects, releases, site, settings, finding, way_out):
+def test_what_the_cluster_refuses_is_told_before_anything_changes(
+    objects, releases, context, settings, finding, way_out
+):
     with pytest.raises(DeploymentError) as caught:
-        target(**settings).plan(releases[0], site)
+        target(**settings).plan(releases[0], context)
     assert finding in caught.value.message
     assert way_out in (caught.value.hint or "")
     assert list(objects.iterdir()) == []

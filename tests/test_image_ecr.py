@@ -54,7 +54,7 @@ def test_without_credentials_the_way_to_them_is_told(cloud, monkeypatch, tmp_pat
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    with pytest.raises(RegistryError, match="no credentials") as caught:
+    with pytest.raises(RegistryError, match="no AWS credentials") as caught:
         authorization(IMAGE)
     assert "AWS_PROFILE" in (caught.value.hint or "")
 
@@ -64,7 +64,7 @@ def test_what_the_user_may_not_do_is_told(cloud):
         assert authorization(IMAGE).startswith("Basic ")
         with pytest.raises(RegistryError, match="AccessDenied") as caught:
             ensure_repository(IMAGE, {}, print)
-        assert "docs/shipping.md" in (caught.value.hint or "")
+        assert "docs/how-to/deploy.md" in (caught.value.hint or "")
 
 
 def test_an_aws_that_cannot_be_reached_is_told(cloud, monkeypatch):

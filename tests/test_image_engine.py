@@ -75,10 +75,10 @@ def by_hand(docker, artefact, base, tmp_path_factory):
 
 def test_an_image_that_the_engine_built_answers_as_the_version(by_engine, tell):
     built, _ = by_engine
-    assert (built.trial.n_rows, built.trial.n_refused) == (20, 3)
+    assert (built.smoke_test.n_rows, built.smoke_test.n_rejected) == (20, 3)
     above = sum(size for _, size in built.layers[1:])
-    tell(f"image by docker: {built.size / 1e6:.0f} MB, {above / 1e6:.0f} above its base, ready after "
-         f"{built.trial.seconds:.2f} s")  # fmt: skip
+    tell(f"image by docker: {built.size_bytes / 1e6:.0f} MB, {above / 1e6:.0f} above its base, ready after "
+         f"{built.smoke_test.startup_seconds:.2f} s")  # fmt: skip
 
 
 def test_an_image_that_was_written_here_answers_in_the_engine(docker, by_hand, artefact, tell):
@@ -87,8 +87,11 @@ def test_an_image_that_was_written_here_answers_in_the_engine(docker, by_hand, a
         trial = run_smoke_test(
             artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
         )
-    assert (trial.n_rows, trial.n_refused) == (20, 3)
-    tell(f"image without an engine: {built.size / 1e6:.0f} MB, ready after {trial.seconds:.2f} s of docker run")
+    assert (trial.n_rows, trial.n_rejected) == (20, 3)
+    tell(
+        f"image without an engine: {built.size_bytes / 1e6:.0f} MB, "
+        f"ready after {trial.startup_seconds:.2f} s of docker run"
+    )
 
 
 def test_what_other_frameworks_would_install(tell):
@@ -145,14 +148,14 @@ def test_both_ways_to_an_image_make_the_same_of_it(docker, by_engine, by_hand):
 def test_an_image_is_pulled_back_by_its_digest(docker, by_engine, by_hand, artefact):
     with docker_registry() as host:
         for (built, folder), name in ((by_engine, "engine"), (by_hand, "hand")):
-            identity = docker.run("image", "inspect", "--format", "{{.Id}}", built.recipe.tag).strip()
+            identity = docker.run("image", "inspect", "--format", "{{.Id}}", built.spec.tag).strip()
             pushed = push(folder, f"{host}/team/{name}:v1", environment={})
             assert built.digest in (None, pushed.digest)
             # Under all of its names.
             docker.run("rmi", "--force", identity)
             docker.run("pull", "--quiet", str(pushed))
             assert docker.run("image", "inspect", "--format", "{{.Id}}", str(pushed)).strip() == identity
-            docker.run("tag", str(pushed), built.recipe.tag)
+            docker.run("tag", str(pushed), built.spec.tag)
             with docker.started(str(pushed), 5000) as started:
                 run_smoke_test(
                     artefact, started.address, started="pulled", began=started.began, is_alive=started.is_alive
@@ -187,12 +190,12 @@ def others(base, tmp_path_factory):
 @pytest.mark.parametrize("name", ["podman", "buildah"])
 def test_other_engines_build_and_run_it_as_well(others, artefact, tmp_path, tell, name):
     built = build(artefact, Image(), BuildOptions(f"by_{name}:latest", tmp_path, name), environment={})
-    assert (built.trial.n_rows, built.trial.n_refused) == (20, 3)
-    assert built.size > 100e6
-    tell(f"image by {name}: {built.size / 1e6:.0f} MB, ready after {built.trial.seconds:.2f} s")
+    assert (built.smoke_test.n_rows, built.smoke_test.n_rejected) == (20, 3)
+    assert built.size_bytes > 100e6
+    tell(f"image by {name}: {built.size_bytes / 1e6:.0f} MB, ready after {built.smoke_test.startup_seconds:.2f} s")
 
 
 def test_a_container_that_ends_is_not_waited_for(docker, by_engine, artefact):
-    with pytest.raises(ImageError, match="ends instead of serving"), docker.started(TAG, 5000) as started:
+    with pytest.raises(ImageError, match="exited instead of serving"), docker.started(TAG, 5000) as started:
         docker.run("kill", docker.run("ps", "-lq").strip())
         run_smoke_test(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)

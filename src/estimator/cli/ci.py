@@ -44,16 +44,16 @@ def command(
     Example: estimator ci --conf config.yml --no-image
     """
     request = verbs.ci.CiRequest(conf, report, builder if with_image else None, base_rootfs)
-    outcome = verbs.ci.ci(
+    result = verbs.ci.ci(
         request, options.context(overrides, store), note=lambda check: None if as_json else _print_check(check)
     )
-    data = {**outcome.to_data(), "report": str(report)}
-    options.emit(data, f"{outcome.model}: {outcome.verdict}\nreport  {report}", as_json=as_json)
-    if outcome.verdict == "failed":
+    data = {**result.to_data(), "report": str(report)}
+    options.emit(data, f"{result.model}: {result.status}\nreport  {report}", as_json=as_json)
+    if result.status == "failed":
         return EXIT_EXPLAINED
-    return EXIT_GATE if outcome.verdict == "refused" else 0
+    return EXIT_GATE if result.status == "rejected" else 0
 
 
 def _print_check(check: CiCheck) -> None:
-    time = f"  ({format_duration(check.seconds)})" if check.verdict != "left out" else ""
-    options.say(f"{check.verdict:<9}{check.name}: {check.text}{time}")
+    time = f"  ({format_duration(check.seconds)})" if check.status != "skipped" else ""
+    options.say(f"{check.status:<9}{check.name}: {check.message}{time}")

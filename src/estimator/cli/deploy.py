@@ -73,7 +73,7 @@ def _plan_text(release: Release, plan: DeploymentPlan) -> str:
     lines = [f"{release.model} {release.version}", f"image    {release.image}"]
     for step in plan.steps:
         detail = f": {step.detail}" if step.detail else ""
-        lines.append(f"  {SIGNS[step.action]} {step.action:<8}{step.what} {step.name}{detail}")
+        lines.append(f"  {SIGNS[step.action]} {step.action:<8}{step.kind} {step.name}{detail}")
     if plan.price is not None:
         parts = ", ".join(f"{name} {value:.4f}" for name, value in plan.price.hourly.items())
         lines += [

@@ -39,7 +39,7 @@ def command(
     def confirm(resources: Sequence[Resource]) -> bool:
         present.extend(resources)
         if not as_json:
-            lines = [f"  - remove  {resource.what} {resource.name}" for resource in resources]
+            lines = [f"  - remove  {resource.kind} {resource.name}" for resource in resources]
             options.say("\n".join(lines) or "nothing is deployed")
         return not dry_run and bool(resources) and options.confirm("Remove all of this?", yes=yes)
 
@@ -50,7 +50,7 @@ def command(
         note=options.note(as_json=as_json),
     )
     if left:
-        names = ", ".join(f"{resource.what} {resource.name}" for resource in left)
+        names = ", ".join(f"{resource.kind} {resource.name}" for resource in left)
         raise DeploymentError(f"not removed: {names}", hint=f"run again: estimator down {model}")
     data = {
         "found": [asdict(resource) for resource in present],

@@ -53,34 +53,34 @@ def command(
 
 def _data(built: ImageBuild) -> dict[str, object]:
     trial = None
-    if built.trial is not None:
+    if built.smoke_test is not None:
         trial = {
-            "started_by": built.trial.started,
-            "seconds": round(built.trial.seconds, 3),
-            "golden_rows": built.trial.n_rows,
-            "rejected_rows": built.trial.n_refused,
-            "latency_ms": {"median": built.trial.latency[0], "p99": built.trial.latency[1]},
+            "started_by": built.smoke_test.started_by,
+            "startup_seconds": round(built.smoke_test.startup_seconds, 3),
+            "golden_rows": built.smoke_test.n_rows,
+            "rejected_rows": built.smoke_test.n_rejected,
+            "latency_ms": {"median": built.smoke_test.latency_ms[0], "p99": built.smoke_test.latency_ms[1]},
         }
     return {
-        **{name: value for name, value in built.record.items() if name not in ("layout", "tried")},
+        **{name: value for name, value in built.record.items() if name not in ("layout", "smoke_tested")},
         "archive": None if built.archive is None else str(built.archive),
         "context": str(built.context),
-        "layers": [{"created_by": created_by, "bytes": size} for created_by, size in built.layers],
+        "layers": [{"created_by": created_by, "size_bytes": size} for created_by, size in built.layers],
         "smoke_test": trial,
     }
 
 
 def _text(built: ImageBuild) -> str:
-    spec, trial = built.recipe, built.trial
+    spec, trial = built.spec, built.smoke_test
     lines = [f"{spec.tag}   {spec.artefact.name} {spec.artefact.version}, linux/{spec.architecture}"]
     lines += [f"  {format_bytes(size):>9}  {created_by[:80]}" for created_by, size in built.layers]
-    lines.append(f"  {format_bytes(built.size):>9}  total")
+    lines.append(f"  {format_bytes(built.size_bytes):>9}  total")
     if trial is not None:
         lines.append(
-            f"tested   {trial.n_rows} golden rows and {trial.n_refused} rejected rows are as expected; ready after "
-            f"{trial.seconds:.2f} s, started by {trial.started}"
+            f"tested   {trial.n_rows} golden rows and {trial.n_rejected} rejected rows are as expected; ready after "
+            f"{trial.startup_seconds:.2f} s, started by {trial.started_by}"
         )
-        lines.append(f"latency  one row: median {trial.latency[0]:.2f} ms, p99 {trial.latency[1]:.2f} ms")
+        lines.append(f"latency  one row: median {trial.latency_ms[0]:.2f} ms, p99 {trial.latency_ms[1]:.2f} ms")
     if built.archive is not None:
         lines += [f"archive  {built.archive}", f"digest   {built.digest}"]
         lines.append(f"\nnext: docker load --input {built.archive}")

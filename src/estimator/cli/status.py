@@ -44,7 +44,7 @@ def _text(model: str, status: DeploymentStatus) -> str:
         lines.append(f"previous  {status.previous.version}   estimator deploy {model} --rollback")
     for resource in status.resources:
         detail = f": {resource.detail}" if resource.detail else ""
-        lines.append(f"resource  {resource.what} {resource.name}{detail}")
+        lines.append(f"resource  {resource.kind} {resource.name}{detail}")
     lines += [f"note      {note}" for note in status.notes]
     if status.state == "absent":
         lines.append(f"next: estimator deploy {model}")

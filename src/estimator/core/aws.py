@@ -56,7 +56,7 @@ def _hint(code: str, message: str) -> str | None:
     if code in ("UnrecognizedClientException", "InvalidClientTokenId", "InvalidSignatureException", "AuthFailure"):
         return "AWS does not know these credentials: check AWS_PROFILE and the environment"
     if "AccessDenied" in code or code == "UnauthorizedOperation" or "not authorized" in message:
-        return "your user lacks a permission; docs/shipping.md lists those it needs"
+        return "your user lacks a permission; docs/how-to/deploy.md lists those it needs"
     if code in ("InstanceLimitExceeded", "VcpuLimitExceeded", "AddressLimitExceeded"):
         return "request a higher quota from AWS, or use another region"
     if code == "InsufficientInstanceCapacity":

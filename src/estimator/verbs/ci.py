@@ -52,15 +52,15 @@ def ci(request: CiRequest, context: Context, *, note: Callable[[CiCheck], None] 
         artefact = checks.run("version", partial(_version, request.conf, config, live, context))
         comparisons = checks.run("live", partial(_compared, request.conf, live, artefact, context))
         if request.builder is None:
-            checks.leave_out("image", "not requested")
+            checks.skip("image", "not requested")
         else:
             built = checks.run("image", partial(_image, artefact, request, context))
     except CheckError:
         pass
-    outcome = CiResult(model, checks.ended(), artefact, comparisons, built)
+    result = CiResult(model, checks.finish(), artefact, comparisons, built)
     request.report.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(request.report, markdown(outcome).encode())
-    return outcome
+    write_atomic(request.report, markdown(result).encode())
+    return result
 
 
 def _config(conf: Path, context: Context) -> tuple[Config, str]:
@@ -137,9 +137,7 @@ def _compared(
 
 def _image(artefact: Artefact, request: CiRequest, context: Context) -> tuple[ImageBuild, str]:
     built = image(artefact, context, builder=request.builder or "auto", rootfs=request.rootfs)
-    if built.trial is None:
-        return built, f"{format_bytes(built.size)}, not started: it is for another machine"
-    return (
-        built,
-        f"{format_bytes(built.size)}, {built.trial.n_rows} golden rows and {built.trial.n_refused} rejected rows",
-    )
+    size, smoke_test = format_bytes(built.size_bytes), built.smoke_test
+    if smoke_test is None:
+        return built, f"{size}, not started: it is for another machine"
+    return built, f"{size}, {smoke_test.n_rows} golden rows and {smoke_test.n_rejected} rejected rows"

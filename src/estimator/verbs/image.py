@@ -29,7 +29,7 @@ def image(
     settings = resolve_section(
         "image", Image, artefact.config.get("image", {}), context.environment, overrides=context.overrides
     )
-    job = BuildOptions(
+    options = BuildOptions(
         tag or f"{artefact.name.lower()}:latest", folder or Path("build") / artefact.name, builder, rootfs
     )
-    return build(artefact, settings, job, environment=context.environment, note=note)
+    return build(artefact, settings, options, environment=context.environment, note=note)

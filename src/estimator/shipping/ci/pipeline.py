@@ -1,167 +1,162 @@
-"""What every push is held to: checks in order, and what they found as a report for the people who decide."""
+"""The checks that every push must pass, and their report in Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from estimator.core.text import format_bytes, format_duration, format_number
 from estimator.errors import CheckError, EstimatorError, GateError
+from estimator.evaluation.scores import Score
+from estimator.shipping.image.build import ImageBuild
 from estimator.store.artefact import Artefact
+from estimator.training.comparison import Comparison
 
-if TYPE_CHECKING:
-    from estimator.shipping.image.build import ImageBuild
-    from estimator.training.comparison import Comparison
-
-Verdict = Literal["passed", "failed", "refused", "left out"]
-Found = TypeVar("Found")
-SIGNS = {"passed": "✅", "failed": "❌", "refused": "⛔", "left out": "➖"}
-N_WEAK = 5
+CiStatus = Literal["passed", "failed", "rejected", "skipped"]
+Value = TypeVar("Value")
+SIGNS = {"passed": "✅", "failed": "❌", "rejected": "⛔", "skipped": "➖"}
+N_WEAK_SLICES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class CiCheck:
-    """One check: what it found in words, and how long it took in seconds."""
+    """The result of one check, with its message and duration."""
 
     name: str
-    verdict: Verdict
-    text: str
+    status: CiStatus
+    message: str
     seconds: float = 0.0
 
 
 @dataclass
 class CheckRunner:
-    """Checks as they are made; `note` is told of each."""
+    """Runs checks in order and collects their results; `note` is called with each."""
 
     names: Sequence[str]
     clock: Callable[[], float]
     note: Callable[[CiCheck], None]
-    found: list[CiCheck] = field(default_factory=list)
+    checks: list[CiCheck] = field(default_factory=list)
 
-    def run(self, name: str, work: Callable[[], tuple[Found, str]]) -> Found:
-        """Do the work of a check, which returns what it found and that in words.
+    def run(self, name: str, check: Callable[[], tuple[Value, str]]) -> Value:
+        """Run a check, which returns a value and a message; return the value.
 
         Raises
         ------
-        CheckError: it did not pass; that is noted.
+        CheckError: the check failed or rejected the version; its result is recorded.
         """
-        began = self.clock()
+        started = self.clock()
         try:
-            value, text = work()
+            value, message = check()
         except EstimatorError as error:
-            verdict: Verdict = "refused" if isinstance(error, GateError) else "failed"
-            text = error.message + (f" ({error.hint})" if error.hint else "")
-            self._add(CiCheck(name, verdict, text, self.clock() - began))
+            status: CiStatus = "rejected" if isinstance(error, GateError) else "failed"
+            message = error.message + (f" ({error.hint})" if error.hint else "")
+            self._add(CiCheck(name, status, message, self.clock() - started))
             raise CheckError(error.message, hint=error.hint) from error
-        self._add(CiCheck(name, "passed", text, self.clock() - began))
+        self._add(CiCheck(name, "passed", message, self.clock() - started))
         return value
 
-    def leave_out(self, name: str, why: str) -> None:
-        """Note that a check is not asked for."""
-        self._add(CiCheck(name, "left out", why))
+    def skip(self, name: str, reason: str) -> None:
+        """Record that a check was not requested."""
+        self._add(CiCheck(name, "skipped", reason))
 
-    def ended(self) -> tuple[CiCheck, ...]:
-        """Return all checks, those that were not come to as well."""
-        made = {check.name for check in self.found}
+    def finish(self) -> tuple[CiCheck, ...]:
+        """Return the results of all checks; those that were not reached are skipped."""
+        finished = {check.name for check in self.checks}
         for name in self.names:
-            if name not in made:
-                self._add(CiCheck(name, "left out", "not come to"))
-        return tuple(self.found)
+            if name not in finished:
+                self._add(CiCheck(name, "skipped", "an earlier check did not pass"))
+        return tuple(self.checks)
 
     def _add(self, check: CiCheck) -> None:
-        self.found.append(check)
+        self.checks.append(check)
         self.note(check)
 
 
 @dataclass(frozen=True, slots=True)
 class CiResult:
-    """What a push was found to be; `compared` is the version beside the live one, () where there is none to compare."""
+    """The result of all checks; `comparisons` with the live version are empty if there is none to compare with."""
 
     model: str
     checks: tuple[CiCheck, ...]
     artefact: Artefact | None = None
-    compared: tuple[Comparison, ...] = ()
-    built: ImageBuild | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    image: ImageBuild | None = None
 
     @property
-    def verdict(self) -> Verdict:
-        """How the checks ended together."""
-        return next((check.verdict for check in self.checks if check.verdict in ("failed", "refused")), "passed")
+    def status(self) -> CiStatus:
+        """The status of the first check that failed or rejected the version, else "passed"."""
+        return next((check.status for check in self.checks if check.status in ("failed", "rejected")), "passed")
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {
             "model": self.model,
             "version": None if self.artefact is None else self.artefact.version,
-            "verdict": self.verdict,
+            "status": self.status,
             "checks": [asdict(check) for check in self.checks],
             "metrics": None if self.artefact is None else self.artefact.manifest["metrics"],
-            "compared": [one.to_data() for one in self.compared],
-            "image_bytes": None if self.built is None else self.built.size,
+            "comparisons": [comparison.to_data() for comparison in self.comparisons],
+            "image_bytes": None if self.image is None else self.image.size_bytes,
         }
 
 
-def markdown(outcome: CiResult) -> str:
-    """Return an outcome as Markdown, for a pull request or a summary."""
-    version = f" `{outcome.artefact.version}`" if outcome.artefact is not None else ""
-    lines = [f"## {SIGNS[outcome.verdict]} {outcome.model}{version}: {outcome.verdict}", ""]
-    lines += ["| | check | | time |", "|---|---|---|---|"]
-    lines += [
-        f"| {SIGNS[check.verdict]} | {check.name} | {_cell(check.text)} | "
-        f"{format_duration(check.seconds) if check.verdict != 'left out' else ''} |"
-        for check in outcome.checks
-    ]
-    if outcome.artefact is not None:
-        lines += ["", *_metrics(outcome.artefact, outcome.compared), *_weak(outcome.artefact)]
-    if outcome.built is not None:
-        lines += ["", *_image(outcome.built)]
+def markdown(result: CiResult) -> str:
+    """Return the report in Markdown, for a pull request or a job summary."""
+    version = f" `{result.artefact.version}`" if result.artefact is not None else ""
+    lines = [f"## {SIGNS[result.status]} {result.model}{version}: {result.status}", ""]
+    lines += ["| | check | result | time |", "|---|---|---|---|"]
+    for check in result.checks:
+        time = "" if check.status == "skipped" else format_duration(check.seconds)
+        lines.append(f"| {SIGNS[check.status]} | {check.name} | {_cell(check.message)} | {time} |")
+    if result.artefact is not None:
+        lines += ["", *_metrics(result.artefact, result.comparisons), *_weak_slices(result.artefact)]
+    if result.image is not None:
+        lines += ["", *_image(result.image)]
     return "\n".join(lines) + "\n"
 
 
-def _metrics(artefact: Artefact, compared: Sequence[Comparison]) -> list[str]:
-    beside = {one.metric: one for one in compared}
-    lines = ["| metric | this version | same answer for every row |", "|---|---|---|"]
-    if beside:
-        lines = ["| metric | this version | same answer for every row | live | gain |", "|---|---|---|---|---|"]
+def _metrics(artefact: Artefact, comparisons: Sequence[Comparison]) -> list[str]:
+    by_metric = {comparison.metric: comparison for comparison in comparisons}
+    columns = ["metric", "this version", "constant baseline", *(["live version", "gain"] if by_metric else [])]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, score in artefact.manifest["metrics"].items():
         cells = [name, _score(score), _score(artefact.manifest["baseline"][name])]
-        if beside:
-            one = beside.get(name)
-            cells += ["", ""] if one is None else [format_number(one.first), f"{one.gain}: {one.verdict}"]
+        if (comparison := by_metric.get(name)) is not None:
+            cells += [format_number(comparison.first), f"{comparison.gain}: {comparison.verdict}"]
+        cells += [""] * (len(columns) - len(cells))
         lines.append(f"| {' | '.join(cells)} |")
-    if found := artefact.manifest.get("coverage"):
-        lines += ["", f"{found['target']:.0%} intervals cover {_score(found['actual'])} of actual values."]
+    if coverage := artefact.manifest.get("coverage"):
+        lines += ["", f"{coverage['target']:.0%} intervals cover {_score(coverage['actual'])} of actual values."]
     return lines
 
 
-def _weak(artefact: Artefact) -> list[str]:
-    """Return the parts of the rows in which answers are worst."""
+def _weak_slices(artefact: Artefact) -> list[str]:
+    """Return a table of the slices of rows where the model scores worst."""
     if "explanation.json" not in artefact.manifest["files"]:
         return []
-    found = artefact.read_json("explanation.json").get("weak_slices", {}).get("slices", [])
-    if not found:
+    slices = artefact.read_json("explanation.json").get("weak_slices", {}).get("slices", [])
+    if not slices:
         return []
-    lines = ["", "| weaker where | rows | there | elsewhere |", "|---|---|---|---|"]
-    return lines + [
-        f"| {_cell(each['condition'])} | {each['rows']:,} | {format_number(each['score'])} | {format_number(each['score_elsewhere'])} |"
-        for each in found[:N_WEAK]
-    ]
+    lines = ["", "| weak slice | rows | score | score elsewhere |", "|---|---|---|---|"]
+    for weak in slices[:N_WEAK_SLICES]:
+        scores = f"{format_number(weak['score'])} | {format_number(weak['score_elsewhere'])}"
+        lines.append(f"| {_cell(weak['condition'])} | {weak['rows']:,} | {scores} |")
+    return lines
 
 
-def _image(built: ImageBuild) -> list[str]:
-    lines = ["| layer | size |", "|---|---|"]
-    lines += [f"| {_cell(made[:80])} | {format_bytes(size)} |" for made, size in built.layers]
-    lines.append(f"| **all** | **{format_bytes(built.size)}** |")
-    if (trial := built.trial) is not None:
-        times = f"{trial.latency[0]:.2f} ms over HTTP, 99 of 100 at most {trial.latency[1]:.2f} ms"
-        lines += ["", f"Ready after {trial.seconds:.2f} s; one row takes {times}."]
+def _image(image: ImageBuild) -> list[str]:
+    lines = ["| image layer | size |", "|---|---|"]
+    lines += [f"| {_cell(created_by[:80])} | {format_bytes(size)} |" for created_by, size in image.layers]
+    lines.append(f"| **total** | **{format_bytes(image.size_bytes)}** |")
+    if (smoke_test := image.smoke_test) is not None:
+        median, p99 = smoke_test.latency_ms
+        times = f"median {median:.2f} ms, p99 {p99:.2f} ms"
+        lines += ["", f"Ready after {smoke_test.startup_seconds:.2f} s. Latency of one row over HTTP: {times}."]
     return lines
 
 
 def _score(data: dict[str, Any]) -> str:
-    from estimator.evaluation.scores import Score
-
     return str(Score(*(float("nan") if data[name] is None else data[name] for name in ("value", "low", "high"))))
 
 

@@ -43,7 +43,7 @@ def write_workflow(system: str, config: Config, conf: Path, root: Path, *, force
     """
     path = root / FILES[system].format(model=config.name)
     if path.exists() and not force:
-        raise ConfigError(f"{path}: is there already", hint="--force writes over it")
+        raise ConfigError(f"{path}: exists", hint="--force overwrites it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, workflow(system, config, conf).encode())
     return path

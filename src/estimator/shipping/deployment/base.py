@@ -65,7 +65,7 @@ class PlanStep:
     """One thing that would be done, or is left as it is: `what` is a kind of thing, `name` which one."""
 
     action: Action
-    what: str
+    kind: str
     name: str
     detail: str = ""
 
@@ -106,7 +106,7 @@ class DeploymentPlan:
 class Resource:
     """One thing that is there because of us."""
 
-    what: str
+    kind: str
     name: str
     detail: str = ""
 
@@ -147,13 +147,15 @@ class DeploymentTarget(Section, ABC):
     `beside` are the keys that change nothing of how a server that runs already was started.
     """
 
-    beside: ClassVar[frozenset[str]] = frozenset()
+    no_restart_keys: ClassVar[frozenset[str]] = frozenset()
     environment: dict[Variable, Text] = Field(
-        {}, description="variables of the server, such as ESTIMATOR_CONFIG__SERVING__RATE_LIMIT; nothing secret"
+        {},
+        description="environment variables of the server, such as "
+        "ESTIMATOR_CONFIG__SERVING__RATE_LIMIT; not for secrets",
     )
 
     @abstractmethod
-    def image(self, record: Mapping[str, Any], site: DeploymentContext) -> str:
+    def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
         """Return what the image that a folder's record speaks of is called at the target, by its digest.
 
         Raises
@@ -162,11 +164,11 @@ class DeploymentTarget(Section, ABC):
         """
 
     @abstractmethod
-    def lock(self, model: str, site: DeploymentContext) -> AbstractContextManager[None]:
+    def lock(self, model: str, context: DeploymentContext) -> AbstractContextManager[None]:
         """Keep others from changing the model's deployment, for a block; DeploymentError when somebody does."""
 
     @abstractmethod
-    def plan(self, release: Release, site: DeploymentContext) -> DeploymentPlan:
+    def plan(self, release: Release, context: DeploymentContext) -> DeploymentPlan:
         """Return what `apply` would do; nothing is changed.
 
         Raises
@@ -175,7 +177,7 @@ class DeploymentTarget(Section, ABC):
         """
 
     @abstractmethod
-    def apply(self, release: Release, site: DeploymentContext) -> DeploymentStatus:
+    def apply(self, release: Release, context: DeploymentContext) -> DeploymentStatus:
         """Run a release: it is checked from outside before it takes over, and what ran before stays when it fails.
 
         Raises
@@ -184,33 +186,35 @@ class DeploymentTarget(Section, ABC):
         """
 
     @abstractmethod
-    def status(self, model: str, site: DeploymentContext) -> DeploymentStatus:
+    def status(self, model: str, context: DeploymentContext) -> DeploymentStatus:
         """Return how a model stands, as the target itself knows it."""
 
     @abstractmethod
-    def remove(self, model: str, site: DeploymentContext) -> tuple[Resource, ...]:
+    def remove(self, model: str, context: DeploymentContext) -> tuple[Resource, ...]:
         """Take down all that is there for a model; return what is left, which should be nothing."""
 
     def mark(self, release: Release) -> str:
         """Return what tells these settings from others, for a release."""
-        told = json.dumps([self.model_dump(mode="json", exclude=set(self.beside)), asdict(release)], sort_keys=True)
+        told = json.dumps(
+            [self.model_dump(mode="json", exclude=set(self.no_restart_keys)), asdict(release)], sort_keys=True
+        )
         return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
-def check_public(release: Release, where: str, environment: Mapping[str, str], site: DeploymentContext) -> None:
-    """Refuse to show the world a server that asks for no keys.
+def check_public(release: Release, where: str, environment: Mapping[str, str], context: DeploymentContext) -> None:
+    """Refuse to show the world a server that does not require API keys.
 
     Raises
     ------
     DeploymentError: it asks for none.
     """
-    artefact = site.version(release)
+    artefact = context.version(release)
     if artefact is None:
         return
     serving = resolve_section("serving", Serving, artefact.config.get("serving", {}), environment)
     if serving.keys_file is None and serving.api_key_env is None:
         raise DeploymentError(
-            f"{where} is public, and {release.model} asks for no keys",
+            f"{where} is public, but {release.model} does not require API keys",
             hint="set serving.keys_file or serving.api_key_env, or deployment.allow_public: true",
         )
 
@@ -224,6 +228,6 @@ def previous_release(status: DeploymentStatus) -> Release:
     """
     if status.previous is None:
         raise DeploymentError(
-            "nothing ran here before" if status.release else "nothing runs here", hint="estimator deploy MODEL"
+            "there is no previous release" if status.release else "nothing is deployed", hint="estimator deploy MODEL"
         )
     return replace(status.previous)

@@ -14,7 +14,7 @@ from estimator.store.artefact import Artefact
 def check(
     release: Release,
     address: str,
-    site: DeploymentContext,
+    context: DeploymentContext,
     *,
     is_alive: Callable[[], bool] = lambda: True,
     patience: float,
@@ -32,11 +32,11 @@ def check(
         seconds = wait_until_ready(
             release.version, address, began=time.monotonic(), is_alive=is_alive, patience=patience
         )
-        return f"{address} is ready after {seconds:.1f} s; {_answers(site.version(release), address, site)}"
+        return f"{address} is ready after {seconds:.1f} s; {_answers(context.version(release), address, context)}"
     except EstimatorError as error:
         raise DeploymentError(f"{address}: {error.message}", hint=error.hint) from None
     except OSError as error:
-        raise DeploymentError(f"{address}: does not answer: {error}") from None
+        raise DeploymentError(f"{address}: no response: {error}") from None
 
 
 def is_ready(release: Release, address: str) -> bool:
@@ -48,11 +48,11 @@ def is_ready(release: Release, address: str) -> bool:
         return False
 
 
-def _answers(artefact: Artefact | None, address: str, site: DeploymentContext) -> str:
+def _answers(artefact: Artefact | None, address: str, context: DeploymentContext) -> str:
     if artefact is None:
-        return "its golden rows are not at hand"
-    key = site.environment.get(artefact.config.get("serving", {}).get("api_key_env") or "")
+        return "its golden rows are not available here"
+    key = context.environment.get(artefact.config.get("serving", {}).get("api_key_env") or "")
     if key is None and ask(address, f"/v1/models/{artefact.name}/schema")[0] == 401:
-        return "it asks for keys, and none is at hand to ask its golden rows with"
-    n_rows, n_refused = check_answers(artefact, address, key=key)
-    return f"{n_rows} golden rows and {n_refused} refusals as they must be"
+        return "golden rows were not checked: the server requires an API key, and none is set"
+    n_rows, n_rejected = check_answers(artefact, address, key=key)
+    return f"{n_rows} golden rows and {n_rejected} rejected rows as expected"

@@ -29,9 +29,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
-        raise ImageError(f"{folder}: holds no image", hint="estimator image VERSION") from None
+        raise ImageError(f"{folder}: contains no built image", hint="estimator image VERSION") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read: {error}", hint="estimator image VERSION") from None
     if not isinstance(found, dict) or not found.keys() >= {"name", "tag", "builder", "layout"}:
-        raise ImageError(f"{path}: says not what was built", hint="estimator image VERSION")
+        raise ImageError(f"{path}: is not a record of a built image", hint="estimator image VERSION")
     return found

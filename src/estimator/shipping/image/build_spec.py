@@ -34,7 +34,7 @@ ENTRYPOINT = ("python", "-m", "estimator")
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """What an image is made of; the same recipe makes the same image.
+    """What an image is made of; the same spec makes the same image.
 
     `python` is as "3.11", `architecture` amd64 or arm64, `port` where it listens inside.
     """
@@ -112,11 +112,11 @@ class BuildSpec:
         )  # fmt: skip
 
 
-def write_context(recipe: BuildSpec, folder: Path) -> None:
+def write_context(spec: BuildSpec, folder: Path) -> None:
     """Write what a build sees into a folder, which then holds nothing else."""
     if folder.exists():
         shutil.rmtree(folder)
-    for name, content in recipe.context().items():
+    for name, content in spec.context().items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

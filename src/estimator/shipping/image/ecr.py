@@ -90,7 +90,7 @@ def ensure_repository(reference: ImageReference, tags: dict[str, str], note: Cal
         except client.exceptions.RepositoryAlreadyExistsException:
             return False
         client.put_lifecycle_policy(repositoryName=reference.repository, lifecyclePolicyText=json.dumps(LIFECYCLE))
-    note(f"repository {reference.repository}: made, scanned on push, keeps its last fifty images")
+    note(f"created repository {reference.repository}: scans on push, keeps its last fifty images")
     return True
 
 

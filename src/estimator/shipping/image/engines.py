@@ -187,7 +187,9 @@ def find_engine(wanted: str | None = None) -> DockerEngine | BuildahEngine | Non
             run_program(name, ["info"], {})
         except ImageError as error:
             if wanted:
-                raise ImageError(f"{error.message}", hint=f"does {name} run, and may you use it?") from None
+                raise ImageError(
+                    f"{error.message}", hint=f"check that {name} runs and that you have permission to use it"
+                ) from None
             continue
         return BuildahEngine() if name == "buildah" else DockerEngine(name)
     if wanted:
@@ -196,7 +198,7 @@ def find_engine(wanted: str | None = None) -> DockerEngine | BuildahEngine | Non
 
 
 @contextmanager
-def started_layout(layout: ImageLayout, recipe: BuildSpec) -> Iterator[RunningContainer]:
+def started_layout(layout: ImageLayout, spec: BuildSpec) -> Iterator[RunningContainer]:
     """Start an image that was written without an engine, for a block: in its own file system, which only root may.
 
     Others start its packages with this machine's Python, which must be of the same version.
@@ -213,7 +215,7 @@ def started_layout(layout: ImageLayout, recipe: BuildSpec) -> Iterator[RunningCo
         # A server looks for a place for what is temporary, also where the base brings none.
         (root / "tmp").mkdir(exist_ok=True)
         (root / "tmp").chmod(0o1777)
-        with _in_root(root, layout.environment) if in_root else _with_own_python(root, recipe) as found:
+        with _in_root(root, layout.environment) if in_root else _with_own_python(root, spec) as found:
             yield found
 
 
@@ -221,17 +223,17 @@ def started_layout(layout: ImageLayout, recipe: BuildSpec) -> Iterator[RunningCo
 def _in_root(root: Path, environment: Mapping[str, str]) -> Iterator[RunningContainer]:
     words = [str(CHROOT), f"--userspec={USER}", str(root), *ENTRYPOINT]
     inside = {**environment, "HOME": "/tmp"}  # noqa: S108 # inside
-    with _process(words, inside, "its own file system") as found:
+    with _process(words, inside, "chroot") as found:
         yield found
 
 
 @contextmanager
-def _with_own_python(root: Path, recipe: BuildSpec) -> Iterator[RunningContainer]:
+def _with_own_python(root: Path, spec: BuildSpec) -> Iterator[RunningContainer]:
     here = {
-        "MODEL_FOLDER": str(root / "model"), "PYTHONPATH": str(root / recipe.site.lstrip("/")),
+        "MODEL_FOLDER": str(root / "model"), "PYTHONPATH": str(root / spec.site.lstrip("/")),
         "PATH": os.environ["PATH"],
     }  # fmt: skip
-    with _process([sys.executable, "-S", "-s", "-m", "estimator"], here, "its packages by this Python") as found:
+    with _process([sys.executable, "-S", "-s", "-m", "estimator"], here, "this machine's Python") as found:
         yield found
 
 
@@ -248,7 +250,7 @@ def _process(words: Sequence[str], environment: dict[str, str], how: str) -> Ite
         found = json.loads(line) if line else {}
         if "address" not in found:
             told = process.communicate()[1].decode(errors="replace").strip().splitlines()
-            raise ImageError(f"the image ends instead of serving: {told[-1] if told else 'it says nothing'}")
+            raise ImageError(f"the server exited instead of serving: {told[-1] if told else 'no output'}")
         yield RunningContainer(found["address"], how, began, lambda: process.poll() is None)
     finally:
         process.terminate()

@@ -61,7 +61,7 @@ def _pushed_by_engine(
         docker.run("push", str(reference))
     found = Registry(reference, allowed).digest()
     if found is None:
-        raise ImageError(f"{reference}: {engine} has pushed it, and the registry does not know it")
+        raise ImageError(f"{reference}: {engine} pushed it, but the registry does not have it")
     return found
 
 
@@ -90,8 +90,8 @@ def _layout(folder: Path, record: Mapping[str, Any]) -> ImageLayout:
     def blob(digest: str, media_type: str) -> Blob:
         path = folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
         if not path.is_file():
-            raise ImageError(f"{path}: is gone", hint="estimator image VERSION")
+            raise ImageError(f"{path}: does not exist", hint="estimator image VERSION")
         return Blob(digest, path.stat().st_size, media_type)
 
-    layers = tuple(ImageLayer(blob(digest, LAYER), "", 0, holds) for digest, holds in record["layers"])
+    layers = tuple(ImageLayer(blob(digest, LAYER), "", 0, created_by) for digest, created_by in record["layers"])
     return ImageLayout(folder, blob(record["manifest"], MANIFEST), blob(record["config"], CONFIG), layers)

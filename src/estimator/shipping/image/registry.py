@@ -71,7 +71,7 @@ def parse_reference(text: str) -> ImageReference:
     found = _REFERENCE.fullmatch(text)
     if found is None:
         raise RegistryError(
-            f"{text!r} names no image", hint="as HOST/NAME:TAG, in small letters, or HOST/NAME@sha256:..."
+            f"{text!r} is not an image reference", hint="expected HOST/NAME:TAG in lowercase, or HOST/NAME@sha256:..."
         )
     repository = found["repository"]
     if found["host"] is None and "/" not in repository:
@@ -97,14 +97,14 @@ class Registry:
         """
         for layer in layout.layers:
             sent = self._send(layer.blob, layout.path(layer.blob))
-            note(f"{layer.holds}: {layer.blob.size / 1e6:.1f} MB {'sent' if sent else 'is there'}")
+            note(f"{layer.created_by}: {layer.blob.size / 1e6:.1f} MB {'sent' if sent else 'already there'}")
         self._send(layout.config, layout.path(layout.config))
         content = layout.path(layout.manifest).read_bytes()
         reference, headers = self.reference, {"Content-Type": MANIFEST}
         told = self._call("PUT", f"manifests/{reference.tag}", content, headers)[1]
         kept = told.get("Docker-Content-Digest", layout.digest)
         if kept != layout.digest:
-            raise RegistryError(f"{reference}: the registry has kept {kept} and not {layout.digest}")
+            raise RegistryError(f"{reference}: the registry stored {kept} instead of {layout.digest}")
         return layout.digest
 
     def digest(self) -> str | None:
@@ -128,7 +128,7 @@ class Registry:
         blobs.mkdir(parents=True, exist_ok=True)
         for told, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
             if told["mediaType"] not in (LAYER, DOCKER_LAYER):
-                raise RegistryError(f"{self.reference}: a layer is {told['mediaType']}, which cannot be read here")
+                raise RegistryError(f"{self.reference}: unsupported layer type {told['mediaType']}")
             path = blobs / told["digest"].removeprefix("sha256:")
             if not path.exists():
                 note(f"{self.reference}: {told['size'] / 1e6:.1f} MB")
@@ -141,19 +141,19 @@ class Registry:
         accept = {"Accept": ", ".join((MANIFEST, DOCKER_MANIFEST, INDEX, DOCKER_INDEX))}
         content = self._call("GET", f"manifests/{name}", headers=accept)[2]
         if name.startswith("sha256:") and f"sha256:{hashlib.sha256(content).hexdigest()}" != name:
-            raise RegistryError(f"{self.reference}: the registry sends another manifest than {name}")
+            raise RegistryError(f"{self.reference}: the registry returned a different manifest than {name}")
         found: Mapping[str, Any] = json.loads(content)
         if "manifests" not in found:
             return found
         for each in found["manifests"]:
             if each.get("platform", {}).get("architecture") == architecture and each["platform"].get("os") == "linux":
                 return self._manifest(each["digest"], architecture)
-        raise RegistryError(f"{self.reference}: there is no image for linux/{architecture}")
+        raise RegistryError(f"{self.reference}: no image for linux/{architecture}")
 
     def _blob(self, digest: str) -> bytes:
         content = self._call("GET", f"blobs/{digest}")[2]
         if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-            raise RegistryError(f"{self.reference}: {digest} arrives damaged")
+            raise RegistryError(f"{self.reference}: {digest} is damaged")
         return content
 
     def _fetch(self, digest: str, path: Path) -> None:
@@ -174,13 +174,13 @@ class Registry:
                 return True
             time.sleep(self.pause * 2**attempt)
         raise RegistryError(f"{self.reference}: {blob.digest} cannot be sent: {told[:200].decode(errors='replace')}",
-                            hint="run it again: what has arrived is not sent twice")  # fmt: skip
+                            hint="run the command again: finished layers are not sent again")  # fmt: skip
 
     def _call(
         self, method: str, path: str, data: bytes | Path | None = None, headers: Mapping[str, str] | None = None, *,
         fine: tuple[int, ...] = (200, 201, 202), tries: int = TRIES, may_break: bool = False,
     ) -> tuple[int, Message[str, str], bytes]:  # fmt: skip
-        """Return status, headers and body; a registry that does not answer is asked again, more and more slowly."""
+        """Return status, headers and body; failed calls are retried with growing pauses."""
         url = path if "://" in path else f"{self.reference.url}/v2/{self.reference.repository}/{path}"
         problem = ""
         attempt = 0
@@ -196,15 +196,14 @@ class Registry:
                     continue
                 problem = _reason(status, content)
                 if status < 500 and status != 429:
-                    raise RegistryError(f"{self.reference}: the registry says {problem}", hint=_way_out(status))
+                    raise RegistryError(f"{self.reference}: the registry reports {problem}", hint=_way_out(status))
             attempt += 1
             if attempt < tries:
                 time.sleep(self.pause * 2**attempt)
         if may_break:
             return 404, Message(), problem.encode()
         raise RegistryError(
-            f"{self.reference}: {problem}",
-            hint="run it again when the registry is back: what has arrived is not sent twice",
+            f"{self.reference}: {problem}", hint="run the command again later: finished layers are not sent again"
         )
 
     def _identity(self) -> dict[str, str]:
@@ -216,11 +215,11 @@ class Registry:
         kind, _, words = told.get("WWW-Authenticate", "").partition(" ")
         if kind.lower() != "bearer" or self._token is not None:
             return False
-        asked = dict(re.findall(r'(\w+)="([^"]*)"', words))
-        realm = asked.get("realm", "")
+        challenge = dict(re.findall(r'(\w+)="([^"]*)"', words))
+        realm = challenge.get("realm", "")
         if not realm.startswith("https://") and not self.reference.url.startswith("http://"):
             return False
-        query = urllib.parse.urlencode({name: asked[name] for name in ("service", "scope") if name in asked})
+        query = urllib.parse.urlencode({name: challenge[name] for name in ("service", "scope") if name in challenge})
         headers = {} if self.authorization is None else {"Authorization": self.authorization}
         status, _, content = _asked("GET", f"{realm}?{query}", None, headers)
         if status != 200:
@@ -267,7 +266,7 @@ def _asked(
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to where blobs are, which must not be told who asked."""
+    """Follows redirects without sending credentials to another host."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
         found = super().redirect_request(req, fp, code, msg, headers, newurl)
@@ -284,13 +283,13 @@ def _reason(status: int, content: bytes) -> str:
         faults = json.loads(content)["errors"]
         return f"{status}: {'; '.join(str(fault.get('message') or fault['code']) for fault in faults)}"
     except (ValueError, KeyError, TypeError, AttributeError):
-        return f"{status}: {content[:200].decode(errors='replace').strip() or 'without a reason'}"
+        return f"{status}: {content[:200].decode(errors='replace').strip() or 'no reason given'}"
 
 
 def _way_out(status: int) -> str | None:
     if status in (401, 403):
-        return "log in first: `docker login HOST`, or `estimator push` with an ECR address and AWS credentials"
-    return "does the repository exist?" if status == 404 else None
+        return "run `docker login HOST` first; for ECR, set AWS credentials"
+    return "check that the repository exists" if status == 404 else None
 
 
 def _unpacked_size(path: Path) -> int:

@@ -38,11 +38,11 @@ class SmokeTest:
     `latency` is how long one row took over HTTP on one connection, in milliseconds: the median, and 99 of 100.
     """
 
-    started: str
-    seconds: float
+    started_by: str
+    startup_seconds: float
     n_rows: int
-    n_refused: int
-    latency: tuple[float, float]
+    n_rejected: int
+    latency_ms: tuple[float, float]
 
 
 def ask(address: str, path: str, body: object = None, *, key: str | None = None) -> tuple[int, Any]:
@@ -76,8 +76,8 @@ def run_smoke_test(
     ImageError: it does not start, or does not answer as it must.
     """
     seconds = wait_until_ready(artefact.version, address, began=began, is_alive=is_alive)
-    n_rows, n_refused = check_answers(artefact, address)
-    return SmokeTest(started, seconds, n_rows, n_refused, _latency(artefact, address))
+    n_rows, n_rejected = check_answers(artefact, address)
+    return SmokeTest(started, seconds, n_rows, n_rejected, _latency(artefact, address))
 
 
 def check_answers(artefact: Artefact, address: str, *, key: str | None = None) -> tuple[int, int]:
@@ -90,16 +90,16 @@ def check_answers(artefact: Artefact, address: str, *, key: str | None = None) -
     golden = artefact.read_json("golden.json")
     status, told = ask(address, f"/v1/models/{artefact.name}/predict", golden["rows"], key=key)
     if status != 200:
-        raise ImageError(f"golden rows are refused with {status}: {json.dumps(told)[:300]}")
+        raise ImageError(f"golden rows are rejected with {status}: {json.dumps(told)[:300]}")
     _check_answers(artefact, golden["predictions"], told["predictions"])
-    n_refused = 0
+    n_rejected = 0
     for row in _broken(artefact, golden["rows"][0]):
         wanted = _refusal(artefact, row)
         status, told = ask(address, f"/v1/models/{artefact.name}/predict", [row], key=key)
         if status != 422 or told != wanted:
-            raise ImageError(f"a row that breaks the contract gets {status}: {json.dumps(told)[:300]}, not {wanted}")
-        n_refused += 1
-    return len(golden["rows"]), n_refused
+            raise ImageError(f"an invalid row gets {status}: {json.dumps(told)[:300]}, not {wanted}")
+        n_rejected += 1
+    return len(golden["rows"]), n_rejected
 
 
 def _latency(artefact: Artefact, address: str) -> tuple[float, float]:
@@ -125,7 +125,7 @@ def wait_until_ready(
     ------
     ImageError: it ends, or is not ready after so many seconds of patience.
     """
-    told: Any = "nothing answers"
+    told: Any = "no response"
     looked = began
     while (now := time.monotonic()) - began < patience:
         try:
@@ -137,7 +137,7 @@ def wait_until_ready(
         if now - looked > LOOK_AGAIN:
             looked = now
             if not is_alive():
-                raise ImageError("the image ends instead of serving")
+                raise ImageError("the server exited instead of serving")
         time.sleep(PAUSE)
     raise ImageError(f"the image is not ready after {patience:.0f} s: {told}")
 
@@ -148,7 +148,7 @@ def _check_answers(artefact: Artefact, expected: list[Any], predictions: list[Ma
     else:
         found = [each["prediction"] for each in predictions]
     if not np.allclose(found, expected, rtol=GOLDEN_TOLERANCE, atol=1e-7 if levels else 1e-9):
-        raise ImageError("golden rows get other answers in the image than when the version was made")
+        raise ImageError("golden rows get different predictions in the image than in training")
 
 
 def _broken(artefact: Artefact, row: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -165,4 +165,4 @@ def _refusal(artefact: Artefact, row: Mapping[str, Any]) -> object:
         artefact.schema.read_rows([row])
     except RowError as error:
         return json.loads(json.dumps(row_error_content(error)))
-    raise ImageError(f"{artefact.folder}: the contract takes a row that it must refuse")
+    raise ImageError(f"{artefact.folder}: the schema accepts an invalid row")

@@ -82,10 +82,17 @@ def resolve_packages(
         (folder / name).write_bytes(content)
         here = {item.name: item.version for item in metadata.distributions() if item.name != PACKAGE}
         (folder / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in here.items()))
-        asked = f"{folder / name}[{','.join(extras)}]" if extras else str(folder / name)
+        packages = f"{folder / name}[{','.join(extras)}]" if extras else str(folder / name)
         words = ["--dry-run", "--ignore-installed", "--report", str(folder / "report.json"), "--target", scratch]
         run_pip(
-            ["install", *words, "--constraint", str(folder / "constraints.txt"), *platform(python, architecture), asked]
+            [
+                "install",
+                *words,
+                "--constraint",
+                str(folder / "constraints.txt"),
+                *platform(python, architecture),
+                packages,
+            ]
         )
         report = json.loads((folder / "report.json").read_text())
     pins = [_pin(item) for item in report["install"] if item["metadata"]["name"] != PACKAGE]
@@ -113,7 +120,7 @@ def run_pip(words: Sequence[str], *, folder: Path | None = None) -> None:
         told = [line for line in done.stderr.splitlines() if line.strip()]
         hint = "python -m ensurepip" if "No module named pip" in done.stderr else None
         first = next((line for line in told if line.startswith("ERROR")), told[-1] if told else "no reason given")
-        raise ImageError(f"pip cannot find or install what the image needs: {first}", hint=hint)
+        raise ImageError(f"pip cannot install the packages of the image: {first}", hint=hint)
 
 
 def requirements(pins: Sequence[PinnedPackage], wheel: tuple[str, bytes]) -> str:

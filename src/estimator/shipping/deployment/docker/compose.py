@@ -8,21 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from estimator.core.files import write_atomic
 from estimator.shipping.deployment.base import Release
-from estimator.shipping.deployment.files import write_yaml
-
-if TYPE_CHECKING:
-    from estimator.shipping.deployment.docker.target import DockerTarget
+from estimator.shipping.deployment.docker.settings import DockerSettings
+from estimator.shipping.files import write_yaml
 
 SERVER = "server"
 KEY_INSIDE = "/run/estimator-key"
 ROTATED = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 
 
-def compose(release: Release, settings: DockerTarget, labels: Mapping[str, str]) -> dict[str, Any]:
+def compose(release: Release, settings: DockerSettings, labels: Mapping[str, str]) -> dict[str, Any]:
     """Return the compose file of a release: hardened as its trial was, restarted unless it is stopped."""
     # A single dollar would name a variable of Compose's own.
     variables: dict[str, str | None] = {name: text.replace("$", "$$") for name, text in settings.environment.items()}
@@ -54,7 +52,7 @@ def compose(release: Release, settings: DockerTarget, labels: Mapping[str, str])
     return {"services": services | _monitoring(settings), "volumes": {"prometheus": {}, "grafana": {}}}
 
 
-def _monitoring(settings: DockerTarget) -> dict[str, Any]:
+def _monitoring(settings: DockerSettings) -> dict[str, Any]:
     key = [] if settings.metrics_key is None else [f"{settings.metrics_key}:{KEY_INSIDE}:ro"]
     hardened = {"restart": "unless-stopped", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
     return {
@@ -89,7 +87,7 @@ def _monitoring(settings: DockerTarget) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write_monitoring(folder: Path, release: Release, settings: DockerTarget) -> None:
+def write_monitoring(folder: Path, release: Release, settings: DockerSettings) -> None:
     """Write what Prometheus and Grafana read: what to ask, where the board's figures come from, and the board."""
     scrape: dict[str, Any] = {
         "job_name": release.model, "static_configs": [{"targets": [f"{SERVER}:{release.port}"]}],
@@ -104,6 +102,6 @@ def write_monitoring(folder: Path, release: Release, settings: DockerTarget) -> 
         "grafana/dashboards/estimator.yml": {"apiVersion": 1, "providers": [boards]},
     }
     for name, content in written.items():
-        write_yaml(folder / name, [content], opening=f"Written by `estimator deploy {release.model}`.")
+        write_yaml(folder / name, [content], comment=f"Written by `estimator deploy {release.model}`.")
     board = folder / "dashboards" / "estimator.json"
     write_atomic(board, files("estimator.serving.telemetry").joinpath("grafana.json").read_bytes())

@@ -10,11 +10,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field
-
-from estimator.config.section import Text
 from estimator.core.files import write_atomic
 from estimator.errors import DeploymentError, ImageError
 from estimator.shipping.deployment.base import (
@@ -22,16 +19,15 @@ from estimator.shipping.deployment.base import (
     DeploymentContext,
     DeploymentPlan,
     DeploymentStatus,
-    DeploymentTarget,
     PlanStep,
     Release,
     Resource,
-    Variable,
     check_public,
 )
 from estimator.shipping.deployment.docker.compose import SERVER, compose, write_monitoring
-from estimator.shipping.deployment.files import locked, write_yaml
+from estimator.shipping.deployment.docker.settings import DockerSettings
 from estimator.shipping.deployment.health import check, is_ready
+from estimator.shipping.files import folder_lock, write_yaml
 from estimator.shipping.image.engines import DockerEngine, find_engine
 from estimator.shipping.image.smoke_test import run_smoke_test
 
@@ -42,66 +38,43 @@ SERVICE = "com.docker.compose.service"
 FILES = "com.docker.compose.project.config_files"
 KINDS = {"container": ("ps", "--all"), "network": ("network", "ls"), "volume": ("volume", "ls")}
 LOCAL = ("127.0.0.1", "localhost", "::1")
-Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class DockerTarget(DeploymentTarget):
+class DockerTarget(DockerSettings):
     """This machine, by Docker Compose; a swap takes the second that the new server needs to start."""
 
-    beside: ClassVar[frozenset[str]] = frozenset(
-        {"allow_public", "monitoring", "metrics_key", "prometheus_port", "grafana_port", "prometheus_image",
-         "grafana_image", "health_timeout_seconds"}
-    )  # fmt: skip
-    kind: Literal["docker"] = "docker"
-    host: Text = Field("127.0.0.1", description="the address that is published; a public one needs keys")
-    port: Port = Field(5000, description="the port that is published")
-    allow_public: bool = Field(False, description="publish a server that asks for no keys on a public address")
-    secrets: list[Variable] = Field([], description="variables that the server gets from the environment of the deploy")
-    volumes: dict[Text, Text] = Field(
-        {}, description="paths here -> absolute paths inside, for a log or keys; the user inside is 10001"
-    )
-    memory_mb: Annotated[int, Field(ge=64)] = Field(1024, description="most that the server may take")
-    cpus: Annotated[float, Field(gt=0)] | None = Field(None, description="most cores; all when left out")
-    monitoring: bool = Field(False, description="run Prometheus and Grafana beside it")
-    metrics_key: Text | None = Field(None, description="file with a key of scope admin, for Prometheus")
-    prometheus_port: Port = Field(9090, description="of this machine alone")
-    grafana_port: Port = Field(3000, description="of this machine alone")
-    prometheus_image: Text = Field("prom/prometheus:v2.55.1", description="which Prometheus")
-    grafana_image: Text = Field("grafana/grafana:11.4.0", description="which Grafana")
-    health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(60, description="until a new server must answer")
+    def lock(self, model: str, context: DeploymentContext) -> AbstractContextManager[None]:
+        return folder_lock(context.folder / "deployment", purpose="deploying from it", error_type=DeploymentError)
 
-    def lock(self, model: str, site: DeploymentContext) -> AbstractContextManager[None]:
-        return locked(site.folder / "deployment")
-
-    def image(self, record: Mapping[str, Any], site: DeploymentContext) -> str:
+    def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
         engine = _engine()
         if record["layout"] is not None:
-            archive = site.folder / f"{record['name']}.tar"
+            archive = context.folder / f"{record['name']}.tar"
             if not archive.is_file():
-                raise DeploymentError(f"{archive}: is gone", hint="estimator image VERSION")
-            site.note(f"docker loads {archive}")
+                raise DeploymentError(f"{archive}: does not exist", hint="estimator image VERSION")
+            context.note(f"docker loads {archive}")
             _told(engine, "load", "--input", str(archive))
         try:
             (found,) = json.loads(engine.run("image", "inspect", record["tag"]))
         except ImageError:
             raise DeploymentError(
-                f"{record['tag']}: docker has no such image; it was built by {record['builder']}",
+                f"{record['tag']}: docker does not have this image; it was built by {record['builder']}",
                 hint="estimator image VERSION --builder docker, or direct",
             ) from None
         holds = (found["Config"]["Labels"] or {}).get("org.opencontainers.image.version")
         if holds != record["version"]:
             raise DeploymentError(
-                f"{record['tag']} now means an image of {holds}, not of {record['version']}",
+                f"{record['tag']} is now an image of {holds}, not of {record['version']}",
                 hint="estimator image VERSION",
             )
         return str(found["Id"])
 
-    def plan(self, release: Release, site: DeploymentContext) -> DeploymentPlan:
+    def plan(self, release: Release, context: DeploymentContext) -> DeploymentPlan:
         _composer()
-        self._refuse(release, site)
-        status = self.status(release.model, site)
+        self._refuse(release, context)
+        status = self.status(release.model, context)
         steps = [_container_step(status, release, self)]
-        beside = {item.name: item for item in status.resources if item.what == "container"}
+        beside = {item.name: item for item in status.resources if item.kind == "container"}
         for service in ("prometheus", "grafana"):
             is_there = any(service in name for name in beside)
             if self.monitoring or is_there:
@@ -115,44 +88,46 @@ class DockerTarget(DeploymentTarget):
         )
         return DeploymentPlan(tuple(steps), notes=notes)
 
-    def _refuse(self, release: Release, site: DeploymentContext) -> None:
+    def _refuse(self, release: Release, context: DeploymentContext) -> None:
         """Refuse what would not work, or not be safe, before anything is touched."""
-        if missing := [name for name in self.secrets if name not in site.environment]:
+        if missing := [name for name in self.secrets if name not in context.environment]:
             raise DeploymentError(
                 f"deployment.secrets: {', '.join(missing)}: not set in this environment",
-                hint="export it, and try again",
+                hint="export it and run the command again",
             )
         if self.host not in LOCAL and not self.allow_public:
-            check_public(release, self.host, self.environment, site)
+            check_public(release, self.host, self.environment, context)
         if self.metrics_key is not None and not Path(self.metrics_key).is_file():
             raise DeploymentError(f"deployment.metrics_key: {self.metrics_key}: no such file", hint="estimator key add")
 
-    def apply(self, release: Release, site: DeploymentContext) -> DeploymentStatus:
-        before = self.status(release.model, site)
+    def apply(self, release: Release, context: DeploymentContext) -> DeploymentStatus:
+        before = self.status(release.model, context)
         step = _container_step(before, release, self)
         if step.action != "keep":
-            self._try(release, site)
+            self._try(release, context)
         previous = before.release if before.release and before.release != release else before.previous
-        path = (site.folder / "deployment" / FILE).resolve()
+        path = (context.folder / "deployment" / FILE).resolve()
         kept = _file_of(release.model)
         labels = release.labels(self.mark(release), previous)
-        opening = f"Written by `estimator deploy {release.model}`, which starts it."
-        write_yaml(path, [compose(release, self, labels)], opening=opening)
+        comment = f"Written and started by `estimator deploy {release.model}`."
+        write_yaml(path, [compose(release, self, labels)], comment=comment)
         if self.monitoring:
             write_monitoring(path.parent / "monitoring", release, self)
         try:
-            self._up(release.model, path, site)
+            self._up(release.model, path, context)
             model, patience = release.model, self.health_timeout_seconds
-            site.note(check(release, self.address, site, is_alive=lambda: _is_alive(model), patience=patience))
+            context.note(check(release, self.address, context, is_alive=lambda: _is_alive(model), patience=patience))
         except (DeploymentError, KeyboardInterrupt) as error:
             said = _last_words(release.model)
-            back = self._restore(before, kept, site) if before.release else self._forget(release.model, path, site)
+            back = (
+                self._restore(before, kept, context) if before.release else self._forget(release.model, path, context)
+            )
             if isinstance(error, DeploymentError):
                 raise DeploymentError(f"{error.message}; {back}", hint=error.hint or said) from None
             raise
-        return self.status(release.model, site)
+        return self.status(release.model, context)
 
-    def status(self, model: str, site: DeploymentContext) -> DeploymentStatus:
+    def status(self, model: str, context: DeploymentContext) -> DeploymentStatus:
         engine = _engine()
         resources = tuple(_resources(engine, model))
         server = next((found for found in _containers(engine, model) if _label(found, SERVICE) == SERVER), None)
@@ -168,12 +143,12 @@ class DockerTarget(DeploymentTarget):
             release, Release.from_labels(labels, previous=True), labels.get("estimator.settings"), address, resources,
         )  # fmt: skip
 
-    def remove(self, model: str, site: DeploymentContext) -> tuple[Resource, ...]:
+    def remove(self, model: str, context: DeploymentContext) -> tuple[Resource, ...]:
         engine = _engine()
         for resource in _resources(engine, model):
             words = ("rm", "--force", resource.name)
-            _told(engine, *(words if resource.what == "container" else (resource.what, "rm", resource.name)))
-            site.note(f"removed {resource.what} {resource.name}")
+            _told(engine, *(words if resource.kind == "container" else (resource.kind, "rm", resource.name)))
+            context.note(f"removed {resource.kind} {resource.name}")
         return tuple(_resources(engine, model))
 
     @property
@@ -181,22 +156,22 @@ class DockerTarget(DeploymentTarget):
         """Where it answers, seen from this machine."""
         return f"http://{_reachable(self.host)}:{self.port}"
 
-    def _try(self, release: Release, site: DeploymentContext) -> None:
+    def _try(self, release: Release, context: DeploymentContext) -> None:
         """Start a release apart, on a port of its own, before what runs is touched."""
-        artefact = site.version(release)
+        artefact = context.version(release)
         if artefact is None:
             return
         with _as_ours(), _engine().started(release.image, release.port) as started:
             trial = run_smoke_test(
                 artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
             )
-        site.note(f"tried apart: {trial.n_rows} golden rows and {trial.n_refused} refusals as they must be")
+        context.note(f"smoke test passed: {trial.n_rows} golden rows and {trial.n_rejected} rejected rows")
 
-    def _up(self, model: str, path: Path, site: DeploymentContext) -> None:
+    def _up(self, model: str, path: Path, context: DeploymentContext) -> None:
         words = ["--project-name", _project(model), "--file", str(path), "up", "--detach", "--remove-orphans"]
         done = subprocess.run(  # noqa: S603 # no shell, and words of our own
             [*_composer(), *words], capture_output=True, text=True, check=False,
-            env={**os.environ, **site.environment},
+            env={**os.environ, **context.environment},
         )  # fmt: skip
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if line.strip()]
@@ -204,25 +179,24 @@ class DockerTarget(DeploymentTarget):
             hint = "deployment.port: another one" if "already allocated" in done.stderr else None
             raise DeploymentError(f"docker compose: {told.strip()}", hint=hint)
 
-    def _restore(self, before: DeploymentStatus, kept: tuple[Path, bytes] | None, site: DeploymentContext) -> str:
+    def _restore(self, before: DeploymentStatus, kept: tuple[Path, bytes] | None, context: DeploymentContext) -> str:
         """Run again what ran before; return that in words."""
         assert before.release is not None, "nothing ran before"
         named = before.release.version
         if kept is None or before.address is None:
-            return (
-                f"{named} ran before, and its compose file is gone: estimator deploy {before.release.model} --rollback"
-            )
+            command = f"estimator deploy {before.release.model} --rollback"
+            return f"{named} was the previous release, but its compose file no longer exists: {command}"
         path, content = kept
         write_atomic(path, content)
-        self._up(before.release.model, path, site)
-        check(before.release, before.address, site, patience=self.health_timeout_seconds)
+        self._up(before.release.model, path, context)
+        check(before.release, before.address, context, patience=self.health_timeout_seconds)
         return f"{named} runs again"
 
-    def _forget(self, model: str, path: Path, site: DeploymentContext) -> str:
+    def _forget(self, model: str, path: Path, context: DeploymentContext) -> str:
         """Remove all; return that in words."""
-        self.remove(model, site)
+        self.remove(model, context)
         path.unlink(missing_ok=True)
-        return "nothing is left of it"
+        return "everything was removed"
 
 
 def _container_step(status: DeploymentStatus, release: Release, settings: DockerTarget) -> PlanStep:

@@ -98,7 +98,9 @@ class AwsAccount:
             return None
         tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
         if tags.get(MODEL) != self.model:
-            raise DeploymentError(f"role {self.name}: is there and not ours", hint="remove it, or rename the model")
+            raise DeploymentError(
+                f"role {self.name}: exists, but was not created by estimator", hint="remove it, or rename the model"
+            )
         return found
 
     @contextmanager
@@ -118,10 +120,11 @@ class AwsAccount:
                 holder = json.loads(self.ssm.get_parameter(Name=name)["Parameter"]["Value"])
                 if not (tries_again and _is_left_behind(holder, now)):
                     raise DeploymentError(
-                        f"{self.model}: {holder['who']} has been deploying it since {holder['since']}",
-                        hint=f"wait; if nobody is: aws ssm delete-parameter --region {self.region} --name {name}",
+                        f"{self.model}: {holder['who']} has been deploying since {holder['since']}",
+                        hint="wait until it ends; to remove a stale lock: "
+                        f"aws ssm delete-parameter --region {self.region} --name {name}",
                     ) from None
-                note(f"a lock of {holder['who']} from {holder['since']} is taken for forgotten")
+                note(f"a lock of {holder['who']} from {holder['since']} is stale and was removed")
                 self.ssm.delete_parameter(Name=name)
         try:
             yield

@@ -65,7 +65,7 @@ def steps(account: AwsAccount, wish: DesiredResources) -> Iterator[PlanStep]:
     found: Action = "create" if account.role() is None else "keep" if _policy(account) == wanted else "change"
     yield PlanStep(found, "role", account.name, f"may {may}")
     group = account.security_group()
-    allowed = ", ".join(f"port {port} from {network}" for port, network in sorted(wish.rules)) or "nobody gets in"
+    allowed = ", ".join(f"port {port} from {network}" for port, network in sorted(wish.rules)) or "no ingress"
     found = "create" if group is None else "keep" if _rules(group) == wish.rules else "change"
     yield PlanStep(found, "security group", account.name, allowed)
     pair = account.key_pair()
@@ -85,7 +85,7 @@ def ensure(account: AwsAccount, wish: DesiredResources, note: Callable[[str], No
     _ensure_key_pair(account, wish, note)
     if account.address() is None:
         account.ec2.allocate_address(Domain="vpc", TagSpecifications=account.tagged("elastic-ip"))
-        note(f"address {account.name}: made")
+        note(f"created address {account.name}")
     return group
 
 
@@ -125,7 +125,7 @@ def _ensure_role(account: AwsAccount, wish: DesiredResources, note: Callable[[st
             RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=account.tag_list(),
             Description="What a machine that serves a model may do",
         )  # fmt: skip
-        note(f"role {name}: made")
+        note(f"created role {name}")
     if _policy(account) != wanted:
         if wanted["Statement"]:
             iam.put_role_policy(RoleName=name, PolicyName=POLICY, PolicyDocument=json.dumps(wanted))
@@ -174,7 +174,7 @@ def _ensure_group(account: AwsAccount, wish: DesiredResources, note: Callable[[s
             GroupName=account.name, Description=f"Who may ask {account.model}", VpcId=wish.vpc,
             TagSpecifications=account.tagged("security-group"),
         )["GroupId"]  # fmt: skip
-        note(f"security group {made}: made")
+        note(f"created security group {made}")
         group = {"GroupId": made, "IpPermissions": []}
     elif group["VpcId"] != wish.vpc:
         raise DeploymentError(
@@ -220,7 +220,7 @@ def _ensure_key_pair(account: AwsAccount, wish: DesiredResources, note: Callable
             KeyName=account.name, PublicKeyMaterial=wish.public_key.read_bytes(),
             TagSpecifications=account.tagged("key-pair"),
         )  # fmt: skip
-        note(f"key pair {account.name}: made of {wish.public_key}")
+        note(f"created key pair {account.name} from {wish.public_key}")
 
 
 def _listed(actions: str | Sequence[str]) -> Sequence[str]:

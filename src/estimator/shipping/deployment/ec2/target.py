@@ -46,29 +46,31 @@ SSH = 22
 class EC2Target(DeploymentTarget):
     """A machine of AWS's EC2, behind an address that stays while machines change."""
 
-    beside: ClassVar[frozenset[str]] = frozenset(
+    no_restart_keys: ClassVar[frozenset[str]] = frozenset(
         {"ingress_cidrs", "allow_public", "ssh_cidrs", "expires_hours", "health_timeout_seconds"}
     )
     kind: Literal["ec2"] = "ec2"
-    region: Text | None = Field(None, description="AWS's own chain decides when left out")
-    instance_type: Text = Field("t3.small", description="its processor must be of the image's architecture")
-    port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="the port that is opened")
+    region: Text | None = Field(None, description="AWS region; by default that of the AWS configuration")
+    instance_type: Text = Field("t3.small", description="EC2 instance type, of the image's architecture")
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(5000, description="port to open")
     ingress_cidrs: list[Text] = Field(
-        [], description="who may ask: networks such as 203.0.113.4/32; nobody when left out"
+        [], description="networks that can reach the server, such as 203.0.113.4/32; none by default"
     )
-    allow_public: bool = Field(False, description="let the world ask a server that asks for no keys")
+    allow_public: bool = Field(False, description="allow a server without API keys to be reachable from everywhere")
     secrets: dict[Variable, Text] = Field(
-        {}, description="variables of the server -> SSM parameters that hold them, read by the machine itself"
+        {}, description="environment variables of the server -> SSM parameters with their values, read by the instance"
     )
     expires_hours: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="after which the machine stops itself; never when left out"
+        None, description="hours after which the instance stops itself; never by default"
     )
-    disk_gb: Annotated[int, Field(ge=8)] = Field(16, description="encrypted")
-    subnet: Text | None = Field(None, description="a public one; of the default network when left out")
-    public_key: Text | None = Field(None, description="file of an SSH key's public half, to be let in with")
-    ssh_cidrs: list[Text] = Field([], description="networks that may use SSH")
-    tags: dict[Text, Text] = Field({}, description="of everything that is made, such as {project: pricing}")
-    health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(300, description="until a new machine must answer")
+    disk_gb: Annotated[int, Field(ge=8)] = Field(16, description="size of the encrypted disk")
+    subnet: Text | None = Field(None, description="public subnet; by default one of the default VPC")
+    public_key: Text | None = Field(None, description="public key file for SSH access")
+    ssh_cidrs: list[Text] = Field([], description="networks that can use SSH")
+    tags: dict[Text, Text] = Field({}, description="tags of every resource, such as {project: pricing}")
+    health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        300, description="seconds until a new instance must be healthy"
+    )
 
     @field_validator("ingress_cidrs", "ssh_cidrs")
     @classmethod
@@ -79,69 +81,71 @@ class EC2Target(DeploymentTarget):
             raise ValueError(f"{error}; expected a network such as 203.0.113.4/32") from None
 
     @contextmanager
-    def lock(self, model: str, site: DeploymentContext) -> Iterator[None]:
-        with _told(model), self._account(model).lock(Moment.now().user, site.note):
+    def lock(self, model: str, context: DeploymentContext) -> Iterator[None]:
+        with _told(model), self._account(model).lock(Moment.now().user, context.note):
             yield
 
-    def image(self, record: Mapping[str, Any], site: DeploymentContext) -> str:
+    def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
         pushed = record.get("pushed")
         if pushed is None:
             raise DeploymentError(
-                f"{record['tag']} is in no registry, where a machine could fetch it",
+                f"{record['tag']} was not pushed to a registry, which the instance pulls it from",
                 hint=f"estimator push {record['name']} --to ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG",
             )
         return str(pushed)
 
-    def plan(self, release: Release, site: DeploymentContext) -> DeploymentPlan:
+    def plan(self, release: Release, context: DeploymentContext) -> DeploymentPlan:
         with _told(release.model):
             account = self._account(release.model)
             wish = self._wish(account, release)
-            self._refuse(account, release, site)
+            self._refuse(account, release, context)
             status = _status(account)
             steps = [*surroundings.steps(account, wish), *_machine_steps(account, status, release, self)]
             known = price(account.region, self.instance_type, self.disk_gb)
-            notes = [] if known else [f"no price is known here for {self.instance_type} in {account.region}"]
+            notes = [] if known else [f"no price available for {self.instance_type} in {account.region}"]
             notes += (
                 []
                 if self.ingress_cidrs
-                else ["deployment.ingress_cidrs is empty: nobody, not even this machine, may ask"]
+                else ["deployment.ingress_cidrs is empty: no client can reach the server, not even this machine"]
             )
-            notes += ["answers in plain HTTP: let something that speaks TLS stand before it"]
+            notes += ["the server speaks plain HTTP: put a TLS proxy in front of it"]
             if self.expires_hours is not None:
-                notes.append(f"the machine stops itself {self.expires_hours:g} hours after it was made")
+                notes.append(f"the instance stops itself {self.expires_hours:g} hours after its launch")
             return DeploymentPlan(tuple(steps), known, tuple(notes))
 
-    def apply(self, release: Release, site: DeploymentContext) -> DeploymentStatus:
+    def apply(self, release: Release, context: DeploymentContext) -> DeploymentStatus:
         with _told(release.model):
             account = self._account(release.model)
             before, live, wish = _status(account), _live(account), self._wish(account, release)
             try:
-                group = surroundings.ensure(account, wish, site.note)
+                group = surroundings.ensure(account, wish, context.note)
                 if live is None or not _is_as_wished(before, release, self):
-                    green = self._launch(account, release, before, group, site)
-                    self._hand_over(account, release, live, green, site)
+                    green = self._launch(account, release, before, group, context)
+                    self._hand_over(account, release, live, green, context)
                     live = green
             except BaseException:
                 if live is None:
-                    _remove(account, site)
+                    _remove(account, context)
                 else:
                     _end_others(account, live)
                 raise
             _end_others(account, live)
             return _status(account)
 
-    def status(self, model: str, site: DeploymentContext) -> DeploymentStatus:
+    def status(self, model: str, context: DeploymentContext) -> DeploymentStatus:
         with _told(model):
             return _status(self._account(model))
 
-    def remove(self, model: str, site: DeploymentContext) -> tuple[Resource, ...]:
+    def remove(self, model: str, context: DeploymentContext) -> tuple[Resource, ...]:
         with _told(model):
-            return _remove(self._account(model), site)
+            return _remove(self._account(model), context)
 
     def _account(self, model: str) -> AwsAccount:
         region = self.region or aws.default_region()
         if region is None:
-            raise DeploymentError("deployment.region: missing, and AWS knows none", hint="deployment.region: eu-west-1")
+            raise DeploymentError(
+                "deployment.region: missing, and the AWS configuration has none", hint="deployment.region: eu-west-1"
+            )
         return AwsAccount(region, model, self.tags)
 
     def _wish(self, account: AwsAccount, release: Release) -> surroundings.DesiredResources:
@@ -161,10 +165,10 @@ class EC2Target(DeploymentTarget):
             return str(account.ec2.describe_subnets(SubnetIds=[self.subnet])["Subnets"][0]["VpcId"])
         found = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
         if not found:
-            raise DeploymentError(f"{account.region}: the account has no default network", hint="deployment.subnet")
+            raise DeploymentError(f"{account.region}: the account has no default VPC", hint="deployment.subnet")
         return str(found[0]["VpcId"])
 
-    def _refuse(self, account: AwsAccount, release: Release, site: DeploymentContext) -> None:
+    def _refuse(self, account: AwsAccount, release: Release, context: DeploymentContext) -> None:
         """Refuse what would not work, or not be safe, before anything is touched."""
         told = account.ec2.describe_instance_types(InstanceTypes=[self.instance_type])["InstanceTypes"][0]
         machine = MACHINES[release.architecture]
@@ -174,19 +178,19 @@ class EC2Target(DeploymentTarget):
                 hint="another instance_type, or another image.architecture",
             )
         if not self.allow_public and (open_to := [each for each in self.ingress_cidrs if each in WORLD]):
-            check_public(release, f"deployment.ingress_cidrs: {open_to[0]}", self.environment, site)
-        if not _is_in_registry(parse_reference(release.image), site):
-            raise DeploymentError(f"{release.image}: is not in its registry any more", hint="estimator push MODEL")
+            check_public(release, f"deployment.ingress_cidrs: {open_to[0]}", self.environment, context)
+        if not _is_in_registry(parse_reference(release.image), context):
+            raise DeploymentError(f"{release.image}: no longer in its registry", hint="estimator push MODEL")
 
     def _launch(
-        self, account: AwsAccount, release: Release, before: DeploymentStatus, group: str, site: DeploymentContext
+        self, account: AwsAccount, release: Release, before: DeploymentStatus, group: str, context: DeploymentContext
     ) -> dict[str, Any]:  # fmt: skip
         """Start a machine with the release and wait until it runs, which is before its server does."""
         expires = None
         if self.expires_hours is not None:
             expires = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=self.expires_hours)
         previous = before.release if before.release and before.release != release else before.previous
-        tags = {**release.labels(self.mark(release), previous), "estimator.outside": str(self.port)}
+        tags = {**release.labels(self.mark(release), previous), "estimator.public-port": str(self.port)}
         tags |= {} if expires is None else {"estimator.expires": expires.isoformat()}
         image = account.ssm.get_parameter(Name=AMI.format(MACHINES[release.architecture]))["Parameter"]["Value"]
         root = account.ec2.describe_images(ImageIds=[image])["Images"][0]["RootDeviceName"]
@@ -213,7 +217,7 @@ class EC2Target(DeploymentTarget):
         made = until_taken(
             partial(account.ec2.run_instances, **wanted), codes=("InvalidParameterValue",), seconds=60, pause=3
         )["Instances"][0]
-        site.note(f"machine {made['InstanceId']}: {self.instance_type} starts")
+        context.note(f"machine {made['InstanceId']}: {self.instance_type} starts")
         account.ec2.get_waiter("instance_running").wait(InstanceIds=[made["InstanceId"]])
         told = account.ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]
         return dict(told)
@@ -224,22 +228,22 @@ class EC2Target(DeploymentTarget):
         release: Release,
         live: dict[str, Any] | None,
         green: dict[str, Any],
-        site: DeploymentContext,
+        context: DeploymentContext,
     ) -> None:
         """Check a machine at its own address, give it the address that stays, and check that."""
         own = f"http://{green.get('PublicIpAddress')}:{self.port}"
         try:
-            site.note(check(release, own, site, patience=self.health_timeout_seconds))
+            context.note(check(release, own, context, patience=self.health_timeout_seconds))
             address = _point(account, green)
-            site.note(check(release, f"http://{address}:{self.port}", site, patience=MOVED_SECONDS))
+            context.note(check(release, f"http://{address}:{self.port}", context, patience=MOVED_SECONDS))
         except BaseException as error:
             if live is not None:
                 _point(account, live)
             if not isinstance(error, DeploymentError):
                 raise
             said = _console(account, green)
-            back = "what ran before still does" if live is not None else "nothing is left of it"
-            hint = error.hint or "is the address that you ask from in deployment.ingress_cidrs?"
+            back = "the previous release still runs" if live is not None else "everything was removed"
+            hint = error.hint or "check that deployment.ingress_cidrs contains the address of this machine"
             raise DeploymentError(f"{error.message}; {back}", hint="; ".join(filter(None, [hint, said]))) from None
 
 
@@ -258,29 +262,29 @@ def _status(account: AwsAccount) -> DeploymentStatus:
         return DeploymentStatus("absent", resources=there)
     tags = {tag["Key"]: tag["Value"] for tag in live.get("Tags", [])}
     release = Release.from_labels(tags)
-    place = None if address is None else f"http://{address['PublicIp']}:{tags.get('estimator.outside')}"
+    place = None if address is None else f"http://{address['PublicIp']}:{tags.get('estimator.public-port')}"
     is_stopped = live["State"]["Name"] in ("stopping", "stopped")
     is_fine = release is not None and place is not None and not is_stopped and is_ready(release, place)
-    notes = (f"it stops itself at {tags['estimator.expires']}",) if "estimator.expires" in tags else ()
+    notes = (f"stops itself at {tags['estimator.expires']}",) if "estimator.expires" in tags else ()
     return DeploymentStatus(
         "ready" if is_fine else "stopped" if is_stopped else "failing", release,
         Release.from_labels(tags, previous=True), tags.get("estimator.settings"), place, there, notes,
     )  # fmt: skip
 
 
-def _remove(account: AwsAccount, site: DeploymentContext) -> tuple[Resource, ...]:
+def _remove(account: AwsAccount, context: DeploymentContext) -> tuple[Resource, ...]:
     machines = account.instances()
     _end(account, machines)
     for each in machines:
-        site.note(f"removed machine {each['InstanceId']}")
-    surroundings.remove(account, site.note)
+        context.note(f"removed machine {each['InstanceId']}")
+    surroundings.remove(account, context.note)
     return _status(account).resources
 
 
-def _is_in_registry(reference: ImageReference, site: DeploymentContext) -> bool:
+def _is_in_registry(reference: ImageReference, context: DeploymentContext) -> bool:
     if ecr.is_ecr(reference):
         return ecr.has_image(reference)
-    return Registry(reference, docker_login(reference.host, site.environment)).digest() is not None
+    return Registry(reference, docker_login(reference.host, context.environment)).digest() is not None
 
 
 def _live(account: AwsAccount) -> dict[str, Any] | None:
@@ -304,10 +308,10 @@ def _machine_steps(
     elif _is_as_wished(status, release, settings):
         yield PlanStep("keep", "machine", live["InstanceId"], detail)
     else:
-        yield PlanStep("replace", "machine", live["InstanceId"], f"by one of its own: {detail}")
+        yield PlanStep("replace", "machine", live["InstanceId"], f"with a new one: {detail}")
     for each in account.instances():
         if live is not None and each["InstanceId"] != live["InstanceId"]:
-            yield PlanStep("remove", "machine", each["InstanceId"], "left behind by a deployment that broke off")
+            yield PlanStep("remove", "machine", each["InstanceId"], "left over from an interrupted deployment")
 
 
 def _point(account: AwsAccount, machine: Mapping[str, Any]) -> str:

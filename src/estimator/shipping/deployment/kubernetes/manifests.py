@@ -6,12 +6,10 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from estimator.shipping.deployment.base import PREFIX, Release
-
-if TYPE_CHECKING:
-    from estimator.shipping.deployment.kubernetes.target import KubernetesTarget
+from estimator.shipping.deployment.kubernetes.settings import KubernetesSettings
 
 MANIFEST = f"{PREFIX}manifest"
 SERVICE_PORT = 80
@@ -37,7 +35,7 @@ def selector(model: str) -> dict[str, str]:
     return {"app.kubernetes.io/name": object_name(model), "app.kubernetes.io/managed-by": "estimator"}
 
 
-def manifests(release: Release, settings: KubernetesTarget, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def manifests(release: Release, settings: KubernetesSettings, labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the objects of a release; each carries the hash of itself, and the main one the release's labels."""
     if settings.form == "kserve":
         found = [_inference_service(release, settings)]
@@ -67,7 +65,7 @@ def _marked(manifest: dict[str, Any], model: str, namespace: str) -> dict[str, A
     }
 
 
-def _container(release: Release, settings: KubernetesTarget) -> dict[str, Any]:
+def _container(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
     variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in settings.environment.items()]
     for name, place in settings.secrets.items():
         secret, _, key = place.partition("/")
@@ -93,7 +91,7 @@ def _probe(path: str, **times: int) -> dict[str, Any]:
     return {"httpGet": {"path": path, "port": "http1"}, "timeoutSeconds": 3, **times}
 
 
-def _pod(release: Release, settings: KubernetesTarget) -> dict[str, Any]:
+def _pod(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
     return {
         "automountServiceAccountToken": False,
         "securityContext": {
@@ -105,7 +103,7 @@ def _pod(release: Release, settings: KubernetesTarget) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _deployment(release: Release, settings: KubernetesTarget) -> dict[str, Any]:
+def _deployment(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
     wait = f"import time; time.sleep({DRAIN_SECONDS})"
     container = {
         **_container(release, settings),
@@ -150,7 +148,7 @@ def _service(release: Release) -> dict[str, Any]:
     }
 
 
-def _autoscaler(release: Release, settings: KubernetesTarget) -> dict[str, Any]:
+def _autoscaler(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
     target = {"type": "Utilization", "averageUtilization": settings.cpu_percent}
     return {
         "apiVersion": "autoscaling/v2",
@@ -174,7 +172,7 @@ def _disruption_budget(release: Release) -> dict[str, Any]:
     }
 
 
-def _network_policy(release: Release, settings: KubernetesTarget) -> dict[str, Any]:
+def _network_policy(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
     """Return who may ask the server, and whom it may ask: names are looked up, all else must be allowed."""
     peers: list[dict[str, Any]] = [{"podSelector": {}}]
     peers += [
@@ -198,7 +196,7 @@ def _network_policy(release: Release, settings: KubernetesTarget) -> dict[str, A
     }
 
 
-def _inference_service(release: Release, settings: KubernetesTarget) -> dict[str, Any]:
+def _inference_service(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
     predictor = {
         **_pod(release, settings),
         "minReplicas": settings.min_replicas,

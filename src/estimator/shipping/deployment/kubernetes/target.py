@@ -9,26 +9,22 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
-
-from estimator.config.section import Text
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment.base import (
     Action,
     DeploymentContext,
     DeploymentPlan,
     DeploymentStatus,
-    DeploymentTarget,
     PlanStep,
     Release,
     Resource,
-    Variable,
 )
-from estimator.shipping.deployment.files import locked, write_yaml
 from estimator.shipping.deployment.health import check
 from estimator.shipping.deployment.kubernetes.manifests import MANIFEST, SERVICE_PORT, manifests, object_name, selector
+from estimator.shipping.deployment.kubernetes.settings import KubernetesSettings
+from estimator.shipping.files import folder_lock, write_yaml
 
 FILE = "kubernetes.yaml"
 FORMS = {
@@ -40,53 +36,23 @@ FORMS = {
 CHECK_SECONDS = 30.0
 
 
-class KubernetesTarget(DeploymentTarget):
+class KubernetesTarget(KubernetesSettings):
     """A cluster of Kubernetes, or KServe in one; kubectl must be there and know it."""
 
-    beside: ClassVar[frozenset[str]] = frozenset({"context", "health_timeout_seconds"})
-    kind: Literal["kubernetes"] = "kubernetes"
-    form: Literal["deployment", "kserve"] = Field("deployment", description="kserve: an InferenceService instead")
-    context: Text | None = Field(None, description="of kubectl; its current one when left out")
-    namespace: Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")] = Field(
-        "default", description="which must be there"
-    )
-    min_replicas: Annotated[int, Field(ge=1)] = Field(2, description="pods at least")
-    max_replicas: Annotated[int, Field(ge=1)] = Field(6, description="pods at most")
-    cpu_percent: Annotated[int, Field(ge=1, le=100)] = Field(
-        70, description="of the request, above which pods are added"
-    )
-    cpu: Annotated[Text, Field(pattern=r"^\d+(m|\.\d+)?$")] = Field("250m", description="a pod's request")
-    memory_mb: Annotated[int, Field(ge=64)] = Field(512, description="a pod's request and limit")
-    secrets: dict[Variable, Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[\w.-]+$")]] = Field(
-        {}, description="variables of the server -> SECRET/KEY in the namespace"
-    )
-    pull_secret: Text | None = Field(None, description="the secret that lets nodes pull from a private registry")
-    ingress_namespaces: list[Text] = Field([], description="that may ask, beside its own, such as ingress-nginx")
-    egress_cidrs: list[Text] = Field(
-        [], description="networks that the server may reach, such as a database's; names always"
-    )
-    health_timeout_seconds: Annotated[int, Field(ge=1)] = Field(300, description="until all pods must be ready")
+    def lock(self, model: str, context: DeploymentContext) -> AbstractContextManager[None]:
+        return folder_lock(context.folder / "deployment", purpose="deploying from it", error_type=DeploymentError)
 
-    @model_validator(mode="after")
-    def _ordered(self) -> KubernetesTarget:
-        if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
-        return self
-
-    def lock(self, model: str, site: DeploymentContext) -> AbstractContextManager[None]:
-        return locked(site.folder / "deployment")
-
-    def image(self, record: Mapping[str, Any], site: DeploymentContext) -> str:
+    def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
         if (pushed := record.get("pushed")) is None:
             raise DeploymentError(
-                f"{record['tag']} is in no registry, where a node could fetch it",
+                f"{record['tag']} was not pushed to a registry, which the nodes pull it from",
                 hint=f"estimator push {record['name']} --to HOST/NAME:TAG",
             )
         return str(pushed)
 
-    def plan(self, release: Release, site: DeploymentContext) -> DeploymentPlan:
-        status = self.status(release.model, site)
-        path = self._write(release, status, site)
+    def plan(self, release: Release, context: DeploymentContext) -> DeploymentPlan:
+        status = self.status(release.model, context)
+        path = self._write(release, status, context)
         # The cluster itself says whether it would take this.
         self._kubectl("apply", "--dry-run=server", "--filename", str(path))
         there = {each["kind"]: _mark_of(each) for each in self._objects(release.model)}
@@ -102,25 +68,27 @@ class KubernetesTarget(DeploymentTarget):
             tuple(steps), notes=(f"{where}, namespace {self.namespace}; the manifests are in {path}",)
         )
 
-    def apply(self, release: Release, site: DeploymentContext) -> DeploymentStatus:
-        status, before = self.status(release.model, site), self._objects(release.model)
-        path = self._write(release, status, site)
+    def apply(self, release: Release, context: DeploymentContext) -> DeploymentStatus:
+        status, before = self.status(release.model, context), self._objects(release.model)
+        path = self._write(release, status, context)
         try:
             self._kubectl("apply", "--filename", str(path))
-            site.note(f"{len(self._manifests(release, status))} objects applied; waiting for the pods")
+            context.note(f"{len(self._manifests(release, status))} objects applied; waiting for the pods")
             self._wait(release.model)
             if self.form == "deployment":
                 with self._forwarded(release.model) as address:
-                    site.note(check(release, address, site, patience=min(CHECK_SECONDS, self.health_timeout_seconds)))
+                    context.note(
+                        check(release, address, context, patience=min(CHECK_SECONDS, self.health_timeout_seconds))
+                    )
         except (DeploymentError, KeyboardInterrupt) as error:
-            self._restore(release.model, before, site)
+            self._restore(release.model, before, context)
             if not isinstance(error, DeploymentError):
                 raise
-            back = f"{status.release.version} runs again" if status.release else "nothing is left of it"
+            back = f"{status.release.version} runs again" if status.release else "everything was removed"
             raise DeploymentError(f"{error.message}; {back}", hint=error.hint) from None
-        return self.status(release.model, site)
+        return self.status(release.model, context)
 
-    def status(self, model: str, site: DeploymentContext) -> DeploymentStatus:
+    def status(self, model: str, context: DeploymentContext) -> DeploymentStatus:
         found = self._objects(model)
         resources = tuple(
             Resource(each["kind"], each["metadata"]["name"], _pods_of(each.get("status", {}))) for each in found
@@ -136,20 +104,20 @@ class KubernetesTarget(DeploymentTarget):
             main.get("status", {}).get("url", inside), resources,
         )  # fmt: skip
 
-    def remove(self, model: str, site: DeploymentContext) -> tuple[Resource, ...]:
+    def remove(self, model: str, context: DeploymentContext) -> tuple[Resource, ...]:
         for each in self._objects(model):
             self._kubectl("delete", each["kind"].lower(), each["metadata"]["name"], "--wait=true")
-            site.note(f"removed {each['kind']} {each['metadata']['name']}")
-        return self.status(model, site).resources
+            context.note(f"removed {each['kind']} {each['metadata']['name']}")
+        return self.status(model, context).resources
 
     def _manifests(self, release: Release, status: DeploymentStatus) -> list[dict[str, Any]]:
         before = status.release if status.release and status.release != release else status.previous
         return manifests(release, self, release.labels(self.mark(release), before))
 
-    def _write(self, release: Release, status: DeploymentStatus, site: DeploymentContext) -> Path:
-        path = site.folder / "deployment" / FILE
-        opening = f"Written by `estimator deploy {release.model}`, which applies it."
-        write_yaml(path, self._manifests(release, status), opening=opening)
+    def _write(self, release: Release, status: DeploymentStatus, context: DeploymentContext) -> Path:
+        path = context.folder / "deployment" / FILE
+        comment = f"Written and applied by `estimator deploy {release.model}`."
+        write_yaml(path, self._manifests(release, status), comment=comment)
         return path
 
     def _objects(self, model: str) -> list[dict[str, Any]]:
@@ -184,15 +152,15 @@ class KubernetesTarget(DeploymentTarget):
             process.terminate()
             process.communicate()
 
-    def _restore(self, model: str, before: Sequence[Mapping[str, Any]], site: DeploymentContext) -> None:
+    def _restore(self, model: str, before: Sequence[Mapping[str, Any]], context: DeploymentContext) -> None:
         """Give the cluster back what it had; what it did not have goes."""
         kept = {each["kind"] for each in before}
         for each in self._objects(model):
             if each["kind"] not in kept:
                 self._kubectl("delete", each["kind"].lower(), each["metadata"]["name"], "--wait=true")
         if before:
-            path = site.folder / "deployment" / "before.yaml"
-            write_yaml(path, [_bare(each) for each in before], opening="What ran before, given back to the cluster.")
+            path = context.folder / "deployment" / "before.yaml"
+            write_yaml(path, [_bare(each) for each in before], comment="The previous release, restored.")
             self._kubectl("apply", "--filename", str(path))
 
     def _kubectl(self, *words: str) -> str:
@@ -245,13 +213,13 @@ def _bare(thing: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _way_out(told: str, settings: KubernetesTarget) -> str | None:
+def _way_out(told: str, settings: KubernetesSettings) -> str | None:
     if "connection refused" in told or "was refused" in told or "no such host" in told:
-        return "is the cluster there, and is it kubectl's context? deployment.context names another"
+        return "check that the cluster runs and is the context of kubectl; deployment.context selects another"
     if "namespaces" in told and "not found" in told:
         return f"kubectl create namespace {settings.namespace}"
     if "orbidden" in told or "nauthorized" in told:
-        return "your user may not do this in the namespace; `kubectl auth can-i --list` tells what it may"
+        return "your user lacks a permission in the namespace; `kubectl auth can-i --list` lists those it has"
     if "timed out" in told or "exceeded its progress deadline" in told:
-        return "`kubectl describe pods` and `kubectl logs` tell why pods do not become ready"
+        return "`kubectl describe pods` and `kubectl logs` show why pods do not become ready"
     return None

@@ -34,8 +34,8 @@ class ImageLayer:
 
     blob: Blob
     diff_id: str
-    unpacked: int
-    holds: str
+    unpacked_bytes: int
+    created_by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def files_below(folder: Path, prefix: str) -> list[LayerFile]:
 
 
 def write_layer(
-    files: Iterable[LayerFile], folder: Path, holds: str, *, epoch: int, media_type: str,
+    files: Iterable[LayerFile], folder: Path, created_by: str, *, epoch: int, media_type: str,
     folders: Mapping[str, int] | None = None,
 ) -> ImageLayer:  # fmt: skip
     """Write files as a layer into a folder of blobs; their times are `epoch`, in seconds since 1970.
@@ -86,10 +86,10 @@ def write_layer(
                 entry.size = len(content)
                 archive.addfile(entry, io.BytesIO(content))
 
-    return packed_layer(write, folder, holds, media_type=media_type)
+    return packed_layer(write, folder, created_by, media_type=media_type)
 
 
-def packed_layer(write: Callable[[BinaryIO], None], folder: Path, holds: str, *, media_type: str) -> ImageLayer:
+def packed_layer(write: Callable[[BinaryIO], None], folder: Path, created_by: str, *, media_type: str) -> ImageLayer:
     """Pack what `write` writes, a tar, as a layer into a folder of blobs."""
     with temporary_file(folder) as temporary:
         with temporary.open("wb") as raw:
@@ -99,7 +99,7 @@ def packed_layer(write: Callable[[BinaryIO], None], folder: Path, holds: str, *,
                 write(inner)  # type: ignore[arg-type] # as much of a file as a tar needs
         temporary.replace(folder / outer.hexdigest)
     blob = Blob(f"sha256:{outer.hexdigest}", outer.size, media_type)
-    return ImageLayer(blob, f"sha256:{inner.hexdigest}", inner.size, holds)
+    return ImageLayer(blob, f"sha256:{inner.hexdigest}", inner.size, created_by)
 
 
 class HashingWriter:

@@ -36,7 +36,7 @@ def files_of_python() -> list[LayerFile]:
     program = shutil.which("ldd")
     if sys.platform != "linux" or program is None:
         raise ImageError(
-            "image.base: scratch is made of a Linux system with ldd", hint="take an image such as python:3.11-slim"
+            "image.base: scratch is made of a Linux system with ldd", hint="use an image such as python:3.11-slim"
         )
     library = Path(sysconfig.get_path("stdlib"))
     home = f"{OWN_LIBRARIES[1:]}/{library.name}"
@@ -48,9 +48,11 @@ def files_of_python() -> list[LayerFile]:
         *(LayerFile(f"usr/local/bin/{name}", library.name.encode(), is_link=True) for name in ("python", "python3")),
     ]
     modules = [path for path in own if path.suffix == ".so"]
-    asked = [path for name in ASKED for path in Path("/usr/lib").glob(f"*-linux-gnu/{name}")]
-    asked += [path for name in ASKED for path in (Path("/usr/lib64") / name, Path("/lib64") / name) if path.exists()]
-    files += [_placed(path) for path in sorted({*asked, *_libraries(program, [binary, *modules, *asked])})]
+    libraries = [path for name in ASKED for path in Path("/usr/lib").glob(f"*-linux-gnu/{name}")]
+    libraries += [
+        path for name in ASKED for path in (Path("/usr/lib64") / name, Path("/lib64") / name) if path.exists()
+    ]
+    files += [_placed(path) for path in sorted({*libraries, *_libraries(program, [binary, *modules, *libraries])})]
     if CERTIFICATES.exists():
         files.append(LayerFile(str(CERTIFICATES)[1:], CERTIFICATES.resolve()))
     return list({file.name: file for file in files}.values())

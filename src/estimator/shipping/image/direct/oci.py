@@ -99,7 +99,7 @@ def base_of_rootfs(archive: Path, folder: Path) -> BaseImage:
         with tarfile.open(archive, "r:gz" if is_packed else "r:"):
             layer = packed_layer(copy, _blobs(folder), f"base {archive.name}", media_type=LAYER)
     except tarfile.TarError:
-        raise ImageError(f"{archive}: is no tar of a file system, packed by gzip or not") from None
+        raise ImageError(f"{archive}: not a tar archive of a file system") from None
     except (OSError, EOFError) as error:
         raise ImageError(f"{archive}: cannot be read: {error}") from error
     return BaseImage((layer,), {"Env": [PATH, "LANG=C.UTF-8"]})
@@ -112,40 +112,40 @@ def base_of_python(folder: Path, epoch: int) -> BaseImage:
     ------
     ImageError: it cannot be made here.
     """
-    layer = write_layer(files_of_python(), _blobs(folder), "Python alone", epoch=epoch, media_type=LAYER)
+    layer = write_layer(files_of_python(), _blobs(folder), "Python", epoch=epoch, media_type=LAYER)
     return BaseImage((layer,), {"Env": [PATH, "LANG=C.UTF-8", f"LD_LIBRARY_PATH={OWN_LIBRARIES}"]})
 
 
-def write_image(recipe: BuildSpec, base: BaseImage, folder: Path) -> ImageLayout:
-    """Write a recipe's image into a layout that holds the base's blobs.
+def write_image(spec: BuildSpec, base: BaseImage, folder: Path) -> ImageLayout:
+    """Write a spec's image into a layout that holds the base's blobs.
 
     Raises
     ------
     ImageError: the packages cannot be installed, or the base has another Python.
     """
-    created, epoch = str(recipe.artefact.manifest["created"]), recipe.epoch
+    created, epoch = str(spec.artefact.manifest["created"]), spec.epoch
     blobs = _blobs(folder)
-    context = recipe.context()
+    context = spec.context()
     model = [LayerFile(name, content) for name, content in context.items() if name.startswith(("model/", "sbom"))]
     layers = list(base.layers)
     with tempfile.TemporaryDirectory(prefix="estimator-image-") as scratch:
-        library = _compiled_library(recipe, base, blobs, Path(scratch) / "library")
+        library = _compiled_library(spec, base, blobs, Path(scratch) / "library")
         if library:
-            layers.append(write_layer(library, blobs, "Python's library, compiled", epoch=epoch, media_type=LAYER))
-        packages = _packages(recipe, context, Path(scratch))
+            layers.append(write_layer(library, blobs, "compiled standard library", epoch=epoch, media_type=LAYER))
+        packages = _packages(spec, context, Path(scratch))
         layers.append(write_layer(packages, blobs, "packages", epoch=epoch, media_type=LAYER))
     layers.append(
         write_layer(
             model,
             blobs,
-            f"{recipe.artefact.name} {recipe.artefact.version}",
+            f"{spec.artefact.name} {spec.artefact.version}",
             epoch=epoch,
             media_type=LAYER,
             # What is mounted there takes its mode from it, and a bare base has none.
             folders={"tmp": 0o1777},
         )
     )
-    config = _put(blobs, CONFIG, _config(recipe, base, layers, created))
+    config = _put(blobs, CONFIG, _config(spec, base, layers, created))
     manifest = _put(
         blobs, MANIFEST,
         {
@@ -154,7 +154,7 @@ def write_image(recipe: BuildSpec, base: BaseImage, folder: Path) -> ImageLayout
             "annotations": {"org.opencontainers.image.created": created},
         },
     )  # fmt: skip
-    named = {**_described(manifest), "annotations": {"org.opencontainers.image.ref.name": recipe.tag}}
+    named = {**_described(manifest), "annotations": {"org.opencontainers.image.ref.name": spec.tag}}
     write_atomic(folder / "oci-layout", '{"imageLayoutVersion":"1.0.0"}')
     write_atomic(folder / "index.json", _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
     return ImageLayout(folder, manifest, config, tuple(layers))
@@ -186,13 +186,13 @@ def write_archive(layout: ImageLayout, tag: str, path: Path) -> None:
             archive.addfile(entry, io.BytesIO(text))
 
 
-def _packages(recipe: BuildSpec, context: Mapping[str, bytes], scratch: Path) -> list[LayerFile]:
+def _packages(spec: BuildSpec, context: Mapping[str, bytes], scratch: Path) -> list[LayerFile]:
     """Install what the image needs, without what no server reads, and compile it."""
     target = scratch / "packages"
-    for name in ("requirements.txt", recipe.wheel[0]):
+    for name in ("requirements.txt", spec.wheel[0]):
         (scratch / name).write_bytes(context[name])
     words = ["--no-deps", "--no-compile", "--require-hashes", "--target", str(target), "-r", "requirements.txt"]
-    run_pip(["install", *platform(recipe.python, recipe.architecture), *words], folder=scratch)
+    run_pip(["install", *platform(spec.python, spec.architecture), *words], folder=scratch)
     for pattern in ("bin", *USELESS):
         for path in target.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -201,25 +201,25 @@ def _packages(recipe: BuildSpec, context: Mapping[str, bytes], scratch: Path) ->
         (path / "direct_url.json").unlink(missing_ok=True)
         there = [line for line in (path / "RECORD").read_text().splitlines() if (target / line.split(",")[0]).exists()]
         (path / "RECORD").write_text("\n".join([*there, ""]))
-    _compile(target, recipe.site)
-    return files_below(target, recipe.site.lstrip("/"))
+    _compile(target, spec.site)
+    return files_below(target, spec.site.lstrip("/"))
 
 
-def _compiled_library(recipe: BuildSpec, base: BaseImage, blobs: Path, scratch: Path) -> list[LayerFile]:
+def _compiled_library(spec: BuildSpec, base: BaseImage, blobs: Path, scratch: Path) -> list[LayerFile]:
     """Return Python's own library of the base as compiled files, which images of Python come without.
 
     Raises
     ------
     ImageError: the base has no Python of that version, or one for another architecture.
     """
-    home = recipe.site.rpartition("/")[0].lstrip("/")
+    home = spec.site.rpartition("/")[0].lstrip("/")
     found = False
     for layer in base.layers:
         with tarfile.open(blobs / layer.blob.digest[7:], "r:*") as archive:
             for entry in archive:
                 name = entry.name.removeprefix("./").lstrip("/")
-                if name == f"usr/local/bin/python{recipe.python}" and entry.isfile():
-                    _check_machine(recipe, archive.extractfile(entry))
+                if name == f"usr/local/bin/python{spec.python}" and entry.isfile():
+                    _check_machine(spec, archive.extractfile(entry))
                 rest = name.removeprefix(f"{home}/")
                 if rest == name or not entry.isfile() or not rest.endswith(".py") or rest.partition("/")[0] in UNUSED:
                     continue
@@ -232,21 +232,21 @@ def _compiled_library(recipe: BuildSpec, base: BaseImage, blobs: Path, scratch: 
                 path.write_bytes(content.read())
     if not found:
         raise ImageError(
-            f"{recipe.base}: the base has no Python {recipe.python} in /usr/local",
-            hint="take an image such as python:3.11-slim, or say which Python it has with image.python",
+            f"{spec.base}: the base has no Python {spec.python} in /usr/local",
+            hint="use an image such as python:3.11-slim, or set image.python to the Python of the base",
         )
     _compile(scratch, f"/{home}")
     return [file for file in files_below(scratch, home) if file.name.endswith(".pyc")]
 
 
-def _check_machine(recipe: BuildSpec, program: IO[bytes] | None) -> None:
+def _check_machine(spec: BuildSpec, program: IO[bytes] | None) -> None:
     """Refuse a base for another architecture, by the header of its Python (ELF)."""
     head = program.read(20) if program is not None else b""
     machine = int.from_bytes(head[18:20], "little")
-    if head[:4] == b"\x7fELF" and machine != ELF_MACHINES[recipe.architecture]:
+    if head[:4] == b"\x7fELF" and machine != ELF_MACHINES[spec.architecture]:
         names = {number: name for name, number in ELF_MACHINES.items()}
         found = names.get(machine, f"machine {machine}")
-        raise ImageError(f"the base is for {found}, and the image is to be for {recipe.architecture}")
+        raise ImageError(f"the base is for {found}, the image for {spec.architecture}")
 
 
 def _compile(folder: Path, place: str) -> None:
@@ -257,28 +257,28 @@ def _compile(folder: Path, place: str) -> None:
     subprocess.run([sys.executable, "-m", "compileall", *words], check=False, capture_output=True, env=same)  # noqa: S603 # our own words
 
 
-def _config(recipe: BuildSpec, base: BaseImage, layers: Sequence[ImageLayer], created: str) -> dict[str, Any]:
+def _config(spec: BuildSpec, base: BaseImage, layers: Sequence[ImageLayer], created: str) -> dict[str, Any]:
     given = base.config
     environment = [item for item in given.get("Env") or [] if item.partition("=")[0] not in ENVIRONMENT]
     return {
-        "architecture": recipe.architecture,
+        "architecture": spec.architecture,
         "os": "linux",
         "created": created,
         "config": {
             "Env": [*environment, *(f"{name}={value}" for name, value in ENVIRONMENT.items())],
             "User": USER,
-            "ExposedPorts": {f"{recipe.port}/tcp": {}},
+            "ExposedPorts": {f"{spec.port}/tcp": {}},
             "Entrypoint": list(ENTRYPOINT),
-            "Cmd": recipe.command,
-            "Labels": {**(given.get("Labels") or {}), **recipe.all_labels},
+            "Cmd": spec.command,
+            "Labels": {**(given.get("Labels") or {}), **spec.all_labels},
             "StopSignal": "SIGTERM",
             "Healthcheck": {
-                "Test": ["CMD", *recipe.health], "Interval": 10 * SECOND, "Timeout": 3 * SECOND,
+                "Test": ["CMD", *spec.health], "Interval": 10 * SECOND, "Timeout": 3 * SECOND,
                 "StartPeriod": 20 * SECOND, "Retries": 3,
             },
         },
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-        "history": [{"created": created, "created_by": layer.holds} for layer in layers],
+        "history": [{"created": created, "created_by": layer.created_by} for layer in layers],
     }  # fmt: skip
 
 
