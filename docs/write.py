@@ -22,7 +22,7 @@ from estimator.core.registry import Shelf
 from estimator.data import sources
 from estimator.data.schema import KINDS
 from estimator.evaluation import metrics
-from estimator.models.nets.dense import vocabulary
+from estimator.models.nets import keras_names as keras
 from estimator.verbs.context import SHELVES
 
 HERE = Path(__file__).parent / "reference"
@@ -85,20 +85,20 @@ def kinds(name: str) -> list[str]:
         settings = shelf.load(kind)
         keys = [key for key in settings.model_fields if key != "kind"]
         parts += [f"### `{name}.kind: {kind}`", first_line(settings), table(settings, keys)]
-        parts += list(keras_names()) if kind == "dense" else []
+        parts += list(keras_lists()) if kind == "dense" else []
     return parts
 
 
-def keras_names() -> Iterator[str]:
+def keras_lists() -> Iterator[str]:
     """Yield the activations, losses, optimizers and more of the dense net, with their settings."""
     yield KERAS_INTRODUCTION
     for title, settings_of in (
-        ("Activations", vocabulary.ACTIVATIONS),
-        ("Losses", vocabulary.LOSSES),
-        ("Optimizers", vocabulary.OPTIMIZERS),
-        ("Learning-rate schedules", vocabulary.SCHEDULES),
-        ("Initializers", vocabulary.INITIALIZERS),
-        ("Callbacks", vocabulary.CALLBACKS),
+        ("Activations", keras.ACTIVATIONS),
+        ("Losses", keras.LOSSES),
+        ("Optimizers", keras.OPTIMIZERS),
+        ("Learning-rate schedules", keras.SCHEDULES),
+        ("Initializers", keras.INITIALIZERS),
+        ("Callbacks", keras.CALLBACKS),
     ):
         lines = [
             f"- `{name}`" + (f": {keras_settings(settings)}" if settings else "")

@@ -228,10 +228,11 @@ def test_examples_in_docstrings_hold():
 
 
 def test_every_name_of_keras_is_built():
-    from estimator.models.nets.dense import activations, initializers, losses, optimizers, schedules, vocabulary
+    from estimator.models.nets import keras_names, optimizers, schedules
+    from estimator.models.nets.dense import activations, initializers, losses
 
-    assert set(vocabulary.ACTIVATIONS) == set(activations.ACTIVATIONS)
-    assert set(vocabulary.LOSSES) == set(losses.LOSSES) | set(losses.BATCH_LOSSES)
-    assert set(vocabulary.OPTIMIZERS) == set(optimizers.RULES)
-    assert set(vocabulary.SCHEDULES) == set(schedules.SCHEDULES)
-    assert set(vocabulary.INITIALIZERS) == set(initializers.INITIALIZERS)
+    assert set(keras_names.ACTIVATIONS) == set(activations.ACTIVATIONS)
+    assert set(keras_names.LOSSES) == set(losses.LOSSES) | set(losses.BATCH_LOSSES)
+    assert set(keras_names.OPTIMIZERS) == set(optimizers.RULES)
+    assert set(keras_names.SCHEDULES) == set(schedules.SCHEDULES)
+    assert set(keras_names.INITIALIZERS) == set(initializers.INITIALIZERS)
