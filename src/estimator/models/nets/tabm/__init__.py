@@ -1,4 +1,4 @@
-"""An ensemble of small nets inside one, on numbers coded by bins; trained by jax, one epoch one compiled loop."""
+"""TabM: an ensemble of small nets in one, on numbers encoded by bins, trained by jax."""
 
 from estimator.models.nets.tabm.settings import FittedTabM, TabM
 
