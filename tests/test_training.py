@@ -183,7 +183,7 @@ def test_unusual_tables_can_be_trained(kind, frame, config_of, tmp_path):
         ({"training": {"split": {"kind": "time", "column": "colour"}}}, "cannot order the rows"),
         ({"training": {"class_weight": "balanced"}}, "has no classes"),
         ({"training": {"callbacks": [{"kind": "early_stoping"}]}, "model": {"kind": "dense"}}, "no callback called"),
-        ({"data": {"sample_weight": "x"}}, "must hold numbers of at least 0"),
+        ({"data": {"sample_weight": "x"}}, "must hold a number of at least 0"),
         ({"schema": {"columns": {"colr": {"kind": "text"}}}}, "no column 'colr'"),
     ],
 )
