@@ -16,6 +16,7 @@ import pytest
 
 from estimator.errors import SourceError
 from estimator.prediction_log import Label, LogEntry, LogWriter, open_log, records_of
+from tests.asking import serving
 from tests.servers import PASSWORD, postgresql
 
 WRITER = """
@@ -232,3 +233,14 @@ def wait_for(holds, seconds: float = 20.0) -> None:
     while not holds():
         assert time.monotonic() < ends
         time.sleep(0.02)
+
+
+def test_server_deletes_rows_older_than_configured(store, tmp_path, monkeypatch):
+    log = open_log("log.db", tmp_path, {})
+    log.write(records_of(entry(1, time.time() - 3 * 86_400.0)))
+    log.write(records_of(entry(2, time.time() - 1 * 86_400.0)))
+    monkeypatch.setenv("ESTIMATOR_CONFIG__SERVING__LOG_RETENTION_DAYS", "2")
+    with serving(store / "house_pricing_model", "--log", str(tmp_path / "log.db")):
+        wait_for(lambda: log.count() == (1, 0))
+    assert log.find("00000002-0") is not None
+    log.close()
