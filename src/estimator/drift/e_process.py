@@ -32,7 +32,7 @@ PRIOR_COUNT = 2.0
 # Fraction of all capital that is redistributed after each row, and of it the part that does not bet.
 REDISTRIBUTED = 0.001
 IDLE = 0.3
-# A double holds no more; nobody needs to tell 1e200 from 1e300.
+# Far beyond any threshold, and far below the largest double.
 MAX_CAPITAL = 1e200
 # Ranks are computed for this many rows at once, as memory grows with the square.
 CHUNK_ROWS = 50
