@@ -37,6 +37,22 @@ HOUSE = {
 }  # fmt: skip
 
 
+# What `--quick` leaves out: tests that need trained examples, servers, browsers or databases.
+SLOW_FIXTURES = frozenset({"store", "market", "market_store", "browser", "window", "visit_file", "run", "config_of"})
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="run only tests that train nothing and start no process")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--quick"):
+        return
+    slow = [item for item in items if SLOW_FIXTURES & set(item.fixturenames) or item.get_closest_marker("slow")]
+    config.hook.pytest_deselected(items=slow)
+    items[:] = [item for item in items if item not in set(slow)]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Compiled programs are shared by the tests of a run and touch nobody's cache."""
@@ -48,9 +64,9 @@ def compilations() -> Iterator[list[str]]:
     """The programs XLA was asked to compile since the list was last cleared."""
     seen: list[str] = []
 
-    def listen(event: str, seconds: float, **told: Any) -> None:
+    def listen(event: str, seconds: float, **details: Any) -> None:
         if event.endswith("backend_compile_duration"):
-            seen.append(str(told))
+            seen.append(str(details))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     yield seen
@@ -171,16 +187,16 @@ def scratches(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Say a figure that is printed at the end of the run, whichever process the test ran in."""
-    return lambda text: request.node.user_properties.append(("told", text))
+    return lambda text: request.node.user_properties.append(("figure", text))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    told = [
+    figures = [
         text
         for report in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
         if report.when == "call"
         for name, text in report.user_properties
-        if name == "told"
+        if name == "figure"
     ]
-    for text in told:
+    for text in figures:
         terminalreporter.write_line(text)

@@ -212,8 +212,7 @@ def test_lost_connection_is_opened_again(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
-    [("s3://bucket/log", "not in 's3'"), ("postgresql://me:secret@h/d", "password")],
+    ("url", "message"), [("s3://bucket/log", "not in 's3'"), ("postgresql://me:secret@h/d", "password")]
 )
 def test_url_of_another_kind_is_an_error(tmp_path, url, message):
     with pytest.raises(SourceError, match=message):

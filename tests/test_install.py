@@ -1,0 +1,67 @@
+"""The base install, in an environment of its own; `make test-install` runs this file."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.asking import post, serving
+from tests.conftest import EXAMPLES, ROOT
+
+pytestmark = pytest.mark.skipif(not os.environ.get("ESTIMATOR_TEST_INSTALL"), reason="make test-install")
+
+
+@pytest.fixture(scope="session")
+def serving_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An environment with the base install alone."""
+    folder = tmp_path_factory.mktemp("base")
+    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+    pinned = ["--constraint", str(ROOT / "constraints.txt")] if (ROOT / "constraints.txt").exists() else []
+    pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", *pinned]
+    done = subprocess.run([*pip, str(ROOT)], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"the base install cannot be made here: {done.stderr[-200:]}")
+    return folder
+
+
+def test_a_version_is_served_by_the_base_install(serving_only, store, house, tell):
+    python = serving_only / "bin" / "python"
+    absent = [name for name in ("jax", "lightgbm", "sklearn", "optuna", "polars", "onnx") if not _has(python, name)]
+    assert absent == ["jax", "lightgbm", "sklearn", "optuna", "polars", "onnx"]
+    began = time.perf_counter()
+    with serving(store / "house_pricing_model", command=[str(serving_only / "bin" / "estimator")]) as (
+        process,
+        address,
+    ):
+        answer = post(address, [house])
+        seconds = time.perf_counter() - began
+        memory = _memory_mb(process.pid)
+    assert 15 < answer["predictions"][0]["Prediction price 0"] < 35
+    packages = next((serving_only / "lib").glob("python*/site-packages"))
+    own = [path for path in packages.rglob("*") if path.is_file() and not path.is_relative_to(packages / "pip")]
+    size = sum(path.stat().st_size for path in own) / 1e6
+    tell(f"base install: start to first answer {seconds:.2f} s, memory {memory:.0f} MB, installed {size:.0f} MB")
+
+
+def test_the_base_install_says_what_training_needs(serving_only, tmp_path):
+    words = [str(serving_only / "bin" / "estimator"), "train", "--conf", str(EXAMPLES / "boston" / "config.json")]
+    done = subprocess.run([*words, "--store", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'estimator-lifepath[" in done.stderr
+
+
+def _has(python: Path, name: str) -> bool:
+    return subprocess.run([str(python), "-c", f"import {name}"], capture_output=True).returncode == 0
+
+
+def _memory_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status")
+    if not status.exists():
+        return float("nan")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) / 1024
