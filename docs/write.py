@@ -21,6 +21,7 @@ from estimator.config import Config, Section
 from estimator.core.registry import Shelf
 from estimator.data import sources
 from estimator.data.schema import KINDS
+from estimator.drift import DETECTORS
 from estimator.evaluation import metrics
 from estimator.models.nets import keras_names as keras
 from estimator.verbs.context import SHELVES
@@ -58,7 +59,7 @@ def config_reference() -> str:
     parts += ["\n".join(f"- `{kind}`: {text}" for kind, text in KINDS.items())]
     for title, shelf in (("Encoders", SHELVES.encoders), ("Metrics", SHELVES.metrics), ("Sources", sources.SHELF)):
         parts += [f"## {title}", kind_list(shelf)]
-    parts += ["## Drift tests", kind_list(SHELVES.drift)]
+    parts += ["## Drift tests", kind_list(SHELVES.drift), "## Sequential drift tests", kind_list(DETECTORS)]
     aliases = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in metrics.SHELF.aliases.items())
     parts += [f"Other names of metrics: {aliases}.", "## The tutorial's keys", TUTORIAL]
     return "\n\n".join(parts) + "\n"
