@@ -51,8 +51,8 @@ def visit_file(window) -> Iterator[Callable[..., Any]]:
         page.on("pageerror", lambda fault: faults.append(str(fault)))
         page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
         # What a page hands out for download is its own.
-        known = (path.as_uri(), "blob:")
-        page.on("request", lambda request: None if request.url.startswith(known) else faults.append(request.url))
+        own_urls = (path.as_uri(), "blob:")
+        page.on("request", lambda request: None if request.url.startswith(own_urls) else faults.append(request.url))
         page.goto(path.as_uri())
         return page
 

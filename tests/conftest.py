@@ -16,7 +16,7 @@ from typing import Any
 
 from estimator.store.store import Store
 
-# Two processes test at once, and trees that share cores wait for each other longer than they work.
+# Two processes test at once; threads of trees that share cores would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import jax.monitoring  # the same
@@ -54,22 +54,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Compiled programs are shared by the tests of a run and touch nobody's cache."""
+def _private_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Share compiled programs between the tests of a run, outside the user's cache."""
     os.environ["ESTIMATOR_CACHE"] = str(tmp_path_factory.getbasetemp().parent / "cache")
 
 
 @pytest.fixture
 def compilations() -> Iterator[list[str]]:
-    """The programs XLA was asked to compile since the list was last cleared."""
-    seen: list[str] = []
+    """The programs that XLA compiled since the list was last cleared."""
+    programs: list[str] = []
 
     def listen(event: str, seconds: float, **details: Any) -> None:
         if event.endswith("backend_compile_duration"):
-            seen.append(str(details))
+            programs.append(str(details))
 
     jax.monitoring.register_event_duration_secs_listener(listen)
-    yield seen
+    yield programs
     jax.monitoring.unregister_event_duration_listener(listen)
 
 
@@ -137,7 +137,7 @@ def _code_hash() -> str:
 
 @pytest.fixture
 def market(market_store: Path, tmp_path: Path) -> Any:
-    """The moving market with a log of its own, before anything was asked."""
+    """The moving market with an empty log."""
     from tests.market import Market
 
     shutil.copytree(market_store, tmp_path / "models")
@@ -149,11 +149,11 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str
     """Run the command line; give exit code, the JSON object on stdout (empty when none) and stderr."""
     from estimator.cli import main
 
-    def call(*words: object) -> tuple[int, dict[str, Any], str]:
+    def call(*args: object) -> tuple[int, dict[str, Any], str]:
         capsys.readouterr()
-        code = main([str(word) for word in words])
+        code = main([str(word) for word in args])
         out, err = capsys.readouterr()
-        return code, json.loads(out) if "--json" in words and out else {"text": out}, err
+        return code, json.loads(out) if "--json" in args and out else {"text": out}, err
 
     return call
 
@@ -185,8 +185,8 @@ def scratches(tmp_path, monkeypatch) -> Path:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """Say a figure that is printed at the end of the run, whichever process the test ran in."""
+def report_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Report a figure; the end of the run prints it, whichever process the test ran in."""
     return lambda text: request.node.user_properties.append(("figure", text))
 
 

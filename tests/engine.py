@@ -1,4 +1,4 @@
-"""A Docker engine of its own for tests, which nobody else sees; started by root from Debian's packages."""
+"""A separate Docker engine for tests; root starts it from Debian's packages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def docker_engine(*, hosts: Mapping[str, Path] | None = None) -> Iterator[Path]:
         shutil.copy(authority, folder / "etc" / "certs.d" / name / "ca.crt")
     (folder / "hosts").write_text("".join(lines))
     address = f"unix://{folder}/docker.sock"
-    words = [daemon, "--ip", "127.0.0.1", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
+    command = [daemon, "--ip", "127.0.0.1", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
              "-p", f"{folder}/pid", "-H", address]  # fmt: skip
     # Its own view of /etc/docker: a machine's settings are not for this engine.
     hidden = (
@@ -48,7 +48,7 @@ def docker_engine(*, hosts: Mapping[str, Path] | None = None) -> Iterator[Path]:
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     forwarded = forwarding.read_text()
     log = (folder / "log").open("wb")
-    process = subprocess.Popen(["unshare", "-m", "sh", "-c", hidden, "sh", *words], stdout=log, stderr=log)
+    process = subprocess.Popen(["unshare", "-m", "sh", "-c", hidden, "sh", *command], stdout=log, stderr=log)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DOCKER_HOST", address)
@@ -67,7 +67,7 @@ def docker_engine(*, hosts: Mapping[str, Path] | None = None) -> Iterator[Path]:
                 subprocess.run(["/usr/bin/docker", "rm", "-f", *held.split()], capture_output=True, check=False)
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
         log.close()
         subprocess.run(["iptables-restore"], input=rules, check=False, capture_output=True)
         subprocess.run(["ip", "link", "del", "docker0"], check=False, capture_output=True)

@@ -198,24 +198,24 @@ def _handler(network: Machines) -> type[BaseHTTPRequestHandler]:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or None
             port = network.reach(asked[1], int(asked[2]))
             if port is None:
-                self.answer(502, b"{}")
+                self.respond(502, b"{}")
                 return
             headers = {
                 name: value for name, value in self.headers.items() if name.lower() in ("content-type", "x-api-key")
             }
             request = urllib.request.Request(f"http://127.0.0.1:{port}{asked[3]}", body, headers)
             try:
-                with urllib.request.urlopen(request, timeout=10) as answer:
-                    self.answer(answer.status, answer.read())
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    self.respond(answer.status, answer.read())
             except urllib.error.HTTPError as error:
                 with error:
-                    self.answer(error.code, error.read())
+                    self.respond(error.code, error.read())
             except OSError:
-                self.answer(502, b"{}")
+                self.respond(502, b"{}")
 
         do_POST = do_GET
 
-        def answer(self, code: int, content: bytes) -> None:
+        def respond(self, code: int, content: bytes) -> None:
             self.send_response(code)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(content)))

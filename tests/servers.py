@@ -43,7 +43,7 @@ class PostgreSQL:
         return f"postgresql://me:${{PGPASSWORD}}@127.0.0.1:{self.port}/postgres"
 
     def run(self, statements: str) -> None:
-        words = [
+        options = [
             "-h",
             "127.0.0.1",
             "-p",
@@ -56,29 +56,39 @@ class PostgreSQL:
             statements,
             "postgres",
         ]
-        subprocess.run([self.programs / "psql", *words], check=True, env=os.environ | {"PGPASSWORD": PASSWORD})
+        subprocess.run([self.programs / "psql", *options], check=True, env=os.environ | {"PGPASSWORD": PASSWORD})
 
 
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
-    """Start an empty server from Debian's programs, which refuse to run as root."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
+    """Start an empty server from Debian's programs, which do not run as root."""
+    initdbs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not initdbs:
         pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
-    who: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    as_user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
     # pytest's own folders are closed to other users.
     folder = Path(tempfile.mkdtemp(prefix="estimator-postgresql-", dir="/tmp"))
-    server = PostgreSQL(found[-1].parent, free_port())
+    server = PostgreSQL(initdbs[-1].parent, free_port())
     try:
         (folder / "password").write_text(PASSWORD)
-        if who:
+        if as_user:
             for path in (folder, folder / "password"):
                 shutil.chown(path, "postgres", "postgres")
         control = [server.programs / "pg_ctl", "-D", folder / "data", "-l", folder / "log"]
-        made = ["-D", folder / "data", "-U", "me", "-A", "scram-sha-256", "--pwfile", folder / "password", "--no-sync"]
+        options_of_initdb = [
+            "-D",
+            folder / "data",
+            "-U",
+            "me",
+            "-A",
+            "scram-sha-256",
+            "--pwfile",
+            folder / "password",
+            "--no-sync",
+        ]
         options = f"-p {server.port} -c fsync=off -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
-        quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **who}
-        subprocess.run([found[-1], *made], **quiet)
+        quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_user}
+        subprocess.run([initdbs[-1], *options_of_initdb], **quiet)
         subprocess.run([*control, "-o", options, "-w", "start"], **quiet)
         try:
             yield server
@@ -101,7 +111,7 @@ class Cloud:
 
     @contextmanager
     def only_allowed(self, actions: list[str]) -> Iterator[None]:
-        """Be a user who may do nothing but these, for a block."""
+        """Be a user who may do nothing but these actions."""
         iam = self.client("iam")
         iam.create_user(UserName="narrow")
         policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
@@ -117,10 +127,10 @@ class Cloud:
             self._enforce_after(1_000_000)
 
     def _enforce_after(self, n_requests: int) -> None:
-        asked = urllib.request.Request(
+        request = urllib.request.Request(
             f"{self.address}/moto-api/reset-auth", str(n_requests).encode(), {"content-type": "text/plain"}
         )
-        urllib.request.urlopen(asked, timeout=10).close()
+        urllib.request.urlopen(request, timeout=60).close()
 
 
 @contextmanager
@@ -139,7 +149,7 @@ def aws() -> Iterator[Cloud]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST"), timeout=10).close()
+        urllib.request.urlopen(urllib.request.Request(f"{address}/moto-api/reset", method="POST"), timeout=60).close()
         try:
             yield Cloud(address)
         finally:
@@ -160,19 +170,28 @@ def s3(bucket: str) -> Iterator[Any]:
 
 def debian_program(package: str, program: str) -> str:
     """Return the path of a program of Debian, which root installs when it is missing; skip where it cannot be."""
-    found = shutil.which(program)
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
+    path = shutil.which(program)
+    if path is None and os.geteuid() == 0 and shutil.which("apt-get"):
         # Tests in several processes install one after another.
-        words = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "-qq", "--no-install-recommends", package]
+        install = [
+            "apt-get",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            package,
+        ]
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         for before in ([], [["apt-get", "-qq", "update"]]):
-            for each in (*before, words):
-                subprocess.run(each, check=False, capture_output=True, env=environment)
-            if (found := shutil.which(program)) is not None:
+            for command in (*before, install):
+                subprocess.run(command, check=False, capture_output=True, env=environment)
+            if (path := shutil.which(program)) is not None:
                 break
-    if found is None:
+    if path is None:
         pytest.skip(f"{program} is not installed: apt-get install {package}")
-    return found
+    return path
 
 
 @contextmanager
@@ -186,16 +205,16 @@ def docker_registry(
     program = debian_program("docker-registry", "docker-registry")
     folder = Path(tempfile.mkdtemp(prefix="estimator-registry-"))
     host = f"127.0.0.1:{free_port() if tls is None else 443}"
-    lets_in = ""
-    secured = "" if tls is None else f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}"
+    auth = ""
+    tls_section = "" if tls is None else f", tls: {{certificate: {tls[0]}, key: {tls[1]}}}"
     if user is not None:
         bcrypt = pytest.importorskip("bcrypt")
-        known = bcrypt.hashpw(password.encode(), bcrypt.gensalt(5)).decode()
-        (folder / "htpasswd").write_text(f"{user}:{known}\n")
-        lets_in = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
+        password_hash = bcrypt.hashpw(password.encode(), bcrypt.gensalt(5)).decode()
+        (folder / "htpasswd").write_text(f"{user}:{password_hash}\n")
+        auth = f"auth: {{htpasswd: {{realm: test, path: {folder}/htpasswd}}}}\n"
     (folder / "config.yml").write_text(
         f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"http: {{addr: '{host}'{secured}}}\n{lets_in}"
+        f"http: {{addr: '{host}'{tls_section}}}\n{auth}"
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([program, "serve", folder / "config.yml"], stdout=log, stderr=log)
@@ -208,18 +227,18 @@ def docker_registry(
             yield host
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
             shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass
 class Web:
-    """An HTTP server: what it serves by path, and what it was asked; a page called short or chunks breaks off."""
+    """An HTTP server: its pages and the paths requested; a page named short or chunks is cut off."""
 
     port: int = 0
     pages: dict[str, bytes] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
 
@@ -251,29 +270,29 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             path = self.path.partition("?")[0]
-            web.asked.append(self.path)
+            web.requested.append(self.path)
             web.users += filter(None, [self.headers["Authorization"]])
             self.close_connection = True
             if path == "/silent.csv":
                 web.ended.wait(5)
             elif path in web.moved:
-                self.answer(302, b"", Location=web.moved[path])
+                self.respond(302, b"", Location=web.moved[path])
             elif path == "/login.csv":
-                self.answer(200, b"<html>", **{"Content-Type": "text/html; charset=utf-8"})
+                self.respond(200, b"<html>", **{"Content-Type": "text/html; charset=utf-8"})
             elif path in web.pages:
                 self.page(path, web.pages[path])
             else:
-                self.answer(403 if "forbidden" in path else 404, b"")
+                self.respond(403 if "forbidden" in path else 404, b"")
 
         def page(self, path: str, content: bytes) -> None:
             if "chunks" in path:
-                self.answer(
+                self.respond(
                     200, b"%x\r\n%s" % (len(content), content[:-9]), length=None, **{"Transfer-Encoding": "chunked"}
                 )
             else:
-                self.answer(200, content[:-9] if "short" in path else content, length=len(content))
+                self.respond(200, content[:-9] if "short" in path else content, length=len(content))
 
-        def answer(self, code: int, content: bytes, *, length: int | None = 0, **headers: str) -> None:
+        def respond(self, code: int, content: bytes, *, length: int | None = 0, **headers: str) -> None:
             self.send_response(code)
             for name, value in headers.items():
                 self.send_header(name, value)
@@ -289,7 +308,7 @@ def _handler(web: Web) -> type[BaseHTTPRequestHandler]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens at."""
+    """Return a free port."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         port: int = listening.getsockname()[1]
@@ -318,16 +337,20 @@ def write_certificates(name: str, folder: Path) -> tuple[Path, Path, Path]:
     def named(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text[:64])])
 
-    authority, own = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    authority, host_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     parts = {
         "ca.crt": made(
             "a test's authority", "a test's authority", authority, authority, x509.BasicConstraints(True, None)
         ),
-        "host.crt": made(name, "a test's authority", own, authority, x509.SubjectAlternativeName([x509.DNSName(name)])),
+        "host.crt": made(
+            name, "a test's authority", host_key, authority, x509.SubjectAlternativeName([x509.DNSName(name)])
+        ),
     }
     for file, certificate in parts.items():
         (folder / file).write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
     (folder / "host.key").write_bytes(
-        own.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        host_key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
     )
     return folder / "ca.crt", folder / "host.crt", folder / "host.key"

@@ -69,16 +69,18 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
 
 
 @pytest.mark.parametrize("name", COLUMNS)
-def test_accepted_findings_clean_a_column(name: str, cleaned, tell: Callable[[str], None]):
+def test_accepted_findings_clean_a_column(name: str, cleaned, report_figure: Callable[[str], None]):
     actual, expected = cleaned[0][name], _as_read(name, cleaned[1][COLUMNS[name][0]])
     # Deleted values cannot be restored: missing ones, and sentinels.
-    known = actual.is_not_null() & (actual.is_not_nan() if actual.dtype == pl.Float64 else actual != "")
+    present = actual.is_not_null() & (actual.is_not_nan() if actual.dtype == pl.Float64 else actual != "")
     equal = (_as_text(actual) == _as_text(expected)) if actual.dtype == pl.String else _is_close(name, actual, expected)
-    fraction = float((equal & known).sum() / known.sum())
-    missing = (~known).mean()
-    tell(f"messy_sales, {name.strip()}: {fraction:.2%} of {known.sum():,} known cells equal, {missing:.1%} missing")
+    fraction = float((equal & present).sum() / present.sum())
+    missing = (~present).mean()
+    report_figure(
+        f"messy_sales, {name.strip()}: {fraction:.2%} of {present.sum():,} known cells equal, {missing:.1%} missing"
+    )
     assert fraction >= COLUMNS[name][1]
-    assert known.mean() > 0.93
+    assert present.mean() > 0.93
     assert name != "yr_built" or not actual.is_in(SENTINELS).any()
 
 

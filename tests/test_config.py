@@ -84,8 +84,8 @@ def test_all_faults_are_reported_at_once(tmp_path):
         )
     )
     assert "4 faults" in message
-    for place in ("data.target: missing", "model.dropout", "training.epochs", "training.tset"):
-        assert place in message
+    for location in ("data.target: missing", "model.dropout", "training.epochs", "training.tset"):
+        assert location in message
 
 
 def test_translated_key_is_reported_as_written(tmp_path):

@@ -131,8 +131,8 @@ def test_inferred_kind_ignores_the_batch_size(name):
     whole = infer_schema(frame, "y")
     assert whole.by_name["x"].kind == kind
     for rows in (1, 7, 30):
-        found = infer_schema(lambda rows=rows: frame.iter_slices(rows), "y").by_name["x"]
-        assert (found.kind, found.nullable, found.na_values, found.categories) == (
+        column = infer_schema(lambda rows=rows: frame.iter_slices(rows), "y").by_name["x"]
+        assert (column.kind, column.nullable, column.na_values, column.categories) == (
             kind,
             whole.by_name["x"].nullable,
             whole.by_name["x"].na_values,

@@ -134,7 +134,7 @@ class Asker(threading.Thread):
                 lost = lost or time.monotonic()
 
 
-def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, versions, port, tell):
+def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, versions, port, report_figure):
     chosen = ("--set", f"deployment.port={port}")
     code, told, said = command("deploy", built[0], "--yes", *chosen)
     assert code == 0, said
@@ -152,7 +152,7 @@ def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, ve
         asker.join()
     assert [f"{MODEL}/{version}" for version in asker.versions] == [versions[0], versions[1]]
     assert f"{MODEL}/{told['release']['version']}" == versions[0]
-    tell(f"deploy to this machine: nothing answered for at most {asker.gap:.2f} s of a swap")
+    report_figure(f"deploy to this machine: nothing answered for at most {asker.gap:.2f} s of a swap")
     code, told, _ = command("status", built[0], *chosen)
     assert (code, told["state"]) == (0, "ready")
     code, told, _ = command("down", built[0], "--yes", *chosen)
@@ -201,7 +201,7 @@ def test_a_release_that_cannot_start_leaves_the_one_before(command, built, port)
 
 
 def test_the_image_goes_to_ecr_over_tls_and_machines_of_ec2_run_it(
-    command, built, versions, certificates, monkeypatch, tell
+    command, built, versions, certificates, monkeypatch, report_figure
 ):
     known = socket.getaddrinfo
     monkeypatch.setattr(
@@ -221,7 +221,7 @@ def test_the_image_goes_to_ecr_over_tls_and_machines_of_ec2_run_it(
             began = time.monotonic()
             code, first, said = command("deploy", built[0], "--yes", *chosen)
             assert code == 0, said
-            tell(f"deploy to a machine of EC2 that is played here: {time.monotonic() - began:.1f} s")
+            report_figure(f"deploy to a machine of EC2 that is played here: {time.monotonic() - began:.1f} s")
             asker = Asker(first["address"])
             asker.start()
             code, second, said = command("deploy", built[1], "--yes", *chosen)

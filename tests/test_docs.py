@@ -158,7 +158,7 @@ def test_every_environment_variable_is_documented():
 
 
 def test_every_route_and_metric_is_documented(store):
-    from tests.asking import asking
+    from tests.clients import asking
 
     text = (REFERENCE / "http.md").read_text()
     with asking(store / "penguins") as client:

@@ -30,10 +30,10 @@ def coded_rows(values):
 
 def test_every_version_has_a_reference(store):
     for model in ("house_pricing_model", "ames", "credit", "penguins"):
-        known = drift_reference(verbs.Context(store_path=str(store)).version(model))
-        assert known.n_rows > 100
-        assert known.predictions.n_rows > 50
-        assert known.mean_loss > 0
+        training_reference = drift_reference(verbs.Context(store_path=str(store)).version(model))
+        assert training_reference.n_rows > 100
+        assert training_reference.predictions.n_rows > 50
+        assert training_reference.mean_loss > 0
 
 
 def test_reference_is_small_and_holds_no_row(store):
@@ -56,16 +56,16 @@ def test_numbers_have_at_most_250_even_bins():
 def test_randomly_frequent_categories_do_not_seem_to_fade():
     generator = np.random.default_rng(1)
     schema, batch, predictions, losses = coded_rows(generator.integers(0, 2000, 4000).astype(str))
-    known = build_reference(schema, batch, predictions, losses, seed=0)
+    training_reference = build_reference(schema, batch, predictions, losses, seed=0)
     _, later, later_predictions, _ = coded_rows(generator.integers(0, 2000, 4000).astype(str))
-    sample = CurrentRows.of(known, later, later_predictions)
-    assert not check_drift(known, sample, ["chi_square", "schema_faults"], alpha=0.01).drifted
+    sample = CurrentRows.of(training_reference, later, later_predictions)
+    assert not check_drift(training_reference, sample, ["chi_square", "schema_faults"], alpha=0.01).drifted
 
 
 def test_combined_tests_find_a_shift_and_nothing_else():
-    known = reference()
-    assert check_drift(known, current(known, seed=5, shift=0.4), TESTS, alpha=0.01).drifted
-    assert not check_drift(known, current(known, seed=6), TESTS, alpha=0.01).drifted
+    training_reference = reference()
+    assert check_drift(training_reference, current(training_reference, seed=5, shift=0.4), TESTS, alpha=0.01).drifted
+    assert not check_drift(training_reference, current(training_reference, seed=6), TESTS, alpha=0.01).drifted
 
 
 def test_classifier_finds_a_changed_correlation():
@@ -78,9 +78,9 @@ def test_classifier_finds_a_changed_correlation():
 
     schema = Schema((Column("a", "number"), Column("b", "number")), SCHEMA.target)
     batch, predictions = pair(2000, 1.0)
-    known = build_reference(schema, batch, predictions, np.ones(2000), seed=0)
-    sample = CurrentRows.of(known, *pair(500, -1.0))
-    check = check_drift(known, sample, ["kolmogorov_smirnov", "domain_classifier"], alpha=0.01)
+    training_reference = build_reference(schema, batch, predictions, np.ones(2000), seed=0)
+    sample = CurrentRows.of(training_reference, *pair(500, -1.0))
+    check = check_drift(training_reference, sample, ["kolmogorov_smirnov", "domain_classifier"], alpha=0.01)
     (classified,) = check.results["domain_classifier"]
     assert classified.p_value < 1e-6
     assert min(result.p_value for result in check.results["kolmogorov_smirnov"]) > 0.001
@@ -112,33 +112,33 @@ def test_uniform_ranks_rarely_reach_the_threshold():
 
 
 def test_ranks_are_uniform_while_nothing_changes():
-    known = reference()
-    ranks = ConformalRanks(known.columns, seed=4)
-    values = np.concatenate([ranks.update(current(known, seed=seed).codes) for seed in range(10, 20)])
+    training_reference = reference()
+    ranks = ConformalRanks(training_reference.columns, seed=4)
+    values = np.concatenate([ranks.update(current(training_reference, seed=seed).codes) for seed in range(10, 20)])
     for column in values.T:
         counts, _ = np.histogram(column, 10, (0.0, 1.0))
         assert np.abs(counts - len(column) / 10).max() < 5 * np.sqrt(len(column) / 10)
 
 
 def test_detector_reports_drift_until_the_next_update():
-    known = reference()
-    test = EProcess.of(known.columns, threshold=THRESHOLD)
+    training_reference = reference()
+    test = EProcess.of(training_reference.columns, threshold=THRESHOLD)
     assert not test.drift_detected
-    shifted = current(known, 300, seed=31, shift=0.5)
+    shifted = current(training_reference, 300, seed=31, shift=0.5)
     test.update(shifted.codes, np.zeros(300, np.int64))
     assert test.drift_detected
     test.restart()
-    test.update(current(known, 20, seed=32).codes, np.zeros(20, np.int64))
+    test.update(current(training_reference, 20, seed=32).codes, np.zeros(20, np.int64))
     assert not test.drift_detected
 
 
 @pytest.mark.parametrize("sizes", [[300], [1, 299], [70, 80, 150]])
 def test_e_values_do_not_depend_on_batch_sizes(sizes):
-    known = reference()
-    sample, predictions = current(known, seed=21, shift=0.1), rows(N_CURRENT, seed=21, shift=0.1)[1].values
+    training_reference = reference()
+    sample, predictions = current(training_reference, seed=21, shift=0.1), rows(N_CURRENT, seed=21, shift=0.1)[1].values
     periods = np.arange(N_CURRENT) // 100
-    whole = VersionMonitor(known, THRESHOLD, seed=1).update(sample.codes, predictions, periods)
-    monitor, parts, start = VersionMonitor(known, THRESHOLD, seed=1), [], 0
+    whole = VersionMonitor(training_reference, THRESHOLD, seed=1).update(sample.codes, predictions, periods)
+    monitor, parts, start = VersionMonitor(training_reference, THRESHOLD, seed=1), [], 0
     for size in sizes:
         part = slice(start, start + size)
         parts.append(monitor.update(sample.codes[part], predictions[part], periods[part]))
@@ -147,12 +147,12 @@ def test_e_values_do_not_depend_on_batch_sizes(sizes):
 
 
 def test_monitor_continues_from_its_stored_state():
-    known = reference()
-    sample, predictions = current(known, seed=22, shift=0.1), rows(N_CURRENT, seed=22, shift=0.1)[1].values
+    training_reference = reference()
+    sample, predictions = current(training_reference, seed=22, shift=0.1), rows(N_CURRENT, seed=22, shift=0.1)[1].values
     periods = np.zeros(N_CURRENT, np.int64)
-    first = VersionMonitor(known, THRESHOLD, seed=1)
+    first = VersionMonitor(training_reference, THRESHOLD, seed=1)
     first.update(sample.codes[:100], predictions[:100], periods[:100])
-    second = VersionMonitor(known, THRESHOLD, seed=1)
+    second = VersionMonitor(training_reference, THRESHOLD, seed=1)
     second.restore(json.loads(json.dumps(first.to_data())))
     rest = [monitor.update(sample.codes[100:], predictions[100:], periods[100:]) for monitor in (first, second)]
     assert np.array_equal(*rest)
@@ -160,15 +160,22 @@ def test_monitor_continues_from_its_stored_state():
 
 
 def test_drift_is_detected_within_60_rows():
-    known = reference()
-    calm = VersionMonitor(known, THRESHOLD, seed=2).update(*_stream(known, 2000, 0.0, seed=30))
+    training_reference = reference()
+    calm = VersionMonitor(training_reference, THRESHOLD, seed=2).update(
+        *_stream(training_reference, 2000, 0.0, seed=30)
+    )
     assert calm.max() < THRESHOLD
-    shifted = VersionMonitor(known, THRESHOLD, seed=2).update(*_stream(known, 300, 0.5, seed=31))
+    shifted = VersionMonitor(training_reference, THRESHOLD, seed=2).update(
+        *_stream(training_reference, 300, 0.5, seed=31)
+    )
     assert int(np.argmax(shifted >= THRESHOLD)) < 60
 
 
-def _stream(known: DriftReference, n: int, shift: float, *, seed: int):
-    sample, predictions = current(known, n, seed=seed, shift=shift), rows(n, seed=seed, shift=shift)[1].values
+def _stream(training_reference: DriftReference, n: int, shift: float, *, seed: int):
+    sample, predictions = (
+        current(training_reference, n, seed=seed, shift=shift),
+        rows(n, seed=seed, shift=shift)[1].values,
+    )
     return sample.codes, predictions, np.arange(n) // 500
 
 

@@ -38,7 +38,7 @@ from estimator.shipping.image.push import push
 from estimator.shipping.image.registry import Registry, parse_reference
 from estimator.shipping.image.smoke_test import run_smoke_test
 from estimator.shipping.image.wheels import PinnedPackage, own_wheel
-from tests.asking import serving
+from tests.clients import serving
 from tests.conftest import EXAMPLES
 from tests.rootfs import write_rootfs
 from tests.servers import docker_registry
@@ -129,7 +129,7 @@ def test_the_bill_of_materials_follows_its_standard(spec):
     }  # fmt: skip
 
 
-def test_an_image_is_written_started_and_tried_without_an_engine(built, tell):
+def test_an_image_is_written_started_and_tried_without_an_engine(built, report_figure):
     made, folder = built
     assert made.smoke_test is not None
     assert (made.smoke_test.n_rows, made.smoke_test.n_rejected) == (20, 3)
@@ -138,7 +138,7 @@ def test_an_image_is_written_started_and_tried_without_an_engine(built, tell):
     ]  # fmt: skip
     above = sum(size for _, size in made.layers[1:])
     assert above < 150e6
-    tell(f"image: {above / 1e6:.0f} MB above its base")
+    report_figure(f"image: {above / 1e6:.0f} MB above its base")
     with tarfile.open(made.archive) as archive:
         names = archive.getnames()
         told = json.load(archive.extractfile("manifest.json"))[0]
@@ -400,7 +400,7 @@ def test_nothing_is_pushed_where_nothing_was_built(built, tmp_path):
     assert os.listdir(copy) == ["image.json"]  # noqa: PTH208 # names alone
 
 
-def test_an_image_from_scratch_holds_python_alone_and_answers(artefact, tmp_path, tell):
+def test_an_image_from_scratch_holds_python_alone_and_answers(artefact, tmp_path, report_figure):
     if os.geteuid() != 0:
         pytest.skip("only root can start it in its own file system")
     built = build(artefact, Image(base="scratch"), BuildOptions(TAG, tmp_path, "auto"), environment={})
@@ -408,7 +408,9 @@ def test_an_image_from_scratch_holds_python_alone_and_answers(artefact, tmp_path
     assert (built.smoke_test.n_rows, built.smoke_test.started_by) == (20, "chroot")
     assert built.layers[0][0] == "Python"
     assert built.size_bytes < 250e6
-    tell(f"image from scratch: {built.size_bytes / 1e6:.0f} MB, ready after {built.smoke_test.startup_seconds:.2f} s")
+    report_figure(
+        f"image from scratch: {built.size_bytes / 1e6:.0f} MB, ready after {built.smoke_test.startup_seconds:.2f} s"
+    )
 
 
 def test_no_engine_starts_from_scratch(artefact, tmp_path):

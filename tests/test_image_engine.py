@@ -73,28 +73,28 @@ def by_hand(docker, artefact, base, tmp_path_factory):
     return built, folder
 
 
-def test_an_image_that_the_engine_built_answers_as_the_version(by_engine, tell):
+def test_an_image_that_the_engine_built_answers_as_the_version(by_engine, report_figure):
     built, _ = by_engine
     assert (built.smoke_test.n_rows, built.smoke_test.n_rejected) == (20, 3)
     above = sum(size for _, size in built.layers[1:])
-    tell(f"image by docker: {built.size_bytes / 1e6:.0f} MB, {above / 1e6:.0f} above its base, ready after "
+    report_figure(f"image by docker: {built.size_bytes / 1e6:.0f} MB, {above / 1e6:.0f} above its base, ready after "
          f"{built.smoke_test.startup_seconds:.2f} s")  # fmt: skip
 
 
-def test_an_image_that_was_written_here_answers_in_the_engine(docker, by_hand, artefact, tell):
+def test_an_image_that_was_written_here_answers_in_the_engine(docker, by_hand, artefact, report_figure):
     built, _ = by_hand
     with docker.started("by_hand:latest", 5000) as started:
         trial = run_smoke_test(
             artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
         )
     assert (trial.n_rows, trial.n_rejected) == (20, 3)
-    tell(
+    report_figure(
         f"image without an engine: {built.size_bytes / 1e6:.0f} MB, "
         f"ready after {trial.startup_seconds:.2f} s of docker run"
     )
 
 
-def test_what_other_frameworks_would_install(tell):
+def test_what_other_frameworks_would_install(report_figure):
     found = {}
     for name in ("bentoml", "mlflow", "mlserver"):
         for folder in sorted(ENVIRONMENTS.glob(f"{name}-*")):
@@ -102,7 +102,7 @@ def test_what_other_frameworks_would_install(tell):
             found[folder.name] = sum(sizes) / 1e6
     if not found:
         pytest.skip("their environments are made by `make bench-serve`")
-    tell(f"installed packages: {', '.join(f'{name} {size:.0f} MB' for name, size in found.items())}")
+    report_figure(f"installed packages: {', '.join(f'{name} {size:.0f} MB' for name, size in found.items())}")
 
 
 @pytest.mark.parametrize("tag", [TAG, "by_hand:latest"])
@@ -188,11 +188,13 @@ def others(base, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["podman", "buildah"])
-def test_other_engines_build_and_run_it_as_well(others, artefact, tmp_path, tell, name):
+def test_other_engines_build_and_run_it_as_well(others, artefact, tmp_path, report_figure, name):
     built = build(artefact, Image(), BuildOptions(f"by_{name}:latest", tmp_path, name), environment={})
     assert (built.smoke_test.n_rows, built.smoke_test.n_rejected) == (20, 3)
     assert built.size_bytes > 100e6
-    tell(f"image by {name}: {built.size_bytes / 1e6:.0f} MB, ready after {built.smoke_test.startup_seconds:.2f} s")
+    report_figure(
+        f"image by {name}: {built.size_bytes / 1e6:.0f} MB, ready after {built.smoke_test.startup_seconds:.2f} s"
+    )
 
 
 def test_a_container_that_ends_is_not_waited_for(docker, by_engine, artefact):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.asking import post, serving
+from tests.clients import post, serving
 from tests.conftest import EXAMPLES, ROOT
 
 pytestmark = pytest.mark.skipif(not os.environ.get("ESTIMATOR_TEST_INSTALL"), reason="make test-install")
@@ -29,7 +29,7 @@ def serving_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_version_is_served_by_the_base_install(serving_only, store, house, tell):
+def test_a_version_is_served_by_the_base_install(serving_only, store, house, report_figure):
     python = serving_only / "bin" / "python"
     absent = [name for name in ("jax", "lightgbm", "sklearn", "optuna", "polars", "onnx") if not _has(python, name)]
     assert absent == ["jax", "lightgbm", "sklearn", "optuna", "polars", "onnx"]
@@ -38,19 +38,21 @@ def test_a_version_is_served_by_the_base_install(serving_only, store, house, tel
         process,
         address,
     ):
-        answer = post(address, [house])
+        response = post(address, [house])
         seconds = time.perf_counter() - began
         memory = _memory_mb(process.pid)
-    assert 15 < answer["predictions"][0]["Prediction price 0"] < 35
+    assert 15 < response["predictions"][0]["Prediction price 0"] < 35
     packages = next((serving_only / "lib").glob("python*/site-packages"))
-    own = [path for path in packages.rglob("*") if path.is_file() and not path.is_relative_to(packages / "pip")]
-    size = sum(path.stat().st_size for path in own) / 1e6
-    tell(f"base install: start to first answer {seconds:.2f} s, memory {memory:.0f} MB, installed {size:.0f} MB")
+    files = [path for path in packages.rglob("*") if path.is_file() and not path.is_relative_to(packages / "pip")]
+    size = sum(path.stat().st_size for path in files) / 1e6
+    report_figure(
+        f"base install: start to first answer {seconds:.2f} s, memory {memory:.0f} MB, installed {size:.0f} MB"
+    )
 
 
 def test_the_base_install_says_what_training_needs(serving_only, tmp_path):
-    words = [str(serving_only / "bin" / "estimator"), "train", "--conf", str(EXAMPLES / "boston" / "config.json")]
-    done = subprocess.run([*words, "--store", str(tmp_path)], capture_output=True, text=True)
+    command = [str(serving_only / "bin" / "estimator"), "train", "--conf", str(EXAMPLES / "boston" / "config.json")]
+    done = subprocess.run([*command, "--store", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 1
     assert "pip install 'estimator-lifepath[" in done.stderr
 

@@ -16,7 +16,7 @@ from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import alert_data, check_alerts, send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.events import Event, read_events, read_points, store_event
-from tests.asking import Client, gateway
+from tests.clients import Client, gateway
 from tests.market import FOLDER, MODEL, kinds, other_area, same_area
 
 
@@ -356,9 +356,9 @@ def test_one_row_can_be_monitored(market, run):
 def test_server_shows_the_monitoring_page(market):
     market.send(same_area(50))
     plain = Client(gateway(market.live, serving=Serving(), connect_log=lambda: market.open_log()))
-    answer = plain("GET", "/monitor")
-    assert answer.status_code == 200
-    assert "monitoring" in answer.text
+    response = plain("GET", "/monitor")
+    assert response.status_code == 200
+    assert "monitoring" in response.text
     assert plain("GET", "/monitor?model=none").status_code == 404
     for days in ("x", "nan", "-1", "inf", ""):
         assert plain("GET", f"/monitor?days={days}").status_code == 422

@@ -11,7 +11,7 @@ from schemathesis import checks
 from estimator.config import Serving
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
-from tests.asking import gateway
+from tests.clients import gateway
 
 CHECKS = [
     checks.not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
@@ -35,7 +35,7 @@ def test_document_is_valid_openapi(app):
     validate(app.snapshot.app.openapi())
 
 
-def test_responses_conform_to_document(schema, tell):
+def test_responses_conform_to_document(schema, report_figure):
     n_sent = 0
 
     def send(case):
@@ -47,7 +47,9 @@ def test_responses_conform_to_document(schema, tell):
     for operation in operations:
         given(case=operation.as_strategy())(FUZZ(lambda case: send(case)))()
     assert n_sent > 10 * len(operations)
-    tell(f"{n_sent} requests generated from the document, for {len(operations)} operations: all responses conform")
+    report_figure(
+        f"{n_sent} requests generated from the document, for {len(operations)} operations: all responses conform"
+    )
 
 
 def test_private_columns_hide_training_rows(store):

@@ -71,15 +71,15 @@ def differences(script) -> Callable[..., float]:
     """The largest difference between the script and onnxruntime, as parity measures it; classes must be the same."""
 
     def call(graph: bytes, feed: dict[str, Any]) -> float:
-        found = script.evaluate(
+        actual = script.evaluate(
             EVALUATE, [base64.b64encode(graph).decode(), {name: values[:, 0].tolist() for name, values in feed.items()}]
         )
         session, largest = Session(graph), 0.0
         for name, expected in zip(session.outputs, session.run(feed), strict=True):
             if expected.dtype == object:
-                assert found[name] == expected.ravel().tolist()
+                assert actual[name] == expected.ravel().tolist()
                 continue
-            must, has = expected.ravel().astype(float), np.array(found[name], dtype=float)
+            must, has = expected.ravel().astype(float), np.array(actual[name], dtype=float)
             assert has.shape == must.shape
             assert np.array_equal(np.isnan(has), np.isnan(must))
             size = np.nanmean(np.abs(must)) if (~np.isnan(must)).any() else 1.0

@@ -34,20 +34,22 @@ NOUNS = ["Haus", "garden", "РЕКА", "naïve", "x1", "sea view"]
 def messy(n_rows: int = 240) -> pl.DataFrame:
     """Dates, months, times, prices, free text, flags, missing values, and names that would break a careless page."""
     generator = np.random.default_rng(3)
-    size, days, place = generator.normal(100, 30, n_rows), generator.integers(0, 900, n_rows), range(n_rows)
+    size, days, row_numbers = generator.normal(100, 30, n_rows), generator.integers(0, 900, n_rows), range(n_rows)
     nouns = generator.choice(NOUNS, (n_rows, 4))
     start = np.datetime64("2021-01-01")
     price = 900 + 12 * size + 200 * (nouns == "garden").any(axis=1) + days / 3 + generator.normal(0, 40, n_rows)
     return pl.DataFrame(
         {
-            "<i>size</i>": [f"{value:.1f}" if row % 11 else "" for row, value in zip(place, size, strict=True)],
+            "<i>size</i>": [f"{value:.1f}" if row % 11 else "" for row, value in zip(row_numbers, size, strict=True)],
             "fee": [f"${1000 * value:,.2f}" for value in generator.random(n_rows)],
             "day": [str(start + int(value)) for value in days],
             "month": [str(start + int(value))[:7] for value in days],
-            "seen at": [f"{start + int(value)} {row % 24:02d}:15:00" for row, value in zip(place, days, strict=True)],
-            "\"quo'te": [HOSTILE[row % 5] if row % 7 else "" for row in place],
-            "words": [f"{', '.join(words)} no. {row}!" for row, words in zip(place, nouns, strict=True)],
-            "is new": ["yes" if row % 3 else "no" for row in place],
+            "seen at": [
+                f"{start + int(value)} {row % 24:02d}:15:00" for row, value in zip(row_numbers, days, strict=True)
+            ],
+            "\"quo'te": [HOSTILE[row % 5] if row % 7 else "" for row in row_numbers],
+            "words": [f"{', '.join(words)} no. {row}!" for row, words in zip(row_numbers, nouns, strict=True)],
+            "is new": ["yes" if row % 3 else "no" for row in row_numbers],
             "price": [f"{value:.2f}" for value in price],
         }
     )
@@ -56,7 +58,7 @@ def messy(n_rows: int = 240) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def versions(store, tmp_path_factory) -> dict[str, tuple[Artefact, Path]]:
     """Versions and the tables they were trained on, as CSV."""
-    found = {name: (open_artefact(version_folder(store / name)), EXAMPLES / path) for name, path in TABLES.items()}
+    artefacts = {name: (open_artefact(version_folder(store / name)), EXAMPLES / path) for name, path in TABLES.items()}
     folder = tmp_path_factory.mktemp("messy")
     messy().write_csv(folder / "messy.csv")
     for kind in ("linear", "boosting"):
@@ -65,17 +67,17 @@ def versions(store, tmp_path_factory) -> dict[str, tuple[Artefact, Path]]:
         config = {"name": f"messy-{kind}", "data": data, "model": {"kind": kind}, "schema": {"columns": columns}}
         (folder / "config.json").write_text(json.dumps(config))
         made = verbs.train.train(folder / "config.json", verbs.Context(store_path=str(folder)))
-        found[f"messy-{kind}"] = (made.artefact, folder / "messy.csv")
-    return found
+        artefacts[f"messy-{kind}"] = (made.artefact, folder / "messy.csv")
+    return artefacts
 
 
 @pytest.fixture(scope="module")
 def pages(versions, tmp_path_factory) -> dict[str, Path]:
-    folder, found = tmp_path_factory.mktemp("pages"), {}
+    folder, paths = tmp_path_factory.mktemp("pages"), {}
     for name, (artefact, _) in versions.items():
-        found[name] = folder / f"{name}.html"
-        found[name].write_bytes(build_model_page(artefact).content)
-    return found
+        paths[name] = folder / f"{name}.html"
+        paths[name].write_bytes(build_model_page(artefact).content)
+    return paths
 
 
 @pytest.fixture
@@ -106,25 +108,27 @@ def sent(page: Any, content: bytes, name: str = "rows.csv") -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("name", [*TABLES, "messy-linear", "messy-boosting"])
-def test_file_gets_the_predictions_of_the_server(visit, versions, pages, name, tell):
+def test_file_gets_the_predictions_of_the_server(visit, versions, pages, name, report_figure):
     artefact, table = versions[name]
-    found = sent(visit(name), table.read_bytes(), table.name)
+    downloaded = sent(visit(name), table.read_bytes(), table.name)
     must = artefact.predictor.predict_table(open_files(str(table)).frame())
-    assert found.select(pl.col(pl.String)).equals(must.select(pl.col(pl.String)))
+    assert downloaded.select(pl.col(pl.String)).equals(must.select(pl.col(pl.String)))
     numbers = must.select(pl.col(pl.Float64))
-    has, wanted = found.select(numbers.columns).to_numpy(), numbers.to_numpy()
+    has, wanted = downloaded.select(numbers.columns).to_numpy(), numbers.to_numpy()
     largest = float((np.abs(has - wanted) / np.maximum(np.abs(wanted), np.abs(wanted).mean())).max())
-    tell(f"page of {name}: {pages[name].stat().st_size / 1e3:.0f} kB, {len(must):,} rows to {largest:.0e}")
+    report_figure(f"page of {name}: {pages[name].stat().st_size / 1e3:.0f} kB, {len(must):,} rows to {largest:.0e}")
     assert largest < 1e-6
 
 
 def test_form_starts_with_a_row_and_its_prediction(visit, versions):
     artefact, _ = versions["house_pricing_model"]
     page, row = visit("house_pricing_model"), first_row(artefact)
-    answers = artefact.predictor.predict_batch(artefact.schema.read_rows([row]))
+    predictions = artefact.predictor.predict_batch(artefact.schema.read_rows([row]))
     shown = float(page.text_content("#prediction .figure"))
-    assert shown == pytest.approx(answers.raw[0], rel=1e-3)
-    assert page.text_content("#prediction p + p") == f"90% interval: {answers.low[0]:.4g} to {answers.high[0]:.4g}"
+    assert shown == pytest.approx(predictions.raw[0], rel=1e-3)
+    assert (
+        page.text_content("#prediction p + p") == f"90% interval: {predictions.low[0]:.4g} to {predictions.high[0]:.4g}"
+    )
     assert {name: page.get_by_label(name, exact=True).input_value() for name in row} == {
         name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in row.items()
     }
@@ -154,9 +158,9 @@ def test_curve_shows_the_predictions(visit, versions):
     label = page.wait_for_selector("#effect svg[aria-label^='MEDV by LSTAT']").get_attribute("aria-label")
     (low, high), *_ = [column.training_range for column in artefact.schema.features if column.name == "LSTAT"]
     rows = [{**row, "LSTAT": float(value)} for value in np.linspace(low, high, 41)]
-    answers = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).raw
-    assert f"smallest {answers.min():.4g} at " in label
-    assert f"largest {answers.max():.4g} at " in label
+    predictions = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).raw
+    assert f"smallest {predictions.min():.4g} at " in label
+    assert f"largest {predictions.max():.4g} at " in label
 
 
 def test_invalid_value_gets_the_message_of_the_server(visit, versions):
@@ -164,10 +168,10 @@ def test_invalid_value_gets_the_message_of_the_server(visit, versions):
     page, row = visit("house_pricing_model"), first_row(artefact)
     box = page.get_by_label("TAX", exact=True)
     box.fill("many")
-    told = page.wait_for_selector("#notes .fault").text_content()
-    with pytest.raises(RowError) as refused:
+    message = page.wait_for_selector("#notes .fault").text_content()
+    with pytest.raises(RowError) as error:
         artefact.schema.read_rows([{**row, "TAX": "many"}])
-    assert told == f"TAX: {refused.value.faults[0].message}"
+    assert message == f"TAX: {error.value.faults[0].message}"
     assert box.get_attribute("aria-invalid") == "true"
     assert page.text_content("#prediction .figure") == "no prediction"
     page.click("#reset")
@@ -177,8 +181,8 @@ def test_invalid_value_gets_the_message_of_the_server(visit, versions):
 def test_values_out_of_range_are_reported(visit, versions):
     page = visit("house_pricing_model")
     page.get_by_label("RM", exact=True).fill("40")
-    told = page.wait_for_selector("#notes li").text_content()
-    assert told == "RM: out of range; training range 3.561 to 8.78"
+    note = page.wait_for_selector("#notes li").text_content()
+    assert note == "RM: out of range; training range 3.561 to 8.78"
 
 
 def test_invalid_rows_of_a_file_are_named_and_left_empty(visit, versions):
@@ -187,17 +191,17 @@ def test_invalid_rows_of_a_file_are_named_and_left_empty(visit, versions):
     lines[2], lines[4] = f"much{lines[2][lines[2].index(',') :]}", f",{lines[4].split(',', 1)[1]}"
     table = "\n".join(lines).encode()
     page = visit("house_pricing_model")
-    found = sent(page, table)
-    with pytest.raises(RowError) as refused:
+    downloaded = sent(page, table)
+    with pytest.raises(RowError) as error:
         read_frame(artefact.schema, pl.read_csv(table, infer_schema=False))
-    told = page.locator("#batch-result li").all_text_contents()
-    assert told == list(map(str, refused.value.faults))
-    assert found["prediction"].is_null().to_list() == [False, True, False, True, False]
+    messages = page.locator("#batch-result li").all_text_contents()
+    assert messages == list(map(str, error.value.faults))
+    assert downloaded["prediction"].is_null().to_list() == [False, True, False, True, False]
     assert page.text_content("#batch-status") == "predicted 3 of 5 rows"
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"CRIM,ZN\n1,2\n", "rows.csv: row 1, column 'INDUS': missing: expected a number"),
         (b"", "rows.csv: the file is empty"),
@@ -205,10 +209,10 @@ def test_invalid_rows_of_a_file_are_named_and_left_empty(visit, versions):
         (b'a,b\n"1,2\n', "rows.csv: a quote opened on or after line 2 is never closed"),
     ],
 )
-def test_unreadable_file_is_rejected(visit, content, told):
+def test_unreadable_file_is_rejected(visit, content, message):
     page = visit("house_pricing_model")
     page.set_input_files("#file", {"name": "rows.csv", "mimeType": "text/csv", "buffer": content})
-    assert page.wait_for_selector("#batch-result .fault").text_content().startswith(told)
+    assert page.wait_for_selector("#batch-result .fault").text_content().startswith(message)
 
 
 def test_gzip_delimiter_and_encoding_are_detected(visit, versions):
@@ -308,9 +312,9 @@ def test_failed_self_test_is_reported(visit_file, versions, tmp_path):
 
 def test_page_command_reports_sizes(store, run, tmp_path):
     page = tmp_path / "model.html"
-    code, told, _ = run("page", store / "penguins", "--output", page, "--json")
+    code, output, _ = run("page", store / "penguins", "--output", page, "--json")
     assert code == 0
-    assert told["bytes"] == page.stat().st_size < 150_000
-    assert told["operators"] == sorted(told["operators"])
+    assert output["bytes"] == page.stat().st_size < 150_000
+    assert output["operators"] == sorted(output["operators"])
     code, shown, _ = run("page", "penguins", "--store", store, "--output", page)
     assert f"page    {page}" in shown["text"]

@@ -34,10 +34,10 @@ def new_rows(tmp_path):
 
 def test_candidates_are_evaluated_on_a_holdout(market, new_rows):
     decision = verbs.retrain.retrain(market.monitored, market.context(), data=new_rows)
-    assert [each.kind for each in decision.candidates] == ["warm_start", "refit", "new_only"]
+    assert [candidate.kind for candidate in decision.candidates] == ["warm_start", "refit", "new_only"]
     assert decision.rows == {"old": 1200, "new": 210, "holdout": 90, "old_holdout": 240}
     assert decision.live == market.live.version
-    best = next(each for each in decision.candidates if each.version == decision.chosen)
+    best = next(candidate for candidate in decision.candidates if candidate.version == decision.chosen)
     assert best.comparisons[0].verdict == "better"
     assert best.comparisons[0].rows == 90
     assert best.e_value > 20
@@ -49,14 +49,14 @@ def test_candidates_are_evaluated_on_a_holdout(market, new_rows):
 
 def test_candidates_are_reproduced_bit_for_bit(market, new_rows):
     decision = verbs.retrain.retrain(market.monitored, market.context(), data=new_rows)
-    for each in decision.candidates:
-        again = verbs.verify.verify(f"{MODEL}/{each.version}", market.context())
-        assert again.is_equal, (each.kind, again.differences)
+    for candidate in decision.candidates:
+        report = verbs.verify.verify(f"{MODEL}/{candidate.version}", market.context())
+        assert report.is_equal, (candidate.kind, report.differences)
 
 
 def test_decision_is_stored_with_its_reasons(market, new_rows, run):
-    words = ("--data", new_rows, "--folder", FOLDER, "--store", market.store.root)
-    code, output, _ = run("retrain", MODEL, *words, "--why", "the market moved")
+    options = ("--data", new_rows, "--folder", FOLDER, "--store", market.store.root)
+    code, output, _ = run("retrain", MODEL, *options, "--why", "the market moved")
     assert code == 0
     assert "refit" in output["text"]
     (folder,) = (market.store.root / MODEL / "decisions").iterdir()
@@ -131,13 +131,13 @@ def test_settings_are_tuned_again(market, new_rows):
     assert candidate.version is not None
 
 
-@pytest.mark.parametrize(("rows", "told"), [(10, "too few"), (0, "too few")])
-def test_too_few_new_rows_are_an_error(market, tmp_path, rows, told):
+@pytest.mark.parametrize(("rows", "message"), [(10, "too few"), (0, "too few")])
+def test_too_few_new_rows_are_an_error(market, tmp_path, rows, message):
     path = tmp_path / "few.csv"
     frame_of(other_area(0, 10)).head(rows).write_csv(path)
     with pytest.raises(EstimatorError) as caught:
         verbs.retrain.retrain(market.monitored, market.context(), data=str(path))
-    assert told in caught.value.message or "no rows" in caught.value.message
+    assert message in caught.value.message or "no rows" in caught.value.message
     assert market.store.aliases(MODEL).keys() == {"live"}
 
 
@@ -154,8 +154,8 @@ def test_missing_old_rows_are_an_error(market, new_rows):
 
 
 def test_columns_of_different_types_become_text():
-    found = join_rows(pl.DataFrame({"a": ["1", "x"]}), pl.DataFrame({"a": [2.0, None], "b": [1, 2]}))
-    assert found["a"].to_list() == ["1", "x", "2", None]
+    joined = join_rows(pl.DataFrame({"a": ["1", "x"]}), pl.DataFrame({"a": [2.0, None], "b": [1, 2]}))
+    assert joined["a"].to_list() == ["1", "x", "2", None]
 
 
 def test_row_ranges_are_parsed():
@@ -247,20 +247,20 @@ def test_replay_reports_differences(market, new_rows, run):
     _, candidate = retrained(market, new_rows)
     market.now = market.now - 7200.0
     market.send(other_area(600, 700), labels=True)
-    words = ("--log", market.log_path, "--store", market.store.root, "--since", "2001-01-01")
-    code, output, _ = run("replay", MODEL, "--against", f"{MODEL}/{candidate}", *words, "--json")
+    options = ("--log", market.log_path, "--store", market.store.root, "--since", "2001-01-01")
+    code, output, _ = run("replay", MODEL, "--against", f"{MODEL}/{candidate}", *options, "--json")
     assert code == 0
     assert (output["n_rows"], output["n_scored"]) == (100, 100)
     assert output["replayed_loss"] < output["logged_loss"]
     assert output["changed"] > 0.9
-    code, output, _ = run("replay", MODEL, "--against", MODEL, *words, "--json")
+    code, output, _ = run("replay", MODEL, "--against", MODEL, *options, "--json")
     assert (output["changed"], output["logged_loss"]) == (0.0, pytest.approx(output["replayed_loss"]))
 
 
 def test_replay_of_an_empty_time_is_an_error(market, run):
     market.send(same_area(5))
-    words = ("--log", market.log_path, "--store", market.store.root, "--since", "1s")
-    code, _, stderr = run("replay", MODEL, "--against", MODEL, *words)
+    options = ("--log", market.log_path, "--store", market.store.root, "--since", "1s")
+    code, _, stderr = run("replay", MODEL, "--against", MODEL, *options)
     assert code == 1
     assert "--since" in stderr
 
@@ -321,7 +321,7 @@ def test_rollback_can_be_turned_off(market):
     assert market.live.version == worse
 
 
-def test_example_detects_retrains_promotes_and_rolls_back(tmp_path, tell):
+def test_example_detects_retrains_promotes_and_rolls_back(tmp_path, report_figure):
     story = runpy.run_path(str(EXAMPLES / "moving-market" / "story.py"))["story"]
     result = story(tmp_path, report=lambda text: None)
     assert result["calm_alarms"] == []
@@ -336,7 +336,7 @@ def test_example_detects_retrains_promotes_and_rolls_back(tmp_path, tell):
     assert actions == ["train", "promote", "rollback"]
     assert result["history"][-1]["version"] == result["first_version"]
     assert list((tmp_path / "models" / MODEL / "decisions").glob("*/decision.json"))
-    tell(
+    report_figure(
         f"moving market: drift alarm after {n_rows} rows of another area, promotion after {result['n_labels']} labels, "
         f"{sum(result['predicted'].values())} requests served, none rejected"
     )

@@ -28,7 +28,7 @@ from estimator.serving.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA_TYPES
 from estimator.serving.telemetry.recorder import RequestRecorder
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
-from tests.asking import Client, gateway
+from tests.clients import Client, gateway
 
 PREDICT = ("/v1/predict", "/v1/services/predict")
 FORMS = {
@@ -53,10 +53,10 @@ def credit(store) -> Client:
 
 
 def test_tutorial_request_gets_tutorial_response(boston, house):
-    answer = boston.post("/v1/services/predict", [house])
-    assert answer.status_code == 200
-    assert answer.json()["inputData"] == [house]
-    (prediction,) = answer.json()["predictions"]
+    response = boston.post("/v1/services/predict", [house])
+    assert response.status_code == 200
+    assert response.json()["inputData"] == [house]
+    (prediction,) = response.json()["predictions"]
     assert list(prediction) == ["Prediction price 0"]
     assert 15 < prediction["Prediction price 0"] < 35
 
@@ -69,10 +69,10 @@ def test_default_label_names_the_target(credit, store):
 
 def test_classes_come_with_probabilities_and_ids(credit, store):
     rows = open_artefact(version_folder(store / "credit")).read_json("golden.json")["rows"][:2]
-    answer = credit.post("/v1/predict", rows).json()
-    assert sum(answer["predictions"][0]["probabilities"].values()) == pytest.approx(1.0)
-    assert answer["predictions"][0]["id"] != answer["predictions"][1]["id"]
-    assert answer["model"] == "credit"
+    response = credit.post("/v1/predict", rows).json()
+    assert sum(response["predictions"][0]["probabilities"].values()) == pytest.approx(1.0)
+    assert response["predictions"][0]["id"] != response["predictions"][1]["id"]
+    assert response["model"] == "credit"
 
 
 def test_values_out_of_range_are_reported(boston, house):
@@ -82,7 +82,7 @@ def test_values_out_of_range_are_reported(boston, house):
 
 @pytest.mark.parametrize("path", PREDICT)
 @pytest.mark.parametrize(
-    ("change", "column", "value", "words"),
+    ("change", "column", "value", "message"),
     [
         ({"TAX": 296.5}, "TAX", 296.5, "expected a whole number, got 296.5; training range 187 to 711"),
         ({"TAX": "many"}, "TAX", "many", "expected a whole number"),
@@ -96,13 +96,13 @@ def test_values_out_of_range_are_reported(boston, house):
         ({"TAX": "x" * 9999}, "TAX", "x" * 197 + "...", "expected a whole number"),
     ],
 )
-def test_invalid_cell_is_named(boston, house, path, change, column, value, words):
-    answer = boston.post(path, [house, {**house, **change}])
-    assert answer.status_code == 422
-    detail = answer.json()["detail"][0]
+def test_invalid_cell_is_named(boston, house, path, change, column, value, message):
+    response = boston.post(path, [house, {**house, **change}])
+    assert response.status_code == 422
+    detail = response.json()["detail"][0]
     assert (detail["row"], detail["column"], detail["value"]) == (2, column, value)
     assert detail["loc"] == ["body", 1, column]
-    assert words in detail["msg"]
+    assert message in detail["msg"]
 
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
@@ -112,15 +112,15 @@ def test_non_finite_number_is_named(request, store, fixture, word):
     name, column = ("house_pricing_model", "RM") if fixture == "boston" else ("credit", "Income")
     row = open_artefact(version_folder(store / name)).read_json("golden.json")["rows"][0]
     body = json.dumps([{**row, column: 12345.678}]).replace("12345.678", word).encode()
-    answer = client.post("/v1/predict", body)
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["column"] == column
+    response = client.post("/v1/predict", body)
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["column"] == column
 
 
 def test_missing_column_is_named(boston, house):
     del house["RM"]
-    answer = boston.post("/v1/predict", [house])
-    assert answer.json()["detail"][0]["msg"] == "row 1, column 'RM': missing: expected a number"
+    response = boston.post("/v1/predict", [house])
+    assert response.json()["detail"][0]["msg"] == "row 1, column 'RM': missing: expected a number"
 
 
 def test_equivalent_spellings_are_accepted(boston, house):
@@ -135,7 +135,7 @@ def test_null_is_accepted_in_nullable_columns(credit, store):
 
 @pytest.mark.parametrize("path", PREDICT)
 @pytest.mark.parametrize(
-    ("body", "words"),
+    ("body", "message"),
     [
         (b"", "the body is empty"),
         (b"{", "not JSON"),
@@ -151,10 +151,10 @@ def test_null_is_accepted_in_nullable_columns(credit, store):
         (b'[{"\\ud800": 1}]', "lone surrogate"),
     ],
 )
-def test_invalid_body_is_rejected(boston, path, body, words):
-    answer = boston.post(path, body)
-    assert answer.status_code == 422
-    assert words in answer.json()["detail"][0]["msg"]
+def test_invalid_body_is_rejected(boston, path, body, message):
+    response = boston.post(path, body)
+    assert response.status_code == 422
+    assert message in response.json()["detail"][0]["msg"]
 
 
 def test_too_large_request_is_rejected(credit):
@@ -198,11 +198,11 @@ def test_tables_get_the_predictions_of_rows(request, store, fixture, kind):
     in_json = client.post("/v1/predict", file.getvalue(), **{"content-type": kind})
     assert in_json.status_code == 200, in_json.text
     assert [row["prediction"] for row in in_json.json()["predictions"]] == [row["prediction"] for row in expected]
-    answer = client.post("/v1/predict", file.getvalue(), **{"content-type": kind, "accept": f"{kind}, */*;q=0.1"})
-    assert answer.headers["content-type"].startswith(kind)
-    found = read(io.BytesIO(answer.content))
-    assert found["prediction"].to_list() == [row["prediction"] for row in expected]
-    assert found["id"][0] == f"{answer.headers['x-request-id']}-0"
+    response = client.post("/v1/predict", file.getvalue(), **{"content-type": kind, "accept": f"{kind}, */*;q=0.1"})
+    assert response.headers["content-type"].startswith(kind)
+    table = read(io.BytesIO(response.content))
+    assert table["prediction"].to_list() == [row["prediction"] for row in expected]
+    assert table["id"][0] == f"{response.headers['x-request-id']}-0"
 
 
 @pytest.mark.parametrize("kind", MEDIA_TYPES)
@@ -215,8 +215,10 @@ def test_invalid_table_is_rejected(credit, kind):
 
 
 def test_unsupported_media_type_is_rejected(boston, house):
-    refused = boston.post("/v1/predict", json.dumps([house]).encode("utf-16"), **{"content-type": "a/b;charset=utf-16"})
-    assert (refused.status_code, "charset 'utf-16'" in refused.text) == (415, True)
+    response = boston.post(
+        "/v1/predict", json.dumps([house]).encode("utf-16"), **{"content-type": "a/b;charset=utf-16"}
+    )
+    assert (response.status_code, "charset 'utf-16'" in response.text) == (415, True)
     assert boston.post("/v1/services/predict", b"a\n1", **{"content-type": "text/csv"}).status_code == 415
     bad = ",".join(house) + "\n" + ",".join(["many" if name == "TAX" else str(value) for name, value in house.items()])
     detail = boston.post("/v1/predict", bad.encode(), **{"content-type": "text/csv"}).json()["detail"][0]
@@ -256,8 +258,8 @@ def test_key_guards_all_but_health_checks(store, house):
     assert client("GET", "/healthz").status_code == 200
     assert client.post("/v1/predict", [house]).status_code == 401
     for headers in ({"x-api-key": "a long secret"}, {"authorization": "Bearer a long secret"}):
-        answer = client("POST", "/v1/predict", content=json.dumps([house]), headers=headers)
-        assert answer.status_code == 200
+        response = client("POST", "/v1/predict", content=json.dumps([house]), headers=headers)
+        assert response.status_code == 200
     assert client("GET", "/docs").status_code == 401
 
 
@@ -277,13 +279,13 @@ def test_unsafe_or_unavailable_address_is_rejected(store, serving, environment, 
 
 
 def test_every_response_has_an_id_and_security_headers(boston, house):
-    answers = [boston("GET", path) for path in ("/", "/docs", "/nowhere")] + [boston.post("/v1/predict", [house])]
-    for answer in answers:
-        assert len(answer.headers["x-request-id"]) == 32
-        assert answer.headers["x-content-type-options"] == "nosniff"
-        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
-        assert "server" not in answer.headers
-    assert len({answer.headers["x-request-id"] for answer in answers}) == len(answers)
+    responses = [boston("GET", path) for path in ("/", "/docs", "/nowhere")] + [boston.post("/v1/predict", [house])]
+    for response in responses:
+        assert len(response.headers["x-request-id"]) == 32
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+        assert "server" not in response.headers
+    assert len({response.headers["x-request-id"] for response in responses}) == len(responses)
 
 
 def test_too_many_concurrent_requests_are_rejected(store, house):
@@ -310,10 +312,10 @@ def test_failure_hides_the_exception(store, house, monkeypatch, caplog):
     monkeypatch.setattr(
         type(app.snapshot.app.state.context.services[0].artefact.predictor), "predict_batch", lambda *_: 1 / 0
     )
-    answer = Client(app).post("/v1/predict", [house])
-    assert answer.status_code == 500
-    request_id = answer.headers["x-request-id"]
-    assert answer.json() == {"detail": "internal server error; see the server's log", "request_id": request_id}
+    response = Client(app).post("/v1/predict", [house])
+    assert response.status_code == 500
+    request_id = response.headers["x-request-id"]
+    assert response.json() == {"detail": "internal server error; see the server's log", "request_id": request_id}
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -334,7 +336,7 @@ def test_full_log_rejects_predictions_if_configured(store, house, tmp_path):
     blocked = threading.Event()
 
     def never() -> PredictionLog:
-        blocked.wait(10)
+        blocked.wait(60)
         raise SourceError("the disk is full")
 
     recorder = RequestRecorder(connect_log=never, rejects_when_full=True)
@@ -347,14 +349,19 @@ def test_full_log_rejects_predictions_if_configured(store, house, tmp_path):
 
 
 def test_environment_overrides_settings_of_the_version():
-    kept = {"port": 1, "max_rows": 7, "label": "x", "no longer known": 3}
+    stored = {"port": 1, "max_rows": 7, "label": "x", "no longer known": 3}
     environment = {"ESTIMATOR_CONFIG__SERVING__PORT": "2", "ESTIMATOR_CONFIG__SERVING__MAX_ROWS": "8"}
-    found = resolve_section(
-        "serving", Serving, kept, environment, overrides=["serving.rate_limit=4", "image.port=9"], settings={"port": 3}
+    settings = resolve_section(
+        "serving",
+        Serving,
+        stored,
+        environment,
+        overrides=["serving.rate_limit=4", "image.port=9"],
+        settings={"port": 3},
     )
-    assert (found.port, found.max_rows, found.label, found.rate_limit) == (3, 8, "x", 4)
+    assert (settings.port, settings.max_rows, settings.label, settings.rate_limit) == (3, 8, "x", 4)
     with pytest.raises(ConfigError, match=r"serving.port: input should be less than or equal to 65535, got 99999"):
-        resolve_section("serving", Serving, kept, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"})
+        resolve_section("serving", Serving, stored, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"})
 
 
 def test_replaced_version_is_freed(store):

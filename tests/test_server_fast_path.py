@@ -121,21 +121,21 @@ def test_batched_requests_get_the_responses_of_single_ones(pair, response_format
             assert near(json.loads(response.body), json.loads(single.body))
 
 
-def near(found: Any, expected: Any) -> bool:
+def near(actual: Any, expected: Any) -> bool:
     """Whether two responses are the same but for the last digits of numbers."""
     if isinstance(expected, dict):
-        return found.keys() == expected.keys() and all(near(found[key], expected[key]) for key in expected)
+        return actual.keys() == expected.keys() and all(near(actual[key], expected[key]) for key in expected)
     if isinstance(expected, list):
-        return len(found) == len(expected) and all(map(near, found, expected))
-    return bool(found == pytest.approx(expected, rel=1e-5)) if isinstance(expected, float) else found == expected
+        return len(actual) == len(expected) and all(map(near, actual, expected))
+    return bool(actual == pytest.approx(expected, rel=1e-5)) if isinstance(expected, float) else actual == expected
 
 
 def test_invalid_row_does_not_affect_its_batch(kinds):
     rows = [kinds.rows[0], {**kinds.rows[1], "day": "never"}, kinds.rows[2]]
     requests = [PredictionRequest(msgspec.json.encode([row]), REQUEST_ID) for row in rows]
-    found = kinds.fast_predictor.respond_in_full(requests)
-    assert [response is None for response in found] == [False, True, False]
-    for row, response in zip(rows, found, strict=True):
+    responses = kinds.fast_predictor.respond_in_full(requests)
+    assert [response is None for response in responses] == [False, True, False]
+    for row, response in zip(rows, responses, strict=True):
         assert response is None or response == kinds.slow(ResponseFormat.FULL, msgspec.json.encode([row]))
 
 
@@ -193,10 +193,10 @@ def test_unusual_cells_agree_or_are_left_to_fastapi(kinds, change, is_fast):
 def test_values_out_of_range_agree(kinds):
     odd = {"number": 9e5, "integer": -99, "level": "unheard of", "day": "2031-05-05", "moment": "1999-01-05"}
     for name, value in odd.items():
-        answer = kinds.fast(ResponseFormat.FULL, msgspec.json.encode([{**kinds.rows[0], name: value}]))
-        assert answer is not None
-        assert [note["column"] for note in json.loads(answer.body)["predictions"][0]["out_of_range"]] == [name]
-        assert answer.out_of_range == [[name]]
+        response = kinds.fast(ResponseFormat.FULL, msgspec.json.encode([{**kinds.rows[0], name: value}]))
+        assert response is not None
+        assert [note["column"] for note in json.loads(response.body)["predictions"][0]["out_of_range"]] == [name]
+        assert response.out_of_range == [[name]]
     assert kinds.agree(msgspec.json.encode([{**row, **odd} for row in kinds.rows]))
 
 
@@ -205,8 +205,8 @@ def test_echoed_rows_are_unchanged(pair):
     backwards = msgspec.json.encode([dict(reversed(row.items()))])
     for body in (backwards, b"  " + backwards + b"\r\n"):
         pair.agree(body)
-        found = pair.fast(ResponseFormat.TUTORIAL, body)
-        assert found is None or json.loads(found.body)["inputData"] == json.loads(body)
+        response = pair.fast(ResponseFormat.TUTORIAL, body)
+        assert response is None or json.loads(response.body)["inputData"] == json.loads(body)
 
 
 def test_duplicate_column_is_rejected(pair):
@@ -286,8 +286,8 @@ def bodies(draw, rows: list[dict[str, Any]]) -> bytes:
     comma, colon = draw(st.sampled_from([(",", ":"), (", ", ": "), (" ,", " :")]))
     for row in draw(st.lists(st.sampled_from(rows), min_size=1, max_size=3)):
         cells = [(json.dumps(name, ensure_ascii=False), json.dumps(value)) for name, value in row.items()]
-        for place in draw(st.lists(st.integers(0, len(cells) - 1), max_size=2)):
-            cells[place] = (cells[place][0], draw(TOKENS))
+        for index in draw(st.lists(st.integers(0, len(cells) - 1), max_size=2)):
+            cells[index] = (cells[index][0], draw(TOKENS))
         if draw(st.booleans()):
             names = st.sampled_from([*(name for name, _ in cells), '"x"'])
             cells += draw(st.lists(st.tuples(names, TOKENS), max_size=1))

@@ -53,14 +53,16 @@ def mutate(body: bytes, pieces: Sequence[bytes], rng: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_mutated_bodies_get_the_same_response(store, tell, name):
+def test_mutated_bodies_get_the_same_response(store, report_figure, name):
     pair, rng = Pair(open_artefact(version_folder(store / name))), random.Random(name)
     starts = [
         msgspec.json.encode(pair.rows[:1]), json.dumps(pair.rows[1:2]).encode(), msgspec.json.encode(pair.rows[2:4])
     ]  # fmt: skip
     n_fast = sum(pair.agree(mutate(rng.choice(starts), PIECES, rng)) for _ in range(INPUTS))
     assert 0 < n_fast < INPUTS
-    tell(f"{name}: {INPUTS:,} mutated bodies, {n_fast:,} of them on the fast path, all with the response of FastAPI")
+    report_figure(
+        f"{name}: {INPUTS:,} mutated bodies, {n_fast:,} of them on the fast path, all with the response of FastAPI"
+    )
 
 
 class Message:
@@ -86,7 +88,7 @@ def heads(rng: random.Random) -> Iterator[bytes]:
         yield mutate(HEAD, HEAD_PIECES, rng).partition(b"\r\n\r\n")[0].removesuffix(b"\r\n")
 
 
-def test_mutated_heads_parse_as_httptools_parses_them(tell):
+def test_mutated_heads_parse_as_httptools_parses_them(report_figure):
     n_fast = 0
     for head in heads(random.Random("head")):
         parsed = read_head.__wrapped__(head)
@@ -107,4 +109,4 @@ def test_mutated_heads_parse_as_httptools_parses_them(tell):
         )
         assert headers.get(b"x-api-key", b"").strip() == (parsed.credential or b"").strip()
     assert 0 < n_fast < INPUTS
-    tell(f"{INPUTS:,} mutated heads, {n_fast:,} of them on the fast path, all parsed as httptools parses them")
+    report_figure(f"{INPUTS:,} mutated heads, {n_fast:,} of them on the fast path, all parsed as httptools parses them")

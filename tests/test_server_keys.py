@@ -31,9 +31,9 @@ def test_key_file_holds_no_key_text(path):
 def test_key_allows_its_scopes_only():
     key, text = new_key("web", ["predict", "labels"], now=NOW)
     ring = KeyRing([key])
-    found = ring.find(text.encode())
-    assert found is not None
-    assert [found.allows(scope, NOW) for scope in ("predict", "labels", "admin")] == [True, True, False]
+    key = ring.find(text.encode())
+    assert key is not None
+    assert [key.allows(scope, NOW) for scope in ("predict", "labels", "admin")] == [True, True, False]
     assert ring.find(text[:-1].encode()) is None
     assert ring.find(b"") is None
 
@@ -96,18 +96,18 @@ def test_unknown_scope_is_rejected():
 
 
 def test_keys_are_added_listed_and_revoked_by_command(run, path):
-    code, made, told = run("key", "add", "web", "--scope", "labels", "--days", "3", "--file", path, "--json")
+    code, made, stderr = run("key", "add", "web", "--scope", "labels", "--days", "3", "--file", path, "--json")
     assert (code, made["scopes"]) == (0, ["labels"])
-    assert "web may labels until" in told
+    assert "web: scopes labels, expires" in stderr
     assert KeyRing([], path).find(made["key"].encode()) is not None
-    code, found, _ = run("key", "list", "--file", path, "--json")
-    assert [(key["name"], key["expired"]) for key in found["keys"]] == [("web", False)]
-    assert "sha256" not in found["keys"][0]
+    code, listing, _ = run("key", "list", "--file", path, "--json")
+    assert [(key["name"], key["expired"]) for key in listing["keys"]] == [("web", False)]
+    assert "sha256" not in listing["keys"][0]
     assert run("key", "revoke", "web", "--file", path)[0] == 0
     assert KeyRing([], path).is_empty
-    code, _, told = run("key", "revoke", "web", "--file", path)
+    code, _, stderr = run("key", "revoke", "web", "--file", path)
     assert code == 1
-    assert "no key named 'web'" in told
+    assert "no key named 'web'" in stderr
 
 
 def test_rate_limit_is_per_key_and_refills():

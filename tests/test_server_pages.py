@@ -10,7 +10,7 @@ from estimator.serving.auth.keys import KeyRing, environment_key
 from estimator.serving.model_page.page import build_model_page
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import version_folder
-from tests.asking import Client, gateway
+from tests.clients import Client, gateway
 from tests.test_page import changed
 
 BROWSER = {"accept": "text/html,application/xhtml+xml,*/*;q=0.8"}

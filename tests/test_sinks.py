@@ -69,18 +69,18 @@ def expected(predictor):
 
 def test_table_rows_are_numbered(predictor, houses, address, tmp_path):
     assert predict(predictor, houses, address).rows == 60
-    found = read(address, "SELECT * FROM predictions ORDER BY row")
-    assert found.columns == ["row", "prediction", "prediction_low", "prediction_high"]
-    assert found["row"].to_list() == list(range(1, 61))
-    assert found["prediction"].to_list() == expected(predictor)
+    written = read(address, "SELECT * FROM predictions ORDER BY row")
+    assert written.columns == ["row", "prediction", "prediction_low", "prediction_high"]
+    assert written["row"].to_list() == list(range(1, 61))
+    assert written["prediction"].to_list() == expected(predictor)
     assert not list(tmp_path.glob(".*"))
 
 
 def test_kept_column_comes_before_the_prediction(predictor, numbered, address):
     predict(predictor, numbered, address, keep=["house"])
-    found = read(address, "SELECT * FROM predictions ORDER BY house")
-    assert found.columns == ["house", "prediction", "prediction_low", "prediction_high"]
-    assert found["prediction"].to_list() == expected(predictor)
+    written = read(address, "SELECT * FROM predictions ORDER BY house")
+    assert written.columns == ["house", "prediction", "prediction_low", "prediction_high"]
+    assert written["prediction"].to_list() == expected(predictor)
 
 
 def test_existing_table_needs_if_exists(predictor, houses, address):

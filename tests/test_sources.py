@@ -75,7 +75,7 @@ def test_signature_of_a_url_is_not_shown(web, tmp_path):
     with open_source(f"{web.url}/x.csv.gz?sig=${{SIG}}", environment={"SIG": "abc%3D"}) as source:
         assert source.frame().rows() == [("1", "2")]
         assert list(source.fingerprint()) == ["x.csv.gz"]
-    assert web.asked == ["/x.csv.gz?sig=abc%3D"]
+    assert web.requested == ["/x.csv.gz?sig=abc%3D"]
     with pytest.raises(SourceError) as error:
         rows(f"{web.url}/gone.csv?sig=abc")
     assert error.value.message == f"{web.url}/gone.csv: the server responds with 404 Not Found"

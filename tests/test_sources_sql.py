@@ -159,7 +159,7 @@ def test_whole_address_may_be_a_variable(postgres):
 def test_trained_model_holds_no_password(postgres, run, tmp_path, monkeypatch, scratches):
     postgres.run(f"CREATE TABLE IF NOT EXISTS flats AS {HOUSES.format(300)}")
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    conf, answers = tmp_path / "new" / "config.yml", tmp_path / "answers.csv"
+    conf, predictions = tmp_path / "new" / "config.yml", tmp_path / "answers.csv"
     table = (postgres.address, "--query", "SELECT * FROM flats ORDER BY id")
     outcomes = [
         run("init", *table, "--target", "price", "--conf", conf),
@@ -170,10 +170,10 @@ def test_trained_model_holds_no_password(postgres, run, tmp_path, monkeypatch, s
     folder = Path(outcomes[2][1]["folder"])
     outcomes += [
         run("evaluate", "--model", folder, "--input", *table, "--json"),
-        run("predict", "--model", folder, "--input", *table, "--output", answers, "--json"),
+        run("predict", "--model", folder, "--input", *table, "--output", predictions, "--json"),
     ]
     assert [code for code, _, _ in outcomes] == [0, 0, 0, 0, 0], outcomes
-    assert pl.read_csv(answers).height == outcomes[3][1]["rows"] == 300
+    assert pl.read_csv(predictions).height == outcomes[3][1]["rows"] == 300
     manifest = json.loads((folder / "manifest.json").read_text())
     assert list(manifest["data"]["files"]) == [f"postgresql://127.0.0.1:{postgres.port}/postgres"]
     written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())

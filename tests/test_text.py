@@ -26,7 +26,7 @@ from estimator.features.encoders.tokens import MAX_WORDS_READ
 from estimator.features.encoders.word_presence import WordPresence
 from estimator.training.reproduction import warm_start
 from estimator.verbs.explore import TableReference
-from tests.asking import Client, gateway
+from tests.clients import Client, gateway
 
 NOTE = Column("note", "text", nullable=True, na_values=("NA",), example="a sunny flat")
 ODD_TEXTS = [

@@ -38,7 +38,7 @@ def prepared(config_of, frame, **sections):
     return prepare(frame.cast(pl.String), config)
 
 
-def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
+def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, report_figure):
     """The example's promise: held-out RMSE at or below LightGBM's scikit-learn wrapper on the same split."""
     import lightgbm
 
@@ -58,7 +58,7 @@ def test_ames_is_no_worse_than_lightgbm_with_its_defaults(store, tell):
     theirs = float(np.sqrt(np.mean((default.predict(inputs[rows.test_mask]) - rows.rows.target[rows.test_mask]) ** 2)))
     manifest = open_artefact(version_folder(store / "ames")).manifest
     ours = manifest["metrics"]["rmse"]["value"]
-    tell(f"ames, held-out RMSE: boosting {ours:,.0f}, LightGBM's wrapper with its defaults {theirs:,.0f}")
+    report_figure(f"ames, held-out RMSE: boosting {ours:,.0f}, LightGBM's wrapper with its defaults {theirs:,.0f}")
     assert ours <= theirs
 
 

@@ -1,4 +1,4 @@
-"""How tests ask: a gateway in this process, and a server in its own."""
+"""Clients for tests: of a gateway in this process, and of a server in a process of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gateway(*artefacts: Artefact, serving: Serving | None = None, **options: Any
 
 
 class Client:
-    """Asks an app in this process, one request at a time."""
+    """Sends requests to an app in this process, one at a time."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -53,10 +53,12 @@ class Client:
 
 
 @contextmanager
-def serving(model: Path, *words: str, command: list[str] | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    model: Path, *options: str, command: list[str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Serve a version on a free port; give the process and its address."""
     process = subprocess.Popen(
-        [*(command or ESTIMATOR), "serve", "--model", str(model), "--port", "0", "--json", *words],
+        [*(command or ESTIMATOR), "serve", "--model", str(model), "--port", "0", "--json", *options],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     try:
@@ -66,26 +68,26 @@ def serving(model: Path, *words: str, command: list[str] | None = None) -> Itera
         yield process, json.loads(line)["url"]
     finally:
         process.terminate()
-        process.communicate(timeout=40)
+        process.communicate(timeout=60)
 
 
 def post(address: str, rows: object, path: str = "/v1/services/predict", **headers: str) -> Any:
     request = urllib.request.Request(
         f"{address}{path}", json.dumps(rows).encode(), {"content-type": "application/json", **headers}
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
 
 
 def get(address: str, path: str, **headers: str) -> str:
     """Return the text at a path."""
-    with urllib.request.urlopen(urllib.request.Request(f"{address}{path}", headers=headers), timeout=30) as answer:
-        return answer.read().decode()
+    with urllib.request.urlopen(urllib.request.Request(f"{address}{path}", headers=headers), timeout=60) as response:
+        return response.read().decode()
 
 
 def within(seconds: float, holds: Callable[[], bool]) -> bool:
-    """Whether something comes to hold within so many seconds."""
+    """Whether a condition becomes true within so many seconds."""
     end = time.monotonic() + seconds
-    while not (found := holds()) and time.monotonic() < end:
+    while not (is_true := holds()) and time.monotonic() < end:
         time.sleep(0.02)
-    return found
+    return is_true
