@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 import types
 from collections.abc import Iterator
@@ -86,6 +87,9 @@ def kinds(name: str) -> list[str]:
         settings = shelf.load(kind)
         keys = [key for key in settings.model_fields if key != "kind"]
         parts += [f"### `{name}.kind: {kind}`", first_line(settings), table(settings, keys)]
+        for key in keys:
+            for inner in (item for item in inner_sections(settings.model_fields[key]) if item.model_fields):
+                parts += [f"#### An entry of `{name}.{key}`", first_line(inner), table(inner)]
         parts += list(keras_lists()) if kind == "dense" else []
     return parts
 
@@ -257,7 +261,10 @@ def public(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
 def entry(owner: str, name: str, value: Any) -> str:
     """Return the heading, signature and docstring of a function or class."""
     signature = inspect.signature(value) if callable(value) else ""
-    short = str(signature).replace("'", "")
+    # Annotations without their quotes, and functions without their addresses in memory, which differ from run to run.
+    short = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(signature))
+    short = re.sub(r"<function (?:\S*\.)?(\S+) at 0x\w+>", r"\1", short)
+    short = short.replace("<built-in function time>", "time.time").replace("PosixPath('.')", "Path()")
     return f"### `{owner}.{name}`\n\n```python\n{name}{short}\n```\n\n```text\n{inspect.getdoc(value) or ''}\n```"
 
 

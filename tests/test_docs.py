@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import runpy
 import shlex
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
 from estimator import load
-from estimator.cli import VERBS, estimator
+from estimator.cli import EXIT_GATE, VERBS, estimator, main
 from estimator.config import Config, Section, resolve
-from estimator.verbs.context import SHELVES
+from estimator.data import sources
+from estimator.drift import DETECTORS
+from estimator.monitoring.candidates import Candidate
+from estimator.monitoring.decision import Decision
+from estimator.monitoring.drift_check import DriftCheck
+from estimator.monitoring.replay import Replay, ReplayDifference
+from estimator.serving.auth.access import PUBLIC_PATHS, SCOPES_BY_PATH
+from estimator.serving.explain_prediction import Contribution, PredictionExplanation
+from estimator.serving.telemetry.metrics import COUNTERS, DURATION, GAUGES, MODEL_INFO, PREFIX
+from estimator.shipping.ci.pipeline import CiCheck
+from estimator.shipping.deployment import DeploymentStatus, PlanStep, Release, Resource
+from estimator.store.store import AliasChange
+from estimator.training.comparison import Comparison
+from estimator.training.forecast import Forecast
+from estimator.training.parity import ParityCheck
+from estimator.verbs.context import SHELVES, Context
+from tests.clients import gateway
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -55,7 +74,8 @@ def every_key() -> Iterator[tuple[str, str, Any]]:
     yield from sections(Config)
     for name, shelf in (("model", SHELVES.models), ("deployment", SHELVES.targets)):
         for kind in shelf.names():
-            yield from sections(shelf.load(kind), f"{name}.kind: {kind}")
+            # `kind` itself is in the heading of its table.
+            yield from (item for item in sections(shelf.load(kind), f"{name}.kind: {kind}") if item[1] != "kind")
 
 
 def test_every_config_key_and_choice_is_in_the_reference():
@@ -72,6 +92,21 @@ def test_every_config_key_and_choice_is_in_the_reference():
         ):
             missing.append(f"{section}.{key}")
     assert missing == []
+
+
+def test_every_kind_is_in_the_reference():
+    text = (REFERENCE / "config.md").read_text()
+    lists = {
+        "encoder": SHELVES.encoders,
+        "metric": SHELVES.metrics,
+        "source": sources.SHELF,
+        "drift": SHELVES.drift,
+        "detector": DETECTORS,
+    }
+    listed = {f"- `{kind}`:" for shelf in lists.values() for kind in shelf.names()}
+    headings = {f"### `model.kind: {kind}`" for kind in SHELVES.models.names()}
+    headings |= {f"### `deployment.kind: {kind}`" for kind in SHELVES.targets.names()}
+    assert sorted(line for line in listed | headings if line not in text) == []
 
 
 def test_every_section_says_what_it_is():
@@ -157,15 +192,110 @@ def test_every_environment_variable_is_documented():
     assert sorted(name for name in names if name not in text) == []
 
 
-def test_every_route_and_metric_is_documented(store):
-    from tests.clients import asking
-
+def test_every_route_is_documented(store):
+    artefact = Context(store_path=str(store)).version("penguins")
+    app = gateway(artefact).snapshot.app
+    paths = {route.path.replace(artefact.name, "{name}") for route in app.routes}
+    public = {path for path in paths if not path.startswith("/static")} - {"/docs/oauth2-redirect"}
     text = (REFERENCE / "http.md").read_text()
-    with asking(store / "penguins") as client:
-        routes = {route.path for route in client.app.routes if not route.path.startswith(("/openapi", "/static"))}
-        metrics = set(re.findall(r"^# TYPE (\w+)", client.get("/metrics").text, re.MULTILINE))
-    assert sorted(route for route in routes if route not in text) == []
-    assert sorted(metric for metric in metrics if metric not in text) == []
+    assert sorted(path for path in public if f"{path}`" not in text) == []
+
+
+def test_every_server_metric_is_documented():
+    metrics = [MODEL_INFO, DURATION, *COUNTERS, *GAUGES]
+    text = (REFERENCE / "http.md").read_text()
+    rows = [f"| `{PREFIX}{metric.name}` | {metric.kind} | {', '.join(metric.labels)}".rstrip() for metric in metrics]
+    assert [row for row in rows if f"{row} |" not in text] == []
+
+
+def test_every_route_has_its_scope():
+    rows = re.findall(
+        r"^\| `[A-Z]+ ([^`?]+)`(?:, `([^`]+)`)* \| (\w+) \|", (REFERENCE / "http.md").read_text(), re.MULTILINE
+    )
+    scopes = dict.fromkeys(PUBLIC_PATHS, "none") | SCOPES_BY_PATH
+    documented = {path: scope for *paths, scope in rows for path in paths if path}
+    assert documented == {path: scopes.get(path, "predict") for path in documented}
+    assert set(scopes) <= set(documented)
+
+
+def printed(*words: str) -> set[str]:
+    """Return the top-level keys of the object that a command prints."""
+    output = io.StringIO()
+    with redirect_stdout(output):
+        assert main([*words, "--json"]) in (0, EXIT_GATE), words
+    return set(json.loads(output.getvalue()))
+
+
+@pytest.fixture(scope="module")
+def printed_keys(tmp_path_factory) -> dict[str, set[str]]:
+    """The top-level keys that commands really print, on the penguins."""
+    folder = tmp_path_factory.mktemp("json")
+    penguins = ROOT / "examples/penguins"
+    table, conf, keys = str(penguins / "penguins.csv"), str(penguins / "config.yml"), ["--file", str(folder / "keys")]
+    store = ["--store", str(folder / "models")]
+    quick = ["--conf", conf, *store, "--set", "evaluation.importance_repeats=0", "--set", "validation.folds=0"]
+    calls = [
+        ["init", table, "--target", "species", "--conf", str(folder / "config.yml")],
+        ["explore", "--conf", conf, "--page", str(folder / "exploration.html")],
+        ["train", *quick],
+        ["train", *quick],
+        ["train", *quick, "--forecast"],
+        ["evaluate", "--model", "penguins", "--input", table, *store],
+        ["predict", "--model", "penguins", "--input", table, "--output", str(folder / "out.csv"), *store],
+        ["models", *store],
+        ["compare", "penguins@live", "penguins@candidate", "--folder", str(penguins), *store],
+        ["verify", "penguins@live", "--folder", str(penguins), *store],
+        ["promote", "penguins", *store],
+        ["rollback", "penguins", *store],
+        ["history", "penguins", *store],
+        ["history", "penguins", "--at", "1h", *store],
+        ["page", "penguins", "--output", str(folder / "page.html"), *store],
+        ["key", "add", "web", *keys],
+        ["key", "list", *keys],
+        ["key", "revoke", "web", *keys],
+    ]
+    printed_by: dict[str, set[str]] = {}
+    for words in calls:
+        printed_by.setdefault(words[0], set()).update(printed(*words))
+    return printed_by
+
+
+# What commands print that need a log, an engine or a target: the fields of the class that is printed.
+PRINTED_CLASSES = {
+    "ci": (CiCheck,),
+    "why": (PredictionExplanation, Contribution),
+    "monitor": (DriftCheck,),
+    "retrain": (Decision, Candidate),
+    "replay": (Replay, ReplayDifference),
+    "deploy": (PlanStep, Release),
+    "status": (DeploymentStatus, Release, Resource),
+    "train": (Forecast, ParityCheck),
+    "compare": (Comparison,),
+    "history": (AliasChange,),
+}
+
+
+def json_section(verb: str) -> str:
+    """Return the section of a command on the page of JSON output."""
+    text = (REFERENCE / "json.md").read_text()
+    return text.partition(f"## `estimator {verb}`\n")[2].partition("\n## ")[0]
+
+
+def test_every_command_has_a_section_on_its_json():
+    assert [verb for verb in VERBS if not json_section(verb)] == []
+
+
+def test_every_printed_key_is_documented(printed_keys):
+    missing = [
+        f"{verb}: {key}" for verb, keys in printed_keys.items() for key in keys if f"`{key}`" not in json_section(verb)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("verb", PRINTED_CLASSES)
+def test_every_printed_field_is_documented(verb):
+    names = [field.name for kind in PRINTED_CLASSES[verb] for field in fields(kind)]
+    assert [name for name in names if f"`{name}`" not in json_section(verb)] == []
 
 
 def test_the_readmes_response_is_the_services(store, house):
