@@ -34,7 +34,7 @@ from estimator.training.comparison import Comparison
 from estimator.training.forecast import Forecast
 from estimator.training.parity import ParityCheck
 from estimator.verbs.context import SHELVES, Context
-from tests.clients import gateway
+from tests.clients import Client, gateway
 from tests.conftest import ROOT
 
 DOCS = ROOT / "docs"
@@ -306,3 +306,19 @@ def test_the_readmes_response_is_the_services(store, house):
     price = re.search(r'"Prediction price 0": ([\d.]+)', text)
     assert price is not None
     assert load(store / "house_pricing_model").predict([house])[0] == pytest.approx(float(price.group(1)), abs=0.3)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", REFERENCE / "http.md"], ids=lambda page: page.name)
+def test_the_422_in_the_docs_is_the_services(store, house, page):
+    documented = json.loads(re.search(r'^\{"detail": .*$', page.read_text(), re.MULTILINE)[0])
+    client = Client(gateway(Context(store_path=str(store)).version("house_pricing_model")))
+    response = client.post("/v1/predict", [{**house, "TAX": "many"}])
+    assert (response.status_code, response.json()) == (422, documented)
+
+
+def test_the_response_in_the_docs_has_the_fields_of_a_prediction(store, house):
+    documented = json.loads(next(text for text in blocks(REFERENCE / "http.md", "json") if '"coverage"' in text))
+    client = Client(gateway(Context(store_path=str(store)).version("house_pricing_model")))
+    response = client.post("/v1/predict", [house]).json()
+    assert documented.keys() == response.keys()
+    assert documented["predictions"][0].keys() == response["predictions"][0].keys()
