@@ -16,9 +16,13 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 
 from estimator import load
+from estimator.checks import metrics as metric_checks
+from estimator.checks import sources as source_checks
 from estimator.cli import EXIT_GATE, VERBS, estimator, main
 from estimator.config import Config, Section, resolve
+from estimator.core.registry import Shelf
 from estimator.data import sources
+from estimator.data.sources.address import locate
 from estimator.drift import DETECTORS
 from estimator.monitoring.candidates import Candidate
 from estimator.monitoring.decision import Decision
@@ -322,3 +326,36 @@ def test_the_response_in_the_docs_has_the_fields_of_a_prediction(store, house):
     response = client.post("/v1/predict", [house]).json()
     assert documented.keys() == response.keys()
     assert documented["predictions"][0].keys() == response["predictions"][0].keys()
+
+
+def test_the_example_kinds_keep_their_promises(tmp_path):
+    names = {}
+    for index, code in enumerate(blocks(DOCS / "how-to/add-a-kind.md", "python")):
+        if "import pytest" not in code:
+            path = tmp_path / f"example{index}.py"
+            path.write_text(code)
+            names |= runpy.run_path(str(path))
+    for promise in metric_checks.PROMISES:
+        promise(names["MedianAbsoluteError"]())
+    source_checks.ROWS.write_ipc(tmp_path / "table.feather")
+    table = names["Feather"]((tmp_path / "table.feather",))
+    for promise in source_checks.PROMISES:
+        promise(table)
+    address = locate(f"file://{tmp_path}/table.feather", {})
+    assert list(names["FileUrl"].download(address, tmp_path, (".feather",))) == [tmp_path / "table.feather"]
+
+
+def test_every_shelf_is_in_the_page_on_kinds():
+    text = (DOCS / "how-to/add-a-kind.md").read_text()
+    shelves = (*(getattr(SHELVES, field.name) for field in fields(SHELVES)), sources.CONNECTORS, DETECTORS)
+    nouns = [shelf.noun for shelf in shelves if isinstance(shelf, Shelf)]
+    assert len(nouns) == 8
+    assert [noun for noun in nouns if f"`estimator.{noun}` |" not in text] == []
+
+
+def test_every_finding_is_documented():
+    text = (DOCS / "how-to/explore.md").read_text()
+    code = "".join(path.read_text() for path in (ROOT / "src/estimator/exploration/findings").glob("*.py"))
+    rules = set(re.findall(r'Finding\(\s*"([^"]+)"', code))
+    assert len(rules) > 25
+    assert sorted(rule for rule in rules if f"`{rule}`" not in text) == []
