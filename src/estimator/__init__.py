@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# Before anything can import onnxruntime: its wheel reports use unless told not to.
+# Set before onnxruntime is imported: its wheel reports usage unless this is set.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _MODULES = {"EstimatorError": "estimator.errors", "Predictor": "estimator.store.
 
 
 def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | None = None) -> Predictor:
-    """Train what a config describes, keep it as a version, and return its predictor.
+    """Train what a config describes, save it as a version, and return its predictor.
 
     `overrides` are texts such as "training.epochs=5"; `store` is the folder of all versions.
 
@@ -59,7 +59,7 @@ def load(reference: str | Path, *, store: str | None = None) -> Predictor:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is asked for, so that `import estimator` stays light."""
+    """Import a public name on first access, so that `import estimator` stays light."""
     if name in _MODULES:
         from importlib import import_module
 

@@ -73,8 +73,8 @@ class Fault:
     message: str
 
     def __str__(self) -> str:
-        place = f"row {self.row}" + (f", column {self.column!r}" if self.column is not None else "")
-        return f"{place}: {self.message}"
+        where = f"row {self.row}" + (f", column {self.column!r}" if self.column is not None else "")
+        return f"{where}: {self.message}"
 
 
 class RowError(EstimatorError):

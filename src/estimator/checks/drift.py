@@ -31,9 +31,9 @@ def rows(n: int, *, seed: int, shift: float = 0.0) -> tuple[Batch, Predictions]:
     size[generator.random(n) < 0.03 + 0.2 * shift] = np.nan
     rooms = np.floor(generator.poisson(3.0 + 2.0 * shift, n)).astype(np.float64)
     fractions = np.array([0.4, 0.3, 0.2, 0.1]) * (1.0 - shift) + shift * np.array([0.05, 0.05, 0.3, 0.6])
-    place = CATEGORIES[generator.choice(4, n, p=fractions / fractions.sum())]
+    districts = CATEGORIES[generator.choice(4, n, p=fractions / fractions.sum())]
     predicted = np.nan_to_num(size, nan=100.0) * 3.0 + rooms * 10.0
-    batch = Batch({"size": size[:, None], "rooms": rooms[:, None], "place": place[:, None]}, n)
+    batch = Batch({"size": size[:, None], "rooms": rooms[:, None], "place": districts[:, None]}, n)
     return batch, Predictions(predicted)
 
 
@@ -51,9 +51,9 @@ def current(of: DriftReference, n: int = N_CURRENT, *, seed: int, shift: float =
 
 def detects_a_shift(test: BatchTest) -> None:
     """Rows that moved far have a small p-value and a larger effect than rows that did not."""
-    known = reference()
-    calm = test.compare(known, current(known, seed=1))
-    shifted = test.compare(known, current(known, seed=2, shift=0.5))
+    trained_on = reference()
+    calm = test.compare(trained_on, current(trained_on, seed=1))
+    shifted = test.compare(trained_on, current(trained_on, seed=2, shift=0.5))
     assert min(result.p_value for result in shifted) <= 0.01
     assert max(result.effect for result in shifted) > max(result.effect for result in calm)
 
@@ -62,8 +62,8 @@ def keeps_its_false_positive_rate(test: BatchTest) -> None:
     """While nothing changes, p-values are at most as often small as they say."""
     n_small, n_results = 0, 0
     for seed in range(N_REPEATS):
-        known = reference(seed=1000 + seed)
-        results = test.compare(known, current(known, seed=2000 + seed), seed=seed)
+        trained_on = reference(seed=1000 + seed)
+        results = test.compare(trained_on, current(trained_on, seed=2000 + seed), seed=seed)
         n_small += sum(result.p_value <= 0.05 for result in results)
         n_results += len(results)
     # Results for the same rows depend on each other a little, hence the margin.
@@ -72,7 +72,7 @@ def keeps_its_false_positive_rate(test: BatchTest) -> None:
 
 def p_values_are_probabilities(test: BatchTest) -> None:
     """P-values lie in [0, 1] and effects are finite: for one row, only missing values, or all rows apart."""
-    known = reference()
+    trained_on = reference()
     batch, predictions = rows(60, seed=3)
     missing = {
         "size": np.full((60, 1), np.nan),
@@ -80,31 +80,31 @@ def p_values_are_probabilities(test: BatchTest) -> None:
         "place": np.full((60, 1), "", object),
     }
     samples = (
-        current(known, 1, seed=4),
-        current(known, 2, seed=5),
-        current(known, seed=6, shift=0.9),
-        CurrentRows.of(known, Batch(missing, 60), predictions),
-        CurrentRows.of(known, batch, predictions),
+        current(trained_on, 1, seed=4),
+        current(trained_on, 2, seed=5),
+        current(trained_on, seed=6, shift=0.9),
+        CurrentRows.of(trained_on, Batch(missing, 60), predictions),
+        CurrentRows.of(trained_on, batch, predictions),
     )
     for sample in samples:
-        for result in test.compare(known, sample):
+        for result in test.compare(trained_on, sample):
             assert 0.0 <= result.p_value <= 1.0
             assert math.isfinite(result.effect)
 
 
 def is_deterministic(test: BatchTest) -> None:
     """The same rows and seed give the same results."""
-    known = reference()
-    sample = current(known, seed=7, shift=0.1)
-    assert test.compare(known, sample, seed=3) == test.compare(known, sample, seed=3)
+    trained_on = reference()
+    sample = current(trained_on, seed=7, shift=0.1)
+    assert test.compare(trained_on, sample, seed=3) == test.compare(trained_on, sample, seed=3)
 
 
 def accepts_a_stored_reference(test: BatchTest) -> None:
     """A reference that was written and read gives the same results."""
-    known = reference()
-    stored = DriftReference.from_data(json.loads(json.dumps(known.to_data())))
+    trained_on = reference()
+    stored = DriftReference.from_data(json.loads(json.dumps(trained_on.to_data())))
     sample = rows(N_CURRENT, seed=8, shift=0.2)
-    results = [test.compare(one, CurrentRows.of(one, *sample)) for one in (known, stored)]
+    results = [test.compare(one, CurrentRows.of(one, *sample)) for one in (trained_on, stored)]
     assert results[0] == results[1]
 
 
@@ -126,9 +126,9 @@ def keeps_its_false_alarm_budget(kind: type[SequentialTest]) -> None:
     """On exchangeable rows, at most one stream in twenty reaches a threshold of twenty times its periods."""
     n_alarms = 0
     for seed in range(N_REPEATS):
-        known = reference(seed=3000 + seed)
-        test = kind.of(known.columns, threshold=STREAM_THRESHOLD, seed=seed)
-        sample, periods = _stream(known, seed=4000 + seed)
+        trained_on = reference(seed=3000 + seed)
+        test = kind.of(trained_on.columns, threshold=STREAM_THRESHOLD, seed=seed)
+        sample, periods = _stream(trained_on, seed=4000 + seed)
         test.update(sample.codes, periods)
         n_alarms += test.drift_detected
     # Expected at most 2 of 40; 5 is about twice the standard deviation above.
@@ -137,19 +137,19 @@ def keeps_its_false_alarm_budget(kind: type[SequentialTest]) -> None:
 
 def detects_a_shift_soon(kind: type[SequentialTest]) -> None:
     """A large shift is an alarm within one period, at a threshold of three years of days."""
-    known = reference()
-    test = kind.of(known.columns, threshold=1000.0, seed=2)
-    sample, periods = _stream(known, seed=31, shift=0.5)
+    trained_on = reference()
+    test = kind.of(trained_on.columns, threshold=1000.0, seed=2)
+    sample, periods = _stream(trained_on, seed=31, shift=0.5)
     test.update(sample.codes[:PERIOD_ROWS], periods[:PERIOD_ROWS])
     assert test.drift_detected
 
 
 def does_not_depend_on_batch_sizes(kind: type[SequentialTest]) -> None:
     """Row by row or all at once, the e-values are the same."""
-    known = reference()
-    sample, periods = _stream(known, seed=21, shift=0.1)
-    whole = kind.of(known.columns, threshold=1000.0, seed=1).update(sample.codes, periods)
-    test, parts = kind.of(known.columns, threshold=1000.0, seed=1), []
+    trained_on = reference()
+    sample, periods = _stream(trained_on, seed=21, shift=0.1)
+    whole = kind.of(trained_on.columns, threshold=1000.0, seed=1).update(sample.codes, periods)
+    test, parts = kind.of(trained_on.columns, threshold=1000.0, seed=1), []
     for start, stop in ((0, 1), (1, 70), (70, 300), (300, len(periods))):
         parts.append(test.update(sample.codes[start:stop], periods[start:stop]))
     assert np.allclose(np.concatenate(parts), whole, rtol=1e-9)
@@ -157,11 +157,11 @@ def does_not_depend_on_batch_sizes(kind: type[SequentialTest]) -> None:
 
 def continues_from_its_state(kind: type[SequentialTest]) -> None:
     """A test that was stored and restored gives the same e-values."""
-    known = reference()
-    sample, periods = _stream(known, seed=22, shift=0.1)
-    first = kind.of(known.columns, threshold=1000.0, seed=1)
+    trained_on = reference()
+    sample, periods = _stream(trained_on, seed=22, shift=0.1)
+    first = kind.of(trained_on.columns, threshold=1000.0, seed=1)
     first.update(sample.codes[:120], periods[:120])
-    second = kind.of(known.columns, threshold=1000.0, seed=1)
+    second = kind.of(trained_on.columns, threshold=1000.0, seed=1)
     second.restore(json.loads(json.dumps(first.to_data())))
     expected = first.update(sample.codes[120:], periods[120:])
     assert np.array_equal(second.update(sample.codes[120:], periods[120:]), expected)
@@ -169,9 +169,9 @@ def continues_from_its_state(kind: type[SequentialTest]) -> None:
 
 def starts_over_after_an_alarm(kind: type[SequentialTest]) -> None:
     """After a restart there is no alarm and no evidence."""
-    known = reference()
-    test = kind.of(known.columns, threshold=1000.0, seed=3)
-    sample, periods = _stream(known, seed=32, shift=0.5)
+    trained_on = reference()
+    test = kind.of(trained_on.columns, threshold=1000.0, seed=3)
+    sample, periods = _stream(trained_on, seed=32, shift=0.5)
     test.update(sample.codes, periods)
     test.restart()
     assert not test.drift_detected
@@ -180,9 +180,9 @@ def starts_over_after_an_alarm(kind: type[SequentialTest]) -> None:
 
 def stays_finite(kind: type[SequentialTest]) -> None:
     """However far rows have moved, e-values are finite and positive."""
-    known = reference()
-    test = kind.of(known.columns, threshold=1000.0, seed=7)
-    e_values = test.update(np.zeros((3000, len(known.columns)), np.uint8), np.zeros(3000, np.int64))
+    trained_on = reference()
+    test = kind.of(trained_on.columns, threshold=1000.0, seed=7)
+    e_values = test.update(np.zeros((3000, len(trained_on.columns)), np.uint8), np.zeros(3000, np.int64))
     assert np.isfinite(e_values).all()
     assert e_values.min() > 0
 

@@ -71,27 +71,27 @@ def command() -> None:
     code = main()
     sys.stdout.flush()
     sys.stderr.flush()
-    # Libraries take a quarter of a second to free what the system takes back at once.
+    # Libraries take 0.25 s to free memory that the system reclaims at once.
     os._exit(code)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; only our own bugs end in a stack trace."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = estimator.main(args=words, prog_name="estimator", standalone_mode=False)
+        code = estimator.main(args=argv, prog_name="estimator", standalone_mode=False)
         return code if isinstance(code, int) else 0
     except click.ClickException as error:
         error.show()
         return EXIT_USAGE
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted: nothing half done was kept", err=True)
+        click.echo("interrupted: no unfinished result was saved", err=True)
         return EXIT_INTERRUPTED
     except EstimatorError as error:
-        _explain(error, as_json="--json" in words)
+        _explain(error, as_json="--json" in argv)
         return EXIT_EXPLAINED
     except BrokenPipeError:
-        # The reader of our output has left, as `head` does.
+        # The reader of our output has closed the pipe, as `head` does.
         sys.stderr.close()
         return 0
 

@@ -1,4 +1,4 @@
-"""estimator explore: a table -> its profile, findings with the config edits that answer them, and a page."""
+"""estimator explore: a table -> its profile, findings with the config edits that resolve them, and a page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from estimator.cli import options, progress_bar
 if TYPE_CHECKING:
     from estimator.exploration.findings import Finding
 
-LONGEST_EDIT = 300
+MAX_EDIT_LENGTH = 300
 COLORS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
 
 
@@ -96,7 +96,7 @@ def _finding_table(findings: Sequence[Finding]) -> str:
     for finding in findings:
         table.add_row(str(finding.number), Text(finding.severity, COLORS[finding.severity]), Text(finding.sentence))
         for line in verbs.explore.edit_text(finding.edit).splitlines() if finding.edit else ():
-            table.add_row("", "", Text(line if len(line) <= LONGEST_EDIT else f"{line[:LONGEST_EDIT]}...", "dim"))
+            table.add_row("", "", Text(line if len(line) <= MAX_EDIT_LENGTH else f"{line[:MAX_EDIT_LENGTH]}...", "dim"))
     text, is_terminal = StringIO(), sys.stdout.isatty()
     Console(file=text, force_terminal=is_terminal, width=None if is_terminal else 1000).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

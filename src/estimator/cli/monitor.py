@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from estimator.monitoring.overview import Overview
     from estimator.monitoring.performance import LivePerformance
 
-MOST_LINES = 8
+MAX_LISTED_EVENTS = 8
 # Drift tests with a larger p-value are not listed.
 LISTED_P_VALUE = 0.01
 
@@ -77,9 +77,9 @@ def command(
 def _follow(
     monitored: verbs.monitor.MonitoredModel, context: verbs.Context, parent: int | None, *, as_json: bool
 ) -> None:
-    # Predictions come first.
+    # The server next to this process has priority.
     os.nice(10)
-    # The state is saved when the process is told to end.
+    # Exiting by an exception saves the state.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     verbs.monitor.follow(
         monitored,
@@ -116,7 +116,7 @@ def _lines(overview: Overview) -> Iterator[str]:
     if overview.events:
         yield ""
         yield "events"
-    for event in overview.events[-MOST_LINES:]:
+    for event in overview.events[-MAX_LISTED_EVENTS:]:
         yield f"  {format_time(event.at)}  {event.kind:<8} {event.message}"
     last = overview.alarms[-1] if overview.alarms else None
     if last is not None and "next" in last.details:
@@ -147,7 +147,7 @@ def _check_lines(check: DriftCheck) -> Iterator[str]:
     verdict = "DRIFT" if check.drifted else "no drift"
     yield f"{verdict}: p {check.p_value:.2g} over {check.n_rows:,} rows, all tests combined; alpha {check.alpha:.2g}"
     for kind, results in check.results.items():
-        for result in results[:MOST_LINES]:
+        for result in results[:MAX_LISTED_EVENTS]:
             if result.p_value <= LISTED_P_VALUE:
                 column, effect = result.column or "rows", format_number(result.effect)
                 yield f"  {kind:<20} {column:<20} {effect:>8}  p {result.p_value:<8.2g} {result.message}"

@@ -42,7 +42,8 @@ def command(version: str, output: Path | None, store: str | None, as_json: bool)
         "operators": list(page.operators),
     }
     text = (
-        f"{artefact.name} {artefact.version}: {size}, of which the compressed graph is {format_bytes(page.compressed_bytes)}\n"
+        f"{artefact.name} {artefact.version}: {size}, "
+        f"of which the compressed graph is {format_bytes(page.compressed_bytes)}\n"
         f"page    {output}\n"
         "note: the file contains the model and some of its training rows"
     )

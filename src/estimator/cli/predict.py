@@ -12,7 +12,7 @@ from estimator.cli import options, progress_bar
 if TYPE_CHECKING:
     from estimator.data.sinks import IfExists
 
-MOST_FAULTS = 5
+MAX_SHOWN_FAULTS = 5
 
 
 @click.command("predict")
@@ -72,7 +72,7 @@ def command(
         "rows_resumed": tally.rows_resumed,
         "faults": [str(fault) for fault in tally.faults],
     }
-    messages = [str(fault) for fault in tally.faults[:MOST_FAULTS]]
+    messages = [str(fault) for fault in tally.faults[:MAX_SHOWN_FAULTS]]
     if tally.rows_without_prediction:
         messages.append(
             f"{tally.rows_without_prediction:,} of {tally.rows:,} rows break the schema and have no prediction"

@@ -12,7 +12,7 @@ from estimator.cli import options
 
 @click.command("promote")
 @click.argument("version")
-@click.option("--why", default="promoted by hand", show_default=True, help="The reason, kept in the history.")
+@click.option("--why", default="promoted by hand", show_default=True, help="The reason, stored in the history.")
 @options.store
 @options.as_json
 def command(version: str, why: str, store: str | None, as_json: bool) -> None:

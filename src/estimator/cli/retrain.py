@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @options.log
 @options.monitored_conf
 @options.folder
-@click.option("--why", default="started by hand", show_default=True, help="The reason, kept in the record.")
+@click.option("--why", default="started by hand", show_default=True, help="The reason, stored in the record.")
 @options.overrides
 @options.store
 @options.as_json

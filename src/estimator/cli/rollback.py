@@ -12,7 +12,7 @@ from estimator.cli import options
 
 @click.command("rollback")
 @click.argument("model", required=False)
-@click.option("--why", default="rolled back by hand", show_default=True, help="The reason, kept in the history.")
+@click.option("--why", default="rolled back by hand", show_default=True, help="The reason, stored in the history.")
 @options.store
 @options.as_json
 def command(model: str | None, why: str, store: str | None, as_json: bool) -> None:

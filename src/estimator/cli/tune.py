@@ -66,7 +66,7 @@ def _text(tuned: TunedConfig) -> str:
         f"best settings, from trial {result.best.number}:",
         *(f"  {key}: {verbs.tune.format_setting(value)}" for key, value in result.edits.items()),
         "",
-        f"{result.metric} on the folds of the search  {format_number(result.search_score)}   (optimistic: it was used to choose)",
+        f"{result.metric} on the folds of the search  {format_number(result.search_score)}   (optimistic)",
         f"{result.metric} on held-out rows            {result.held_out}",
         f"  with the current config          {result.untuned}",
     ]

@@ -13,7 +13,7 @@ from estimator.cli import options
 if TYPE_CHECKING:
     from estimator.serving.explain_prediction import Contribution, PredictionExplanation
 
-LONGEST_VALUE = 40
+MAX_VALUE_LENGTH = 40
 
 
 @click.command("why")
@@ -40,7 +40,7 @@ def _text(explanation: PredictionExplanation) -> str:
     logged = explanation.record
     when = datetime.fromtimestamp(logged.at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     lines = [f"{logged.id}  {when}  by {logged.model} {logged.version}", f"prediction  {_prediction(logged.response)}"]
-    lines += [f"shadow      {_prediction(answer)} by {version}" for version, answer in explanation.shadows.items()]
+    lines += [f"shadow      {_prediction(response)} by {version}" for version, response in explanation.shadows.items()]
     if logged.label is not None:
         since = datetime.fromtimestamp(logged.labeled_at or 0.0, UTC).strftime("%Y-%m-%d")
         lines.append(f"label       {logged.label} (received {since})")
@@ -63,7 +63,7 @@ def _prediction(logged: Any) -> str:
 
 def _line(row: Contribution, width: int) -> str:
     value = "missing" if row.value is None else str(row.value)
-    shown = value if len(value) <= LONGEST_VALUE else f"{value[: LONGEST_VALUE - 1]}…"
+    shown = value if len(value) <= MAX_VALUE_LENGTH else f"{value[: MAX_VALUE_LENGTH - 1]}…"
     error = "" if row.standard_error is None else f" ± {row.standard_error:.1g}"
     added = "" if row.contribution is None else f"{row.contribution:+.4g}{error}"
     warning = "  OUT OF RANGE" if row.is_out_of_range else ""

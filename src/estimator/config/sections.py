@@ -266,7 +266,7 @@ class Serving(Section):
         "share it; no limit when left out",
     )
     api_key_env: str | None = Field(
-        None, description="environment variable that holds an API key; when left out, only keys_file asks for keys"
+        None, description="environment variable that holds an API key; when left out, only keys_file holds keys"
     )
     keys_file: str | None = Field(
         None, description="file of API keys that `estimator key` writes, reloaded when it changes; none when left out"
@@ -284,7 +284,7 @@ class Serving(Section):
         None, description="days after which logged predictions are deleted; kept forever when left out"
     )
     log_overflow: Literal["drop", "reject"] = Field(
-        "drop", description="when the log falls behind: drop leaves predictions unlogged, reject answers HTTP 503"
+        "drop", description="when the log falls behind: drop leaves predictions unlogged, reject responds with HTTP 503"
     )
     shadow: str | None = Field(
         None,

@@ -92,9 +92,9 @@ def _limit_faults(config: Config, shelves: Shelves) -> list[ConfigFault]:
     named |= {("tuning", "metric"): config.tuning.metric} if config.tuning.metric else {}
     faults = []
     for path, name in named.items():
-        known = [*(MEASURES if "limits" in path else ()), *shelves.metrics]
-        if name not in known:
-            faults.append(ConfigFault(path, f"no metric called {name!r}", did_you_mean(name, known)))
+        names = [*(MEASURES if "limits" in path else ()), *shelves.metrics]
+        if name not in names:
+            faults.append(ConfigFault(path, f"no metric called {name!r}", did_you_mean(name, names)))
         elif name not in MEASURES and not isinstance(config.tuning.limits.get(name, ""), str):
             faults.append(ConfigFault(path, "expected a direction before the number", 'for example ">= 0.6"'))
     return faults
@@ -133,8 +133,8 @@ def _probe(config: Config, space: Mapping[str, Any], key: str, shelves: Shelves)
             ConfigFault((), f"no model called {kind!r}", did_you_mean(kind, shelves.models)) for kind in unknown[:1]
         ]
     kinds = kinds_of(config.model_copy(update={"tuning": Tuning(space=space)}), shelves)
-    known = [kind for kind in kinds if kind in shelves.models]
-    for kind in [kind for kind in known if has_key(kind, key, shelves)] or known[:1]:
+    existing = [kind for kind in kinds if kind in shelves.models]
+    for kind in [kind for kind in existing if has_key(kind, key, shelves)] or existing[:1]:
         for value in probes(space[key]):
             _, faults = validate(with_edits(config, {"model.kind": kind, key: value}, shelves), shelves)
             if faults:
@@ -160,8 +160,8 @@ def _keys_only(location: KeyPath) -> KeyPath:
 
 def _message(item: Any, root: type[BaseModel]) -> tuple[str, str | None]:
     if item["type"] == "extra_forbidden":
-        known = _keys_at(root, item["loc"][:-1])
-        return f"unknown key {item['loc'][-1]!r}", did_you_mean(str(item["loc"][-1]), known)
+        keys = _keys_at(root, item["loc"][:-1])
+        return f"unknown key {item['loc'][-1]!r}", did_you_mean(str(item["loc"][-1]), keys)
     if item["type"] == "missing":
         return "missing: this key is required", None
     if item["type"] == "value_error":
@@ -171,7 +171,7 @@ def _message(item: Any, root: type[BaseModel]) -> tuple[str, str | None]:
 
 
 def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
-    """Return the known keys of the section at a path."""
+    """Return the keys of the section at a path."""
     section, branches = root, list[type[BaseModel]]()
     for part in path:
         fields = {field.alias or name: field for name, field in section.model_fields.items()}

@@ -25,7 +25,7 @@ def default_region() -> str | None:
 
 
 @contextmanager
-def explained_errors(place: str, kind: type[EstimatorError]) -> Iterator[None]:
+def explained_errors(subject: str, kind: type[EstimatorError]) -> Iterator[None]:
     """Turn errors of AWS into an error of a kind whose message starts with `place`, with a hint."""
     with needs_extra("deploy", "AWS"):
         from botocore import exceptions
@@ -33,15 +33,15 @@ def explained_errors(place: str, kind: type[EstimatorError]) -> Iterator[None]:
         yield
     except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound) as error:
         raise kind(
-            f"{place}: no AWS credentials found: {error}", hint="run `aws configure`, or set AWS_PROFILE"
+            f"{subject}: no AWS credentials found: {error}", hint="run `aws configure`, or set AWS_PROFILE"
         ) from None
     except exceptions.ClientError as error:
         code, message = error_code(error), error.response.get("Error", {}).get("Message", "")
-        raise kind(f"{place}: AWS reports {code}: {message}", hint=_hint(code, message)) from None
+        raise kind(f"{subject}: AWS reports {code}: {message}", hint=_hint(code, message)) from None
     except exceptions.WaiterError as error:
-        raise kind(f"{place}: AWS did not finish in time: {error}", hint="try again") from None
+        raise kind(f"{subject}: AWS did not finish in time: {error}", hint="try again") from None
     except exceptions.BotoCoreError as error:
-        raise kind(f"{place}: AWS cannot be reached: {error}", hint="check the network") from None
+        raise kind(f"{subject}: AWS cannot be reached: {error}", hint="check the network") from None
 
 
 def error_code(error: Any) -> str:

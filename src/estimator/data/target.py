@@ -26,11 +26,11 @@ MIN_SUSPICIOUS_CLASSES = 21
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The task, and for each row the number or the class code; `known` marks the rows that have a label."""
+    """The task, and for each row the number or the class code; `is_labeled` marks the rows that have a label."""
 
     task: Task
     values: Floats
-    known: Mask
+    is_labeled: Mask
 
 
 def read_target(column: Column, series: pl.Series, data: Data) -> Labels:
@@ -118,14 +118,14 @@ def _numbers_first(name: str) -> tuple[int, float, str]:
 
 
 def _check_learnable(column: Column, labels: Labels) -> None:
-    known = labels.values[labels.known]
-    if len(known) == 0:
+    values = labels.values[labels.is_labeled]
+    if len(values) == 0:
         raise TrainingError(
             f"the target {column.name!r} is missing in every row: there is nothing to learn",
             hint="check data.target and the na_values of the column",
         )
-    if len(np.unique(known)) == 1:
+    if len(np.unique(values)) == 1:
         raise TrainingError(
-            f"the target {column.name!r} has the same value in all {len(known):,} rows: there is nothing to learn",
+            f"the target {column.name!r} has the same value in all {len(values):,} rows: there is nothing to learn",
             hint="check data.target and how the table was filtered",
         )

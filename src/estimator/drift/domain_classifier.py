@@ -1,4 +1,4 @@
-"""Domain classifier: can trees tell current rows from those of training? (Lopez-Paz and Oquab, 2017)"""
+"""Domain classifier: can trees distinguish current rows from training rows? (Lopez-Paz and Oquab, 2017)"""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _growth(fault: str, column: ColumnReference, counts: Counts, code: int) -> D
 
 def _schema_violations(reference: DriftReference, current: CurrentRows) -> DriftResult | None:
     """Return a result about rows that violate the schema, which no row of training does."""
-    is_valid = current.batch.kept
+    is_valid = current.batch.is_valid
     if is_valid is None or is_valid.all():
         return None
     n_invalid, n_rows = int((~is_valid).sum()), len(is_valid)

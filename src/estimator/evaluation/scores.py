@@ -57,7 +57,7 @@ class CoverageBin:
 class Coverage:
     """How often prediction intervals, or prediction sets, contain the actual value.
 
-    `target` is the coverage asked for, `actual` the one measured. `mean_width` is in units of the target, or the mean
+    `target` is the requested coverage, `actual` the measured one. `mean_width` is in units of the target, or the mean
     number of classes in a set. `bins` split the rows into fifths by their prediction.
     """
 

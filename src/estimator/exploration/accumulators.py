@@ -66,21 +66,21 @@ class Numbers:
         block *= 1.0 / self.scale[:, None]
         # A sum is NaN if any value is missing.
         incomplete = np.flatnonzero(np.isnan(block.sum(axis=1)))
-        known = ~np.isnan(block[incomplete])
-        block[incomplete] = np.where(known, block[incomplete], 0.0)
+        present = ~np.isnan(block[incomplete])
+        block[incomplete] = np.where(present, block[incomplete], 0.0)
         squared = block * block
         first, second = block.sum(axis=1), squared.sum(axis=1)
         third, fourth = np.einsum("ij,ij->i", squared, block), np.einsum("ij,ij->i", squared, squared)
         self.powers += [first, second, third, fourth]
         counts = np.full(len(block), float(block.shape[1]))
-        counts[incomplete] = known.sum(axis=1)
+        counts[incomplete] = present.sum(axis=1)
         self.n += counts
-        self._add_pairs(block.astype(np.float32), known.astype(np.float32), incomplete, (counts, first, second))
+        self._add_pairs(block.astype(np.float32), present.astype(np.float32), incomplete, (counts, first, second))
 
     def _add_pairs(
         self,
         values: npt.NDArray[np.float32],
-        known: npt.NDArray[np.float32],
+        present: npt.NDArray[np.float32],
         incomplete: Indices,
         totals: tuple[Floats, Floats, Floats],
     ) -> None:
@@ -88,11 +88,11 @@ class Numbers:
         self.products += values @ values.T
         counts, sums, squares = (np.repeat(total[:, None], len(values), axis=1) for total in totals)
         if len(incomplete):
-            sums[:, incomplete] = values @ known.T
-            squares[:, incomplete] = np.square(values) @ known.T
+            sums[:, incomplete] = values @ present.T
+            squares[:, incomplete] = np.square(values) @ present.T
             counts[:, incomplete] = totals[0][incomplete]
             counts[incomplete] = totals[0][incomplete][:, None]
-            counts[np.ix_(incomplete, incomplete)] = known @ known.T
+            counts[np.ix_(incomplete, incomplete)] = present @ present.T
         self.sums += sums
         self.squares += squares
         self.pairs += counts

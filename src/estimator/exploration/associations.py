@@ -25,8 +25,8 @@ def spearman(table: Floats) -> Floats:
 
 def _ranks(column: Floats) -> Floats:
     ranks = pl.Series(column).fill_nan(None).rank("average").to_numpy().astype(np.float64)
-    known = ~np.isnan(ranks)
-    return np.where(known, ranks, ranks[known].mean() if known.any() else 0.0)
+    present = ~np.isnan(ranks)
+    return np.where(present, ranks, ranks[present].mean() if present.any() else 0.0)
 
 
 def variance_inflation(pearson: Floats, features: Sequence[int]) -> list[float]:
@@ -79,20 +79,20 @@ def tsne(table: Floats, features: Sequence[int], *, seed: int) -> Floats:
 def _scaled(table: Floats, features: Sequence[int]) -> Floats:
     """Return the first rows with mean 0 and standard deviation 1 in every column; missing values at the mean."""
     columns = table[:SAMPLE_LIMIT, features]
-    known = ~np.isnan(columns)
-    counts = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, columns, 0.0).sum(axis=0) / counts
-    spread = np.sqrt(np.where(known, np.square(columns - mean), 0.0).sum(axis=0) / counts)
-    return np.where(known, (columns - mean) / np.where(spread > 0, spread, 1.0), 0.0)
+    present = ~np.isnan(columns)
+    counts = np.maximum(present.sum(axis=0), 1)
+    mean = np.where(present, columns, 0.0).sum(axis=0) / counts
+    spread = np.sqrt(np.where(present, np.square(columns - mean), 0.0).sum(axis=0) / counts)
+    return np.where(present, (columns - mean) / np.where(spread > 0, spread, 1.0), 0.0)
 
 
 def power_correlations(values: Floats, target: Floats) -> tuple[float, float, float]:
     """Return the correlation with the target of a column, its square and its cube."""
-    known = ~np.isnan(values) & ~np.isnan(target)
-    if known.sum() < 3 or np.ptp(values[known]) == 0 or np.ptp(target[known]) == 0:
+    present = ~np.isnan(values) & ~np.isnan(target)
+    if present.sum() < 3 or np.ptp(values[present]) == 0 or np.ptp(target[present]) == 0:
         return (float("nan"),) * 3
-    centred = (values[known] - values[known].mean()) / (values[known].std() or 1.0)
-    first, second, third = (float(np.corrcoef(centred**power, target[known])[0, 1]) for power in (1, 2, 3))
+    centred = (values[present] - values[present].mean()) / (values[present].std() or 1.0)
+    first, second, third = (float(np.corrcoef(centred**power, target[present])[0, 1]) for power in (1, 2, 3))
     return first, second, third
 
 

@@ -45,8 +45,8 @@ def shown_columns(profile: Profile, *, most: int = MAX_COLUMNS) -> list[int]:
     strength = sizes.max(axis=0, initial=0.0)
     is_target = np.array([name == profile.target for name in profile.numeric], dtype=bool)
     strength[is_target & (strength > 0)] = np.inf
-    chosen = [int(index) for index in np.argsort(-strength, kind="stable")[:most] if strength[index] > 0]
-    return [chosen[index] for index in cluster_order(np.nan_to_num(profile.pearson[np.ix_(chosen, chosen)]))]
+    strongest = [int(index) for index in np.argsort(-strength, kind="stable")[:most] if strength[index] > 0]
+    return [strongest[index] for index in cluster_order(np.nan_to_num(profile.pearson[np.ix_(strongest, strongest)]))]
 
 
 def cluster_order(values: Floats) -> list[int]:

@@ -274,8 +274,8 @@ def _summaries(collected: Collected, table: Floats, names: Sequence[str]) -> dic
         quantiles, histogram = summarize(table[:, position][~np.isnan(table[:, position])], QUANTILES, BINS)
         result[name] = {"statistics": statistics, "quantiles": quantiles, "histogram": histogram}
         if scan.reading.kind in TIME_KINDS and scan.n_values:
-            known = table[:, position][~np.isnan(table[:, position])]
-            result[name]["times"] = _span(scan, known, is_complete=len(table) == collected.scan.n_rows)
+            seconds = table[:, position][~np.isnan(table[:, position])]
+            result[name]["times"] = _span(scan, seconds, is_complete=len(table) == collected.scan.n_rows)
     return result
 
 

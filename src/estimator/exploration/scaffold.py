@@ -48,7 +48,7 @@ def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: st
     schema = infer_schema(frame, target)
     labels = read_target(schema.target, frame[target], data)
     time = _time_column(frame, schema)
-    n_rows = int(labels.known.sum())
+    n_rows = int(labels.is_labeled.sum())
     model = "linear" if n_rows < FEW_ROWS else "ensemble"
     reasons = (
         f"{_describe_task(labels.task)}: the target {target!r} is of kind {schema.target.kind}",
@@ -97,8 +97,8 @@ def _time_column(frame: pl.DataFrame, schema: Schema) -> str | None:
         if column.kind not in ("date", "datetime"):
             continue
         times: Floats = read_series(column, frame[column.name])[0][:, 0]
-        known = times[~np.isnan(times)]
-        if len(known) > 1 and (known[1:] >= known[:-1]).mean() > 0.95:
+        is_labeled = times[~np.isnan(times)]
+        if len(is_labeled) > 1 and (is_labeled[1:] >= is_labeled[:-1]).mean() > 0.95:
             return column.name
     return None
 

@@ -57,11 +57,11 @@ def group_points(profile: Profile, points: Floats) -> list[PointGroup]:
     step = -(-len(points) // MAX_POINTS)
     points, targets = points[::step], profile.row_targets[: len(points)][::step]
     target = profile.column(profile.target)
-    known = ~np.isnan(targets)
-    if len(np.unique(targets[known])) < 2:
+    has_target = ~np.isnan(targets)
+    if len(np.unique(targets[has_target])) < 2:
         return [PointGroup("rows", "none", points)]
-    groups = _by_class(target, targets, points) if target.top_categories else _by_shade(targets, known, points)
-    return [group for group in [*groups, PointGroup("unknown", "none", points[~known])] if len(group.points)]
+    groups = _by_class(target, targets, points) if target.top_categories else _by_shade(targets, has_target, points)
+    return [group for group in [*groups, PointGroup("unknown", "none", points[~has_target])] if len(group.points)]
 
 
 def _by_class(target: ColumnProfile, targets: Floats, points: Floats) -> list[PointGroup]:
@@ -77,9 +77,9 @@ def _by_class(target: ColumnProfile, targets: Floats, points: Floats) -> list[Po
     return [*groups, PointGroup("other classes", "none", points[others])]
 
 
-def _by_shade(targets: Floats, known: Mask, points: Floats) -> list[PointGroup]:
-    edges = np.unique(np.quantile(targets[known], np.linspace(0, 1, SHADES + 1)))
-    shade = np.where(known, np.searchsorted(edges[1:-1], targets, side="right"), -1)
+def _by_shade(targets: Floats, has_target: Mask, points: Floats) -> list[PointGroup]:
+    edges = np.unique(np.quantile(targets[has_target], np.linspace(0, 1, SHADES + 1)))
+    shade = np.where(has_target, np.searchsorted(edges[1:-1], targets, side="right"), -1)
     last = max(len(edges) - 2, 1)
     ranges = zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     return [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# Read by onnxruntime when it is imported: without it the wheel writes a device id and calls home.
+# Read by onnxruntime when it is imported: without it the wheel writes a device id and sends usage data.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 Feed = Mapping[str, npt.NDArray[Any]]

@@ -19,7 +19,7 @@ from estimator.models.probabilities import softmax
 
 MIN_ROWS = 20
 ROWS_PER_KNOT, MAX_KNOTS = 60, 20
-TINY = 1e-12
+EPSILON = 1e-12
 # A probability of 0 must stay 0 after scaling its log odds: a score whose exponential is 0.
 IMPOSSIBLE, NEVER = 1e-300, -1e300
 # A smaller relative gain in log loss or interval score is noise.
@@ -66,7 +66,7 @@ class Interval:
     def _with_knots(cls, predictions: Floats, target: Floats, coverage: float, n_knots: int) -> Interval:
         errors = target - predictions
         groups = np.array_split(np.argsort(predictions, kind="stable"), n_knots)
-        floor = max(float(np.abs(errors).mean()) * 0.05, TINY)
+        floor = max(float(np.abs(errors).mean()) * 0.05, EPSILON)
         knots = [float(predictions[group].mean()) for group in groups]
         sizes = [max(float(np.abs(errors[group]).mean()), floor) for group in groups]
         # Equal predictions in several groups make one knot.
@@ -179,7 +179,7 @@ class Calibration:
 
 def _log_loss(probabilities: Floats, target: Floats) -> float:
     of_target = probabilities[np.arange(len(target)), target.astype(np.int64)]
-    return float(-np.log(np.maximum(of_target, TINY)).mean())
+    return float(-np.log(np.maximum(of_target, EPSILON)).mean())
 
 
 @dataclass(frozen=True, slots=True)

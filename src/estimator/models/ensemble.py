@@ -25,8 +25,8 @@ from estimator.models.progress import Progress, parallel_map, silent
 SELECTION_STEPS = 40
 # More rows would not change the weights, only the time to find them.
 MAX_SELECTION_ROWS = 20_000
-TINY = 1e-15
-# A smaller share of the prediction costs more than it brings.
+EPSILON = 1e-15
+# A member with a smaller weight costs more than it improves.
 MIN_WEIGHT = 0.04
 # A small net: one twice as wide improves no test score next to the other members, and takes longer than all of them.
 SMALL_NET = {"kind": "tabm", "members": 4, "width": 64, "patience": 6}
@@ -315,13 +315,13 @@ def _loss(data: FitData) -> Loss:
     target, weights = data.rows.target, data.rows.weights
     if data.task.is_regression:
         return lambda predictions, mask: float(
-            np.average(np.square(predictions[mask] - target[mask]), weights=weights[mask] + TINY)
+            np.average(np.square(predictions[mask] - target[mask]), weights=weights[mask] + EPSILON)
         )
     codes = target.astype(np.int64)
 
     def log_loss(probabilities: Floats, mask: Mask) -> float:
         of_target = probabilities[mask, codes[mask]]
-        return float(np.average(-np.log(np.clip(of_target, TINY, 1.0)), weights=weights[mask] + TINY))
+        return float(np.average(-np.log(np.clip(of_target, EPSILON, 1.0)), weights=weights[mask] + EPSILON))
 
     return log_loss
 

@@ -97,8 +97,8 @@ class Linear(MatrixModel):
             ridge = RidgeCV([self.penalty] if self.penalty else PENALTIES)
             ridge.fit(rows.matrix, rows.target, sample_weight=rows.weights)
             weights, intercepts = ridge.coef_.reshape(-1, 1), np.atleast_1d(ridge.intercept_)
-            chosen = {"penalty": float(ridge.alpha_)}
-            return FittedLinear(data.task, ridge, weights, intercepts.tolist(), summary=chosen)
+            summary = {"penalty": float(ridge.alpha_)}
+            return FittedLinear(data.task, ridge, weights, intercepts.tolist(), summary=summary)
         logistic = LogisticRegression(C=1.0 / (self.penalty or 1.0), max_iter=MAX_ITERATIONS)
         with warnings.catch_warnings():
             # The summary shows when a fit ends at the limit.

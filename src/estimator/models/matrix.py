@@ -177,9 +177,9 @@ class MatrixModel(Model):
         rows, target_smoothing = data.rows, data.features.target_smoothing
         if fitted is not None:
             return CrossFittedFeatures(fitted, rows.batch, rows.target, data.task, target_smoothing, is_fixed=True)
-        chosen = {name: choice.encoder for name, choice in data.features.columns.items()}
+        encoders = {name: choice.encoder for name, choice in data.features.columns.items()}
         max_categories = data.features.max_categories or self.max_categories
-        rules = EncoderRules(self.matrix_kind, max_categories, target_smoothing, chosen)
+        rules = EncoderRules(self.matrix_kind, max_categories, target_smoothing, encoders)
         return CrossFittedFeatures.fit(data.schema, rows.batch, rows.target, data.task, rules)
 
 

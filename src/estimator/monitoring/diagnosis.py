@@ -14,7 +14,7 @@ from estimator.drift import DriftReference
 from estimator.drift.frequency import largest_change
 from estimator.drift.kolmogorov_smirnov import largest_distance
 from estimator.drift.reference import Codes, ColumnReference, Counts
-from estimator.monitoring.data_faults import MISSING_JUMP, data_fault
+from estimator.monitoring.data_faults import MIN_FAULT_FRACTION, data_fault
 from estimator.monitoring.records import RecordReader, is_present
 from estimator.prediction_log import PredictionRecord
 
@@ -162,7 +162,7 @@ def _quarter_name(column: ColumnReference, codes: Indices) -> str:
 
 def _moved(column: ColumnReference, counts: Counts, e_value: float, fault: str | None = None) -> MovedColumn:
     before, now = column.fractions, counts / max(counts.sum(), 1)
-    if column.is_text or now[0] - before[0] > MISSING_JUMP:
+    if column.is_text or now[0] - before[0] > MIN_FAULT_FRACTION:
         effect, message = float(np.abs(now - before).sum() / 2), largest_change(column, counts)
     else:
         effect, message = largest_distance(column, counts)

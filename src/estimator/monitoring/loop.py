@@ -147,7 +147,7 @@ class MonitorLoop:
         except EstimatorError as error:
             self.note(f"scheduled check failed: {error.message}")
             return []
-        return [event for found in self._check_events(check, reader, records, now) for event in self._stored(found)]
+        return [stored for event in self._check_events(check, reader, records, now) for stored in self._stored(event)]
 
     def _check_events(
         self, check: DriftCheck, reader: RecordReader, records: Sequence[PredictionRecord], now: float

@@ -26,8 +26,8 @@ EVENT_NAMES = {
 }
 E_VALUE_AXIS = "log10 of the e-value"
 E_VALUE_SENTENCE = (
-    'An e-value measures the evidence against "nothing has changed": 1 is none, 1,000 happens at random about once in '
-    "a thousand periods. The dashed line is the alarm threshold, set by the false-alarm budget."
+    'An e-value measures the evidence against "nothing has changed": 1 means none; without a change, 1,000 is reached '
+    "about once in a thousand periods. The dashed line is the alarm threshold, set by the false-alarm budget."
 )
 
 

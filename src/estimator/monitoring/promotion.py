@@ -1,4 +1,4 @@
-"""Champion against challenger, label by label: is the challenger better? The answer is valid at any number of looks."""
+"""Champion against challenger, label by label: is the challenger better? Valid however often one looks."""
 
 from __future__ import annotations
 

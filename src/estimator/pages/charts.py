@@ -200,7 +200,7 @@ def _cells(values: Floats) -> str:
 
 
 def _heat_legend() -> str:
-    """Return the shades from -1 to 1 with labels, in the empty corner beside the triangle."""
+    """Return the shades from -1 to 1 with labels, in the empty corner next to the triangle."""
     left = WIDTH - 152
     shades = [
         f'<path class="{"even" if shade == 0 else "up" if shade > 0 else "down"}" '

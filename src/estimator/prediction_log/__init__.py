@@ -1,7 +1,7 @@
 """The prediction log: predictions with their inputs, read back by id and by time, joined with labels as they arrive."""
 
+from estimator.prediction_log.databases import open_log
 from estimator.prediction_log.log import PredictionLog
-from estimator.prediction_log.opener import open_log
 from estimator.prediction_log.records import Label, LogEntry, PredictionRecord, records_of, row_id
 from estimator.prediction_log.writer import LogWriter, WriterState
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from estimator.data.sources.address import Address
+from estimator.data.sources.address import SQLITE_FILE, Address, locate
 from estimator.errors import SourceError, needs_extra
 from estimator.prediction_log.log import PredictionLog
 from estimator.prediction_log.migrations import READ_VERSION, SCHEMA_VERSION, migrate
@@ -26,6 +26,31 @@ def closed_on_error(log: PredictionLog) -> Iterator[None]:
     except BaseException:
         log.close()
         raise
+
+
+def open_log(url: str, folder: Path, environment: Mapping[str, str], *, must_exist: bool = False) -> PredictionLog:
+    """Open the log at a path in `folder`, or at an address such as postgresql://me:${PGPASSWORD}@host/db.
+
+    A log of an earlier release is upgraded. With `must_exist` a missing file is an error instead of a new log.
+
+    Raises
+    ------
+    SourceError: it cannot be opened, is another kind of database, comes from a newer release, or is missing.
+    """
+    address = locate(url, environment)
+    if address.scheme in ("postgresql", "postgres"):
+        return PostgreSQLLog(address)
+    if address.scheme not in ("", "sqlite"):
+        raise SourceError(
+            f"{address.name}: expected a prediction log in a file or in PostgreSQL, not in {address.scheme!r}",
+            hint="give a path, or postgresql://...",
+        )
+    path = folder / address.url.removeprefix(SQLITE_FILE)
+    if must_exist and not path.is_file():
+        raise SourceError(
+            f"{path}: there is no prediction log", hint="give the path or URL that serving.prediction_log names"
+        )
+    return SQLiteLog(path)
 
 
 class SQLiteLog(PredictionLog):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import json
+import logging
 import signal
 import socket
 import ssl
@@ -10,6 +12,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +29,6 @@ from estimator.serving.monitor_process import monitor_process
 from estimator.serving.reload import ModelReference, ServedModels
 from estimator.serving.routes import ServerContext
 from estimator.serving.shadow import Shadow
-from estimator.serving.telemetry.log_format import configure_logging
 from estimator.serving.telemetry.recorder import RequestRecorder
 from estimator.serving.telemetry.traces import Traces
 from estimator.serving.workers import run_workers
@@ -38,7 +40,8 @@ except ImportError:
     # The folder may be deleted: FastAPI then handles all requests, with the same responses.
     fast_path = None  # type: ignore[assignment] # a module, or None
 
-SHUTDOWN_SECONDS = 30
+SHUTDOWN_TIMEOUT_SECONDS = 30
+LOG_LEVELS = {"estimator.serving": logging.INFO, "uvicorn": logging.WARNING}
 
 
 def run_server(
@@ -85,7 +88,7 @@ def run_server(
 
         def work(ready: Callable[[], None]) -> None:
             models.check()
-            configure_logging()
+            _configure_logging()
             recorder = _recorder(models, connect_log, Path(metrics))
             context = ServerContext(models.services, recorder, lambda: dict(models.errors), connect_log)
             rate = None if serving.rate_limit is None else serving.rate_limit / serving.workers
@@ -100,7 +103,7 @@ def run_server(
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             work(report)
         else:
-            run_workers(work, serving.workers, shutdown_seconds=SHUTDOWN_SECONDS + 1, ready=report)
+            run_workers(work, serving.workers, shutdown_seconds=SHUTDOWN_TIMEOUT_SECONDS + 1, ready=report)
 
 
 def build_server(gateway: Gateway, serving: Serving) -> uvicorn.Server:
@@ -119,7 +122,7 @@ def build_server(gateway: Gateway, serving: Serving) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECONDS,
         ssl_certfile=serving.tls_certificate,
         ssl_keyfile=serving.tls_key,
     )
@@ -198,3 +201,29 @@ def _open_socket(serving: Serving) -> socket.socket:
             f"cannot listen on {serving.host}:{serving.port}: {getattr(error, 'strerror', None) or error}",
             hint="choose another --port; 0 picks a free one",
         ) from error
+
+
+class _JsonFormatter(logging.Formatter):
+    """Formats a record as JSON: time in ISO 8601 (UTC), level, event, and the fields in `extra={"fields": {...}}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as one line of JSON."""
+        content: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            content["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(content, ensure_ascii=False, default=str)
+
+
+def _configure_logging() -> None:
+    """Write the log of the server and of uvicorn to stderr, as JSON lines."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonFormatter())
+    for name, level in LOG_LEVELS.items():
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)

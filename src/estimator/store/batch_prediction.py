@@ -48,7 +48,7 @@ class BatchSummary:
 
     def including(self, batch: Batch, n_rows: int) -> BatchSummary:
         """Return the summary with one more batch, of which `n_rows` were read."""
-        n_invalid = 0 if batch.kept is None else int((~batch.kept).sum())
+        n_invalid = 0 if batch.is_valid is None else int((~batch.is_valid).sum())
         return replace(
             self,
             rows=self.rows + n_rows,
@@ -242,9 +242,9 @@ def _predictions(predictor: Predictor, batch: Batch, n_rows: int) -> pl.DataFram
     """Return predictions for `n_rows` rows, missing where `batch` left a row out."""
     columns = prediction_columns(predictor.predict_batch(batch))
     series = {name: _series(values) for name, values in columns.items()}
-    if batch.kept is None:
+    if batch.is_valid is None:
         return pl.DataFrame(series)
-    indices = np.flatnonzero(batch.kept)
+    indices = np.flatnonzero(batch.is_valid)
     return pl.DataFrame({name: _scattered(values, indices, n_rows) for name, values in series.items()})
 
 

@@ -162,15 +162,15 @@ class Store:
         aliases = self.aliases(model)
         if alias not in aliases:
             names = join_names(self.models()) if model not in self.models() else join_names(aliases)
-            raise StoreError(f"{self.root}: {model!r} has no version {alias!r}", hint=f"known: {names}")
+            raise StoreError(f"{self.root}: {model!r} has no version {alias!r}", hint=f"choose from: {names}")
         return self._existing(model, aliases[alias])
 
     def _existing(self, model: str, version: str) -> str:
         versions = self.versions(model)
         if version in versions:
             return version
-        known = f"versions: {join_names(versions, limit=10)}" if versions else f"models: {join_names(self.models())}"
-        raise StoreError(f"{self.root}: {model!r} has no version {version!r}", hint=known)
+        hint = f"versions: {join_names(versions, limit=10)}" if versions else f"models: {join_names(self.models())}"
+        raise StoreError(f"{self.root}: {model!r} has no version {version!r}", hint=hint)
 
 
 def describe_models(store: Store) -> list[dict[str, Any]]:

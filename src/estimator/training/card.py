@@ -16,7 +16,10 @@ MAX_FEATURES = 10
 
 
 def model_card(schema: Schema, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
-    """Return the card as Markdown, in the order of Mitchell et al. (2019), "Model Cards for Model Reporting"."""
+    """Return the card as Markdown, in the order of Mitchell et al. (2019), "Model Cards for Model Reporting".
+
+    `manifest` is the content of manifest.json, `config` the complete config as JSON-ready data.
+    """
     explanation = report.explanation
     return render_text(
         "card.md.j2",

@@ -1,4 +1,4 @@
-"""FitData + config -> checked rows with their target, split into training, validation and test rows."""
+"""A table + its config -> checked rows with their target, split into training, validation and test rows."""
 
 from __future__ import annotations
 
@@ -91,10 +91,10 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
     frame = with_schema_names(schema, frame)
     _check_columns(schema, frame, config)
     labels = read_target(schema.target, frame[schema.target.name], config.data)
-    labeled = frame.filter(pl.Series(labels.known))
-    values = labels.values[labels.known]
+    labeled = frame.filter(pl.Series(labels.is_labeled))
+    values = labels.values[labels.is_labeled]
     strata = None if labels.task.is_regression else values
-    test = held_out_mask(labeled, config, strata) if numbered_test is None else numbered_test[used][labels.known]
+    test = held_out_mask(labeled, config, strata) if numbered_test is None else numbered_test[used][labels.is_labeled]
     if test.all() or not test.any():
         raise TrainingError(
             f"training.split: expected training and test rows, got {int(test.sum()):,} test rows of {len(test):,}",
@@ -112,7 +112,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
         test_mask=test,
         validation_mask=validation_mask(training, config, training_strata),
         folds=assign_folds(training, config, training_strata),
-        n_unlabeled=int((~labels.known).sum()),
+        n_unlabeled=int((~labels.is_labeled).sum()),
         frame=labeled,
     )
 
@@ -160,19 +160,19 @@ def _sample_weights(frame: pl.DataFrame, config: Config, test: Mask) -> Floats:
 
 def _class_weights(config: Config, task: Task, target: Floats, training_weights: Floats) -> Floats:
     """Return the weight of each row's class; `training_weights` are 0 for test rows."""
-    chosen = config.training.class_weight
-    if chosen is None:
+    class_weight = config.training.class_weight
+    if class_weight is None:
         return np.ones(len(target))
     if task.is_regression:
         raise ConfigError(
             "training.class_weight: the target is a number and has no classes", hint="leave out training.class_weight"
         )
-    if chosen == "balanced":
+    if class_weight == "balanced":
         counts = np.bincount(target.astype(np.int64), training_weights, minlength=task.n_outputs)
         by_class = counts.sum() / (task.n_outputs * np.maximum(counts, 1e-12))
     else:
-        for name in set(chosen) - set(task.classes):
+        for name in set(class_weight) - set(task.classes):
             raise ConfigError(f"training.class_weight: no class {name!r}", hint=did_you_mean(name, task.classes))
-        by_class = np.array([chosen.get(name, 1.0) for name in task.classes])
+        by_class = np.array([class_weight.get(name, 1.0) for name in task.classes])
     weights: Floats = by_class[target.astype(np.int64)]
     return weights

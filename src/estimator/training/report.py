@@ -1,4 +1,4 @@
-"""Trained + held-out rows -> Report: scores with intervals, a baseline, coverage, and an explanation."""
+"""A predictor + held-out rows -> its report: scores with intervals, a baseline, coverage and an explanation."""
 
 from __future__ import annotations
 

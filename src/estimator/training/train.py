@@ -1,4 +1,4 @@
-"""PreparedData rows + model -> a predictor: fit, cross-validate, calibrate, write the graph, check its parity."""
+"""Prepared rows + a model -> a predictor: fit, cross-validate, calibrate, write the graph, check its parity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trained + Report -> the files and the manifest of a version."""
+"""A trained predictor + its report -> the files and the manifest of a version."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _span(scores: Sequence[float], *, is_higher_better: bool) -> tuple[float, fl
 def _limit_charts(trials: Sequence[FrozenTrial], result: SearchResult, span: tuple[float, float]) -> list[Chart]:
     """Return the score against latency and size, where the config limits them."""
     titles = {"latency_ms": "ms per row", "size_mb": "size of the graph in MB"}
-    made = []
+    drawn = []
     for name in [name for name in titles if name in result.limits]:
         svg = charts.points(
             {"": [(trial.user_attrs["result"]["measures"][name], score_of(trial)) for trial in trials]},
@@ -123,8 +123,8 @@ def _limit_charts(trials: Sequence[FrozenTrial], result: SearchResult, span: tup
             y=span,
             limit=float(str(result.limits[name]).strip("<= ")),
         )
-        made.append(Chart(f"Score against {name}", "The dashed line is the limit.", svg))
-    return made
+        drawn.append(Chart(f"Score against {name}", "The dashed line is the limit.", svg))
+    return drawn
 
 
 def _setting_charts(trials: Sequence[FrozenTrial], result: SearchResult, span: tuple[float, float]) -> list[Chart]:

@@ -32,11 +32,11 @@ class Space:
         ------
         ConfigError: there is nothing to search.
         """
-        wanted = {key: item for key, item in config.tuning.space.items() if key != KIND}
+        configured = {key: item for key, item in config.tuning.space.items() if key != KIND}
         kinds, by_kind = kinds_of(config, shelves), {}
         for kind in kinds:
-            by_kind[kind] = {key: item for key, item in wanted.items() if has_key(kind, key, shelves)}
-            if not wanted or (len(kinds) > 1 and not any(key.startswith("model.") for key in by_kind[kind])):
+            by_kind[kind] = {key: item for key, item in configured.items() if has_key(kind, key, shelves)}
+            if not configured or (len(kinds) > 1 and not any(key.startswith("model.") for key in by_kind[kind])):
                 default: Mapping[str, Any] = shelves.models.load(kind).default_space  # type: ignore[attr-defined] # a Model
                 by_kind[kind] = {**Tuning(space=dict(default)).space, **by_kind[kind]}
         if len(kinds) == 1 and not by_kind[kinds[0]]:

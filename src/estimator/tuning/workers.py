@@ -32,30 +32,30 @@ def search_in_processes(
     The trial of a killed worker is run again by the others, and in the end by this process.
     """
     arguments = [sys.executable, "-m", "estimator", *command(os.getpid())]
-    started = [
+    processes = [
         subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 # our own command
         for _ in range(min(workers, search.n_trials))
     ]
     try:
-        while any(worker.poll() is None for worker in started):
+        while any(worker.poll() is None for worker in processes):
             time.sleep(POLL_SECONDS)
             requeue_lost(study)
             show(search_progress(study, search.n_trials))
     finally:
-        _end(started)
+        _end(processes)
     run_search(study, search, show=show)
 
 
 def parent_is_running(parent: int) -> Callable[[], bool]:
-    """Return a function that tells a worker whether the process that started it is still running."""
+    """Return a function by which a worker sees whether the process that started it is still running."""
     return lambda: os.getppid() == parent
 
 
-def _end(started: Sequence[subprocess.Popen[bytes]]) -> None:
-    for worker in started:
+def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    for worker in processes:
         if worker.poll() is None:
             worker.send_signal(signal.SIGINT)
-    for worker in started:
+    for worker in processes:
         try:
             worker.wait(SHUTDOWN_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:

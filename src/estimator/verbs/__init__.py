@@ -81,7 +81,7 @@ __all__ = [
     "why",
 ]
 
-# What a verb needs beside the base install: the extra, and what an error calls the verb.
+# What a verb needs besides the base install: the extra, and what an error calls the verb.
 EXTRAS = {
     "init": ("train", "reading a table"),
     "explore": ("train", "exploring a table"),

@@ -74,7 +74,7 @@ def _data(conf: Path, context: Context) -> tuple[None, str]:
     """Check the rows against the schema; training does it again, but its errors come later."""
     prepared, config, _ = prepared_rows(conf, context)
     path = config.schema_.file
-    schema = f"schema file {path}" if path else "an inferred schema that nobody reviewed (schema.file)"
+    schema = f"schema file {path}" if path else "an inferred schema, not reviewed (set schema.file)"
     return None, f"{len(prepared.rows.target):,} rows, {len(prepared.schema.features)} columns, {schema}"
 
 
@@ -87,11 +87,11 @@ def _by_alias(config: Config, alias: str, context: Context) -> Artefact | None:
 
 def _version(conf: Path, config: Config, live: Artefact | None, context: Context) -> tuple[Artefact, str]:
     """Return the live version or the candidate when this config and these rows made it, else a new version."""
-    wanted = _recipe(conf, config, context)
+    recipe = _recipe(conf, config, context)
     # The store of the config holds what is verified, too.
     context = replace(context, store_path=str(context.store(config).root))
     for artefact in (live, _by_alias(config, "candidate", context)):
-        if artefact is not None and _recipe_of(artefact) == wanted:
+        if artefact is not None and _recipe_of(artefact) == recipe:
             reproduction = verify(f"{artefact.name}/{artefact.version}", context, folder=conf.parent)
             if not reproduction.is_equal:
                 raise GateError(

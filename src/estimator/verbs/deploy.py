@@ -100,17 +100,17 @@ def target_and_site(
 def _target(deployed: DeployedModel, context: Context) -> DeploymentTarget:
     """Return the target of a config, else of the version; the environment wins over both, overrides over all."""
     if deployed.conf is not None:
-        kept: Mapping[str, Any] = context.config(deployed.conf).model_dump(mode="json")["deployment"] or {}
+        stored: Mapping[str, Any] = context.config(deployed.conf).model_dump(mode="json")["deployment"] or {}
     else:
-        kept = _version_of(deployed, context).config.get("deployment") or {}
+        stored = _version_of(deployed, context).config.get("deployment") or {}
     settings = [text.partition("=") for text in (*from_environment(context.environment), *context.overrides)]
     kinds = [value.strip() for key, _, value in settings if key.strip() == "deployment.kind"]
-    configured = kept.get("kind", SHELVES.default_target)
+    configured = stored.get("kind", SHELVES.default_target)
     kind = kinds[-1] if kinds else configured
     # Another kind starts from its own defaults.
-    kept = kept if kind == configured else {"kind": kind}
+    stored = stored if kind == configured else {"kind": kind}
     section = deployment.SHELF.load(kind)
-    return resolve_section("deployment", section, kept, context.environment, overrides=context.overrides)
+    return resolve_section("deployment", section, stored, context.environment, overrides=context.overrides)
 
 
 def _version_of(deployed: DeployedModel, context: Context) -> Artefact:

@@ -1,4 +1,4 @@
-"""explore: what a table holds, what a careful reader would notice, and the config edit that answers each finding."""
+"""explore: what a table holds, what a careful reader would notice, and the config edit that resolves each finding."""
 
 from __future__ import annotations
 
@@ -85,13 +85,13 @@ def accept(conf: Path, findings: Sequence[Finding], numbers: Sequence[int]) -> l
     ------
     ConfigError: a number belongs to no finding, or to one without an edit.
     """
-    chosen = [finding for finding in findings if finding.number in numbers and finding.edit is not None]
-    missing = sorted(set(numbers) - {finding.number for finding in chosen})
+    accepted = [finding for finding in findings if finding.number in numbers and finding.edit is not None]
+    missing = sorted(set(numbers) - {finding.number for finding in accepted})
     if missing:
         raise ConfigError(
             f"--accept: no finding with an edit has the number {', '.join(map(str, missing))}",
             hint=f"findings with an edit: {', '.join(str(finding.number) for finding in findings if finding.edit)}",
         )
-    for finding in chosen:
+    for finding in accepted:
         write_edits(conf, finding.edit or {})
-    return chosen
+    return accepted

@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 PAUSE_SECONDS = 1.0
-Kept = TypeVar("Kept", bound=Section)
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +119,9 @@ def loop_settings(artefact: Artefact, context: Context, conf: Path | None = None
         config = context.config(conf)
         return LoopSettings(config.monitoring, config.retraining, config.promotion)
 
-    def section(name: str, kind: type[Kept]) -> Kept:
-        kept: Mapping[str, Any] = artefact.config.get(name, {})
-        return resolve_section(name, kind, kept, context.environment, overrides=context.overrides)
+    def section(name: str, kind: type[AnySection]) -> AnySection:
+        stored: Mapping[str, Any] = artefact.config.get(name, {})
+        return resolve_section(name, kind, stored, context.environment, overrides=context.overrides)
 
     return LoopSettings(
         section("monitoring", Monitoring), section("retraining", Retraining), section("promotion", Promotion)

@@ -18,6 +18,6 @@ def page(artefact: Artefact, output: Path) -> ModelPage:
     PageError: the page cannot run this model, or would be too large.
     """
     check_golden(artefact)
-    made = build_model_page(artefact)
-    write_atomic(output, made.content)
-    return made
+    model_page = build_model_page(artefact)
+    write_atomic(output, model_page.content)
+    return model_page

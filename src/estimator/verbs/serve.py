@@ -1,4 +1,4 @@
-"""serve: versions over HTTP, until the process is told to end."""
+"""serve: versions over HTTP, until the process is stopped."""
 
 from __future__ import annotations
 

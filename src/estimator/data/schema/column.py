@@ -132,8 +132,8 @@ class Column:
         if self.kind == "text":
             return []
         if self.is_string:
-            known = {"", *self.categories}
-            return [position for position, text in enumerate(values.tolist()) if text not in known]
+            accepted = {"", *self.categories}
+            return [position for position, text in enumerate(values.tolist()) if text not in accepted]
         if self.training_range is None:
             return []
         low, high = self.training_range

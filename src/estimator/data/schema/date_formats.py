@@ -28,7 +28,7 @@ DATETIME_FORMATS = (
     "%Y%m%dT%H%M%S",
 )
 N_CELLS, N_TEXTS = 1000, 50
-SHORTEST_DATE = 6
+MIN_DATE_LENGTH = 6
 
 
 def matching_formats(series: pl.Series, na_values: Sequence[str]) -> tuple[str, ...]:
@@ -53,7 +53,7 @@ def matching_formats(series: pl.Series, na_values: Sequence[str]) -> tuple[str, 
 
 def _may_be_time(text: str) -> bool:
     """Whether a text is long enough, has a digit and is not a number."""
-    if len(text) < SHORTEST_DATE or not re.search(r"\d", text):
+    if len(text) < MIN_DATE_LENGTH or not re.search(r"\d", text):
         return False
     try:
         float(text)

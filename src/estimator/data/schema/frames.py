@@ -41,9 +41,11 @@ def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_
     faults.sort(key=lambda fault: fault.row)
     if not drop_faulty:
         raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
-    kept = np.ones(frame.height, dtype=np.bool_)
-    kept[[fault.row - first_row for fault in faults]] = False
-    return Batch({name: values[kept] for name, values in feed.items()}, int(kept.sum()), tuple(faults), kept)
+    is_valid = np.ones(frame.height, dtype=np.bool_)
+    is_valid[[fault.row - first_row for fault in faults]] = False
+    return Batch(
+        {name: values[is_valid] for name, values in feed.items()}, int(is_valid.sum()), tuple(faults), is_valid
+    )
 
 
 def with_schema_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:

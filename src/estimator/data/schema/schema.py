@@ -25,13 +25,14 @@ MAX_FAULTS = 20
 class Batch:
     """Rows that passed the check: one array of shape (rows, 1) per feature.
 
-    `faults` and `kept` are set when faulty rows were dropped: `kept` marks the rows of the table that are in `feed`.
+    `faults` and `is_valid` are set when faulty rows were dropped: `is_valid` marks the rows of the table that are in
+    `feed`.
     """
 
     feed: Mapping[str, npt.NDArray[Any]]
     n_rows: int
     faults: tuple[Fault, ...] = ()
-    kept: Mask | None = None
+    is_valid: Mask | None = None
 
     def rows(self, selection: npt.NDArray[Any]) -> Batch:
         """Return the rows selected by a mask or by positions."""

@@ -101,18 +101,18 @@ class DistinctCount:
 
 @dataclass(frozen=True, slots=True)
 class TargetValues:
-    """The target's numbers in a batch, 0 where missing; `known` marks those that are not missing."""
+    """The target's numbers in a batch, 0 where missing; `is_known` marks those that are not missing."""
 
     values: Floats
-    known: Mask
+    is_known: Mask
     all_known: bool
 
     @classmethod
     def of(cls, values: Floats) -> TargetValues:
         """Return the target's numbers, given with NaN where missing."""
-        known = ~np.isnan(values)
-        all_known = bool(known.all())
-        return cls(values if all_known else np.where(known, values, 0.0), known, all_known)
+        is_known = ~np.isnan(values)
+        all_known = bool(is_known.all())
+        return cls(values if all_known else np.where(is_known, values, 0.0), is_known, all_known)
 
 
 @dataclass
@@ -149,7 +149,7 @@ class CategoryCounts:
         self.totals[0] += np.bincount(codes, minlength=size)
         if target is not None:
             self.totals[1] += np.bincount(codes, target.values, minlength=size)
-            self.totals[2] += np.bincount(codes, None if target.all_known else target.known, minlength=size)
+            self.totals[2] += np.bincount(codes, None if target.all_known else target.is_known, minlength=size)
 
     def _codes_of(self, texts: pl.Series, hashes: Hashes) -> Codes:
         """Return the codes of texts and add their hashes to the index."""
@@ -162,8 +162,8 @@ class CategoryCounts:
         n_before = len(self.code_by_hash)
         self.code_by_hash |= zip(distinct.tolist(), codes.tolist(), strict=True)
         if len(self.code_by_hash) > n_before:
-            known = np.fromiter(self.code_by_hash.keys(), np.uint64, len(self.code_by_hash))
-            self.index.rebuild(known, np.fromiter(self.code_by_hash.values(), np.int32, len(known)))
+            hashes = np.fromiter(self.code_by_hash.keys(), np.uint64, len(self.code_by_hash))
+            self.index.rebuild(hashes, np.fromiter(self.code_by_hash.values(), np.int32, len(hashes)))
         return codes[positions]
 
     def code(self, text: str | None) -> int:

@@ -129,11 +129,11 @@ def _reject_password(name: str, user: str, text: str) -> None:
         )
 
 
-def _value(name: str, environment: Mapping[str, str], place: str) -> str:
+def _value(name: str, environment: Mapping[str, str], address: str) -> str:
     value = environment.get(name, "")
     if not value:
         raise SourceError(
-            f"{place}: the environment variable {name!r} is not set or empty",
+            f"{address}: the environment variable {name!r} is not set or empty",
             hint=f"set it before the command, for example with `read -s {name}; export {name}`",
         )
     return value

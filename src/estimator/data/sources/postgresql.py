@@ -83,11 +83,11 @@ def _with_time_limit(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}connect_timeout={CONNECT_TIMEOUT_SECONDS}"
 
 
-def _result(cursor: Cursor, query: str, place: str) -> QueryResult:
+def _result(cursor: Cursor, query: str, database: str) -> QueryResult:
     cursor.execute("SET TRANSACTION READ ONLY, ISOLATION LEVEL REPEATABLE READ")
     # Otherwise a scan of a large table may start in the middle, in step with another reader.
     cursor.execute("SET LOCAL synchronize_seqscans = off")
-    names = check_column_names(cursor.adbc_execute_schema(query).names, place)
+    names = check_column_names(cursor.adbc_execute_schema(query).names, database)
     types = dict(zip(names, _types(cursor, query, names), strict=True))
     selected = ", ".join(f"{_read_expression(quoted(name), kind)} AS {quoted(name)}" for name, kind in types.items())
     cursor.execute(f"SELECT {selected} FROM (\n{query}\n) AS result")  # noqa: S608 # the user's own query, read only

@@ -31,7 +31,7 @@ def quoted_table(name: str) -> str:
     return ".".join(map(quoted, name.split(".")))
 
 
-def check_column_names(names: Sequence[str], place: str) -> list[str]:
+def check_column_names(names: Sequence[str], source: str) -> list[str]:
     """Return the names of a result's columns.
 
     Raises
@@ -39,11 +39,11 @@ def check_column_names(names: Sequence[str], place: str) -> list[str]:
     SourceError: there are none, as the query is not a SELECT, or two are the same.
     """
     if not names:
-        raise SourceError(f"{place}: data.query returns no table", hint="it must be a SELECT or a table's name")
+        raise SourceError(f"{source}: data.query returns no table", hint="it must be a SELECT or a table's name")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise SourceError(
-            f"{place}: data.query returns more than one column called {join_names(map(repr, repeated))}",
+            f"{source}: data.query returns more than one column called {join_names(map(repr, repeated))}",
             hint="rename one of them with AS",
         )
     return list(names)

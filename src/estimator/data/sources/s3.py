@@ -58,17 +58,17 @@ def _is_many(key: str) -> bool:
 
 
 def _matching(client: Any, bucket: str, pattern: str, endings: tuple[str, ...]) -> list[str]:
-    wanted = pattern if any(sign in pattern for sign in "*?[") else f"{pattern}*"
-    start = wanted[: min(wanted.find(sign) for sign in "*?[" if sign in wanted)]
+    glob = pattern if any(sign in pattern for sign in "*?[") else f"{pattern}*"
+    start = glob[: min(glob.find(sign) for sign in "*?[" if sign in glob)]
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=start)
     keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
-    return sorted(key for key in keys if _fits(key, wanted) and key.lower().endswith(endings))
+    return sorted(key for key in keys if _fits(key, glob) and key.lower().endswith(endings))
 
 
 def _fits(key: str, pattern: str) -> bool:
     """Whether a key fits a pattern whose * stops at a slash, as in a file system."""
-    parts, wanted = key.split("/"), pattern.split("/")
-    return len(parts) == len(wanted) and all(map(fnmatchcase, parts, wanted))
+    parts, patterns = key.split("/"), pattern.split("/")
+    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
 
 
 @contextmanager

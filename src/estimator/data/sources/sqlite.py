@@ -45,15 +45,15 @@ class SQLite(QueryConnector):
                 raise SourceError(message, hint=_hint(connection, str(error))) from None
 
 
-def _result(connection: sqlite3.Connection, query: str, place: str) -> QueryResult:
+def _result(connection: sqlite3.Connection, query: str, database: str) -> QueryResult:
     # One transaction: the types and the rows are of the same state, even if another process writes in between.
     connection.execute("BEGIN")
     with closing(connection.execute(query)) as cursor:
-        names = check_column_names([item[0] for item in cursor.description or ()], place)
+        names = check_column_names([item[0] for item in cursor.description or ()], database)
     masks = dict(zip(names, _masks(connection, query, names), strict=True))
     columns = {name: _column(mask) for name, mask in masks.items()}
     notes = tuple(
-        f"{place}: column {name!r} holds {' and '.join(_types(mask))}: all of it is read as text"
+        f"{database}: column {name!r} holds {' and '.join(_types(mask))}: all of it is read as text"
         for name, mask in masks.items()
         if columns[name][0] == pl.String and len(_types(mask)) > 1
     )

@@ -1,4 +1,4 @@
-"""WeakSlice slices: the rows, in terms a person would name, that are predicted worse than the rest."""
+"""Weak slices: conditions such as "rooms above 6" under which predictions are worse than elsewhere."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from estimator.evaluation.metrics.ranking import ranks_with_ties
 MIN_ROWS, MIN_FRACTION = 30, 0.01
 FALSE_DISCOVERY_RATE = 0.05
 MAX_SLICES = 8
-# Two slices with a higher Jaccard index tell the same story.
+# Of two slices with a higher Jaccard index, only the first is reported.
 MAX_OVERLAP = 0.5
 # A pair is reported only when its mean rank of losses is so many times that of each of its parts.
 MIN_PAIR_RATIO = 1.1

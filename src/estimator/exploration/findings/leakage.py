@@ -48,7 +48,7 @@ def future_information(inputs: RuleInput) -> Findings:
             yield Finding("future information", "low", (name,), sentence, {"after": first}, drop_edit(name))
     for column in inputs.features:
         if LATER_NAME.search(column.name) and not PLANNED_NAME.search(column.name) and column.name not in times:
-            sentence = f"{column.name} sounds like an outcome: is it available at prediction time?"
+            sentence = f"{column.name} looks like an outcome by its name: is it available at prediction time?"
             yield Finding("future information", "low", (column.name,), sentence, {}, drop_edit(column.name))
 
 

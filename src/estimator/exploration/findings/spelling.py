@@ -152,8 +152,8 @@ FORMS: Mapping[str, Callable[[str], bool]] = {
 def _text_counts(column: Column, series: pl.Series) -> Mapping[str, int]:
     """Return text -> count, longest texts first, without spellings of a missing value."""
     counts = strip_blanks(series.drop_nulls()).value_counts(name="count")
-    known = counts.filter(~counts[series.name].is_in(["", *column.na_values, *NA_WORDS]))
-    return dict(known.sort(pl.col(series.name).str.len_chars(), series.name, descending=[True, False]).iter_rows())
+    texts = counts.filter(~counts[series.name].is_in(["", *column.na_values, *NA_WORDS]))
+    return dict(texts.sort(pl.col(series.name).str.len_chars(), series.name, descending=[True, False]).iter_rows())
 
 
 def _na_values_edit(column: Column, spellings: list[str]) -> dict[str, list[str]]:

@@ -85,9 +85,9 @@ def word_counts(texts: TokenizedTexts, words: Iterable[str]) -> Any:
     index_of = {word: index for index, word in enumerate(words)}
     starts, columns, counts = [0], list[int](), list[float]()
     for text in texts:
-        found = Counter(index_of[word] for word in map(str.lower, text) if word in index_of)
-        columns += found.keys()
-        counts += map(float, found.values())
+        count_of = Counter(index_of[word] for word in map(str.lower, text) if word in index_of)
+        columns += count_of.keys()
+        counts += map(float, count_of.values())
         starts.append(len(columns))
     return csr_array((counts, columns, starts), shape=(len(texts), len(index_of)))
 

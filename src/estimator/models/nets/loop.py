@@ -1,4 +1,4 @@
-"""The training loop of every net: run an epoch, report its losses, ask the callbacks, remember the best weights."""
+"""The training loop of every net: run an epoch, report its losses, apply the callbacks, keep the best weights."""
 
 from __future__ import annotations
 

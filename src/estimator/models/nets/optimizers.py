@@ -219,10 +219,10 @@ def step(
     moved, moved_state = _update(optimizer, [g / every for g in total], parameters, {**state}, rate)
     accumulated = {**state, "sum": total, "t": state["t"] + 1}
     moved_state["sum"] = [jnp.zeros_like(g) for g in total]
-    chosen: tuple[list[Array], dict[str, Any]] = jax.tree.map(
+    updated: tuple[list[Array], dict[str, Any]] = jax.tree.map(
         lambda new, old: jnp.where(due, new, old), (moved, moved_state), (list(parameters), accumulated)
     )
-    return chosen
+    return updated
 
 
 def _update(

@@ -39,7 +39,7 @@ class TokenBucket:
 
 @dataclass
 class Access:
-    """Checks requests against a key ring and a rate limit; without a ring, anyone has access and all share one rate.
+    """Checks requests against a key ring and a rate limit; without a ring, everyone has access and one rate limit.
 
     `rate` is in requests per second and key, with bursts of up to one second's worth; None for no limit.
     """

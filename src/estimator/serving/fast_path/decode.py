@@ -190,7 +190,11 @@ def _is_plain_number(column: Column) -> bool:
 
 def _plain_categories(column: Column) -> dict[Scalar, str]:
     """Return the categories that `read_cell` leaves as they are written."""
-    return {level: level for level in column.categories if column.kind == "category" and _is_unchanged(column, level)}
+    return {
+        category: category
+        for category in column.categories
+        if column.kind == "category" and _is_unchanged(column, category)
+    }
 
 
 def _is_unchanged(column: Column, category: str) -> bool:

@@ -1,7 +1,7 @@
 """Request bodies -> response bodies of the predict routes, without a framework.
 
 A response is, byte for byte, what `Service` gives; an unusual body gets None, and FastAPI handles it. Requests of one
-row each that arrive together share one run of the graph. Nothing here knows of HTTP.
+row each that arrive together share one run of the graph. This module does not depend on HTTP.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ PREFIX = "estimator_"
 BUCKETS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
-class Metric(NamedTuple):
+class MetricFamily(NamedTuple):
     """The name of a metric, after `PREFIX`, with its type, help text and labels."""
 
     name: str
@@ -28,30 +28,34 @@ class Metric(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
-MODEL_INFO = Metric("model_info", "gauge", "Models that are served; the value is always 1.", ("model", "version"))
-DURATION = Metric(
+MODEL_INFO = MetricFamily("model_info", "gauge", "Models that are served; the value is always 1.", ("model", "version"))
+DURATION = MetricFamily(
     "http_request_duration_seconds",
     "histogram",
     "Time from the complete request to its response, in seconds.",
     ("route", "version"),
 )
 COUNTERS = (
-    Metric("http_requests_total", "counter", "HTTP requests.", ("route", "version", "status")),
-    Metric("predictions_total", "counter", "Rows predicted.", ("route", "version")),
-    Metric("rejected_requests_total", "counter", "HTTP requests rejected, by reason.", ("reason",)),
-    Metric("out_of_range_values_total", "counter", "Values outside the training range, by column.", ("column",)),
-    Metric(
+    MetricFamily("http_requests_total", "counter", "HTTP requests.", ("route", "version", "status")),
+    MetricFamily("predictions_total", "counter", "Rows predicted.", ("route", "version")),
+    MetricFamily("rejected_requests_total", "counter", "HTTP requests rejected, by reason.", ("reason",)),
+    MetricFamily("out_of_range_values_total", "counter", "Values outside the training range, by column.", ("column",)),
+    MetricFamily(
         "prediction_log_requests_total",
         "counter",
         "Requests written to the prediction log, or dropped because its queue was full.",
         ("result",),
     ),
-    Metric("shadow_dropped_requests_total", "counter", "Requests that the shadow skipped because its queue was full."),
+    MetricFamily(
+        "shadow_dropped_requests_total", "counter", "Requests that the shadow skipped because its queue was full."
+    ),
 )
 GAUGES = (
-    Metric("stale_models", "gauge", "Models whose newest version could not be loaded, so an older one is served."),
-    Metric("prediction_log_queue_length", "gauge", "Requests waiting to be written to the prediction log."),
-    Metric("prediction_log_failing", "gauge", "1 while the prediction log cannot be written, else 0."),
+    MetricFamily(
+        "stale_models", "gauge", "Models whose newest version could not be loaded, so an older one is served."
+    ),
+    MetricFamily("prediction_log_queue_length", "gauge", "Requests waiting to be written to the prediction log."),
+    MetricFamily("prediction_log_failing", "gauge", "1 while the prediction log cannot be written, else 0."),
 )
 
 Labels = tuple[str, ...]
@@ -159,14 +163,14 @@ def _lines(metrics: ServerMetrics, gauges: Mapping[str, float], models: Sequence
             yield from _family(metric, {(): gauges[metric.name]})
 
 
-def _family(metric: Metric, samples: Mapping[Labels, float]) -> Iterator[str]:
+def _family(metric: MetricFamily, samples: Mapping[Labels, float]) -> Iterator[str]:
     yield from _head(metric)
     for labels, value in samples.items():
         number = f"{value:g}" if isinstance(value, float) else str(value)
         yield f"{PREFIX}{metric.name}{_braces(dict(zip(metric.labels, labels, strict=True)))} {number}"
 
 
-def _head(metric: Metric) -> Iterator[str]:
+def _head(metric: MetricFamily) -> Iterator[str]:
     yield f"# HELP {PREFIX}{metric.name} {metric.help}"
     yield f"# TYPE {PREFIX}{metric.name} {metric.kind}"
 

@@ -54,7 +54,7 @@ class FittedDense(FittedMatrixModel):
     def _outputs_log_odds(self) -> bool:
         """Whether the last layer's sums are log odds, which become probabilities in double precision.
 
-        In single precision, extreme probabilities would round to 0 or 1, and calibration could not tell them apart.
+        In single precision, extreme probabilities would round to 0 or 1, and calibration could not distinguish them.
         """
         last = self.architecture.layers[-1]
         default = "sigmoid" if last.outputs == 1 else "softmax"

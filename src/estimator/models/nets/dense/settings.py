@@ -16,7 +16,9 @@ from estimator.models.matrix import MatrixModel
 from estimator.models.nets import keras_names
 from estimator.models.nets.callbacks import CallbackState
 from estimator.models.nets.dense.fitted import STATE_FILE, FittedDense, read_state
+from estimator.models.nets.dense.initializers import draw
 from estimator.models.nets.keras_object import KerasObject, read_keras_object
+from estimator.models.nets.loop import run_epochs
 from estimator.models.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -136,7 +138,6 @@ class Dense(MatrixModel):
         with needs_extra("train", "model kind 'dense'"):
             from estimator.models.nets import device
             from estimator.models.nets.dense.trainer import DenseTrainer, start_learning_rate
-            from estimator.models.nets.loop import run_epochs
         device.cache_compilations()
         architecture = self.architecture(data.task)
         callbacks = [CallbackState(_callback(item.model_dump())) for item in training.callbacks]
@@ -226,8 +227,6 @@ class Dense(MatrixModel):
         return weights, scaling
 
     def _random_weights(self, layers: Sequence[Layer], width: int, seed: int) -> Weights:
-        from estimator.models.nets.dense.initializers import draw
-
         generator, weights = np.random.default_rng([seed, 0]), []
         for layer in layers:
             arrays = {"kernel": draw(self.kernel_initializer, (width, layer.units), generator)}

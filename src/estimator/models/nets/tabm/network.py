@@ -1,6 +1,6 @@
 """TabM as pure functions of its weights: forward pass, losses, and an epoch as one compiled loop.
 
-Members of_target kernels and differ in a scale of each input and a bias of each unit: Gorishniy et al. (2025), "TabM:
+Members share kernels and differ in a scale of each input and a bias of each unit: Gorishniy et al. (2025), "TabM:
 advancing tabular deep learning with parameter-efficient ensembling", in its form "mini". Numbers are encoded by bins:
 Gorishniy, Rubachev and Babenko (2022), "On embeddings for numerical features in tabular deep learning".
 """

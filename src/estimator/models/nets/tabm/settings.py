@@ -19,6 +19,7 @@ from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.nets import keras_names
 from estimator.models.nets.callbacks import CallbackState
 from estimator.models.nets.keras_object import read_keras_object
+from estimator.models.nets.loop import run_epochs
 from estimator.models.nets.tabm.inputs import Inputs
 from estimator.models.nets.tabm.target import TargetTransform
 from estimator.models.progress import Progress, silent
@@ -82,7 +83,6 @@ class TabM(MatrixModel):
     ) -> FittedTabM:
         with needs_extra("train", "model kind 'tabm'"):
             from estimator.models.nets import device
-            from estimator.models.nets.loop import run_epochs
             from estimator.models.nets.tabm.trainer import TabMTrainer, TrainingSchedule
         device.cache_compilations()
         uses_validation = data.has_validation
