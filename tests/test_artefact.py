@@ -57,6 +57,12 @@ def test_future_format_is_rejected(version):
         open_artefact(changed(version, format=99))
 
 
+def test_earlier_format_is_rejected(version):
+    with pytest.raises(ArtefactError, match="format 1 was written by an earlier pre-release") as caught:
+        open_artefact(changed(version, format=1))
+    assert caught.value.hint == "train it again: estimator train --conf config.yml"
+
+
 @pytest.mark.parametrize("path", ["../../etc/hostname", "/etc/hostname"])
 def test_path_outside_the_folder_is_rejected(version, path):
     files = json.loads((version / "manifest.json").read_text())["files"]
@@ -71,7 +77,7 @@ def test_link_out_of_the_folder_is_rejected(version):
         open_artefact(version)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 1}', '{"format": "1", "files": {}}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 2}', '{"format": "2", "files": {}}'])
 def test_foreign_folder_is_rejected(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(ArtefactError, match="manifest"):

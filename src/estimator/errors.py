@@ -20,7 +20,7 @@ EstimatorError
 ├── GateError            a new version is not good enough to pass a gate of the CI pipeline
 ├── MonitoringError      predictions cannot be monitored, or an alert cannot be sent
 ├── RetrainingError      new rows cannot be used to train a candidate
-├── PluginError          a plug-in is installed but cannot be imported
+├── PluginError          a plug-in cannot be imported, or two plug-ins register the same kind
 └── MissingExtraError    an optional dependency is not installed
 """
 
@@ -157,7 +157,7 @@ class RetrainingError(EstimatorError):
 
 
 class PluginError(EstimatorError):
-    """A plug-in is installed but cannot be imported."""
+    """A plug-in cannot be imported, or two plug-ins register the same kind."""
 
 
 class MissingExtraError(EstimatorError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
@@ -11,18 +12,21 @@ from estimator.data.sources.base import FileSource, Source
 ROWS = pl.DataFrame({"code": ["007", "12", None, "x"] * 50, "word": ["a", "NA", "é", ""] * 50})
 
 
-def write_frame(frame: pl.DataFrame, path: Path) -> Path:
-    """Write a frame in the format of the ending, and return the path."""
+# Writes a frame to a path, in the format that a kind reads.
+Writer = Callable[[pl.DataFrame, Path], object]
+
+
+def write_frame(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame as Parquet or CSV, by the ending."""
     if path.suffix == ".parquet":
         frame.write_parquet(path)
     else:
         frame.write_csv(path, separator="\t" if path.suffix == ".tsv" else ",", quote_style="necessary")
-    return path
 
 
-def example(kind: type[FileSource], folder: Path) -> FileSource:
-    """Return a file source that holds ROWS."""
-    return kind((write_frame(ROWS, folder / f"table{kind.endings[0]}"),))
+def example(kind: type[FileSource], folder: Path, write: Writer = write_frame) -> FileSource:
+    """Return a file source that holds ROWS; `write` is for a kind that reads neither CSV nor Parquet."""
+    return kind((_written(ROWS, folder / f"table{kind.endings[0]}", write),))
 
 
 def text_stays_as_written(source: Source) -> None:
@@ -46,21 +50,26 @@ def fingerprint_is_stable(source: Source) -> None:
     assert all(len(digest) == 64 for digest in fingerprint.values())
 
 
-def several_files_are_read_in_order(kind: type[FileSource], folder: Path) -> None:
+def several_files_are_read_in_order(kind: type[FileSource], folder: Path, write: Writer = write_frame) -> None:
     """Files are concatenated in the given order."""
-    paths = tuple(write_frame(ROWS.head(n), folder / f"part{n}{kind.endings[0]}") for n in (3, 2))
+    paths = tuple(_written(ROWS.head(n), folder / f"part{n}{kind.endings[0]}", write) for n in (3, 2))
     frame = kind(paths).frame()
     assert frame["code"].to_list() == ["007", "12", None, "007", "12"]
 
 
-def empty_table_keeps_its_columns(kind: type[FileSource], folder: Path) -> None:
+def empty_table_keeps_its_columns(kind: type[FileSource], folder: Path, write: Writer = write_frame) -> None:
     """A file with a header and nothing else is a table without rows."""
-    frame = kind((write_frame(ROWS.head(0), folder / f"empty{kind.endings[0]}"),)).frame()
+    frame = kind((_written(ROWS.head(0), folder / f"empty{kind.endings[0]}", write),)).frame()
     assert frame.columns == ROWS.columns
     assert frame.height == 0
 
 
+def _written(frame: pl.DataFrame, path: Path, write: Writer) -> Path:
+    write(frame, path)
+    return path
+
+
 # For any source that holds ROWS.
 PROMISES = (text_stays_as_written, batches_are_the_rows_in_order, fingerprint_is_stable)
-# For any kind of file source, given a folder to write files into.
+# For any kind of file source, given a folder to write files into and, where it is not CSV or Parquet, what writes one.
 FILE_PROMISES = (several_files_are_read_in_order, empty_table_keeps_its_columns)

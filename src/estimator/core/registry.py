@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from estimator.core.text import did_you_mean
+from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ConfigError, PluginError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Shelf(Generic[Kind]):
     """An extension point: the kinds we ship plus those of installed plug-ins.
 
     A plug-in registers an entry point in the group `estimator.<noun>`, in the same form as `kinds`:
-    name -> "module:Class". It cannot replace a shipped kind. `aliases` are other names of shipped kinds.
+    name -> "module:Class". It cannot replace a shipped kind or an alias. `aliases` are other names of shipped kinds.
     """
 
     noun: str
@@ -30,11 +31,15 @@ class Shelf(Generic[Kind]):
     aliases: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
-    def _plugins(self) -> dict[str, EntryPoint]:
+    def _plugins(self) -> dict[str, list[EntryPoint]]:
         # Slow: it reads the metadata of every installed package, so it waits until a name is unknown.
         from importlib.metadata import entry_points
 
-        return {point.name: point for point in entry_points(group=f"estimator.{self.noun}")}
+        plugins: dict[str, list[EntryPoint]] = {}
+        for point in entry_points(group=f"estimator.{self.noun}"):
+            if point.name not in self.kinds and point.name not in self.aliases:
+                plugins.setdefault(point.name, []).append(point)
+        return plugins
 
     def __contains__(self, name: object) -> bool:
         return name in self.kinds or name in self.aliases or name in self._plugins
@@ -44,11 +49,16 @@ class Shelf(Generic[Kind]):
 
     def names(self) -> list[str]:
         """Return the name of every kind, shipped ones first, without aliases."""
-        return [*self.kinds, *sorted(set(self._plugins) - set(self.kinds))]
+        return [*self.kinds, *sorted(self._plugins)]
 
     def name_of(self, kind: type) -> str:
         """Return the name of a class that `load` returned."""
-        return next(name for names in (self.kinds, self) for name in names if self.load(name) is kind)
+        for name, place in self.kinds.items():
+            if _is_at(place, kind):
+                return name
+        return next(
+            name for name, points in self._plugins.items() if _is_at(f"{points[0].module}:{points[0].attr}", kind)
+        )
 
     def canonical(self, name: str) -> str:
         """Return the name of a kind for one of its aliases; other names are returned as they are."""
@@ -60,7 +70,7 @@ class Shelf(Generic[Kind]):
         Raises
         ------
         ConfigError: the shelf has no such kind.
-        PluginError: the kind is of a plug-in that cannot be imported.
+        PluginError: the kind is of a plug-in that cannot be imported, or of two.
         """
         if name not in self:
             raise ConfigError(f"no {self.noun} called {name!r}", hint=did_you_mean(name, self))
@@ -71,15 +81,34 @@ class Shelf(Generic[Kind]):
         loaded: type[Kind] = getattr(importlib.import_module(module), attribute)
         return loaded
 
-    def _load_plugin(self, point: EntryPoint) -> type[Kind]:
+    def _load_plugin(self, points: Sequence[EntryPoint]) -> type[Kind]:
+        point, *others = points
+        package = _package(point)
+        if others:
+            packages = join_names(repr(_package(item)) for item in points)
+            raise PluginError(
+                f"more than one package registers the {self.noun} {point.name!r}: {packages}",
+                hint=f"remove all but one of them, for example pip uninstall {package}",
+            )
         try:
             loaded: type[Kind] = point.load()
+            if not isinstance(loaded, type):
+                raise TypeError(f"expected a class, got {loaded!r:.80}")
         # A plug-in is foreign code: importing it may fail in any way.
         except Exception as error:
-            package = point.dist.name if point.dist is not None else point.module
             raise PluginError(
                 f"package {package!r} registers the {self.noun} {point.name!r} as {point.value}, "
                 f"which cannot be imported: {type(error).__name__}: {error}",
                 hint=f"update or remove it: pip install --upgrade {package}, or pip uninstall {package}",
             ) from error
         return loaded
+
+
+def _package(point: EntryPoint) -> str:
+    return str(point.dist.name) if point.dist is not None else point.module
+
+
+def _is_at(place: str, kind: type) -> bool:
+    """Whether a class is the one at "module:Class"; it was imported, so a module that was not need not be."""
+    module, _, attribute = place.partition(":")
+    return getattr(sys.modules.get(module), attribute, None) is kind

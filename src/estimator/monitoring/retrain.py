@@ -26,7 +26,7 @@ from estimator.monitoring.candidates import DESCRIPTIONS, CandidateTrainer, Retr
 from estimator.monitoring.decision import Decision, decide
 from estimator.monitoring.decision_page import decision_page
 from estimator.prediction_log import PredictionLog, PredictionRecord
-from estimator.store.artefact import Artefact
+from estimator.store.artefact import Artefact, missing_packages_named
 from estimator.store.store import Store
 from estimator.training.prepare import prepare
 from estimator.training.reproduction import held_out_rows
@@ -64,7 +64,7 @@ class Retrainer:
         ------
         RetrainingError, SourceError: too few new rows, or the live version's own table cannot be read.
         """
-        config = resolve(live.config, self.shelves)
+        config = self._config(live)
         old, is_learned = self._old_rows(live, config)
         rows = RetrainingRows.of(
             old, is_learned, new_rows, holdout_size=self.settings.holdout_size, target=live.manifest["target"]
@@ -107,8 +107,12 @@ class Retrainer:
 
     def check_data(self, live: Artefact) -> None:
         """Raise the SourceError that would stop a retraining later: the version's own table cannot be read."""
-        with self._source(resolve(live.config, self.shelves)) as source:
+        with self._source(self._config(live)) as source:
             source.fingerprint()
+
+    def _config(self, live: Artefact) -> Config:
+        with missing_packages_named(live):
+            return resolve(live.config, self.shelves)
 
     def _old_rows(self, live: Artefact, config: Config) -> tuple[pl.DataFrame, Mask]:
         """Return the rows of the version's own table, and which of them it was trained on."""

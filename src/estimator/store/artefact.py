@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ from estimator.core.files import write_folder_atomic
 from estimator.core.task import Task
 from estimator.data.schema import Schema
 from estimator.data.schema.file import from_data
-from estimator.errors import ArtefactError, FileError
+from estimator.errors import ArtefactError, ConfigError, FileError
 from estimator.store.predictor import Predictor
 
-FORMAT = 1
+# The first format that was released; its number is raised whenever a file's names or meaning change.
+FORMAT = 2
 MANIFEST = "manifest.json"
 REQUIRED_FILES = ("model.onnx", "schema.json", "golden.json", "config.resolved.json")
 REQUIRED_KEYS = ("name", "version", "task", "files")
@@ -115,7 +118,7 @@ def open_artefact(folder: Path) -> Artefact:
 
     Raises
     ------
-    ArtefactError: the folder is not a version, is damaged, or has a future format.
+    ArtefactError: the folder is not a version, is damaged, or has another format.
     """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
@@ -148,13 +151,40 @@ def check_golden(artefact: Artefact) -> int:
     return len(golden["rows"])
 
 
+@contextmanager
+def missing_packages_named(artefact: Artefact) -> Iterator[None]:
+    """Name, in an error about the kinds in a version's config, the version and the packages that it lacks here."""
+    try:
+        yield
+    except ConfigError as error:
+        missing = [name for name in artefact.manifest["libraries"] if not _is_installed(name)]
+        hint = f"it was trained with packages that are not installed: pip install {' '.join(missing)}"
+        raise ConfigError(
+            f"{artefact.name} {artefact.version}: {error.message}", hint=hint if missing else error.hint
+        ) from error
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def _check_manifest(folder: Path, manifest: Any) -> None:
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
         raise ArtefactError(f"{folder / MANIFEST}: not the manifest of a version")
     if manifest["format"] > FORMAT:
         raise ArtefactError(
-            f"{folder}: format {manifest['format']} is from a later estimator; this one reads up to {FORMAT}",
+            f"{folder}: format {manifest['format']} is from a later estimator; this one reads format {FORMAT}",
             hint="pip install --upgrade estimator-lifepath",
+        )
+    if manifest["format"] < FORMAT:
+        raise ArtefactError(
+            f"{folder}: format {manifest['format']} was written by an earlier pre-release; this estimator reads format "
+            f"{FORMAT}",
+            hint="train it again: estimator train --conf config.yml",
         )
     missing = [key for key in REQUIRED_KEYS if key not in manifest]
     if missing or not isinstance(manifest["files"], dict):

@@ -19,7 +19,7 @@ from estimator.errors import needs_extra
 from estimator.evaluation import metrics
 from estimator.features import encoders
 from estimator.shipping import deployment
-from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.artefact import Artefact, missing_packages_named, open_artefact
 from estimator.store.store import Store, locate
 
 # Every kind that a config may name.
@@ -95,7 +95,8 @@ class Context:
 
 def config_of(artefact: Artefact) -> Config:
     """Return the config that made a version, as this release reads it."""
-    return resolve(artefact.config, SHELVES)
+    with missing_packages_named(artefact):
+        return resolve(artefact.config, SHELVES)
 
 
 def data_like(artefact: Artefact, table: str, query: str | None) -> Data:

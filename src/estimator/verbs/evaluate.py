@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from estimator.evaluation.scores import Score, score, select_metrics
-from estimator.store.artefact import Artefact
+from estimator.store.artefact import Artefact, missing_packages_named
 from estimator.store.batch_prediction import labelled_rows
 from estimator.verbs.context import Context, data_like
 
@@ -15,7 +15,8 @@ def evaluate(
     settings = artefact.config["evaluation"]
     with (context or Context()).rows(data_like(artefact, table, query)) as source:
         batch, actual = labelled_rows(artefact, source.frame())
-    metrics = select_metrics(settings["metrics"], artefact.predictor.task)
+    with missing_packages_named(artefact):
+        metrics = select_metrics(settings["metrics"], artefact.predictor.task)
     predictions = artefact.predictor.predict_batch(batch)
     scores = score(
         actual,

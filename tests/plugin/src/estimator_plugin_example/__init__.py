@@ -1,0 +1,1 @@
+"""A plug-in with one kind of each: kernel regression, median absolute error, Arrow files, tables of scikit-learn."""

@@ -1,0 +1,25 @@
+"""Median absolute error: an error that a few bad predictions cannot move."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from estimator.core.arrays import Floats
+from estimator.core.task import Predictions
+from estimator.evaluation.metrics import Metric
+
+
+class MedianAbsoluteError(Metric):
+    """Median of the absolute error, in units of the target."""
+
+    tasks: ClassVar[frozenset[str]] = frozenset({"regression"})
+    higher_is_better: ClassVar[bool] = False
+
+    def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        errors = np.abs(actual - predictions.values)
+        order = np.argsort(errors)
+        cumulated = np.cumsum(weights[:, order], axis=1)
+        medians: Floats = errors[order][(cumulated >= cumulated[:, -1:] / 2).argmax(axis=1)]
+        return medians
