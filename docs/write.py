@@ -60,9 +60,10 @@ def config_reference() -> str:
     parts += ["\n".join(f"- `{kind}`: {text}" for kind, text in KINDS.items())]
     for title, shelf in (("Encoders", SHELVES.encoders), ("Metrics", SHELVES.metrics), ("Sources", sources.SHELF)):
         parts += [f"## {title}", kind_list(shelf)]
+        other_names = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in shelf.aliases.items())
+        parts += [f"Other names: {other_names}."] if other_names else []
     parts += ["## Drift tests", kind_list(SHELVES.drift), "## Sequential drift tests", kind_list(DETECTORS)]
-    aliases = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in metrics.SHELF.aliases.items())
-    parts += [f"Other names of metrics: {aliases}.", "## The tutorial's keys", TUTORIAL]
+    parts += ["## The tutorial's keys", TUTORIAL]
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The tutorial in one go: train the config, serve the version, ask for one house, stop."""
+"""The tutorial in one run: train the config, serve the version, predict one house, stop."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUSE = {
 
 
 def main() -> None:
-    """Run the three commands of the README in a store that is thrown away."""
+    """Run the three commands of the README in a temporary store."""
     with tempfile.TemporaryDirectory() as folder:
         store = ["--store", folder]
         subprocess.run([*estimator("train"), "--conf", str(HERE / "config.json"), *store], check=True)
@@ -30,26 +30,26 @@ def main() -> None:
             assert serving.stdout is not None
             address = json.loads(serving.stdout.readline())["url"]
             print(f"\nPOST {address}/v1/services/predict")
-            print(json.dumps(ask(address), indent=2))
+            print(json.dumps(predict(address), indent=2))
         finally:
             serving.terminate()
             serving.wait(timeout=30)
 
 
 def estimator(verb: str) -> list[str]:
-    """Return the command of a verb, run by this Python."""
+    """Return a command of estimator, run by this Python."""
     return [sys.executable, "-m", "estimator", verb]
 
 
-def ask(address: str) -> object:
-    """Send the tutorial's house and return the answer."""
+def predict(address: str) -> object:
+    """Send the house of the tutorial and return the response."""
     request = urllib.request.Request(
         f"{address}/v1/services/predict",
         data=json.dumps([HOUSE]).encode(),
         headers={"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)
 
 
 if __name__ == "__main__":
