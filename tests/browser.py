@@ -1,4 +1,4 @@
-"""Debian's Chromium for the tests of pages, and what every page of ours is held to."""
+"""Debian's Chromium for the tests of pages, and checks that every page must pass."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def window(browser) -> Callable[..., Any]:
 
 @pytest.fixture
 def visit_file(window) -> Iterator[Callable[..., Any]]:
-    """Open a file; afterwards, it must have fetched nothing and complained of nothing."""
+    """Open a file; afterwards, it must have requested nothing and logged nothing."""
     opened, faults = [], []
 
     def call(path: Path, *, width: int = 1400, before: str = "", **options: Any) -> Any:
@@ -50,7 +50,7 @@ def visit_file(window) -> Iterator[Callable[..., Any]]:
         page.on("console", lambda message: faults.append(message.text))
         page.on("pageerror", lambda fault: faults.append(str(fault)))
         page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
-        # What a page hands out for download is its own.
+        # Downloads of a page are blobs.
         own_urls = (path.as_uri(), "blob:")
         page.on("request", lambda request: None if request.url.startswith(own_urls) else faults.append(request.url))
         page.goto(path.as_uri())
@@ -67,7 +67,7 @@ CONTRASTS = """() => {
   const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
   const light = (rgb) => rgb.slice(0, 3).map((c) => c / 255)
     .map((c) => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, c, place) => sum + c * [0.2126, 0.7152, 0.0722][place], 0);
+    .reduce((sum, c, index) => sum + c * [0.2126, 0.7152, 0.0722][index], 0);
   const behind = (element) => {
     for (let at = element; at; at = at.parentElement) {
       const rgb = numbers(getComputedStyle(at).backgroundColor);
@@ -75,7 +75,7 @@ CONTRASTS = """() => {
     }
     return [255, 255, 255];
   };
-  const found = {};
+  const ratios = {};
   for (const element of document.querySelectorAll('body *:not(script, option, title)')) {
     if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
     const style = getComputedStyle(element);
@@ -83,15 +83,15 @@ CONTRASTS = """() => {
     let ground = behind(element);
     if (bar) {
       const share = Number(getComputedStyle(bar).strokeOpacity), over = numbers(getComputedStyle(bar).stroke);
-      ground = ground.slice(0, 3).map((c, place) => c * (1 - share) + over[place] * share);
+      ground = ground.slice(0, 3).map((c, index) => c * (1 - share) + over[index] * share);
     }
     const [a, b] = [light(numbers(element.closest('svg') ? style.fill : style.color)), light(ground)];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     const name = `${element.tagName}.${element.getAttribute('class')}`;
-    found[name] = Math.min(found[name] ?? 99, ratio);
+    ratios[name] = Math.min(ratios[name] ?? 99, ratio);
   }
-  return found;
+  return ratios;
 }"""
 # Numbers all that Tab must reach.
 REACHABLE = """() => [...document.querySelectorAll('a[href], button, input, select, textarea, summary, [tabindex]')]
-  .map((element, place) => { element.dataset.place = place; return place; })"""
+  .map((element, index) => { element.dataset.tabIndex = index; return index; })"""

@@ -1,4 +1,4 @@
-"""Real small data and ready-made versions that several tests share; each is made once per run or process."""
+"""Small real tables and trained versions that tests share; each is made once per run or process."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def read_example(name: str) -> pl.DataFrame:
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with a live version of each example."""
+    """A store with a live version of every example."""
     configs = dict.fromkeys(sorted(EXAMPLES.glob("*/config.*")), ())
     return _trained_once("examples", configs, tmp_path_factory.mktemp("models"))
 

@@ -82,7 +82,7 @@ def test_vif_matches_the_inverse_correlations():
     assert variance_inflation(np.corrcoef(table, rowvar=False), [0, 1, 2]) == pytest.approx(exact, rel=1e-6)
 
 
-def test_a_sum_of_columns_has_infinite_vif():
+def test_sum_of_columns_has_infinite_vif():
     table = np.random.default_rng(2).standard_normal((300, 3))
     table[:, 2] = table[:, 0] + table[:, 1]
     assert np.isinf(variance_inflation(np.corrcoef(table, rowvar=False), [0, 1, 2])).all()
@@ -163,7 +163,7 @@ def test_tsne_is_drawn_only_on_request(run, tmp_path):
     assert "Neighbors (t-SNE)" in page.read_text()
 
 
-def test_the_sample_is_uniform():
+def test_sample_is_uniform():
     sample = Sample(np.random.default_rng(3))
     for start in range(0, 400_000, 50_000):
         sample.add(pl.DataFrame({"row": np.arange(start, start + 50_000)}))
@@ -221,7 +221,7 @@ def test_explore_prints_findings_and_writes_a_page(run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["boston", "credit"])
-def test_a_config_with_accepted_edits_trains(run, tmp_path, name):
+def test_config_with_accepted_edits_trains(run, tmp_path, name):
     folder = Path(shutil.copytree(EXAMPLES / name, tmp_path / name))
     conf = next(folder.glob("config.*"))
     command = ("explore", "--conf", conf, "--page", tmp_path / "page.html", "--json")
@@ -234,7 +234,7 @@ def test_a_config_with_accepted_edits_trains(run, tmp_path, name):
     assert run("train", "--conf", conf, "--store", tmp_path / "models", "--set", "training.epochs=2")[0] == 0
 
 
-def test_an_unknown_finding_cannot_be_accepted(run, tmp_path):
+def test_unknown_finding_cannot_be_accepted(run, tmp_path):
     conf = Path(shutil.copytree(EXAMPLES / "boston", tmp_path / "b")) / "config.json"
     before = conf.read_text()
     code, _, err = run("explore", "--conf", conf, "--page", tmp_path / "p.html", "--accept", "99")
@@ -242,7 +242,7 @@ def test_an_unknown_finding_cannot_be_accepted(run, tmp_path):
     assert conf.read_text() == before
 
 
-def test_an_edit_keeps_comments(tmp_path):
+def test_edit_keeps_comments(tmp_path):
     conf = tmp_path / "c.yml"
     conf.write_text("# mine\ndata:\n  path: a.csv   # the rows\n  target: y\n  drop: [id]\n")
     write_edits(conf, {"data.drop": ["id", "b"], "schema.columns.emp.var.rate.na_values": ["999"]})
@@ -289,7 +289,7 @@ COUNTED = [
 
 
 @pytest.mark.parametrize(("counts", "expected"), COUNTED, ids=lambda item: str(item)[:30])
-def test_a_number_edit_reads_every_text_or_is_none(counts, expected):
+def test_number_edit_reads_every_text_or_is_none(counts, expected):
     edit = number_edit("x", counts)
     settings = None if edit is None else {key.rpartition(".")[2]: value for key, value in edit.items()}
     assert settings == (None if expected is None else {"kind": "number", **expected})
@@ -305,7 +305,7 @@ def test_a_number_edit_reads_every_text_or_is_none(counts, expected):
         (["2014-02-01", "soon"], None),
     ],
 )
-def test_a_date_edit_is_never_ambiguous(texts, formats):
+def test_date_edit_is_never_ambiguous(texts, formats):
     edit = date_edit("d", texts)
     assert (edit and sorted(edit["schema.columns.d.date_formats"])) == (formats and sorted(formats))
 
@@ -321,7 +321,7 @@ def test_typos_become_the_category_they_resemble():
     assert variants == [["Average", "average "], ["aveerage", "average"]]
 
 
-def test_an_accepted_finding_turns_money_into_numbers(run, tables, tmp_path):
+def test_accepted_finding_turns_money_into_numbers(run, tables, tmp_path):
     conf = tmp_path / "c.yml"
     table = tables / "airbnb_munich" / "listings.csv.gz"
     conf.write_text(f"name: rooms\ndata: {{path: {table}, target: price}}\n")

@@ -150,7 +150,7 @@ def test_findings_and_columns_link_to_each_other(visit):
 
 
 @pytest.mark.parametrize("before", ["", "Object.defineProperty(navigator, 'clipboard', { value: undefined });"])
-def test_an_edit_is_copied_without_a_clipboard_too(visit, before):
+def test_edit_is_copied_without_a_clipboard_too(visit, before):
     page = visit("boston", before=before)
     page.get_by_role("button", name="Copy the edit of finding 2").click()
     page.locator("button", has_text="Copied").wait_for()
@@ -159,7 +159,7 @@ def test_an_edit_is_copied_without_a_clipboard_too(visit, before):
     assert page.get_by_label("Search").input_value() == 'data.drop: ["B"]'
 
 
-def test_the_pointer_shows_a_bars_tooltip(visit):
+def test_pointer_shows_a_bars_tooltip(visit):
     page = visit("boston")
     page.locator("article", has_text="CHAS").locator("svg").hover(position={"x": 5, "y": 40})
     assert page.locator("#tip").text_content() == "0 to 0.5: 471 rows (93.1%)"
@@ -177,14 +177,14 @@ def test_arrow_keys_show_tooltips(visit):
     assert page.locator("#tip").is_hidden()
 
 
-def test_a_category_tooltip_has_the_target_mean(visit):
+def test_category_tooltip_has_the_target_mean(visit):
     page = visit("ames")
     page.locator("article", has_text="Lot_Shape").locator(".bar-table").focus()
     page.keyboard.press("ArrowDown")
     assert page.locator("#tip").text_content() == "Slightly_Irregular: 979 rows (33.4%)\ntarget mean 210,925"
 
 
-def test_a_correlation_tooltip_names_both_columns(visit, profiles):
+def test_correlation_tooltip_names_both_columns(visit, profiles):
     page = visit("boston")
     page.locator("svg[data-names]").focus()
     page.keyboard.press("ArrowDown")
@@ -201,7 +201,7 @@ def test_tab_reaches_every_control(visit):
     reached = set()
     for _ in every:
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("Number(document.activeElement.dataset.place)"))
+        reached.add(page.evaluate("Number(document.activeElement.dataset.tabIndex)"))
     assert reached == set(every)
 
 
@@ -223,7 +223,7 @@ def test_all_text_has_enough_contrast(visit, scheme):
     assert {name: ratio for name, ratio in contrasts.items() if ratio < 4.5} == {}
 
 
-def test_a_page_shows_five_hundred_columns(visit, pages):
+def test_page_shows_five_hundred_columns(visit, pages):
     page = visit("wide")
     assert page.locator("#cards > article").count() == 7 * 73
     assert page.locator("svg[data-names]").evaluate("(chart) => JSON.parse(chart.dataset.names).length") == 60
@@ -252,7 +252,7 @@ def test_text_lengths_and_times_are_shown(profiles):
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_page_is_small_and_offline(pages, name):
+def test_page_is_small_and_offline(pages, name):
     text = pages[name].read_text()
     assert len(text.encode()) < 150_000
     assert len(text.split("<script>")[1].encode()) < 10_000
@@ -300,7 +300,7 @@ class Outline(HTMLParser):
 
 
 @pytest.mark.parametrize("name", [*TABLES, "hostile"])
-def test_a_page_is_well_formed(pages, name):
+def test_page_is_well_formed(pages, name):
     outline = Outline()
     outline.feed(pages[name].read_text())
     assert outline.open == []

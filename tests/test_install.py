@@ -1,4 +1,4 @@
-"""The base install, in an environment of its own; `make test-install` runs this file."""
+"""The base install in a virtual environment; `make test-install` runs this file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not os.environ.get("ESTIMATOR_TEST_INSTALL"), re
 
 @pytest.fixture(scope="session")
 def serving_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the base install alone."""
+    """A virtual environment with only the base install."""
     folder = tmp_path_factory.mktemp("base")
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     pinned = ["--constraint", str(ROOT / "constraints.txt")] if (ROOT / "constraints.txt").exists() else []
@@ -29,7 +29,7 @@ def serving_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_version_is_served_by_the_base_install(serving_only, store, house, report_figure):
+def test_base_install_serves_a_version(serving_only, store, house, report_figure):
     python = serving_only / "bin" / "python"
     absent = [name for name in ("jax", "lightgbm", "sklearn", "optuna", "polars", "onnx") if not _has(python, name)]
     assert absent == ["jax", "lightgbm", "sklearn", "optuna", "polars", "onnx"]
@@ -46,11 +46,11 @@ def test_a_version_is_served_by_the_base_install(serving_only, store, house, rep
     files = [path for path in packages.rglob("*") if path.is_file() and not path.is_relative_to(packages / "pip")]
     size = sum(path.stat().st_size for path in files) / 1e6
     report_figure(
-        f"base install: start to first answer {seconds:.2f} s, memory {memory:.0f} MB, installed {size:.0f} MB"
+        f"base install: start to first response {seconds:.2f} s, memory {memory:.0f} MB, installed {size:.0f} MB"
     )
 
 
-def test_the_base_install_says_what_training_needs(serving_only, tmp_path):
+def test_base_install_names_what_training_needs(serving_only, tmp_path):
     command = [str(serving_only / "bin" / "estimator"), "train", "--conf", str(EXAMPLES / "boston" / "config.json")]
     done = subprocess.run([*command, "--store", str(tmp_path)], capture_output=True, text=True)
     assert done.returncode == 1

@@ -227,7 +227,7 @@ KNOWN: dict[str, tuple[str, set[Fault], set[Fault]]] = {
     ),
     "ames": ("Sale_Price", {("skewed target", "Sale_Price")}, set()),
 }
-# No name tells that these columns stand for protected groups: the config must say so.
+# No column name shows that these columns stand for protected groups: the config must name them.
 OVERRIDES = {"boston": ("evaluation.fairness_columns=[B, LSTAT]",)}
 # Known faults that are not found: neither values nor names reveal them.
 MISSED: set[tuple[str, Fault]] = {

@@ -168,7 +168,7 @@ def test_threshold_follows_from_the_budget(text, block, threshold):
 
 @pytest.fixture
 def receiver():
-    """A web server that records posts and rejects the first ones if told to."""
+    """A web server that records posts and can reject the first ones."""
     taken, refusals = [], []
 
     class Handler(BaseHTTPRequestHandler):

@@ -26,7 +26,7 @@ from estimator.features.encoders import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output, graph_operators
 from estimator.graph.session import Session
 from estimator.models.conformal import Conformal
-from estimator.models.nets.dense import vocabulary
+from estimator.models.nets import keras_names
 from estimator.serving.model_page.page import MAX_BYTES, build_model_page
 from estimator.store.artefact import Artefact, open_artefact, write_artefact
 from estimator.store.store import version_folder
@@ -79,13 +79,13 @@ def differences(script) -> Callable[..., float]:
             if expected.dtype == object:
                 assert actual[name] == expected.ravel().tolist()
                 continue
-            must, has = expected.ravel().astype(float), np.array(actual[name], dtype=float)
-            assert has.shape == must.shape
-            assert np.array_equal(np.isnan(has), np.isnan(must))
-            size = np.nanmean(np.abs(must)) if (~np.isnan(must)).any() else 1.0
+            wanted, has = expected.ravel().astype(float), np.array(actual[name], dtype=float)
+            assert has.shape == wanted.shape
+            assert np.array_equal(np.isnan(has), np.isnan(wanted))
+            size = np.nanmean(np.abs(wanted)) if (~np.isnan(wanted)).any() else 1.0
             with np.errstate(invalid="ignore"):
-                gap = np.abs(has - must) / np.maximum(np.abs(must), max(size, 1e-300))
-            largest = max(largest, float(np.nanmax(np.where(has == must, 0.0, gap), initial=0.0)))
+                difference = np.abs(has - wanted) / np.maximum(np.abs(wanted), max(size, 1e-300))
+            largest = max(largest, float(np.nanmax(np.where(has == wanted, 0.0, difference), initial=0.0)))
         return largest
 
     return call
@@ -100,29 +100,29 @@ def near() -> Any:
 
 
 def far() -> Any:
-    """Rows far away, zeros and gaps."""
+    """Rows far out of the training range, of zeros, and of missing values."""
     return np.vstack([near() * 100, np.zeros((1, checks.WIDTH)), np.full((1, checks.WIDTH), np.nan)])
 
 
-def surely(model: Any, task: Task) -> Conformal | None:
-    """Intervals, or calibration and sets, from other rows that a model gets wrong now and then, as it does in life."""
+def noisy_conformal(model: Any, task: Task) -> Conformal | None:
+    """Fit intervals, or calibration and prediction sets, to other rows of which the model gets some wrong."""
     target, generator = checks.example_data(task).rows.target, np.random.default_rng(4)
-    truth = np.where(generator.random(len(target)) < 0.3, generator.permutation(target), target)
-    return Conformal.fit(task, model.predict(checks.to_batch(near() * 1.01)), truth, 0.8, calibrate=True)
+    labels = np.where(generator.random(len(target)) < 0.3, generator.permutation(target), target)
+    return Conformal.fit(task, model.predict(checks.to_batch(near() * 1.01)), labels, 0.8, calibrate=True)
 
 
 @pytest.mark.parametrize("task", checks.TASKS, ids=lambda task: task.kind)
 @pytest.mark.parametrize("kind", models.SHELF.names())
 def test_every_model_predicts_as_onnxruntime(differences, kind, task):
     model = learned(kind, task)
-    graph = write_graph(model, surely(model, task))
+    graph = write_graph(model, noisy_conformal(model, task))
     for rows in (near(), near()[:1]):
         assert differences(graph, checks.to_batch(rows).feed) < 1e-6
-    # What rounding to singles leaves of them.
+    # Far out of range, rounding to single precision limits the digits.
     assert differences(graph, checks.to_batch(far()).feed) < max(1e-6, model.tolerance)
 
 
-@pytest.mark.parametrize("activation", vocabulary.ACTIVATIONS)
+@pytest.mark.parametrize("activation", keras_names.ACTIVATIONS)
 def test_every_activation_is_supported(differences, activation):
     needed = {"threshold": 0.2, "default_value": 0.1} if activation == "threshold" else {}
     settings = {"layers": [8, 6], "activation": {"name": activation, **needed}, "batch_normalization": True}
@@ -140,14 +140,14 @@ def encoded(kind: type[Encoder], learning: EncoderInput, values: Any) -> tuple[b
 
 @pytest.mark.parametrize("kind", encoders.SHELF.names())
 def test_every_encoder_gives_the_same_matrix(differences, kind):
-    found = encoders.SHELF.load(kind)
-    learning = encoder_checks.example(found)
-    cruel: Any = [1e12, -1e12, 0.0, -0.0, 86399.999, 1e-300, math.nan]
-    if learning.values.dtype == object:
-        cruel = ["", "never seen", "red", "RED green", "__proto__", "constructor", LONG_TEXT, " \t", "é\u0301 日本 ½ ²"]
-    values = np.concatenate([learning.values, np.array(cruel, dtype=learning.values.dtype)])
+    encoder = encoders.SHELF.load(kind)
+    example = encoder_checks.example(encoder)
+    unusual: Any = [1e12, -1e12, 0.0, -0.0, 86399.999, 1e-300, math.nan]
+    if example.values.dtype == object:
+        unusual = ["", "unknown", "red", "RED green", "__proto__", "constructor", LONG_TEXT, " \t", "é\u0301 日本 ½ ²"]
+    values = np.concatenate([example.values, np.array(unusual, dtype=example.values.dtype)])
     for column in (values, values[:1], values[-1:]):
-        assert differences(*encoded(found, learning, column)) < 1e-12
+        assert differences(*encoded(encoder, example, column)) < 1e-12
 
 
 @pytest.mark.parametrize("kind", ["tfidf", "words"])
@@ -164,7 +164,9 @@ def test_text_encoders_give_the_same_matrix(differences, kind, task):
 
 NUMBER = Column("x", "number", nullable=True, na_values=("NA",), training_range=(0.5, 1e6), example=2.5)
 DATE = Column("d", "date", training_range=(0.0, 86400.0 * 365), example="1970-03-01")
-LEVEL = Column("c", "category", nullable=True, categories={"red": 3, "it's": 2, "10": 1, "__proto__": 1}, example="red")
+CATEGORY = Column(
+    "c", "category", nullable=True, categories={"red": 3, "it's": 2, "10": 1, "__proto__": 1}, example="red"
+)
 COLUMNS = {
     "number": NUMBER,
     "not nullable": replace(NUMBER, nullable=False, na_values=()),
@@ -176,11 +178,11 @@ COLUMNS = {
     "pattern": replace(NUMBER, pattern=r"^(\d+)(?: - \d+|\.0)?", replace={"many": "99"}),
     "integer": replace(NUMBER, kind="integer", training_range=(1.0, 12.0), example=3),
     "boolean": replace(NUMBER, kind="boolean", training_range=(0.0, 1.0), example=True),
-    "category": LEVEL,
-    "known categories": replace(LEVEL, unknown="error", nullable=False, na_values=()),
-    "ignore case": replace(LEVEL, ignore_case=True, unknown="error", replace={"rouge": "red"}),
-    "a code": replace(LEVEL, pattern=r"([A-Z]\d{3})[-_ ]\w", categories={f"L{n}": n for n in range(12)}),
-    "text": replace(LEVEL, kind="text", categories={}, example="some words"),
+    "category": CATEGORY,
+    "known categories": replace(CATEGORY, unknown="error", nullable=False, na_values=()),
+    "ignore case": replace(CATEGORY, ignore_case=True, unknown="error", replace={"rouge": "red"}),
+    "a code": replace(CATEGORY, pattern=r"([A-Z]\d{3})[-_ ]\w", categories={f"L{n}": n for n in range(12)}),
+    "text": replace(CATEGORY, kind="text", categories={}, example="some words"),
     "date": DATE,
     "datetime": replace(DATE, kind="datetime", nullable=True, example="1970-03-01 12:00:00"),
     "formats": replace(
@@ -194,7 +196,7 @@ VALUES: list[Any] = [
     ".5", "-.5e3", "1e400", "1_000", "0x10", "inf", "nan", "None", "٣", "½", "1,234", "12,5", "1,234.5", "1.234,5",
     "1.234", "12 345", "12\u00a0345", "$5", "5$", "USD 1,200", "$-3", "€ 7", "3 km", "3km", "3 m", "km", "12 - 14",
     "7.0", "many", "true", "YES", "f", "Maybe", "red", "RED", " red ", "rouge", "it's", 'say "it\'s"', "a\nb",
-    "back\\slash", "10", "__proto__", "constructor", "a level never seen", "x" * 100, "😀" * 90, "\u200b", "A123-z",
+    "back\\slash", "10", "__proto__", "constructor", "an unknown category", "x" * 100, "😀" * 90, "\u200b", "A123-z",
     "A123 z", "a123-z", "nul\0", "\ufeff5", "\x1c5", "2020-02-29", "2021-02-29", "20200229", "2020-2-9",
     "2020-W05-3", "2020W053", "2020-W05", "2020W05", "2020-W54", "2020-01-01T", "2020-01-01 12", "2020-01-01T12:30",
     "2020-01-01x12:30:15", "2020-01-01T12:30:15.123456789", "2020-01-01T12:30:15,5", "20200101T123015",
@@ -213,15 +215,17 @@ def test_values_get_the_same_cell_or_message(script, name):
     column = COLUMNS[name]
     data = to_data(Schema((column,), Column("y", "number")))["columns"][column.name]
     data |= {"name": column.name, "expectation": column.expectation, "training_summary": column.training_summary}
-    found = script.evaluate(READ, json.dumps([data, VALUES]))
+    results = script.evaluate(READ, json.dumps([data, VALUES]))
     wrong = {}
-    for value, has in zip(VALUES, found, strict=True):
+    for value, actual in zip(VALUES, results, strict=True):
         try:
-            must: dict[str, Any] = {"cell": read_cell(column, value)}
+            expected: dict[str, Any] = {"cell": read_cell(column, value)}
         except CellError as error:
-            must = {"error": str(error)}
-        if has != must and not (has.get("cell") != has.get("cell") and must.get("cell") != must.get("cell")):
-            wrong[repr(value)] = (has, must)
+            expected = {"error": str(error)}
+        if actual != expected and not (
+            actual.get("cell") != actual.get("cell") and expected.get("cell") != expected.get("cell")
+        ):
+            wrong[repr(value)] = (actual, expected)
     assert wrong == {}
 
 

@@ -274,7 +274,7 @@ def test_every_control_is_reachable_and_labeled(visit):
     every, reached = page.evaluate(REACHABLE), set()
     for _ in range(len(every) + 2):
         page.keyboard.press("Tab")
-        reached.add(page.evaluate("Number(document.activeElement.dataset.place ?? -1)"))
+        reached.add(page.evaluate("Number(document.activeElement.dataset.tabIndex ?? -1)"))
     assert set(every) <= reached
     unnamed = "[...document.querySelectorAll('#fields [id]')].filter((e) => e.labels && !e.labels.length).length"
     assert page.evaluate(unnamed) == 0

@@ -35,7 +35,7 @@ while True:
 
 
 def entry(number: int, at: float = 1000.0, *, rows: int = 1) -> LogEntry:
-    """Return a request of some rows and its answer; each row's id begins with the number."""
+    """Return the log entry of a request; the id of each row begins with the number."""
     rows_sent = [{"x": number, "name": f"person {number}", "y": None} for _ in range(rows)]
     predictions = [
         {"id": f"{number:08d}-{row}", "prediction": number * 2.0, "interval": [0.0, 1.0], "out_of_range": []}

@@ -1,4 +1,4 @@
-"""Real processes: signals, a kill, a full disk, two at once, and what is imported when."""
+"""Real processes: signals, kills, a full disk, concurrent trainings, and what each import loads."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def processor_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see that a request is being answered")
-def test_running_requests_end_before_the_process_does(store, house):
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see that a request is running")
+def test_shutdown_waits_for_running_requests(store, house):
     body = json.dumps([house] * 10_000)
     with serving(store / "house_pricing_model") as (process, address):
-        # After a first answer, what the process computes is the request.
+        # After a first response, all that the process computes is the request.
         post(address, [house])
         with contextlib.closing(http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)) as connection:
             before = processor_ticks(process.pid)
@@ -40,9 +40,9 @@ def test_running_requests_end_before_the_process_does(store, house):
             while processor_ticks(process.pid) < before + 5:
                 time.sleep(0.005)
             process.send_signal(signal.SIGTERM)
-            found = json.load(connection.getresponse())
+            response = json.load(connection.getresponse())
         assert process.wait(60) == 0
-    assert len(found["predictions"]) == 10_000
+    assert len(response["predictions"]) == 10_000
 
 
 def workers_of(pid: int) -> set[int]:
@@ -54,14 +54,14 @@ def is_running(pid: int) -> bool:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see the workers")
-def test_a_killed_worker_is_replaced_and_all_end_together(store, house):
+def test_killed_worker_is_replaced_and_all_stop_together(store, house):
     with serving(store / "house_pricing_model", "--workers", "2") as (process, address):
         first = workers_of(process.pid)
         assert len(first) == 2
         os.kill(min(first), signal.SIGKILL)
-        answers = [post(address, [house]) for _ in range(20)]
+        responses = [post(address, [house]) for _ in range(20)]
         assert within(60, lambda: len(workers_of(process.pid) - {min(first)}) == 2)
-        assert all(answer == answers[0] for answer in answers)
+        assert all(response == responses[0] for response in responses)
         all_workers = workers_of(process.pid)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
@@ -69,31 +69,31 @@ def test_a_killed_worker_is_replaced_and_all_end_together(store, house):
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see the workers")
-def test_workers_end_with_the_process_that_began_them(store):
+def test_workers_end_with_their_parent(store):
     with serving(store / "penguins", "--workers", "2") as (process, _):
         workers = workers_of(process.pid)
         process.kill()
         assert within(60, lambda: not any(is_running(pid) for pid in workers))
 
 
-def test_workers_that_cannot_begin_say_why(store, tmp_path):
-    """Golden rows that get other answers are found by the workers, and told once."""
+def test_failed_worker_start_is_explained_once(store, tmp_path):
+    """Workers find that predictions for the golden rows differ; the error is printed once."""
     folder = tmp_path / "penguins"
     shutil.copytree(store / "penguins", folder)
     version = next(path.parent for path in folder.glob("*/manifest.json"))
     golden = json.loads((version / "golden.json").read_text())
-    golden["predictions"] = [[0.0] * len(shares) for shares in golden["predictions"]]
+    golden["predictions"] = [[0.0] * len(probabilities) for probabilities in golden["predictions"]]
     (version / "golden.json").write_text(json.dumps(golden))
     manifest = json.loads((version / "manifest.json").read_text())
     manifest["files"]["golden.json"] = hashlib.sha256((version / "golden.json").read_bytes()).hexdigest()
     (version / "manifest.json").write_text(json.dumps(manifest))
-    words = [*ESTIMATOR, "serve", "--model", str(version), "--port", "0", "--workers", "2"]
-    done = subprocess.run(words, capture_output=True, text=True)
+    command = [*ESTIMATOR, "serve", "--model", str(version), "--port", "0", "--workers", "2"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("predictions for the golden rows differ") == 1
 
 
-def test_a_taken_port_is_explained(store):
+def test_used_port_is_explained(store):
     with serving(store / "penguins") as (_, address):
         port = address.rsplit(":", 1)[1]
         again = subprocess.run(
@@ -103,16 +103,16 @@ def test_a_taken_port_is_explained(store):
     assert "choose another --port" in again.stderr
 
 
-def test_a_public_address_needs_a_key(store):
-    words = [*ESTIMATOR, "serve", "--model", str(store / "penguins"), "--host", "0.0.0.0", "--port", "0"]
-    refused = subprocess.run(words, capture_output=True, text=True)
-    assert (refused.returncode, "--allow-public" in refused.stderr) == (1, True)
+def test_public_address_needs_a_key(store):
+    command = [*ESTIMATOR, "serve", "--model", str(store / "penguins"), "--host", "0.0.0.0", "--port", "0"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, "--allow-public" in done.stderr) == (1, True)
 
 
 def long_training(tmp_path: Path) -> subprocess.Popen[str]:
-    words = ["train", "--conf", str(EXAMPLES / "boston" / "config.json"), "--set", "training.epochs=200000"]
+    options = ["train", "--conf", str(EXAMPLES / "boston" / "config.json"), "--set", "training.epochs=200000"]
     return subprocess.Popen(
-        [*ESTIMATOR, *words, "--store", str(tmp_path / "models")],
+        [*ESTIMATOR, *options, "--store", str(tmp_path / "models")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -124,8 +124,8 @@ def is_training(process: subprocess.Popen[str]) -> bool:
     return process.poll() is not None or "jaxlib" in Path(f"/proc/{process.pid}/maps").read_text()
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux to see that training has begun")
-def test_ctrl_c_stops_cleanly(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux to see that training has started")
+def test_ctrl_c_stops_training_cleanly(tmp_path):
     process = long_training(tmp_path)
     assert within(120, lambda: is_training(process))
     process.send_signal(signal.SIGINT)
@@ -135,8 +135,8 @@ def test_ctrl_c_stops_cleanly(tmp_path):
     assert not list((tmp_path).rglob("manifest.json"))
 
 
-@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux to see that training has begun")
-def test_a_kill_leaves_a_store_that_works(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux to see that training has started")
+def test_killed_training_leaves_a_usable_store(tmp_path):
     process = long_training(tmp_path)
     assert within(120, lambda: is_training(process))
     process.kill()
@@ -150,11 +150,11 @@ def test_a_kill_leaves_a_store_that_works(tmp_path):
     assert json.loads(listed.stdout)["models"] == []
 
 
-def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):
+def test_full_disk_is_explained_and_leaves_no_version(tmp_path):
     """A limit on the size of a file stands in for the end of the disk: writing fails with the system's own error."""
     conf = EXAMPLES / "penguins" / "config.yml"
-    words = [*ESTIMATOR, "train", "--conf", str(conf), "--store", str(tmp_path / "models")]
-    limited = ["bash", "-c", "trap '' XFSZ; ulimit -f 20; exec \"$@\"", "bash", *words]
+    command = [*ESTIMATOR, "train", "--conf", str(conf), "--store", str(tmp_path / "models")]
+    limited = ["bash", "-c", "trap '' XFSZ; ulimit -f 20; exec \"$@\"", "bash", *command]
     done = subprocess.run(limited, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr
     assert "cannot be written" in done.stderr
@@ -162,8 +162,8 @@ def test_a_full_disk_is_explained_and_leaves_nothing(tmp_path):
     assert not list((tmp_path / "models").rglob("*.onnx"))
 
 
-def test_two_trainings_at_once_give_two_versions(tmp_path):
-    words = [
+def test_concurrent_trainings_make_two_versions(tmp_path):
+    command = [
         *ESTIMATOR,
         "train",
         "--conf",
@@ -172,10 +172,10 @@ def test_two_trainings_at_once_give_two_versions(tmp_path):
         str(tmp_path),
         "--json",
     ]
-    both = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    found = [json.loads(process.communicate(timeout=120)[0]) for process in both]
-    assert len({item["version"] for item in found}) == 2
-    assert {item["alias"] for item in found} == {"live", "candidate"}
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [json.loads(process.communicate(timeout=120)[0]) for process in both]
+    assert len({item["version"] for item in outputs}) == 2
+    assert {item["alias"] for item in outputs} == {"live", "candidate"}
     assert len(list((tmp_path / "penguins").glob("*/manifest.json"))) == 2
 
 
@@ -215,20 +215,20 @@ def imported(code: str, names: tuple[str, ...]) -> list[str]:
     return json.loads(done.stdout.splitlines()[-1].replace("'", '"'))
 
 
-def test_help_imports_nothing_heavy():
+def test_help_imports_no_heavy_package():
     assert imported("from estimator.cli import main; main(['--help'])", LIGHT) == []
 
 
-def test_import_estimator_imports_nothing_heavy():
+def test_import_estimator_imports_no_heavy_package():
     assert imported("import estimator; estimator.train, estimator.load", LIGHT) == []
 
 
-def test_answering_imports_no_training_library(store, house):
+def test_predicting_imports_no_training_library(store, house):
     code = f"import estimator; print(estimator.load({str(store / 'house_pricing_model')!r}).predict([{house!r}]))"
     assert imported(code, TRAINING) == []
 
 
-def test_telemetry_is_off_wherever_onnxruntime_is_loaded():
+def test_onnxruntime_telemetry_is_off():
     code = "import os\nfrom estimator.session import Session\nassert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
     assert imported(code, ("onnx",)) == []
     for path in (ROOT / "src").rglob("*.py"):
@@ -236,7 +236,7 @@ def test_telemetry_is_off_wherever_onnxruntime_is_loaded():
             assert path.name == "session.py"
 
 
-def test_the_demo_prints_the_tutorials_answer():
+def test_demo_prints_the_tutorial_response():
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / "boston" / "demo.py")], capture_output=True, text=True, env={**os.environ}
     )
@@ -244,7 +244,7 @@ def test_the_demo_prints_the_tutorials_answer():
     assert '"Prediction price 0"' in done.stdout
 
 
-def test_a_refusal_over_http_is_422(store, house):
+def test_invalid_row_over_http_gets_422(store, house):
     with serving(store / "house_pricing_model") as (_, address):
         with pytest.raises(urllib.error.HTTPError) as caught:
             post(address, [{**house, "RM": "six"}])

@@ -39,7 +39,7 @@ with open_source(sys.argv[2]) as source:
 
 @pytest.fixture
 def houses(tmp_path):
-    """A folder of files with rows of Boston, each of them one batch."""
+    """A folder of files with rows of Boston; each file is one batch."""
     folder = tmp_path / "houses"
     folder.mkdir()
     table = read_example("boston").drop("MEDV")

@@ -349,7 +349,7 @@ def test_full_log_rejects_predictions_if_configured(store, house, tmp_path):
 
 
 def test_environment_overrides_settings_of_the_version():
-    stored = {"port": 1, "max_rows": 7, "label": "x", "no longer known": 3}
+    stored = {"port": 1, "max_rows": 7, "label": "x", "removed": 3}
     environment = {"ESTIMATOR_CONFIG__SERVING__PORT": "2", "ESTIMATOR_CONFIG__SERVING__MAX_ROWS": "8"}
     settings = resolve_section(
         "serving",

@@ -63,14 +63,14 @@ def kinds(tmp_path_factory) -> Pair:
             "number": [row * 0.37 if row % 7 else None for row in rows],
             "integer": [row % 11 - 3 for row in rows],
             "flag": [row % 3 == 0 for row in rows],
-            "gappy": [None if row % 5 == 0 else row % 2 == 0 for row in rows],
-            "level": [("red", "green", "blue, dark: navy")[row % 3] for row in rows],
+            "nullable_flag": [None if row % 5 == 0 else row % 2 == 0 for row in rows],
+            "color": [("red", "green", "blue, dark: navy")[row % 3] for row in rows],
             "code": [f"{row % 4:03d}" for row in rows],
-            "known": [("yes!", "no!")[row % 2] for row in rows],
+            "strict": [("yes!", "no!")[row % 2] for row in rows],
             "day": [f"2024-{row % 12 + 1:02d}-{row % 28 + 1:02d}" for row in rows],
             "moment": [f"2024-01-{row % 28 + 1:02d}T10:{row % 60:02d}:00" for row in rows],
             "price": [f"${row * 1000:,}" for row in rows],
-            "words": [f"a note on {('cats', 'dogs', 'mice')[row % 3]} and row {row} of more words" for row in rows],
+            "note": [f"a note on {('cats', 'dogs', 'mice')[row % 3]} and row {row} of more words" for row in rows],
             "spare": [row % 9 for row in rows],
             "target": [row * 0.5 + row % 3 for row in rows],
         }
@@ -79,8 +79,8 @@ def kinds(tmp_path_factory) -> Pair:
     columns = {
         "number": {"range": [None, 1e6]},
         "integer": {"kind": "integer", "aliases": ["whole"]},
-        "known": {"kind": "category", "unknown": "error"},
-        "words": {"kind": "text"},
+        "strict": {"kind": "category", "unknown": "error"},
+        "note": {"kind": "text"},
         "price": {"kind": "number", "strip": ["$"], "thousands": ","},
     }
     config = {
@@ -164,20 +164,20 @@ def test_every_kind_of_column_takes_the_fast_path(kinds):
         ({"flag": 1}, True),
         ({"flag": True}, True),
         ({"flag": 1.0}, False),
-        ({"gappy": None}, True),
-        ({"level": "unheard of"}, True),
-        ({"level": 7}, True),
+        ({"nullable_flag": None}, True),
+        ({"color": "unheard of"}, True),
+        ({"color": 7}, True),
         ({"code": 1}, True),
         ({"code": "NA"}, True),
-        ({"known": "maybe"}, False),
+        ({"strict": "maybe"}, False),
         ({"day": "2031-05-05"}, True),
         ({"day": "never"}, False),
         ({"moment": "2024-01-05"}, True),
         ({"price": "$7,100"}, True),
         ({"price": 7100}, True),
         ({"price": "$7,1"}, False),
-        ({"words": "Größe \u2028 \x7f / é"}, True),
-        ({"words": "nul \x00"}, False),
+        ({"note": "Größe \u2028 \x7f / é"}, True),
+        ({"note": "nul \x00"}, False),
         ({"spare": 7, "id": "row-5", "target": None}, True),
         ({"spare": [{"deep": "x"}]}, False),
         ({"whole": 3}, False),
@@ -191,7 +191,7 @@ def test_unusual_cells_agree_or_are_left_to_fastapi(kinds, change, is_fast):
 
 
 def test_values_out_of_range_agree(kinds):
-    odd = {"number": 9e5, "integer": -99, "level": "unheard of", "day": "2031-05-05", "moment": "1999-01-05"}
+    odd = {"number": 9e5, "integer": -99, "color": "unheard of", "day": "2031-05-05", "moment": "1999-01-05"}
     for name, value in odd.items():
         response = kinds.fast(ResponseFormat.FULL, msgspec.json.encode([{**kinds.rows[0], name: value}]))
         assert response is not None

@@ -402,10 +402,10 @@ def test_invalid_row_is_rejected_by_fastapi(server):
     assert (len(server.offered), server.handled) == (1, 0)
 
 
-@pytest.mark.parametrize("begun", [b"", b"POST /v1/pre", post()[:60]])
-def test_stalled_request_gets_408(server, begun):
+@pytest.mark.parametrize("start", [b"", b"POST /v1/pre", post()[:60]])
+def test_stalled_request_gets_408(server, start):
     with Wire(server) as wire:
-        wire.socket.sendall(begun)
+        wire.socket.sendall(start)
         assert wire.receive().status == 408
         assert wire.is_closed()
 

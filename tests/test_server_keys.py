@@ -1,4 +1,4 @@
-"""API keys: what is stored, what each allows, and changes while the server runs."""
+"""API keys: storage, scopes, and changes while the server runs."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def totals(address: str, **headers: str) -> dict[str, float]:
 
 @pytest.fixture
 def two_versions(store, tmp_path) -> tuple[Path, str, str]:
-    """A store in which a model has a live version and a candidate that answers otherwise."""
+    """A store in which a model has a live version and a candidate with other predictions."""
     shutil.copytree(store / "house_pricing_model", tmp_path / "models" / "house_pricing_model")
     order = verbs.Context(("model.kind=constant",), store_path=str(tmp_path / "models"))
     made = verbs.train.train(EXAMPLES / "boston" / "config.json", order)
@@ -84,7 +84,7 @@ def test_predictions_are_logged_labeled_and_explained(store, house, tmp_path, ru
     assert added == pytest.approx(full[1]["prediction"] - why["baseline"], rel=0.02)
     code, output, _ = run("why", full[0]["id"], "--log", log, "--store", store)
     assert "label       21.5" in output["text"]
-    code, _, problem = run("why", "nobody", "--log", log, "--store", store)
+    code, _, problem = run("why", "unknown", "--log", log, "--store", store)
     assert (code, "no prediction has the id" in problem) == (1, True)
 
 
@@ -110,7 +110,7 @@ def test_kill_loses_only_the_last_predictions(store, house, tmp_path):
         process.wait()
     stored = set(logged(log))
     lost = [at for at, record_id in sent if record_id not in stored]
-    # The log holds the first predictions without a gap; a busy machine may delay the writing thread.
+    # The log holds an unbroken run of the first predictions; a busy machine may delay the writing thread.
     assert stored == {record_id for _, record_id in sent[: len(stored)]}
     assert all(killed - at < 3 for at in lost)
     assert open_log(str(log), Path(), {}).count()[0] == len(stored)
@@ -233,7 +233,7 @@ def test_several_models_share_a_server(store, house):
         assert short["predictions"][0]["prediction"] == long["predictions"][0]["prediction"]
         assert "LSTAT" in json.loads(get(address, "/v1/models/house_pricing_model/schema"))["columns"]
         assert rejected(address, [house], "/v1/models/credit/predict")[0] == 422
-        assert rejected(address, [house], "/v1/models/nobody/predict")[0] in (404, 405)
+        assert rejected(address, [house], "/v1/models/unknown/predict")[0] in (404, 405)
 
 
 def test_keys_change_while_the_server_runs(store, house, tmp_path, run):

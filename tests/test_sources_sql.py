@@ -45,14 +45,14 @@ def test_postgresql_types_are_converted(postgres):
         TIMESTAMP '2024-02-29 12:30:00.5' AS moment, TIMESTAMPTZ '2024-02-29 12:30:00+02' AS zoned,
         'é'::varchar AS word, 'a'::char(3) AS padded, ARRAY[1, 2] AS list, '{"a": 1}'::jsonb AS json,
         'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'::uuid AS id, INTERVAL '1 day' AS span, TIME '12:30' AS clock,
-        'NaN'::numeric AS no_number, NULL::int AS gap"""
+        'NaN'::numeric AS no_number, NULL::int AS missing"""
     frame = rows(postgres.address, query, PGPASSWORD=PASSWORD)
     assert frame.row(0, named=True) | {"no_number": None} == {
         "small": 1, "big": 5_000_000_000, "single": 0.1, "exact": 12345.678901, "money": 12.5, "yes": True,
         "day": date(2024, 2, 29), "never": None, "moment": datetime(2024, 2, 29, 12, 30, 0, 500_000),
         "zoned": frame["zoned"][0], "word": "é", "padded": "a", "list": "{1,2}", "json": '{"a": 1}',
         "id": "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11", "span": "1 day", "clock": "12:30:00", "no_number": None,
-        "gap": None,
+        "missing": None,
     }  # fmt: skip
     assert frame["zoned"].dt.epoch("s")[0] == 1709202600
 
@@ -150,21 +150,21 @@ def test_lost_connection_is_an_error(postgres):
 def test_whole_address_may_be_a_variable(postgres):
     url = postgres.address.replace("${PGPASSWORD}", quote(PASSWORD, safe=""))
     assert rows("${DATABASE_URL}", "SELECT 1 AS a", DATABASE_URL=url).height == 1
-    spoilt = postgres.address.replace("${PGPASSWORD}", PASSWORD)
+    misspelled = postgres.address.replace("${PGPASSWORD}", PASSWORD)
     with pytest.raises(SourceError) as error:
-        rows("${DATABASE_URL}", "SELECT 1 AS a", DATABASE_URL=spoilt)
+        rows("${DATABASE_URL}", "SELECT 1 AS a", DATABASE_URL=misspelled)
     assert not any(piece in error.value.message for piece in ("p/w", "p@ss", "p@", PASSWORD))
 
 
 def test_trained_model_holds_no_password(postgres, run, tmp_path, monkeypatch, scratches):
     postgres.run(f"CREATE TABLE IF NOT EXISTS flats AS {HOUSES.format(300)}")
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
-    conf, predictions = tmp_path / "new" / "config.yml", tmp_path / "answers.csv"
+    conf, predictions = tmp_path / "new" / "config.yml", tmp_path / "predictions.csv"
     table = (postgres.address, "--query", "SELECT * FROM flats ORDER BY id")
     outcomes = [
         run("init", *table, "--target", "price", "--conf", conf),
         run("explore", "--conf", conf, "--page", tmp_path / "page.html", "--json"),
-        run("train", "--conf", conf, "--store", tmp_path / "models", "--json"),
+        run("train", "--conf", conf, "--set", "model.kind=linear", "--store", tmp_path / "models", "--json"),
     ]
     assert [code for code, _, _ in outcomes] == [0, 0, 0], outcomes
     folder = Path(outcomes[2][1]["folder"])
@@ -211,7 +211,7 @@ def test_every_pass_reads_the_same_rows(postgres):
 def test_sqlite_column_type_fits_all_values(tmp_path):
     address = database(
         tmp_path,
-        "CREATE TABLE t (whole, part, word, mixed, raw, gap)",
+        "CREATE TABLE t (whole, part, word, mixed, raw, missing)",
         "INSERT INTO t VALUES (1, 1, '007', 5, x'00ff', NULL), (2, 2.5, 'é', 'five', NULL, NULL)",
     )
     with open_source(address, query="t", folder=tmp_path) as source:
@@ -253,4 +253,4 @@ def test_init_rewrites_a_relative_address(run, tmp_path, monkeypatch):
         connection.executemany("INSERT INTO flats VALUES (?, ?)", [(n % 5, n % 5 * 2.5) for n in range(200)])
     assert run("init", address, "--query", "flats", "--target", "price", "--conf", "deep/er/config.yml")[0] == 0
     assert 'path: "sqlite:///../../my rows.db"' in Path("deep/er/config.yml").read_text()
-    assert run("train", "--conf", "deep/er/config.yml", "--json")[1]["name"] == "flats"
+    assert run("train", "--conf", "deep/er/config.yml", "--set", "model.kind=linear", "--json")[1]["name"] == "flats"
