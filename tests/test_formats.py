@@ -117,6 +117,7 @@ def test_store_is_small_and_of_no_machine(store):
     assert {change.user for change in Store(store).history("penguins")} == {"maintainer"}
 
 
+@pytest.mark.slow
 def test_format_has_the_keys_of_a_new_version(fresh):
     """Whoever renames, adds or removes a key raises FORMAT and adds a folder; a new key of the config needs neither."""
     stored = version_folder(FORMATS / f"version-{FORMAT}" / "penguins")

@@ -15,7 +15,9 @@ from estimator.prediction_log.columns import JSON, column_names, decoded, encode
 from estimator.prediction_log.migrations import SCHEMA_VERSION
 from tests.servers import PASSWORD, postgresql
 
-VERSION_0 = (Path(__file__).parent / "formats" / "prediction_log_v0.sql").read_text()
+FORMATS = Path(__file__).parent / "formats"
+# A dump of the same rows per schema version; version 0 was before versions were written.
+DUMPS = {path.stem.rpartition("_")[2]: path.read_text() for path in sorted(FORMATS.glob("prediction_log_v*.sql"))}
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +26,22 @@ def server():
         yield running
 
 
+@pytest.fixture(params=DUMPS)
+def dump(request) -> str:
+    return DUMPS[request.param]
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
-def reopen(request, tmp_path):
-    """A log of the unversioned layout, and what opens it."""
+def reopen(request, dump, tmp_path):
+    """What opens a log of an earlier release."""
     if request.param == "sqlite":
         connection = sqlite3.connect(tmp_path / "log.db")
-        connection.executescript(VERSION_0)
+        connection.executescript(dump)
         connection.close()
         return lambda: open_log("log.db", tmp_path, {}, must_exist=True)
     running = request.getfixturevalue("server")
     running.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
-    running.run(VERSION_0.replace(" REAL ", " DOUBLE PRECISION "))
+    running.run(dump.replace(" REAL ", " DOUBLE PRECISION "))
     return lambda: open_log(running.address, tmp_path, {"PGPASSWORD": PASSWORD})
 
 
@@ -42,7 +49,7 @@ def schema_version(log) -> int:
     return int(log.query("SELECT value FROM prediction_log_meta WHERE name = 'schema_version'")[0][0])
 
 
-def test_unversioned_log_keeps_every_prediction(reopen):
+def test_log_keeps_every_prediction(reopen):
     log = reopen()
     assert schema_version(log) == SCHEMA_VERSION
     assert log.count() == (4, 3)
@@ -55,7 +62,7 @@ def test_unversioned_log_keeps_every_prediction(reopen):
     log.close()
 
 
-def test_unversioned_log_keeps_labels_and_shadows(reopen):
+def test_log_keeps_labels_and_shadows(reopen):
     log = reopen()
     assert (log.find("a-0").label, log.find("a-0").labeled_at) == (205.0, 500.0)
     assert [(row.id, row.label) for row in log.labeled_after("flowers", (0.0, ""))] == [("c-0", "setosa")]
@@ -63,7 +70,7 @@ def test_unversioned_log_keeps_labels_and_shadows(reopen):
     log.close()
 
 
-def test_unversioned_log_keeps_events_under_their_new_keys(reopen):
+def test_log_keeps_events_under_their_present_keys(reopen):
     log = reopen()
     drift, check = read_events(log, "houses")
     assert drift.message == "rows are not as in training"
@@ -78,7 +85,7 @@ def test_unversioned_log_keeps_events_under_their_new_keys(reopen):
     log.close()
 
 
-def test_unversioned_monitor_starts_over(reopen):
+def test_monitor_of_an_earlier_release_starts_over(reopen):
     log = reopen()
     assert read_state(log, "houses") is None
     assert claim(log, "houses", "host:2", 1000.0, seconds=30.0)
@@ -93,6 +100,22 @@ def test_upgrade_happens_once(reopen):
     log.close()
 
 
+def test_present_tables_have_a_dump(tmp_path):
+    """Whoever changes a table appends a migration and adds a dump."""
+    open_log("new.db", tmp_path, {}).close()
+    dumped, new = sqlite3.connect(":memory:"), sqlite3.connect(tmp_path / "new.db")
+    dumped.executescript(DUMPS[f"v{SCHEMA_VERSION}"])
+    assert layout(dumped) == layout(new)
+    dumped.close()
+    new.close()
+
+
+def layout(connection: sqlite3.Connection) -> list[tuple[str, str]]:
+    """Return the name and the definition of every table and index."""
+    rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL ORDER BY name")
+    return [(name, " ".join(sql.split())) for name, sql in rows]
+
+
 def test_log_of_newer_release_is_an_error(reopen):
     log = reopen()
     log.execute_many("UPDATE prediction_log_meta SET value = ?", [(str(SCHEMA_VERSION + 1),)])
@@ -104,7 +127,7 @@ def test_log_of_newer_release_is_an_error(reopen):
 
 def test_failed_upgrade_leaves_the_log_as_it_was(tmp_path, monkeypatch):
     connection = sqlite3.connect(tmp_path / "log.db")
-    connection.executescript(VERSION_0)
+    connection.executescript(DUMPS["v0"])
     before = list(connection.iterdump())
 
     def broken(transaction):
