@@ -8,7 +8,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-quick test-install test-image test-fuzz lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
-	bench-serve-mixed bench-quality bench-drift bench-promotion bench-watch clean
+	bench-serve-mixed bench-quality bench-drift bench-promotion bench-monitor clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -87,8 +87,8 @@ bench-drift: $(STAMP)  ## drift: false alarms, power and delay against Evidently
 bench-promotion: $(STAMP)  ## how often an equal version is promoted, and how soon a better one
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/promotion.py
 
-bench-watch: $(STAMP)  ## rows per second that the monitor keeps up with, and the server's latency meanwhile
-	$(BIN)/python benchmarks/watch.py
+bench-monitor: $(STAMP)  ## rows per second that the monitor keeps up with, and the server's latency meanwhile
+	$(BIN)/python benchmarks/monitor.py
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) build dist models

@@ -1,4 +1,4 @@
-"""Compare rules that look for drift, on real tables: false alarms, power, delay and speed of ours and of peers."""
+"""Compare drift rules on real tables: false alarms, power, delay and speed of ours and of peers."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ SPEED_COLUMNS = (
 )  # fmt: skip
 LIMIT_SECONDS = 1800
 NOTES = """\
-{tables} tables, dealt anew by {seeds} seeds into a reference of at most 10,000 rows and rows of its period held apart
+{tables} tables, split by {seeds} seeds into a reference of at most 10,000 rows and held-out rows of its period
 (quiet); of each table's later or other windows, as its publishers cut them, three are drifted. {quiet} windows per
-quiet pool and size, {drifted} per drifted pool and size. Ids, the target, time and what is known only after the target
-are nobody's columns. King County by date has no drifted pool: in its later months the inputs hardly move, and how many
-windows of them are called drift is told apart. Quiet streams and their references are drawn from the rows of all
-periods; changing ones drift for good after 10 windows. Streams are of up to 50 windows of 50 rows, and a rule of
-windows looks after each. Detected: the first alarm of all comes after the change; the delay is in rows. Every rule of
-a peer is its default."""
-Answer = Mapping[str, Any]
+quiet pool and size, {drifted} per drifted pool and size. Ids, the target, time and columns known only after the target
+are left out. King County by date has no drifted pool: in its later months the inputs hardly move, and the fraction of
+them called drift is reported separately. Quiet streams and their references are drawn from the rows of all periods;
+changing ones drift for good after 10 windows. Streams have up to 50 windows of 50 rows; a rule for windows is applied
+after each. Detected: the first alarm comes after the change; the delay is in rows. Every rule of a peer is its
+default."""
+Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Task:
-    """Windows to be judged against a reference; in a stream they come one after another.
+    """Windows to be compared with a reference; in a stream they follow each other.
 
     `labels` says what each window is, and `change` how many rows of a stream come before those that drifted.
     """
@@ -73,14 +73,14 @@ class Task:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells these rows from others."""
+        """A hash of the rows."""
         text = self.reference.write_csv() + self.rows.write_csv()
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule said of one window."""
+    """Whether a rule alarmed on one window."""
 
     rule: str
     pool: str
@@ -91,17 +91,17 @@ class Verdict:
 
 @dataclass(frozen=True)
 class FirstAlarm:
-    """How many rows of a stream a rule had seen when it first alarmed; None if it never did."""
+    """The number of rows of a stream before a rule's first alarm; None if there was none."""
 
     rule: str
     kind: str
-    at: int | None
+    n_rows: int | None
     change: int | None
 
 
 @dataclass
-class Found:
-    """What everybody said; `checks` has the seconds of single checks by rule."""
+class Outcome:
+    """The results of all rules; `checks` has the seconds of single checks by rule."""
 
     verdicts: list[Verdict]
     firsts: list[FirstAlarm]
@@ -109,98 +109,98 @@ class Found:
 
 
 def tasks_of(pool: Pool, seed: int, options: argparse.Namespace) -> Iterator[Task]:
-    """Give what is asked of a pool: windows of every size, and two streams."""
+    """Yield the tasks of a pool: windows of every size, and two streams."""
     n_quiet, n_drifted = counts(options)
     kinds = [QUIET] * n_quiet + [name for name in pool.drifted for _ in range(n_drifted)]
     moved = LATER if pool.name in UNMOVED else DRIFTED
     labels = [QUIET if kind == QUIET else moved for kind in kinds]
     for n_rows in SIZES:
-        drawn = [window(pool, kind, n_rows, place + seed * len(kinds)) for place, kind in enumerate(kinds)]
+        drawn = [window(pool, kind, n_rows, index + seed * len(kinds)) for index, kind in enumerate(kinds)]
         yield Task(pool.name, seed, WINDOWS, pool.frame_reference, drawn, labels)
     for kind in (QUIET_STREAM, CHANGING_STREAM):
         if kind == CHANGING_STREAM and pool.name in UNMOVED:
             continue
         drawn_stream = stream(pool, seed, changes=kind == CHANGING_STREAM)
-        parts = list(drawn_stream.rows.iter_slices(SIZES[0]))
-        yield Task(pool.name, seed, kind, drawn_stream.reference, parts, change=drawn_stream.change)
+        sections = list(drawn_stream.rows.iter_slices(SIZES[0]))
+        yield Task(pool.name, seed, kind, drawn_stream.reference, sections, change=drawn_stream.change)
 
 
 def counts(options: argparse.Namespace) -> tuple[int, int]:
-    """Give how many quiet windows, and how many per drifted pool, fall to one seed."""
+    """Return how many quiet windows, and how many per drifted pool, one seed has."""
     return max(1, round(options.windows / options.seeds)), max(1, round(options.windows / 2 / options.seeds))
 
 
 def speed_task(folder: Path) -> Task:
-    """Give one window of 1,000 rows of 14 columns, and a reference of as many."""
+    """Return one window of 1,000 rows of 14 columns, and a reference of as many."""
     pool = next(pool for pool in pools(folder) if pool.name == SPEED_TABLE)
     reference = pool.frame_reference.select(SPEED_COLUMNS).head(SPEED_ROWS)
     return Task(pool.name, 0, SPEED, reference, [pool.quiet.select(SPEED_COLUMNS).head(SPEED_ROWS)])
 
 
-def answers_of(peer: str, tasks: Sequence[Task], options: argparse.Namespace) -> list[Answer]:
-    """Give a peer's answers, from its file as far as they are there; a failure is not kept."""
+def results_of(peer: str, tasks: Sequence[Task], options: argparse.Namespace) -> list[Result]:
+    """Return a peer's results, from its file where it has them; failures are not stored."""
     path = options.results / f"{peer}.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
+    stored = json.loads(path.read_text()) if path.exists() else {}
     keys = [key_of(peer, task) for task in tasks]
-    missing = [task for task, key in zip(tasks, keys, strict=True) if key not in known]
+    missing = [task for task, key in zip(tasks, keys, strict=True) if key not in stored]
     if not missing:
-        return [known[key] for key in keys]
+        return [stored[key] for key in keys]
     started = time.perf_counter()
-    told = dict(zip((key_of(peer, task) for task in missing), asked(peer, missing, options), strict=True))
-    known |= {key: answer for key, answer in told.items() if "failure" not in answer}
+    new = dict(zip((key_of(peer, task) for task in missing), run_peer(peer, missing, options), strict=True))
+    stored |= {key: result for key, result in new.items() if "failure" not in result}
     path.parent.mkdir(parents=True, exist_ok=True)
-    # A run that is stopped here must not lose what came before.
-    fresh = path.with_suffix(".fresh")
-    fresh.write_text(json.dumps(known))
-    fresh.replace(path)
+    # A run that is stopped here must not lose earlier results.
+    unfinished = path.with_suffix(".fresh")
+    unfinished.write_text(json.dumps(stored))
+    unfinished.replace(path)
     print(f"{peer}, {tasks[0].pool}, seed {tasks[0].seed}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    return [known.get(key) or told[key] for key in keys]
+    return [stored.get(key) or new[key] for key in keys]
 
 
 def key_of(peer: str, task: Task) -> str:
-    """Name an answer, so that one to other rows or of another version is another one."""
-    parts = (PEERS[peer].packages[0], task.pool, task.kind, task.n_rows, task.seed, task.fingerprint)
-    return " ".join(map(str, parts))
+    """Return the key of a result, which depends on the rows and the peer's version."""
+    sections = (PEERS[peer].packages[0], task.pool, task.kind, task.n_rows, task.seed, task.fingerprint)
+    return " ".join(map(str, sections))
 
 
-def asked(peer: str, tasks: Sequence[Task], options: argparse.Namespace) -> list[Answer]:
-    """Ask a peer in a process of its own; one that dies or takes too long has failed at every task."""
+def run_peer(peer: str, tasks: Sequence[Task], options: argparse.Namespace) -> list[Result]:
+    """Run a peer in its own process; one that dies or takes too long has failed at every task."""
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [written(task, Path(folder) / str(place)) for place, task in enumerate(tasks)]
+        jobs = [write_task(task, Path(folder) / str(index)) for index, task in enumerate(tasks)]
         request = {"is_timed": tasks[0].kind == SPEED, "jobs": jobs}
         script = Path(__file__).with_name("drift_peers.py")
         command = child_command(python_of(peer, options.environments), script, peer, request)
         try:
-            answer, _ = measured(command, SILENT, limit_seconds=LIMIT_SECONDS)
+            result, _ = measured(command, SILENT, limit_seconds=LIMIT_SECONDS)
         except (SystemExit, TimeoutError) as failed:
             return [{"failure": str(failed)[-1000:]} for _ in tasks]
-    answers: list[Answer] = answer["answers"]
-    return answers
+    results: list[Result] = result["results"]
+    return results
 
 
-def written(task: Task, stem: Path) -> dict[str, Any]:
-    """Write the rows of a task; give what a peer must know."""
+def write_task(task: Task, stem: Path) -> dict[str, Any]:
+    """Write the rows of a task; return what a peer needs to know."""
     paths = {"reference": f"{stem}-reference.parquet", "windows": f"{stem}-windows.parquet"}
     task.reference.write_parquet(paths["reference"])
     task.rows.write_parquet(paths["windows"])
-    words = [each.name for each in task.reference if each.dtype == pl.String]
-    return {**paths, "rows": task.n_rows, "words": words}
+    categorical = [column.name for column in task.reference if column.dtype == pl.String]
+    return {**paths, "rows": task.n_rows, "categorical": categorical}
 
 
 def python_of(peer: str, folder: Path) -> Path:
-    """Give the Python of a peer, installing it where it is not there."""
+    """Return the Python of a peer, installing it if it is missing."""
     packages = PEERS[peer].packages
     name, _, version = packages[0].partition("==")
     return built_environment(folder / f"drift-{name}-{version}", packages)
 
 
 def packages_of(peer: str) -> list[str]:
-    """Name the packages whose versions a reader wants to know."""
+    """Return the packages whose versions the report names."""
     return list(dict.fromkeys((PEERS[peer].packages[0].partition("==")[0], "pandas")))
 
 
 def our_module() -> ModuleType | None:
-    """Give the module of our own rules; None where it cannot be had."""
+    """Return the module of our own rules; None where it cannot be imported."""
     try:
         import drift_ours
     except ImportError as missing:
@@ -209,103 +209,104 @@ def our_module() -> ModuleType | None:
     return drift_ours
 
 
-def our_answers(module: ModuleType, tasks: Sequence[Task]) -> list[Answer]:
-    """Let ours judge the windows, and follow the streams row by row."""
-    answers: list[Answer] = []
+def our_results(module: ModuleType, tasks: Sequence[Task]) -> list[Result]:
+    """Apply our rules to the windows, and row by row to the streams."""
+    results: list[Result] = []
     for task in tasks:
         if task.kind == WINDOWS:
-            answers.append({"alarms": module.batch_alarms(task.reference, task.windows)})
+            results.append({"alarms": module.batch_alarms(task.reference, task.windows)})
         elif task.kind == SPEED:
             seconds = [module.seconds_per_check(task.reference, task.windows[0]) for _ in range(N_CHECKS + 1)]
-            answers.append({"check, the reference being kept": seconds[1:]})
+            results.append({"check, given the reference": seconds[1:]})
         else:
-            answers.append({"firsts": module.stream_alarms(task.reference, task.rows)})
-    return answers
+            results.append({"firsts": module.stream_alarms(task.reference, task.rows)})
+    return results
 
 
-def compete(options: argparse.Namespace) -> Found:
-    """Ask everybody everything."""
-    found = Found([], [], {})
-    module = our_module() if OURS in options.contestants else None
-    askers: dict[str, Callable[[Sequence[Task]], list[Answer]]] = {}
+def run_all(options: argparse.Namespace) -> Outcome:
+    """Run every rule on every task."""
+    outcome = Outcome([], [], {})
+    module = our_module() if OURS in options.competitors else None
+    runners: dict[str, Callable[[Sequence[Task]], list[Result]]] = {}
     if module:
-        askers[OURS] = partial(our_answers, module)
-    for peer in [name for name in options.contestants if name != OURS]:
-        askers[peer] = partial(answers_of, peer, options=options)
+        runners[OURS] = partial(our_results, module)
+    for peer in [name for name in options.competitors if name != OURS]:
+        runners[peer] = partial(results_of, peer, options=options)
     for seed in range(options.seeds):
         for pool in pools(options.data, seed):
             tasks = list(tasks_of(pool, seed, options))
-            for contestant, ask in askers.items():
-                for task, answer in zip(tasks, ask(tasks), strict=True):
-                    note(found, contestant, task, answer)
+            for competitor, run in runners.items():
+                for task, result in zip(tasks, run(tasks), strict=True):
+                    add_result(outcome, competitor, task, result)
     task = speed_task(options.data)
-    for contestant, ask in askers.items():
-        note(found, contestant, task, ask([task])[0])
-    return found
+    for competitor, run in runners.items():
+        add_result(outcome, competitor, task, run([task])[0])
+    return outcome
 
 
-def note(found: Found, contestant: str, task: Task, answer: Answer) -> None:
-    """Add what a contestant answered to what was found."""
-    if failure := answer.get("failure"):
-        print(f"{contestant} failed at {task.pool}, {task.kind}: {failure}", file=sys.stderr)
+def add_result(outcome: Outcome, competitor: str, task: Task, result: Result) -> None:
+    """Add a competitor's result to the outcome."""
+    if failure := result.get("failure"):
+        print(f"{competitor} failed at {task.pool}, {task.kind}: {failure}", file=sys.stderr)
     elif task.kind == SPEED:
-        found.checks |= {titled(contestant, way): seconds for way, seconds in answer.items()}
+        outcome.checks |= {titled(competitor, way): seconds for way, seconds in result.items()}
     elif task.kind == WINDOWS:
-        for rule, alarms in answer["alarms"].items():
-            told = zip(task.labels, alarms, strict=True)
-            known = titled(contestant, rule), task.pool, task.n_rows
-            found.verdicts.extend(Verdict(*known, label, alarm) for label, alarm in told)
+        for rule, alarms in result["alarms"].items():
+            fields = titled(competitor, rule), task.pool, task.n_rows
+            windows = zip(task.labels, alarms, strict=True)
+            outcome.verdicts.extend(Verdict(*fields, label, alarm) for label, alarm in windows)
     else:
-        firsts = answer.get("firsts") or first_rows(answer["alarms"], task.n_rows)
-        for rule, at in firsts.items():
-            found.firsts.append(FirstAlarm(titled(contestant, rule), task.kind, at, task.change))
+        firsts = result.get("firsts") or first_rows(result["alarms"], task.n_rows)
+        for rule, n_rows in firsts.items():
+            outcome.firsts.append(FirstAlarm(titled(competitor, rule), task.kind, n_rows, task.change))
 
 
-def titled(contestant: str, rule: str) -> str:
-    """Name a rule with whose it is; ours may say so themselves."""
-    return rule if rule.startswith(contestant) else f"{contestant}: {rule}"
+def titled(competitor: str, rule: str) -> str:
+    """Return a rule's name with its competitor."""
+    return rule if rule.startswith(competitor) else f"{competitor}: {rule}"
 
 
 def first_rows(alarms: Mapping[str, Sequence[bool]], n_rows: int) -> dict[str, int | None]:
-    """Give the rows that had been seen at each rule's first alarm, when it looked at the end of every window."""
-    return {rule: (told.index(True) + 1) * n_rows if any(told) else None for rule, told in alarms.items()}
+    """Return the rows before each rule's first alarm, if it is applied at the end of every window."""
+    return {rule: (flags.index(True) + 1) * n_rows if any(flags) else None for rule, flags in alarms.items()}
 
 
-def report(found: Found, pythons: Mapping[Path, Sequence[str]], options: argparse.Namespace) -> str:
-    """Lay out what was found as Markdown."""
-    n_tables = len({verdict.pool for verdict in found.verdicts})
+def report(outcome: Outcome, pythons: Mapping[Path, Sequence[str]], options: argparse.Namespace) -> str:
+    """Return the report as Markdown."""
+    n_tables = len({verdict.pool for verdict in outcome.verdicts})
     n_quiet, n_drifted = (count * options.seeds for count in counts(options))
     notes = NOTES.format(tables=n_tables, seeds=options.seeds, quiet=n_quiet, drifted=n_drifted)
-    parts = [
+    sections = [
         machine_line(("polars",), pythons),
         notes,
-        "Share of windows called drift, of 50 / 200 / 1,000 rows",
-        windows_table(found.verdicts),
+        "Fraction of windows called drift, of 50 / 200 / 1,000 rows",
+        windows_table(outcome.verdicts),
         "The same by table, windows of 200 rows: quiet, drifted",
-        pools_table(found.verdicts, SIZES[1]),
-        streams_title(found.firsts),
-        streams_table(found.firsts),
+        pools_table(outcome.verdicts, SIZES[1]),
+        streams_title(outcome.firsts),
+        streams_table(outcome.firsts),
         "One check of 1,000 rows of 14 columns against 1,000: seconds, median (min..max); of peers from two frames on",
-        markdown(("rule", "s"), [(rule, spread(seconds, ".4f")) for rule, seconds in found.checks.items()]),
+        markdown(("rule", "s"), [(rule, spread(seconds, ".4f")) for rule, seconds in outcome.checks.items()]),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(sections)
 
 
 def windows_table(verdicts: Sequence[Verdict]) -> str:
-    """Say of each rule how many windows it calls drift, by what they are."""
+    """Return the fraction of windows that each rule calls drift, by kind of window."""
     labels = {QUIET: "false alarms", DRIFTED: "power", LATER: "King County's later months"}
     rows = []
     for rule in rules_of(verdicts):
         mine = [verdict for verdict in verdicts if verdict.rule == rule]
         sizes = [
-            " / ".join(share([each for each in mine if each.n_rows == n], label) for n in SIZES) for label in labels
+            " / ".join(alarm_fraction([verdict for verdict in mine if verdict.n_rows == n], label) for n in SIZES)
+            for label in labels
         ]
         rows.append((rule, *sizes))
     return markdown(("rule", *labels.values()), rows)
 
 
 def pools_table(verdicts: Sequence[Verdict], n_rows: int) -> str:
-    """Say the same of each table, for windows of one size."""
+    """Return the same by table, for windows of one size."""
     names = list(dict.fromkeys(verdict.pool for verdict in verdicts))
     rows = []
     for rule in rules_of(verdicts):
@@ -313,19 +314,21 @@ def pools_table(verdicts: Sequence[Verdict], n_rows: int) -> str:
         cells = []
         for name in names:
             here = [verdict for verdict in mine if verdict.pool == name]
-            cells.append(f"{share(here, QUIET)}, {share(here, LATER if name in UNMOVED else DRIFTED)}")
+            cells.append(
+                f"{alarm_fraction(here, QUIET)}, {alarm_fraction(here, LATER if name in UNMOVED else DRIFTED)}"
+            )
         rows.append((rule, *cells))
     return markdown(("rule", *names), rows)
 
 
-def share(verdicts: Iterable[Verdict], label: str) -> str:
-    """Give the share of alarms among the windows of a label."""
+def alarm_fraction(verdicts: Iterable[Verdict], label: str) -> str:
+    """Return the fraction of alarms among the windows of a label."""
     alarms = [verdict.is_alarm for verdict in verdicts if verdict.label == label]
     return f"{statistics.mean(alarms):.2f}" if alarms else "-"
 
 
 def streams_title(firsts: Sequence[FirstAlarm]) -> str:
-    """Say how many streams there were."""
+    """Return a title with the number of streams."""
     rule = next(iter(rules_of(firsts)), "")
     n_quiet, n_changing = (
         sum((first.rule, first.kind) == (rule, kind) for first in firsts) for kind in (QUIET_STREAM, CHANGING_STREAM)
@@ -334,54 +337,59 @@ def streams_title(firsts: Sequence[FirstAlarm]) -> str:
 
 
 def streams_table(firsts: Sequence[FirstAlarm]) -> str:
-    """Say of each rule how it did in streams."""
+    """Return each rule's alarms in streams."""
     rows = []
     for rule in rules_of(firsts):
-        quiet = [first.at is not None for first in firsts if (first.rule, first.kind) == (rule, QUIET_STREAM)]
+        quiet = [first.n_rows is not None for first in firsts if (first.rule, first.kind) == (rule, QUIET_STREAM)]
         changing = [first for first in firsts if (first.rule, first.kind) == (rule, CHANGING_STREAM)]
-        seen = [first.at - (first.change or 0) for first in changing if first.at is not None]
-        delays = [delay for delay in seen if delay > 0]
+        alarm_delays = [first.n_rows - (first.change or 0) for first in changing if first.n_rows is not None]
+        delays = [delay for delay in alarm_delays if delay > 0]
         false = f"{statistics.mean(quiet):.2f}" if quiet else "-"
-        shares = [f"{part / len(changing):.2f}" if changing else "-" for part in (len(delays), len(seen) - len(delays))]
+        fractions = [
+            f"{part / len(changing):.2f}" if changing else "-"
+            for part in (len(delays), len(alarm_delays) - len(delays))
+        ]
         delay = f"{statistics.median(delays):.0f}" if delays else "-"
-        rows.append((rule, false, shares[0], delay, shares[1]))
+        rows.append((rule, false, fractions[0], delay, fractions[1]))
     titles = ("quiet streams with a false alarm", "changing ones detected", "median delay", "false before the change")
     return markdown(("rule", *titles), rows)
 
 
-def rules_of(told: Iterable[Verdict | FirstAlarm]) -> list[str]:
-    """Give the rules in the order in which they first spoke."""
-    return list(dict.fromkeys(each.rule for each in told))
+def rules_of(results: Iterable[Verdict | FirstAlarm]) -> list[str]:
+    """Return the rules in the order of their first result."""
+    return list(dict.fromkeys(result.rule for result in results))
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Give a table in Markdown."""
+    """Return a table in Markdown."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def known_contestants(names: str) -> list[str]:
-    """Read the option that names contestants."""
-    wanted = names.split(",")
-    if unknown := set(wanted) - {OURS, *PEERS}:
+def known_competitors(names: str) -> list[str]:
+    """Read the option that names competitors."""
+    names_given = names.split(",")
+    if unknown := set(names_given) - {OURS, *PEERS}:
         raise argparse.ArgumentTypeError(f"expected some of {','.join([OURS, *PEERS])}, got {','.join(unknown)!r}")
-    return wanted
+    return names_given
 
 
 def main() -> None:
     """Run what is missing and print the report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    everybody = ",".join([OURS, *PEERS])
-    parser.add_argument("--contestants", type=known_contestants, default=everybody, help="%(default)s")
+    all_names = ",".join([OURS, *PEERS])
+    parser.add_argument("--competitors", type=known_competitors, default=all_names, help="%(default)s")
     parser.add_argument("--windows", type=int, default=40, help="per quiet pool and size, all seeds; %(default)s")
-    parser.add_argument("--seeds", type=int, default=4, help="deals of each table, and streams of it; %(default)s")
+    parser.add_argument("--seeds", type=int, default=4, help="splits of each table, and streams of it; %(default)s")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where the tables are; %(default)s")
-    parser.add_argument("--results", type=Path, default=CACHE / "drift", metavar="DIR", help="what peers answered")
+    parser.add_argument(
+        "--results", type=Path, default=CACHE / "drift", metavar="DIR", help="where results of peers are stored"
+    )
     parser.add_argument("--environments", type=Path, default=CACHE, metavar="DIR", help="where peers are installed")
     options = parser.parse_args()
-    peers = [name for name in options.contestants if name != OURS]
+    peers = [name for name in options.competitors if name != OURS]
     pythons = {python_of(peer, options.environments): packages_of(peer) for peer in peers}
-    print(report(compete(options), pythons, options))
+    print(report(run_all(options), pythons, options))
 
 
 if __name__ == "__main__":

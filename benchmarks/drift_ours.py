@@ -1,6 +1,6 @@
-"""Our own rules in the benchmark of drift: the check on schedule, and evidence that is looked at after every row.
+"""Our own rules in the drift benchmark: the scheduled check, and the e-process, which is read after every row.
 
-Nobody has a model here, so answers are left out: what is compared is how rules look at rows.
+There is no model here, so predictions are left out: the rules are compared on rows alone.
 """
 
 from __future__ import annotations
@@ -20,55 +20,57 @@ from estimator.monitoring.drift_check import DriftCheck, check_drift
 from estimator.monitoring.sequential import VersionMonitor
 
 TESTS = ("schema_faults", "kolmogorov_smirnov", "chi_square", "domain_classifier")
-LEVELS = (0.01, 0.05)
-# A new bet begins with every window; so many windows a stream has.
-WINDOW, WINDOWS = 50, 50
+ALPHAS = (0.01, 0.05)
+# A period of the e-process is a window; a stream has this many.
+WINDOW_ROWS, N_WINDOWS = 50, 50
 TARGET = "none"
 
 
 def batch_alarms(reference: pl.DataFrame, windows: Sequence[pl.DataFrame]) -> dict[str, list[bool]]:
-    """Give, per rule, whether each window alarms."""
-    schema, known = referred(reference)
-    found = [_checked(schema, known, window) for window in windows]
-    return {f"ours, check at {level:g}": [each.p_value <= level for each in found] for level in LEVELS}
+    """Return, per rule, whether each window alarms."""
+    schema, trained_on = reference_of(reference)
+    checks = [_checked(schema, trained_on, window) for window in windows]
+    return {f"ours, check at {alpha:g}": [check.p_value <= alpha for check in checks] for alpha in ALPHAS}
 
 
 def stream_alarms(reference: pl.DataFrame, stream: pl.DataFrame) -> dict[str, int | None]:
-    """Give, per rule, the row of the first alarm, from 1 on."""
-    schema, known = referred(reference)
-    current = _current(schema, known, stream)
+    """Return, per rule, the row of the first alarm, from 1 on."""
+    schema, trained_on = reference_of(reference)
+    current = _current(schema, trained_on, stream)
     unknown = np.full(len(current), np.nan)
-    evidence = (
-        VersionMonitor(known, WINDOWS / LEVELS[0]).update(current.codes, unknown, np.arange(len(current)) // WINDOW)
+    e_values = (
+        VersionMonitor(trained_on, N_WINDOWS / ALPHAS[0]).update(
+            current.codes, unknown, np.arange(len(current)) // WINDOW_ROWS
+        )
         / 0.75
     )
-    found = {}
-    for level in LEVELS:
-        passed = np.flatnonzero(evidence >= WINDOWS / level)
-        found[f"ours, evidence at {level:g}"] = int(passed[0]) + 1 if len(passed) else None
-    return found
+    first_rows: dict[str, int | None] = {}
+    for alpha in ALPHAS:
+        passed = np.flatnonzero(e_values >= N_WINDOWS / alpha)
+        first_rows[f"ours, e-process at {alpha:g}"] = int(passed[0]) + 1 if len(passed) else None
+    return first_rows
 
 
 def seconds_per_check(reference: pl.DataFrame, current: pl.DataFrame) -> float:
-    """Give what one check takes once a version has kept what its training saw."""
-    schema, known = referred(reference)
-    _checked(schema, known, current)
-    began = time.perf_counter()
-    _checked(schema, known, current)
-    return time.perf_counter() - began
+    """Return the seconds of one check against a reference that exists."""
+    schema, trained_on = reference_of(reference)
+    _checked(schema, trained_on, current)
+    started = time.perf_counter()
+    _checked(schema, trained_on, current)
+    return time.perf_counter() - started
 
 
-def referred(frame: pl.DataFrame) -> tuple[Schema, DriftReference]:
-    """Give the contract of rows, and what a version would keep of them."""
+def reference_of(frame: pl.DataFrame) -> tuple[Schema, DriftReference]:
+    """Return the schema and the drift reference of rows."""
     schema = infer_schema(frame.with_columns(pl.Series(TARGET, np.arange(frame.height) % 7 * 1.0)), TARGET)
     nothing = np.zeros(frame.height)
     return schema, build_reference(schema, read_frame(schema, frame), Predictions(nothing), nothing, seed=0)
 
 
-def _current(schema: Schema, known: DriftReference, frame: pl.DataFrame) -> CurrentRows:
+def _current(schema: Schema, trained_on: DriftReference, frame: pl.DataFrame) -> CurrentRows:
     batch = read_frame(schema, frame, drop_faulty=True)
-    return CurrentRows.of(known, batch, Predictions(np.zeros(batch.n_rows)))
+    return CurrentRows.of(trained_on, batch, Predictions(np.zeros(batch.n_rows)))
 
 
-def _checked(schema: Schema, known: DriftReference, frame: pl.DataFrame) -> DriftCheck:
-    return check_drift(known, _current(schema, known, frame), TESTS, alpha=LEVELS[0])
+def _checked(schema: Schema, trained_on: DriftReference, frame: pl.DataFrame) -> DriftCheck:
+    return check_drift(trained_on, _current(schema, trained_on, frame), TESTS, alpha=ALPHAS[0])

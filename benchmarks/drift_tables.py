@@ -1,9 +1,9 @@
-"""The tables of the drift benchmark: rows to refer to, rows of the same period held apart, and rows that moved.
+"""The tables of the drift benchmark: reference rows, held-out rows of the same period, and drifted rows.
 
-Real tables, in the order that their publishers cut them: by date, by place or by row. Everybody gets the same columns:
-without ids, the target, what is known only after it, and time, which always moves, so that any rule would see it. Of
-King County by area the place is left out as well. A column without any value in the reference is left out for the
-peers' sake, who refuse it.
+Real tables, in windows as their publishers cut them: by date, by area or by row. All rules get the same columns:
+without ids, the target, columns known only after it, and time, which always moves, so that any rule would detect it.
+King County by area is without its location as well. A column without any value in the reference is left out, because
+some peers reject it.
 
 King County by date is a quiet table for inputs: they hardly move (no population stability index of its months reaches
 0.05), while their relation to the price does. It is listed in UNMOVED, so that its later months count neither as drift
@@ -23,11 +23,11 @@ import polars as pl
 from polars import selectors
 
 QUIET = "quiet"
-MOST_ROWS = 10_000
-REFERENCE_SHARE = 2 / 3
+MAX_ROWS = 10_000
+REFERENCE_FRACTION = 2 / 3
 N_DRIFTED = 3
 # A window of a thousand rows must fit into every drifted pool.
-FEWEST_ROWS = 1000
+MIN_ROWS = 1000
 STREAM_WINDOWS, QUIET_WINDOWS = 50, 10
 UNMOVED = ("king_county_by_date",)
 
@@ -36,7 +36,7 @@ UNMOVED = ("king_county_by_date",)
 class Table:
     """One table, cut into windows in a way that the manifest names.
 
-    `codes` are numbers that only name something; `ready` prepares the rows as they stand in the files of a folder.
+    `codes` are numbers that only name something; `prepare` cleans the rows as they stand in the files of a folder.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Table:
     target: str
     dropped: Sequence[str]
     codes: Sequence[str] = ()
-    ready: Callable[[pl.DataFrame, Path], pl.DataFrame] = lambda rows, folder: rows
+    prepare: Callable[[pl.DataFrame, Path], pl.DataFrame] = lambda rows, folder: rows
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The rows of one table: `quiet` ones are of the period of the reference, dealt apart from it by chance."""
+    """The rows of one table: `quiet` ones are of the period of the reference, split from it at random."""
 
     name: str
     frame_reference: pl.DataFrame
@@ -85,8 +85,8 @@ def bookings_with_labels(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 
 HOUSE = ("id", "date")
-PLACE = ("lat", "long", "zipcode")
-# An aeroplane, a flight and a block are names of single things, so ids.
+LOCATION = ("lat", "long", "zipcode")
+# The names of a plane, a flight and a block are ids.
 FLIGHT_IDS = ("tailnum", "flight")
 FLIGHT_TIME = ("year", "month", "day", "time_hour")
 AFTER_THE_FLIGHT = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "cancelled")
@@ -100,13 +100,13 @@ BOOKING_TIME = ("booking_date", *(f"arrival_{part}" for part in ARRIVAL))
 AFTER_THE_BOOKING = ("assigned_room_type", "booking_changes", "days_in_waiting_list")
 TABLES = (
     Table("king_county_by_date", "king_county", "by_date", "price", HOUSE, codes=["zipcode"]),
-    Table("king_county_by_area", "king_county", "by_area", "price", [*HOUSE, *PLACE]),
+    Table("king_county_by_area", "king_county", "by_area", "price", [*HOUSE, *LOCATION]),
     Table(
         "nyc_flights", "nyc_flights", "by_month", "arr_late15", [*FLIGHT_IDS, *FLIGHT_TIME, *AFTER_THE_FLIGHT],
-        ready=flights_that_arrived,
+        prepare=flights_that_arrived,
     ),
     Table("nyc_taxi", "nyc_taxi", "by_month", "fare_amount", [*RIDE_TIME, *AFTER_THE_RIDE], RIDE_CODES),
-    Table("hdb_resale", "hdb_resale", "by_quarter", "resale_price", [*FLAT_IDS, "month"], ready=flats_with_lease),
+    Table("hdb_resale", "hdb_resale", "by_quarter", "resale_price", [*FLAT_IDS, "month"], prepare=flats_with_lease),
     Table("elec2", "elec2", "windows", "price_up", ["step", "timestamp"]),
     Table("bank_marketing", "bank_marketing", "by_row", "y", ["row", "duration", *CALL_TIME]),
     Table(
@@ -117,18 +117,18 @@ TABLES = (
 
 
 def pools(folder: Path, seed: int = 0) -> Iterator[Pool]:
-    """Give the pools of every table that is there, its rows dealt by the seed.
+    """Yield the pools of every table, its rows split by the seed.
 
     Of many drifted windows three are taken, the last among them, at even distances.
     """
     manifest = json.loads((folder / "manifest.json").read_text())
-    cuts = {each["name"]: each.get("windows", {}) for each in manifest["datasets"]}
+    cuts = {item["name"]: item.get("windows", {}) for item in manifest["datasets"]}
     for table in TABLES:
         first, *later = cuts[table.folder][table.cut]
-        large = [window for window in later if window["rows"] >= FEWEST_ROWS]
-        taken = [large[round(len(large) * (place + 1) / N_DRIFTED) - 1] for place in range(N_DRIFTED)]
-        drifted = {window["window"]: read_window(table, window, folder) for window in taken}
-        yield dealt(table, read_window(table, first, folder), drifted, seed)
+        large = [window for window in later if window["rows"] >= MIN_ROWS]
+        selected = [large[round(len(large) * (index + 1) / N_DRIFTED) - 1] for index in range(N_DRIFTED)]
+        drifted = {window["window"]: read_window(table, window, folder) for window in selected}
+        yield split_pool(table, read_window(table, first, folder), drifted, seed)
 
 
 def read_window(table: Table, window: Mapping[str, Any], folder: Path) -> pl.DataFrame:
@@ -139,18 +139,18 @@ def read_window(table: Table, window: Mapping[str, Any], folder: Path) -> pl.Dat
         whole = pl.read_csv(folder / table.folder / "bookings.csv.gz", null_values=["NULL", "NA"])
         bounds = window["first_booking_id"], window["last_booking_id"]
         rows = whole.filter(pl.col("booking_id").is_between(*bounds))
-    rows = table.ready(rows, folder / table.folder).drop(table.dropped)
+    rows = table.prepare(rows, folder / table.folder).drop(table.dropped)
     rows = rows.with_columns(pl.col(table.codes).cast(pl.String)) if table.codes else rows
     numbers = selectors.numeric() | selectors.boolean()
     return rows.with_columns(numbers.cast(pl.Float64), (~numbers).cast(pl.String))
 
 
-def dealt(table: Table, rows: pl.DataFrame, drifted: Mapping[str, pl.DataFrame], seed: int) -> Pool:
-    """Deal the rows of the first period into the reference and those held apart."""
+def split_pool(table: Table, rows: pl.DataFrame, drifted: Mapping[str, pl.DataFrame], seed: int) -> Pool:
+    """Split the rows of the first period into the reference and the quiet rows."""
     rows = shuffled(rows, [seed, 1])
-    n_reference = min(MOST_ROWS, int(rows.height * REFERENCE_SHARE))
+    n_reference = min(MAX_ROWS, int(rows.height * REFERENCE_FRACTION))
     reference = rows.head(n_reference)
-    inputs = [each.name for each in reference.drop(table.target) if each.null_count() < reference.height]
+    inputs = [column.name for column in reference.drop(table.target) if column.null_count() < reference.height]
     moved = {name: frame.select(inputs) for name, frame in drifted.items()}
     quiet = rows.slice(n_reference).select(inputs)
     return Pool(table.name, reference.select(inputs), reference[table.target], quiet, moved)
@@ -174,10 +174,10 @@ def stream(pool: Pool, seed: int, changes: bool, window: int = 50) -> Stream:
         return Stream(pool.frame_reference, pl.concat([quiet, moved.head(n_windows * window)]), quiet.height)
     rows = shuffled(pl.concat([pool.frame_reference, pool.quiet, *pool.drifted.values()]), [seed, 5])
     n_rows = STREAM_WINDOWS * window
-    return Stream(rows.slice(n_rows, MOST_ROWS), rows.head(n_rows), None)
+    return Stream(rows.slice(n_rows, MAX_ROWS), rows.head(n_rows), None)
 
 
 def shuffled(rows: pl.DataFrame, seed: Sequence[int]) -> pl.DataFrame:
-    """Give the rows in an order drawn by the seed."""
+    """Return the rows in an order drawn by the seed."""
     order: list[int] = np.random.default_rng(seed).permutation(rows.height).tolist()
     return rows[order]

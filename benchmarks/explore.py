@@ -21,9 +21,9 @@ PEERS = {
     "ydata": ("fg-data-profiling==4.20.0", "pandas==2.3.3", "numpy==2.4.6", "pyarrow==26.0.1", "matplotlib==3.11.2"),
     "skrub": ("skrub==0.11.0", "polars==2.1.0", "pandas==3.1.1", "pyarrow==26.0.1", "matplotlib==3.11.2"),
 }
-TOLD_SCAN = "scan-told"
-SCANS = ("scan-nulls", "scan-max", "scan-batches", TOLD_SCAN)
-CONTESTANTS = ("ours", *SCANS, *PEERS)
+TYPED_SCAN = "scan-typed"
+SCANS = ("scan-nulls", "scan-max", "scan-batches", TYPED_SCAN)
+COMPETITORS = ("ours", *SCANS, *PEERS)
 WHOLE_IN_MEMORY = ("ydata", "skrub")
 FORMATS = ("parquet", "csv")
 TARGET = "price"
@@ -34,13 +34,13 @@ ENVIRONMENT = {
 }
 NOTES = f"""\
 Every figure is of a whole process: start, imports, reading, computing, writing the page where there is one; it must
-have seen every row. Contestants take turns, run by run, each warmed up by an uncounted run on the smallest table, and
-each file is read through beforehand, so it comes from memory. Everybody has {N_THREADS} threads.
+read every row. Competitors take turns, run by run, each warmed up by an uncounted run on the smallest table, and
+each file is read through beforehand, so it comes from memory. Each has {N_THREADS} threads.
 ours          estimator explore: profile, associations, findings, page
 scan-nulls    polars, streaming: every column's null count
 scan-max      polars, streaming: every column's largest value
 scan-batches  polars, streaming: every batch handed over
-scan-told     the same of a CSV, told its types: the barest scan, as the others look for them in 10,000 rows first
+scan-typed    the same of a CSV with given types; the other scans infer them from 10,000 rows first
 duckdb        SUMMARIZE: no page, no associations
 ydata         fg-data-profiling, which succeeds ydata-profiling: ProfileReport(minimal=True), no associations
 skrub         TableReport, with associations on the rows that it samples
@@ -56,7 +56,7 @@ RATIOS = {"wall": "wall_seconds", "CPU": "cpu_seconds", "peak RSS": "peak_megaby
 
 @dataclass(frozen=True)
 class Job:
-    """One table, to be explored by each contestant."""
+    """One table, to be explored by each competitor."""
 
     path: Path
     n_rows: int
@@ -70,7 +70,7 @@ class Run:
 
     table: str
     table_bytes: int
-    contestant: str
+    competitor: str
     n_columns: int | None = None
     page_bytes: int | None = None
     wall_seconds: float | None = None
@@ -82,7 +82,7 @@ class Run:
 
 
 def scan_nulls(lazy: Any) -> list[int]:
-    """Count every column's gaps."""
+    """Count every column's missing values."""
     import polars as pl
 
     counts = lazy.select(pl.len().alias("\n"), pl.all().null_count()).collect(engine="streaming")
@@ -98,32 +98,32 @@ def scan_max(lazy: Any) -> list[int]:
 
 
 def scan_batches(lazy: Any) -> list[int]:
-    """Take every batch and let it go."""
+    """Read every batch and discard it."""
     shapes = [batch.shape for batch in lazy.collect_batches(engine="streaming")]
     return [sum(height for height, _ in shapes), shapes[0][1]]
 
 
 def scan(request: dict[str, Any]) -> list[int]:
-    """Touch every column once with polars, in the way asked for."""
-    ways: dict[str, Callable[[Any], list[int]]] = {"scan-nulls": scan_nulls, "scan-max": scan_max}
-    return ways.get(request["contestant"], scan_batches)(opened(request))
+    """Read every column once with polars, by the requested scan."""
+    scans: dict[str, Callable[[Any], list[int]]] = {"scan-nulls": scan_nulls, "scan-max": scan_max}
+    return scans.get(request["competitor"], scan_batches)(lazy_table(request))
 
 
-def opened(request: dict[str, Any]) -> Any:
-    """Give the lazy table; the scan that is told the types need not look for them."""
+def lazy_table(request: dict[str, Any]) -> Any:
+    """Return the lazy table; the typed scan does not infer types."""
     import polars as pl
 
     path = request["path"]
     if path.endswith(".parquet"):
         return pl.scan_parquet(path)
-    if request["contestant"] == TOLD_SCAN:
+    if request["competitor"] == TYPED_SCAN:
         return pl.scan_csv(path, schema={name: getattr(pl, kind) for name, kind in request["types"].items()})
     return pl.scan_csv(path, try_parse_dates=True, infer_schema_length=10_000)
 
 
 def find_types(request: dict[str, Any]) -> dict[str, str]:
-    """Give the name of each column's polars type."""
-    return {name: str(kind.base_type()) for name, kind in opened(request).collect_schema().items()}
+    """Return the name of each column's polars type."""
+    return {name: str(kind.base_type()) for name, kind in lazy_table(request).collect_schema().items()}
 
 
 def explore_duckdb(request: dict[str, Any]) -> list[int]:
@@ -144,7 +144,7 @@ def explore_ydata(request: dict[str, Any]) -> list[int]:
     from data_profiling import ProfileReport
 
     path = request["path"]
-    # pyarrow reads faster than pandas's own reader, and tells dates.
+    # pyarrow is faster than pandas's own reader, and parses dates.
     table = pd.read_parquet(path) if path.endswith(".parquet") else pd.read_csv(path, engine="pyarrow")
     ProfileReport(table, minimal=True, progress_bar=False).to_file(request["page"])
     return list(table.shape)
@@ -174,49 +174,49 @@ CHILDREN: dict[str, Callable[[dict[str, Any]], Any]] = {
 # --- the parent: starts the children, measures, reports ---
 
 
-def explore_once(job: Job, contestant: str, python: Path) -> Run:
-    """Explore the table by one contestant in a process of its own."""
-    run = Run(job.path.name, job.path.stat().st_size, contestant)
+def explore_once(job: Job, competitor: str, python: Path) -> Run:
+    """Explore the table by one competitor in a process of its own."""
+    run = Run(job.path.name, job.path.stat().st_size, competitor)
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "page.html"
         options = ["--target", TARGET, "--page", str(page), "--json"]
         command = [str(python), "-m", "estimator", "explore", str(job.path), *options]
-        if contestant != "ours":
+        if competitor != "ours":
             paths = {"path": str(job.path), "page": str(page)}
-            request = {"contestant": contestant, "types": job.types, **paths}
-            command = child_command(python, Path(__file__), contestant, request)
+            request = {"competitor": competitor, "types": job.types, **paths}
+            command = child_command(python, Path(__file__), competitor, request)
         try:
-            answer, cost = measured(command, ENVIRONMENT, limit_seconds=job.limit_seconds)
+            printed, cost = measured(command, ENVIRONMENT, limit_seconds=job.limit_seconds)
         except TimeoutError as stopped:
-            print(f"{job.path.name}: {contestant}: {stopped}", file=sys.stderr)
+            print(f"{job.path.name}: {competitor}: {stopped}", file=sys.stderr)
             return run
         page_bytes = page.stat().st_size if page.exists() else None
-    n_rows, n_columns = answer["found"] if contestant != "ours" else our_shape(answer["profile"])
+    n_rows, n_columns = printed["result"] if competitor != "ours" else our_shape(printed["profile"])
     if n_rows != job.n_rows:
-        raise SystemExit(f"{job.path.name}: {contestant} saw {n_rows} rows, expected {job.n_rows}")
-    print(f"{job.path.name}: {contestant}: {cost['wall_seconds']:.2f} s", file=sys.stderr)
+        raise SystemExit(f"{job.path.name}: {competitor} read {n_rows} rows, expected {job.n_rows}")
+    print(f"{job.path.name}: {competitor}: {cost['wall_seconds']:.2f} s", file=sys.stderr)
     return replace(run, n_columns=n_columns, page_bytes=page_bytes, **cost)
 
 
 def our_shape(profile: Mapping[str, Any]) -> tuple[int, int]:
-    """Give the rows and columns that our profile tells of."""
+    """Return the rows and columns of our profile."""
     return profile["rows"], len(profile["columns"])
 
 
 def explore_table(job: Job, pythons: Mapping[str, Path], *, n_runs: int) -> Iterator[Run]:
-    """Explore one table by every contestant, taking turns; who is over the limit once is not asked again."""
+    """Explore one table by every competitor, taking turns; one that exceeds the limit is not run again."""
     read_through(job.path)
     stopped: set[str] = set()
     for _ in range(n_runs):
-        for contestant, python in pythons.items():
-            if contestant not in stopped:
-                run = explore_once(job, contestant, python)
-                stopped |= {contestant} if run.wall_seconds is None else set()
+        for competitor, python in pythons.items():
+            if competitor not in stopped:
+                run = explore_once(job, competitor, python)
+                stopped |= {competitor} if run.wall_seconds is None else set()
                 yield run
 
 
 def explore_all(options: argparse.Namespace, pythons: Mapping[str, Path]) -> Iterator[list[Run]]:
-    """Explore the tables from the smallest on, each in every format, warming up on the first; give each one's runs."""
+    """Explore the tables from the smallest on, each in every format, with a warm-up; yield the runs of each."""
     with tempfile.TemporaryDirectory() as name:
         folder = options.tables or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -224,17 +224,17 @@ def explore_all(options: argparse.Namespace, pythons: Mapping[str, Path]) -> Ite
             for suffix in options.formats:
                 path = ready_table(folder, n_rows, suffix)
                 job = Job(path, n_rows, options.limit, types_of(path))
-                unfit = set() if n_rows <= options.memory_rows else set(WHOLE_IN_MEMORY)
-                # Parquet tells everybody its types.
-                unfit |= {TOLD_SCAN} if suffix == "parquet" else set()
-                asked = {each: python for each, python in pythons.items() if each not in unfit}
+                unsuitable = set() if n_rows <= options.memory_rows else set(WHOLE_IN_MEMORY)
+                # Parquet files contain the types.
+                unsuitable |= {TYPED_SCAN} if suffix == "parquet" else set()
+                fitting = {key: python for key, python in pythons.items() if key not in unsuitable}
                 if index == 0:
-                    list(explore_table(job, asked, n_runs=1))
-                yield list(explore_table(job, asked, n_runs=options.runs))
+                    list(explore_table(job, fitting, n_runs=1))
+                yield list(explore_table(job, fitting, n_runs=options.runs))
 
 
 def ready_table(folder: Path, n_rows: int, suffix: str) -> Path:
-    """Give the table of so many rows in the folder, writing it when it is not there."""
+    """Return the table of so many rows in the folder, writing it if it is missing."""
     path = folder / f"{n_rows}.{suffix}"
     if not path.exists():
         print(f"writing {path}", file=sys.stderr)
@@ -243,21 +243,21 @@ def ready_table(folder: Path, n_rows: int, suffix: str) -> Path:
 
 
 def types_of(path: Path) -> dict[str, str]:
-    """Give the types that polars finds in the table, for the scan that is told them."""
-    request = {"contestant": "", "path": str(path)}
-    answer, _ = measured(child_command(Path(sys.executable), Path(__file__), "types", request), {})
-    return dict(answer["found"])
+    """Return the types that polars infers, for the typed scan."""
+    request = {"competitor": "", "path": str(path)}
+    printed, _ = measured(child_command(Path(sys.executable), Path(__file__), "types", request), {})
+    return dict(printed["result"])
 
 
 def read_through(path: Path) -> None:
-    """Read the file, in small pieces, so that whoever comes first need not fetch it from disk."""
+    """Read the file, in small pieces, so that the first run need not read it from disk."""
     with path.open("rb") as file:
         while file.read(2**20):
             pass
 
 
 def table_row(label: str, runs: Sequence[Run], limit_seconds: float) -> str:
-    """Give one row of the printed table."""
+    """Return one row of the printed table."""
     counted = [run for run in runs if run.wall_seconds is not None]
     cells = [spread([getattr(run, field) for run in counted], form) for field, (_, form) in COSTS.items() if counted]
     pages = [run.page_bytes / 1e3 for run in counted if run.page_bytes is not None]
@@ -268,7 +268,7 @@ def table_row(label: str, runs: Sequence[Run], limit_seconds: float) -> str:
 
 
 def table_report(runs: Sequence[Run], limit_seconds: float) -> str:
-    """Lay the runs on one table out, with the ratios below them."""
+    """Return the runs on one table as a table, with the ratios below it."""
     rows, suffix = runs[0].table.split(".")
     n_columns = next((run.n_columns for run in runs if run.n_columns is not None), 0)
     titles = [*(title for title, _ in COSTS.values()), "page kB"]
@@ -277,7 +277,7 @@ def table_report(runs: Sequence[Run], limit_seconds: float) -> str:
     lines.append(f"|{'-' * 14}|-----:|" + f"{'-' * 24}|" * len(titles))
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(run.contestant, []).append(run)
+        groups.setdefault(run.competitor, []).append(run)
     lines += [table_row(label, group, limit_seconds) for label, group in groups.items()]
     finished = {label: group for label, group in groups.items() if all(run.wall_seconds for run in group)}
     return "\n".join([*lines, "", *ratios(finished)])
@@ -286,7 +286,7 @@ def table_report(runs: Sequence[Run], limit_seconds: float) -> str:
 def ratios(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     """Compare the medians that matter: ours with the scans, each peer with ours."""
     lines = []
-    scans = ("scan-batches", TOLD_SCAN)
+    scans = ("scan-batches", TYPED_SCAN)
     for above, below in (*(("ours", scan) for scan in scans), *((peer, "ours") for peer in PEERS)):
         if above in groups and below in groups:
             compared = [f"{name} {ratio(groups[above], groups[below], field)}" for name, field in RATIOS.items()]
@@ -294,13 +294,15 @@ def ratios(groups: Mapping[str, Sequence[Run]]) -> list[str]:
     return lines
 
 
-def pythons_of(contestants: Sequence[str], folder: Path) -> dict[str, Path]:
-    """Give the Python that runs each contestant, installing the peers that are not there."""
+def pythons_of(competitors: Sequence[str], folder: Path) -> dict[str, Path]:
+    """Return the Python that runs each competitor, installing missing peers."""
     pythons = {}
-    for name in contestants:
-        # The pin is in the folder's name: another version is another environment.
-        own = PEERS.get(name)
-        pythons[name] = built_environment(folder / own[0].replace("==", "-"), own) if own else Path(sys.executable)
+    for name in competitors:
+        # The pin is in the folder's name: each version has its own environment.
+        packages = PEERS.get(name)
+        pythons[name] = (
+            built_environment(folder / packages[0].replace("==", "-"), packages) if packages else Path(sys.executable)
+        )
     return pythons
 
 
@@ -309,13 +311,13 @@ def parsed_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=sizes, default="1e4,1e5,1e6,1e7", help="sizes of the tables; %(default)s")
     parser.add_argument("--formats", type=names_of(FORMATS), default=",".join(FORMATS), help="%(default)s")
-    parser.add_argument("--contestants", type=names_of(CONTESTANTS), default=",".join(CONTESTANTS), help="%(default)s")
-    parser.add_argument("--runs", type=int, default=3, help="of each contestant on each table; %(default)s")
+    parser.add_argument("--competitors", type=names_of(COMPETITORS), default=",".join(COMPETITORS), help="%(default)s")
+    parser.add_argument("--runs", type=int, default=3, help="of each competitor on each table; %(default)s")
     parser.add_argument("--limit", type=float, default=120, help="seconds after which a run is stopped; %(default)s")
     in_memory = f"{' and '.join(WHOLE_IN_MEMORY)} get tables of at most so many rows; %(default)s"
     parser.add_argument("--memory-rows", type=float, default=1e5, metavar="N", help=in_memory)
-    where = f"tables to use, such as 100000.csv, each with a column {TARGET!r}; those missing are written there"
-    parser.add_argument("--tables", type=Path, metavar="DIR", help=where)
+    tables_help = f"tables to use, such as 100000.csv, each with a column {TARGET!r}; those missing are written there"
+    parser.add_argument("--tables", type=Path, metavar="DIR", help=tables_help)
     parser.add_argument("--environments", type=Path, default=CACHE, metavar="DIR", help="where peers are installed")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write every run there")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
@@ -328,13 +330,13 @@ def sizes(text: str) -> list[int]:
     return [int(float(part)) for part in text.split(",")]
 
 
-def names_of(known: Sequence[str]) -> Callable[[str], list[str]]:
-    """Give the reader of an option that lists some of the known names."""
+def names_of(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return the reader of an option that lists some of the choices."""
 
     def read(text: str) -> list[str]:
         names = text.split(",")
-        if set(names) - set(known):
-            raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}, got {text!r}")
+        if set(names) - set(choices):
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(choices)}, got {text!r}")
         return names
 
     return read
@@ -344,9 +346,9 @@ def main() -> None:
     """Measure and print, or be one of the children."""
     options = parsed_arguments()
     if options.child:
-        print(json.dumps({"found": CHILDREN[options.child](options.request)}))
+        print(json.dumps({"result": CHILDREN[options.child](options.request)}))
         return
-    pythons = pythons_of(options.contestants, options.environments)
+    pythons = pythons_of(options.competitors, options.environments)
     peers = {pythons[name]: [PEERS[name][0].split("==")[0]] for name in pythons if name in PEERS}
     machine = machine_line(("polars", "numpy"), peers)
     print(machine, NOTES, sep="\n\n", flush=True)

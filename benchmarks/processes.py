@@ -1,4 +1,4 @@
-"""Run whole processes and say what each cost, for every benchmark in this folder (on Unix)."""
+"""Run whole processes and measure what each costs, for every benchmark in this folder (on Unix)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "esti
 def measured(
     command: Sequence[str], environment: Mapping[str, str], *, limit_seconds: float | None = None
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Run the command; give the JSON object it printed, and what it cost.
+    """Run the command; return the JSON object it printed, and its cost.
 
     A command that is still running after the limit is killed: a TimeoutError.
     """
@@ -48,9 +48,9 @@ def measured(
         if process.returncode != 0:
             message = (errors.read() + output.read())[-3000:]
             raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{message}")
-        answer = json.load(output)
+        printed = json.load(output)
     bytes_per_unit = 1 if sys.platform == "darwin" else 1024
-    return answer, {
+    return printed, {
         "wall_seconds": wall_seconds,
         "cpu_seconds": usage.ru_utime + usage.ru_stime,
         "peak_megabytes": usage.ru_maxrss * bytes_per_unit / 1e6,
@@ -58,48 +58,48 @@ def measured(
 
 
 def child_command(python: Path, script: Path, child: str, request: Mapping[str, Any]) -> list[str]:
-    """Give the command that runs one child of a benchmark on the request."""
+    """Return the command that runs one child of a benchmark on the request."""
     return [str(python), str(script.resolve()), "--child", child, "--request", json.dumps(request)]
 
 
 def built_environment(folder: Path, *choices: Sequence[str]) -> Path:
-    """Give the Python of a peer's own environment, installing the first choice of packages that is to be had."""
+    """Return the Python of a peer's environment; install the first choice of packages that is available."""
     python, finished = folder / "bin" / "python", folder / "finished"
     if not finished.exists():
         print(f"installing {folder.name} into {folder}", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         install = [str(python), "-m", "pip", "install", "--quiet"]
-        if not any(subprocess.run([*install, *each], check=False).returncode == 0 for each in choices):
+        if not any(subprocess.run([*install, *packages], check=False).returncode == 0 for packages in choices):
             raise SystemExit(f"could not install any of {choices} into {folder}")
         finished.touch()
     return python
 
 
 def keras_environment(folder: Path = CACHE / "keras-tf") -> Path:
-    """Give the Python of an environment with Keras on TensorFlow and pandas."""
+    """Return the Python of an environment with Keras on TensorFlow and pandas."""
     # The smaller build is not made for every platform.
     choices = [["keras>=3", "pandas", "pyarrow", build] for build in ("tensorflow-cpu", "tensorflow")]
     return built_environment(folder, *choices)
 
 
 def machine_line(names: Iterable[str], peers: Mapping[Path, Iterable[str]]) -> str:
-    """Say what the figures were measured on, and the versions of our packages and of each peer's."""
+    """Return a line about the machine, and the versions of our packages and of each peer's."""
     parts = [platform.platform(), f"{os.cpu_count()} cores", f"Python {platform.python_version()}"]
     parts += [f"{name} {metadata.version(name)}" for name in names]
-    for python, wanted in peers.items():
+    for python, package_names in peers.items():
         listed = subprocess.check_output([str(python), "-m", "pip", "list", "--format", "json"])
         packages = {package["name"].replace("_", "-"): package["version"] for package in json.loads(listed)}
-        parts += [f"{name} {packages[name]}" for name in wanted if name in packages]
+        parts += [f"{name} {packages[name]}" for name in package_names if name in packages]
     return ", ".join(parts)
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Give the cell "median (min..max)"."""
+    """Return the cell "median (min..max)"."""
     return f"{statistics.median(values):{form}} ({min(values):{form}}..{max(values):{form}})"
 
 
 def ratio(above: Iterable[object], below: Iterable[object], field: str) -> str:
-    """Give the ratio of two medians of a field of the runs."""
+    """Return the ratio of two medians of a field of the runs."""
     medians = [statistics.median(getattr(run, field) for run in runs) for runs in (above, below)]
     return f"{medians[0] / medians[1]:.2f}"
 

@@ -1,9 +1,9 @@
-"""Promotion under endless looks: how often an equal version is promoted, and after how many labels a better one is.
+"""Promotion with repeated looks: how often an equal version is promoted, and after how many labels a better one is.
 
-Real tables: a live version learns from the reference rows; candidates also learn from rows of the next period, and all
-are asked about other rows of it. Equal versions are made of real ones: of the two losses of a row, chance says
-which is whose, so that any rule that promotes is wrong. Beside the paired evidence: the better mean, and a t-test at
-5 %, both looked at after every 25 labels as well.
+Real tables: a live version is trained on the reference rows, candidates also on rows of the next period, and all are
+compared on other rows of that period. Equal versions are simulated: the two losses of each row are swapped at random,
+so any promotion is wrong. The paired e-process is compared with the better mean and a t-test at 5 %, both looked at
+after every 25 labels.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import lightgbm
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from drift_ours import referred
-from drift_tables import TABLES, Pool, dealt, read_window
+from drift_ours import reference_of
+from drift_tables import TABLES, Pool, read_window, split_pool
 from processes import machine_line
 
 from estimator.core.task import Predictions
@@ -31,8 +31,8 @@ from estimator.monitoring.promotion import PairedBettingTest
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "tables"
 Floats = npt.NDArray[np.float64]
-RULES = ("better mean", "t-test at 5 %", "paired evidence")
-LABELS, STEP, NEEDED = 500, 25, 20.0
+RULES = ("better mean", "t-test at 5 %", "paired e-process")
+N_LABELS, LOOK_EVERY, THRESHOLD = 500, 25, 20.0
 NEW_ROWS = 500
 BETTER, MUCH_BETTER = 0.93, 0.85
 ORDERS = 10
@@ -40,7 +40,7 @@ SETTINGS = {"num_leaves": 15, "learning_rate": 0.08, "min_data_in_leaf": 10, "ve
 
 
 @dataclass(frozen=True)
-class Duel:
+class Comparison:
     """The losses of a live version and of a candidate on the same rows, in their order."""
 
     name: str
@@ -49,30 +49,30 @@ class Duel:
 
     @property
     def ratio(self) -> float:
-        """The candidate's loss as a share of the live one's."""
+        """The candidate's loss as a fraction of the live one's."""
         return float(self.candidate.mean() / self.live.mean())
 
 
-def duels(folder: Path, seeds: int) -> Iterator[Duel]:
-    """Give the duels of all tables."""
+def comparisons(folder: Path, seeds: int) -> Iterator[Comparison]:
+    """Yield the comparisons of all tables."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    cuts = {each["name"]: each.get("windows", {}) for each in manifest["datasets"]}
+    cuts = {item["name"]: item.get("windows", {}) for item in manifest["datasets"]}
     for table in TABLES:
         first, second, *_ = cuts[table.folder][table.cut]
         for seed in range(seeds):
             old, later = (read_window(table, cut, folder) for cut in (first, second))
-            pool = dealt(table, old, {}, seed)
+            pool = split_pool(table, old, {}, seed)
             columns = [*pool.frame_reference.columns, table.target]
-            yield from fought(table.name, pool, later.select(columns), seed)
+            yield from compared_versions(table.name, pool, later.select(columns), seed)
 
 
-def fought(name: str, pool: Pool, later: pl.DataFrame, seed: int) -> Iterator[Duel]:
-    """Let a live version and two candidates, trained on and trained anew, answer rows that none has seen."""
-    schema, known = referred(pool.frame_reference)
+def compared_versions(name: str, pool: Pool, later: pl.DataFrame, seed: int) -> Iterator[Comparison]:
+    """Compare a live version with two candidates, warm-started and refitted, on rows that none was trained on."""
+    schema, reference = reference_of(pool.frame_reference)
     later = later[np.random.default_rng([seed, 9]).permutation(later.height).tolist()]
-    goal = later.to_series(later.width - 1)
-    y, z = numbers(pool.target_reference), numbers(goal)
-    x, w = (codes(schema, known, frame) for frame in (pool.frame_reference, later.drop(goal.name)))
+    target = later.to_series(later.width - 1)
+    y, z = numbers(pool.target_reference), numbers(target)
+    x, w = (codes(schema, reference, frame) for frame in (pool.frame_reference, later.drop(target.name)))
     n_new = min(NEW_ROWS, later.height // 2)
     settings = {**SETTINGS, "objective": "binary" if is_binary(y) else "l1"}
     live = lightgbm.train(settings, lightgbm.Dataset(x, y, free_raw_data=False), 120)
@@ -80,14 +80,14 @@ def fought(name: str, pool: Pool, later: pl.DataFrame, seed: int) -> Iterator[Du
     both = lightgbm.Dataset(np.concatenate([x, w[:n_new]]), np.concatenate([y, z[:n_new]]))
     warm = lightgbm.train({**settings, "learning_rate": 0.05}, fresh, 60, init_model=live)
     refit = lightgbm.train(settings, both, 120)
-    test, truth = w[n_new : n_new + LABELS], z[n_new : n_new + LABELS]
-    before, *after = (loss(np.asarray(model.predict(test)), truth, is_binary(y)) for model in (live, warm, refit))
+    test, actual = w[n_new : n_new + N_LABELS], z[n_new : n_new + N_LABELS]
+    before, *after = (loss(np.asarray(model.predict(test)), actual, is_binary(y)) for model in (live, warm, refit))
     for kind, losses in zip(("warm", "refit"), after, strict=True):
-        yield Duel(f"{name} {kind}", before, losses)
+        yield Comparison(f"{name} {kind}", before, losses)
 
 
 def numbers(values: pl.Series) -> Floats:
-    """Give a target as numbers: itself, or whether it is the last of its levels."""
+    """Return a target as numbers: itself, or whether it is the last of its classes."""
     if not values.dtype.is_numeric():
         values = values == values.unique().sort()[-1]
     return np.nan_to_num(values.cast(pl.Float64).to_numpy())
@@ -98,83 +98,92 @@ def is_binary(values: Floats) -> bool:
     return set(np.unique(values)) == {0.0, 1.0}
 
 
-def codes(schema: Schema, known: DriftReference, frame: pl.DataFrame) -> Floats:
-    """Give rows as the places of their bins."""
+def codes(schema: Schema, reference: DriftReference, frame: pl.DataFrame) -> Floats:
+    """Return rows as the codes of their bins."""
     batch = read_frame(schema, frame, drop_faulty=True)
-    return CurrentRows.of(known, batch, Predictions(np.zeros(batch.n_rows))).codes.astype(np.float64)
+    return CurrentRows.of(reference, batch, Predictions(np.zeros(batch.n_rows))).codes.astype(np.float64)
 
 
-def loss(answers: Floats, truth: Floats, has_levels: bool) -> Floats:
-    """Give log losses of shares, or absolute errors."""
-    if has_levels:
-        return -np.log(np.clip(np.where(truth == 1, answers, 1 - answers), 1e-12, 1.0))
-    return np.abs(truth - answers)
+def loss(predictions: Floats, actual: Floats, is_binary_target: bool) -> Floats:
+    """Return log losses of probabilities, or absolute errors."""
+    if is_binary_target:
+        return -np.log(np.clip(np.where(actual == 1, predictions, 1 - predictions), 1e-12, 1.0))
+    return np.abs(actual - predictions)
 
 
-def looked(differences: Floats) -> Mapping[str, int]:
+def first_promotions(differences: Floats) -> Mapping[str, int]:
     """Give, by rule, after how many labels it promotes."""
-    found: dict[str, int] = {}
-    for rows in range(STEP, len(differences) + 1, STEP):
-        part = differences[:rows]
-        if part.mean() > 0:
-            found.setdefault("better mean", rows)
-        if part.mean() / (part.std(ddof=1) / np.sqrt(rows) + 1e-12) > 1.645:
-            found.setdefault("t-test at 5 %", rows)
-    evidence = PairedBettingTest().update(differences)
+    first_rows: dict[str, int] = {}
+    for rows in range(LOOK_EVERY, len(differences) + 1, LOOK_EVERY):
+        so_far = differences[:rows]
+        if so_far.mean() > 0:
+            first_rows.setdefault("better mean", rows)
+        if so_far.mean() / (so_far.std(ddof=1) / np.sqrt(rows) + 1e-12) > 1.645:
+            first_rows.setdefault("t-test at 5 %", rows)
+    e_values = PairedBettingTest().update(differences)
     means = np.cumsum(differences) / np.arange(1, len(differences) + 1)
-    passed = np.flatnonzero((evidence >= NEEDED) & (means > 0))
+    passed = np.flatnonzero((e_values >= THRESHOLD) & (means > 0))
     if len(passed):
-        found["paired evidence"] = int(passed[0]) + 1
-    return found
+        first_rows["paired e-process"] = int(passed[0]) + 1
+    return first_rows
 
 
-def report(found: Sequence[Duel], repeats: int) -> str:
-    """Say how the rules did."""
+def report(first_rows: Sequence[Comparison], repeats: int) -> str:
+    """Return the results of the rules as a table."""
     generator = np.random.default_rng(0)
-    wrong = [
-        looked((duel.live - duel.candidate) * generator.choice([-1.0, 1.0], len(duel.live)))
-        for duel in found
+    equal_results = [
+        first_promotions((comparison.live - comparison.candidate) * generator.choice([-1.0, 1.0], len(comparison.live)))
+        for comparison in first_rows
         for _ in range(repeats)
     ]
-    better = [duel for duel in found if duel.ratio <= BETTER]
-    near = [duel for duel in better if duel.ratio >= MUCH_BETTER]
-    right, close = ([told for duel in some for told in replayed(duel, generator)] for some in (better, near))
+    better = [comparison for comparison in first_rows if comparison.ratio <= BETTER]
+    near = [comparison for comparison in better if comparison.ratio >= MUCH_BETTER]
+    better_results, near_results = (
+        [promotions for comparison in group for promotions in replayed(comparison, generator)]
+        for group in (better, near)
+    )
     lines = [
         "| rule | equal version promoted | better one promoted | labels, median | 7 to 15 % better | labels, median |",
         "|---|---|---|---|---|---|",
     ]
     for rule in RULES:
-        share = np.mean([rule in told for told in wrong])
-        cells = [f"{share:.3f} of {len(wrong):,}", *told_of(rule, right), *told_of(rule, close)]
+        fraction = np.mean([rule in promotions for promotions in equal_results])
+        cells = [
+            f"{fraction:.3f} of {len(equal_results):,}",
+            *promotion_cells(rule, better_results),
+            *promotion_cells(rule, near_results),
+        ]
         lines.append(f"| {rule} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", "Ratios: " + ", ".join(f"{duel.name} {duel.ratio:.2f}" for duel in found)])
+    return "\n".join(
+        [*lines, "", "Ratios: " + ", ".join(f"{comparison.name} {comparison.ratio:.2f}" for comparison in first_rows)]
+    )
 
 
-def replayed(duel: Duel, generator: np.random.Generator) -> list[Mapping[str, int]]:
-    """Give what the rules say of a duel whose rows come in other orders."""
-    differences = duel.live - duel.candidate
-    return [looked(differences[generator.permutation(len(differences))]) for _ in range(ORDERS)]
+def replayed(comparison: Comparison, generator: np.random.Generator) -> list[Mapping[str, int]]:
+    """Return the promotions of a comparison with its rows in other orders."""
+    differences = comparison.live - comparison.candidate
+    return [first_promotions(differences[generator.permutation(len(differences))]) for _ in range(ORDERS)]
 
 
-def told_of(rule: str, told: Sequence[Mapping[str, int]]) -> tuple[str, str]:
-    """Give the share of runs in which a rule promotes, and after how many labels; later than all counts as so late."""
-    rows = [each.get(rule, LABELS + 1) for each in told]
+def promotion_cells(rule: str, promotions: Sequence[Mapping[str, int]]) -> tuple[str, str]:
+    """Return the fraction of runs in which a rule promotes, and the median number of labels until then."""
+    rows = [rows_until.get(rule, N_LABELS + 1) for rows_until in promotions]
     if not rows:
         return "-", "-"
     middle = statistics.median(rows)
-    share = statistics.mean(each <= LABELS for each in rows)
-    return f"{share:.2f} of {len(rows)}", f"over {LABELS}" if middle > LABELS else f"{middle:.0f}"
+    fraction = statistics.mean(rows_until <= N_LABELS for rows_until in rows)
+    return f"{fraction:.2f} of {len(rows)}", f"over {N_LABELS}" if middle > N_LABELS else f"{middle:.0f}"
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3, help="deals of each table; %(default)s")
-    parser.add_argument("--repeats", type=int, default=60, help="equal versions of each duel; %(default)s")
+    parser.add_argument("--seeds", type=int, default=3, help="splits of each table; %(default)s")
+    parser.add_argument("--repeats", type=int, default=60, help="equal versions of each comparison; %(default)s")
     parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
     print(machine_line(["lightgbm", "numpy"], {}))
-    print(report(list(duels(options.data, options.seeds)), options.repeats))
+    print(report(list(comparisons(options.data, options.seeds)), options.repeats))
 
 
 if __name__ == "__main__":

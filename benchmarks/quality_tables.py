@@ -1,4 +1,4 @@
-"""The tables of the quality benchmark: read by the contract, without what gives the target away, parted by seed."""
+"""The tables of the quality benchmark: read by the schema, without columns that leak the target, split by seed."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from estimator.data.sources.opener import open_source
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 PART_COLUMN = "part"
-MOST_ROWS = 12_000
-TEST_SHARE = 1 / 3
+MAX_ROWS = 12_000
+TEST_SIZE = 1 / 3
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table and what is asked of it.
+    """One table and its target.
 
-    `dropped` are ids, row weights and columns known only later than the target; `ready` prepares the rows as they
+    `dropped` are ids, row weights and columns known only after the target; `prepare` cleans the rows as they
     stand in the file, which lies in the folder it is given.
     """
 
@@ -36,25 +36,25 @@ class Table:
     target: str
     task: str = "regression"
     dropped: Sequence[str] = ()
-    ready: Callable[[pl.DataFrame, Path], pl.DataFrame] = lambda rows, folder: rows
+    prepare: Callable[[pl.DataFrame, Path], pl.DataFrame] = lambda rows, folder: rows
     is_example: bool = False
 
 
 @dataclass(frozen=True)
-class Parted:
-    """A table whose rows are dealt for one seed, as a file; `fingerprint` is that of its rows and parts."""
+class SplitTable:
+    """A table split by one seed, as a file; `fingerprint` is that of its rows and their split."""
 
     table: Table
     seed: int
     path: Path
     fingerprint: str
     held_out: Any
-    truth: Any
-    levels: Sequence[str]
+    actual: Any
+    classes: Sequence[str]
 
 
 def autos_with_prices(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """Take signs and units off the numbers, and leave out prices that nobody asks for a car."""
+    """Remove signs and units from the numbers, and leave out implausible prices."""
     plain = [pl.col(name).str.replace_all(r"[^\d.]", "") for name in ("price", "odometer")]
     return rows.with_columns(plain).filter(pl.col("price").cast(pl.Float64).is_between(100, 150_000))
 
@@ -66,18 +66,18 @@ def bookings_with_labels(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
 
 
 def flights_that_arrived(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """Leave out flights that never came, and write the label as a level."""
+    """Leave out flights that never came, and write the label as a class."""
     return rows.filter(pl.col("arr_late15").is_not_null()).with_columns(pl.col("arr_late15").cast(pl.Int8))
 
 
-def wines_of_usual_quality(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """Leave out the levels that have too few rows to be in every part."""
+def wines_of_common_quality(rows: pl.DataFrame, folder: Path) -> pl.DataFrame:
+    """Leave out the classes with too few rows to be in every split."""
     return rows.filter(pl.col("quality").is_in(["4", "5", "6", "7", "8"]))
 
 
 AFTER_THE_FLIGHT = ("dep_time", "dep_delay", "arr_time", "arr_delay", "air_time", "cancelled")
 AFTER_THE_BOOKING = ("assigned_room_type", "booking_changes", "days_in_waiting_list")
-LEVELS = "classification"
+CLASSIFICATION = "classification"
 TABLES = (
     Table("boston", "boston/boston.csv", "MEDV", is_example=True),
     Table("ames", "ames/ames.csv.gz", "Sale_Price", is_example=True),
@@ -85,46 +85,48 @@ TABLES = (
     Table("california_housing", "california_housing/housing.csv.gz", "median_house_value"),
     Table("bike_sharing", "bike_sharing/hour.csv.gz", "cnt", dropped=["instant", "casual", "registered"]),
     Table("melbourne", "melbourne/*.csv.gz", "Price"),
-    Table("ebay_autos", "ebay_autos_latin1/autos.csv.gz", "price", ready=autos_with_prices),
+    Table("ebay_autos", "ebay_autos_latin1/autos.csv.gz", "price", prepare=autos_with_prices),
     Table("hdb_resale", "hdb_resale/*.parquet", "resale_price", dropped=["id"]),
     Table("wine_quality", "wine_quality/winequality.csv", "quality"),
-    Table("wine_levels", "wine_quality/winequality.csv", "quality", LEVELS, ready=wines_of_usual_quality),
-    Table("credit", "credit/credit.csv", "Status", LEVELS, is_example=True),
-    Table("penguins", "penguins/penguins.csv", "species", LEVELS, is_example=True),
-    Table("adult", "adult/adult.csv.gz", "income-per-year", LEVELS, dropped=["fnlwgt"]),
-    Table("telco_churn", "telco_churn/Telco-Customer-Churn.csv.gz", "Churn", LEVELS, dropped=["customerID"]),
-    Table("credit_default", "credit_default/UCI_Credit_Card.csv.gz", "default.payment.next.month", LEVELS, ["ID"]),
-    Table("bank_marketing", "bank_marketing/bank-additional-full.csv.gz", "y", LEVELS, dropped=["duration"]),
+    Table("wine_levels", "wine_quality/winequality.csv", "quality", CLASSIFICATION, prepare=wines_of_common_quality),
+    Table("credit", "credit/credit.csv", "Status", CLASSIFICATION, is_example=True),
+    Table("penguins", "penguins/penguins.csv", "species", CLASSIFICATION, is_example=True),
+    Table("adult", "adult/adult.csv.gz", "income-per-year", CLASSIFICATION, dropped=["fnlwgt"]),
+    Table("telco_churn", "telco_churn/Telco-Customer-Churn.csv.gz", "Churn", CLASSIFICATION, dropped=["customerID"]),
+    Table("credit_default", "credit_default/UCI_Credit_Card.csv.gz", "default.payment.next.month", CLASSIFICATION,
+        ["ID"]),
+    Table("bank_marketing", "bank_marketing/bank-additional-full.csv.gz", "y", CLASSIFICATION, dropped=["duration"]),
     Table(
-        "hotel_bookings", "hotel_bookings/bookings.csv.gz", "is_canceled", LEVELS,
-        dropped=["booking_id", *AFTER_THE_BOOKING], ready=bookings_with_labels,
+        "hotel_bookings", "hotel_bookings/bookings.csv.gz", "is_canceled", CLASSIFICATION,
+        dropped=["booking_id", *AFTER_THE_BOOKING], prepare=bookings_with_labels,
     ),
-    Table("elec2", "elec2/elec2.csv.gz", "price_up", LEVELS, dropped=["step"]),
-    Table("nyc_flights", "nyc_flights/*.parquet", "arr_late15", LEVELS, AFTER_THE_FLIGHT, ready=flights_that_arrived),
+    Table("elec2", "elec2/elec2.csv.gz", "price_up", CLASSIFICATION, dropped=["step"]),
+    Table("nyc_flights", "nyc_flights/*.parquet", "arr_late15", CLASSIFICATION, AFTER_THE_FLIGHT,
+        prepare=flights_that_arrived),
 )  # fmt: skip
 
 
-def place(table: Table, folder: Path) -> Path:
-    """Give the path, or the pattern of paths, of a table."""
+def location(table: Table, folder: Path) -> Path:
+    """Return the path, or the pattern of paths, of a table."""
     return (EXAMPLES if table.is_example else folder) / table.path
 
 
-def is_there(table: Table, folder: Path) -> bool:
-    """Say whether the files of a table are there."""
-    where = place(table, folder)
+def is_available(table: Table, folder: Path) -> bool:
+    """Whether the files of a table exist."""
+    where = location(table, folder)
     return any(where.parent.glob(where.name))
 
 
 def read_typed(table: Table, folder: Path) -> pl.DataFrame:
-    """Read a whole table by the contract, without repeated rows, so that no held-out row is also learned from."""
-    where = place(table, folder)
-    rows = table.ready(read_text(where), where.parent).drop(table.dropped).unique(maintain_order=True)
+    """Read a whole table by its schema, without duplicate rows, so that no held-out row is also learned from."""
+    where = location(table, folder)
+    rows = table.prepare(read_text(where), where.parent).drop(table.dropped).unique(maintain_order=True)
     schema = infer_schema(rows, table.target)
     features = [typed(column, rows[column.name]) for column in schema.columns if column.kind != "constant"]
-    # Levels stay as they are written, whatever they look like.
+    # Classes keep their spelling, whatever they look like.
     dtype = pl.Float64 if table.task == "regression" else pl.String
     target = rows[table.target].cast(pl.String).str.strip_chars().cast(dtype)
-    frame = pl.DataFrame([each for each in features if each.name != table.target]).with_columns(target)
+    frame = pl.DataFrame([series for series in features if series.name != table.target]).with_columns(target)
     return frame.filter(pl.col(table.target).is_not_null())
 
 
@@ -135,12 +137,12 @@ def read_text(path: Path) -> pl.DataFrame:
 
 
 def typed(column: Column, series: pl.Series) -> pl.Series:
-    """Give a column with the type that the contract reads it as; ids and free words stay as they are."""
+    """Return a column with the type that the schema reads it as; ids and free text stay as they are."""
     if column.kind in IGNORED_KINDS:
         return series
     values, faults = read_series(column, series)
     assert not faults, faults[0]
-    if column.is_text:
+    if column.is_string:
         return pl.Series(column.name, values[:, 0].tolist(), dtype=pl.String).replace("", None)
     numbers = pl.Series(column.name, values[:, 0]).fill_nan(None)
     if column.kind in TIME_KINDS:
@@ -148,15 +150,15 @@ def typed(column: Column, series: pl.Series) -> pl.Series:
     return numbers.cast({"integer": pl.Int64, "boolean": pl.Boolean}.get(column.kind, pl.Float64))
 
 
-def write_parted(table: Table, frame: pl.DataFrame, seed: int, folder: Path) -> Parted:
-    """Draw the rows of one seed, mark those held out, and write them as the one file that everybody reads."""
-    order = np.random.default_rng([seed, 20]).permutation(frame.height)[:MOST_ROWS]
-    n_held_out = round(len(order) * TEST_SHARE)
+def write_split(table: Table, frame: pl.DataFrame, seed: int, folder: Path) -> SplitTable:
+    """Draw the rows of one seed, mark those held out, and write them as the one file that all competitors read."""
+    order = np.random.default_rng([seed, 20]).permutation(frame.height)[:MAX_ROWS]
+    n_held_out = round(len(order) * TEST_SIZE)
     held_out = np.arange(len(order)) < n_held_out
     rows = frame[order.tolist()].with_columns(pl.Series(PART_COLUMN, np.where(held_out, "test", "train").tolist()))
     path = folder / f"{table.name}-{seed}.parquet"
     rows.write_parquet(path)
-    levels = [] if table.task == "regression" else sorted(rows[table.target].unique().to_list())
+    classes = [] if table.task == "regression" else sorted(rows[table.target].unique().to_list())
     fingerprint = hashlib.sha256(rows.write_csv().encode()).hexdigest()[:12]
-    truth = rows[table.target].to_numpy()[held_out]
-    return Parted(table, seed, path, fingerprint, held_out, truth, levels)
+    actual = rows[table.target].to_numpy()[held_out]
+    return SplitTable(table, seed, path, fingerprint, held_out, actual, classes)

@@ -1,7 +1,7 @@
 """Compare HTTP servers of one model on one core: ours, FastAPI, frameworks for serving, and the limit (on Linux).
 
-Each contestant is started anew per number of rows and round, pinned to one core; it must give the model's answers, and
-then wrk asks it from another core over loopback. Results are kept as they come: a run that was ended goes on.
+Each competitor is restarted per number of rows and round, pinned to one core. Its predictions must equal the model's;
+then wrk loads it from another core over loopback. Results are saved at once, so an interrupted run continues.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from processes import keras_environment, machine_line
-from serve_contestants import CONTESTANTS, NGINX, QUIET, Place
+from serve_competitors import COMPETITORS, NGINX, QUIET, ServerSetup
 from serve_model import Served, train
 from serve_processes import ServerError, free_port, running
 from serve_report import CONNECTIONS, N_ROWS, Load, Result, report
 
 WARM_UP_SECONDS, WARM_UP_CONNECTIONS = 1, 8
-FEW_ANSWERS, LONGEST_SECONDS = 4, 60
+MIN_RESPONSES, MAX_SECONDS = 4, 60
 # Keras computes in float32.
 TOLERANCE = 1e-4
 OUR_PACKAGES = ("estimator-lifepath", "fastapi", "uvicorn", "uvloop", "httptools", "msgspec", "onnxruntime", "numpy")
@@ -35,38 +35,38 @@ OUR_PACKAGES = ("estimator-lifepath", "fastapi", "uvicorn", "uvloop", "httptools
 
 @dataclass(frozen=True)
 class Job:
-    """One contestant asked so many rows at once, in one round."""
+    """One competitor with a number of rows per request, in one round."""
 
-    contestant: str
+    competitor: str
     n_rows: int
     round: int
 
 
-def compete(job: Job, served: Served, options: argparse.Namespace) -> Result:
-    """Let a contestant answer; a failure is a result as well."""
-    known = {**asdict(job), "seconds": options.seconds, "software": CONTESTANTS[job.contestant].software}
+def run_job(job: Job, served: Served, options: argparse.Namespace) -> Result:
+    """Measure a competitor; a failure is a result as well."""
+    job_fields = {**asdict(job), "seconds": options.seconds, "software": COMPETITORS[job.competitor].software}
     with tempfile.TemporaryDirectory() as name:
         try:
-            return Result(**known, **measured(job, served, Path(name), options))
+            return Result(**job_fields, **measured(job, served, Path(name), options))
         except (ServerError, SystemExit, OSError, subprocess.CalledProcessError) as failed:
-            return Result(**known, failure=str(failed))
+            return Result(**job_fields, failure=str(failed))
 
 
 def measured(job: Job, served: Served, folder: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """Start a contestant, check its answer, load it, weigh it and stop it.
+    """Start a competitor, check its predictions, load it, measure its memory and stop it.
 
     Raises
     ------
-    ServerError: it does not start, or its answer is wrong.
+    ServerError: it does not start, or its predictions are wrong.
     """
-    contestant = CONTESTANTS[job.contestant]
-    path, body = contestant.form.path, folder / "body.json"
-    body.write_text(json.dumps(contestant.form.request(served.rows[: job.n_rows]), separators=(",", ":")))
-    place = Place(contestant.python(), free_port(), served, served.answer(job.n_rows), folder)
-    command, environment = contestant.start(place), place.environment if contestant.packages else QUIET
-    with running(command, environment, port=place.port, core=options.server_core, folder=folder) as server:
-        answer, start_seconds = server.first_answer(path, body.read_bytes())
-        check(answer, contestant.form.values, served.truths[: job.n_rows])
+    competitor = COMPETITORS[job.competitor]
+    path, body = competitor.request_format.path, folder / "body.json"
+    body.write_text(json.dumps(competitor.request_format.request(served.rows[: job.n_rows]), separators=(",", ":")))
+    setup = ServerSetup(competitor.python(), free_port(), served, served.response(job.n_rows), folder)
+    command, environment = competitor.start(setup), setup.environment if competitor.packages else QUIET
+    with running(command, environment, port=setup.port, core=options.server_core, folder=folder) as server:
+        response, start_seconds = server.first_response(path, body.read_bytes())
+        check(response, competitor.request_format.values, served.expected[: job.n_rows])
         server.load(path, body, WARM_UP_CONNECTIONS, WARM_UP_SECONDS)
         loads: list[dict[str, float]] = []
         for count in CONNECTIONS:
@@ -76,99 +76,105 @@ def measured(job: Job, served: Served, folder: Path, options: argparse.Namespace
 
 
 def seconds_for(connections: int, load: Load) -> int:
-    """Give how long a server as slow as in an earlier load needs to answer every connection a few times."""
-    per_answer = load["seconds"] / max(load["requests"], 1)
-    return min(math.ceil(FEW_ANSWERS * connections * per_answer), LONGEST_SECONDS)
+    """Return how long a server as slow as in an earlier load needs for a few responses per connection."""
+    per_response = load["seconds"] / max(load["requests"], 1)
+    return min(math.ceil(MIN_RESPONSES * connections * per_response), MAX_SECONDS)
 
 
-def check(answer: Any, values: Callable[[Any], list[float]], truths: Sequence[float]) -> None:
-    """Compare an answer with what the model says.
+def check(response: Any, values: Callable[[Any], list[float]], expected: Sequence[float]) -> None:
+    """Compare a response with the predictions of the model.
 
     Raises
     ------
     ServerError: they differ.
     """
     try:
-        found = values(answer)
-        pairs = list(zip(found, truths, strict=True))
-        right = all(abs(value - truth) <= TOLERANCE * abs(truth) for value, truth in pairs)
+        predictions = values(response)
+        pairs = list(zip(predictions, expected, strict=True))
+        is_equal = all(abs(value - reference) <= TOLERANCE * abs(reference) for value, reference in pairs)
     except (LookupError, TypeError, ValueError, AttributeError):
-        right = False
-    if not right:
-        raise ServerError(f"wrong answer: expected {str(truths)[:200]}, got {str(answer)[:400]}")
+        is_equal = False
+    if not is_equal:
+        raise ServerError(f"wrong predictions: expected {str(expected)[:200]}, got {str(response)[:400]}")
 
 
 def run(options: argparse.Namespace) -> None:
     """Run what is missing and append each result to the file as soon as it is there."""
-    # The load, and whatever else is done here, stays off the server's core.
+    # The load and this process stay off the server's core.
     os.sched_setaffinity(0, {options.load_core})
     if not (jobs := missing(options)):
         return
     with tempfile.TemporaryDirectory() as folder:
         served = train(Path(folder), max(N_ROWS))
         for job in jobs:
-            result = compete(job, served, options)
+            result = run_job(job, served, options)
             with options.results.open("a") as file:
                 file.write(json.dumps(asdict(result)) + "\n")
             rates = ", ".join(f"{load['requests'] / load['seconds']:.0f}/s" for load in result.loads)
-            told = f"round {job.round}, {job.contestant}, {job.n_rows} rows: {result.failure or rates}"
-            print(told, file=sys.stderr, flush=True)
+            message = f"round {job.round}, {job.competitor}, {job.n_rows} rows: {result.failure or rates}"
+            print(message, file=sys.stderr, flush=True)
 
 
 def missing(options: argparse.Namespace) -> list[Job]:
-    """Give what is to be run, round by round; failures are tried again."""
-    done = {(each.contestant, each.n_rows, each.round) for each in results_of(options) if each.failure is None}
-    names, rounds = options.contestants, range(options.rounds)
-    wanted = [(name, rows, number) for number in rounds for name in names for rows in CONTESTANTS[name].n_rows]
-    return [Job(*each) for each in wanted if each not in done]
+    """Return the missing runs, round by round; failures are tried again."""
+    done = {
+        (result.competitor, result.n_rows, result.round) for result in results_of(options) if result.failure is None
+    }
+    names, rounds = options.competitors, range(options.rounds)
+    jobs = [(name, rows, number) for number in rounds for name in names for rows in COMPETITORS[name].n_rows]
+    return [Job(*result) for result in jobs if result not in done]
 
 
 def results_of(options: argparse.Namespace) -> list[Result]:
-    """Read the results that are there of what is asked for, each job's last one."""
+    """Read the last result of each requested job."""
     lines = options.results.read_text().splitlines() if options.results.exists() else []
     results = [Result(**json.loads(line)) for line in lines]
-    asked = [each for each in results if each.contestant in options.contestants and each.seconds == options.seconds]
-    current = [each for each in asked if each.software == CONTESTANTS[each.contestant].software]
-    return list({(each.contestant, each.n_rows, each.round): each for each in current}.values())
+    requested = [
+        result for result in results if result.competitor in options.competitors and result.seconds == options.seconds
+    ]
+    current = [result for result in requested if result.software == COMPETITORS[result.competitor].software]
+    return list({(result.competitor, result.n_rows, result.round): result for result in current}.values())
 
 
 def software_line(results: Sequence[Result]) -> str:
-    """Say what the figures were measured on, and the versions of what was measured."""
-    names = {each.contestant for each in results if each.failure is None}
-    pinned = [contestant for name, contestant in CONTESTANTS.items() if name in names and contestant.packages]
-    peers = {each.python(): [package.split("==")[0] for package in each.packages] for each in pinned}
+    """Return a line about the machine and the versions of the software."""
+    names = {result.competitor for result in results if result.failure is None}
+    pinned = [competitor for name, competitor in COMPETITORS.items() if name in names and competitor.packages]
+    peers = {result.python(): [package.split("==")[0] for package in result.packages] for result in pinned}
     if any(name.startswith("tutorial") for name in names):
         peers[keras_environment()] = ["keras", "tensorflow", "tensorflow-cpu"]
     tools = [tool for tool in (("wrk", "-v"), ("gcc", "--version"), (NGINX, "-v")) if shutil.which(tool[0])]
-    told = [subprocess.run(tool, capture_output=True, text=True, check=False) for tool in tools]
-    versions = [(each.stdout + each.stderr).splitlines()[0].split(" [")[0] for each in told]
+    message = [subprocess.run(tool, capture_output=True, text=True, check=False) for tool in tools]
+    versions = [(result.stdout + result.stderr).splitlines()[0].split(" [")[0] for result in message]
     return ", ".join([machine_line(OUR_PACKAGES, peers), *versions])
 
 
 def parsed_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
+    parser.add_argument("--competitors", nargs="+", choices=COMPETITORS, default=list(COMPETITORS), metavar="NAME")
     parser.add_argument("--seconds", type=int, default=5, help="of each load; %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="%(default)s")
     parser.add_argument("--server-core", type=int, default=0, help="%(default)s")
     parser.add_argument("--load-core", type=int, default=1, help="%(default)s")
-    parser.add_argument("--results", type=Path, default=Path("serve.jsonl"), help="is added to; %(default)s")
-    parser.add_argument("--report", action="store_true", help="only print what the results say")
+    parser.add_argument(
+        "--results", type=Path, default=Path("serve.jsonl"), help="results are appended here; %(default)s"
+    )
+    parser.add_argument("--report", action="store_true", help="only print the report")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run what is missing, and print what the results say."""
+    """Run what is missing, and print the report."""
     options = parsed_arguments()
     if not options.report:
-        if lacking := [name for name in ("wrk", "taskset") if shutil.which(name) is None]:
-            raise SystemExit(f"{', '.join(lacking)}: not there; on Debian: apt-get install wrk util-linux")
-        # Told to end, it stops the server that runs.
+        if missing_tools := [name for name in ("wrk", "taskset") if shutil.which(name) is None]:
+            raise SystemExit(f"{', '.join(missing_tools)}: not installed; on Debian: apt-get install wrk util-linux")
+        # SIGTERM stops the running server too.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         run(options)
     results = results_of(options)
-    print(software_line(results), report(results, options.contestants), sep="\n")
+    print(software_line(results), report(results, options.competitors), sep="\n")
 
 
 if __name__ == "__main__":

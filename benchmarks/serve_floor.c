@@ -1,5 +1,5 @@
-/* The least a server on this machine can do: one process, epoll, and the same answer to every request.
-   Usage: serve_floor PORT FILE, where FILE holds the body of the answer. */
+/* The least a server on this machine can do: one process, epoll, and the same response to every request.
+   Usage: serve_floor PORT FILE, where FILE holds the body of the response. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -11,43 +11,43 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { MOST_CONNECTIONS = 4096, MOST_BYTES = 1 << 20, MOST_EVENTS = 256 };
+enum { MAX_CONNECTIONS = 4096, MAX_BYTES = 1 << 20, MAX_EVENTS = 256 };
 
 typedef struct {
     char *bytes;
     size_t length;
 } Buffer;
 
-static Buffer received[MOST_CONNECTIONS];
-static Buffer answer;
+static Buffer received[MAX_CONNECTIONS];
+static Buffer response;
 
 static void fail(const char *what) {
     perror(what);
     exit(1);
 }
 
-static void read_answer(const char *path) {
+static void read_response(const char *path) {
     FILE *file = fopen(path, "rb");
     if (file == NULL) fail(path);
-    char *body = malloc(MOST_BYTES);
-    size_t length = fread(body, 1, MOST_BYTES, file);
+    char *body = malloc(MAX_BYTES);
+    size_t length = fread(body, 1, MAX_BYTES, file);
     fclose(file);
-    answer.bytes = malloc(length + 256);
-    answer.length = (size_t)sprintf(
-        answer.bytes, "HTTP/1.1 200 OK\r\ncontent-length: %zu\r\ncontent-type: application/json\r\n\r\n", length);
-    memcpy(answer.bytes + answer.length, body, length);
-    answer.length += length;
+    response.bytes = malloc(length + 256);
+    response.length = (size_t)sprintf(
+        response.bytes, "HTTP/1.1 200 OK\r\ncontent-length: %zu\r\ncontent-type: application/json\r\n\r\n", length);
+    memcpy(response.bytes + response.length, body, length);
+    response.length += length;
     free(body);
 }
 
-static int listening(int port) {
-    int found = socket(AF_INET, SOCK_STREAM, 0), on = 1;
+static int open_listener(int port) {
+    int listener = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    setsockopt(found, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    if (bind(found, (struct sockaddr *)&address, sizeof address) != 0) fail("bind");
-    if (listen(found, 1024) != 0) fail("listen");
-    return found;
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0) fail("bind");
+    if (listen(listener, 1024) != 0) fail("listen");
+    return listener;
 }
 
 /* The length of the first whole request in the buffer, 0 when it has not come in full. */
@@ -68,8 +68,8 @@ static void hang_up(int connection) {
 }
 
 static void send_whole(int connection) {
-    for (size_t sent = 0; sent < answer.length;) {
-        ssize_t part = send(connection, answer.bytes + sent, answer.length - sent, MSG_NOSIGNAL);
+    for (size_t sent = 0; sent < response.length;) {
+        ssize_t part = send(connection, response.bytes + sent, response.length - sent, MSG_NOSIGNAL);
         if (part < 0) return;
         sent += (size_t)part;
     }
@@ -77,8 +77,8 @@ static void send_whole(int connection) {
 
 static void serve(int connection) {
     Buffer *buffer = &received[connection];
-    if (buffer->bytes == NULL) buffer->bytes = malloc(MOST_BYTES);
-    ssize_t part = recv(connection, buffer->bytes + buffer->length, MOST_BYTES - buffer->length, 0);
+    if (buffer->bytes == NULL) buffer->bytes = malloc(MAX_BYTES);
+    ssize_t part = recv(connection, buffer->bytes + buffer->length, MAX_BYTES - buffer->length, 0);
     if (part <= 0) {
         hang_up(connection);
         return;
@@ -91,21 +91,21 @@ static void serve(int connection) {
     }
 }
 
-int main(int count, char **words) {
+int main(int count, char **arguments) {
     if (count != 3) return 2;
-    read_answer(words[2]);
-    int door = listening(atoi(words[1])), poll = epoll_create1(0), on = 1;
-    struct epoll_event wanted = {.events = EPOLLIN, .data.fd = door}, events[MOST_EVENTS];
-    epoll_ctl(poll, EPOLL_CTL_ADD, door, &wanted);
+    read_response(arguments[2]);
+    int listener = open_listener(atoi(arguments[1])), poll = epoll_create1(0), on = 1;
+    struct epoll_event wanted = {.events = EPOLLIN, .data.fd = listener}, events[MAX_EVENTS];
+    epoll_ctl(poll, EPOLL_CTL_ADD, listener, &wanted);
     for (;;) {
-        int ready = epoll_wait(poll, events, MOST_EVENTS, -1);
-        for (int place = 0; place < ready; place++) {
-            if (events[place].data.fd != door) {
-                serve(events[place].data.fd);
+        int ready = epoll_wait(poll, events, MAX_EVENTS, -1);
+        for (int index = 0; index < ready; index++) {
+            if (events[index].data.fd != listener) {
+                serve(events[index].data.fd);
                 continue;
             }
-            int connection = accept(door, NULL, NULL);
-            if (connection < 0 || connection >= MOST_CONNECTIONS) fail("accept");
+            int connection = accept(listener, NULL, NULL);
+            if (connection < 0 || connection >= MAX_CONNECTIONS) fail("accept");
             setsockopt(connection, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
             wanted.data.fd = connection;
             epoll_ctl(poll, EPOLL_CTL_ADD, connection, &wanted);

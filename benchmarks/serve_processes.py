@@ -1,4 +1,4 @@
-"""A server as processes on one core: started, asked, loaded by wrk, weighed and stopped (on Linux)."""
+"""A server as processes on one core: start, first request, load by wrk, memory and stop (on Linux)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 LUA = Path(__file__).with_name("serve_load.lua")
-# A connection that waits longer for its answer counts as late.
-WAIT_SECONDS = 60
+# A response that takes longer counts as late.
+TIMEOUT_SECONDS = 60
 START_SECONDS, STOP_SECONDS, SETTLE_SECONDS = 300, 15, 20
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class ServerError(Exception):
-    """A server that does not start, or does not answer as it should."""
+    """A server that does not start, or does not respond as it should."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: its first process, its port, and where it writes what it has to say."""
+    """A running server: its first process, its port, and its log."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -36,7 +36,7 @@ class Server:
     started: float
 
     def family(self) -> list[int]:
-        """Give the ids of all its processes: those of its session, and whoever descends from it."""
+        """Return the ids of all its processes: those of its session and all descendants."""
         members = {self.process.pid}
         # A child's id is mostly above its parent's, but ids start again at the end of their range.
         for _ in range(2):
@@ -46,52 +46,61 @@ class Server:
         return sorted(members)
 
     def cpu_seconds(self) -> float:
-        """Give the CPU seconds that its processes have used, ended children included; counted in ticks of 10 ms."""
+        """Return the CPU seconds that its processes have used, ended children included; counted in ticks of 10 ms."""
         return sum(_ticks(pid) for pid in self.family()) / TICKS_PER_SECOND
 
     def megabytes(self) -> float:
-        """Give the memory of its processes, what they share with others in parts (PSS)."""
+        """Return the memory of its processes, shared pages divided among their users (PSS)."""
         return sum(_pss_bytes(pid) for pid in self.family()) / 1e6
 
-    def first_answer(self, path: str, body: bytes) -> tuple[Any, float]:
-        """Wait for the first answer with status 200; give it, and the seconds since the start of the process.
+    def first_response(self, path: str, body: bytes) -> tuple[Any, float]:
+        """Wait for the first response with status 200; return it, and the seconds since the start of the process.
 
         Raises
         ------
-        ServerError: it ended, or it does not come.
+        ServerError: the server ended, or does not respond.
         """
-        refused = "nobody listens"
+        problem = "the port is closed"
         while time.perf_counter() - self.started < START_SECONDS:
             if self.process.poll() is not None:
-                raise ServerError(f"ended with {self.process.returncode}: {self.last_words()}")
+                raise ServerError(f"ended with {self.process.returncode}: {self.log_tail()}")
             try:
-                status, answer = self._post(path, body)
+                status, response = self._post(path, body)
             except (OSError, HTTPException):
                 time.sleep(0.005)
                 continue
             if status == 200:
-                return json.loads(answer), time.perf_counter() - self.started
-            refused = f"{status} {answer[:300].decode(errors='replace')}"
+                return json.loads(response), time.perf_counter() - self.started
+            problem = f"{status} {response[:300].decode(errors='replace')}"
             time.sleep(0.02)
-        raise ServerError(f"no answer in {START_SECONDS} s: {refused}; {self.last_words()}")
+        raise ServerError(f"no response in {START_SECONDS} s: {problem}; {self.log_tail()}")
 
     def load(self, path: str, body: Path, connections: int, seconds: int) -> dict[str, float]:
-        """Let wrk ask on so many connections for so long; give what it counted and `cpu_us`, per request answered."""
+        """Send requests by wrk on some connections; return its counts, and the CPU time per response as `cpu_us`."""
         self._settle()
         before = self.cpu_seconds()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{WAIT_SECONDS}s", "-s", str(LUA)]
+        command = [
+            "wrk",
+            "-t1",
+            f"-c{connections}",
+            f"-d{seconds}s",
+            "--timeout",
+            f"{TIMEOUT_SECONDS}s",
+            "-s",
+            str(LUA),
+        ]
         address = f"http://127.0.0.1:{self.port}{path}"
         printed = subprocess.check_output([*command, address], env={**os.environ, "BODY": str(body)}, text=True)
         spent = self.cpu_seconds() - before
         counted: dict[str, float] = json.loads(printed.splitlines()[-1])
         return counted | {"cpu_us": spent / max(counted["requests"], 1) * 1e6}
 
-    def last_words(self) -> str:
-        """Give the end of what it has written."""
+    def log_tail(self) -> str:
+        """Return the end of its log."""
         return self.log.read_text(errors="replace")[-1000:].strip()
 
     def stop(self) -> None:
-        """End all its processes, by force those that do not end when told to."""
+        """End all its processes; those that ignore SIGTERM are killed."""
         family = self.family()
         _signal([self.process.pid], signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
@@ -100,16 +109,16 @@ class Server:
         self.process.wait()
 
     def _post(self, path: str, body: bytes) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=WAIT_SECONDS)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT_SECONDS)
         try:
             connection.request("POST", path, body, {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+            response = connection.getresponse()
+            return response.status, response.read()
         finally:
             connection.close()
 
     def _settle(self) -> None:
-        """Wait until what the load before has left behind is worked off."""
+        """Wait until the work of the previous load is finished."""
         until = time.perf_counter() + SETTLE_SECONDS
         while time.perf_counter() < until:
             before = self.cpu_seconds()
@@ -122,7 +131,7 @@ class Server:
 def running(
     command: Sequence[str], environment: Mapping[str, str], *, port: int, core: int, folder: Path
 ) -> Iterator[Server]:
-    """Run a server on one core, in a folder that gets its log; it is stopped in the end."""
+    """Run a server on one core, with its log in a folder; stop it at the end."""
     log = folder / "log.txt"
     with log.open("wb") as output:
         started = time.perf_counter()
@@ -143,14 +152,14 @@ def running(
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as opened:
         port: int = opened.getsockname()[1]
     return port
 
 
 def _stat(pid: int) -> list[str]:
-    """Give the fields of a process from its state on; none when it has ended."""
+    """Return the fields of a process from its state on; none when it has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (OSError, UnicodeDecodeError):
@@ -158,9 +167,9 @@ def _stat(pid: int) -> list[str]:
 
 
 def _parents() -> dict[int, tuple[int, int]]:
-    """Give each process's parent and session; those that have ended are left out."""
-    found = {int(entry.name): _stat(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
-    return {pid: (int(stat[1]), int(stat[3])) for pid, stat in found.items() if stat and stat[0] != "Z"}
+    """Return each process's parent and session; those that have ended are left out."""
+    stats = {int(entry.name): _stat(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return {pid: (int(stat[1]), int(stat[3])) for pid, stat in stats.items() if stat and stat[0] != "Z"}
 
 
 def _ticks(pid: int) -> int:

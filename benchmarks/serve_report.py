@@ -10,30 +10,30 @@ from processes import spread
 
 N_ROWS, CONNECTIONS = (1, 100), (1, 8, 64)
 NOTES = """\
-A server with one worker on one core, wrk on another, over loopback; every answer was compared with the model's before
-load began. CPU us: of all processes of the server, per request answered. Start: from the start of the process to the
-first answer with status 200. Memory: of all processes after load, shared pages in parts (PSS). Errors: other statuses,
-broken connections and answers later than a minute. wrk waits for an answer before it asks again on a connection, and
-fills its own core at some 100,000 requests/s: of the fastest, CPU us says more than requests/s. A server so slow that
-a connection would get less than four answers is asked for longer, up to a minute.
-Cells: median (min..max) of the rounds. Everybody serves the same graph by onnxruntime with one thread, but for the
+A server with one worker on one core, wrk on another, over loopback; every response was compared with the model's before
+the load began. CPU us: of all processes of the server, per response. Start: from the start of the process to the first
+response with status 200. Memory: of all processes after load, shared pages divided among their users (PSS). Errors:
+other statuses, broken connections and responses later than a minute. wrk waits for a response before it sends the next
+request on a connection, and fills its own core at some 100,000 requests/s: of the fastest servers, CPU us says more
+than requests/s. A server so slow that a connection would get fewer than four responses is loaded for longer, up to a
+minute. Cells: median (min..max) of the rounds. All serve the same graph by onnxruntime with one thread, except the
 tutorial's app, which has the same net in Keras.
-- ours: `estimator serve`, the tutorial's route; ours-full: its own route, with interval, id and what is outside the
-  training range; ours-uvicorn: the first, answered by uvicorn's own protocol
+- ours: `estimator serve`, the tutorial's route; ours-full: /v1/predict, with interval, id and out-of-range columns;
+  ours-uvicorn: the first, by uvicorn's own protocol
 - fastapi: FastAPI + pydantic + onnxruntime by uvicorn with uvloop and httptools
-- c-fixed, nginx-fixed: the limit, a server that sends a fixed answer; nginx's is of one row
+- c-fixed, nginx-fixed: the limit, a server that sends a fixed response; nginx's has one row
 - tutorial-call, tutorial-predict: FastAPI + Keras on TensorFlow, by `model(x)` and by `model.predict(x)`
-- the others with a class of their own kind around the graph, one worker"""
+- the others: the graph in the framework's own model class, one worker"""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a contestant asked so many rows at once, in one round of loads of so many seconds.
+    """One round of loads of one competitor, with a number of rows per request and seconds per load.
 
-    Seconds to the first answer, memory after load, and per load what wrk counted; or `failure`, why there is nothing.
+    Seconds to the first response, memory after load, and what wrk counted per load; `failure` says why there is none.
     """
 
-    contestant: str
+    competitor: str
     n_rows: int
     round: int
     seconds: int
@@ -54,37 +54,37 @@ COLUMNS: dict[str, tuple[Callable[[Load], float], str]] = {
 COMPARED = ("requests/s", "CPU us")
 
 
-def report(results: Sequence[Result], contestants: Sequence[str]) -> str:
-    """Lay the results out as tables, the failures below them."""
-    good = [each for each in results if each.failure is None]
-    tables = [load_table(good, contestants, rows, count) for rows in N_ROWS for count in CONNECTIONS]
-    bad = [each for each in results if each.failure is not None]
-    failures = dict.fromkeys(f"- {each.contestant}, {_rows(each.n_rows)}: {each.failure}" for each in bad)
-    told = ["", "Not measured:", "", *failures] if failures else []
-    return "\n".join([NOTES, *tables, start_table(good, contestants), *told])
+def report(results: Sequence[Result], competitors: Sequence[str]) -> str:
+    """Return the results as tables, with the failures below them."""
+    good = [result for result in results if result.failure is None]
+    tables = [load_table(good, competitors, rows, count) for rows in N_ROWS for count in CONNECTIONS]
+    bad = [result for result in results if result.failure is not None]
+    failures = dict.fromkeys(f"- {result.competitor}, {_rows(result.n_rows)}: {result.failure}" for result in bad)
+    section = ["", "Not measured:", "", *failures] if failures else []
+    return "\n".join([NOTES, *tables, start_table(good, competitors), *section])
 
 
-def load_table(results: Sequence[Result], contestants: Iterable[str], n_rows: int, connections: int) -> str:
-    """Give the table of one load, each contestant beside ours."""
+def load_table(results: Sequence[Result], competitors: Iterable[str], n_rows: int, connections: int) -> str:
+    """Return the table of one load, each competitor next to ours."""
     loads: dict[str, list[Load]] = {}
-    for name in contestants:
-        asked = [each for each in results if each.contestant == name and each.n_rows == n_rows]
-        found = [load for each in asked for load in each.loads if load["connections"] == connections]
-        loads |= {name: found} if found else {}
+    for name in competitors:
+        matching = [result for result in results if result.competitor == name and result.n_rows == n_rows]
+        measured = [load for result in matching for load in result.loads if load["connections"] == connections]
+        loads |= {name: measured} if measured else {}
     titles = [*COLUMNS, "errors", *(f"{title} / ours" for title in COMPARED)]
-    rows = [_load_cells(name, found, loads.get("ours")) for name, found in loads.items()]
+    rows = [_load_cells(name, measured, loads.get("ours")) for name, measured in loads.items()]
     return _table(f"{_rows(n_rows)} per request, connections: {connections}", titles, rows)
 
 
-def start_table(results: Sequence[Result], contestants: Iterable[str]) -> str:
-    """Give the table of start-up and memory."""
+def start_table(results: Sequence[Result], competitors: Iterable[str]) -> str:
+    """Return the table of start-up and memory."""
     rows = []
-    for name in contestants:
-        own = [each for each in results if each.contestant == name]
-        weights = [[each.megabytes for each in own if each.n_rows == n_rows] for n_rows in N_ROWS]
-        if own:
+    for name in competitors:
+        mine = [result for result in results if result.competitor == name]
+        weights = [[result.megabytes for result in mine if result.n_rows == n_rows] for n_rows in N_ROWS]
+        if mine:
             memory = [spread(weight, ".1f") if weight else "" for weight in weights]
-            rows.append([name, spread([each.start_seconds for each in own], ".2f"), *memory])
+            rows.append([name, spread([result.start_seconds for result in mine], ".2f"), *memory])
     return _table("Start and memory", ["start s", *(f"MB after {_rows(n_rows)}" for n_rows in N_ROWS)], rows)
 
 
@@ -106,6 +106,6 @@ def _rows(count: int) -> str:
 
 def _table(title: str, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     head = f"| {'':<16} | " + " | ".join(titles) + " |"
-    rule = f"|{'-' * 18}|" + "".join(f"{'-' * (len(each) + 1)}:|" for each in titles)
+    rule = f"|{'-' * 18}|" + "".join(f"{'-' * (len(title) + 1)}:|" for title in titles)
     lines = [f"| {row[0]:<16} | {' | '.join(row[1:])} |" for row in rows]
     return "\n".join(["", f"### {title}", "", head, rule, *lines])

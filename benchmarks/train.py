@@ -20,11 +20,11 @@ from processes import CACHE, child_command, keras_environment, machine_line, mea
 
 BOSTON = Path(__file__).resolve().parent.parent / "examples" / "boston" / "boston.csv"
 PART_COLUMN = "part"
-CONTESTANTS = ("ours", "keras", "sklearn")
+COMPETITORS = ("ours", "keras", "sklearn")
 NOTES = """\
 Every figure is of a whole process: start, imports, reading, preparing, fitting, scoring the held-out rows;
-ours also stores the trained version. Contestants take turns, run by run, each warmed up by an uncounted run.
-Seeds change both the split and the training; in one seed everybody has the same rows held out.
+ours also stores the trained version. Competitors take turns, run by run, each warmed up by an uncounted run.
+Seeds change both the split and the training; within a seed all hold out the same rows.
 Ours keeps compiled programs in a cache on disk: its counted runs find them there, as a user's second run
 does; the row "ours, cold" is the first run of each job, which began with an empty cache.
 The large table's noise alone gives a MAE of 0.40. Cells: median (min..max); MAE: mean ± sd."""
@@ -54,7 +54,7 @@ class Run:
     """What one process cost, and how well its net did on the held-out rows."""
 
     job: str
-    contestant: str
+    competitor: str
     seed: int
     cold: bool
     wall_seconds: float
@@ -100,7 +100,7 @@ def write_tables(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_parts(request: dict[str, Any]) -> tuple[Any, Any, Any, Any]:
-    """Give training features and target, then held-out ones, features standardised by the training rows."""
+    """Return training features and target, then held-out ones, features standardized by the training rows."""
     import pandas as pd
 
     path = request["path"]
@@ -154,7 +154,7 @@ CHILDREN = {"tables": write_tables, "keras": train_keras, "sklearn": train_sklea
 
 
 def our_command(job: Job, table: Path, seed: int, folder: Path) -> list[str]:
-    """Give the command that trains the job by ours, into a new store."""
+    """Return the command that trains the job by ours, into a new store."""
     config = {
         "data": {"path": str(table), "target": job.target, "drop": []},
         "model_config": {
@@ -165,7 +165,7 @@ def our_command(job: Job, table: Path, seed: int, folder: Path) -> list[str]:
             "optimiser": "adam",
             "metrics": ["mae"],
         },
-        # The others train once and tell no intervals.
+        # The others train once and have no intervals.
         "validation": {"folds": 0},
         "training_config": {
             "batch_size": job.batch_size,
@@ -180,42 +180,42 @@ def our_command(job: Job, table: Path, seed: int, folder: Path) -> list[str]:
     return [sys.executable, "-m", "estimator", "train", *options]
 
 
-def train_once(job: Job, contestant: str, seed: int, folder: Path, pythons: dict[str, Path]) -> Run:
-    """Train the job by one contestant in a process of its own."""
+def train_once(job: Job, competitor: str, seed: int, folder: Path, pythons: dict[str, Path]) -> Run:
+    """Train the job by one competitor in a process of its own."""
     scratch, table = Path(tempfile.mkdtemp(dir=folder)), folder / f"{job.table}-{seed}.{job.suffix}"
-    # Each job has a cache of its own, so that its first run is truly cold.
+    # Each job has its own cache, so that its first run is cold.
     cache = folder / f"cache-{JOBS.index(job)}"
-    cold = contestant == "ours" and not cache.exists()
-    if contestant == "ours":
+    cold = competitor == "ours" and not cache.exists()
+    if competitor == "ours":
         cache.mkdir(exist_ok=True)
-        answer, cost = measured(our_command(job, table, seed, scratch), {"ESTIMATOR_CACHE": str(cache)})
-        mae = answer["metrics"]["mae"]["value"]
+        printed, cost = measured(our_command(job, table, seed, scratch), {"ESTIMATOR_CACHE": str(cache)})
+        mae = printed["metrics"]["mae"]["value"]
     else:
         request = asdict(job) | {"path": str(table), "seed": seed}
-        command = child_command(pythons[contestant], Path(__file__), contestant, request)
-        answer, cost = measured(command, {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"})
-        mae = answer["mae"]
-    print(f"{job.name}: {contestant}, seed {seed}: {cost['wall_seconds']:.2f} s", file=sys.stderr)
-    return Run(job.name, contestant, seed, cold, fit_seconds=answer["fit_seconds"], mae=mae, **cost)
+        command = child_command(pythons[competitor], Path(__file__), competitor, request)
+        printed, cost = measured(command, {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"})
+        mae = printed["mae"]
+    print(f"{job.name}: {competitor}, seed {seed}: {cost['wall_seconds']:.2f} s", file=sys.stderr)
+    return Run(job.name, competitor, seed, cold, fit_seconds=printed["fit_seconds"], mae=mae, **cost)
 
 
-def train_all(contestants: Iterable[str], seeds: dict[str, int], pythons: dict[str, Path]) -> list[Run]:
-    """Run every job by every contestant, taking turns."""
+def train_all(competitors: Iterable[str], seeds: dict[str, int], pythons: dict[str, Path]) -> list[Run]:
+    """Run every job by every competitor, taking turns."""
     runs = []
     with tempfile.TemporaryDirectory() as name:
         folder, request = Path(name), {"folder": name, "seeds": seeds}
         measured(child_command(Path(sys.executable), Path(__file__), "tables", request), {})
         for job in JOBS:
-            warmed_up = contestants if job is JOBS[0] else set(contestants) & {"ours"}
-            first_runs = [train_once(job, each, 0, folder, pythons) for each in warmed_up]
+            warmed_up = competitors if job is JOBS[0] else set(competitors) & {"ours"}
+            first_runs = [train_once(job, name, 0, folder, pythons) for name in warmed_up]
             runs += [run for run in first_runs if run.cold]
             for seed in range(seeds[job.table]):
-                runs += [train_once(job, each, seed, folder, pythons) for each in contestants]
+                runs += [train_once(job, name, seed, folder, pythons) for name in competitors]
     return runs
 
 
 def table_row(label: str, runs: list[Run]) -> str:
-    """Give one row of the printed table."""
+    """Return one row of the printed table."""
     cells = []
     for field, (_, form) in COSTS.items():
         cells.append(spread([getattr(run, field) for run in runs], form))
@@ -226,15 +226,15 @@ def table_row(label: str, runs: list[Run]) -> str:
 
 
 def job_report(job: Job, runs: list[Run]) -> str:
-    """Lay the runs of one job out as a table, with the ratios below it."""
+    """Return the runs of one job as a table, with the ratios below it."""
     titles = [title for title, _ in COSTS.values()] + ["MAE held out"]
     lines = ["", f"{job.name}, batch {job.batch_size}, dense {'-'.join(map(str, job.layers))}", ""]
     lines.append(f"| {'':<10} | runs | " + " | ".join(f"{title:<22}" for title in titles) + " |")
     lines.append(f"|{'-' * 12}|-----:|" + f"{'-' * 24}|" * len(titles))
     groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: (run.cold, CONTESTANTS.index(run.contestant))):
+    for run in sorted(runs, key=lambda run: (run.cold, COMPETITORS.index(run.competitor))):
         if run.job == job.name:
-            groups.setdefault(run.contestant + ", cold" * run.cold, []).append(run)
+            groups.setdefault(run.competitor + ", cold" * run.cold, []).append(run)
     lines += [table_row(label, group) for label, group in groups.items()]
     if "ours" in groups and "keras" in groups:
         ours, keras = groups["ours"], groups["keras"]
@@ -250,7 +250,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the Boston jobs; the large one has 2")
     parser.add_argument("--quick", action="store_true", help="at most 2 seeds, and 1 for the large job")
     parser.add_argument("--json", type=Path, metavar="OUT", help="also write every run there")
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
+    parser.add_argument("--only", nargs="+", choices=COMPETITORS, default=COMPETITORS)
     parser.add_argument("--peer-env", type=Path, default=peer, metavar="DIR", help="where Keras is installed")
     parser.add_argument("--child", choices=CHILDREN, help=argparse.SUPPRESS)
     parser.add_argument("--request", type=json.loads, help=argparse.SUPPRESS)

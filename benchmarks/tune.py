@@ -19,13 +19,13 @@ from processes import CACHE, built_environment, child_command, machine_line, mea
 
 BOSTON = Path(__file__).resolve().parent.parent / "examples" / "boston" / "boston.csv"
 PART_COLUMN = "part"
-CONTESTANTS = ("ours", "ours, 2 workers", "ours, killed", "keras")
+COMPETITORS = ("ours", "ours, 2 workers", "ours, killed", "keras")
 NOTES = """\
 The tutorial's net on Boston: layers (1 to 4 of 16 to 256 units), activation, learning rate, dropout and batch size are
 searched by a seeded TPE on the same held-out rows and as many folds. Whole processes: start, reading, searching,
-training the winner, scoring it on the held-out rows; ours also trains the config's own settings, compares, proves both
-graphs and writes the page. Keras's trials are given up by Optuna's median rule, by epoch in the first fold and by fold;
-ours by its own. "killed": ended by SIGKILL in a trial, then the same command again; its cost is that of both.
+training the winner, scoring it on the held-out rows; ours also trains the config's own settings, compares, checks the
+parity of both and writes the page. Keras's trials are pruned by Optuna's median rule, by epoch in the first fold and by
+fold; ours by its own. "killed": ended by SIGKILL in a trial, then the same command again; its cost is that of both.
 CPU s of "2 workers" holds that of both.
 Ours begins with an empty cache of compiled programs."""
 
@@ -42,9 +42,9 @@ def search_keras(request: dict[str, Any]) -> dict[str, Any]:
     held_out = (table[PART_COLUMN] == "test").to_numpy()
     target = table["MEDV"].to_numpy("float32")
     features = table.drop(columns=[PART_COLUMN, "MEDV"]).to_numpy("float32")
-    part = np.random.default_rng(request["seed"]).permutation(int((~held_out).sum())) % request["folds"]
+    fold_of = np.random.default_rng(request["seed"]).permutation(int((~held_out).sum())) % request["folds"]
 
-    def error(settings: dict[str, Any], train: Any, test: Any, watch: list[Any]) -> float:
+    def error(settings: dict[str, Any], train: Any, test: Any, callbacks: list[Any]) -> float:
         keras.utils.set_random_seed(request["seed"])
         mean, deviation = features[train].mean(axis=0), features[train].std(axis=0)
         scaled = (features - mean) / np.where(deviation > 0, deviation, 1)
@@ -53,8 +53,16 @@ def search_keras(request: dict[str, Any]) -> dict[str, Any]:
             layers += [keras.layers.Dense(units, settings["activation"]), keras.layers.Dropout(settings["dropout"])]
         net = keras.Sequential([keras.Input((features.shape[1],)), *layers, keras.layers.Dense(1)])
         net.compile(keras.optimizers.Adam(settings["rate"]), "mse")
-        known = {"validation_data": (scaled[test], target[test])} if watch else {}
-        net.fit(scaled[train], target[train], settings["batch"], request["epochs"], verbose=0, callbacks=watch, **known)
+        validation = {"validation_data": (scaled[test], target[test])} if callbacks else {}
+        net.fit(
+            scaled[train],
+            target[train],
+            settings["batch"],
+            request["epochs"],
+            verbose=0,
+            callbacks=callbacks,
+            **validation,
+        )
         return float(abs(net.predict(scaled[test], verbose=0)[:, 0] - target[test]).mean())
 
     def objective(trial: Any) -> float:
@@ -74,10 +82,10 @@ def search_keras(request: dict[str, Any]) -> dict[str, Any]:
         }
         trial.set_user_attr("settings", settings)
         errors: list[float] = []
-        learning = np.flatnonzero(~held_out)
+        training_rows = np.flatnonzero(~held_out)
         for fold in range(request["folds"]):
-            watch = [Prune()] if fold == 0 else []
-            errors.append(error(settings, learning[part != fold], learning[part == fold], watch))
+            callbacks = [Prune()] if fold == 0 else []
+            errors.append(error(settings, training_rows[fold_of != fold], training_rows[fold_of == fold], callbacks))
             trial.report(float(np.mean(errors)), request["epochs"] + fold)
             if trial.should_prune():
                 raise optuna.TrialPruned
@@ -88,9 +96,9 @@ def search_keras(request: dict[str, Any]) -> dict[str, Any]:
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=request["epochs"] // 4),
     )
     study.optimize(objective, n_trials=request["trials"])
-    found = error(study.best_trial.user_attrs["settings"], ~held_out, held_out, [])
+    result = error(study.best_trial.user_attrs["settings"], ~held_out, held_out, [])
     pruned = sum(trial.state.name == "PRUNED" for trial in study.trials)
-    return {"search": study.best_value, "held_out": found, "pruned": pruned, "done": len(study.trials)}
+    return {"search": study.best_value, "held_out": result, "pruned": pruned, "done": len(study.trials)}
 
 
 def our_config(request: dict[str, Any], folder: Path) -> Path:
@@ -119,25 +127,25 @@ def our_config(request: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def search_ours(contestant: str, request: dict[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
-    """Search by ours; give what was found and what it cost."""
+def search_ours(competitor: str, request: dict[str, Any], folder: Path) -> tuple[dict[str, Any], dict[str, float]]:
+    """Search by ours; return the result and its cost."""
     command = [sys.executable, "-m", "estimator", "tune", "--conf", str(our_config(request, folder)), "--json"]
     environment = {"ESTIMATOR_CACHE": str(folder / "cache")}
-    if "workers" in contestant:
+    if "workers" in competitor:
         command += ["--workers", "2"]
-    lost = kill_in_the_middle(command, environment, folder, request["trials"]) if "killed" in contestant else {}
-    answer, cost = measured(command, environment)
-    cost = {name: value + lost.get(name, 0.0) for name, value in cost.items()}
-    tuned, counts = answer["held_out"]["tuned"], answer["trials"]
+    killed_cost = kill_in_the_middle(command, environment, folder, request["trials"]) if "killed" in competitor else {}
+    printed, cost = measured(command, environment)
+    cost = {name: value + killed_cost.get(name, 0.0) for name, value in cost.items()}
+    tuned, counts = printed["held_out"]["tuned"], printed["trials"]
     return {
-        "search": answer["best"]["search_score"], "held_out": tuned["value"],
-        "own": answer["held_out"]["untuned"]["value"], "pruned": counts["pruned"], "done": counts["done"],
+        "search": printed["best"]["search_score"], "held_out": tuned["value"],
+        "untuned": printed["held_out"]["untuned"]["value"], "pruned": counts["pruned"], "done": counts["done"],
         "retried": counts["retried"],
     }, cost  # fmt: skip
 
 
 def kill_in_the_middle(command: list[str], environment: dict[str, str], folder: Path, trials: int) -> dict[str, float]:
-    """Start a search and kill it once a third of its trials have begun; give what it had cost."""
+    """Start a search and kill it once a third of its trials have started; return its cost."""
     journal, began = folder / "tuning" / "journal.log", time.perf_counter()
     process = subprocess.Popen(command, env={**os.environ, **environment}, stdout=subprocess.DEVNULL)
     while not journal.exists() or journal.read_text().count('"edits"') < trials // 3:
@@ -157,11 +165,11 @@ def write_table(path: Path, seed: int) -> None:
     table.with_columns(pl.Series(PART_COLUMN, np.where(held_out, "test", "train").tolist())).write_csv(path)
 
 
-def row(name: str, found: dict[str, Any], cost: dict[str, float]) -> str:
-    """Give one row of the printed table."""
+def row(name: str, result: dict[str, Any], cost: dict[str, float]) -> str:
+    """Return one row of the printed table."""
     cells = [f"{cost['wall_seconds']:.0f}", f"{cost['cpu_seconds']:.0f}", f"{cost['peak_megabytes']:.0f}",
-             str(found["done"]), str(found["pruned"]), str(found.get("retried", "")), f"{found['search']:.3f}",
-             f"{found['held_out']:.3f}", f"{found['own']:.3f}" if "own" in found else ""]  # fmt: skip
+             str(result["done"]), str(result["pruned"]), str(result.get("retried", "")), f"{result['search']:.3f}",
+             f"{result['held_out']:.3f}", f"{result['untuned']:.3f}" if "untuned" in result else ""]  # fmt: skip
     return f"| {name:<16} | " + " | ".join(f"{cell:>8}" for cell in cells) + " |"
 
 
@@ -172,7 +180,7 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=CONTESTANTS)
+    parser.add_argument("--only", nargs="+", choices=COMPETITORS, default=COMPETITORS)
     parser.add_argument("--peer-env", type=Path, default=CACHE / "keras-tf-optuna", help="where Keras is installed")
     parser.add_argument("--child", choices=["keras"], help=argparse.SUPPRESS)
     parser.add_argument("--request", type=json.loads, help=argparse.SUPPRESS)
@@ -199,13 +207,13 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             table = Path(scratch) / "boston.csv"
             write_table(table, options.seed)
-            asked = request | {"path": str(table)}
+            table_request = request | {"path": str(table)}
             if name == "keras":
-                command = child_command(next(iter(peers)), Path(__file__), "keras", asked)
-                found, cost = measured(command, {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"})
+                command = child_command(next(iter(peers)), Path(__file__), "keras", table_request)
+                result, cost = measured(command, {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"})
             else:
-                found, cost = search_ours(name, asked, Path(scratch))
-            print(row(name, found, cost), flush=True)
+                result, cost = search_ours(name, table_request, Path(scratch))
+            print(row(name, result, cost), flush=True)
 
 
 if __name__ == "__main__":

@@ -22,20 +22,20 @@ BOSTON = Path(__file__).resolve().parent.parent / "examples" / "boston" / "bosto
 FOLDS, SEEDS, BATCH_SIZE = 5, 3, 10
 LAYERS = (64, 64, 32)
 EPOCHS = (17, 100)
-CONTESTANTS = ("ours", "keras")
+COMPETITORS = ("ours", "keras")
 NOTES = f"""\
 {FOLDS} folds x {SEEDS} seeds, {FOLDS * SEEDS} fits of the tutorial's net on the 506 rows of Boston, batch {BATCH_SIZE};
 the same rows in the same folds. Whole process: start, imports, reading, scaling by each fold's own rows, fitting,
-answering. Keras makes and fits one model after another, as scikit-learn's cross_val_score would have it. Contestants
+predicting. Keras builds and fits one model after another, as scikit-learn's cross_val_score does. Competitors
 take turns; ours finds compiled programs on disk, as a user's second run does. Cells: median (min..max); MAE: mean over
-the {FOLDS * SEEDS} fits ± their deviation."""
+the {FOLDS * SEEDS} fits ± their standard deviation."""
 
 
 @dataclass(frozen=True)
 class Run:
     """What one process cost, and the errors of its fits."""
 
-    contestant: str
+    competitor: str
     epochs: int
     wall_seconds: float
     cpu_seconds: float
@@ -44,7 +44,7 @@ class Run:
     errors: list[float]
 
 
-def dealt(n_rows: int, seed: int) -> Any:
+def folds_of(n_rows: int, seed: int) -> Any:
     """Return which fold each row is in."""
     import numpy as np
 
@@ -77,11 +77,11 @@ def validate_ours(request: dict[str, Any]) -> dict[str, Any]:
     ).fit_data(config)
     started, errors = time.perf_counter(), []
     for seed in range(SEEDS):
-        table = replace(everything, folds=dealt(len(prepared.rows), seed)[None, :])
+        table = replace(everything, folds=folds_of(len(prepared.rows), seed)[None, :])
         training = config.training.model_copy(update={"seed": seed})
         predictions = out_of_fold_predictions(table, config.model, training)
-        missed = np.abs(predictions - prepared.rows.target)
-        errors += [float(missed[table.folds[0] == fold].mean()) for fold in range(FOLDS)]
+        errors_of_rows = np.abs(predictions - prepared.rows.target)
+        errors += [float(errors_of_rows[table.folds[0] == fold].mean()) for fold in range(FOLDS)]
     return {"errors": errors, "fit_seconds": time.perf_counter() - started}
 
 
@@ -96,36 +96,36 @@ def validate_keras(request: dict[str, Any]) -> dict[str, Any]:
     started, errors = time.perf_counter(), []
     for seed in range(SEEDS):
         keras.utils.set_random_seed(seed)
-        folds = dealt(len(target), seed)
+        folds = folds_of(len(target), seed)
         for fold in range(FOLDS):
-            learned = folds != fold
-            mean, deviation = features[learned].mean(axis=0), features[learned].std(axis=0)
+            is_training = folds != fold
+            mean, deviation = features[is_training].mean(axis=0), features[is_training].std(axis=0)
             rows = (features - mean) / deviation
             layers = [keras.layers.Dense(width, activation="relu") for width in LAYERS]
             net = keras.Sequential([keras.Input((rows.shape[1],)), *layers, keras.layers.Dense(1)])
             net.compile(optimizer="adam", loss="mse")
-            net.fit(rows[learned], target[learned], batch_size=BATCH_SIZE, epochs=request["epochs"], verbose=0)
-            predicted = net.predict(rows[~learned], batch_size=1024, verbose=0)[:, 0]
-            errors.append(float(np.abs(predicted - target[~learned]).mean()))
+            net.fit(rows[is_training], target[is_training], batch_size=BATCH_SIZE, epochs=request["epochs"], verbose=0)
+            predicted = net.predict(rows[~is_training], batch_size=1024, verbose=0)[:, 0]
+            errors.append(float(np.abs(predicted - target[~is_training]).mean()))
     return {"errors": errors, "fit_seconds": time.perf_counter() - started}
 
 
 CHILDREN = {"ours": validate_ours, "keras": validate_keras}
 
 
-def run_once(contestant: str, epochs: int, python: Path, cache: Path) -> Run:
-    """Validate by one contestant in a process of its own."""
-    command = child_command(python, Path(__file__), contestant, {"epochs": epochs})
+def run_once(competitor: str, epochs: int, python: Path, cache: Path) -> Run:
+    """Validate by one competitor in a process of its own."""
+    command = child_command(python, Path(__file__), competitor, {"epochs": epochs})
     quiet = {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3", "ESTIMATOR_CACHE": str(cache)}
-    answer, cost = measured(command, quiet)
-    print(f"{contestant}, {epochs} epochs: {cost['wall_seconds']:.2f} s", file=sys.stderr)
-    return Run(contestant, epochs, errors=answer["errors"], fit_seconds=answer["fit_seconds"], **cost)
+    printed, cost = measured(command, quiet)
+    print(f"{competitor}, {epochs} epochs: {cost['wall_seconds']:.2f} s", file=sys.stderr)
+    return Run(competitor, epochs, errors=printed["errors"], fit_seconds=printed["fit_seconds"], **cost)
 
 
 def report(epochs: int, runs: list[Run]) -> str:
-    """Lay the runs of one length out as a table, with the ratio below it."""
+    """Return the runs of one length as a table, with the ratio below it."""
     lines = ["", f"{epochs} epochs", "", "| | wall s | CPU s | fits s | peak MB | MAE |", "|---|---|---|---|---|---|"]
-    groups = {name: [run for run in runs if (run.contestant, run.epochs) == (name, epochs)] for name in CONTESTANTS}
+    groups = {name: [run for run in runs if (run.competitor, run.epochs) == (name, epochs)] for name in COMPETITORS}
     for name, group in groups.items():
         fields = (("wall_seconds", ".2f"), ("cpu_seconds", ".2f"), ("fit_seconds", ".2f"), ("peak_megabytes", ".0f"))
         cells = [spread([getattr(run, field) for run in group], form) for field, form in fields]
@@ -133,11 +133,11 @@ def report(epochs: int, runs: list[Run]) -> str:
         lines.append(
             f"| {name} | {' | '.join(cells)} | {statistics.mean(errors):.3f} ± {statistics.stdev(errors):.3f} |"
         )
-    told = [
+    ratios = [
         f"{field.split('_')[0]} {ratio(groups['keras'], groups['ours'], field)}"
         for field in ("wall_seconds", "cpu_seconds", "fit_seconds")
     ]
-    return "\n".join([*lines, "", f"keras / ours: {', '.join(told)}"])
+    return "\n".join([*lines, "", f"keras / ours: {', '.join(ratios)}"])
 
 
 def main() -> None:
@@ -159,7 +159,7 @@ def main() -> None:
             run_once(name, epochs, pythons[name], Path(cache))
             for _ in range(options.runs)
             for epochs in EPOCHS
-            for name in CONTESTANTS
+            for name in COMPETITORS
         ]
     machine = machine_line(("jax",), {pythons["keras"]: ("keras", "tensorflow", "tensorflow-cpu")})
     print(machine, NOTES, *(report(epochs, runs) for epochs in EPOCHS), sep="\n")

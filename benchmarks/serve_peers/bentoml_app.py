@@ -3,7 +3,7 @@
 from typing import Any
 
 import bentoml
-from shared import cells_of, house_model, loaded_graph, told
+from shared import cells_of, house_model, loaded_graph, tutorial_response
 
 House = house_model()
 
@@ -15,4 +15,4 @@ class Boston:
 
     @bentoml.api(route="/v1/services/predict")
     def predict(self, houses: list[House]) -> dict[str, Any]:
-        return told([house.model_dump() for house in houses], self.values(cells_of(houses)))
+        return tutorial_response([house.model_dump() for house in houses], self.values(cells_of(houses)))

@@ -3,7 +3,7 @@
 from typing import Any
 
 from fastapi import FastAPI
-from shared import cells_of, house_model, loaded_graph, told
+from shared import cells_of, house_model, loaded_graph, tutorial_response
 
 House = house_model()
 predict = loaded_graph()
@@ -11,5 +11,5 @@ app = FastAPI()
 
 
 @app.post("/v1/services/predict")
-async def answer(houses: list[House]) -> Any:
-    return told(houses, predict(cells_of(houses)))
+async def predict_rows(houses: list[House]) -> Any:
+    return tutorial_response(houses, predict(cells_of(houses)))

@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 import litserve
-from shared import COLUMNS, loaded_graph, told
+from shared import COLUMNS, loaded_graph, tutorial_response
 
 
 class Boston(litserve.LitAPI):
@@ -18,7 +18,7 @@ class Boston(litserve.LitAPI):
         return x, self.values([[row[name] for name in COLUMNS] for row in x])
 
     def encode_response(self, output: Any) -> Any:
-        return told(*output)
+        return tutorial_response(*output)
 
 
 if __name__ == "__main__":

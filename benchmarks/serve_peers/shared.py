@@ -1,4 +1,4 @@
-"""What the peers' servers share: the columns, the graph behind onnxruntime, and the tutorial's form of an answer."""
+"""What the peers' servers share: the columns, the graph behind onnxruntime, and the tutorial's format of a response."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COLUMNS: list[str] = json.loads((FOLDER / "columns.json").read_text())
 
 
 def loaded_graph(path: Path = FOLDER / "model.onnx") -> Callable[[Any], list[float]]:
-    """Give what predicts a matrix (rows, columns): the graph, with one thread that never spins."""
+    """Return what predicts a matrix (rows, columns): the graph, with one thread that never spins."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -25,7 +25,7 @@ def loaded_graph(path: Path = FOLDER / "model.onnx") -> Callable[[Any], list[flo
 
     def predict(rows: Any) -> list[float]:
         matrix = np.asarray(rows, dtype=np.float64)
-        feed = {name: matrix[:, [place]] for place, name in enumerate(COLUMNS)}
+        feed = {name: matrix[:, [index]] for index, name in enumerate(COLUMNS)}
         values: list[float] = session.run(["prediction"], feed)[0].tolist()
         return values
 
@@ -33,7 +33,7 @@ def loaded_graph(path: Path = FOLDER / "model.onnx") -> Callable[[Any], list[flo
 
 
 def house_model() -> Any:
-    """Give pydantic's model of a row: a float per column."""
+    """Return pydantic's model of a row: a float per column."""
     from pydantic import create_model
 
     fields: dict[str, Any] = dict.fromkeys(COLUMNS, (float, ...))
@@ -41,13 +41,13 @@ def house_model() -> Any:
 
 
 def cells_of(houses: Sequence[Any]) -> list[list[float]]:
-    """Give the cells of pydantic's rows, shape (rows, columns)."""
+    """Return the cells of pydantic's rows, shape (rows, columns)."""
     return [[getattr(house, name) for name in COLUMNS] for house in houses]
 
 
-def told(rows: Any, values: Sequence[float]) -> dict[str, Any]:
-    """Answer as the tutorial's service does."""
+def tutorial_response(rows: Any, values: Sequence[float]) -> dict[str, Any]:
+    """Return the response of the tutorial's service."""
     return {
         "inputData": rows,
-        "predictions": [{f"Prediction price {place}": each} for place, each in enumerate(values)],
+        "predictions": [{f"Prediction price {index}": value} for index, value in enumerate(values)],
     }

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 from fastapi import FastAPI
-from shared import FOLDER, cells_of, house_model, told
+from shared import FOLDER, cells_of, house_model, tutorial_response
 
 House = house_model()
 model = keras.models.load_model(FOLDER / "model.keras")
@@ -14,7 +14,7 @@ app = FastAPI()
 
 
 @app.post("/v1/services/predict")
-def answer(houses: list[House]) -> Any:
+def predict_rows(houses: list[House]) -> Any:
     matrix = np.array(cells_of(houses), dtype=np.float32)
     values = model.predict(matrix) if os.environ["KERAS_CALL"] == "predict" else model(matrix).numpy()
-    return told(houses, values[:, 0].tolist())
+    return tutorial_response(houses, values[:, 0].tolist())

@@ -1,7 +1,7 @@
-"""What watching costs: rows a second that a watcher keeps up with, and what it takes from those who answer.
+"""The cost of monitoring: rows per second that the monitor can follow, and the server's latency next to it.
 
-Twenty columns. First, a log that is full already is caught up with. Then a server is asked for 2,000 rows a second in
-requests of 100 rows, and for single rows whose latency is measured, once with `--watch` and once without, in turns.
+Twenty columns. First, the monitor catches up with a full log. Then a server gets 2,000 rows per second in requests of
+100 rows, and single rows whose latency is measured, with and without `--monitor` in turns.
 """
 
 from __future__ import annotations
@@ -36,38 +36,40 @@ ROWS_A_SECOND, ROWS_A_REQUEST = 2000, 100
 
 
 def houses() -> list[dict[str, Any]]:
-    """Give the houses that the model may be asked for."""
+    """Return the rows of requests."""
     with gzip.open(FOLDER / "same_area.csv.gz", "rt", newline="") as file:
         return [{key: value or None for key, value in row.items() if key != TARGET} for row in csv.DictReader(file)]
 
 
-def caught_up(folder: Path, n_rows: int) -> tuple[float, float]:
-    """Fill a log, and give the rows a second of wall and of CPU time in which it is looked at."""
+def catch_up_speed(folder: Path, n_rows: int) -> tuple[float, float]:
+    """Fill a log; return the rows per second of wall time and of CPU time in which the monitor reads it."""
     store = Store(folder / "models")
     artefact = verbs.Context(store_path=str(store.root)).version(MODEL)
     rows = houses()
-    answers = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).values.tolist()
+    predictions = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).values.tolist()
     database, at = open_log(str(folder / "full.db"), Path(), {}), time.time()
     for start in range(0, n_rows, 10_000):
-        places = range(start, min(start + 10_000, n_rows))
+        row_numbers = range(start, min(start + 10_000, n_rows))
         database.write(
             [
-                PredictionRecord(f"{place:09d}", at + place / ROWS_A_SECOND, MODEL, artefact.version, rows[place % len(rows)],
-                       {"prediction": answers[place % len(rows)]})
-                for place in places
+                PredictionRecord(
+                    f"{number:09d}", at + number / ROWS_A_SECOND, MODEL, artefact.version, rows[number % len(rows)],
+                    {"prediction": predictions[number % len(rows)]},
+                )
+                for number in row_numbers
             ]
         )  # fmt: skip
     loop = MonitorLoop(store, database, MODEL, loop_settings(artefact, verbs.Context()), "benchmark")
     began = time.perf_counter(), time.process_time()
     loop.step(at + n_rows)
-    taken = time.perf_counter() - began[0], time.process_time() - began[1]
+    elapsed = time.perf_counter() - began[0], time.process_time() - began[1]
     loop.close()
-    return n_rows / taken[0], n_rows / taken[1]
+    return n_rows / elapsed[0], n_rows / elapsed[1]
 
 
 @dataclass
 class Load(threading.Thread):
-    """Asks for rows at a steady rate until told to end."""
+    """Sends requests at a steady rate until stopped."""
 
     port: int
     body: bytes
@@ -82,7 +84,7 @@ class Load(threading.Thread):
         return id(self)
 
     def run(self) -> None:
-        """Ask, and note how long each answer took."""
+        """Send requests and record how long each response takes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         due = time.perf_counter()
         while not self.ends.is_set():
@@ -94,12 +96,12 @@ class Load(threading.Thread):
             self.seconds.append(time.perf_counter() - began)
 
 
-def served(folder: Path, seconds: float, *, watches: bool) -> tuple[float, float, float, int]:
-    """Give the median and the 99th percentile of a single row's latency in ms, the rows a second, and those behind."""
-    log = folder / f"{'watched' if watches else 'plain'}-{time.time():.0f}.db"
+def served_latency(folder: Path, seconds: float, *, monitors: bool) -> tuple[float, float, float, int]:
+    """Return median and 99th percentile of a single row's latency in ms, the rows per second, and the backlog."""
+    log = folder / f"{'monitored' if monitors else 'plain'}-{time.time():.0f}.db"
     command = [
         sys.executable, "-m", "estimator", "serve", "--model", MODEL, "--port", "0", "--json", "--log", str(log),
-        "--store", str(folder / "models"), *(["--monitor"] if watches else []),
+        "--store", str(folder / "models"), *(["--monitor"] if monitors else []),
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=FOLDER) as process:
         assert process.stdout is not None
@@ -107,12 +109,12 @@ def served(folder: Path, seconds: float, *, watches: bool) -> tuple[float, float
         rows, ends = houses(), threading.Event()
         many = Load(port, json.dumps(rows[:ROWS_A_REQUEST]).encode(), ROWS_A_REQUEST / ROWS_A_SECOND, ends)
         one = Load(port, json.dumps(rows[:1]).encode(), 0.005, ends)
-        for each in (many, one):
-            each.start()
+        for load in (many, one):
+            load.start()
         time.sleep(seconds)
         ends.set()
-        for each in (many, one):
-            each.join()
+        for load in (many, one):
+            load.join()
         time.sleep(4.0)
         database = open_log(str(log), Path(), {})
         points = database.query("SELECT details FROM monitoring_points ORDER BY at DESC LIMIT 1")
@@ -122,7 +124,7 @@ def served(folder: Path, seconds: float, *, watches: bool) -> tuple[float, float
         process.wait(60)
     single = sorted(one.seconds[len(one.seconds) // 5 :])
     rate = ROWS_A_REQUEST * len(many.seconds) / seconds
-    return statistics.median(single) * 1e3, single[int(len(single) * 0.99)] * 1e3, rate, behind if watches else 0
+    return statistics.median(single) * 1e3, single[int(len(single) * 0.99)] * 1e3, rate, behind if monitors else 0
 
 
 def main() -> None:
@@ -140,15 +142,17 @@ def main() -> None:
             FOLDER / "config.yml",
             verbs.Context(("evaluation.importance_repeats=0",), store_path=str(folder / "models")),
         )
-        wall, cpu = caught_up(folder, options.rows)
-        print(f"\n{options.rows:,} logged rows of 20 columns: {wall:,.0f} rows a second, {cpu:,.0f} a second of CPU\n")
-        print("| | median ms | 99th percentile ms | rows a second | rows behind after 4 s |\n|---|---|---|---|---|")
+        wall, cpu = catch_up_speed(folder, options.rows)
+        print(
+            f"\n{options.rows:,} logged rows of 20 columns: {wall:,.0f} rows per second, {cpu:,.0f} per second of CPU\n"
+        )
+        print("| | median ms | 99th percentile ms | rows per second | rows behind after 4 s |\n|---|---|---|---|---|")
         for _ in range(options.rounds):
-            for watches in (False, True):
-                middle, high, rate, behind = served(folder, options.seconds, watches=watches)
-                name = "with --watch" if watches else "without"
+            for monitors in (False, True):
+                middle, high, rate, behind = served_latency(folder, options.seconds, monitors=monitors)
+                name = "with --monitor" if monitors else "without"
                 print(
-                    f"| {name} | {middle:.2f} | {high:.2f} | {rate:,.0f} | {behind if watches else '-'} |", flush=True
+                    f"| {name} | {middle:.2f} | {high:.2f} | {rate:,.0f} | {behind if monitors else '-'} |", flush=True
                 )
 
 
