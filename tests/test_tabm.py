@@ -12,19 +12,21 @@ from estimator import verbs
 from estimator.checks.models import TASKS, TRAINING
 from estimator.errors import TrainingError
 from estimator.models import EncodedFitData, EncodedRows, TrainingStep
+from estimator.models.nets.loop import NetTrainer, run_epochs
 from estimator.models.nets.tabm import TabM
 from estimator.models.nets.tabm.inputs import Inputs
+from estimator.models.progress import silent
 from tests.matrices import encoded_example, graph_predictions
 
 SMALL = {"members": 3, "width": 8, "bins": 4, "embedding": 2, "epochs": 3}
 
 
-def fitted_to(matrix, target=None, **settings):
+def fitted_to(matrix, target=None, *, progress=silent, **settings):
     """Return a regression fitted to rows without validation rows."""
     target = matrix[:, 0] * 3 + 10 if target is None else target
     rows = EncodedRows(matrix, target, np.ones(len(matrix)))
     return TabM(**{**SMALL, **settings}).fit_matrix(
-        EncodedFitData(rows, np.zeros(len(rows), np.bool_), None, TASKS[0]), TRAINING
+        EncodedFitData(rows, np.zeros(len(rows), np.bool_), None, TASKS[0]), TRAINING, progress=progress
     )
 
 
@@ -130,6 +132,40 @@ def test_early_stopping_keeps_the_best_epoch():
     assert np.mean(errors**2) == pytest.approx(losses[best], rel=1e-4)
 
 
+class ScriptedTrainer(NetTrainer):
+    """Has the losses of a list, and weights that are the number of epochs."""
+
+    def __init__(self, losses):
+        self.losses, self.n_epochs = losses, 0
+
+    def run_epoch(self, epoch, learning_rate):
+        self.n_epochs = epoch + 1
+        return {"loss": 1.0, "val_loss": self.losses[epoch]}
+
+    def weights(self):
+        return self.n_epochs
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "n_epochs", "best_epoch"),
+    [
+        pytest.param([3.0, 2.0, 4.0, 4.0, 1.0], 2, 4, 2, id="waits after the best"),
+        pytest.param([NAN, NAN, 2.0, 3.0, 1.0], 3, 5, 5, id="the first is missing"),
+        pytest.param([NAN] * 5, 3, 4, 4, id="all are missing"),
+        pytest.param([INF] * 5, 3, 4, 4, id="all are infinite"),
+        pytest.param([INF, 2.0, NAN, 3.0, 4.0], 0, 5, 2, id="never stops early"),
+    ],
+)
+def test_early_stopping_ignores_losses_that_are_not_finite(losses, patience, n_epochs, best_epoch):
+    callbacks = TabM(patience=patience).callbacks(uses_validation=True)
+    result = run_epochs(ScriptedTrainer(losses), epochs=5, learning_rate=0.1, callbacks=callbacks, progress=silent)
+    assert len(result.curves) == n_epochs
+    assert result.weights == result.best_epoch + 1 == best_epoch
+
+
 def test_held_out_rows_do_not_change_the_fit():
     steps: list[TrainingStep] = []
     data = encoded_example(TASKS[0])
@@ -154,9 +190,12 @@ def test_folds_of_similar_shape_share_a_compilation(compilations):
 
 
 def test_a_diverging_loss_says_lower_the_learning_rate():
+    steps: list[TrainingStep] = []
     with pytest.raises(TrainingError, match="no longer finite") as error:
-        fitted_to(drawn(), learning_rate=1e30, epochs=20)
+        fitted_to(drawn(), learning_rate=1e30, epochs=20, progress=steps.append)
     assert error.value.hint == "lower model.learning_rate"
+    assert not np.isfinite(steps[-1].values["loss"])
+    assert all(np.isfinite(step.values["loss"]) for step in steps[:-1])
 
 
 def test_a_warm_start_needs_the_same_architecture():
@@ -177,10 +216,9 @@ def test_a_warm_start_continues_from_the_weights():
 
 def test_missing_values_are_fitted_and_served(config_of, tmp_path):
     generator = np.random.default_rng(8)
-    x, gap = generator.standard_normal(300), generator.random(300) < 0.3
-    frame = pl.DataFrame(
-        {"x": [None if g else float(v) for v, g in zip(x, gap, strict=True)], "y": x * ~gap + 5.0 * gap}
-    )
+    x, is_missing = generator.standard_normal(300), generator.random(300) < 0.3
+    values = [None if missing else float(value) for value, missing in zip(x, is_missing, strict=True)]
+    frame = pl.DataFrame({"x": values, "y": x * ~is_missing + 5.0 * is_missing})
     conf = config_of(frame, "y", model={"kind": "tabm", **SMALL, "epochs": 40})
     made = verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
     predictor = made.artefact.predictor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass, fields, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -107,9 +108,11 @@ class TabM(MatrixModel):
             trainer,
             epochs=schedule.epochs,
             learning_rate=schedule.learning_rate,
-            callbacks=self._callbacks() if uses_validation else (),
+            callbacks=self.callbacks(uses_validation=uses_validation),
             progress=progress,
         )
+        if not np.isfinite(result.curves[-1]["loss"]):
+            raise TrainingError("the loss is no longer finite", hint="lower model.learning_rate")
         fitted = replace(initial, weights=result.weights, curves=result.curves, summary=result.summary)
         if not initial.transform.is_log:
             return fitted
@@ -117,12 +120,16 @@ class TabM(MatrixModel):
         predictions = fitted.predict(factor_rows.matrix)
         return replace(fitted, transform=initial.transform.with_factor(factor_rows, predictions))
 
-    def _callbacks(self) -> list[CallbackState]:
-        """Return early stopping with the best weights, or with patience 0 only the best weights."""
-        callback: dict[str, Any] = {"name": "model_checkpoint"}
-        if self.patience:
-            callback = {"name": "early_stopping", "patience": self.patience, "restore_best_weights": True}
-        return [CallbackState(read_keras_object(callback, keras_names.CALLBACKS, "callback"))]
+    def callbacks(self, *, uses_validation: bool) -> list[CallbackState]:
+        """Return the stop at a loss that is not finite and, with validation rows, the choice of the best epoch."""
+        callbacks = [_callback_state({"name": "terminate_on_nan"})]
+        if uses_validation:
+            best: dict[str, Any] = {"name": "model_checkpoint"}
+            if self.patience:
+                best = {"name": "early_stopping", "patience": self.patience, "restore_best_weights": True}
+            # The first epoch has no earlier one to wait for, and an infinite loss is never the best.
+            callbacks.append(replace(_callback_state(best), best=math.inf, waited=-1))
+        return callbacks
 
     def _start(self, rows: EncodedRows, task: Task, seed: int, start: Mapping[str, bytes] | None) -> FittedTabM:
         """Return the net before its first step: with random weights, or those of an earlier version."""
@@ -239,6 +246,10 @@ def read_state(content: bytes) -> tuple[Inputs, dict[str, Any], TargetTransform]
             group, array_name = name.split(".")
             groups[group][array_name] = array
     return Inputs(**groups["inputs"]), groups["weights"], TargetTransform(shift, scale, bool(is_log), *others)
+
+
+def _callback_state(content: Mapping[str, Any]) -> CallbackState:
+    return CallbackState(read_keras_object(content, keras_names.CALLBACKS, "callback"))
 
 
 def _constant(graph: Graph, array: Any) -> Value:

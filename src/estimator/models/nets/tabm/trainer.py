@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from estimator.errors import TrainingError
 from estimator.models.dataset import EncodedRows
 from estimator.models.nets import optimizers
 from estimator.models.nets.device import padded_table
@@ -64,8 +63,6 @@ class TabMTrainer(NetTrainer[Mapping[str, np.ndarray[Any, Any]]]):
         if self._eval_rows is not None:
             total_weight = max(float(self._eval_rows.weights.sum()), 1e-12)
             losses["val_loss"] = float(eval_loss) / total_weight * self._schedule.loss_scale
-        if not np.isfinite(losses["loss"]):
-            raise TrainingError("the loss is no longer finite", hint="lower model.learning_rate")
         return losses
 
     def weights(self) -> Mapping[str, np.ndarray[Any, Any]]:
