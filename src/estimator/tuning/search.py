@@ -205,14 +205,14 @@ def _objective_value(trial: optuna.Trial, study: optuna.Study, search: Search, p
     began = perf_counter()
     try:
         result = _result(trial, study, search, edits, progress)
+        for step, loss in result.steps.items():
+            trial.report(loss, step)
+        for name, excess in result.excess.items():
+            trial.set_constraint(name, excess)
+        trial.set_user_attr("result", {**result.to_data(), "seconds": round(perf_counter() - began, 4)})
     except KeyboardInterrupt:
         requeue(study, study.get_trials(deepcopy=False)[trial.number])
         raise
-    for step, loss in result.steps.items():
-        trial.report(loss, step)
-    for name, excess in result.excess.items():
-        trial.set_constraint(name, excess)
-    trial.set_user_attr("result", {**result.to_data(), "seconds": round(perf_counter() - began, 4)})
     if not result.scores:
         raise optuna.TrialPruned(result.reason)
     return search.objective.loss(result.scores[search.objective.deciding[0]])
