@@ -37,6 +37,13 @@ HOUSE = {
 }  # fmt: skip
 
 
+# What a test config says unless the test says otherwise: a single family without folds, importance and many samples.
+QUICK_SECTIONS: Mapping[str, Mapping[str, Any]] = {
+    "model": {"kind": "boosting"},
+    "validation": {"folds": 0},
+    "evaluation": {"bootstrap_samples": 100, "importance_repeats": 0},
+}
+
 # What `--quick` leaves out: tests that need trained examples, servers, browsers or databases.
 SLOW_FIXTURES = frozenset({"store", "market", "market_store", "browser", "window", "visit_file", "run", "config_of"})
 
@@ -160,14 +167,15 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str
 
 @pytest.fixture
 def config_of(tmp_path: Path) -> Callable[..., Path]:
-    """Write a config for some rows of a table and return its path."""
+    """Write a config for a table and return its path; `QUICK_SECTIONS` are its defaults."""
 
     def write(frame: pl.DataFrame, target: str, **sections: Any) -> Path:
         frame.write_csv(tmp_path / "table.csv")
-        # A single family is quick; what an ensemble does is tested where it is the point.
-        model = {"kind": "boosting"}
-        content = {"name": "model", "data": {"path": "table.csv", "target": target}, "model": model, **sections}
-        content["data"] |= sections.get("data", {}) | {"path": "table.csv", "target": target}
+        content = {"name": "model", **{key: dict(section) for key, section in QUICK_SECTIONS.items()}}
+        for key, section in sections.items():
+            is_quick = key in ("validation", "evaluation")
+            content[key] = {**content[key], **section} if is_quick else section
+        content["data"] = {**sections.get("data", {}), "path": "table.csv", "target": target}
         path = tmp_path / "config.json"
         path.write_text(json.dumps(content))
         return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -32,18 +33,22 @@ def boston(tmp_path_factory):
     settings = {"linear": ("model.kind=linear",), "boosting": ("model.kind=boosting", "model.n_estimators=40")}
     conf = tmp_path_factory.mktemp("conf") / "config.json"
     conf.write_text(json.dumps({"data": {"path": str(EXAMPLES / "boston" / "boston.csv"), "target": "MEDV"}}))
-    order = {kind: verbs.Context(("validation.folds=0", *words), store_path=store) for kind, words in settings.items()}
-    return {kind: verbs.train.train(conf, chosen) for kind, chosen in order.items()}
+    quick = ("validation.folds=0", "evaluation.importance_repeats=0", "evaluation.bootstrap_samples=100")
+    return {
+        kind: verbs.train.train(conf, verbs.Context((*quick, *overrides), store_path=store))
+        for kind, overrides in settings.items()
+    }
 
 
 @pytest.fixture
 def train(tmp_path):
     """Train a config into a store of this test."""
-    return lambda conf, *words: verbs.train.train(conf, verbs.Context(words, store_path=str(tmp_path / "models")))
+    context = verbs.Context(store_path=str(tmp_path / "models"))
+    return lambda conf, *overrides: verbs.train.train(conf, replace(context, overrides=overrides))
 
 
 def two_groups(rows: int = 600) -> pl.DataFrame:
-    """Numbers that are far noisier for one group than for the other, which is not a feature of the rule."""
+    """Return numbers that are far noisier for one group than for the other; the mean does not depend on the group."""
     generator = np.random.default_rng(0)
     x, z = generator.standard_normal((2, rows))
     group = generator.permutation(["calm"] * (rows // 2) + ["wild"] * (rows // 2))
@@ -55,11 +60,10 @@ def two_groups(rows: int = 600) -> pl.DataFrame:
 def test_exact_contributions_sum_to_the_prediction(boston, kind):
     made = boston[kind]
     rows = made.trained.prepared.test_rows.batch.rows(np.arange(5))
-    found = contributions(made.trained.predictor, rows, rows, fitted=made.trained.fitted)
-    assert found.standard_errors is None
-    np.testing.assert_allclose(
-        found.base + found.values.sum(axis=1), made.trained.predictor.predict_batch(rows).values, rtol=1e-6
-    )
+    exact = contributions(made.trained.predictor, rows, rows, fitted=made.trained.fitted)
+    assert exact.standard_errors is None
+    predictions = made.trained.predictor.predict_batch(rows).values
+    np.testing.assert_allclose(exact.base + exact.values.sum(axis=1), predictions, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["penguins", "credit", "boston"])
@@ -69,11 +73,10 @@ def test_sampled_contributions_sum_to_the_prediction(store, name):
     )
     golden = open_artefact(next((store / predictor.name).glob("20*"))).read_json("golden.json")["rows"]
     batch = predictor.schema.read_rows(golden)
-    found = contributions(predictor, batch.rows(np.arange(3)), batch, seed=1)
-    np.testing.assert_allclose(found.base + found.values.sum(axis=1), found.predictions, rtol=1e-9)
+    sampled = contributions(predictor, batch.rows(np.arange(3)), batch, seed=1)
+    np.testing.assert_allclose(sampled.base + sampled.values.sum(axis=1), sampled.predictions, rtol=1e-9)
     if name == "penguins":
-        answers = predictor.predict_batch(batch.rows(np.arange(3)))
-        assert list(found.classes) == answers.values.tolist()
+        assert list(sampled.classes) == predictor.predict_batch(batch.rows(np.arange(3))).values.tolist()
 
 
 def test_sampling_agrees_with_the_exact_within_its_own_error(boston):
@@ -88,24 +91,25 @@ def test_sampling_agrees_with_the_exact_within_its_own_error(boston):
 
 
 def test_noise_is_less_important_than_a_feature(config_of, train):
-    made = train(config_of(two_groups(), "y", model={"kind": "linear"}), "evaluation.metrics=[mae]")
-    found = {item.column: item for item in made.report.explanation.importance}
+    conf = config_of(two_groups(), "y", model={"kind": "linear"}, evaluation={"importance_repeats": 3})
+    made = train(conf, "evaluation.metrics=[mae]")
+    importance = {item.column: item for item in made.report.explanation.importance}
     assert made.report.explanation.importance[0].column == "x"
-    assert found["x"].low > 0
-    assert found["z"].low <= 0.01
+    assert importance["x"].low > 0
+    assert importance["z"].low <= 0.01
 
 
 def test_dependence_on_a_linear_column_is_its_slope(config_of, train):
-    made = train(config_of(two_groups(), "y", model={"kind": "linear"}))
-    found = next(item for item in made.report.explanation.partial_dependence if item.column == "x")
-    slopes = np.diff(found.mean) / np.diff(found.grid)
+    made = train(config_of(two_groups(), "y", model={"kind": "linear"}, evaluation={"importance_repeats": 1}))
+    dependence = next(item for item in made.report.explanation.partial_dependence if item.column == "x")
+    slopes = np.diff(dependence.mean) / np.diff(dependence.grid)
     np.testing.assert_allclose(slopes, slopes[0], rtol=1e-6)
     assert slopes[0] == pytest.approx(3.0, abs=0.2)
-    np.testing.assert_allclose(found.low, found.high, atol=1e-9)
+    np.testing.assert_allclose(dependence.low, dependence.high, atol=1e-9)
 
 
 def test_a_weak_slice_is_found_and_reported(config_of, train):
-    made = train(config_of(two_groups(), "y", model={"kind": "linear"}))
+    made = train(config_of(two_groups(), "y", model={"kind": "linear"}, evaluation={"bootstrap_samples": 1000}))
     worst = made.report.explanation.weak_slices.slices[0]
     assert worst.condition == "group is 'wild'"
     assert worst.score > 5 * worst.score_elsewhere
@@ -114,7 +118,7 @@ def test_a_weak_slice_is_found_and_reported(config_of, train):
 
 
 @pytest.mark.parametrize(
-    ("values", "words"),
+    ("values", "conditions"),
     [
         ([1, 2, 3, 4, 5, 6, *[999] * 94], ["d up to 6", "d above 6"]),
         ([*[0] * 94, 1, 2, 3, 4, 5, 6, 7], ["d up to 0", "d above 0"]),
@@ -123,9 +127,9 @@ def test_a_weak_slice_is_found_and_reported(config_of, train):
         ([float("nan")] * 5, ["d is missing"]),
     ],
 )
-def test_slices_of_a_column_hold_every_row_once(values, words):
+def test_slices_of_a_column_hold_every_row_once(values, conditions):
     slices = column_slices(Column("d", "integer"), np.array(values, dtype=np.float64))
-    assert [item.condition for item in slices] == words
+    assert [item.condition for item in slices] == conditions
     assert sum(item.rows.astype(int) for item in slices).tolist() == [1] * len(values)
 
 
@@ -164,6 +168,7 @@ def test_groups_of_a_dropped_column_are_compared(config_of, train):
         model={"kind": "linear"},
         data={"drop": ["group"]},
         evaluation={"fairness_columns": ["group"]},
+        validation={"folds": 2},
     )
     made = train(conf)
     (result,) = made.report.explanation.fairness
@@ -191,7 +196,9 @@ def test_a_fairness_column_must_exist(config_of, train):
 
 def test_a_card_states_the_purpose_and_escapes_names(config_of, train):
     frame = two_groups(200).rename({"x": "a|b `c`"})
-    conf = config_of(frame, "y", model={"kind": "linear"}, purpose="To separate calm from wild; not for people.")
+    purpose = "To separate calm from wild; not for people."
+    sections = {"model": {"kind": "linear"}, "evaluation": {"importance_repeats": 1}, "purpose": purpose}
+    conf = config_of(frame, "y", **sections)
     card = (train(conf).artefact.folder / "card.md").read_text()
     assert "To separate calm from wild; not for people." in card
     assert "| `a\\|b 'c'` |" in card
@@ -208,11 +215,11 @@ def test_no_shuffles_skip_importance_and_contributions(config_of, train):
 
 
 @pytest.mark.parametrize("kind", sorted(set(MODELS.names()) - {"tabm", "dense", "catboost", "xgboost", "ensemble"}))
-def test_a_version_keeps_its_explanation(config_of, train, kind):
+def test_an_explanation_is_stored_with_its_version(config_of, train, kind):
     frame = two_groups(200).with_columns(
         pl.when(pl.col("y") > 0).then(pl.lit("up")).otherwise(pl.lit("down")).alias("y")
     )
-    made = train(config_of(frame, "y", model={"kind": kind}))
+    made = train(config_of(frame, "y", model={"kind": kind}, evaluation={"importance_repeats": 1}))
     result = made.artefact.read_json("explanation.json")
     assert {item["column"] for item in result["importance"]} == {"x", "z", "group"}
     assert len(result["examples"]) == 3

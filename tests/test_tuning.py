@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import polars as pl
 import pytest
 
@@ -21,6 +25,7 @@ from estimator.config.space import with_edits
 from estimator.config.variant import write_variant
 from estimator.errors import ConfigError, TrainingError
 from estimator.models import SHELF
+from estimator.models.nets.dense import Dense
 from estimator.training.prepare import prepare
 from estimator.tuning import Space
 from estimator.tuning import search as search_module
@@ -55,9 +60,9 @@ def search_of(config_of):
 
 
 def tune(conf: Path, *overrides: str, **options: Any) -> TunedConfig:
-    found = verbs.tune.tune(conf, verbs.Context(overrides), **options)
-    assert found is not None
-    return found
+    tuned = verbs.tune.tune(conf, verbs.Context(overrides), **options)
+    assert tuned is not None
+    return tuned
 
 
 def tried(made: TunedConfig) -> list[tuple[Any, ...]]:
@@ -83,7 +88,7 @@ def tried(made: TunedConfig) -> list[tuple[Any, ...]]:
         ({"model.reg_lambda": {"low": 0, "high": 4, "log": True}}, "log needs a low above 0"),
         ({"model.num_leaves": []}, "at least 1 item"),
         ({"model.kind": ["bosting"]}, "no model called 'bosting' (did you mean 'boosting'?"),
-        ({"training.seed": [1, 2]}, "decides on which rows trials are trained"),
+        ({"training.seed": [1, 2]}, "trials would be compared on different rows"),
         ({"evaluation.confidence": [0.5]}, "expected a key of model, training, features"),
         ({"features.columns.x.encoder": ["onehott"]}, "no encoder called 'onehott'"),
     ],
@@ -138,8 +143,8 @@ def test_nets_of_one_architecture_share_a_compilation():
 def test_every_kind_has_a_default_space(search_of, kind):
     config = read_config(search_of(model={"kind": kind}, tuning={"space": {}}), SHELVES)
     space = Space.of(config, SHELVES)
-    asked = {key: item if isinstance(item, list) else item.model_dump() for key, item in space.kinds[kind].items()}
-    again = read_config(search_of(model={"kind": kind}, tuning={"space": asked}), SHELVES)
+    content = {key: item if isinstance(item, list) else item.model_dump() for key, item in space.kinds[kind].items()}
+    again = read_config(search_of(model={"kind": kind}, tuning={"space": content}), SHELVES)
     assert Space.of(again, SHELVES).kinds == space.kinds
 
 
@@ -166,7 +171,7 @@ def test_another_seed_tries_other_settings(search_of):
 def test_a_search_never_uses_the_held_out_rows(search_of):
     frame = numbers()
     config = read_config(search_of(frame), SHELVES)
-    test = prepare(frame.cast(pl.String), config).test
+    test = prepare(frame.cast(pl.String), config).test_mask
     turned = frame.with_columns(
         pl.when(pl.Series(test)).then(pl.col(name).filter(pl.Series(~test)).first() * 0.5).otherwise(pl.col(name))
         for name in frame.columns
@@ -206,10 +211,10 @@ def test_comments_stay_and_overrides_are_written(tmp_path):
     conf.write_text(
         "data: {path: t.csv, target: y}   # the table\nmodel:\n  kind: dense\n  # slow and sure\n  optimizer: adam\n"
     )
-    order = ["training.epochs=7"]
-    config = read_config(conf, SHELVES, overrides=order)
+    overrides = ["training.epochs=7"]
+    config = read_config(conf, SHELVES, overrides=overrides)
     edits = {"model.optimizer.learning_rate": 0.02, "model.layers": [8, 4]}
-    written = write_variant(conf, config, edits, SHELVES, overrides=order)
+    written = write_variant(conf, config, edits, SHELVES, overrides=overrides)
     text = written.read_text()
     assert "# the table" in text
     assert "# slow and sure" in text
@@ -330,11 +335,11 @@ def test_an_unfinished_journal_line_is_removed(search_of):
 
 def test_no_improvement_is_reported(search_of, run):
     conf = search_of(tuning={"space": {"model.learning_rate": [1e-6, 2e-6]}, "n_trials": 2})
-    code, found, _ = run("tune", "--conf", conf, "--json")
+    code, result, _ = run("tune", "--conf", conf, "--json")
     assert code == 0
-    assert found["verdict"] == "no settings better than the current config were found"
-    code, found, _ = run("tune", "--conf", conf)
-    assert "next: estimator train --conf" in found["text"]
+    assert result["verdict"] == "no settings better than the current config were found"
+    code, result, _ = run("tune", "--conf", conf)
+    assert "next: estimator train --conf" in result["text"]
 
 
 def test_the_page_is_self_contained(search_of):
@@ -351,68 +356,127 @@ def test_the_page_is_self_contained(search_of):
         assert heading in page
 
 
-@pytest.mark.parametrize("word", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_search_resumes(search_of, word):
-    slow = {"kind": "boosting", "n_estimators": 1500, "early_stopping_rounds": 0}
-    conf = search_of(model=slow, tuning={"n_trials": 5})
+@dataclass(frozen=True)
+class RunningTrials:
+    """The trials that a journal says are running, number -> process, and all processes that began a trial."""
+
+    running: Mapping[int, int]
+    processes: tuple[int, ...]
+
+    @classmethod
+    def of(cls, journal: Path) -> RunningTrials:
+        lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
+        entries = [json.loads(line) for line in lines if line.endswith("\n") and '"user_attr"' in line]
+        owners, edited, finished = {}, set(), set()
+        for entry in entries:
+            number, attributes = entry.get("trial_id"), entry["user_attr"]
+            if "owner" in attributes:
+                owners[number] = int(attributes["owner"].split(":")[-2])
+            edited |= {number} if "edits" in attributes else set()
+            finished |= {number} if "result" in attributes else set()
+        return cls({number: owners[number] for number in edited - finished}, tuple(owners.values()))
+
+
+def wait_for(is_true: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not is_true():
+        assert process.poll() is None, "the search ended before"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def stop_in_a_trial(journal: Path, process: subprocess.Popen[str], *, n_started: int) -> int:
+    """Stop a process that runs a trial, however slow the machine is, and return its id; it holds no lock."""
+
+    def try_to_stop() -> bool:
+        trials = RunningTrials.of(journal)
+        if len(trials.processes) < n_started or not trials.running:
+            return False
+        number = max(trials.running)
+        os.kill(trials.running[number], signal.SIGSTOP)
+        with Path(f"{journal}.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                is_stopped = number in RunningTrials.of(journal).running
+            except BlockingIOError:
+                is_stopped = False
+        if not is_stopped:
+            os.kill(trials.running[number], signal.SIGCONT)
+        stopped.append(trials.running[number])
+        return is_stopped
+
+    stopped: list[int] = []
+    wait_for(try_to_stop, process)
+    return stopped[-1]
+
+
+# One trial is far longer than the writing of its result, so that a search can be stopped in the middle of one.
+SLOW_TREES = {"kind": "boosting", "n_estimators": 500, "early_stopping_rounds": 0}
+
+
+@pytest.mark.parametrize("interruption", [signal.SIGKILL, signal.SIGINT])
+def test_an_interrupted_search_resumes(search_of, interruption):
+    conf = search_of(model=SLOW_TREES, tuning={"n_trials": 100}, validation={"folds": 2})
     process = subprocess.Popen(
         [sys.executable, "-m", "estimator", "tune", "--conf", str(conf)], stderr=subprocess.PIPE, text=True
     )
     journal = conf.parent / "tuning" / "journal.log"
-    deadline = time.monotonic() + 120
-    while (not journal.exists() or journal.read_text().count('"edits"') < 2) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(word)
+    assert stop_in_a_trial(journal, process, n_started=2) == process.pid
+    n_finished = len(RunningTrials.of(journal).processes) - 1
+    process.send_signal(interruption)
+    process.send_signal(signal.SIGCONT)
     _, message = process.communicate(timeout=60)
-    if word is signal.SIGINT:
+    if interruption is signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on" in message
-    made = tune(conf)
+        assert "the same command, without --fresh, continues" in message
+    made = tune(conf, f"tuning.n_trials={n_finished + 2}")
     lost = [trial for trial in made.result.trials if trial.state.name == "FAIL"]
-    assert made.result.progress.done == 5
+    assert made.result.progress.done == n_finished + 2
     assert len(lost) == made.result.progress.retried == 1
     again = [trial for trial in made.result.trials if trial.user_attrs.get("retry_of") == lost[0].number]
     assert [trial.params for trial in again] == [lost[0].params]
 
 
-def owners(journal: Path) -> list[str]:
-    """Return the processes that began trials, in order, each as host:number:start."""
-    lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
-    return [json.loads(line)["user_attr"]["owner"] for line in lines if '"owner"' in line and line.endswith("\n")]
-
-
 def test_two_workers_share_a_study_and_one_may_be_killed(search_of):
-    slow = {"kind": "boosting", "n_estimators": 1000, "early_stopping_rounds": 0}
-    conf = search_of(model=slow, tuning={"n_trials": 8})
-    words = [sys.executable, "-m", "estimator", "tune", "--conf", str(conf), "--workers", "2", "--json"]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while len(set(owners(conf.parent / "tuning" / "journal.log"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    signed = owners(conf.parent / "tuning" / "journal.log")
-    os.kill(int(signed[-1].split(":")[-2]), signal.SIGKILL)
-    found = json.loads(process.communicate(timeout=120)[0])
-    assert found["trials"]["done"] == 8
-    assert found["trials"]["retried"] == 1
-    assert found["trials"]["running"] == 0
-    assert process.pid not in {int(owner.split(":")[-2]) for owner in signed}
+    conf = search_of(model=SLOW_TREES, tuning={"n_trials": 6}, validation={"folds": 2})
+    command = [sys.executable, "-m", "estimator", "tune", "--conf", str(conf), "--workers", "2", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    journal = conf.parent / "tuning" / "journal.log"
+    worker = stop_in_a_trial(journal, process, n_started=1)
+    wait_for(lambda: len(set(RunningTrials.of(journal).processes)) == 2, process)
+    processes = RunningTrials.of(journal).processes
+    os.kill(worker, signal.SIGKILL)
+    result = json.loads(process.communicate(timeout=120)[0])
+    assert result["trials"]["done"] == 6
+    assert result["trials"]["retried"] == 1
+    assert result["trials"]["running"] == 0
+    assert process.pid not in processes
 
 
-def test_a_database_keeps_a_study_for_several_machines(search_of):
+def test_a_database_holds_a_study_for_several_machines(search_of):
     with postgresql() as server:
         conf = search_of(tuning={"study": server.address})
-        found = [
-            verbs.tune.tune(conf, verbs.Context((f"tuning.n_trials={number}",), {"PGPASSWORD": PASSWORD}))
-            for number in (2, 3)
+        context = verbs.Context((), {"PGPASSWORD": PASSWORD})
+        searches = [
+            verbs.tune.tune(conf, replace(context, overrides=(f"tuning.n_trials={number}",))) for number in (2, 3)
         ]
-    assert [made.result.progress.done for made in found if made is not None] == [2, 3]
-    assert found[0] is not None
-    assert PASSWORD not in found[0].conf.read_text()
+    assert [made.result.progress.done for made in searches if made is not None] == [2, 3]
+    assert searches[0] is not None
+    assert PASSWORD not in searches[0].conf.read_text()
 
 
-def test_the_pages_example_runs(tmp_path):
-    page = (ROOT / "docs" / "tuning.md").read_text()
-    (tmp_path / "config.yml").write_text(page.split("```yaml\n")[1].split("```")[0])
+def test_the_example_of_the_docs_runs(tmp_path):
+    page = (ROOT / "docs" / "how-to" / "tune.md").read_text()
+    conf = tmp_path / "config.yml"
+    conf.write_text(page.split("```yaml\n")[1].split("```")[0])
     (tmp_path / "boston.csv").write_bytes((EXAMPLES / "boston" / "boston.csv").read_bytes())
-    overrides = ("tuning.n_trials=2", "training.epochs=4", "validation.folds=2", "tuning.limits.latency_ms=1000")
-    assert tune(tmp_path / "config.yml", *overrides).result.progress.done == 2
+    overrides = ("tuning.n_trials=1", "training.epochs=2", "validation.folds=2", "tuning.limits.latency_ms=1000")
+    assert tune(conf, *overrides).result.progress.done == 1
+    # Nets of other sizes are not trained here, because each is compiled.
+    space, study = (
+        Space.of(read_config(conf, SHELVES), SHELVES),
+        optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)),
+    )
+    edits = [space.suggested(study.ask()) for _ in range(10)]
+    assert all(isinstance(space.varied(item).model, Dense) for item in edits)
+    assert len({len(item["model.layers"]) for item in edits}) > 1

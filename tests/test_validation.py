@@ -13,7 +13,7 @@ from estimator import verbs
 from estimator.checks.models import TASKS, TRAINING, example_data, to_batch, to_matrix
 from estimator.config import read_config
 from estimator.core.task import Task
-from estimator.data.splitting import folds
+from estimator.data.splitting import assign_folds
 from estimator.evaluation.validation import corrected_mean, fold_masks, out_of_fold_predictions
 from estimator.graph.builder import BOOL, DOUBLE, Graph, Output
 from estimator.graph.session import Session
@@ -28,7 +28,7 @@ from tests.conftest import EXAMPLES, read_example
 
 
 def prepared(config_of, frame, **sections):
-    config = read_config(config_of(frame, "y", **sections), SHELVES)
+    config = read_config(config_of(frame, "y", validation={"folds": 5}, **sections), SHELVES)
     return prepare(frame.cast(pl.String), config), config
 
 
@@ -62,7 +62,7 @@ def test_folds_keep_the_proportions_of_classes():
     config = read_config(EXAMPLES / "credit" / "config.yml", SHELVES)
     frame = read_example("credit")
     is_bad = (frame["Status"] == "bad").to_numpy().astype(float)
-    assigned = folds(
+    assigned = assign_folds(
         frame, config.model_copy(update={"validation": config.validation.model_copy(update={"repeats": 2})}), is_bad
     )
     assert assigned.shape == (2, frame.height)
@@ -121,7 +121,8 @@ def test_a_useless_member_is_left_out():
 
 def test_members_survive_a_config_round_trip(config_of, tmp_path):
     members = [{"kind": "linear", "penalty": 2.0}, {"kind": "boosting", "n_estimators": 20}]
-    conf = config_of(read_example("boston"), "MEDV", model={"kind": "ensemble", "members": members})
+    model = {"kind": "ensemble", "members": members}
+    conf = config_of(read_example("boston"), "MEDV", model=model, validation={"folds": 2})
     made = verbs.train.train(conf, verbs.Context(store_path=str(tmp_path / "models")))
     written = made.artefact.config["model"]["members"]
     assert [(item["kind"], item.get("penalty"), item.get("n_estimators")) for item in written] == [
@@ -215,22 +216,22 @@ def test_the_interval_over_folds_corrects_for_shared_rows():
 
 
 @pytest.mark.parametrize("name", ["house_pricing_model", "credit", "penguins"])
-def test_every_example_tells_how_sure_it_is(store, name):
-    """Held-out coverage lies near the level; of levels that are nearly always right it may only be above."""
+def test_every_example_covers_its_held_out_rows(store, name):
+    """Coverage of numbers lies near 90%; sets of classes that are nearly always right may cover more."""
     manifest = verbs.Context().version(str(store / name)).manifest
     actual = manifest["coverage"]["actual"]
     assert actual["high"] >= 0.88
     assert actual["low"] <= 0.93 or manifest["task"]["kind"] != "regression"
 
 
-def test_a_request_is_answered_with_its_interval(store):
+def test_a_response_has_an_interval_per_row(store):
     from estimator.config import Serving
-    from estimator.serving.service import Service
+    from estimator.serving.service import ResponseFormat, Service
 
     service = Service(verbs.Context().version(str(store / "house_pricing_model")), Serving())
     rows = service.artefact.read_json("golden.json")["rows"][:2]
-    answer = json.loads(service.respond(json.dumps(rows).encode(), "name", "full").body)
-    assert answer["coverage"] == 0.9
-    for row in answer["predictions"]:
+    response = json.loads(service.respond(json.dumps(rows).encode(), "name", ResponseFormat.FULL).body)
+    assert response["coverage"] == 0.9
+    for row in response["predictions"]:
         low, high = row["interval"]
         assert low < row["prediction"] < high
