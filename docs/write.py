@@ -23,7 +23,6 @@ from estimator.core.registry import Shelf
 from estimator.data import sources
 from estimator.data.schema import KINDS
 from estimator.drift import DETECTORS
-from estimator.evaluation import metrics
 from estimator.models.nets import keras_names as keras
 from estimator.verbs.context import SHELVES
 
@@ -67,13 +66,15 @@ def config_reference() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def section(name: str, kind: type[Section]) -> list[str]:
+def section(name: str, kind: type[Section], note: str = "") -> list[str]:
     """Return the heading, the sentence and the keys of a section, and of every section inside it."""
-    parts = [f"{'#' * (3 if '.' in name else 2)} `{name}`", first_line(kind), table(kind)]
+    parts = [f"{'#' * (3 if '.' in name else 2)} `{name}`{note}", first_line(kind), table(kind)]
     for key, field in kind.model_fields.items():
-        for inner in inner_sections(field):
+        inners = inner_sections(field)
+        for inner in inners:
             path = f"{name}.{field.alias or key}"
-            parts += section(f"{path}.NAME" if get_origin(bare(field.annotation)) is dict else path, inner)
+            note = f" ({inner.__name__.lower()})" if len(inners) > 1 else ""
+            parts += section(f"{path}.NAME" if get_origin(bare(field.annotation)) is dict else path, inner, note)
     return parts
 
 

@@ -194,4 +194,5 @@ def _wait_until(is_true: Callable[[], bool]) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     with tempfile.TemporaryDirectory() as scratch:
-        story(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch))
+        # The server runs in another folder, so the path must be absolute.
+        story(Path(sys.argv[1] if len(sys.argv) > 1 else scratch).absolute())
