@@ -199,6 +199,12 @@ def register(folder: Path, package: str, entry: str) -> None:
     (info / "entry_points.txt").write_text(f"[estimator.model]\n{entry}\n")
 
 
+def test_package_of_a_kind_is_known(installed):
+    shelf = Shelf("metric", metrics.KINDS, metrics.SHELF.aliases)
+    packages = [shelf.package_of(name) for name in ("median_ae", "mae", "acc", "nothing")]
+    assert packages == ["estimator-plugin-example", None, None, None]
+
+
 def test_broken_plugin_harms_only_itself(installed, tmp_path, monkeypatch):
     register(tmp_path, "broken", "aaa = nowhere:Model")
     monkeypatch.syspath_prepend(tmp_path)

@@ -64,6 +64,11 @@ class Shelf(Generic[Kind]):
         """Return the name of a kind for one of its aliases; other names are returned as they are."""
         return self.aliases.get(name, name)
 
+    def package_of(self, name: str) -> str | None:
+        """Return the package whose plug-in adds a kind, None for a shipped kind."""
+        is_shipped = name in self.kinds or name in self.aliases
+        return None if is_shipped or name not in self._plugins else _package(self._plugins[name][0])
+
     def load(self, name: str) -> type[Kind]:
         """Return the class of a kind.
 

@@ -119,7 +119,8 @@ class Model(Section, ABC):
     """The settings of a kind of model. They are frozen: fitting returns a new value.
 
     `default_space` is what a search tries when the config names no space, in the form of `tuning.space`.
-    `distributions` names the packages that fit it, whose versions go into the manifest.
+    `distributions` names the packages that fit it, whose versions go into the manifest; a plug-in's model also names
+    the plug-in's package.
     """
 
     supports_warm_start: ClassVar[bool]

@@ -63,7 +63,7 @@ def reproduce(
     same_shape = actual.shape == expected.shape
     largest = float(np.abs(actual - expected).max(initial=0.0)) / size if same_shape else float("inf")
     is_equal = trained.predictor.graph == artefact.read("model.onnx")
-    causes = [*_data_differences(artefact, fingerprint, len(prepared.rows)), *_library_differences(artefact, model)]
+    causes = [*_data_differences(artefact, fingerprint, len(prepared.rows)), *_library_differences(artefact, config)]
     effects = [] if is_equal else [f"predictions for the golden rows differ by up to {largest:.2g} relative"]
     return Reproduction(artefact.version, is_equal, (*causes, *effects), largest)
 
@@ -92,8 +92,8 @@ def _data_differences(artefact: Artefact, fingerprint: Mapping[str, str], n_rows
     return [f"the data changed: {n_rows:,} rows now, {data['rows']:,} then"]
 
 
-def _library_differences(artefact: Artefact, model: Model) -> list[str]:
-    before, now = artefact.manifest["libraries"], installed_libraries(model)
+def _library_differences(artefact: Artefact, config: Config) -> list[str]:
+    before, now = artefact.manifest["libraries"], installed_libraries(config)
     return [
         f"{name}: {now.get(name, 'not installed')} now, {before.get(name, 'not installed')} then"
         for name in sorted(before.keys() | now.keys())

@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from estimator.config import Config, Section
+from estimator.config import Config
 from estimator.config.sections import model_data
 from estimator.core.arrays import nan_to_none
 from estimator.core.clock import Moment
 from estimator.data.schema.file import to_data
 from estimator.drift import absolute_losses, build_reference
+from estimator.evaluation import metrics
 from estimator.exploration import profile_table
+from estimator.features import encoders
 from estimator.graph.builder import graph_operators
 from estimator.models import Model
 from estimator.store.artefact import write_artefact
@@ -124,7 +126,7 @@ def manifest(trained: TrainedModel, report: Report, provenance: Provenance, mome
         "baseline": {name: score.to_data() for name, score in report.baseline.items()},
         "parity": trained.parity.to_data(),
         "operators": graph_operators(trained.predictor.graph),
-        "libraries": installed_libraries(provenance.config.model),
+        "libraries": installed_libraries(provenance.config),
     }
 
 
@@ -162,11 +164,15 @@ def _json(data: object) -> bytes:
     return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False).encode()
 
 
-def installed_libraries(model: Section) -> dict[str, str]:
-    """Return the versions of the installed libraries that affect a model's graph."""
-    assert isinstance(model, Model)
+def installed_libraries(config: Config) -> dict[str, str]:
+    """Return the versions of the installed libraries that affect a version: its graph and its metrics."""
+    assert isinstance(config.model, Model)
+    plugins = [
+        *(encoders.SHELF.package_of(choice.encoder) for choice in config.features.columns.values()),
+        *(metrics.SHELF.package_of(name) for name in config.evaluation.metrics),
+    ]
     versions = {}
-    for name in (*LIBRARIES, *model.libraries):
+    for name in (*LIBRARIES, *config.model.libraries, *filter(None, plugins)):
         with suppress(PackageNotFoundError):
             versions[name] = installed(name)
     return versions

@@ -20,6 +20,10 @@ class MedianAbsoluteError(Metric):
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
         errors = np.abs(actual - predictions.values)
         order = np.argsort(errors)
-        cumulated = np.cumsum(weights[:, order], axis=1)
-        medians: Floats = errors[order][(cumulated >= cumulated[:, -1:] / 2).argmax(axis=1)]
+        below = np.cumsum(weights[:, order], axis=1)
+        total = below[:, -1:]
+        # The middle of the two errors around half of the weight, as numpy.median.
+        low = errors[order][(2 * below >= total).argmax(axis=1)]
+        high = errors[order][(2 * below > total).argmax(axis=1)]
+        medians: Floats = (low + high) / 2
         return medians
