@@ -11,6 +11,9 @@ import pytest
 
 from tests.conftest import EXAMPLES, read_example
 
+# For tests of the commands around training, not of the model.
+CONSTANT = ("--set", "model.kind=constant")
+
 
 @pytest.fixture
 def table(tmp_path) -> Path:
@@ -27,7 +30,7 @@ def test_train_prints_one_json_object(run, tmp_path):
 
 
 def test_train_prints_the_next_step(run, tmp_path):
-    command = ("train", "--conf", EXAMPLES / "penguins" / "config.yml", "--store", tmp_path)
+    command = ("train", "--conf", EXAMPLES / "penguins" / "config.yml", *CONSTANT, "--store", tmp_path)
     assert "next: estimator serve" in run(*command)[1]["text"]
     assert "next: estimator promote penguins" in run(*command)[1]["text"]
 
@@ -195,17 +198,19 @@ def test_malformed_requirement_is_a_usage_error(run, store, table, require):
 
 def test_promote_and_rollback_move_the_live_alias(run, tmp_path):
     conf = EXAMPLES / "penguins" / "config.yml"
-    first, second = (run("train", "--conf", conf, "--store", tmp_path, "--json")[1]["version"] for _ in range(2))
+    first, second = (
+        run("train", "--conf", conf, *CONSTANT, "--store", tmp_path, "--json")[1]["version"] for _ in range(2)
+    )
     assert run("models", "--store", tmp_path, "--json")[1]["models"][0]["aliases"] == {
         "live": first,
         "candidate": second,
     }
-    assert run("promote", "penguins", "--store", tmp_path, "--json")[1]["after"] == second
+    assert run("promote", "penguins", "--store", tmp_path, "--json")[1]["version"] == second
     assert "live" in run("models", "--store", tmp_path)[1]["text"]
     rolled = run("rollback", "--store", tmp_path, "--why", "too slow", "--json")[1]
     assert rolled == _last_move(tmp_path)
-    assert _last_move(tmp_path)["after"] == first
-    assert _last_move(tmp_path)["why"] == "too slow"
+    assert _last_move(tmp_path)["version"] == first
+    assert _last_move(tmp_path)["reason"] == "too slow"
 
 
 def _last_move(store: Path) -> dict:
@@ -214,11 +219,11 @@ def _last_move(store: Path) -> dict:
 
 def test_damaged_version_cannot_be_promoted(run, tmp_path):
     conf = EXAMPLES / "penguins" / "config.yml"
-    made = [run("train", "--conf", conf, "--store", tmp_path, "--json")[1] for _ in range(2)]
+    made = [run("train", "--conf", conf, *CONSTANT, "--store", tmp_path, "--json")[1] for _ in range(2)]
     (Path(made[1]["folder"]) / "model.onnx").write_bytes(b"damaged")
     code, _, err = run("promote", made[1]["version"], "--store", tmp_path)
     assert code == 1
-    assert "not what was written" in err
+    assert "changed since the version was written" in err
     assert run("models", "--store", tmp_path, "--json")[1]["models"][0]["aliases"]["live"] == made[0]["version"]
 
 
@@ -289,7 +294,7 @@ def test_line_ends_and_encodings_are_detected(run, tmp_path, content):
 def test_duplicate_column_name_is_rejected(run, tmp_path):
     (tmp_path / "t.csv").write_text("a,a,y\n1,2,3\n")
     code, _, err = run("init", tmp_path / "t.csv", "--target", "y", "--conf", tmp_path / "c.yml")
-    assert (code, "the header names 'a' more than once" in err) == (1, True)
+    assert (code, "the header has 'a' more than once" in err) == (1, True)
 
 
 def test_suspiciously_good_score_gets_a_warning(run, tmp_path):

@@ -229,7 +229,7 @@ def test_config_with_accepted_edits_trains(run, tmp_path, name):
     code, result, _ = run(*command, "--accept", ",".join(map(str, numbers)))
     assert (code, result["accepted"]) == (0, numbers)
     if name == "credit":
-        assert "# 4,454 credits" in conf.read_text()
+        assert "# 4,454 loans" in conf.read_text()
     assert not [item for item in run(*command)[1]["findings"] if item["rule"] == "sensitive attribute"]
     assert run("train", "--conf", conf, "--store", tmp_path / "models", "--set", "training.epochs=2")[0] == 0
 

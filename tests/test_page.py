@@ -91,6 +91,21 @@ def differences(script) -> Callable[..., float]:
     return call
 
 
+# A few trees and a small net have every operator of the default settings.
+QUICK: dict[str, dict[str, Any]] = {
+    "boosting": {"n_estimators": 60},
+    "catboost": {"n_estimators": 60},
+    "xgboost": {"n_estimators": 60},
+    "ensemble": {
+        "members": [
+            {"kind": "boosting", "n_estimators": 60},
+            {"kind": "linear"},
+            {"kind": "tabm", "members": 4, "width": 64, "patience": 1},
+        ]
+    },
+}
+
+
 def learned(kind: str, task: Task, **settings: Any) -> Any:
     return models.SHELF.load(kind)(**settings).fit(checks.example_data(task), checks.TRAINING)
 
@@ -114,7 +129,7 @@ def noisy_conformal(model: Any, task: Task) -> Conformal | None:
 @pytest.mark.parametrize("task", checks.TASKS, ids=lambda task: task.kind)
 @pytest.mark.parametrize("kind", models.SHELF.names())
 def test_every_model_predicts_as_onnxruntime(differences, kind, task):
-    model = learned(kind, task)
+    model = learned(kind, task, **QUICK.get(kind, {}))
     graph = write_graph(model, noisy_conformal(model, task))
     for rows in (near(), near()[:1]):
         assert differences(graph, checks.to_batch(rows).feed) < 1e-6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import threading
 
 import numpy as np
@@ -15,9 +16,10 @@ from estimator.config.sections import row_ranges
 from estimator.errors import EstimatorError
 from estimator.monitoring.candidates import join_rows
 from estimator.monitoring.promotion import PairedBettingTest
+from estimator.store.store import Store
 from estimator.verbs.monitor import MonitoredModel
 from tests.conftest import EXAMPLES
-from tests.market import FOLDER, MODEL, TARGET, kinds, other_area, same_area
+from tests.market import FOLDER, MODEL, TARGET, Market, kinds, other_area, same_area
 
 
 def frame_of(rows) -> pl.DataFrame:
@@ -32,8 +34,18 @@ def new_rows(tmp_path):
     return str(path)
 
 
-def test_candidates_are_evaluated_on_a_holdout(market, new_rows):
-    decision = verbs.retrain.retrain(market.monitored, market.context(), data=new_rows)
+@pytest.fixture(scope="module")
+def retrained_market(market_store, tmp_path_factory):
+    """A market after one retraining, and its decision; for tests that only read."""
+    folder = tmp_path_factory.mktemp("retrained")
+    shutil.copytree(market_store, folder / "models")
+    market = Market(Store(folder / "models"), folder / "log.db")
+    frame_of(other_area(0, 300)).write_csv(folder / "new.csv")
+    return market, verbs.retrain.retrain(market.monitored, market.context(), data=str(folder / "new.csv"))
+
+
+def test_candidates_are_evaluated_on_a_holdout(retrained_market):
+    market, decision = retrained_market
     assert [candidate.kind for candidate in decision.candidates] == ["warm_start", "refit", "new_only"]
     assert decision.rows == {"old": 1200, "new": 210, "holdout": 90, "old_holdout": 240}
     assert decision.live == market.live.version
@@ -47,8 +59,8 @@ def test_candidates_are_evaluated_on_a_holdout(market, new_rows):
     assert manifest["data"]["rows_held_out"] == 90
 
 
-def test_candidates_are_reproduced_bit_for_bit(market, new_rows):
-    decision = verbs.retrain.retrain(market.monitored, market.context(), data=new_rows)
+def test_candidates_are_reproduced_bit_for_bit(retrained_market):
+    market, decision = retrained_market
     for candidate in decision.candidates:
         report = verbs.verify.verify(f"{MODEL}/{candidate.version}", market.context())
         assert report.is_equal, (candidate.kind, report.differences)
