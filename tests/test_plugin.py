@@ -34,8 +34,8 @@ CONFIG = {
     "name": "diabetes",
     "data": {"path": "sklearn://diabetes", "target": "target"},
     "model": {"kind": "kernel", "bandwidth": 2},
-    "validation": {"folds": 3},
-    "evaluation": {"metrics": ["median_ae"], "importance_repeats": 1},
+    "validation": {"folds": 2},
+    "evaluation": {"metrics": ["median_ae"], "importance_repeats": 0, "bootstrap_samples": 100},
 }
 
 
