@@ -22,7 +22,7 @@ SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-
 @options.deployment
 @click.option("--rollback", is_flag=True, help="Run the previous release again, by its digest.")
 @click.option("--promote", is_flag=True, help="Make its version live in the store once it runs.")
-@click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show the plan without applying it.")
 @options.yes
 @options.overrides
 @options.store

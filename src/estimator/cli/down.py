@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command("down")
 @click.argument("model")
 @options.deployment
-@click.option("--dry-run", is_flag=True, help="Show what would be removed and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @options.yes
 @options.overrides
 @options.store
@@ -53,7 +53,7 @@ def command(
         names = ", ".join(f"{resource.kind} {resource.name}" for resource in left)
         raise DeploymentError(f"not removed: {names}", hint=f"run again: estimator down {model}")
     data = {
-        "found": [asdict(resource) for resource in present],
+        "deployed": [asdict(resource) for resource in present],
         "removed": left is not None,
         "left": None if left is None else [asdict(resource) for resource in left],
     }

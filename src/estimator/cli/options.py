@@ -28,7 +28,13 @@ REFERENCE = "A version's or model's folder, or MODEL, MODEL@ALIAS or MODEL/VERSI
 conf = click.option(
     "--conf", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The config: .json, .yml or .toml."
 )
-overrides = click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the config.")
+overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the config, such as training.epochs=5; repeatable.",
+)
 query = click.option("--query", help="For a database: a SELECT, or the name of a table.")
 store = click.option("--store", help="Folder of all versions  [default: the config's, ESTIMATOR_STORE, models]")
 folder = click.option(

@@ -44,12 +44,22 @@ def with_edits(config: Config, edits: Mapping[str, Any], shelves: Shelves) -> di
 
 
 def changed_model_keys(edits: Mapping[str, Any]) -> set[str]:
-    """Return the keys of the section `model` that edits change."""
+    """Return the keys of the section `model` that edits change.
+
+    >>> changed_model_keys({"model.depth": 4, "training.epochs": 5})
+    {'depth'}
+    """
     return {str(split_key(key)[1]) for key in edits if key.startswith("model.")}
 
 
 def set_value(values: dict[str, Any], path: KeyPath, value: Any) -> None:
-    """Set a value in place; a plain name on the way, such as "adam", becomes a mapping with that `name`."""
+    """Set a value in place; a plain name on the way, such as "adam", becomes a mapping with that `name`.
+
+    >>> values = {"optimizer": "adam"}
+    >>> set_value(values, ("optimizer", "learning_rate"), 0.01)
+    >>> values
+    {'optimizer': {'name': 'adam', 'learning_rate': 0.01}}
+    """
     holder: Any = values
     for part in path[:-1]:
         inner = holder.get(part)
@@ -59,7 +69,11 @@ def set_value(values: dict[str, Any], path: KeyPath, value: Any) -> None:
 
 
 def probes(dimension: Dimension) -> list[Any]:
-    """Return the values that show whether a setting accepts all that a search may try."""
+    """Return the values that show whether a setting accepts all that a search may try.
+
+    >>> probes(Range(low=2, high=8, integer=True)), probes(["relu", "gelu"])
+    ([2, 8], ['relu', 'gelu'])
+    """
     if isinstance(dimension, Range):
         low, high = dimension.low, dimension.high
         return [int(low), int(high)] if dimension.integer else [low, high, low + (high - low) * 0.37]

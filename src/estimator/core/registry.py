@@ -24,6 +24,10 @@ class Shelf(Generic[Kind]):
 
     A plug-in registers an entry point in the group `estimator.<noun>`, in the same form as `kinds`:
     name -> "module:Class". It cannot replace a shipped kind or an alias. `aliases` are other names of shipped kinds.
+
+    >>> shelf = Shelf[object]("metric", {"mae": "estimator.evaluation.metrics.regression:MeanAbsoluteError"})
+    >>> "mae" in shelf, shelf.load("mae").__name__
+    (True, 'MeanAbsoluteError')
     """
 
     noun: str

@@ -41,14 +41,22 @@ class Task:
         return np.array([index_of.get(label, np.nan) for label in labels.tolist()])
 
     def predictions(self, raw: Floats) -> Predictions:
-        """Return raw predictions, numbers (rows,) or probabilities (rows, classes), as Predictions."""
+        """Return raw predictions, numbers (rows,) or probabilities (rows, classes), as Predictions.
+
+        >>> Task("binary", ("no", "yes")).predictions(np.array([[0.2, 0.8], [0.9, 0.1]])).values.tolist()
+        ['yes', 'no']
+        """
         if self.is_regression:
             return Predictions(raw)
         classes: npt.NDArray[Any] = np.array(self.classes, dtype=object)
         return Predictions(classes[raw.argmax(axis=1)], raw, self.classes)
 
     def losses(self, raw: Floats, target: Floats) -> Floats:
-        """Return the loss of each raw prediction: the error (target - prediction) of a number, or the log loss."""
+        """Return the loss of each raw prediction: the error (target - prediction) of a number, or the log loss.
+
+        >>> Task("regression").losses(np.array([3.0]), np.array([2.5])).tolist()
+        [-0.5]
+        """
         if self.is_regression:
             return target - raw
         probability = raw[np.arange(len(target)), target.astype(np.int64)]

@@ -21,7 +21,11 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the closest known name and, if they are few, all of them."""
+    """Return a hint with the closest known name and, if they are few, all of them.
+
+    >>> did_you_mean("epocs", ["epochs", "batch_size"])
+    "did you mean 'epochs'?; known: epochs, batch_size"
+    """
     names = list(known)
     guess = closest(name, names)
     parts = [f"did you mean {guess!r}?"] if guess else []

@@ -34,6 +34,9 @@ def read_table(schema: Schema, data: Any) -> Batch:
 def as_frame(data: Any) -> pl.DataFrame:
     """Return a polars or pandas frame, or rows as dicts, as a polars frame.
 
+    >>> as_frame([{"rooms": 4, "city": "Oslo"}]).rows()
+    [(4, 'Oslo')]
+
     Raises
     ------
     SchemaError: `data` is not a table, or has two columns of the same name.

@@ -16,9 +16,15 @@ N_FOLDS, N_TREES = 3, 40
 MIN_ROWS = 20
 MAX_ROWS = 5000
 SETTINGS = {
-    "objective": "binary", "num_leaves": 7, "learning_rate": 0.1, "min_data_in_leaf": 10, "verbosity": -1,
-    "num_threads": 1, "deterministic": True, "force_row_wise": True,
-}  # fmt: skip
+    "objective": "binary",
+    "num_leaves": 7,
+    "learning_rate": 0.1,
+    "min_data_in_leaf": 10,
+    "verbosity": -1,
+    "num_threads": 1,
+    "deterministic": True,
+    "force_row_wise": True,
+}
 
 
 class DomainClassifier(BatchTest):

@@ -68,7 +68,11 @@ def pool_rare_bins(first: Counts, second: Counts, *, min_expected: float) -> tup
 
 
 def effective_size(first: Counts, second: Counts) -> float:
-    """Return n m / (n + m), the size that two samples together have in the variance of a difference."""
+    """Return n m / (n + m), the size that two samples together have in the variance of a difference.
+
+    >>> effective_size(np.array([50, 50]), np.array([200, 200]))
+    80.0
+    """
     n, m = int(first.sum()), int(second.sum())
     return n * m / max(n + m, 1)
 

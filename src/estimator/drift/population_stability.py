@@ -11,7 +11,12 @@ from estimator.drift.reference import Counts
 
 
 class PopulationStability(FrequencyTest):
-    """With a p-value (Yurdakul, 2018), as rules such as "above 0.2" raise false alarms in small samples."""
+    """With a p-value (Yurdakul, 2018), as rules such as "above 0.2" raise false alarms in small samples.
+
+    >>> effect, statistic = PopulationStability().distance(np.array([50, 50]), np.array([60, 40]))
+    >>> round(effect, 3), round(statistic, 3)
+    (0.04, 1.987)
+    """
 
     measure: ClassVar[str] = "PSI"
 

@@ -9,7 +9,11 @@ from estimator.graph.builder import Graph
 
 
 def softmax(scores: Floats) -> Floats:
-    """Return the probabilities of scores, both (rows, classes)."""
+    """Return the probabilities of scores, both (rows, classes).
+
+    >>> softmax(np.array([[0.0, 0.0], [1.0, 3.0]])).round(2).tolist()
+    [[0.5, 0.5], [0.12, 0.88]]
+    """
     # Without the maximum, large scores would overflow.
     raised = np.exp(scores - scores.max(axis=1, keepdims=True))
     probabilities: Floats = raised / raised.sum(axis=1, keepdims=True)

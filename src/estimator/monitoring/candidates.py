@@ -236,13 +236,24 @@ def updated_schema(schema: Schema, rows: RetrainingRows, split: Split) -> Schema
     """Return the schema with the categories and ranges of a candidate's rows; reviewed settings stay."""
     overrides = {
         column.name: ColumnOverride(
-            kind=column.kind, nullable=column.nullable, na_values=column.na_values, range=column.range,
-            unknown=column.unknown, unit=column.unit, aliases=column.aliases, strip=column.strip,
-            thousands=column.thousands, decimal=column.decimal, units=column.units, pattern=column.pattern,
-            ignore_case=column.ignore_case, replace=column.replace, date_formats=column.date_formats,
+            kind=column.kind,
+            nullable=column.nullable,
+            na_values=column.na_values,
+            range=column.range,
+            unknown=column.unknown,
+            unit=column.unit,
+            aliases=column.aliases,
+            strip=column.strip,
+            thousands=column.thousands,
+            decimal=column.decimal,
+            units=column.units,
+            pattern=column.pattern,
+            ignore_case=column.ignore_case,
+            replace=column.replace,
+            date_formats=column.date_formats,
         )
         for column in (*schema.columns, schema.target)
-    }  # fmt: skip
+    }
     frame = with_schema_names(schema, rows.frame)
     learned = frame.slice(rows.n_old) if split.unused == f"1-{rows.n_old}" else frame
     inferred = infer_schema(

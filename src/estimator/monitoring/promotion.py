@@ -35,6 +35,12 @@ class PairedBettingTest:
     `e_value` is the capital of bettors who started with 1 and bet on the second. If it is not better, the capital ever
     reaches 1/alpha with a probability of at most alpha, however often one looks. Differences are clipped at a multiple
     of the median size of those before, so no single row decides; `gain` is their plain mean.
+
+    >>> rng = np.random.default_rng(0)
+    >>> test = PairedBettingTest()
+    >>> e_values = test.update(rng.normal(0.5, 1.0, 200))
+    >>> bool(test.e_value > 100), round(test.gain, 2)
+    (True, 0.52)
     """
 
     n_rows: int = 0

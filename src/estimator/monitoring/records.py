@@ -141,8 +141,9 @@ class RecordReader:
     def predict(self, records: Sequence[PredictionRecord]) -> Predictions | None:
         """Return what the version predicts for logged rows now; None when one was logged without a column it needs."""
         columns = self._columns
-        if any(not any(name in record.inputs for name in column.names)
-               for record in records for column in columns.values()):  # fmt: skip
+        if any(
+            not any(name in record.inputs for name in column.names) for record in records for column in columns.values()
+        ):
             return None
         feed = {name: column.read(records) for name, column in columns.items()}
         return self.artefact.predictor.predict_batch(Batch(feed, len(records)))

@@ -96,7 +96,11 @@ def records_of(entry: LogEntry) -> list[PredictionRecord]:
 
 
 def row_id(request_id: str, index: int) -> str:
-    """Return the id of a row: the request's id and the row's index in it, from 0."""
+    """Return the id of a row: the request's id and the row's index in it, from 0.
+
+    >>> row_id("4f1c2a", 0)
+    '4f1c2a-0'
+    """
     return f"{request_id}-{index}"
 
 

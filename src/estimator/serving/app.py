@@ -202,6 +202,9 @@ def monitor(request: Request) -> Response:
 def read_days(text: str) -> float:
     """Return the number of days of a query parameter.
 
+    >>> read_days("7")
+    7.0
+
     Raises
     ------
     RequestError: the text is not a number of days.

@@ -68,6 +68,9 @@ def read_rows(body: bytes, *, max_rows: int) -> JsonRows:
 
     NaN and Infinity are not JSON; they are parsed nevertheless, so that the error can name row and column.
 
+    >>> read_rows(b'{"rooms": [3, 4], "city": ["Oslo", "Bergen"]}', max_rows=10)
+    [{'rooms': 3, 'city': 'Oslo'}, {'rooms': 4, 'city': 'Bergen'}]
+
     Raises
     ------
     RequestError: the body is not JSON, not a list of rows, empty, or has too many rows.
@@ -89,7 +92,11 @@ def read_rows(body: bytes, *, max_rows: int) -> JsonRows:
 
 
 def as_row_list(body: bytes) -> bytes:
-    """Return a valid body as a JSON list of rows, whichever of the two forms it has."""
+    """Return a valid body as a JSON list of rows, whichever of the two forms it has.
+
+    >>> as_row_list(b'{"rooms": [3, 4], "city": ["Oslo", "Bergen"]}')
+    b'[{"rooms":3,"city":"Oslo"},{"rooms":4,"city":"Bergen"}]'
+    """
     if body.lstrip().startswith(b"["):
         return body
     return msgspec.json.encode(_rows_of_columns(msgspec.json.decode(body)))
@@ -97,6 +104,9 @@ def as_row_list(body: bytes) -> bytes:
 
 def read_labels(body: bytes, *, max_rows: int) -> list[Label]:
     """Return the labels of a JSON body: a list of {"id": ..., "label": ...}.
+
+    >>> read_labels(b'[{"id": "4f1c2a-0", "label": 21.5}]', max_rows=10)
+    [Label(id='4f1c2a-0', label=21.5)]
 
     Raises
     ------

@@ -27,6 +27,11 @@ class CellError(ValueError):
 def read_cell(column: Column, value: object) -> float | str:
     """Return a value as the graph takes it.
 
+    >>> read_cell(Column("price", "number", strip=("$",), thousands=","), "$1,250")
+    1250.0
+    >>> read_cell(Column("sold", "boolean"), "yes")
+    1.0
+
     Raises
     ------
     CellError: the column does not accept the value.

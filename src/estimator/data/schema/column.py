@@ -53,6 +53,12 @@ class Column:
     A text is cleaned before it is read. A number loses the affixes in `strip` ("$", "km", "%") and its `thousands`
     separator, and is multiplied by the factor of its unit in `units`. Of a text that matches `pattern`, only the first
     group is kept. `ignore_case` lowers case and collapses blanks. Last, `replace` maps a spelling to its value.
+
+    >>> price = Column("price", "number", range=(0.0, None), training_range=(100.0, 250.0))
+    >>> price.expectation, price.training_summary
+    ('a number at least 0', 'training range 100 to 250')
+    >>> price.out_of_range(np.array([150.0, 900.0]))
+    [1]
     """
 
     name: str

@@ -43,7 +43,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Schema:
-    """The columns of a table: `columns` in table order without the target, and the `target` column."""
+    """The columns of a table: `columns` in table order without the target, and the `target` column.
+
+    >>> schema = Schema((Column("rooms", "integer"), Column("city", "category")), Column("price", "number"))
+    >>> {name: values.tolist() for name, values in schema.read_rows([{"rooms": 3, "city": "Oslo"}]).feed.items()}
+    {'rooms': [[3.0]], 'city': [['Oslo']]}
+    """
 
     columns: tuple[Column, ...]
     target: Column

@@ -22,12 +22,20 @@ def as_select(query: str) -> str:
 
 
 def quoted(name: str) -> str:
-    """Return the name of a table or column as SQL writes it."""
+    """Return the name of a table or column as SQL writes it.
+
+    >>> print(quoted("price per m2"))
+    "price per m2"
+    """
     return '"' + name.replace('"', '""') + '"'
 
 
 def quoted_table(name: str) -> str:
-    """Return the name of a table, with or without its schema, as SQL writes it."""
+    """Return the name of a table, with or without its schema, as SQL writes it.
+
+    >>> quoted_table("sales.houses")
+    '"sales"."houses"'
+    """
     return ".".join(map(quoted, name.split(".")))
 
 

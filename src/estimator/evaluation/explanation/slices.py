@@ -35,7 +35,11 @@ class Slice:
 
 
 def column_slices(column: Column, values: npt.NDArray[np.generic]) -> list[Slice]:
-    """Return the slices of a column's checked values, of shape (rows,); free text has none."""
+    """Return the slices of a column's checked values, of shape (rows,); free text has none.
+
+    >>> [part.condition for part in column_slices(Column("city", "category"), np.array(["Oslo", "Bergen", "Oslo"]))]
+    ["city is 'Oslo'", "city is 'Bergen'"]
+    """
     if column.kind == "text":
         return []
     if column.is_string:

@@ -30,12 +30,20 @@ class Metric(ABC):
 
 
 def weighted_mean(terms: Floats, weights: Floats) -> Floats:
-    """Return the mean of row terms (rows,) for each weighting (weightings, rows)."""
+    """Return the mean of row terms (rows,) for each weighting (weightings, rows).
+
+    >>> weighted_mean(np.array([1.0, 3.0]), np.array([[1.0, 1.0], [1.0, 0.0]])).tolist()
+    [2.0, 1.0]
+    """
     return np.asarray(weights @ terms / weights.sum(axis=1), np.float64)
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:
-    """Return numerator / denominator, NaN where the denominator is not positive."""
+    """Return numerator / denominator, NaN where the denominator is not positive.
+
+    >>> ratio(np.array([1.0, 1.0]), np.array([4.0, 0.0])).tolist()
+    [0.25, nan]
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(denominator > 0, numerator / denominator, np.nan)
 

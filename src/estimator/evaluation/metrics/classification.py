@@ -28,7 +28,12 @@ def _predicted(predictions: Predictions) -> Floats:
 
 
 class Accuracy(Metric):
-    """Fraction of rows whose most probable class is the actual one."""
+    """Fraction of rows whose most probable class is the actual one.
+
+    >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
+    >>> Accuracy().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
+    [0.667]
+    """
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = True
@@ -38,7 +43,12 @@ class Accuracy(Metric):
 
 
 class BalancedAccuracy(Metric):
-    """Mean recall over all classes, each class counting the same."""
+    """Mean recall over all classes, each class counting the same.
+
+    >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
+    >>> BalancedAccuracy().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
+    [0.75]
+    """
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = True
@@ -78,7 +88,12 @@ class ConfusionMetric(Metric):
 
 
 class Precision(ConfusionMetric):
-    """Fraction of the rows predicted as a class that belong to it."""
+    """Fraction of the rows predicted as a class that belong to it.
+
+    >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
+    >>> Precision().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
+    [0.5]
+    """
 
     @staticmethod
     def by_class(counts: ClassCounts) -> Floats:
@@ -86,7 +101,12 @@ class Precision(ConfusionMetric):
 
 
 class Recall(ConfusionMetric):
-    """Fraction of the rows of a class that are predicted as it."""
+    """Fraction of the rows of a class that are predicted as it.
+
+    >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
+    >>> Recall().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
+    [1.0]
+    """
 
     @staticmethod
     def by_class(counts: ClassCounts) -> Floats:
@@ -94,7 +114,12 @@ class Recall(ConfusionMetric):
 
 
 class F1(ConfusionMetric):
-    """Harmonic mean of precision and recall."""
+    """Harmonic mean of precision and recall.
+
+    >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
+    >>> F1().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
+    [0.667]
+    """
 
     @staticmethod
     def by_class(counts: ClassCounts) -> Floats:

@@ -15,7 +15,12 @@ MIN_PROBABILITY = 1e-15
 
 
 class LogLoss(Metric):
-    """Mean of -log of the probability of the actual class, in nats."""
+    """Mean of -log of the probability of the actual class, in nats.
+
+    >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
+    >>> LogLoss().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
+    [0.499]
+    """
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = False
@@ -26,7 +31,12 @@ class LogLoss(Metric):
 
 
 class Brier(Metric):
-    """Mean squared difference between the probabilities and the outcome; the second class alone for binary targets."""
+    """Mean squared difference between the probabilities and the outcome; the second class alone for binary targets.
+
+    >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
+    >>> Brier().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
+    [0.163]
+    """
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = False

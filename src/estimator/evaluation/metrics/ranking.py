@@ -15,6 +15,10 @@ class AreaUnderCurve(Metric):
     """Probability that a row of the class scores above a row of another; ties count half.
 
     With more than two classes, the mean over each class against the rest.
+
+    >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
+    >>> AreaUnderCurve().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
+    [1.0]
     """
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION

@@ -12,7 +12,12 @@ from estimator.evaluation.metrics.base import REGRESSION, Metric, weighted_mean
 
 
 class MeanSquaredError(Metric):
-    """Mean squared error, in squared units of the target."""
+    """Mean squared error, in squared units of the target.
+
+    >>> predictions = Predictions(np.array([2.0, 5.0]))
+    >>> MeanSquaredError().scores(np.array([1.0, 5.0]), predictions, np.ones((1, 2))).round(3).tolist()
+    [0.5]
+    """
 
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
@@ -22,7 +27,12 @@ class MeanSquaredError(Metric):
 
 
 class RootMeanSquaredError(Metric):
-    """Root of the mean squared error, in units of the target."""
+    """Root of the mean squared error, in units of the target.
+
+    >>> predictions = Predictions(np.array([2.0, 5.0]))
+    >>> RootMeanSquaredError().scores(np.array([1.0, 5.0]), predictions, np.ones((1, 2))).round(3).tolist()
+    [0.707]
+    """
 
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
@@ -32,7 +42,12 @@ class RootMeanSquaredError(Metric):
 
 
 class RSquared(Metric):
-    """Fraction of variance explained: 1 is perfect, 0 no better than the mean, below 0 worse than the mean."""
+    """Fraction of variance explained: 1 is perfect, 0 no better than the mean, below 0 worse than the mean.
+
+    >>> predictions = Predictions(np.array([2.0, 5.0]))
+    >>> RSquared().scores(np.array([1.0, 5.0]), predictions, np.ones((1, 2))).round(3).tolist()
+    [0.875]
+    """
 
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = True
@@ -47,7 +62,12 @@ class RSquared(Metric):
 
 
 class MeanAbsoluteError(Metric):
-    """Mean absolute error, in units of the target."""
+    """Mean absolute error, in units of the target.
+
+    >>> predictions = Predictions(np.array([2.0, 5.0]))
+    >>> MeanAbsoluteError().scores(np.array([1.0, 5.0]), predictions, np.ones((1, 2))).round(3).tolist()
+    [0.5]
+    """
 
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False
@@ -57,7 +77,12 @@ class MeanAbsoluteError(Metric):
 
 
 class MeanAbsolutePercentageError(Metric):
-    """Mean absolute error as a percentage of the actual value; rows with an actual value of 0 are skipped."""
+    """Mean absolute error as a percentage of the actual value; rows with an actual value of 0 are skipped.
+
+    >>> predictions = Predictions(np.array([2.0, 5.0]))
+    >>> MeanAbsolutePercentageError().scores(np.array([1.0, 5.0]), predictions, np.ones((1, 2))).round(3).tolist()
+    [50.0]
+    """
 
     tasks: ClassVar[frozenset[str]] = REGRESSION
     higher_is_better: ClassVar[bool] = False

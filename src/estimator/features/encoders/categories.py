@@ -12,12 +12,20 @@ from estimator.graph.builder import ML_DOMAIN, Graph
 
 
 def training_categories(values: npt.NDArray[Any]) -> tuple[str, ...]:
-    """Return the distinct values, sorted, without the missing value ""."""
+    """Return the distinct values, sorted, without the missing value "".
+
+    >>> training_categories(np.array(["b", "a", "", "b"]))
+    ('a', 'b')
+    """
     return tuple(sorted({str(value) for value in values.tolist()} - {""}))
 
 
 def category_codes(values: npt.NDArray[Any], categories: tuple[str, ...]) -> Ints:
-    """Return each value's code; the number of categories for any other value."""
+    """Return each value's code; the number of categories for any other value.
+
+    >>> category_codes(np.array(["b", "a", "new"]), ("a", "b")).tolist()
+    [1, 0, 2]
+    """
     code_of = {category: code for code, category in enumerate(categories)}
     return np.array([code_of.get(str(value), len(categories)) for value in values.tolist()], dtype=np.int64)
 

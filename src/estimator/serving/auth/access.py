@@ -90,7 +90,11 @@ class Access:
 
 
 def credential_of(headers: dict[bytes, bytes]) -> bytes | None:
-    """Return the API key in a request's headers, whose names are lower case."""
+    """Return the API key in a request's headers, whose names are lower case.
+
+    >>> credential_of({b"authorization": b"Bearer secret"}), credential_of({})
+    (b'secret', None)
+    """
     if (key := headers.get(b"x-api-key")) is not None:
         return key
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")

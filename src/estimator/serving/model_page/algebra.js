@@ -1,6 +1,6 @@
-// Operators that put many values together. Sums are taken in doubles and rounded once, to the kind of what is summed.
+// Reductions and products. Sums are computed in doubles and rounded once, to the kind of the values.
 
-/** Return what `put` makes of each line of values along an axis: it is given (read, write, size). */
+/** Apply `put` to each line of values along an axis; it takes (read, write, size). */
 const alongAxis = (x, axis, dims, put, kind = x.kind) => {
   const at = axisOf(axis, x.dims),
     [outer, size, inner] = around(x.dims, at),
@@ -24,7 +24,7 @@ const alongAxis = (x, axis, dims, put, kind = x.kind) => {
 const unchanged = (x) => () => x.dims;
 const withoutAxis = (x, keepdims) => (at) => (keepdims ? x.dims.with(at, 1) : x.dims.toSpliced(at, 1));
 
-/** Define an operator that makes one value of each line: `add` is given what is there so far, from `begin` on. */
+/** Define an operator that reduces each line to one value: `add` takes the value so far, which starts at `begin`. */
 const reducing = (name, begin, add, finish = (total) => total) =>
   operator(name, ({ keepdims = 1 }) => ([x, axes]) => {
     if (axes?.data.length !== 1) throw new Error(`${name}: only one axis is supported`);
@@ -72,7 +72,7 @@ const softmax = (name, finish) =>
 softmax("Softmax", (score, total) => Math.exp(score) / total);
 softmax("LogSoftmax", (score, total) => score - Math.log(total));
 
-/** Return rows (n, inner) times columns (inner, width), each plus what `base` (width) holds, as a tensor of `dims`. */
+/** Return rows (n, inner) times columns (inner, width), plus `base` (width), as a tensor of `dims`. */
 const multiplied = (x, y, dims, base) => {
   const [inner, width] = y.dims,
     result = tensorOf(x.kind, dims),
@@ -104,7 +104,7 @@ operator("Einsum", ({ equation }) => {
   const inside = [...new Set(inputs.replace(",", ""))].filter((letter) => !output.includes(letter));
   const axes = [...output, ...inside];
   return ([x, y]) => {
-    const [own, other] = [x, y].map(({ dims }, which) => {
+    const [mine, theirs] = [x, y].map(({ dims }, which) => {
       const strides = stridesOf(dims);
       return axes.map((letter) => strides[letters[which].indexOf(letter)] ?? 0);
     });
@@ -114,7 +114,7 @@ operator("Einsum", ({ equation }) => {
     let to = 0;
     const total = (depth, left, right) => {
       let sum = 0;
-      for (let index = 0; index < sizes[depth]; index++, left += own[depth], right += other[depth]) {
+      for (let index = 0; index < sizes[depth]; index++, left += mine[depth], right += theirs[depth]) {
         sum += depth === last ? x.data[left] * y.data[right] : total(depth + 1, left, right);
       }
       return sum;
@@ -125,7 +125,7 @@ operator("Einsum", ({ equation }) => {
         return;
       }
       for (let index = 0; index < sizes[depth]; index++) {
-        fill(depth + 1, left + index * own[depth], right + index * other[depth]);
+        fill(depth + 1, left + index * mine[depth], right + index * theirs[depth]);
       }
     };
     fill(0, 0, 0);

@@ -42,8 +42,8 @@ const readCsv = (text, file) => {
 
 const listed = (items, limit) => {
   const left = items.length - limit,
-    words = items.slice(0, limit).join(", ");
-  return left > 0 ? `${words} and ${left.toLocaleString("en")} more` : words;
+    shown = items.slice(0, limit).join(", ");
+  return left > 0 ? `${shown} and ${left.toLocaleString("en")} more` : shown;
 };
 
 /** Return the delimiter that splits the header into most cells, and the second line into as many. */

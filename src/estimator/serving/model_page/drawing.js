@@ -45,7 +45,7 @@ const scaleOf =
   (value) =>
     start + ((value - low) / (high - low || 1)) * (end - start);
 
-/** Return a line with its band: points are { at, value, low, high }; `now` is the point of the present value. */
+/** Return a line with its band: points are { at, value, low, high }; `now` is the point of the current value. */
 const lineChart = (points, { y, now, xTicks, xTitle, yTitle, formatY, label }) => {
   const bottom = HEIGHT - BOTTOM,
     x = [points[0].at, points.at(-1).at];

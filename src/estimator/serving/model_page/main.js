@@ -70,7 +70,7 @@ const startForm = () => {
     const wanted = search.value.trim().toLowerCase();
     for (const { element, column } of fields) element.hidden = !column.name.toLowerCase().includes(wanted);
     const count = fields.filter(({ element }) => !element.hidden).length;
-    query("#found").textContent = `${count} of ${fields.length} columns`;
+    query("#search-count").textContent = `${count} of ${fields.length} columns`;
   });
   load();
 };

@@ -1,4 +1,4 @@
-// The bytes of an ONNX file -> its graph. Only those protobuf messages are read that predictions depend on.
+// The bytes of an ONNX file -> its graph. Only the protobuf messages that predictions need are read.
 "use strict";
 
 const FLOAT = 1,
@@ -109,7 +109,7 @@ const textOf = (bytes, start, end, wanted) => {
 const decoder = new TextDecoder();
 const readText = (bytes, from, to) => decoder.decode(bytes.subarray(from, to));
 
-/** Call take(field, wire, from, to) for each field of a message; a varint's value is handed over as `from`. */
+/** Call take(field, wire, from, to) for each field of a message; a varint's value is passed as `from`. */
 const eachField = (bytes, start, end, take) => {
   for (let at = start; at < end;) {
     let tag, value;
@@ -128,7 +128,7 @@ const eachField = (bytes, start, end, take) => {
   }
 };
 
-/** Return a 64-bit whole number with its sign, and the index after it. */
+/** Return a signed 64-bit integer, and the index after it. */
 const readVarint = (bytes, at) => {
   let low = 0,
     high = 0,

@@ -1,5 +1,5 @@
-// What the operators of the standard do, value by value and in shape. An operator is given its attributes once and
-// returns what makes tensors of tensors. A page is only written if each of its graph's operators is defined here.
+// Elementwise and shape operators of the ONNX standard. An operator takes its attributes once and returns a function
+// of tensors. A page is written only if every operator of its graph is defined here.
 
 const OPERATORS = new Map();
 const operator = (name, prepare) => OPERATORS.set(name, prepare);
@@ -75,8 +75,8 @@ operator("Cast", ({ to }) => ([x]) => {
 plain("Shape", ({ dims }) => tensorOf(INT64, [dims.length], Float64Array.from(dims)));
 plain("Reshape", ({ kind, dims, data }, wanted) => {
   const result = Array.from(wanted.data, (size, axis) => (size === 0 ? dims[axis] : size));
-  const known = product(result.filter((size) => size >= 0));
-  return tensorOf(kind, result.map((size) => (size < 0 ? data.length / Math.max(known, 1) : size)), data);
+  const sizeOfRest = product(result.filter((size) => size >= 0));
+  return tensorOf(kind, result.map((size) => (size < 0 ? data.length / Math.max(sizeOfRest, 1) : size)), data);
 });
 operator("Flatten", ({ axis = 1 }) => ([{ kind, dims, data }]) =>
   tensorOf(kind, [product(dims.slice(0, axis)), product(dims.slice(axis))], data));
@@ -102,7 +102,7 @@ operator("Concat", ({ axis }) => (parts) => {
   return result;
 });
 
-/** Return the indices of an axis that are picked, in their order; `dims` are those that the axis is replaced by. */
+/** Return the selected indices of an axis, in order; `dims` replace the axis. */
 const picked = ({ kind, dims, data }, axis, indices, ownDims = [indices.length]) => {
   const [outer, size, inner] = around(dims, axis);
   const result = tensorOf(kind, [...dims.slice(0, axis), ...ownDims, ...dims.slice(axis + 1)]);

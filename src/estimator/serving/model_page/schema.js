@@ -22,7 +22,7 @@ const DEFAULTS = {
 };
 const PLAIN_NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
-/** The value is invalid; the message says what was expected and what was found. */
+/** The value is invalid; the message names the expected and the actual value. */
 class CellError extends Error {}
 
 const columnOf = (name, data) => {
@@ -105,7 +105,7 @@ const readNumber = (column, value) => {
   if (!Number.isFinite(result)) throw unexpected(column, value);
   return factor === 1 ? result : result * factor;
 };
-/** Return a number's text without what its column lets surround and part it, and the factor of its unit. */
+/** Return a number's text without affixes, unit and thousands separators, and the factor of its unit. */
 const bareNumber = (column, text) => {
   let word = trim(text),
     factor = 1;
@@ -122,7 +122,7 @@ const withoutThousands = (column, word, text) => {
   const { thousands, decimal } = column;
   if (thousands) word = word.replace(BLANK_BETWEEN_THOUSANDS, thousands);
   if (thousands && word.includes(thousands)) {
-    // Where a comma parts thousands, "12,5" is no 125.
+    // Where a comma separates thousands, "12,5" is not 125.
     const form = new RegExp(`^[-+]?\\d{1,3}(?:${escaped(thousands)}\\d{3})+(?:${escaped(decimal)}\\d*)?$`);
     if (!form.test(word)) return text;
     word = word.replaceAll(thousands, "");
@@ -188,7 +188,7 @@ const repr = (value) => {
   return `${quote}${letters.join("")}${quote}`;
 };
 
-/** Return what is wrong with the names of a row's columns, as [message, column]. */
+/** Return the faults in the names of a row's columns, as [message, column]. */
 const columnFaults = ({ features, aliases, rejectsUnknownColumns }, names) => {
   const present = new Set(names.map((name) => aliases.get(name) ?? name));
   const orNull = (column) => (column.nullable ? " or null" : "");

@@ -1,5 +1,5 @@
-// A tensor is { kind, dims, data }: data is in row order, of the array that rounds as the kind does; whole numbers are
-// doubles here, which hold them exactly up to 2^53.
+// A tensor is { kind, dims, data }: data is in row order, in a typed array that rounds as the kind does; integers are
+// doubles here, which are exact up to 2^53.
 
 const ARRAYS = {
   [FLOAT]: Float32Array,
@@ -20,7 +20,7 @@ const around = (dims, axis) => [product(dims.slice(0, axis)), dims[axis], produc
 
 const stridesOf = (dims) => dims.map((_, axis) => product(dims.slice(axis + 1)));
 
-/** Return the dims of two tensors laid over each other: an axis of size 1 is repeated. */
+/** Return the dims to which two tensors broadcast: an axis of size 1 is repeated. */
 const overlaid = (left, right) => {
   const rank = Math.max(left.length, right.length);
   return Array.from({ length: rank }, (_, axis) => {
@@ -30,15 +30,15 @@ const overlaid = (left, right) => {
   });
 };
 
-/** Return a tensor's data with the axes repeated that `dims` has larger. */
-const spread = ({ kind, dims: own, data }, dims) => {
-  if (isSame(own, dims)) return data;
+/** Return a tensor's data, broadcast to `dims`. */
+const spread = ({ kind, dims: source, data }, dims) => {
+  if (isSame(source, dims)) return data;
   const result = new ARRAYS[kind](product(dims));
   if (data.length === 1) return result.fill(data[0]);
-  const sizes = [...Array(dims.length - own.length).fill(1), ...own],
+  const sizes = [...Array(dims.length - source.length).fill(1), ...source],
     strides = stridesOf(sizes),
     steps = stridesOf(dims);
-  // From this axis on, both are the same: what lies there is copied at once.
+  // From this axis on, both have the same dims: those values are copied at once.
   const same = sizes.findLastIndex((size, axis) => size !== dims[axis]) + 1,
     run = product(sizes.slice(same));
   const fill = (axis, from, to) => {

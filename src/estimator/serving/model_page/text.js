@@ -1,8 +1,8 @@
-// Operators on text: categories to positions, text to tokens, tokens to counts.
+// Operators on text: categories to codes, text to tokens, tokens to counts.
 
 operator("ai.onnx.ml:LabelEncoder", ({ keys_strings: keys, values_int64s: values, default_int64: other = -1 }) => {
-  const known = new Map(keys.map((key, index) => [key, values[index]]));
-  return ([{ dims, data }]) => tensorOf(INT64, dims, Float64Array.from(data, (text) => known.get(text) ?? other));
+  const valueOf = new Map(keys.map((key, index) => [key, values[index]]));
+  return ([{ dims, data }]) => tensorOf(INT64, dims, Float64Array.from(data, (text) => valueOf.get(text) ?? other));
 });
 operator("com.microsoft:Tokenizer", ({ tokenexp, pad_value: pad }) => {
   // RE2, the engine of onnxruntime, writes \pL for the \p{L} of JavaScript.
@@ -15,12 +15,12 @@ operator("com.microsoft:Tokenizer", ({ tokenexp, pad_value: pad }) => {
 });
 operator("TfIdfVectorizer", ({ mode, max_gram_length: longest, ngram_indexes: indices, pool_int64s: pool }) => {
   if (mode !== "TF" || longest !== 1) throw new Error("TfIdfVectorizer: only counts of single tokens are supported");
-  const known = new Map(pool.map((token, at) => [token, indices[at]])),
+  const indexOf = new Map(pool.map((token, at) => [token, indices[at]])),
     width = Math.max(...indices) + 1;
   return ([{ dims: [rows, tokens], data }]) => {
     const result = tensorOf(FLOAT, [rows, width]);
     data.forEach((token, at) => {
-      const index = known.get(token);
+      const index = indexOf.get(token);
       if (index !== undefined) result.data[Math.floor(at / tokens) * width + index] += 1;
     });
     return result;

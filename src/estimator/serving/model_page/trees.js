@@ -39,10 +39,10 @@ operator("ai.onnx.ml:TreeEnsemble", (attributes) => {
   };
 });
 
-/** Return where branches lead: a node's index, or ~ a leaf's. */
+/** Return the target of each branch: the index of a node, or ~index of a leaf. */
 const endsOf = (indices, areLeaves) => Int32Array.from(indices, (index, at) => (areLeaves[at] ? ~index : index));
 
-/** Return the set of each node that asks for members; the sets stand one after the other, each ended by NaN. */
+/** Return the set of each node that tests membership; the sets are stored one after the other, each ended by NaN. */
 const membersOf = (modes, values) => {
   const result = [];
   let at = 0;

@@ -140,9 +140,12 @@ def compiled_epoch(network: TabMNetwork) -> Callable[..., Any]:
             value, gradients = jax.value_and_grad(objective)(weights, bins, batch, cut if network.dropout else None)
             names = sorted(weights)
             moved, optimizer_state = optimizers.step(
-                network.optimizer, [gradients[name] for name in names], [weights[name] for name in names],
-                optimizer_state, rates[number],
-            )  # fmt: skip
+                network.optimizer,
+                [gradients[name] for name in names],
+                [weights[name] for name in names],
+                optimizer_state,
+                rates[number],
+            )
             return (dict(zip(names, moved, strict=True)), optimizer_state), total + value * jnp.sum(present)
 
         state, total = jax.lax.fori_loop(0, n_batches, step, (state, jnp.zeros(())))
