@@ -205,7 +205,7 @@ class CandidateTrainer:
 
     def _tuned(self, config: Config) -> Config:
         """Return the config with the best settings of a new study."""
-        with needs_extra("tune", "retraining with tune"):
+        with needs_extra("train", "retraining with tune"):
             from estimator import tuning
         with TemporaryDirectory() as scratch:
             study_settings = config.tuning.model_copy(update={"study": str(Path(scratch) / "journal.log")})
