@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -30,7 +31,11 @@ FORMATS = Path(__file__).parent / "formats"
 # A store with one version per format, written by the release that introduced the format.
 STORES = sorted(FORMATS.glob("version-*"))
 CONFIGS = sorted(FORMATS.glob("config-*"))
-OVERRIDES = ("model.kind=linear", "validation.folds=3", "evaluation.importance_repeats=0")
+CONFIG = """name: penguins
+data: {path: penguins.csv, target: species}
+model: {kind: linear}
+evaluation: {importance_repeats: 0}
+"""
 ROW = {
     "bill_length_mm": 39.1, "bill_depth_mm": 18.7, "flipper_length_mm": 181, "body_mass_g": 3750,
     "island": "Torgersen", "sex": "male", "year": 2007,
@@ -40,15 +45,17 @@ MAX_BYTES = 200_000
 LOCAL = re.compile(r"/(tmp|home|root|Users|work|var|mnt|opt)/|[A-Z]:\\\\")
 
 
-def train_example(store: Path) -> Path:
-    """Train the example of which there is a version in every format, and return the version's folder."""
-    verbs.train.train(EXAMPLES / "penguins" / "config.yml", verbs.Context(OVERRIDES, store_path=str(store)))
+def train_example(store: Path, folder: Path) -> Path:
+    """Train the version of which there is one in every format, with its files in `folder`, and return where it is."""
+    shutil.copy(EXAMPLES / "penguins" / "penguins.csv", folder)
+    (folder / "config.yml").write_text(CONFIG)
+    verbs.train.train(folder / "config.yml", verbs.Context(["validation.folds=3"], store_path=str(store)))
     return version_folder(store / "penguins")
 
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory) -> Path:
-    return train_example(tmp_path_factory.mktemp("models"))
+    return train_example(tmp_path_factory.mktemp("models"), tmp_path_factory.mktemp("example"))
 
 
 @pytest.fixture(params=STORES, ids=lambda path: path.name)
@@ -156,5 +163,6 @@ if __name__ == "__main__":
     os.environ["LOGNAME"] = "maintainer"
     target = FORMATS / f"version-{FORMAT}"
     shutil.rmtree(target, ignore_errors=True)
-    sys.stdout.write(f"{train_example(target)}\n")
+    with TemporaryDirectory() as example:
+        sys.stdout.write(f"{train_example(target, Path(example))}\n")
     (target / "penguins" / ".lock").unlink()
