@@ -298,6 +298,14 @@ def test_every_printed_key_is_documented(printed_keys):
     assert missing == []
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_key_in_the_code_of_a_command_is_documented(verb):
+    # Also for commands that need an engine, a registry or a cluster.
+    code = (ROOT / f"src/estimator/cli/{verb}.py").read_text()
+    keys = set(re.findall(r'(?:^ +|[{,] ?)"([a-z_]+)": ', code, re.MULTILINE))
+    assert sorted(key for key in keys if f"`{key}`" not in json_section(verb)) == []
+
+
 @pytest.mark.parametrize("verb", PRINTED_CLASSES)
 def test_every_printed_field_is_documented(verb):
     names = [field.name for kind in PRINTED_CLASSES[verb] for field in fields(kind)]
