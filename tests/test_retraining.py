@@ -94,8 +94,8 @@ def test_candidate_that_is_not_better_is_not_chosen(market, tmp_path, run):
 
 
 def test_candidate_that_is_worse_on_old_rows_is_not_chosen(market, new_rows):
-    order = market.context("retraining.max_regression=0.0", "retraining.candidates=[new_only]")
-    decision = verbs.retrain.retrain(market.monitored, order, data=new_rows)
+    context = market.context("retraining.max_regression=0.0", "retraining.candidates=[new_only]")
+    decision = verbs.retrain.retrain(market.monitored, context, data=new_rows)
     assert decision.chosen is None
     assert "the error on old rows grew" in decision.reasons[1]
 
@@ -126,7 +126,7 @@ def test_family_without_warm_start_reports_an_error(market, tmp_path, new_rows):
 
 
 def test_settings_are_tuned_again(market, new_rows):
-    order = market.context("retraining.candidates=[tune]")
+    context = market.context("retraining.candidates=[tune]")
     live = market.live
     config = json.loads((live.folder / "config.resolved.json").read_text())
     assert config["tuning"]["n_trials"] == 50
@@ -138,7 +138,7 @@ def test_settings_are_tuned_again(market, new_rows):
     }  # fmt: skip
     conf.write_text(json.dumps(content))
     verbs.train.train(conf, market.context())
-    (candidate,) = verbs.retrain.retrain(MonitoredModel("short"), order, data=new_rows).candidates
+    (candidate,) = verbs.retrain.retrain(MonitoredModel("short"), context, data=new_rows).candidates
     assert candidate.error is None
     assert candidate.version is not None
 
@@ -229,8 +229,8 @@ def test_candidate_must_be_a_shadow_first(market, new_rows):
 
 def test_promoted_version_that_is_worse_is_rolled_back(market, new_rows):
     live, candidate = retrained(market, new_rows)
-    order = market.context("model.kind=constant")
-    worse = verbs.train.train(FOLDER / "config.yml", order).artefact.version
+    context = market.context("model.kind=constant")
+    worse = verbs.train.train(FOLDER / "config.yml", context).artefact.version
     verbs.promote.promote(market.store, f"{MODEL}/{worse}", why="a mistake")
     assert market.live.version == worse
     market.send(same_area(120), labels=True)

@@ -16,6 +16,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -55,8 +57,8 @@ def totals(address: str, **headers: str) -> dict[str, float]:
 def two_versions(store, tmp_path) -> tuple[Path, str, str]:
     """A store in which a model has a live version and a candidate with other predictions."""
     shutil.copytree(store / "house_pricing_model", tmp_path / "models" / "house_pricing_model")
-    order = verbs.Context(("model.kind=constant",), store_path=str(tmp_path / "models"))
-    made = verbs.train.train(EXAMPLES / "boston" / "config.json", order)
+    context = verbs.Context(("model.kind=constant",), store_path=str(tmp_path / "models"))
+    made = verbs.train.train(EXAMPLES / "boston" / "config.json", context)
     live = json.loads((tmp_path / "models" / "house_pricing_model" / "aliases.json").read_text())["live"]
     return tmp_path / "models", live, made.artefact.version
 
@@ -119,8 +121,8 @@ def test_kill_loses_only_the_last_predictions(store, house, tmp_path):
 def test_private_columns_are_never_logged(store, house, tmp_path):
     log, models = tmp_path / "log.db", tmp_path / "models"
     private, aliases = 'serving.private_columns=["LSTAT", "B"]', 'schema.columns.LSTAT.aliases=["lower status"]'
-    order = verbs.Context(("model.kind=constant", private, aliases), store_path=str(models))
-    made = verbs.train.train(EXAMPLES / "boston" / "config.json", order)
+    context = verbs.Context(("model.kind=constant", private, aliases), store_path=str(models))
+    made = verbs.train.train(EXAMPLES / "boston" / "config.json", context)
     renamed = {"lower status" if name == "LSTAT" else name: value for name, value in house.items()}
     penguin = json.loads(next((store / "penguins").glob("*/golden.json")).read_text())["rows"][0]
     options = ("--model", str(made.artefact.folder), "--log", str(log))
@@ -380,17 +382,25 @@ def test_dashboard_uses_existing_metrics(store, house, tmp_path):
     assert {name for name in queried if f"\n{name}" not in exposition} == set()
 
 
+@pytest.fixture(scope="module")
+def server_with_key(store, tmp_path_factory) -> Iterator[tuple[str, str]]:
+    """The address of a server, and a key for it."""
+    path = tmp_path_factory.mktemp("keys") / "keys.json"
+    _, key = verbs.key.add(path, "web", ["predict"], now=datetime.now(UTC), days=None)
+    with serving(store / "house_pricing_model", "--keys-file", str(path)) as (_, address):
+        yield address, key
+
+
 @pytest.mark.parametrize("program", [("sh", "predict.sh"), (sys.executable, "predict.py"), ("node", "predict.mjs")])
-def test_example_clients_get_predictions(store, tmp_path, run, program):
+def test_example_clients_get_predictions(server_with_key, program):
     command, file = program
     if shutil.which(command) is None:
         pytest.skip(f"{command} is not on this machine")
-    key = run("key", "add", "web", "--file", tmp_path / "keys.json", "--json")[1]["key"]
-    with serving(store / "house_pricing_model", "--keys-file", str(tmp_path / "keys.json")) as (_, address):
-        for given, code in ((key, 0), ("est_wrong", 1)):
-            done = subprocess.run(
-                [command, EXAMPLES / "clients" / file, address], capture_output=True, text=True,
-                env={**os.environ, "ESTIMATOR_KEY": given}, timeout=60,
-            )  # fmt: skip
-            assert (done.returncode == 0) == (code == 0), done.stderr
-            assert code or "interval" in done.stdout or "training range 187 to 711" in done.stdout
+    address, key = server_with_key
+    for given, code in ((key, 0), ("est_wrong", 1)):
+        done = subprocess.run(
+            [command, EXAMPLES / "clients" / file, address], capture_output=True, text=True,
+            env={**os.environ, "ESTIMATOR_KEY": given}, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode == 0) == (code == 0), done.stderr
+        assert code or "interval" in done.stdout or "training range 187 to 711" in done.stdout
