@@ -16,6 +16,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import polars as pl
 import pytest
 
 from estimator import load
@@ -347,10 +348,11 @@ def test_the_example_kinds_keep_their_promises(tmp_path):
             names |= runpy.run_path(str(path))
     for promise in metric_checks.PROMISES:
         promise(names["MedianAbsoluteError"]())
-    source_checks.ROWS.write_ipc(tmp_path / "table.feather")
-    table = names["Feather"]((tmp_path / "table.feather",))
+    table = source_checks.example(names["Feather"], tmp_path, pl.DataFrame.write_ipc)
     for promise in source_checks.PROMISES:
         promise(table)
+    for promise in source_checks.FILE_PROMISES:
+        promise(names["Feather"], tmp_path, pl.DataFrame.write_ipc)
     address = locate(f"file://{tmp_path}/table.feather", {})
     assert list(names["FileUrl"].download(address, tmp_path, (".feather",))) == [tmp_path / "table.feather"]
 
