@@ -7,6 +7,7 @@ import os
 os.environ["KERAS_BACKEND"] = "jax"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import jax
 import numpy as np
 import pytest
 
@@ -14,7 +15,9 @@ keras = pytest.importorskip("keras", reason="keras is a development dependency")
 
 from estimator.models.dataset import EncodedRows  # noqa: E402 # the back end must be named before keras comes in
 from estimator.models.nets import keras_names  # noqa: E402
+from estimator.models.nets.callbacks import CallbackState, LoopControl  # noqa: E402
 from estimator.models.nets.dense import trainer  # noqa: E402
+from estimator.models.nets.dense.activations import ACTIVATIONS  # noqa: E402
 from estimator.models.nets.dense.network import Architecture, Layer, compiled_epoch, forward, table_loss  # noqa: E402
 from estimator.models.nets.device import padded_table  # noqa: E402
 from estimator.models.nets.keras_object import KerasObject, read_keras_object  # noqa: E402
@@ -55,9 +58,9 @@ def keras_net(layers, loss, optimizer):
     return net
 
 
-def keras_activation(arrays: KerasObject):
-    function = getattr(keras.activations, arrays.name)
-    return lambda x: function(x, **arrays.options)
+def keras_activation(activation: KerasObject):
+    function = getattr(keras.activations, activation.name)
+    return lambda x: function(x, **activation.options)
 
 
 def start_weights(layers) -> list[dict[str, np.ndarray]]:
@@ -151,8 +154,8 @@ OPTIMIZERS = [
 @pytest.mark.parametrize(("name", "settings"), OPTIMIZERS, ids=lambda value: str(value))
 def test_optimizers_take_keras_steps(name, settings):
     arrays = named({"name": name, **settings}, keras_names.OPTIMIZERS)
-    own_keras = keras.optimizers.Muon(**settings) if name == "Muon" else getattr(keras.optimizers, name)(**settings)
-    compare(two_layers(), mse(), arrays, MSE, own_keras)
+    theirs = getattr(keras.optimizers, name)(**settings)
+    compare(two_layers(), mse(), arrays, MSE, theirs)
 
 
 @pytest.mark.parametrize("name", keras_names.LOSSES)
@@ -173,11 +176,11 @@ def test_integer_losses_have_keras_formulas(name):
     from estimator.models.nets.dense.losses import LOSSES
 
     arrays = named(name, keras_names.LOSSES)
-    answers = np.random.default_rng(0).dirichlet([1, 1, 1], 6).astype(np.float32)
+    predictions = np.random.default_rng(0).dirichlet([1, 1, 1], 6).astype(np.float32)
     labels = np.array([0, 1, 2, 0, 1, 2])
-    expected = getattr(keras.losses, name)(reduction="none")(labels, answers)
-    found = LOSSES[arrays.name](np.eye(3, dtype=np.float32)[labels], answers, **arrays.options)
-    assert np.asarray(found) == pytest.approx(np.asarray(expected), rel=1e-5)
+    expected = getattr(keras.losses, name)(reduction="none")(labels, predictions)
+    losses = LOSSES[arrays.name](np.eye(3, dtype=np.float32)[labels], predictions, **arrays.options)
+    assert np.asarray(losses) == pytest.approx(np.asarray(expected), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -193,13 +196,23 @@ def test_loss_settings_mean_the_same(loss):
     compare(two_layers(output), arrays, named("sgd", keras_names.OPTIMIZERS), theirs, keras.optimizers.SGD())
 
 
+def value_and_gradient(function, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a function's values and the gradient of their sum with random weights."""
+    values, backward = jax.vjp(function, x)
+    weights = np.random.default_rng(5).standard_normal(values.shape).astype(np.float32)
+    return np.asarray(values), np.asarray(backward(weights)[0])
+
+
 # Keras 3.15 sums cumulative sums in its sparsemax, so that its outputs do not sum to 1; ours is the paper's.
 @pytest.mark.parametrize("name", [name for name in keras_names.ACTIVATIONS if name != "sparsemax"])
 def test_activations_have_keras_formulas_and_gradients(name):
     value = {"name": name, "threshold": 0.2, "default_value": 0.1} if name == "threshold" else name
-    hidden = Layer(6, named(value, keras_names.ACTIVATIONS))
-    layers = [hidden, Layer(2, named("linear", keras_names.ACTIVATIONS))]
-    compare(layers, mse(), named("sgd", keras_names.OPTIMIZERS), MSE, keras.optimizers.SGD())
+    activation = named(value, keras_names.ACTIVATIONS)
+    x = np.random.default_rng(6).normal(0, 2, (50, 6)).astype(np.float32)
+    ours = value_and_gradient(lambda x: ACTIVATIONS[name].apply(x, **activation.options), x)
+    theirs = value_and_gradient(keras_activation(activation), x)
+    assert ours[0] == pytest.approx(theirs[0], rel=1e-5, abs=1e-6)
+    assert ours[1] == pytest.approx(theirs[1], rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -252,44 +265,43 @@ def test_initializers_have_keras_spread(name):
 
     classes = {item.lower(): item for item in dir(keras.initializers) if item[0].isupper()}
     arrays = named(name, keras_names.INITIALIZERS)
-    found = draw(arrays, (300, 200), np.random.default_rng(0))
+    drawn = draw(arrays, (300, 200), np.random.default_rng(0))
     theirs = np.asarray(getattr(keras.initializers, classes[name.replace("_", "")])(**arrays.options)((300, 200)))
-    assert found.std() == pytest.approx(theirs.std(), rel=0.03, abs=1e-9)
-    assert found.mean() == pytest.approx(theirs.mean(), abs=0.002)
-    assert np.abs(found).max() == pytest.approx(np.abs(theirs).max(), rel=0.25)
+    assert drawn.std() == pytest.approx(theirs.std(), rel=0.03, abs=1e-9)
+    assert drawn.mean() == pytest.approx(theirs.mean(), abs=0.002)
+    assert np.abs(drawn).max() == pytest.approx(np.abs(theirs).max(), rel=0.25)
 
 
-def followed(callback: dict, values: list[float], rate: float = 0.1) -> list[tuple[float, bool]]:
-    """Return (learning rate, stop) after each epoch of a course of val_loss."""
-    from estimator.models.nets.callbacks import Course, Follower
-
-    follower, course, seen = Follower(named(callback, keras_names.CALLBACKS)), Course(rate), []
+def controls(callback: dict, values: list[float], rate: float = 0.1) -> list[tuple[float, bool]]:
+    """Return (learning rate, stop) after each epoch, given val_loss of each."""
+    state, control = CallbackState(named(callback, keras_names.CALLBACKS)), LoopControl(rate)
+    history = []
     for epoch, value in enumerate(values):
-        follower, course = follower.after(epoch, {"loss": value, "val_loss": value}, course)
-        seen.append((round(course.rate, 9), course.stop))
-        if course.stop:
+        state, control = state.after_epoch(epoch, {"loss": value, "val_loss": value}, control)
+        history.append((round(control.learning_rate, 9), control.stop))
+        if control.stop:
             break
-    return seen
+    return history
 
 
-def keras_followed(callback, values: list[float], rate: float = 0.1) -> list[tuple[float, bool]]:
+def keras_controls(callback, values: list[float], rate: float = 0.1) -> list[tuple[float, bool]]:
     net = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     net.compile(loss="mse", optimizer=keras.optimizers.SGD(rate))
     callback.set_model(net)
     callback.on_train_begin()
-    seen, net.stop_training = [], False
+    history, net.stop_training = [], False
     for epoch, value in enumerate(values):
         callback.on_epoch_end(epoch, {"loss": value, "val_loss": value})
-        seen.append((round(float(net.optimizer.learning_rate), 9), bool(net.stop_training)))
+        history.append((round(float(net.optimizer.learning_rate), 9), bool(net.stop_training)))
         if net.stop_training:
             break
-    return seen
+    return history
 
 
-COURSES = [[5, 4, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2], [1, 2, 3, 4, 5], [5, 4.99, 4.98, 4.97, 4.96, 4.95, 3], [1.0]]
+VAL_LOSSES = [[5, 4, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2], [1, 2, 3, 4, 5], [5, 4.99, 4.98, 4.97, 4.96, 4.95, 3], [1.0]]
 
 
-@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize("val_losses", VAL_LOSSES)
 @pytest.mark.parametrize(
     "settings",
     [
@@ -300,30 +312,28 @@ COURSES = [[5, 4, 3, 3, 3, 2, 2, 2, 2, 2, 2, 2], [1, 2, 3, 4, 5], [5, 4.99, 4.98
         {"patience": 2, "baseline": 2.5},
     ],
 )
-def test_early_stopping_stops_with_keras(course, settings):
-    theirs = keras_followed(keras.callbacks.EarlyStopping(**settings), course)
-    ours = followed({"kind": "early_stopping", **settings}, course)
+def test_early_stopping_stops_with_keras(val_losses, settings):
+    theirs = keras_controls(keras.callbacks.EarlyStopping(**settings), val_losses)
+    ours = controls({"kind": "early_stopping", **settings}, val_losses)
     assert [stop for _, stop in ours] == [stop for _, stop in theirs]
 
 
-@pytest.mark.parametrize("course", COURSES)
+@pytest.mark.parametrize("val_losses", VAL_LOSSES)
 @pytest.mark.parametrize(
     "settings", [{"patience": 1}, {"patience": 2, "cooldown": 2}, {"patience": 1, "factor": 0.5, "min_lr": 0.03}]
 )
-def test_reduce_on_plateau_reduces_with_keras(course, settings):
-    theirs = [rate for rate, _ in keras_followed(keras.callbacks.ReduceLROnPlateau(**settings), course)]
-    ours = [rate for rate, _ in followed({"kind": "reduce_lr_on_plateau", **settings}, course)]
+def test_reduce_on_plateau_reduces_with_keras(val_losses, settings):
+    theirs = [rate for rate, _ in keras_controls(keras.callbacks.ReduceLROnPlateau(**settings), val_losses)]
+    ours = [rate for rate, _ in controls({"kind": "reduce_lr_on_plateau", **settings}, val_losses)]
     assert ours == pytest.approx(theirs, rel=1e-5)
 
 
 def test_sparsemax_projects_onto_the_simplex():
-    from estimator.models.nets.dense.activations import ACTIVATIONS
-
     scores = np.random.default_rng(0).normal(0, 2, (50, 6)).astype(np.float32)
-    found = np.asarray(ACTIVATIONS["sparsemax"].apply(scores))
-    assert found.sum(axis=1) == pytest.approx(np.ones(50), abs=1e-5)
+    projected = np.asarray(ACTIVATIONS["sparsemax"].apply(scores))
+    assert projected.sum(axis=1) == pytest.approx(np.ones(50), abs=1e-5)
     # The projection leaves the same distance to every score that stays above zero.
-    for row, scored in zip(found, scores, strict=True):
+    for row, scored in zip(projected, scores, strict=True):
         shift = (scored - row)[row > 0]
         assert shift == pytest.approx(np.full(len(shift), shift[0]), abs=1e-5)
         assert (scored[row == 0] <= shift[0] + 1e-5).all()
