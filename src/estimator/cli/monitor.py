@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED_EVENTS = 8
 # Drift tests with a larger p-value are not listed.
-LISTED_P_VALUE = 0.01
+MAX_LISTED_P_VALUE = 0.01
 
 
 @click.command("monitor")
@@ -148,6 +148,6 @@ def _check_lines(check: DriftCheck) -> Iterator[str]:
     yield f"{verdict}: p {check.p_value:.2g} over {check.n_rows:,} rows, all tests combined; alpha {check.alpha:.2g}"
     for kind, results in check.results.items():
         for result in results[:MAX_LISTED_EVENTS]:
-            if result.p_value <= LISTED_P_VALUE:
+            if result.p_value <= MAX_LISTED_P_VALUE:
                 column, effect = result.column or "rows", format_number(result.effect)
                 yield f"  {kind:<20} {column:<20} {effect:>8}  p {result.p_value:<8.2g} {result.message}"

@@ -26,7 +26,7 @@ def default_region() -> str | None:
 
 @contextmanager
 def explained_errors(subject: str, kind: type[EstimatorError]) -> Iterator[None]:
-    """Turn errors of AWS into an error of a kind whose message starts with `place`, with a hint."""
+    """Turn errors of AWS into an error of a kind whose message starts with `subject`, with a hint."""
     with needs_extra("deploy", "AWS"):
         from botocore import exceptions
     try:

@@ -9,8 +9,9 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+SECONDS_PER_DAY = 86_400
 # Units of a time that is given as an age, such as 7d.
-SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+SECONDS_PER_UNIT = {"s": 1, "m": 60, "h": 3600, "d": SECONDS_PER_DAY, "w": 7 * SECONDS_PER_DAY}
 
 
 @dataclass(frozen=True, slots=True)

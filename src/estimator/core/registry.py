@@ -57,8 +57,8 @@ class Shelf(Generic[Kind]):
 
     def name_of(self, kind: type) -> str:
         """Return the name of a class that `load` returned."""
-        for name, place in self.kinds.items():
-            if _is_at(place, kind):
+        for name, path in self.kinds.items():
+            if _is_at(path, kind):
                 return name
         return next(
             name for name, points in self._plugins.items() if _is_at(f"{points[0].module}:{points[0].attr}", kind)
@@ -117,7 +117,7 @@ def _package(point: EntryPoint) -> str:
     return str(point.dist.name) if point.dist is not None else point.module
 
 
-def _is_at(place: str, kind: type) -> bool:
+def _is_at(path: str, kind: type) -> bool:
     """Whether a class is the one at "module:Class"; it was imported, so a module that was not need not be."""
-    module, _, attribute = place.partition(":")
+    module, _, attribute = path.partition(":")
     return getattr(sys.modules.get(module), attribute, None) is kind

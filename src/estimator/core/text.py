@@ -1,4 +1,4 @@
-"""Text for messages: the closest known name, lists of names, numbers, sizes and durations."""
+"""Text for messages: the closest of several names, lists of names, numbers, sizes and durations."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import math
 from collections.abc import Iterable
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name closest to `name`, ignoring case, or None.
+def closest(name: str, choices: Iterable[str]) -> str | None:
+    """Return the choice closest to `name`, ignoring case, or None.
 
     >>> closest("epocs", ["epochs", "batch_size"])
     'epochs'
     """
-    by_lower = {item.lower(): item for item in known}
+    by_lower = {item.lower(): item for item in choices}
     matches = difflib.get_close_matches(name.lower(), list(by_lower), n=5, cutoff=0.6)
     # Swapped letters are the most common typo, and difflib ranks them low.
     matches.sort(key=lambda item: sorted(item) != sorted(name.lower()))
     return by_lower[matches[0]] if matches else None
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a hint with the closest known name and, if they are few, all of them.
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return a hint with the closest choice and, if they are few, all choices.
 
     >>> did_you_mean("epocs", ["epochs", "batch_size"])
     "did you mean 'epochs'?; known: epochs, batch_size"
     """
-    names = list(known)
+    names = list(choices)
     guess = closest(name, names)
     parts = [f"did you mean {guess!r}?"] if guess else []
     if len(names) <= 40:

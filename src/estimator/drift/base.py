@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from estimator.core.arrays import Floats, Ints
-from estimator.drift.reference import Codes, ColumnReference, Counts, CurrentRows, DriftReference
+from estimator.drift.reference import BinCodes, ColumnReference, CurrentRows, DriftReference
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class ColumnTest(BatchTest):
         """Whether the test applies to such a column."""
 
     @abstractmethod
-    def compare_column(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> DriftResult | None:
+    def compare_column(self, column: ColumnReference, counts: Ints, *, seed: int = 0) -> DriftResult | None:
         """Compare the counts of current rows with the column's; None when there are too few rows."""
 
     def compare(self, reference: DriftReference, current: CurrentRows, *, seed: int = 0) -> list[DriftResult]:
@@ -73,7 +73,7 @@ class SequentialTest(ABC):
         """Return a test that has seen no row; with `only_increase` it detects larger values alone."""
 
     @abstractmethod
-    def update(self, codes: Codes, periods: Ints) -> Floats:
+    def update(self, codes: BinCodes, periods: Ints) -> Floats:
         """Add rows of shape (rows, columns); return the e-value of each column after each row, of the same shape.
 
         `periods` is the number of the period of each row, of shape (rows,); it never decreases.

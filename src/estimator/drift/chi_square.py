@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from estimator.core.arrays import Ints
 from estimator.drift.frequency import FrequencyTest, pool_rare_bins
-from estimator.drift.reference import ColumnReference, Counts
+from estimator.drift.reference import ColumnReference
 
 MIN_EXPECTED = 5.0
 
@@ -20,10 +21,10 @@ class ChiSquare(FrequencyTest):
     def suits(self, column: ColumnReference) -> bool:
         return column.is_text
 
-    def pool(self, column: ColumnReference, counts: Counts) -> tuple[Counts, Counts]:
+    def pool(self, column: ColumnReference, counts: Ints) -> tuple[Ints, Ints]:
         return pool_rare_bins(column.counts, counts, min_expected=MIN_EXPECTED)
 
-    def distance(self, reference: Counts, current: Counts) -> tuple[float, float]:
+    def distance(self, reference: Ints, current: Ints) -> tuple[float, float]:
         table = np.stack([reference, current]).astype(np.float64)
         expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
         statistic = float(((table - expected) ** 2 / expected).sum())

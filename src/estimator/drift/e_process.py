@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Ints
 from estimator.drift.base import SequentialTest
-from estimator.drift.reference import Codes, ColumnReference
+from estimator.drift.reference import BinCodes, ColumnReference
 
 N_CELLS = 20
 N_HISTOGRAM_BINS = 10
@@ -30,8 +30,8 @@ N_HISTOGRAM_BINS = 10
 MEMORY_ROWS = np.array([100.0, 400.0, 1600.0])
 PRIOR_COUNT = 2.0
 # Fraction of all capital that is redistributed after each row, and of it the part that does not bet.
-REDISTRIBUTED = 0.001
-IDLE = 0.3
+REDISTRIBUTED_FRACTION = 0.001
+IDLE_FRACTION = 0.3
 # Far beyond any threshold, and far below the largest double.
 MAX_CAPITAL = 1e200
 # Ranks are computed for this many rows at once, as memory grows with the square.
@@ -73,7 +73,7 @@ class ConformalRanks:
         self.n_rows = 0
         self._generator = np.random.default_rng([seed, 80])
 
-    def update(self, codes: Codes) -> Floats:
+    def update(self, codes: BinCodes) -> Floats:
         """Add rows of shape (rows, columns); return the rank of each value, from 0 to 1."""
         n_rows, n_columns = codes.shape
         below, ties = np.empty((n_rows, n_columns)), np.empty((n_rows, n_columns))
@@ -102,8 +102,8 @@ class BettingPortfolio:
     def __init__(self, n_columns: int, *, only_increase: bool = False) -> None:
         self.only_increase, self._bets = only_increase, INCREASE_BETS if only_increase else BETS
         n_fixed, n_adaptive = self._bets.shape[1], 0 if only_increase else len(MEMORY_ROWS)
-        self._weights = np.full(n_fixed + n_adaptive, (1.0 - IDLE) / (n_fixed + n_adaptive - 1))
-        self._weights[0] = IDLE
+        self._weights = np.full(n_fixed + n_adaptive, (1.0 - IDLE_FRACTION) / (n_fixed + n_adaptive - 1))
+        self._weights[0] = IDLE_FRACTION
         self.capital = np.zeros((n_columns, len(self._weights)))
         self.histogram = np.full((n_columns, n_adaptive, N_HISTOGRAM_BINS), PRIOR_COUNT)
 
@@ -128,7 +128,7 @@ class BettingPortfolio:
         total = histogram.sum(axis=2)
         for row in range(len(ranks)):
             # A bet that has lost its capital must be able to win later.
-            capital += REDISTRIBUTED * (capital.sum(axis=1, keepdims=True) * self._weights - capital)
+            capital += REDISTRIBUTED_FRACTION * (capital.sum(axis=1, keepdims=True) * self._weights - capital)
             capital[:, :n_fixed] *= payoffs[row]
             if n_adaptive:
                 capital[:, n_fixed:] *= N_HISTOGRAM_BINS * histogram[columns, :, bins[row]] / total
@@ -168,7 +168,7 @@ class EProcess(SequentialTest):
         )
         return cls(ranks, portfolio, threshold)
 
-    def update(self, codes: Codes, periods: Ints) -> Floats:
+    def update(self, codes: BinCodes, periods: Ints) -> Floats:
         e_values = np.empty(codes.shape)
         before = self._period if self._period is not None else periods[0] - 1 if len(periods) else 0
         starts = np.flatnonzero(np.diff(periods, prepend=before) > 0)

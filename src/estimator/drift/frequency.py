@@ -6,8 +6,9 @@ from abc import abstractmethod
 
 import numpy as np
 
+from estimator.core.arrays import Ints
 from estimator.drift.base import ColumnTest, DriftResult
-from estimator.drift.reference import ColumnReference, Counts
+from estimator.drift.reference import ColumnReference
 from estimator.errors import needs_extra
 
 
@@ -15,17 +16,17 @@ class FrequencyTest(ColumnTest):
     """A distance between two samples of counts whose statistic follows chi-square with one degree less than bins."""
 
     @abstractmethod
-    def distance(self, reference: Counts, current: Counts) -> tuple[float, float]:
+    def distance(self, reference: Ints, current: Ints) -> tuple[float, float]:
         """Return the effect and its chi-square statistic, of the counts of at least two bins."""
 
     def suits(self, column: ColumnReference) -> bool:
         return True
 
-    def pool(self, column: ColumnReference, counts: Counts) -> tuple[Counts, Counts]:
+    def pool(self, column: ColumnReference, counts: Ints) -> tuple[Ints, Ints]:
         """Return the counts of reference and current rows in the bins that are compared, here about ten."""
         return decile_counts(column, counts)
 
-    def compare_column(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> DriftResult | None:
+    def compare_column(self, column: ColumnReference, counts: Ints, *, seed: int = 0) -> DriftResult | None:
         with needs_extra("monitor", "testing for drift"):
             from scipy.special import chdtrc
         reference, current = self.pool(column, counts)
@@ -36,7 +37,7 @@ class FrequencyTest(ColumnTest):
         return DriftResult(column.name, effect, p_value, largest_change(column, counts))
 
 
-def decile_counts(column: ColumnReference, counts: Counts) -> tuple[Counts, Counts]:
+def decile_counts(column: ColumnReference, counts: Ints) -> tuple[Ints, Ints]:
     """Return a column's counts and others in about ten bins; missing values and categories have bins of their own."""
     if column.is_text:
         groups = np.arange(len(counts))
@@ -51,7 +52,7 @@ def decile_counts(column: ColumnReference, counts: Counts) -> tuple[Counts, Coun
     return reference[occurs], current[occurs]
 
 
-def pool_rare_bins(first: Counts, second: Counts, *, min_expected: float) -> tuple[Counts, Counts]:
+def pool_rare_bins(first: Ints, second: Ints, *, min_expected: float) -> tuple[Ints, Ints]:
     """Return the counts of two samples with the bins of which the smaller one expects too few put together.
 
     Chi-square is not the law of the statistic where little is expected (Cochran, 1954).
@@ -67,7 +68,7 @@ def pool_rare_bins(first: Counts, second: Counts, *, min_expected: float) -> tup
     return first[occurs], second[occurs]
 
 
-def effective_size(first: Counts, second: Counts) -> float:
+def effective_size(first: Ints, second: Ints) -> float:
     """Return n m / (n + m), the size that two samples together have in the variance of a difference.
 
     >>> effective_size(np.array([50, 50]), np.array([200, 200]))
@@ -77,7 +78,7 @@ def effective_size(first: Counts, second: Counts) -> float:
     return n * m / max(n + m, 1)
 
 
-def largest_change(column: ColumnReference, counts: Counts) -> str:
+def largest_change(column: ColumnReference, counts: Ints) -> str:
     """Return a phrase about the bin whose fraction has changed most."""
     before, now = column.fractions, counts / max(counts.sum(), 1)
     code = int(np.abs(now - before).argmax())

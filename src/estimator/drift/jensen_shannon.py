@@ -6,9 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, Ints
 from estimator.drift.frequency import FrequencyTest, effective_size
-from estimator.drift.reference import Counts
 
 
 class JensenShannon(FrequencyTest):
@@ -21,7 +20,7 @@ class JensenShannon(FrequencyTest):
 
     measure: ClassVar[str] = "Jensen-Shannon distance"
 
-    def distance(self, reference: Counts, current: Counts) -> tuple[float, float]:
+    def distance(self, reference: Ints, current: Ints) -> tuple[float, float]:
         before, now = reference / reference.sum(), current / current.sum()
         mean = (before + now) / 2
         nats = max(0.0, (_relative_entropy(before, mean) + _relative_entropy(now, mean)) / 2)

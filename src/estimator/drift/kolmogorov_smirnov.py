@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from estimator.core.arrays import Ints
 from estimator.drift.base import ColumnTest, DriftResult
-from estimator.drift.reference import ColumnReference, Counts
+from estimator.drift.reference import ColumnReference
 from estimator.errors import needs_extra
 
 
@@ -19,7 +20,7 @@ class KolmogorovSmirnov(ColumnTest):
     def suits(self, column: ColumnReference) -> bool:
         return not column.is_text
 
-    def compare_column(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> DriftResult | None:
+    def compare_column(self, column: ColumnReference, counts: Ints, *, seed: int = 0) -> DriftResult | None:
         with needs_extra("monitor", "testing for drift"):
             from scipy.special import kolmogorov
         n, m = int(column.counts[1:].sum()), int(counts[1:].sum())
@@ -29,7 +30,7 @@ class KolmogorovSmirnov(ColumnTest):
         return DriftResult(column.name, distance, float(kolmogorov(distance * np.sqrt(n * m / (n + m)))), message)
 
 
-def largest_distance(column: ColumnReference, counts: Counts) -> tuple[float, str]:
+def largest_distance(column: ColumnReference, counts: Ints) -> tuple[float, str]:
     """Return the largest distance between the distribution functions, and a phrase about the direction of the change.
 
     >>> column = ColumnReference("size", np.array([0, 3, 1]), np.array([100.0]))

@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from estimator.core.arrays import Ints
 from estimator.drift.frequency import FrequencyTest, effective_size
-from estimator.drift.reference import Counts
 
 
 class PopulationStability(FrequencyTest):
@@ -20,7 +20,7 @@ class PopulationStability(FrequencyTest):
 
     measure: ClassVar[str] = "PSI"
 
-    def distance(self, reference: Counts, current: Counts) -> tuple[float, float]:
+    def distance(self, reference: Ints, current: Ints) -> tuple[float, float]:
         # Half a row in every bin: an empty one would make the index infinite.
         before, now = ((counts + 0.5) / (counts.sum() + 0.5 * len(counts)) for counts in (reference, current))
         index = float(((now - before) * np.log(now / before)).sum())

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.arrays import Floats, nan_to_none
+from estimator.core.arrays import Floats, Ints, nan_to_none
 from estimator.core.task import Predictions, Task
 from estimator.core.text import format_plain
 from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.column import TIME_KINDS
 
-Codes = npt.NDArray[np.uint8]
-Counts = npt.NDArray[np.int64]
+BinCodes = npt.NDArray[np.uint8]
 # Code 0 is a missing value, and a byte holds all others.
 MAX_BINS = 250
 # Columns of a very wide table have fewer bins each, so that the file stays at a few megabytes.
@@ -45,7 +44,7 @@ class ColumnReference:
     """
 
     name: str
-    counts: Counts
+    counts: Ints
     edges: Floats = field(default_factory=lambda: np.empty(0))
     categories: tuple[str, ...] = ()
     is_text: bool = False
@@ -66,7 +65,7 @@ class ColumnReference:
     def _codes_by_category(self) -> dict[str, int]:
         return {category: index + 1 for index, category in enumerate(self.categories)}
 
-    def codes(self, values: npt.NDArray[Any]) -> Codes:
+    def codes(self, values: npt.NDArray[Any]) -> BinCodes:
         """Return the bin of each value of shape (rows,): 0 for a missing value, else from 1 on."""
         if self.is_text:
             other = len(self.categories) + 1
@@ -78,7 +77,7 @@ class ColumnReference:
         codes = 1 + np.searchsorted(self.edges, numbers, side="left")
         return np.where(np.isnan(numbers), 0, codes).astype(np.uint8)
 
-    def count(self, codes: Codes) -> Counts:
+    def count(self, codes: BinCodes) -> Ints:
         """Return how often each bin occurs among codes."""
         return np.bincount(codes, minlength=len(self.counts)).astype(np.int64)
 
@@ -121,7 +120,7 @@ class DriftReference:
     """
 
     columns: tuple[ColumnReference, ...]
-    sample: Codes
+    sample: BinCodes
     predictions: ColumnReference
     losses: ColumnReference
     loss_by_prediction: Floats
@@ -185,8 +184,8 @@ class CurrentRows:
     `predictions` may be shorter than `codes`, where some rows have no prediction that can be compared.
     """
 
-    codes: Codes
-    predictions: Codes
+    codes: BinCodes
+    predictions: BinCodes
     batch: Batch
 
     def __len__(self) -> int:
@@ -249,7 +248,7 @@ def absolute_losses(task: Task, predictions: Predictions, actual: Floats) -> Flo
     return np.abs(task.losses(predictions.raw, actual))
 
 
-def mean_by_bin(codes: Codes, values: Floats, column: ColumnReference) -> Floats:
+def mean_by_bin(codes: BinCodes, values: Floats, column: ColumnReference) -> Floats:
     """Return the mean of the finite values in each bin of a column, NaN for a bin without any."""
     is_finite = np.isfinite(values)
     counts = np.bincount(codes[is_finite], minlength=len(column.counts))

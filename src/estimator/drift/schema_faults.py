@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from estimator.core.arrays import Ints
 from estimator.core.text import format_plain
 from estimator.drift.base import BatchTest, DriftResult
-from estimator.drift.reference import ColumnReference, Counts, CurrentRows, DriftReference
+from estimator.drift.reference import ColumnReference, CurrentRows, DriftReference
 from estimator.errors import needs_extra
 
 
@@ -34,7 +35,7 @@ class SchemaFaults(BatchTest):
         return [*results, *([] if violations is None else [violations])]
 
 
-def _faults(column: ColumnReference, counts: Counts) -> Iterator[DriftResult]:
+def _faults(column: ColumnReference, counts: Ints) -> Iterator[DriftResult]:
     if counts.sum() == 0 or column.n_rows == 0:
         return
     yield _growth("missing values", column, counts, 0)
@@ -46,7 +47,7 @@ def _faults(column: ColumnReference, counts: Counts) -> Iterator[DriftResult]:
         yield _growth(f"values above {format_plain(column.edges[-1])}", column, counts, last)
 
 
-def _growth(fault: str, column: ColumnReference, counts: Counts, code: int) -> DriftResult:
+def _growth(fault: str, column: ColumnReference, counts: Ints, code: int) -> DriftResult:
     before, now = int(column.counts[code]), int(counts[code])
     n, m = column.n_rows, int(counts.sum())
     message = f"{fault}: {before / n:.1%} in training, {now / m:.1%} now"

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, Ints
 from estimator.core.text import format_number
 from estimator.drift.base import ColumnTest, DriftResult
-from estimator.drift.reference import ColumnReference, Counts
+from estimator.drift.reference import ColumnReference
 
 N_PERMUTATIONS = 400
 
@@ -25,7 +25,7 @@ class Wasserstein(ColumnTest):
     def suits(self, column: ColumnReference) -> bool:
         return not column.is_text and column.scale > 0 and len(column.edges) > 1
 
-    def compare_column(self, column: ColumnReference, counts: Counts, *, seed: int = 0) -> DriftResult | None:
+    def compare_column(self, column: ColumnReference, counts: Ints, *, seed: int = 0) -> DriftResult | None:
         before, now = column.counts[1:], counts[1:]
         n, m = int(before.sum()), int(now.sum())
         if min(n, m) < 2:
@@ -41,7 +41,7 @@ class Wasserstein(ColumnTest):
         return DriftResult(column.name, distance, p_value, message)
 
 
-def _distances(first: Counts, second: Counts, widths: Floats) -> Floats:
+def _distances(first: Ints, second: Ints, widths: Floats) -> Floats:
     """Return the areas between the distribution functions of counts of shape (samples, bins)."""
     cumulative = [counts.cumsum(axis=1) / counts.sum(axis=1, keepdims=True) for counts in (first, second)]
     areas: Floats = np.abs((cumulative[0] - cumulative[1])[:, : len(widths)]) @ widths

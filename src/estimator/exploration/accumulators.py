@@ -19,7 +19,7 @@ from estimator.core.arrays import Floats, Indices
 SAMPLE_ROWS = 50_000
 BLOCK_ROWS = 4096
 MAX_HASHES = 2_000_000
-WHOLE_RANGE = 2.0**64
+HASH_RANGE = 2.0**64
 
 
 @dataclass
@@ -140,7 +140,7 @@ class Repeats:
             self.hashes = [np.concatenate([self._small(chunk) for chunk in self.hashes])]
 
     def _small(self, hashes: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-        return hashes if self.fraction == 1.0 else hashes[hashes < np.uint64(WHOLE_RANGE * self.fraction)]
+        return hashes if self.fraction == 1.0 else hashes[hashes < np.uint64(HASH_RANGE * self.fraction)]
 
     @property
     def is_exact(self) -> bool:

@@ -10,7 +10,7 @@ import polars as pl
 from estimator.core.arrays import Floats
 
 MAX_CATEGORIES = 200
-SAMPLE_LIMIT = 2000
+MAX_SAMPLE_ROWS = 2000
 
 
 def spearman(table: Floats) -> Floats:
@@ -78,7 +78,7 @@ def tsne(table: Floats, features: Sequence[int], *, seed: int) -> Floats:
 
 def _scaled(table: Floats, features: Sequence[int]) -> Floats:
     """Return the first rows with mean 0 and standard deviation 1 in every column; missing values at the mean."""
-    columns = table[:SAMPLE_LIMIT, features]
+    columns = table[:MAX_SAMPLE_ROWS, features]
     present = ~np.isnan(columns)
     counts = np.maximum(present.sum(axis=0), 1)
     mean = np.where(present, columns, 0.0).sum(axis=0) / counts

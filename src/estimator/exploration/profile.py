@@ -15,6 +15,7 @@ import polars as pl
 from threadpoolctl import threadpool_limits
 
 from estimator.core.arrays import Floats, nan_to_none
+from estimator.core.clock import SECONDS_PER_DAY
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.column_scan import ColumnScan, MapFunction, TableScan, scan_by_schema
@@ -34,12 +35,11 @@ from estimator.exploration.associations import (
 )
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-BINS = 40
+N_HISTOGRAM_BINS = 40
 TOP_CATEGORIES = 20
-MAX_MATRIX = 300
+MAX_MATRIX_COLUMNS = 300
 MAX_CATEGORIES = 10_000
 TEXT_KINDS = ("text", "identifier")
-DAY = 86_400
 FORMAT = 1
 
 
@@ -271,7 +271,7 @@ def _summaries(collected: Collected, table: Floats, names: Sequence[str]) -> dic
         mean, deviation, skewness, kurtosis = moments[name]
         statistics = {"mean": mean, "std": deviation, "skewness": skewness, "kurtosis": kurtosis}
         statistics |= {"min": scan.low, "max": scan.high, "zeros": float(scan.n_zeros)}
-        quantiles, histogram = summarize(table[:, position][~np.isnan(table[:, position])], QUANTILES, BINS)
+        quantiles, histogram = summarize(table[:, position][~np.isnan(table[:, position])], QUANTILES, N_HISTOGRAM_BINS)
         result[name] = {"statistics": statistics, "quantiles": quantiles, "histogram": histogram}
         if scan.reading.kind in TIME_KINDS and scan.n_values:
             seconds = table[:, position][~np.isnan(table[:, position])]
@@ -302,8 +302,8 @@ def _text_lengths(scan: ColumnScan) -> dict[str, Any]:
 
 def _span(scan: ColumnScan, seconds: Floats, *, is_complete: bool) -> dict[str, Any]:
     """Return the first and last time and the longest time without a row; in a sample the latter is an upper bound."""
-    days = np.unique(np.floor(seconds / DAY))
-    gap = float(np.diff(np.unique(seconds)).max() / DAY) if len(days) > 1 else 0.0
+    days = np.unique(np.floor(seconds / SECONDS_PER_DAY))
+    gap = float(np.diff(np.unique(seconds)).max() / SECONDS_PER_DAY) if len(days) > 1 else 0.0
     times = {"first": _iso(scan.low), "last": _iso(scan.high), "longest_gap_days": gap}
     empty = 1.0 - len(days) / (days[-1] - days[0] + 1) if len(days) else 0.0
     return times | ({"empty_days_fraction": float(empty)} if is_complete else {})
@@ -311,7 +311,7 @@ def _span(scan: ColumnScan, seconds: Floats, *, is_complete: bool) -> dict[str, 
 
 def _iso(seconds: float) -> str:
     moment = datetime(1970, 1, 1) + timedelta(seconds=seconds)
-    return moment.isoformat(timespec="seconds") if seconds % DAY else moment.date().isoformat()
+    return moment.isoformat(timespec="seconds") if seconds % SECONDS_PER_DAY else moment.date().isoformat()
 
 
 def _target_association(
@@ -340,7 +340,7 @@ def _target_association(
 
 def _square(values: Floats) -> Any:
     """Return a matrix as nested lists, or None for a very wide table, whose file would be too large."""
-    return None if len(values) > MAX_MATRIX else _plain(np.round(values, 6).tolist())
+    return None if len(values) > MAX_MATRIX_COLUMNS else _plain(np.round(values, 6).tolist())
 
 
 def _plain(value: Any) -> Any:

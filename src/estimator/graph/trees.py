@@ -16,7 +16,7 @@ from estimator.graph.builder import DOUBLE, FLOAT, ML_DOMAIN, Graph
 BRANCH_LEQ, BRANCH_LT, BRANCH_EQ, BRANCH_MEMBER = 0, 1, 4, 6
 SUM = 1
 # Libraries in single precision reject infinity, or compute thresholds beyond the largest number.
-MAX_SINGLE = 1e38
+MAX_FLOAT32 = 1e38
 
 Node = TypeVar("Node")
 End = tuple[int, int]
@@ -100,10 +100,10 @@ def write_trees(
 
 def as_singles(matrix: Floats) -> npt.NDArray[np.float32]:
     """Return a matrix in single precision, as some libraries see it."""
-    return np.clip(matrix, -MAX_SINGLE, MAX_SINGLE).astype(np.float32)
+    return np.clip(matrix, -MAX_FLOAT32, MAX_FLOAT32).astype(np.float32)
 
 
 def write_singles(graph: Graph, matrix: str) -> str:
     """Write `as_singles`; the result is double again, rounded to single precision."""
-    near = graph("Clip", matrix, graph.constant(-MAX_SINGLE, np.float64), graph.constant(MAX_SINGLE, np.float64))
+    near = graph("Clip", matrix, graph.constant(-MAX_FLOAT32, np.float64), graph.constant(MAX_FLOAT32, np.float64))
     return graph("Cast", graph("Cast", near, to=FLOAT), to=DOUBLE)

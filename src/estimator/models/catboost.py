@@ -28,7 +28,7 @@ STATE_FILE = "trees.cbm"
 MAX_CATEGORIES = 254
 MISSING = -1
 # A probability that no run will ever meet.
-NEGLIGIBLE = 1e-12
+NEGLIGIBLE_PROBABILITY = 1e-12
 _OBJECTIVES = {
     "mse": "RMSE",
     "mae": "MAE",
@@ -148,7 +148,7 @@ class CatBoost(BoostedTrees):
 
     def _sampling(self, n_rows: int) -> dict[str, Any]:
         """Return how rows are sampled. CatBoost fails when a round samples none, so few rows are all used."""
-        is_safe = (1.0 - self.subsample) ** n_rows < NEGLIGIBLE
+        is_safe = (1.0 - self.subsample) ** n_rows < NEGLIGIBLE_PROBABILITY
         return {"bootstrap_type": "Bernoulli", "subsample": self.subsample} if is_safe else {"bootstrap_type": "No"}
 
 

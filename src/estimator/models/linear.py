@@ -23,7 +23,7 @@ from estimator.models.progress import Progress, silent
 
 MAX_ITERATIONS = 5000
 # A score whose exponential is 0.
-NEVER = -1e300
+NEGLIGIBLE_SCORE = -1e300
 PENALTIES = tuple(float(value) for value in np.logspace(-3, 4, 15))
 
 
@@ -113,7 +113,7 @@ def _all_classes(logistic: Any, task: Task) -> tuple[Floats, Floats]:
     """Return weights and intercepts of every class; a class that training did not hold is never predicted."""
     if task.kind == "binary":
         return logistic.coef_.T, logistic.intercept_
-    weights, intercepts = np.zeros((logistic.coef_.shape[1], task.n_outputs)), np.full(task.n_outputs, NEVER)
+    weights, intercepts = np.zeros((logistic.coef_.shape[1], task.n_outputs)), np.full(task.n_outputs, NEGLIGIBLE_SCORE)
     if len(logistic.classes_) == 2:
         # scikit-learn fits one score for two classes; that of the first is 0.
         weights[:, logistic.classes_[1]] = logistic.coef_[0]

@@ -8,7 +8,7 @@ from estimator.config import Monitoring
 from estimator.config.monitoring import alarms_per_second, duration_seconds
 
 # The budget is split evenly: the rows as they arrive, the losses as labels arrive, and the scheduled checks.
-N_SHARES = 3
+N_BUDGET_PARTS = 3
 MAX_ALPHA = 0.05
 
 
@@ -31,7 +31,7 @@ class FalseAlarmBudget:
         >>> round(FalseAlarmBudget(1 / 31_557_600, 86_400).threshold)
         1096
         """
-        return max(N_SHARES / (self.alarms_per_second * self.period_seconds), 1.0)
+        return max(N_BUDGET_PARTS / (self.alarms_per_second * self.period_seconds), 1.0)
 
     def alpha(self, seconds: float) -> float:
         """Return the alpha of a check of the rows of some seconds, at most 0.05.
@@ -39,4 +39,4 @@ class FalseAlarmBudget:
         >>> round(FalseAlarmBudget(1 / 31_557_600, 86_400).alpha(86_400), 4)
         0.0009
         """
-        return min(self.alarms_per_second * seconds / N_SHARES, MAX_ALPHA)
+        return min(self.alarms_per_second * seconds / N_BUDGET_PARTS, MAX_ALPHA)

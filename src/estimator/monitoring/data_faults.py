@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, Ints
 from estimator.core.text import format_number
 from estimator.drift.kolmogorov_smirnov import largest_distance
-from estimator.drift.reference import ColumnReference, Counts
+from estimator.drift.reference import ColumnReference
 
 # A fraction of missing or unknown values that appears where training had hardly any.
 MIN_FAULT_FRACTION = 0.2
@@ -25,7 +25,7 @@ UNIT_FACTORS = (
 MIN_DISTANCE = 0.75
 
 
-def data_fault(column: ColumnReference, counts: Counts, values: npt.NDArray[Any]) -> str | None:
+def data_fault(column: ColumnReference, counts: Ints, values: npt.NDArray[Any]) -> str | None:
     """Return a likely fault in a column's current values of shape (rows,), None where none shows."""
     before, now = column.fractions, counts / max(counts.sum(), 1)
     if now[0] > MIN_FAULT_FRACTION and before[0] < MAX_USUAL_FRACTION:
@@ -36,7 +36,7 @@ def data_fault(column: ColumnReference, counts: Counts, values: npt.NDArray[Any]
     return fault
 
 
-def _category_fault(column: ColumnReference, counts: Counts, values: npt.NDArray[Any]) -> str | None:
+def _category_fault(column: ColumnReference, counts: Ints, values: npt.NDArray[Any]) -> str | None:
     """Return a fault if known categories come in another case or punctuation, or many are unknown."""
     if (
         not counts.sum()

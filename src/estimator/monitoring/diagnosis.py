@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from estimator.core.arrays import Floats, Indices
+from estimator.core.arrays import Floats, Indices, Ints
 from estimator.core.text import format_plain, join_names
 from estimator.drift import DriftReference
 from estimator.drift.frequency import largest_change
 from estimator.drift.kolmogorov_smirnov import largest_distance
-from estimator.drift.reference import Codes, ColumnReference, Counts
+from estimator.drift.reference import BinCodes, ColumnReference
 from estimator.monitoring.data_faults import MIN_FAULT_FRACTION, data_fault
 from estimator.monitoring.records import RecordReader, is_present
 from estimator.prediction_log import PredictionRecord
@@ -137,7 +137,7 @@ def log_e_value(e_value: float) -> float:
     return round(float(np.log10(max(e_value, 1e-6))), 3)
 
 
-def grown_slice(column: ColumnReference, counts: Counts) -> GrownSlice:
+def grown_slice(column: ColumnReference, counts: Ints) -> GrownSlice:
     """Return the slice of a column whose fraction of the rows has grown most."""
     if column.is_text:
         groups, names = np.arange(len(counts)), [column.bin_name(code) for code in range(len(counts))]
@@ -160,7 +160,7 @@ def _quarter_name(column: ColumnReference, codes: Indices) -> str:
     return " and ".join(bound for bound in (low, high) if bound)
 
 
-def _moved(column: ColumnReference, counts: Counts, e_value: float, fault: str | None = None) -> MovedColumn:
+def _moved(column: ColumnReference, counts: Ints, e_value: float, fault: str | None = None) -> MovedColumn:
     before, now = column.fractions, counts / max(counts.sum(), 1)
     if column.is_text or now[0] - before[0] > MIN_FAULT_FRACTION:
         effect, message = float(np.abs(now - before).sum() / 2), largest_change(column, counts)
@@ -169,7 +169,7 @@ def _moved(column: ColumnReference, counts: Counts, e_value: float, fault: str |
     return MovedColumn(column.name, effect, message, log_e_value(e_value), fault)
 
 
-def _examples(reference: DriftReference, codes: Codes, records: Sequence[PredictionRecord]) -> list[dict[str, Any]]:
+def _examples(reference: DriftReference, codes: BinCodes, records: Sequence[PredictionRecord]) -> list[dict[str, Any]]:
     """Return the rows that are least likely under the reference, columns taken as independent."""
     if not len(codes) or not reference.columns:
         return []
@@ -188,7 +188,7 @@ def _examples(reference: DriftReference, codes: Codes, records: Sequence[Predict
     ]
 
 
-def expected_loss(reference: DriftReference, prediction_counts: Counts) -> float:
+def expected_loss(reference: DriftReference, prediction_counts: Ints) -> float:
     """Return the loss to expect if similar predictions are as wrong as they were on held-out rows.
 
     It is the mean loss of each bin of predictions, weighted by how often the bin occurs now. It cannot see a change in

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from estimator.core.arrays import Floats, Mask
+from estimator.core.clock import SECONDS_PER_DAY
 from estimator.core.task import Predictions
 from estimator.evaluation.explanation.slices import column_slices
 from estimator.evaluation.explanation.weak_slices import WeakSlice, find_weak_slices
-from estimator.evaluation.scores import Score, select_metrics
+from estimator.evaluation.scores import Z_95, Score, select_metrics
 from estimator.monitoring.diagnosis import NOT_CONCEPT_DRIFT, expected_loss
 from estimator.monitoring.records import RecordReader, is_present
 from estimator.prediction_log import PredictionRecord
@@ -20,9 +21,7 @@ from estimator.prediction_log import PredictionRecord
 # With a smaller fraction of labels, those that are there may not be typical.
 MIN_LABELED_FRACTION = 0.9
 MIN_LABELS_FOR_SLICES = 30
-DAY_SECONDS = 86_400.0
 DELAY_QUANTILES = {"median": 0.5, "90 %": 0.9}
-Z_95 = 1.959964
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +63,7 @@ def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) 
     return LivePerformance(
         n_rows=len(records),
         n_labels=len(labeled),
-        label_delays=_delay_quantiles(np.array(delays_seconds) / DAY_SECONDS),
+        label_delays=_delay_quantiles(np.array(delays_seconds) / SECONDS_PER_DAY),
         loss=_mean_with_interval(losses),
         reference_loss=reader.reference.mean_loss,
         coverage=_mean_with_interval(reader.covered(labeled, labels)),

@@ -17,7 +17,7 @@ from estimator.data.schema import Batch, Column
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.schema import as_array
 from estimator.drift import CurrentRows, DriftReference
-from estimator.drift.reference import Codes, monitored_values
+from estimator.drift.reference import BinCodes, monitored_values
 from estimator.errors import MonitoringError
 from estimator.monitoring.drift_check import DriftCheck, check_drift
 from estimator.prediction_log import PredictionRecord
@@ -71,7 +71,7 @@ class RecordReader:
         feed = {column.name: self._columns[column.name].read(records) for column in self.reference.columns}
         return Batch(feed, len(records))
 
-    def codes(self, batch: Batch) -> Codes:
+    def codes(self, batch: Batch) -> BinCodes:
         """Return the bins of rows, of shape (rows, columns)."""
         codes = [
             column.codes(monitored_values(batch, column.name, is_text=column.is_text))

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Ints
 from estimator.drift import DETECTORS, DriftReference, SequentialTest
-from estimator.drift.reference import Codes
+from estimator.drift.reference import BinCodes
 from estimator.monitoring.records import is_present
 
 DETECTOR = "e_process"
@@ -51,7 +51,7 @@ class VersionMonitor:
         """The mean loss of all scored predictions."""
         return self.total_loss / max(self.n_scored, 1)
 
-    def update(self, codes: Codes, predictions: npt.NDArray[Any], periods: Ints) -> Floats:
+    def update(self, codes: BinCodes, predictions: npt.NDArray[Any], periods: Ints) -> Floats:
         """Add rows; return the e-value of "rows and predictions have drifted" after each, of shape (rows,).
 
         A prediction that is NaN or "" is skipped.

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
+from estimator.core.clock import SECONDS_PER_DAY
 from estimator.core.text import format_number
 from estimator.pages.axes import LEFT, RIGHT, TOP, WIDTH, Axes, Points, thin
 
@@ -13,7 +14,6 @@ HEIGHT = 232
 SERIES_COLORS = 6
 # Up to so many points are drawn as dots too: a line through one point is invisible.
 FEW_POINTS = 60
-DAY_SECONDS = 86_400
 
 
 def timeline(
@@ -53,9 +53,9 @@ def timeline(
 
 def _time_ticks(since: float, until: float) -> list[tuple[float, str]]:
     seconds = until - since
-    if seconds > 3 * DAY_SECONDS:
+    if seconds > 3 * SECONDS_PER_DAY:
         form = "%m-%d"
-    elif seconds >= DAY_SECONDS:
+    elif seconds >= SECONDS_PER_DAY:
         form = "%m-%d %H:%M"
     else:
         form = "%H:%M" if seconds > 600 else "%H:%M:%S"

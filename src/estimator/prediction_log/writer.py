@@ -16,7 +16,7 @@ from estimator.prediction_log.records import LogEntry, PredictionRecord, records
 PAUSE_SECONDS = 0.1
 # Requests parsed at once: parsing holds the interpreter lock, and responses come first.
 BATCH_SIZE = 32
-HOUR_SECONDS = 3600.0
+SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,8 @@ class LogWriter:
             try:
                 log = log or self._open()
                 self._write_queue(log)
-                if self._retention_days is not None and self._now() - cleaned_at > HOUR_SECONDS:
-                    log.delete_before(self._now() - self._retention_days * 24 * HOUR_SECONDS)
+                if self._retention_days is not None and self._now() - cleaned_at > SECONDS_PER_HOUR:
+                    log.delete_before(self._now() - self._retention_days * 24 * SECONDS_PER_HOUR)
                     cleaned_at = self._now()
                 self._fault = None
             except EstimatorError as error:

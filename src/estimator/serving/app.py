@@ -12,6 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, PlainTextResponse
 
 from estimator.config import Monitoring
+from estimator.core.clock import SECONDS_PER_DAY
 from estimator.data.schema.file import to_data
 from estimator.errors import MonitoringError, RequestError, RowError, SourceError
 from estimator.monitoring.overview import overview
@@ -30,7 +31,6 @@ JSON = "application/json"
 # Longer bodies are handled in a thread, so that they do not delay other requests.
 MAX_INLINE_BYTES = 100_000
 MAX_DAYS = 36_500
-SECONDS_PER_DAY = 86_400
 NO_LOG = "this server has no prediction log: set serving.prediction_log"
 
 

@@ -25,7 +25,7 @@ TRIAL_ROWS = (2000, 6000)
 CALENDAR_WIDTH, TEXT_WIDTH = 6, 32
 MIN_DISK_BYTES = 64_000_000
 # The fraction of the free memory that training may use.
-USABLE_MEMORY = 0.9
+USABLE_MEMORY_FRACTION = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Forecast:
         ------
         TrainingError: there is too little free memory or disk.
         """
-        if self.free_memory_bytes is not None and self.memory_bytes > USABLE_MEMORY * self.free_memory_bytes:
+        if self.free_memory_bytes is not None and self.memory_bytes > USABLE_MEMORY_FRACTION * self.free_memory_bytes:
             raise TrainingError(
                 f"training on {self.n_rows:,} rows of {self.n_columns:,} encoded columns needs about "
                 f"{format_bytes(self.memory_bytes)} of memory, {format_bytes(self.free_memory_bytes)} are free",

@@ -255,10 +255,10 @@ def _check_fit(column: Column, scan: ColumnScan) -> None:
     """Raise when a kind or range that a person has set does not fit the values."""
     if not column.is_feature:
         return
-    place = f"schema.columns.{column.name}: kind {column.kind!r}"
+    subject = f"schema.columns.{column.name}: kind {column.kind!r}"
     if scan.n_faults:
         raise SchemaError(
-            f"{place} does not fit {scan.n_faults:,} of its values: {scan.faults[0]}",
+            f"{subject} does not fit {scan.n_faults:,} of its values: {scan.faults[0]}",
             hint="change the kind, add the spelling to na_values, or leave the column out with data.drop",
         )
     low, high = column.range or (None, None)
@@ -267,7 +267,7 @@ def _check_fit(column: Column, scan: ColumnScan) -> None:
     if scan.is_number and (too_low or too_high):
         extreme = [*too_low, *too_high][0]
         raise SchemaError(
-            f"{place} does not fit all of its values: expected {column.expectation}, got {format_plain(extreme)}",
+            f"{subject} does not fit all of its values: expected {column.expectation}, got {format_plain(extreme)}",
             hint="widen the range, or leave the column out with data.drop",
         )
 

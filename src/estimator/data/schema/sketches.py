@@ -16,7 +16,7 @@ SKETCH_SIZE = 4096
 MIN_SLOTS, MAX_SLOTS = 2**10, 2**17
 HASH_SEED = 7
 Hashes = npt.NDArray[np.uint64]
-Codes = npt.NDArray[np.int32]
+CategoryCodes = npt.NDArray[np.int32]
 
 # The hash that polars gives to a missing number.
 MISSING_HASH = np.uint64(pl.Series([float("nan")]).hash(seed=HASH_SEED)[0])
@@ -39,14 +39,14 @@ class HashIndex:
         """Mark the hashes that are in the index."""
         return np.equal(self.hashes[self._slots(hashes)], hashes)
 
-    def find(self, hashes: Hashes) -> Codes:
+    def find(self, hashes: Hashes) -> CategoryCodes:
         """Return the code of each hash, -1 where it is not in the index."""
         slots = self._slots(hashes)
         codes = self.codes[slots]
         codes[self.hashes[slots] != hashes] = -1
         return codes
 
-    def rebuild(self, hashes: Hashes, codes: Codes) -> None:
+    def rebuild(self, hashes: Hashes, codes: CategoryCodes) -> None:
         """Replace the content by these hashes; the number of slots grows with them, up to a bound."""
         size = len(self.hashes)
         while size < 16 * len(hashes) and size < MAX_SLOTS:
@@ -151,7 +151,7 @@ class CategoryCounts:
             self.totals[1] += np.bincount(codes, target.values, minlength=size)
             self.totals[2] += np.bincount(codes, None if target.all_known else target.is_known, minlength=size)
 
-    def _codes_of(self, texts: pl.Series, hashes: Hashes) -> Codes:
+    def _codes_of(self, texts: pl.Series, hashes: Hashes) -> CategoryCodes:
         """Return the codes of texts and add their hashes to the index."""
         distinct = np.unique(hashes)
         positions = np.searchsorted(distinct, hashes)

@@ -16,8 +16,8 @@ from estimator.store.predictor import Predictor
 MAX_ROWS, MIN_ROWS, MAX_GRID, MAX_CATEGORIES = 200, 50, 15, 8
 BUDGET_FRACTION = 0.3
 # The grid leaves out this fraction of the rows at either end: there is too little data there.
-TAIL = 0.02
-BAND = 0.8
+TAIL_FRACTION = 0.02
+BAND_FRACTION = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def partial_dependence(
         mean = curves.mean(axis=1)
         centered = curves - curves.mean(axis=0)
         spread = centered - centered.mean(axis=1, keepdims=True)
-        low, high = np.quantile(spread, [(1 - BAND) / 2, (1 + BAND) / 2], axis=1)
+        low, high = np.quantile(spread, [(1 - BAND_FRACTION) / 2, (1 + BAND_FRACTION) / 2], axis=1)
         results.append(PartialDependence(name, grid.tolist(), mean, mean + low, mean + high, class_name))
     return results
 
@@ -73,7 +73,7 @@ def _grid(column: Column, values: npt.NDArray[np.generic]) -> npt.NDArray[np.gen
     present = np.sort(values[values == values])
     if len(present) == 0:
         return present
-    quantiles = np.linspace(TAIL, 1 - TAIL, MAX_GRID)
+    quantiles = np.linspace(TAIL_FRACTION, 1 - TAIL_FRACTION, MAX_GRID)
     return np.unique(present[np.round(quantiles * (len(present) - 1)).astype(np.int64)])
 
 

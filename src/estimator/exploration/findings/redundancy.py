@@ -13,7 +13,7 @@ from estimator.core.text import format_number, join_names
 from estimator.data.schema.text_parsing import category_names
 from estimator.exploration.findings.finding import Finding, Findings, RuleInput, Severity, drop_edit
 
-MAX_COMPARED = 60
+MAX_COMPARED_COLUMNS = 60
 TOTAL = re.compile(r"^\s*(?:(?:grand|sub)?[-\s]?total|sum|summe|gesamt|somme|totale?|итого)\s*:?\s*$", re.IGNORECASE)
 
 
@@ -58,7 +58,7 @@ def _near_duplicates(inputs: RuleInput) -> Findings:
 
 def _one_to_one(inputs: RuleInput) -> Findings:
     """Columns whose values map one to one to each other."""
-    narrow = [column.name for column in inputs.features if 2 < column.distinct <= 200][:MAX_COMPARED]
+    narrow = [column.name for column in inputs.features if 2 < column.distinct <= 200][:MAX_COMPARED_COLUMNS]
     codes = {name: _codes(inputs, name) for name in narrow}
     counts = {name: values.n_unique() for name, values in codes.items()}
     for left, right in combinations(narrow, 2):

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from estimator.models.nets import Array
 from estimator.models.nets.keras_object import KerasObject
 from estimator.models.nets.schedules import rate_at
 
-Array = Any
 Slots = dict[str, Array]
 Rule = Callable[[Mapping[str, Any], Array, Array, Slots, Array, Array], tuple[Array, Slots]]
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax.numpy as jnp
 
+from estimator.models.nets import Array
 from estimator.models.nets.keras_object import KerasObject
-
-Array = Any
 
 
 def rate_at(schedule: KerasObject, steps: Array) -> Array:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from estimator.core.clock import SECONDS_PER_DAY
 from estimator.core.files import write_atomic
 from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ServingError
@@ -19,7 +20,6 @@ from estimator.errors import ServingError
 SCOPES = ("predict", "labels", "admin")
 PREFIX = "est_"
 MIN_CHARACTERS = 8
-SECONDS_PER_DAY = 86_400
 FILE_CHECK_SECONDS = 1.0
 
 

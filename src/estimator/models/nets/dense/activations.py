@@ -13,8 +13,7 @@ import numpy as np
 from jax import nn
 
 from estimator.graph.builder import Value
-
-Array = Any
+from estimator.models.nets import Array
 
 
 @dataclass(frozen=True, slots=True)

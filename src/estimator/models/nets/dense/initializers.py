@@ -12,12 +12,12 @@ import numpy.typing as npt
 from estimator.models.nets.keras_object import KerasObject
 
 Shape = tuple[int, ...]
-Weights = npt.NDArray[np.float32]
+StartWeights = npt.NDArray[np.float32]
 # Standard deviation of a unit normal truncated at two deviations.
 TRUNCATED_DEVIATION = 0.87962566103423978
 
 
-def draw(initializer: KerasObject, shape: Shape, generator: np.random.Generator) -> Weights:
+def draw(initializer: KerasObject, shape: Shape, generator: np.random.Generator) -> StartWeights:
     """Return start weights of a shape, (inputs, units) or (units,)."""
     return np.asarray(INITIALIZERS[initializer.name](shape, generator, **initializer.options), np.float32)
 

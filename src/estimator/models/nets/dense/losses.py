@@ -8,7 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax import nn
 
-Array = Any
+from estimator.models.nets import Array
+
 EPSILON = 1e-7
 
 

@@ -15,13 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from estimator.models.nets import optimizers
+from estimator.models.nets import Array, optimizers
 from estimator.models.nets.dense.activations import ACTIVATIONS
 from estimator.models.nets.dense.losses import batch_loss
 from estimator.models.nets.device import in_blocks
 from estimator.models.nets.keras_object import KerasObject
 
-Array = Any
 Weights = list[dict[str, Array]]
 NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3
 

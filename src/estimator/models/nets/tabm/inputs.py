@@ -13,7 +13,7 @@ import numpy as np
 from estimator.core.arrays import Floats
 from estimator.graph.builder import FLOAT, Graph, Value
 
-Array = np.ndarray[Any, Any]
+NumpyArray = np.ndarray[Any, Any]
 NUMBERS_STEP, INDICATORS_STEP = 4, 16
 # Numbers are clipped this many interquartile ranges from the median.
 MAX_DISTANCE = 1e4
@@ -28,13 +28,13 @@ class Inputs:
     bin has slope 0.
     """
 
-    columns: Array
-    center: Array
-    factor: Array
-    low: Array
-    high: Array
-    lower: Array
-    slope: Array
+    columns: NumpyArray
+    center: NumpyArray
+    factor: NumpyArray
+    low: NumpyArray
+    high: NumpyArray
+    lower: NumpyArray
+    slope: NumpyArray
 
     @classmethod
     def of(cls, matrix: Floats, bins: int) -> Self:
@@ -65,7 +65,7 @@ class Inputs:
         """The number of inputs that are numbers."""
         return len(self.lower)
 
-    def values(self, matrix: Floats) -> Array:
+    def values(self, matrix: Floats) -> NumpyArray:
         """Return the inputs of a matrix as float32 of shape (rows, inputs)."""
         scaled = (matrix[:, self.columns] - self.center) * self.factor
         return np.clip(scaled, self.low, self.high).astype(np.float32)

@@ -16,11 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from estimator.models.nets import optimizers
+from estimator.models.nets import Array, optimizers
 from estimator.models.nets.keras_object import KerasObject
 from estimator.models.nets.tabm.inputs import Inputs
 
-Array = Any
 Weights = Mapping[str, Array]
 # lower, slope: the bins of the numbers
 Bins = tuple[Array, Array]

@@ -12,7 +12,7 @@ from estimator.errors import TrainingError
 from estimator.models.dataset import EncodedRows
 
 # A target at least this skewed is fitted as its logarithm, if that is less than half as skewed.
-SKEWED = 1.0
+MIN_SKEWNESS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ def _is_skewed(target: Floats) -> bool:
     if target.min() <= 0:
         return False
     skewed = _skewness(target)
-    return skewed >= SKEWED and abs(_skewness(np.log(target))) < skewed / 2
+    return skewed >= MIN_SKEWNESS and abs(_skewness(np.log(target))) < skewed / 2
 
 
 def _skewness(values: Floats) -> float:

@@ -16,7 +16,7 @@ from estimator.models.nets.loop import NetTrainer
 from estimator.models.nets.tabm.network import EVAL_BLOCK_ROWS, MASK_OFFSETS, Bins, TabMNetwork, Weights, compiled_epoch
 
 # Fraction of all steps in which the learning rate rises to its peak.
-WARM_UP = 0.05
+WARM_UP_FRACTION = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class TabMTrainer(NetTrainer[Mapping[str, np.ndarray[Any, Any]]]):
         order = np.full(max_batches * batch_size, -1, np.int32)
         order[:n_rows] = self._generator.permutation(n_rows)
         steps, total = epoch * n_batches + np.arange(max_batches) + 1.0, epochs * n_batches
-        rates = self._schedule.learning_rate * np.minimum(steps / (WARM_UP * total), 1.0)
+        rates = self._schedule.learning_rate * np.minimum(steps / (WARM_UP_FRACTION * total), 1.0)
         # Loshchilov and Hutter (2017), "SGDR: stochastic gradient descent with warm restarts", without restarts.
         rates *= 0.5 * (1.0 + np.cos(np.pi * np.minimum(steps / total, 1.0)))
         offsets = self._generator.integers(0, MASK_OFFSETS, (max_batches, self._network.depth), dtype=np.int32)
