@@ -229,7 +229,7 @@ def test_predicting_imports_no_training_library(store, house):
 
 
 def test_onnxruntime_telemetry_is_off():
-    code = "import os\nfrom estimator.session import Session\nassert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
+    code = "import os\nfrom estimator.graph.session import Session\nassert os.environ['ORT_DISABLE_TELEMETRY'] == '1'"
     assert imported(code, ("onnx",)) == []
     for path in (ROOT / "src").rglob("*.py"):
         if any(line.strip().startswith("import onnxruntime") for line in path.read_text().splitlines()):
