@@ -9,8 +9,9 @@ import pytest
 
 from estimator import verbs
 from estimator.errors import TrainingError
+from estimator.models import model_of
 from estimator.training import forecast as forecasts
-from estimator.verbs.context import SHELVES, model_of
+from estimator.verbs.context import SHELVES
 from estimator.verbs.train import prepared_rows
 from tests.conftest import EXAMPLES
 

@@ -13,10 +13,11 @@ import pytest
 from estimator import verbs
 from estimator.config import read_config
 from estimator.errors import ConfigError, EstimatorError, TrainingError
+from estimator.models import model_of
 from estimator.store.store import Store
 from estimator.training.prepare import prepare
 from estimator.training.train import train as train_model
-from estimator.verbs.context import SHELVES, model_of
+from estimator.verbs.context import SHELVES
 from tests.conftest import EXAMPLES, read_example
 
 

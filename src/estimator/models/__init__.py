@@ -1,7 +1,7 @@
 """Model families: a table and its target in, predictions out, and the nodes that predict the same in the graph."""
 
 from estimator.core.registry import Shelf
-from estimator.models.base import AdditiveContributions, FittedModel, Model, WarmStart
+from estimator.models.base import AdditiveContributions, FittedModel, Model, WarmStart, model_of
 from estimator.models.dataset import Dataset, EncodedFitData, EncodedRows, FitData
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.progress import Progress, TrainingStep, parallel_map, silent
@@ -33,6 +33,7 @@ __all__ = [
     "Progress",
     "TrainingStep",
     "WarmStart",
+    "model_of",
     "parallel_map",
     "silent",
 ]

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from estimator.config import Section, Training
+from estimator.config import Config, Section, Training
 from estimator.core.arrays import Floats
 from estimator.core.task import Task
 from estimator.data.schema import Batch, Schema
@@ -142,3 +142,9 @@ class Model(Section, ABC):
         ------
         TrainingError: the settings do not suit the task, or the start does not fit the rows.
         """
+
+
+def model_of(config: Config) -> Model:
+    """Return the settings of the model that a resolved config names."""
+    model: Model = config.model  # type: ignore[assignment] # `resolve` makes it a kind of the shelf
+    return model

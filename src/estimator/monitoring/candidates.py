@@ -20,7 +20,7 @@ from estimator.data.schema.frames import with_schema_names
 from estimator.data.schema.inference import ColumnOverride, infer_schema
 from estimator.drift import absolute_losses
 from estimator.errors import EstimatorError, RetrainingError, needs_extra
-from estimator.models import SHELF, Model, Progress
+from estimator.models import SHELF, Progress, model_of
 from estimator.monitoring.promotion import PairedBettingTest
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.batch_prediction import labelled_rows
@@ -219,12 +219,6 @@ class CandidateTrainer:
                 edits = tuning.evaluate_search(study, search, progress=self.progress).edits
         best: Config = search.space.varied(edits)
         return best
-
-
-def model_of(config: Config) -> Model:
-    """Return the model settings of a resolved config."""
-    model: Model = config.model  # type: ignore[assignment] # `resolve` makes it to a kind of the shelf
-    return model
 
 
 def regression(old: Comparison) -> float:

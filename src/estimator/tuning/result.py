@@ -16,7 +16,7 @@ from estimator.config import Config
 from estimator.errors import TrainingError
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score, score, select_metrics
-from estimator.models import Progress
+from estimator.models import Progress, model_of
 from estimator.training.comparison import Comparison, compare, compare_folds
 from estimator.training.prepare import PreparedData
 from estimator.training.train import TrainedModel, train
@@ -162,4 +162,4 @@ def _importance(study: optuna.Study) -> dict[str, float]:
 
 
 def _trained(rows: PreparedData, config: Config, progress: Progress) -> TrainedModel:
-    return train(rows, config.model, config, progress=progress, clock=perf_counter)  # type: ignore[arg-type] # a kind of the shelf
+    return train(rows, model_of(config), config, progress=progress, clock=perf_counter)

@@ -14,7 +14,7 @@ from estimator.config import Config
 from estimator.core.arrays import Floats, nan_to_none
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.validation import fold_masks, fold_scores, mean_over_repeats, out_of_fold_predictions
-from estimator.models import FitData, MatrixModel, Model, Progress, TrainingStep, parallel_map
+from estimator.models import FitData, MatrixModel, Model, Progress, TrainingStep, model_of, parallel_map
 from estimator.tuning.limits import Limit, measure
 
 # The steps at which a trial is compared with others: the sample, fractions of the first fold's epochs, each fold.
@@ -126,7 +126,7 @@ def run_trial(
 
     The result does not depend on how many folds run concurrently: folds are compared in order.
     """
-    model: Model = config.model  # type: ignore[assignment] # a kind of the shelf
+    model = model_of(config)
     trial, measures = TrialProgress(thresholds), dict[str, float]()
     try:
         if sample is not None:

@@ -107,12 +107,6 @@ def data_like(artefact: Artefact, table: str, query: str | None) -> Data:
     )
 
 
-def model_of(config: Config) -> models.Model:
-    """Return the settings of the model."""
-    model: models.Model = config.model  # type: ignore[assignment] # SHELVES resolves it to a kind of the shelf
-    return model
-
-
 def kind_of(config: Config) -> str:
     """Return the name of the model's kind."""
     return models.SHELF.name_of(type(config.model))

@@ -9,7 +9,7 @@ from time import perf_counter
 from estimator.config import Config
 from estimator.core.clock import Moment
 from estimator.errors import EstimatorError
-from estimator.models import Model, Progress, silent
+from estimator.models import Model, Progress, model_of, silent
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.predictor import Predictor
 from estimator.store.store import Store, version_folder
@@ -21,7 +21,7 @@ from estimator.training.forecast import Forecast
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.report import Report
 from estimator.training.reproduction import warm_start
-from estimator.verbs.context import Context, kind_of, model_of, reviewed_schema
+from estimator.verbs.context import Context, kind_of, reviewed_schema
 
 
 @dataclass(frozen=True, slots=True)

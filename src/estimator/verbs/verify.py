@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from time import perf_counter
 
-from estimator.models import Progress, silent
+from estimator.models import Progress, model_of, silent
 from estimator.training.reproduction import Reproduction, reproduce, warm_start
-from estimator.verbs.context import Context, config_of, model_of
+from estimator.verbs.context import Context, config_of
 
 
 def verify(reference: str, context: Context, *, folder: Path = Path(), progress: Progress = silent) -> Reproduction:
