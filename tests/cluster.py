@@ -1,6 +1,6 @@
-"""A stand-in for kubectl and the cluster behind it, where no cluster can be had: objects are files, pods are servers.
+"""A fake kubectl with a cluster whose objects are files and whose pods are local servers.
 
-What it is given is held to the API's own schemas; a pod of an image that it does not know never becomes ready.
+Manifests are validated against the schemas of the Kubernetes API; pods of unknown images never become ready.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,14 +19,15 @@ import pytest
 PROGRAM = """#!/bin/sh
 exec {python} -m tests.cluster "$@"
 """
-CUSTOM = ("InferenceService",)
+# Kinds without a schema in the API.
+CUSTOM_KINDS = ("InferenceService",)
 
 
 @contextmanager
-def cluster(folder: Path, versions: dict[str, Path]) -> Iterator[Path]:
-    """Put a kubectl before all others, for a block; give the folder of its objects."""
+def cluster(folder: Path, versions: Mapping[str, Path]) -> Iterator[Path]:
+    """Put the fake kubectl first in PATH while the context is open; yield the folder of its objects."""
     pytest.importorskip("kubernetes_validate")
-    (folder / "bin").mkdir()
+    (folder / "bin").mkdir(parents=True)
     (folder / "objects").mkdir()
     program = folder / "bin" / "kubectl"
     program.write_text(PROGRAM.format(python=sys.executable))
@@ -41,13 +42,13 @@ def cluster(folder: Path, versions: dict[str, Path]) -> Iterator[Path]:
         yield folder / "objects"
 
 
-def refuse(message: str) -> None:
+def fail(message: str) -> None:
     sys.stderr.write(f"{message}\n")
     raise SystemExit(1)
 
 
 class Kubectl:
-    """One call."""
+    """One call of kubectl."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,8 +60,8 @@ class Kubectl:
     def path(self, kind: str, name: str) -> Path:
         return self.folder / "objects" / f"{kind.lower()}-{name}.json"
 
-    def is_known(self, thing: dict) -> bool:
-        spec = thing["spec"].get("template", thing["spec"].get("predictor", {}))
+    def is_known(self, item: dict) -> bool:
+        spec = item["spec"].get("template", item["spec"].get("predictor", {}))
         (container,) = spec.get("spec", spec)["containers"]
         return container["image"].rpartition("@")[2] in self.versions
 
@@ -68,65 +69,67 @@ class Kubectl:
         import kubernetes_validate
         from ruamel.yaml import YAML
 
-        for thing in YAML(typ="safe", pure=True).load_all(Path(filename).read_text()):
-            if thing["kind"] not in CUSTOM:
+        for item in YAML(typ="safe", pure=True).load_all(Path(filename).read_text()):
+            if item["kind"] not in CUSTOM_KINDS:
                 try:
-                    kubernetes_validate.validate(thing, "1.31", strict=True)
+                    kubernetes_validate.validate(item, "1.31", strict=True)
                 except kubernetes_validate.ValidationError as error:
-                    refuse(f"error validating {filename}: {error.message}")
+                    fail(f"error validating {filename}: {error.message}")
             if not dry:
-                self.path(thing["kind"], thing["metadata"]["name"]).write_text(json.dumps(self.standing(thing)))
+                self.path(item["kind"], item["metadata"]["name"]).write_text(json.dumps(self.with_status(item)))
 
-    def standing(self, thing: dict) -> dict:
-        if thing["kind"] in CUSTOM:
-            ready = "True" if self.is_known(thing) else "False"
-            address = f"http://{thing['metadata']['name']}.example.com"
-            return {**thing, "status": {"url": address, "conditions": [{"type": "Ready", "status": ready}]}}
-        if thing["kind"] != "Deployment":
-            return thing
-        pods = 2 if self.is_known(thing) else 0
+    def with_status(self, item: dict) -> dict:
+        if item["kind"] in CUSTOM_KINDS:
+            ready = "True" if self.is_known(item) else "False"
+            address = f"http://{item['metadata']['name']}.example.com"
+            return {**item, "status": {"url": address, "conditions": [{"type": "Ready", "status": ready}]}}
+        if item["kind"] != "Deployment":
+            return item
+        pods = 2 if self.is_known(item) else 0
         status = {"replicas": 2, "updatedReplicas": pods, "availableReplicas": pods, "readyReplicas": pods}
-        return {**thing, "spec": {"replicas": 2, **thing["spec"]}, "status": status}
+        return {**item, "spec": {"replicas": 2, **item["spec"]}, "status": status}
 
     def get(self, kinds: str, selector: str) -> None:
-        wanted = dict(item.split("=") for item in selector.split(","))
-        found = [
-            each
-            for each in self.objects()
-            if each["kind"].lower() in kinds.split(",") and wanted.items() <= each["metadata"]["labels"].items()
+        labels = dict(item.split("=") for item in selector.split(","))
+        items = [
+            item
+            for item in self.objects()
+            if item["kind"].lower() in kinds.split(",") and labels.items() <= item["metadata"]["labels"].items()
         ]
-        sys.stdout.write(json.dumps({"items": found}))
+        sys.stdout.write(json.dumps({"items": items}))
 
     def wait(self, kind: str, name: str) -> None:
         if not self.is_known(json.loads(self.path(kind, name).read_text())):
-            refuse("error: timed out waiting for the condition")
+            fail("error: timed out waiting for the condition")
 
     def forward(self, name: str) -> None:
-        """Serve what the deployment's image created_by, until told to end."""
+        """Serve the version in the deployment's image until the process is terminated."""
         (container,) = json.loads(self.path("deployment", name).read_text())["spec"]["template"]["spec"]["containers"]
         version = self.versions[container["image"].rpartition("@")[2]]
         server = subprocess.Popen(
-            [sys.executable, "-m", "estimator", "serve", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "estimator", "serve", "--port", "0", "--json"],
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, "MODEL_FOLDER": version},
-        )  # fmt: skip
+        )
         signal.signal(signal.SIGTERM, lambda *_: server.terminate())
         assert server.stdout is not None
-        told = json.loads(server.stdout.readline())
-        sys.stdout.write(f"Forwarding from {told['address'].removeprefix('http://')} -> {container['ports'][0]}\n")
+        address = json.loads(server.stdout.readline())["url"].removeprefix("http://")
+        sys.stdout.write(f"Forwarding from {address} -> {container['ports'][0]}\n")
         sys.stdout.flush()
         server.wait()
 
 
-def main(words: list[str]) -> None:
+def main(arguments: list[str]) -> None:
     options = {}
-    while words and words[0] in ("--context", "--namespace"):
-        options[words[0]], words = words[1], words[2:]
+    while arguments and arguments[0] in ("--context", "--namespace"):
+        options[arguments[0]], arguments = arguments[1], arguments[2:]
     if options.get("--context") == "gone":
-        refuse("The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?")
-    if options.get("--namespace") == "nowhere" and words[0] == "apply":
-        refuse('Error from server (NotFound): namespaces "nowhere" not found')
+        fail("The connection to the server 127.0.0.1:6443 was refused - did you specify the right host or port?")
+    if options.get("--namespace") == "nowhere" and arguments[0] == "apply":
+        fail('Error from server (NotFound): namespaces "nowhere" not found')
     kubectl = Kubectl(Path(os.environ["CLUSTER"]))
-    match words:
+    match arguments:
         case ["apply", "--dry-run=server", "--filename", path]:
             kubectl.apply(path, dry=True)
         case ["apply", "--filename", path]:
@@ -135,14 +138,14 @@ def main(words: list[str]) -> None:
             kubectl.get(kinds, selector)
         case ["delete", kind, name, "--wait=true"]:
             kubectl.path(kind, name).unlink()
-        case ["rollout", "status", named, _] | ["wait", _, named, _]:
-            kubectl.wait(*named.split("/"))
+        case ["rollout", "status", target, _] | ["wait", _, target, _]:
+            kubectl.wait(*target.split("/"))
         case ["config", "current-context"]:
             sys.stdout.write("kind\n")
-        case ["port-forward", named, ":80"]:
-            kubectl.forward(named.split("/")[1])
+        case ["port-forward", service, ":80"]:
+            kubectl.forward(service.split("/")[1])
         case _:
-            refuse(f"error: unknown command {words}")
+            fail(f"error: unknown command {arguments}")
 
 
 if __name__ == "__main__":

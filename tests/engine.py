@@ -18,9 +18,9 @@ from tests.servers import debian_program
 
 @contextmanager
 def docker_engine(*, hosts: Mapping[str, Path] | None = None) -> Iterator[Path]:
-    """Start an engine with its own socket and data, and point this process's environment at it; give its client.
+    """Start an engine with its own socket and data, and set the environment of this process; yield its client.
 
-    `hosts` are names that mean this machine to it, each with the authority whose certificates it takes there.
+    `hosts` are names that it resolves to this machine, each with the CA certificate that it trusts there.
     """
     if os.geteuid() != 0:
         pytest.skip("only root can start a Docker engine")
@@ -39,8 +39,8 @@ def docker_engine(*, hosts: Mapping[str, Path] | None = None) -> Iterator[Path]:
     address = f"unix://{folder}/docker.sock"
     command = [daemon, "--ip", "127.0.0.1", "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec",
              "-p", f"{folder}/pid", "-H", address]  # fmt: skip
-    # Its own view of /etc/docker: a machine's settings are not for this engine.
-    hidden = (
+    # The engine does not see this machine's /etc/docker.
+    script = (
         f"mount --make-rprivate / && mount --bind {folder}/hosts /etc/hosts && "
         f'mount --bind {folder}/etc /etc/docker 2>/dev/null; exec "$@"'
     )
@@ -48,23 +48,25 @@ def docker_engine(*, hosts: Mapping[str, Path] | None = None) -> Iterator[Path]:
     forwarding = Path("/proc/sys/net/ipv4/ip_forward")
     forwarded = forwarding.read_text()
     log = (folder / "log").open("wb")
-    process = subprocess.Popen(["unshare", "-m", "sh", "-c", hidden, "sh", *command], stdout=log, stderr=log)
+    process = subprocess.Popen(["unshare", "-m", "sh", "-c", script, "sh", *command], stdout=log, stderr=log)
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DOCKER_HOST", address)
             patch.setenv("DOCKER_CONFIG", str(folder / "config"))
-            # Debian's client, which builds by itself: others want a plug-in.
+            # The client of Debian builds without the plug-in that others need.
             patch.setenv("PATH", f"/usr/bin:{os.environ['PATH']}")
-            for _ in range(300):
+            for _ in range(600):
                 if subprocess.run(["/usr/bin/docker", "info"], capture_output=True, check=False).returncode == 0:
                     break
                 if process.poll() is not None:
                     pytest.skip(f"no Docker engine can run here: {(folder / 'log').read_text()[-300:]}")
                 time.sleep(0.1)
             yield Path("/usr/bin/docker")
-            held = subprocess.run(["/usr/bin/docker", "ps", "-aq"], capture_output=True, text=True, check=False).stdout
-            if held.split():
-                subprocess.run(["/usr/bin/docker", "rm", "-f", *held.split()], capture_output=True, check=False)
+            containers = subprocess.run(
+                ["/usr/bin/docker", "ps", "-aq"], capture_output=True, text=True, check=False
+            ).stdout
+            if containers.split():
+                subprocess.run(["/usr/bin/docker", "rm", "-f", *containers], capture_output=True, check=False)
     finally:
         process.terminate()
         process.wait(60)

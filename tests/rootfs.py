@@ -1,4 +1,4 @@
-"""File systems with this machine's own Python: bare, or on top of Debian as the usual images of Python have it."""
+"""Root file systems with this machine's Python: minimal, or on top of Debian like the official Python images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from estimator.errors import ImageError
 from estimator.shipping.image.direct.minimal_base import files_of_python
 from tests.servers import debian_program
 
-LEFT_OUT = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "__pycache__"}
-# What Python's own modules ask of Debian, release 12.
+EXCLUDED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "__pycache__"}
+# Packages of Debian 12 that Python's extension modules need.
 PACKAGES = (
     "usr-is-merged,netbase,tzdata,ca-certificates,libssl3,libsqlite3-0,libbz2-1.0,liblzma5,zlib1g,libffi8,libreadline8,"
     "libncursesw6,libuuid1,libexpat1,libgdbm6,libnsl2,libcrypt1"
@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def write_rootfs(archive: Path, scratch: Path) -> None:
-    """Write the tar of a file system with Python and nothing else; skip where this Python cannot be taken apart."""
+    """Write the tar of a file system with only Python; skip where ldd is missing."""
     root = scratch / "root"
     try:
         files = files_of_python()
@@ -45,9 +45,9 @@ def write_rootfs(archive: Path, scratch: Path) -> None:
 
 
 def write_debian(archive: Path, scratch: Path) -> None:
-    """Write the tar of Debian's smallest system with Python and pip in /usr/local; root installs what makes it."""
+    """Write the tar of a minimal Debian with Python and pip in /usr/local; only root can."""
     program = debian_program("mmdebstrap", "mmdebstrap")
-    words = [
+    options = [
         "--quiet",
         "--variant=minbase",
         "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
@@ -55,10 +55,13 @@ def write_debian(archive: Path, scratch: Path) -> None:
     ]
     sources = "/etc/apt/sources.list.d/debian.sources"
     done = subprocess.run(
-        [program, *words, "bookworm", str(scratch / "debian.tar"), sources], capture_output=True, text=True, check=False
+        [program, *options, "bookworm", str(scratch / "debian.tar"), sources],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
-        pytest.skip(f"no Debian can be made here: {done.stderr.strip().splitlines()[-1:]}")
+        pytest.skip(f"Debian cannot be installed here: {done.stderr.strip().splitlines()[-1:]}")
     root = scratch / "root"
     root.mkdir()
     subprocess.run(["tar", "-xf", scratch / "debian.tar", "-C", root], check=True)
@@ -72,7 +75,7 @@ def write_debian(archive: Path, scratch: Path) -> None:
     command.chmod(0o755)
     for path in {path for file in needed for path in _libraries(file) if path.parts[1] not in ("lib", "lib64", "usr")}:
         shutil.copy2(path.resolve(), root / "usr/local/lib" / path.name)
-    # pip inside a build reaches what pip reaches here.
+    # pip in a build uses the same index as pip here.
     for name in ("/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt"):
         if Path(name).exists():
             shutil.copy2(name, root / name.lstrip("/"))
@@ -80,11 +83,11 @@ def write_debian(archive: Path, scratch: Path) -> None:
 
 
 def copy_python(root: Path) -> list[Path]:
-    """Copy Python into a file system's /usr/local; return the files whose libraries it needs."""
+    """Copy Python into /usr/local of a file system; return its files that are linked with shared libraries."""
     library = Path(sysconfig.get_path("stdlib"))
     home = root / "usr/local/lib" / library.name
     shutil.copytree(
-        library, home, ignore=lambda folder, names: LEFT_OUT & set(names), symlinks=False, dirs_exist_ok=True
+        library, home, ignore=lambda folder, names: EXCLUDED & set(names), symlinks=False, dirs_exist_ok=True
     )
     program = Path(sys.executable).resolve()
     (root / "usr/local/bin").mkdir(parents=True, exist_ok=True)
@@ -105,5 +108,5 @@ def _pack(root: Path, archive: Path) -> None:
 
 
 def _libraries(file: Path) -> list[Path]:
-    told = subprocess.run(["ldd", str(file)], check=False, capture_output=True, text=True).stdout
-    return [Path(found) for found in re.findall(r"(?:=> )?(/\S+) \(0x", told)]
+    output = subprocess.run(["ldd", str(file)], check=False, capture_output=True, text=True).stdout
+    return [Path(path) for path in re.findall(r"(?:=> )?(/\S+) \(0x", output)]

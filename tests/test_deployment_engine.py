@@ -1,6 +1,6 @@
-"""Deployments in a real engine: by Compose, and on machines whose user data runs the image that was pushed over TLS.
+"""Deployments in a real engine: by Docker Compose, and on fake EC2 instances that pull the image over TLS.
 
-They take minutes and packages of Debian that root installs: `make test-image` runs them.
+The tests take minutes and need Debian packages that root installs: `make test-image` runs them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from estimator import verbs
 from estimator.checks.targets import PROMISES, DeploymentTrial
 from estimator.cli import main
 from estimator.shipping.deployment import SHELF, DeploymentContext, Release
-from estimator.shipping.image.build import BuildOptions
 from estimator.shipping.image.build_record import read_record
-from estimator.shipping.image.smoke_test import ask
+from estimator.shipping.image.builders import BuildOptions
+from estimator.shipping.image.smoke_test import request_json
 from estimator.store.store import Store
 from tests.conftest import EXAMPLES
 from tests.engine import docker_engine
-from tests.machines import machines
+from tests.machines import instances
 from tests.rootfs import write_rootfs
 from tests.servers import aws, debian_program, docker_registry, free_port, write_certificates
 
@@ -79,7 +79,7 @@ def engine(certificates):
 
 @pytest.fixture(scope="module")
 def built(store, versions, base, engine, tmp_path_factory):
-    """The folders in which the images of both versions were built."""
+    """The folders with the built images of both versions."""
     folders = []
     for version in versions:
         folder = tmp_path_factory.mktemp("build") / MODEL
@@ -97,145 +97,147 @@ def command(store, monkeypatch, capsys) -> Callable[..., tuple[int, dict, str]]:
 
     def called(verb, folder, *words):
         code = main([verb, MODEL, "--folder", str(folder), *words, "--json"])
-        told = capsys.readouterr()
-        return code, json.loads(told.out) if told.out.strip() else {}, told.err
+        output = capsys.readouterr()
+        return code, json.loads(output.out) if output.out.strip() else {}, output.err
 
     return called
 
 
 @pytest.fixture
 def port(command, built):
-    """A port at which nothing runs before or after."""
+    """A free port, whose deployment is removed after the test."""
     found = free_port()
     yield str(found)
     command("down", built[0], "--yes", "--set", f"deployment.port={found}")
 
 
-class Asker(threading.Thread):
-    """Asks again and again whether a server answers; knows for how long it did not."""
+class Poller(threading.Thread):
+    """Polls a server; records its versions and the longest time without a response."""
 
     def __init__(self, address: str) -> None:
         super().__init__()
-        self.address, self.ends, self.gap, self.versions = address, threading.Event(), 0.0, []
+        self.address, self.stop, self.downtime_seconds, self.versions = address, threading.Event(), 0.0, []
 
     def run(self) -> None:
-        lost: float | None = None
-        while not self.ends.wait(0.01):
+        down_since: float | None = None
+        while not self.stop.wait(0.01):
             try:
-                status, told = ask(self.address, "/readyz")
+                status, content = request_json(self.address, "/readyz")
             except (OSError, ValueError):
-                status, told = 0, {}
+                status, content = 0, {}
             if status == 200:
-                self.gap = max(self.gap, time.monotonic() - lost if lost else 0.0)
-                lost = None
-                if told["version"] not in self.versions:
-                    self.versions.append(told["version"])
+                self.downtime_seconds = max(self.downtime_seconds, time.monotonic() - down_since if down_since else 0.0)
+                down_since = None
+                if content["version"] not in self.versions:
+                    self.versions.append(content["version"])
             else:
-                lost = lost or time.monotonic()
+                down_since = down_since or time.monotonic()
 
 
-def test_compose_runs_a_model_swaps_it_takes_it_back_and_down(command, built, versions, port, report_figure):
-    chosen = ("--set", f"deployment.port={port}")
-    code, told, said = command("deploy", built[0], "--yes", *chosen)
-    assert code == 0, said
-    assert (told["applied"], told["address"]) == (True, f"http://127.0.0.1:{port}")
-    assert ask(told["address"], "/readyz")[1]["version"] == versions[0].split("/")[1]
-    code, told, _ = command("deploy", built[0], "--yes", *chosen)
-    assert (code, told["applied"]) == (0, False)
-    asker = Asker(f"http://127.0.0.1:{port}")
-    asker.start()
+def test_compose_deploys_replaces_rolls_back_and_removes(command, built, versions, port, report_figure):
+    options = ("--set", f"deployment.port={port}")
+    code, output, error = command("deploy", built[0], "--yes", *options)
+    assert code == 0, error
+    assert (output["applied"], output["address"]) == (True, f"http://127.0.0.1:{port}")
+    assert request_json(output["address"], "/readyz")[1]["version"] == versions[0].split("/")[1]
+    code, output, _ = command("deploy", built[0], "--yes", *options)
+    assert (code, output["applied"]) == (0, False)
+    poller = Poller(f"http://127.0.0.1:{port}")
+    poller.start()
     try:
-        assert command("deploy", built[1], "--yes", *chosen)[0] == 0
-        code, told, _ = command("deploy", built[1], "--rollback", "--yes", *chosen)
+        assert command("deploy", built[1], "--yes", *options)[0] == 0
+        code, output, _ = command("deploy", built[1], "--rollback", "--yes", *options)
     finally:
-        asker.ends.set()
-        asker.join()
-    assert [f"{MODEL}/{version}" for version in asker.versions] == [versions[0], versions[1]]
-    assert f"{MODEL}/{told['release']['version']}" == versions[0]
-    report_figure(f"deploy to this machine: nothing answered for at most {asker.gap:.2f} s of a swap")
-    code, told, _ = command("status", built[0], *chosen)
-    assert (code, told["state"]) == (0, "ready")
-    code, told, _ = command("down", built[0], "--yes", *chosen)
-    assert (code, told["left"]) == (0, [])
-    assert command("status", built[0], *chosen)[0] == 3
+        poller.stop.set()
+        poller.join()
+    assert [f"{MODEL}/{version}" for version in poller.versions] == [versions[0], versions[1]]
+    assert f"{MODEL}/{output['release']['version']}" == versions[0]
+    report_figure(f"deploy to this machine: no response for at most {poller.downtime_seconds:.2f} s of a swap")
+    code, output, _ = command("status", built[0], *options)
+    assert (code, output["state"]) == (0, "ready")
+    code, output, _ = command("down", built[0], "--yes", *options)
+    assert (code, output["left"]) == (0, [])
+    assert command("status", built[0], *options)[0] == 3
 
 
 @pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
-def test_compose_keeps_the_promises_of_targets(built, versions, store, tmp_path, port, promise):
-    artefacts = {each.split("/")[1]: verbs.Context(store_path=str(store.root)).version(each) for each in versions}
+def test_docker_target_keeps_its_promises(built, versions, store, tmp_path, port, promise):
+    artefacts = {name.split("/")[1]: verbs.Context(store_path=str(store.root)).version(name) for name in versions}
     context = DeploymentContext(tmp_path, dict(os.environ), lambda release: artefacts.get(release.version))
-    target = SHELF.load("docker").model_validate({"port": int(port), "health_timeout_seconds": 4})
-    good = []
+    target, impatient_target = (
+        SHELF.load("docker").model_validate({"port": int(port), "health_timeout_seconds": seconds})
+        for seconds in (60, 4)
+    )
+    releases = []
     for folder in built:
         record = read_record(folder)
-        inside = DeploymentContext(folder, {}, note=lambda text: None)
-        good.append(Release(MODEL, record["version"], target.image(record, inside), record["port"], "amd64"))
-    # An image that runs and is none of ours.
-    promise(DeploymentTrial(target, context, tuple(good), replace(good[1], version="2026-01-01T00-00-00Z-000000")))
+        image = target.image(record, DeploymentContext(folder, {}))
+        releases.append(Release(MODEL, record["version"], image, record["port"], "amd64"))
+    # Its image runs, with another version.
+    failing = replace(releases[1], version="2026-01-01T00-00-00Z-000000")
+    promise(DeploymentTrial(target, impatient_target, context, tuple(releases), failing))
 
 
-def test_a_port_that_is_taken_is_told_and_what_ran_runs_again(command, built, port):
-    chosen = ("--set", f"deployment.port={port}")
-    assert command("deploy", built[0], "--yes", *chosen)[0] == 0
+def test_taken_port_restores_the_previous_release(command, built, port):
+    options = ("--set", f"deployment.port={port}")
+    assert command("deploy", built[0], "--yes", *options)[0] == 0
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        code, _, told = command("deploy", built[1], "--yes", "--set", f"deployment.port={taken.getsockname()[1]}")
+        code, _, output = command("deploy", built[1], "--yes", "--set", f"deployment.port={taken.getsockname()[1]}")
     assert code == 1
-    assert "runs again" in told
-    assert "Traceback" not in told
-    assert command("status", built[0], *chosen)[1]["state"] == "ready"
+    assert "runs again" in output
+    assert "Traceback" not in output
+    assert command("status", built[0], *options)[1]["state"] == "ready"
 
 
-def test_a_release_that_cannot_start_leaves_the_one_before(command, built, port):
-    chosen = ("--set", f"deployment.port={port}")
-    assert command("deploy", built[0], "--yes", *chosen)[0] == 0
+def test_release_that_cannot_start_leaves_the_previous_one(command, built, port):
+    options = ("--set", f"deployment.port={port}")
+    assert command("deploy", built[0], "--yes", *options)[0] == 0
     broken = ("--set", "deployment.environment={ESTIMATOR_CONFIG__SERVING__KEYS_FILE: /none.json}")
-    code, _, told = command("deploy", built[1], "--yes", *chosen, *broken)
+    code, _, output = command("deploy", built[1], "--yes", *options, *broken)
     assert code == 1
-    assert "runs again" in told
+    assert "runs again" in output
     assert (
-        command("status", built[0], *chosen)[1]["release"]["version"]
+        command("status", built[0], *options)[1]["release"]["version"]
         == verbs.Context().version(built[0] / "context/model").version
     )
 
 
-def test_the_image_goes_to_ecr_over_tls_and_machines_of_ec2_run_it(
-    command, built, versions, certificates, monkeypatch, report_figure
-):
-    known = socket.getaddrinfo
+def test_image_is_pushed_to_ecr_and_runs_on_ec2(command, built, versions, certificates, monkeypatch, report_figure):
+    getaddrinfo = socket.getaddrinfo
     monkeypatch.setattr(
-        socket, "getaddrinfo", lambda host, *more, **named: known("127.0.0.1" if host == HOST else host, *more, **named)
+        socket,
+        "getaddrinfo",
+        lambda host, *args, **kwargs: getaddrinfo("127.0.0.1" if host == HOST else host, *args, **kwargs),
     )
     monkeypatch.setenv("SSL_CERT_FILE", str(certificates[0]))
-    chosen = [
-        word for setting in ("kind=ec2", f"region={REGION}", "allowed=[203.0.113.4/32]", "health_timeout_seconds=60")
-        for word in ("--set", f"deployment.{setting}")
-    ]  # fmt: skip
+    settings = ("kind=ec2", f"region={REGION}", "ingress_cidrs=[203.0.113.4/32]")
+    options = [argument for setting in settings for argument in ("--set", f"deployment.{setting}")]
     with aws() as cloud, docker_registry(user="AWS", password=TOKEN, tls=certificates[1:]):
         for folder in built:
-            code, told, _ = command("push", folder, "--to", f"{HOST}/prices:{folder.parent.name}")
-            assert code == 0, told
-            _know(cloud, told["digest"], folder)
-        with machines(cloud, REGION, {}, has_engine=True):
-            began = time.monotonic()
-            code, first, said = command("deploy", built[0], "--yes", *chosen)
-            assert code == 0, said
-            report_figure(f"deploy to a machine of EC2 that is played here: {time.monotonic() - began:.1f} s")
-            asker = Asker(first["address"])
-            asker.start()
-            code, second, said = command("deploy", built[1], "--yes", *chosen)
-            asker.ends.set()
-            asker.join()
-            assert (code, second["address"]) == (0, first["address"]), said
-            assert [f"{MODEL}/{version}" for version in asker.versions] == versions
-            assert command("deploy", built[1], "--rollback", "--yes", *chosen)[1]["applied"]
-            assert command("status", built[0], *chosen)[1]["release"] == first["release"]
-            assert command("down", built[0], "--yes", *chosen)[1]["left"] == []
+            code, output, _ = command("push", folder, "--to", f"{HOST}/prices:{folder.parent.name}")
+            assert code == 0, output
+            _add_to_ecr(cloud, output["digest"], folder)
+        with instances(cloud, REGION, {}, has_engine=True):
+            started_at = time.monotonic()
+            code, first, error = command("deploy", built[0], "--yes", *options)
+            assert code == 0, error
+            report_figure(f"deploy to a fake EC2 instance: {time.monotonic() - started_at:.1f} s")
+            poller = Poller(first["address"])
+            poller.start()
+            code, second, error = command("deploy", built[1], "--yes", *options)
+            poller.stop.set()
+            poller.join()
+            assert (code, second["address"]) == (0, first["address"]), error
+            assert [f"{MODEL}/{version}" for version in poller.versions] == versions
+            assert command("deploy", built[1], "--rollback", "--yes", *options)[1]["applied"]
+            assert command("status", built[0], *options)[1]["release"] == first["release"]
+            assert command("down", built[0], "--yes", *options)[1]["left"] == []
 
 
-def _know(cloud, digest: str, folder: Path) -> None:
-    """Let moto's ECR know what the registry beside it has, as ECR would by itself."""
+def _add_to_ecr(cloud, digest: str, folder: Path) -> None:
+    """Add an image of the registry to ECR of moto, which are the same in AWS."""
     manifest = (folder / "layout" / "blobs" / "sha256" / digest.removeprefix("sha256:")).read_text()
     cloud.client("ecr", REGION).put_image(
         repositoryName="prices", imageManifest=manifest, imageTag=folder.parent.name, imageDigest=digest

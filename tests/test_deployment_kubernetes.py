@@ -1,4 +1,4 @@
-"""Manifests that the API's own schemas take, and their life in a stand-in of a cluster: no real one can be had here."""
+"""Kubernetes manifests against the schemas of the API, and deployments to a fake cluster."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ from dataclasses import replace
 import pytest
 from ruamel.yaml import YAML
 
-from estimator import verbs
-from estimator.checks.targets import PROMISES, DeploymentTrial
 from estimator.errors import DeploymentError
-from estimator.shipping.deployment import SHELF, DeploymentContext, Release
+from estimator.shipping.deployment import SHELF
 from estimator.shipping.deployment.kubernetes.manifests import object_name
 from tests.cluster import cluster
-from tests.conftest import EXAMPLES
+from tests.deployments import DIGESTS, context_of, folders_by_digest, releases_of, two_versions
 
-DIGESTS = [f"sha256:{place:064x}" for place in range(1, 4)]
 SETTINGS = [
     {},
     {"form": "kserve"},
@@ -33,55 +30,46 @@ SETTINGS = [
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory):
     """Two versions of the Boston model, the older first."""
-    store = str(tmp_path_factory.mktemp("models"))
-    conf = next((EXAMPLES / "boston").glob("config.*"))
-    kinds = (("model.kind=linear",), ("model.kind=boosting", "model.n_estimators=20"))
-    return [verbs.train.train(conf, verbs.Context(kind, store_path=store)).artefact for kind in kinds]
+    return two_versions(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
 def objects(tmp_path, versions):
-    (tmp_path / "cluster").mkdir()
-    held = {digest: version.folder for digest, version in zip(DIGESTS, versions, strict=False)}
-    with cluster(tmp_path / "cluster", held) as found:
-        yield found
+    with cluster(tmp_path / "cluster", folders_by_digest(versions)) as folder:
+        yield folder
 
 
 @pytest.fixture
 def releases(versions):
-    return [
-        Release(version.name, version.version, f"registry.example.com/prices@{digest}", 5000, "amd64")
-        for version, digest in zip(versions, DIGESTS, strict=False)
-    ]
+    return releases_of(versions, "registry.example.com/prices")
 
 
 @pytest.fixture
 def context(tmp_path, versions):
-    by_version = {version.version: version for version in versions}
-    return DeploymentContext(tmp_path, {}, lambda release: by_version.get(release.version))
+    return context_of(versions, tmp_path)
 
 
 def target(**settings):
     return SHELF.load("kubernetes").model_validate(settings)
 
 
-def written(context):
+def manifests_in(context):
     return list(YAML(typ="safe", pure=True).load_all((context.folder / "deployment" / "kubernetes.yaml").read_text()))
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
 @pytest.mark.parametrize("api", ["1.25", "1.31"])
-def test_the_api_takes_every_manifest(objects, releases, context, settings, api):
+def test_manifests_follow_the_api_schemas(objects, releases, context, settings, api):
     validate = pytest.importorskip("kubernetes_validate").validate
     target(**settings).plan(releases[0], context)
-    found = written(context)
-    assert len(found) == (1 if settings.get("form") == "kserve" else 5)
-    for each in found:
-        if each["kind"] != "InferenceService":
-            validate(each, api, strict=True)
+    manifests = manifests_in(context)
+    assert len(manifests) == (1 if settings.get("form") == "kserve" else 5)
+    for manifest in manifests:
+        if manifest["kind"] != "InferenceService":
+            validate(manifest, api, strict=True)
 
 
-def test_kubectl_itself_reads_the_manifests(objects, releases, context):
+def test_kubectl_reads_the_manifests(objects, releases, context):
     target().plan(releases[0], context)
     program = next((path for path in ("/usr/bin/kubectl", "/usr/local/bin/kubectl") if shutil.which(path)), None)
     if program is None:
@@ -92,9 +80,9 @@ def test_kubectl_itself_reads_the_manifests(objects, releases, context):
     assert len(list(YAML(typ="safe", pure=True).load_all(done.stdout))) == 5
 
 
-def test_a_pod_is_as_closed_as_it_can_be(objects, releases, context):
+def test_pods_run_without_privileges(objects, releases, context):
     target().plan(releases[0], context)
-    deployment, *_, policy = written(context)
+    deployment, *_, policy = manifests_in(context)
     pod = deployment["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert container["image"].endswith(DIGESTS[0])
@@ -106,20 +94,13 @@ def test_a_pod_is_as_closed_as_it_can_be(objects, releases, context):
     assert len(policy["spec"]["egress"]) == 1
 
 
-def test_a_secret_is_named_and_never_read(objects, releases, context):
+def test_manifests_reference_secrets_by_name(objects, releases, context):
     target(secrets={"API_KEY": "prices/key"}).plan(releases[0], context)
-    (container,) = written(context)[0]["spec"]["template"]["spec"]["containers"]
+    (container,) = manifests_in(context)[0]["spec"]["template"]["spec"]["containers"]
     assert container["env"] == [{"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": "prices", "key": "key"}}}]
 
 
-@pytest.mark.parametrize("promise", PROMISES, ids=lambda promise: promise.__name__)
-@pytest.mark.parametrize("form", ["deployment", "kserve"])
-def test_kubernetes_keeps_the_promises_of_targets(objects, releases, context, form, promise):
-    broken = replace(releases[1], image=f"registry.example.com/prices@{DIGESTS[2]}")
-    promise(DeploymentTrial(target(form=form), context, tuple(releases), broken))
-
-
-def test_pods_that_never_become_ready_give_way_to_those_before(objects, releases, context):
+def test_unready_pods_are_replaced_by_the_previous_ones(objects, releases, context):
     settings = target()
     settings.apply(releases[0], context)
     before = {path.name: json.loads(path.read_text())["spec"] for path in objects.iterdir()}
@@ -131,7 +112,7 @@ def test_pods_that_never_become_ready_give_way_to_those_before(objects, releases
     assert settings.status(releases[0].model, context).release == releases[0]
 
 
-def test_a_first_release_that_answers_wrongly_leaves_nothing(objects, releases, context):
+def test_first_release_of_another_version_leaves_nothing(objects, releases, context):
     wrong = replace(releases[1], image=releases[0].image)
     with pytest.raises(DeploymentError, match="everything was removed"):
         target(health_timeout_seconds=3).apply(wrong, context)
@@ -139,24 +120,22 @@ def test_a_first_release_that_answers_wrongly_leaves_nothing(objects, releases, 
 
 
 @pytest.mark.parametrize(
-    ("settings", "finding", "way_out"),
+    ("settings", "error", "hint"),
     [
         ({"context": "gone"}, "was refused", "deployment.context"),
         ({"namespace": "nowhere"}, "not found", "create namespace"),
     ],
 )
-def test_what_the_cluster_refuses_is_told_before_anything_changes(
-    objects, releases, context, settings, finding, way_out
-):
+def test_cluster_errors_come_before_any_change(objects, releases, context, settings, error, hint):
     with pytest.raises(DeploymentError) as caught:
         target(**settings).plan(releases[0], context)
-    assert finding in caught.value.message
-    assert way_out in (caught.value.hint or "")
+    assert error in caught.value.message
+    assert hint in (caught.value.hint or "")
     assert list(objects.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["house_pricing_model", "House.Prices", "9to5", "a" * 100, "x-" * 40])
-def test_names_are_such_as_kubernetes_takes(name):
+def test_object_names_are_valid_in_kubernetes(name):
     assert len(object_name(name)) <= 63
     assert object_name(name)[0].isalpha()
     assert object_name(name).replace("-", "a").isalnum()

@@ -1,9 +1,11 @@
-"""A version as a container image, without an engine: what is in it, that it is always the same, and that it answers."""
+"""Container images without an engine: content, reproducibility, smoke test, registry."""
 
 from __future__ import annotations
 
 import fcntl
 import gzip
+import http.client
+import importlib.util
 import io
 import json
 import os
@@ -28,23 +30,26 @@ import estimator
 from estimator import verbs
 from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
-from estimator.shipping.image import smoke_test as trial
-from estimator.shipping.image.build import BuildOptions, build, weigh
+from estimator.shipping.image import builders, smoke_test
+from estimator.shipping.image.build import build, check_size
 from estimator.shipping.image.build_record import read_record
 from estimator.shipping.image.build_spec import BuildSpec, write_context
-from estimator.shipping.image.direct.oci import ELF_MACHINES, base_of_rootfs, write_image
-from estimator.shipping.image.engines import find_engine, parse_size, started_layout
+from estimator.shipping.image.builders import BuildOptions, builder_of, choose_builder
+from estimator.shipping.image.direct.builder import start_layout
+from estimator.shipping.image.direct.oci import ELF_MACHINES, base_of_rootfs, read_layout, write_image
+from estimator.shipping.image.direct.transfer import pull_base, push_layout
+from estimator.shipping.image.engines import find_engine, parse_size
 from estimator.shipping.image.push import push
 from estimator.shipping.image.registry import Registry, parse_reference
-from estimator.shipping.image.smoke_test import run_smoke_test
-from estimator.shipping.image.wheels import PinnedPackage, own_wheel
+from estimator.shipping.image.smoke_test import RunningServer, run_smoke_test
+from estimator.shipping.image.wheels import PinnedPackage, estimator_wheel
 from tests.clients import serving
 from tests.conftest import EXAMPLES
 from tests.rootfs import write_rootfs
 from tests.servers import docker_registry
 
 TAG = "price_estimator_api:latest"
-PINS = (
+PACKAGES = (
     PinnedPackage("numpy", "2.0.0", ("0" * 64,), "BSD-3-Clause"),
     PinnedPackage("onnxruntime", "1.20.0", ("1" * 64,)),
 )
@@ -57,7 +62,9 @@ def artefact(store):
 
 @pytest.fixture(scope="module")
 def spec(artefact):
-    return BuildSpec(artefact, TAG, "python:3.11-slim", "3.11", "amd64", 5000, PINS, own_wheel(), {"team": 'a "b" $c'})
+    return BuildSpec(
+        artefact, TAG, "python:3.11-slim", "3.11", "amd64", 5000, PACKAGES, estimator_wheel(), {"team": 'a "b" $c'}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,28 +76,32 @@ def rootfs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(artefact, rootfs, tmp_path_factory):
-    """An image that was written, started and tried; pip installs its packages."""
+    """A built and tested image, and its folder; pip installs its packages."""
     folder = tmp_path_factory.mktemp("image")
     return build(artefact, Image(), BuildOptions(TAG, folder, "direct", rootfs), environment={}), folder
 
 
-def test_the_own_wheel_is_the_package_as_it_runs_and_always_the_same():
-    name, content = own_wheel()
-    assert own_wheel() == (name, content)
+def layout_of(made, folder):
+    return read_layout(folder / "layout", made.layout)
+
+
+def test_wheel_has_the_installed_package_reproducibly():
+    name, content = estimator_wheel()
+    assert estimator_wheel() == (name, content)
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
         names = set(wheel.namelist())
         package = Path(estimator.__file__).parent
-        here = {
+        installed = {
             f"estimator/{path.relative_to(package).as_posix()}"
             for path in package.rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         }
-        assert {each for each in names if each.startswith("estimator/")} == here
-        record = next(each for each in names if each.endswith("RECORD"))
+        assert {name for name in names if name.startswith("estimator/")} == installed
+        record = next(name for name in names if name.endswith("RECORD"))
         assert {line.split(",")[0] for line in wheel.read(record).decode().splitlines()} == names
 
 
-def test_the_dockerfile_is_one_that_a_linter_has_nothing_to_say_of(spec, tmp_path):
+def test_linter_accepts_the_dockerfile(spec, tmp_path):
     write_context(spec, tmp_path / "context")
     linter = Path(sys.executable).with_name("hadolint")
     done = subprocess.run([linter, tmp_path / "context" / "Dockerfile"], capture_output=True, text=True, check=False)
@@ -98,87 +109,83 @@ def test_the_dockerfile_is_one_that_a_linter_has_nothing_to_say_of(spec, tmp_pat
     text = (tmp_path / "context" / "Dockerfile").read_text()
     assert "USER 10001:10001" in text
     assert r'team="a \"b\" \$c"' in text
-    # What engines as old as Docker 20.10 do not know.
+    # Docker 20.10 does not support these.
     assert not any(word in text for word in ("# syntax", "--link", "<<", "--start-interval", "--network"))
 
 
-def test_what_is_installed_is_pinned_by_hash_and_names_no_address(spec):
+def test_requirements_are_pinned_by_hash_without_urls(spec):
     text = spec.context()["requirements.txt"].decode()
     assert all("--hash=sha256:" in line for line in text.splitlines())
     assert "://" not in text
     assert text.splitlines()[-1].startswith("./estimator_lifepath-")
 
 
-def test_a_context_is_the_same_again_and_holds_nothing_else(spec, tmp_path):
+def test_context_is_reproducible_and_has_no_old_files(spec, tmp_path):
     (tmp_path / "context").mkdir()
-    (tmp_path / "context" / "old.txt").write_text("of another build")
+    (tmp_path / "context" / "old.txt").write_text("from another build")
     write_context(spec, tmp_path / "context")
-    found = {path.relative_to(tmp_path / "context").as_posix(): path.read_bytes()
-             for path in (tmp_path / "context").rglob("*") if path.is_file()}  # fmt: skip
-    assert found == spec.context() == spec.context()
-    assert {name for name in found if name.startswith("model/")} == {
+    paths = [path for path in (tmp_path / "context").rglob("*") if path.is_file()]
+    contents = {path.relative_to(tmp_path / "context").as_posix(): path.read_bytes() for path in paths}
+    assert contents == spec.context() == spec.context()
+    assert {name for name in contents if name.startswith("model/")} == {
         f"model/{name}" for name in ("manifest.json", *spec.artefact.manifest["files"])
     }
 
 
-def test_the_bill_of_materials_follows_its_standard(spec):
+def test_sbom_follows_its_schema(spec):
     bill = spec.context()["sbom.cdx.json"].decode()
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
-    assert {each["purl"] for each in json.loads(bill)["components"]} == {
-        "pkg:pypi/numpy@2.0.0", "pkg:pypi/onnxruntime@1.20.0",
-    }  # fmt: skip
+    urls = {component["purl"] for component in json.loads(bill)["components"]}
+    assert urls == {"pkg:pypi/numpy@2.0.0", "pkg:pypi/onnxruntime@1.20.0"}
 
 
-def test_an_image_is_written_started_and_tried_without_an_engine(built, report_figure):
+def test_image_is_built_and_tested_without_an_engine(built, report_figure):
     made, folder = built
     assert made.smoke_test is not None
     assert (made.smoke_test.n_rows, made.smoke_test.n_rejected) == (20, 3)
-    assert [created_by for created_by, _ in made.layers[1:]] == [
-        "compiled standard library", "packages", f"house_pricing_model {made.spec.artefact.version}",
-    ]  # fmt: skip
-    above = sum(size for _, size in made.layers[1:])
-    assert above < 150e6
-    report_figure(f"image: {above / 1e6:.0f} MB above its base")
+    model_layer = f"house_pricing_model {made.spec.artefact.version}"
+    assert [created_by for created_by, _ in made.layers[1:]] == ["compiled standard library", "packages", model_layer]
+    size_bytes = sum(size_bytes for _, size_bytes in made.layers[1:])
+    assert size_bytes < 150e6
+    report_figure(f"image: {size_bytes / 1e6:.0f} MB above its base")
     with tarfile.open(made.archive) as archive:
         names = archive.getnames()
-        told = json.load(archive.extractfile("manifest.json"))[0]
-        config = json.load(archive.extractfile(told["Config"]))
-    assert told["RepoTags"] == [TAG]
-    assert set(told["Layers"]) <= set(names)
+        manifest = json.load(archive.extractfile("manifest.json"))[0]
+        config = json.load(archive.extractfile(manifest["Config"]))
+    assert manifest["RepoTags"] == [TAG]
+    assert set(manifest["Layers"]) <= set(names)
     assert config["config"]["User"] == "10001:10001"
     assert config["config"]["Entrypoint"] == ["python", "-m", "estimator"]
     assert config["config"]["Healthcheck"]["Test"][0] == "CMD"
     assert read_record(folder)["smoke_tested"] is True
 
 
-def test_others_than_root_try_the_packages_with_their_own_python(built, artefact, monkeypatch):
-    made, _ = built
+def test_without_root_the_packages_run_with_this_python(built, artefact, monkeypatch):
+    made, folder = built
     monkeypatch.setattr("estimator.shipping.image.engines.CHROOT", None)
-    with started_layout(made.layout, made.spec) as started:
-        found = run_smoke_test(
-            artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
-        )
-    assert (found.n_rows, found.n_rejected) == (20, 3)
-    assert "this machine's Python" in found.started_by
+    with start_layout(layout_of(made, folder), made.spec) as server:
+        result = run_smoke_test(artefact, server)
+    assert (result.n_rows, result.n_rejected) == (20, 3)
+    assert "this machine's Python" in result.started_by
 
 
-def test_an_image_whose_server_refuses_to_start_says_why(built, monkeypatch):
-    made, _ = built
-    monkeypatch.setitem(trial.ENVIRONMENT, "ESTIMATOR_CONFIG__SERVING__MAX_ROWS", "-1")
+def test_error_says_why_the_server_does_not_start(built, monkeypatch):
+    made, folder = built
+    monkeypatch.setitem(smoke_test.TEST_ENVIRONMENT, "ESTIMATOR_CONFIG__SERVING__MAX_ROWS", "-1")
     with (
         pytest.raises(ImageError, match=r"exited instead of serving: .*max_rows"),
-        started_layout(made.layout, made.spec),
+        start_layout(layout_of(made, folder), made.spec),
     ):
         pass
 
 
-def test_the_same_version_gives_the_same_digest(built, rootfs, tmp_path):
+def test_same_version_gives_the_same_digest(built, rootfs, tmp_path):
     made, _ = built
     again = write_image(made.spec, base_of_rootfs(rootfs, tmp_path), tmp_path)
     assert again.digest == made.digest
 
 
-def test_a_base_that_does_not_fit_is_refused(built, rootfs, tmp_path):
+def test_unsuitable_base_is_rejected(built, rootfs, tmp_path):
     made, _ = built
     base = base_of_rootfs(rootfs, tmp_path)
     other = next(name for name in ELF_MACHINES if name != made.spec.architecture)
@@ -195,50 +202,49 @@ def test_a_base_that_does_not_fit_is_refused(built, rootfs, tmp_path):
     assert packed.diff_id == plain.diff_id
 
 
-def test_a_folder_is_for_one_build_and_forgets_what_was_built_before(artefact, tmp_path):
+def test_build_locks_its_folder_and_removes_the_old_record(artefact, tmp_path):
     (tmp_path / "image.json").write_text("{}")
-    held = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
+    lock = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     with pytest.raises(ImageError, match="another process is building in it"):
         build(artefact, Image(), BuildOptions(TAG, tmp_path), environment={})
-    os.close(held)
+    os.close(lock)
     assert (tmp_path / "image.json").exists()
     with pytest.raises(RegistryError, match="refused"):
         build(artefact, Image(base="127.0.0.1:9/none:v1"), BuildOptions(TAG, tmp_path, "direct"), environment={})
     assert not (tmp_path / "image.json").exists()
 
 
-def test_a_tag_that_is_none_is_refused(artefact, tmp_path):
+def test_invalid_tag_is_rejected(artefact, tmp_path):
     with pytest.raises(RegistryError, match="'Upper case' is not an image reference"):
         build(artefact, Image(), BuildOptions("Upper case", tmp_path), environment={})
 
 
-def test_an_image_that_weighs_too_much_is_refused(built):
+def test_too_large_image_is_rejected(built):
     made, _ = built
-    weigh(made, 1000)
+    check_size(made, 1000)
     with pytest.raises(ImageError, match=r"more than image\.max_size_mb allows: .* packages"):
-        weigh(made, 100)
+        check_size(made, 100)
 
 
-def test_an_image_that_answers_otherwise_is_not_good(artefact, store):
-
-    def answers_of(named, of):
-        with serving(store / named) as (process, address):
-            return run_smoke_test(of, address, started="here", began=time.monotonic(),
-                         is_alive=lambda: process.poll() is None)  # fmt: skip
-
-    assert answers_of("house_pricing_model", artefact).n_rows == 20
+def test_different_predictions_fail_the_smoke_test(artefact, store):
     golden = artefact.read_json("golden.json")
-    answers = [value * 1.001 for value in golden["predictions"]]
+    predictions = [value * 1.001 for value in golden["predictions"]]
     other = type(artefact)(artefact.folder, artefact.manifest)
     other.__dict__["read_json"] = lambda name: (
-        {**golden, "predictions": answers} if name == "golden.json" else artefact.read_json(name)
+        {**golden, "predictions": predictions} if name == "golden.json" else artefact.read_json(name)
     )
-    with pytest.raises(ImageError, match="different predictions"):
-        answers_of("house_pricing_model", other)
+    with serving(store / "house_pricing_model") as (process, address):
+        assert run_smoke_test(artefact, running(process, address)).n_rows == 20
+        with pytest.raises(ImageError, match="different predictions"):
+            run_smoke_test(other, running(process, address))
 
 
-def test_a_version_that_asks_for_keys_is_tried_without_them(tmp_path, monkeypatch):
+def running(process, address):
+    return RunningServer(address, "a test", time.monotonic(), lambda: process.poll() is None)
+
+
+def test_smoke_test_needs_no_api_key(tmp_path, monkeypatch):
     choices = (
         "model.kind=constant",
         "serving.api_key_env=NOT_SET",
@@ -246,20 +252,19 @@ def test_a_version_that_asks_for_keys_is_tried_without_them(tmp_path, monkeypatc
         'serving.prediction_log="no/log.db"',
     )
     made = verbs.train.train(EXAMPLES / "boston" / "config.json", verbs.Context(choices, store_path=str(tmp_path)))
-    for name, value in trial.ENVIRONMENT.items():
+    for name, value in smoke_test.TEST_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     with serving(made.artefact.folder) as (process, address):
-        found = run_smoke_test(made.artefact, address, started="here", began=time.monotonic(),
-                      is_alive=lambda: process.poll() is None)  # fmt: skip
-    assert (found.n_rows, found.n_rejected) == (20, 3)
+        result = run_smoke_test(made.artefact, running(process, address))
+    assert (result.n_rows, result.n_rejected) == (20, 3)
 
 
-def test_a_container_that_ends_is_told(artefact):
+def test_exited_container_fails_the_smoke_test(artefact):
     with pytest.raises(ImageError, match="exited instead of serving"):
-        run_smoke_test(artefact, "http://127.0.0.1:9", started="here", began=time.monotonic(), is_alive=lambda: False)
+        run_smoke_test(artefact, RunningServer("http://127.0.0.1:9", "a test", time.monotonic(), lambda: False))
 
 
-def test_an_engine_that_is_not_there_or_does_not_run_is_told(tmp_path, monkeypatch):
+def test_missing_or_broken_engine_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_engine() is None
     with pytest.raises(ImageError, match="podman is not installed"):
@@ -274,7 +279,7 @@ def test_an_engine_that_is_not_there_or_does_not_run_is_told(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("text", "expected"), [("1024", 1024), ("12.2 MB", 12_200_000), ("0 B", 0), ("1.5GB", 1_500_000_000), ("?", 0)]
 )
-def test_bytes_are_read_as_engines_tell_them(text, expected):
+def test_sizes_printed_by_engines_are_parsed(text, expected):
     assert parse_size(text) == expected
 
 
@@ -288,65 +293,65 @@ def test_bytes_are_read_as_engines_tell_them(text, expected):
         (f"localhost/app@sha256:{'a' * 64}", f"localhost/app@sha256:{'a' * 64}"),
     ],
 )
-def test_references_are_read_as_engines_read_them(text, expected):
+def test_references_are_parsed_like_engines_do(text, expected):
     assert str(parse_reference(text)) == expected
 
 
 @pytest.mark.parametrize("text", ["", "App", "a b", "host:5000/", "app:", "app@sha256:abc", "http://host/app"])
-def test_what_names_no_image_is_refused(text):
+def test_invalid_references_are_rejected(text):
     with pytest.raises(RegistryError, match="is not an image reference"):
         parse_reference(text)
 
 
-def test_a_registry_gets_the_image_once_and_knows_it_by_its_digest(built, tmp_path):
+def test_layers_are_pushed_once_and_found_by_digest(built, tmp_path):
     made, folder = built
     with docker_registry() as host:
-        told: list[str] = []
-        pushed = push(folder, f"{host}/team/app:v1", environment={}, note=told.append)
+        notes: list[str] = []
+        pushed = push(folder, f"{host}/team/app:v1", environment={}, note=notes.append)
         assert pushed.digest == made.digest
-        assert all("sent" in line for line in told)
-        told.clear()
-        assert push(folder, f"{host}/team/app:v2", environment={}, note=told.append).digest == made.digest
-        assert all("already there" in line for line in told)
+        assert all("sent" in line for line in notes)
+        notes.clear()
+        assert push(folder, f"{host}/team/app:v2", environment={}, note=notes.append).digest == made.digest
+        assert all("already there" in line for line in notes)
         assert read_record(folder)["pushed"] == f"{host}/team/app@{made.digest}"
-        base = Registry(parse_reference(str(pushed))).pull_base("amd64", tmp_path)
-        assert [layer.diff_id for layer in base.layers] == [layer.diff_id for layer in made.layout.layers]
+        base = pull_base(Registry(parse_reference(str(pushed))), "amd64", tmp_path)
+        layers = layout_of(made, folder).layers
+        assert [layer.diff_id for layer in base.layers] == [layer.diff_id for layer in layers]
         assert base.config["User"] == "10001:10001"
         assert Registry(parse_reference(f"{host}/team/none:v1")).digest() is None
 
 
 @contextmanager
-def breaking(host: str, allowed: int):
-    """A registry behind a line that breaks for good after so many requests that send something."""
-    import http.client
+def unreliable(host: str, max_uploads: int):
+    """A proxy of a registry that closes all connections with uploads after a number of them."""
+    n_uploads = 0
 
-    sent = [0]
-
-    class Line(BaseHTTPRequestHandler):
-        def pass_on(self):
+    class Proxy(BaseHTTPRequestHandler):
+        def forward(self):
+            nonlocal n_uploads
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             if self.command in ("PUT", "POST"):
-                sent[0] += 1
-                if sent[0] > allowed:
+                n_uploads += 1
+                if n_uploads > max_uploads:
                     self.close_connection = True
                     return
-            to = http.client.HTTPConnection(host)
-            to.request(self.command, self.path, body, {**self.headers, "Host": self.headers["Host"]})
-            found = to.getresponse()
-            content = found.read()
-            self.send_response_only(found.status)
-            for name, value in found.getheaders():
+            registry = http.client.HTTPConnection(host)
+            registry.request(self.command, self.path, body, {**self.headers, "Host": self.headers["Host"]})
+            response = registry.getresponse()
+            content = response.read()
+            self.send_response_only(response.status)
+            for name, value in response.getheaders():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
-            to.close()
+            registry.close()
 
-        do_GET = do_HEAD = do_PUT = do_POST = pass_on  # as the library names them
+        do_GET = do_HEAD = do_PUT = do_POST = forward  # as http.server names them
 
         def log_message(self, *_):
             return
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Line)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -357,35 +362,35 @@ def breaking(host: str, allowed: int):
         server.server_close()
 
 
-def test_a_push_that_broke_off_goes_on(built):
+def test_interrupted_push_continues(built):
     made, folder = built
     with docker_registry() as host:
-        with breaking(host, allowed=4) as line, pytest.raises(RegistryError) as caught:
-            layout = made.layout
-            Registry(parse_reference(f"{line}/app:v1"), pause=0.01).push(layout)
+        layout = layout_of(made, folder)
+        with unreliable(host, max_uploads=4) as proxy, pytest.raises(RegistryError) as caught:
+            push_layout(layout, Registry(parse_reference(f"{proxy}/app:v1"), retry_seconds=0.01))
         assert "finished layers are not sent again" in (caught.value.hint or "")
-        told: list[str] = []
-        assert push(folder, f"{host}/app:v1", environment={}, note=told.append).digest == made.digest
-        assert sum("already there" in line for line in told) == 2
+        notes: list[str] = []
+        assert push(folder, f"{host}/app:v1", environment={}, note=notes.append).digest == made.digest
+        assert sum("already there" in line for line in notes) == 2
 
 
-def test_a_registry_that_is_not_there_or_lets_nobody_in_is_told(built, tmp_path):
+def test_unreachable_registry_and_missing_login_are_reported(built, tmp_path):
     made, folder = built
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     with pytest.raises(RegistryError, match="refused"):
-        Registry(parse_reference(f"127.0.0.1:{port}/app:v1"), pause=0.01).push(made.layout)
+        push_layout(layout_of(made, folder), Registry(parse_reference(f"127.0.0.1:{port}/app:v1"), retry_seconds=0.01))
     with docker_registry(user="me", password="secret") as host:
         with pytest.raises(RegistryError, match="401") as caught:
             push(folder, f"{host}/app:v1", environment={"HOME": str(tmp_path)})
         assert "docker login" in (caught.value.hint or "")
         (tmp_path / ".docker").mkdir()
-        kept = {"auths": {host: {"auth": "bWU6c2VjcmV0"}}}
-        (tmp_path / ".docker" / "config.json").write_text(json.dumps(kept))
+        logins = {"auths": {host: {"auth": "bWU6c2VjcmV0"}}}
+        (tmp_path / ".docker" / "config.json").write_text(json.dumps(logins))
         assert push(folder, f"{host}/app:v1", environment={"HOME": str(tmp_path)}).digest == made.digest
 
 
-def test_nothing_is_pushed_where_nothing_was_built(built, tmp_path):
+def test_push_needs_a_built_image(built, tmp_path):
     _, folder = built
     with pytest.raises(ImageError, match="contains no built image"):
         push(tmp_path, "127.0.0.1:1/app:v1", environment={})
@@ -397,10 +402,10 @@ def test_nothing_is_pushed_where_nothing_was_built(built, tmp_path):
     shutil.copy2(folder / "image.json", copy / "image.json")
     with pytest.raises(ImageError, match="does not exist"):
         push(copy, "127.0.0.1:1/app:v1", environment={})
-    assert os.listdir(copy) == ["image.json"]  # noqa: PTH208 # names alone
+    assert [path.name for path in copy.iterdir()] == ["image.json"]
 
 
-def test_an_image_from_scratch_holds_python_alone_and_answers(artefact, tmp_path, report_figure):
+def test_image_from_scratch_has_only_python(artefact, tmp_path, report_figure):
     if os.geteuid() != 0:
         pytest.skip("only root can start it in its own file system")
     built = build(artefact, Image(base="scratch"), BuildOptions(TAG, tmp_path, "auto"), environment={})
@@ -413,7 +418,7 @@ def test_an_image_from_scratch_holds_python_alone_and_answers(artefact, tmp_path
     )
 
 
-def test_no_engine_starts_from_scratch(artefact, tmp_path):
+def test_engines_cannot_build_from_scratch(artefact, tmp_path):
     with pytest.raises(ImageError, match="cannot build from scratch"):
         build(artefact, Image(base="scratch"), BuildOptions(TAG, tmp_path, "docker"), environment={})
     other = "arm64" if os.uname().machine == "x86_64" else "amd64"
@@ -421,3 +426,29 @@ def test_no_engine_starts_from_scratch(artefact, tmp_path):
         build(
             artefact, Image(base="scratch", architecture=other), BuildOptions(TAG, tmp_path, "direct"), environment={}
         )
+
+
+def test_without_the_direct_package_images_need_an_engine(artefact, tmp_path, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == builders.DIRECT_PACKAGE else find_spec(name)
+    )
+    monkeypatch.setattr(builders, "find_engine", lambda name: None)
+    with pytest.raises(ImageError, match="no container engine works here"):
+        choose_builder("auto")
+    with pytest.raises(ImageError, match="the builder `direct` is not part of it") as caught:
+        build(artefact, Image(), BuildOptions(TAG, tmp_path, "direct"), environment={})
+    assert "--builder docker" in (caught.value.hint or "")
+    with pytest.raises(ImageError, match="`direct` is not part of it"):
+        build(artefact, Image(base="scratch"), BuildOptions(TAG, tmp_path), environment={})
+    with pytest.raises(ImageError, match="`direct` is not part of it"):
+        builder_of({"builder": "direct", "layout": {}})
+    assert builder_of({"builder": "docker", "layout": None}).engine.name == "docker"
+
+
+def test_only_the_seam_names_the_direct_package():
+    """Nothing outside the folder imports it, so that it can be deleted."""
+    package = Path(estimator.__file__).parent
+    direct = package / "shipping" / "image" / "direct"
+    modules = [path for path in package.rglob("*.py") if direct not in path.parents]
+    assert [path.name for path in modules if "image.direct" in path.read_text()] == ["builders.py"]

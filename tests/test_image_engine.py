@@ -1,6 +1,6 @@
-"""Images in a real engine: built by it and without it, run as they should be, killed, pushed, pulled back.
+"""Images in a real engine: built with and without it, run, killed, pushed and pulled.
 
-They take minutes and packages of Debian that root installs: `make test-image` runs them.
+The tests take minutes and need Debian packages that root installs: `make test-image` runs them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ import pytest
 from estimator import verbs
 from estimator.config import Image
 from estimator.errors import ImageError
-from estimator.shipping.image.build import BuildOptions, build
+from estimator.shipping.image.build import build
+from estimator.shipping.image.builders import BuildOptions
 from estimator.shipping.image.engines import HARDENED, DockerEngine, find_engine
 from estimator.shipping.image.push import push
-from estimator.shipping.image.smoke_test import ask, run_smoke_test
+from estimator.shipping.image.smoke_test import request_json, run_smoke_test
 from tests.engine import docker_engine
 from tests.rootfs import write_debian
 from tests.servers import debian_program, docker_registry
@@ -46,7 +47,7 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def docker(base, artefact):
-    """An engine that has the base under the name images of Python have."""
+    """An engine that has the base under the name of the official Python image."""
     with docker_engine():
         engine = find_engine("docker")
         assert isinstance(engine, DockerEngine)
@@ -59,21 +60,21 @@ def docker(base, artefact):
 @pytest.fixture(scope="module")
 def by_engine(docker, artefact, tmp_path_factory):
     folder = tmp_path_factory.mktemp("engine")
-    told: list[str] = []
-    built = build(artefact, Image(), BuildOptions(TAG, folder, "docker"), environment={}, note=told.append)
-    assert any(line.startswith("docker: [build ") for line in told), told
+    notes: list[str] = []
+    built = build(artefact, Image(), BuildOptions(TAG, folder, "docker"), environment={}, note=notes.append)
+    assert any(line.startswith("docker: [build ") for line in notes), notes
     return built, folder
 
 
 @pytest.fixture(scope="module")
-def by_hand(docker, artefact, base, tmp_path_factory):
+def by_direct(docker, artefact, base, tmp_path_factory):
     folder = tmp_path_factory.mktemp("direct")
-    built = build(artefact, Image(), BuildOptions("by_hand:latest", folder, "direct", base), environment={})
+    built = build(artefact, Image(), BuildOptions("direct:latest", folder, "direct", base), environment={})
     docker.run("load", "--input", str(built.archive))
     return built, folder
 
 
-def test_an_image_that_the_engine_built_answers_as_the_version(by_engine, report_figure):
+def test_image_of_the_engine_passes_the_smoke_test(by_engine, report_figure):
     built, _ = by_engine
     assert (built.smoke_test.n_rows, built.smoke_test.n_rejected) == (20, 3)
     above = sum(size for _, size in built.layers[1:])
@@ -81,20 +82,18 @@ def test_an_image_that_the_engine_built_answers_as_the_version(by_engine, report
          f"{built.smoke_test.startup_seconds:.2f} s")  # fmt: skip
 
 
-def test_an_image_that_was_written_here_answers_in_the_engine(docker, by_hand, artefact, report_figure):
-    built, _ = by_hand
-    with docker.started("by_hand:latest", 5000) as started:
-        trial = run_smoke_test(
-            artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive
-        )
-    assert (trial.n_rows, trial.n_rejected) == (20, 3)
+def test_direct_image_passes_the_smoke_test_in_the_engine(docker, by_direct, artefact, report_figure):
+    built, _ = by_direct
+    with docker.start("direct:latest", 5000) as server:
+        result = run_smoke_test(artefact, server)
+    assert (result.n_rows, result.n_rejected) == (20, 3)
     report_figure(
         f"image without an engine: {built.size_bytes / 1e6:.0f} MB, "
-        f"ready after {trial.startup_seconds:.2f} s of docker run"
+        f"ready after {result.startup_seconds:.2f} s of docker run"
     )
 
 
-def test_what_other_frameworks_would_install(report_figure):
+def test_installed_size_of_other_frameworks(report_figure):
     found = {}
     for name in ("bentoml", "mlflow", "mlserver"):
         for folder in sorted(ENVIRONMENTS.glob(f"{name}-*")):
@@ -105,64 +104,64 @@ def test_what_other_frameworks_would_install(report_figure):
     report_figure(f"installed packages: {', '.join(f'{name} {size:.0f} MB' for name, size in found.items())}")
 
 
-@pytest.mark.parametrize("tag", [TAG, "by_hand:latest"])
-def test_a_container_is_healthy_ends_at_once_and_starts_again(docker, by_engine, by_hand, house, tag):
-    named = docker.run("run", "--detach", *HARDENED, "--publish", "127.0.0.1::5000", tag).strip()
+@pytest.mark.parametrize("tag", [TAG, "direct:latest"])
+def test_container_is_healthy_stops_fast_and_restarts(docker, by_engine, by_direct, house, tag):
+    container = docker.run("run", "--detach", *HARDENED, "--publish", "127.0.0.1::5000", tag).strip()
 
     def asked():
-        place = docker.run("port", named, "5000/tcp").split()[0]
+        place = docker.run("port", container, "5000/tcp").split()[0]
         for _ in range(200):
             try:
-                return ask(f"http://{place}", "/v1/services/predict", [house])
+                return request_json(f"http://{place}", "/v1/services/predict", [house])
             except OSError:
                 time.sleep(0.05)
-        raise AssertionError(docker.run("logs", named))
+        raise AssertionError(docker.run("logs", container))
 
     status, first = asked()
     assert status == 200
-    assert docker.run("exec", named, "id", "-u").strip() == "10001"
-    assert subprocess.run(["docker", "exec", named, "touch", "/model/x"], capture_output=True, check=False).returncode
+    assert docker.run("exec", container, "id", "-u").strip() == "10001"
+    assert subprocess.run(
+        ["docker", "exec", container, "touch", "/model/x"], capture_output=True, check=False
+    ).returncode
     for _ in range(150):
-        if (health := docker.run("inspect", "--format", "{{.State.Health.Status}}", named).strip()) != "starting":
+        if (health := docker.run("inspect", "--format", "{{.State.Health.Status}}", container).strip()) != "starting":
             break
         time.sleep(0.1)
     assert health == "healthy"
-    docker.run("kill", named)
-    docker.run("start", named)
+    docker.run("kill", container)
+    docker.run("start", container)
     assert asked() == (200, first)
     began = time.monotonic()
-    docker.run("stop", "--time", "30", named)
+    docker.run("stop", "--time", "30", container)
     assert time.monotonic() - began < 15
-    assert docker.run("inspect", "--format", "{{.State.ExitCode}}", named).strip() == "0"
-    docker.run("rm", named)
+    assert docker.run("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
+    docker.run("rm", container)
 
 
-def test_both_ways_to_an_image_make_the_same_of_it(docker, by_engine, by_hand):
-    told = [json.loads(docker.run("image", "inspect", tag))[0] for tag in (TAG, "by_hand:latest")]
+def test_both_builders_give_the_same_config(docker, by_engine, by_direct):
+    inspected = [json.loads(docker.run("image", "inspect", tag))[0] for tag in (TAG, "direct:latest")]
     for name in ("User", "ExposedPorts", "Entrypoint", "Cmd", "Healthcheck", "Labels", "StopSignal"):
-        assert told[0]["Config"][name] == told[1]["Config"][name], name
-    assert sorted(told[0]["Config"]["Env"]) == sorted(told[1]["Config"]["Env"])
-    assert told[0]["Architecture"] == told[1]["Architecture"]
+        assert inspected[0]["Config"][name] == inspected[1]["Config"][name], name
+    assert sorted(inspected[0]["Config"]["Env"]) == sorted(inspected[1]["Config"]["Env"])
+    assert inspected[0]["Architecture"] == inspected[1]["Architecture"]
 
 
-def test_an_image_is_pulled_back_by_its_digest(docker, by_engine, by_hand, artefact):
+def test_pushed_image_is_pulled_by_digest(docker, by_engine, by_direct, artefact):
     with docker_registry() as host:
-        for (built, folder), name in ((by_engine, "engine"), (by_hand, "hand")):
+        for (built, folder), name in ((by_engine, "engine"), (by_direct, "direct")):
             identity = docker.run("image", "inspect", "--format", "{{.Id}}", built.spec.tag).strip()
             pushed = push(folder, f"{host}/team/{name}:v1", environment={})
             assert built.digest in (None, pushed.digest)
-            # Under all of its names.
+            # Forced, as it has several names.
             docker.run("rmi", "--force", identity)
             docker.run("pull", "--quiet", str(pushed))
             assert docker.run("image", "inspect", "--format", "{{.Id}}", str(pushed)).strip() == identity
             docker.run("tag", str(pushed), built.spec.tag)
-            with docker.started(str(pushed), 5000) as started:
-                run_smoke_test(
-                    artefact, started.address, started="pulled", began=started.began, is_alive=started.is_alive
-                )
+            with docker.start(str(pushed), 5000) as server:
+                run_smoke_test(artefact, server)
 
 
-def test_the_engine_says_why_it_cannot_build(docker, artefact, tmp_path):
+def test_build_errors_of_the_engine_are_reported(docker, artefact, tmp_path):
     with pytest.raises(ImageError, match="docker build"):
         build(artefact, Image(base="127.0.0.1:9/none:v1"), BuildOptions(TAG, tmp_path, "docker"), environment={})
 
@@ -188,7 +187,7 @@ def others(base, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["podman", "buildah"])
-def test_other_engines_build_and_run_it_as_well(others, artefact, tmp_path, report_figure, name):
+def test_podman_and_buildah_build_and_run_the_image(others, artefact, tmp_path, report_figure, name):
     built = build(artefact, Image(), BuildOptions(f"by_{name}:latest", tmp_path, name), environment={})
     assert (built.smoke_test.n_rows, built.smoke_test.n_rejected) == (20, 3)
     assert built.size_bytes > 100e6
@@ -197,7 +196,7 @@ def test_other_engines_build_and_run_it_as_well(others, artefact, tmp_path, repo
     )
 
 
-def test_a_container_that_ends_is_not_waited_for(docker, by_engine, artefact):
-    with pytest.raises(ImageError, match="exited instead of serving"), docker.started(TAG, 5000) as started:
+def test_exited_container_is_reported_at_once(docker, by_engine, artefact):
+    with pytest.raises(ImageError, match="exited instead of serving"), docker.start(TAG, 5000) as server:
         docker.run("kill", docker.run("ps", "-lq").strip())
-        run_smoke_test(artefact, started.address, started=started.how, began=started.began, is_alive=started.is_alive)
+        run_smoke_test(artefact, server)

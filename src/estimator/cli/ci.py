@@ -13,7 +13,7 @@ from estimator.core.text import format_duration
 
 if TYPE_CHECKING:
     from estimator.shipping.ci.pipeline import CiCheck
-    from estimator.shipping.image.build import Builder
+    from estimator.shipping.image.builders import Builder
 
 
 @click.command("ci")

@@ -12,7 +12,7 @@ from estimator.cli import options
 from estimator.core.text import format_bytes
 
 if TYPE_CHECKING:
-    from estimator.shipping.image.build import Builder, ImageBuild
+    from estimator.shipping.image.builders import Builder, ImageBuild
 
 
 @click.command("image")
@@ -59,7 +59,7 @@ def _data(built: ImageBuild) -> dict[str, object]:
             "startup_seconds": round(built.smoke_test.startup_seconds, 3),
             "golden_rows": built.smoke_test.n_rows,
             "rejected_rows": built.smoke_test.n_rejected,
-            "latency_ms": {"median": built.smoke_test.latency_ms[0], "p99": built.smoke_test.latency_ms[1]},
+            "latency_ms": {"median": built.smoke_test.latency_median_ms, "p99": built.smoke_test.latency_p99_ms},
         }
     return {
         **{name: value for name, value in built.record.items() if name not in ("layout", "smoke_tested")},
@@ -80,7 +80,7 @@ def _text(built: ImageBuild) -> str:
             f"tested   {trial.n_rows} golden rows and {trial.n_rejected} rejected rows are as expected; ready after "
             f"{trial.startup_seconds:.2f} s, started by {trial.started_by}"
         )
-        lines.append(f"latency  one row: median {trial.latency_ms[0]:.2f} ms, p99 {trial.latency_ms[1]:.2f} ms")
+        lines.append(f"latency  one row: median {trial.latency_median_ms:.2f} ms, p99 {trial.latency_p99_ms:.2f} ms")
     if built.archive is not None:
         lines += [f"archive  {built.archive}", f"digest   {built.digest}"]
         lines.append(f"\nnext: docker load --input {built.archive}")

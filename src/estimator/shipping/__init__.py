@@ -1,1 +1,1 @@
-"""A version -> an image, a registry, and the place where it runs."""
+"""Container images of versions, deployments, and CI."""

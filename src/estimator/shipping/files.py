@@ -1,4 +1,4 @@
-"""YAML files, and a lock that gives a folder to one process at a time."""
+"""Files of builds and deployments: YAML, and a lock on a folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from estimator.errors import EstimatorError, needs_extra
 
 
 def write_yaml(path: Path, documents: Sequence[Mapping[str, Any]], *, comment: str) -> None:
-    """Write documents atomically in block style, below a comment."""
+    """Write documents to a YAML file, atomically, below a comment."""
     with needs_extra("deploy", "writing YAML"):
         from ruamel.yaml import YAML
     writer = YAML()
@@ -29,7 +29,7 @@ def write_yaml(path: Path, documents: Sequence[Mapping[str, Any]], *, comment: s
 
 @contextmanager
 def folder_lock(folder: Path, *, purpose: str, error_type: type[EstimatorError]) -> Iterator[None]:
-    """Lock a folder against other processes within the block; the lock ends with the process.
+    """Lock a folder against other processes while the context is open; the lock ends with the process.
 
     `purpose` completes "another process is ...".
 

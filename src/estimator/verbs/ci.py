@@ -14,7 +14,7 @@ from estimator.core.files import write_atomic
 from estimator.core.text import format_bytes
 from estimator.errors import ArtefactError, CheckError, GateError, StoreError
 from estimator.shipping.ci.pipeline import CheckRunner, CiCheck, CiResult, markdown
-from estimator.shipping.image.build import Builder, ImageBuild
+from estimator.shipping.image.builders import Builder, ImageBuild
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import locate
 from estimator.training.comparison import Comparison

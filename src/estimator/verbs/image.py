@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from estimator.config import Image, resolve_section
-from estimator.shipping.image.build import Builder, BuildOptions, ImageBuild, build
+from estimator.shipping.image.build import build
+from estimator.shipping.image.builders import Builder, BuildOptions, ImageBuild
 from estimator.store.artefact import Artefact, check_golden
 from estimator.verbs.context import Context
 

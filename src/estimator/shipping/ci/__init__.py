@@ -1,1 +1,1 @@
-"""What CI systems run on every push."""
+"""The checks of `estimator ci`, and the workflow files that run it."""

@@ -1,4 +1,4 @@
-"""The checks that every push must pass, and their report in Markdown."""
+"""The checks of `estimator ci`, and their report in Markdown."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 from estimator.core.text import format_bytes, format_duration, format_number
 from estimator.errors import CheckError, EstimatorError, GateError
 from estimator.evaluation.scores import Score
-from estimator.shipping.image.build import ImageBuild
+from estimator.shipping.image.builders import ImageBuild
 from estimator.store.artefact import Artefact
 from estimator.training.comparison import Comparison
 
@@ -45,15 +45,15 @@ class CheckRunner:
         ------
         CheckError: the check failed or rejected the version; its result is recorded.
         """
-        started = self.clock()
+        started_at = self.clock()
         try:
             value, message = check()
         except EstimatorError as error:
             status: CiStatus = "rejected" if isinstance(error, GateError) else "failed"
             message = error.message + (f" ({error.hint})" if error.hint else "")
-            self._add(CiCheck(name, status, message, self.clock() - started))
+            self._add(CiCheck(name, status, message, self.clock() - started_at))
             raise CheckError(error.message, hint=error.hint) from error
-        self._add(CiCheck(name, "passed", message, self.clock() - started))
+        self._add(CiCheck(name, "passed", message, self.clock() - started_at))
         return value
 
     def skip(self, name: str, reason: str) -> None:
@@ -150,8 +150,7 @@ def _image(image: ImageBuild) -> list[str]:
     lines += [f"| {_cell(created_by[:80])} | {format_bytes(size)} |" for created_by, size in image.layers]
     lines.append(f"| **total** | **{format_bytes(image.size_bytes)}** |")
     if (smoke_test := image.smoke_test) is not None:
-        median, p99 = smoke_test.latency_ms
-        times = f"median {median:.2f} ms, p99 {p99:.2f} ms"
+        times = f"median {smoke_test.latency_median_ms:.2f} ms, p99 {smoke_test.latency_p99_ms:.2f} ms"
         lines += ["", f"Ready after {smoke_test.startup_seconds:.2f} s. Latency of one row over HTTP: {times}."]
     return lines
 

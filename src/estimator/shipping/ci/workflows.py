@@ -1,4 +1,4 @@
-"""The workflow files that hold every push to `estimator ci`, for the systems that run them."""
+"""Workflow files that run `estimator ci` on GitHub, GitLab and Bitbucket."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from estimator.config import Config
 from estimator.core.files import write_atomic
 from estimator.errors import ConfigError
 
-FILES = {
-    "github": ".github/workflows/{model}.yml", "gitlab": ".gitlab-ci.yml", "bitbucket": "bitbucket-pipelines.yml",
-}  # fmt: skip
+FILES = {"github": ".github/workflows/{model}.yml", "gitlab": ".gitlab-ci.yml", "bitbucket": "bitbucket-pipelines.yml"}
 
 
 class _Template(Template):
-    """Leaves the dollars to the systems whose files these are."""
+    """A template whose placeholders are %%{name}, as the CI systems use dollars themselves."""
 
     delimiter = "%%"
 
 
 def workflow(system: str, config: Config, conf: Path) -> str:
-    """Return the workflow of a system for a config, whose path is relative to the repository."""
-    python = config.image.python or ".".join(platform.python_version_tuple()[:2])
+    """Return the workflow file of a system for a config, whose path is relative to the repository."""
     name = str(config.name)
-    return _Template(files("estimator.shipping.ci").joinpath(f"{system}.yml").read_text()).substitute(
-        model=name, tag=name.lower(), conf=shlex.quote(conf.as_posix()), python=python,
+    template = _Template(files("estimator.shipping.ci").joinpath(f"{system}.yml").read_text())
+    return template.substitute(
+        model=name,
+        tag=name.lower(),
+        conf=shlex.quote(conf.as_posix()),
+        python=config.image.python or ".".join(platform.python_version_tuple()[:2]),
         release=version("estimator-lifepath"),
-    )  # fmt: skip
+    )
 
 
 def write_workflow(system: str, config: Config, conf: Path, root: Path, *, force: bool) -> Path:
-    """Write the workflow of a system into a repository.
+    """Write the workflow file of a system into a repository; return its path.
 
     Raises
     ------
-    ConfigError: there is such a file.
+    ConfigError: the file exists, and `force` is false.
     """
     path = root / FILES[system].format(model=config.name)
     if path.exists() and not force:

@@ -1,4 +1,4 @@
-"""The contract of a target: what an image is to run as, what would be done for that, and how it stands."""
+"""The contract of deployment targets: release, plan, status and resources."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from estimator.errors import DeploymentError
 from estimator.store.artefact import Artefact
 
 PREFIX = "estimator."
+SETTINGS_HASH = f"{PREFIX}settings-hash"
 Action = Literal["create", "change", "replace", "keep", "remove"]
 State = Literal["absent", "ready", "failing", "stopped"]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
@@ -26,7 +27,7 @@ Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """An image that runs or is to run: by its digest, with what it holds and the port it listens at inside."""
+    """An image to deploy: the model version in it, its name by digest, and the port in the container."""
 
     model: str
     version: str
@@ -34,27 +35,23 @@ class Release:
     port: int
     architecture: str
 
-    def labels(self, settings: str, previous: Release | None) -> dict[str, str]:
-        """Return what is written beside whatever runs, so that anybody who sees it knows what it is.
-
-        `settings` is the mark of how it runs; `previous` is what a way back leads to.
-        """
-        own = {f"{PREFIX}{name}": str(value) for name, value in asdict(self).items()}
-        before = {} if previous is None else asdict(previous)
+    def labels(self, settings_hash: str, previous: Release | None) -> dict[str, str]:
+        """Return the labels of a deployed release, from which `from_labels` reads it and the previous one."""
+        previous_values = {} if previous is None else asdict(previous)
         return {
-            **own,
-            f"{PREFIX}settings": settings,
-            **{f"{PREFIX}previous-{name}": str(value) for name, value in before.items() if name != "model"},
+            **{f"{PREFIX}{name}": str(value) for name, value in asdict(self).items()},
+            SETTINGS_HASH: settings_hash,
+            **{f"{PREFIX}previous-{name}": str(value) for name, value in previous_values.items() if name != "model"},
         }
 
     @classmethod
     def from_labels(cls, labels: Mapping[str, str], *, previous: bool = False) -> Self | None:
-        """Return the release that labels speak of, or the one before it; None when they speak of none."""
+        """Return the release in labels, or the previous one; None if the labels have none."""
         names = {name: f"{PREFIX}{'previous-' if previous and name != 'model' else ''}{name}" for name in FIELDS}
         if not names.keys() <= {name for name, label in names.items() if label in labels}:
             return None
-        found: dict[str, Any] = {name: labels[label] for name, label in names.items()}
-        return cls(**{**found, "port": int(found["port"])})
+        values: dict[str, Any] = {name: labels[label] for name, label in names.items()}
+        return cls(**{**values, "port": int(values["port"])})
 
 
 FIELDS = tuple(Release.__dataclass_fields__)
@@ -62,7 +59,7 @@ FIELDS = tuple(Release.__dataclass_fields__)
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
-    """One thing that would be done, or is left as it is: `what` is a kind of thing, `name` which one."""
+    """An action on one resource."""
 
     action: Action
     kind: str
@@ -72,7 +69,7 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """What would be paid, in US dollars: an hour of each thing by its name; `as_of` is the day of the list."""
+    """A price in US dollars: per hour of each resource by its name; `as_of` is the date of the price list."""
 
     hourly: Mapping[str, float]
     as_of: str
@@ -90,7 +87,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentPlan:
-    """What would be done, in order."""
+    """The steps of a deployment, in order."""
 
     steps: tuple[PlanStep, ...]
     price: Price | None = None
@@ -98,13 +95,13 @@ class DeploymentPlan:
 
     @property
     def changes(self) -> tuple[PlanStep, ...]:
-        """The steps that are not to keep something."""
+        """The steps that change something."""
         return tuple(step for step in self.steps if step.action != "keep")
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """One thing that is there because of us."""
+    """A resource that a deployment created."""
 
     kind: str
     name: str
@@ -113,12 +110,15 @@ class Resource:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStatus:
-    """How a model stands at a target: what runs, what ran before, where it answers, and all that is there for it."""
+    """The state of a model at a target.
+
+    `settings_hash` is that of the running release, `address` the URL of its server.
+    """
 
     state: State
     release: Release | None = None
     previous: Release | None = None
-    settings: str | None = None
+    settings_hash: str | None = None
     address: str | None = None
     resources: tuple[Resource, ...] = ()
     notes: tuple[str, ...] = ()
@@ -130,9 +130,9 @@ def _no_note(text: str) -> None:
 
 @dataclass(frozen=True)
 class DeploymentContext:
-    """What a deployment is worked on from: a folder for what is written, the environment, and who is told of it.
+    """The surroundings of a command: a folder for files, the environment, and where progress is reported.
 
-    `version` opens the version of a release, None where it is not at hand.
+    `version` opens the version of a release; it returns None if the version is not in the store.
     """
 
     folder: Path
@@ -142,9 +142,9 @@ class DeploymentContext:
 
 
 class DeploymentTarget(Section, ABC):
-    """The settings of a kind of target. One model stands there once; its name is in all that is made for it.
+    """The settings and actions of a kind of target; it has at most one deployment of a model.
 
-    `beside` are the keys that change nothing of how a server that runs already was started.
+    `no_restart_keys` are settings that a running server does not depend on.
     """
 
     no_restart_keys: ClassVar[frozenset[str]] = frozenset()
@@ -156,57 +156,56 @@ class DeploymentTarget(Section, ABC):
 
     @abstractmethod
     def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
-        """Return what the image that a folder's record speaks of is called at the target, by its digest.
+        """Return the target's name, by digest, of the image in a folder's record.
 
         Raises
         ------
-        DeploymentError: the target cannot get it yet.
+        DeploymentError: the target cannot get the image; the hint says how to make it available.
         """
 
     @abstractmethod
     def lock(self, model: str, context: DeploymentContext) -> AbstractContextManager[None]:
-        """Keep others from changing the model's deployment, for a block; DeploymentError when somebody does."""
+        """Lock the model's deployment while the context is open; DeploymentError if another process holds the lock."""
 
     @abstractmethod
     def plan(self, release: Release, context: DeploymentContext) -> DeploymentPlan:
-        """Return what `apply` would do; nothing is changed.
+        """Return what `apply` would do; nothing changes.
 
         Raises
         ------
-        DeploymentError: it cannot be done, and what must be mended first.
+        DeploymentError: the release cannot be deployed; the hint says what to fix.
         """
 
     @abstractmethod
     def apply(self, release: Release, context: DeploymentContext) -> DeploymentStatus:
-        """Run a release: it is checked from outside before it takes over, and what ran before stays when it fails.
+        """Deploy a release and check it from outside.
 
         Raises
         ------
-        DeploymentError: it fails; nothing half done is left.
+        DeploymentError: the deployment failed; the previous release runs, or nothing if there was none.
         """
 
     @abstractmethod
     def status(self, model: str, context: DeploymentContext) -> DeploymentStatus:
-        """Return how a model stands, as the target itself knows it."""
+        """Return the state of a model, as the target reports it."""
 
     @abstractmethod
     def remove(self, model: str, context: DeploymentContext) -> tuple[Resource, ...]:
-        """Take down all that is there for a model; return what is left, which should be nothing."""
+        """Remove all resources of a model; return those that are left, normally none."""
 
-    def mark(self, release: Release) -> str:
-        """Return what tells these settings from others, for a release."""
-        told = json.dumps(
-            [self.model_dump(mode="json", exclude=set(self.no_restart_keys)), asdict(release)], sort_keys=True
-        )
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
+    def settings_hash(self, release: Release) -> str:
+        """Return a hash of a release and the settings it runs with; a new hash needs a restart."""
+        settings = self.model_dump(mode="json", exclude=set(self.no_restart_keys))
+        content = json.dumps([settings, asdict(release)], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
-def check_public(release: Release, where: str, environment: Mapping[str, str], context: DeploymentContext) -> None:
-    """Refuse to show the world a server that does not require API keys.
+def check_public(release: Release, address: str, environment: Mapping[str, str], context: DeploymentContext) -> None:
+    """Reject a public server without API keys.
 
     Raises
     ------
-    DeploymentError: it asks for none.
+    DeploymentError: the server does not require API keys.
     """
     artefact = context.version(release)
     if artefact is None:
@@ -214,17 +213,17 @@ def check_public(release: Release, where: str, environment: Mapping[str, str], c
     serving = resolve_section("serving", Serving, artefact.config.get("serving", {}), environment)
     if serving.keys_file is None and serving.api_key_env is None:
         raise DeploymentError(
-            f"{where} is public, but {release.model} does not require API keys",
+            f"{address} is public, but {release.model} does not require API keys",
             hint="set serving.keys_file or serving.api_key_env, or deployment.allow_public: true",
         )
 
 
 def previous_release(status: DeploymentStatus) -> Release:
-    """Return the release that ran before.
+    """Return the release to roll back to.
 
     Raises
     ------
-    DeploymentError: none did.
+    DeploymentError: there is none.
     """
     if status.previous is None:
         raise DeploymentError(

@@ -1,4 +1,4 @@
-"""A release is looked at from outside: does its address answer as the version must?"""
+"""Check a deployed release from outside: its readiness, predictions and errors."""
 
 from __future__ import annotations
 
@@ -7,32 +7,32 @@ from collections.abc import Callable
 
 from estimator.errors import DeploymentError, EstimatorError
 from estimator.shipping.deployment.base import DeploymentContext, Release
-from estimator.shipping.image.smoke_test import ask, check_answers, wait_until_ready
+from estimator.shipping.image.smoke_test import check_responses, request_json, wait_until_ready
 from estimator.store.artefact import Artefact
 
 
-def check(
+def check_health(
     release: Release,
     address: str,
     context: DeploymentContext,
     *,
     is_alive: Callable[[], bool] = lambda: True,
-    patience: float,
+    timeout_seconds: float,
 ) -> str:
-    """Wait until an address is ready with a release's version and answers its golden rows; return that in words.
+    """Wait until a URL serves a release, and check its golden rows; return a message with the result.
 
-    `patience` is in seconds. A server that asks for keys is sent the one that the environment holds under the name of
-    the version's serving.api_key_env; without one, nothing beyond its readiness is checked.
+    The API key is the environment variable named by the version's serving.api_key_env. If the server requires a key
+    and there is none, only readiness is checked.
 
     Raises
     ------
-    DeploymentError: it does not answer, or not as it must.
+    DeploymentError: the server is not ready in time, or returns other predictions or errors than the version.
     """
     try:
         seconds = wait_until_ready(
-            release.version, address, began=time.monotonic(), is_alive=is_alive, patience=patience
+            release.version, address, started_at=time.monotonic(), is_alive=is_alive, timeout_seconds=timeout_seconds
         )
-        return f"{address} is ready after {seconds:.1f} s; {_answers(context.version(release), address, context)}"
+        return f"{address} is ready after {seconds:.1f} s; {_golden_rows(context.version(release), address, context)}"
     except EstimatorError as error:
         raise DeploymentError(f"{address}: {error.message}", hint=error.hint) from None
     except OSError as error:
@@ -40,19 +40,20 @@ def check(
 
 
 def is_ready(release: Release, address: str) -> bool:
-    """Whether an address answers now, with a release's version."""
+    """Whether a URL serves the version of a release now."""
     try:
-        status, told = ask(address, "/readyz")
-        return status == 200 and told["version"] == release.version
+        status, content = request_json(address, "/readyz")
+        return status == 200 and content["version"] == release.version
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _answers(artefact: Artefact | None, address: str, context: DeploymentContext) -> str:
+def _golden_rows(artefact: Artefact | None, address: str, context: DeploymentContext) -> str:
+    """Check the golden rows; return a message with the result."""
     if artefact is None:
         return "its golden rows are not available here"
     key = context.environment.get(artefact.config.get("serving", {}).get("api_key_env") or "")
-    if key is None and ask(address, f"/v1/models/{artefact.name}/schema")[0] == 401:
+    if key is None and request_json(address, f"/v1/models/{artefact.name}/schema")[0] == 401:
         return "golden rows were not checked: the server requires an API key, and none is set"
-    n_rows, n_rejected = check_answers(artefact, address, key=key)
+    n_rows, n_rejected = check_responses(artefact, address, key=key)
     return f"{n_rows} golden rows and {n_rejected} rejected rows as expected"

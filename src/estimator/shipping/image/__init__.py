@@ -1,6 +1,5 @@
-"""A version -> a container image that has been started and has answered as it must.
+"""Build a version's container image, test it, and push it to a registry.
 
-`spec` says what an image is made of: `wheels` and what `sbom` tells of them. `building` has it built by one of the
-`engines`, or writes it as `layers` of an `oci` image without any of them, and lets `trial` ask it what it must know.
-`pushing` sends what a `record` says was built to a `registry`, of which `ecr` is AWS's.
+`build` writes the build context of a `build_spec` and has it built by one of the `builders`: a container engine, or
+`direct`, which needs none. `push` sends the image of a `build_record` to a `registry`; `ecr` is that of AWS.
 """

@@ -1,4 +1,4 @@
-"""A note beside a context of what was built of it, for the steps that follow."""
+"""The record of a built image, image.json, which `push` and `deploy` read."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ RECORD = "image.json"
 
 
 def write_record(record: Mapping[str, Any], folder: Path) -> None:
-    """Note what was built in a folder."""
+    """Write the record of the image built in a folder."""
     write_atomic(folder / RECORD, json.dumps(record, indent=2).encode())
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """Return what was built in a folder, and where it was pushed.
+    """Return the record of the image built in a folder, with "pushed" once it was pushed.
 
     Raises
     ------
-    ImageError: nothing was.
+    ImageError: no image was built there, or the record cannot be read.
     """
     path = folder / RECORD
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        record = json.loads(path.read_text())
     except FileNotFoundError:
         raise ImageError(f"{folder}: contains no built image", hint="estimator image VERSION") from None
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: cannot be read: {error}", hint="estimator image VERSION") from None
-    if not isinstance(found, dict) or not found.keys() >= {"name", "tag", "builder", "layout"}:
+    if not isinstance(record, dict) or not record.keys() >= {"name", "tag", "builder", "layout"}:
         raise ImageError(f"{path}: is not a record of a built image", hint="estimator image VERSION")
-    return found
+    return record

@@ -1,6 +1,6 @@
-"""AWS's registry of images, ECR: a repository that is made when it is missing, and the token to be let in with.
+"""AWS ECR: create a missing repository, and get a login token.
 
-Credentials come from AWS's own chain; the token is never written anywhere.
+Credentials are those that boto3 finds; the token is not stored.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from estimator.errors import RegistryError
 from estimator.shipping.image.registry import ImageReference
 
 HOST = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?")
-# Images without a tag cost money and are of no use; of the others the last fifty are kept.
+# Stored images cost money: untagged ones are useless, and few of the others are ever rolled back to.
 LIFECYCLE = {
     "rules": [
         {
             "rulePriority": 1,
-            "description": "drop what has no tag",
+            "description": "expire untagged images",
             "selection": {
                 "tagStatus": "untagged",
                 "countType": "sinceImagePushed",
@@ -31,7 +31,7 @@ LIFECYCLE = {
         },
         {
             "rulePriority": 2,
-            "description": "keep the last fifty",
+            "description": "keep the last fifty images",
             "selection": {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 50},
             "action": {"type": "expire"},
         },
@@ -40,28 +40,28 @@ LIFECYCLE = {
 
 
 def is_ecr(reference: ImageReference) -> bool:
-    """Whether an image is in AWS's registry."""
+    """Whether an image is in ECR."""
     return HOST.fullmatch(reference.host) is not None
 
 
 def authorization(reference: ImageReference) -> str:
-    """Return what a repository of ECR is sent to let us in; good for half a day.
+    """Return the Authorization header for a repository, valid for twelve hours.
 
     Raises
     ------
-    RegistryError: AWS does not give it.
+    RegistryError: AWS reports an error.
     """
     with aws.explained_errors(str(reference), RegistryError):
-        told = _client(reference).get_authorization_token()["authorizationData"][0]
-    return f"Basic {told['authorizationToken']}"
+        response = _client(reference).get_authorization_token()["authorizationData"][0]
+    return f"Basic {response['authorizationToken']}"
 
 
 def has_image(reference: ImageReference) -> bool:
-    """Whether a repository of ECR has an image, by its digest.
+    """Whether a repository has the image of a digest.
 
     Raises
     ------
-    RegistryError: AWS does not say.
+    RegistryError: AWS reports an error.
     """
     with aws.explained_errors(str(reference), RegistryError):
         client = _client(reference)
@@ -73,11 +73,11 @@ def has_image(reference: ImageReference) -> bool:
 
 
 def ensure_repository(reference: ImageReference, tags: dict[str, str], note: Callable[[str], None]) -> bool:
-    """Make the repository of an image if there is none, scanned on push and tidied up; return whether it was made.
+    """Create the repository of an image if it is missing, with scans and a lifecycle policy; return whether it was.
 
     Raises
     ------
-    RegistryError: AWS refuses.
+    RegistryError: AWS reports an error.
     """
     with aws.explained_errors(str(reference), RegistryError):
         client = _client(reference)
@@ -95,6 +95,6 @@ def ensure_repository(reference: ImageReference, tags: dict[str, str], note: Cal
 
 
 def _client(reference: ImageReference) -> Any:
-    found = HOST.fullmatch(reference.host)
-    assert found is not None, "an address of ECR"
-    return aws.client("ecr", found["region"])
+    match = HOST.fullmatch(reference.host)
+    assert match is not None, "a host of ECR"
+    return aws.client("ecr", match["region"])

@@ -1,4 +1,4 @@
-"""Docker, Podman and Buildah: whichever is there builds a context, takes an image in and starts it."""
+"""Docker, Podman and Buildah: build a context, and start and push the image."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,124 +14,197 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from estimator.errors import ImageError
-from estimator.shipping.image import smoke_test as trial
-from estimator.shipping.image.build_spec import ENTRYPOINT, ENVIRONMENT, USER, BuildSpec
-from estimator.shipping.image.direct.oci import ImageLayout
+from estimator.shipping.image.build_spec import ENTRYPOINT, IMAGE_ENVIRONMENT, USER
+from estimator.shipping.image.smoke_test import TEST_ENVIRONMENT, RunningServer
 
-# How an image is run, here and wherever it is deployed: it may write to /tmp and can gain no right.
+# Options of every container, in tests and deployments: only /tmp is writable, and privileges cannot be gained.
 HARDENED = (
     "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "--security-opt", "no-new-privileges",  # noqa: S108 # inside
     "--pids-limit", "512",
 )  # fmt: skip
-STOP_SECONDS = 15
-# How BuildKit, and Podman and Buildah, tell a step.
+STOP_TIMEOUT_SECONDS = 15
+# A build step in the output of BuildKit, or of Podman and Buildah.
 STEP = re.compile(r"(?:#\d+ )?(\[[\w -]*\d+/\d+\] .+|(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?: .+)")
-Note = Callable[[str], None]
-UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+SIZE_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
-
-
-@dataclass(frozen=True, slots=True)
-class RunningContainer:
-    """A container that runs: its address, how it was started in words, and since when by time.monotonic."""
-
-    address: str
-    how: str
-    began: float
-    is_alive: Callable[[], bool]
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class DockerEngine:
-    """Docker, or Podman, which takes the same words."""
+    """Docker, or Podman, which has the same command line."""
 
     name: str
 
     def build(self, folder: Path, tag: str, *, architecture: str, note: Note) -> None:
         """Build the Dockerfile of a folder."""
-        plain = ("--progress", "plain") if self.name == "docker" else ()
-        words = ["build", *plain, "--platform", f"linux/{architecture}", "--tag", tag, str(folder)]
-        _built(self.name, words, {"DOCKER_BUILDKIT": "1"} if self.name == "docker" else {}, note)
+        progress = ("--progress", "plain") if self.name == "docker" else ()
+        arguments = ["build", *progress, "--platform", f"linux/{architecture}", "--tag", tag, str(folder)]
+        _run_build(self.name, arguments, self._environment, note)
 
     def layers(self, tag: str) -> list[tuple[str, int]]:
-        """Return what made each layer that is not empty, and its bytes, the base first."""
-        told = self.run("history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}", tag)
-        rows = [line.split("\t", 1) for line in told.splitlines() if "\t" in line]
-        return [(made.strip() or "base", found) for size, made in reversed(rows) if (found := parse_size(size))]
+        """Return (what created it, size in bytes) of each layer that is not empty, the base first."""
+        history = self.run("history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}", tag)
+        layers = []
+        for line in reversed(history.splitlines()):
+            size, tab, created_by = line.partition("\t")
+            if tab and (size_bytes := parse_size(size)):
+                layers.append((created_by.strip() or "base", size_bytes))
+        return layers
 
     def architecture(self, tag: str) -> str:
-        """Return the architecture an image is for."""
+        """Return the architecture of an image."""
         return self.run("image", "inspect", "--format", "{{.Architecture}}", tag).strip()
 
     @contextmanager
-    def started(self, tag: str, port: int) -> Iterator[RunningContainer]:
-        """Run an image on a free port of this machine alone, for a block; ImageError when it cannot be run."""
-        began = time.monotonic()
-        settings = [word for item in trial.ENVIRONMENT.items() for word in ("--env", "=".join(item))]
-        named = self.run("run", "--detach", *HARDENED, *settings, "--publish", f"127.0.0.1::{port}", tag).strip()
+    def start(self, tag: str, port: int) -> Iterator[RunningServer]:
+        """Run an image on a free port of localhost while the context is open; ImageError if it cannot run."""
+        started_at = time.monotonic()
+        variables = [argument for item in TEST_ENVIRONMENT.items() for argument in ("--env", "=".join(item))]
+        container = self.run("run", "--detach", *HARDENED, *variables, "--publish", f"127.0.0.1::{port}", tag).strip()
+        inspect = ("inspect", "--format", "{{.State.Running}}", container)
         try:
-            place = self.run("port", named, f"{port}/tcp").split()[0]
-            running = ("inspect", "--format", "{{.State.Running}}", named)
-            address = f"http://127.0.0.1:{place.rpartition(':')[2]}"
-            yield RunningContainer(address, f"{self.name} run", began, lambda: self.run(*running).strip() == "true")
+            published = self.run("port", container, f"{port}/tcp").split()[0]
+            yield RunningServer(
+                f"http://127.0.0.1:{published.rpartition(':')[2]}",
+                f"{self.name} run",
+                started_at,
+                lambda: self.run(*inspect).strip() == "true",
+            )
         except ImageError as error:
-            told = subprocess.run([self.name, "logs", named], capture_output=True, text=True, check=False)  # noqa: S603 # an id
-            last = (told.stdout + told.stderr).strip().splitlines()[-1:]
-            raise ImageError(" ".join([error.message, *(f"its log ends: {line}" for line in last)])) from None
+            logs = subprocess.run([self.name, "logs", container], capture_output=True, text=True, check=False)  # noqa: S603 # an id
+            last_line = (logs.stdout + logs.stderr).strip().splitlines()[-1:]
+            raise ImageError(" ".join([error.message, *(f"its log ends: {line}" for line in last_line)])) from None
         finally:
-            self.run("stop", "--time", str(STOP_SECONDS), named)
-            self.run("rm", "--force", named)
+            self.run("stop", "--time", str(STOP_TIMEOUT_SECONDS), container)
+            self.run("rm", "--force", container)
 
-    def run(self, *words: str) -> str:
-        """Run the program and return what it says; ImageError when it fails."""
-        return run_program(self.name, words, {"DOCKER_BUILDKIT": "1"} if self.name == "docker" else {})
+    def push(self, tag: str, reference: str) -> None:
+        """Push an image under another name."""
+        self.run("tag", tag, reference)
+        self.run("push", reference)
+
+    def run(self, *arguments: str) -> str:
+        """Run the command and return its stdout; ImageError if it fails."""
+        return run_command(self.name, arguments, self._environment)
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        return {"DOCKER_BUILDKIT": "1"} if self.name == "docker" else {}
 
 
 @dataclass(frozen=True, slots=True)
 class BuildahEngine:
-    """Buildah, which builds and does not run."""
+    """Buildah, which builds images and does not run them."""
 
     name: str = "buildah"
 
     def build(self, folder: Path, tag: str, *, architecture: str, note: Note) -> None:
         """Build the Dockerfile of a folder."""
-        words = ["--isolation", "chroot", "--format", "docker", "--platform", f"linux/{architecture}", "--tag", tag]
-        _built(self.name, ["build", *words, str(folder)], {}, note)
+        platform = ["--platform", f"linux/{architecture}"]
+        arguments = ["build", "--isolation", "chroot", "--format", "docker", *platform, "--tag", tag, str(folder)]
+        _run_build(self.name, arguments, {}, note)
 
     def architecture(self, tag: str) -> str:
-        """Return the architecture an image is for."""
-        return str(json.loads(run_program(self.name, ["inspect", "--type", "image", tag], {}))["OCIv1"]["architecture"])
+        """Return the architecture of an image."""
+        return str(json.loads(self._run("inspect", "--type", "image", tag))["OCIv1"]["architecture"])
 
     def layers(self, tag: str) -> list[tuple[str, int]]:
-        """Return the bytes of all layers together: Buildah does not tell them apart."""
-        root = Path(
-            run_program(self.name, ["mount", named := run_program(self.name, ["from", tag], {}).strip()], {}).strip()
-        )
-        try:
-            size = sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir())
-        finally:
-            run_program(self.name, ["rm", named], {})
-        return [("all layers", size)]
+        """Return one entry with the size of all files: Buildah does not report sizes of layers."""
+        with self._mount(tag) as root:
+            size_bytes = sum(path.lstat().st_size for path in root.rglob("*") if not path.is_dir())
+        return [("all layers", size_bytes)]
 
     @contextmanager
-    def started(self, tag: str, port: int) -> Iterator[RunningContainer]:
-        """Run an image's own command in its file system, for a block."""
-        named = run_program(self.name, ["from", tag], {}).strip()
+    def start(self, tag: str, port: int) -> Iterator[RunningServer]:
+        """Run an image's command in its own file system while the context is open; the server chooses its port."""
+        with self._mount(tag) as root, start_in_root(root, {"PATH": "/usr/local/bin:/usr/bin:/bin"}) as server:
+            yield server
+
+    def push(self, tag: str, reference: str) -> None:
+        """Push an image under another name."""
+        self._run("push", tag, f"docker://{reference}")
+
+    @contextmanager
+    def _mount(self, tag: str) -> Iterator[Path]:
+        container = self._run("from", tag)
         try:
-            root = Path(run_program(self.name, ["mount", named], {}).strip())
-            with _in_root(root, {"PATH": "/usr/local/bin:/usr/bin:/bin"}) as found:
-                yield found
+            yield Path(self._run("mount", container))
         finally:
-            run_program(self.name, ["rm", named], {})
+            self._run("rm", container)
+
+    def _run(self, *arguments: str) -> str:
+        return run_command(self.name, arguments).strip()
 
 
-def _built(program: str, words: Sequence[str], environment: dict[str, str], note: Note) -> None:
-    """Run a build and tell each step that it comes to; ImageError when it fails."""
+Engine = DockerEngine | BuildahEngine
+
+
+def find_engine(name: str | None = None) -> Engine | None:
+    """Return the named engine, or the first of Docker, Podman and Buildah that works; None if none does.
+
+    Raises
+    ------
+    ImageError: the named engine is not installed or does not work.
+    """
+    for candidate in (name,) if name else ("docker", "podman", "buildah"):
+        if shutil.which(candidate) is None:
+            continue
+        try:
+            run_command(candidate, ["info"])
+        except ImageError as error:
+            if name:
+                hint = f"check that {name} runs and that you have permission to use it"
+                raise ImageError(error.message, hint=hint) from None
+            continue
+        return engine_named(candidate)
+    if name:
+        raise ImageError(f"{name} is not installed", hint="--builder direct needs no engine")
+    return None
+
+
+def engine_named(name: str) -> Engine:
+    """Return the engine of a name, whether it is installed or not."""
+    return BuildahEngine() if name == "buildah" else DockerEngine(name)
+
+
+def parse_size(text: str) -> int:
+    """Return the size in bytes that an engine prints, as a number or with a unit.
+
+    >>> parse_size("1024"), parse_size("12.2 MB"), parse_size("0 B")
+    (1024, 12200000, 0)
+    """
+    match = re.fullmatch(r"([\d.]+) ?([kMG]?)B?", text.strip())
+    return 0 if match is None else round(float(match[1]) * SIZE_UNITS[match[2]])
+
+
+def run_command(program: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+    """Run a program, with more environment variables; return its stdout.
+
+    Raises
+    ------
+    ImageError: it fails; the message has the last line of its output.
+    """
+    done = subprocess.run(  # noqa: S603 # no shell, and our own arguments
+        [program, *arguments], capture_output=True, text=True, check=False, env={**os.environ, **(environment or {})}
+    )
+    if done.returncode:
+        lines = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
+        raise ImageError(f"{program} {arguments[0]}: {lines[-1] if lines else f'exit status {done.returncode}'}")
+    return done.stdout
+
+
+def _run_build(program: str, arguments: Sequence[str], environment: Mapping[str, str], note: Note) -> None:
+    """Run a build and note each of its steps; ImageError if it fails."""
     lines: list[str] = []
-    with subprocess.Popen(  # noqa: S603 # no shell, and words of our own
-        [program, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
+    with subprocess.Popen(  # noqa: S603 # no shell, and our own arguments
+        [program, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
         env={**os.environ, **environment},
-    ) as process:  # fmt: skip
+    ) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip():
@@ -141,121 +212,49 @@ def _built(program: str, words: Sequence[str], environment: dict[str, str], note
             if (step := STEP.match(line)) is not None:
                 note(f"{program}: {step[1][:100]}")
     if process.returncode:
-        wrong = next(
-            (line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE)), (lines or ["failed"])[-1]
-        )
-        raise ImageError(f"{program} build: {wrong}")
+        errors = (line for line in lines if re.search(r"\berror\b", line, re.IGNORECASE))
+        raise ImageError(f"{program} build: {next(errors, (lines or ['failed'])[-1])}")
 
 
-def parse_size(text: str) -> int:
-    """Return the bytes that an engine tells: as a number, or as Podman does.
+@contextmanager
+def start_in_root(root: Path, environment: Mapping[str, str]) -> Iterator[RunningServer]:
+    """Start the server of an image in its root file system, by chroot, while the context is open."""
+    command = [str(CHROOT), f"--userspec={USER}", str(root), *ENTRYPOINT]
+    variables = {**environment, "HOME": "/tmp"}  # noqa: S108 # inside
+    with start_process(command, variables, started_by="chroot") as server:
+        yield server
 
-    >>> parse_size("1024"), parse_size("12.2 MB"), parse_size("0 B")
-    (1024, 12200000, 0)
-    """
-    found = re.fullmatch(r"([\d.]+) ?([kMG]?)B?", text.strip())
-    return 0 if found is None else round(float(found[1]) * UNITS[found[2]])
 
-
-def run_program(program: str, words: Sequence[str], environment: dict[str, str]) -> str:
-    """Run a program and return its stdout.
+@contextmanager
+def start_process(
+    command: Sequence[str], environment: Mapping[str, str], *, started_by: str
+) -> Iterator[RunningServer]:
+    """Start a server on a free port of localhost while the context is open.
 
     Raises
     ------
-    ImageError: it fails; the last line it wrote is told.
+    ImageError: it exits instead of serving; the message has the last line of its output.
     """
-    done = subprocess.run(  # noqa: S603 # no shell, and words of our own
-        [program, *words], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    started_at = time.monotonic()
+    process = subprocess.Popen(  # noqa: S603 # no shell, and our own arguments
+        [*command, "serve", "--host", "127.0.0.1", "--port", "0", "--json"],
+        env={**IMAGE_ENVIRONMENT, **TEST_ENVIRONMENT, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
-        raise ImageError(f"{program} {words[0]}: {lines[-1] if lines else f'ended with {done.returncode}'}")
-    return done.stdout
-
-
-def find_engine(wanted: str | None = None) -> DockerEngine | BuildahEngine | None:
-    """Return the engine that is wanted, or the first that works here; None when none does.
-
-    Raises
-    ------
-    ImageError: the one that is wanted is not there, or does not work.
-    """
-    for name in (wanted,) if wanted else ("docker", "podman", "buildah"):
-        if shutil.which(name) is None:
-            continue
-        try:
-            run_program(name, ["info"], {})
-        except ImageError as error:
-            if wanted:
-                raise ImageError(
-                    f"{error.message}", hint=f"check that {name} runs and that you have permission to use it"
-                ) from None
-            continue
-        return BuildahEngine() if name == "buildah" else DockerEngine(name)
-    if wanted:
-        raise ImageError(f"{wanted} is not installed", hint="--builder direct needs no engine")
-    return None
-
-
-@contextmanager
-def started_layout(layout: ImageLayout, spec: BuildSpec) -> Iterator[RunningContainer]:
-    """Start an image that was written without an engine, for a block: in its own file system, which only root may.
-
-    Others start its packages with this machine's Python, which must be of the same version.
-    """
-    in_root = os.geteuid() == 0 and CHROOT is not None
-    with tempfile.TemporaryDirectory(prefix="estimator-image-") as folder:
-        root = Path(folder)
-        # The base may hold devices, which only root may make; the packages and the version are last.
-        for layer in layout.layers if in_root else layout.layers[-2:]:
-            run_program(
-                "tar", ["--extract", "--gzip", "--file", str(layout.path(layer.blob)), "--directory", folder], {}
-            )
-        root.chmod(0o755)
-        # A server looks for a place for what is temporary, also where the base brings none.
-        (root / "tmp").mkdir(exist_ok=True)
-        (root / "tmp").chmod(0o1777)
-        with _in_root(root, layout.environment) if in_root else _with_own_python(root, spec) as found:
-            yield found
-
-
-@contextmanager
-def _in_root(root: Path, environment: Mapping[str, str]) -> Iterator[RunningContainer]:
-    words = [str(CHROOT), f"--userspec={USER}", str(root), *ENTRYPOINT]
-    inside = {**environment, "HOME": "/tmp"}  # noqa: S108 # inside
-    with _process(words, inside, "chroot") as found:
-        yield found
-
-
-@contextmanager
-def _with_own_python(root: Path, spec: BuildSpec) -> Iterator[RunningContainer]:
-    here = {
-        "MODEL_FOLDER": str(root / "model"), "PYTHONPATH": str(root / spec.site.lstrip("/")),
-        "PATH": os.environ["PATH"],
-    }  # fmt: skip
-    with _process([sys.executable, "-S", "-s", "-m", "estimator"], here, "this machine's Python") as found:
-        yield found
-
-
-@contextmanager
-def _process(words: Sequence[str], environment: dict[str, str], how: str) -> Iterator[RunningContainer]:
-    began = time.monotonic()
-    process = subprocess.Popen(  # noqa: S603 # no shell, and words of our own
-        [*words, "serve", "--host", "127.0.0.1", "--port", "0", "--json"],
-        env={**ENVIRONMENT, **trial.ENVIRONMENT, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        found = json.loads(line) if line else {}
-        if "address" not in found:
-            told = process.communicate()[1].decode(errors="replace").strip().splitlines()
-            raise ImageError(f"the server exited instead of serving: {told[-1] if told else 'no output'}")
-        yield RunningContainer(found["address"], how, began, lambda: process.poll() is None)
+        message = json.loads(line) if line else {}
+        if "url" not in message:
+            process.kill()
+            errors = process.communicate()[1].decode(errors="replace").strip().splitlines()
+            raise ImageError(f"the server exited instead of serving: {errors[-1] if errors else 'no output'}")
+        yield RunningServer(message["url"], started_by, started_at, lambda: process.poll() is None)
     finally:
         process.terminate()
         try:
-            process.communicate(timeout=STOP_SECONDS)
+            process.communicate(timeout=STOP_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()

@@ -1,4 +1,4 @@
-"""What an image installs: the own package as a wheel, and every other one by version and hash."""
+"""The packages of an image: estimator itself as a wheel, all others pinned by version and hash."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from typing import Any
 from estimator.errors import ImageError
 
 PACKAGE = "estimator-lifepath"
-# The C libraries that wheels may ask for, newest first; python:*-slim has a newer one than all of them.
-GLIBCS = ("2_34", "2_31", "2_28", "2_27", "2_24", "2_17", "2_12", "2_5")
+# Versions of glibc in wheel tags, newest first; that of python:*-slim is newer than all of them.
+GLIBC_VERSIONS = ("2_34", "2_31", "2_28", "2_27", "2_24", "2_17", "2_12", "2_5")
 MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-# Zip files know no time before 1980.
-EPOCH = (1980, 1, 1, 0, 0, 0)
+# The earliest time that zip files support.
+ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class PinnedPackage:
-    """One package of an image: `hashes` are sha256 digests of its wheel in hexadecimal."""
+    """A package of an image; `hashes` are sha256 digests of its wheel in hexadecimal."""
 
     name: str
     version: str
@@ -37,15 +37,15 @@ class PinnedPackage:
     license: str | None = None
 
     @property
-    def line(self) -> str:
+    def requirement(self) -> str:
         """The package as a line of requirements.txt."""
         return " ".join([f"{self.name}=={self.version}", *(f"--hash=sha256:{digest}" for digest in self.hashes)])
 
 
-def own_wheel() -> tuple[str, bytes]:
-    """Return the name and the bytes of a wheel of this very package, as it is installed; always the same bytes.
+def estimator_wheel() -> tuple[str, bytes]:
+    """Return the name and the bytes of a wheel of the installed estimator; the bytes are reproducible.
 
-    An image is to answer with the code that has proved the version, which no index need know.
+    An image needs exactly this code, which no package index has to offer.
     """
     about = metadata.distribution(PACKAGE)
     stem = f"{PACKAGE.replace('-', '_')}-{about.version}"
@@ -59,7 +59,7 @@ def own_wheel() -> tuple[str, bytes]:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in sorted(content.items()):
-            entry = zipfile.ZipInfo(name, EPOCH)
+            entry = zipfile.ZipInfo(name, ZIP_EPOCH)
             entry.external_attr, entry.compress_type = 0o644 << 16, zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
     return f"{stem}-py3-none-any.whl", packed.getvalue()
@@ -68,9 +68,9 @@ def own_wheel() -> tuple[str, bytes]:
 def resolve_packages(
     wheel: tuple[str, bytes], extras: Sequence[str], *, python: str, architecture: str
 ) -> list[PinnedPackage]:
-    """Return what a wheel needs on Linux, at the versions that are installed here, by pip's own resolution.
+    """Return the dependencies of a wheel on Linux, at the versions installed here, as pip resolves them.
 
-    `python` is as "3.11".
+    `python` is such as "3.11".
 
     Raises
     ------
@@ -80,54 +80,46 @@ def resolve_packages(
     with tempfile.TemporaryDirectory(prefix="estimator-image-") as scratch:
         folder = Path(scratch)
         (folder / name).write_bytes(content)
-        here = {item.name: item.version for item in metadata.distributions() if item.name != PACKAGE}
-        (folder / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in here.items()))
-        packages = f"{folder / name}[{','.join(extras)}]" if extras else str(folder / name)
-        words = ["--dry-run", "--ignore-installed", "--report", str(folder / "report.json"), "--target", scratch]
-        run_pip(
-            [
-                "install",
-                *words,
-                "--constraint",
-                str(folder / "constraints.txt"),
-                *platform(python, architecture),
-                packages,
-            ]
-        )
+        installed = {item.name: item.version for item in metadata.distributions() if item.name != PACKAGE}
+        (folder / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in installed.items()))
+        target = f"{folder / name}[{','.join(extras)}]" if extras else str(folder / name)
+        options = ["--dry-run", "--ignore-installed", "--report", str(folder / "report.json"), "--target", scratch]
+        options += ["--constraint", str(folder / "constraints.txt"), *platform_options(python, architecture)]
+        run_pip(["install", *options, target])
         report = json.loads((folder / "report.json").read_text())
-    pins = [_pin(item) for item in report["install"] if item["metadata"]["name"] != PACKAGE]
-    return sorted(pins, key=lambda pin: pin.name.lower())
+    packages = [_pin(item) for item in report["install"] if item["metadata"]["name"] != PACKAGE]
+    return sorted(packages, key=lambda package: package.name.lower())
 
 
-def platform(python: str, architecture: str) -> list[str]:
-    """Return what tells pip to choose wheels for a Python on Linux rather than for this machine."""
+def platform_options(python: str, architecture: str) -> list[str]:
+    """Return options of pip that choose wheels for a Python on Linux, whatever this machine is."""
     machine = MACHINES[architecture]
-    tags = [*(f"manylinux_{glibc}_{machine}" for glibc in GLIBCS), f"manylinux2014_{machine}"]
-    named = [word for tag in tags for word in ("--platform", tag)]
-    return ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python, *named]
+    tags = [*(f"manylinux_{glibc}_{machine}" for glibc in GLIBC_VERSIONS), f"manylinux2014_{machine}"]
+    platforms = [argument for tag in tags for argument in ("--platform", tag)]
+    return ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python, *platforms]
 
 
-def run_pip(words: Sequence[str], *, folder: Path | None = None) -> None:
-    """Run this Python's pip.
+def run_pip(arguments: Sequence[str], *, folder: Path | None = None) -> None:
+    """Run pip of this Python, in a folder.
 
     Raises
     ------
-    ImageError: it is missing or fails.
+    ImageError: pip is not installed or fails.
     """
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *words, "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603 # our own words
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", *arguments, "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)  # noqa: S603 # our own arguments
     if done.returncode:
-        told = [line for line in done.stderr.splitlines() if line.strip()]
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
+        error = next((line for line in lines if line.startswith("ERROR")), lines[-1])
         hint = "python -m ensurepip" if "No module named pip" in done.stderr else None
-        first = next((line for line in told if line.startswith("ERROR")), told[-1] if told else "no reason given")
-        raise ImageError(f"pip cannot install the packages of the image: {first}", hint=hint)
+        raise ImageError(f"pip cannot install the packages of the image: {error}", hint=hint)
 
 
-def requirements(pins: Sequence[PinnedPackage], wheel: tuple[str, bytes]) -> str:
-    """Return requirements.txt: only these files are installed, wherever they come from."""
+def requirements(packages: Sequence[PinnedPackage], wheel: tuple[str, bytes]) -> str:
+    """Return requirements.txt; the hashes allow only these files, whichever index they come from."""
     name, content = wheel
-    own = f"./{name} --hash=sha256:{hashlib.sha256(content).hexdigest()}"
-    return "\n".join([*(pin.line for pin in pins), own, ""])
+    wheel_line = f"./{name} --hash=sha256:{hashlib.sha256(content).hexdigest()}"
+    return "\n".join([*(package.requirement for package in packages), wheel_line, ""])
 
 
 def _pin(item: Mapping[str, Any]) -> PinnedPackage:
@@ -137,20 +129,21 @@ def _pin(item: Mapping[str, Any]) -> PinnedPackage:
         raise ImageError(
             f"pip gives no hash for {about['name']} {about['version']}", hint="pip 23.1 or newer is needed"
         )
-    licence = about.get("license_expression") or about.get("license")
-    return PinnedPackage(
-        about["name"], about["version"], (digest,), licence if licence and "\n" not in licence else None
-    )
+    license_name = about.get("license_expression") or about.get("license")
+    # Some packages give the text of their license here.
+    short = license_name if license_name and "\n" not in license_name else None
+    return PinnedPackage(about["name"], about["version"], (digest,), short)
 
 
 def _tree(folder: Any, prefix: str = "") -> list[tuple[str, bytes]]:
-    found: list[tuple[str, bytes]] = []
+    """Return the path and content of all files below a folder."""
+    contents: list[tuple[str, bytes]] = []
     for item in sorted(folder.iterdir(), key=lambda item: str(item.name)):
         if item.is_dir():
-            found += [] if item.name == "__pycache__" else _tree(item, f"{prefix}{item.name}/")
+            contents += [] if item.name == "__pycache__" else _tree(item, f"{prefix}{item.name}/")
         else:
-            found.append((f"{prefix}{item.name}", item.read_bytes()))
-    return found
+            contents.append((f"{prefix}{item.name}", item.read_bytes()))
+    return contents
 
 
 def _url_hash(content: bytes) -> str:

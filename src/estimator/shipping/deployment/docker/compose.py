@@ -1,6 +1,6 @@
-"""A release on one machine, as Docker Compose reads it: the server and, on request, Prometheus and Grafana.
+"""The compose file of a release: the server and, on request, Prometheus and Grafana.
 
-Kept to what Compose 1.29 knows too.
+Only features of Compose 1.29 are used.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from estimator.shipping.deployment.docker.settings import DockerSettings
 from estimator.shipping.files import write_yaml
 
 SERVER = "server"
-KEY_INSIDE = "/run/estimator-key"
-ROTATED = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
+METRICS_KEY_PATH = "/run/estimator-key"
+LOG_ROTATION = {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}
 
 
 def compose(release: Release, settings: DockerSettings, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return the compose file of a release: hardened as its trial was, restarted unless it is stopped."""
-    # A single dollar would name a variable of Compose's own.
-    variables: dict[str, str | None] = {name: text.replace("$", "$$") for name, text in settings.environment.items()}
-    # Without a value here, Compose takes it from the environment it runs in.
+    """Return the compose file of a release; the container is hardened as in the smoke test, and restarts on failure."""
+    # Compose would replace a variable after a single dollar.
+    variables: dict[str, str | None] = {name: value.replace("$", "$$") for name, value in settings.environment.items()}
+    # Compose takes variables without a value from its own environment.
     variables |= dict.fromkeys(settings.secrets)
     server: dict[str, Any] = {
         "image": release.image,
@@ -37,7 +37,7 @@ def compose(release: Release, settings: DockerSettings, labels: Mapping[str, str
         "pids_limit": 512,
         "mem_limit": f"{settings.memory_mb}m",
         "stop_grace_period": "15s",
-        "logging": ROTATED,
+        "logging": LOG_ROTATION,
         "labels": dict(labels),
     }
     if settings.cpus is not None:
@@ -45,7 +45,7 @@ def compose(release: Release, settings: DockerSettings, labels: Mapping[str, str
     if variables:
         server["environment"] = {name: variables[name] for name in sorted(variables)}
     if settings.volumes:
-        server["volumes"] = [f"{here}:{inside}" for here, inside in settings.volumes.items()]
+        server["volumes"] = [f"{source}:{target}" for source, target in settings.volumes.items()]
     services = {SERVER: server}
     if not settings.monitoring:
         return {"services": services}
@@ -53,7 +53,7 @@ def compose(release: Release, settings: DockerSettings, labels: Mapping[str, str
 
 
 def _monitoring(settings: DockerSettings) -> dict[str, Any]:
-    key = [] if settings.metrics_key is None else [f"{settings.metrics_key}:{KEY_INSIDE}:ro"]
+    key = [] if settings.metrics_key is None else [f"{settings.metrics_key}:{METRICS_KEY_PATH}:ro"]
     hardened = {"restart": "unless-stopped", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges:true"]}
     return {
         "prometheus": {
@@ -61,12 +61,12 @@ def _monitoring(settings: DockerSettings) -> dict[str, Any]:
             "command": ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.retention.time=30d"],
             "volumes": ["./monitoring/prometheus:/etc/prometheus:ro", "prometheus:/prometheus", *key],
             "ports": [f"127.0.0.1:{settings.prometheus_port}:9090"],
-            "logging": ROTATED,
+            "logging": LOG_ROTATION,
             **hardened,
         },
         "grafana": {
             "image": settings.grafana_image,
-            # Nobody logs in: this machine alone sees it, and may look and not change.
+            # Only this machine can reach it, so it needs no login; the viewer role is read-only.
             "environment": {
                 "GF_AUTH_ANONYMOUS_ENABLED": "true",
                 "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",
@@ -81,27 +81,26 @@ def _monitoring(settings: DockerSettings) -> dict[str, Any]:
             ],
             "ports": [f"127.0.0.1:{settings.grafana_port}:3000"],
             "depends_on": ["prometheus"],
-            "logging": ROTATED,
+            "logging": LOG_ROTATION,
             **hardened,
         },
-    }  # fmt: skip
+    }
 
 
 def write_monitoring(folder: Path, release: Release, settings: DockerSettings) -> None:
-    """Write what Prometheus and Grafana read: what to ask, where the board's figures come from, and the board."""
-    scrape: dict[str, Any] = {
-        "job_name": release.model, "static_configs": [{"targets": [f"{SERVER}:{release.port}"]}],
-    }  # fmt: skip
+    """Write the configs of Prometheus and Grafana, and the dashboard."""
+    targets = [f"{SERVER}:{release.port}"]
+    scrape: dict[str, Any] = {"job_name": release.model, "static_configs": [{"targets": targets}]}
     if settings.metrics_key is not None:
-        scrape["authorization"] = {"credentials_file": KEY_INSIDE}
+        scrape["authorization"] = {"credentials_file": METRICS_KEY_PATH}
     source = {"name": "Prometheus", "type": "prometheus", "url": "http://prometheus:9090", "isDefault": True}
-    boards = {"name": "estimator", "type": "file", "options": {"path": "/var/lib/grafana/dashboards"}}
-    written: dict[str, dict[str, Any]] = {
+    provider = {"name": "estimator", "type": "file", "options": {"path": "/var/lib/grafana/dashboards"}}
+    configs: dict[str, dict[str, Any]] = {
         "prometheus/prometheus.yml": {"global": {"scrape_interval": "15s"}, "scrape_configs": [scrape]},
         "grafana/datasources/prometheus.yml": {"apiVersion": 1, "datasources": [source]},
-        "grafana/dashboards/estimator.yml": {"apiVersion": 1, "providers": [boards]},
+        "grafana/dashboards/estimator.yml": {"apiVersion": 1, "providers": [provider]},
     }
-    for name, content in written.items():
+    for name, content in configs.items():
         write_yaml(folder / name, [content], comment=f"Written by `estimator deploy {release.model}`.")
-    board = folder / "dashboards" / "estimator.json"
-    write_atomic(board, files("estimator.serving.telemetry").joinpath("grafana.json").read_bytes())
+    dashboard = folder / "dashboards" / "estimator.json"
+    write_atomic(dashboard, files("estimator.serving.telemetry").joinpath("grafana.json").read_bytes())

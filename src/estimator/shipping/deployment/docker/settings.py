@@ -1,4 +1,4 @@
-"""The settings of a deployment to this machine."""
+"""The settings of the deployment target `docker`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Port = Annotated[int, Field(ge=1, le=65535)]
 
 
 class DockerSettings(DeploymentTarget):
-    """This machine, by Docker Compose; a swap takes the second that the new server needs to start."""
+    """A container on this machine, run by Docker Compose."""
 
     no_restart_keys: ClassVar[frozenset[str]] = frozenset(
         {"allow_public", "monitoring", "metrics_key", "prometheus_port", "grafana_port", "prometheus_image",
@@ -33,8 +33,8 @@ class DockerSettings(DeploymentTarget):
     cpus: Annotated[float, Field(gt=0)] | None = Field(None, description="CPU limit in cores; none by default")
     monitoring: bool = Field(False, description="also run Prometheus and Grafana")
     metrics_key: Text | None = Field(None, description="file with an API key of scope admin, for Prometheus")
-    prometheus_port: Port = Field(9090, description="port on localhost")
-    grafana_port: Port = Field(3000, description="port on localhost")
+    prometheus_port: Port = Field(9090, description="port of Prometheus on localhost")
+    grafana_port: Port = Field(3000, description="port of Grafana on localhost")
     prometheus_image: Text = Field("prom/prometheus:v2.55.1", description="image of Prometheus")
     grafana_image: Text = Field("grafana/grafana:11.4.0", description="image of Grafana")
     health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(

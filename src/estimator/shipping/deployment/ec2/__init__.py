@@ -1,1 +1,1 @@
-"""A virtual machine of AWS EC2."""
+"""The deployment target `ec2`: an instance of AWS EC2."""

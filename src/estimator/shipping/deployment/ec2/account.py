@@ -1,4 +1,4 @@
-"""An account of AWS and a region, as the deployment of a model sees it: what is there by our tags, and a lock."""
+"""A model's resources in an AWS account and region, found by their tags, and the deployment lock."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,15 +18,15 @@ from estimator.core import aws
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment.base import PREFIX
 
-MODEL = f"{PREFIX}model"
-# A lock that is older was left by a process that is gone.
-LOCK_TIME = timedelta(minutes=30)
-ALIVE = ("pending", "running", "stopping", "stopped")
+MODEL_TAG = f"{PREFIX}model"
+# No deployment takes longer: an older lock was left by a process that was killed.
+MAX_LOCK_AGE = timedelta(minutes=30)
+INSTANCE_STATES = ("pending", "running", "stopping", "stopped")
 
 
 @dataclass(frozen=True)
 class AwsAccount:
-    """One model in one region: its clients, its name there, and the tags of all that is made."""
+    """One model in one region: the clients of AWS, the name of all resources, and their tags."""
 
     region: str
     model: str
@@ -46,85 +46,84 @@ class AwsAccount:
 
     @cached_property
     def number(self) -> str:
-        """The account's own number."""
-        found: str = aws.client("sts", self.region).get_caller_identity()["Account"]
-        return found
+        """The number of the account."""
+        number: str = aws.client("sts", self.region).get_caller_identity()["Account"]
+        return number
 
     @property
     def name(self) -> str:
-        """What the model's things are called, in this region: as IAM takes it, which knows no regions."""
+        """The name of all resources; it has the region, as names of IAM are shared by all regions."""
         name = f"estimator-{self.model}-{self.region}"
         return name if len(name) <= 64 else f"{name[:55]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
-    def tagged(self, kind: str, **more: str) -> list[dict[str, Any]]:
-        """Return how a new thing of EC2 is tagged."""
-        return [{"ResourceType": kind, "Tags": self.tag_list({"Name": self.name, **more})}]
+    def tag_specification(self, resource_type: str, **more: str) -> list[dict[str, Any]]:
+        """Return the TagSpecifications of a new resource of EC2."""
+        return [{"ResourceType": resource_type, "Tags": self.tag_list({"Name": self.name, **more})}]
 
     def tag_list(self, more: Mapping[str, str] | None = None) -> list[dict[str, str]]:
-        """Return our tags, the user's and more, in AWS's form."""
-        return [{"Key": key, "Value": value} for key, value in {**self.tags, MODEL: self.model, **(more or {})}.items()]
+        """Return the tags of deployment.tags, the model's and more, in the form of AWS."""
+        tags = {**self.tags, MODEL_TAG: self.model, **(more or {})}
+        return [{"Key": key, "Value": value} for key, value in tags.items()]
 
-    def ours(self) -> list[dict[str, Any]]:
-        """Return the filter that finds what is tagged with the model."""
-        return [{"Name": f"tag:{MODEL}", "Values": [self.model]}]
+    def model_filter(self) -> list[dict[str, Any]]:
+        """Return the filter for resources of the model."""
+        return [{"Name": f"tag:{MODEL_TAG}", "Values": [self.model]}]
 
     def instances(self) -> list[dict[str, Any]]:
-        """Return the model's machines that are not ended, the oldest first."""
-        filters = [*self.ours(), {"Name": "instance-state-name", "Values": list(ALIVE)}]
+        """Return the model's instances that are not terminated, the oldest first."""
+        filters = [*self.model_filter(), {"Name": "instance-state-name", "Values": list(INSTANCE_STATES)}]
         pages = self.ec2.get_paginator("describe_instances").paginate(Filters=filters)
-        found = [each for page in pages for group in page["Reservations"] for each in group["Instances"]]
-        return sorted(found, key=lambda each: (each["LaunchTime"], each["InstanceId"]))
+        reservations = [reservation for page in pages for reservation in page["Reservations"]]
+        instances = [instance for reservation in reservations for instance in reservation["Instances"]]
+        return sorted(instances, key=lambda instance: (instance["LaunchTime"], instance["InstanceId"]))
 
     def address(self) -> dict[str, Any] | None:
-        """Return the model's fixed address."""
-        found: list[dict[str, Any]] = self.ec2.describe_addresses(Filters=self.ours())["Addresses"]
-        return found[0] if found else None
+        """Return the model's Elastic IP address."""
+        return next(iter(self.ec2.describe_addresses(Filters=self.model_filter())["Addresses"]), None)
 
     def security_group(self) -> dict[str, Any] | None:
         """Return the model's security group."""
-        found: list[dict[str, Any]] = self.ec2.describe_security_groups(Filters=self.ours())["SecurityGroups"]
-        return found[0] if found else None
+        return next(iter(self.ec2.describe_security_groups(Filters=self.model_filter())["SecurityGroups"]), None)
 
     def key_pair(self) -> dict[str, Any] | None:
         """Return the model's key pair."""
-        found: list[dict[str, Any]] = self.ec2.describe_key_pairs(Filters=self.ours())["KeyPairs"]
-        return found[0] if found else None
+        return next(iter(self.ec2.describe_key_pairs(Filters=self.model_filter())["KeyPairs"]), None)
 
     def role(self) -> dict[str, Any] | None:
-        """Return the model's role, None also when one of that name is not ours."""
+        """Return the model's role; DeploymentError if a role of that name was not created for the model."""
         try:
-            found: dict[str, Any] = self.iam.get_role(RoleName=self.name)["Role"]
+            role: dict[str, Any] = self.iam.get_role(RoleName=self.name)["Role"]
         except self.iam.exceptions.NoSuchEntityException:
             return None
-        tags = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
-        if tags.get(MODEL) != self.model:
+        tags = {tag["Key"]: tag["Value"] for tag in role.get("Tags", [])}
+        if tags.get(MODEL_TAG) != self.model:
             raise DeploymentError(
                 f"role {self.name}: exists, but was not created by estimator", hint="remove it, or rename the model"
             )
-        return found
+        return role
 
     @contextmanager
-    def lock(self, who: str, note: Any) -> Iterator[None]:
-        """Keep everybody else who may change this account from the model, for a block.
+    def lock(self, user: str, note: Callable[[str], None]) -> Iterator[None]:
+        """Lock the model's deployment, in the whole account, while the context is open.
 
-        The lock is a parameter of SSM, which AWS makes once only.
+        The lock is an SSM parameter: AWS creates a name only once.
         """
         name, now = f"/estimator/{self.model}/lock", datetime.now(UTC)
-        own = {"who": who, "since": now.isoformat(timespec="seconds"), "host": socket.gethostname(), "pid": os.getpid()}
-        told = json.dumps(own)
-        for tries_again in (True, False):
+        host, pid = socket.gethostname(), os.getpid()
+        value = json.dumps({"user": user, "since": now.isoformat(timespec="seconds"), "host": host, "pid": pid})
+        for may_retry in (True, False):
             try:
-                self.ssm.put_parameter(Name=name, Value=told, Type="String", Overwrite=False, Tags=self.tag_list())
+                self.ssm.put_parameter(Name=name, Value=value, Type="String", Overwrite=False, Tags=self.tag_list())
                 break
             except self.ssm.exceptions.ParameterAlreadyExists:
                 holder = json.loads(self.ssm.get_parameter(Name=name)["Parameter"]["Value"])
-                if not (tries_again and _is_left_behind(holder, now)):
+                if not (may_retry and _is_stale(holder, now)):
                     raise DeploymentError(
-                        f"{self.model}: {holder['who']} has been deploying since {holder['since']}",
+                        f"{self.model}: {holder['user']} has been deploying since {holder['since']}",
                         hint="wait until it ends; to remove a stale lock: "
                         f"aws ssm delete-parameter --region {self.region} --name {name}",
                     ) from None
-                note(f"a lock of {holder['who']} from {holder['since']} is stale and was removed")
+                note(f"a lock of {holder['user']} from {holder['since']} is stale and was removed")
                 self.ssm.delete_parameter(Name=name)
         try:
             yield
@@ -132,9 +131,9 @@ class AwsAccount:
             self.ssm.delete_parameter(Name=name)
 
 
-def _is_left_behind(holder: Mapping[str, Any], now: datetime) -> bool:
-    """Whether a lock is older than any deployment takes, or of a process of this machine that is gone."""
-    if now - datetime.fromisoformat(holder["since"]) > LOCK_TIME:
+def _is_stale(holder: Mapping[str, Any], now: datetime) -> bool:
+    """Whether a lock is too old, or of a process of this machine that no longer runs."""
+    if now - datetime.fromisoformat(holder["since"]) > MAX_LOCK_AGE:
         return True
     if holder.get("host") != socket.gethostname():
         return False
@@ -147,15 +146,15 @@ def _is_left_behind(holder: Mapping[str, Any], now: datetime) -> bool:
     return False
 
 
-def until_taken(call: Any, *, codes: tuple[str, ...], seconds: float, pause: float) -> Any:
-    """Call again while AWS refuses with one of some words: it learns slowly of what has just been made or ended."""
+def retry_on(call: Callable[[], Any], *, codes: tuple[str, ...], timeout_seconds: float, pause_seconds: float) -> Any:
+    """Call until AWS no longer returns one of some error codes: resources become visible only after a while."""
     from botocore.exceptions import ClientError
 
-    began = time.monotonic()
+    started_at = time.monotonic()
     while True:
         try:
             return call()
         except ClientError as error:
-            if aws.error_code(error) not in codes or time.monotonic() - began > seconds:
+            if aws.error_code(error) not in codes or time.monotonic() - started_at > timeout_seconds:
                 raise
-            time.sleep(pause)
+            time.sleep(pause_seconds)

@@ -1,4 +1,4 @@
-"""What a machine of EC2 stands in: a role, a security group, a key pair and an address, made once and removed."""
+"""The resources around an EC2 instance: role, security group, key pair and Elastic IP address."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from typing import Any
 
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment.base import Action, PlanStep, Resource
-from estimator.shipping.deployment.ec2.account import AwsAccount, until_taken
+from estimator.shipping.deployment.ec2.account import AwsAccount, retry_on
 from estimator.shipping.image.ecr import HOST
 from estimator.shipping.image.registry import parse_reference
 
-POLICY = "estimator"
-TRUST = {
+POLICY_NAME = "estimator"
+TRUST_POLICY = {
     "Version": "2012-10-17",
-    "Statement": [
-        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
-    ],
-}  # fmt: skip
-PULL = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
-# AWS needs a while until nothing holds a group any more.
-PATIENCE, PAUSE = 180.0, 2.0
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+PULL_ACTIONS = ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+# A terminated instance keeps its security group in use for a while.
+RELEASE_TIMEOUT_SECONDS = 180.0
+RELEASE_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class DesiredResources:
-    """What the surroundings are to be: the ports and who may reach them, a public key, and what the role may read.
+    """The desired state of the resources.
 
-    `rules` are pairs of a port and a network; `parameters` are names of SSM.
+    `rules` are the ingress rules, as (port, network); `parameters` are the SSM parameters that the role can read.
     """
 
     rules: frozenset[tuple[int, str]]
@@ -40,57 +39,57 @@ class DesiredResources:
     parameters: tuple[str, ...] = ()
 
 
-def policy(account: AwsAccount, wish: DesiredResources) -> dict[str, Any]:
-    """Return what the machine's role may do: fetch this image and read these parameters, nothing else."""
+def policy(account: AwsAccount, desired: DesiredResources) -> dict[str, Any]:
+    """Return the policy of the instance's role: pull this image and read these parameters, nothing else."""
     statements: list[dict[str, Any]] = []
-    reference = parse_reference(wish.image)
-    if found := HOST.fullmatch(reference.host):
-        repository = f"arn:aws:ecr:{found['region']}:{found['account']}:repository/{reference.repository}"
+    reference = parse_reference(desired.image)
+    if host := HOST.fullmatch(reference.host):
+        repository = f"arn:aws:ecr:{host['region']}:{host['account']}:repository/{reference.repository}"
         statements = [
             {"Effect": "Allow", "Action": "ecr:GetAuthorizationToken", "Resource": "*"},
-            {"Effect": "Allow", "Action": list(PULL), "Resource": repository},
+            {"Effect": "Allow", "Action": list(PULL_ACTIONS), "Resource": repository},
         ]
-    if wish.parameters:
+    if desired.parameters:
         names = [
-            f"arn:aws:ssm:{account.region}:{account.number}:parameter/{name.lstrip('/')}" for name in wish.parameters
+            f"arn:aws:ssm:{account.region}:{account.number}:parameter/{name.lstrip('/')}" for name in desired.parameters
         ]
         statements.append({"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": names})
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def steps(account: AwsAccount, wish: DesiredResources) -> Iterator[PlanStep]:
-    """Yield what would be done for the surroundings."""
-    wanted = policy(account, wish)
-    may = ", ".join(action for each in wanted["Statement"] for action in _listed(each["Action"])) or "nothing"
-    found: Action = "create" if account.role() is None else "keep" if _policy(account) == wanted else "change"
-    yield PlanStep(found, "role", account.name, f"may {may}")
+def steps(account: AwsAccount, desired: DesiredResources) -> Iterator[PlanStep]:
+    """Yield the steps to the desired state."""
+    new_policy = policy(account, desired)
+    actions = [action for statement in new_policy["Statement"] for action in _as_list(statement["Action"])]
+    step: Action = "create" if account.role() is None else "keep" if _policy(account) == new_policy else "change"
+    yield PlanStep(step, "role", account.name, f"can {', '.join(actions) or 'do nothing'}")
     group = account.security_group()
-    allowed = ", ".join(f"port {port} from {network}" for port, network in sorted(wish.rules)) or "no ingress"
-    found = "create" if group is None else "keep" if _rules(group) == wish.rules else "change"
-    yield PlanStep(found, "security group", account.name, allowed)
+    rules = ", ".join(f"port {port} from {network}" for port, network in sorted(desired.rules)) or "no ingress"
+    step = "create" if group is None else "keep" if _rules(group) == desired.rules else "change"
+    yield PlanStep(step, "security group", account.name, rules)
     pair = account.key_pair()
-    if wish.public_key is not None or pair is not None:
-        found = "remove" if wish.public_key is None else "create" if pair is None else "keep"
-        yield PlanStep(found, "key pair", account.name, str(wish.public_key or ""))
+    if desired.public_key is not None or pair is not None:
+        step = "remove" if desired.public_key is None else "create" if pair is None else "keep"
+        yield PlanStep(step, "key pair", account.name, str(desired.public_key or ""))
     address = account.address()
     yield PlanStep(
         "create" if address is None else "keep", "address", account.name, (address or {}).get("PublicIp", "")
     )
 
 
-def ensure(account: AwsAccount, wish: DesiredResources, note: Callable[[str], None]) -> str:
-    """Make or change what is not as wished; return the security group's id."""
-    _ensure_role(account, wish, note)
-    group = _ensure_group(account, wish, note)
-    _ensure_key_pair(account, wish, note)
+def ensure(account: AwsAccount, desired: DesiredResources, note: Callable[[str], None]) -> str:
+    """Create or change resources to the desired state; return the id of the security group."""
+    _ensure_role(account, desired, note)
+    group = _ensure_group(account, desired, note)
+    _ensure_key_pair(account, desired, note)
     if account.address() is None:
-        account.ec2.allocate_address(Domain="vpc", TagSpecifications=account.tagged("elastic-ip"))
+        account.ec2.allocate_address(Domain="vpc", TagSpecifications=account.tag_specification("elastic-ip"))
         note(f"created address {account.name}")
     return group
 
 
 def resources(account: AwsAccount) -> Iterator[Resource]:
-    """Yield what is there of the surroundings."""
+    """Yield the resources that exist."""
     if account.role() is not None:
         yield Resource("role", account.name)
     if group := account.security_group():
@@ -102,15 +101,17 @@ def resources(account: AwsAccount) -> Iterator[Resource]:
 
 
 def remove(account: AwsAccount, note: Callable[[str], None]) -> None:
-    """Remove the surroundings, once no machine stands in them."""
+    """Remove all resources; there must be no instance any more."""
     if address := account.address():
         account.ec2.release_address(AllocationId=address["AllocationId"])
         note(f"removed address {address['PublicIp']}")
     if group := account.security_group():
-        until_taken(
+        retry_on(
             lambda: account.ec2.delete_security_group(GroupId=group["GroupId"]),
-            codes=("DependencyViolation",), seconds=PATIENCE, pause=PAUSE,
-        )  # fmt: skip
+            codes=("DependencyViolation",),
+            timeout_seconds=RELEASE_TIMEOUT_SECONDS,
+            pause_seconds=RELEASE_PAUSE_SECONDS,
+        )
         note(f"removed security group {group['GroupId']}")
     if pair := account.key_pair():
         account.ec2.delete_key_pair(KeyName=pair["KeyName"])
@@ -118,19 +119,21 @@ def remove(account: AwsAccount, note: Callable[[str], None]) -> None:
     _remove_role(account, note)
 
 
-def _ensure_role(account: AwsAccount, wish: DesiredResources, note: Callable[[str], None]) -> None:
-    iam, name, wanted = account.iam, account.name, policy(account, wish)
+def _ensure_role(account: AwsAccount, desired: DesiredResources, note: Callable[[str], None]) -> None:
+    iam, name, new_policy = account.iam, account.name, policy(account, desired)
     if account.role() is None:
         iam.create_role(
-            RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST), Tags=account.tag_list(),
-            Description="What a machine that serves a model may do",
-        )  # fmt: skip
+            RoleName=name,
+            AssumeRolePolicyDocument=json.dumps(TRUST_POLICY),
+            Tags=account.tag_list(),
+            Description="Role of an instance that serves a model",
+        )
         note(f"created role {name}")
-    if _policy(account) != wanted:
-        if wanted["Statement"]:
-            iam.put_role_policy(RoleName=name, PolicyName=POLICY, PolicyDocument=json.dumps(wanted))
+    if _policy(account) != new_policy:
+        if new_policy["Statement"]:
+            iam.put_role_policy(RoleName=name, PolicyName=POLICY_NAME, PolicyDocument=json.dumps(new_policy))
         else:
-            iam.delete_role_policy(RoleName=name, PolicyName=POLICY)
+            iam.delete_role_policy(RoleName=name, PolicyName=POLICY_NAME)
     profile = _profile(account)
     if profile is None:
         profile = iam.create_instance_profile(InstanceProfileName=name, Tags=account.tag_list())["InstanceProfile"]
@@ -146,48 +149,52 @@ def _remove_role(account: AwsAccount, note: Callable[[str], None]) -> None:
         iam.delete_instance_profile(InstanceProfileName=name)
     if account.role() is not None:
         if _policy(account) is not None:
-            iam.delete_role_policy(RoleName=name, PolicyName=POLICY)
+            iam.delete_role_policy(RoleName=name, PolicyName=POLICY_NAME)
         iam.delete_role(RoleName=name)
         note(f"removed role {name}")
 
 
 def _policy(account: AwsAccount) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = account.iam.get_role_policy(RoleName=account.name, PolicyName=POLICY)["PolicyDocument"]
+        response = account.iam.get_role_policy(RoleName=account.name, PolicyName=POLICY_NAME)
     except account.iam.exceptions.NoSuchEntityException:
         return None
-    return found
+    document: dict[str, Any] = response["PolicyDocument"]
+    return document
 
 
 def _profile(account: AwsAccount) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = account.iam.get_instance_profile(InstanceProfileName=account.name)["InstanceProfile"]
+        response = account.iam.get_instance_profile(InstanceProfileName=account.name)
     except account.iam.exceptions.NoSuchEntityException:
         return None
-    return found
+    profile: dict[str, Any] = response["InstanceProfile"]
+    return profile
 
 
-def _ensure_group(account: AwsAccount, wish: DesiredResources, note: Callable[[str], None]) -> str:
+def _ensure_group(account: AwsAccount, desired: DesiredResources, note: Callable[[str], None]) -> str:
     group = account.security_group()
     if group is None:
-        made: str = account.ec2.create_security_group(
-            GroupName=account.name, Description=f"Who may ask {account.model}", VpcId=wish.vpc,
-            TagSpecifications=account.tagged("security-group"),
-        )["GroupId"]  # fmt: skip
-        note(f"created security group {made}")
-        group = {"GroupId": made, "IpPermissions": []}
-    elif group["VpcId"] != wish.vpc:
+        response = account.ec2.create_security_group(
+            GroupName=account.name,
+            Description=f"Clients of {account.model}",
+            VpcId=desired.vpc,
+            TagSpecifications=account.tag_specification("security-group"),
+        )
+        note(f"created security group {response['GroupId']}")
+        group = {"GroupId": response["GroupId"], "IpPermissions": []}
+    elif group["VpcId"] != desired.vpc:
         raise DeploymentError(
-            f"security group {group['GroupId']} is in {group['VpcId']}, and deployment.subnet in {wish.vpc}",
+            f"security group {group['GroupId']} is in {group['VpcId']}, and deployment.subnet in {desired.vpc}",
             hint=f"estimator down {account.model} first",
         )
-    have, found = _rules(group), str(group["GroupId"])
-    # First who may come, then who may no longer: nobody who stays is shut out in between.
-    if new := wish.rules - have:
-        account.ec2.authorize_security_group_ingress(GroupId=found, IpPermissions=_permissions(new))
-    if old := have - wish.rules:
-        account.ec2.revoke_security_group_ingress(GroupId=found, IpPermissions=_permissions(old))
-    return found
+    rules, group_id = _rules(group), str(group["GroupId"])
+    # New rules come first, so that clients with access before and after keep it in between.
+    if new := desired.rules - rules:
+        account.ec2.authorize_security_group_ingress(GroupId=group_id, IpPermissions=_permissions(new))
+    if old := rules - desired.rules:
+        account.ec2.revoke_security_group_ingress(GroupId=group_id, IpPermissions=_permissions(old))
+    return group_id
 
 
 def _rules(group: Mapping[str, Any]) -> frozenset[tuple[int, str]]:
@@ -201,27 +208,27 @@ def _rules(group: Mapping[str, Any]) -> frozenset[tuple[int, str]]:
     )
 
 
-def _permissions(rules: Sequence[tuple[int, str]] | frozenset[tuple[int, str]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "IpProtocol": "tcp", "FromPort": port, "ToPort": port,
-            **({"Ipv6Ranges": [{"CidrIpv6": network}]} if ":" in network else {"IpRanges": [{"CidrIp": network}]}),
-        }
-        for port, network in sorted(rules)
-    ]  # fmt: skip
+def _permissions(rules: frozenset[tuple[int, str]]) -> list[dict[str, Any]]:
+    """Return ingress rules in the form of AWS."""
+    permissions: list[dict[str, Any]] = []
+    for port, network in sorted(rules):
+        ranges = {"Ipv6Ranges": [{"CidrIpv6": network}]} if ":" in network else {"IpRanges": [{"CidrIp": network}]}
+        permissions.append({"IpProtocol": "tcp", "FromPort": port, "ToPort": port, **ranges})
+    return permissions
 
 
-def _ensure_key_pair(account: AwsAccount, wish: DesiredResources, note: Callable[[str], None]) -> None:
+def _ensure_key_pair(account: AwsAccount, desired: DesiredResources, note: Callable[[str], None]) -> None:
     pair = account.key_pair()
-    if pair is not None and wish.public_key is None:
+    if pair is not None and desired.public_key is None:
         account.ec2.delete_key_pair(KeyName=pair["KeyName"])
-    if pair is None and wish.public_key is not None:
+    if pair is None and desired.public_key is not None:
         account.ec2.import_key_pair(
-            KeyName=account.name, PublicKeyMaterial=wish.public_key.read_bytes(),
-            TagSpecifications=account.tagged("key-pair"),
-        )  # fmt: skip
-        note(f"created key pair {account.name} from {wish.public_key}")
+            KeyName=account.name,
+            PublicKeyMaterial=desired.public_key.read_bytes(),
+            TagSpecifications=account.tag_specification("key-pair"),
+        )
+        note(f"created key pair {account.name} from {desired.public_key}")
 
 
-def _listed(actions: str | Sequence[str]) -> Sequence[str]:
+def _as_list(actions: str | Sequence[str]) -> Sequence[str]:
     return [actions] if isinstance(actions, str) else actions

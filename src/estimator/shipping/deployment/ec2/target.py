@@ -1,11 +1,11 @@
-"""A machine of AWS's EC2 that pulls the image by its digest; the next release gets a machine of its own first."""
+"""The deployment target `ec2`: a new instance for each release, behind one Elastic IP address."""
 
 from __future__ import annotations
 
 import ipaddress
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from estimator.core import aws
 from estimator.core.clock import Moment
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment.base import (
+    SETTINGS_HASH,
     DeploymentContext,
     DeploymentPlan,
     DeploymentStatus,
@@ -28,23 +29,25 @@ from estimator.shipping.deployment.base import (
     Variable,
     check_public,
 )
-from estimator.shipping.deployment.ec2 import resources as surroundings
-from estimator.shipping.deployment.ec2.account import AwsAccount, until_taken
+from estimator.shipping.deployment.ec2 import resources
+from estimator.shipping.deployment.ec2.account import AwsAccount, retry_on
 from estimator.shipping.deployment.ec2.prices import price
 from estimator.shipping.deployment.ec2.user_data import user_data
-from estimator.shipping.deployment.health import check, is_ready
+from estimator.shipping.deployment.health import check_health, is_ready
 from estimator.shipping.image import ecr
 from estimator.shipping.image.registry import ImageReference, Registry, docker_login, parse_reference
 
-AMI = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"
-MACHINES = {"amd64": "x86_64", "arm64": "arm64"}
-WORLD = ("0.0.0.0/0", "::/0")
-MOVED_SECONDS = 60.0
-SSH = 22
+# The SSM parameter with the newest image of Amazon Linux 2023.
+AMI_PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"
+EC2_ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+# Until an address that moved to another instance is reachable.
+MOVE_TIMEOUT_SECONDS = 60.0
+SSH_PORT = 22
 
 
 class EC2Target(DeploymentTarget):
-    """A machine of AWS's EC2, behind an address that stays while machines change."""
+    """An EC2 instance behind an Elastic IP address, which stays the same when a release replaces the instance."""
 
     no_restart_keys: ClassVar[frozenset[str]] = frozenset(
         {"ingress_cidrs", "allow_public", "ssh_cidrs", "expires_hours", "health_timeout_seconds"}
@@ -74,15 +77,15 @@ class EC2Target(DeploymentTarget):
 
     @field_validator("ingress_cidrs", "ssh_cidrs")
     @classmethod
-    def _networks(cls, networks: list[str]) -> list[str]:
+    def _check_networks(cls, networks: list[str]) -> list[str]:
         try:
-            return [str(ipaddress.ip_network(each)) for each in networks]
+            return [str(ipaddress.ip_network(network)) for network in networks]
         except ValueError as error:
             raise ValueError(f"{error}; expected a network such as 203.0.113.4/32") from None
 
     @contextmanager
     def lock(self, model: str, context: DeploymentContext) -> Iterator[None]:
-        with _told(model), self._account(model).lock(Moment.now().user, context.note):
+        with _aws_errors(model), self._account(model).lock(Moment.now().user, context.note):
             yield
 
     def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
@@ -95,49 +98,46 @@ class EC2Target(DeploymentTarget):
         return str(pushed)
 
     def plan(self, release: Release, context: DeploymentContext) -> DeploymentPlan:
-        with _told(release.model):
+        with _aws_errors(release.model):
             account = self._account(release.model)
-            wish = self._wish(account, release)
-            self._refuse(account, release, context)
+            desired = self._desired(account, release)
+            self._check(account, release, context)
             status = _status(account)
-            steps = [*surroundings.steps(account, wish), *_machine_steps(account, status, release, self)]
-            known = price(account.region, self.instance_type, self.disk_gb)
-            notes = [] if known else [f"no price available for {self.instance_type} in {account.region}"]
-            notes += (
-                []
-                if self.ingress_cidrs
-                else ["deployment.ingress_cidrs is empty: no client can reach the server, not even this machine"]
-            )
-            notes += ["the server speaks plain HTTP: put a TLS proxy in front of it"]
+            steps = [*resources.steps(account, desired), *_instance_steps(account, status, release, self)]
+            estimate = price(account.region, self.instance_type, self.disk_gb)
+            notes = [] if estimate else [f"no price available for {self.instance_type} in {account.region}"]
+            if not self.ingress_cidrs:
+                notes.append("deployment.ingress_cidrs is empty: no client can reach the server, not even this machine")
+            notes.append("the server speaks plain HTTP: put a TLS proxy in front of it")
             if self.expires_hours is not None:
                 notes.append(f"the instance stops itself {self.expires_hours:g} hours after its launch")
-            return DeploymentPlan(tuple(steps), known, tuple(notes))
+            return DeploymentPlan(tuple(steps), estimate, tuple(notes))
 
     def apply(self, release: Release, context: DeploymentContext) -> DeploymentStatus:
-        with _told(release.model):
+        with _aws_errors(release.model):
             account = self._account(release.model)
-            before, live, wish = _status(account), _live(account), self._wish(account, release)
+            before, live, desired = _status(account), _live_instance(account), self._desired(account, release)
             try:
-                group = surroundings.ensure(account, wish, context.note)
-                if live is None or not _is_as_wished(before, release, self):
-                    green = self._launch(account, release, before, group, context)
-                    self._hand_over(account, release, live, green, context)
-                    live = green
+                group = resources.ensure(account, desired, context.note)
+                if live is None or not _is_current(before, release, self):
+                    new = self._launch(account, release, before, group, context)
+                    self._switch(account, release, live, new, context)
+                    live = new
             except BaseException:
                 if live is None:
                     _remove(account, context)
                 else:
-                    _end_others(account, live)
+                    _terminate_others(account, live)
                 raise
-            _end_others(account, live)
+            _terminate_others(account, live)
             return _status(account)
 
     def status(self, model: str, context: DeploymentContext) -> DeploymentStatus:
-        with _told(model):
+        with _aws_errors(model):
             return _status(self._account(model))
 
     def remove(self, model: str, context: DeploymentContext) -> tuple[Resource, ...]:
-        with _told(model):
+        with _aws_errors(model):
             return _remove(self._account(model), context)
 
     def _account(self, model: str) -> AwsAccount:
@@ -148,136 +148,154 @@ class EC2Target(DeploymentTarget):
             )
         return AwsAccount(region, model, self.tags)
 
-    def _wish(self, account: AwsAccount, release: Release) -> surroundings.DesiredResources:
-        rules = {(self.port, network) for network in self.ingress_cidrs} | {
-            (SSH, network) for network in self.ssh_cidrs
-        }
+    def _desired(self, account: AwsAccount, release: Release) -> resources.DesiredResources:
+        rules = {(self.port, network) for network in self.ingress_cidrs}
+        rules |= {(SSH_PORT, network) for network in self.ssh_cidrs}
         key = None if self.public_key is None else Path(self.public_key).expanduser()
         if key is not None and not key.is_file():
             raise DeploymentError(f"deployment.public_key: {key}: no such file", hint="ssh-keygen -t ed25519")
-        network = self._network(account)
-        return surroundings.DesiredResources(
-            frozenset(rules), release.image, network, key, tuple(self.secrets.values())
-        )
+        parameters = tuple(self.secrets.values())
+        return resources.DesiredResources(frozenset(rules), release.image, self._vpc(account), key, parameters)
 
-    def _network(self, account: AwsAccount) -> str:
+    def _vpc(self, account: AwsAccount) -> str:
         if self.subnet is not None:
             return str(account.ec2.describe_subnets(SubnetIds=[self.subnet])["Subnets"][0]["VpcId"])
-        found = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
-        if not found:
+        vpcs = account.ec2.describe_vpcs(Filters=[{"Name": "is-default", "Values": ["true"]}])["Vpcs"]
+        if not vpcs:
             raise DeploymentError(f"{account.region}: the account has no default VPC", hint="deployment.subnet")
-        return str(found[0]["VpcId"])
+        return str(vpcs[0]["VpcId"])
 
-    def _refuse(self, account: AwsAccount, release: Release, context: DeploymentContext) -> None:
-        """Refuse what would not work, or not be safe, before anything is touched."""
-        told = account.ec2.describe_instance_types(InstanceTypes=[self.instance_type])["InstanceTypes"][0]
-        machine = MACHINES[release.architecture]
-        if machine not in (found := told["ProcessorInfo"]["SupportedArchitectures"]):
+    def _check(self, account: AwsAccount, release: Release, context: DeploymentContext) -> None:
+        """Reject settings that cannot work or are not safe, before anything changes."""
+        instance_type = account.ec2.describe_instance_types(InstanceTypes=[self.instance_type])["InstanceTypes"][0]
+        supported = instance_type["ProcessorInfo"]["SupportedArchitectures"]
+        needed = EC2_ARCHITECTURES[release.architecture]
+        if needed not in supported:
             raise DeploymentError(
-                f"deployment.instance_type: {self.instance_type} is {' or '.join(found)}, the image is for {machine}",
+                f"deployment.instance_type: {self.instance_type} is {' or '.join(supported)}, "
+                f"the image is for {needed}",
                 hint="another instance_type, or another image.architecture",
             )
-        if not self.allow_public and (open_to := [each for each in self.ingress_cidrs if each in WORLD]):
-            check_public(release, f"deployment.ingress_cidrs: {open_to[0]}", self.environment, context)
+        if not self.allow_public and (public := [network for network in self.ingress_cidrs if network in EVERYWHERE]):
+            check_public(release, f"deployment.ingress_cidrs: {public[0]}", self.environment, context)
         if not _is_in_registry(parse_reference(release.image), context):
             raise DeploymentError(f"{release.image}: no longer in its registry", hint="estimator push MODEL")
 
     def _launch(
         self, account: AwsAccount, release: Release, before: DeploymentStatus, group: str, context: DeploymentContext
-    ) -> dict[str, Any]:  # fmt: skip
-        """Start a machine with the release and wait until it runs, which is before its server does."""
+    ) -> dict[str, Any]:
+        """Start an instance with the release and wait until it runs; its server starts later."""
         expires = None
         if self.expires_hours is not None:
             expires = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=self.expires_hours)
         previous = before.release if before.release and before.release != release else before.previous
-        tags = {**release.labels(self.mark(release), previous), "estimator.public-port": str(self.port)}
+        tags = {**release.labels(self.settings_hash(release), previous), "estimator.public-port": str(self.port)}
         tags |= {} if expires is None else {"estimator.expires": expires.isoformat()}
-        image = account.ssm.get_parameter(Name=AMI.format(MACHINES[release.architecture]))["Parameter"]["Value"]
+        image = account.ssm.get_parameter(Name=AMI_PARAMETER.format(EC2_ARCHITECTURES[release.architecture]))[
+            "Parameter"
+        ]["Value"]
         root = account.ec2.describe_images(ImageIds=[image])["Images"][0]["RootDeviceName"]
         disk = {"VolumeSize": self.disk_gb, "VolumeType": "gp3", "Encrypted": True, "DeleteOnTermination": True}
         script = user_data(
-            release, region=account.region, port=self.port, environment=self.environment, secrets=self.secrets,
+            release,
+            region=account.region,
+            port=self.port,
+            environment=self.environment,
+            secrets=self.secrets,
             expires=expires,
-        )  # fmt: skip
-        wanted = {
-            "ImageId": image, "InstanceType": self.instance_type, "MinCount": 1, "MaxCount": 1, "UserData": script,
-            "ClientToken": str(uuid.uuid4()), "IamInstanceProfile": {"Name": account.name},
+        )
+        network = {"DeviceIndex": 0, "AssociatePublicIpAddress": True, "Groups": [group]}
+        network |= {} if self.subnet is None else {"SubnetId": self.subnet}
+        request = {
+            "ImageId": image,
+            "InstanceType": self.instance_type,
+            "MinCount": 1,
+            "MaxCount": 1,
+            "UserData": script,
+            "ClientToken": str(uuid.uuid4()),
+            "IamInstanceProfile": {"Name": account.name},
             "InstanceInitiatedShutdownBehavior": "stop",
-            # Only the machine itself may ask who it is, not what runs in it.
+            # One hop: the instance reaches its metadata, with its credentials, and the container does not.
             "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
             "BlockDeviceMappings": [{"DeviceName": root, "Ebs": disk}],
-            "NetworkInterfaces": [{
-                "DeviceIndex": 0, "AssociatePublicIpAddress": True, "Groups": [group],
-                **({} if self.subnet is None else {"SubnetId": self.subnet}),
-            }],
-            "TagSpecifications": [*account.tagged("instance", **tags), *account.tagged("volume")],
+            "NetworkInterfaces": [network],
+            "TagSpecifications": [*account.tag_specification("instance", **tags), *account.tag_specification("volume")],
             **({} if self.public_key is None else {"KeyName": account.name}),
-        }  # fmt: skip
-        # A role that has just been made is not known everywhere at once.
-        made = until_taken(
-            partial(account.ec2.run_instances, **wanted), codes=("InvalidParameterValue",), seconds=60, pause=3
-        )["Instances"][0]
-        context.note(f"machine {made['InstanceId']}: {self.instance_type} starts")
-        account.ec2.get_waiter("instance_running").wait(InstanceIds=[made["InstanceId"]])
-        told = account.ec2.describe_instances(InstanceIds=[made["InstanceId"]])["Reservations"][0]["Instances"][0]
-        return dict(told)
+        }
+        # EC2 sees a new role only after a while.
+        response = retry_on(
+            partial(account.ec2.run_instances, **request),
+            codes=("InvalidParameterValue",),
+            timeout_seconds=60,
+            pause_seconds=3,
+        )
+        instance_id = response["Instances"][0]["InstanceId"]
+        context.note(f"instance {instance_id}: {self.instance_type} starts")
+        account.ec2.get_waiter("instance_running").wait(InstanceIds=[instance_id])
+        return dict(account.ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0])
 
-    def _hand_over(
+    def _switch(
         self,
         account: AwsAccount,
         release: Release,
         live: dict[str, Any] | None,
-        green: dict[str, Any],
+        new: dict[str, Any],
         context: DeploymentContext,
     ) -> None:
-        """Check a machine at its own address, give it the address that stays, and check that."""
-        own = f"http://{green.get('PublicIpAddress')}:{self.port}"
+        """Check a new instance at its own address, move the Elastic IP address to it, and check that."""
+        own_url = f"http://{new.get('PublicIpAddress')}:{self.port}"
         try:
-            context.note(check(release, own, context, patience=self.health_timeout_seconds))
-            address = _point(account, green)
-            context.note(check(release, f"http://{address}:{self.port}", context, patience=MOVED_SECONDS))
+            context.note(check_health(release, own_url, context, timeout_seconds=self.health_timeout_seconds))
+            url = f"http://{_move_address(account, new)}:{self.port}"
+            context.note(check_health(release, url, context, timeout_seconds=MOVE_TIMEOUT_SECONDS))
         except BaseException as error:
             if live is not None:
-                _point(account, live)
+                _move_address(account, live)
             if not isinstance(error, DeploymentError):
                 raise
-            said = _console(account, green)
-            back = "the previous release still runs" if live is not None else "everything was removed"
+            outcome = "the previous release still runs" if live is not None else "everything was removed"
             hint = error.hint or "check that deployment.ingress_cidrs contains the address of this machine"
-            raise DeploymentError(f"{error.message}; {back}", hint="; ".join(filter(None, [hint, said]))) from None
+            hints = filter(None, [hint, _console_end(account, new)])
+            raise DeploymentError(f"{error.message}; {outcome}", hint="; ".join(hints)) from None
 
 
-def _told(model: str) -> Any:
+def _aws_errors(model: str) -> AbstractContextManager[None]:
+    """Raise errors of AWS as a DeploymentError."""
     return aws.explained_errors(model, DeploymentError)
 
 
 def _status(account: AwsAccount) -> DeploymentStatus:
-    machines = [
-        Resource("machine", each["InstanceId"], f"{each['InstanceType']}, {each['State']['Name']}")
-        for each in account.instances()
+    instances = [
+        Resource("instance", item["InstanceId"], f"{item['InstanceType']}, {item['State']['Name']}")
+        for item in account.instances()
     ]
-    there = (*machines, *surroundings.resources(account))
-    live, address = _live(account), account.address()
+    existing = (*instances, *resources.resources(account))
+    live, address = _live_instance(account), account.address()
     if live is None:
-        return DeploymentStatus("absent", resources=there)
+        return DeploymentStatus("absent", resources=existing)
     tags = {tag["Key"]: tag["Value"] for tag in live.get("Tags", [])}
     release = Release.from_labels(tags)
-    place = None if address is None else f"http://{address['PublicIp']}:{tags.get('estimator.public-port')}"
+    url = None if address is None else f"http://{address['PublicIp']}:{tags.get('estimator.public-port')}"
     is_stopped = live["State"]["Name"] in ("stopping", "stopped")
-    is_fine = release is not None and place is not None and not is_stopped and is_ready(release, place)
+    is_serving = release is not None and url is not None and not is_stopped and is_ready(release, url)
     notes = (f"stops itself at {tags['estimator.expires']}",) if "estimator.expires" in tags else ()
     return DeploymentStatus(
-        "ready" if is_fine else "stopped" if is_stopped else "failing", release,
-        Release.from_labels(tags, previous=True), tags.get("estimator.settings"), place, there, notes,
-    )  # fmt: skip
+        "ready" if is_serving else "stopped" if is_stopped else "failing",
+        release,
+        Release.from_labels(tags, previous=True),
+        tags.get(SETTINGS_HASH),
+        url,
+        existing,
+        notes,
+    )
 
 
 def _remove(account: AwsAccount, context: DeploymentContext) -> tuple[Resource, ...]:
-    machines = account.instances()
-    _end(account, machines)
-    for each in machines:
-        context.note(f"removed machine {each['InstanceId']}")
-    surroundings.remove(account, context.note)
+    instances = account.instances()
+    _terminate(account, instances)
+    for instance in instances:
+        context.note(f"removed instance {instance['InstanceId']}")
+    resources.remove(account, context.note)
     return _status(account).resources
 
 
@@ -287,57 +305,59 @@ def _is_in_registry(reference: ImageReference, context: DeploymentContext) -> bo
     return Registry(reference, docker_login(reference.host, context.environment)).digest() is not None
 
 
-def _live(account: AwsAccount) -> dict[str, Any] | None:
-    """Return the machine that has the address, else the newest."""
-    machines, address = account.instances(), account.address()
-    holder = None if address is None else address.get("InstanceId")
-    return next((each for each in machines if each["InstanceId"] == holder), machines[-1] if machines else None)
+def _live_instance(account: AwsAccount) -> dict[str, Any] | None:
+    """Return the instance with the Elastic IP address, else the newest."""
+    instances, address = account.instances(), account.address()
+    instance_id = None if address is None else address.get("InstanceId")
+    newest = instances[-1] if instances else None
+    return next((instance for instance in instances if instance["InstanceId"] == instance_id), newest)
 
 
-def _is_as_wished(status: DeploymentStatus, release: Release, settings: EC2Target) -> bool:
-    return status.state == "ready" and status.release == release and status.settings == settings.mark(release)
+def _is_current(status: DeploymentStatus, release: Release, settings: EC2Target) -> bool:
+    is_same = status.release == release and status.settings_hash == settings.settings_hash(release)
+    return status.state == "ready" and is_same
 
 
-def _machine_steps(
+def _instance_steps(
     account: AwsAccount, status: DeploymentStatus, release: Release, settings: EC2Target
 ) -> Iterator[PlanStep]:
-    live = _live(account)
+    live = _live_instance(account)
     detail = f"{settings.instance_type}, {release.version}"
     if live is None:
-        yield PlanStep("create", "machine", account.name, detail)
-    elif _is_as_wished(status, release, settings):
-        yield PlanStep("keep", "machine", live["InstanceId"], detail)
+        yield PlanStep("create", "instance", account.name, detail)
+    elif _is_current(status, release, settings):
+        yield PlanStep("keep", "instance", live["InstanceId"], detail)
     else:
-        yield PlanStep("replace", "machine", live["InstanceId"], f"with a new one: {detail}")
-    for each in account.instances():
-        if live is not None and each["InstanceId"] != live["InstanceId"]:
-            yield PlanStep("remove", "machine", each["InstanceId"], "left over from an interrupted deployment")
+        yield PlanStep("replace", "instance", live["InstanceId"], f"with a new one: {detail}")
+    for instance in account.instances():
+        if live is not None and instance["InstanceId"] != live["InstanceId"]:
+            yield PlanStep("remove", "instance", instance["InstanceId"], "left over from an interrupted deployment")
 
 
-def _point(account: AwsAccount, machine: Mapping[str, Any]) -> str:
-    """Give a machine the address that stays."""
+def _move_address(account: AwsAccount, instance: Mapping[str, Any]) -> str:
+    """Move the Elastic IP address to an instance; return it."""
     address = account.address()
-    assert address is not None, "the surroundings make it"
+    assert address is not None, "created with the other resources"
     account.ec2.associate_address(
-        AllocationId=address["AllocationId"], InstanceId=machine["InstanceId"], AllowReassociation=True
+        AllocationId=address["AllocationId"], InstanceId=instance["InstanceId"], AllowReassociation=True
     )
     return str(address["PublicIp"])
 
 
-def _console(account: AwsAccount, machine: Mapping[str, Any]) -> str:
-    """Return the last words of a machine, as far as AWS knows them already."""
-    told = account.ec2.get_console_output(InstanceId=machine["InstanceId"]).get("Output", "")
-    lines = [line for line in told.splitlines() if line.strip()]
-    return f"the machine's console ends: {' | '.join(lines[-3:])}" if lines else ""
+def _console_end(account: AwsAccount, instance: Mapping[str, Any]) -> str:
+    """Return the end of an instance's console output, which AWS has only after a few minutes."""
+    output = account.ec2.get_console_output(InstanceId=instance["InstanceId"]).get("Output", "")
+    lines = [line for line in output.splitlines() if line.strip()]
+    return f"the instance's console ends: {' | '.join(lines[-3:])}" if lines else ""
 
 
-def _end_others(account: AwsAccount, machine: Mapping[str, Any]) -> None:
-    """End all machines of the model but one."""
-    _end(account, [each for each in account.instances() if each["InstanceId"] != machine["InstanceId"]])
+def _terminate_others(account: AwsAccount, instance: Mapping[str, Any]) -> None:
+    """Terminate all instances of the model but one."""
+    _terminate(account, [other for other in account.instances() if other["InstanceId"] != instance["InstanceId"]])
 
 
-def _end(account: AwsAccount, machines: Sequence[Mapping[str, Any]]) -> None:
-    """End machines and wait until they are gone."""
-    if named := [each["InstanceId"] for each in machines]:
-        account.ec2.terminate_instances(InstanceIds=named)
-        account.ec2.get_waiter("instance_terminated").wait(InstanceIds=named)
+def _terminate(account: AwsAccount, instances: Sequence[Mapping[str, Any]]) -> None:
+    """Terminate instances and wait until they are gone."""
+    if ids := [instance["InstanceId"] for instance in instances]:
+        account.ec2.terminate_instances(InstanceIds=ids)
+        account.ec2.get_waiter("instance_terminated").wait(InstanceIds=ids)

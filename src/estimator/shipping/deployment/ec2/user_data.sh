@@ -8,5 +8,5 @@ docker pull $image
 $logout
 $secrets
 docker run --detach --name $name --restart unless-stopped $hardened \
-  --log-opt max-size=10m --log-opt max-file=3 --publish $port:$inside $environment $image
+  --log-opt max-size=10m --log-opt max-file=3 --publish $port:$container_port $environment $image
 $expiry

@@ -1,4 +1,4 @@
-"""A release as Kubernetes reads it: a Deployment with what keeps it reachable, scaled and closed; or for KServe."""
+"""The Kubernetes manifests of a release: a Deployment and its companions, or an InferenceService of KServe."""
 
 from __future__ import annotations
 
@@ -11,46 +11,50 @@ from typing import Any
 from estimator.shipping.deployment.base import PREFIX, Release
 from estimator.shipping.deployment.kubernetes.settings import KubernetesSettings
 
-MANIFEST = f"{PREFIX}manifest"
+MANIFEST_HASH = f"{PREFIX}manifest-hash"
 SERVICE_PORT = 80
-# Traffic finds its way around an ending pod only after a while.
+# Load balancers keep sending requests to a terminating pod for a few seconds.
 DRAIN_SECONDS = 5
 USER = 10001
 
 
 def object_name(model: str) -> str:
-    """Return a name that Kubernetes takes.
+    """Return the name of a model's objects, valid in Kubernetes.
 
     >>> object_name("House_Prices.v2")
     'house-prices-v2'
     """
     slug = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
-    # Services must begin with a letter.
+    # The name of a Service starts with a letter.
     slug = slug if slug[:1].isalpha() else f"m-{slug}"
     return slug if len(slug) <= 50 else f"{slug[:41]}-{hashlib.sha256(model.encode()).hexdigest()[:8]}"
 
 
 def selector(model: str) -> dict[str, str]:
-    """Return the labels by which all objects of a model are found."""
+    """Return the labels of all objects of a model."""
     return {"app.kubernetes.io/name": object_name(model), "app.kubernetes.io/managed-by": "estimator"}
 
 
 def manifests(release: Release, settings: KubernetesSettings, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the objects of a release; each carries the hash of itself, and the main one the release's labels."""
+    """Return the objects of a release, the main one first, whose annotations are the labels of the release."""
     if settings.form == "kserve":
-        found = [_inference_service(release, settings)]
+        objects = [_inference_service(release, settings)]
     else:
-        found = [
-            _deployment(release, settings), _service(release), _autoscaler(release, settings),
-            _disruption_budget(release), _network_policy(release, settings),
-        ]  # fmt: skip
-    found[0]["metadata"]["annotations"] = dict(labels)
-    return [_marked(each, release.model, settings.namespace) for each in found]
+        objects = [
+            _deployment(release, settings),
+            _service(release),
+            _autoscaler(release, settings),
+            _disruption_budget(release),
+            _network_policy(release, settings),
+        ]
+    objects[0]["metadata"]["annotations"] = dict(labels)
+    return [_labelled(item, release.model, settings.namespace) for item in objects]
 
 
-def _marked(manifest: dict[str, Any], model: str, namespace: str) -> dict[str, Any]:
-    told = {name: value for name, value in manifest.items() if name != "metadata"}
-    mark = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+def _labelled(manifest: dict[str, Any], model: str, namespace: str) -> dict[str, Any]:
+    """Return an object with namespace, labels, and a hash of its content, by which changes are seen."""
+    content = {name: value for name, value in manifest.items() if name != "metadata"}
+    content_hash = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
     metadata = manifest.pop("metadata")
     return {
         "apiVersion": manifest.pop("apiVersion"),
@@ -59,7 +63,7 @@ def _marked(manifest: dict[str, Any], model: str, namespace: str) -> dict[str, A
             "name": metadata["name"],
             "namespace": namespace,
             "labels": selector(model),
-            "annotations": {**metadata.get("annotations", {}), MANIFEST: mark},
+            "annotations": {**metadata.get("annotations", {}), MANIFEST_HASH: content_hash},
         },
         **manifest,
     }
@@ -67,8 +71,8 @@ def _marked(manifest: dict[str, Any], model: str, namespace: str) -> dict[str, A
 
 def _container(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
     variables: list[dict[str, Any]] = [{"name": name, "value": value} for name, value in settings.environment.items()]
-    for name, place in settings.secrets.items():
-        secret, _, key = place.partition("/")
+    for name, path in settings.secrets.items():
+        secret, _, key = path.partition("/")
         variables.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}})
     memory = f"{settings.memory_mb}Mi"
     return {
@@ -78,43 +82,51 @@ def _container(release: Release, settings: KubernetesSettings) -> dict[str, Any]
         **({"env": variables} if variables else {}),
         "resources": {"requests": {"cpu": settings.cpu, "memory": memory}, "limits": {"memory": memory}},
         "securityContext": {
-            "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
         },
         "startupProbe": _probe("/readyz", periodSeconds=1, failureThreshold=60),
         "readinessProbe": _probe("/readyz", periodSeconds=5),
         "livenessProbe": _probe("/healthz", periodSeconds=10, failureThreshold=3),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 # inside
-    }  # fmt: skip
+    }
 
 
-def _probe(path: str, **times: int) -> dict[str, Any]:
-    return {"httpGet": {"path": path, "port": "http1"}, "timeoutSeconds": 3, **times}
+def _probe(path: str, **options: int) -> dict[str, Any]:
+    return {"httpGet": {"path": path, "port": "http1"}, "timeoutSeconds": 3, **options}
 
 
 def _pod(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
     return {
         "automountServiceAccountToken": False,
         "securityContext": {
-            "runAsNonRoot": True, "runAsUser": USER, "runAsGroup": USER, "fsGroup": USER,
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **({"imagePullSecrets": [{"name": settings.pull_secret}]} if settings.pull_secret else {}),
         "volumes": [{"name": "tmp", "emptyDir": {}}],
-    }  # fmt: skip
+    }
 
 
 def _deployment(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
-    wait = f"import time; time.sleep({DRAIN_SECONDS})"
-    container = {
-        **_container(release, settings),
-        "lifecycle": {"preStop": {"exec": {"command": ["python", "-I", "-S", "-c", wait]}}},
-    }
+    drain = ["python", "-I", "-S", "-c", f"import time; time.sleep({DRAIN_SECONDS})"]
+    container = {**_container(release, settings), "lifecycle": {"preStop": {"exec": {"command": drain}}}}
     labels = selector(release.model)
+    spread = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels},
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": object_name(release.model)},
-        # How many there are is the autoscaler's business.
+        # The autoscaler sets the number of replicas.
         "spec": {
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": labels},
@@ -125,15 +137,12 @@ def _deployment(release: Release, settings: KubernetesSettings) -> dict[str, Any
                     **_pod(release, settings),
                     "nodeSelector": {"kubernetes.io/arch": release.architecture},
                     "terminationGracePeriodSeconds": 30,
-                    "topologySpreadConstraints": [{
-                        "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway",
-                        "labelSelector": {"matchLabels": labels},
-                    }],
+                    "topologySpreadConstraints": [spread],
                     "containers": [container],
                 },
             },
         },
-    }  # fmt: skip
+    }
 
 
 def _service(release: Release) -> dict[str, Any]:
@@ -173,14 +182,14 @@ def _disruption_budget(release: Release) -> dict[str, Any]:
 
 
 def _network_policy(release: Release, settings: KubernetesSettings) -> dict[str, Any]:
-    """Return who may ask the server, and whom it may ask: names are looked up, all else must be allowed."""
+    """Return the network policy: DNS is always allowed, all other traffic must be in the settings."""
     peers: list[dict[str, Any]] = [{"podSelector": {}}]
     peers += [
         {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}}
         for name in settings.ingress_namespaces
     ]
-    names = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
-    egress: list[dict[str, Any]] = [{"to": [{"namespaceSelector": {}}], "ports": names}]
+    dns = [{"protocol": protocol, "port": 53} for protocol in ("UDP", "TCP")]
+    egress: list[dict[str, Any]] = [{"to": [{"namespaceSelector": {}}], "ports": dns}]
     if settings.egress_cidrs:
         egress.append({"to": [{"ipBlock": {"cidr": network}} for network in settings.egress_cidrs]})
     return {

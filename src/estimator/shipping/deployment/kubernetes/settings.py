@@ -1,4 +1,4 @@
-"""The settings of a deployment to a Kubernetes cluster."""
+"""The settings of the deployment target `kubernetes`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from estimator.shipping.deployment.base import DeploymentTarget, Variable
 
 
 class KubernetesSettings(DeploymentTarget):
-    """A cluster of Kubernetes, or KServe in one; kubectl must be there and know it."""
+    """A Kubernetes cluster, with or without KServe; kubectl has the credentials."""
 
     no_restart_keys: ClassVar[frozenset[str]] = frozenset({"context", "health_timeout_seconds"})
     kind: Literal["kubernetes"] = "kubernetes"
@@ -42,7 +42,7 @@ class KubernetesSettings(DeploymentTarget):
     health_timeout_seconds: Annotated[int, Field(ge=1)] = Field(300, description="seconds until all pods must be ready")
 
     @model_validator(mode="after")
-    def _ordered(self) -> KubernetesSettings:
+    def _check_replicas(self) -> KubernetesSettings:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
         return self

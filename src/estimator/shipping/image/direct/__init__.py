@@ -1,1 +1,1 @@
-"""Write an OCI image without an engine."""
+"""Build, start and push OCI images without an engine. Without this folder, images need an engine."""

@@ -1,4 +1,4 @@
-"""Layers of an image: in a fixed order, with fixed times and owners, so that the same files give the same bytes."""
+"""Image layers as reproducible tar archives: the same files give the same bytes."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import BinaryIO
 
 from estimator.core.files import temporary_file
 
-# Of gzip: a level more costs seconds and saves hardly a percent.
-LEVEL = 6
-BLOCK = 1 << 20
+# Higher levels take seconds more and save less than a percent.
+GZIP_LEVEL = 6
+BLOCK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes in a layout, known by their digest, `sha256:` and 64 hexadecimal digits; `size` in bytes."""
+    """A file of a layout, named by its digest: `sha256:` and 64 hexadecimal digits."""
 
     digest: str
-    size: int
+    size_bytes: int
     media_type: str
 
 
 @dataclass(frozen=True, slots=True)
 class ImageLayer:
-    """One layer: its blob as it travels, the digest and size in bytes of the tar in it, and what it holds in words."""
+    """A layer: its compressed blob, and the digest (`diff_id`) and size of the tar in it."""
 
     blob: Blob
     diff_id: str
@@ -40,16 +40,16 @@ class ImageLayer:
 
 @dataclass(frozen=True, slots=True)
 class LayerFile:
-    """A file of a layer, or a link to what `content` names; `name` is its path from the root."""
+    """A file of a layer, or a symbolic link to the path in `content`; `name` is the path below /."""
 
     name: str
     content: Path | bytes
-    is_program: bool = False
+    is_executable: bool = False
     is_link: bool = False
 
 
 def files_below(folder: Path, prefix: str) -> list[LayerFile]:
-    """Return all files of a folder, by where they are to be in the image; links become what they point at."""
+    """Return all files of a folder, below a prefix in the image; links are resolved."""
     return [
         LayerFile(f"{prefix}/{path.relative_to(folder).as_posix()}", path, os.access(path, os.X_OK))
         for path in folder.rglob("*")
@@ -58,55 +58,65 @@ def files_below(folder: Path, prefix: str) -> list[LayerFile]:
 
 
 def write_layer(
-    files: Iterable[LayerFile], folder: Path, created_by: str, *, epoch: int, media_type: str,
+    files: Iterable[LayerFile],
+    blobs: Path,
+    created_by: str,
+    *,
+    epoch: int,
+    media_type: str,
     folders: Mapping[str, int] | None = None,
-) -> ImageLayer:  # fmt: skip
-    """Write files as a layer into a folder of blobs; their times are `epoch`, in seconds since 1970.
+) -> ImageLayer:
+    """Write files as a layer into a folder of blobs.
 
-    `folders` are paths and modes of folders that are there also where nothing is in them.
+    `epoch` is the time of all files, in seconds since 1970; `folders` are paths and modes of folders to create.
     """
 
     def write(target: BinaryIO) -> None:
         with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-            made: set[PurePosixPath] = set()
             for name, mode in (folders or {}).items():
                 archive.addfile(_entry(name, epoch, tarfile.DIRTYPE, mode))
-            for file in sorted(files, key=lambda file: file.name):
-                for above in reversed(PurePosixPath(file.name).parents[:-1]):
-                    if above not in made:
-                        made.add(above)
-                        archive.addfile(_entry(str(above), epoch, tarfile.DIRTYPE, 0o755))
-                content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
-                if file.is_link:
-                    link = _entry(file.name, epoch, tarfile.SYMTYPE, 0o777)
-                    link.linkname = content.decode()
-                    archive.addfile(link)
-                    continue
-                entry = _entry(file.name, epoch, tarfile.REGTYPE, 0o755 if file.is_program else 0o644)
-                entry.size = len(content)
-                archive.addfile(entry, io.BytesIO(content))
+            _add_files(archive, files, epoch)
 
-    return packed_layer(write, folder, created_by, media_type=media_type)
+    return pack_layer(write, blobs, created_by, media_type=media_type)
 
 
-def packed_layer(write: Callable[[BinaryIO], None], folder: Path, created_by: str, *, media_type: str) -> ImageLayer:
-    """Pack what `write` writes, a tar, as a layer into a folder of blobs."""
-    with temporary_file(folder) as temporary:
-        with temporary.open("wb") as raw:
-            outer = HashingWriter(raw)
-            with gzip.GzipFile(fileobj=outer, mode="wb", compresslevel=LEVEL, mtime=0, filename="") as zipped:
-                inner = HashingWriter(zipped)
-                write(inner)  # type: ignore[arg-type] # as much of a file as a tar needs
-        temporary.replace(folder / outer.hexdigest)
-    blob = Blob(f"sha256:{outer.hexdigest}", outer.size, media_type)
-    return ImageLayer(blob, f"sha256:{inner.hexdigest}", inner.size, created_by)
+def _add_files(archive: tarfile.TarFile, files: Iterable[LayerFile], epoch: int) -> None:
+    """Add files in the order of their names, each after its parent folders."""
+    written: set[PurePosixPath] = set()
+    for file in sorted(files, key=lambda file: file.name):
+        for parent in reversed(PurePosixPath(file.name).parents[:-1]):
+            if parent not in written:
+                written.add(parent)
+                archive.addfile(_entry(str(parent), epoch, tarfile.DIRTYPE, 0o755))
+        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+        if file.is_link:
+            link = _entry(file.name, epoch, tarfile.SYMTYPE, 0o777)
+            link.linkname = content.decode()
+            archive.addfile(link)
+        else:
+            entry = _entry(file.name, epoch, tarfile.REGTYPE, 0o755 if file.is_executable else 0o644)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def pack_layer(write: Callable[[BinaryIO], None], blobs: Path, created_by: str, *, media_type: str) -> ImageLayer:
+    """Compress the tar that `write` writes as a layer into a folder of blobs."""
+    with temporary_file(blobs) as temporary:
+        with temporary.open("wb") as file:
+            compressed = HashingWriter(file)
+            with gzip.GzipFile(fileobj=compressed, mode="wb", compresslevel=GZIP_LEVEL, mtime=0, filename="") as zipped:
+                unpacked = HashingWriter(zipped)
+                write(unpacked)  # type: ignore[arg-type] # tarfile only calls write and flush
+        temporary.replace(blobs / compressed.hexdigest)
+    blob = Blob(f"sha256:{compressed.hexdigest}", compressed.size_bytes, media_type)
+    return ImageLayer(blob, f"sha256:{unpacked.hexdigest}", unpacked.size_bytes, created_by)
 
 
 class HashingWriter:
-    """A file to write to that knows the sha256 and the number of the bytes it was given."""
+    """A file that computes the sha256 and the size of what is written to it."""
 
     def __init__(self, target: BinaryIO | gzip.GzipFile) -> None:
-        self._target, self._hash, self.size = target, hashlib.sha256(), 0
+        self._target, self._hash, self.size_bytes = target, hashlib.sha256(), 0
 
     @property
     def hexdigest(self) -> str:
@@ -114,9 +124,9 @@ class HashingWriter:
         return self._hash.hexdigest()
 
     def write(self, data: bytes) -> int:
-        """Take bytes."""
+        """Write bytes to the target."""
         self._hash.update(data)
-        self.size += len(data)
+        self.size_bytes += len(data)
         self._target.write(data)
         return len(data)
 
@@ -124,7 +134,7 @@ class HashingWriter:
         """Do nothing: the target is flushed when it is closed."""
 
 
-def _entry(name: str, epoch: int, kind: bytes, mode: int) -> tarfile.TarInfo:
+def _entry(name: str, epoch: int, entry_type: bytes, mode: int) -> tarfile.TarInfo:
     entry = tarfile.TarInfo(name)
-    entry.type, entry.mode, entry.mtime = kind, mode, epoch
+    entry.type, entry.mode, entry.mtime = entry_type, mode, epoch
     return entry

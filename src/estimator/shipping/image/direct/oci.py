@@ -1,4 +1,4 @@
-"""An image written without an engine: layers, config and manifest in a layout, and one file that engines load.
+"""Write an OCI image: layers, config and manifest in a layout, and an archive for `docker load`.
 
 Follows the OCI image specification 1.1 (https://github.com/opencontainers/image-spec).
 """
@@ -22,34 +22,33 @@ from typing import IO, Any, BinaryIO
 
 from estimator.core.files import atomic_path, write_atomic
 from estimator.errors import ImageError
-from estimator.shipping.image.build_spec import ENTRYPOINT, ENVIRONMENT, USELESS, USER, BuildSpec
+from estimator.shipping.image.build_spec import ENTRYPOINT, IMAGE_ENVIRONMENT, UNUSED_FILES, USER, BuildSpec
 from estimator.shipping.image.direct.layers import (
-    BLOCK,
+    BLOCK_BYTES,
     Blob,
     ImageLayer,
     LayerFile,
     files_below,
-    packed_layer,
+    pack_layer,
     write_layer,
 )
-from estimator.shipping.image.direct.minimal_base import OWN_LIBRARIES, files_of_python
-from estimator.shipping.image.wheels import platform, run_pip
+from estimator.shipping.image.direct.minimal_base import LIBRARY_FOLDER, files_of_python
+from estimator.shipping.image.registry import INDEX, MANIFEST
+from estimator.shipping.image.wheels import platform_options, run_pip
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
-INDEX = "application/vnd.oci.image.index.v1+json"
-SECOND = 1_000_000_000
-# As ELF files name what they are for.
+NANOSECONDS = 1_000_000_000
+# Numbers of architectures in ELF headers.
 ELF_MACHINES = {"amd64": 62, "arm64": 183}
-# Of Python's own library, what a server never imports.
-UNUSED = ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages")
+# Folders of the standard library that a server never imports.
+UNUSED_MODULES = ("test", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages")
 
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """An image on disk as blobs by their digest, below `folder`/blobs/sha256."""
+    """An image on disk: blobs named by their digest in `folder`/blobs/sha256."""
 
     folder: Path
     manifest: Blob
@@ -58,46 +57,81 @@ class ImageLayout:
 
     @property
     def digest(self) -> str:
-        """What the image is known by everywhere."""
+        """The digest of the image."""
         return self.manifest.digest
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that the image sets."""
-        found = json.loads(self.path(self.config).read_bytes())["config"].get("Env", [])
-        return dict(each.partition("=")[::2] for each in found)
+        """The environment variables that the image sets."""
+        variables = json.loads(self.path(self.config).read_bytes())["config"].get("Env", [])
+        return dict(variable.partition("=")[::2] for variable in variables)
 
     def path(self, blob: Blob) -> Path:
-        """Return where a blob is."""
-        return self.folder / "blobs" / "sha256" / blob.digest.removeprefix("sha256:")
+        """Return the file of a blob."""
+        return _blob_path(self.folder, blob.digest)
+
+    def to_data(self) -> dict[str, Any]:
+        """Return the digests as JSON-ready data, which `read_layout` takes."""
+        return {
+            "manifest": self.manifest.digest,
+            "config": self.config.digest,
+            "layers": [[layer.blob.digest, layer.created_by] for layer in self.layers],
+        }
+
+
+def read_layout(folder: Path, data: Mapping[str, Any]) -> ImageLayout:
+    """Return the layout in a folder from its `to_data`; layers do not have their unpacked size.
+
+    Raises
+    ------
+    ImageError: a blob does not exist.
+    """
+
+    def blob(digest: str, media_type: str) -> Blob:
+        path = _blob_path(folder, digest)
+        if not path.is_file():
+            raise ImageError(f"{path}: does not exist", hint="estimator image VERSION")
+        return Blob(digest, path.stat().st_size, media_type)
+
+    config = blob(data["config"], CONFIG)
+    diff_ids = json.loads(_blob_path(folder, config.digest).read_bytes())["rootfs"]["diff_ids"]
+    layers = tuple(
+        ImageLayer(blob(digest, LAYER), diff_id, 0, created_by)
+        for (digest, created_by), diff_id in zip(data["layers"], diff_ids, strict=True)
+    )
+    return ImageLayout(folder, blob(data["manifest"], MANIFEST), config, layers)
+
+
+def _blob_path(folder: Path, digest: str) -> Path:
+    return folder / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
 @dataclass(frozen=True)
 class BaseImage:
-    """What an image stands on: layers that are in a layout's blobs, and its config."""
+    """A base image: its layers, whose blobs are in the layout, and its config."""
 
     layers: tuple[ImageLayer, ...]
     config: Mapping[str, Any]
 
 
 def base_of_rootfs(archive: Path, folder: Path) -> BaseImage:
-    """Return the base that a tar of a whole file system is, packed by gzip or not.
+    """Return the tar of a root file system, gzipped or not, as a base.
 
     Raises
     ------
-    ImageError: it is none.
+    ImageError: the file is not such an archive, or cannot be read.
     """
 
     def copy(target: BinaryIO) -> None:
         with gzip.open(archive) if is_packed else archive.open("rb") as content:
-            while block := content.read(BLOCK):
+            while block := content.read(BLOCK_BYTES):
                 target.write(block)
 
     try:
         with archive.open("rb") as file:
             is_packed = file.read(2) == b"\x1f\x8b"
         with tarfile.open(archive, "r:gz" if is_packed else "r:"):
-            layer = packed_layer(copy, _blobs(folder), f"base {archive.name}", media_type=LAYER)
+            layer = pack_layer(copy, blob_folder(folder), f"base {archive.name}", media_type=LAYER)
     except tarfile.TarError:
         raise ImageError(f"{archive}: not a tar archive of a file system") from None
     except (OSError, EOFError) as error:
@@ -106,25 +140,25 @@ def base_of_rootfs(archive: Path, folder: Path) -> BaseImage:
 
 
 def base_of_python(folder: Path, epoch: int) -> BaseImage:
-    """Return a base of this machine's Python alone; its files' times are `epoch`, in seconds since 1970.
+    """Return a base with nothing but this machine's Python; `epoch` is the time of its files, in seconds since 1970.
 
     Raises
     ------
-    ImageError: it cannot be made here.
+    ImageError: this machine does not run Linux, or has no ldd.
     """
-    layer = write_layer(files_of_python(), _blobs(folder), "Python", epoch=epoch, media_type=LAYER)
-    return BaseImage((layer,), {"Env": [PATH, "LANG=C.UTF-8", f"LD_LIBRARY_PATH={OWN_LIBRARIES}"]})
+    layer = write_layer(files_of_python(), blob_folder(folder), "Python", epoch=epoch, media_type=LAYER)
+    return BaseImage((layer,), {"Env": [PATH, "LANG=C.UTF-8", f"LD_LIBRARY_PATH={LIBRARY_FOLDER}"]})
 
 
 def write_image(spec: BuildSpec, base: BaseImage, folder: Path) -> ImageLayout:
-    """Write a spec's image into a layout that holds the base's blobs.
+    """Write the image of a spec into the layout that has the blobs of its base.
 
     Raises
     ------
-    ImageError: the packages cannot be installed, or the base has another Python.
+    ImageError: the packages cannot be installed, or the base has no such Python.
     """
     created, epoch = str(spec.artefact.manifest["created"]), spec.epoch
-    blobs = _blobs(folder)
+    blobs = blob_folder(folder)
     context = spec.context()
     model = [LayerFile(name, content) for name, content in context.items() if name.startswith(("model/", "sbom"))]
     layers = list(base.layers)
@@ -141,44 +175,37 @@ def write_image(spec: BuildSpec, base: BaseImage, folder: Path) -> ImageLayout:
             f"{spec.artefact.name} {spec.artefact.version}",
             epoch=epoch,
             media_type=LAYER,
-            # What is mounted there takes its mode from it, and a bare base has none.
+            # A tmpfs mounted there takes its mode; a minimal base has no /tmp.
             folders={"tmp": 0o1777},
         )
     )
     config = _put(blobs, CONFIG, _config(spec, base, layers, created))
-    manifest = _put(
-        blobs, MANIFEST,
-        {
-            "schemaVersion": 2, "mediaType": MANIFEST, "config": _described(config),
-            "layers": [_described(layer.blob) for layer in layers],
-            "annotations": {"org.opencontainers.image.created": created},
-        },
-    )  # fmt: skip
-    named = {**_described(manifest), "annotations": {"org.opencontainers.image.ref.name": spec.tag}}
+    content = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": _descriptor(config),
+        "layers": [_descriptor(layer.blob) for layer in layers],
+        "annotations": {"org.opencontainers.image.created": created},
+    }
+    manifest = _put(blobs, MANIFEST, content)
+    entry = {**_descriptor(manifest), "annotations": {"org.opencontainers.image.ref.name": spec.tag}}
     write_atomic(folder / "oci-layout", '{"imageLayoutVersion":"1.0.0"}')
-    write_atomic(folder / "index.json", _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}))
+    write_atomic(folder / "index.json", _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}))
     return ImageLayout(folder, manifest, config, tuple(layers))
 
 
 def write_archive(layout: ImageLayout, tag: str, path: Path) -> None:
-    """Write a layout as one file that `docker load`, `podman load` and `skopeo` take."""
-    placed = {f"blobs/sha256/{layer.blob.digest[7:]}": layout.path(layer.blob) for layer in layout.layers}
-    for blob in (layout.config, layout.manifest):
-        placed[f"blobs/sha256/{blob.digest[7:]}"] = layout.path(blob)
-    docker = [
-        {
-            "Config": f"blobs/sha256/{layout.config.digest[7:]}",
-            "RepoTags": [tag],
-            "Layers": [f"blobs/sha256/{layer.blob.digest[7:]}" for layer in layout.layers],
-        }
-    ]
+    """Write a layout as one file for `docker load`, `podman load` and `skopeo`."""
+    blobs = [*(layer.blob for layer in layout.layers), layout.config, layout.manifest]
+    files = {_blob_name(blob): layout.path(blob) for blob in blobs}
+    layers = [_blob_name(layer.blob) for layer in layout.layers]
     texts = {name: (layout.folder / name).read_bytes() for name in ("oci-layout", "index.json")}
-    texts["manifest.json"] = _json(docker)
+    texts["manifest.json"] = _json([{"Config": _blob_name(layout.config), "RepoTags": [tag], "Layers": layers}])
     with atomic_path(path) as temporary, tarfile.open(temporary, "w") as archive:
-        for name, source in sorted(placed.items()):
+        for name, path_of_blob in sorted(files.items()):
             entry = tarfile.TarInfo(name)
-            entry.size = source.stat().st_size
-            with source.open("rb") as content:
+            entry.size = path_of_blob.stat().st_size
+            with path_of_blob.open("rb") as content:
                 archive.addfile(entry, content)
         for name, text in texts.items():
             entry = tarfile.TarInfo(name)
@@ -187,50 +214,51 @@ def write_archive(layout: ImageLayout, tag: str, path: Path) -> None:
 
 
 def _packages(spec: BuildSpec, context: Mapping[str, bytes], scratch: Path) -> list[LayerFile]:
-    """Install what the image needs, without what no server reads, and compile it."""
+    """Install the packages of an image, remove files that a server never reads, and compile the rest."""
     target = scratch / "packages"
     for name in ("requirements.txt", spec.wheel[0]):
         (scratch / name).write_bytes(context[name])
-    words = ["--no-deps", "--no-compile", "--require-hashes", "--target", str(target), "-r", "requirements.txt"]
-    run_pip(["install", *platform(spec.python, spec.architecture), *words], folder=scratch)
-    for pattern in ("bin", *USELESS):
+    options = ["--no-deps", "--no-compile", "--require-hashes", "--target", str(target), "-r", "requirements.txt"]
+    run_pip(["install", *platform_options(spec.python, spec.architecture), *options], folder=scratch)
+    for pattern in ("bin", *UNUSED_FILES):
         for path in target.glob(pattern):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in target.glob("*.dist-info"):
-        # Where a file came from differs from run to run.
+        # It has the path of a temporary folder, which differs from build to build.
         (path / "direct_url.json").unlink(missing_ok=True)
-        there = [line for line in (path / "RECORD").read_text().splitlines() if (target / line.split(",")[0]).exists()]
-        (path / "RECORD").write_text("\n".join([*there, ""]))
-    _compile(target, spec.site)
-    return files_below(target, spec.site.lstrip("/"))
+        record = (path / "RECORD").read_text().splitlines()
+        existing = [line for line in record if (target / line.split(",")[0]).exists()]
+        (path / "RECORD").write_text("\n".join([*existing, ""]))
+    _compile(target, spec.site_packages)
+    return files_below(target, spec.site_packages.lstrip("/"))
 
 
 def _compiled_library(spec: BuildSpec, base: BaseImage, blobs: Path, scratch: Path) -> list[LayerFile]:
-    """Return Python's own library of the base as compiled files, which images of Python come without.
+    """Return the standard library of the base as compiled files, which Python images do not have.
 
     Raises
     ------
     ImageError: the base has no Python of that version, or one for another architecture.
     """
-    home = spec.site.rpartition("/")[0].lstrip("/")
-    found = False
+    home = spec.site_packages.rpartition("/")[0].lstrip("/")
+    has_python = False
     for layer in base.layers:
         with tarfile.open(blobs / layer.blob.digest[7:], "r:*") as archive:
             for entry in archive:
                 name = entry.name.removeprefix("./").lstrip("/")
                 if name == f"usr/local/bin/python{spec.python}" and entry.isfile():
-                    _check_machine(spec, archive.extractfile(entry))
-                rest = name.removeprefix(f"{home}/")
-                if rest == name or not entry.isfile() or not rest.endswith(".py") or rest.partition("/")[0] in UNUSED:
+                    _check_architecture(spec, archive.extractfile(entry))
+                module = name.removeprefix(f"{home}/")
+                if module == name or not entry.isfile() or not _is_used_module(module):
                     continue
                 content = archive.extractfile(entry)
-                path = scratch / rest
+                path = scratch / module
                 if content is None or not path.resolve().is_relative_to(scratch.resolve()):
                     continue
-                found = True
+                has_python = True
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content.read())
-    if not found:
+    if not has_python:
         raise ImageError(
             f"{spec.base}: the base has no Python {spec.python} in /usr/local",
             hint="use an image such as python:3.11-slim, or set image.python to the Python of the base",
@@ -239,50 +267,58 @@ def _compiled_library(spec: BuildSpec, base: BaseImage, blobs: Path, scratch: Pa
     return [file for file in files_below(scratch, home) if file.name.endswith(".pyc")]
 
 
-def _check_machine(spec: BuildSpec, program: IO[bytes] | None) -> None:
-    """Refuse a base for another architecture, by the header of its Python (ELF)."""
-    head = program.read(20) if program is not None else b""
-    machine = int.from_bytes(head[18:20], "little")
-    if head[:4] == b"\x7fELF" and machine != ELF_MACHINES[spec.architecture]:
+def _is_used_module(name: str) -> bool:
+    return name.endswith(".py") and name.partition("/")[0] not in UNUSED_MODULES
+
+
+def _check_architecture(spec: BuildSpec, program: IO[bytes] | None) -> None:
+    """Reject a base for another architecture, by the ELF header of its Python."""
+    header = program.read(20) if program is not None else b""
+    machine = int.from_bytes(header[18:20], "little")
+    if header[:4] == b"\x7fELF" and machine != ELF_MACHINES[spec.architecture]:
         names = {number: name for name, number in ELF_MACHINES.items()}
-        found = names.get(machine, f"machine {machine}")
-        raise ImageError(f"the base is for {found}, the image for {spec.architecture}")
+        architecture = names.get(machine, f"machine {machine}")
+        raise ImageError(f"the base is for {architecture}, the image for {spec.architecture}")
 
 
-def _compile(folder: Path, place: str) -> None:
-    """Compile all modules as if they were at a place; files that are not meant for this Python stay as they are."""
-    words = ["-qq", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", place, str(folder)]
-    # The same source gives the same bytes only when sets have the same order.
-    same = {**os.environ, "PYTHONHASHSEED": "0"}
-    subprocess.run([sys.executable, "-m", "compileall", *words], check=False, capture_output=True, env=same)  # noqa: S603 # our own words
+def _compile(folder: Path, prefix: str) -> None:
+    """Compile all modules with their paths below a prefix of the image; files with syntax errors are skipped."""
+    options = ["-qq", "-j", "0", "--invalidation-mode", "unchecked-hash", "-s", str(folder), "-p", prefix]
+    # Compiled sets are reproducible only with a fixed hash seed.
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    command = [sys.executable, "-m", "compileall", *options, str(folder)]
+    subprocess.run(command, check=False, capture_output=True, env=environment)  # noqa: S603 # our own arguments
 
 
 def _config(spec: BuildSpec, base: BaseImage, layers: Sequence[ImageLayer], created: str) -> dict[str, Any]:
-    given = base.config
-    environment = [item for item in given.get("Env") or [] if item.partition("=")[0] not in ENVIRONMENT]
+    variables = [item for item in base.config.get("Env") or [] if item.partition("=")[0] not in IMAGE_ENVIRONMENT]
     return {
         "architecture": spec.architecture,
         "os": "linux",
         "created": created,
         "config": {
-            "Env": [*environment, *(f"{name}={value}" for name, value in ENVIRONMENT.items())],
+            "Env": [*variables, *(f"{name}={value}" for name, value in IMAGE_ENVIRONMENT.items())],
             "User": USER,
             "ExposedPorts": {f"{spec.port}/tcp": {}},
             "Entrypoint": list(ENTRYPOINT),
             "Cmd": spec.command,
-            "Labels": {**(given.get("Labels") or {}), **spec.all_labels},
+            "Labels": {**(base.config.get("Labels") or {}), **spec.all_labels},
             "StopSignal": "SIGTERM",
             "Healthcheck": {
-                "Test": ["CMD", *spec.health], "Interval": 10 * SECOND, "Timeout": 3 * SECOND,
-                "StartPeriod": 20 * SECOND, "Retries": 3,
+                "Test": ["CMD", *spec.health_check],
+                "Interval": 10 * NANOSECONDS,
+                "Timeout": 3 * NANOSECONDS,
+                "StartPeriod": 20 * NANOSECONDS,
+                "Retries": 3,
             },
         },
         "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
         "history": [{"created": created, "created_by": layer.created_by} for layer in layers],
-    }  # fmt: skip
+    }
 
 
-def _blobs(folder: Path) -> Path:
+def blob_folder(folder: Path) -> Path:
+    """Return the folder of a layout's blobs, which is created if it is missing."""
     path = folder / "blobs" / "sha256"
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -295,8 +331,12 @@ def _put(blobs: Path, media_type: str, data: Mapping[str, Any]) -> Blob:
     return Blob(f"sha256:{digest}", len(content), media_type)
 
 
-def _described(blob: Blob) -> dict[str, Any]:
-    return {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size}
+def _descriptor(blob: Blob) -> dict[str, Any]:
+    return {"mediaType": blob.media_type, "digest": blob.digest, "size": blob.size_bytes}
+
+
+def _blob_name(blob: Blob) -> str:
+    return f"blobs/sha256/{blob.digest.removeprefix('sha256:')}"
 
 
 def _json(data: object) -> bytes:
