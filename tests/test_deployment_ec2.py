@@ -64,16 +64,17 @@ def resources_of(cloud, model):
     ec2, iam, ssm = (cloud.client(name, REGION) for name in ("ec2", "iam", "ssm"))
     of_model = [{"Name": "tag:estimator.model", "Values": [model]}]
     not_terminated = {"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}
+    parameters = [parameter["Name"] for parameter in ssm.describe_parameters()["Parameters"]]
     groups = [group["GroupName"] for group in ec2.describe_security_groups()["SecurityGroups"]]
     return [
-        *(each["InstanceId"] for each in instances_of(cloud, [*of_model, not_terminated])),
-        *(each["PublicIp"] for each in ec2.describe_addresses()["Addresses"]),
+        *(instance["InstanceId"] for instance in instances_of(cloud, [*of_model, not_terminated])),
+        *(address["PublicIp"] for address in ec2.describe_addresses()["Addresses"]),
         *(name for name in groups if name != "default"),
-        *(each["KeyName"] for each in ec2.describe_key_pairs()["KeyPairs"]),
-        *(each["VolumeId"] for each in ec2.describe_volumes(Filters=of_model)["Volumes"]),
-        *(each["RoleName"] for each in iam.list_roles()["Roles"] if each["RoleName"].startswith("estimator")),
-        *(each["InstanceProfileName"] for each in iam.list_instance_profiles()["InstanceProfiles"]),
-        *(each["Name"] for each in ssm.describe_parameters()["Parameters"] if each["Name"].startswith("/estimator")),
+        *(pair["KeyName"] for pair in ec2.describe_key_pairs()["KeyPairs"]),
+        *(volume["VolumeId"] for volume in ec2.describe_volumes(Filters=of_model)["Volumes"]),
+        *(role["RoleName"] for role in iam.list_roles()["Roles"] if role["RoleName"].startswith("estimator")),
+        *(profile["InstanceProfileName"] for profile in iam.list_instance_profiles()["InstanceProfiles"]),
+        *(name for name in parameters if name.startswith("/estimator")),
     ]
 
 
@@ -116,12 +117,14 @@ def test_instance_serves_the_image(cloud, network, releases, context, house):
 def test_role_can_only_pull_this_image(cloud, network, releases, context):
     target().apply(releases[0], context)
     iam = cloud.client("iam", REGION)
-    (role,) = (each["RoleName"] for each in iam.list_roles()["Roles"] if each["RoleName"].startswith("estimator"))
+    (role,) = (role["RoleName"] for role in iam.list_roles()["Roles"] if role["RoleName"].startswith("estimator"))
     assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
     allowed = iam.get_role_policy(RoleName=role, PolicyName="estimator")["PolicyDocument"]["Statement"]
-    assert {action for each in allowed for action in each["Action"] if isinstance(each["Action"], list)} == {
+    assert allowed[0]["Action"] == "ecr:GetAuthorizationToken"
+    assert set(allowed[1]["Action"]) == {
         "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer",
     }  # fmt: skip
+    assert len(allowed) == 2
     assert allowed[1]["Resource"] == f"arn:aws:ecr:{REGION}:123456789012:repository/prices"
 
 
@@ -143,7 +146,7 @@ def test_unreachable_release_is_terminated_and_the_old_one_stays(cloud, network,
     broken = replace(releases[1], image=f"{REPOSITORY}@{DIGESTS[2]}")
     with pytest.raises(DeploymentError, match="the previous release still runs"):
         settings.apply(broken, context)
-    assert [each["InstanceId"] for each in instances_of(cloud)] == [old["InstanceId"]]
+    assert [instance["InstanceId"] for instance in instances_of(cloud)] == [old["InstanceId"]]
     assert settings.status(releases[0].model, context).state == "ready"
 
 
@@ -293,7 +296,7 @@ def test_leftover_instance_is_removed(cloud, network, releases, context):
     ec2.run_instances(ImageId=live["ImageId"], MinCount=1, MaxCount=1, TagSpecifications=tags)
     assert [step.action for step in settings.plan(releases[0], context).steps][-1] == "remove"
     settings.apply(releases[0], context)
-    assert [each["InstanceId"] for each in instances_of(cloud)] == [live["InstanceId"]]
+    assert [instance["InstanceId"] for instance in instances_of(cloud)] == [live["InstanceId"]]
 
 
 @pytest.mark.parametrize(

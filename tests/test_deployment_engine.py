@@ -106,9 +106,9 @@ def command(store, monkeypatch, capsys) -> Callable[..., tuple[int, dict, str]]:
 @pytest.fixture
 def port(command, built):
     """A free port, whose deployment is removed after the test."""
-    found = free_port()
-    yield str(found)
-    command("down", built[0], "--yes", "--set", f"deployment.port={found}")
+    number = free_port()
+    yield str(number)
+    command("down", built[0], "--yes", "--set", f"deployment.port={number}")
 
 
 class Poller(threading.Thread):

@@ -32,14 +32,13 @@ from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
 from estimator.shipping.image import builders, smoke_test
 from estimator.shipping.image.build import build, check_size
-from estimator.shipping.image.build_record import read_record
+from estimator.shipping.image.build_record import push, read_record
 from estimator.shipping.image.build_spec import BuildSpec, write_context
 from estimator.shipping.image.builders import BuildOptions, builder_of, choose_builder
 from estimator.shipping.image.direct.builder import start_layout
 from estimator.shipping.image.direct.oci import ELF_MACHINES, base_of_rootfs, read_layout, write_image
 from estimator.shipping.image.direct.transfer import pull_base, push_layout
 from estimator.shipping.image.engines import find_engine, parse_size
-from estimator.shipping.image.push import push
 from estimator.shipping.image.registry import Registry, parse_reference
 from estimator.shipping.image.smoke_test import RunningServer, run_smoke_test
 from estimator.shipping.image.wheels import PinnedPackage, estimator_wheel

@@ -18,9 +18,9 @@ from estimator import verbs
 from estimator.config import Image
 from estimator.errors import ImageError
 from estimator.shipping.image.build import build
+from estimator.shipping.image.build_record import push
 from estimator.shipping.image.builders import BuildOptions
 from estimator.shipping.image.engines import HARDENED, DockerEngine, find_engine
-from estimator.shipping.image.push import push
 from estimator.shipping.image.smoke_test import request_json, run_smoke_test
 from tests.engine import docker_engine
 from tests.rootfs import write_debian
@@ -94,14 +94,14 @@ def test_direct_image_passes_the_smoke_test_in_the_engine(docker, by_direct, art
 
 
 def test_installed_size_of_other_frameworks(report_figure):
-    found = {}
+    sizes_mb = {}
     for name in ("bentoml", "mlflow", "mlserver"):
         for folder in sorted(ENVIRONMENTS.glob(f"{name}-*")):
             sizes = [path.lstat().st_size for path in folder.glob("lib/*/site-packages/**/*") if path.is_file()]
-            found[folder.name] = sum(sizes) / 1e6
-    if not found:
+            sizes_mb[folder.name] = sum(sizes) / 1e6
+    if not sizes_mb:
         pytest.skip("their environments are made by `make bench-serve`")
-    report_figure(f"installed packages: {', '.join(f'{name} {size:.0f} MB' for name, size in found.items())}")
+    report_figure(f"installed packages: {', '.join(f'{name} {size:.0f} MB' for name, size in sizes_mb.items())}")
 
 
 @pytest.mark.parametrize("tag", [TAG, "direct:latest"])
@@ -131,9 +131,9 @@ def test_container_is_healthy_stops_fast_and_restarts(docker, by_engine, by_dire
     docker.run("kill", container)
     docker.run("start", container)
     assert asked() == (200, first)
-    began = time.monotonic()
+    stopped_at = time.monotonic()
     docker.run("stop", "--time", "30", container)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - stopped_at < 15
     assert docker.run("inspect", "--format", "{{.State.ExitCode}}", container).strip() == "0"
     docker.run("rm", container)
 

@@ -130,7 +130,7 @@ def _no_note(text: str) -> None:
 
 @dataclass(frozen=True)
 class DeploymentContext:
-    """The surroundings of a command: a folder for files, the environment, and where progress is reported.
+    """What a command needs besides settings: a folder for files, environment variables, and a progress callback.
 
     `version` opens the version of a release; it returns None if the version is not in the store.
     """
