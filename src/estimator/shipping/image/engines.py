@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from estimator.errors import ImageError
 from estimator.shipping.image.build_spec import ENTRYPOINT, IMAGE_ENVIRONMENT, USER
@@ -247,9 +248,7 @@ def start_process(
         line = process.stdout.readline()
         message = json.loads(line) if line else {}
         if "url" not in message:
-            process.kill()
-            errors = process.communicate()[1].decode(errors="replace").strip().splitlines()
-            raise ImageError(f"the server exited instead of serving: {errors[-1] if errors else 'no output'}")
+            raise ImageError(f"the server exited instead of serving: {_startup_error(process, message)}")
         yield RunningServer(message["url"], started_by, started_at, lambda: process.poll() is None)
     finally:
         process.terminate()
@@ -258,3 +257,13 @@ def start_process(
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
+
+
+def _startup_error(process: subprocess.Popen[bytes], message: Mapping[str, Any]) -> str:
+    """Return the error that a server reported as JSON, else the last line of its stderr."""
+    if "error" in message:
+        return str(message["error"]["message"])
+    if message:
+        process.terminate()
+    lines = process.communicate()[1].decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
