@@ -18,6 +18,7 @@ from estimator.models.nets import keras_names  # noqa: E402
 from estimator.models.nets.callbacks import CallbackState, LoopControl  # noqa: E402
 from estimator.models.nets.dense import trainer  # noqa: E402
 from estimator.models.nets.dense.activations import ACTIVATIONS  # noqa: E402
+from estimator.models.nets.dense.losses import LOSSES, batch_loss  # noqa: E402
 from estimator.models.nets.dense.network import Architecture, Layer, compiled_epoch, forward, table_loss  # noqa: E402
 from estimator.models.nets.device import padded_table  # noqa: E402
 from estimator.models.nets.keras_object import KerasObject, read_keras_object  # noqa: E402
@@ -159,22 +160,26 @@ def test_optimizers_take_keras_steps(name, settings):
 
 
 @pytest.mark.parametrize("name", keras_names.LOSSES)
-def test_losses_have_keras_formulas(name):
-    arrays = named(name, keras_names.LOSSES)
+def test_losses_have_keras_formulas_and_gradients(name):
+    loss = named(name, keras_names.LOSSES)
     classes = {item.lower(): item for item in dir(keras.losses) if item[0].isupper()}
-    settings = dict(arrays.options.items())
-    squeezed = name.replace("_", "")
-    keras_loss = getattr(keras.losses, classes[squeezed])(**settings) if squeezed in classes else None
-    if keras_loss is None or name in ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy"):
+    class_name = classes.get(name.replace("_", ""))
+    if class_name is None or name in ("sparse_categorical_crossentropy", "categorical_generalized_cross_entropy"):
         pytest.skip("Keras takes integer labels here; see test_integer_losses_have_keras_formulas")
-    output = "softmax" if name in keras_names.CLASS_LOSSES else "softplus"
-    compare(two_layers(output), arrays, named("sgd", keras_names.OPTIMIZERS), keras_loss, keras.optimizers.SGD())
+    theirs = getattr(keras.losses, class_name)(**loss.options)
+    rows, target = data(name)
+    weights, present = np.linspace(0, 2, len(rows), dtype=np.float32), np.ones(len(rows), np.float32)
+    output = jax.nn.softmax if name in keras_names.CLASS_LOSSES else jax.nn.softplus
+    prediction = output(rows[:, :2] + rows[:, 2:4])
+    ours = jax.value_and_grad(lambda p: batch_loss(name, loss.options, target, p, weights, present))(prediction)
+    expected = jax.value_and_grad(lambda p: theirs(target, p, sample_weight=weights))(prediction)
+    assert np.isfinite(expected[0])
+    assert float(ours[0]) == pytest.approx(float(expected[0]), rel=1e-5)
+    assert np.asarray(ours[1]) == pytest.approx(np.asarray(expected[1]), rel=1e-5, abs=1e-7)
 
 
 @pytest.mark.parametrize("name", ["SparseCategoricalCrossentropy", "CategoricalGeneralizedCrossEntropy"])
 def test_integer_losses_have_keras_formulas(name):
-    from estimator.models.nets.dense.losses import LOSSES
-
     arrays = named(name, keras_names.LOSSES)
     predictions = np.random.default_rng(0).dirichlet([1, 1, 1], 6).astype(np.float32)
     labels = np.array([0, 1, 2, 0, 1, 2])
