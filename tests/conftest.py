@@ -128,7 +128,8 @@ def _trained_once(name: str, configs: Mapping[Path, Sequence[str]], folder: Path
             for config, overrides in configs.items():
                 verbs.train.train(config, verbs.Context(overrides, store_path=str(building)))
             building.rename(cached)
-    return Path(shutil.copytree(cached, folder, dirs_exist_ok=True))
+        # Still locked: another run may replace the cache.
+        return Path(shutil.copytree(cached, folder, dirs_exist_ok=True))
 
 
 def _code_hash() -> str:
