@@ -23,7 +23,14 @@ from tests.servers import aws
 REGION = "eu-west-1"
 REPOSITORY = f"123456789012.dkr.ecr.{REGION}.amazonaws.com/prices"
 # The permissions that the docs list.
-NEEDED = (ROOT / "docs" / "how-to" / "deploy.md").read_text().split("Your user needs:")[1].split("```")[1].split()
+NEEDED = (
+    (ROOT / "docs" / "how-to" / "deploy.md")
+    .read_text()
+    .split("Your user needs:")[1]
+    .split("```text")[1]
+    .split("```")[0]
+    .split()
+)
 
 
 @pytest.fixture(scope="module")

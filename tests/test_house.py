@@ -208,8 +208,13 @@ def needs_more_than_the_base(name: str) -> bool:
     return False
 
 
-def top_level(module: ast.Module) -> Iterator[ast.Import | ast.ImportFrom]:
-    return (node for node in module.body if isinstance(node, ast.Import | ast.ImportFrom))
+def top_level(module: ast.Module | ast.With | ast.Try) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Yield the imports that importing a module runs; a block for types alone is not among them."""
+    for node in module.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        if isinstance(node, ast.With | ast.Try):
+            yield from top_level(node)
 
 
 def test_nothing_pickles_or_evaluates():
