@@ -140,6 +140,6 @@ def spec_for(artefact: Artefact, settings: Image, *, tag: str, python: str, arch
     ImageError: pip finds no wheels for that Python and architecture.
     """
     wheel = estimator_wheel()
-    packages = resolve_packages(wheel, settings.extras, python=python, architecture=architecture)
+    packages = resolve_packages(wheel, tuple(settings.extras), python=python, architecture=architecture)
     base = settings.base or f"python:{python}-slim"
-    return BuildSpec(artefact, tag, base, python, architecture, settings.port, tuple(packages), wheel, settings.labels)
+    return BuildSpec(artefact, tag, base, python, architecture, settings.port, packages, wheel, settings.labels)

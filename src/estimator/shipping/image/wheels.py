@@ -12,6 +12,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -65,12 +66,13 @@ def estimator_wheel() -> tuple[str, bytes]:
     return f"{stem}-py3-none-any.whl", packed.getvalue()
 
 
+@cache
 def resolve_packages(
-    wheel: tuple[str, bytes], extras: Sequence[str], *, python: str, architecture: str
-) -> list[PinnedPackage]:
+    wheel: tuple[str, bytes], extras: tuple[str, ...], *, python: str, architecture: str
+) -> tuple[PinnedPackage, ...]:
     """Return the dependencies of a wheel on Linux, at the versions installed here, as pip resolves them.
 
-    `python` is such as "3.11".
+    `python` is such as "3.11". pip takes ten seconds, so a process asks it once.
 
     Raises
     ------
@@ -88,7 +90,7 @@ def resolve_packages(
         run_pip(["install", *options, target])
         report = json.loads((folder / "report.json").read_text())
     packages = [_pin(item) for item in report["install"] if item["metadata"]["name"] != PACKAGE]
-    return sorted(packages, key=lambda package: package.name.lower())
+    return tuple(sorted(packages, key=lambda package: package.name.lower()))
 
 
 def platform_options(python: str, architecture: str) -> list[str]:
