@@ -15,8 +15,6 @@ from estimator.config import Monitoring
 from estimator.core.clock import SECONDS_PER_DAY
 from estimator.data.schema.file import to_data
 from estimator.errors import MonitoringError, RequestError, RowError, SourceError
-from estimator.monitoring.overview import overview
-from estimator.monitoring.page import monitoring_page
 from estimator.serving.openapi import ACCESS_RESPONSES, BODY_RESPONSES, LABELS_BODY, prediction_responses, rows_body
 from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
 from estimator.serving.request_body import as_row_list, read_body, read_labels, request_error_content, row_error_content
@@ -176,6 +174,10 @@ async def dashboard() -> Response:
 
 def monitor(request: Request) -> Response:
     """Return a page with the drift, predictions, losses and versions of the last days."""
+    # A sixth of the time that a server needs to start, for a page that few ask for.
+    from estimator.monitoring.overview import overview
+    from estimator.monitoring.page import monitoring_page
+
     context = _context(request)
     if context.connect_log is None:
         raise RequestError(404, f"nothing to monitor: {NO_LOG}")

@@ -122,12 +122,16 @@ class Gateway:
         exchange.key = key.name if key is not None else None
         return None
 
+    def request_reload(self) -> None:
+        """Load all versions again, once the server runs."""
+        self._hangup.set()
+
     async def _run_lifespan(self, receive: Receive, send: Send) -> None:
         """Check for moved versions from startup to shutdown."""
         await receive()
         loop = asyncio.get_running_loop()
         with suppress(ValueError, NotImplementedError, RuntimeError):
-            loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+            loop.add_signal_handler(signal.SIGHUP, self.request_reload)
         reloads = loop.create_task(self._reload_forever())
         await send({"type": "lifespan.startup.complete"})
         await receive()

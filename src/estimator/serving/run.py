@@ -92,7 +92,10 @@ def run_server(
             recorder = _recorder(models, connect_log, Path(metrics))
             context = ServerContext(models.services, recorder, lambda: dict(models.errors), connect_log)
             rate = None if serving.rate_limit is None else serving.rate_limit / serving.workers
-            server = build_server(Gateway(context, access=Access(ring, rate), reload=models.reload), serving)
+            gateway = Gateway(context, access=Access(ring, rate), reload=models.reload)
+            server = build_server(gateway, serving)
+            # Whoever has seen that the server is ready may send it a SIGHUP, also before its event loop runs.
+            signal.signal(signal.SIGHUP, lambda *_: gateway.request_reload())
             ready()
             # uvicorn finishes the running requests, then raises the signal again: a stop is not a failure.
             signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
