@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -48,6 +49,13 @@ QUICK_SECTIONS: Mapping[str, Mapping[str, Any]] = {
 SLOW_FIXTURES = frozenset({"store", "market", "market_store", "browser", "window", "visit_file", "run", "config_of"})
 
 
+# And files whose tests train models or run servers of their own.
+SLOW_FILES = re.compile(
+    r"test_(deployment_|image|pipeline|promises|dense|tabm|trees|tuning|training|validation|known_faults|cleaning|plugin"
+    r"|retraining|sources_sql|exploration|page|server_|process|explanation|comparison|forecast|openapi|drift)"
+)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="run only tests that train nothing and start no process")
 
@@ -55,7 +63,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not config.getoption("--quick"):
         return
-    slow = [item for item in items if SLOW_FIXTURES & set(item.fixturenames) or item.get_closest_marker("slow")]
+    slow = [
+        item
+        for item in items
+        if SLOW_FIXTURES & set(item.fixturenames) or item.get_closest_marker("slow") or SLOW_FILES.match(item.path.name)
+    ]
     config.hook.pytest_deselected(items=slow)
     items[:] = [item for item in items if item not in set(slow)]
 
