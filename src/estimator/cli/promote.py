@@ -21,6 +21,8 @@ def command(version: str, why: str, store: str | None, as_json: bool) -> None:
     \b
     Example: estimator promote houses --why "better on new rows"
     """
-    move = verbs.promote.promote(options.opened_store(store), version, why=why)
+    opened = options.opened_store(store)
+    move = verbs.promote.promote(opened, version, why=why)
+    model = opened.find(move.version)[0]
     before = f" (was {move.previous})" if move.previous else ""
-    options.emit(asdict(move), f"live is now {move.version}{before}\nundo: estimator rollback", as_json=as_json)
+    options.emit(asdict(move), f"live is now {move.version}{before}\nundo: estimator rollback {model}", as_json=as_json)

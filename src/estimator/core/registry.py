@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 Kind = TypeVar("Kind")
 
 
+# How messages call what entry points name shorter.
+NOUN_TEXTS = {"drift": "drift test", "detector": "sequential drift test"}
+
+
 @dataclass(frozen=True)
 class Shelf(Generic[Kind]):
     """An extension point: the kinds we ship plus those of installed plug-ins.
@@ -82,7 +86,9 @@ class Shelf(Generic[Kind]):
         PluginError: the kind is of a plug-in that cannot be imported, or of two.
         """
         if name not in self:
-            raise ConfigError(f"no {self.noun} called {name!r}", hint=did_you_mean(name, self))
+            raise ConfigError(
+                f"no {NOUN_TEXTS.get(self.noun, self.noun)} called {name!r}", hint=did_you_mean(name, self)
+            )
         kind = self.canonical(name)
         if kind not in self.kinds:
             return self._load_plugin(self._plugins[kind])

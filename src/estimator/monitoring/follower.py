@@ -50,7 +50,7 @@ NEXT_STEPS = {
     "retrain": "retraining starts (monitoring.on_drift: retrain)",
 }
 NEXT_STEPS_AFTER_DEGRADATION = {
-    "warn": "estimator retrain MODEL",
+    "warn": "estimator retrain with the --log of this monitor, or with --data",
     "retrain": "retraining starts (monitoring.on_degradation: retrain)",
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ class Predictor:
 
     schema: Schema
     task: Task
-    graph: bytes
+    graph: bytes = field(repr=False)
     name: str = "model"
     version: str | None = None
 

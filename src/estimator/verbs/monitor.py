@@ -140,7 +140,7 @@ def opened_log(model: MonitoredModel, artefact: Artefact, context: Context) -> I
     url = model.log or serving.prediction_log
     if url is None:
         raise MonitoringError(
-            f"{artefact.name}: no prediction log is configured, so there is nothing to monitor",
+            f"{artefact.name}: no prediction log is configured",
             hint="pass --log with the value of `estimator serve --log`, or set serving.prediction_log",
         )
     log = open_log(url, Path(), context.environment, must_exist=True)
