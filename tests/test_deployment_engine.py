@@ -21,7 +21,6 @@ from estimator.checks.targets import PROMISES, DeploymentTrial
 from estimator.cli import main
 from estimator.shipping.deployment import SHELF, DeploymentContext, Release
 from estimator.shipping.image.build_record import read_record
-from estimator.shipping.image.builders import BuildOptions
 from estimator.shipping.image.smoke_test import request_json
 from estimator.store.store import Store
 from tests.conftest import EXAMPLES
@@ -84,9 +83,8 @@ def built(store, versions, base, engine, tmp_path_factory):
     for version in versions:
         folder = tmp_path_factory.mktemp("build") / MODEL
         artefact = verbs.Context(store_path=str(store.root)).version(version)
-        verbs.image.image(
-            artefact, verbs.Context(), BuildOptions(f"prices:{artefact.version[-6:]}", folder, "direct", base)
-        )
+        tag = f"prices:{artefact.version[-6:]}"
+        verbs.image.image(artefact, verbs.Context(), tag=tag, folder=folder, builder="direct", rootfs=base)
         folders.append(folder)
     return folders
 
