@@ -136,8 +136,8 @@ def test_compose_deploys_replaces_rolls_back_and_removes(command, built, version
     options = ("--set", f"deployment.port={port}")
     code, output, error = command("deploy", built[0], "--yes", *options)
     assert code == 0, error
-    assert (output["applied"], output["address"]) == (True, f"http://127.0.0.1:{port}")
-    assert request_json(output["address"], "/readyz")[1]["version"] == versions[0].split("/")[1]
+    assert (output["applied"], output["url"]) == (True, f"http://127.0.0.1:{port}")
+    assert request_json(output["url"], "/readyz")[1]["version"] == versions[0].split("/")[1]
     code, output, _ = command("deploy", built[0], "--yes", *options)
     assert (code, output["applied"]) == (0, False)
     poller = Poller(f"http://127.0.0.1:{port}")
