@@ -222,12 +222,12 @@ def test_image_is_pushed_to_ecr_and_runs_on_ec2(command, built, versions, certif
             code, first, error = command("deploy", built[0], "--yes", *options)
             assert code == 0, error
             report_figure(f"deploy to a fake EC2 instance: {time.monotonic() - started_at:.1f} s")
-            poller = Poller(first["address"])
+            poller = Poller(first["url"])
             poller.start()
             code, second, error = command("deploy", built[1], "--yes", *options)
             poller.stop.set()
             poller.join()
-            assert (code, second["address"]) == (0, first["address"]), error
+            assert (code, second["url"]) == (0, first["url"]), error
             assert [f"{MODEL}/{version}" for version in poller.versions] == versions
             assert command("deploy", built[1], "--rollback", "--yes", *options)[1]["applied"]
             assert command("status", built[0], *options)[1]["release"] == first["release"]
