@@ -47,6 +47,8 @@ def ci(request: CiRequest, context: Context, *, note: Callable[[CiCheck], None] 
     try:
         config = checks.run("config", partial(_config, request.conf, context))
         model = str(config.name)
+        # What is verified and compared lies in the store of the config, too.
+        context = replace(context, store_path=str(context.store(config).root))
         checks.run("data", partial(_data, request.conf, context))
         live = _by_alias(config, "live", context)
         artefact = checks.run("version", partial(_version, request.conf, config, live, context))
@@ -88,8 +90,6 @@ def _by_alias(config: Config, alias: str, context: Context) -> Artefact | None:
 def _version(conf: Path, config: Config, live: Artefact | None, context: Context) -> tuple[Artefact, str]:
     """Return the live version or the candidate when this config and these rows made it, else a new version."""
     recipe = _recipe(conf, config, context)
-    # The store of the config holds what is verified, too.
-    context = replace(context, store_path=str(context.store(config).root))
     for artefact in (live, _by_alias(config, "candidate", context)):
         if artefact is not None and _recipe_of(artefact) == recipe:
             reproduction = verify(f"{artefact.name}/{artefact.version}", context, folder=conf.parent)
