@@ -17,9 +17,11 @@ from estimator.shipping.image.sbom import bill_of_materials
 from estimator.shipping.image.wheels import PinnedPackage, estimator_wheel, requirements, resolve_packages
 from estimator.store.artefact import Artefact
 
-# Files of packages that a server never reads: tests, headers, development tools.
+# Files of packages that a server never reads: tests, headers, type stubs, development tools.
 UNUSED_FILES = (
     "numpy/_core/include", "numpy/_core/lib", "numpy/_core/tests", "numpy/f2py", "numpy/testing", "numpy/*/tests",
+    "numpy/distutils", "numpy/random/lib", "numpy/random/_examples", "numpy/*.pyi", "numpy/*/*.pyi",
+    "uvloop/*.pyx", "uvloop/*/*.pyx",
     "onnxruntime/backend", "onnxruntime/datasets", "onnxruntime/quantization", "onnxruntime/tools",
     "onnxruntime/transformers",
     # The Python extension has the same code.
