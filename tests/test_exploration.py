@@ -20,6 +20,7 @@ from estimator.exploration.accumulators import Numbers, Repeats, Sample
 from estimator.exploration.associations import correlation_ratio, cramers_v, variance_inflation
 from estimator.exploration.findings import Finding, run_rules
 from estimator.exploration.findings.edits import category_edit, date_edit, number_edit
+from estimator.exploration.page import exploration_page
 from tests.conftest import EXAMPLES
 
 
@@ -260,12 +261,16 @@ def test_edit_keeps_comments(tmp_path):
     pl.DataFrame({"x": ["a", "b", None], "y": ["u", "v", "u"]}),
     pl.DataFrame({"y": [1, 2, 3]}),
     pl.DataFrame({f"n{i}": [float(i), 2.0, 3.0, 1e300] for i in range(300)} | {"y": [1, 2, 3, 4]}),
-], ids=["one row", "all missing", "constant", "text", "one column", "wide and huge"])  # fmt: skip
+    pl.DataFrame({"x": [0.3, 0.1 + 0.2] * 20, "y": [1e18, 1e18 + 256] * 20}),
+    pl.DataFrame({"x": [-1.7e308, 1.7e308, 5e-324, 3.0] * 10, "z": [5e-324, 1e-323] * 20, "y": [1e300, 1.1e300] * 20}),
+], ids=["one row", "all missing", "constant", "text", "one column", "huge", "ulps", "whole range"])  # fmt: skip
 def test_extreme_tables_are_profiled(frame):
     schema = infer_schema(frame, "y")
     profile = profile_table(schema, [frame])
-    run_rules(schema, profile, frame)
+    exploration_page(profile, run_rules(schema, profile, frame), name="extreme")
     json.dumps(profile.to_data(), allow_nan=False)
+    histograms = [(column.histogram[1], column.count) for column in profile.columns if column.histogram]
+    assert all(sum(counts) == known for counts, known in histograms)
 
 
 M2 = 10.7639104167

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estimator.core.arrays import Floats, Indices
+from estimator.core.arrays import Floats, Indices, equal_width_bins
 
 SAMPLE_ROWS = 50_000
 BLOCK_ROWS = 4096
@@ -47,11 +47,8 @@ class Numbers:
     @classmethod
     def like(cls, columns: Sequence[Floats]) -> Numbers:
         """Return empty sums scaled for columns like these, each of shape (rows,) with NaN where missing."""
-        finite = [column[np.isfinite(column)] for column in columns]
-        with np.errstate(over="ignore"):
-            shift = np.array([values.mean() if len(values) else 0.0 for values in finite])
-            spread = np.array([values.std() if len(values) else 0.0 for values in finite])
-        return cls(np.where(np.isfinite(shift), shift, 0.0), np.where((spread > 0) & np.isfinite(spread), spread, 1.0))
+        means, deviations = zip(*(_location(column[np.isfinite(column)]) for column in columns), strict=True)
+        return cls(np.array(means), np.where(np.array(deviations) > 0, deviations, 1.0))
 
     def add(self, columns: Sequence[Floats]) -> None:
         """Add rows: an array of shape (rows,) per column, with NaN where missing."""
@@ -99,7 +96,7 @@ class Numbers:
 
     def moments(self) -> tuple[Floats, Floats, Floats, Floats]:
         """Return mean, standard deviation (n - 1), skewness and excess kurtosis of each column."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             raw = self.powers / self.n
             second = raw[1] - raw[0] ** 2
             third = raw[2] - 3 * raw[0] * raw[1] + 2 * raw[0] ** 3
@@ -112,7 +109,7 @@ class Numbers:
 
     def correlations(self) -> Floats:
         """Return Pearson's correlation of every pair, over rows where both are known; NaN if undefined."""
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             mean = self.sums / self.pairs
             covariance = self.products / self.pairs - mean * mean.T
             variance = self.squares / self.pairs - mean**2
@@ -120,6 +117,14 @@ class Numbers:
         correlations[(variance <= 1e-9) | (variance.T <= 1e-9)] = np.nan
         np.fill_diagonal(correlations, 1.0)
         return np.clip(correlations, -1.0, 1.0)
+
+
+def _location(values: Floats) -> tuple[float, float]:
+    """Return mean and standard deviation, also of values whose squares or sum are no doubles."""
+    largest = float(np.abs(values).max(initial=0.0))
+    unit = 1.0 if 1e-150 < largest < 1e150 else largest or 1.0
+    scaled = values if unit == 1.0 else values / unit
+    return (float(scaled.mean()) * unit, float(scaled.std()) * unit) if len(values) else (0.0, 0.0)
 
 
 @dataclass
@@ -189,7 +194,10 @@ def summarize(values: Floats, quantiles: Sequence[float], bins: int) -> tuple[di
     if len(values) == 0:
         return {}, None
     ordered = np.sort(values)
-    by_name = dict(zip(map(str, quantiles), np.quantile(ordered, quantiles).tolist(), strict=True))
-    n_unique = 1 + int(np.count_nonzero(np.diff(ordered)))
-    counts, edges = np.histogram(ordered, bins=min(bins, n_unique))
+    # Between two quantiles numpy takes differences, which overflow near the largest doubles.
+    scale = 0.25 if max(-ordered[0], ordered[-1]) > 1e307 else 1.0
+    levels = np.quantile(ordered * scale, quantiles) / scale
+    by_name = dict(zip(map(str, quantiles), levels.tolist(), strict=True))
+    n_unique = 1 + int(np.count_nonzero(ordered[1:] != ordered[:-1]))
+    counts, edges = equal_width_bins(ordered, min(bins, n_unique))
     return by_name, (edges.tolist(), counts.tolist())

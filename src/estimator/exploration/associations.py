@@ -7,10 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import MAX_DOUBLE, Floats
 
 MAX_CATEGORIES = 200
 MAX_SAMPLE_ROWS = 2000
+
+
+def magnitudes(table: Floats) -> Floats:
+    """Return a power of 2 per column that brings its values near 1, if their squares were no doubles; otherwise 1."""
+    largest = np.abs(np.nan_to_num(table, posinf=MAX_DOUBLE, neginf=-MAX_DOUBLE)).max(axis=0, initial=0.0)
+    is_ordinary = (largest == 0) | ((largest > 1e-100) & (largest < 1e100))
+    exponents = np.where(is_ordinary, 0, np.frexp(largest)[1])
+    # The smallest doubles need more than the largest power of 2 to come near 1.
+    return np.ldexp(1.0, np.maximum(exponents, -1000))
 
 
 def spearman(table: Floats) -> Floats:

@@ -27,6 +27,7 @@ from estimator.exploration.accumulators import Numbers, Repeats, Sample, summari
 from estimator.exploration.associations import (
     correlation_ratio,
     cramers_v,
+    magnitudes,
     power_correlations,
     principal_components,
     spearman,
@@ -210,6 +211,8 @@ def make_profile(collected: Collected, schema: Schema, *, tsne_seed: int | None 
     features = [index for index, name in enumerate(names) if name != target]
     summaries = _summaries(collected, table, names)
     summaries |= {column.name: _text_lengths(scans[column.name]) for column in columns if column.kind in TEXT_KINDS}
+    row_targets = table[:, names.index(target)] if target in names else None
+    table = table / magnitudes(table)
     explained_variance, components = principal_components(pearson, table, features)
     targets = table[:, names.index(target)] if target in names else None
     texts = {column.name: category_names(column, rows[column.name]) for column in columns if column.name not in names}
@@ -231,7 +234,7 @@ def make_profile(collected: Collected, schema: Schema, *, tsne_seed: int | None 
         explained_variance=explained_variance,
         target_association=_target_association(schema, names, pearson, table, texts, targets),
         components=components,
-        row_targets=targets if targets is not None else _category_codes(texts.get(target), scans[target]),
+        row_targets=row_targets if row_targets is not None else _category_codes(texts.get(target), scans[target]),
         tsne=tsne(table, features, seed=tsne_seed) if tsne_seed is not None else np.empty((0, 2)),
     )
 

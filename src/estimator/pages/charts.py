@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, equal_width_bins
 from estimator.core.text import format_plain
 from estimator.pages.axes import LEFT, RIGHT, TOP, WIDTH, Axes, Points, picture, short, shortened, thin
 
@@ -111,9 +111,7 @@ def scatter(x: Floats, y: Floats, *, x_title: str, y_title: str, title: str, lim
 def histogram(values: Floats, *, x_title: str, title: str, bins: int = 40) -> str:
     """Return a histogram of numbers between their 0.5% and 99.5% quantiles, each bar with a tooltip."""
     low, high = (float(v) for v in np.quantile(values, [0.005, 0.995]))
-    counts, edges = np.histogram(
-        values, bins=min(bins, max(5, len(values) // 5)), range=(low, high if high > low else low + 1)
-    )
+    counts, edges = equal_width_bins(values, min(bins, max(5, len(values) // 5)), span=(low, high))
     axes = Axes((float(edges[0]), float(edges[-1])), (0, float(counts.max())), x_title, "rows")
     marks = [
         f'<rect class="bar" x="{axes.px(a):.1f}" y="{axes.py(n):.1f}" '

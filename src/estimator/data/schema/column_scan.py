@@ -117,7 +117,9 @@ class ColumnScan:
         if self.counts_up:
             present = values[~np.isnan(values)]
             before = present[:1] - 1 if self.last is None else [self.last]
-            self.counts_up = bool((np.diff(present, prepend=before) == 1).all())
+            # The difference of the largest doubles is infinite, and not 1.
+            with np.errstate(over="ignore"):
+                self.counts_up = bool((np.diff(present, prepend=before) == 1).all())
             self.last = float(present[-1])
         if self.example is None:
             # The median of the first values is a typical one.

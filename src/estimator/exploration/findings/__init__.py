@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 
 from estimator.data.schema import Schema
@@ -62,7 +63,9 @@ def run_rules(
     `sensitive` are columns to treat as protected attributes whatever their names.
     """
     inputs = RuleInput(schema, profile, rows, sensitive)
-    findings = _without_moot([finding for rule in RULES for finding in rule(inputs)])
+    # Sums of the largest doubles are infinite: such columns then have no finding of this kind, and no warning.
+    with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
+        findings = _without_moot([finding for rule in RULES for finding in rule(inputs)])
     findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
     return [replace(finding, number=number) for number, finding in enumerate(findings, start=1)]
 
