@@ -13,6 +13,7 @@ A version is a folder of plain files; its graph predicts the same in training, f
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +33,8 @@ _MODULES = {"EstimatorError": "estimator.errors", "Predictor": "estimator.store.
 def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | None = None) -> Predictor:
     """Train what a config describes, save it as a version, and return its predictor.
 
-    `overrides` are texts such as "training.epochs=5"; `store` is the folder of all versions.
+    `overrides` are texts such as "training.epochs=5"; `store` is the folder of all versions. What was skipped or
+    guessed in reading is logged as a warning.
 
     Raises
     ------
@@ -41,7 +43,7 @@ def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | Non
     from estimator import verbs
 
     predictor: Predictor = verbs.train.train(
-        Path(conf), verbs.Context(overrides, dict(os.environ), store)
+        Path(conf), verbs.Context(overrides, dict(os.environ), store, verbs.Notes(logging.getLogger(__name__).warning))
     ).artefact.predictor
     return predictor
 

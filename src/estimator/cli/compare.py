@@ -38,19 +38,15 @@ def command(
     Example: estimator compare houses@live houses@candidate --input new.csv
              estimator compare config.yml boosting.yml
     """
+    context = options.context(overrides, store)
     with progress_bar.epochs(quiet=as_json) as progress:
         comparisons = verbs.compare.compare(
-            first,
-            second,
-            options.context(overrides, store),
-            table=(table, query) if table else None,
-            folder=folder,
-            progress=progress,
+            first, second, context, table=(table, query) if table else None, folder=folder, progress=progress
         )
     verdict = comparisons[0].verdict
     metrics = [comparison.to_data() for comparison in comparisons]
     data = {"first": first, "second": second, "verdict": verdict, "metrics": metrics}
-    options.emit(data, _text(first, second, comparisons), as_json=as_json)
+    options.emit(data, _text(first, second, comparisons), as_json=as_json, notes=context.notes)
     return EXIT_GATE if require_better and verdict != "better" else 0
 
 

@@ -49,7 +49,7 @@ def command(
     lines = [f"{artefact.name} {artefact.version} on {n_rows:,} rows"]
     lines += [f"{name.ljust(width)}  {score}" for name, score in scores.items()]
     lines += [f"not met: {requirement}" for requirement in missed]
-    options.emit(data, "\n".join(lines), as_json=as_json)
+    options.emit(data, "\n".join(lines), as_json=as_json, notes=context.notes)
     return EXIT_GATE if missed else 0
 
 

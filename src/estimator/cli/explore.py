@@ -55,25 +55,24 @@ def command(
     if accept is not None and conf is None:
         raise click.UsageError("--accept needs --conf, the config to write into")
     source = conf or verbs.explore.TableReference(str(table), str(target), query)
+    context = options.context(overrides)
     with progress_bar.rows(quiet=as_json) as progress:
-        explored = verbs.explore.explore(source, options.context(overrides), page=page, tsne=tsne, progress=progress)
+        explored = verbs.explore.explore(source, context, page=page, tsne=tsne, progress=progress)
     profile, findings = explored.profile, explored.findings
     accepted = verbs.explore.accept(conf, findings, _numbers(accept)) if accept and conf else []
     data = {
         "page": str(page),
         "accepted": [finding.number for finding in accepted],
-        "notes": list(explored.notes),
         "findings": [finding.to_data() for finding in findings],
         "profile": profile.to_data(),
     }
     lines = [f"{profile.rows:,} rows, {len(profile.columns)} columns, target {profile.target}", ""]
-    lines += [f"note: {note}" for note in explored.notes]
     lines.append(_finding_table(findings) if findings else "no findings")
     lines += ["", f"page    {page}"]
     lines += [f"written to {conf}: {', '.join(str(finding.number) for finding in accepted)}"] if accepted else []
     if conf is not None and not accepted and any(finding.edit for finding in findings):
         lines.append(f"next: estimator explore --conf {conf} --accept NUMBERS")
-    options.emit(data, "\n".join(lines), as_json=as_json)
+    options.emit(data, "\n".join(lines), as_json=as_json, notes=context.notes)
 
 
 def _numbers(text: str) -> list[int]:

@@ -53,4 +53,4 @@ def command(
         lines += [f"written: {workflow}; its first lines list the settings it needs"]
         lines.append(f"next: estimator ci --conf {conf}")
     lines.append(f"next: estimator train --conf {conf}")
-    options.emit(data, "\n".join(lines), as_json=as_json)
+    options.emit(data, "\n".join(lines), as_json=as_json, notes=context.notes)

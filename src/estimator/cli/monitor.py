@@ -62,7 +62,7 @@ def command(
         return 0
     if table is not None:
         check = verbs.check_table.check_table(monitored, context, table, query=query)
-        options.emit(check.to_data(), "\n".join(_check_lines(check)), as_json=as_json)
+        options.emit(check.to_data(), "\n".join(_check_lines(check)), as_json=as_json, notes=context.notes)
         return EXIT_GATE if check.drifted else 0
     now = time.time()
     since_time = options.timestamp(since, now) if since else None

@@ -19,7 +19,7 @@ from estimator.core.clock import parse_time
 if TYPE_CHECKING:
     from estimator.shipping.deployment import DeploymentPlan
     from estimator.store.store import Store
-    from estimator.verbs.context import Context
+    from estimator.verbs.context import Context, Notes
     from estimator.verbs.deploy import DeployedModel
 
 # The version that a command works on.
@@ -103,9 +103,9 @@ def plan_data(plan: DeploymentPlan) -> dict[str, Any]:
     return {"steps": [asdict(step) for step in plan.steps], "price_usd": price, "notes": list(plan.notes)}
 
 
-def context(overrides: tuple[str, ...] = (), store: str | None = None) -> Context:
-    """Return what a verb needs besides its own arguments."""
-    return verbs.Context(overrides, dict(os.environ), store)
+def context(overrides: tuple[str, ...] = (), store: str | None = None, *, quiet: bool = False) -> Context:
+    """Return what a verb needs besides its own arguments; `quiet` prints no notes."""
+    return verbs.Context(overrides, dict(os.environ), store, verbs.Notes() if quiet else verbs.Notes(_show_note))
 
 
 def opened_store(path: str | None) -> Store:
@@ -121,9 +121,15 @@ def timestamp(text: str, now: float | None = None) -> float:
         raise click.UsageError(str(error)) from None
 
 
-def emit(data: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """Print the result to stdout: an object for programs, or text for people."""
+def emit(data: Mapping[str, Any], text: str, *, as_json: bool, notes: Notes | None = None) -> None:
+    """Print the result to stdout: an object for programs, with the notes of the verb, or text for people."""
+    if notes is not None:
+        data = {**data, "notes": notes.to_data()}
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+def _show_note(sentence: str) -> None:
+    click.echo(click.style("note: ", fg="cyan") + sentence, err=True)
 
 
 def say(text: str) -> None:

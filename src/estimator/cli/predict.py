@@ -82,4 +82,4 @@ def command(
     for message in messages:
         options.say(message)
     text = f"{tally.rows:,} rows predicted by {artefact.name} {artefact.version}: {destination}"
-    options.emit(data, text, as_json=as_json)
+    options.emit(data, text, as_json=as_json, notes=context.notes)

@@ -38,18 +38,21 @@ def command(
     \b
     Example: estimator retrain houses --data november.csv
     """
+    context = options.context(overrides, store)
     monitored = verbs.monitor.MonitoredModel(model, log, conf, folder)
     with progress_bar.epochs(quiet=as_json) as progress:
         decision = verbs.retrain.retrain(
             monitored,
-            options.context(overrides, store),
+            context,
             data=data,
             query=query,
             reason=why,
             progress=progress,
             note=options.note(as_json=as_json),
         )
-    options.emit(decision.to_data(), _text(decision, options.opened_store(store).root), as_json=as_json)
+    options.emit(
+        decision.to_data(), _text(decision, options.opened_store(store).root), as_json=as_json, notes=context.notes
+    )
     return 0 if decision.chosen else EXIT_GATE
 
 

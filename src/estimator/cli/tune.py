@@ -40,17 +40,17 @@ def command(
         settings = [word for text in overrides for word in ("--set", text)]
         return ["tune", "--conf", str(conf), *settings, "--workers", str(workers), "--parent", str(parent)]
 
+    # The process that started this one prints the notes.
+    context = options.context(overrides, quiet=parent is not None)
     processes = verbs.tune.Workers(workers, worker_command, parent)
     try:
         with progress_bar.trials(quiet=as_json or parent is not None) as (show, progress):
-            tuned = verbs.tune.tune(
-                conf, options.context(overrides), fresh=fresh, workers=processes, show=show, progress=progress
-            )
+            tuned = verbs.tune.tune(conf, context, fresh=fresh, workers=processes, show=show, progress=progress)
     except KeyboardInterrupt:
         options.say("interrupted: finished trials are saved; the same command, without --fresh, continues")
         return EXIT_INTERRUPTED
     if tuned is not None:
-        options.emit(_data(tuned), _text(tuned), as_json=as_json)
+        options.emit(_data(tuned), _text(tuned), as_json=as_json, notes=context.notes)
     return 0
 
 

@@ -23,13 +23,14 @@ def command(version: str, folder: Path, store: str | None, as_json: bool) -> int
     \b
     Example: estimator verify houses@live
     """
+    context = options.context(store=store)
     with progress_bar.epochs(quiet=as_json) as progress:
-        reproduction = verbs.verify.verify(version, options.context(store=store), folder=folder, progress=progress)
+        reproduction = verbs.verify.verify(version, context, folder=folder, progress=progress)
     lines = [
         f"{reproduction.version} is reproducible: training again gave the same graph, bit for bit"
         if reproduction.is_equal
         else f"{reproduction.version} differs",
         *reproduction.differences,
     ]
-    options.emit(reproduction.to_data(), "\n".join(lines), as_json=as_json)
+    options.emit(reproduction.to_data(), "\n".join(lines), as_json=as_json, notes=context.notes)
     return 0 if reproduction.is_equal else EXIT_GATE

@@ -16,11 +16,12 @@ from estimator.exploration.profile import Profile, collect, make_profile, start_
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """A table's schema and profile, and a random sample of its raw rows."""
+    """A table's schema and profile, a random sample of its raw rows, and notes on how its columns were read."""
 
     schema: Schema
     profile: Profile
     rows: pl.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def explore(batches: Batches, config: Config, reviewed: Schema | None = None, *, tsne: bool = False) -> Exploration:

@@ -25,8 +25,8 @@ MAX_COMPONENTS = 8
 MAX_ASSOCIATIONS = 8
 
 
-def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str) -> bytes:
-    """Return the page."""
+def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str, notes: Sequence[str] = ()) -> bytes:
+    """Return the page; `notes` say how the table was read."""
     anchors = _anchors(profile)
     target = profile.column(profile.target)
     features = [column for column in profile.columns if column.name != profile.target]
@@ -37,6 +37,7 @@ def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str
         profile=profile,
         kinds=Counter(column.kind for column in features).most_common(),
         missing=format_fraction(sum(column.missing for column in profile.columns), profile.rows * len(profile.columns)),
+        notes=notes,
         repeated=format_fraction(profile.duplicate_rows, profile.rows),
         anchors=anchors,
         findings=[_finding(item, anchors) for item in findings],

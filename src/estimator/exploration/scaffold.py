@@ -27,12 +27,13 @@ FEW_ROWS = 150
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """The text of a first config and of its schema, and the reasons for their settings."""
+    """The text of a first config and of its schema, the reasons for their settings, and notes on the columns."""
 
     config: str
     schema: str
     task: Task
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: str) -> Scaffold:

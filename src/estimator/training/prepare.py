@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,7 +29,8 @@ class PreparedData:
     """All labeled rows of a table and their split.
 
     The weights of `rows` are the data's own, `sample_weights`, times the class weights. `test_mask` marks held-out
-    rows; `validation_mask` and `folds` split the others. `frame` holds the same rows as they were read.
+    rows; `validation_mask` and `folds` split the others. `frame` holds the same rows as they were read. `notes` say
+    what was skipped, guessed, converted or left out, from the file to the target.
     """
 
     schema: Schema
@@ -40,6 +42,7 @@ class PreparedData:
     folds: Ints
     n_unlabeled: int
     frame: pl.DataFrame
+    notes: tuple[str, ...] = ()
 
     @property
     def training_rows(self) -> Dataset:
@@ -75,8 +78,12 @@ class PreparedData:
         )
 
 
-def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> PreparedData:
+def prepare(
+    frame: pl.DataFrame, config: Config, reviewed: Schema | None = None, *, source_notes: Sequence[str] = ()
+) -> PreparedData:
     """Check a table against its schema and split its rows; without a `reviewed` schema, infer one.
+
+    `source_notes` are those of the table's source.
 
     Raises
     ------
@@ -114,6 +121,7 @@ def prepare(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None)
         folds=assign_folds(training, config, training_strata),
         n_unlabeled=int((~labels.is_labeled).sum()),
         frame=labeled,
+        notes=tuple(source_notes),
     )
 
 

@@ -37,7 +37,7 @@ class Report:
     """How good a predictor is on the held-out rows, and with `folds` in cross-validation on the others.
 
     `actual` holds numbers or class indices, one for each of `predictions`. `baseline` are the scores of always
-    predicting the same, `live` those of the live version where it can predict these rows.
+    predicting the same, `live` those of the live version where it can predict these rows; `notes` are of all rows.
     """
 
     task: Task
@@ -50,6 +50,7 @@ class Report:
     folds: Scores | None = None
     coverage: Coverage | None = None
     explanation: Explanation | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def deciding_metric(self) -> str:
@@ -79,6 +80,7 @@ def evaluate_training(trained: TrainedModel, config: Config, live: Predictor | N
         folds=_fold_scores(trained, metrics, config),
         coverage=coverage(actual, predictions, config.validation.coverage),
         explanation=_explanation(trained, predictions.raw, next(iter(metrics.items())), config),
+        notes=prepared.notes,
     )
     of_live = None if live is None or live.task != prepared.task else _live_predictions(live, prepared.test_frame)
     if live is None or of_live is None:

@@ -118,6 +118,7 @@ def manifest(trained: TrainedModel, report: Report, provenance: Provenance, mome
             "rows": len(prepared.rows),
             "rows_held_out": int(prepared.test_mask.sum()),
             "rows_without_label": prepared.n_unlabeled,
+            "notes": list(report.notes),
         },
         "overrides": list(provenance.overrides),
         "metrics": {name: score.to_data() for name, score in report.metrics.items()},

@@ -50,10 +50,11 @@ if TYPE_CHECKING:
         verify,
         why,
     )
-    from estimator.verbs.context import Context
+    from estimator.verbs.context import Context, Notes
 
 __all__ = [
     "Context",
+    "Notes",
     "check_table",
     "ci",
     "compare",
@@ -99,8 +100,8 @@ EXTRAS = {
 
 def __getattr__(name: str) -> Any:
     """Import the file of a verb; a missing package is an error that says what to install."""
-    if name == "Context":
-        return importlib.import_module("estimator.verbs.context").Context
+    if name in ("Context", "Notes"):
+        return getattr(importlib.import_module("estimator.verbs.context"), name)
     module = f"{__name__}.{name}"
     if name.startswith("_") or importlib.util.find_spec(module) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from estimator.data.schema import Schema
 from estimator.data.schema.file import from_data
 from estimator.data.sources.address import model_name
 from estimator.data.sources.base import Source
-from estimator.errors import needs_extra
+from estimator.errors import SourceError, needs_extra
 from estimator.evaluation import metrics
 from estimator.features import encoders
 from estimator.shipping import deployment
@@ -33,13 +33,36 @@ SHELVES = Shelves(
 )
 
 
+class Notes:
+    """What a verb has skipped, guessed, converted or left out: sentences that begin with the place.
+
+    Mutable, as verbs add to it while they read. `show` gets each sentence at once, and once.
+    """
+
+    def __init__(self, show: Callable[[str], None] = lambda sentence: None) -> None:
+        self._show = show
+        self._sentences: list[str] = []
+
+    def add(self, sentences: Iterable[str]) -> None:
+        """Add those of the sentences that are new."""
+        for sentence in sentences:
+            if sentence not in self._sentences:
+                self._sentences.append(sentence)
+                self._show(sentence)
+
+    def to_data(self) -> list[str]:
+        """Return JSON-ready data."""
+        return list(self._sentences)
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Overrides of config keys ("training.epochs=5"), the environment, and the store's folder when it is named."""
+    """Overrides of config keys ("training.epochs=5"), the environment, the store's folder if it is named, and notes."""
 
     overrides: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     store_path: str | None = None
+    notes: Notes = field(default_factory=Notes, compare=False)
 
     def config(self, path: Path) -> Config:
         """Read a config; a model without a name gets that of its data.
@@ -68,8 +91,9 @@ class Context:
         """
         return open_artefact(locate(reference, self.store()))
 
-    def rows(self, data: Data, folder: Path = Path()) -> AbstractContextManager[Source]:
-        """Open the rows that a section `data` names; relative paths start in `folder`.
+    @contextmanager
+    def rows(self, data: Data, folder: Path = Path()) -> Iterator[Source]:
+        """Open the rows that a section `data` names, and add their notes; relative paths start in `folder`.
 
         Raises
         ------
@@ -78,7 +102,7 @@ class Context:
         with needs_extra("batch", "reading a table"):
             from estimator.data.sources import opener
 
-        return opener.open_source(
+        with opener.open_source(
             data.path,
             kind=data.kind,
             delimiter=data.delimiter,
@@ -86,7 +110,13 @@ class Context:
             query=data.query,
             folder=folder,
             environment=self.environment,
-        )
+        ) as source:
+            try:
+                yield source
+            finally:
+                # Also when the rows do not suit the config: a note often tells why.
+                with suppress(SourceError):
+                    self.notes.add(source.notes())
 
     def without_overrides(self) -> Context:
         """Return this context without overrides, for versions that have their own config."""

@@ -34,11 +34,10 @@ class TableReference:
 
 @dataclass(frozen=True, slots=True)
 class ExploredTable:
-    """The profile of a table, its findings, and the reader's notes."""
+    """The profile of a table, and its findings."""
 
     profile: Profile
     findings: Sequence[Finding]
-    notes: Sequence[str]
 
 
 def explore(
@@ -63,11 +62,12 @@ def explore(
         exploration = explore_rows(
             lambda: _counted(source, progress), config, reviewed_schema(config, folder), tsne=tsne
         )
-        notes = source.notes()
+        notes = (*source.notes(), *exploration.notes)
+    context.notes.add(notes)
     sensitive = config.evaluation.fairness_columns
     findings = run_rules(exploration.schema, exploration.profile, exploration.rows, sensitive=sensitive)
-    write_atomic(page, exploration_page(exploration.profile, findings, name=name))
-    return ExploredTable(exploration.profile, findings, notes)
+    write_atomic(page, exploration_page(exploration.profile, findings, name=name, notes=notes))
+    return ExploredTable(exploration.profile, findings)
 
 
 def _counted(source: Source, progress: Callable[[int], None]) -> Iterator[pl.DataFrame]:

@@ -24,6 +24,7 @@ def init(table: str, target: str, context: Context, *, conf: Path, force: bool, 
     schema_path = conf.with_name("schema.yml")
     relative = data.model_copy(update={"path": relative_to(table, conf.parent)})
     scaffold = make_scaffold(frame, relative, name=model_name(table, query), schema_file=schema_path.name)
+    context.notes.add(scaffold.notes)
     write_scaffold(scaffold, conf, schema_path, force=force)
     return scaffold
 

@@ -47,9 +47,10 @@ def train(
     config = context.config(conf)
     store = context.store(config)
     with context.rows(config.data, conf.parent) as source:
-        frame, fingerprint = source.frame(), source.fingerprint()
+        frame, fingerprint, notes = source.frame(), source.fingerprint(), source.notes()
     start = warm_start(context.version(continue_from)) if continue_from else None
-    prepared = prepare(frame, config, reviewed_schema(config, conf.parent))
+    prepared = prepare(frame, config, reviewed_schema(config, conf.parent), source_notes=notes)
+    context.notes.add(prepared.notes)
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
     report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)))
@@ -72,7 +73,9 @@ def prepared_rows(conf: Path, context: Context) -> tuple[PreparedData, Config, M
     """Read and split the rows of a config; return them with the config and its model."""
     config = context.config(conf)
     with context.rows(config.data, conf.parent) as source:
-        prepared = prepare(source.frame(), config, reviewed_schema(config, conf.parent))
+        frame, notes = source.frame(), source.notes()
+    prepared = prepare(frame, config, reviewed_schema(config, conf.parent), source_notes=notes)
+    context.notes.add(prepared.notes)
     return prepared, config, model_of(config)
 
 

@@ -57,6 +57,7 @@ def tune(
     spec = tuning.StudySpec.of(config, kind_of(config), fingerprint, conf.parent)
     n_processes = 1 if workers.parent else workers.count
     rows = tuning.TuningRows(frame, config, reviewed_schema(config, conf.parent), n_processes)
+    context.notes.add(rows.current.notes)
     search = tuning.Search.of(tuning.Space.of(config, SHELVES), rows)
     with tuning.open_study(spec, fresh=fresh, environment=context.environment) as study:
         tuning.enqueue_current(study, search.space)
