@@ -50,10 +50,12 @@ def format_number(value: float) -> str:
 
     >>> format_number(23226.4), format_number(2015.0), format_number(0.85232), format_number(-0.0000021)
     ('23,226', '2015', '0.8523', '-2.1e-06')
+    >>> format_number(1.3e300)
+    '1.3e+300'
     """
     # Turns -0.0 into 0.0.
     value += 0.0
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e16 else f"{value:.4g}"
 
 
 def format_plain(number: float) -> str:

@@ -18,8 +18,9 @@ def magnitudes(table: Floats) -> Floats:
     largest = np.abs(np.nan_to_num(table, posinf=MAX_DOUBLE, neginf=-MAX_DOUBLE)).max(axis=0, initial=0.0)
     is_ordinary = (largest == 0) | ((largest > 1e-100) & (largest < 1e100))
     exponents = np.where(is_ordinary, 0, np.frexp(largest)[1])
-    # The smallest doubles need more than the largest power of 2 to come near 1.
-    return np.ldexp(1.0, np.maximum(exponents, -1000))
+    # Powers of 2 beyond these are no doubles, or have no reciprocal.
+    powers: Floats = np.ldexp(1.0, np.clip(exponents, -1000, 1000))
+    return powers
 
 
 def spearman(table: Floats) -> Floats:
@@ -101,7 +102,9 @@ def power_correlations(values: Floats, target: Floats) -> tuple[float, float, fl
     if present.sum() < 3 or np.ptp(values[present]) == 0 or np.ptp(target[present]) == 0:
         return (float("nan"),) * 3
     centred = (values[present] - values[present].mean()) / (values[present].std() or 1.0)
-    first, second, third = (float(np.corrcoef(centred**power, target[present])[0, 1]) for power in (1, 2, 3))
+    # The square of two values at the same distance from their mean is constant.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        first, second, third = (float(np.corrcoef(centred**power, target[present])[0, 1]) for power in (1, 2, 3))
     return first, second, third
 
 
