@@ -8,7 +8,7 @@ SHIPPING_TESTS := $(wildcard tests/test_image*.py tests/test_deployment_*.py) te
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
+.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
 	bench-serve-mixed bench-quality bench-drift bench-promotion bench-monitor clean
 
 help:  ## list the targets
@@ -46,6 +46,9 @@ test-image: $(STAMP)  ## build and run images in a real Docker engine; needs roo
 
 test-fuzz: $(STAMP)  ## compare the server's fast path with its ordinary path on 2.5 million inputs; half an hour
 	ESTIMATOR_FUZZ_INPUTS=500000 $(BIN)/pytest -n 2 --dist load tests/test_server_fuzz.py
+
+test-tables: $(STAMP)  ## read 100,000 made tables in every format and compare with what was written; an hour or two
+	ESTIMATOR_CRUEL_TABLES=33334 $(BIN)/pytest -n 2 --dist load tests/test_cruel_tables.py
 
 lint: $(STAMP)  ## check style and formatting
 	$(BIN)/ruff check src tests benchmarks examples docs

@@ -138,3 +138,9 @@ def test_inferred_kind_ignores_the_batch_size(name):
             whole.by_name["x"].na_values,
             whole.by_name["x"].categories,
         )
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff"])
+def test_delimiter_is_inferred_from_records(written, start):
+    path = written(start + '"x;y";y\r\n"a\nb";1\r\n')
+    assert Csv((path,)).frame().rows(named=True) == [{"x;y": "a\nb", "y": "1"}]

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar
 
@@ -181,13 +182,12 @@ def _bad_lines_error(path: Path, bad_lines: list[BadLine], width: int) -> Source
 
 
 def _infer_delimiter(start: bytes) -> str:
-    """Return the delimiter that gives the header the most cells, and the second line as many."""
-    lines = start.decode(file_encoding(start), errors="replace").splitlines()[:2]
-    if not lines:
-        return ","
+    """Return the delimiter that gives the header the most cells, and the second record as many."""
+    text = start.decode(file_encoding(start), errors="replace").removeprefix("\ufeff")
     widths: Counter[str] = Counter()
     for delimiter in DELIMITERS:
-        n_cells = [len(next(csv.reader([line], delimiter=delimiter), [])) for line in lines]
+        records = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+        n_cells = [len(cells) for cells in islice(filter(None, records), 2)]
         widths[delimiter] = n_cells[0] if len(set(n_cells)) == 1 else 0
     best, width = widths.most_common(1)[0]
     return best if width > 1 else ","

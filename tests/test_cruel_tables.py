@@ -1,0 +1,83 @@
+"""What is written into a table is what arrives, or it is named: checked on made tables of every kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from estimator.data.schema import Batch, Schema
+from estimator.data.schema.frames import read_frame
+from estimator.data.schema.inference import infer_schema
+from estimator.data.sources.opener import open_source
+from estimator.errors import EstimatorError
+from estimator.serving.request_body import read_rows
+from tests.cruel_tables import WAYS, CruelTable, cruel_tables, csv_text
+
+N_TABLES = int(os.environ.get("ESTIMATOR_CRUEL_TABLES", "150"))
+QUICK = settings(max_examples=N_TABLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+# A column that no model uses, for a reason that `train` and the report give.
+UNUSED = ("identifier", "constant")
+
+
+@QUICK
+@given(table=cruel_tables(), way=st.sampled_from(sorted(WAYS)))
+def test_what_is_written_arrives_or_is_named(table: CruelTable, way: str):
+    with tempfile.TemporaryDirectory() as folder:
+        address = WAYS[way](table, Path(folder))
+        query = "rows" if address.startswith("sqlite") else None
+        try:
+            with open_source(address, query=query) as source:
+                frame = source.frame()
+            assert frame.columns == list(table.columns), (way, table.texts())
+            schema = infer_schema(frame, table.target)
+            batch = read_frame(schema, frame.drop(table.target))
+        except EstimatorError as error:
+            assert error.message
+            return
+    assert batch.n_rows == len(table.columns[table.target])
+    for column in schema.features:
+        for cell, reading in zip(table.columns[column.name], batch.feed[column.name][:, 0].tolist(), strict=True):
+            assert cell.accepts(reading, column.kind), (way, column, cell, reading)
+
+
+def _read(schema: Schema, read: Callable[[], Batch]) -> dict[str, list[Any]] | str:
+    """Return the arrays that a way gives, or the sentence that it is rejected with."""
+    try:
+        batch = read()
+    except EstimatorError as error:
+        return error.message
+    return {name: list(map(repr, values[:, 0].tolist())) for name, values in batch.feed.items()}
+
+
+@QUICK
+@given(table=cruel_tables())
+def test_rows_are_read_as_frames_are(table: CruelTable):
+    try:
+        schema = infer_schema(table.frame(), table.target)
+    except EstimatorError:
+        return
+    frame = table.frame().drop(table.target)
+    assert _read(schema, lambda: read_frame(schema, frame)) == _read(schema, lambda: schema.read_rows(frame.to_dicts()))
+
+
+@QUICK
+@given(table=cruel_tables())
+def test_requests_are_read_as_files_are(table: CruelTable):
+    frame = pl.read_csv(csv_text(table).encode(), infer_schema=False)
+    try:
+        schema = infer_schema(frame, table.target)
+    except EstimatorError:
+        return
+    texts = frame.drop(table.target)
+    from_file = _read(schema, lambda: read_frame(schema, texts))
+    assert from_file == _read(
+        schema, lambda: schema.read_rows(read_rows(json.dumps(texts.to_dicts()).encode(), max_rows=100))
+    )
