@@ -106,11 +106,13 @@ def test_shadow_predictions_are_stored_by_version(database):
 
 
 def test_label_may_come_first_and_be_corrected(database):
-    assert database.add_labels([Label("00000001-0", 5.0)], 2000.0) == 0
+    assert database.add_labels([Label("00000001-0", 5.0)], 2000.0) == LabelCounts(matched=0, replaced=0)
     database.write(records_of(entry(1)))
     assert database.find("00000001-0").label == 5.0
-    assert database.add_labels([Label("00000001-0", 6.0), Label("unknown", "x")], 3000.0) == 1
-    database.add_labels([Label("00000001-0", 4.0)], 2500.0)
+    counts = database.add_labels([Label("00000001-0", 6.0), Label("unknown", "x")], 3000.0)
+    assert counts == LabelCounts(matched=1, replaced=1)
+    # One that is older than the stored one replaces nothing.
+    assert database.add_labels([Label("00000001-0", 4.0)], 2500.0).replaced == 0
     record = database.find("00000001-0")
     assert (record.label, record.labeled_at) == (6.0, 3000.0)
 

@@ -326,7 +326,7 @@ def test_labels_need_a_log_and_are_validated(boston, store, tmp_path):
     assert boston.post("/v1/labels", [label]).status_code == 404
     recorder = RequestRecorder(connect_log=lambda: open_log("log.db", tmp_path, {}))
     client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), recorder=recorder))
-    assert client.post("/v1/labels", [label]).json() == {"received": 1, "matched": 0}
+    assert client.post("/v1/labels", [label]).json() == {"received": 1, "matched": 0, "replaced": 0}
     for body in ([], [{"id": "a"}], [{"id": 1, "label": 1}], [{"id": "a", "label": None}], {}, b"[", [label] * 10_001):
         assert client.post("/v1/labels", body).status_code in (413, 422)
     recorder.close()

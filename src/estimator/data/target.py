@@ -1,8 +1,8 @@
-"""The target column: its task, and its labels as numbers."""
+"""The target column: its task, and its labels as numbers; `data.labels` reads the single label."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ import polars as pl
 from estimator.config import Data
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Task
-from estimator.core.text import format_plain, join_names
+from estimator.core.text import join_names
+from estimator.data.labels import TargetReader, class_names, open_target
 from estimator.data.schema import Column
-from estimator.data.schema.column import NUMERIC_KINDS
+from estimator.data.schema.cells import CellError
+from estimator.data.schema.column import TIME_KINDS
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import NUMBER_AS_TEXT
-from estimator.errors import ConfigError, TrainingError
+from estimator.errors import ConfigError, Fault, TrainingError
 
 MAX_CLASSES = 1000
 # From so many classes on, numbers as text are more likely a quantity that was not read as one.
@@ -41,7 +43,12 @@ def read_target(column: Column, series: pl.Series, data: Data) -> Labels:
     ConfigError: `data.task` or `data.positive_class` does not fit the column.
     TrainingError: the column cannot be learned, for example because it has one value only.
     """
-    open_column = _without_limits(column)
+    if column.kind in TIME_KINDS:
+        raise TrainingError(
+            f"the target {column.name!r} is a {column.kind}, which cannot be predicted",
+            hint="predict a number, such as the days until then, or a class",
+        )
+    open_column = open_target(column)
     raw, faults = read_series(open_column, series)
     if faults:
         raise TrainingError(f"the target: {faults[0]}")
@@ -60,16 +67,35 @@ def read_target(column: Column, series: pl.Series, data: Data) -> Labels:
     return labels
 
 
-def _without_limits(column: Column) -> Column:
-    """Return the target as a column that accepts any class or number, and missing labels."""
-    is_constant_number = column.kind == "constant" and isinstance(column.example, int | float)
-    kind: Any = "number" if is_constant_number else column.kind if column.kind in NUMERIC_KINDS else "category"
-    if column.kind in ("date", "datetime"):
-        raise TrainingError(
-            f"the target {column.name!r} is a {column.kind}, which cannot be predicted",
-            hint="predict a number, such as the days until then, or a class",
-        )
-    return replace(column, kind=kind, nullable=True, range=None, categories={}, training_range=None, unknown="other")
+def read_labels(reader: TargetReader, series: pl.Series) -> tuple[Floats, list[Fault]]:
+    """Return the labels of a version's target in a column of a table, NaN where one is missing or faulty.
+
+    A value that is not a number, or not a class of the version, is a fault.
+    """
+    raw, faults = read_series(reader.open_column, series)
+    labels = reader.codes(raw[:, 0])
+    is_missing = np.array([cell in ("", None) or cell != cell for cell in raw[:, 0].tolist()], dtype=np.bool_)
+    positions = {fault.row - 1 for fault in faults} | set(np.flatnonzero(np.isnan(labels) & ~is_missing).tolist())
+    decided: dict[object, float | CellError] = {}
+    faults = []
+    for position in sorted(positions):
+        value = series[position]
+        key = type(value), str(value)
+        if key not in decided:
+            decided[key] = _decide(reader, value)
+        decision = decided[key]
+        if isinstance(decision, CellError):
+            faults.append(Fault(position + 1, series.name, value, str(decision)))
+        else:
+            labels[position] = decision
+    return labels, faults
+
+
+def _decide(reader: TargetReader, value: object) -> float | CellError:
+    try:
+        return reader.read(value)
+    except CellError as error:
+        return error
 
 
 def _has_classes(column: Column, raw: npt.NDArray[Any]) -> bool:
@@ -77,9 +103,7 @@ def _has_classes(column: Column, raw: npt.NDArray[Any]) -> bool:
 
 
 def _class_labels(column: Column, raw: npt.NDArray[Any], data: Data) -> Labels:
-    values: npt.NDArray[Any] = raw[:, 0]
-    if not column.is_string:
-        values = np.array(["" if np.isnan(value) else format_plain(value) for value in values.tolist()], dtype=object)
+    values = class_names(column, raw[:, 0])
     classes = sorted(set(values.tolist()) - {""}, key=_numbers_first)
     if data.positive_class is not None:
         if len(classes) != 2 or data.positive_class not in classes:

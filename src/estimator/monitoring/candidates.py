@@ -23,7 +23,7 @@ from estimator.errors import EstimatorError, RetrainingError, needs_extra
 from estimator.models import SHELF, Progress, model_of
 from estimator.monitoring.promotion import PairedBettingTest
 from estimator.store.artefact import Artefact, open_artefact
-from estimator.store.batch_prediction import labelled_rows
+from estimator.store.batch_prediction import labeled_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison, compare_versions
 from estimator.training.prepare import prepare
@@ -171,7 +171,7 @@ class CandidateTrainer:
         )
 
     def _losses(self, artefact: Artefact) -> Floats:
-        batch, labels = labelled_rows(artefact, self.rows.holdout)
+        batch, labels, _ = labeled_rows(artefact, self.rows.holdout)
         return absolute_losses(artefact.predictor.task, artefact.predictor.predict_batch(batch), labels)
 
     def _train(self, kind: CandidateKind) -> Artefact:

@@ -199,7 +199,7 @@ class MonitorLoop:
             return []
         live = self._alias("live")
         try:
-            decision = self.retrainer.retrain_on_log(self._version(live), self.log, reason=reason)
+            decision = self.retrainer.retrain_on_log(self._version(live), self.log, reason=reason, note=self.note)
             message = decision.reasons[0]
         except EstimatorError as error:
             message = f"retraining failed: {error.message}"

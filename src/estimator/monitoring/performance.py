@@ -15,7 +15,7 @@ from estimator.evaluation.explanation.slices import column_slices
 from estimator.evaluation.explanation.weak_slices import WeakSlice, find_weak_slices
 from estimator.evaluation.scores import Z_95, Score, select_metrics
 from estimator.monitoring.diagnosis import NOT_CONCEPT_DRIFT, expected_loss
-from estimator.monitoring.records import RecordReader, is_present
+from estimator.monitoring.records import RecordReader, is_present, unreadable_labels, unreadable_note
 from estimator.prediction_log import PredictionRecord
 
 # With a smaller fraction of labels, those that are there may not be typical.
@@ -28,12 +28,14 @@ DELAY_QUANTILES = {"median": 0.5, "90 %": 0.9}
 class LivePerformance:
     """How good the predictions of a time were, by the labels that have arrived for them.
 
+    `n_labels` counts the labels that are values of the target; the `n_unreadable` others are set aside.
     `reference_loss` is that of held-out rows, `expected_loss` an estimate from the predictions alone. `coverage` is the
     fraction of labels in their intervals or sets, which should be `target_coverage`. `label_delays` are in days.
     """
 
     n_rows: int
     n_labels: int
+    n_unreadable: int
     label_delays: Mapping[str, float]
     loss: Score | None
     reference_loss: float
@@ -53,6 +55,7 @@ def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) 
     """Score the predictions of logged rows by the labels that have arrived."""
     all_labels = reader.labels(records)
     indices = np.flatnonzero(~np.isnan(all_labels))
+    unreadable = unreadable_labels(reader.artefact, records)
     labels, labeled = all_labels[indices], [records[index] for index in indices.tolist()]
     losses = reader.losses(labeled, labels)
     predictions = reader.predictions(records)
@@ -63,6 +66,7 @@ def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) 
     return LivePerformance(
         n_rows=len(records),
         n_labels=len(labeled),
+        n_unreadable=len(unreadable),
         label_delays=_delay_quantiles(np.array(delays_seconds) / SECONDS_PER_DAY),
         loss=_mean_with_interval(losses),
         reference_loss=reader.reference.mean_loss,
@@ -71,7 +75,10 @@ def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) 
         metrics=_metrics(reader, labeled, labels),
         weak_slices=_weak_slices(reader, labeled, losses, labels),
         expected_loss=expected_loss(reader.reference, counts),
-        warnings=tuple(_warnings(records, delays_seconds)),
+        warnings=(
+            *([unreadable_note(unreadable)] if unreadable else []),
+            *_warnings(records, ~np.isnan(all_labels), delays_seconds),
+        ),
     )
 
 
@@ -88,20 +95,20 @@ def _delay_quantiles(days: Floats) -> dict[str, float]:
     return {name: float(np.quantile(days, quantile)) for name, quantile in DELAY_QUANTILES.items()} if len(days) else {}
 
 
-def _warnings(records: Sequence[PredictionRecord], delays_seconds: Sequence[float]) -> list[str]:
+def _warnings(records: Sequence[PredictionRecord], is_labeled: Mask, delays_seconds: Sequence[float]) -> list[str]:
     """Return why the scores may mislead: labels that are still to come, or may never come."""
     if not delays_seconds:
         return [f"no label has arrived: the expected loss is {NOT_CONCEPT_DRIFT}"]
     late = float(np.quantile(delays_seconds, 0.9))
     last = max(record.at for record in records)
-    due = [record for record in records if last - record.at >= late]
-    labeled_fraction = sum(record.label is not None for record in records) / len(records)
+    is_due = np.array([last - record.at >= late for record in records])
+    labeled_fraction = float(is_labeled.mean())
     warnings = []
-    if labeled_fraction < MIN_LABELED_FRACTION and len(due) < len(records):
+    if labeled_fraction < MIN_LABELED_FRACTION and not is_due.all():
         warnings.append(
             f"{labeled_fraction:.0%} of the rows have a label: early labels may not be typical of those still to come"
         )
-    labeled_due = sum(record.label is not None for record in due) / len(due) if due else 1.0
+    labeled_due = float(is_labeled[is_due].mean()) if is_due.any() else 1.0
     if labeled_due < MIN_LABELED_FRACTION:
         warnings.append(
             f"only {labeled_due:.0%} of the rows that are old enough have a label: they may not be a random sample"

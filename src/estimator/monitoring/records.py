@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import MIN_PROBABILITY, Predictions, Task
-from estimator.core.text import format_plain
 from estimator.data.schema import Batch, Column
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.schema import as_array
@@ -91,23 +90,16 @@ class RecordReader:
         return response["prediction"]
 
     def labels(self, records: Sequence[PredictionRecord]) -> Floats:
-        """Return labels as numbers or class indices; NaN where there is none that the version knows."""
+        """Return labels as numbers or class indices; NaN where there is none that the version can read."""
         return np.array([self._label(record.label) for record in records], dtype=np.float64)
 
     def _label(self, label: Any) -> float:
         if label is None:
             return np.nan
-        if not self.task.is_regression:
-            name = label if isinstance(label, str) else format_plain(float(label))
-            return float(self.task.classes.index(name)) if name in self.task.classes else np.nan
         try:
-            return float(read_cell(self._target, label))
+            return self.artefact.target_reader.read(label)
         except CellError:
             return np.nan
-
-    @cached_property
-    def _target(self) -> Column:
-        return replace(self.artefact.schema.target, range=None, nullable=True)
 
     def losses(self, records: Sequence[PredictionRecord], labels: Floats) -> Floats:
         """Return the losses of the logged predictions: absolute errors, or log losses; NaN where there is no label."""
@@ -147,6 +139,25 @@ class RecordReader:
             return None
         feed = {name: column.read(records) for name, column in columns.items()}
         return self.artefact.predictor.predict_batch(Batch(feed, len(records)))
+
+
+def unreadable_labels(artefact: Artefact, records: Sequence[PredictionRecord]) -> list[tuple[PredictionRecord, str]]:
+    """Return the records whose label is no number or class of a version's target, each with the reason."""
+    unreadable = []
+    for record in records:
+        try:
+            if record.label is not None:
+                artefact.target_reader.read(record.label)
+        except CellError as error:
+            unreadable.append((record, str(error)))
+    return unreadable
+
+
+def unreadable_note(unreadable: Sequence[tuple[PredictionRecord, str]]) -> str:
+    """Return how many labels are set aside, and why the first of them is."""
+    record, reason = unreadable[0]
+    count = "1 label is" if len(unreadable) == 1 else f"{len(unreadable):,} labels are"
+    return f"{count} set aside, as no value of the target: prediction {record.id}: {reason}"
 
 
 def is_present(predictions: npt.NDArray[Any]) -> Mask:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,13 +19,16 @@ from estimator.core.arrays import Mask
 from estimator.core.clock import Moment
 from estimator.core.files import temporary_file, write_atomic
 from estimator.data.schema.frames import with_schema_names
+from estimator.data.schema.schema import MAX_FAULTS
 from estimator.data.sources import opener
 from estimator.data.sources.base import Source
-from estimator.errors import RetrainingError
+from estimator.data.target import read_labels
+from estimator.errors import RetrainingError, RowError
 from estimator.models import Progress, silent
 from estimator.monitoring.candidates import DESCRIPTIONS, CandidateTrainer, RetrainingRows
 from estimator.monitoring.decision import Decision, decide
 from estimator.monitoring.decision_page import decision_page
+from estimator.monitoring.records import unreadable_labels, unreadable_note
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact, missing_packages_named
 from estimator.store.store import Store
@@ -63,8 +67,10 @@ class Retrainer:
         Raises
         ------
         RetrainingError, SourceError: too few new rows, or the live version's own table cannot be read.
+        RowError: a new row has a label that is no value of the live version's target.
         """
         config = self._config(live)
+        new_rows = with_readable_labels(live, new_rows)
         old, is_learned = self._old_rows(live, config)
         rows = RetrainingRows.of(
             old, is_learned, new_rows, holdout_size=self.settings.holdout_size, target=live.manifest["target"]
@@ -103,7 +109,8 @@ class Retrainer:
         note: Callable[[str], None] = lambda text: None,
     ) -> Decision:
         """Retrain on the labeled rows that were logged since the live version was trained."""
-        return self.retrain(live, labeled_rows(live, log), reason=reason, progress=progress, note=note)
+        new_rows = labeled_records(live, log, note=note)
+        return self.retrain(live, new_rows, reason=reason, progress=progress, note=note)
 
     def check_data(self, live: Artefact) -> None:
         """Raise the SourceError that would stop a retraining later: the version's own table cannot be read."""
@@ -137,22 +144,53 @@ class Retrainer:
             yield source
 
 
-def labeled_rows(live: Artefact, log: PredictionLog) -> pl.DataFrame:
+def labeled_records(
+    live: Artefact, log: PredictionLog, *, note: Callable[[str], None] = lambda text: None
+) -> pl.DataFrame:
     """Return the logged rows with a label that the live version cannot have been trained on.
+
+    A label that is no value of the target is set aside, which `note` is told.
 
     Raises
     ------
     RetrainingError: there are none.
     """
     trained_at = datetime.fromisoformat(live.manifest["created"]).timestamp()
-    records = [record for record in log.read(live.name, since=trained_at) if record.label is not None]
+    labeled = [record for record in log.read(live.name, since=trained_at) if record.label is not None]
+    unreadable = unreadable_labels(live, labeled)
+    if unreadable:
+        note(unreadable_note(unreadable))
+    ids = {record.id for record, _ in unreadable}
+    records = [record for record in labeled if record.id not in ids]
     if not records:
         raise RetrainingError(
-            f"{live.name}: no row logged since {live.version} was trained has a label",
+            f"{live.name}: no row logged since {live.version} was trained has a label"
+            + (f"; {unreadable_note(unreadable)}" if unreadable else ""),
             hint="POST /v1/labels, or give rows with --data",
         )
-    rows = [{**_schema_names(live, record), live.manifest["target"]: record.label} for record in records]
+    target = live.manifest["target"]
+    rows = [{**_schema_names(live, record), target: live.target_reader.label(record.label)} for record in records]
     return with_schema_names(live.schema, pl.DataFrame(rows, infer_schema_length=None))
+
+
+def with_readable_labels(live: Artefact, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return new rows with their labels as the live version names them; a row without one keeps a missing value.
+
+    Raises
+    ------
+    RowError: a label is no value of the target.
+    """
+    name = live.manifest["target"]
+    if name not in rows.columns:
+        return rows
+    labels, faults = read_labels(live.target_reader, rows[name])
+    if faults:
+        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults), hint="mend these labels, or leave the rows out")
+    classes = live.predictor.task.classes
+    values: list[Any] = [None if math.isnan(label) else label for label in labels.tolist()]
+    if classes:
+        values = [None if value is None else classes[int(value)] for value in values]
+    return rows.with_columns(pl.Series(name, values, dtype=pl.String if classes else pl.Float64))
 
 
 def _schema_names(live: Artefact, record: PredictionRecord) -> dict[str, Any]:

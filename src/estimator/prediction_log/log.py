@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+
+import msgspec
 
 from estimator.prediction_log.columns import column_names, decoded, encoded, insert_statement
 from estimator.prediction_log.records import Label, LabelRecord, PredictionRecord, ShadowRecord
@@ -34,6 +36,13 @@ START: Cursor = (0.0, "")
 FOREVER = float("inf")
 
 
+class LabelCounts(NamedTuple):
+    """How many labels belong to a logged prediction, and how many replaced another value that was sent before."""
+
+    matched: int
+    replaced: int
+
+
 class PredictionLog(ABC):
     """Predictions and their labels. Each call is one transaction; not to be shared between threads.
 
@@ -60,16 +69,31 @@ class PredictionLog(ABC):
         records = [decoded(ShadowRecord, columns, row) for row in rows]
         return {record.version: record.response for record in records}
 
-    def add_labels(self, labels: Sequence[Label], at: float) -> int:
-        """Store labels; return how many of their predictions are in the log. A label may come before its prediction."""
+    def add_labels(self, labels: Sequence[Label], at: float) -> LabelCounts:
+        """Store labels; return what became of them. A label may come before its prediction, and the latest one wins."""
+        before = self._stored_labels([label.id for label in labels], at)
         records = [LabelRecord(label.id, at, label.label) for label in labels]
         self.execute_many(INSERT_LABEL, [encoded(record, LABEL_COLUMNS) for record in records])
-        n_matched = 0
-        for start in range(0, len(labels), PAGE_SIZE):
-            ids = [label.id for label in labels[start : start + PAGE_SIZE]]
-            marks = ", ".join("?" * len(ids))
-            n_matched += int(self.query(f"SELECT count(*) FROM predictions WHERE id IN ({marks})", ids)[0][0])  # noqa: S608 # marks
-        return n_matched
+        latest = {label.id: label.label for label in labels}
+        return LabelCounts(
+            matched=len(self.models_of(list(latest))),
+            replaced=sum(name in before and before[name] != label for name, label in latest.items()),
+        )
+
+    def models_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the model of each prediction that is in the log, by the prediction's id."""
+        return dict(self._select_by_id("SELECT id, model FROM predictions WHERE true", [], ids))
+
+    def _stored_labels(self, ids: Sequence[str], until: float) -> dict[str, Any]:
+        """Return the labels that those of this time replace, by id."""
+        rows = self._select_by_id("SELECT id, label FROM labels WHERE labeled_at <= ?", [until], ids)
+        return {name: msgspec.json.decode(label) for name, label in rows}
+
+    def _select_by_id(self, select: str, values: Sequence[Any], ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+        for start in range(0, len(ids), PAGE_SIZE):
+            page = ids[start : start + PAGE_SIZE]
+            rows = self.query(f"{select} AND id IN ({', '.join('?' * len(page))})", [*values, *page])
+            yield from ((str(name), str(value)) for name, value in rows)
 
     def find(self, record_id: str) -> PredictionRecord | None:
         """Return the prediction with an id, or None."""

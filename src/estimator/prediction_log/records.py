@@ -47,7 +47,7 @@ class PredictionRecord:
     version: str
     inputs: Mapping[str, Any] = field(metadata=JSON)
     response: Mapping[str, Any] = field(metadata=JSON)
-    label: float | str | None = field(default=None, metadata=JSON)
+    label: float | str | bool | None = field(default=None, metadata=JSON)
     labeled_at: float | None = None
 
 
@@ -56,7 +56,7 @@ class Label:
     """The actual value of a prediction, by its id."""
 
     id: str
-    label: float | str
+    label: float | str | bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class LabelRecord:
 
     id: str
     labeled_at: float
-    label: float | str = field(metadata=JSON)
+    label: float | str | bool = field(metadata=JSON)
 
 
 @dataclass(frozen=True, slots=True)

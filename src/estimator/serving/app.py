@@ -15,9 +15,10 @@ from estimator.config import Monitoring
 from estimator.core.clock import SECONDS_PER_DAY
 from estimator.data.schema.file import to_data
 from estimator.errors import MonitoringError, RequestError, RowError, SourceError
+from estimator.serving.labels import read_labels, store_labels
 from estimator.serving.openapi import ACCESS_RESPONSES, BODY_RESPONSES, LABELS_BODY, prediction_responses, rows_body
 from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
-from estimator.serving.request_body import as_row_list, read_body, read_labels, request_error_content, row_error_content
+from estimator.serving.request_body import as_row_list, read_body, request_error_content, row_error_content
 from estimator.serving.routes import Route, ServerContext
 from estimator.serving.service import ResponseFormat, Service
 from estimator.serving.tabular import MEDIA_TYPES, accepted_type, predict_table, read_batch, rows_as_json, table_type
@@ -257,18 +258,18 @@ def _respond_to_table(
 
 
 async def labels(request: Request) -> dict[str, int]:
-    """Store labels; return how many were received, and how many ids match a logged prediction.
+    """Store labels, all of a body or none; return how many were received, match a logged prediction, or replaced one.
 
-    A label may arrive before its prediction is written, and may be sent again; the last one counts.
+    Each is read as the target was read in training. A label may arrive before its prediction is written, and may be
+    sent again: the last one counts, and a changed one is counted as replaced.
     """
     context = _context(request)
     serving = context.services[0].serving
     if context.recorder.writer is None:
         raise RequestError(404, f"labels cannot be stored: {NO_LOG}")
     body = await read_body(request, serving.max_body_bytes, serving.request_timeout_seconds)
-    received = read_labels(body, max_rows=serving.max_rows)
-    n_matched = await run_in_threadpool(context.recorder.label, received, time.time())
-    return {"received": len(received), "matched": n_matched}
+    sent = read_labels(body, max_rows=serving.max_rows)
+    return await run_in_threadpool(store_labels, context, sent, time.time())
 
 
 async def handle_row_error(request: Request, error: Exception) -> Response:

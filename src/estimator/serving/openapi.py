@@ -107,7 +107,10 @@ LABELS_BODY: dict[str, Any] = {
                                 "type": "string",
                                 "description": "The id of a prediction: X-Request-Id, a hyphen and the row's index.",
                             },
-                            "label": {"type": ["number", "string"], "description": "The actual value of the target."},
+                            "label": {
+                                "type": ["number", "string", "boolean"],
+                                "description": "The actual value of the target, in any spelling that training reads.",
+                            },
                         },
                         "required": ["id", "label"],
                     },

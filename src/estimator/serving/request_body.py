@@ -1,4 +1,4 @@
-"""The bytes of a request -> rows or labels; invalid ones -> the JSON of an error response."""
+"""The bytes of a request -> rows; invalid ones -> the JSON of an error response."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import math
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -15,7 +15,7 @@ from fastapi import Request
 
 from estimator.data.schema.schema import MAX_FAULTS
 from estimator.errors import Fault, RequestError, RowError
-from estimator.prediction_log import Label
+from estimator.serving.request_forms import rows_of, tables_in
 
 JsonRows = Sequence[Any]
 MAX_VALUE_CHARACTERS = 200
@@ -64,7 +64,7 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
 
 
 def read_rows(body: bytes, *, max_rows: int) -> JsonRows:
-    """Return the rows of a JSON body: a list of objects, or one object with a list per column.
+    """Return the rows of a JSON body, in any of the forms of `rows_of`.
 
     NaN and Infinity are not JSON; they are parsed nevertheless, so that the error can name row and column.
 
@@ -73,17 +73,15 @@ def read_rows(body: bytes, *, max_rows: int) -> JsonRows:
 
     Raises
     ------
-    RequestError: the body is not JSON, not a list of rows, empty, or has too many rows.
+    RequestError: the body is not JSON, has no rows, or too many.
     RowError: a value is NaN or Infinity, or a row names a column twice.
     """
-    rows = _decode(body)
-    _check_duplicate_keys(body, rows)
-    if b"\\u" in body and not _is_encodable(rows):
-        raise RequestError(422, "the body holds a lone surrogate, which is half of a character")
-    if isinstance(rows, dict):
-        rows = _rows_of_columns(rows)
-    if not isinstance(rows, list):
-        raise RequestError(422, f"expected a list of rows, got {json.dumps(rows)[:80]}")
+    content, is_strict = read_json(body)
+    rows = rows_of(content)
+    if not is_strict:
+        raise_faults(non_finite_values(rows))
+    if not _has_only_expected_quotes(body, content):
+        raise_faults(repeated_keys(body))
     if not rows:
         raise RequestError(422, "expected at least one row, got an empty list")
     if len(rows) > max_rows:
@@ -92,105 +90,83 @@ def read_rows(body: bytes, *, max_rows: int) -> JsonRows:
 
 
 def as_row_list(body: bytes) -> bytes:
-    """Return a valid body as a JSON list of rows, whichever of the two forms it has.
+    """Return a valid body as a JSON list of rows, whichever of the forms it has.
 
     >>> as_row_list(b'{"rooms": [3, 4], "city": ["Oslo", "Bergen"]}')
     b'[{"rooms":3,"city":"Oslo"},{"rooms":4,"city":"Bergen"}]'
     """
     if body.lstrip().startswith(b"["):
         return body
-    return msgspec.json.encode(_rows_of_columns(msgspec.json.decode(body)))
+    return msgspec.json.encode(rows_of(msgspec.json.decode(body)))
 
 
-def read_labels(body: bytes, *, max_rows: int) -> list[Label]:
-    """Return the labels of a JSON body: a list of {"id": ..., "label": ...}.
-
-    >>> read_labels(b'[{"id": "4f1c2a-0", "label": 21.5}]', max_rows=10)
-    [Label(id='4f1c2a-0', label=21.5)]
+def read_json(body: bytes) -> tuple[Any, bool]:
+    """Return the content of a JSON body, and whether it is strict JSON: it may hold NaN, Infinity or 1e999 if not.
 
     Raises
     ------
-    RequestError: the body has another form, is empty, or has too many labels.
+    RequestError: the body is not JSON, or cannot be sent back.
     """
+    is_strict = True
     try:
-        labels = msgspec.json.decode(body, type=list[Label])
-    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-        raise RequestError(422, f'expected a list of {{"id": ..., "label": ...}}: {error}') from None
-    if not labels:
-        raise RequestError(422, "expected at least one label, got an empty list")
-    if len(labels) > max_rows:
-        raise RequestError(413, f"expected at most {max_rows:,} labels, got {len(labels):,}")
-    return labels
-
-
-def _decode(body: bytes) -> Any:
-    try:
-        return msgspec.json.decode(body)
+        content = msgspec.json.decode(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        problem = str(error)
+        is_strict, problem = False, str(error)
+        try:
+            content = json.loads(body)
+        except (ValueError, RecursionError):
+            raise RequestError(422, f"the body is not JSON: {problem}" if body else "the body is empty") from None
+    if b"\\u" in body and not _is_encodable(content):
+        raise RequestError(422, "the body holds a lone surrogate, which is half of a character")
+    return content, is_strict
+
+
+def raise_faults(faults: Iterable[Fault]) -> None:
+    """Raise the RowError of the faults, if there are any."""
+    found = list(faults)
+    if found:
+        raise RowError(found[:MAX_FAULTS], n_faults=len(found))
+
+
+def repeated_keys(body: bytes) -> Iterator[Fault]:
+    """Yield where a row, or the body, names a column twice: a JSON decoder would silently keep the last value."""
     try:
-        content = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RequestError(422, f"the body is not JSON: {problem}" if body else "the body is empty") from None
-    faults = list(_non_finite_values(content)) if isinstance(content, list) else []
-    if faults:
-        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
-    return content
-
-
-def _rows_of_columns(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    if not columns or not all(isinstance(values, list) for values in columns.values()):
-        raise RequestError(422, "expected a list of rows, or an object with a list per column; put one row in [ ]")
-    lengths = {name: len(values) for name, values in columns.items()}
-    shortest, longest = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
-    if lengths[shortest] != lengths[longest]:
-        raise RequestError(
-            422,
-            f"expected columns of the same length, got {lengths[shortest]:,} values in {shortest!r} "
-            f"and {lengths[longest]:,} in {longest!r}",
-        )
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-
-
-def _check_duplicate_keys(body: bytes, rows: Any) -> None:
-    """Raise where a row, or the body, names a column twice: a JSON decoder would silently keep the last value.
-
-    Raises
-    ------
-    RowError: a column is named twice.
-    """
-    if _has_only_expected_quotes(body, rows):
-        return
-    try:
-        content = json.loads(body, object_pairs_hook=_Pairs)
+        content = json.loads(body, object_pairs_hook=_Object.of)
     except (ValueError, RecursionError):
         return
-    objects: list[Any] = [content] if isinstance(content, _Pairs) else content if isinstance(content, list) else []
-    faults = [
-        Fault(number, name, None, "this column is given twice")
-        for number, row in enumerate(objects, start=1)
-        if isinstance(row, _Pairs)
-        for name, count in Counter(name for name, _ in row).items()
-        if count > 1
-    ]
-    if faults:
-        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
+    for table in tables_in(content):
+        yield from (_repeated(1, name) for name in table.repeated) if isinstance(table, _Object) else ()
+    for number, row in enumerate(rows_of(content), start=1):
+        yield from (_repeated(number, name) for name in row.repeated) if isinstance(row, _Object) else ()
 
 
-def _has_only_expected_quotes(body: bytes, rows: Any) -> bool:
+def _repeated(row: int, column: str) -> Fault:
+    return Fault(row, column, None, "this column is given twice")
+
+
+def _has_only_expected_quotes(body: bytes, content: Any) -> bool:
     """Whether the body has two quotes per key and text, so that no key can be there twice."""
-    if isinstance(rows, dict):
-        lists = [values for values in rows.values() if isinstance(values, list)]
+    if isinstance(content, dict):
+        lists = [values for values in content.values() if isinstance(values, list)]
         n_texts = sum(isinstance(value, str) for values in lists for value in values)
-        return body.count(b'"') == 2 * (len(rows) + n_texts)
-    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
-        n_texts = sum(isinstance(value, str) for row in rows for value in row.values())
-        return body.count(b'"') == 2 * (sum(map(len, rows)) + n_texts)
+        return body.count(b'"') == 2 * (len(content) + n_texts)
+    if isinstance(content, list) and all(isinstance(row, dict) for row in content):
+        n_texts = sum(isinstance(value, str) for row in content for value in row.values())
+        return body.count(b'"') == 2 * (sum(map(len, content)) + n_texts)
     return False
 
 
-class _Pairs(list[tuple[str, Any]]):
-    """The keys and values of a JSON object, duplicates included."""
+class _Object(dict[str, Any]):
+    """A JSON object, and the keys that it has twice."""
+
+    repeated: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[str, Any]]) -> _Object:
+        made = cls(pairs)
+        if len(made) < len(pairs):
+            made.repeated = [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]
+        return made
 
 
 def _is_encodable(rows: object) -> bool:
@@ -202,12 +178,22 @@ def _is_encodable(rows: object) -> bool:
     return True
 
 
-def _non_finite_values(rows: JsonRows) -> Iterator[Fault]:
+def non_finite_values(rows: JsonRows) -> Iterator[Fault]:
+    """Yield the cells that hold NaN or Infinity, at any depth."""
     for number, row in enumerate(rows, start=1):
-        for column, value in row.items() if isinstance(row, dict) else ():
-            if isinstance(value, float) and not math.isfinite(value):
-                message = f"expected a finite number or null, got {value}, which JSON does not allow"
-                yield Fault(number, column, value, message)
+        for column, cell in row.items() if isinstance(row, dict) else [(None, row)]:
+            for value in _numbers_in(cell):
+                if not math.isfinite(value):
+                    message = f"expected a finite number or null, got {value}, which JSON does not allow"
+                    yield Fault(number, column, value, message)
+
+
+def _numbers_in(cell: Any) -> Iterator[float]:
+    if isinstance(cell, float):
+        yield cell
+    elif isinstance(cell, dict | list):
+        for value in cell.values() if isinstance(cell, dict) else cell:
+            yield from _numbers_in(value)
 
 
 def row_error_content(error: RowError) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 
 from estimator.core.files import write_folder_atomic
 from estimator.core.task import Task
+from estimator.data.labels import TargetReader
 from estimator.data.schema import Schema
 from estimator.data.schema.file import from_data
 from estimator.errors import ArtefactError, ConfigError, FileError
@@ -88,6 +89,11 @@ class Artefact:
         task = self.manifest["task"]
         graph = self.read("model.onnx")
         return Predictor(self.schema, Task(task["kind"], tuple(task["classes"])), graph, self.name, self.version)
+
+    @cached_property
+    def target_reader(self) -> TargetReader:
+        """What reads the labels of the version's target."""
+        return TargetReader(self.schema.target, self.predictor.task)
 
     def state(self) -> dict[str, bytes]:
         """Return what a warm start continues from, by file name."""

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,10 @@ from estimator.core.arrays import Floats, Indices
 from estimator.core.files import atomic_path
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Batch
-from estimator.data.schema.frames import read_frame, read_series, with_schema_names
+from estimator.data.schema.frames import read_frame, with_schema_names
 from estimator.data.sinks import Sink
 from estimator.data.sources.base import Source
+from estimator.data.target import read_labels
 from estimator.errors import Fault, RowError, SchemaError, SourceError
 from estimator.store.artefact import Artefact
 from estimator.store.predictor import Predictor, prediction_columns
@@ -93,29 +95,37 @@ def predict_source(
     return summary
 
 
-def labelled_rows(artefact: Artefact, frame: pl.DataFrame) -> tuple[Batch, Floats]:
-    """Return the rows of a table that have a label, and the labels as numbers or class codes.
+class LabeledRows(NamedTuple):
+    """The rows of a table that have a label, their labels as numbers or class codes, and how many have none."""
+
+    batch: Batch
+    labels: Floats
+    n_unlabeled: int
+
+
+def labeled_rows(artefact: Artefact, frame: pl.DataFrame) -> LabeledRows:
+    """Return the rows of a table that have a label, which is read as the target was read in training.
 
     Raises
     ------
-    SchemaError: the target is not in the table, or no row has a label that the version knows.
+    SchemaError: the target is not in the table, or no row has a label.
+    RowError: a label is no value of the version's target.
     """
-    schema, task = artefact.schema, artefact.predictor.task
+    schema = artefact.schema
     frame = with_schema_names(schema, frame)
     if schema.target.name not in frame.columns:
         raise SchemaError(
             f"the table has no column {schema.target.name!r}, the target",
             hint=did_you_mean(schema.target.name, frame.columns),
         )
-    open_target = replace(
-        schema.target, kind=schema.target.kind if task.is_regression else "category", nullable=True, na_values=()
-    )
-    raw, _ = read_series(open_target, frame[schema.target.name])
-    labels = raw[:, 0].astype(np.float64) if task.is_regression else task.codes(raw[:, 0])
+    labels, faults = read_labels(artefact.target_reader, frame[schema.target.name])
+    if faults:
+        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults), hint="mend these labels, or leave the rows out")
     has_label = ~np.isnan(labels)
     if not has_label.any():
-        raise SchemaError(f"no row has a label in {schema.target.name!r} that this version knows")
-    return read_frame(schema, frame.filter(pl.Series(has_label))), labels[has_label]
+        raise SchemaError(f"no row has a label in {schema.target.name!r}")
+    batch = read_frame(schema, frame.filter(pl.Series(has_label)))
+    return LabeledRows(batch, labels[has_label], int((~has_label).sum()))
 
 
 class PartialOutput:

@@ -21,7 +21,7 @@ from estimator.evaluation.validation import corrected_mean, fold_scores, out_of_
 from estimator.models import FitData, Model, Progress
 from estimator.models.ensemble import Ensemble
 from estimator.store.artefact import Artefact
-from estimator.store.batch_prediction import labelled_rows
+from estimator.store.batch_prediction import labeled_rows
 from estimator.training.prepare import PreparedData
 
 Verdict = Literal["better", "not better", "undecided"]
@@ -147,7 +147,12 @@ def compare_versions(first: Artefact, second: Artefact, frame: pl.DataFrame) -> 
     if tasks[0] != tasks[1] or first.manifest["target"] != second.manifest["target"]:
         targets = [f"{artefact.version} predicts {artefact.manifest['target']}" for artefact in (first, second)]
         raise ArtefactError(f"only versions with the same target can be compared: {' and '.join(targets)}")
-    (batch, actual), (other_batch, _) = (labelled_rows(artefact, frame) for artefact in (first, second))
+    (batch, actual, _), (other_batch, other_actual, _) = (labeled_rows(artefact, frame) for artefact in (first, second))
+    if not np.array_equal(actual, other_actual):
+        raise ArtefactError(
+            f"{first.version} and {second.version} read the labels in {first.manifest['target']!r} differently",
+            hint="compare the target in their schemas: na_values, strip, thousands and replace",
+        )
     predictions = first.predictor.predict_batch(batch), second.predictor.predict_batch(other_batch)
     evaluation = first.config["evaluation"]
     return [

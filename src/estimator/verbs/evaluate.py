@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from estimator.evaluation.scores import Score, score, select_metrics
 from estimator.store.artefact import Artefact, missing_packages_named
-from estimator.store.batch_prediction import labelled_rows
+from estimator.store.batch_prediction import labeled_rows
 from estimator.verbs.context import Context, data_like
 
 
@@ -12,9 +12,12 @@ def evaluate(
     artefact: Artefact, table: str, *, query: str | None = None, context: Context | None = None, seed: int = 0
 ) -> tuple[int, dict[str, Score]]:
     """Score a version on a table that holds the target; return the number of rows and the metrics."""
-    settings = artefact.config["evaluation"]
-    with (context or Context()).rows(data_like(artefact, table, query)) as source:
-        batch, actual = labelled_rows(artefact, source.frame())
+    settings, context = artefact.config["evaluation"], context or Context()
+    with context.rows(data_like(artefact, table, query)) as source:
+        batch, actual, n_unlabeled = labeled_rows(artefact, source.frame())
+    if n_unlabeled:
+        target = artefact.schema.target.name
+        context.notes.add([f"{table}: rows without a value in {target!r} are left out: {n_unlabeled:,}"])
     with missing_packages_named(artefact):
         metrics = select_metrics(settings["metrics"], artefact.predictor.task)
     predictions = artefact.predictor.predict_batch(batch)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from estimator.data.schema.frames import with_schema_names
 from estimator.models import Progress, silent
 from estimator.monitoring.decision import Decision
-from estimator.monitoring.retrain import labeled_rows
+from estimator.monitoring.retrain import labeled_records
 from estimator.verbs.context import Context, data_like
 from estimator.verbs.monitor import MonitoredModel, loop_settings, opened_log, retrainer
 
@@ -35,5 +35,5 @@ def retrain(
             new_rows = with_schema_names(live.schema, source.frame())
     else:
         with opened_log(model, live, context) as log:
-            new_rows = labeled_rows(live, log)
+            new_rows = labeled_records(live, log, note=lambda sentence: context.notes.add([sentence]))
     return retrainer(model, settings, context).retrain(live, new_rows, reason=reason, progress=progress, note=note)

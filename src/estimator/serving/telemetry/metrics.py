@@ -41,6 +41,12 @@ COUNTERS = (
     MetricFamily("rejected_requests_total", "counter", "HTTP requests rejected, by reason.", ("reason",)),
     MetricFamily("out_of_range_values_total", "counter", "Values outside the training range, by column.", ("column",)),
     MetricFamily(
+        "labels_total",
+        "counter",
+        "Labels accepted, accepted in place of another value (replaced), or rejected as no value of the target.",
+        ("result",),
+    ),
+    MetricFamily(
         "prediction_log_requests_total",
         "counter",
         "Requests written to the prediction log, or dropped because its queue was full.",

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from estimator.prediction_log import Label, LogEntry, LogWriter, PredictionLog
+from estimator.prediction_log import Label, LabelCounts, LogEntry, LogWriter, PredictionLog
 from estimator.serving.shadow import Shadow
 from estimator.serving.telemetry.exchange import Exchange
 from estimator.serving.telemetry.metrics import ServerMetrics, SharedMetrics, exposition
@@ -71,17 +71,35 @@ class RequestRecorder:
         if self._has_access_log:
             logger.info("request", extra={"fields": exchange.log_fields()})
 
-    def label(self, labels: Sequence[Label], at: float) -> int:
-        """Store labels; return how many of their ids match a logged prediction. May be called from any thread.
+    def label(self, labels: Sequence[Label], at: float) -> LabelCounts:
+        """Store labels; return what became of them. May be called from any thread.
 
         Raises
         ------
         SourceError: the log cannot be used.
         """
-        assert self._connect_log is not None, "a server without a prediction log stores no labels"
         with self._label_lock:
-            self._label_log = self._label_log or self._connect_log()
-            return self._label_log.add_labels(labels, at)
+            counts = self._open_label_log().add_labels(labels, at)
+            counted = self.metrics.counters["labels_total"]
+            counted["replaced",] += counts.replaced
+            counted["accepted",] += len(labels) - counts.replaced
+            return counts
+
+    def models_of(self, ids: Sequence[str]) -> dict[str, str]:
+        """Return the model of each prediction that is in the log, by its id. May be called from any thread."""
+        with self._label_lock:
+            return self._open_label_log().models_of(ids)
+
+    def count_rejected_labels(self, n_labels: int) -> None:
+        """Count labels that are not those of their target. May be called from any thread."""
+        with self._label_lock:
+            self.metrics.counters["labels_total"]["rejected",] += n_labels
+
+    def _open_label_log(self) -> PredictionLog:
+        """Return the connection for labels, which only the holder of the lock may use."""
+        assert self._connect_log is not None, "a server without a prediction log stores no labels"
+        self._label_log = self._label_log or self._connect_log()
+        return self._label_log
 
     def share(self) -> None:
         """Share the metrics of this process with the other workers."""
