@@ -8,7 +8,7 @@ SHIPPING_TESTS := $(wildcard tests/test_image*.py tests/test_deployment_*.py) te
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
+.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-chaos lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
 	bench-serve-mixed bench-quality bench-drift bench-promotion bench-monitor clean
 
 help:  ## list the targets
@@ -49,6 +49,9 @@ test-fuzz: $(STAMP)  ## compare the server's fast path with its ordinary path on
 
 test-tables: $(STAMP)  ## read 100,000 made tables in every format and compare with what was written; an hour or two
 	ESTIMATOR_CRUEL_TABLES=33334 $(BIN)/pytest -n 2 --dist load tests/test_cruel_tables.py
+
+test-chaos: $(STAMP)  ## kill, corrupt and race what is written, 300 kills per test; ten minutes
+	ESTIMATOR_CHAOS_KILLS=300 $(BIN)/pytest -n 0 -s tests/test_chaos.py
 
 lint: $(STAMP)  ## check style and formatting
 	$(BIN)/ruff check src tests benchmarks examples docs

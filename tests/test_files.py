@@ -37,11 +37,13 @@ def test_killed_write_leaves_a_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "file.bin"
     path.write_bytes(OLD)
     interrupted = 0
-    for attempt in range(4):
+    for attempt in range(40):
+        if attempt >= 4 and interrupted:
+            break
         process = _start(path, NEW, OLD)
         while not leftovers(tmp_path) and process.is_alive():
             time.sleep(0.001)
-        time.sleep(0.003 * attempt)
+        time.sleep(0.003 * (attempt % 4))
         assert process.pid is not None
         os.kill(process.pid, signal.SIGKILL)
         process.join()
@@ -118,3 +120,17 @@ def test_unwritable_path_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="file/below: cannot be written"):
         write_atomic(tmp_path / "file" / "below", "x")
+
+
+def test_leftovers_of_a_killed_writer_are_removed_and_no_others(tmp_path: Path) -> None:
+    path = tmp_path / "file.bin"
+    process = _start(path, NEW)
+    while not leftovers(tmp_path) and process.is_alive():
+        time.sleep(0.001)
+    process.kill()
+    process.join()
+    (tmp_path / ".writing-1-0123abcd").mkdir()
+    (tmp_path / ".writing-by-hand").touch()
+    with temporary_file(tmp_path) as unfinished:
+        write_atomic(path, "x")
+        assert sorted(leftovers(tmp_path)) == sorted([unfinished.name, ".writing-by-hand"])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from estimator.core.lock import is_at
 from estimator.errors import FileError
 
 # Names that begin like this are unfinished: readers of a folder skip them.
 TEMPORARY_PREFIX = ".writing-"
+TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + r"\d+-[0-9a-f]{8}")
 
 
 def write_atomic(path: Path, content: bytes | str, *, durable: bool = True, mode: int = 0o666) -> None:
@@ -33,10 +37,8 @@ def write_atomic(path: Path, content: bytes | str, *, durable: bool = True, mode
             path.write_bytes(data)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path.resolve() if path.is_symlink() else path, durable=durable) as temporary:
-            handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
+        with atomic_path(path.resolve() if path.is_symlink() else path, durable=durable, mode=mode) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -50,29 +52,27 @@ def write_folder_atomic(folder: Path, files: Mapping[str, bytes]) -> None:
     ------
     FileError: the folder cannot be written, or exists and is not empty; nothing is left behind.
     """
-    temporary = temporary_path(folder.parent)
     try:
-        temporary.mkdir(parents=True)
-        for name, content in files.items():
-            path = temporary / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-            _sync(path)
-        temporary.rename(folder)
-        _sync(folder.parent)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(folder.parent, is_folder=True) as temporary:
+            for name, content in files.items():
+                path = temporary / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                _sync(path)
+            temporary.rename(folder)
+            _sync(folder.parent)
     except OSError as error:
         raise FileError(f"{folder}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a temporary path in the folder of `path`; the file written there replaces `path` when the block succeeds.
+def atomic_path(path: Path, *, durable: bool = False, mode: int = 0o666) -> Iterator[Path]:
+    """Yield the path of an empty file in the folder of `path`; it replaces `path` when the block succeeds.
 
     The temporary file is removed if the block fails. Errors of the operating system pass through.
     """
-    with temporary_file(path.parent) as temporary:
+    with temporary_file(path.parent, mode=mode) as temporary:
         yield temporary
         if durable:
             _sync(temporary)
@@ -82,22 +82,72 @@ def atomic_path(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def temporary_file(folder: Path) -> Iterator[Path]:
-    """Yield an unused path in a folder, for a file whose final name depends on its content.
+def temporary_file(folder: Path, *, mode: int = 0o666) -> Iterator[Path]:
+    """Yield the path of an empty file in a folder, for content that decides the final name.
 
     Rename the file within the block to keep it: what is still at the temporary path afterwards is removed.
     """
-    temporary = temporary_path(folder)
-    try:
+    with _temporary(folder, mode=mode) as temporary:
         yield temporary
+
+
+@contextmanager
+def _temporary(folder: Path, *, is_folder: bool = False, mode: int = 0o666) -> Iterator[Path]:
+    """Yield a new file or folder in a folder, locked for as long as its process works on it."""
+    remove_unfinished(folder)
+    path, handle = _created(folder, is_folder, mode)
+    try:
+        yield path
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        # While it is locked, and only by its name: what was renamed stays.
+        _remove(path)
+        os.close(handle)
 
 
-def temporary_path(folder: Path) -> Path:
-    """Return a path in a folder that no other process or thread uses."""
-    return folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+def _created(folder: Path, is_folder: bool, mode: int) -> tuple[Path, int]:
+    """Return the path of a new file or folder that no other process uses, and a handle that locks it."""
+    while True:
+        path = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+        if is_folder:
+            path.mkdir()
+        try:
+            handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
+        except FileNotFoundError:
+            if folder.is_dir():
+                continue
+            raise
+        # A file system without locks has none to look at, either: there, nothing is taken for unfinished.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        if is_at(handle, path):
+            return path, handle
+        # Another process found it before it was locked, and removed it.
+        os.close(handle)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what writers that were killed have left in a folder; those that still work hold a lock."""
+    with contextlib.suppress(OSError):
+        for path in list(folder.glob(f"{TEMPORARY_PREFIX}*")):
+            if TEMPORARY_NAME.fullmatch(path.name):
+                _remove_if_unlocked(path)
+
+
+def _remove_if_unlocked(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(path)
+        finally:
+            os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

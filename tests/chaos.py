@@ -1,0 +1,97 @@
+"""Kills that land at every write: a forked process counts its calls of the system and dies before one of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from types import FrameType
+from typing import Any
+
+# Functions in C by which a file, a folder or a database changes, or a lock is taken.
+CALLS = frozenset(
+    {
+        *("open", "write", "pwrite", "flush", "close", "fsync", "ftruncate", "truncate"),
+        *("flock", "mkdir", "rename", "replace", "rmdir", "scandir", "unlink"),
+        *("commit", "execute", "executemany", "cursor_execute", "adbc_ingest"),
+    }
+)
+# How many kills `make test-chaos` asks of each test; otherwise a few seconds must do.
+N_KILLS = int(os.environ.get("ESTIMATOR_CHAOS_KILLS", "0"))
+
+
+def is_killed(action: Callable[[], object], at: int) -> bool:
+    """Run an action in a forked process that is killed before its call number `at`; whether it came that far.
+
+    Raises
+    ------
+    AssertionError: the action failed before.
+    """
+    if not (pid := os.fork()):
+        _run_to_the_kill(action, at)
+    _, status = os.waitpid(pid, 0)
+    if os.WIFSIGNALED(status):
+        assert os.WTERMSIG(status) == signal.SIGKILL
+        return True
+    assert os.WEXITSTATUS(status) == 0, "the action failed, see its stack trace"
+    return False
+
+
+def _run_to_the_kill(action: Callable[[], object], at: int) -> None:
+    n_calls = 0
+
+    def follow(frame: FrameType, event: str, function: Any) -> None:
+        nonlocal n_calls
+        if event == "c_call" and getattr(function, "__name__", "") in CALLS:
+            n_calls += 1
+            if n_calls == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    code = 1
+    try:
+        sys.setprofile(follow)
+        action()
+        sys.setprofile(None)
+        code = 0
+    except BaseException:
+        sys.setprofile(None)
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def kills(action: Callable[[], object]) -> Iterator[int]:
+    """Kill the action before its first call, before its second, and so on, until it ends; yield after each kill.
+
+    All of it is done again until there were `N_KILLS`. Whoever iterates restores what the action starts from.
+    """
+    n_kills = 0
+    while True:
+        for at in count(1):
+            if not is_killed(action, at):
+                break
+            n_kills += 1
+            yield at
+        if n_kills >= N_KILLS:
+            print(f"{n_kills} kills")
+            return
+
+
+def at_once(*actions: Callable[[], object]) -> None:
+    """Run each action in a process of its own, all at the same time.
+
+    Raises
+    ------
+    AssertionError: an action failed.
+    """
+    pids = [forked(action) for action in actions]
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * len(pids), "an action failed, see its stack trace"
+
+
+def forked(action: Callable[[], object]) -> int:
+    """Start an action in a process of its own, and return the id of that process."""
+    if not (pid := os.fork()):
+        _run_to_the_kill(action, 0)
+    return pid
