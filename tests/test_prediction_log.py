@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from estimator.errors import SourceError
-from estimator.prediction_log import Label, LogEntry, LogWriter, open_log, records_of
+from estimator.prediction_log import Label, LabelCounts, LogEntry, LogWriter, open_log, records_of
 from tests.clients import serving
 from tests.servers import PASSWORD, postgresql
 

@@ -14,7 +14,16 @@ import httptools
 import msgspec
 import pytest
 
+from estimator.core.task import Task
+from estimator.data.labels import TargetReader
+from estimator.data.schema import Column
+from estimator.data.schema.cells import CellError
+from estimator.errors import RequestError, RowError
 from estimator.serving.fast_path.http_head import read_head
+from estimator.serving.labels import read_labels
+from estimator.serving.request_body import as_row_list
+from estimator.serving.request_forms import ROWS_KEYS, SPLIT_KEY
+from estimator.serving.service import ResponseFormat
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
 from tests.test_server_fast_path import MODELS, Pair
@@ -23,7 +32,7 @@ INPUTS = int(os.environ.get("ESTIMATOR_FUZZ_INPUTS", "3000"))
 PIECES = [
     *(b"0", b"1", b"7", b"9", b".", b"-", b"e2", b" ", b" ", b"\n", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":"),
     *(b"null", b"true", b"1e999", b"-0.0", b"1e-999", b"9007199254740993", b"0.1", b'""', b'"NA"', b"\\u0041"),
-    *(b"\\ud800", b"\x00", b"\xff", b"\xc3", b"\xed\xa0\x80"),
+    *(b"\\ud800", b"\x00", b"\xff", b"\xc3", b"\xed\xa0\x80", b"NaN", b"-Infinity", b"1" * 400, b"[[]]", b"{}"),
 ]
 HEAD_PIECES = [
     *(b"\r\n", b"\r", b"\n", b"\r\n ", b": ", b":", b" ", b"\t", b"\x00", b"\x7f", b"\x80", b"1.0", b"0", b"+", b","),
@@ -56,13 +65,41 @@ def mutate(body: bytes, pieces: Sequence[bytes], rng: random.Random) -> bytes:
 def test_mutated_bodies_get_the_same_response(store, report_figure, name):
     pair, rng = Pair(open_artefact(version_folder(store / name))), random.Random(name)
     starts = [
-        msgspec.json.encode(pair.rows[:1]), json.dumps(pair.rows[1:2]).encode(), msgspec.json.encode(pair.rows[2:4])
+        msgspec.json.encode(pair.rows[:1]), json.dumps(pair.rows[1:2]).encode(), msgspec.json.encode(pair.rows[2:4]),
+        *(json.dumps({key: pair.rows[:2]}).encode() for key in ROWS_KEYS),
+        json.dumps({name: [row[name] for row in pair.rows[:2]] for name in pair.rows[0]}).encode(),
+        json.dumps({SPLIT_KEY: {"columns": list(pair.rows[0]), "data": [list(pair.rows[0].values())]}}).encode(),
     ]  # fmt: skip
-    n_fast = sum(pair.agree(mutate(rng.choice(starts), PIECES, rng)) for _ in range(INPUTS))
+    n_fast = 0
+    for _ in range(INPUTS):
+        body = mutate(rng.choice(starts), PIECES, rng)
+        n_fast += pair.agree(body)
+        accepted = pair.slow(ResponseFormat.FULL, body)
+        # What is logged are the rows of the body, whatever its form.
+        assert accepted is None or len(json.loads(as_row_list(body))) == accepted.n_rows
     assert 0 < n_fast < INPUTS
     report_figure(
         f"{name}: {INPUTS:,} mutated bodies, {n_fast:,} of them on the fast path, all with the response of FastAPI"
     )
+
+
+LABELS = b'[{"id": "a-0", "label": 1}, {"id": "a-1", "label": "yes"}, {"id": "a-2", "label": true}]'
+
+
+def test_mutated_labels_are_read_or_named(report_figure):
+    reader, rng = TargetReader(Column("y", "boolean"), Task("binary", ("no", "yes"))), random.Random("labels")
+    n_read = 0
+    for _ in range(INPUTS):
+        try:
+            values = [label.value for label in read_labels(mutate(LABELS, PIECES, rng), max_rows=10)]
+            # What is stored can be written as JSON and read back.
+            stored = [reader.label(value) for value in values]
+            assert set(stored) <= {"no", "yes"}
+            n_read += 1
+        except (RequestError, RowError, CellError) as error:
+            assert str(error)
+    assert 0 < n_read < INPUTS
+    report_figure(f"{INPUTS:,} mutated bodies of labels, {n_read:,} of them read")
 
 
 class Message:

@@ -89,6 +89,13 @@ class Predictions:
         """Numbers (rows,), or probabilities (rows, classes)."""
         return self.values if self.probabilities is None else self.probabilities
 
+    @property
+    def is_finite(self) -> Mask:
+        """Which rows have a prediction without NaN or infinity, in its interval and probabilities too."""
+        arrays = (self.raw, self.low, self.high)
+        finite = [np.isfinite(array).reshape(len(self), -1).all(axis=1) for array in arrays if array is not None]
+        return np.asarray(np.logical_and.reduce(finite))
+
     def rows(self, which: npt.NDArray[Any]) -> Predictions:
         """Return the predictions selected by a mask or by indices."""
         arrays = (self.probabilities, self.low, self.high, self.sets)

@@ -116,7 +116,7 @@ def read_json(body: bytes) -> tuple[Any, bool]:
             content = json.loads(body)
         except (ValueError, RecursionError):
             raise RequestError(422, f"the body is not JSON: {problem}" if body else "the body is empty") from None
-    if b"\\u" in body and not _is_encodable(content):
+    if (not is_strict or b"\\u" in body) and not _is_encodable(content):
         raise RequestError(422, "the body holds a lone surrogate, which is half of a character")
     return content, is_strict
 

@@ -87,7 +87,7 @@ def _rows_of_list(key: str, rows: list[Any]) -> list[Any]:
 
 
 def _rows_of_columns(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
-    if not columns or not all(isinstance(values, list) for values in columns.values()):
+    if not columns or not all(map(_is_column, columns.values())):
         raise RequestError(422, f"expected {ACCEPTED}, got {_shown(columns)}; put one row in [ ]")
     lengths = {name: len(values) for name, values in columns.items()}
     shortest, longest = min(lengths, key=lengths.__getitem__), max(lengths, key=lengths.__getitem__)
@@ -111,6 +111,10 @@ def _rows_of_split(table: Any) -> list[dict[str, Any]]:
             found = f"{len(row):,} values" if isinstance(row, list) else _shown(row)
             raise RequestError(422, f"{SPLIT_KEY}: row {number}: expected {len(names):,} values, got {found}")
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _is_column(values: object) -> bool:
+    return isinstance(values, list) and not (values and isinstance(values[0], dict))
 
 
 def _split_parts(table: Any) -> tuple[list[str], list[Any]]:

@@ -94,7 +94,7 @@ class Service:
         """
         rows, batch = self.read(body)
         out_of_range = self.artefact.schema.out_of_range(batch)
-        predictions = self.artefact.predictor.predict_batch(batch)
+        predictions = self.artefact.predictor.predict_finite(batch)
         if response_format is ResponseFormat.FULL:
             return self.full_response(predictions, out_of_range, request_id)
         content = {"inputData": rows, "predictions": self.tutorial_rows(predictions.values.tolist())}

@@ -87,7 +87,7 @@ def predict_table(
 ) -> tuple[PredictionResponse, bytes]:
     """Return the response as JSON, for the log, and the body to send; a media type of None is JSON."""
     predictions, out_of_range = (
-        service.artefact.predictor.predict_batch(batch),
+        service.artefact.predictor.predict_finite(batch),
         service.artefact.schema.out_of_range(batch),
     )
     response = service.full_response(predictions, out_of_range, request_id)

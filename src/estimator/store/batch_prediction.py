@@ -21,6 +21,7 @@ import polars as pl
 
 from estimator.core.arrays import Floats, Indices
 from estimator.core.files import atomic_path
+from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Batch
 from estimator.data.schema.frames import read_frame, with_schema_names
@@ -96,11 +97,11 @@ def predict_source(
 
 
 class LabeledRows(NamedTuple):
-    """The rows of a table that have a label, their labels as numbers or class codes, and how many have none."""
+    """The rows of a table that have a label, their labels as numbers or class codes, and their numbers from 1."""
 
     batch: Batch
     labels: Floats
-    n_unlabeled: int
+    numbers: Indices
 
 
 def labeled_rows(artefact: Artefact, frame: pl.DataFrame) -> LabeledRows:
@@ -124,8 +125,13 @@ def labeled_rows(artefact: Artefact, frame: pl.DataFrame) -> LabeledRows:
     has_label = ~np.isnan(labels)
     if not has_label.any():
         raise SchemaError(f"no row has a label in {schema.target.name!r}")
-    batch = read_frame(schema, frame.filter(pl.Series(has_label)))
-    return LabeledRows(batch, labels[has_label], int((~has_label).sum()))
+    # All rows are read, so that faults have the numbers of the table's rows.
+    batch = read_frame(schema, frame, drop_faulty=True)
+    faults = [fault for fault in batch.faults if has_label[fault.row - 1]]
+    if faults:
+        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
+    is_read = has_label if batch.is_valid is None else has_label[batch.is_valid]
+    return LabeledRows(batch.rows(is_read), labels[has_label], np.flatnonzero(has_label) + 1)
 
 
 class PartialOutput:
@@ -207,8 +213,9 @@ def _predict_parts(
     def predict_frame(frame: pl.DataFrame, rows_before: int) -> tuple[Batch, pl.DataFrame]:
         rows = frame.drop(not_in_schema, strict=False)
         batch = read_frame(predictor.schema, rows, first_row=rows_before + 1, drop_faulty=invalid_as_missing)
+        batch, predictions = _predicted(predictor, batch, rows_before + 1, drop_faulty=invalid_as_missing)
         keys = _key_columns(frame, keep, source, rows_before if parts.sink.numbers_rows else None)
-        return batch, _side_by_side(keys, _predictions(predictor, batch, frame.height))
+        return batch, _side_by_side(keys, _prediction_table(batch, predictions, frame.height))
 
     frames = islice(source.batches(), parts.n_parts * BATCHES_PER_PART, None)
     # Threads help: reading and onnxruntime release the interpreter lock.
@@ -248,9 +255,25 @@ def _side_by_side(keys: pl.DataFrame, predictions: pl.DataFrame) -> pl.DataFrame
     return pl.concat([keys, predictions], how="horizontal")
 
 
-def _predictions(predictor: Predictor, batch: Batch, n_rows: int) -> pl.DataFrame:
+def _predicted(predictor: Predictor, batch: Batch, first_row: int, *, drop_faulty: bool) -> tuple[Batch, Predictions]:
+    """Return the rows and their predictions; a row whose prediction is not finite breaks the run, or is dropped."""
+    predictions = predictor.predict_batch(batch)
+    positions = np.arange(batch.n_rows) if batch.is_valid is None else np.flatnonzero(batch.is_valid)
+    faults = predictor.non_finite(batch, predictions, positions + first_row)
+    if not faults:
+        return batch, predictions
+    if not drop_faulty:
+        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
+    is_finite = predictions.is_finite
+    is_valid = np.ones(batch.n_rows, dtype=np.bool_) if batch.is_valid is None else batch.is_valid.copy()
+    is_valid[positions[~is_finite]] = False
+    all_faults = tuple(sorted([*batch.faults, *faults], key=lambda fault: fault.row))
+    return replace(batch.rows(is_finite), faults=all_faults, is_valid=is_valid), predictions.rows(is_finite)
+
+
+def _prediction_table(batch: Batch, predictions: Predictions, n_rows: int) -> pl.DataFrame:
     """Return predictions for `n_rows` rows, missing where `batch` left a row out."""
-    columns = prediction_columns(predictor.predict_batch(batch))
+    columns = prediction_columns(predictions)
     series = {name: _series(values) for name, values in columns.items()}
     if batch.is_valid is None:
         return pl.DataFrame(series)

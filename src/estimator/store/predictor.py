@@ -11,13 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from estimator.core.arrays import Indices
 from estimator.core.task import Predictions, Task
 from estimator.data.schema import Batch, Schema
+from estimator.data.schema.schema import MAX_FAULTS
 from estimator.data.tables import read_table
+from estimator.errors import Fault, RowError
 from estimator.graph.session import Block, Feed, Session
 
 if TYPE_CHECKING:
     import polars as pl
+
+# Columns named as the reason of a prediction that is not finite.
+MAX_EXTREMES = 3
 
 
 @dataclass(frozen=True)
@@ -46,24 +52,55 @@ class Predictor:
 
         Raises
         ------
-        RowError: a row breaks the schema.
+        RowError: a row breaks the schema, or has no finite prediction.
         """
-        return self.predict_batch(read_table(self.schema, data)).values
+        return self.predict_finite(read_table(self.schema, data)).values
 
     def predict_table(self, data: Any) -> pl.DataFrame:
         """Return a polars frame of `prediction`, its interval or set, and the class probabilities, one row per row.
 
         Raises
         ------
-        RowError: a row breaks the schema.
+        RowError: a row breaks the schema, or has no finite prediction.
         """
         import polars as pl
 
-        return pl.DataFrame(prediction_columns(self.predict_batch(read_table(self.schema, data))))
+        return pl.DataFrame(prediction_columns(self.predict_finite(read_table(self.schema, data))))
 
     def predict_batch(self, batch: Batch) -> Predictions:
         """Return the predictions for rows that have passed the schema."""
         return self.predictions_from(self.run(batch.feed))
+
+    def predict_finite(self, batch: Batch, numbers: Indices | None = None) -> Predictions:
+        """Return the predictions for rows that have passed the schema, all of them finite numbers.
+
+        `numbers` are those of the rows in messages; from 1 if left out.
+
+        Raises
+        ------
+        RowError: a row has no finite prediction.
+        """
+        predictions = self.predict_batch(batch)
+        if faults := self.non_finite(batch, predictions, numbers):
+            raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
+        return predictions
+
+    def non_finite(self, batch: Batch, predictions: Predictions, numbers: Indices | None = None) -> list[Fault]:
+        """Return the rows whose prediction is infinite or not a number, each with the values that may be the reason."""
+        is_finite = predictions.is_finite
+        if is_finite.all():
+            return []
+        indices = np.flatnonzero(~is_finite)
+        out_of_range = self.schema.out_of_range(batch.rows(indices))
+        rows = indices + 1 if numbers is None else numbers[indices]
+        messages = map(self._non_finite_message, out_of_range)
+        return [Fault(row, None, None, message) for row, message in zip(rows.tolist(), messages, strict=True)]
+
+    def _non_finite_message(self, out_of_range: Sequence[str]) -> str:
+        columns = [self.schema.by_name[name] for name in out_of_range[:MAX_EXTREMES]]
+        extremes = [f"{column.name!r}, {column.training_summary}" for column in columns]
+        reason = f"out of range: {'; '.join(extremes)}" if extremes else "no value is out of its training range"
+        return f"the model has no finite prediction for this row; {reason}"
 
     def run(self, feed: Feed) -> list[npt.NDArray[Any]]:
         """Return the graph's outputs, in its order, for arrays of shape (rows, 1) by feature name."""

@@ -11,16 +11,22 @@ from estimator.verbs.context import Context, data_like
 def evaluate(
     artefact: Artefact, table: str, *, query: str | None = None, context: Context | None = None, seed: int = 0
 ) -> tuple[int, dict[str, Score]]:
-    """Score a version on a table that holds the target; return the number of rows and the metrics."""
+    """Score a version on a table that holds the target; return the number of rows and the metrics.
+
+    Raises
+    ------
+    RowError: a row breaks the schema, has a label that is no value of the target, or has no finite prediction.
+    """
     settings, context = artefact.config["evaluation"], context or Context()
     with context.rows(data_like(artefact, table, query)) as source:
-        batch, actual, n_unlabeled = labeled_rows(artefact, source.frame())
-    if n_unlabeled:
+        frame = source.frame()
+        batch, actual, numbers = labeled_rows(artefact, frame)
+    if n_unlabeled := frame.height - len(numbers):
         target = artefact.schema.target.name
         context.notes.add([f"{table}: rows without a value in {target!r} are left out: {n_unlabeled:,}"])
     with missing_packages_named(artefact):
         metrics = select_metrics(settings["metrics"], artefact.predictor.task)
-    predictions = artefact.predictor.predict_batch(batch)
+    predictions = artefact.predictor.predict_finite(batch, numbers)
     scores = score(
         actual,
         predictions,

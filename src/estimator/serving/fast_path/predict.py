@@ -61,7 +61,7 @@ class FastPredictor:
         return self._respond(requests, self._tutorial_responses)
 
     def _respond(
-        self, requests: Sequence[PredictionRequest], write: Callable[[_Predicted], Iterator[PredictionResponse]]
+        self, requests: Sequence[PredictionRequest], write: Callable[[_Predicted], Iterator[PredictionResponse | None]]
     ) -> list[PredictionResponse | None]:
         responses: list[PredictionResponse | None] = [None] * len(requests)
         decoded = [self._decode(request.body) for request in requests]
@@ -100,7 +100,7 @@ class FastPredictor:
             outputs = self._predictor.run(feed)
         return self._predictor.predictions_from(outputs), self._decoder.out_of_range(len(rows), feed, in_range=in_range)
 
-    def _full_responses(self, predicted: _Predicted) -> Iterator[PredictionResponse]:
+    def _full_responses(self, predicted: _Predicted) -> Iterator[PredictionResponse | None]:
         ids = [
             row_id(request.id, index)
             for request, body in zip(predicted.requests, predicted.bodies, strict=True)
@@ -110,19 +110,24 @@ class FastPredictor:
         start = 0
         for body in predicted.bodies:
             stop = start + len(body.rows)
-            content = self._service.full_content(predicted.predictions, rows[start:stop])
-            yield PredictionResponse(self._encode(content), stop - start, predicted.out_of_range[start:stop])
+            content = self._encode(self._service.full_content(predicted.predictions, rows[start:stop]))
+            yield _finite(content, PredictionResponse(content, stop - start, predicted.out_of_range[start:stop]))
             start = stop
 
-    def _tutorial_responses(self, predicted: _Predicted) -> Iterator[PredictionResponse]:
+    def _tutorial_responses(self, predicted: _Predicted) -> Iterator[PredictionResponse | None]:
         values = predicted.predictions.values.tolist()
         start = 0
         for request, body in zip(predicted.requests, predicted.bodies, strict=True):
             stop = start + len(body.rows)
             rows = self._encode(self._service.tutorial_rows(values[start:stop]))
             content = b'{"inputData":%b,"predictions":%b}' % (echo(request.body, body.rows), rows)
-            yield PredictionResponse(content, stop - start, predicted.out_of_range[start:stop])
+            yield _finite(rows, PredictionResponse(content, stop - start, predicted.out_of_range[start:stop]))
             start = stop
+
+
+def _finite(predictions: bytes, response: PredictionResponse) -> PredictionResponse | None:
+    """Return a response unless its predictions may not be finite: JSON has only null for these."""
+    return None if b"null" in predictions else response
 
 
 def _groups(bodies: Sequence[DecodedBody | None]) -> Iterator[list[int]]:

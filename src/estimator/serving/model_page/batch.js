@@ -30,7 +30,10 @@ const predictTable = async (model, { names, rows }, file, progress = () => {}) =
     });
     if (valid.length)
       model.predict(valid).forEach((prediction, index) => {
-        predictions[indices[index]] = prediction;
+        const row = indices[index],
+          notFinite = finiteFaults(model.schema, valid[index], prediction, row + 1);
+        faults.push(...notFinite);
+        if (!notFinite.length) predictions[row] = prediction;
       });
     progress(Math.min(start + CHUNK_ROWS, rows.length), rows.length);
     await pause();

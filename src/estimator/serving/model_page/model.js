@@ -47,9 +47,26 @@ const modelOf = (data, graph) => {
     const outOfRange = schema.features.filter(
       (column) => cells.has(column.name) && isOutOfRange(column, cells.get(column.name)),
     );
-    return { faults, outOfRange, cells, result: faults.length ? null : predict([cells])[0] };
+    if (faults.length) return { faults, outOfRange, cells, result: null };
+    const [result] = predict([cells]),
+      notFinite = finiteFaults(schema, cells, result, 1);
+    return { faults: notFinite, outOfRange, cells, result: notFinite.length ? null : result };
   };
   return { ...data, schema, predict, predictRow };
+};
+
+const MAX_EXTREMES = 3;
+/** Return the fault of a row whose prediction is infinite or not a number, in a list, with the values that may be why. */
+const finiteFaults = (schema, cells, { prediction, interval = [], probabilities = [] }, number) => {
+  const numbers = [...(probabilities.length ? probabilities : [prediction]), ...interval];
+  if (numbers.every((value) => Number.isFinite(value))) return [];
+  const extremes = schema.features
+    .filter((column) => isOutOfRange(column, cells.get(column.name)))
+    .slice(0, MAX_EXTREMES)
+    .map((column) => `${repr(column.name)}, ${column.training_summary}`);
+  const reason = extremes.length ? `out of range: ${extremes.join("; ")}` : "no value is out of its training range";
+  const message = `the model has no finite prediction for this row; ${reason}`;
+  return [{ row: number, column: null, message, text: `row ${number}: ${message}` }];
 };
 
 const likeliestFirst = (classes, probabilities, members) =>

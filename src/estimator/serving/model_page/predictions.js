@@ -9,7 +9,9 @@ const showPrediction = (model, { result, faults, outOfRange }) => {
     ...(result ? predictionParts(model, result) : [html("p", { class: "figure" }, "no prediction")]),
   );
   query("#notes").replaceChildren(
-    ...faults.map(({ column, message }) => html("li", { class: "fault" }, html("strong", {}, column), `: ${message}`)),
+    ...faults.map(({ column, message }) =>
+      html("li", { class: "fault" }, ...(column === null ? [message] : [html("strong", {}, column), `: ${message}`])),
+    ),
     ...outOfRange.map(({ name, training_summary: summary }) =>
       html("li", {}, html("strong", {}, name), `: out of range; ${summary}`),
     ),
