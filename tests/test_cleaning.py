@@ -58,7 +58,7 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
         verbs.explore.accept(conf, explored.findings, chosen)
     config = read_config(conf, SHELVES)
     frame = open_files(config.data.path).frame()
-    schema = build_schema(frame, config)
+    schema, _ = build_schema(frame, config)
     read = {}
     for name in COLUMNS:
         column = replace(schema.by_name[name], nullable=True)

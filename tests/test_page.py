@@ -191,6 +191,9 @@ COLUMNS = {
     "comma": replace(NUMBER, thousands=".", decimal=",", units={"km": 1000.0, "m": 1.0}),
     "blanks": replace(NUMBER, thousands=" ", strip=("€",)),
     "pattern": replace(NUMBER, pattern=r"^(\d+)(?: - \d+|\.0)?", replace={"many": "99"}),
+    "sentinels": replace(NUMBER, na_values=("inf", "-3", "1e2000", "5.", "many")),
+    "sentinel codes": replace(CATEGORY, na_values=("5", "123456.789")),
+    "sentinel dates": replace(DATE, nullable=True, na_values=("2020-02-29", "2020-01-01T12:30Z")),
     "integer": replace(NUMBER, kind="integer", training_range=(1.0, 12.0), example=3),
     "boolean": replace(NUMBER, kind="boolean", training_range=(0.0, 1.0), example=True),
     "category": CATEGORY,
@@ -220,7 +223,7 @@ VALUES: list[Any] = [
     "9999-12-31T23:59:59.999999", "2020-13-01", "1.2.2020", "31.12.1999", "31.02.2020", "2/3/68", "2/3/69",
     "3-jan-2021", "3-MAY-2021", "January 5, 2020", "january  5,  2020", "20200101T010203", "12:05 am 2020",
     "12:05 PM 2020", "2020-01-01 10:00:00+0530", "2020-01-01 10:00:00Z", "05 Wed 10.20.30.5", "2022-09",
-    "2022-9", "2022-13", "yesterday",
+    "2022-9", "2022-13", "yesterday", "-3.0", "Infinity", "-inf", "1e999", "5.0", "2020-01-01 12:30:00",
     "12.5.20", "2020",
 ]  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from estimator.core.text import join_names
 from estimator.data.labels import TargetReader, class_names, open_target
 from estimator.data.schema import Column
 from estimator.data.schema.cells import CellError
-from estimator.data.schema.column import TIME_KINDS
+from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
+from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import NUMBER_AS_TEXT
+from estimator.data.schema.occurrences import Occurrences, occurrences_at
+from estimator.data.schema.text_parsing import as_text
 from estimator.errors import ConfigError, Fault, TrainingError
 
 MAX_CLASSES = 1000
@@ -28,11 +32,15 @@ MIN_SUSPICIOUS_CLASSES = 21
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """The task, and for each row the number or the class code; `is_labeled` marks the rows that have a label."""
+    """The task, and for each row the number or the class code; `is_labeled` marks the rows that have a label.
+
+    `missing` has what the rows without a label hold, "" for an empty cell.
+    """
 
     task: Task
     values: Floats
     is_labeled: Mask
+    missing: Mapping[str, Occurrences] = field(default_factory=dict)
 
 
 def read_target(column: Column, series: pl.Series, data: Data) -> Labels:
@@ -63,6 +71,7 @@ def read_target(column: Column, series: pl.Series, data: Data) -> Labels:
         )
     else:
         labels = Labels(Task("regression"), raw[:, 0], ~np.isnan(raw[:, 0]))
+    labels = replace(labels, missing=_missing_texts(series, labels.is_labeled))
     _check_learnable(column, labels)
     return labels
 
@@ -98,6 +107,35 @@ def _decide(reader: TargetReader, value: object) -> float | CellError:
         return error
 
 
+def _missing_texts(series: pl.Series, is_labeled: Mask) -> Mapping[str, Occurrences]:
+    texts = as_text(plain_series(series)).cast(pl.String).fill_null("")
+    return occurrences_at(texts, np.flatnonzero(~is_labeled))
+
+
+def label_notes(column: Column, missing: Mapping[str, Occurrences], *, n_rows: int, n_missing: int) -> tuple[str, ...]:
+    """Return a sentence for the rows of a target that have no label: how many, what they hold, and the way out.
+
+    >>> label_notes(Column("y", "category"), {"NA": Occurrences(2, (3, 8))}, n_rows=9, n_missing=2)[0][:72]
+    "the target 'y': 2 of 9 rows have no label and are not used: 'NA' in rows"
+    """
+    if n_missing == 0:
+        return ()
+    spelled = [f"{text!r} in {found}" for text, found in missing.items() if text]
+    n_empty = n_missing - sum(found.count for text, found in missing.items() if text)
+    empty = missing.get("")
+    spelled += [f"no value in {empty or f'{n_empty:,} rows'}"] if n_empty else []
+    sentence = f"the target {column.name!r}: {n_missing:,} of {n_rows:,} rows have no label and are not used: "
+    return (sentence + join_names(spelled, limit=8) + _way_out(column, missing),)
+
+
+def _way_out(column: Column, missing: Mapping[str, Occurrences]) -> str:
+    """Return the edit by which the texts that are read as missing become classes."""
+    spelled = [text for text in missing if text]
+    if not spelled or column.kind in NUMERIC_KINDS:
+        return ""
+    return f"; if {join_names(map(repr, spelled), limit=3)} is a class: schema.columns.{column.name}.na_values: []"
+
+
 def _has_classes(column: Column, raw: npt.NDArray[Any]) -> bool:
     return column.is_string or len(np.unique(raw[~np.isnan(raw.astype(float))])) == 2
 
@@ -112,13 +150,13 @@ def _class_labels(column: Column, raw: npt.NDArray[Any], data: Data) -> Labels:
                 hint=f"classes: {join_names(classes)}",
             )
         classes.sort(key=lambda name: name == data.positive_class)
-    _check_classes(column, classes, data)
+    _check_classes(column, classes, data, values)
     task = Task("binary" if len(classes) == 2 else "multiclass", tuple(classes))
     codes = task.codes(values)
     return Labels(task, codes, ~np.isnan(codes))
 
 
-def _check_classes(column: Column, classes: list[str], data: Data) -> None:
+def _check_classes(column: Column, classes: list[str], data: Data, values: npt.NDArray[Any]) -> None:
     if len(classes) > MAX_CLASSES:
         raise TrainingError(
             f"the target {column.name!r} has {len(classes):,} classes, more than {MAX_CLASSES:,}",
@@ -128,9 +166,16 @@ def _check_classes(column: Column, classes: list[str], data: Data) -> None:
     may_be_quantity = len(classes) >= MIN_SUSPICIOUS_CLASSES and len(numbers) >= 0.9 * len(classes)
     if data.task == "auto" and column.is_string and may_be_quantity:
         raise TrainingError(
-            f"the target {column.name!r} holds numbers as text, such as {join_names(map(repr, numbers[:3]))}",
+            f"the target {column.name!r} holds numbers as text: {_values_as_text(values)}",
             hint="`estimator explore` shows how to read them; data.task: classification takes each as a class",
         )
+
+
+def _values_as_text(values: npt.NDArray[Any]) -> str:
+    """Return the first values that are no plain numbers, with their rows."""
+    rows = [row for row, text in enumerate(values.tolist(), start=1) if text and _numbers_first(text)[0]]
+    cells = [f"row {row:,} holds {values[row - 1]!r:.60}" for row in rows[:3]]
+    return join_names(cells) + (f" and {len(rows) - 3:,} more rows" if len(rows) > 3 else "")
 
 
 def _numbers_first(name: str) -> tuple[int, float, str]:
@@ -146,10 +191,21 @@ def _check_learnable(column: Column, labels: Labels) -> None:
     if len(values) == 0:
         raise TrainingError(
             f"the target {column.name!r} is missing in every row: there is nothing to learn",
-            hint="check data.target and the na_values of the column",
+            hint=_missing_hint(column, labels) or "check data.target and the na_values of the column",
         )
     if len(np.unique(values)) == 1:
+        rows = f"all {len(values):,} rows" + (" that have one" if labels.missing else "")
         raise TrainingError(
-            f"the target {column.name!r} has the same value in all {len(values):,} rows: there is nothing to learn",
-            hint="check data.target and how the table was filtered",
+            f"the target {column.name!r} has the same value in {rows}: there is nothing to learn",
+            hint=_missing_hint(column, labels) or "check data.target and how the table was filtered",
         )
+
+
+def _missing_hint(column: Column, labels: Labels) -> str | None:
+    """Return the hint that names the texts read as missing; None if there are none."""
+    spelled = {text: found for text, found in labels.missing.items() if text}
+    if not spelled:
+        return None
+    texts = join_names([f"{text!r} in {found}" for text, found in spelled.items()], limit=3)
+    edit = f"schema.columns.{column.name}.na_values: []"
+    return f"{texts} is read as a missing value; if it is a class, set {edit}"

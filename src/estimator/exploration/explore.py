@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import polars as pl
 
 from estimator.config import Config
 from estimator.data.schema import Schema
+from estimator.data.schema.column_scan import TableScan
 from estimator.data.schema.inference import Batches, schema_from_scan, start_scan
-from estimator.data.schema.overrides import column_overrides, exclude_columns
+from estimator.data.schema.notes import scan_notes, unused_notes
+from estimator.data.schema.overrides import exclude_columns, exclusion_reasons, table_choices
+from estimator.data.target import label_notes
 from estimator.exploration.profile import Profile, collect, make_profile, start_schema_scan
 
 
@@ -35,13 +38,23 @@ def explore(batches: Batches, config: Config, reviewed: Schema | None = None, *,
     """
     stream = iter(batches())
     first = next(stream, pl.DataFrame())
-    target, overrides = config.data.target, column_overrides(config)
-    if reviewed is not None:
-        scan = start_schema_scan(reviewed, first)
-    else:
-        scan = start_scan(first, target, overrides, config.schema_.na_values, with_target_means=True)
+    choices = table_choices(config)
+    scan = start_schema_scan(reviewed, first) if reviewed else start_scan(first, choices, with_target_means=True)
     collected = collect(chain([first], stream), batches, scan, seed=config.training.seed)
-    schema = reviewed or schema_from_scan(collected.scan, target, overrides, config.schema_.unknown_columns)
-    schema = exclude_columns(schema, config)
+    scan = collected.scan
+    schema = exclude_columns(reviewed or schema_from_scan(scan, choices), config)
+    notes = _notes(scan, schema, config, is_inferred=reviewed is None)
+    # What a person leaves out and no kind can hold is not profiled.
+    schema = replace(schema, columns=tuple(column for column in schema.columns if column.name not in scan.nested))
     profile = make_profile(collected, schema, tsne_seed=config.training.seed if tsne else None)
-    return Exploration(schema, profile, collected.sample.rows())
+    return Exploration(schema, profile, collected.sample.rows(), notes)
+
+
+def _notes(scan: TableScan, schema: Schema, config: Config, *, is_inferred: bool) -> tuple[str, ...]:
+    reasons = exclusion_reasons(config)
+    notes = unused_notes(schema, reasons, scan if is_inferred else None)
+    notes = (*scan_notes(scan, schema), *notes) if is_inferred else notes
+    target = scan.columns[schema.target.name]
+    missing = {text: found for text, found in target.spellings.items() if text}
+    labels = label_notes(schema.target, missing, n_rows=target.n_rows, n_missing=target.n_missing)
+    return (*labels, *notes)

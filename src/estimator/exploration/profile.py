@@ -19,8 +19,9 @@ from estimator.core.clock import SECONDS_PER_DAY
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.column_scan import ColumnScan, MapFunction, TableScan, scan_by_schema
+from estimator.data.schema.dtypes import nested_noun
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.inference import Batches
+from estimator.data.schema.inference import Batches, check_dtypes
 from estimator.data.schema.text_parsing import category_names
 from estimator.errors import SchemaError
 from estimator.exploration.accumulators import Numbers, Repeats, Sample, summarize
@@ -192,9 +193,17 @@ def profile_table(schema: Schema, batches: Iterable[pl.DataFrame], *, seed: int 
 
 
 def start_schema_scan(schema: Schema, first: pl.DataFrame) -> TableScan:
-    """Return a scan that reads a table by its schema; `first` are its first rows."""
+    """Return a scan that reads a table by its schema; `first` are its first rows.
+
+    Raises
+    ------
+    SchemaError: no kind can hold the values of a feature.
+    """
     columns = [column for column in (*schema.columns, schema.target) if column.name in first.columns]
-    return scan_by_schema(columns, schema.target.name, max_categories=MAX_CATEGORIES)
+    check_dtypes(first.select(column.name for column in columns if column.used), ())
+    nested = tuple(column.name for column in columns if nested_noun(first[column.name].dtype) is not None)
+    columns = [column for column in columns if column.name not in nested]
+    return scan_by_schema(columns, schema.target.name, max_categories=MAX_CATEGORIES, nested=nested)
 
 
 def _is_numeric(column: Column) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,16 @@ from estimator.config import Data
 from estimator.core.arrays import Floats
 from estimator.core.files import write_atomic
 from estimator.core.task import Task
+from estimator.core.text import join_names
 from estimator.data.schema import Schema
-from estimator.data.schema.file import to_yaml
+from estimator.data.schema.column_scan import TableScan
+from estimator.data.schema.dtypes import nested_noun
+from estimator.data.schema.file import comment, flow, to_yaml
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.inference import infer_schema
-from estimator.data.target import read_target
-from estimator.errors import ConfigError
+from estimator.data.schema.inference import ColumnOverride, TableChoices, scan_table, schema_from_scan
+from estimator.data.schema.notes import column_questions, scan_notes, unused_notes
+from estimator.data.target import Labels, label_notes, read_target
+from estimator.errors import ConfigError, TrainingError
 from estimator.pages.render import render_text
 
 FEW_ROWS = 150
@@ -45,33 +48,59 @@ def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: st
     ------
     EstimatorError: the target does not exist, or a model cannot learn it.
     """
-    target = data.target
-    schema = infer_schema(frame, target)
-    labels = read_target(schema.target, frame[target], data)
+    scan, schema, labels = _read(frame, data)
+    questions = column_questions(scan, schema)
+    unused = unused_notes(
+        schema, dict.fromkeys(scan.nested, "left out by data.drop: no kind can hold the values"), scan
+    )
     time = _time_column(frame, schema)
     n_rows = int(labels.is_labeled.sum())
     model = "linear" if n_rows < FEW_ROWS else "ensemble"
     reasons = (
-        f"{_describe_task(labels.task)}: the target {target!r} is of kind {schema.target.kind}",
+        f"{_describe_task(labels.task)}: the target {data.target!r} is of kind {schema.target.kind}",
         f"model {model}: {n_rows:,} rows" + (" are few" if model == "linear" else ""),
         f"split by time: rows are sorted by {time!r}" if time else "random split: rows are not sorted by a date column",
-        *_ignored_columns(schema),
     )
     text = render_text(
         "config.yml.j2",
-        name=name,
-        path=_quoted(str(data.path)),
-        query=data.query and _quoted(data.query),
-        target=_quoted(target),
-        schema=_quoted(schema_file),
+        name=flow(name),
+        path=flow(str(data.path)),
+        query=data.query and flow(data.query),
+        target=flow(data.target),
+        positive_class=labels.task.kind == "binary" and flow(labels.task.classes[-1]),
+        drop=scan.nested and flow(list(scan.nested)),
+        schema=flow(schema_file),
         model=model,
-        time=time and _quoted(time),
-        task=labels.task,
+        time=time and flow(time),
+        is_regression=labels.task.is_regression,
+        classes=join_names(map(flow, labels.task.classes)),
         rows=n_rows,
         counts=_kind_counts(schema),
-        ignored=_ignored_columns(schema),
+        ignored=list(map(comment, unused)),
     )
-    return Scaffold(text, to_yaml(schema), labels.task, reasons)
+    notes = label_notes(schema.target, labels.missing, n_rows=frame.height, n_missing=frame.height - n_rows)
+    notes = (*notes, *scan_notes(scan, schema), *unused)
+    return Scaffold(text, to_yaml(schema, questions), labels.task, reasons, notes)
+
+
+def _read(frame: pl.DataFrame, data: Data) -> tuple[TableScan, Schema, Labels]:
+    """Return the statistics and schema of a table, and its labels; columns that no kind can hold are left out.
+
+    A target that has one value only, next to rows that are missing as a class is spelled, is read with those as a
+    class.
+    """
+    nested = [series.name for series in frame.iter_columns() if nested_noun(series.dtype) is not None]
+    choices = TableChoices(data.target, dropped=[name for name in nested if name != data.target])
+    words_are_classes = replace(choices, columns={data.target: ColumnOverride(na_values=())})
+    errors = []
+    for tried in (choices, words_are_classes):
+        scan = scan_table(frame, tried)
+        schema = schema_from_scan(scan, tried)
+        try:
+            return scan, schema, read_target(schema.target, frame[data.target], data)
+        except TrainingError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def write_scaffold(scaffold: Scaffold, config: Path, schema: Path, *, force: bool) -> None:
@@ -86,10 +115,6 @@ def write_scaffold(scaffold: Scaffold, config: Path, schema: Path, *, force: boo
         if path.exists() and not force:
             raise ConfigError(f"{path} already exists", hint="choose another --conf, or overwrite it with --force")
         write_atomic(path, text)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _time_column(frame: pl.DataFrame, schema: Schema) -> str | None:
@@ -113,7 +138,3 @@ def _describe_task(task: Task) -> str:
 def _kind_counts(schema: Schema) -> str:
     counts = Counter(column.kind for column in schema.columns)
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-
-
-def _ignored_columns(schema: Schema) -> list[str]:
-    return [f"{column.name} is not a feature: {column.kind}" for column in schema.columns if not column.is_feature]

@@ -9,14 +9,16 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
-from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.arrays import Floats, Indices, Ints, Mask
 from estimator.core.task import Task
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Schema
+from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.frames import read_frame, with_schema_names
+from estimator.data.schema.occurrences import N_ROWS_SHOWN, Occurrences
 from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, validation_mask
-from estimator.data.target import read_target
+from estimator.data.target import label_notes, read_target
 from estimator.errors import ConfigError, TrainingError
 from estimator.models import Dataset, FitData
 
@@ -93,7 +95,7 @@ def prepare(
         raise TrainingError("the table has no rows", hint="check data.path")
     used, numbered_test = row_number_masks(frame.height, config.training.split)
     frame = frame.filter(pl.Series(used))
-    schema = build_schema(frame, config, reviewed)
+    schema, schema_notes = build_schema(frame, config, reviewed)
     _check_feature_names(schema)
     frame = with_schema_names(schema, frame)
     _check_columns(schema, frame, config)
@@ -108,8 +110,11 @@ def prepare(
             hint="change training.split or training.test_size",
         )
     training, training_strata = labeled.filter(pl.Series(~test)), None if strata is None else strata[~test]
-    sample_weights = _sample_weights(labeled, config, test)
+    row_numbers = np.flatnonzero(used)[labels.is_labeled] + 1
+    sample_weights, weight_notes = _sample_weights(labeled, config, test, row_numbers)
     weights = sample_weights * _class_weights(config, labels.task, values, sample_weights * ~test)
+    n_unlabeled = int((~labels.is_labeled).sum())
+    target_notes = label_notes(schema.target, labels.missing, n_rows=frame.height, n_missing=n_unlabeled)
     batch = read_frame(schema, labeled.select(column for column in labeled.columns if column in schema.by_name))
     return PreparedData(
         schema=schema,
@@ -119,9 +124,9 @@ def prepare(
         test_mask=test,
         validation_mask=validation_mask(training, config, training_strata),
         folds=assign_folds(training, config, training_strata),
-        n_unlabeled=int((~labels.is_labeled).sum()),
+        n_unlabeled=n_unlabeled,
         frame=labeled,
-        notes=tuple(source_notes),
+        notes=(*source_notes, *target_notes, *schema_notes, *weight_notes),
     )
 
 
@@ -153,17 +158,36 @@ def _check_columns(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
         )
 
 
-def _sample_weights(frame: pl.DataFrame, config: Config, test: Mask) -> Floats:
+def _sample_weights(
+    frame: pl.DataFrame, config: Config, test: Mask, row_numbers: Indices
+) -> tuple[Floats, tuple[str, ...]]:
+    """Return the weight of each row, and a note on rows whose weight is 0; `row_numbers` are those of the table."""
     name = config.data.sample_weight
     if name is None:
-        return np.ones(frame.height)
-    weights: Floats = frame[name].cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy().copy()
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights[~test].sum() > 0):
+        return np.ones(frame.height), ()
+    series = plain_series(frame[name])
+    weights: Floats = series.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy().copy()
+    is_wrong = ~(np.isfinite(weights) & (weights >= 0))
+    subject = f"data.sample_weight: column {name!r}"
+    if is_wrong.any():
+        positions = np.flatnonzero(is_wrong)
+        cells = [f"row {row_numbers[position]:,} holds {series[int(position)]!r:.60}" for position in positions[:3]]
+        more = f" and {len(positions) - 3:,} more rows" if len(positions) > 3 else ""
         raise TrainingError(
-            f"data.sample_weight: column {name!r} must hold a number of at least 0 in every row, "
-            "and more than 0 in some training rows"
+            f"{subject} must hold a number of at least 0 in every row: {', '.join(cells)}{more}",
+            hint="correct the weights or leave out those rows; the model does not learn from a row of weight 0",
         )
-    return weights
+    if not weights.any() or not weights[~test].any():
+        which = "all weights are 0" if not weights.any() else "the weights of all training rows are 0"
+        raise TrainingError(
+            f"{subject}: {which}, so there is nothing to learn",
+            hint="give some rows a weight of more than 0, or leave out data.sample_weight to weigh all rows alike",
+        )
+    zeros = row_numbers[weights == 0]
+    if not len(zeros):
+        return weights, ()
+    rows = Occurrences(len(zeros), tuple(zeros[:N_ROWS_SHOWN].tolist()))
+    return weights, (f"{name}: the weight is 0 in {rows}, which the model does not learn from",)
 
 
 def _class_weights(config: Config, task: Task, target: Floats, training_weights: Floats) -> Floats:

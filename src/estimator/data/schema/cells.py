@@ -10,11 +10,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
 
 import numpy as np
 
-from estimator.data.schema.column import EPOCH, FALSE_WORDS, STRING_KINDS, TRUE_WORDS, Column
+from estimator.data.schema.column import EPOCH, FALSE_WORDS, NUMERIC_KINDS, STRING_KINDS, TIME_KINDS, TRUE_WORDS, Column
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
 BLANK_BETWEEN_THOUSANDS = re.compile(r"(?<=\d)\s(?=\d{3}(?!\d))")
@@ -36,13 +38,14 @@ def read_cell(column: Column, value: object) -> float | str:
     ------
     CellError: the column does not accept the value.
     """
-    if isinstance(value, np.generic):
-        value = value.item()
+    value = _plain(value)
     if _is_missing(column, value):
         return _read_missing(column, value)
     if isinstance(value, str) and not column.is_string:
         value = normalize(column, value)
     cell = _READERS[column.kind](column, value)
+    if column.na_values and cell in na_numbers(column):
+        return _read_missing(column, value)
     if isinstance(cell, float) and column.range is not None:
         low, high = column.range
         if (low is not None and cell < low) or (high is not None and cell > high):
@@ -65,15 +68,76 @@ def normalize(column: Column, text: str) -> str:
     return column.replace.get(text.strip(), text) if column.replace else text
 
 
+def na_numbers(column: Column) -> frozenset[float]:
+    """Return the numbers and times that mean a missing value, because `na_values` spells them; infinities among them.
+
+    >>> sorted(na_numbers(Column("x", "number", na_values=("NA", "-999", "inf"))))
+    [-999.0, inf]
+    """
+    if not column.na_values or column.kind not in (*NUMERIC_KINDS, *TIME_KINDS):
+        return frozenset()
+    return _na_numbers(column.na_values, column.kind in TIME_KINDS, column.date_formats)
+
+
+@lru_cache(maxsize=10_000)
+def _na_numbers(na_values: tuple[str, ...], is_time: bool, date_formats: tuple[str, ...]) -> frozenset[float]:
+    column = Column("x", "datetime" if is_time else "number", date_formats=date_formats)
+    numbers = set()
+    for text in na_values:
+        try:
+            numbers.add(float(_READERS[column.kind](column, text)))
+        except CellError:
+            if not is_time and (infinity := infinity_of(text)) is not None:
+                numbers.add(infinity)
+    return frozenset(numbers)
+
+
+def infinity_of(text: str) -> float | None:
+    """Return the infinity that a text spells, None for any other text.
+
+    >>> infinity_of("-Infinity"), infinity_of("1e999"), infinity_of("nan")
+    (-inf, inf, None)
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if math.isinf(number) else None
+
+
+def _plain(value: object) -> object:
+    """Return a scalar of numpy as one of Python, and what a table's durations, times of day and decimals become."""
+    if isinstance(value, np.timedelta64):
+        return None if np.isnat(value) else float(value / np.timedelta64(1, "us")) / 1e6
+    if isinstance(value, np.datetime64):
+        return None if np.isnat(value) else value.astype("datetime64[us]").item()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, time):
+        return timedelta(
+            hours=value.hour, minutes=value.minute, seconds=value.second, microseconds=value.microsecond
+        ).total_seconds()
+    return float(value) if isinstance(value, Decimal) else value
+
+
 def _is_missing(column: Column, value: object) -> bool:
     if value is None:
         return True
-    if isinstance(value, float):
-        return math.isnan(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value != value or (bool(column.na_values) and _is_missing_number(column, value))
     if not isinstance(value, str):
         return False
-    stripped = value.strip()
-    return stripped == "" or stripped in column.na_values
+    text = value.strip()
+    if text == "" or text in column.na_values:
+        return True
+    infinity = infinity_of(text) if column.na_values and column.kind in NUMERIC_KINDS else None
+    return infinity is not None and infinity in na_numbers(column)
+
+
+def _is_missing_number(column: Column, value: float) -> bool:
+    return _number_text(value) in column.na_values if column.is_string else value in na_numbers(column)
 
 
 def _read_missing(column: Column, value: object) -> float | str:
@@ -147,14 +211,19 @@ def _read_boolean(column: Column, value: object) -> float:
 def _read_string(column: Column, value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT_INTEGER:
-        value = int(value)
     if not isinstance(value, str | int | float):
         raise _rejection(column, value)
-    text = normalize(column, str(value))
+    text = normalize(column, value if isinstance(value, str) else _number_text(value))
     if "\x00" in text:
         raise CellError(f"expected {column.expectation} without NUL characters, got {value!r:.80}")
     return text
+
+
+def _number_text(value: float) -> str:
+    """Return a number as a category: a whole one without a fraction."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT_INTEGER:
+        value = int(value)
+    return str(value)
 
 
 def _read_time(column: Column, value: object) -> float:

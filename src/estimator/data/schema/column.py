@@ -33,8 +33,21 @@ UnknownPolicy = Literal["other", "error", "missing"]
 
 # An empty cell is always a missing value; these spellings are tried in every column when a schema is inferred.
 NA_VALUES = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "-", "?", ".")
-# These mean a missing value in a column of numbers or dates, but may be a category elsewhere.
-NA_WORDS = ("None", "none", "missing", "Missing", "unknown", "Unknown", "NONE", "--")
+# These mean a missing value in a column of numbers, dates or booleans, but may be a category elsewhere: words, the
+# errors of spreadsheets, and what pandas, R, SQL, Java, Windows' C library and statistics offices write.
+_NA_WORDS = """
+None none NONE missing Missing MISSING unknown Unknown UNKNOWN undefined nil Nil NIL Null -- --- ---- .. ... ?? ??? *
+** *** : \u2013 \u2014 \u2212 #DIV/0! #VALUE! #REF! #NUM! #NAME? #NULL! #N/A! #NA #CALC! #SPILL! #FIELD! #BLOCKED!
+#CONNECT! #UNKNOWN! #GETTING_DATA #ERROR! #MISSING Err:502 ##### \\N <NA> <N/A> <null> <none> (null) (NULL) (none) (NA)
+(N/A) [null] [NULL] [NA] NA_integer_ NA_real_ NA_character_ NaT nat NAT NAN Nan -nan -NaN +nan +NaN nan(ind) -nan(ind)
+nan(snan) -nan(snan) 1.#IND -1.#IND 1.#QNAN -1.#QNAN 1.#SNAN -1.#SNAN 1.#NAN na Na N/a n/A N.A. n.a. N.a. N.A n.a n/d
+N/D n.d. N.D. ND k.A. k.a. empty (empty) blank (blank) [blank]
+"""
+NA_WORDS = (
+    *_NA_WORDS.split(),
+    *("- -", "n. a.", "k. A.", "#N/A N/A", "not available", "Not available", "Not Available", "NOT AVAILABLE"),
+    *("not applicable", "Not applicable", "Not Applicable"),
+)
 
 TRUE_WORDS = frozenset({"true", "t", "yes", "y", "1", "1.0"})
 FALSE_WORDS = frozenset({"false", "f", "no", "n", "0", "0.0"})

@@ -5,6 +5,7 @@ A candidate is a column of a schema, so what is tried during inference is what w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,9 +13,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from estimator.core.arrays import Floats
-from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS, Column
+from estimator.core.arrays import Floats, Indices
+from estimator.data.schema.cells import CellError, infinity_of, read_cell
+from estimator.data.schema.column import FALSE_WORDS, NUMERIC_KINDS, TIME_KINDS, TRUE_WORDS, Column
+from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.frames import read_series
+from estimator.data.schema.occurrences import Occurrences, occurrences_at
 from estimator.data.schema.sketches import HASH_SEED, SKETCH_SIZE, DistinctCount, Hashes, TargetValues
 from estimator.data.schema.text_parsing import as_text, normalize_series, strip_blanks
 from estimator.data.schema.text_stats import TextStats
@@ -22,6 +26,14 @@ from estimator.errors import Fault
 
 N_PROBED = 100
 MAX_FAULTS = 5
+# A column is one of numbers with a few odd words if at least so many values, and this fraction of them, are numbers of
+# at least so many sizes, and no more than so many different words are none.
+MIN_NUMBERS, MIN_NUMBER_FRACTION, MIN_DISTINCT_NUMBERS, MAX_ODD_WORDS = 9, 0.9, 3, 20
+MAX_SPELLINGS, N_SAMPLED = 1000, 1000
+BOOLEAN_WORDS = (TRUE_WORDS, FALSE_WORDS)
+# Doubles do not hold every larger integer.
+LARGE_INTEGER = 2**53
+CODE = re.compile(r"[A-Za-z]{1,3}[-. ]?\d[\w.-]*|\d+[-. ]?[A-Za-z]")
 MapFunction = Callable[[Callable[[str], Any], Iterable[str]], Iterable[Any]]
 ROW_HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
@@ -31,16 +43,26 @@ class ColumnScan:
     """Statistics of one column so far, read by the first of its candidates; the last candidate reads anything.
 
     `low` and `high` are the extremes, `is_whole` means that no number had a fraction, `counts_up` that every number was
-    one more than the last. `failed_late` means that a candidate failed after it had read a batch: the statistics are
-    then a mixture, and the rows must be read again.
+    one more than the last, `is_measured` that a large number was written with a point or an exponent. `failed_late`
+    means that a candidate failed after it had read a batch: the statistics are then a mixture, and the rows must be
+    read again.
+
+    The candidate `lenient` also reads a column of numbers with a few odd words, which then count as missing.
+    `spellings` has every text that was read as missing, and `first_faults` the first cells that are not numbers.
     """
 
     name: str
     candidates: list[Column]
     max_categories: int
+    lenient: Column | None = None
+    is_target: bool = False
     n_rows: int = 0
     n_values: int = 0
-    na_seen: set[str] = field(default_factory=set)
+    spellings: dict[str, Occurrences] = field(default_factory=dict)
+    boolean_words: set[str] = field(default_factory=set)
+    first_faults: list[Fault] = field(default_factory=list)
+    is_measured: bool = False
+    has_large_integers: bool = False
     distinct: DistinctCount = field(default_factory=DistinctCount)
     texts: TextStats = field(init=False)
     low: float = np.inf
@@ -79,9 +101,9 @@ class ColumnScan:
 
     def add(self, series: pl.Series, target: TargetValues | None) -> tuple[Floats | None, Hashes]:
         """Add a batch; return its numbers (None for text) and a hash per row."""
-        first_row = self.n_rows + 1
+        series, first_row = plain_series(series), self.n_rows + 1
         while len(self.candidates) > 1:
-            values = _fitting_values(self.reading, series)
+            values = self._fitting_values(series)
             if values is not None:
                 return self._add_numbers(series, values, target)
             self.candidates.pop(0)
@@ -89,15 +111,33 @@ class ColumnScan:
         if self.is_text:
             return None, self._add_texts(series, target)
         cells, faults = read_series(self.reading, series, first_row=first_row)
-        self.faults += faults[: MAX_FAULTS - len(self.faults)]
-        self.n_faults += len(faults)
+        if self.reading is not self.lenient:
+            self.faults += faults[: MAX_FAULTS - len(self.faults)]
+            self.n_faults += len(faults)
         return self._add_numbers(series, cells[:, 0], target)
+
+    def _fitting_values(self, series: pl.Series) -> Floats | None:
+        """Return the values of a batch if the candidate reads all of them; the first few are probed before the rest."""
+        candidate, is_lenient = self.reading, self.reading is self.lenient
+        if is_lenient and self.n_rows == 0:
+            sample = series.gather_every(max(1, len(series) // N_SAMPLED))
+            if 2 * len(read_series(candidate, sample)[1]) > len(sample):
+                return None
+        for rows in (series.head(N_PROBED), series):
+            values, faults = read_series(candidate, rows, first_row=self.n_rows + 1)
+            if is_lenient and len({repr(fault.value) for fault in faults}) > MAX_ODD_WORDS:
+                return None
+            if faults and candidate.kind in NUMERIC_KINDS:
+                self.first_faults = faults[:MAX_FAULTS]
+            if (faults and not is_lenient) or _has_codes(candidate, rows, values):
+                return None
+        return values[:, 0]
 
     def _add_numbers(self, series: pl.Series, values: Floats, target: TargetValues | None) -> tuple[Floats, Hashes]:
         is_missing = np.isnan(values)
         n_values = len(values) - int(np.count_nonzero(is_missing))
-        if n_values < len(values) and series.dtype == pl.String:
-            self.na_seen |= set(strip_blanks(series.filter(pl.Series(is_missing)).drop_nulls()).unique())
+        if n_values < len(values):
+            self._add_spellings(series, np.flatnonzero(is_missing))
         self.n_rows += len(values)
         self.n_values += n_values
         # Adding zero makes minus zero and zero one value.
@@ -105,6 +145,8 @@ class ColumnScan:
         self.distinct.add(hashes)
         if self.reading.kind == "boolean":
             self.texts.categories.add_booleans(values, target)
+            if series.dtype == pl.String:
+                self.boolean_words |= set(strip_blanks(series).str.to_lowercase().unique().drop_nulls())
         if n_values:
             self._add_extremes(values, n_values, series)
         return values, hashes
@@ -114,6 +156,8 @@ class ColumnScan:
         self.high = max(self.high, float(np.fmax.reduce(values)))
         self.n_zeros += len(values) - int(np.count_nonzero(values))
         self.is_whole = self.is_whole and int(np.count_nonzero(values == np.floor(values))) == n_values
+        if self.is_whole and not self.is_measured and max(-self.low, self.high) >= LARGE_INTEGER:
+            self.is_measured = bool(_is_measured(series))
         if self.counts_up:
             present = values[~np.isnan(values)]
             before = present[:1] - 1 if self.last is None else [self.last]
@@ -131,10 +175,23 @@ class ColumnScan:
         texts = series if series.dtype in (pl.Categorical, pl.Enum) else as_text(series)
         texts = normalize_series(self.reading, texts)
         hashes = texts.hash(seed=HASH_SEED).to_numpy()
-        self.texts.add(texts, hashes, target)
+        self._add_spellings(texts, self.texts.add(texts, hashes, target))
         self.n_rows += len(series)
         self.n_values = self.texts.n_values
         return hashes
+
+    def _add_spellings(self, series: pl.Series, positions: Indices) -> None:
+        """Note the texts, and the numbers such as infinities, that were read as missing, with their rows."""
+        for text, found in occurrences_at(series, positions, first_row=self.n_rows + 1).items():
+            if text in self.spellings or len(self.spellings) < MAX_SPELLINGS:
+                self.spellings[text] = self.spellings.get(text, Occurrences()).plus(found)
+
+    @property
+    def odd_words(self) -> dict[str, Occurrences]:
+        """The texts that a column of numbers holds and that are no known spelling of a missing value."""
+        if self.reading is not self.lenient:
+            return {}
+        return {text: occurrences for text, occurrences in self.spellings.items() if _is_odd(self.reading, text)}
 
     @property
     def n_distinct(self) -> int:
@@ -155,27 +212,68 @@ class ColumnScan:
     @property
     def is_consistent(self) -> bool:
         """Whether one candidate has read all rows, so the statistics hold."""
-        return not self.failed_late and not self._is_half_boolean
+        return not self.failed_late and not self._rejects(self.reading)
+
+    def _rejects(self, candidate: Column) -> bool:
+        """Whether all rows together show that this candidate, or a later one, is not how the column is to be read."""
+        if len(self.candidates) < 2 or candidate is self.candidates[-1]:
+            return False
+        if candidate is self.lenient and self._has_too_many_words:
+            return True
+        if candidate.kind == "boolean":
+            return self._is_half_boolean or self.merges_booleans
+        return candidate.kind in NUMERIC_KINDS and self._is_large_integer
 
     @property
     def _is_half_boolean(self) -> bool:
         """Whether only one of the two booleans occurs, next to missing values: then it is an ordinary category."""
-        is_boolean = self.reading.kind == "boolean" and len(self.candidates) > 1
-        return is_boolean and self.n_missing > 0 and self.low == self.high
+        return self.reading.kind == "boolean" and self.n_missing > 0 and self.low == self.high
+
+    @property
+    def merges_booleans(self) -> bool:
+        """Whether two different words, such as "yes" and "1", would become the same boolean."""
+        return any(len({word.removesuffix(".0") for word in self.boolean_words & known}) > 1 for known in BOOLEAN_WORDS)
+
+    @property
+    def _is_large_integer(self) -> bool:
+        is_large = self.is_number and self.is_whole and max(-self.low, self.high) >= LARGE_INTEGER
+        return is_large and not self.is_measured and not self.is_target
+
+    @property
+    def _has_too_many_words(self) -> bool:
+        words = self.odd_words
+        n_odd = sum(occurrences.count for occurrences in words.values())
+        is_rare = self.n_values >= max(MIN_NUMBERS, MIN_NUMBER_FRACTION * (self.n_values + n_odd))
+        n_codes = sum(CODE.fullmatch(word) is not None and infinity_of(word) is None for word in words)
+        has_numbers = is_rare and self.distinct.count >= MIN_DISTINCT_NUMBERS
+        return bool(words) and not (has_numbers and len(words) <= MAX_ODD_WORDS and n_codes < 2)
 
     def restart(self) -> ColumnScan:
         """Return an empty scan that starts with the candidate that fitted last."""
-        skips_boolean = self._is_half_boolean
-        candidates = [column for column in self.candidates if not (skips_boolean and column.kind == "boolean")]
-        return ColumnScan(self.name, candidates, self.max_categories)
+        candidates = [column for column in self.candidates if not self._rejects(column)]
+        return ColumnScan(
+            self.name,
+            candidates,
+            self.max_categories,
+            lenient=self.lenient,
+            is_target=self.is_target,
+            first_faults=self.first_faults,
+            has_large_integers=self.has_large_integers or self._is_large_integer,
+        )
 
 
 @dataclass
 class TableScan:
-    """All columns of a table scanned together; `target` is the column whose mean is taken per category."""
+    """All columns of a table scanned together; `target` is the column whose mean is taken per category.
+
+    `nested` are columns that a schema cannot hold and a person leaves out; `conversions` says of a column how it was
+    turned into numbers.
+    """
 
     columns: Mapping[str, ColumnScan]
     target: str | None = None
+    nested: tuple[str, ...] = ()
+    conversions: Mapping[str, str] = field(default_factory=dict)
     n_rows: int = 0
 
     def add(self, frame: pl.DataFrame, *, map_columns: MapFunction = map) -> tuple[dict[str, Floats], Hashes]:
@@ -208,22 +306,31 @@ class TableScan:
 
     def restart(self) -> TableScan:
         """Return an empty scan whose columns start with the candidates that fitted last."""
-        return TableScan({name: column.restart() for name, column in self.columns.items()}, self.target)
+        columns = {name: column.restart() for name, column in self.columns.items()}
+        return TableScan(columns, self.target, self.nested, self.conversions)
 
 
-def scan_by_schema(columns: Iterable[Column], target: str | None, *, max_categories: int) -> TableScan:
+def scan_by_schema(
+    columns: Iterable[Column], target: str | None, *, max_categories: int, nested: tuple[str, ...] = ()
+) -> TableScan:
     """Return an empty scan of columns whose schema is known; values that break it count as missing."""
     nullable = [replace(column, nullable=True, range=None) for column in columns]
-    return TableScan({column.name: ColumnScan(column.name, [column], max_categories) for column in nullable}, target)
+    scans = {column.name: ColumnScan(column.name, [column], max_categories) for column in nullable}
+    return TableScan(scans, target, nested)
 
 
-def _fitting_values(candidate: Column, series: pl.Series) -> Floats | None:
-    """Return the values of a column if the candidate reads all of them; the first few are probed before the rest."""
-    for rows in (series.head(N_PROBED), series):
-        values, faults = read_series(candidate, rows)
-        if faults or _has_codes(candidate, rows, values):
-            return None
-    return values[:, 0]
+def _is_odd(candidate: Column, text: str) -> bool:
+    """Whether a column that may hold missing values rejects a text."""
+    try:
+        read_cell(replace(candidate, nullable=True), text)
+    except CellError:
+        return True
+    return False
+
+
+def _is_measured(series: pl.Series) -> bool | None:
+    """Whether a number is written with a point or an exponent, or comes as a double, so that it is not a code."""
+    return series.str.contains("[.eE]").any() if series.dtype == pl.String else series.dtype.is_float()
 
 
 def _has_codes(candidate: Column, series: pl.Series, values: Floats) -> bool:

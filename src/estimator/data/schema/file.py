@@ -23,6 +23,13 @@ HEADER = """\
 #   unknown         an unknown category becomes: other (default), missing, or error
 #   unit, aliases (other names under which the column may come)
 """
+CATEGORIES_HEADER = "# The categories of columns that have many, with the number of training rows of each."
+MAX_CATEGORIES_IN_PLACE = 50
+MAX_LINE_LENGTH = 120
+# YAML takes no longer key without a mark.
+MAX_KEY_LENGTH = 1000
+# What YAML allows in a text only as an escape, and what would end a line.
+NOT_PRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff\ufffe\uffff]")
 _COLUMN_KEYS = [item.name for item in fields(Column) if item.name != "name"]
 _MAPPINGS = {"categories", "units", "replace"}
 _TUPLES = {"na_values", "training_range", "range", "date_formats", "aliases", "strip"}
@@ -48,7 +55,14 @@ def from_data(data: Mapping[str, Any], *, source: str) -> Schema:
     contents = data.get("columns")
     if not isinstance(contents, Mapping) or data.get("target") not in contents:
         raise SchemaError(f"{source}: expected `target` and `columns`, with the target among the columns")
-    columns = [_column(str(name), content, source) for name, content in contents.items()]
+    lists = data.get("categories", {})
+    if not isinstance(lists, Mapping) or lists.keys() - contents.keys():
+        raise SchemaError(f"{source}: categories: expected a mapping from columns of `columns` to their categories")
+    columns = []
+    for name, content in contents.items():
+        if name in lists and isinstance(content, Mapping):
+            content = {**content, "categories": lists[name]}
+        columns.append(_column(str(name), content, source))
     target = next(column for column in columns if column.name == data["target"])
     unknown = data.get("unknown_columns", "error")
     if unknown not in ("error", "ignore"):
@@ -56,20 +70,74 @@ def from_data(data: Mapping[str, Any], *, source: str) -> Schema:
     return Schema(tuple(column for column in columns if column is not target), target, unknown)
 
 
-def to_yaml(schema: Schema) -> str:
-    """Return the schema as commented YAML, a block per column, in table order."""
+def to_yaml(schema: Schema, questions: Mapping[str, Sequence[str]] | None = None) -> str:
+    """Return the schema as commented YAML, a block per column, in table order.
+
+    `questions` are written above their columns. Categories are listed at the end of the file where they are many.
+    """
     data = to_data(schema)
-    lines = [HEADER.format(kinds=", ".join(KINDS)), f"target: {_scalar(data['target'])}"]
+    lines = [HEADER.format(kinds=", ".join(KINDS)), f"target: {flow(data['target'])}"]
     lines += [f"unknown_columns: {data['unknown_columns']}", "columns:"]
+    lists: dict[str, Mapping[str, int]] = {}
     for name, content in data["columns"].items():
-        lines.append(f"  {_scalar(name)}:")
-        lines += [f"    {key}: {_scalar(value)}" for key, value in content.items()]
+        if len(content.get("categories", ())) > MAX_CATEGORIES_IN_PLACE:
+            lists[name] = content.pop("categories")
+        lines += [f"  # {comment(question)}" for question in (questions or {}).get(name, ())]
+        lines += _key(name, indent=2)
+        for key, value in content.items():
+            lines += _folded(f"    {key}: ", value, indent=6)
+        lines += [f"    # {len(lists[name]):,} categories: see the end of this file"] if name in lists else []
+    if lists:
+        lines += ["", CATEGORIES_HEADER, "categories:"]
+    for name, categories in lists.items():
+        lines += _key(name, indent=2)
+        lines += _folded("    ", categories, indent=4)
     return "\n".join(lines) + "\n"
 
 
-def _scalar(value: object) -> str:
-    """JSON is YAML: quoted strings and flow lists read the same in both."""
-    return json.dumps(value, ensure_ascii=False)
+def flow(value: object) -> str:
+    """Return a value on one line, as JSON and YAML both read it; what YAML forbids in a text is escaped.
+
+    >>> flow({"price (\\u20ac)": [1, None], "bell": "\\x07"})
+    '{"price (€)": [1, null], "bell": "\\\\u0007"}'
+    """
+    return _escaped(json.dumps(value, ensure_ascii=False))
+
+
+def comment(text: str) -> str:
+    """Return a text on one line, with what YAML forbids even in a comment as an escape."""
+    return _escaped(" ".join(text.split()))
+
+
+def _escaped(text: str) -> str:
+    return NOT_PRINTABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def _key(name: str, *, indent: int) -> list[str]:
+    """Return the line, or lines, of a key with a block; a long one needs a mark of its own."""
+    key, blanks = flow(name), " " * indent
+    return [f"{blanks}{key}:"] if len(key) <= MAX_KEY_LENGTH else [f"{blanks}? {key}", f"{blanks}:"]
+
+
+def _folded(start: str, value: object, *, indent: int) -> list[str]:
+    """Return a value after the start of its line, folded between items where it is long."""
+    line = start + flow(value)
+    if len(line) <= MAX_LINE_LENGTH or not value or not isinstance(value, Mapping | list):
+        return [line]
+    is_mapping = isinstance(value, Mapping)
+    items = [_item(key, value[key]) for key in value] if isinstance(value, Mapping) else list(map(flow, value))
+    lines, line = [f"{start}{'{' if is_mapping else '['}"], " " * indent
+    for item in items:
+        if line.strip() and len(line) + len(item) >= MAX_LINE_LENGTH:
+            lines.append(line.rstrip())
+            line = " " * indent
+        line += f"{item}, "
+    return [*lines, line.rstrip(), f"{' ' * (indent - 2)}{'}' if is_mapping else ']'}"]
+
+
+def _item(key: str, value: object) -> str:
+    text = flow(key)
+    return f"{text}: {flow(value)}" if len(text) <= MAX_KEY_LENGTH else f"? {text} : {flow(value)}"
 
 
 def _column_data(column: Column) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import polars as pl
 
 from estimator.core.arrays import Floats, Mask
-from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
+from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, na_numbers, read_cell
 from estimator.data.schema.column import FALSE_WORDS, STRING_KINDS, TIME_KINDS, TRUE_WORDS, Column
+from estimator.data.schema.dtypes import nested_noun, plain_series
 from estimator.data.schema.schema import MAX_FAULTS, Batch, Schema
 from estimator.data.schema.text_parsing import as_text, normalize_series, parse_times, strip_blanks
 from estimator.errors import Fault, RowError
@@ -56,10 +57,12 @@ def with_schema_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
 
 def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tuple[npt.NDArray[Any], list[Fault]]:
     """Return a column as an array of shape (rows, 1) and its faults; a faulty cell is read as missing."""
+    series = plain_series(series)
     series = series.fill_nan(None) if series.dtype.is_float() else series
     normalized = series if column.is_string else normalize_series(column, series)
-    values, doubtful = _READERS[column.kind](column, normalized)
-    doubtful = doubtful | _doubtful_missing(column, series) | _out_of_bounds(column, values)
+    read = _READERS[column.kind] if nested_noun(series.dtype) is None else _read_nested
+    values, doubtful = read(column, normalized)
+    doubtful = doubtful | _doubtful_missing(column, series, values) | _out_of_bounds(column, values)
     faults: list[Fault] = []
     # Equal cells are decided once.
     decisions: dict[object, float | str | CellError] = {}
@@ -84,11 +87,15 @@ def _decide(column: Column, cell: object) -> float | str | CellError:
         return error
 
 
-def _doubtful_missing(column: Column, series: pl.Series) -> Mask:
+def _doubtful_missing(column: Column, series: pl.Series, values: npt.NDArray[Any]) -> Mask:
     """Mark missing values that are rejected or spelled like a value; an accepted null is already right."""
     doubtful = np.zeros(len(series), dtype=np.bool_)
     if not column.nullable:
         doubtful |= series.is_null().to_numpy()
+    if numbers := na_numbers(column):
+        doubtful |= np.isin(values, list(numbers))
+    if column.is_string and column.na_values and series.dtype.is_numeric():
+        doubtful |= pl.Series(values, dtype=pl.String).is_in(column.na_values).to_numpy()
     if series.dtype == pl.String:
         spellings = ["", *column.na_values]
         bare = replace(column, nullable=False, na_values=(), range=None)
@@ -128,6 +135,11 @@ def _read_numbers(column: Column, series: pl.Series) -> ReadValues:
             doubtful |= (values != np.floor(values)) & ~np.isnan(values)
             doubtful |= np.abs(values) > LARGEST_EXACT_INTEGER
     return values, doubtful
+
+
+def _read_nested(column: Column, series: pl.Series) -> ReadValues:
+    values = np.full(len(series), "" if column.is_string else np.nan, dtype=object if column.is_string else np.float64)
+    return values, series.is_not_null().to_numpy().copy()
 
 
 def _all_doubtful(series: pl.Series) -> ReadValues:

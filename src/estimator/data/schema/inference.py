@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from estimator.core.text import did_you_mean, format_plain
+from estimator.core.text import did_you_mean, format_plain, join_names
 from estimator.data.schema.column import IGNORED_KINDS, KINDS, NA_VALUES, NA_WORDS, NUMERIC_KINDS, Column
 from estimator.data.schema.column import Kind as ColumnKind
-from estimator.data.schema.column_scan import ColumnScan, TableScan
+from estimator.data.schema.column_scan import LARGE_INTEGER, ColumnScan, TableScan
 from estimator.data.schema.date_formats import DATE_FORMATS, matching_formats
+from estimator.data.schema.dtypes import conversion, nested_noun, plain_series
 from estimator.data.schema.schema import Schema
 from estimator.errors import SchemaError
 
@@ -59,6 +61,21 @@ Overrides = Mapping[str, ColumnOverride]
 NO_OVERRIDE = ColumnOverride()
 
 
+@dataclass(frozen=True, slots=True)
+class TableChoices:
+    """What a person has set for a table: its target, its columns, and which of them are `dropped` unread.
+
+    `has_classes` means that the target is known to be a class: then words among its numbers are classes too.
+    """
+
+    target: str
+    columns: Overrides = field(default_factory=dict)
+    na_values: Sequence[str] = ()
+    unknown_columns: Any = "error"
+    dropped: Collection[str] = ()
+    has_classes: bool = False
+
+
 def infer_schema(
     table: pl.DataFrame | Batches,
     target: str,
@@ -67,22 +84,28 @@ def infer_schema(
     na_values: Sequence[str] = (),
     unknown_columns: Any = "error",
 ) -> Schema:
-    """Return the schema of a table, given as a frame or as a function that returns its batches.
+    """Return the schema of a table, given as a frame or as a function that returns its batches; see `scan_table`."""
+    choices = TableChoices(target, overrides or {}, na_values, unknown_columns)
+    return schema_from_scan(scan_table(table, choices), choices)
+
+
+def scan_table(table: pl.DataFrame | Batches, choices: TableChoices) -> TableScan:
+    """Return the statistics of all rows of a table, given as a frame or as a function that returns its batches.
 
     The function is called again when a later batch shows that a column is of another kind than its first rows suggest.
 
     Raises
     ------
-    SchemaError: the target or an overridden column is not in the table, or an overridden kind does not fit its values.
+    SchemaError: the target or an overridden column is not in the table, or a column cannot be held by any kind.
     """
     batches = (lambda: table.iter_slices(BATCH_ROWS)) if isinstance(table, pl.DataFrame) else table
     first = table if isinstance(table, pl.DataFrame) else next(iter(batches()), pl.DataFrame())
-    scan = start_scan(first, target, overrides or {}, na_values)
+    scan = start_scan(first, choices)
     while True:
         for frame in batches():
             scan.add(frame)
         if scan.is_consistent:
-            return schema_from_scan(scan, target, overrides or {}, unknown_columns)
+            return scan
         scan = scan.restart()
 
 
@@ -96,37 +119,75 @@ def infer_column(series: pl.Series, override: ColumnOverride = NO_OVERRIDE, *, n
     return _column_from_scan(scan, override)
 
 
-def start_scan(
-    first: pl.DataFrame, target: str, overrides: Overrides, na_values: Sequence[str], *, with_target_means: bool = False
-) -> TableScan:
-    """Return an empty scan for a table that begins with these rows; see `infer_schema`.
+def start_scan(first: pl.DataFrame, choices: TableChoices, *, with_target_means: bool = False) -> TableScan:
+    """Return an empty scan for a table that begins with these rows; see `scan_table`.
 
     Raises
     ------
-    SchemaError: the target or an overridden column is not in the table, or an override is wrong.
+    SchemaError: the target or an overridden column is not in the table, an override is wrong, or a column cannot be
+        held by any kind.
     """
-    for name, key in ((target, "data.target"), *((name, "schema.columns") for name in overrides)):
+    target = choices.target
+    for name, key in ((target, "data.target"), *((name, "schema.columns") for name in choices.columns)):
         if name not in first.columns:
             raise SchemaError(f"{key}: no column {name!r} in the table", hint=did_you_mean(name, first.columns))
+    check_dtypes(first, choices.dropped)
+    nested = tuple(series.name for series in first.iter_columns() if nested_noun(series.dtype) is not None)
     columns = {
-        series.name: _start_column(series, overrides.get(series.name, NO_OVERRIDE), na_values)
+        series.name: _start_column(
+            series,
+            NO_OVERRIDE if series.name in choices.dropped else choices.columns.get(series.name, NO_OVERRIDE),
+            choices.na_values,
+            is_target=series.name == target,
+            has_classes=choices.has_classes and series.name == target,
+        )
         for series in first.iter_columns()
+        if series.name not in nested
     }
-    return TableScan(columns, target if with_target_means else None)
+    conversions = {
+        series.name: text for series in first.iter_columns() if (text := conversion(series.dtype)) is not None
+    }
+    return TableScan(columns, target if with_target_means else None, nested, conversions)
 
 
-def schema_from_scan(scan: TableScan, target: str, overrides: Overrides, unknown_columns: Any) -> Schema:
+def check_dtypes(frame: pl.DataFrame, dropped: Collection[str]) -> None:
+    """Raise for columns, besides the dropped ones, of a type whose values no kind can hold.
+
+    Raises
+    ------
+    SchemaError: with all such columns.
+    """
+    nouns = {
+        series.name: noun
+        for series in frame.iter_columns()
+        if (noun := nested_noun(series.dtype)) is not None and series.name not in dropped
+    }
+    if not nouns:
+        return
+    described = join_names([f"column {name!r} holds {noun}" for name, noun in nouns.items()], limit=10)
+    edit = json.dumps([*dropped, *nouns], ensure_ascii=False)
+    raise SchemaError(
+        f"{described}: no kind of column can hold that",
+        hint=f"leave out what a model cannot use with data.drop: {edit}, or write its values as columns of their own",
+    )
+
+
+def schema_from_scan(scan: TableScan, choices: TableChoices) -> Schema:
     """Return the schema of a table that has been scanned to the end.
 
     Raises
     ------
     SchemaError: an overridden kind or range does not fit the values.
     """
-    columns = {
-        name: _column_from_scan(column, overrides.get(name, NO_OVERRIDE)) for name, column in scan.columns.items()
+    overrides = {
+        name: NO_OVERRIDE if name in choices.dropped else choices.columns.get(name, NO_OVERRIDE)
+        for name in scan.columns
     }
-    target_column = _as_target(columns.pop(target), scan.columns[target], overrides.get(target, NO_OVERRIDE))
-    return Schema(tuple(columns.values()), target_column, unknown_columns)
+    columns = {name: _column_from_scan(column, overrides[name]) for name, column in scan.columns.items()}
+    columns |= {name: Column(name, "text", nullable=True, used=False) for name in scan.nested}
+    target = choices.target
+    target_column = _as_target(columns.pop(target), scan.columns[target], overrides[target])
+    return Schema(tuple(columns.values()), target_column, choices.unknown_columns)
 
 
 def _as_target(column: Column, scan: ColumnScan, override: ColumnOverride) -> Column:
@@ -136,10 +197,27 @@ def _as_target(column: Column, scan: ColumnScan, override: ColumnOverride) -> Co
     return _with_statistics(replace(column, kind="number" if scan.is_number else "category"), scan)
 
 
-def _start_column(series: pl.Series, override: ColumnOverride, na_values: Sequence[str]) -> ColumnScan:
+def _start_column(
+    series: pl.Series,
+    override: ColumnOverride,
+    na_values: Sequence[str],
+    *,
+    is_target: bool = False,
+    has_classes: bool = False,
+) -> ColumnScan:
     # A column that a person calls a category may have any number of categories.
     max_categories = sys.maxsize if override.kind == "category" else MAX_CATEGORIES
-    return ColumnScan(series.name, _candidates(series, override, na_values), max_categories)
+    series = plain_series(series)
+    candidates, lenient = _candidates(series, override, na_values), None
+    # A person who lists no spelling, or rejects missing values, has said that words are no missing values.
+    may_be_lenient = override.kind is None and override.nullable is not False and override.na_values not in ([], ())
+    if may_be_lenient and series.dtype.is_float():
+        lenient = candidates[0]
+    elif may_be_lenient and series.dtype == pl.String and not has_classes:
+        # Tried after the strict candidates: numbers, with all known spellings of a missing value.
+        lenient = replace(next(column for column in reversed(candidates) if column.kind == "number"))
+        candidates.insert(-1, lenient)
+    return ColumnScan(series.name, candidates, max_categories, lenient=lenient, is_target=is_target)
 
 
 def _candidates(series: pl.Series, override: ColumnOverride, na_values: Sequence[str]) -> list[Column]:
@@ -166,6 +244,8 @@ def _candidates(series: pl.Series, override: ColumnOverride, na_values: Sequence
         date_formats = tuple(override.date_formats) or matching_formats(series, spellings)
         all_spellings = spellings if kind == "category" else (*spellings, *words)
         return [replace(text, kind=kind, date_formats=date_formats, na_values=all_spellings)]
+    if series.dtype.is_integer():
+        return [replace(text, kind="number"), text]
     if series.dtype != pl.String:
         return [replace(text, kind=_kind_of_type(series.dtype))]
     candidates: list[Column] = [replace(text, kind="number"), replace(text, kind="boolean")]
@@ -201,19 +281,19 @@ def _scanned_kind(kind: str) -> ColumnKind:
 def _kind_of_type(dtype: pl.DataType) -> ColumnKind:
     if dtype == pl.Boolean:
         return "boolean"
-    if dtype.is_temporal() and dtype not in (pl.Time, pl.Duration):
+    if dtype.is_temporal():
         return "date" if dtype == pl.Date else "datetime"
     return "number" if dtype.is_numeric() else "category"
 
 
 def _column_from_scan(scan: ColumnScan, override: ColumnOverride) -> Column:
-    na_seen = sorted((scan.na_seen | scan.texts.na_seen) - {""})
+    na_seen = sorted(scan.spellings.keys() - {""})
     nullable = bool(override.na_values) or scan.n_missing > 0
     column = replace(
         scan.reading,
         kind=override.kind or _kind(scan),  # type: ignore[arg-type] # _check_override has checked it against KINDS
         nullable=nullable if override.nullable is None else override.nullable,
-        na_values=tuple(na_seen if override.na_values is None else override.na_values),
+        na_values=tuple(na_seen if override.na_values is None else (*override.na_values, *scan.odd_words)),
         range=override.range,
         unit=override.unit,
         aliases=tuple(override.aliases),
@@ -239,12 +319,15 @@ def _kind_of_numbers(scan: ColumnScan) -> ColumnKind:
     has_name = IDENTIFIER_NAME.search(scan.name) is not None or not scan.name.strip()
     if is_long and (scan.counts_up or (has_name and scan.is_unique(fraction=0.95))):
         return "identifier"
-    # Doubles do not hold larger integers exactly.
-    return "identifier" if max(abs(scan.low), abs(scan.high)) >= 2**53 else "integer"
+    if max(-scan.low, scan.high) < LARGE_INTEGER:
+        return "integer"
+    return "number" if scan.is_measured else "identifier"
 
 
 def _kind_of_texts(scan: ColumnScan) -> ColumnKind:
     lengths = scan.texts.lengths
+    if scan.has_large_integers and scan.is_unique(fraction=0.95):
+        return "identifier"
     if scan.n_distinct > 20 and scan.is_unique(fraction=0.98):
         return "text" if lengths.mean_blanks >= 1.5 else "identifier"
     is_prose = scan.texts.overflowed or (scan.n_distinct > 50 and lengths.mean_blanks >= 4)

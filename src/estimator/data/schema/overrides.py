@@ -8,32 +8,44 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.core.text import did_you_mean
-from estimator.data.schema.inference import ColumnOverride, infer_schema
+from estimator.data.schema.inference import ColumnOverride, TableChoices, check_dtypes, scan_table, schema_from_scan
+from estimator.data.schema.notes import check_values, scan_notes, unused_notes
 from estimator.data.schema.schema import Schema
 from estimator.errors import ConfigError
 
 
-def build_schema(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> Schema:
-    """Return the reviewed schema, or the one inferred from the table, without the columns that the config excludes.
+def build_schema(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> tuple[Schema, tuple[str, ...]]:
+    """Return the reviewed schema, or the one inferred from the table, and notes on how the table is read.
+
+    The columns that the config excludes are no features.
 
     Raises
     ------
     ConfigError: a column to exclude is not in the table.
-    SchemaError: see `infer_schema`.
+    SchemaError: see `scan_table` and `check_values`.
     """
-    schema = reviewed or infer_schema(
-        frame,
+    if reviewed is not None:
+        schema = exclude_columns(reviewed, config)
+        names = [column.name for column in schema.features if column.name in frame.columns]
+        check_dtypes(frame.select(names), config.data.drop)
+        return schema, unused_notes(schema, exclusion_reasons(config))
+    choices = table_choices(config)
+    scan = scan_table(frame, choices)
+    schema = exclude_columns(schema_from_scan(scan, choices), config)
+    check_values(scan, schema)
+    return schema, (*scan_notes(scan, schema), *unused_notes(schema, exclusion_reasons(config), scan))
+
+
+def table_choices(config: Config) -> TableChoices:
+    """Return what a config sets for its table."""
+    return TableChoices(
         config.data.target,
-        overrides=column_overrides(config),
-        na_values=config.schema_.na_values,
-        unknown_columns=config.schema_.unknown_columns,
+        {name: ColumnOverride(**choices.model_dump()) for name, choices in config.schema_.columns.items()},
+        config.schema_.na_values,
+        config.schema_.unknown_columns,
+        config.data.drop,
+        has_classes=config.data.task == "classification",
     )
-    return exclude_columns(schema, config)
-
-
-def column_overrides(config: Config) -> dict[str, ColumnOverride]:
-    """Return what a config sets for columns, by name."""
-    return {name: ColumnOverride(**choices.model_dump()) for name, choices in config.schema_.columns.items()}
 
 
 def exclude_columns(schema: Schema, config: Config) -> Schema:
@@ -43,12 +55,20 @@ def exclude_columns(schema: Schema, config: Config) -> Schema:
     ------
     ConfigError: one of them is not in the table.
     """
-    split = config.training.split
-    excluded = {*config.data.drop, *filter(None, [config.data.sample_weight])}
-    if split.kind in ("group", "column") and split.column is not None:
-        excluded.add(split.column)
+    excluded = exclusion_reasons(config)
     names = [column.name for column in schema.columns]
-    for name in excluded.difference(names):
+    for name in excluded.keys() - names:
         raise ConfigError(f"expected a column of the table to exclude, got {name!r}", hint=did_you_mean(name, names))
     columns = tuple(replace(column, used=False) if column.name in excluded else column for column in schema.columns)
     return replace(schema, columns=columns)
+
+
+def exclusion_reasons(config: Config) -> dict[str, str]:
+    """Return the columns that a config excludes, each with the reason."""
+    split = config.training.split
+    reasons = {}
+    if split.kind in ("group", "column") and split.column is not None:
+        reasons[split.column] = "training.split.column splits the rows by it"
+    if config.data.sample_weight is not None:
+        reasons[config.data.sample_weight] = "holds the weights of data.sample_weight"
+    return reasons | dict.fromkeys(config.data.drop, "left out by data.drop")

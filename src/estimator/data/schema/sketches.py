@@ -130,13 +130,14 @@ class CategoryCounts:
     n_categories: int = 0
     totals: Floats = field(default_factory=lambda: np.zeros((3, 1)))
 
-    def add(self, texts: pl.Series, hashes: Hashes, target: TargetValues | None) -> None:
-        """Count a batch of texts, given with their hashes and the target's numbers."""
+    def add(self, texts: pl.Series, hashes: Hashes, target: TargetValues | None) -> CategoryCodes:
+        """Count a batch of texts, given with their hashes and the target's numbers; return their codes."""
         codes = self.index.find(hashes)
         missed = np.flatnonzero(codes < 0)
         if len(missed):
             codes[missed] = self._codes_of(texts.gather(missed), hashes[missed])
         self._count(codes, target)
+        return codes
 
     def add_booleans(self, values: Floats, target: TargetValues | None) -> None:
         """Count booleans, given as 0, 1 and NaN, as the categories false and true."""

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estimator.core.arrays import Ints
+from estimator.core.arrays import Indices, Ints
 from estimator.data.schema.sketches import HASH_SEED, CategoryCounts, DistinctCount, Hashes, TargetValues
 from estimator.data.schema.text_parsing import strip_blanks
 
@@ -49,12 +49,11 @@ class TextLengths:
 class TextStats:
     """Counts texts batch by batch: by category, or by length only once there are more than `max_categories`.
 
-    `na_values` are the accepted spellings of a missing value, `na_seen` those that occurred.
+    `na_values` are the accepted spellings of a missing value.
     """
 
     na_values: tuple[str, ...]
     max_categories: int
-    na_seen: set[str] = field(default_factory=set)
     categories: CategoryCounts = field(init=False)
     overflowed: bool = False
     uncounted: TextLengths = field(default_factory=TextLengths)
@@ -67,33 +66,30 @@ class TextStats:
         if text is None:
             return True
         bare = text.strip()
-        if bare != "" and bare not in self.na_values:
-            return False
-        self.na_seen.add(bare)
-        return True
+        return bare == "" or bare in self.na_values
 
-    def add(self, texts: pl.Series, hashes: Hashes, target: TargetValues | None) -> None:
-        """Count a batch of texts, given with their hashes and the target's numbers."""
+    def add(self, texts: pl.Series, hashes: Hashes, target: TargetValues | None) -> Indices:
+        """Count a batch of texts, given with their hashes and the target's numbers; return where they are missing."""
         if self.overflowed:
-            self._add_uncounted(texts.cast(pl.String), hashes)
-            return
-        self.categories.add(texts, hashes, target)
+            return self._add_uncounted(texts.cast(pl.String), hashes)
+        codes = self.categories.add(texts, hashes, target)
         if self.categories.n_categories > self.max_categories:
             self.uncounted, self.overflowed = self.lengths, True
             categories = pl.Series(list(self.categories.counts()), dtype=texts.dtype)
             self.distinct.add(categories.hash(seed=HASH_SEED).to_numpy())
+        return np.flatnonzero(codes == 0)
 
-    def _add_uncounted(self, texts: pl.Series, hashes: Hashes) -> None:
+    def _add_uncounted(self, texts: pl.Series, hashes: Hashes) -> Indices:
         lengths: Ints = texts.str.len_chars().fill_null(0).to_numpy().astype(np.int64)
         # Only short texts can spell a missing value, so only they are stripped.
         short = np.flatnonzero(lengths <= self._longest_na_value)
         bare = strip_blanks(texts.gather(short))
         is_missing = bare.is_in(["", *self.na_values]).fill_null(True)
-        self.na_seen |= set(bare.filter(is_missing).drop_nulls().unique())
         present = np.ones(len(texts), dtype=np.bool_)
         present[short] = ~is_missing.to_numpy()
         self.distinct.add(hashes[present])
         self.uncounted = self.uncounted.plus(lengths[present], np.ones(int(present.sum()), dtype=np.int64))
+        return np.flatnonzero(~present)
 
     @property
     def _longest_na_value(self) -> int:

@@ -12,6 +12,8 @@ from estimator.core.arrays import Floats
 from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, Graph
 
+LARGEST_SQUARED = 1e150
+
 
 @dataclass(frozen=True, slots=True)
 class Scale:
@@ -30,7 +32,10 @@ class Scale:
             return cls(0.0, 0.0, 1.0, flags_missing=False)
         median = float(np.median(present))
         imputed = np.where(np.isnan(values), median, values)
-        mean, deviation = float(imputed.mean()), float(imputed.std())
+        # Squares of numbers beyond 1e150 would be infinite.
+        peak = float(np.abs(imputed).max())
+        unit = peak if peak > LARGEST_SQUARED else 1.0
+        mean, deviation = float((imputed / unit).mean()) * unit, float((imputed / unit).std()) * unit
         is_constant = deviation <= 1e-12 * max(1.0, abs(mean))
         return cls(median, mean, 1.0 if is_constant else deviation, len(present) < len(values))
 

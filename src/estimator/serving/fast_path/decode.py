@@ -22,7 +22,7 @@ from msgspec import Meta
 
 from estimator.core.arrays import Floats
 from estimator.data.schema import Batch, Column, Schema
-from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, read_cell
+from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, na_numbers, read_cell
 from estimator.data.schema.column import NUMERIC_KINDS
 from estimator.data.schema.schema import as_array
 from estimator.graph.session import Feed
@@ -185,7 +185,7 @@ def _is_plain_number(column: Column) -> bool:
     if column.kind == "boolean":
         return column.range is None and column.training_range == (0.0, 1.0)
     is_text = column.strip or column.units or column.thousands or column.decimal != "." or column.replace
-    return column.kind in NUMERIC_KINDS and not is_text and column.pattern is None
+    return column.kind in NUMERIC_KINDS and not is_text and column.pattern is None and not na_numbers(column)
 
 
 def _plain_categories(column: Column) -> dict[Scalar, str]:

@@ -31,7 +31,26 @@ const columnOf = (name, data) => {
   column.isNumber = ["number", "integer"].includes(data.kind);
   column.rejectsUnknown = data.kind === "category" && column.unknown === "error";
   column.start = column.pattern === null ? null : patternOf(column.pattern);
+  column.naNumbers = naNumbersOf(column);
   return column;
+};
+/** Return the numbers and times that mean a missing value, because `na_values` spells them; infinities among them. */
+const naNumbersOf = (column) => {
+  if (!column.isNumber && !column.isTime) return [];
+  const plain = { ...DEFAULTS, date_formats: column.date_formats, expectation: "", training_summary: "" };
+  return column.na_values.flatMap((text) => {
+    try {
+      return [column.isTime ? readTime(plain, text) : readNumber(plain, text)];
+    } catch (error) {
+      const infinity = column.isNumber ? infinityOf(text) : null;
+      return infinity === null ? [] : [infinity];
+    }
+  });
+};
+const infinityOf = (text) => {
+  const word = trim(text);
+  if (/^[+-]?inf(?:inity)?$/i.test(word)) return word.startsWith("-") ? -Infinity : Infinity;
+  return PLAIN_NUMBER.test(word) && !Number.isFinite(Number(word)) ? Number(word) : null;
 };
 /** Return a regular expression of Python, anchored at the start; \d, \w and \s match any script, as in Python. */
 const patternOf = (text) => {
@@ -61,6 +80,7 @@ const readCell = (column, value) => {
   if (isMissing(column, value)) return missingValue(column, value);
   const meant = typeof value === "string" && !column.isString ? normalize(column, value) : value;
   const result = READERS[column.kind](column, meant);
+  if (column.naNumbers.includes(result)) return missingValue(column, value);
   if (typeof result === "number" && column.range !== null) {
     const [low, high] = column.range;
     if ((low !== null && result < low) || (high !== null && result > high)) throw unexpected(column, meant);
@@ -83,10 +103,13 @@ const normalize = (column, text) => {
 
 const isMissing = (column, value) => {
   if (value === null || value === undefined) return true;
-  if (typeof value === "number") return Number.isNaN(value);
+  if (typeof value === "number") {
+    const isListed = column.isString ? column.na_values.includes(String(value)) : column.naNumbers.includes(value);
+    return Number.isNaN(value) || isListed;
+  }
   if (typeof value !== "string") return false;
   const word = trim(value);
-  return word === "" || column.na_values.includes(word);
+  return word === "" || column.na_values.includes(word) || column.naNumbers.includes(infinityOf(word));
 };
 const missingValue = (column, value) => {
   if (column.nullable) return column.isString ? "" : NaN;

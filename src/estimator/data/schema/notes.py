@@ -1,0 +1,184 @@
+"""What a scan leaves to a person: notes on what was read as missing, converted or not used, and questions."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+
+from estimator.core.text import join_names
+from estimator.data.schema.cells import infinity_of
+from estimator.data.schema.column import Column
+from estimator.data.schema.column_scan import BOOLEAN_WORDS, MIN_NUMBER_FRACTION, MIN_NUMBERS, ColumnScan, TableScan
+from estimator.data.schema.occurrences import Occurrences
+from estimator.data.schema.schema import Schema
+from estimator.errors import SchemaError
+
+MAX_NAMES = 5
+
+
+def scan_notes(scan: TableScan, schema: Schema) -> tuple[str, ...]:
+    """Return a sentence for everything that was guessed or converted when a table was read without a reviewed schema.
+
+    The target has notes of its own; see `estimator.data.target.label_notes`.
+    """
+    features = {column.name: scan.columns[column.name] for column in schema.features if column.name in scan.columns}
+    questions = [sentence for sentences in column_questions(scan, schema).values() for sentence in sentences]
+    return (*_conversion_notes(scan, features), *questions, *_missing_notes(features))
+
+
+def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
+    """Return, by column, what a person should confirm: words among numbers, and kinds that may be others."""
+    questions: dict[str, list[str]] = {}
+    for column in (*schema.columns, schema.target):
+        column_scan = scan.columns.get(column.name)
+        if column_scan is None or not column.used:
+            continue
+        if column_scan.odd_words:
+            questions[column.name] = [_odd_words_note(column_scan)]
+        elif column_scan.is_text and column is not schema.target:
+            questions[column.name] = [*_doubtful_kind_notes(column, column_scan)]
+    return questions
+
+
+def check_values(scan: TableScan, schema: Schema) -> None:
+    """Raise for values that only a person can decide on: infinities, and words among the numbers of a target.
+
+    Raises
+    ------
+    SchemaError: with the rows, the config edit that answers each question, and all such columns.
+    """
+    questions: list[tuple[str, dict[str, list[str]]]] = []
+    for column in (schema.target, *schema.features):
+        words = scan.columns[column.name].odd_words if column.name in scan.columns else {}
+        is_target = column is schema.target
+        asked = {text: found for text, found in words.items() if is_target or infinity_of(text) is not None}
+        if asked:
+            place = f"the target {column.name!r}" if is_target else f"column {column.name!r}"
+            edit = {f"schema.columns.{column.name}.na_values": list(column.na_values)}
+            questions.append((f"{place}: {_numbers_but(scan.columns[column.name], asked)}", edit))
+    if not questions:
+        return
+    sentences = [sentence for sentence, _ in questions[:MAX_NAMES]]
+    more = [f"{len(questions) - MAX_NAMES:,} more columns"] if len(questions) > MAX_NAMES else []
+    edits = "; ".join(f"{key}: {_json(value)}" for _, edit in questions[:MAX_NAMES] for key, value in edit.items())
+    hint = f"to read it as a missing value: {edits}"
+    if schema.target.name in scan.columns and scan.columns[schema.target.name].odd_words:
+        hint += "; to take every value of the target as a class: data.task: classification"
+    raise SchemaError("; ".join([*sentences, *more]), hint=f"{hint}; or correct the table")
+
+
+def unused_notes(schema: Schema, reasons: Mapping[str, str], scan: TableScan | None = None) -> tuple[str, ...]:
+    """Return a sentence for every reason why columns are not features, with the columns and the way back.
+
+    `reasons` has those of columns that the config excludes.
+    """
+    names: dict[str, list[str]] = defaultdict(list)
+    for column in schema.columns:
+        if not column.is_feature:
+            column_scan = scan.columns.get(column.name) if scan is not None else None
+            names[reasons.get(column.name) or _reason(column, column_scan)].append(column.name)
+    return tuple(f"{_columns(columns)}: not used, {reason}" for reason, columns in names.items())
+
+
+def _reason(column: Column, scan: ColumnScan | None) -> str:
+    if not column.used:
+        return "the schema says used: false"
+    if column.kind == "constant":
+        is_missing = scan is not None and scan.n_values == 0
+        return "missing in every row" if is_missing else "the same value in every row"
+    what = "an identifier, which names a row"
+    if scan is not None and scan.has_large_integers:
+        what = "whole numbers of 2^53 and more that differ in nearly every row, and that a double does not hold exactly"
+    return f"{what}; schema.columns.NAME.kind, such as number or category, uses it"
+
+
+def _conversion_notes(scan: TableScan, features: Mapping[str, ColumnScan]) -> Iterable[str]:
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, text in scan.conversions.items():
+        if name in features:
+            names[text].append(name)
+    return [f"{_columns(columns)}: {text}" for text, columns in names.items()]
+
+
+def _odd_words_note(scan: ColumnScan) -> str:
+    edit = f"schema.columns.{scan.name}.na_values: {_json(list(scan.odd_words))}"
+    return (
+        f"{scan.name}: {_numbers_but(scan, scan.odd_words)}: read as a missing value; {edit} confirms it, "
+        f"schema.columns.{scan.name}.kind: category keeps it as a word"
+    )
+
+
+def _numbers_but(scan: ColumnScan, words: Mapping[str, Occurrences]) -> str:
+    """Say how many values are numbers, and which are not, with their rows."""
+    total = scan.n_values + sum(found.count for found in scan.odd_words.values())
+    noun = "finite numbers" if all(infinity_of(word) is not None for word in words) else "numbers"
+    first = list(words.items())[:MAX_NAMES]
+    shown = [f"{found} {'holds' if found.count == 1 else 'hold'} {word!r:.60}" for word, found in first]
+    more = f", and {len(words) - MAX_NAMES} more" if len(words) > MAX_NAMES else ""
+    return f"{scan.n_values:,} of {total:,} values are {noun}, but {', '.join(shown)}{more}"
+
+
+def _missing_notes(features: Mapping[str, ColumnScan]) -> Iterable[str]:
+    """Say of each spelling of a missing value in which columns and how many rows it occurs."""
+    columns: dict[str, dict[str, Occurrences]] = defaultdict(dict)
+    for name, scan in features.items():
+        for text in scan.spellings.keys() - scan.odd_words.keys() - {""}:
+            columns[text][name] = scan.spellings[text]
+    for text, found in sorted(columns.items()):
+        count = sum(occurrences.count for occurrences in found.values())
+        if len(found) == 1:
+            (occurrences,) = found.values()
+            rows = f"{count:,} {'row' if count == 1 else 'rows'} ({occurrences})"
+        else:
+            rows = f"{count:,} cells of {len(found):,} columns"
+        yield f"{_columns(list(found))}: {text!r} is read as a missing value in {rows}"
+
+
+def _doubtful_kind_notes(column: Column, scan: ColumnScan) -> Iterable[str]:
+    """Say where words kept a column from being one of numbers or booleans, and where whole numbers are too large."""
+    name = column.name
+    if scan.has_large_integers and column.is_feature:
+        yield (
+            f"{name}: whole numbers of 2^53 and more, which a double does not hold exactly, are read as categories; "
+            f"schema.columns.{name}.kind: number reads them as rounded numbers"
+        )
+    words = {category.strip().lower().removesuffix(".0") for category in column.categories}
+    same = [sorted(words & known) for known in BOOLEAN_WORDS if len(words & known) > 1]
+    if same and words <= BOOLEAN_WORDS[0] | BOOLEAN_WORDS[1]:
+        yield (
+            f"{name}: {' and '.join(map(repr, same[0]))} may mean the same, and are read as different categories; "
+            f"schema.columns.{name}.kind: boolean reads them as one"
+        )
+    yield from _numbers_among_words(column, scan)
+
+
+def _numbers_among_words(column: Column, scan: ColumnScan) -> Iterable[str]:
+    counts = scan.texts.categories.counts()
+    total, n_numbers = sum(counts.values()), sum(count for text, count in counts.items() if _is_number(text))
+    is_mostly_numbers = n_numbers >= max(MIN_NUMBERS, MIN_NUMBER_FRACTION * total) and n_numbers < total
+    if not is_mostly_numbers or not scan.first_faults or scan.has_large_integers:
+        return
+    cells = [f"row {fault.row:,} is {fault.value!r:.60}" for fault in scan.first_faults[:3]]
+    used = f"read as {column.kind}" if column.is_feature else f"not used as {column.kind}"
+    yield (
+        f"{column.name}: {n_numbers / total:.1%} of the values are numbers, but {', '.join(cells)}: {used}; "
+        f"schema.columns.{column.name}.kind: number with na_values, strip, thousands or replace reads it as numbers "
+        "(`estimator explore` proposes how)"
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _columns(names: Sequence[str]) -> str:
+    return join_names(names, limit=MAX_NAMES)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
