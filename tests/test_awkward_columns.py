@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from estimator.data.schema.column import NA_WORDS
 from estimator.data.schema.file import from_data, to_yaml
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import ColumnOverride, infer_column, infer_schema
+from estimator.data.tables import as_frame
 from estimator.errors import EstimatorError
 from estimator.exploration.scaffold import make_scaffold
 from estimator.training.prepare import PreparedData, prepare
@@ -323,6 +324,32 @@ def test_what_is_not_used_is_told_with_its_reason(table):
     assert notes_on(prepared, "id: not used, an identifier", "schema.columns.NAME.kind")
     assert notes_on(prepared, "d: not used, left out by data.drop")
     assert notes_on(prepared, "w: not used, holds the weights")
+
+
+def test_frames_of_pandas_keep_their_values(table):
+    pandas = pytest.importorskip("pandas")
+    objects = {
+        "zoned": pandas.to_datetime(["2024-01-01 10:00", None] * 40).tz_localize("Europe/Oslo"),
+        "flag": pandas.array([True, None] * 40, dtype="boolean"),
+        "whole": pandas.array([2**53 - 1, None] * 40, dtype="Int64"),
+        "wait": pandas.to_timedelta([1.5, None] * 40, unit="s"),
+        "mixed": pandas.Series([1, "a"] * 40, dtype=object),
+        "arrays": pandas.Series([np.array([1]), None] * 40, dtype=object),
+        "months": pandas.period_range("2024-01", periods=80, freq="M"),
+    }
+    frame = as_frame(pandas.DataFrame({"x": X, **objects}))
+    assert (frame["flag"][0], frame["whole"][0], frame["mixed"].to_list()[:2]) == (True, 2**53 - 1, ["1", "a"])
+    with pytest.raises(EstimatorError, match="column 'arrays' holds objects, column 'months' holds objects"):
+        table(frame)
+    feed = table(frame, data={"drop": ["arrays", "months"]}).rows.batch.feed
+    # Oslo is an hour ahead of UTC in winter.
+    assert feed["zoned"][0, 0] == datetime(2024, 1, 1, 9, tzinfo=UTC).timestamp()
+    assert feed["wait"][0, 0] == 1.5
+
+
+def test_rows_that_are_no_dicts_are_named():
+    with pytest.raises(EstimatorError, match="row 2: expected a dict"):
+        as_frame([{"x": 1}, 5])
 
 
 # ------------------------------------------------------------------------------------------------ weights

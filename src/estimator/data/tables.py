@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from estimator.data.schema import Batch, Schema
 from estimator.errors import SchemaError
 
@@ -51,9 +53,9 @@ def as_frame(data: Any) -> pl.DataFrame:
         if data.columns.has_duplicates:
             repeated = sorted(set(data.columns[data.columns.duplicated()]))
             raise SchemaError(f"the frame has columns of the same name: {repeated}", hint="rename them")
-        return pl.DataFrame({str(name): _pandas_values(data[name]) for name in data.columns})
+        return pl.DataFrame([_pandas_series(str(name), data[name]) for name in data.columns])
     if _is_rows(data):
-        return pl.DataFrame(list(data), infer_schema_length=None)
+        return _frame_of_rows(data)
     raise SchemaError(
         f"expected a polars or pandas frame, or rows as dicts, got {type(data).__name__}",
         hint="turn an array into a frame with column names first",
@@ -64,9 +66,37 @@ def _is_rows(data: Any) -> bool:
     return isinstance(data, Sequence) and not isinstance(data, str | bytes)
 
 
-def _pandas_values(series: Any) -> Any:
-    """Return numbers and times as numpy, other values as a list with None for a missing one."""
-    if getattr(series.dtype, "kind", "O") in "iufbM":
-        return series.to_numpy()
+def _frame_of_rows(rows: Sequence[Any]) -> pl.DataFrame:
+    import polars as pl
+
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping) or not all(isinstance(name, str) for name in row):
+            raise SchemaError(f"row {number}: expected a dict with a value per column name, got {row!r:.80}")
+    names = dict.fromkeys(name for row in rows for name in row)
+    return pl.DataFrame([_series(name, [row.get(name) for row in rows]) for name in names])
+
+
+def _pandas_series(name: str, series: Any) -> pl.Series:
+    """Return numbers, times and durations of numpy as they are, other values with None for a missing one."""
+    import polars as pl
+
+    dtype = series.dtype
+    if isinstance(dtype, np.dtype) and dtype.kind in "iufbmM":
+        values = series.to_numpy()
+        return pl.Series(name, values.astype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else values)
     values = zip(series.tolist(), series.isna().tolist(), strict=True)
-    return [None if is_missing else value for value, is_missing in values]
+    return _series(name, [None if is_missing is True else value for value, is_missing in values])
+
+
+def _series(name: str, values: list[Any]) -> pl.Series:
+    """Return values as a column; numbers next to texts become text, and what no type holds stays as objects."""
+    import polars as pl
+
+    try:
+        return pl.Series(name, values)
+    except (TypeError, OverflowError, AttributeError, pl.exceptions.PolarsError):
+        pass
+    try:
+        return pl.Series(name, values, strict=False)
+    except (TypeError, OverflowError, AttributeError, ValueError, pl.exceptions.PolarsError):
+        return pl.Series(name, values, dtype=pl.Object)
