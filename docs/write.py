@@ -9,16 +9,15 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, get_origin
 
 import click
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 import estimator
 from estimator.cli import VERBS
 from estimator.cli import estimator as cli
 from estimator.config import Config, Section
+from estimator.config.reference import bare, default_text, first_line, inner_sections, names, type_text
 from estimator.core.registry import Shelf
 from estimator.data import sources
 from estimator.data.schema import KINDS
@@ -42,7 +41,6 @@ The keys of the tutorial "From Design to Deploy" work as they are: `model_config
 `training_config` is `training`, `train_test_ratio` is `training.test_size`, `model_name` is `name`, `loss_function` is
 `loss`, `optimiser` is `optimizer`, and its `metrics` are `evaluation.metrics`. `layers` may be a mapping that ends in
 the output layer, with a null in `activations` for it."""
-PRIMITIVES = {str: "text", int: "integer", float: "number", bool: "true or false", type(None): "null"}
 
 
 def config_reference() -> str:
@@ -123,18 +121,6 @@ def kind_list(shelf: Shelf[Any]) -> str:
     return "\n".join(f"- `{kind}`: {first_line(shelf.load(kind))}" for kind in shelf.names())
 
 
-def inner_sections(field: FieldInfo) -> list[type[Section]]:
-    """Return the sections in the type of a key."""
-    return list(dict.fromkeys(_sections(field.annotation)))
-
-
-def _sections(annotation: Any) -> Iterator[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        yield annotation
-    for item in get_args(annotation):
-        yield from _sections(item)
-
-
 def table(kind: type[Section], keys: list[str] | None = None) -> str:
     """Return the keys of a section: type and choices, default, description."""
     rows = ["| key | type | default | description |", "|---|---|---|---|"]
@@ -143,74 +129,6 @@ def table(kind: type[Section], keys: list[str] | None = None) -> str:
             description = (field.description or first_line(inner_sections(field)[0])).replace("|", "/")
             rows.append(f"| `{field.alias or name}` | {type_text(field)} | {default_text(field)} | {description} |")
     return "\n".join(rows)
-
-
-def type_text(field: FieldInfo) -> str:
-    """Return the type of a key as its choices or the field's word for it, with its bounds."""
-    bounds = [bound for item in field.metadata for bound in bound_texts(item)]
-    return ", ".join([annotation_text(field.annotation), *bounds])
-
-
-def annotation_text(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        bounds = [bound for item in arguments[1:] for bound in bound_texts(item)]
-        return ", ".join([annotation_text(arguments[0]), *bounds])
-    if origin is Literal:
-        return names([str(choice) for choice in arguments])
-    if origin in (Union, types.UnionType):
-        texts = [annotation_text(item) for item in arguments if item is not type(None)]
-        return " or ".join(dict.fromkeys(texts))
-    if origin is dict:
-        return f"mapping of {annotation_text(arguments[1])}"
-    if origin is tuple:
-        return f"[{', '.join(annotation_text(item) for item in arguments)}]"
-    if origin is not None and issubclass(origin, object) and arguments:
-        return f"list of {annotation_text(arguments[0])}"
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return "section"
-    return PRIMITIVES.get(annotation, "value")
-
-
-def bare(annotation: Any) -> Any:
-    """Return a type without its Annotated wrapper."""
-    return bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
-
-
-def bound_texts(item: Any) -> Iterator[str]:
-    """Yield bounds such as ">= 0" of an item of Annotated's metadata, whole Fields included."""
-    for name, sign in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<")):
-        if (value := getattr(item, name, None)) is not None:
-            yield f"{sign} {value}"
-    for inner in getattr(item, "metadata", ()):
-        yield from bound_texts(inner)
-
-
-def names(texts: list[str]) -> str:
-    return ", ".join(f"`{text}`" if text else '`""`' for text in texts)
-
-
-def default_text(field: FieldInfo) -> str:
-    """Return the default of a key as a config would write it."""
-    default = field.default
-    if default is PydanticUndefined:
-        return "required"
-    if isinstance(default, Section):
-        return "see below"
-    if default is None:
-        return ""
-    if default == "":
-        return '`""`'
-    if isinstance(default, list):
-        return f"`[{', '.join(str(getattr(item, 'units', item)) for item in default)}]`"
-    if isinstance(default, bool):
-        return f"`{str(default).lower()}`"
-    return f"`{getattr(default, 'name', default)}`"
-
-
-def first_line(kind: Any) -> str:
-    """Return the first sentence of a docstring."""
-    return (kind.__doc__ or "").strip().splitlines()[0]
 
 
 def cli_reference() -> str:

@@ -136,7 +136,7 @@ def test_misspelled_kinds_name_the_plugin(site, folder):
     result = estimator(folder, "train", "--conf", "config.json", *words, site=site)
     assert result.code == 1
     for message in (
-        "no model called 'kernal' (did you mean 'kernel'?; known: ensemble, ",
+        "no model called 'kernal' (did you mean 'kernel'?)",
         "no metric called 'median_a' (did you mean 'median_ae'?",
         "no source called 'arow' (did you mean 'arrow'?; known: csv, parquet, sql, arrow)",
     ):

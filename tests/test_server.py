@@ -360,7 +360,7 @@ def test_environment_overrides_settings_of_the_version():
         settings={"port": 3},
     )
     assert (settings.port, settings.max_rows, settings.label, settings.rate_limit) == (3, 8, "x", 4)
-    with pytest.raises(ConfigError, match=r"serving.port: input should be less than or equal to 65535, got 99999"):
+    with pytest.raises(ConfigError, match=r"serving.port: expected a number between 0 and 65535, got 99999"):
         resolve_section("serving", Serving, stored, {"ESTIMATOR_CONFIG__SERVING__PORT": "99999"})
 
 

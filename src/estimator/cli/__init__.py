@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import click
 
+from estimator.cli import options
 from estimator.core.text import closest
 from estimator.errors import EstimatorError
 
@@ -99,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _explain(error: EstimatorError, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"error": {"message": error.message, "hint": error.hint}}, ensure_ascii=False))
-    click.echo(click.style("error: ", fg="red") + error.message, err=True)
-    if error.hint:
-        click.echo(click.style("hint: ", fg="yellow") + error.hint, err=True)
+    for label, color, text in (("error: ", "red", error.message), ("hint: ", "yellow", error.hint)):
+        if text:
+            styled = options.wrapped(label + text).removeprefix(label)
+            click.echo(click.style(label, fg=color) + styled, err=True)

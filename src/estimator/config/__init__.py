@@ -1,5 +1,6 @@
 """A config file -> frozen values, one class per section."""
 
+from estimator.config.faults import ConfigFault, NestedError, faults_of
 from estimator.config.monitoring import Alert, Monitoring, Promotion, Retraining
 from estimator.config.reader import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_section
 from estimator.config.section import Section, Shelves
@@ -23,6 +24,7 @@ __all__ = [
     "Alert",
     "Callback",
     "Config",
+    "ConfigFault",
     "Data",
     "Dimension",
     "Evaluation",
@@ -30,6 +32,7 @@ __all__ = [
     "Image",
     "Layers",
     "Monitoring",
+    "NestedError",
     "Promotion",
     "Range",
     "Retraining",
@@ -41,6 +44,7 @@ __all__ = [
     "Training",
     "Tuning",
     "Validation",
+    "faults_of",
     "from_environment",
     "read_config",
     "resolve",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
+from estimator.config.faults import ConfigFault
 from estimator.core.registry import Shelf
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -26,14 +27,29 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _boolean_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Reject true where a number is expected: pydantic would read it as 1."""
+        types = _scalar_types(cls.model_fields[str(info.field_name)].annotation)
+        if isinstance(value, bool) and types & {int, float} and not types & {bool, str, Any}:
+            expected = "a number" if float in types else "a whole number"
+            raise ValueError(f"expected {expected}, got {str(value).lower()}")
+        return value
+
     @classmethod
     def with_dependent_settings(cls, settings: dict[str, Any], changed: Collection[str]) -> dict[str, Any]:
         """Return settings after the keys `changed` were changed, with the settings that depend on them adapted."""
         return settings
 
-    def callback_faults(self, callbacks: Sequence[Section]) -> list[tuple[int, str]]:
-        """Return (position, message) of each of `training.callbacks` that this kind of model rejects."""
+    def callback_faults(self, callbacks: Sequence[Section]) -> list[ConfigFault]:
+        """Return what this kind of model rejects in `training.callbacks`; the paths start with a position."""
         return []
+
+
+def _scalar_types(annotation: Any) -> set[Any]:
+    """Return a type, or all types of a union."""
+    return {annotation, *(inner for argument in get_args(annotation) for inner in _scalar_types(argument))}
 
 
 @dataclass(frozen=True, slots=True)

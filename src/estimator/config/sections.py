@@ -175,6 +175,8 @@ class Split(Section):
         if self.kind == "rows":
             for text in (self.test, *([self.unused] if self.unused else [])):
                 row_ranges(text)
+        elif self.kind != "random" and self.column is None:
+            raise ValueError(f"kind {self.kind} needs `column`: the name of a column")
         return self
 
 
@@ -182,6 +184,12 @@ class Callback(Section):
     """A Keras callback of the dense net: `kind` and Keras's own arguments."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: object) -> object:
+        return {"kind": value} if isinstance(value, str) else value
+
     kind: str = Field(description="early_stopping, reduce_lr_on_plateau, model_checkpoint or terminate_on_nan")
 
 
@@ -330,7 +338,7 @@ class Image(Section):
 class Config(Section):
     """A whole config file: all that is needed to train, serve, deploy and monitor one model."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = Field(
+    name: Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = Field(
         None, description="name of the model in the store; the data file's name when left out"
     )
     purpose: str | None = Field(

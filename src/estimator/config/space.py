@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from estimator.config.document import KeyPath
+from estimator.config.document import KeyPath, split_key
 from estimator.config.section import Shelves
 from estimator.config.sections import Config, model_data
 from estimator.config.tuning import Dimension, Layers, Range
@@ -13,18 +13,6 @@ from estimator.config.tuning import Dimension, Layers, Range
 SEARCHED = ("model", "training", "features")
 # These decide which rows a trial is evaluated on, so trials could not be compared.
 NOT_SEARCHED = ("training.seed", "training.test_size", "training.split")
-
-
-def split_key(key: str) -> KeyPath:
-    """Return the parts of a key; the name of a column may hold dots.
-
-    >>> split_key("model.optimizer.learning_rate"), split_key("features.columns.emp.rate.encoder")
-    (('model', 'optimizer', 'learning_rate'), ('features', 'columns', 'emp.rate', 'encoder'))
-    """
-    if key.startswith("features.columns."):
-        column, _, last = key.removeprefix("features.columns.").rpartition(".")
-        return ("features", "columns", column, last)
-    return tuple(key.split("."))
 
 
 def with_edits(config: Config, edits: Mapping[str, Any], shelves: Shelves) -> dict[str, Any]:

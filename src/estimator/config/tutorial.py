@@ -8,6 +8,8 @@ from typing import Any
 
 from estimator.config.document import KeyPath
 
+# Names the JSON Schema of the file, for editors.
+SCHEMA_KEY = "$schema"
 _SECTIONS = {"model_config": "model", "training_config": "training"}
 _KEYS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("train_test_ratio",): ("training", "test_size"),
@@ -43,6 +45,8 @@ def translate(values: Mapping[str, Any]) -> Translation:
     origins: dict[KeyPath, KeyPath] = {}
     translated: dict[str, Any] = {}
     for name, content in values.items():
+        if name == SCHEMA_KEY:
+            continue
         section = _SECTIONS.get(name, name)
         if section != name:
             origins[(section,)] = (name,)

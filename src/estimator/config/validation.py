@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, get_args
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from estimator.config.document import KeyPath
+from estimator.config.faults import ConfigFault, faults_of
+from estimator.config.repair import Repair
 from estimator.config.section import Section, Shelves
 from estimator.config.sections import Config
 from estimator.config.space import NOT_SEARCHED, SEARCHED, has_key, kinds_of, probes, with_edits
@@ -18,19 +20,32 @@ from estimator.core.text import did_you_mean
 
 # What tuning.limits may bound besides metrics.
 MEASURES = ("latency_ms", "size_mb")
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigFault:
-    """One wrong key of a config: where it is, what is wrong and what to do."""
-
-    path: KeyPath
-    message: str
-    hint: str | None = None
+MAX_REPAIRS = 8
 
 
 def validate(values: Mapping[str, Any], shelves: Shelves) -> tuple[Config | None, list[ConfigFault]]:
-    """Return the Config of plain values and all of its faults; the Config is None when a section cannot be built.
+    """Return the Config of plain values and all of its faults.
+
+    A wrong key does not keep the others from being checked: the Config then has the key's default, and is None only
+    where that does not help.
+    """
+    config, faults = _build(values, shelves)
+    repair, latest = Repair(values, shelves), faults
+    for _ in range(MAX_REPAIRS):
+        if config is not None or not latest:
+            break
+        repair.remove([fault.path for fault in latest])
+        config, latest = _build(repair.values, shelves)
+        faults = [*faults, *_independent(latest, faults, repair)]
+    if config is None:
+        return None, faults
+    related = [*_unknown_kinds(config, shelves), *_limit_faults(config, shelves), *_callback_faults(config)]
+    related = [*related, *_contradictions(config)] or _space_faults(config, shelves)
+    return config, [*faults, *_independent(related, faults, repair)]
+
+
+def _build(values: Mapping[str, Any], shelves: Shelves) -> tuple[Config | None, list[ConfigFault]]:
+    """Return the Config, or the faults of its keys, each checked by itself.
 
     The model's and the target's settings are checked by their own kinds, the rest by `Config`.
     """
@@ -45,9 +60,14 @@ def validate(values: Mapping[str, Any], shelves: Shelves) -> tuple[Config | None
     try:
         config = Config.model_validate(content)
     except ValidationError as error:
-        return None, [*faults, *faults_of(error, Config, ())]
-    faults = [*faults, *_unknown_kinds(config, shelves), *_limit_faults(config, shelves), *_callback_faults(config)]
-    return config, faults or _space_faults(config, shelves)
+        return None, [*faults, *faults_of(error, Config, (), content)]
+    return None if faults else config, faults
+
+
+def _independent(latest: Sequence[ConfigFault], known: Sequence[ConfigFault], repair: Repair) -> list[ConfigFault]:
+    """Return faults, with paths of the config as written, that are no consequence of those that are known."""
+    written = [replace(fault, path=repair.written_path(fault.path)) for fault in latest]
+    return [fault for fault in written if not any(other.overlaps(fault.path) for other in known)]
 
 
 def _validate_kind(
@@ -55,18 +75,35 @@ def _validate_kind(
 ) -> tuple[Section | None, list[ConfigFault]]:
     """Check a section whose `kind` names the class that has its keys."""
     if not isinstance(content, Mapping):
-        return None, [ConfigFault((name,), f"expected a section with keys, got {content!r}")]
+        return None, [ConfigFault((name,), f"expected a section with keys, got {content!r:.60}")]
     settings = dict(content)
     kind = settings.pop("kind", default)
-    if kind not in shelf:
-        return None, [ConfigFault((name, "kind"), f"no {shelf.noun} called {kind!r}", did_you_mean(str(kind), shelf))]
+    if not isinstance(kind, str) or kind not in shelf:
+        message = f"no {shelf.noun} called {kind!r:.60}"
+        return None, [ConfigFault((name, "kind"), message, did_you_mean(str(kind), shelf))]
     section = shelf.load(kind)
     if "kind" in section.model_fields:
         settings["kind"] = kind
     try:
         return section.model_validate(settings), []
     except ValidationError as error:
-        return None, faults_of(error, section, (name,))
+        return None, faults_of(error, section, (name,), settings)
+
+
+def _contradictions(config: Config) -> list[ConfigFault]:
+    """Return keys that are right by themselves, but not together."""
+    data, split = config.data, config.training.split
+    faults = []
+    for path, name in (
+        *((("data", "drop", position), name) for position, name in enumerate(data.drop)),
+        (("data", "sample_weight"), data.sample_weight),
+        (("training", "split", "column"), split.column if split.kind in ("group", "column") else None),
+    ):
+        if name == data.target:
+            faults.append(ConfigFault(path, f"{name!r} is the target", "name another column"))
+    if data.task == "regression" and config.training.class_weight is not None:
+        faults.append(ConfigFault(("training", "class_weight"), "a regression has no classes", "leave it out"))
+    return faults
 
 
 def _unknown_kinds(config: Config, shelves: Shelves) -> list[ConfigFault]:
@@ -103,8 +140,8 @@ def _limit_faults(config: Config, shelves: Shelves) -> list[ConfigFault]:
 def _callback_faults(config: Config) -> list[ConfigFault]:
     """Return the callbacks that the kind of model rejects."""
     return [
-        ConfigFault(("training", "callbacks", position), message)
-        for position, message in config.model.callback_faults(config.training.callbacks)
+        replace(fault, path=("training", "callbacks", *fault.path))
+        for fault in config.model.callback_faults(config.training.callbacks)
     ]
 
 
@@ -142,55 +179,6 @@ def _probe(config: Config, space: Mapping[str, Any], key: str, shelves: Shelves)
     return []
 
 
-def faults_of(error: ValidationError, root: type[BaseModel], prefix: KeyPath) -> list[ConfigFault]:
-    """Return pydantic's errors about a section as faults, one per key; `prefix` is the section's path."""
-    faults: dict[KeyPath, ConfigFault] = {}
-    for item in error.errors(include_url=False):
-        path = (*prefix, *_keys_only(item["loc"]))
-        message, hint = _message(item, root)
-        # Every branch of a union fails; the first message is enough.
-        faults.setdefault(path, ConfigFault(path, message, hint))
-    return list(faults.values())
-
-
-def _keys_only(location: KeyPath) -> KeyPath:
-    """Drop the names of union branches, such as list[str], that pydantic adds to a path."""
-    return tuple(part for part in location if isinstance(part, int) or not part.endswith("]"))
-
-
-def _message(item: Any, root: type[BaseModel]) -> tuple[str, str | None]:
-    if item["type"] == "extra_forbidden":
-        keys = _keys_at(root, item["loc"][:-1])
-        return f"unknown key {item['loc'][-1]!r}", did_you_mean(str(item["loc"][-1]), keys)
-    if item["type"] == "missing":
-        return "missing: this key is required", None
-    if item["type"] == "value_error":
-        return str(item["ctx"]["error"]), None
-    expectation = item["msg"][0].lower() + item["msg"][1:]
-    return f"{expectation}, got {item['input']!r:.80}", None
-
-
-def _keys_at(root: type[BaseModel], path: KeyPath) -> list[str]:
-    """Return the keys of the section at a path."""
-    section, branches = root, list[type[BaseModel]]()
-    for part in path:
-        fields = {field.alias or name: field for name, field in section.model_fields.items()}
-        # Pydantic names a branch of a union by its class in brackets.
-        section = next((branch for branch in branches if f"[{branch.__name__}]" == part), section)
-        if isinstance(part, int) or part not in fields:
-            continue
-        branches = [
-            item for item in _types(fields[part].annotation) if isinstance(item, type) and issubclass(item, BaseModel)
-        ]
-        section = branches[0] if branches else section
-    return [field.alias or name for name, field in section.model_fields.items()]
-
-
-def _types(annotation: Any) -> list[Any]:
-    """Return an annotation and all types inside it."""
-    return [annotation, *(inner for argument in get_args(annotation) for inner in _types(argument))]
-
-
 def config_schema(shelves: Shelves) -> dict[str, Any]:
     """Return the JSON Schema (2020-12) of a config file, with the settings of every kind of model and target."""
     document = Config.model_json_schema(by_alias=True)
@@ -206,6 +194,10 @@ def config_schema(shelves: Shelves) -> dict[str, Any]:
             settings["properties"] = {**settings.get("properties", {}), "kind": {"const": kind}}
             branches.append(settings | ({} if kind == default else {"required": ["kind"]}))
         document["properties"][name] = {"description": "`kind` and the settings of that kind", "anyOf": branches}
+    document["properties"] = {
+        "$schema": {"type": "string", "description": "path of this file, for editors"},
+        **document["properties"],
+    }
     document["required"] = ["data"]
     document["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     return document

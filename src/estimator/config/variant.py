@@ -8,12 +8,12 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from estimator.config.document import KeyPath, read_document
+from estimator.config.document import KeyPath, read_document, split_key
 from estimator.config.editor import edited
 from estimator.config.reader import override
 from estimator.config.section import Shelves
 from estimator.config.sections import Config
-from estimator.config.space import changed_model_keys, set_value, split_key, with_edits
+from estimator.config.space import changed_model_keys, set_value, with_edits
 from estimator.config.tutorial import Translation, translate
 from estimator.core.files import write_atomic
 

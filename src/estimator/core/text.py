@@ -21,7 +21,7 @@ def closest(name: str, choices: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """Return a hint with the closest choice and, if they are few, all choices.
+    """Return a hint with the closest choice and, if they are few, all choices: fewer where one is close.
 
     >>> did_you_mean("epocs", ["epochs", "batch_size"])
     "did you mean 'epochs'?; known: epochs, batch_size"
@@ -29,7 +29,7 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     names = list(choices)
     guess = closest(name, names)
     parts = [f"did you mean {guess!r}?"] if guess else []
-    if len(names) <= 40:
+    if len(names) <= (6 if guess else 40):
         parts.append(f"known: {join_names(names)}")
     return "; ".join(parts)
 

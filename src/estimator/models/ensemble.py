@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PlainSerializer
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 
 from estimator import models
-from estimator.config import Section, Training
+from estimator.config import ConfigFault, NestedError, Section, Training, faults_of
 from estimator.core.arrays import Floats, Mask
 from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
@@ -48,14 +48,18 @@ def _read_member(value: object) -> object:
     if isinstance(value, Model):
         return value
     if not isinstance(value, Mapping) or "kind" not in value:
-        raise ValueError("expected a mapping with `kind` and the settings of that kind")
+        raise ValueError(f"expected a mapping with `kind` and the settings of that kind, got {value!r:.60}")
     try:
         kind = models.SHELF.load(str(value["kind"]))
     except ConfigError as error:
-        raise ValueError(f"{error.message}; {error.hint}") from None
+        raise NestedError([ConfigFault(("kind",), error.message, error.hint)]) from None
     if not issubclass(kind, MatrixModel):
-        raise ValueError(f"{value['kind']!r} cannot be a member of an ensemble")
-    return kind(**{key: item for key, item in value.items() if key != "kind"})
+        raise NestedError([ConfigFault(("kind",), f"{value['kind']!r} cannot be a member of an ensemble")])
+    settings = {key: item for key, item in value.items() if key != "kind"}
+    try:
+        return kind.model_validate(settings)
+    except ValidationError as error:
+        raise NestedError(faults_of(error, kind, (), settings)) from None
 
 
 def _write_member(member: MatrixModel) -> dict[str, Any]:
@@ -156,10 +160,10 @@ class Ensemble(Model):
     def libraries(self) -> tuple[str, ...]:
         return tuple(sorted({name for member in self.members for name in member.libraries}))
 
-    def callback_faults(self, callbacks: Sequence[Section]) -> list[tuple[int, str]]:
-        """Return (position, message) of each callback that a member rejects."""
+    def callback_faults(self, callbacks: Sequence[Section]) -> list[ConfigFault]:
+        """Return the faults of callbacks that a member rejects."""
         # Members of one kind reject the same callbacks.
-        return sorted({fault for member in self.members for fault in member.callback_faults(callbacks)})
+        return list(dict.fromkeys(fault for member in self.members for fault in member.callback_faults(callbacks)))
 
     def fit(
         self, data: FitData, training: Training, *, progress: Progress = silent, start: WarmStart | None = None

@@ -10,7 +10,8 @@ from typing import Any
 import optuna
 
 from estimator.config import Config, Dimension, Layers, Range, Shelves, Tuning, resolve
-from estimator.config.space import has_key, kinds_of, split_key, with_edits
+from estimator.config.document import split_key
+from estimator.config.space import has_key, kinds_of, with_edits
 from estimator.errors import ConfigError
 
 KIND = "model.kind"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from estimator.config import ConfigFault, NestedError
+from estimator.config.document import KeyPath
 from estimator.core.text import did_you_mean
 from estimator.models.nets.keras_names import SCHEDULES, Settings, canonical
 
@@ -37,32 +40,47 @@ def read_keras_object(value: object, defaults_by_name: Mapping[str, Settings], n
 
     Raises
     ------
-    ValueError: an unknown name or setting, a setting of the wrong type, or a required one left out.
+    NestedError: an unknown name, unknown settings, settings of the wrong type, or required ones left out.
     """
     if isinstance(value, KerasObject):
         return value
-    if isinstance(value, str):
-        written, given = value, {}
-    elif isinstance(value, Mapping):
-        content = dict(value)
-        # A KerasObject that went through JSON comes back with its fields.
-        given = dict(content.pop("settings", ()) or ())
-        written = next((str(content.pop(key)) for key in _NAMES if key in content), "")
-        given.update(content)
-    else:
-        raise ValueError(f"expected the name of {noun}, or a mapping with `name` and its settings, got {value!r}")
+    name_key, written, given = _parts(value, noun)
     name = canonical(written, defaults_by_name)
     if name not in defaults_by_name:
-        raise ValueError(f"no {noun} called {written!r}; {did_you_mean(name, defaults_by_name)}")
+        problem = f"no {noun} called {written!r}" if written else f"{noun} without a name"
+        raise NestedError([ConfigFault(name_key, problem, did_you_mean(name, defaults_by_name))])
     defaults = defaults_by_name[name]
-    for key in given:
+    settings, faults = dict(defaults), list[ConfigFault]()
+    for key, item in given.items():
         if key not in defaults:
-            raise ValueError(f"{noun} {name!r} has no setting {key!r}; {did_you_mean(str(key), defaults)}")
-    settings = {**defaults, **{key: _typed(key, item, defaults[key]) for key, item in given.items()}}
-    missing = [key for key, item in settings.items() if item is ...]
+            hint = did_you_mean(str(key), defaults) if defaults else "it has none"
+            faults.append(ConfigFault((key,), f"{noun} {name!r} has no setting {key!r}", hint))
+            continue
+        try:
+            settings[key] = _typed(key, item, defaults[key])
+        except NestedError as error:
+            faults += [replace(fault, path=(key, *fault.path)) for fault in error.faults]
+    missing = [key for key in defaults if settings[key] is ...]
     if missing:
-        raise ValueError(f"{noun} {name!r} needs {', '.join(missing)}")
+        faults.append(ConfigFault((), f"{noun} {name!r} needs {', '.join(missing)}"))
+    if faults:
+        raise NestedError(faults)
     return KerasObject(name=name, settings=tuple(sorted(settings.items(), key=lambda item: item[0])))
+
+
+def _parts(value: object, noun: str) -> tuple[KeyPath, str, dict[str, Any]]:
+    """Return the key of the name, the name and the settings as they were written."""
+    if isinstance(value, str):
+        return (), value, {}
+    if not isinstance(value, Mapping):
+        expected = f"expected the name of {noun}, or a mapping with `name` and its settings"
+        raise NestedError([ConfigFault((), f"{expected}, got {value!r}")])
+    content = dict(value)
+    # A KerasObject that went through JSON comes back with its fields.
+    given = dict(content.pop("settings", ()) or ())
+    name_key = next((key for key in _NAMES if key in content), None)
+    written = "" if name_key is None else str(content.pop(name_key))
+    return () if name_key is None else (name_key,), written, {**given, **content}
 
 
 def _typed(key: str, value: Any, default: Any) -> Any:
@@ -70,14 +88,12 @@ def _typed(key: str, value: Any, default: Any) -> Any:
         return read_keras_object(value, SCHEDULES, "learning-rate schedule")
     if isinstance(value, list | tuple):
         return tuple(_typed(key, item, ...) for item in value)
-    if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise ValueError(f"{key}: expected true or false, got {value!r}")
-        return value
     if isinstance(default, str):
         return str(value)
     if value is None and (default is None or default is ...):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError(f"{key}: expected a number, got {value!r}")
+    if isinstance(default, bool) and not isinstance(value, bool):
+        raise NestedError([ConfigFault((), f"expected true or false, got {value!r}")])
+    if not isinstance(default, bool) and (isinstance(value, bool) or not isinstance(value, int | float)):
+        raise NestedError([ConfigFault((), f"expected a number, got {value!r}")])
     return value

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
 
-from estimator.config import Callback, Section, Training
+from estimator.config import Callback, ConfigFault, NestedError, Section, Training
 from estimator.core.task import Task
 from estimator.errors import TrainingError, needs_extra
 from estimator.models.dataset import EncodedFitData, EncodedRows
@@ -117,14 +118,14 @@ class Dense(MatrixModel):
         indices = range(len(settings["layers"]))
         return settings | {"activations": [names[min(index, len(names) - 1)] for index in indices]}
 
-    def callback_faults(self, callbacks: Sequence[Section]) -> list[tuple[int, str]]:
-        """Return (position, message) of each callback that has an unknown name or setting."""
-        faults = []
+    def callback_faults(self, callbacks: Sequence[Section]) -> list[ConfigFault]:
+        """Return the faults of callbacks that have an unknown name or setting."""
+        faults: list[ConfigFault] = []
         for position, callback in enumerate(callbacks):
             try:
                 read_keras_object(callback.model_dump(), keras_names.CALLBACKS, "callback")
-            except ValueError as error:
-                faults.append((position, str(error)))
+            except NestedError as error:
+                faults += [replace(fault, path=(position, *fault.path)) for fault in error.faults]
         return faults
 
     def fit_matrix(

@@ -1,0 +1,54 @@
+"""The columns that a config names, in any of its sections, against those that the table has."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from unicodedata import normalize
+
+from estimator.config.document import KeyPath, split_key
+from estimator.config.faults import ConfigFault
+from estimator.config.sections import Config
+from estimator.core.text import did_you_mean
+
+
+def column_faults(config: Config, header: Collection[str], schema_names: Collection[str] = ()) -> list[ConfigFault]:
+    """Return a fault for every column that neither the table nor its reviewed schema has."""
+    known = {_normal(name) for name in (*header, *schema_names)}
+    for name, choices in config.schema_.columns.items():
+        # A column may be called by one of its other names in this table.
+        if known & {_normal(alias) for alias in choices.aliases}:
+            known.add(_normal(name))
+    there = list(dict.fromkeys([*schema_names, *header]))
+    return [
+        ConfigFault(path, f"no column {name!r} in the table", did_you_mean(name, there))
+        for path, name in named_columns(config)
+        if _normal(name) not in known
+    ]
+
+
+def named_columns(config: Config) -> Iterator[tuple[KeyPath, str]]:
+    """Yield (path, name) of every column that a config names."""
+    data, split = config.data, config.training.split
+    yield ("data", "target"), data.target
+    lists = {
+        ("data", "drop"): data.drop,
+        ("evaluation", "fairness_columns"): config.evaluation.fairness_columns,
+        ("serving", "private_columns"): config.serving.private_columns,
+        ("monitoring", "ignore"): config.monitoring.ignore,
+    }
+    for path, names in lists.items():
+        yield from (((*path, position), name) for position, name in enumerate(names))
+    if data.sample_weight is not None:
+        yield ("data", "sample_weight"), data.sample_weight
+    if split.kind in ("group", "time", "column") and split.column is not None:
+        yield ("training", "split", "column"), split.column
+    yield from ((("schema", "columns", name), name) for name in config.schema_.columns)
+    yield from ((("features", "columns", name), name) for name in config.features.columns)
+    for key in config.tuning.space:
+        if key.startswith("features.columns."):
+            yield ("tuning", "space", key), split_key(key)[2]
+
+
+def _normal(name: str) -> str:
+    """Return a name as it is compared: an accent may be written as one character or as two."""
+    return normalize("NFC", name)
