@@ -9,7 +9,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-chaos lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
-	bench-serve-mixed bench-quality bench-drift bench-promotion bench-monitor clean
+	bench-serve-mixed bench-quality bench-drift bench-promotion bench-monitor bench-leaks clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -90,6 +90,9 @@ bench-serve-mixed: $(STAMP)  ## ten minutes of mixed load with promotions, a kil
 bench-quality: $(STAMP)  ## held-out error and its cost against CatBoost, LightGBM, FLAML, AutoGluon and MAPIE; hours
 	$(BIN)/python benchmarks/quality.py
 	$(BIN)/python benchmarks/quality.py --report
+
+bench-leaks: $(STAMP)  ## leaks planted in public tables: how many are found, and how many good columns are called leaks
+	$(BIN)/python benchmarks/leaks.py
 
 bench-drift: $(STAMP)  ## drift: false alarms, power and delay against Evidently, NannyML and alibi-detect; an hour
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/drift.py

@@ -19,7 +19,9 @@ from estimator.exploration.findings.columns import (
     trivial_baseline,
 )
 from estimator.exploration.findings.finding import SEVERITIES, Finding, Findings, RuleInput, Severity
-from estimator.exploration.findings.leakage import future_information, leakage
+from estimator.exploration.findings.groups import grouped_rows
+from estimator.exploration.findings.later import future_information
+from estimator.exploration.findings.leakage import leakage
 from estimator.exploration.findings.redundancy import collinearity, duplicates, redundant_categories, total_rows
 from estimator.exploration.findings.spelling import (
     mistyped_columns,
@@ -45,6 +47,7 @@ RULES: Sequence[Callable[[RuleInput], Findings]] = (
     sensitive_attributes,
     target_quality,
     identifiers,
+    grouped_rows,
     codes_as_numbers,
     quality,
     collinearity,

@@ -9,7 +9,6 @@ import numpy as np
 
 from estimator.core.text import format_number
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
-from estimator.data.schema.inference import IDENTIFIER_NAME
 from estimator.exploration.findings.finding import Finding, Findings, RuleInput, drop_edit
 from estimator.exploration.profile import ColumnProfile
 
@@ -42,7 +41,7 @@ def constants(inputs: RuleInput) -> Findings:
 
 
 def identifiers(inputs: RuleInput) -> Findings:
-    """Columns that identify a row, and those that identify an entity with several rows."""
+    """Columns that identify rows."""
     for column in inputs.profile.columns:
         name = column.name
         if column.kind == "identifier":
@@ -50,14 +49,6 @@ def identifiers(inputs: RuleInput) -> Findings:
                 f"{name} identifies rows ({column.distinct:,} values in {column.count:,} rows) and is not a feature"
             )
             yield Finding("identifier", "note", (name,), sentence, {"distinct": column.distinct}, drop_edit(name))
-        if IDENTIFIER_NAME.search(name) is None or len(inputs.rows) < 50:
-            continue
-        values = inputs.rows[name].drop_nulls()
-        repeated = len(values) - values.n_unique()
-        if 0 < repeated < 0.7 * len(inputs.rows):
-            sentence = f"{name} repeats in {repeated:,} rows: a group split keeps rows with the same value in one fold"
-            edit = {"training.split": {"kind": "group", "column": name}}
-            yield Finding("grouped rows", "medium", (name,), sentence, {"rows": repeated}, edit)
 
 
 def is_sensitive(name: str) -> bool:

@@ -11,9 +11,10 @@ import polars as pl
 
 from estimator.core.arrays import Floats
 from estimator.data.schema import Schema
-from estimator.data.schema.column import NUMERIC_KINDS
+from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.text_parsing import category_names
+from estimator.exploration.findings.power import Power
 from estimator.exploration.profile import ColumnProfile, Profile
 
 Severity = Literal["high", "medium", "low", "note"]
@@ -57,6 +58,7 @@ class RuleInput:
     rows: pl.DataFrame
     sensitive: Collection[str] = ()
     cache: dict[str, Floats] = field(default_factory=dict)
+    powers: dict[str, Power] = field(default_factory=dict)
 
     def values(self, name: str) -> Floats:
         """Return a numeric, boolean or time column of the rows as doubles, NaN where missing."""
@@ -73,11 +75,14 @@ class RuleInput:
     def target_codes(self) -> Floats:
         """Return the target of the rows as numbers; classes are numbered by frequency, NaN where missing."""
         column = self.schema.target
-        if not column.is_string and column.kind in (*NUMERIC_KINDS, "boolean"):
+        if column.kind in (*NUMERIC_KINDS, *TIME_KINDS, "boolean"):
             return self.values(column.name)
-        names = category_names(column, self.rows[column.name])
-        codes = {name: float(code) for code, (name, _, _) in enumerate(self.target.top_categories)}
-        return np.array([codes.get(name, np.nan) for name in names.to_list()])
+        if column.name not in self.cache:
+            names = category_names(column, self.rows[column.name])
+            classes = [name for name, _, _ in self.target.top_categories]
+            codes = pl.Series(range(len(classes)), dtype=pl.Float64)
+            self.cache[column.name] = names.replace_strict(classes, codes, default=None).fill_null(np.nan).to_numpy()
+        return self.cache[column.name]
 
     @property
     def features(self) -> list[ColumnProfile]:

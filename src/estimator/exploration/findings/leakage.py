@@ -1,122 +1,185 @@
-"""Target leakage: columns that determine the target, alone or together, or that are recorded after it."""
+"""Target leakage: columns that were made from the target, or that predict it too well to be left without a question."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 
 import numpy as np
 
-from estimator.core.arrays import Floats, Indices
 from estimator.core.text import join_names
-from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
-from estimator.exploration.findings.finding import Finding, Findings, RuleInput, drop_edit
-
-LEAKAGE_THRESHOLD = 0.98
-MAX_BINS, ROWS_PER_BIN = 64, 20
-# Names of what is usually recorded once something is over.
-LATER_NAME = re.compile(
-    r"(?:^|[_\s.-])(?:duration|delay|elapsed|actual|outcome|tips?|tolls?|closed|resolved|refund|"
-    r"assigned|waiting|(?:arr|dep|air|arrival|departure)[_-]?time|days[_-]on[_-]market|total[_-]amount)(?:$|[_\s.-])",
-    re.IGNORECASE,
+from estimator.data.schema.column import NUMERIC_KINDS
+from estimator.exploration.findings.evidence import Evidence
+from estimator.exploration.findings.finding import Finding, Findings, RuleInput, Severity, drop_edit
+from estimator.exploration.findings.relations import (
+    determines,
+    exact_terms,
+    find_formula,
+    is_mean_of_target,
+    ranges_of,
+    same_order,
 )
-PLANNED_NAME = re.compile(r"sched|plan|expect|estimat|forecast|promised", re.IGNORECASE)
+
+STRONG, NEARLY_ALL = 0.9, 0.98
+# What the next best column leaves unexplained, as a multiple of what a suspicious one leaves.
+GAP = 4.0
+MAX_SUSPICIOUS = 3
+MISSING_SHOWS = 0.6
+MIN_ROWS, MIN_MISSING = 50, 20
+NEAR_SUM = 1e-3
+# How each relation is told, in the order in which it is looked for; {s} ends a verb of one column.
+SENTENCES: Mapping[str, str] = {
+    "order": "{names} put{s} all rows in the order of {target}, as a copy, a rounded copy or a rank would",
+    "function": "{names} follow{s} from {target}: rows of one {value} of {target} have one value there",
+    "determines": "{names} determine{s} {target}: rows with one value there have one {target}",
+    "mean": "{names} equal{s} the mean of {target} over groups of rows, so a row's own {target} is part of it",
+    "missing": "whether {names} {is_} missing follows from {target}",
+}
 
 
 def leakage(inputs: RuleInput) -> Findings:
-    """A column that predicts the target almost perfectly, or columns whose weighted sum is the target."""
-    reported = set()
-    for name, (measure, value) in inputs.profile.target_association.items():
-        explained = max(abs(value) if np.isfinite(value) else 0.0, _explained_by(inputs, name))
-        if explained >= LEAKAGE_THRESHOLD:
-            reported.add(name)
-            sentence = f"{name} almost determines the target ({explained:.1%}): is it available at prediction time?"
-            evidence = {measure: round(value, 4), "explained": explained}
-            yield Finding("leakage", "high", (name,), sentence, evidence, drop_edit(name))
-    terms = _terms_of_target(inputs)
-    if terms and not reported.issuperset(terms):
-        sentence = f"{join_names(terms)} add up to the target: are they available at prediction time?"
-        yield Finding("leakage", "high", terms, sentence, {}, drop_edit(*terms))
+    """Columns that are functions of the target, alone or together, and columns that predict it suspiciously well."""
+    evidence = Evidence.of(inputs)
+    if evidence is None:
+        return
+    relations = {name: _relation(evidence, name) for name in evidence.names}
+    for relation in SENTENCES:
+        names = [name for name, found in relations.items() if found == relation]
+        if names:
+            yield _exact_finding(evidence, relation, names)
+    rest = [name for name, found in relations.items() if not found]
+    for rule in (_formulas, _missing, _questions):
+        findings = rule(evidence, rest)
+        yield from findings
+        told = {name for finding in findings for name in finding.columns}
+        rest = [name for name in rest if name not in told]
 
 
-def future_information(inputs: RuleInput) -> Findings:
-    """Columns that may be recorded after the time of prediction, by their values or by their names."""
-    times = [column.name for column in inputs.schema.features if column.kind in TIME_KINDS]
-    for name in times:
-        first = next((other for other in times if other != name and _is_later(inputs, name, other)), None)
-        if first is not None:
-            sentence = f"{name} is never before {first}: is it available at prediction time?"
-            yield Finding("future information", "low", (name,), sentence, {"after": first}, drop_edit(name))
-    for column in inputs.features:
-        if LATER_NAME.search(column.name) and not PLANNED_NAME.search(column.name) and column.name not in times:
-            sentence = f"{column.name} looks like an outcome by its name: is it available at prediction time?"
-            yield Finding("future information", "low", (column.name,), sentence, {}, drop_edit(column.name))
+def _relation(evidence: Evidence, name: str) -> str:
+    """Return the exact relation of a column to the target, or an empty text."""
+    missing = evidence.is_missing(name)
+    is_ordered = evidence.is_number(name) and not evidence.is_calendar(name)
+    relation = _relation_of_numbers(evidence, name) if is_ordered else ""
+    if not relation and not evidence.is_calendar(name):
+        relation = _relation_of_codes(evidence, name)
+    if not relation and MIN_MISSING <= missing.sum() <= len(missing) - MIN_MISSING:
+        shows = (
+            same_order(missing.astype(np.float64), evidence.numbers)
+            if evidence.classes is None
+            else determines(evidence.classes, missing.astype(np.intp))
+        )
+        relation = "missing" if shows else ""
+    return relation
 
 
-def _is_later(inputs: RuleInput, name: str, other: str) -> bool:
-    left, right = inputs.values(name), inputs.values(other)
-    both = ~np.isnan(left) & ~np.isnan(right)
-    delay = left[both] - right[both]
-    return len(delay) >= 50 and bool((delay >= 0).mean() >= 0.999) and bool((delay > 0).mean() >= 0.5)
+def _relation_of_numbers(evidence: Evidence, name: str) -> str:
+    values = evidence.values(name)
+    known = ~np.isnan(values)
+    if known.sum() < MIN_ROWS // 2:
+        return ""
+    if evidence.classes is None and same_order(values[known], evidence.numbers[known]):
+        return "order"
+    all_values, target = evidence.all_rows(name)
+    if evidence.classes is None:
+        return "mean" if is_mean_of_target(all_values, target) else ""
+    of_class = (
+        is_mean_of_target(all_values, (target == code).astype(np.float64)) for code in evidence.frequent_classes
+    )
+    return "mean" if any(of_class) else ""
 
 
-def _explained_by(inputs: RuleInput, name: str) -> float:
-    """Return how well a numeric column alone predicts the target, 0 to 1, for a relation of any shape.
-
-    For a numeric target it is the correlation ratio over bins of equal counts; for classes, the fraction of the
-    majority class's errors that predicting the majority of each bin avoids.
-    """
-    if inputs.schema.by_name[name].kind not in (*NUMERIC_KINDS, *TIME_KINDS):
-        return 0.0
-    values, target = inputs.values(name), inputs.target_codes()
-    both = ~np.isnan(values) & ~np.isnan(target)
-    bins = _quantile_bins(values[both])
-    if bins is None:
-        return 0.0
-    classes = np.unique(target[both])
-    few = len(classes) <= 20
-    return _errors_avoided(bins, target[both], classes) if few else _correlation_ratio(bins, target[both])
+def _relation_of_codes(evidence: Evidence, name: str) -> str:
+    codes = evidence.codes(name)
+    if evidence.classes is None:
+        return "function" if ranges_of(codes, evidence.numbers) else ""
+    if determines(evidence.classes, codes):
+        return "function"
+    return "determines" if determines(codes, evidence.classes) else ""
 
 
-def _quantile_bins(values: Floats) -> Indices | None:
-    n_bins = min(MAX_BINS, len(values) // ROWS_PER_BIN)
-    if n_bins < 5:
+def _exact_finding(evidence: Evidence, relation: str, names: list[str]) -> Finding:
+    one = len(names) == 1
+    words = {"s": "s" if one else "", "is_": "is" if one else "are", "value": evidence.value_word}
+    sentence = SENTENCES[relation].format(names=join_names(names), target=evidence.target, **words)
+    severity: Severity = "high" if len(evidence.rows) >= MIN_ROWS and evidence.has_feature(names) else "medium"
+    found = {"relation": relation, "explained": _explained(evidence, names)}
+    return Finding("leakage", severity, tuple(names), f"{sentence}; {_known(names)}", found, drop_edit(*names))
+
+
+def _formulas(evidence: Evidence, names: list[str]) -> list[Finding]:
+    """Return what two or three columns, or a weighted sum of more, make the target."""
+    findings: list[Finding] = []
+    while finding := _formula(evidence, names):
+        findings.append(finding)
+        names = [name for name in names if name not in finding.columns]
+    return findings
+
+
+def _formula(evidence: Evidence, names: list[str]) -> Finding | None:
+    names = [name for name in names if evidence.inputs.schema.by_name[name].kind in NUMERIC_KINDS]
+    names = [name for name in names if evidence.is_missing(name).mean() <= 0.2]
+    if evidence.classes is not None or len(names) < 2:
         return None
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, n_bins + 1)[1:-1]))
-    return np.searchsorted(edges, values, side="right")
+    table = np.column_stack([evidence.values(name) for name in names])
+    complete = ~np.isnan(table).any(axis=1)
+    table, target = table[complete], evidence.numbers[complete]
+    if len(target) < MIN_ROWS:
+        return None
+    formula = find_formula(table, target, names)
+    if formula is not None:
+        is_near_sum = not formula.is_product and formula.residual <= NEAR_SUM
+        severity: Severity = "high" if formula.is_exact or is_near_sum else "medium"
+        left = "" if formula.is_exact else f"{1 - formula.residual:.1%} of "
+        sentence = f"{formula} is {left}{evidence.target}; {_known(formula.columns)}"
+        found = {"formula": str(formula), "explained": round(1 - formula.residual, 6)}
+        return Finding("leakage", severity, formula.columns, sentence, found, drop_edit(*formula.columns))
+    terms = exact_terms(table, target, names)
+    sentence = f"a weighted sum of {join_names(terms)} is exactly {evidence.target}; {_known(terms)}"
+    return Finding("leakage", "high", terms, sentence, {"explained": 1.0}, drop_edit(*terms)) if terms else None
 
 
-def _errors_avoided(bins: Indices, target: Floats, classes: Floats) -> float:
-    counts = np.zeros((int(bins.max()) + 1, len(classes)))
-    np.add.at(counts, (bins, np.searchsorted(classes, target)), 1)
-    errors = len(target) - counts.sum(axis=0).max()
-    mixed = counts.sum(axis=1) - counts.max(axis=1)
-    # A threshold inside a narrow bin leaves some errors there.
-    narrow = counts.sum(axis=1) <= 0.05 * len(target)
-    forgiven = mixed[narrow].max(initial=0.0)
-    return float(1.0 - (mixed.sum() - forgiven) / errors) if errors else 0.0
+def _missing(evidence: Evidence, names: list[str]) -> list[Finding]:
+    """Return the columns whose missing values nearly follow from the target."""
+    shown: dict[str, float] = {}
+    for name in names:
+        missing = evidence.is_missing(name)
+        if MIN_MISSING <= missing.sum() <= len(missing) - MIN_MISSING:
+            power = evidence.power_over(missing)
+            shown |= {name: power.explained} if power.low >= MISSING_SHOWS else {}
+    if not shown:
+        return []
+    listed = join_names(f"{name} ({value:.1%})" for name, value in shown.items())
+    verb = "is" if len(shown) == 1 else "are"
+    sentence = f"{evidence.target} mostly decides whether {listed} {verb} missing; {_known(list(shown))}"
+    found = {"explained": {name: round(value, 4) for name, value in shown.items()}}
+    return [Finding("leakage", "medium", tuple(shown), sentence, found, drop_edit(*shown))]
 
 
-def _correlation_ratio(bins: Indices, target: Floats) -> float:
-    counts = np.bincount(bins)
-    means = np.bincount(bins, target) / np.maximum(counts, 1)
-    total = float(((target - target.mean()) ** 2).sum())
-    return float(np.sqrt((counts * (means - target.mean()) ** 2).sum() / total)) if total else 0.0
+def _questions(evidence: Evidence, names: list[str]) -> list[Finding]:
+    """Return the columns that predict the target far better than all others, or nearly all of it."""
+    names = [name for name in names if not evidence.is_calendar(name)]
+    ordered = sorted(names, key=lambda name: -evidence.power(name).explained)
+    left = [1.0 - evidence.power(name).explained for name in ordered]
+    strong = sum(evidence.power(name).low >= STRONG for name in ordered)
+    n_suspicious = sum(evidence.power(name).low >= NEARLY_ALL for name in ordered)
+    for count in range(1, min(strong, MAX_SUSPICIOUS) + 1):
+        if count < len(left) and left[count - 1] * GAP <= left[count]:
+            n_suspicious = max(n_suspicious, count)
+    suspicious = ordered[:n_suspicious]
+    if not suspicious:
+        return []
+    listed = join_names(f"{name} predicts {evidence.power(name).explained:.1%}" for name in suspicious)
+    sentence = f"{listed} of {evidence.target} alone"
+    if n_suspicious < len(ordered):
+        sentence += f", the next best column, {ordered[n_suspicious]}, {1 - left[n_suspicious]:.1%}"
+    found = {"explained": _explained(evidence, suspicious)}
+    severity: Severity = "medium" if evidence.has_feature(suspicious) else "low"
+    sentence += f"; {_known(suspicious)}"
+    return [Finding("leakage", severity, tuple(suspicious), sentence, found, drop_edit(*suspicious))]
 
 
-def _terms_of_target(inputs: RuleInput) -> tuple[str, ...]:
-    """Return a few numeric columns whose weighted sum is exactly the target."""
-    if inputs.target.kind not in NUMERIC_KINDS:
-        return ()
-    names = [column.name for column in inputs.features if column.kind in NUMERIC_KINDS]
-    table = np.column_stack([inputs.values(name) for name in [*names, inputs.profile.target]])
-    complete = table[~np.isnan(table).any(axis=1)]
-    if len(names) < 2 or len(complete) < 10 * (len(names) + 1):
-        return ()
-    features, target = complete[:, :-1] - complete[:, :-1].mean(axis=0), complete[:, -1] - complete[:, -1].mean()
-    spread = features.std(axis=0)
-    scaled = features / np.where(spread > 0, spread, 1.0)
-    weights = np.linalg.lstsq(scaled, target, rcond=None)[0]
-    residuals = target - scaled @ weights
-    if target.std() == 0 or residuals.std() > 1e-6 * target.std():
-        return ()
-    return tuple(name for name, weight in zip(names, weights, strict=True) if abs(weight) > 1e-3 * target.std())
+def _explained(evidence: Evidence, names: list[str]) -> dict[str, float]:
+    return {name: round(evidence.power(name).explained, 4) for name in names}
+
+
+def _known(names: list[str] | tuple[str, ...]) -> str:
+    return f"{'is it' if len(names) == 1 else 'are they'} known when you predict?"
