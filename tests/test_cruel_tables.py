@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from estimator.data.schema import Batch, Schema
 from estimator.data.schema.frames import read_frame
-from estimator.data.schema.inference import infer_schema
+from estimator.data.schema.inference import TableChoices, infer_schema, scan_table, schema_from_scan
+from estimator.data.schema.notes import check_values, scan_notes, unused_notes
 from estimator.data.sources.opener import open_source
 from estimator.errors import EstimatorError
 from estimator.serving.request_body import read_rows
@@ -23,8 +24,6 @@ from tests.cruel_tables import WAYS, CruelTable, cruel_tables, csv_text
 
 N_TABLES = int(os.environ.get("ESTIMATOR_CRUEL_TABLES", "150"))
 QUICK = settings(max_examples=N_TABLES, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
-# A column that no model uses, for a reason that `train` and the report give.
-UNUSED = ("identifier", "constant")
 
 
 @QUICK
@@ -37,15 +36,22 @@ def test_what_is_written_arrives_or_is_named(table: CruelTable, way: str):
             with open_source(address, query=query) as source:
                 frame = source.frame()
             assert frame.columns == list(table.columns), (way, table.texts())
-            schema = infer_schema(frame, table.target)
+            choices = TableChoices(table.target)
+            scan = scan_table(frame, choices)
+            schema = schema_from_scan(scan, choices)
+            check_values(scan, schema)
             batch = read_frame(schema, frame.drop(table.target))
         except EstimatorError as error:
             assert error.message
             return
     assert batch.n_rows == len(table.columns[table.target])
-    for column in schema.features:
-        for cell, reading in zip(table.columns[column.name], batch.feed[column.name][:, 0].tolist(), strict=True):
-            assert cell.accepts(reading, column.kind), (way, column, cell, reading)
+    notes = [*scan_notes(scan, schema), *unused_notes(schema, {}, scan)]
+    for column in schema.columns:
+        about = [note for note in notes if column.name in note]
+        assert column.is_feature or about, (way, column, notes)
+        for cell, reading in zip(table.columns[column.name], batch.feed.get(column.name, ()), strict=False):
+            is_named = reading[0] != reading[0] and any(repr(cell.text) in note for note in about)
+            assert is_named or cell.accepts(reading[0], column.kind), (way, column, cell, reading, about)
 
 
 def _read(schema: Schema, read: Callable[[], Batch]) -> dict[str, list[Any]] | str:
