@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import count
 from types import FrameType
@@ -29,9 +30,7 @@ def is_killed(action: Callable[[], object], at: int) -> bool:
     ------
     AssertionError: the action failed before.
     """
-    if not (pid := os.fork()):
-        _run_to_the_kill(action, at)
-    _, status = os.waitpid(pid, 0)
+    _, status = os.waitpid(forked(action, at), 0)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return True
@@ -90,8 +89,12 @@ def at_once(*actions: Callable[[], object]) -> None:
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * len(pids), "an action failed, see its stack trace"
 
 
-def forked(action: Callable[[], object]) -> int:
-    """Start an action in a process of its own, and return the id of that process."""
-    if not (pid := os.fork()):
-        _run_to_the_kill(action, 0)
+def forked(action: Callable[[], object], at: int = 0) -> int:
+    """Start an action in a process of its own, to be killed before its call number `at`; return that process's id."""
+    with warnings.catch_warnings():
+        # JAX warns of forks if it was imported; actions do without it.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        pid = os.fork()
+    if pid == 0:
+        _run_to_the_kill(action, at)
     return pid

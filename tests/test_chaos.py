@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import resource
+import shutil
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import pytest
+
+from estimator.core.clock import Moment
+from estimator.errors import StoreError
+from estimator.store.store import Store
 from estimator.verbs import key
 from tests.chaos import at_once, kills
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+MOMENT = Moment(datetime(2026, 1, 1, tzinfo=UTC), "me", "abc123")
 
 
 def add_key(path: Path, name: str) -> None:
@@ -47,3 +56,99 @@ def test_keys_of_two_at_once_are_kept_and_revoked_ones_stay_away(tmp_path):
         add_key(path, f"bad{number}")
     at_once(partial(add_many, "a"), revoke_all, partial(add_many, "b"))
     assert sorted(key_names(path)) == sorted(f"{letter}{number}" for letter in "ab" for number in range(20))
+
+
+def store_of(root: Path, *versions: str) -> Store:
+    """Return a store in which each of the versions was live in turn."""
+    store = Store(root)
+    for version in versions:
+        (root / "house" / version).mkdir(parents=True)
+        (root / "house" / version / "manifest.json").write_text("{}")
+        move(store, version)
+    return store
+
+
+def move(store: Store, version: str) -> None:
+    store.point("house", "live", version, action="promote", reason="", moment=MOMENT)
+
+
+def moves_of(store: Store) -> list[tuple[str | None, str]]:
+    return [(change.previous, change.version) for change in store.history("house") if change.alias == "live"]
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_history_and_alias_agree_after_a_kill_at_every_write_of_a_promotion(tmp_path):
+    source = store_of(tmp_path / "source", "v1", "v2", "v3")
+    source.point("house", "candidate", "v2", action="train", reason="", moment=MOMENT)
+    expected, outcomes = moves_of(source), set()
+    for number, _ in enumerate(kills_of_a_copy(source.root, tmp_path / "s", lambda store: move(store, "v2"))):
+        store = Store(tmp_path / "s")
+        live = store.aliases("house")["live"]
+        outcomes.add(live)
+        assert moves_of(store) == expected + [("v3", "v2")] * (live == "v2")
+        # The next moves go on from there, and clean up.
+        assert roll_back(store) == ("v3" if live == "v2" else "v2")
+        move(store, "v1")
+        assert store.aliases("house")["live"] == "v1"
+        assert files(tmp_path / "s" / "house") == ["aliases.json", "history.jsonl", "v1", "v2", "v3"], number
+    assert outcomes == {"v2", "v3"}
+
+
+def kills_of_a_copy(source, target, action):
+    """Kill an action on a fresh copy of a store at each of its writes."""
+    shutil.copytree(source, target)
+    for _ in kills(lambda: action(Store(target))):
+        yield
+        shutil.rmtree(target)
+        shutil.copytree(source, target)
+
+
+def roll_back(store: Store) -> str:
+    return store.roll_back("house", reason="", moment=MOMENT).version
+
+
+def test_rollback_killed_at_every_write_never_makes_a_wrong_version_live(tmp_path):
+    source = store_of(tmp_path / "source", "v1", "v2", "v3")
+    for _ in kills_of_a_copy(source.root, tmp_path / "s", roll_back):
+        store = Store(tmp_path / "s")
+        is_done = store.aliases("house")["live"] == "v2"
+        assert roll_back(store) == ("v1" if is_done else "v2")
+
+
+def test_moves_of_three_at_once_are_all_in_the_history(tmp_path):
+    store = store_of(tmp_path, "v1", "v2", "v3")
+
+    def move_often(version):
+        for _ in range(15):
+            move(store, version)
+
+    at_once(*(partial(move_often, version) for version in ("v1", "v2", "v3")))
+    moves = moves_of(store)
+    assert len(moves) == 48
+    assert all(first[1] == second[0] for first, second in itertools.pairwise(moves))
+    assert store.aliases("house")["live"] == moves[-1][1]
+
+
+def test_rollbacks_at_once_go_back_one_step_each(tmp_path):
+    store = store_of(tmp_path, "v1", "v2", "v3", "v4")
+    at_once(*[partial(roll_back, store)] * 3)
+    assert store.aliases("house")["live"] == "v1"
+
+
+def test_full_disk_in_the_middle_of_a_line_leaves_history_and_alias_as_they_were(tmp_path):
+    """A limit on the size of a file stands in for the end of the disk: the system writes a part of the line."""
+    store = store_of(tmp_path, "v1", "v2")
+    before = (tmp_path / "house" / "history.jsonl").read_bytes()
+
+    def move_on_a_full_disk():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 20, len(before) + 20))
+        with pytest.raises(StoreError, match=r"history\.jsonl: cannot be written: File too large"):
+            move(store, "v1")
+
+    at_once(move_on_a_full_disk)
+    assert (tmp_path / "house" / "history.jsonl").read_bytes() == before
+    assert store.aliases("house")["live"] == "v2"
+    assert files(tmp_path / "house") == ["aliases.json", "history.jsonl", "v1", "v2"]

@@ -165,4 +165,3 @@ if __name__ == "__main__":
     shutil.rmtree(target, ignore_errors=True)
     with TemporaryDirectory() as example:
         sys.stdout.write(f"{train_example(target, Path(example))}\n")
-    (target / "penguins" / ".lock").unlink()

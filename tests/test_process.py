@@ -162,6 +162,24 @@ def test_full_disk_is_explained_and_leaves_no_version(tmp_path):
     assert not list((tmp_path / "models").rglob("*.onnx"))
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's device that is always full")
+def test_output_on_a_full_disk_is_explained(tmp_path):
+    with Path("/dev/full").open("w") as full:
+        command = [*ESTIMATOR, "models", "--store", str(tmp_path), "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    message = "error: the standard output: cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_report_of_ci_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    command = [*ESTIMATOR, "ci", "--conf", "nowhere.yml", "--report", str(tmp_path / "file" / "below" / "report.md")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "error: " in done.stderr
+    assert "below/report.md: cannot be written: Not a directory" in done.stderr
+
+
 def test_concurrent_trainings_make_two_versions(tmp_path):
     command = [
         *ESTIMATOR,

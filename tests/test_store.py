@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import multiprocessing
 import os
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from estimator.core.clock import Moment
 from estimator.errors import ArtefactError, StoreError
+from estimator.store.history import AliasChange
 from estimator.store.store import Store, version_folder
 
 MOMENT = Moment(datetime(2026, 1, 1, tzinfo=UTC), "me", "abc123")
@@ -26,6 +29,10 @@ def make_store(root: Path, *names: str) -> Store:
 
 def promote(store: Store, version: str, action: str = "promote") -> None:
     store.point("house", "live", version, action=action, reason="test", moment=MOMENT)
+
+
+def roll_back(store: Store) -> AliasChange:
+    return store.roll_back("house", reason="test", moment=MOMENT)
 
 
 @pytest.fixture
@@ -45,11 +52,11 @@ def test_every_alias_change_is_recorded(three):
 
 
 def test_rollback_goes_back_step_by_step(three):
-    for expected in ("v2", "v1"):
-        assert three.previous_live("house") == expected
-        promote(three, expected, action="rollback")
+    promote(three, "v2")
+    for expected in ("v3", "v2", "v1"):
+        assert roll_back(three).version == expected
     with pytest.raises(StoreError, match="no version was live before v1"):
-        three.previous_live("house")
+        roll_back(three)
 
 
 def test_promoting_a_candidate_clears_the_candidate(tmp_path):
@@ -80,10 +87,42 @@ def test_unfinished_version_does_not_count(three):
     assert three.versions("house") == ["v1", "v2", "v3"]
 
 
-def test_incomplete_history_line_is_skipped(three):
-    with (three.root / "house" / "history.jsonl").open("a") as file:
-        file.write('{"time": "2026')
+def append(store: Store, text: str) -> None:
+    with (store.root / "house" / "history.jsonl").open("a") as file:
+        file.write(text)
+
+
+def test_line_that_was_cut_off_is_removed_and_said(three, caplog):
+    append(three, '{"time": "2026')
+    promote(three, "v2")
+    assert "history.jsonl: the last line was cut off, by a kill or a full disk: it was removed" in caplog.text
+    assert [change.version for change in three.history("house")] == ["v1", "v2", "v3", "v2"]
+    assert roll_back(three).version == "v3"
+
+
+def test_move_that_was_never_made_is_not_told(three, caplog):
+    never = three.history("house")[-1]
+    append(three, json.dumps({**asdict(never), "previous": "v3", "version": "v1"}) + "\n")
+    assert three.history("house")[-1] == never
+    assert "the last line tells of a move that was never made" in caplog.text
+    assert (three.root / "house" / "history.jsonl").read_text().count("\n") == 3
+
+
+def test_alias_edited_by_hand_keeps_the_history(three):
+    (three.root / "house" / "aliases.json").write_text('{"live": "v1"}')
     assert len(three.history("house")) == 3
+    with pytest.raises(StoreError, match="does not say how v1 became live"):
+        roll_back(three)
+
+
+def test_rollback_needs_the_line_of_the_last_move(three):
+    """An earlier release appended the next move to a line that was cut off, so that both were lost."""
+    append(three, '{"time": "2026{"time": "2026-01-01T00:00:00Z"}\n')
+    (three.root / "house" / "aliases.json").write_text('{"live": "v2"}')
+    with pytest.raises(StoreError, match="does not say how v2 became live"):
+        roll_back(three)
+    promote(three, "v3")
+    assert roll_back(three).version == "v2"
 
 
 def _promote_often(root: Path, version: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import importlib
 import json
@@ -9,12 +10,13 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 import click
 
 from estimator.cli import options
 from estimator.core.text import closest
-from estimator.errors import EstimatorError
+from estimator.errors import EstimatorError, FileError
 
 # The help lists verbs in the order of a model's life; a file that is not named here comes last.
 ORDER = (
@@ -25,6 +27,8 @@ ORDER = (
 HELPERS = frozenset({"options", "progress_bar"})
 _FILES = {module.name for module in pkgutil.iter_modules(__path__)} - HELPERS
 VERBS = (*ORDER, *sorted(_FILES - set(ORDER)))
+# What a disk says that takes no more.
+DISK_ERRORS = (errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EFBIG)
 EXIT_EXPLAINED, EXIT_USAGE, EXIT_GATE, EXIT_INTERRUPTED = 1, 2, 3, 130
 
 
@@ -70,8 +74,10 @@ def command() -> None:
     # Start-up makes many objects and hardly any garbage to look for.
     gc.set_threshold(50_000, 20, 100)
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        # What cannot be written was explained by `main`.
+        with suppress(OSError, ValueError):
+            stream.flush()
     # Libraries take 0.25 s to free memory that the system reclaims at once.
     os._exit(code)
 
@@ -95,6 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output has closed the pipe, as `head` does.
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        path = error.filename or "the standard output"
+        _explain(FileError(f"{path}: cannot be written: {error.strerror}"), as_json=False)
+        return EXIT_EXPLAINED
 
 
 def _explain(error: EstimatorError, *, as_json: bool) -> None:

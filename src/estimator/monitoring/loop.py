@@ -21,7 +21,8 @@ from estimator.monitoring.promotion import ComparisonState, ShadowComparison
 from estimator.monitoring.records import RecordReader, check_records
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact, open_artefact
-from estimator.store.store import AliasChange, Store
+from estimator.store.history import AliasChange
+from estimator.store.store import Store
 
 if TYPE_CHECKING:
     from estimator.monitoring.retrain import Retrainer

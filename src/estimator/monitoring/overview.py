@@ -16,7 +16,7 @@ from estimator.monitoring.performance import LivePerformance, live_performance
 from estimator.monitoring.records import RecordReader, check_records, drift_reference
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact
-from estimator.store.store import AliasChange
+from estimator.store.history import AliasChange
 
 N_TIME_BINS = 40
 MAX_ROWS = 50_000

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from estimator.core.clock import Moment
 from estimator.core.files import TEMPORARY_PREFIX, write_atomic
+from estimator.core.lock import locked
 from estimator.core.text import did_you_mean, join_names
-from estimator.errors import ArtefactError, StoreError
+from estimator.errors import ArtefactError, EstimatorError, StoreError
 from estimator.store.artefact import MANIFEST
+from estimator.store.history import AliasChange, History, live_stack
 
-ALIASES, HISTORY = "aliases.json", "history.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class AliasChange:
-    """One line of the history: `alias` now points at `version`, and pointed at `previous` before (None: nowhere).
-
-    `time` is ISO 8601 in UTC. `action` is the verb that made the change, such as "train", "promote" or "rollback".
-    """
-
-    time: str
-    user: str
-    action: str
-    alias: str
-    previous: str | None
-    version: str
-    reason: str
+ALIASES = "aliases.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +50,20 @@ class Store:
         return read_aliases(self.root / model)
 
     def history(self, model: str) -> list[AliasChange]:
-        """Return every change of the model's aliases, oldest first."""
-        try:
-            lines = (self.root / model / HISTORY).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
-        changes = []
-        for line in lines:
-            try:
-                changes.append(AliasChange(**json.loads(line)))
-            except (ValueError, TypeError):
-                # A crash can cut a line short; its change did not happen.
-                continue
-        return changes
+        """Return every change of the model's aliases, oldest first.
+
+        A last line that was cut off, or tells of a move that was never made, is removed, and the log says so.
+
+        Raises
+        ------
+        StoreError: the history or the aliases cannot be read.
+        """
+        history = History.read(self.root / model, self.aliases(model))
+        if history.problem is not None:
+            # Where nothing can be written the line does not count either.
+            with suppress(StoreError), self._locked(model):
+                history = self._history(model)
+        return list(history.changes)
 
     def only_model(self) -> str:
         """Return the model of a store that has just one.
@@ -123,30 +108,40 @@ class Store:
         FileError: the store cannot be written.
         """
         self._existing(model, version)
-        with _locked(self.root / model):
+        with self._locked(model):
             return self._point(model, alias, version, action=action, reason=reason, moment=moment)
 
     def announce(self, model: str, version: str, *, reason: str, moment: Moment) -> AliasChange:
         """Point an alias at a newly trained version: `live` if it is the model's first, else `candidate`."""
         self._existing(model, version)
         # The alias is chosen under the lock: of two first trainings at once, only one becomes live.
-        with _locked(self.root / model):
+        with self._locked(model):
             alias = "candidate" if "live" in self.aliases(model) else "live"
             return self._point(model, alias, version, action="train", reason=reason, moment=moment)
 
-    def previous_live(self, model: str) -> str:
-        """Return the version that was live before the present one was first promoted.
+    def roll_back(self, model: str, *, reason: str, moment: Moment) -> AliasChange:
+        """Make the version live again that was live before the present one was promoted, atomically.
 
         Raises
         ------
-        StoreError: there is none.
+        StoreError: there is none, or the history does not say which.
+        FileError: the store cannot be written.
         """
-        live = self._aliased(model, "live")
-        for change in reversed(self.history(model)):
-            is_promotion = change.alias == "live" and change.version == live and change.action != "rollback"
-            if is_promotion and change.previous is not None:
-                return self._existing(model, change.previous)
-        raise StoreError(f"{model}: no version was live before {live}")
+        self._aliased(model, "live")
+        with self._locked(model):
+            # What is live is read under the lock: two rollbacks at once go back two steps.
+            live = self._aliased(model, "live")
+            history = self._history(model)
+            stack = live_stack(history.changes)
+            if stack[-1:] != [live]:
+                raise StoreError(
+                    f"{history.path}: does not say how {live} became live, so not what was live before",
+                    hint=f"estimator promote VERSION; estimator history {model}",
+                )
+            if len(stack) == 1:
+                raise StoreError(f"{model}: no version was live before {live}")
+            previous = self._existing(model, stack[-2])
+            return self._point(model, "live", previous, action="rollback", reason=reason, moment=moment)
 
     def _point(self, model: str, alias: str, version: str, *, action: str, reason: str, moment: Moment) -> AliasChange:
         folder, aliases = self.root / model, dict(self.aliases(model))
@@ -154,9 +149,22 @@ class Store:
         aliases[alias] = version
         if alias == "live" and aliases.get("candidate") == version:
             del aliases["candidate"]
-        _append(folder / HISTORY, json.dumps(asdict(change), ensure_ascii=False))
-        write_atomic(folder / ALIASES, json.dumps(aliases, indent=2))
+        try:
+            self._history(model).append(change)
+            # This is the move: one atomic step, which makes the line count.
+            write_atomic(folder / ALIASES, json.dumps(aliases, indent=2))
+        except BaseException:
+            with suppress(EstimatorError):
+                self._history(model)
+            raise
         return change
+
+    def _history(self, model: str) -> History:
+        """Return the history, repaired; the caller holds the lock."""
+        return History.read(self.root / model, self.aliases(model)).repaired()
+
+    def _locked(self, model: str) -> AbstractContextManager[None]:
+        return locked(self.root / model / ALIASES, error_type=StoreError)
 
     def _aliased(self, model: str, alias: str) -> str:
         aliases = self.aliases(model)
@@ -244,24 +252,3 @@ def locate(reference: str | Path, store: Store) -> Path:
         hint = error.hint or "give a version's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION"
         raise StoreError(error.message, hint=hint) from None
     return store.root / model / version
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time change aliases; the operating system drops the lock when the process ends."""
-    try:
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _append(path: Path, line: str) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-        file.flush()
-        os.fsync(file.fileno())

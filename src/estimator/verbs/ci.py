@@ -60,7 +60,6 @@ def ci(request: CiRequest, context: Context, *, note: Callable[[CiCheck], None] 
     except CheckError:
         pass
     result = CiResult(model, checks.finish(), artefact, comparisons, built)
-    request.report.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(request.report, markdown(result).encode())
     return result
 

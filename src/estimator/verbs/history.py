@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from estimator.store.store import AliasChange, Store
+from estimator.store.history import AliasChange
+from estimator.store.store import Store
 
 
 def history(store: Store, model: str | None = None) -> Sequence[AliasChange]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from estimator.core.clock import Moment
 from estimator.store.artefact import open_artefact
-from estimator.store.store import AliasChange, Store
+from estimator.store.history import AliasChange
+from estimator.store.store import Store
 
 
 def promote(store: Store, reference: str, *, why: str) -> AliasChange:
