@@ -151,6 +151,13 @@ def test_numbers_that_are_read_as_words_are_told(table):
     assert notes_on(prepared, "x: 96.2% of the values are numbers, but row 78 is 'V57'", "not used as identifier")
 
 
+@pytest.mark.parametrize("form", ["${}", "{}%", "{} kg", "'{}'", "1,{}"])
+def test_amounts_as_text_are_told(table, form):
+    prepared = table({"x": [form.format(text.zfill(6)) for text in X], "z": X})
+    assert notes_on(prepared, "x: the values are numbers as text, such as", "schema.columns.x.kind: number")
+    assert not notes_on(table({"x": [f"{row}{'ABC'[row % 3]}" for row in range(N)], "z": X}), "numbers as text")
+
+
 def test_a_list_without_spellings_keeps_words(table):
     prepared = table({"x": with_cells(r41="NA"), "z": X}, schema={"columns": {"x": {"na_values": []}}})
     assert prepared.schema.by_name["x"].kind == "identifier"
@@ -237,6 +244,18 @@ def test_a_word_in_a_target_of_numbers_is_named(table, word, noun):
     assert answered.task.is_regression
     classes = [str(row % 5) if row != 7 else word for row in range(N)]
     assert word in table({"x": X, "y": classes}, data={"task": "classification"}).task.classes
+
+
+def test_init_takes_the_only_other_class_as_a_class(tmp_path):
+    frame = pl.DataFrame({"x": X, "y": ["+", "-"] * 40})
+    scaffold = make_scaffold(frame, data_of(tmp_path), name="t", schema_file="schema.yml")
+    assert scaffold.task.classes == ("+", "-")
+    assert any("'-' in rows 2, 4, 6, 8, 10 and 35 more is taken as a class" in note for note in scaffold.notes)
+
+
+def test_a_target_of_lists_is_rejected(table):
+    with pytest.raises(EstimatorError, match="the target 'y' holds lists, which no model predicts"):
+        table({"x": X, "y": [[1]] * N})
 
 
 def test_infinite_labels_of_a_typed_column_are_named(table):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from estimator.data.schema.file import comment, flow, to_yaml
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import ColumnOverride, TableChoices, scan_table, schema_from_scan
 from estimator.data.schema.notes import column_questions, scan_notes, unused_notes
+from estimator.data.schema.occurrences import Occurrences
 from estimator.data.target import Labels, label_notes, read_target
 from estimator.errors import ConfigError, TrainingError
 from estimator.pages.render import render_text
@@ -48,7 +50,7 @@ def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: st
     ------
     EstimatorError: the target does not exist, or a model cannot learn it.
     """
-    scan, schema, labels = _read(frame, data)
+    scan, schema, labels, class_words = _read(frame, data)
     questions = column_questions(scan, schema)
     unused = unused_notes(
         schema, dict.fromkeys(scan.nested, "left out by data.drop: no kind can hold the values"), scan
@@ -79,28 +81,34 @@ def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: st
         ignored=list(map(comment, unused)),
     )
     notes = label_notes(schema.target, labels.missing, n_rows=frame.height, n_missing=frame.height - n_rows)
+    notes += tuple(
+        f"the target {data.target!r}: {text!r} in {found} is taken as a class, as all other rows are alike"
+        for text, found in class_words.items()
+    )
     notes = (*notes, *scan_notes(scan, schema), *unused)
     return Scaffold(text, to_yaml(schema, questions), labels.task, reasons, notes)
 
 
-def _read(frame: pl.DataFrame, data: Data) -> tuple[TableScan, Schema, Labels]:
+def _read(frame: pl.DataFrame, data: Data) -> tuple[TableScan, Schema, Labels, Mapping[str, Occurrences]]:
     """Return the statistics and schema of a table, and its labels; columns that no kind can hold are left out.
 
-    A target that has one value only, next to rows that are missing as a class is spelled, is read with those as a
-    class.
+    A target that would have one class only, because the other is spelled as a missing value often is, is read with that
+    spelling as a class; the last item returned has such spellings.
     """
     nested = [series.name for series in frame.iter_columns() if nested_noun(series.dtype) is not None]
     choices = TableChoices(data.target, dropped=[name for name in nested if name != data.target])
-    words_are_classes = replace(choices, columns={data.target: ColumnOverride(na_values=())})
-    errors = []
-    for tried in (choices, words_are_classes):
-        scan = scan_table(frame, tried)
-        schema = schema_from_scan(scan, tried)
-        try:
-            return scan, schema, read_target(schema.target, frame[data.target], data)
-        except TrainingError as error:
-            errors.append(error)
-    raise errors[0]
+    scan = scan_table(frame, choices)
+    schema = schema_from_scan(scan, choices)
+    try:
+        return scan, schema, read_target(schema.target, frame[data.target], data), {}
+    except TrainingError:
+        words = {text: found for text, found in scan.columns[data.target].spellings.items() if text}
+        if not words:
+            raise
+    choices = replace(choices, columns={data.target: ColumnOverride(na_values=())})
+    scan = scan_table(frame, choices)
+    schema = schema_from_scan(scan, choices)
+    return scan, schema, read_target(schema.target, frame[data.target], data), words
 
 
 def write_scaffold(scaffold: Scaffold, config: Path, schema: Path, *, force: bool) -> None:

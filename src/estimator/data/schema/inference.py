@@ -131,6 +131,10 @@ def start_scan(first: pl.DataFrame, choices: TableChoices, *, with_target_means:
     for name, key in ((target, "data.target"), *((name, "schema.columns") for name in choices.columns)):
         if name not in first.columns:
             raise SchemaError(f"{key}: no column {name!r} in the table", hint=did_you_mean(name, first.columns))
+    if (noun := nested_noun(first[target].dtype)) is not None:
+        raise SchemaError(
+            f"the target {target!r} holds {noun}, which no model predicts", hint="choose another data.target"
+        )
     check_dtypes(first, choices.dropped)
     nested = tuple(series.name for series in first.iter_columns() if nested_noun(series.dtype) is not None)
     columns = {

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from estimator.core.text import join_names
 from estimator.data.schema.cells import infinity_of
 from estimator.data.schema.column import Column
-from estimator.data.schema.column_scan import BOOLEAN_WORDS, MIN_NUMBER_FRACTION, MIN_NUMBERS, ColumnScan, TableScan
+from estimator.data.schema.column_scan import (
+    BOOLEAN_WORDS,
+    CODE,
+    MIN_NUMBER_FRACTION,
+    MIN_NUMBERS,
+    ColumnScan,
+    TableScan,
+)
+from estimator.data.schema.inference import NUMBER_AS_TEXT
 from estimator.data.schema.occurrences import Occurrences
 from estimator.data.schema.schema import Schema
 from estimator.errors import SchemaError
 
 MAX_NAMES = 5
+# From so many different texts on, amounts are more likely a quantity than categories.
+MIN_AMOUNTS = 21
+QUOTES = "'\"`\u2018\u2019\u201c\u201d "
+EXPLORE = "estimator explore"
 
 
 def scan_notes(scan: TableScan, schema: Schema) -> tuple[str, ...]:
@@ -24,7 +37,7 @@ def scan_notes(scan: TableScan, schema: Schema) -> tuple[str, ...]:
     """
     features = {column.name: scan.columns[column.name] for column in schema.features if column.name in scan.columns}
     questions = [sentence for sentences in column_questions(scan, schema).values() for sentence in sentences]
-    return (*_conversion_notes(scan, features), *questions, *_missing_notes(features))
+    return (*_conversion_notes(scan, [*features, schema.target.name]), *questions, *_missing_notes(features))
 
 
 def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
@@ -35,7 +48,7 @@ def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
         if column_scan is None or not column.used:
             continue
         if column_scan.odd_words:
-            questions[column.name] = [_odd_words_note(column_scan)]
+            questions[column.name] = [_odd_words_note(column_scan, is_target=column is schema.target)]
         elif column_scan.is_text and column is not schema.target:
             questions[column.name] = [*_doubtful_kind_notes(column, column_scan)]
     return questions
@@ -85,7 +98,7 @@ def _reason(column: Column, scan: ColumnScan | None) -> str:
     if not column.used:
         return "the schema says used: false"
     if column.kind == "constant":
-        is_missing = scan is not None and scan.n_values == 0
+        is_missing = column.example is None if scan is None else scan.n_values == 0
         return "missing in every row" if is_missing else "the same value in every row"
     what = "an identifier, which names a row"
     if scan is not None and scan.has_large_integers:
@@ -93,7 +106,7 @@ def _reason(column: Column, scan: ColumnScan | None) -> str:
     return f"{what}; schema.columns.NAME.kind, such as number or category, uses it"
 
 
-def _conversion_notes(scan: TableScan, features: Mapping[str, ColumnScan]) -> Iterable[str]:
+def _conversion_notes(scan: TableScan, features: Sequence[str]) -> Iterable[str]:
     names: dict[str, list[str]] = defaultdict(list)
     for name, text in scan.conversions.items():
         if name in features:
@@ -101,12 +114,14 @@ def _conversion_notes(scan: TableScan, features: Mapping[str, ColumnScan]) -> It
     return [f"{_columns(columns)}: {text}" for text, columns in names.items()]
 
 
-def _odd_words_note(scan: ColumnScan) -> str:
-    edit = f"schema.columns.{scan.name}.na_values: {_json(list(scan.odd_words))}"
-    return (
-        f"{scan.name}: {_numbers_but(scan, scan.odd_words)}: read as a missing value; {edit} confirms it, "
-        f"schema.columns.{scan.name}.kind: category keeps it as a word"
-    )
+def _odd_words_note(scan: ColumnScan, *, is_target: bool) -> str:
+    confirmed = f"schema.columns.{scan.name}.na_values: {_json(list(scan.odd_words))} confirms it"
+    other = f"schema.columns.{scan.name}.kind: category keeps it as a word"
+    if is_target:
+        other = "data.task: classification takes every value as a class"
+    elif any(re.search(r"\d", word) for word in scan.odd_words):
+        other = f"`{EXPLORE}` proposes how to read it as a number, where it is one"
+    return f"{scan.name}: {_numbers_but(scan, scan.odd_words)}: read as a missing value; {confirmed}, {other}"
 
 
 def _numbers_but(scan: ColumnScan, words: Mapping[str, Occurrences]) -> str:
@@ -154,18 +169,25 @@ def _doubtful_kind_notes(column: Column, scan: ColumnScan) -> Iterable[str]:
 
 
 def _numbers_among_words(column: Column, scan: ColumnScan) -> Iterable[str]:
+    """Say that most values are numbers, or numbers with signs and units around them."""
     counts = scan.texts.categories.counts()
     total, n_numbers = sum(counts.values()), sum(count for text, count in counts.items() if _is_number(text))
-    is_mostly_numbers = n_numbers >= max(MIN_NUMBERS, MIN_NUMBER_FRACTION * total) and n_numbers < total
-    if not is_mostly_numbers or not scan.first_faults or scan.has_large_integers:
-        return
-    cells = [f"row {fault.row:,} is {fault.value!r:.60}" for fault in scan.first_faults[:3]]
     used = f"read as {column.kind}" if column.is_feature else f"not used as {column.kind}"
-    yield (
-        f"{column.name}: {n_numbers / total:.1%} of the values are numbers, but {', '.join(cells)}: {used}; "
-        f"schema.columns.{column.name}.kind: number with na_values, strip, thousands or replace reads it as numbers "
-        "(`estimator explore` proposes how)"
-    )
+    way = f"schema.columns.{column.name}.kind: number, with na_values, strip, units, thousands or replace"
+    way = f"{way}, reads it as numbers; `{EXPLORE}` proposes how"
+    is_mostly_numbers = max(MIN_NUMBERS, MIN_NUMBER_FRACTION * total) <= n_numbers < total
+    if is_mostly_numbers and scan.first_faults and not scan.has_large_integers:
+        cells = [f"row {fault.row:,} is {fault.value!r:.60}" for fault in scan.first_faults[:3]]
+        yield f"{column.name}: {n_numbers / total:.1%} of the values are numbers, but {', '.join(cells)}: {used}; {way}"
+    elif n_numbers < MIN_NUMBER_FRACTION * total and len(counts) >= MIN_AMOUNTS:
+        amounts = [text for text in counts if _is_amount(text)]
+        if len(amounts) >= MIN_NUMBER_FRACTION * len(counts):
+            examples = ", ".join(map(repr, amounts[:3]))
+            yield f"{column.name}: the values are numbers as text, such as {examples}: {used}; {way}"
+
+
+def _is_amount(text: str) -> bool:
+    return NUMBER_AS_TEXT.match(text.strip(QUOTES)) is not None and not _is_number(text) and not CODE.fullmatch(text)
 
 
 def _is_number(text: str) -> bool:
