@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from estimator.config import read_config
 from estimator.config.document import read_document
 from estimator.data.schema import NA_VALUES, Column
+from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.cells import read_cell
 from estimator.data.schema.column import NA_WORDS
 from estimator.data.schema.file import from_data, to_yaml
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.inference import ColumnOverride, infer_column, infer_schema
+from estimator.data.schema.inference import infer_column, infer_schema
 from estimator.data.tables import as_frame
 from estimator.errors import EstimatorError
 from estimator.exploration.scaffold import make_scaffold
@@ -121,6 +122,15 @@ def test_a_word_among_numbers_leaves_numbers_and_a_question(table, word):
     column = prepared.schema.by_name["x"]
     assert (column.kind, column.na_values) == ("number", (word,))
     assert notes_on(prepared, "x: 79 of 80 values are numbers, but row 41 holds", "schema.columns.x.na_values: [")
+
+
+@pytest.mark.parametrize("rows", [(1,), (61,), (3, 40, 77)])
+def test_a_word_among_dates_leaves_dates_and_a_question(table, rows):
+    days = [f"2024-{1 + row % 12:02d}-{1 + row % 28:02d}" for row in range(N)]
+    prepared = table({"x": ["tbd" if row in rows else day for row, day in enumerate(days, start=1)], "z": X})
+    column = prepared.schema.by_name["x"]
+    assert (column.kind, column.na_values, column.date_formats) == ("date", ("tbd",), ("%Y-%m-%d",))
+    assert notes_on(prepared, f"x: {N - len(rows)} of 80 values are dates, but row")
 
 
 def test_words_that_come_late_do_not_change_the_result():

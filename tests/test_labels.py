@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from estimator import verbs
 from estimator.config import Data
 from estimator.data.labels import TargetReader
+from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.cells import CellError
-from estimator.data.schema.inference import ColumnOverride, infer_column
+from estimator.data.schema.inference import infer_column
 from estimator.data.target import read_labels, read_target
 from estimator.errors import RowError
 from estimator.monitoring.records import RecordReader, drift_reference

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from estimator.config.document import read_document
 from estimator.data.schema import Column, Schema
+from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.file import from_data, to_data, to_yaml
 from estimator.data.schema.frames import read_frame, read_series
-from estimator.data.schema.inference import ColumnOverride, infer_column, infer_schema
+from estimator.data.schema.inference import infer_column, infer_schema
 from estimator.errors import RowError, SchemaError
 from tests.conftest import read_example
 

@@ -15,10 +15,11 @@ from estimator import verbs
 from estimator.checks.encoders import encode
 from estimator.core.task import Task
 from estimator.data.schema import Column, Schema
+from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.file import from_data, to_data
 from estimator.data.schema.frames import read_frame, read_series
-from estimator.data.schema.inference import ColumnOverride, infer_column
+from estimator.data.schema.inference import infer_column
 from estimator.errors import RowError
 from estimator.features.encoders import EncoderInput
 from estimator.features.encoders.tfidf import MAX_TOPICS, Tfidf

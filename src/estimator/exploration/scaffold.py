@@ -16,11 +16,12 @@ from estimator.core.files import write_atomic
 from estimator.core.task import Task
 from estimator.core.text import join_names
 from estimator.data.schema import Schema
+from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.column_scan import TableScan
 from estimator.data.schema.dtypes import nested_noun
 from estimator.data.schema.file import comment, flow, to_yaml
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.inference import ColumnOverride, TableChoices, scan_table, schema_from_scan
+from estimator.data.schema.inference import TableChoices, scan_table, schema_from_scan
 from estimator.data.schema.notes import column_questions, scan_notes, unused_notes
 from estimator.data.schema.occurrences import Occurrences
 from estimator.data.target import Labels, label_notes, read_target

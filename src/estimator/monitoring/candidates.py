@@ -16,8 +16,9 @@ from estimator.config import Config, Shelves, Split
 from estimator.core.arrays import Floats, Mask
 from estimator.core.clock import Moment
 from estimator.data.schema import Schema
+from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.frames import with_schema_names
-from estimator.data.schema.inference import ColumnOverride, infer_schema
+from estimator.data.schema.inference import infer_schema
 from estimator.drift import absolute_losses
 from estimator.errors import EstimatorError, RetrainingError, needs_extra
 from estimator.models import SHELF, Progress, model_of

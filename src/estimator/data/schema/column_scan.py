@@ -47,14 +47,14 @@ class ColumnScan:
     means that a candidate failed after it had read a batch: the statistics are then a mixture, and the rows must be
     read again.
 
-    The candidate `lenient` also reads a column of numbers with a few odd words, which then count as missing.
+    The `lenient` candidates also read a column of numbers or dates with a few odd words, which then count as missing.
     `spellings` has every text that was read as missing, and `first_faults` the first cells that are not numbers.
     """
 
     name: str
     candidates: list[Column]
     max_categories: int
-    lenient: Column | None = None
+    lenient: tuple[Column, ...] = ()
     is_target: bool = False
     n_rows: int = 0
     n_values: int = 0
@@ -111,14 +111,14 @@ class ColumnScan:
         if self.is_text:
             return None, self._add_texts(series, target)
         cells, faults = read_series(self.reading, series, first_row=first_row)
-        if self.reading is not self.lenient:
+        if not self._is_lenient(self.reading):
             self.faults += faults[: MAX_FAULTS - len(self.faults)]
             self.n_faults += len(faults)
         return self._add_numbers(series, cells[:, 0], target)
 
     def _fitting_values(self, series: pl.Series) -> Floats | None:
         """Return the values of a batch if the candidate reads all of them; the first few are probed before the rest."""
-        candidate, is_lenient = self.reading, self.reading is self.lenient
+        candidate, is_lenient = self.reading, self._is_lenient(self.reading)
         if is_lenient and self.n_rows == 0:
             sample = series.gather_every(max(1, len(series) // N_SAMPLED))
             if 2 * len(read_series(candidate, sample)[1]) > len(sample):
@@ -186,10 +186,14 @@ class ColumnScan:
             if text in self.spellings or len(self.spellings) < MAX_SPELLINGS:
                 self.spellings[text] = self.spellings.get(text, Occurrences()).plus(found)
 
+    def _is_lenient(self, candidate: Column) -> bool:
+        # A strict candidate may be equal to a lenient one.
+        return any(candidate is lenient for lenient in self.lenient)
+
     @property
     def odd_words(self) -> dict[str, Occurrences]:
-        """The texts that a column of numbers holds and that are no known spelling of a missing value."""
-        if self.reading is not self.lenient:
+        """The texts that a column of numbers or dates holds and that are no known spelling of a missing value."""
+        if not self._is_lenient(self.reading):
             return {}
         return {text: occurrences for text, occurrences in self.spellings.items() if _is_odd(self.reading, text)}
 
@@ -218,7 +222,7 @@ class ColumnScan:
         """Whether all rows together show that this candidate, or a later one, is not how the column is to be read."""
         if len(self.candidates) < 2 or candidate is self.candidates[-1]:
             return False
-        if candidate is self.lenient and self._has_too_many_words:
+        if self._is_lenient(candidate) and self._has_too_many_words:
             return True
         if candidate.kind == "boolean":
             return self._is_half_boolean or self.merges_booleans

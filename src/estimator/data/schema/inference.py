@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -13,17 +12,16 @@ from typing import Any
 import polars as pl
 
 from estimator.core.text import did_you_mean, format_plain, join_names
-from estimator.data.schema.column import IGNORED_KINDS, KINDS, NA_VALUES, NA_WORDS, NUMERIC_KINDS, Column
+from estimator.data.schema.candidates import NO_OVERRIDE, ColumnOverride, Overrides, start_column
+from estimator.data.schema.column import NUMERIC_KINDS, Column
 from estimator.data.schema.column import Kind as ColumnKind
 from estimator.data.schema.column_scan import LARGE_INTEGER, ColumnScan, TableScan
-from estimator.data.schema.date_formats import DATE_FORMATS, matching_formats
-from estimator.data.schema.dtypes import conversion, nested_noun, plain_series
+from estimator.data.schema.dtypes import conversion, nested_noun
 from estimator.data.schema.schema import Schema
 from estimator.errors import SchemaError
 
 Batches = Callable[[], Iterable[pl.DataFrame]]
 BATCH_ROWS = 65_536
-MAX_CATEGORIES = 10_000
 # Anything longer is text, not a category; YAML does not read a longer key either.
 MAX_CATEGORY_LENGTH = 500
 MAX_EXAMPLE_LENGTH = 80
@@ -34,31 +32,6 @@ NUMBER_AS_TEXT = re.compile(
 IDENTIFIER_NAME = re.compile(
     r"(?:^|[_\s.-])(?:id|uuid|guid|key)$|^(?:id|uuid|guid)(?:$|[_\s.-])|[a-z]Id$|[a-z]ID$|^[A-Z]ID$"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnOverride:
-    """What a person has set for a column in the config; None, or an empty value, means: infer it."""
-
-    kind: str | None = None
-    nullable: bool | None = None
-    na_values: Sequence[str] | None = None
-    range: tuple[float | None, float | None] | None = None
-    unknown: Any = None
-    unit: str | None = None
-    aliases: Sequence[str] = ()
-    strip: Sequence[str] = ()
-    thousands: str = ""
-    decimal: str = "."
-    units: Mapping[str, float] = field(default_factory=dict)
-    pattern: str | None = None
-    ignore_case: bool = False
-    replace: Mapping[str, str] = field(default_factory=dict)
-    date_formats: Sequence[str] = ()
-
-
-Overrides = Mapping[str, ColumnOverride]
-NO_OVERRIDE = ColumnOverride()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +84,7 @@ def scan_table(table: pl.DataFrame | Batches, choices: TableChoices) -> TableSca
 
 def infer_column(series: pl.Series, override: ColumnOverride = NO_OVERRIDE, *, na_values: Sequence[str] = ()) -> Column:
     """Return the schema of one column, inferred from all of its values."""
-    scan = _start_column(series, override, na_values)
+    scan = start_column(series, override, na_values)
     scan.add(series, None)
     while not scan.is_consistent:
         scan = scan.restart()
@@ -138,7 +111,7 @@ def start_scan(first: pl.DataFrame, choices: TableChoices, *, with_target_means:
     check_dtypes(first, choices.dropped)
     nested = tuple(series.name for series in first.iter_columns() if nested_noun(series.dtype) is not None)
     columns = {
-        series.name: _start_column(
+        series.name: start_column(
             series,
             NO_OVERRIDE if series.name in choices.dropped else choices.columns.get(series.name, NO_OVERRIDE),
             choices.na_values,
@@ -199,95 +172,6 @@ def _as_target(column: Column, scan: ColumnScan, override: ColumnOverride) -> Co
     if override.kind is not None or column.kind != "identifier":
         return column
     return _with_statistics(replace(column, kind="number" if scan.is_number else "category"), scan)
-
-
-def _start_column(
-    series: pl.Series,
-    override: ColumnOverride,
-    na_values: Sequence[str],
-    *,
-    is_target: bool = False,
-    has_classes: bool = False,
-) -> ColumnScan:
-    # A column that a person calls a category may have any number of categories.
-    max_categories = sys.maxsize if override.kind == "category" else MAX_CATEGORIES
-    series = plain_series(series)
-    candidates, lenient = _candidates(series, override, na_values), None
-    # A person who lists no spelling, or rejects missing values, has said that words are no missing values.
-    may_be_lenient = override.kind is None and override.nullable is not False and override.na_values not in ([], ())
-    if may_be_lenient and series.dtype.is_float():
-        lenient = candidates[0]
-    elif may_be_lenient and series.dtype == pl.String and not has_classes:
-        # Tried after the strict candidates: numbers, with all known spellings of a missing value.
-        lenient = replace(next(column for column in reversed(candidates) if column.kind == "number"))
-        candidates.insert(-1, lenient)
-    return ColumnScan(series.name, candidates, max_categories, lenient=lenient, is_target=is_target)
-
-
-def _candidates(series: pl.Series, override: ColumnOverride, na_values: Sequence[str]) -> list[Column]:
-    """Return the ways to read a column, the likeliest first; the last one reads anything."""
-    _check_override(series.name, override)
-    uses_defaults = override.na_values is None and override.nullable is not False
-    spellings = (*NA_VALUES, *na_values) if uses_defaults else tuple(override.na_values or ())
-    words = NA_WORDS if uses_defaults else ()
-    text = Column(
-        series.name,
-        "category",
-        nullable=True,
-        na_values=spellings,
-        strip=tuple(override.strip),
-        thousands=override.thousands,
-        decimal=override.decimal,
-        units=override.units,
-        pattern=override.pattern,
-        ignore_case=override.ignore_case,
-        replace=override.replace,
-    )
-    if override.kind is not None:
-        kind = _scanned_kind(override.kind)
-        date_formats = tuple(override.date_formats) or matching_formats(series, spellings)
-        all_spellings = spellings if kind == "category" else (*spellings, *words)
-        return [replace(text, kind=kind, date_formats=date_formats, na_values=all_spellings)]
-    if series.dtype.is_integer():
-        return [replace(text, kind="number"), text]
-    if series.dtype != pl.String:
-        return [replace(text, kind=_kind_of_type(series.dtype))]
-    candidates: list[Column] = [replace(text, kind="number"), replace(text, kind="boolean")]
-    candidates += [
-        replace(text, kind="date" if date_format in DATE_FORMATS else "datetime", date_formats=(date_format,))
-        for date_format in matching_formats(series, (*spellings, *words))
-    ]
-    # First without words such as "none": in a column of categories they are categories.
-    with_words = [replace(column, na_values=(*spellings, *words)) for column in candidates if words]
-    return [*candidates, *with_words, text]
-
-
-def _check_override(name: str, override: ColumnOverride) -> None:
-    if override.kind is not None and override.kind not in KINDS:
-        raise SchemaError(
-            f"schema.columns.{name}.kind: unknown kind {override.kind!r}", hint=did_you_mean(override.kind, KINDS)
-        )
-    try:
-        re.compile(override.pattern or "")
-    except re.error as error:
-        raise SchemaError(
-            f"schema.columns.{name}.pattern: {override.pattern!r} is not a regular expression: {error}"
-        ) from None
-
-
-def _scanned_kind(kind: str) -> ColumnKind:
-    """Return the kind by which a column is scanned; text and kinds that are not features are scanned as categories."""
-    if kind in (*IGNORED_KINDS, "text"):
-        return "category"
-    return kind  # type: ignore[return-value] # _check_override has checked it against KINDS
-
-
-def _kind_of_type(dtype: pl.DataType) -> ColumnKind:
-    if dtype == pl.Boolean:
-        return "boolean"
-    if dtype.is_temporal():
-        return "date" if dtype == pl.Date else "datetime"
-    return "number" if dtype.is_numeric() else "category"
 
 
 def _column_from_scan(scan: ColumnScan, override: ColumnOverride) -> Column:

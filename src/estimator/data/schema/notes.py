@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from estimator.core.text import join_names
 from estimator.data.schema.cells import infinity_of
-from estimator.data.schema.column import Column
+from estimator.data.schema.column import TIME_KINDS, Column
 from estimator.data.schema.column_scan import (
     BOOLEAN_WORDS,
     CODE,
@@ -27,7 +27,6 @@ MAX_NAMES = 5
 # From so many different texts on, amounts are more likely a quantity than categories.
 MIN_AMOUNTS = 21
 QUOTES = "'\"`\u2018\u2019\u201c\u201d "
-EXPLORE = "estimator explore"
 
 
 def scan_notes(scan: TableScan, schema: Schema) -> tuple[str, ...]:
@@ -120,7 +119,7 @@ def _odd_words_note(scan: ColumnScan, *, is_target: bool) -> str:
     if is_target:
         other = "data.task: classification takes every value as a class"
     elif any(re.search(r"\d", word) for word in scan.odd_words):
-        other = f"`{EXPLORE}` proposes how to read it as a number, where it is one"
+        other = "`estimator explore` proposes how to read it as a number, where it is one"
     return f"{scan.name}: {_numbers_but(scan, scan.odd_words)}: read as a missing value; {confirmed}, {other}"
 
 
@@ -128,6 +127,7 @@ def _numbers_but(scan: ColumnScan, words: Mapping[str, Occurrences]) -> str:
     """Say how many values are numbers, and which are not, with their rows."""
     total = scan.n_values + sum(found.count for found in scan.odd_words.values())
     noun = "finite numbers" if all(infinity_of(word) is not None for word in words) else "numbers"
+    noun = "dates" if scan.reading.kind in TIME_KINDS else noun
     first = list(words.items())[:MAX_NAMES]
     shown = [f"{found} {'holds' if found.count == 1 else 'hold'} {word!r:.60}" for word, found in first]
     more = f", and {len(words) - MAX_NAMES} more" if len(words) > MAX_NAMES else ""
@@ -174,7 +174,7 @@ def _numbers_among_words(column: Column, scan: ColumnScan) -> Iterable[str]:
     total, n_numbers = sum(counts.values()), sum(count for text, count in counts.items() if _is_number(text))
     used = f"read as {column.kind}" if column.is_feature else f"not used as {column.kind}"
     way = f"schema.columns.{column.name}.kind: number, with na_values, strip, units, thousands or replace"
-    way = f"{way}, reads it as numbers; `{EXPLORE}` proposes how"
+    way = f"{way}, reads it as numbers; `estimator explore` proposes how"
     is_mostly_numbers = max(MIN_NUMBERS, MIN_NUMBER_FRACTION * total) <= n_numbers < total
     if is_mostly_numbers and scan.first_faults and not scan.has_large_integers:
         cells = [f"row {fault.row:,} is {fault.value!r:.60}" for fault in scan.first_faults[:3]]

@@ -8,7 +8,8 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.core.text import did_you_mean
-from estimator.data.schema.inference import ColumnOverride, TableChoices, check_dtypes, scan_table, schema_from_scan
+from estimator.data.schema.candidates import ColumnOverride
+from estimator.data.schema.inference import TableChoices, check_dtypes, scan_table, schema_from_scan
 from estimator.data.schema.notes import check_values, scan_notes, unused_notes
 from estimator.data.schema.schema import Schema
 from estimator.errors import ConfigError
