@@ -165,6 +165,7 @@ def test_numbers_that_are_read_as_words_are_told(table):
 def test_amounts_as_text_are_told(table, form):
     prepared = table({"x": [form.format(text.zfill(6)) for text in X], "z": X})
     assert notes_on(prepared, "x: the values are numbers as text, such as", "schema.columns.x.kind: number")
+    assert notes_on(table({"x": [f"{37 * row:,}.5" for row in range(N)], "z": X}), "x: the values are numbers as text")
     assert not notes_on(table({"x": [f"{row}{'ABC'[row % 3]}" for row in range(N)], "z": X}), "numbers as text")
 
 
@@ -192,6 +193,21 @@ def test_two_words_are_never_one_boolean(table):
     assert infer_column(pl.Series("x", ["t", "true", "f"] * 9)).kind == "category"
     assert infer_column(pl.Series("x", ["Yes", "YES", "no", "No"] * 9)).kind == "boolean"
     assert infer_column(pl.Series("x", ["yes", "no", "1", "0"] * 9), ColumnOverride(kind="boolean")).kind == "boolean"
+
+
+def test_explore_asks_about_words_among_numbers(run, tmp_path):
+    words = [with_cells(r41="oops"), with_cells(r41="1,234.5", r42="12")]
+    pl.DataFrame({"x": words[0], "a": words[1], "y": Y}).write_csv(tmp_path / "t.csv")
+    (tmp_path / "c.yml").write_text("data: {path: t.csv, target: y}\n")
+    arguments = ("explore", "--conf", tmp_path / "c.yml", "--page", tmp_path / "p.html", "--json")
+    findings = [item for item in run(*arguments)[1]["findings"] if item["rule"] == "words among numbers"]
+    assert [item["edit"] for item in findings] == [
+        {"schema.columns.x.na_values": ["oops"]},
+        {"schema.columns.a.kind": "number", "schema.columns.a.thousands": ","},
+    ]
+    numbers = ",".join(str(item["number"]) for item in findings)
+    assert run(*arguments, "--accept", numbers)[0] == 0
+    assert not [item for item in run(*arguments)[1]["findings"] if item["rule"] == "words among numbers"]
 
 
 # ------------------------------------------------------------------------------------------------ large numbers

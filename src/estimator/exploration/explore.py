@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import polars as pl
@@ -11,7 +12,7 @@ from estimator.config import Config
 from estimator.data.schema import Schema
 from estimator.data.schema.column_scan import TableScan
 from estimator.data.schema.inference import Batches, schema_from_scan, start_scan
-from estimator.data.schema.notes import scan_notes, unused_notes
+from estimator.data.schema.notes import odd_values, scan_notes, unused_notes
 from estimator.data.schema.overrides import exclude_columns, exclusion_reasons, table_choices
 from estimator.data.target import label_notes
 from estimator.exploration.profile import Profile, collect, make_profile, start_schema_scan
@@ -19,12 +20,16 @@ from estimator.exploration.profile import Profile, collect, make_profile, start_
 
 @dataclass(frozen=True, slots=True)
 class Exploration:
-    """A table's schema and profile, a random sample of its raw rows, and notes on how its columns were read."""
+    """A table's schema and profile, a random sample of its raw rows, and notes on how its columns were read.
+
+    `odd_values` says of columns of numbers or dates which of their values are none; they were read as missing.
+    """
 
     schema: Schema
     profile: Profile
     rows: pl.DataFrame
     notes: tuple[str, ...] = ()
+    odd_values: Mapping[str, str] = field(default_factory=dict)
 
 
 def explore(batches: Batches, config: Config, reviewed: Schema | None = None, *, tsne: bool = False) -> Exploration:
@@ -47,7 +52,7 @@ def explore(batches: Batches, config: Config, reviewed: Schema | None = None, *,
     # What a person leaves out and no kind can hold is not profiled.
     schema = replace(schema, columns=tuple(column for column in schema.columns if column.name not in scan.nested))
     profile = make_profile(collected, schema, tsne_seed=config.training.seed if tsne else None)
-    return Exploration(schema, profile, collected.sample.rows(), notes)
+    return Exploration(schema, profile, collected.sample.rows(), notes, odd_values(scan))
 
 
 def _notes(scan: TableScan, schema: Schema, config: Config, *, is_inferred: bool) -> tuple[str, ...]:

@@ -64,8 +64,13 @@ def explore(
         )
         notes = (*source.notes(), *exploration.notes)
     context.notes.add(notes)
-    sensitive = config.evaluation.fairness_columns
-    findings = run_rules(exploration.schema, exploration.profile, exploration.rows, sensitive=sensitive)
+    findings = run_rules(
+        exploration.schema,
+        exploration.profile,
+        exploration.rows,
+        sensitive=config.evaluation.fairness_columns,
+        odd_values=exploration.odd_values,
+    )
     write_atomic(page, exploration_page(exploration.profile, findings, name=name, notes=notes))
     return ExploredTable(exploration.profile, findings)
 

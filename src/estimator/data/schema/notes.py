@@ -53,6 +53,11 @@ def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
     return questions
 
 
+def odd_values(scan: TableScan) -> dict[str, str]:
+    """Say of columns of numbers or dates which of their values are none, with their rows."""
+    return {name: _numbers_but(item, words) for name, item in scan.columns.items() if (words := item.odd_words)}
+
+
 def check_values(scan: TableScan, schema: Schema) -> None:
     """Raise for values that only a person can decide on: infinities, and words among the numbers of a target.
 
@@ -119,7 +124,7 @@ def _odd_words_note(scan: ColumnScan, *, is_target: bool) -> str:
     if is_target:
         other = "data.task: classification takes every value as a class"
     elif any(re.search(r"\d", word) for word in scan.odd_words):
-        other = "`estimator explore` proposes how to read it as a number, where it is one"
+        other = "`estimator explore` proposes how to read it as a number, if there is a way"
     return f"{scan.name}: {_numbers_but(scan, scan.odd_words)}: read as a missing value; {confirmed}, {other}"
 
 
@@ -181,7 +186,7 @@ def _numbers_among_words(column: Column, scan: ColumnScan) -> Iterable[str]:
         yield f"{column.name}: {n_numbers / total:.1%} of the values are numbers, but {', '.join(cells)}: {used}; {way}"
     elif n_numbers < MIN_NUMBER_FRACTION * total and len(counts) >= MIN_AMOUNTS:
         amounts = [text for text in counts if _is_amount(text)]
-        if len(amounts) >= MIN_NUMBER_FRACTION * len(counts):
+        if amounts and len(amounts) + sum(map(_is_number, counts)) >= MIN_NUMBER_FRACTION * len(counts):
             examples = ", ".join(map(repr, amounts[:3]))
             yield f"{column.name}: the values are numbers as text, such as {examples}: {used}; {way}"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from estimator.exploration.findings.spelling import (
     placeholder_dates,
     sentinel_values,
     spelling_variants,
+    words_among_numbers,
 )
 from estimator.exploration.profile import Profile
 
@@ -44,6 +45,7 @@ RULES: Sequence[Callable[[RuleInput], Findings]] = (
     placeholder_dates,
     spelling_variants,
     mistyped_columns,
+    words_among_numbers,
     sensitive_attributes,
     target_quality,
     identifiers,
@@ -54,18 +56,24 @@ RULES: Sequence[Callable[[RuleInput], Findings]] = (
     constants,
 )
 # Rules that find numbers or dates stored as text, and rules that only make sense for real categories.
-MISTYPED = ("mixed date formats", "number as text")
+MISTYPED = ("mixed date formats", "number as text", "words among numbers")
 CATEGORY_RULES = ("missing-value spellings", "high cardinality", "class imbalance")
 
 
 def run_rules(
-    schema: Schema, profile: Profile, rows: pl.DataFrame, *, sensitive: Collection[str] = ()
+    schema: Schema,
+    profile: Profile,
+    rows: pl.DataFrame,
+    *,
+    sensitive: Collection[str] = (),
+    odd_values: Mapping[str, str] | None = None,
 ) -> list[Finding]:
     """Return all findings, most severe first, numbered from 1.
 
-    `sensitive` are columns to treat as protected attributes whatever their names.
+    `sensitive` are columns to treat as protected attributes whatever their names. `odd_values` says of columns of
+    numbers or dates which of their values are none.
     """
-    inputs = RuleInput(schema, profile, rows, sensitive)
+    inputs = RuleInput(schema, profile, rows, sensitive, odd_values or {})
     # Sums of the largest doubles are infinite: such columns then have no finding of this kind, and no warning.
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         findings = _without_moot([finding for rule in RULES for finding in rule(inputs)])

@@ -51,12 +51,16 @@ Findings = Iterator[Finding]
 
 @dataclass(frozen=True, slots=True)
 class RuleInput:
-    """What a rule reads: the schema, the profile, a sample of the raw rows, and columns declared sensitive."""
+    """What a rule reads: the schema, the profile, a sample of the raw rows, and columns declared sensitive.
+
+    `odd_values` says of columns of numbers or dates which of their values are none.
+    """
 
     schema: Schema
     profile: Profile
     rows: pl.DataFrame
     sensitive: Collection[str] = ()
+    odd_values: Mapping[str, str] = field(default_factory=dict)
     cache: dict[str, Floats] = field(default_factory=dict)
     powers: dict[str, Power] = field(default_factory=dict)
 

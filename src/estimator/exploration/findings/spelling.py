@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 
 from estimator.core.text import join_names
-from estimator.data.schema import Column
+from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.column import NA_WORDS, NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.inference import NUMBER_AS_TEXT
 from estimator.data.schema.text_parsing import strip_blanks
@@ -154,6 +155,27 @@ def _text_counts(column: Column, series: pl.Series) -> Mapping[str, int]:
     counts = strip_blanks(series.drop_nulls()).value_counts(name="count")
     texts = counts.filter(~counts[series.name].is_in(["", *column.na_values, *NA_WORDS]))
     return dict(texts.sort(pl.col(series.name).str.len_chars(), series.name, descending=[True, False]).iter_rows())
+
+
+def words_among_numbers(inputs: RuleInput) -> Findings:
+    """A few texts in a column of numbers or dates, which were read as missing until a person decides."""
+    for column in (inputs.schema.target, *inputs.schema.features):
+        values = inputs.odd_values.get(column.name)
+        if values is None:
+            continue
+        edit = _edit_of_numbers(column, inputs.rows[column.name])
+        question = "how are they to be read?" if edit else "is that a missing value?"
+        sentence = f"{column.name}: {values}: {question}"
+        missing = {f"schema.columns.{column.name}.na_values": list(column.na_values)}
+        severity: Severity = "high" if column is inputs.schema.target else "medium"
+        yield Finding("words among numbers", severity, (column.name,), sentence, {}, edit or missing)
+
+
+def _edit_of_numbers(column: Column, series: pl.Series) -> dict[str, object] | None:
+    """Return the edit that reads all values as numbers, None if there is none."""
+    if column.kind not in NUMERIC_KINDS or series.dtype != pl.String:
+        return None
+    return number_edit(column.name, _text_counts(replace(column, na_values=NA_VALUES), series))
 
 
 def _na_values_edit(column: Column, spellings: list[str]) -> dict[str, list[str]]:
