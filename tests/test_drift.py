@@ -6,6 +6,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from estimator import verbs
 from estimator.checks.drift import N_CURRENT, SCHEMA, current, reference, rows
@@ -14,6 +16,7 @@ from estimator.data.schema import Batch, Column, Schema
 from estimator.drift import CurrentRows, DriftReference, build_reference
 from estimator.drift.e_process import BETS, INCREASE_BETS, BettingPortfolio, ConformalRanks, EProcess
 from estimator.drift.reference import MAX_BINS
+from estimator.drift.schema_faults import fisher_exact
 from estimator.monitoring.drift_check import cauchy, check_drift, simes
 from estimator.monitoring.records import drift_reference
 from estimator.monitoring.sequential import VersionMonitor
@@ -91,6 +94,32 @@ def test_p_values_combine_within_bounds():
     assert simes([1.0]) == 1.0
     assert cauchy([0.2]) == pytest.approx(0.2)
     assert cauchy([1e-12, 1.0, 1.0]) < 1e-11
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=12))
+def test_no_test_hides_what_another_found(p_values):
+    for combined in (simes(p_values), cauchy(p_values)):
+        assert 0.0 <= combined <= len(p_values) * max(min(p_values), 1e-300)
+
+
+@given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=12), st.floats(0.0, 1.0))
+def test_a_larger_p_value_never_lowers_the_combined_one(p_values, larger):
+    raised = [max(p_values[0], larger), *p_values[1:]]
+    for combine in (simes, cauchy):
+        assert combine(raised) >= combine(p_values) - 1e-12
+
+
+def test_combined_p_values_keep_their_level():
+    uniform = np.random.default_rng(8).random((20_000, 4))
+    below = np.mean([cauchy(row) <= 0.01 for row in uniform.tolist()])
+    # 1.02 times 0.01, and four standard errors.
+    assert below <= 0.0102 + 4 * np.sqrt(0.01 / 20_000)
+
+
+def test_unreadable_rows_are_drift_although_columns_are_as_before():
+    fisher = fisher_exact(5, 100, 0, 200)
+    assert fisher < 0.01 / 2
+    assert cauchy([1.0, fisher]) <= 2 * fisher
 
 
 def test_every_bet_pays_1_on_average():
