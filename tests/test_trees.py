@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,6 +15,8 @@ from estimator import models, verbs
 from estimator.config import Training
 from estimator.core.task import Task
 from estimator.errors import MissingExtraError, TrainingError
+from estimator.graph.builder import DOUBLE, Graph, Output
+from estimator.graph.session import Session
 from estimator.graph.trees import BRANCH_EQ, BRANCH_MEMBER
 from estimator.models import EncodedFitData, EncodedRows
 from tests.conftest import EXAMPLES, read_example
@@ -117,6 +120,58 @@ def test_catboost_rejects_255_categories():
     pytest.importorskip("catboost")
     with pytest.raises(TrainingError, match="expected at most 254 categories in a column, got 255"):
         models.SHELF.load("catboost")().fit_matrix(encoded_data(Task("regression"), n_categories=255), TRAINING)
+
+
+DEGENERATE_COLUMNS = {
+    "one value": (np.zeros(40), ()),
+    "one category": (np.zeros(40), (0,)),
+    "all missing": (np.full(40, np.nan), ()),
+    "missing categories": (np.full(40, np.nan), (0,)),
+    "no relation": (np.arange(40) // 2 % 2 * 1.0, ()),
+}
+
+
+@every_kind
+@pytest.mark.parametrize("column", DEGENERATE_COLUMNS)
+@pytest.mark.parametrize("target", [np.arange(40) % 2 * 1.0, np.full(40, 7.0), np.zeros(40), np.arange(40) // 20 * 1.0])
+@pytest.mark.parametrize("n_estimators", [1, 5])
+def test_trees_without_a_split_predict_in_the_graph(kind, column, target, n_estimators, capfd):
+    values, categorical = DEGENERATE_COLUMNS[column]
+    rows = EncodedRows(values[:, None], target, np.ones(40))
+    for task in (Task("regression"), Task("binary", ("a", "b"))):
+        if not task.is_regression and target.max() > 1:
+            continue
+        data = EncodedFitData(rows, np.arange(40) % 5 == 0, None, task, categorical=categorical)
+        model = models.SHELF.load(kind)(n_estimators=n_estimators, early_stopping_rounds=0)
+        fitted = model.fit_matrix(data, TRAINING)
+        graph = Graph()
+        output = Output("prediction", fitted.write(graph, graph.input("x", DOUBLE)), DOUBLE, rank=2)
+        predictions = Session(graph.finish([output])).run({"x": values[:, None]})[0]
+        expected = fitted.predict(values[:, None])
+        np.testing.assert_allclose(predictions, expected.reshape(40, -1), rtol=1e-5, atol=1e-7)
+    assert capfd.readouterr() == ("", "")
+
+
+@every_kind
+def test_a_loss_of_positive_targets_names_negative_ones(kind, capfd):
+    data = encoded_data(Task("regression"))
+    below = replace(data.rows, target=data.rows.target - 50)
+    with pytest.raises(TrainingError, match="'poisson' expects a target of at least 0") as error:
+        models.SHELF.load(kind)(loss="poisson").fit_matrix(replace(data, rows=below), TRAINING)
+    assert "mse" in str(error.value.hint)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("kind", ["catboost", "xgboost"])
+def test_what_a_library_rejects_is_one_line(kind, capfd):
+    pytest.importorskip(LIBRARIES[kind])
+    data = encoded_data(Task("regression"))
+    unknown = replace(data.rows, target=np.where(np.arange(600) == 4, np.nan, data.rows.target))
+    with pytest.raises(TrainingError, match="cannot fit these rows") as error:
+        models.SHELF.load(kind)().fit_matrix(replace(data, rows=unknown), TRAINING)
+    assert "\n" not in error.value.message
+    assert "Stack trace" not in error.value.message
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("kind", ["catboost", "xgboost"])

@@ -73,6 +73,9 @@ def write_trees(
     forest = _Forest()
     for root, target in trees:
         forest.add_tree(root, target, read)
+    if not forest.roots:
+        # The operator needs a tree.
+        forest.add_tree(0.0, 0, lambda leaf: leaf)
     splits, yes, no = zip(*forest.splits, strict=True)
     weights, targets = zip(*forest.leaves, strict=True)
     modes = np.array([split.mode for split in splits], np.uint8)
@@ -82,7 +85,7 @@ def write_trees(
         "post_transform": 0,
         "nodes_featureids": [split.feature for split in splits],
         "nodes_modes": helper.make_tensor("modes", TensorProto.UINT8, modes.shape, modes.tobytes(), raw=True),
-        "nodes_splits": numpy_helper.from_array(np.array([split.threshold for split in splits])),
+        "nodes_splits": numpy_helper.from_array(np.array([split.threshold for split in splits], np.float64)),
         "nodes_truenodeids": [index for index, _ in yes],
         "nodes_trueleafs": [is_leaf for _, is_leaf in yes],
         "nodes_falsenodeids": [index for index, _ in no],

@@ -56,6 +56,11 @@ class FittedModel(ABC):
         """The largest relative difference between graph and library that parity allows."""
 
     @property
+    def offset(self) -> float:
+        """What is added to the outputs of the libraries: 0 for an ordinary target."""
+        return 0.0
+
+    @property
     @abstractmethod
     def curves(self) -> Curves:
         """Losses by name, one entry per epoch or boosting round."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import re
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from estimator.config import Training
 from estimator.core.arrays import Floats
+from estimator.core.units import Arithmetic
 from estimator.errors import TrainingError
 from estimator.graph.builder import Graph, Value, logistic
 from estimator.models.dataset import EncodedFitData, EncodedRows
@@ -22,6 +25,9 @@ from estimator.models.progress import Progress, TrainingStep, silent
 
 # Losses whose score is the logarithm of the prediction.
 LOG_LINK = frozenset({"poisson", "gamma", "tweedie"})
+
+# What a library that holds the matrix in single precision can tell apart.
+SINGLE_MATRIX = Arithmetic(24, 1e-30, 1e30, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +107,9 @@ class FittedTrees(FittedMatrixModel):
 class BoostedTrees(MatrixModel):
     """Settings and course of training that all families of boosted trees share."""
 
+    if TYPE_CHECKING:
+        # A field of every family, each with its own choices.
+        loss: str
     matrix_kind: ClassVar[Literal["scaled", "raw"]] = "raw"
     supports_warm_start: ClassVar[bool] = True
     default_space: ClassVar[Mapping[str, Any]] = {
@@ -124,6 +133,14 @@ class BoostedTrees(MatrixModel):
     )
     refit: bool = Field(True, description="fit again on all training rows with the best number of rounds")
 
+    @property
+    def ignores_offset(self) -> bool:
+        return self.loss in ("mse", "mae", "huber")
+
+    @property
+    def loss_degree(self) -> int | None:
+        return {"mse": 2, "mae": 1}.get(self.loss)
+
     @abstractmethod
     def boost(self, run: BoostingRun) -> FittedTrees:
         """Run the library once and keep the trees of the best round; the summary holds its `n_estimators`."""
@@ -135,7 +152,8 @@ class BoostedTrees(MatrixModel):
         *,
         progress: Progress = silent,
         start: Mapping[str, bytes] | None = None,
-    ) -> FittedTrees:
+    ) -> FittedMatrixModel:
+        self._check_target(data)
         stops = self.early_stopping_rounds > 0 and data.has_validation
         rows, eval_rows = (data.fit_rows, data.validation_rows) if stops else (data.rows, data.held_out)
         curves: list[Mapping[str, float]] = []
@@ -161,6 +179,20 @@ class BoostedTrees(MatrixModel):
             fitted = self.boost(replace(all_rows, report=lambda losses: None))
         return replace(fitted, curves=tuple(curves))
 
+    def _check_target(self, data: EncodedFitData) -> None:
+        """Reject a target that the loss has no value for."""
+        if not (data.task.is_regression and self.loss in LOG_LINK):
+            return
+        target = data.rows.target[data.rows.weights > 0]
+        is_outside = target <= 0 if self.loss == "gamma" else target < 0
+        if is_outside.any() or not target.any():
+            expected = "above 0" if self.loss == "gamma" else "of at least 0, and not all 0"
+            raise TrainingError(
+                f"model.loss: {self.loss!r} expects a target {expected}; {int(is_outside.sum()):,} of {len(target):,} "
+                f"rows have another, the least is {target.min():g}",
+                hint="set model.loss: mse, or mae",
+            )
+
     def _start_content(self, start: Mapping[str, bytes] | None) -> bytes | None:
         if start is None:
             return None
@@ -178,4 +210,14 @@ def library_errors(library: str, error_type: type[Exception]) -> Iterator[None]:
     try:
         yield
     except error_type as error:
-        raise TrainingError(f"{library} cannot fit these rows: {error}") from error
+        raise TrainingError(f"{library} cannot fit these rows: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return a library's message without its stack trace, and the time and place in its source before it.
+
+    >>> _reason(ValueError("[22:23:50] /src/objective.cu:83: label must be positive\\nStack trace: ..."))
+    'label must be positive'
+    """
+    first_line = str(error).strip().split("\n")[0]
+    return re.sub(r"^(\[[\d:]+\] )?\S+\.(cu|cc|cpp|h):\d+: ", "", first_line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from estimator.core.arrays import Floats
+from estimator.core.units import Arithmetic
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_LEQ, BRANCH_MEMBER, TreeSplit, write_trees
@@ -22,6 +25,12 @@ if TYPE_CHECKING:
     import lightgbm
 
 STATE_FILE = "trees.txt"
+# LightGBM prints to this logger, which keeps nothing.
+SILENT_LOGGER = "estimator.lightgbm"
+logging.getLogger(SILENT_LOGGER).addHandler(logging.NullHandler())
+logging.getLogger(SILENT_LOGGER).propagate = False
+# LightGBM takes what is below 1e-35 for 0.
+MIN_SPREAD = 1e-30
 _OBJECTIVES = {
     "mse": "regression",
     "mae": "regression_l1",
@@ -65,6 +74,7 @@ class Boosting(BoostedTrees):
     """Gradient boosted trees (Ke et al., 2017, "LightGBM") on raw numbers and sets of categories."""
 
     max_categories: ClassVar[int] = 255
+    matrix_arithmetic: ClassVar[Arithmetic] = Arithmetic(53, MIN_SPREAD, math.inf, math.inf)
     state_file: ClassVar[str] = STATE_FILE
     default_space: ClassVar[Mapping[str, Any]] = {
         **BoostedTrees.default_space,
@@ -84,6 +94,8 @@ class Boosting(BoostedTrees):
     def boost(self, run: BoostingRun) -> FittedBoosting:
         with needs_extra("train", "model kind 'boosting'"):
             import lightgbm
+        # Its errors come as exceptions; it would also print them.
+        lightgbm.register_logger(logging.getLogger(SILENT_LOGGER))
         data, parameters = run.data, self._parameters(run.data, run.seed)
         before = None if run.start is None else _loaded(run.start)
         rows, eval_rows = run.rows, run.eval_rows

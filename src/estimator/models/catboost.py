@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
+from estimator.config import Training
 from estimator.core.arrays import Floats
+from estimator.core.units import Arithmetic
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_EQ, BRANCH_LEQ, TreeSplit, as_singles, write_singles, write_trees
-from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
+from estimator.models.boosted import LOG_LINK, SINGLE_MATRIX, BoostedTrees, BoostingRun, FittedTrees, library_errors
+from estimator.models.constant import Constant
 from estimator.models.dataset import EncodedFitData, EncodedRows
+from estimator.models.matrix import FittedMatrixModel
+from estimator.models.progress import Progress, silent
 
 if TYPE_CHECKING:
     import catboost
@@ -88,6 +93,7 @@ class CatBoost(BoostedTrees):
     """Gradient boosted oblivious trees (Prokhorenkova et al., 2018, "CatBoost") on one-hot categories."""
 
     max_categories: ClassVar[int] = MAX_CATEGORIES
+    matrix_arithmetic: ClassVar[Arithmetic] = SINGLE_MATRIX
     state_file: ClassVar[str] = STATE_FILE
     default_space: ClassVar[Mapping[str, Any]] = {
         **BoostedTrees.default_space,
@@ -98,6 +104,18 @@ class CatBoost(BoostedTrees):
     loss: Literal["mse", "mae", "poisson", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"
     )
+
+    def fit_matrix(
+        self,
+        data: EncodedFitData,
+        training: Training,
+        *,
+        progress: Progress = silent,
+        start: Mapping[str, bytes] | None = None,
+    ) -> FittedMatrixModel:
+        if start is None and _has_nothing_to_learn(data):
+            return Constant().fit_matrix(data, training)
+        return super().fit_matrix(data, training, progress=progress, start=start)
 
     def boost(self, run: BoostingRun) -> FittedCatBoost:
         with needs_extra("catboost", "model kind 'catboost'"):
@@ -150,6 +168,17 @@ class CatBoost(BoostedTrees):
         """Return how rows are sampled. CatBoost fails when a round samples none, so few rows are all used."""
         is_safe = (1.0 - self.subsample) ** n_rows < NEGLIGIBLE_PROBABILITY
         return {"bootstrap_type": "Bernoulli", "subsample": self.subsample} if is_safe else {"bootstrap_type": "No"}
+
+
+def _has_nothing_to_learn(data: EncodedFitData) -> bool:
+    """Return whether the target or every column has one value, which CatBoost rejects; other libraries do not."""
+    rows = data.fit_rows if data.has_validation else data.rows
+    if len(np.unique(rows.target.astype(np.float32))) == 1:
+        return True
+    numbers = np.delete(rows.matrix, data.categorical, axis=1)
+    # CatBoost rejects a column that has no value, unlike one that is all missing.
+    singles = as_singles(rows.matrix)
+    return not any(len(np.unique(column)) > 1 for column in singles.T) and not np.isnan(numbers).any()
 
 
 def _check_n_categories(data: EncodedFitData) -> None:
@@ -238,7 +267,8 @@ class _ModelDescription:
         scale, n_scores = self.data["scale_and_bias"][0], len(self.biases)
         for tree in self.data["oblivious_trees"]:
             splits = tuple(self._split(item) for item in tree["splits"] or ())
-            leaves = scale * np.reshape(tree["leaf_values"], (-1, n_scores))
+            # A tree whose leaves are all 0 comes as whole numbers.
+            leaves = scale * np.reshape(np.asarray(tree["leaf_values"], np.float64), (-1, n_scores))
             for score in range(n_scores):
                 yield _Node(splits, tuple(leaves[:, score].tolist())), score
 

@@ -43,6 +43,8 @@ class Constant(MatrixModel):
     matrix_kind: ClassVar[Literal["scaled", "raw"]] = "raw"
     max_categories: ClassVar[int] = 1000
     supports_warm_start: ClassVar[bool] = False
+    ignores_offset: ClassVar[bool] = True
+    loss_degree: ClassVar[int] = 2
 
     def fit_matrix(
         self,

@@ -13,19 +13,23 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
 from estimator import models
 from estimator.config import ConfigFault, NestedError, Section, Training, faults_of
 from estimator.core.arrays import Floats, Mask
+from estimator.core.units import DOUBLES, Units
 from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
 from estimator.features.matrix import CrossFittedFeatures, Features
 from estimator.graph.builder import Graph, Value
 from estimator.models.base import AdditiveContributions, Curves, FittedModel, Model, WarmStart
 from estimator.models.dataset import EncodedFitData, EncodedRows, FitData
-from estimator.models.matrix import FittedMatrixModel, MatrixModel, feature_contributions
+from estimator.models.matrix import FittedMatrixModel, MatrixModel, feature_contributions, mean_model
 from estimator.models.progress import Progress, parallel_map, silent
+from estimator.models.units import MatrixUnits
 
 SELECTION_STEPS = 40
 # More rows would not change the weights, only the time to find them.
 MAX_SELECTION_ROWS = 20_000
 EPSILON = 1e-15
+# A smaller gain, of a loss below 1 relative to it, is the rounding of sums.
+MIN_GAIN = 1e-12
 # A member with a smaller weight costs more than it improves.
 MIN_WEIGHT = 0.04
 # A small net: one twice as wide improves no test score next to the other members, and takes longer than all of them.
@@ -89,6 +93,10 @@ class FittedEnsemble(FittedModel):
     @property
     def tolerance(self) -> float:
         return max(member.model.tolerance for member in self.members)
+
+    @property
+    def offset(self) -> float:
+        return sum(member.weight * member.model.offset for member in self.members)
 
     @property
     def curves(self) -> Curves:
@@ -178,9 +186,10 @@ class Ensemble(Model):
                 hint="set validation.folds: 5, or one kind in model.kind",
             )
         names, encodings = _names(self.members), _encodings(data, self.members)
+        units = _units(data, self.members, encodings)
         fits = [
-            _FoldFit(data, member, encoding, test_mask, _fold_training(member, training, fold))
-            for member, encoding in zip(self.members, encodings, strict=True)
+            _FoldFit(data, member, encoding, of_member, test_mask, _fold_training(member, training, fold))
+            for member, encoding, of_member in zip(self.members, encodings, units, strict=True)
             for fold, test_mask in enumerate(_test_masks(data))
         ]
         results = parallel_map(_FoldFit.run, fits, n_jobs=data.threads, progress=progress)
@@ -194,7 +203,7 @@ class Ensemble(Model):
         ensemble = FittedEnsemble(
             data.task,
             tuple(
-                WeightedMember(name, encoding.features, type(folds[0]).mean_of(folds), float(weight))
+                WeightedMember(name, encoding.features, mean_model(folds), float(weight))
                 for name, encoding, weight, folds in zip(names, encodings, weights, by_member, strict=True)
                 if weight > 0
             ),
@@ -219,6 +228,7 @@ class _FoldFit:
     data: FitData
     member: MatrixModel
     encoding: CrossFittedFeatures
+    units: MatrixUnits
     test_mask: Mask
     training: Training
 
@@ -235,7 +245,7 @@ class _FoldFit:
             validation_fold=EncodedRows(fold_matrix, fold_rows.target, fold_rows.weights),
             threads=1,
         )
-        model = self.member.fit_matrix(encoded, self.training)
+        model = self.member.fit_rescaled(encoded, self.training, units=self.units)
         return model, model.predict(fold_matrix)
 
 
@@ -256,7 +266,7 @@ def _fit_all_rows(
     everything = np.ones(len(data.rows), dtype=np.bool_)
     rows = EncodedRows(encoding.training_matrix(everything), data.rows.target, data.rows.weights)
     encoded = EncodedFitData(rows, data.validation_mask, None, data.task, encoding.features.categorical)
-    return member.fit_matrix(encoded, _fold_training(member, training, 0))
+    return member.fit_rescaled(encoded, _fold_training(member, training, 0))
 
 
 def _held_out_loss(data: FitData, ensemble: FittedEnsemble) -> float:
@@ -282,6 +292,24 @@ def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[CrossFitte
             # Computed here once: threads of the fits would compute it several times.
             _ = shared[key].matrix
     return [shared[member.matrix_kind, member.max_categories] for member in members]
+
+
+def _units(
+    data: FitData, members: Sequence[MatrixModel], encodings: Sequence[CrossFittedFeatures]
+) -> list[MatrixUnits]:
+    """Return the units of each member, the same for all folds, so that their models can become one."""
+    return [
+        member.units(
+            EncodedFitData(
+                EncodedRows(encoding.matrix, data.rows.target, data.rows.weights),
+                data.validation_mask,
+                None,
+                data.task,
+                encoding.features.categorical,
+            )
+        )
+        for member, encoding in zip(members, encodings, strict=True)
+    ]
 
 
 def _names(members: Sequence[MatrixModel]) -> list[str]:
@@ -318,8 +346,10 @@ def _loss(data: FitData) -> Loss:
     """Return the weighted mean squared error, or the log loss, of the rows of a mask."""
     target, weights = data.rows.target, data.rows.weights
     if data.task.is_regression:
+        # Squares of ordinary numbers neither overflow nor vanish: there, the scale is 1.
+        scale = Units.of(target, DOUBLES).scale
         return lambda predictions, mask: float(
-            np.average(np.square(predictions[mask] - target[mask]), weights=weights[mask] + EPSILON)
+            np.average(np.square((predictions[mask] - target[mask]) * scale), weights=weights[mask] + EPSILON)
         )
     codes = target.astype(np.int64)
 
@@ -343,7 +373,7 @@ def _greedy_weights(predictions: Sequence[Floats], loss: Loss, mask: Mask, seed:
         index = int(np.argmin(losses))
         total += predictions[index]
         counts[index] += 1
-        if losses[index] < best - 1e-12:
+        if losses[index] < best - MIN_GAIN * min(best, 1.0):
             best, weights = losses[index], counts / step
     large = np.where(weights >= MIN_WEIGHT, weights, 0.0)
     normalized: Floats = large / large.sum()

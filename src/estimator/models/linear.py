@@ -77,6 +77,8 @@ class Linear(MatrixModel):
     supports_warm_start: ClassVar[bool] = False
     default_space: ClassVar[Mapping[str, Any]] = {"model.penalty": {"low": 0.001, "high": 10_000.0, "log": True}}
     distributions: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+    ignores_offset: ClassVar[bool] = True
+    loss_degree: ClassVar[int] = 2
     penalty: Annotated[float, Field(gt=0)] | None = Field(
         None, description="l2 penalty; by default chosen from 0.001 to 10,000 for numbers, and 1 for classes"
     )

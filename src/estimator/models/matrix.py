@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -13,13 +13,16 @@ import numpy as np
 from estimator.config import Callback, Training
 from estimator.core.arrays import Floats
 from estimator.core.task import Task
+from estimator.core.units import SINGLES, Arithmetic
 from estimator.data.schema import Batch
 from estimator.errors import TrainingError
 from estimator.features.matrix import CrossFittedFeatures, EncoderRules, Features
 from estimator.graph.builder import Graph, Value
 from estimator.models.base import AdditiveContributions, Curves, FittedModel, Model, WarmStart
 from estimator.models.dataset import EncodedFitData, EncodedRows, FitData
-from estimator.models.progress import Progress, silent
+from estimator.models.progress import Progress, TrainingStep, silent
+from estimator.models.units import STATE_FILE as UNITS_FILE
+from estimator.models.units import MatrixUnits
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,11 @@ class FittedMatrixModel(ABC):
     task: Task
     curves: Curves = field(default=(), kw_only=True)
     summary: Mapping[str, float] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def offset(self) -> float:
+        """What is added to the output of the library: 0 for an ordinary target."""
+        return 0.0
 
     @abstractmethod
     def predict(self, matrix: Floats) -> Floats:
@@ -67,7 +75,11 @@ class AveragedModel(FittedMatrixModel):
 
     @property
     def tolerance(self) -> float:  # type: ignore[override] # that of its members
-        return self.members[0].tolerance
+        return max(member.tolerance for member in self.members)
+
+    @property
+    def offset(self) -> float:
+        return sum(member.offset for member in self.members) / len(self.members)
 
     def predict(self, matrix: Floats) -> Floats:
         mean: Floats = np.mean([member.predict(matrix) for member in self.members], axis=0)
@@ -90,6 +102,59 @@ class AveragedModel(FittedMatrixModel):
 
 
 @dataclass(frozen=True)
+class RescaledModel(FittedMatrixModel):
+    """A model fitted in other units; `width` is that of the matrix."""
+
+    inner: FittedMatrixModel
+    units: MatrixUnits = field(default_factory=MatrixUnits)
+    width: int = 0
+
+    @property
+    def tolerance(self) -> float:  # type: ignore[override] # that of the model
+        return self.inner.tolerance
+
+    @property
+    def offset(self) -> float:
+        return self.units.target.offset
+
+    def predict(self, matrix: Floats) -> Floats:
+        predictions = self.inner.predict(self.units.matrix(matrix))
+        return self.units.target.undo(predictions) if self.task.is_regression else predictions
+
+    def write(self, graph: Graph, matrix: str) -> str:
+        value = Value(graph, self.inner.write(graph, self.units.write_matrix(graph, matrix, self.width)))
+        target = self.units.target
+        if target.scale != 1.0:
+            value = value / target.scale
+        return value.name if target.offset == 0.0 else (value + target.offset).name
+
+    def contributions(self, matrix: Floats, background: Floats) -> AdditiveContributions | None:
+        inner = self.inner.contributions(self.units.matrix(matrix), self.units.matrix(background))
+        if inner is None:
+            return None
+        target = self.units.target
+        return AdditiveContributions(inner.values / target.scale, inner.base / target.scale + target.offset)
+
+    def state(self) -> Mapping[str, bytes]:
+        return {**self.inner.state(), UNITS_FILE: json.dumps(self.units.to_data()).encode()}
+
+    @classmethod
+    def mean_of(cls, models: Sequence[FittedMatrixModel]) -> FittedMatrixModel:
+        rescaled = [model for model in models if isinstance(model, cls)]
+        if len({model.units for model in rescaled}) > 1:
+            return AveragedModel(models[0].task, tuple(models))
+        return replace(rescaled[0], inner=mean_model([model.inner for model in rescaled]))
+
+
+def mean_model(models: Sequence[FittedMatrixModel]) -> FittedMatrixModel:
+    """Return one model that predicts the mean of several models, such as those of the folds."""
+    kind = type(models[0])
+    if all(type(model) is kind for model in models):
+        return kind.mean_of(models)
+    return AveragedModel(models[0].task, tuple(models))
+
+
+@dataclass(frozen=True)
 class SingleModel(FittedModel):
     """Encoders and one fitted model."""
 
@@ -99,6 +164,10 @@ class SingleModel(FittedModel):
     @property
     def tolerance(self) -> float:
         return self.model.tolerance
+
+    @property
+    def offset(self) -> float:
+        return self.model.offset
 
     @property
     def curves(self) -> Curves:
@@ -126,12 +195,28 @@ class MatrixModel(Model):
     """A family that fits one matrix: `matrix_kind` says how columns are encoded for it.
 
     Categories with more than `max_categories` values become target means. `default_callbacks` end a fit in folds when
-    the config has none.
+    the config has none. The arithmetics are those in which the library holds the target and the matrix; None leaves
+    them as they are.
     """
 
     matrix_kind: ClassVar[Literal["scaled", "raw"]]
     max_categories: ClassVar[int]
     default_callbacks: ClassVar[tuple[Callback, ...]] = ()
+    target_arithmetic: ClassVar[Arithmetic] = SINGLES
+    matrix_arithmetic: ClassVar[Arithmetic | None] = None
+
+    @property
+    def ignores_offset(self) -> bool:
+        """Whether the fit to a target less a number is the same fit, less that number."""
+        return False
+
+    @property
+    def loss_degree(self) -> int | None:
+        """How often a factor of the target is one of the loss, such as 2 for squares.
+
+        None where the fit to a multiple of the target is not that multiple of the fit.
+        """
+        return None
 
     @abstractmethod
     def fit_matrix(
@@ -170,7 +255,44 @@ class MatrixModel(Model):
             threads=data.threads,
         )
         state = None if start is None else start.state
-        return SingleModel(data.task, features, self.fit_matrix(encoded, training, progress=progress, start=state))
+        return SingleModel(data.task, features, self.fit_rescaled(encoded, training, progress=progress, start=state))
+
+    def fit_rescaled(
+        self,
+        data: EncodedFitData,
+        training: Training,
+        *,
+        progress: Progress = silent,
+        start: Mapping[str, bytes] | None = None,
+        units: MatrixUnits | None = None,
+    ) -> FittedMatrixModel:
+        """Fit a matrix in units that keep the digits of its numbers: `units`, those of `start`, or its own.
+
+        A matrix and a target near zero and of ordinary size are fitted as they are.
+        """
+        units = units or (self.units(data) if start is None else MatrixUnits.from_state(start))
+        if units.are_plain:
+            return self.fit_matrix(data, training, progress=progress, start=start)
+        with np.errstate(over="ignore"):
+            factor = float(np.float64(units.target.scale) ** -(self.loss_degree or 0))
+
+        def report(step: TrainingStep) -> None:
+            progress(replace(step, values=_times(step.values, factor)))
+
+        inner = self.fit_matrix(units.data(data), training, progress=report, start=start)
+        curves = tuple(_times(losses, factor) for losses in inner.curves)
+        width = data.rows.matrix.shape[1]
+        return RescaledModel(data.task, inner, units, width, curves=curves, summary=inner.summary)
+
+    def units(self, data: EncodedFitData) -> MatrixUnits:
+        """Return the units to fit rows in, as far as the loss allows."""
+        return MatrixUnits.of(
+            data,
+            target=self.target_arithmetic if data.task.is_regression else None,
+            with_offset=self.ignores_offset,
+            with_scale=self.loss_degree is not None,
+            columns=self.matrix_arithmetic,
+        )
 
     def encoding(self, data: FitData, fitted: Features | None = None) -> CrossFittedFeatures:
         """Fit the encoders that this model needs; `fitted` encoders are used as they are."""
@@ -191,3 +313,7 @@ def feature_contributions(
     if by_column is None:
         return None
     return AdditiveContributions(by_column.values @ features.membership, by_column.base)
+
+
+def _times(losses: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {name: loss * factor for name, loss in losses.items()}

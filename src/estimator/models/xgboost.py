@@ -12,10 +12,11 @@ import numpy as np
 from pydantic import Field
 
 from estimator.core.arrays import Floats
+from estimator.core.units import Arithmetic
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_LT, BRANCH_MEMBER, TreeSplit, as_singles, write_singles, write_trees
-from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
+from estimator.models.boosted import LOG_LINK, SINGLE_MATRIX, BoostedTrees, BoostingRun, FittedTrees, library_errors
 from estimator.models.dataset import EncodedFitData, EncodedRows
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 STATE_FILE = "trees.json"
 # XGBoost clips the base probability of two classes to this far from 0 and 1.
 MIN_BASE_PROBABILITY = np.float32(1e-6)
+# XGBoost makes no split that gains less than 1e-6, in squares of the target.
+MIN_SPREAD = 0.01
 # Below this size threads wait for each other longer than they work.
 SINGLE_THREAD_CELLS = 1_000_000
 # Loss -> objective and its metric.
@@ -74,6 +77,8 @@ class XGBoost(BoostedTrees):
     """Gradient boosted trees (Chen and Guestrin, 2016, "XGBoost") on numbers and sets of categories."""
 
     max_categories: ClassVar[int] = 255
+    matrix_arithmetic: ClassVar[Arithmetic] = SINGLE_MATRIX
+    target_arithmetic: ClassVar[Arithmetic] = Arithmetic(24, MIN_SPREAD, 1e15, 1e18)
     state_file: ClassVar[str] = STATE_FILE
     default_space: ClassVar[Mapping[str, Any]] = {
         **BoostedTrees.default_space,

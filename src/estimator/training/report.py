@@ -154,5 +154,5 @@ def _baseline_predictions(prepared: PreparedData, config: Config) -> Predictions
     is_training, no_features = ~prepared.test_mask, np.empty((len(prepared.rows.target), 0))
     rows = EncodedRows(no_features, prepared.rows.target, prepared.sample_weights).take(is_training)
     data = EncodedFitData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
-    fitted = Constant().fit_matrix(data, config.training)
+    fitted = Constant().fit_rescaled(data, config.training)
     return prepared.task.predictions(fitted.predict(no_features[prepared.test_mask]))

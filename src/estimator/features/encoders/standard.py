@@ -9,15 +9,17 @@ from typing import ClassVar, Self
 import numpy as np
 
 from estimator.core.arrays import Floats
+from estimator.core.units import DOUBLES, NOISE_STEPS, Units
 from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, Graph
-
-LARGEST_SQUARED = 1e150
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How one matrix column is imputed and standardized; `flags_missing` if training had missing values."""
+    """How one matrix column is imputed and standardized; `flags_missing` if training had missing values.
+
+    Values that differ by no more than the rounding of sums are a constant, whatever their size.
+    """
 
     median: float
     mean: float
@@ -30,14 +32,15 @@ class Scale:
         present = values[~np.isnan(values)]
         if len(present) == 0:
             return cls(0.0, 0.0, 1.0, flags_missing=False)
-        median = float(np.median(present))
-        imputed = np.where(np.isnan(values), median, values)
-        # Squares of numbers beyond 1e150 would be infinite.
-        peak = float(np.abs(imputed).max())
-        unit = peak if peak > LARGEST_SQUARED else 1.0
-        mean, deviation = float((imputed / unit).mean()) * unit, float((imputed / unit).std()) * unit
-        is_constant = deviation <= 1e-12 * max(1.0, abs(mean))
-        return cls(median, mean, 1.0 if is_constant else deviation, len(present) < len(values))
+        # Squares of ordinary numbers neither overflow nor vanish: there, the scale is 1.
+        scale = Units.of(present, DOUBLES).scale
+        scaled = values * scale
+        median = float(np.median(scaled[~np.isnan(values)]))
+        imputed = np.where(np.isnan(values), median, scaled)
+        mean, deviation = float(imputed.mean()), float(imputed.std())
+        is_constant = present.min() == present.max() or deviation <= NOISE_STEPS * np.spacing(abs(mean))
+        restored = (median / scale, mean / scale, 1.0 if is_constant else deviation / scale)
+        return cls(*restored, flags_missing=len(present) < len(values))
 
 
 def write_scaled(graph: Graph, matrix: str, scales: Sequence[Scale]) -> str:

@@ -14,6 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from estimator.core.arrays import Floats
+from estimator.core.units import DOUBLES, Units
 from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.features.encoders.categories import category_codes, training_categories, write_codes
 from estimator.graph.builder import Graph
@@ -32,7 +33,9 @@ class TargetMean(Encoder):
     @classmethod
     def fit(cls, training: EncoderInput) -> Self:
         categories = training_categories(training.values)
+        # Means are standardized, so neither offset nor scale of the target matters.
         target = target_columns(training)
+        target = Units.of(target[:, 0], DOUBLES).apply(target) if training.task.is_regression else target
         overall = target.mean(axis=0)
         deviation = np.where(target.std(axis=0) > 0, target.std(axis=0), 1.0)
         codes = category_codes(training.values, categories)

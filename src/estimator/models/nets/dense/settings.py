@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Losses that a standardized target changes by a constant factor only.
 _SCALED_LOSSES = frozenset({"mean_squared_error", "mean_absolute_error"})
+# Losses of the difference between target and prediction, whatever their size.
+_DIFFERENCE_LOSSES = _SCALED_LOSSES | {"huber", "log_cosh"}
 
 Activation = Annotated[
     KerasObject,
@@ -99,6 +101,17 @@ class Dense(MatrixModel):
     l1: NotNegative = Field(0.0, description="l1 penalty of every kernel")
     l2: NotNegative = Field(0.0, description="l2 penalty of every kernel")
     scale_target: bool = Field(True, description="regression: fit the standardized target, predict in its units")
+
+    @property
+    def ignores_offset(self) -> bool:
+        is_linear = self.output_activation is None or self.output_activation.name == "linear"
+        return is_linear and (self.loss is None or self.loss.name in _DIFFERENCE_LOSSES)
+
+    @property
+    def loss_degree(self) -> int | None:
+        if not self.ignores_offset:
+            return None
+        return 2 if self.loss is None else {"mean_squared_error": 2, "mean_absolute_error": 1}.get(self.loss.name)
 
     @model_validator(mode="after")
     def _one_activation_per_layer(self) -> Dense:

@@ -17,6 +17,8 @@ NumpyArray = np.ndarray[Any, Any]
 NUMBERS_STEP, INDICATORS_STEP = 4, 16
 # Numbers are clipped this many interquartile ranges from the median.
 MAX_DISTANCE = 1e4
+# The inverse of a smaller number is infinite.
+SMALLEST_WIDTH = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,11 +91,16 @@ def _rounded_up(count: int, step: int) -> int:
 def _robust(values: Floats) -> tuple[float, float]:
     """Return the median and the factor to interquartile ranges (Holzmüller et al., 2024, "Better by default")."""
     low, center, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return center, 1.0 / (high - low) if high > low else 2.0 / (values.max() - values.min())
+    return center, _inverse(high - low) if high > low else 2.0 * _inverse(values.max() - values.min())
 
 
 def _unit(values: Floats) -> tuple[float, float]:
-    return values[0], 1.0 / (values[1] - values[0])
+    return values[0], _inverse(values[1] - values[0])
+
+
+def _inverse(width: float) -> float:
+    """Return 1 / width; a width whose inverse overflows counts as the smallest that has one."""
+    return 1.0 / max(float(width), SMALLEST_WIDTH)
 
 
 def _edges(values: Floats, bins: int) -> Floats:

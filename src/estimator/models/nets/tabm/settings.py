@@ -74,6 +74,14 @@ class TabM(MatrixModel):
         None, description="regression: fit the logarithm of the target; default: only if the target is skewed"
     )
 
+    @property
+    def ignores_offset(self) -> bool:
+        return not self.log_target
+
+    @property
+    def loss_degree(self) -> int | None:
+        return 2
+
     def fit_matrix(
         self,
         data: EncodedFitData,
