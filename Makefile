@@ -53,6 +53,9 @@ test-tables: $(STAMP)  ## read 100,000 made tables in every format and compare w
 test-chaos: $(STAMP)  ## kill, corrupt and race what is written, 300 kills per test; ten minutes
 	ESTIMATOR_CHAOS_KILLS=300 $(BIN)/pytest -n 0 -s tests/test_chaos.py
 
+test-dates: $(STAMP)  ## compare the readers of dates on a million made dates; two minutes
+	ESTIMATOR_TEST_DATES=1000000 $(BIN)/pytest -n 0 tests/test_dates.py tests/test_page.py -k "dates or alike or order"
+
 lint: $(STAMP)  ## check style and formatting
 	$(BIN)/ruff check src tests benchmarks examples docs
 	$(BIN)/ruff format --check src tests benchmarks examples docs

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field, SerializeAsAny, field_validator, model_v
 from estimator.config.monitoring import Monitoring, Promotion, Retraining
 from estimator.config.section import Fraction, Section, Text
 from estimator.config.tuning import Tuning
+from estimator.core.date_formats import compile_format
 
 
 class Data(Section):
@@ -86,7 +87,9 @@ class ColumnChoices(Section):
         {}, description='units after a number, each with the factor to multiply by: {"m2": 10.764}'
     )
     date_formats: list[Text] = Field(
-        [], description='strptime formats, tried in order: ["%d.%m.%Y"]; inferred when empty'
+        [],
+        description='strptime formats, tried in order before ISO 8601: ["%d.%m.%Y"]; two-digit years are 1969 to 2068; '
+        "inferred when empty",
     )
     pattern: str | None = Field(
         None,
@@ -96,6 +99,13 @@ class ColumnChoices(Section):
         False, description="compare categories in lower case, outer blanks removed and inner blanks collapsed"
     )
     replace: dict[Text, Text] = Field({}, description='spellings and what each stands for: {"two": "2"}')
+
+    @field_validator("date_formats")
+    @classmethod
+    def _formats_are_supported(cls, date_formats: list[str]) -> list[str]:
+        for date_format in date_formats:
+            compile_format(date_format)
+        return date_formats
 
 
 class SchemaChoices(Section):

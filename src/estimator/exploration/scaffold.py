@@ -18,6 +18,7 @@ from estimator.core.text import join_names
 from estimator.data.schema import Schema
 from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.column_scan import TableScan
+from estimator.data.schema.date_notes import date_comments
 from estimator.data.schema.dtypes import nested_noun
 from estimator.data.schema.file import comment, flow, to_yaml
 from estimator.data.schema.frames import read_series
@@ -87,7 +88,8 @@ def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: st
         for text, found in class_words.items()
     )
     notes = (*notes, *scan_notes(scan, schema), *unused)
-    return Scaffold(text, to_yaml(schema, questions), labels.task, reasons, notes)
+    comments = {name: [*date_comments(column), *questions.get(name, [])] for name, column in scan.columns.items()}
+    return Scaffold(text, to_yaml(schema, comments), labels.task, reasons, notes)
 
 
 def _read(frame: pl.DataFrame, data: Data) -> tuple[TableScan, Schema, Labels, Mapping[str, Occurrences]]:

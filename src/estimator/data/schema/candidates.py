@@ -11,10 +11,10 @@ from typing import Any
 import polars as pl
 
 from estimator.core.text import did_you_mean
-from estimator.data.schema.column import IGNORED_KINDS, KINDS, NA_VALUES, NA_WORDS, Column
+from estimator.data.schema.column import IGNORED_KINDS, KINDS, NA_VALUES, NA_WORDS, TIME_KINDS, Column
 from estimator.data.schema.column import Kind as ColumnKind
 from estimator.data.schema.column_scan import ColumnScan
-from estimator.data.schema.date_formats import DATE_FORMATS, N_CELLS, matching_formats
+from estimator.data.schema.date_inference import N_CELLS, time_candidates
 from estimator.data.schema.dtypes import plain_series
 from estimator.errors import SchemaError
 
@@ -78,14 +78,7 @@ def _lenient_candidates(series: pl.Series, candidates: Sequence[Column]) -> tupl
     numbers = replace(next(column for column in reversed(candidates) if column.kind == "number"))
     first = series.head(N_CELLS)
     with_digits = first.filter(first.str.contains(THREE_DIGITS))
-    return (numbers, *_time_candidates(numbers, with_digits))
-
-
-def _time_candidates(column: Column, series: pl.Series) -> list[Column]:
-    return [
-        replace(column, kind="date" if date_format in DATE_FORMATS else "datetime", date_formats=(date_format,))
-        for date_format in matching_formats(series, column.na_values)
-    ]
+    return (numbers, *time_candidates(numbers, with_digits, numbers.na_values))
 
 
 def _candidates(series: pl.Series, override: ColumnOverride, na_values: Sequence[str]) -> list[Column]:
@@ -109,18 +102,18 @@ def _candidates(series: pl.Series, override: ColumnOverride, na_values: Sequence
     )
     if override.kind is not None:
         kind = _scanned_kind(override.kind)
-        date_formats = tuple(override.date_formats) or matching_formats(series, spellings)
         all_spellings = spellings if kind == "category" else (*spellings, *words)
-        return [replace(text, kind=kind, date_formats=date_formats, na_values=all_spellings)]
+        fixed = replace(text, kind=kind, date_formats=tuple(override.date_formats), na_values=all_spellings)
+        is_open = kind in TIME_KINDS and not override.date_formats
+        readings = time_candidates(fixed, series, all_spellings) if is_open else []
+        # The last one names the values that no reading reads.
+        return [*readings, *(readings[:1] or [fixed])]
     if series.dtype.is_integer():
         return [replace(text, kind="number"), text]
     if series.dtype != pl.String:
         return [replace(text, kind=_kind_of_type(series.dtype))]
     candidates: list[Column] = [replace(text, kind="number"), replace(text, kind="boolean")]
-    candidates += [
-        replace(column, na_values=spellings)
-        for column in _time_candidates(replace(text, na_values=(*spellings, *words)), series)
-    ]
+    candidates += time_candidates(text, series, (*spellings, *words))
     # First without words such as "none": in a column of categories they are categories.
     with_words = [replace(column, na_values=(*spellings, *words)) for column in candidates if words]
     return [*candidates, *with_words, text]

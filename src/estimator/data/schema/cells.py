@@ -16,6 +16,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from estimator.core.date_formats import read_time, refusal
 from estimator.data.schema.column import EPOCH, FALSE_WORDS, NUMERIC_KINDS, STRING_KINDS, TIME_KINDS, TRUE_WORDS, Column
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
@@ -146,10 +147,12 @@ def _read_missing(column: Column, value: object) -> float | str:
     return "" if column.is_string else math.nan
 
 
-def _rejection(column: Column, value: object) -> CellError:
+def _rejection(column: Column, value: object, remark: str | None = None) -> CellError:
     shown = repr(value)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    return CellError(f"expected {column.expectation}, got {shown}; {column.training_summary}")
+    return CellError(
+        f"expected {column.expectation}, got {shown}{f', {remark}' if remark else ''}; {column.training_summary}"
+    )
 
 
 def _read_number(column: Column, value: object) -> float:
@@ -234,15 +237,10 @@ def _read_time(column: Column, value: object) -> float:
     if not isinstance(value, str):
         raise _rejection(column, value)
     text = value.strip()
-    for date_format in column.date_formats:
-        try:
-            return _seconds(datetime.strptime(text, date_format))
-        except ValueError:
-            continue
-    try:
-        return _seconds(datetime.fromisoformat(text))
-    except (ValueError, OverflowError):
-        raise _rejection(column, value) from None
+    seconds = read_time(text, column.date_formats)
+    if seconds is None:
+        raise _rejection(column, value, refusal(text))
+    return seconds
 
 
 def _seconds(moment: datetime) -> float:

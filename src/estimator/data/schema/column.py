@@ -167,4 +167,5 @@ def format_time(seconds: float) -> str:
     ('1970-01-02', '1970-01-02 01:01:01')
     """
     moment = EPOCH + timedelta(seconds=seconds)
-    return moment.strftime("%Y-%m-%d" if seconds % 86400 == 0 else "%Y-%m-%d %H:%M:%S")
+    # strftime writes the year 1 without zeros.
+    return moment.date().isoformat() if seconds % 86400 == 0 else moment.isoformat(" ", "seconds")[:19]

@@ -16,6 +16,7 @@ import polars as pl
 from estimator.core.arrays import Floats, Indices
 from estimator.data.schema.cells import CellError, infinity_of, read_cell
 from estimator.data.schema.column import FALSE_WORDS, NUMERIC_KINDS, TIME_KINDS, TRUE_WORDS, Column
+from estimator.data.schema.date_inference import Dates, fit_times
 from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.occurrences import Occurrences, occurrences_at
@@ -75,6 +76,7 @@ class ColumnScan:
     faults: list[Fault] = field(default_factory=list)
     n_faults: int = 0
     failed_late: bool = False
+    dates: Dates = field(default_factory=Dates)
 
     def __post_init__(self) -> None:
         self.texts = TextStats(self.candidates[-1].na_values, self.max_categories)
@@ -123,6 +125,8 @@ class ColumnScan:
             sample = series.gather_every(max(1, len(series) // N_SAMPLED))
             if 2 * len(read_series(candidate, sample)[1]) > len(sample):
                 return None
+        if candidate.kind in TIME_KINDS and series.dtype == pl.String:
+            return self._fitting_times(series, max_odd_words=MAX_ODD_WORDS if is_lenient else 0)
         for rows in (series.head(N_PROBED), series):
             values, faults = read_series(candidate, rows, first_row=self.n_rows + 1)
             if is_lenient and len({repr(fault.value) for fault in faults}) > MAX_ODD_WORDS:
@@ -132,6 +136,20 @@ class ColumnScan:
             if (faults and not is_lenient) or _has_codes(candidate, rows, values):
                 return None
         return values[:, 0]
+
+    def _fitting_times(self, series: pl.Series, *, max_odd_words: int) -> Floats | None:
+        """Return the times of a batch of texts if the candidate, with the formats that occur, reads all of them."""
+        values: Floats | None = None
+        for rows in (series.head(N_PROBED), series):
+            before = self.reading
+            fit = fit_times(before, rows, max_odd_words=max_odd_words)
+            if fit is None:
+                return None
+            values, self.candidates[0] = fit
+            self.lenient = tuple(self.reading if column is before else column for column in self.lenient)
+        if values is not None:
+            self.dates.add(series, values, self.candidates, max_odd_words=max_odd_words)
+        return values
 
     def _add_numbers(self, series: pl.Series, values: Floats, target: TargetValues | None) -> tuple[Floats, Hashes]:
         is_missing = np.isnan(values)
@@ -216,7 +234,19 @@ class ColumnScan:
     @property
     def is_consistent(self) -> bool:
         """Whether one candidate has read all rows, so the statistics hold."""
-        return not self.failed_late and not self._rejects(self.reading)
+        return not self.failed_late and not self._rejects(self.reading) and not self._better_readings
+
+    @property
+    def _better_readings(self) -> list[Column]:
+        """The readings of dates that are likelier than the first one."""
+        return self.dates.better(self.reading, (self.low, self.high))
+
+    @property
+    def decided_reading(self) -> Column:
+        """The candidate that has fitted all rows, with the formats of those that may be meant as well."""
+        undecided = self.dates.undecided(self.reading, (self.low, self.high))
+        formats = [date_format for rival in undecided for date_format in rival.column.date_formats]
+        return replace(self.reading, date_formats=(*self.reading.date_formats, *formats))
 
     def _rejects(self, candidate: Column) -> bool:
         """Whether all rows together show that this candidate, or a later one, is not how the column is to be read."""
@@ -255,6 +285,8 @@ class ColumnScan:
     def restart(self) -> ColumnScan:
         """Return an empty scan that starts with the candidate that fitted last."""
         candidates = [column for column in self.candidates if not self._rejects(column)]
+        if better := self._better_readings:
+            candidates = [*better, *(column for column in candidates if column.kind not in TIME_KINDS)]
         return ColumnScan(
             self.name,
             candidates,

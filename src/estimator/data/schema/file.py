@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from estimator.core.date_formats import compile_format
 from estimator.core.text import did_you_mean
 from estimator.data.schema.column import KINDS, Column
 from estimator.data.schema.schema import Schema
@@ -186,6 +187,11 @@ def _check_values(content: Mapping[str, Any], where: str) -> None:
             value = content[key]
             if value is not None and (isinstance(value, str) or not isinstance(value, expected_type)):
                 raise SchemaError(f"{where}: {key}: expected {noun}, got {value!r:.80}")
+    try:
+        for date_format in content.get("date_formats", ()):
+            compile_format(str(date_format))
+    except ValueError as error:
+        raise SchemaError(f"{where}: date_formats: {error}") from None
     try:
         re.compile(content.get("pattern") or "")
     except (re.error, TypeError) as error:

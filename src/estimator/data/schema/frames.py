@@ -15,7 +15,8 @@ from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, na_num
 from estimator.data.schema.column import FALSE_WORDS, STRING_KINDS, TIME_KINDS, TRUE_WORDS, Column
 from estimator.data.schema.dtypes import nested_noun, plain_series
 from estimator.data.schema.schema import MAX_FAULTS, Batch, Schema
-from estimator.data.schema.text_parsing import as_text, normalize_series, parse_times, strip_blanks
+from estimator.data.schema.text_parsing import as_text, normalize_series, strip_blanks
+from estimator.data.schema.time_columns import parse_times, seconds_of
 from estimator.errors import Fault, RowError
 
 
@@ -183,23 +184,15 @@ def _read_times(column: Column, series: pl.Series) -> ReadValues:
     if series.dtype.is_temporal() and series.dtype not in (pl.Time, pl.Duration):
         times = series.cast(pl.Datetime("us"), strict=False)
     elif series.dtype == pl.String:
-        times = _parse_by_formats(series, column.date_formats)
+        times = parse_times(series, column.date_formats, with_iso=True)
+        is_unread = times.is_null() & series.is_not_null()
+        if is_unread.any():
+            texts = strip_blanks(series.filter(is_unread))
+            times = times.scatter(is_unread.arg_true(), parse_times(texts, column.date_formats, with_iso=True))
     else:
         return _all_doubtful(series)
-    values = times.to_physical().cast(pl.Float64).to_numpy() / 1e6
+    values = seconds_of(times)
     return values, _unread(values, series)
-
-
-def _parse_by_formats(series: pl.Series, date_formats: tuple[str, ...]) -> pl.Series:
-    """Return the texts as datetimes in UTC, each by the first format that matches."""
-    texts = strip_blanks(series)
-    times = pl.Series([None] * len(series), dtype=pl.Datetime("us"))
-    for date_format in date_formats:
-        parsed = parse_times(texts, date_format)
-        if isinstance(parsed.dtype, pl.Datetime) and parsed.dtype.time_zone is not None:
-            parsed = parsed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-        times = times.zip_with(times.is_not_null(), parsed)
-    return times
 
 
 _READERS: Mapping[str, Callable[[Column, pl.Series], ReadValues]] = {

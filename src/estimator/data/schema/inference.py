@@ -178,7 +178,7 @@ def _column_from_scan(scan: ColumnScan, override: ColumnOverride) -> Column:
     na_seen = sorted(scan.spellings.keys() - {""})
     nullable = bool(override.na_values) or scan.n_missing > 0
     column = replace(
-        scan.reading,
+        scan.decided_reading,
         kind=override.kind or _kind(scan),  # type: ignore[arg-type] # _check_override has checked it against KINDS
         nullable=nullable if override.nullable is None else override.nullable,
         na_values=tuple(na_seen if override.na_values is None else (*override.na_values, *scan.odd_words)),

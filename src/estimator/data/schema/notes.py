@@ -18,6 +18,7 @@ from estimator.data.schema.column_scan import (
     ColumnScan,
     TableScan,
 )
+from estimator.data.schema.date_notes import date_notes
 from estimator.data.schema.inference import NUMBER_AS_TEXT
 from estimator.data.schema.occurrences import Occurrences
 from estimator.data.schema.schema import Schema
@@ -48,6 +49,8 @@ def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
             continue
         if column_scan.odd_words:
             questions[column.name] = [_odd_words_note(column_scan, is_target=column is schema.target)]
+        if column.kind in TIME_KINDS:
+            questions[column.name] = [*questions.get(column.name, []), *date_notes(column_scan)]
         elif column_scan.is_text and column is not schema.target:
             questions[column.name] = [*_doubtful_kind_notes(column, column_scan)]
     return questions

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import polars as pl
 
+from estimator.core.date_formats import BLANKS
 from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, normalize
 from estimator.data.schema.column import Column
-
-# All that str.strip removes; polars alone would keep the information separators (U+001C to U+001F).
-BLANKS = "".join(map(chr, (*range(0x09, 0x0E), *range(0x1C, 0x21), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B)))) + (
-    "\u2028\u2029\u202f\u205f\u3000"
-)
 
 
 def strip_blanks(texts: pl.Series) -> pl.Series:
     """Return texts without leading and trailing blanks."""
     return texts.str.strip_chars(BLANKS)
-
-
-def parse_times(texts: pl.Series, date_format: str, *, time_zone: str | None = None) -> pl.Series:
-    """Return texts as datetimes by a strptime format, null where it does not match; a month becomes its first day."""
-    if "%d" not in date_format and "%j" not in date_format:
-        texts, date_format = texts + " 01", f"{date_format} %d"
-    return texts.str.to_datetime(date_format.replace(".%f", "%.f"), time_unit="us", time_zone=time_zone, strict=False)
 
 
 def as_text(series: pl.Series) -> pl.Series:

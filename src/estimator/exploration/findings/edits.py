@@ -16,9 +16,10 @@ import polars as pl
 
 from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.column import NA_WORDS
-from estimator.data.schema.date_formats import DATE_FORMATS, DATETIME_FORMATS
+from estimator.data.schema.date_inference import formats_of
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.text_parsing import parse_times, strip_blanks
+from estimator.data.schema.text_parsing import strip_blanks
+from estimator.data.schema.time_columns import parse_times
 from estimator.exploration.findings.units import convertible, is_known, named_unit
 
 NUMBER_WITH_AFFIXES = re.compile(r"^([^\d+\-.,]*)([-+]?\d[\d.,' \u00a0\u202f]*?)([^\d.,' \u00a0\u202f]\D*[23]?)?$")
@@ -26,7 +27,6 @@ COMMA_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 POINT_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+(?:,\d+)?")
 YEAR, SHORT_YEAR = re.compile(r"1[89]\d\d|20\d\d"), re.compile(r"['’]\d\d")
 CODE = re.compile(r"(\d{5,})(?:-\d+|\.0)?")
-FURTHER_FORMATS = ("%B %d, %Y", "%b %d, %Y", "%d %B %Y", "%d %b %Y", "%d-%m-%Y", "%m-%d-%Y", "%Y%m%d")
 NUMBER_WORDS = {
     "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
     "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12",
@@ -35,6 +35,7 @@ MAX_AFFIXES = 6
 MAX_SPELLINGS = 200
 MIN_COUNT = 20
 DAY_MICROSECONDS = 86_400_000_000
+DOTTED_DAY = "%d.%m."
 
 
 def number_edit(name: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
@@ -75,9 +76,12 @@ def date_edit(name: str, texts: Sequence[str]) -> dict[str, Any] | None:
     """
     unread, formats, whole_days = strip_blanks(pl.Series(texts, dtype=pl.String)), [], True
     while len(unread):
-        read = {form: _parse_times(unread, form) for form in (*DATE_FORMATS, *FURTHER_FORMATS, *DATETIME_FORMATS)}
-        best = max(read, key=lambda form: len(unread) - read[form].null_count())
-        if read[best].null_count() == len(unread) or _is_ambiguous(read, best):
+        counts = Counter(form for text in unread.to_list() for form in formats_of(text))
+        if not counts:
+            return None
+        read = {form: parse_times(unread, [form]) for form in counts}
+        best = max(counts, key=lambda form: counts[form])
+        if _is_ambiguous(read, best):
             return None
         formats.append(best)
         whole_days = whole_days and bool((read[best].to_physical() % DAY_MICROSECONDS == 0).all())
@@ -198,14 +202,10 @@ def _median(
     return float(np.nanmedian(np.repeat(values, [counts[text] for text in texts]))) if len(texts) else float("nan")
 
 
-def _parse_times(texts: pl.Series, form: str) -> pl.Series:
-    """Return texts as times, null where the format fails; a year such as 15 is a two-digit year and fails."""
-    times = parse_times(texts, form, time_zone="UTC")
-    return times.set((times.dt.year() < 1000).fill_null(False), None)
-
-
 def _is_ambiguous(read: Mapping[str, pl.Series], best: str) -> bool:
-    """Whether another format reads as many texts, but as other days."""
+    """Whether another format reads as many texts, but as other days; with dots, the day comes before the month."""
+    if best.startswith(DOTTED_DAY):
+        return False
     times = read[best]
     rivals = [other for form, other in read.items() if form != best and other.null_count() == times.null_count()]
     return any(bool((other != times).any()) for other in rivals)

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from estimator.core.date_formats import ISO_8601, REFUSALS, compile_format
 from estimator.core.text import format_bytes, format_number, join_names
+from estimator.data.schema import Column, Schema
+from estimator.data.schema.column import TIME_KINDS
 from estimator.data.schema.file import to_data
 from estimator.errors import PageError
 from estimator.pages.render import render_page, resource
@@ -26,8 +29,8 @@ SCRIPTS = (
     *("onnx", "tensors", "operators", "algebra", "trees", "text", "runtime"),
     *("times", "schema", "model", "csv", "drawing", "fields", "predictions", "batch", "main"),
 )
-# The script's functions that define an ONNX operator, or a letter of a date format.
-DEFINERS = {"operator": "operator|plain|byValue|byPair|reducing|softmax", "directive": "directive|byName"}
+# The script's functions that define an ONNX operator.
+DEFINERS = "operator|plain|byValue|byPair|reducing|softmax"
 # Mail servers reject larger attachments.
 MAX_BYTES = 20_000_000
 # Parts of regular expressions that JavaScript lacks, or reads differently from Python.
@@ -86,20 +89,13 @@ def _operators(artefact: Artefact) -> tuple[str, ...]:
 
 def _check_support(artefact: Artefact, operators: tuple[str, ...]) -> None:
     where = f"{artefact.name} {artefact.version}"
-    unknown = [name for name in operators if name not in _defined("operator")]
+    unknown = [name for name in operators if name not in _defined_operators()]
     if unknown:
         raise PageError(
             f"{where}: the page does not support the operators {join_names(unknown)} of the graph",
             hint="serve this version with `estimator serve`",
         )
     for column in artefact.schema.features:
-        for date_format in column.date_formats:
-            letters = re.findall("%(.?)", date_format)
-            unknown = [letter for letter in letters if letter not in {"%", *_defined("directive")}]
-            if unknown:
-                raise PageError(
-                    f"{where}: column {column.name!r}: the page does not support %{unknown[0]} of {date_format!r}"
-                )
         if column.pattern is not None and PYTHON_ONLY_PATTERN.search(column.pattern):
             raise PageError(
                 f"{where}: column {column.name!r}: JavaScript does not read the pattern {column.pattern!r} "
@@ -109,9 +105,8 @@ def _check_support(artefact: Artefact, operators: tuple[str, ...]) -> None:
 
 
 @cache
-def _defined(kind: str) -> frozenset[str]:
-    """Return the operators, or the letters of date formats, that the script defines."""
-    return frozenset(re.findall(rf'^(?:{DEFINERS[kind]})\("([^"]+)"', _script(), flags=re.MULTILINE))
+def _defined_operators() -> frozenset[str]:
+    return frozenset(re.findall(rf'^(?:{DEFINERS})\("([^"]+)"', _script(), flags=re.MULTILINE))
 
 
 @cache
@@ -119,15 +114,22 @@ def _script() -> str:
     return "".join(resource(f"{name}.js", FOLDER) for name in SCRIPTS)
 
 
+def column_data(column: Column) -> dict[str, Any]:
+    """Return what the script needs to read a column's values: the schema's settings, sentences and expressions."""
+    data: dict[str, Any] = to_data(Schema((), column))["columns"][column.name]
+    data |= {"expectation": column.expectation, "training_summary": column.training_summary}
+    if column.kind in TIME_KINDS:
+        formats = [*map(compile_format, column.date_formats), ISO_8601]
+        data["times"] = [{"pattern": item.pattern, "letters": list(item.letters)} for item in formats]
+        data["refusals"] = list(REFUSALS.items())
+    return data
+
+
 def _page_data(artefact: Artefact, column_order: list[str]) -> dict[str, Any]:
     """Return what the script needs besides the graph, as JSON-ready data."""
     schema, task = artefact.schema, artefact.predictor.task
     data = to_data(schema)
-    sentences = {
-        column.name: {"expectation": column.expectation, "training_summary": column.training_summary}
-        for column in schema.features
-    }
-    columns = {name: content | sentences.get(name, {}) for name, content in data["columns"].items()}
+    columns = data["columns"] | {column.name: column_data(column) for column in schema.features}
     target = schema.target
     return {
         "task": {"kind": task.kind, "classes": list(task.classes)},

@@ -8,7 +8,8 @@ const DEFAULTS = {
   na_values: [],
   categories: {},
   unknown: "other",
-  date_formats: [],
+  times: [],
+  refusals: [],
   aliases: [],
   strip: [],
   thousands: "",
@@ -30,6 +31,8 @@ const columnOf = (name, data) => {
   column.isTime = ["date", "datetime"].includes(data.kind);
   column.isNumber = ["number", "integer"].includes(data.kind);
   column.rejectsUnknown = data.kind === "category" && column.unknown === "error";
+  column.times = column.times.map(({ pattern, letters }) => ({ regex: anchored(pattern), letters }));
+  column.refusals = column.refusals.map(([pattern, sentence]) => [anchored(pattern), sentence]);
   column.start = column.pattern === null ? null : patternOf(column.pattern);
   column.naNumbers = naNumbersOf(column);
   return column;
@@ -37,7 +40,7 @@ const columnOf = (name, data) => {
 /** Return the numbers and times that mean a missing value, because `na_values` spells them; infinities among them. */
 const naNumbersOf = (column) => {
   if (!column.isNumber && !column.isTime) return [];
-  const plain = { ...DEFAULTS, date_formats: column.date_formats, expectation: "", training_summary: "" };
+  const plain = { ...DEFAULTS, times: column.times, expectation: "", training_summary: "" };
   return column.na_values.flatMap((text) => {
     try {
       return [column.isTime ? readTime(plain, text) : readNumber(plain, text)];
@@ -52,6 +55,7 @@ const infinityOf = (text) => {
   if (/^[+-]?inf(?:inity)?$/i.test(word)) return word.startsWith("-") ? -Infinity : Infinity;
   return PLAIN_NUMBER.test(word) && !Number.isFinite(Number(word)) ? Number(word) : null;
 };
+const anchored = (pattern) => new RegExp(`^(?:${pattern})$`);
 /** Return a regular expression of Python, anchored at the start; \d, \w and \s match any script, as in Python. */
 const patternOf = (text) => {
   const classes = { d: "\\p{Nd}", w: "\\p{L}\\p{N}_", s: "\\s" };
@@ -115,10 +119,10 @@ const missingValue = (column, value) => {
   if (column.nullable) return column.isString ? "" : NaN;
   throw new CellError(`expected ${column.expectation}, got a missing value (${repr(value)}); the column is not nullable`);
 };
-const unexpected = (column, value) => {
+const unexpected = (column, value, remark) => {
   const letters = Array.from(repr(value)),
     short = letters.length <= 80 ? letters : [...letters.slice(0, 77), "..."];
-  return new CellError(`expected ${column.expectation}, got ${short.join("")}; ${column.training_summary}`);
+  return new CellError(`expected ${column.expectation}, got ${short.join("")}${remark ? `, ${remark}` : ""}; ${column.training_summary}`);
 };
 
 const readNumber = (column, value) => {
@@ -174,14 +178,10 @@ const readString = (column, value) => {
 };
 const readTime = (column, value) => {
   if (typeof value !== "string") throw unexpected(column, value);
-  const word = trim(value);
-  for (const format of column.date_formats) {
-    const result = secondsByFormat(format, word);
-    if (result !== null) return result;
-  }
-  const result = secondsByIso(word);
-  if (result === null) throw unexpected(column, value);
-  return result;
+  const word = trim(value),
+    seconds = secondsByFormats(column.times, word);
+  if (seconds !== null) return seconds;
+  throw unexpected(column, value, column.refusals.find(([regex]) => regex.test(word))?.[1]);
 };
 const READERS = {
   number: readNumber,
