@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,21 @@ __all__ = ["EstimatorError", "Predictor", "load", "train"]
 _MODULES = {"EstimatorError": "estimator.errors", "Predictor": "estimator.store.predictor"}
 
 
-def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | None = None) -> Predictor:
+def train(
+    conf: str | Path | Mapping[str, Any],
+    *,
+    data: Any = None,
+    overrides: tuple[str, ...] = (),
+    store: str | Path | None = None,
+) -> Predictor:
     """Train what a config describes, save it as a version, and return its predictor.
 
-    `overrides` are texts such as "training.epochs=5"; `store` is the folder of all versions. What was skipped or
-    guessed in reading is logged as a warning.
+    The config is a file, an https:// address or a dictionary. `data` are rows to train on in place of those it names:
+    a polars or pandas frame, or a list of dictionaries; the version keeps their hash, not the rows. `overrides` are
+    texts such as "training.epochs=5"; `store` is the folder of all versions. What was skipped or guessed in reading is
+    logged as a warning.
+
+    >>> estimator.train({"data": {"target": "price"}, "model": {"kind": "boosting"}}, data=frame)   # doctest: +SKIP
 
     Raises
     ------
@@ -42,13 +53,13 @@ def train(conf: str | Path, *, overrides: tuple[str, ...] = (), store: str | Non
     """
     from estimator import verbs
 
-    predictor: Predictor = verbs.train.train(
-        Path(conf), verbs.Context(overrides, dict(os.environ), store, verbs.Notes(logging.getLogger(__name__).warning))
-    ).artefact.predictor
+    notes = verbs.Notes(logging.getLogger(__name__).warning)
+    context = verbs.Context(overrides, dict(os.environ), None if store is None else str(store), notes)
+    predictor: Predictor = verbs.train.train(conf, context, data=data).artefact.predictor
     return predictor
 
 
-def load(reference: str | Path, *, store: str | None = None) -> Predictor:
+def load(reference: str | Path, *, store: str | Path | None = None) -> Predictor:
     """Return the predictor of a version: its folder, its model's folder, or its name in the store.
 
     Raises
@@ -57,7 +68,7 @@ def load(reference: str | Path, *, store: str | None = None) -> Predictor:
     """
     from estimator.verbs.context import Context
 
-    return Context((), dict(os.environ), store).version(reference).predictor
+    return Context((), dict(os.environ), None if store is None else str(store)).version(reference).predictor
 
 
 def __getattr__(name: str) -> Any:

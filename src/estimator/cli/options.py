@@ -27,6 +27,27 @@ if TYPE_CHECKING:
 # The version that a command works on.
 REFERENCE = "A version's or model's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION in the store."
 
+
+class ConfigParameter(click.ParamType):  # type: ignore[type-arg] # generic only in recent releases of click
+    """A config's file, its address, or - for standard input."""
+
+    name = "config"
+
+    def convert(
+        self, value: Any, parameter: click.Parameter | None, context: click.Context | None
+    ) -> Path | str | bytes:
+        """Return a path, an address, or what standard input holds."""
+        if value == "-":
+            return sys.stdin.buffer.read()
+        return value if "://" in str(value) else Path(value)
+
+
+any_conf = click.option(
+    "--conf",
+    required=True,
+    type=ConfigParameter(),
+    help="The config: a file (.json, .yml or .toml), an https:// address, or - for standard input.",
+)
 conf = click.option(
     "--conf", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The config: .json, .yml or .toml."
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from estimator.evaluation.scores import Coverage
     from estimator.training.forecast import Forecast
     from estimator.training.report import Report
+    from estimator.verbs.context import ConfigReference
     from estimator.verbs.train import NewVersion
 
 # From this score on, with this many held-out rows, a column probably leaks the target.
@@ -22,14 +22,19 @@ SUSPICIOUS_SCORE, SUSPICIOUS_ROWS = 0.9995, 500
 
 
 @click.command("train")
-@options.conf
+@options.any_conf
 @options.overrides
 @options.store
 @click.option("--from", "continue_from", metavar="VERSION", help="Continue from the weights of an earlier version.")
 @click.option("--forecast", is_flag=True, help="Only estimate the memory, disk and time that training needs.")
 @options.as_json
 def command(
-    conf: Path, overrides: tuple[str, ...], store: str | None, continue_from: str | None, forecast: bool, as_json: bool
+    conf: ConfigReference,
+    overrides: tuple[str, ...],
+    store: str | None,
+    continue_from: str | None,
+    forecast: bool,
+    as_json: bool,
 ) -> None:
     """Train a model and save it as a version.
 
@@ -38,6 +43,7 @@ def command(
     \b
     Example: estimator train --conf config.yml
              estimator train --conf config.yml --set model.kind=boosting
+             cat config.yml | estimator train --conf -
     """
     context = options.context(overrides, store)
     if forecast:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import numbers
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,9 +57,10 @@ def read_document(path: Path) -> Document:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file", hint="estimator init TABLE --target COLUMN writes a first config"
-        ) from None
+        hint = "estimator init TABLE --target COLUMN writes a first config"
+        if re.match(r"https?:/", str(path)):
+            hint = "this command needs a file: download the config first"
+        raise ConfigError(f"{path}: no such file", hint=hint) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     return parse_document(content, str(path), suffix=suffix, folder=path.parent)
@@ -85,11 +88,22 @@ def values_document(values: Mapping[str, Any], name: str = "config") -> Document
     ------
     ConfigError: a value is none that JSON has.
     """
-    try:
-        content = json.dumps(dict(values), indent=2, ensure_ascii=False).encode()
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: {error}", hint="a config holds text, numbers, lists and dictionaries") from None
+    content = json.dumps(dict(values), indent=2, ensure_ascii=False, default=_plain).encode()
     return Document(name, json.loads(content), content=content)
+
+
+def _plain(value: object) -> str | int | float:
+    """Return a path as text, and a number of another library as Python's."""
+    if isinstance(value, os.PathLike):
+        return str(value)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        return float(value)
+    raise ConfigError(
+        f"config: a config cannot hold a {type(value).__name__}",
+        hint="it holds text, numbers, lists and dictionaries; rows are handed over as estimator.train(..., data=frame)",
+    )
 
 
 def split_key(key: str) -> tuple[str, ...]:

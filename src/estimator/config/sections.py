@@ -206,6 +206,11 @@ class Callback(Section):
 class Training(Section):
     """How a model is trained, and on which rows."""
 
+    pretrained: Text | None = Field(
+        None,
+        description="version to continue from: MODEL@ALIAS, MODEL/VERSION or its folder; `train` starts from its "
+        "weights, as with --from; from random weights when left out",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the split, the initial weights and the shuffling")
     test_size: Fraction = Field(0.2, description="fraction of rows held out for the report")
     split: Split = Field(Split(), description="how the held-out rows are chosen")

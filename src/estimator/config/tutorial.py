@@ -18,6 +18,8 @@ _KEYS: dict[tuple[str, ...], tuple[str, ...]] = {
     ("model", "optimiser"): ("model", "optimizer"),
     ("model", "metrics"): ("evaluation", "metrics"),
     ("training", "train_test_ratio"): ("training", "test_size"),
+    ("pretrained",): ("training", "pretrained"),
+    ("model", "pretrained"): ("training", "pretrained"),
 }
 
 

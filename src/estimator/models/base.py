@@ -116,7 +116,7 @@ class WarmStart:
         )
         raise TrainingError(
             f"version {self.version} was trained on other columns than this table has: {changes}",
-            hint="train without --from, or restore the columns",
+            hint="train without training.pretrained (--from), or restore the columns",
         )
 
 

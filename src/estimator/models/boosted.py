@@ -199,7 +199,7 @@ class BoostedTrees(MatrixModel):
         if self.state_file not in start:
             raise TrainingError(
                 f"the version to continue from has no state/{self.state_file}: it is another kind of model",
-                hint="leave out --from, or set model.kind to that version's",
+                hint="leave out training.pretrained (--from), or set model.kind to that version's",
             )
         return start[self.state_file]
 

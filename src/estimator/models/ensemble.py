@@ -178,7 +178,7 @@ class Ensemble(Model):
     ) -> FittedEnsemble:
         if start is not None:
             raise TrainingError(
-                f"an ensemble cannot continue from version {start.version}", hint="train without --from"
+                f"an ensemble cannot continue from version {start.version}", hint="leave out training.pretrained"
             )
         if data.n_folds < 2:
             raise TrainingError(

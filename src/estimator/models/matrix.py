@@ -239,7 +239,7 @@ class MatrixModel(Model):
     ) -> SingleModel:
         if start is not None and not self.supports_warm_start:
             raise TrainingError(
-                f"this kind of model cannot continue from version {start.version}", hint="train without --from"
+                f"this kind of model cannot continue from version {start.version}", hint="leave out training.pretrained"
             )
         encoding = self.encoding(data, None if start is None else start.features_for(data.schema))
         features, held_out = encoding.features, data.held_out

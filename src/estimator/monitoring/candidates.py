@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config, Shelves, Split
+from estimator.config.document import read_document
 from estimator.core.arrays import Floats, Mask
 from estimator.core.clock import Moment
 from estimator.data.schema import Schema
@@ -194,7 +195,7 @@ class CandidateTrainer:
         config_path = next(live.folder / name for name in live.manifest["files"] if name in CONFIG_NAMES)
         started_from = live.version if is_warm else None
         kind_name = live.manifest["model"]["kind"]
-        recipe = Provenance(config, kind_name, config_path, (), self.fingerprint, started_from)
+        recipe = Provenance(config, kind_name, read_document(config_path), (), self.fingerprint, started_from)
         origin = {"retraining": {"kind": kind, "from": live.version, "reason": self.reason}}
         return open_artefact(write_version(self.store, trained, report, recipe, moment=Moment.now(), more=origin))
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from estimator.config import Config
+from estimator.config.document import Document
 from estimator.config.sections import model_data
 from estimator.core.arrays import nan_to_none
 from estimator.core.clock import Moment
@@ -39,7 +40,7 @@ RESIDUAL_QUANTILES = 201
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What a version was made from.
+    """What a version was made from; `document` is its config as it was written.
 
     `fingerprint` maps the names of the source files to the sha256 of their content; `parent` is the version it was
     warm-started from.
@@ -47,7 +48,7 @@ class Provenance:
 
     config: Config
     kind: str
-    conf: Path
+    document: Document
     overrides: Sequence[str]
     fingerprint: Mapping[str, str]
     parent: str | None = None
@@ -89,7 +90,7 @@ def version_files(trained: TrainedModel, report: Report, provenance: Provenance)
     files = {
         "model.onnx": trained.predictor.graph,
         "schema.json": _json(to_data(trained.predictor.schema)),
-        f"config{provenance.conf.suffix}": provenance.conf.read_bytes(),
+        f"config{provenance.document.suffix}": provenance.document.content,
         "config.resolved.json": _json(model_data(provenance.config, provenance.kind)),
         "learning_curves.json": _json([_finite(entry) for entry in trained.fitted.curves]),
         "golden.json": _json(golden(trained)),

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
 
 from estimator import drift, models
-from estimator.config import Config, Data, Shelves, read_config, resolve
-from estimator.config.document import read_document
+from estimator.config import Config, ConfigFault, Data, Shelves, resolve
+from estimator.config.columns import column_faults
+from estimator.config.document import Document, parse_document, read_document, values_document
+from estimator.config.reader import LoadedConfig, load_config
 from estimator.data import sources
 from estimator.data.schema import Schema
 from estimator.data.schema.file import from_data
-from estimator.data.sources.address import model_name
+from estimator.data.sources.address import HANDED_IN, SCHEME, model_name
+from estimator.data.sources.address import locate as locate_address
 from estimator.data.sources.base import Source
-from estimator.errors import SourceError, needs_extra
+from estimator.data.sources.web import fetch
+from estimator.data.tables import FrameSource
+from estimator.errors import ConfigError, EstimatorError, SourceError, needs_extra
 from estimator.evaluation import metrics
 from estimator.features import encoders
 from estimator.shipping import deployment
 from estimator.store.artefact import Artefact, missing_packages_named, open_artefact
 from estimator.store.store import Store, locate
+
+if TYPE_CHECKING:
+    import polars as pl
 
 # Every kind that a config may name.
 SHELVES = Shelves(
@@ -31,6 +41,10 @@ SHELVES = Shelves(
     deployment.SHELF,  # type: ignore[arg-type] # and so is a target
     drift.SHELF,
 )
+
+# A config's file, its address, its values, what standard input held, or a document that was read already.
+ConfigReference = Path | str | Mapping[str, Any] | bytes | Document
+MAX_CONFIG_BYTES = 5_000_000
 
 
 class Notes:
@@ -56,6 +70,16 @@ class Notes:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfiguredTable:
+    """All rows that a config names, as they were read: their hashes, notes and reviewed schema, if there is one."""
+
+    frame: pl.DataFrame
+    fingerprint: Mapping[str, str]
+    notes: Sequence[str]
+    schema: Schema | None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Overrides of config keys ("training.epochs=5"), the environment, the store's folder if it is named, and notes."""
 
@@ -64,18 +88,78 @@ class Context:
     store_path: str | None = None
     notes: Notes = field(default_factory=Notes, compare=False)
 
-    def config(self, path: Path) -> Config:
+    def config(self, conf: ConfigReference) -> Config:
+        """Return the checked config; see `loaded`."""
+        return self.loaded(conf).config
+
+    def loaded(self, conf: ConfigReference, data: FrameSource | None = None) -> LoadedConfig:
         """Read a config; a model without a name gets that of its data.
+
+        It may be a file, an address, a dictionary, or a document that was read already. `data` are rows to use in
+        place of those it names.
 
         Raises
         ------
-        ConfigError: with every fault.
+        ConfigError: with every fault, also of columns that a table in a file does not have.
         """
-        config = read_config(path, SHELVES, overrides=self.overrides, environment=self.environment)
+        document = self.document(conf)
+        if data is not None:
+            document = replace(document, values=_with_rows_in_memory(document.values))
+        loaded = load_config(
+            document,
+            SHELVES,
+            overrides=self.overrides,
+            environment=self.environment,
+            more_faults=lambda loaded: self._column_faults(loaded, data),
+        )
+        config = loaded.config
         if config.name is not None:
-            return config
+            return loaded
         first = config.data.path if isinstance(config.data.path, str) else config.data.path[0]
-        return config.model_copy(update={"name": model_name(first, config.data.query)})
+        name = model_name(first, config.data.query) if data is None else model_name(config.data.target)
+        return replace(loaded, config=config.model_copy(update={"name": name}))
+
+    def document(self, conf: ConfigReference) -> Document:
+        """Read a config or schema as it was written: a file, an address, or a dictionary.
+
+        Raises
+        ------
+        ConfigError, SourceError: it cannot be read.
+        """
+        if isinstance(conf, Document):
+            return conf
+        if isinstance(conf, bytes):
+            return parse_document(conf, "standard input")
+        if isinstance(conf, Mapping):
+            return values_document(conf)
+        if SCHEME.match(str(conf)):
+            return self._fetched(str(conf))
+        return read_document(Path(conf))
+
+    def _fetched(self, url: str) -> Document:
+        """Read the document at an address; relative paths in it start there."""
+        address = locate_address(url, self.environment)
+        if address.scheme not in ("http", "https"):
+            raise ConfigError(f"{address.name}: expected a file, or an address that begins with https://")
+        content = fetch(address, max_bytes=MAX_CONFIG_BYTES)
+        document = parse_document(content, address.name, suffix=Path(address.name).suffix.lower())
+        return replace(document, values=_with_absolute_paths(document.values, address.name))
+
+    def _column_faults(self, loaded: LoadedConfig, data: FrameSource | None) -> list[ConfigFault]:
+        """Return the columns that a table in a file does not have, for a config that has other faults too."""
+        config, folder = loaded.config, loaded.document.folder
+        paths = [config.data.path] if isinstance(config.data.path, str) else config.data.path
+        if data is None and any(SCHEME.match(path) or "${" in path for path in paths):
+            return []
+        rows = replace(self, notes=Notes()).rows(config.data, folder) if data is None else nullcontext(data)
+        try:
+            with rows as source:
+                header = next(iter(source.batches())).columns
+            schema = reviewed_schema(config, folder)
+        except EstimatorError:
+            # It is reported when the config has no other faults.
+            return []
+        return column_faults(config, header, _names(schema))
 
     def store(self, config: Config | None = None) -> Store:
         """Return the store: the one named here, else the config's, else ESTIMATOR_STORE, else models/."""
@@ -118,6 +202,20 @@ class Context:
                 with suppress(SourceError):
                     self.notes.add(source.notes())
 
+    def table(self, loaded: LoadedConfig, data: FrameSource | None = None) -> ConfiguredTable:
+        """Read all rows that a config names, or those of `data`, after a look at the columns.
+
+        Raises
+        ------
+        ConfigError: the config names columns that the table does not have.
+        SourceError: there is nothing to read.
+        """
+        config, folder = loaded.config, loaded.document.folder
+        schema = reviewed_schema(config, folder)
+        with self.rows(config.data, folder) if data is None else nullcontext(data) as source:
+            frame = source.frame(lambda header: loaded.check_columns(header, _names(schema)))
+            return ConfiguredTable(frame, source.fingerprint(), source.notes(), schema)
+
     def without_overrides(self) -> Context:
         """Return this context without overrides, for versions that have their own config."""
         return replace(self, overrides=())
@@ -146,6 +244,34 @@ def reviewed_schema(config: Config, folder: Path) -> Schema | None:
     """Return the schema file that a config names, None when it names none."""
     if config.schema_.file is None:
         return None
-    path = folder / config.schema_.file
-    schema = from_data(read_document(path).values, source=str(path))
+    file = config.schema_.file
+    document = Context().document(file if SCHEME.match(file) else folder / file)
+    schema = from_data(document.values, source=document.name)
     return replace(schema, unknown_columns=config.schema_.unknown_columns)
+
+
+def _names(schema: Schema | None) -> list[str]:
+    return [] if schema is None else list(schema.by_name)
+
+
+def _with_rows_in_memory(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config's values with rows that were handed in in place of a table."""
+    data = values.get("data")
+    section = {key: data[key] for key in data if key not in ("query", "kind")} if isinstance(data, Mapping) else {}
+    return {**values, "data": {**section, "path": f"{HANDED_IN}://rows"}}
+
+
+def _with_absolute_paths(values: dict[str, Any], url: str) -> dict[str, Any]:
+    """Return a config's values with the paths of its table and schema as addresses next to its own."""
+
+    def absolute(path: Any) -> Any:
+        if isinstance(path, list):
+            return [absolute(item) for item in path]
+        return urljoin(url, path) if isinstance(path, str) and not SCHEME.match(path) and "${" not in path else path
+
+    result = dict(values)
+    for section, key in (("data", "path"), ("schema", "file")):
+        content = result.get(section)
+        if isinstance(content, dict) and key in content:
+            result[section] = {**content, key: absolute(content[key])}
+    return result

@@ -8,17 +8,15 @@ from pathlib import Path
 
 import polars as pl
 
-from estimator.config import resolve
 from estimator.config.editor import write_edits
 from estimator.core.files import write_atomic
-from estimator.data.sources.address import model_name
-from estimator.data.sources.base import Source
+from estimator.data.sources.base import checked_batches
 from estimator.errors import ConfigError
 from estimator.exploration import Profile
 from estimator.exploration.explore import explore as explore_rows
 from estimator.exploration.findings import Finding, run_rules
 from estimator.exploration.page import edit_text, exploration_page
-from estimator.verbs.context import SHELVES, Context, reviewed_schema
+from estimator.verbs.context import ConfigReference, Context, reviewed_schema
 
 __all__ = ["ExploredTable", "TableReference", "accept", "edit_text", "explore"]
 
@@ -41,7 +39,7 @@ class ExploredTable:
 
 
 def explore(
-    table: Path | TableReference,
+    table: ConfigReference | TableReference,
     context: Context,
     *,
     page: Path,
@@ -52,16 +50,18 @@ def explore(
 
     `progress` gets the number of rows read so far.
     """
-    if isinstance(table, TableReference):
-        config, folder = resolve({"data": asdict(table)}, SHELVES, overrides=context.overrides), Path()
-        name = model_name(table.path, table.query)
-    else:
-        config, folder = context.config(table), table.parent
-        name = str(config.name)
+    loaded = context.loaded({"data": asdict(table)} if isinstance(table, TableReference) else table)
+    config, folder, name = loaded.config, loaded.document.folder, str(loaded.config.name)
+    schema = reviewed_schema(config, folder)
     with context.rows(config.data, folder) as source:
-        exploration = explore_rows(
-            lambda: _counted(source, progress), config, reviewed_schema(config, folder), tsne=tsne
-        )
+
+        def batches() -> Iterator[pl.DataFrame]:
+            return _counted(checked_batches(source.batches(), check), progress)
+
+        def check(header: Sequence[str]) -> None:
+            loaded.check_columns(header, [] if schema is None else list(schema.by_name))
+
+        exploration = explore_rows(batches, config, schema, tsne=tsne)
         notes = (*source.notes(), *exploration.notes)
     context.notes.add(notes)
     findings = run_rules(
@@ -75,9 +75,9 @@ def explore(
     return ExploredTable(exploration.profile, findings)
 
 
-def _counted(source: Source, progress: Callable[[int], None]) -> Iterator[pl.DataFrame]:
+def _counted(batches: Iterator[pl.DataFrame], progress: Callable[[int], None]) -> Iterator[pl.DataFrame]:
     n_rows = 0
-    for frame in source.batches():
+    for frame in batches:
         yield frame
         n_rows += frame.height
         progress(n_rows)

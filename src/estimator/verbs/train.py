@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from time import perf_counter
+from typing import Any
 
 from estimator.config import Config
+from estimator.config.reader import LoadedConfig
 from estimator.core.clock import Moment
+from estimator.data.tables import FrameSource, as_frame
 from estimator.errors import EstimatorError
 from estimator.models import Model, Progress, model_of, silent
-from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.artefact import MANIFEST, Artefact, open_artefact
 from estimator.store.predictor import Predictor
 from estimator.store.store import Store, version_folder
 from estimator.training import forecast as forecasts
@@ -21,7 +23,7 @@ from estimator.training.forecast import Forecast
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.report import Report
 from estimator.training.reproduction import warm_start
-from estimator.verbs.context import Context, kind_of, reviewed_schema
+from estimator.verbs.context import ConfigReference, Context, kind_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +38,40 @@ class NewVersion:
 
 
 def train(
-    conf: Path, context: Context | None = None, *, continue_from: str | None = None, progress: Progress = silent
+    conf: ConfigReference,
+    context: Context | None = None,
+    *,
+    data: Any = None,
+    continue_from: str | None = None,
+    progress: Progress = silent,
 ) -> NewVersion:
     """Train what a config describes and keep it as a version.
 
-    The first version of a model is live at once; later ones are the candidate until they are promoted. With
-    `continue_from`, training starts from the weights of an earlier version.
+    The config is a file, an address or a dictionary. `data`, a polars or pandas frame or rows as dicts, are the rows
+    in place of those it names. The first version of a model is live at once; later ones are the candidate until they
+    are promoted. With `continue_from`, or the config's `training.pretrained`, training starts from the weights of an
+    earlier version.
     """
     start_seconds, context = perf_counter(), context or Context()
-    config = context.config(conf)
-    store = context.store(config)
-    with context.rows(config.data, conf.parent) as source:
-        frame, fingerprint, notes = source.frame(), source.fingerprint(), source.notes()
-    start = warm_start(context.version(continue_from)) if continue_from else None
-    prepared = prepare(frame, config, reviewed_schema(config, conf.parent), source_notes=notes)
+    rows = None if data is None else FrameSource(rows=as_frame(data))
+    loaded = context.loaded(conf, rows)
+    config, store = loaded.config, context.store(loaded.config)
+    earlier = _earlier_version(continue_from, loaded, replace(context, store_path=str(store.root)))
+    table = context.table(loaded, rows)
+    prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
     context.notes.add(prepared.notes)
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
+    start = None if earlier is None else warm_start(earlier)
     trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
     report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)))
     provenance = versions.Provenance(
-        config, kind_of(config), conf, context.overrides, fingerprint, start.version if start else None
+        config, kind_of(config), loaded.document, context.overrides, table.fingerprint, _parent(earlier, config)
     )
     folder, alias = versions.save_version(store, trained, report, provenance, moment=Moment.now())
     return NewVersion(open_artefact(folder), trained, report, alias, perf_counter() - start_seconds)
 
 
-def forecast(conf: Path, context: Context) -> Forecast:
+def forecast(conf: ConfigReference, context: Context) -> Forecast:
     """Estimate what training a config takes: memory and disk by counting, time by a trial on some of the rows."""
     prepared, config, model = prepared_rows(conf, context)
     counted = forecasts.forecast(prepared, model, config, context.store(config).root)
@@ -69,14 +79,29 @@ def forecast(conf: Path, context: Context) -> Forecast:
     return forecasts.with_time(counted, prepared, model, config, clock=perf_counter)
 
 
-def prepared_rows(conf: Path, context: Context) -> tuple[PreparedData, Config, Model]:
+def prepared_rows(conf: ConfigReference, context: Context) -> tuple[PreparedData, Config, Model]:
     """Read and split the rows of a config; return them with the config and its model."""
-    config = context.config(conf)
-    with context.rows(config.data, conf.parent) as source:
-        frame, notes = source.frame(), source.notes()
-    prepared = prepare(frame, config, reviewed_schema(config, conf.parent), source_notes=notes)
+    loaded = context.loaded(conf)
+    table = context.table(loaded)
+    prepared = prepare(table.frame, loaded.config, table.schema, source_notes=table.notes)
     context.notes.add(prepared.notes)
-    return prepared, config, model_of(config)
+    return prepared, loaded.config, model_of(loaded.config)
+
+
+def _earlier_version(continue_from: str | None, loaded: LoadedConfig, context: Context) -> Artefact | None:
+    """Return the version to continue from: one in the store, or a folder that is relative to the config's."""
+    reference = continue_from or loaded.config.training.pretrained
+    if reference is None:
+        return None
+    folder = loaded.document.folder / reference
+    return context.version(folder if (folder / MANIFEST).is_file() else reference)
+
+
+def _parent(earlier: Artefact | None, config: Config) -> str | None:
+    """Return the name of an earlier version as the manifest has it: with its model's, if that is another."""
+    if earlier is None or earlier.name == config.name:
+        return None if earlier is None else earlier.version
+    return f"{earlier.name}/{earlier.version}"
 
 
 def _live_predictor(store: Store, name: str) -> Predictor | None:

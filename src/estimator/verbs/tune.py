@@ -13,7 +13,7 @@ from estimator.core.files import write_atomic
 from estimator.models import Progress, silent
 from estimator.tuning import SearchProgress, SearchResult
 from estimator.tuning.space import format_setting
-from estimator.verbs.context import SHELVES, Context, kind_of, reviewed_schema
+from estimator.verbs.context import SHELVES, Context, kind_of
 
 __all__ = ["TunedConfig", "Workers", "format_setting", "tune"]
 
@@ -51,12 +51,11 @@ def tune(
     Trials are kept as they end: the same call continues an interrupted search. A worker process returns None.
     """
     workers = workers or Workers()
-    config = context.config(conf)
-    with context.rows(config.data, conf.parent) as source:
-        frame, fingerprint = source.frame(), source.fingerprint()
-    spec = tuning.StudySpec.of(config, kind_of(config), fingerprint, conf.parent)
+    loaded = context.loaded(conf)
+    config, table = loaded.config, context.table(loaded)
+    spec = tuning.StudySpec.of(config, kind_of(config), table.fingerprint, conf.parent)
     n_processes = 1 if workers.parent else workers.count
-    rows = tuning.TuningRows(frame, config, reviewed_schema(config, conf.parent), n_processes)
+    rows = tuning.TuningRows(table.frame, config, table.schema, n_processes)
     context.notes.add(rows.current.notes)
     search = tuning.Search.of(tuning.Space.of(config, SHELVES), rows)
     with tuning.open_study(spec, fresh=fresh, environment=context.environment) as study:

@@ -15,7 +15,9 @@ def verify(reference: str, context: Context, *, folder: Path = Path(), progress:
     artefact = context.version(reference)
     config = config_of(artefact)
     parent = artefact.manifest["parent"]
-    start = warm_start(context.version(f"{artefact.name}/{parent}")) if parent else None
+    start = None
+    if parent:
+        start = warm_start(context.version(parent if "/" in parent else f"{artefact.name}/{parent}"))
     with context.rows(config.data, folder) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
     return reproduce(

@@ -18,6 +18,8 @@ TABLE_NAME = re.compile(r"[^\W\d][\w$]*(\.[^\W\d][\w$]*)?")
 SCHEMES_WITHOUT_QUERY = ("s3",)
 PASSWORD_KEY = re.compile(r"[?&](\w*password|passwd|pwd)=", re.IGNORECASE)
 SQLITE_FILE = "sqlite:///"
+# The scheme that stands for rows which a caller handed in.
+HANDED_IN = "memory"
 
 
 @dataclass(frozen=True, slots=True)

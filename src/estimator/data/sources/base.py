@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -46,11 +46,11 @@ class Source(ABC):
     def fingerprint(self) -> dict[str, str]:
         """Return name -> sha256 of everything that was read; the same rows give the same hashes."""
 
-    def frame(self) -> pl.DataFrame:
-        """Read all rows."""
+    def frame(self, check: Callable[[Sequence[str]], None] = lambda columns: None) -> pl.DataFrame:
+        """Read all rows; `check` gets the names of the columns before most of them are read."""
         import polars as pl
 
-        return pl.concat(list(self.batches()))
+        return pl.concat(list(checked_batches(self.batches(), check)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,14 @@ class QueryConnector(ABC):
 
 # What opens the addresses of a scheme.
 Connector = FileConnector | QueryConnector
+
+
+def checked_batches(batches: Iterable[pl.DataFrame], check: Callable[[Sequence[str]], None]) -> Iterator[pl.DataFrame]:
+    """Yield batches; `check` gets the names of the columns when the first one is there."""
+    for number, frame in enumerate(batches):
+        if number == 0:
+            check(frame.columns)
+        yield frame
 
 
 def check_same_columns(path: Path, columns: Sequence[str], expected: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 from estimator.core.text import join_names
 from estimator.data.sources import CONNECTORS, SHELF
-from estimator.data.sources.address import Address, locate
+from estimator.data.sources.address import HANDED_IN, Address, locate
 from estimator.data.sources.base import Connector, FileConnector, FileSource, OnBadLines, QueryConnector, Source
 from estimator.data.sources.sql import Sql, run_query
 from estimator.errors import SourceError, needs_extra
@@ -79,6 +79,11 @@ def endings() -> dict[str, str]:
 
 
 def _connector(address: Address) -> type[Connector]:
+    if address.scheme == HANDED_IN:
+        raise SourceError(
+            "data.path: these rows were handed over in Python, and were not kept",
+            hint="write them to a file, such as frame.write_parquet(...), name it in data.path and train again",
+        )
     if address.scheme not in CONNECTORS:
         raise SourceError(f"{address.name}: no connector for {address.scheme}://", hint=_supported())
     with needs_extra("batch", "reading a table"):

@@ -6,6 +6,7 @@ import base64
 import http.client
 import ssl
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from email.message import Message
 from pathlib import Path
 from typing import IO
@@ -19,6 +20,7 @@ from estimator.data.sources.download import BLOCK_BYTES, save_blocks
 from estimator.errors import SourceError
 
 TIMEOUT_SECONDS = 30.0
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 HINTS: Mapping[int, str] = {
     401: "credentials are required: https://user:${NAME}@host/..., or a signature in the address",
     403: "access is denied: has a signature in the address expired?",
@@ -32,23 +34,55 @@ class Http(FileConnector):
     @classmethod
     def download(cls, address: Address, scratch: Path, endings: tuple[str, ...]) -> dict[Path, str]:
         name = address.name
-        try:
-            with _opener().open(_request(address.url), timeout=TIMEOUT_SECONDS) as response:
-                _reject_web_page(name, response.headers)
-                length = response.headers["Content-Length"]
-                size_bytes = None if length is None else int(length)
-                path = save_blocks(_blocks(response), scratch, unquote(name), size_bytes=size_bytes)
-        except failures.HTTPError as error:
-            error.close()
-            # The server's own message may repeat an address with its signature, so it is not shown.
-            status = f"{error.code} {http.client.responses.get(error.code, '')}".strip()
-            raise SourceError(f"{name}: the server responds with {status}", hint=_hint(error.code)) from None
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = error.reason if isinstance(error, failures.URLError) else error
-            raise SourceError(
-                f"{name}: cannot be downloaded: {_message(reason)}", hint="check the address, and try again"
-            ) from None
+        with _failures_named(name), _opener().open(_request(address.url), timeout=TIMEOUT_SECONDS) as response:
+            _reject_web_page(name, response.headers)
+            length = response.headers["Content-Length"]
+            size_bytes = None if length is None else int(length)
+            path = save_blocks(_blocks(response), scratch, unquote(name), size_bytes=size_bytes)
         return {path: name}
+
+
+@contextmanager
+def _failures_named(name: str) -> Iterator[None]:
+    """Turn failures of the network and of servers into a SourceError that names the address."""
+    try:
+        yield
+    except failures.HTTPError as error:
+        error.close()
+        # The server's own message may repeat an address with its signature, so it is not shown.
+        status = f"{error.code} {http.client.responses.get(error.code, '')}".strip()
+        raise SourceError(f"{name}: the server responds with {status}", hint=_hint(error.code)) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = error.reason if isinstance(error, failures.URLError) else error
+        raise SourceError(
+            f"{name}: cannot be downloaded: {_message(reason)}", hint="check the address, and try again"
+        ) from None
+
+
+def fetch(address: Address, *, max_bytes: int) -> bytes:
+    """Return a small file at an address: over https, or over http from this machine.
+
+    Raises
+    ------
+    SourceError: it cannot be reached, is larger than `max_bytes`, or comes over http from elsewhere.
+    """
+    name = address.name
+    _reject_plain_http(name, address.url)
+    with _failures_named(name), _opener().open(_request(address.url), timeout=TIMEOUT_SECONDS) as response:
+        _reject_plain_http(name, response.url)
+        content: bytes = response.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise SourceError(f"{name}: larger than {max_bytes:,} bytes", hint="is this the address of another file?")
+    return content
+
+
+def _reject_plain_http(name: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in LOCAL_HOSTS:
+        raise SourceError(
+            f"{name}: is sent over http, where anybody on the way can change it",
+            hint="use https, or download it and read the file",
+        )
 
 
 class _Redirects(request.HTTPRedirectHandler):

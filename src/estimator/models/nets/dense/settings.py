@@ -229,14 +229,14 @@ class Dense(MatrixModel):
         if STATE_FILE not in start:
             raise TrainingError(
                 f"the version to continue from has no state/{STATE_FILE}: it is another kind of model",
-                hint="leave out --from, or set model.kind to that version's",
+                hint="leave out training.pretrained (--from), or set model.kind to that version's",
             )
         weights, scaling = read_state(start[STATE_FILE])
         ours, theirs = _shapes(fresh), _shapes(weights)
         if ours != theirs:
             raise TrainingError(
                 f"the version to continue from has another architecture: expected {ours}, got {theirs}",
-                hint="set model.layers to those of that version, or leave out --from",
+                hint="set model.layers to those of that version, or leave out training.pretrained (--from)",
             )
         return weights, scaling
 

@@ -149,13 +149,13 @@ class TabM(MatrixModel):
         if STATE_FILE not in start:
             raise TrainingError(
                 f"the version to continue from has no state/{STATE_FILE}: it is another kind of model",
-                hint="leave out --from, or set model.kind to that version's",
+                hint="leave out training.pretrained (--from), or set model.kind to that version's",
             )
         inputs, weights, transform = read_state(start[STATE_FILE])
         if _shapes(weights) != _shapes(self._random_weights(inputs, task, seed)):
             raise TrainingError(
                 "the version to continue from has another architecture than the config",
-                hint="set members, width, depth and embedding of model to those of that version, or leave out --from",
+                hint="set model.members, width, depth and embedding as there, or leave out training.pretrained",
             )
         return FittedTabM(task, self._network(task), inputs, weights, transform)
 
