@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -167,6 +169,91 @@ def test_unwritable_log_is_reported_and_tried_again(tmp_path):
     wait_for(lambda: writer.state.written == 1)
     assert writer.state.fault is None
     writer.close()
+
+
+def odd_entry(number: int, rows: bytes) -> LogEntry:
+    return replace(entry(number), rows=rows)
+
+
+ROW = '[{"x": 1, "name": "Zoë", "y": %s}]'
+
+
+@pytest.mark.parametrize(
+    ("rows", "y"),
+    [
+        ((ROW % "null").encode("utf-16-le"), None),
+        ((ROW % "null").encode("utf-16"), None),
+        ((ROW % "null").encode("utf-32-be"), None),
+        ((ROW % "null").encode("utf-8-sig"), None),
+        ((ROW % "[NaN]").encode(), ["NaN"]),
+        ((ROW % "-Infinity").encode(), "-Infinity"),
+        ((ROW % '"@"').encode().replace(b"@", b"\xed\xa0\x80"), "\ufffd\ufffd\ufffd"),
+        ((ROW % "123456789012345678901234567890").encode(), 123456789012345678901234567890),
+    ],
+)
+def test_body_that_is_no_strict_json_is_written(tmp_path, rows, y):
+    writer = LogWriter(lambda: open_log("log.db", tmp_path, {}))
+    writer.offer(odd_entry(1, rows))
+    writer.close()
+    assert (writer.state.written, writer.state.set_aside) == (1, 0)
+    assert open_log("log.db", tmp_path, {}).find("00000001-0").inputs == {"x": 1, "name": "Zoë", "y": y}
+
+
+UNSTORABLE = (
+    b"",
+    b"\x00\xd8",
+    b"{}",
+    b"[]",
+    b"[1]",
+    b'[{"x": "\\ud800"}]',
+    b"[{}, {}]",
+    b"\xff\xfe\xfd",
+    b"[" * 50_000,
+)
+
+
+def test_what_cannot_be_stored_is_set_aside_alone(tmp_path, caplog):
+    """Odd entries among good ones, in one batch and across batches: all good ones are in the log, once."""
+    writer = LogWriter(lambda: open_log("log.db", tmp_path, {}))
+    for number in range(200):
+        odd = UNSTORABLE[number // 10 % len(UNSTORABLE)]
+        writer.offer(odd_entry(number, odd) if number % 10 == 7 else entry(number))
+    writer.close()
+    assert (writer.state.written, writer.state.set_aside, writer.state.waiting) == (180, 20, 0)
+    assert (writer.state.fault, writer.state.restarts) == (None, 0)
+    log = open_log("log.db", tmp_path, {})
+    assert {row.id for row in log.read("m")} == {f"{number:08d}-0" for number in range(200) if number % 10 != 7}
+    (first, *_) = (record for record in caplog.records if "set aside" in record.message)
+    assert first.fields["request_id"] == "00000007"
+
+
+def test_value_that_the_database_cannot_hold_is_set_aside(database, tmp_path):
+    """A zero byte in an id is what PostgreSQL cannot hold, half a character what SQLite cannot."""
+    odd = replace(entry(1), request_id="\x00" if "postgresql" in database.name else "\ud800")
+    writer = LogWriter(lambda: database)
+    for item in (entry(0), odd, entry(2)):
+        writer.offer(item)
+    wait_for(lambda: writer.state.set_aside == 1 and writer.state.written == 2)
+    assert [row.id for row in database.read("m")] == ["00000000-0", "00000002-0"]
+    assert writer.state.fault is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("death", [SystemExit, KeyboardInterrupt])
+def test_dead_writer_is_said_and_replaced(tmp_path, caplog, death):
+    others = set(threading.enumerate())
+    writer = LogWriter(lambda: open_log("log.db", tmp_path, {}))
+    writer.offer(entry(0))
+    wait_for(lambda: writer.state.written == 1)
+    (thread,) = {item for item in threading.enumerate() if item.name == "prediction log"} - others
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(death))
+    thread.join(60)
+    for number in range(1, 50):
+        writer.offer(entry(number))
+    writer.close()
+    assert (writer.state.written, writer.state.restarts, writer.state.fault) == (50, 1, None)
+    assert "the prediction log cannot be written" in caplog.text
+    assert open_log("log.db", tmp_path, {}).count() == (50, 0)
 
 
 def test_kill_loses_only_the_last_moment(tmp_path):

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from estimator.config import Serving, resolve_section
 from estimator.errors import ConfigError, ServingError, SourceError
-from estimator.prediction_log import LogEntry, PredictionLog
+from estimator.prediction_log import LogEntry, PredictionLog, open_log
 from estimator.serving.auth.access import Access
 from estimator.serving.auth.keys import KeyRing, environment_key
 from estimator.serving.reload import ModelReference, ServedModels
@@ -28,7 +28,7 @@ from estimator.serving.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA_TYPES
 from estimator.serving.telemetry.recorder import RequestRecorder
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
-from tests.clients import Client, gateway
+from tests.clients import Client, gateway, within
 
 PREDICT = ("/v1/predict", "/v1/services/predict")
 FORMS = {
@@ -320,8 +320,6 @@ def test_failure_hides_the_exception(store, house, monkeypatch, caplog):
 
 
 def test_labels_need_a_log_and_are_validated(boston, store, tmp_path):
-    from estimator.prediction_log import open_log
-
     label = {"id": "a", "label": 1.5}
     assert boston.post("/v1/labels", [label]).status_code == 404
     recorder = RequestRecorder(connect_log=lambda: open_log("log.db", tmp_path, {}))
@@ -329,6 +327,25 @@ def test_labels_need_a_log_and_are_validated(boston, store, tmp_path):
     assert client.post("/v1/labels", [label]).json() == {"received": 1, "matched": 0, "replaced": 0}
     for body in ([], [{"id": "a"}], [{"id": 1, "label": 1}], [{"id": "a", "label": None}], {}, b"[", [label] * 10_001):
         assert client.post("/v1/labels", body).status_code in (413, 422)
+    recorder.close()
+
+
+def test_trouble_of_the_prediction_log_is_told(store, house, tmp_path):
+    (tmp_path / "folder").touch()
+    recorder = RequestRecorder(connect_log=lambda: open_log("folder/log.db", tmp_path, {}))
+    client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), recorder=recorder))
+    assert recorder.writer is not None
+    recorder.writer.offer(LogEntry("odd", 0.0, "m", "v", b"[1]", b"{}"))
+    client.post("/v1/predict", [house])
+    assert within(60, lambda: "prediction_log" in client("GET", "/readyz").json())
+    assert "the prediction log cannot be used" in client("GET", "/readyz").json()["prediction_log"]["error"]
+    assert "estimator_prediction_log_failing 1" in client("GET", "/metrics").text
+    (tmp_path / "folder").unlink()
+    assert within(60, lambda: client("GET", "/readyz").json().get("prediction_log") == {"set_aside": 1})
+    metrics = client("GET", "/metrics").text
+    assert 'estimator_prediction_log_requests_total{result="set_aside"} 1' in metrics
+    assert 'estimator_prediction_log_requests_total{result="written"} 1' in metrics
+    assert "estimator_prediction_log_failing 0" in metrics
     recorder.close()
 
 

@@ -4,6 +4,7 @@ EstimatorError
 ├── FileError            a file or folder cannot be written
 ├── ConfigError          a config file, an override or an environment variable is wrong
 ├── SourceError          rows cannot be read from their source
+│   └── RecordError      a database works, but cannot hold a value
 ├── SchemaError          a schema file is wrong, or does not fit the table
 ├── RowError             rows do not fit the schema; carries the faults
 ├── TrainingError        a model cannot be trained on these rows with these settings
@@ -51,6 +52,10 @@ class ConfigError(EstimatorError):
 
 class SourceError(EstimatorError):
     """Rows cannot be read from their source."""
+
+
+class RecordError(SourceError):
+    """A database works, but cannot hold a value of a record."""
 
 
 class SchemaError(EstimatorError):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.data.sources.address import SQLITE_FILE, Address, locate
-from estimator.errors import SourceError, needs_extra
+from estimator.errors import RecordError, SourceError, needs_extra
 from estimator.prediction_log.log import PredictionLog
 from estimator.prediction_log.migrations import READ_VERSION, SCHEMA_VERSION, migrate
 
@@ -95,6 +95,8 @@ class SQLiteLog(PredictionLog):
     def _errors_named(self) -> Iterator[None]:
         try:
             yield
+        except (sqlite3.DataError, sqlite3.IntegrityError, OverflowError, UnicodeEncodeError) as error:
+            raise RecordError(f"{self.name}: cannot hold a value: {type(error).__name__}") from error
         except (sqlite3.Error, OSError) as error:
             raise SourceError(f"{self.name}: the prediction log cannot be used: {error}") from error
 
@@ -148,6 +150,8 @@ class PostgreSQLLog(PredictionLog):
     def _errors_named(self) -> Iterator[None]:
         try:
             yield
+        except (self._driver.DataError, self._driver.IntegrityError, OverflowError, UnicodeEncodeError) as error:
+            raise RecordError(f"{self.name}: cannot hold a value: {type(error).__name__}") from None
         except self._driver.Error as error:
             message = self._address.scrubbed(str(error)).strip()
             raise SourceError(f"{self.name}: the prediction log cannot be used: {message}") from None

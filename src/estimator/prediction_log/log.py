@@ -46,7 +46,8 @@ class LabelCounts(NamedTuple):
 class PredictionLog(ABC):
     """Predictions and their labels. Each call is one transaction; not to be shared between threads.
 
-    Times are in seconds since 1970. Every method raises SourceError when the database cannot be used.
+    Times are in seconds since 1970. Every method raises SourceError when the database cannot be used, and
+    RecordError when it cannot hold a value.
     """
 
     name: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,7 +81,7 @@ class ShadowRecord:
 
 def records_of(entry: LogEntry) -> list[PredictionRecord]:
     """Return the rows of an entry, without private columns."""
-    rows = msgspec.json.decode(entry.rows)
+    rows = _decoded(entry.rows)
     responses = msgspec.json.decode(entry.response)["predictions"]
     return [
         PredictionRecord(
@@ -93,6 +94,15 @@ def records_of(entry: LogEntry) -> list[PredictionRecord]:
         )
         for index, (row, response) in enumerate(zip(rows, responses, strict=True))
     ]
+
+
+def _decoded(rows: bytes) -> Any:
+    try:
+        return msgspec.json.decode(rows)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        # Not strict JSON, such as NaN in a column that the schema ignores: half a character becomes a mark.
+        text = rows.decode(json.detect_encoding(rows), errors="replace")
+        return json.loads(text, parse_constant=str)
 
 
 def row_id(request_id: str, index: int) -> str:

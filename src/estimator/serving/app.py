@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 from estimator.config import Monitoring
 from estimator.core.clock import SECONDS_PER_DAY
 from estimator.data.schema.file import to_data
-from estimator.errors import MonitoringError, RequestError, RowError, SourceError
+from estimator.errors import MonitoringError, RecordError, RequestError, RowError, SourceError
 from estimator.serving.labels import read_labels, store_labels
 from estimator.serving.openapi import ACCESS_RESPONSES, BODY_RESPONSES, LABELS_BODY, prediction_responses, rows_body
 from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
@@ -71,6 +71,7 @@ def build_app(context: ServerContext) -> FastAPI:
     app.add_exception_handler(RowError, handle_row_error)
     app.add_exception_handler(RequestError, handle_request_error)
     app.add_exception_handler(SourceError, handle_log_error)
+    app.add_exception_handler(RecordError, handle_record_error)
     app.add_exception_handler(Exception, handle_failure)
     return app
 
@@ -138,11 +139,15 @@ async def healthz() -> dict[str, str]:
 
 
 async def readyz(request: Request) -> dict[str, Any]:
-    """Return the version in use, and `reload_errors`, by model, where a newer version could not be loaded."""
+    """Return the version in use, and what is wrong, if anything is.
+
+    `reload_errors` says, by model, why a newer version could not be loaded; `prediction_log` has the `error` for which
+    it is not written, and the number of requests `set_aside` that it cannot hold.
+    """
     context = _context(request)
-    errors = context.reload_errors()
+    problems = {"reload_errors": context.reload_errors(), "prediction_log": context.recorder.log_problems}
     ready = {"status": "ready", "version": context.services[0].artefact.version}
-    return {**ready, **({"reload_errors": errors} if errors else {})}
+    return {**ready, **{name: problem for name, problem in problems.items() if problem}}
 
 
 async def models(request: Request) -> dict[str, Any]:
@@ -289,6 +294,11 @@ async def handle_request_error(request: Request, error: Exception) -> Response:
 async def handle_log_error(request: Request, _: Exception) -> Response:
     """Return 503 when the prediction log cannot be used."""
     return await handle_request_error(request, RequestError(503, "the prediction log is not available; try again"))
+
+
+async def handle_record_error(request: Request, _: Exception) -> Response:
+    """Return 422 when a label holds what the database of the prediction log cannot, such as a zero byte."""
+    return await handle_request_error(request, RequestError(422, "the prediction log cannot hold a value of the body"))
 
 
 async def handle_failure(request: Request, _: Exception) -> Response:

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from estimator.errors import EstimatorError
 from estimator.prediction_log import LogEntry, LogWriter, PredictionLog
 from estimator.serving.service import ResponseFormat, Service
 
@@ -29,7 +28,7 @@ class Shadow:
     ) -> None:
         self._services = services
         self.n_dropped = 0
-        self._writer = LogWriter(connect_log, retention_days=retention_days, write=PredictionLog.write_shadows)
+        self.writer = LogWriter(connect_log, retention_days=retention_days, write=PredictionLog.write_shadows)
         self._queue: queue.Queue[LogEntry | None] = queue.Queue(MAX_WAITING_REQUESTS)
         self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
         self._thread.start()
@@ -47,7 +46,7 @@ class Shadow:
         with suppress(queue.Full):
             self._queue.put(None, timeout=SHUTDOWN_TIMEOUT_SECONDS)
             self._thread.join(SHUTDOWN_TIMEOUT_SECONDS)
-        self._writer.close()
+        self.writer.close()
 
     def _run(self) -> None:
         while (entry := self._queue.get()) is not None:
@@ -57,9 +56,9 @@ class Shadow:
             version = service.artefact.version
             try:
                 response = service.respond(entry.rows, entry.request_id, ResponseFormat.FULL)
-            except EstimatorError as error:
-                # The message may quote values, and these do not belong in the server's log.
+            except Exception as error:
+                # The thread goes on. The message may quote values, and these do not belong in the server's log.
                 fields = {"version": version, "request_id": entry.request_id, "error": type(error).__name__}
                 logger.warning("the shadow rejected a request that the live version accepted", extra={"fields": fields})
                 continue
-            self._writer.offer(LogEntry(entry.request_id, entry.at, entry.model, version, entry.rows, response.body))
+            self.writer.offer(LogEntry(entry.request_id, entry.at, entry.model, version, entry.rows, response.body))

@@ -49,9 +49,10 @@ COUNTERS = (
     MetricFamily(
         "prediction_log_requests_total",
         "counter",
-        "Requests written to the prediction log, or dropped because its queue was full.",
+        "Requests written to the prediction log, dropped as its queue was full, or set aside as it cannot hold them.",
         ("result",),
     ),
+    MetricFamily("prediction_log_restarts_total", "counter", "Threads that write the prediction log, started again."),
     MetricFamily(
         "shadow_dropped_requests_total", "counter", "Requests that the shadow skipped because its queue was full."
     ),

@@ -6,8 +6,9 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from estimator.prediction_log import Label, LabelCounts, LogEntry, LogWriter, PredictionLog
+from estimator.prediction_log import Label, LabelCounts, LogEntry, LogWriter, PredictionLog, WriterState
 from estimator.serving.shadow import Shadow
 from estimator.serving.telemetry.exchange import Exchange
 from estimator.serving.telemetry.metrics import ServerMetrics, SharedMetrics, exposition
@@ -71,6 +72,20 @@ class RequestRecorder:
         if self._has_access_log:
             logger.info("request", extra={"fields": exchange.log_fields()})
 
+    @property
+    def log_problems(self) -> dict[str, Any]:
+        """What is wrong with the prediction log: its `error`, and the requests `set_aside`; empty if nothing is."""
+        problems = {"error": self._log_fault(), "set_aside": sum(state.set_aside for state in self._writer_states())}
+        return {name: value for name, value in problems.items() if value}
+
+    def _log_fault(self) -> str | None:
+        return next((state.fault for state in self._writer_states() if state.fault is not None), None)
+
+    def _writer_states(self) -> list[WriterState]:
+        """Return the states of the writer of predictions, and of that of the shadow."""
+        writers = (self.writer, None if self._shadow is None else self._shadow.writer)
+        return [writer.state for writer in writers if writer is not None]
+
     def label(self, labels: Sequence[Label], at: float) -> LabelCounts:
         """Store labels; return what became of them. May be called from any thread.
 
@@ -118,7 +133,7 @@ class RequestRecorder:
         if self.writer is not None:
             state = self.writer.state
             gauges["prediction_log_queue_length"] = float(state.waiting)
-            gauges["prediction_log_failing"] = float(state.fault is not None)
+            gauges["prediction_log_failing"] = float(self._log_fault() is not None)
         return exposition(metrics, gauges, models)
 
     def _update_log_metrics(self) -> None:
@@ -126,6 +141,9 @@ class RequestRecorder:
             state = self.writer.state
             logged = self.metrics.counters["prediction_log_requests_total"]
             logged["written",], logged["dropped",] = state.written, state.dropped
+            logged["set_aside",] = sum(state.set_aside for state in self._writer_states())
+            restarts = sum(state.restarts for state in self._writer_states())
+            self.metrics.counters["prediction_log_restarts_total"][()] = restarts
         if self._shadow is not None:
             self.metrics.counters["shadow_dropped_requests_total"][()] = self._shadow.n_dropped
 
