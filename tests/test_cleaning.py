@@ -20,6 +20,7 @@ from estimator.verbs.context import SHELVES
 
 CLEANING = {
     "number as text",
+    "boolean spellings",
     "mixed date formats",
     "code spellings",
     "category spellings",

@@ -203,6 +203,7 @@ KNOWN: dict[str, tuple[str, set[Fault], set[Fault]]] = {
             ("number as text", "yr_built"),
             ("number as text", "lat"),
             ("code spellings", "zip"),
+            ("boolean spellings", "waterfront"),
             ("category spellings", "condition"),
             ("category spellings", "Agency "),
             ("nearly constant", "county"),

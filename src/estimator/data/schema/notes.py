@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from estimator.core.text import join_names
 from estimator.data.schema.cells import infinity_of
-from estimator.data.schema.column import TIME_KINDS, Column
+from estimator.data.schema.column import NA_WORDS, TIME_KINDS, Column
 from estimator.data.schema.column_scan import (
     BOOLEAN_WORDS,
     CODE,
@@ -166,14 +166,23 @@ def _doubtful_kind_notes(column: Column, scan: ColumnScan) -> Iterable[str]:
             f"{name}: whole numbers of 2^53 and more, which a double does not hold exactly, are read as categories; "
             f"schema.columns.{name}.kind: number reads them as rounded numbers"
         )
-    words = {category.strip().lower().removesuffix(".0") for category in column.categories}
-    same = [sorted(words & known) for known in BOOLEAN_WORDS if len(words & known) > 1]
-    if same and words <= BOOLEAN_WORDS[0] | BOOLEAN_WORDS[1]:
+    if same := boolean_synonyms(column):
         yield (
-            f"{name}: {' and '.join(map(repr, same[0]))} may mean the same, and are read as different categories; "
+            f"{name}: {' and '.join(map(repr, same))} may mean the same, and are read as different categories; "
             f"schema.columns.{name}.kind: boolean reads them as one"
         )
     yield from _numbers_among_words(column, scan)
+
+
+def boolean_synonyms(column: Column) -> list[str]:
+    """Return words for the same boolean, such as 1 and yes, of a column whose categories are all booleans.
+
+    >>> boolean_synonyms(Column("sold", "category", categories={"yes": 3, "1": 2, "no": 5}))
+    ['1', 'yes']
+    """
+    words = {category.strip().lower().removesuffix(".0") for category in column.categories if category not in NA_WORDS}
+    same = [sorted(words & known) for known in BOOLEAN_WORDS if len(words & known) > 1]
+    return same[0] if same and words <= BOOLEAN_WORDS[0] | BOOLEAN_WORDS[1] else []
 
 
 def _numbers_among_words(column: Column, scan: ColumnScan) -> Iterable[str]:

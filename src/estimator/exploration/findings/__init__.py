@@ -56,7 +56,7 @@ RULES: Sequence[Callable[[RuleInput], Findings]] = (
     constants,
 )
 # Rules that find numbers or dates stored as text, and rules that only make sense for real categories.
-MISTYPED = ("mixed date formats", "number as text", "words among numbers")
+MISTYPED = ("mixed date formats", "number as text", "words among numbers", "boolean spellings")
 CATEGORY_RULES = ("missing-value spellings", "high cardinality", "class imbalance")
 
 

@@ -14,6 +14,7 @@ from estimator.core.text import join_names
 from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.column import NA_WORDS, NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.inference import NUMBER_AS_TEXT
+from estimator.data.schema.notes import boolean_synonyms
 from estimator.data.schema.text_parsing import strip_blanks
 from estimator.exploration.findings.edits import NUMBER_WORDS, category_edit, code_edit, date_edit, number_edit
 from estimator.exploration.findings.finding import Finding, Findings, RuleInput, Severity
@@ -92,6 +93,11 @@ def _category_spellings(column: Column) -> Findings:
     if column.ignore_case:
         return
     name = column.name
+    if same := boolean_synonyms(column):
+        sentence = f"{name} spells a boolean in several ways: {' and '.join(map(repr, same))} may mean the same"
+        as_boolean = {f"schema.columns.{name}.kind": "boolean"}
+        yield Finding("boolean spellings", "medium", (name,), sentence, {"words": same}, as_boolean)
+        return
     counts = {category: count for category, count in column.categories.items() if category not in NA_WORDS}
     edit, variants = category_edit(name, counts)
     if variants and edit is not None:
@@ -168,7 +174,8 @@ def words_among_numbers(inputs: RuleInput) -> Findings:
         sentence = f"{column.name}: {values}: {question}"
         missing = {f"schema.columns.{column.name}.na_values": list(column.na_values)}
         severity: Severity = "high" if column is inputs.schema.target else "medium"
-        yield Finding("words among numbers", severity, (column.name,), sentence, {}, edit or missing)
+        rule = "number as text" if edit else "words among numbers"
+        yield Finding(rule, severity, (column.name,), sentence, {}, edit or missing)
 
 
 def _edit_of_numbers(column: Column, series: pl.Series) -> dict[str, object] | None:
