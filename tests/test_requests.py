@@ -12,7 +12,11 @@ import polars as pl
 import pytest
 
 from estimator import verbs
-from estimator.errors import RequestError, RowError
+from estimator.data.schema import Column, Schema
+from estimator.data.schema.candidates import ColumnOverride
+from estimator.data.schema.file import from_data, to_data, to_yaml
+from estimator.data.schema.inference import infer_schema
+from estimator.errors import EstimatorError, RequestError, RowError
 from estimator.serving.service import ResponseFormat
 from estimator.store.artefact import Artefact
 from tests.clients import Client, gateway
@@ -291,3 +295,205 @@ def test_evaluate_names_the_row_without_a_finite_prediction(overflowing, tmp_pat
     pl.DataFrame(rows).write_csv(tmp_path / "new.csv")
     with pytest.raises(RowError, match="row 3: the model has no finite prediction"):
         verbs.evaluate.evaluate(overflowing, str(tmp_path / "new.csv"))
+
+
+MODEL_KINDS = ("linear", "boosting", "xgboost", "catboost", "tabm", "dense", "constant")
+
+
+@pytest.fixture(scope="module")
+def imputing(tmp_path_factory) -> Artefact:
+    """A version that imputes missing values, of a table that has none but in `area`; `price` has a default."""
+    columns = {"price": {**COLUMNS["price"], "default": "$1,000"}, "rooms": {"on_missing": "reject"}}
+    return trained(tmp_path_factory.mktemp("imputing"), table(), columns=columns, on_missing="impute")
+
+
+def test_missing_value_is_rejected_with_the_edit(small, tmp_path, run):
+    response = Client(gateway(small)).post("/v1/predict", [{**ROW, "x": None}])
+    assert response.status_code == 422
+    edit = "schema.columns.x: nullable: true accepts missing values, on_missing: impute replaces them; then train again"
+    assert response.json()["hint"] == edit
+    pl.DataFrame([ROW, {**ROW, "x": None}]).write_csv(tmp_path / "new.csv")
+    output = tmp_path / "out.csv"
+    code, _, stderr = run("predict", "--model", small.folder, "--input", tmp_path / "new.csv", "--output", output)
+    assert code == 1
+    assert "row 2, column 'x': expected a number, got a missing value" in stderr
+    assert edit in stderr
+
+
+@pytest.mark.parametrize("kind", MODEL_KINDS)
+def test_every_model_imputes_a_value_that_was_never_missing(kind, tmp_path):
+    frame = table()
+    artefact = trained(tmp_path, frame.with_columns(pl.col("area").fill_null(5.0)), model=kind, columns=COLUMNS,
+                       on_missing="impute")  # fmt: skip
+    assert all(column.imputes for column in artefact.schema.features)
+    values = [artefact.predictor.predict([{**ROW, name: None}])[0] for name in ROW]
+    values.append(artefact.predictor.predict([dict.fromkeys(ROW)])[0])
+    assert np.isfinite(np.array(values, dtype=float)).all()
+    # A number that is missing is the median of the training rows.
+    trained_x = frame["x"].to_numpy()
+    test_rows = artefact.manifest["data"]["rows_held_out"]
+    assert test_rows
+    candidates = artefact.predictor.predict([{**ROW, "x": value} for value in sorted(trained_x)[60:90]])
+    assert np.isclose(candidates, values[0]).any()
+
+
+def test_imputed_values_are_reported_and_counted(imputing):
+    app = gateway(imputing)
+    client = Client(app)
+    rows = [ROW, {**ROW, "x": None}, {**ROW, "city": "", "day": None, "area": None}]
+    whole, first, second = client.post("/v1/predict", rows).json()["predictions"]
+    assert "imputed" not in whole
+    assert (first["imputed"], second["imputed"]) == (["x"], ["city", "day"])
+    counted = app.recorder.metrics.counters["imputed_values_total"]
+    assert dict(counted) == {("x",): 1, ("city",): 1, ("day",): 1}
+    response = client.post("/v1/predict", [{**ROW, "rooms": None}])
+    assert response.status_code == 422
+    assert "the column is not nullable" in response.json()["detail"][0]["msg"]
+
+
+def test_whole_rows_of_an_imputing_version_stay_on_the_fast_path(imputing):
+    pair = Pair(imputing)
+    row = {**ROW, "sold": True, "price": 1250}
+    assert pair.agree(json.dumps([row]).encode())
+    for name in ("x", "city", "day", "sold"):
+        assert not pair.agree(json.dumps([{**row, name: None}]).encode())
+        assert not pair.agree(json.dumps([{**row, name: ""}]).encode())
+
+
+def test_file_with_missing_values_is_predicted_with_a_note(imputing, tmp_path, run):
+    rows = [ROW, {**ROW, "x": None}, {**ROW, "x": None, "city": None}]
+    pl.DataFrame(rows).drop("area", "price").write_csv(tmp_path / "new.csv")
+    output = tmp_path / "out.csv"
+    command = ("predict", "--model", imputing.folder, "--input", tmp_path / "new.csv", "--output", output, "--json")
+    code, data, _ = run(*command)
+    assert code == 0
+    notes = [note.partition(": ")[2] for note in data["notes"]]
+    assert "column 'x': missing values imputed: 2" in notes
+    assert "column 'city': missing values imputed: 1" in notes
+    assert "no column 'area': its default, or a missing value, in all rows" in notes
+    expected = imputing.predictor.predict([{**row, "area": None, "price": 1000} for row in rows])
+    np.testing.assert_allclose(pl.read_csv(output)["prediction"].to_numpy(), expected, rtol=1e-12)
+
+
+def test_column_that_may_be_missing_may_be_left_out(imputing, small):
+    row = {name: value for name, value in ROW.items() if name not in ("area", "price", "x")}
+    full = {**row, "area": None, "price": "$1,000", "x": None}
+    pair = Pair(imputing)
+    assert respond(pair, json.dumps([row]).encode()) == respond(pair, json.dumps([full]).encode())
+    assert imputing.predictor.predict(row) == imputing.predictor.predict(pl.DataFrame([row]))
+    faults = respond(Pair(small), json.dumps([row]).encode())
+    assert [fault.partition(": ")[0] for fault in faults] == ["row 1, column 'x'", "row 1, column 'price'"]
+
+
+def test_left_out_columns_are_logged_with_what_stood_in(imputing):
+    from estimator.serving.service import Service
+
+    row = {name: value for name, value in ROW.items() if name not in ("area", "price", "x")}
+    service = Service(imputing, Pair(imputing).service.serving)
+    (logged,) = json.loads(service.rows_to_log(json.dumps([row]).encode()))
+    assert logged == {**row, "area": None, "price": "$1,000", "x": None}
+
+
+def test_misspelled_optional_column_is_not_left_out_in_silence(tmp_path):
+    artefact = trained(tmp_path, table(), columns=COLUMNS, unknown_columns="ignore")
+    row = {**ROW, "unheard_of": 1}
+    del row["area"]
+    assert len(artefact.predictor.predict(row)) == 1
+    with pytest.raises(RowError, match="did you mean it by 'aera'"):
+        artefact.predictor.predict({**row, "aera": 20.0})
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"required": False}, "required: false needs a value for rows that leave the column out"),
+        ({"default": "many"}, "default: expected a whole number, got 'many'"),
+        ({"default": 3.5}, "default: expected a whole number, got 3.5"),
+        ({"on_missing": "drop"}, "on_missing"),
+    ],
+)
+def test_wrong_choices_are_named(tmp_path, choices, message):
+    with pytest.raises(EstimatorError, match=message):
+        trained(tmp_path, table(), columns={**COLUMNS, "rooms": choices})
+
+
+def test_required_column_must_be_there_although_nullable(tmp_path):
+    artefact = trained(tmp_path, table(), columns={**COLUMNS, "area": {"required": True}})
+    row = {name: value for name, value in ROW.items() if name != "area"}
+    assert len(artefact.predictor.predict({**row, "area": None})) == 1
+    with pytest.raises(RowError, match="missing: expected a whole number or null"):
+        artefact.predictor.predict(row)
+
+
+def test_config_comes_before_the_schema_file(tmp_path):
+    schema = infer_schema(table().cast(pl.String), "y", overrides={"price": ColumnOverride(**COLUMNS["price"])})
+    (tmp_path / "schema.yml").write_text(to_yaml(schema))
+    columns = {
+        "x": {"nullable": True},
+        "rooms": {"range": [0, None], "unit": "1"},
+        "city": {"replace": {"Lom": "Oslo"}},
+        "area": {"na_values": ["none"], "on_missing": "impute"},
+    }
+    read = trained(tmp_path, table(), file="schema.yml", columns=columns).schema.by_name
+    assert read["x"].nullable
+    assert read["x"].training_range == schema.by_name["x"].training_range
+    assert (read["rooms"].range, read["rooms"].unit) == ((0, None), "1")
+    assert set(read["city"].categories) == {"Oslo", "Bergen"}
+    assert (read["area"].na_values, read["area"].nullable, read["area"].on_missing) == (("none",), True, "impute")
+    assert read["price"] == schema.by_name["price"]
+
+
+def test_kind_in_the_config_comes_before_that_of_the_schema_file(tmp_path):
+    schema = infer_schema(table().cast(pl.String), "y")
+    assert schema.by_name["price"].kind not in ("number", "integer")
+    (tmp_path / "schema.yml").write_text(to_yaml(schema))
+    read = trained(tmp_path, table(), file="schema.yml", columns={"price": {"strip": ["$"], "thousands": ","}}).schema
+    assert read.by_name["price"].kind == "integer"
+    assert read.by_name["price"].training_range is not None
+
+
+def test_column_that_neither_table_nor_schema_file_has_is_named(tmp_path):
+    (tmp_path / "schema.yml").write_text(to_yaml(infer_schema(table().cast(pl.String), "y")))
+    with pytest.raises(EstimatorError, match="no column 'aera'"):
+        trained(tmp_path, table(), file="schema.yml", columns={"aera": {"nullable": True}})
+
+
+def test_schema_file_keeps_what_is_said_of_missing_columns():
+    column = Column("x", "number", on_missing="impute", required=True, default=2.5)
+    schema = Schema((column,), Column("y", "number"))
+    assert from_data(to_data(schema), source="schema.yml") == schema
+    assert "on_missing" not in to_data(Schema((Column("x", "number"),), Column("y", "number")))["columns"]["x"]
+
+
+def test_openapi_says_what_may_be_left_out(imputing):
+    document = Client(gateway(imputing))("GET", "/openapi.json").json()
+    content = document["paths"]["/v1/predict"]["post"]["requestBody"]["content"]["application/json"]
+    row = content["schema"]["oneOf"][0]["items"]
+    assert row["required"] == ["rooms"]
+    assert row["properties"]["x"]["type"] == ["number", "null"]
+    assert "null is imputed; may be left out" in row["properties"]["x"]["description"]
+    assert "then '$1,000'" in row["properties"]["price"]["description"]
+
+
+def test_training_table_must_have_every_column(tmp_path):
+    schema = infer_schema(table().cast(pl.String), "y")
+    (tmp_path / "schema.yml").write_text(to_yaml(schema))
+    with pytest.raises(RowError, match="column 'area': missing: expected a whole number or null"):
+        trained(tmp_path, table().drop("area"), file="schema.yml")
+
+
+def test_retraining_keeps_what_is_said_of_missing_values(imputing, tmp_path):
+    from estimator.verbs.monitor import MonitoredModel
+
+    new = (
+        table().drop("area").with_columns(x=pl.when(pl.int_range(pl.len()) % 10 == 3).then(None).otherwise(pl.col("x")))
+    )
+    new.write_csv(tmp_path / "new.csv")
+    context = verbs.Context(["retraining.candidates=[refit,new_only]"], store_path=str(imputing.folder.parent.parent))
+    model = MonitoredModel("small", folder=imputing.folder.parent.parent.parent)
+    decision = verbs.retrain.retrain(model, context, data=str(tmp_path / "new.csv"))
+    for candidate in decision.candidates:
+        assert candidate.error is None
+        schema = context.version(f"small/{candidate.version}").schema
+        assert schema.by_name["x"].imputes
+        assert schema.by_name["price"].default == "$1,000"

@@ -34,7 +34,7 @@ def test_exposition_parses_back_to_the_counts():
     metrics.count_request("/v1/predict", "v1", 200, 20.0, n_rows=1)
     metrics.count_request("/v1/predict", "v1", 422, 0.001)
     metrics.count_rejection("schema")
-    metrics.count_out_of_range(["RM", "RM", 'odd "name"\n'])
+    metrics.count_columns("out_of_range_values_total", ["RM", "RM", 'odd "name"\n'])
     parsed = families(metrics, prediction_log_queue_length=7.0)
     assert samples(parsed["estimator_http_requests"])["estimator_http_requests_total", "/v1/predict", "v1", "200"] == 2
     assert samples(parsed["estimator_predictions"])["estimator_predictions_total", "/v1/predict", "v1"] == 4

@@ -3,6 +3,7 @@
 from estimator.config.faults import ConfigFault, NestedError, faults_of
 from estimator.config.monitoring import Alert, Monitoring, Promotion, Retraining
 from estimator.config.reader import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_section
+from estimator.config.schema import SchemaChoices
 from estimator.config.section import Section, Shelves
 from estimator.config.sections import (
     Callback,
@@ -11,7 +12,6 @@ from estimator.config.sections import (
     Evaluation,
     FeatureChoices,
     Image,
-    SchemaChoices,
     Serving,
     Split,
     Training,

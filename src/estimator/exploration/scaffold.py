@@ -81,6 +81,7 @@ def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: st
         rows=n_rows,
         counts=_kind_counts(schema),
         ignored=list(map(comment, unused)),
+        whole=_whole_columns(schema),
     )
     notes = label_notes(schema.target, labels.missing, n_rows=frame.height, n_missing=frame.height - n_rows)
     notes += tuple(
@@ -149,3 +150,9 @@ def _describe_task(task: Task) -> str:
 def _kind_counts(schema: Schema) -> str:
     counts = Counter(column.kind for column in schema.columns)
     return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
+
+
+def _whole_columns(schema: Schema) -> str:
+    """Return the features without a missing value, in words; nothing where there are none."""
+    names = [column.name for column in schema.features if not column.accepts_missing]
+    return comment(f"{len(names):,} columns ({join_names(names, limit=5)})") if names else ""

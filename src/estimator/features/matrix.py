@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -71,11 +71,15 @@ class EncoderRules:
 
 @dataclass(frozen=True)
 class Features:
-    """Fitted encoders by column, in schema order; the columns of the matrix are grouped by encoder kind."""
+    """Fitted encoders by column, in schema order; the columns of the matrix are grouped by encoder kind.
+
+    `medians` are those of the numbers and times that are imputed before they are encoded.
+    """
 
     columns: tuple[Column, ...]
     kinds: Mapping[str, str]
     encoders: Mapping[str, Encoder]
+    medians: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, schema: Schema, batch: Batch, target: Floats, task: Task, rules: EncoderRules) -> Features:
@@ -96,11 +100,18 @@ class Features:
 
     def _fitted(self, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
         encoders = {}
+        medians = {
+            column.name: _median(batch.feed[column.name])
+            for column in self.columns
+            if column.imputes and not column.is_string
+        }
         for column in self.columns:
             values = batch.feed[column.name][:, 0]
+            if column.name in medians:
+                values = np.where(np.isnan(values), medians[column.name], values)
             training = EncoderInput(values, target, task, column.unknown == "missing", target_smoothing)
             encoders[column.name] = SHELF.load(self.kinds[column.name]).fit(training)
-        return replace(self, encoders=encoders)
+        return replace(self, encoders=encoders, medians=medians)
 
     @cached_property
     def supervised(self) -> Features:
@@ -145,8 +156,18 @@ class Features:
         """Write inputs and encoders into the graph; return the matrix, a double of shape (rows, width)."""
         for column in self.columns:
             graph.input(column.name, STRING if column.is_string else DOUBLE)
-        blocks = [SHELF.load(kind).nodes(graph, members) for kind, members in self.groups.items()]
+        inputs = {column.name: self._write_input(graph, column.name) for column in self.columns}
+        blocks = [
+            SHELF.load(kind).nodes(graph, {inputs[name]: encoder for name, encoder in members.items()})
+            for kind, members in self.groups.items()
+        ]
         return graph("Concat", *blocks, axis=1)
+
+    def _write_input(self, graph: Graph, name: str) -> str:
+        """Write what the encoder of a column takes: the input, or the median where it is missing and imputed."""
+        if name not in self.medians:
+            return name
+        return graph("Where", graph("IsNaN", name), graph.constant(self.medians[name], np.float64), name)
 
     def matrix(self, batch: Batch) -> Floats:
         """Return the encoded rows, computed by the same graph that will serve."""
@@ -161,7 +182,12 @@ class Features:
     def to_data(self) -> list[dict[str, Any]]:
         """Return the fitted encoders as JSON-ready data."""
         return [
-            {"column": name, "kind": kind, "fitted": asdict(self.encoders[name])}  # type: ignore[call-overload] # every encoder is a dataclass
+            {
+                "column": name,
+                "kind": kind,
+                "fitted": asdict(self.encoders[name]),  # type: ignore[call-overload] # every encoder is a dataclass
+                **({"median": self.medians[name]} if name in self.medians else {}),
+            }
             for name, kind in self.kinds.items()
         ]
 
@@ -173,7 +199,8 @@ class Features:
             item["column"]: SHELF.load(item["kind"])(**{key: _as_tuple(value) for key, value in item["fitted"].items()})
             for item in data
         }
-        return cls(schema.features, kinds, encoders)
+        medians = {item["column"]: item["median"] for item in data if "median" in item}
+        return cls(schema.features, kinds, encoders, medians)
 
 
 @dataclass(frozen=True)
@@ -235,6 +262,12 @@ class CrossFittedFeatures:
         batch = self.batch.rows(learned)
         fitted = supervised._fitted(batch, self.target[learned], self.task, self.target_smoothing)
         return fitted.matrix(self.batch.rows(rows))
+
+
+def _median(values: Floats) -> float:
+    """Return the median of the values that are not missing, which is one of them; 0 where all are missing."""
+    present = values[~np.isnan(values)]
+    return float(np.quantile(present, 0.5, method="inverted_cdf")) if len(present) else 0.0
 
 
 def _as_tuple(value: Any) -> Any:

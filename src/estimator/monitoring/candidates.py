@@ -247,6 +247,9 @@ def updated_schema(schema: Schema, rows: RetrainingRows, split: Split) -> Schema
             ignore_case=column.ignore_case,
             replace=column.replace,
             date_formats=column.date_formats,
+            on_missing=column.on_missing,
+            required=column.required,
+            default=column.default,
         )
         for column in (*schema.columns, schema.target)
     }

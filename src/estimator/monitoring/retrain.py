@@ -18,6 +18,7 @@ from estimator.config import Config, Retraining, Shelves, resolve
 from estimator.core.arrays import Mask
 from estimator.core.clock import Moment
 from estimator.core.files import temporary_file, write_atomic
+from estimator.data.schema import Schema
 from estimator.data.schema.frames import with_schema_names
 from estimator.data.schema.schema import MAX_FAULTS
 from estimator.data.sources import opener
@@ -70,7 +71,7 @@ class Retrainer:
         RowError: a new row has a label that is no value of the live version's target.
         """
         config = self._config(live)
-        new_rows = with_readable_labels(live, new_rows)
+        new_rows = with_optional_columns(live.schema, with_readable_labels(live, new_rows))
         old, is_learned = self._old_rows(live, config)
         rows = RetrainingRows.of(
             old, is_learned, new_rows, holdout_size=self.settings.holdout_size, target=live.manifest["target"]
@@ -191,6 +192,16 @@ def with_readable_labels(live: Artefact, rows: pl.DataFrame) -> pl.DataFrame:
     if classes:
         values = [None if value is None else classes[int(value)] for value in values]
     return rows.with_columns(pl.Series(name, values, dtype=pl.String if classes else pl.Float64))
+
+
+def with_optional_columns(schema: Schema, rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with the columns that they may leave out, filled with their defaults or with missing values."""
+    optional = {column.name: column for column in schema.features if not column.is_required}
+    return rows.with_columns(
+        pl.lit(optional[name].default, dtype=None if optional[name].default is not None else pl.String).alias(name)
+        for name in schema.left_out(rows.columns)
+        if name in optional
+    )
 
 
 def _schema_names(live: Artefact, record: PredictionRecord) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from estimator.errors import MonitoringError, RecordError, RequestError, RowErro
 from estimator.serving.labels import read_labels, store_labels
 from estimator.serving.openapi import ACCESS_RESPONSES, BODY_RESPONSES, LABELS_BODY, prediction_responses, rows_body
 from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
-from estimator.serving.request_body import as_row_list, read_body, request_error_content, row_error_content
+from estimator.serving.request_body import read_body, request_error_content, row_error_content
 from estimator.serving.routes import Route, ServerContext
 from estimator.serving.service import ResponseFormat, Service
 from estimator.serving.tabular import MEDIA_TYPES, accepted_type, predict_table, read_batch, rows_as_json, table_type
@@ -247,7 +247,7 @@ async def predict(request: Request) -> Response:
         response = service.respond(body, exchange.id, response_format)
     else:
         response = await run_in_threadpool(service.respond, body, exchange.id, response_format)
-    exchange.set_response(service, as_row_list(body), response)
+    exchange.set_response(service, service.rows_to_log(body), response)
     return Response(response.body, media_type=JSON)
 
 
@@ -257,7 +257,7 @@ def _respond_to_table(
     """Predict rows that are sent as a table, or wanted as one; a type of None is JSON."""
     batch = service.read(body)[1] if sent_type is None else read_batch(service, body, sent_type)
     response, content = predict_table(service, batch, exchange.id, wanted_type)
-    rows = as_row_list(body) if sent_type is None else rows_as_json(service, batch)
+    rows = service.rows_to_log(body) if sent_type is None else rows_as_json(service, batch)
     exchange.set_response(service, rows, response)
     return Response(content, media_type=wanted_type or JSON)
 

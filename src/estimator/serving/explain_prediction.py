@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from estimator.errors import RowError
+from estimator.errors import Fault, RowError
 from estimator.evaluation.explanation import Contributions, contributions
 from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
@@ -65,6 +65,10 @@ def explain_logged_prediction(
     """
     schema, predictor = artefact.schema, artefact.predictor
     try:
+        # What is left out was private: what stood in for an optional column is logged.
+        not_logged = schema.left_out(list(record.inputs))
+        if not_logged:
+            raise RowError([Fault(1, name, None, f"{name} was not logged") for name in not_logged])
         batch = schema.read_rows([dict(record.inputs)])
     except RowError as error:
         inputs = [

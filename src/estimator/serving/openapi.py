@@ -36,7 +36,7 @@ def value_schema(column: Column, *, is_private: bool) -> dict[str, Any]:
     """Return the JSON Schema of a column's values, with an example from training unless the column is private."""
     json_type = _JSON_TYPES[column.kind]
     document: dict[str, Any] = {
-        "type": [json_type, "null"] if column.nullable else json_type,
+        "type": [json_type, "null"] if column.accepts_missing else json_type,
         "description": _description(column),
     }
     if column.kind in ("date", "datetime"):
@@ -45,7 +45,7 @@ def value_schema(column: Column, *, is_private: bool) -> dict[str, Any]:
     document |= {"minimum": low} if low is not None else {}
     document |= {"maximum": high} if high is not None else {}
     if column.unknown == "error" and column.categories:
-        document["enum"] = [*column.categories, *([None] if column.nullable else [])]
+        document["enum"] = [*column.categories, *([None] if column.accepts_missing else [])]
     if column.example is not None and not is_private:
         document["examples"] = [column.example]
     return document
@@ -55,10 +55,18 @@ def _description(column: Column) -> str:
     parts = [column.training_summary[0].upper() + column.training_summary[1:]]
     if column.unit:
         parts.append(f"unit: {column.unit}")
-    parts.append("null if missing" if column.nullable else "required")
+    parts.append(_missing_rule(column))
     if column.aliases:
         parts.append(f"also known as {', '.join(column.aliases)}")
     return "; ".join(parts) + "."
+
+
+def _missing_rule(column: Column) -> str:
+    """Return what may be sent where a value is missing."""
+    null = "null is imputed" if column.imputes else "null if missing" if column.nullable else "not null"
+    if column.is_required:
+        return "required" if null == "not null" else null
+    return f"{null}; may be left out" + ("" if column.default is None else f": then {column.default!r}")
 
 
 def rows_body(
@@ -66,12 +74,13 @@ def rows_body(
 ) -> dict[str, Any]:
     """Return the `requestBody` of a predict route, which may also accept tables of some media types."""
     values = {column.name: value_schema(column, is_private=column.name in private) for column in schema.features}
-    row = {"type": "object", "title": "Row", "properties": values, "required": list(values)}
+    required = [column.name for column in schema.features if column.is_required]
+    row = {"type": "object", "title": "Row", "properties": values, "required": required}
     columns = {
         "type": "object",
         "description": "One list per column, all of the same length.",
         "properties": {name: {"type": "array", "items": document} for name, document in values.items()},
-        "required": list(values),
+        "required": required,
     }
     json_content: dict[str, Any] = {"schema": {"oneOf": [{"type": "array", "minItems": 1, "items": row}, columns]}}
     if example is not None:

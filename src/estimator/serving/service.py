@@ -17,7 +17,7 @@ from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch
 from estimator.errors import ServingError
 from estimator.prediction_log import row_id
-from estimator.serving.request_body import JsonRows, read_rows
+from estimator.serving.request_body import JsonRows, as_row_list, read_rows
 from estimator.store.artefact import Artefact
 
 
@@ -29,11 +29,12 @@ class ResponseFormat(Enum):
 
 
 class PredictionResponse(NamedTuple):
-    """A response body as JSON, its number of rows, and per row the columns outside the training range."""
+    """A response body as JSON, its number of rows, and per row the columns outside the training range and imputed."""
 
     body: bytes
     n_rows: int
     out_of_range: Sequence[Sequence[str]]
+    imputed: Sequence[Sequence[str]] = ()
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,18 @@ class Service:
         rows = read_rows(body, max_rows=self.serving.max_rows)
         return rows, self.artefact.schema.read_rows(rows)
 
+    def rows_to_log(self, body: bytes) -> bytes:
+        """Return a valid body as a JSON list of rows, with what stands in for columns that they leave out."""
+        optional = [column for column in self.artefact.schema.features if not column.is_required]
+        if not optional:
+            return as_row_list(body)
+        rows = msgspec.json.decode(as_row_list(body))
+        for row in rows:
+            for column in optional:
+                if not any(name in row for name in (column.name, *column.aliases)):
+                    row[column.name] = column.default
+        return msgspec.json.encode(rows)
+
     def respond(self, body: bytes, request_id: str, response_format: ResponseFormat) -> PredictionResponse:
         """Predict the rows of a JSON body.
 
@@ -93,20 +106,27 @@ class Service:
         RequestError, RowError: the body or its rows are invalid.
         """
         rows, batch = self.read(body)
-        out_of_range = self.artefact.schema.out_of_range(batch)
         predictions = self.artefact.predictor.predict_finite(batch)
         if response_format is ResponseFormat.FULL:
-            return self.full_response(predictions, out_of_range, request_id)
+            return self.full_response(batch, predictions, request_id)
         content = {"inputData": rows, "predictions": self.tutorial_rows(predictions.values.tolist())}
-        return PredictionResponse(msgspec.json.encode(content), batch.n_rows, out_of_range)
+        schema = self.artefact.schema
+        return PredictionResponse(
+            msgspec.json.encode(content), batch.n_rows, schema.out_of_range(batch), schema.imputed(batch)
+        )
 
-    def full_response(
-        self, predictions: Predictions, out_of_range: list[list[str]], request_id: str
-    ) -> PredictionResponse:
-        """Return predictions in the full format; `out_of_range` lists each row's columns outside the training range."""
-        ids = [row_id(request_id, index) for index in range(len(predictions))]
-        content = self.full_content(predictions, self.full_rows(predictions, out_of_range, ids))
-        return PredictionResponse(msgspec.json.encode(content), len(predictions), out_of_range)
+    def full_response(self, batch: Batch, predictions: Predictions, request_id: str) -> PredictionResponse:
+        """Return the predictions of rows in the full format."""
+        schema = self.artefact.schema
+        out_of_range, imputed = schema.out_of_range(batch), schema.imputed(batch)
+        rows = self.full_rows(
+            predictions, out_of_range, [row_id(request_id, index) for index in range(len(predictions))]
+        )
+        for row, names in zip(rows, imputed, strict=False):
+            if names:
+                row["imputed"] = names
+        content = self.full_content(predictions, rows)
+        return PredictionResponse(msgspec.json.encode(content), len(predictions), out_of_range, imputed)
 
     def tutorial_rows(self, values: Sequence[Any]) -> list[dict[str, Any]]:
         """Return predictions in the tutorial's format, one object per row."""

@@ -86,11 +86,8 @@ def predict_table(
     service: Service, batch: Batch, request_id: str, media_type: str | None
 ) -> tuple[PredictionResponse, bytes]:
     """Return the response as JSON, for the log, and the body to send; a media type of None is JSON."""
-    predictions, out_of_range = (
-        service.artefact.predictor.predict_finite(batch),
-        service.artefact.schema.out_of_range(batch),
-    )
-    response = service.full_response(predictions, out_of_range, request_id)
+    predictions = service.artefact.predictor.predict_finite(batch)
+    response = service.full_response(batch, predictions, request_id)
     if media_type is None:
         return response, response.body
     import polars as pl

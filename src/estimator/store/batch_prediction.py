@@ -8,9 +8,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import accumulate, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -23,7 +24,7 @@ from estimator.core.arrays import Floats, Indices
 from estimator.core.files import atomic_path
 from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean, join_names
-from estimator.data.schema import Batch
+from estimator.data.schema import Batch, Schema
 from estimator.data.schema.frames import read_frame, with_schema_names
 from estimator.data.sinks import Sink
 from estimator.data.sources.base import Source
@@ -41,23 +42,41 @@ MAX_FAULTS = 20
 class BatchSummary:
     """What a run has done: rows read, rows left without a prediction, and the first faults of those.
 
-    `rows_resumed` counts the rows that an interrupted run had predicted before this one continued it.
+    `rows_resumed` counts the rows that an interrupted run had predicted before this one continued it, `imputed` the
+    missing values that were imputed, by column; `left_out` are the features that the table does not have.
     """
 
     rows: int = 0
     rows_without_prediction: int = 0
     faults: tuple[Fault, ...] = ()
     rows_resumed: int = 0
+    imputed: Mapping[str, int] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
-    def including(self, batch: Batch, n_rows: int) -> BatchSummary:
-        """Return the summary with one more batch, of which `n_rows` were read."""
-        n_invalid = 0 if batch.is_valid is None else int((~batch.is_valid).sum())
+    @classmethod
+    def of(cls, schema: Schema, frame: pl.DataFrame, batch: Batch) -> BatchSummary:
+        """Return the summary of some rows, and of those of them that have a prediction."""
+        imputed = Counter(name for names in schema.imputed(batch) for name in names)
+        left_out = tuple(schema.left_out(frame.columns))
+        return cls(frame.height, frame.height - batch.n_rows, batch.faults, 0, dict(imputed), left_out)
+
+    def plus(self, later: BatchSummary) -> BatchSummary:
+        """Return the summary with later rows."""
         return replace(
             self,
-            rows=self.rows + n_rows,
-            rows_without_prediction=self.rows_without_prediction + n_invalid,
-            faults=(*self.faults, *batch.faults)[:MAX_FAULTS],
+            rows=self.rows + later.rows,
+            rows_without_prediction=self.rows_without_prediction + later.rows_without_prediction,
+            faults=(*self.faults, *later.faults)[:MAX_FAULTS],
+            imputed=dict(Counter(self.imputed) + Counter(later.imputed)),
+            left_out=later.left_out,
         )
+
+    def notes(self, table: str) -> list[str]:
+        """Return what was done about missing values and columns of a table."""
+        stand_in = "its default, or a missing value, in all rows"
+        columns = [f"{table}: no column {name!r}: {stand_in}" for name in self.left_out]
+        values = [f"{table}: column {name!r}: missing values imputed: {n:,}" for name, n in self.imputed.items()]
+        return [*columns, *values]
 
 
 def predict_source(
@@ -165,7 +184,8 @@ class PartialOutput:
         if self.n_parts:
             saved = json.loads(pl.read_parquet_metadata(self.paths[-1])["summary"])
             faults = tuple(Fault(**fault) for fault in saved["faults"])
-            self.summary = BatchSummary(**{**saved, "faults": faults, "rows_resumed": saved["rows"]})
+            later = {"faults": faults, "rows_resumed": saved["rows"], "left_out": tuple(saved["left_out"])}
+            self.summary = BatchSummary(**{**saved, **later})
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -210,12 +230,13 @@ def _predict_parts(
     summary = parts.summary
     not_in_schema = [name for name in keep if predictor.schema.resolve(name) is None]
 
-    def predict_frame(frame: pl.DataFrame, rows_before: int) -> tuple[Batch, pl.DataFrame]:
+    def predict_frame(frame: pl.DataFrame, rows_before: int) -> tuple[BatchSummary, pl.DataFrame]:
         rows = frame.drop(not_in_schema, strict=False)
         batch = read_frame(predictor.schema, rows, first_row=rows_before + 1, drop_faulty=invalid_as_missing)
         batch, predictions = _predicted(predictor, batch, rows_before + 1, drop_faulty=invalid_as_missing)
         keys = _key_columns(frame, keep, source, rows_before if parts.sink.numbers_rows else None)
-        return batch, _side_by_side(keys, _prediction_table(batch, predictions, frame.height))
+        table = _side_by_side(keys, _prediction_table(batch, predictions, frame.height))
+        return BatchSummary.of(predictor.schema, frame, batch), table
 
     frames = islice(source.batches(), parts.n_parts * BATCHES_PER_PART, None)
     # Threads help: reading and onnxruntime release the interpreter lock.
@@ -224,9 +245,9 @@ def _predict_parts(
             tables = []
             starts = accumulate((frame.height for frame in part), initial=summary.rows)
             try:
-                for batch, table in threads.map(predict_frame, part, starts):
+                for predicted, table in threads.map(predict_frame, part, starts):
                     tables.append(table)
-                    summary = summary.including(batch, table.height)
+                    summary = summary.plus(predicted)
                     progress(summary.rows)
             except RowError:
                 parts.delete()

@@ -95,7 +95,7 @@ def edge_rows(schema: Schema) -> Iterator[dict[str, Any]]:
     for side in (0, 1):
         yield {column.name: _extreme(column, side) for column in schema.features}
     for column in schema.features[:MAX_SINGLE_COLUMNS]:
-        if column.nullable:
+        if column.accepts_missing:
             yield {**typical, column.name: None}
         if column.kind == "category" and not column.rejects_unknown:
             yield {**typical, column.name: "an unknown category"}
@@ -110,7 +110,7 @@ def _typical(column: Column) -> Any:
 
 
 def _missing_or_typical(column: Column) -> Any:
-    return None if column.nullable else _typical(column)
+    return None if column.accepts_missing else _typical(column)
 
 
 def _is_number(value: object) -> bool:

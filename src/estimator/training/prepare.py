@@ -19,7 +19,7 @@ from estimator.data.schema.occurrences import N_ROWS_SHOWN, Occurrences
 from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, validation_mask
 from estimator.data.target import label_notes, read_target
-from estimator.errors import ConfigError, TrainingError
+from estimator.errors import ConfigError, Fault, RowError, TrainingError
 from estimator.models import Dataset, FitData
 
 # Names of the graph's outputs, which no input may have.
@@ -151,6 +151,13 @@ def _check_columns(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
     if not schema.features:
         kinds = ", ".join(f"{column.name} ({column.kind})" for column in schema.columns[:10]) or "none"
         raise TrainingError(f"the table has no features; its columns are: {kinds}")
+    faults = [
+        Fault(1, name, None, message)
+        for message, name in schema.name_faults(set(frame.columns), needs_all=True)
+        if name in schema.by_name
+    ]
+    if faults:
+        raise RowError(faults)
     if schema.target.name not in frame.columns:
         raise ConfigError(
             f"data.target: no column {schema.target.name!r} in the table",

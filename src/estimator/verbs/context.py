@@ -205,15 +205,22 @@ class Context:
     def table(self, loaded: LoadedConfig, data: FrameSource | None = None) -> ConfiguredTable:
         """Read all rows that a config names, or those of `data`, after a look at the columns.
 
+        What the config says of columns comes before what its schema file says.
+
         Raises
         ------
         ConfigError: the config names columns that the table does not have.
         SourceError: there is nothing to read.
         """
+        with needs_extra("train", "reading a table by a config"):
+            from estimator.data.schema.reviewed import with_choices
+
         config, folder = loaded.config, loaded.document.folder
         schema = reviewed_schema(config, folder)
         with self.rows(config.data, folder) if data is None else nullcontext(data) as source:
             frame = source.frame(lambda header: loaded.check_columns(header, _names(schema)))
+            if schema is not None:
+                schema = with_choices(schema, frame, config)
             return ConfiguredTable(frame, source.fingerprint(), source.notes(), schema)
 
     def without_overrides(self) -> Context:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from estimator.evaluation.scores import Score, score, select_metrics
 from estimator.store.artefact import Artefact, missing_packages_named
-from estimator.store.batch_prediction import labeled_rows
+from estimator.store.batch_prediction import BatchSummary, labeled_rows
 from estimator.verbs.context import Context, data_like
 
 
@@ -21,6 +21,7 @@ def evaluate(
     with context.rows(data_like(artefact, table, query)) as source:
         frame = source.frame()
         batch, actual, numbers = labeled_rows(artefact, frame)
+    context.notes.add(BatchSummary.of(artefact.schema, frame, batch).notes(table))
     if n_unlabeled := frame.height - len(numbers):
         target = artefact.schema.target.name
         context.notes.add([f"{table}: rows without a value in {target!r} are left out: {n_unlabeled:,}"])

@@ -27,6 +27,8 @@ def predict(
     context = context or Context()
     sink = sink_for(output, context.environment, table=into, if_exists=if_exists)
     with context.rows(data_like(artefact, table, query)) as source:
-        return predict_source(
+        summary = predict_source(
             artefact.predictor, source, sink, keep=keep, invalid_as_missing=invalid_as_missing, progress=progress
         )
+    context.notes.add(summary.notes(table))
+    return summary

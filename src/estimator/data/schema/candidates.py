@@ -42,6 +42,9 @@ class ColumnOverride:
     ignore_case: bool = False
     replace: Mapping[str, str] = field(default_factory=dict)
     date_formats: Sequence[str] = ()
+    on_missing: Any = None
+    required: bool | None = None
+    default: str | float | bool | None = None
 
 
 Overrides = Mapping[str, ColumnOverride]

@@ -20,6 +20,8 @@ from estimator.core.date_formats import read_time, refusal
 from estimator.data.schema.column import EPOCH, FALSE_WORDS, NUMERIC_KINDS, STRING_KINDS, TIME_KINDS, TRUE_WORDS, Column
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
+# How the message for a missing value ends.
+NOT_NULLABLE = "the column is not nullable"
 BLANK_BETWEEN_THOUSANDS = re.compile(r"(?<=\d)\s(?=\d{3}(?!\d))")
 
 
@@ -142,8 +144,8 @@ def _is_missing_number(column: Column, value: float) -> bool:
 
 
 def _read_missing(column: Column, value: object) -> float | str:
-    if not column.nullable:
-        raise CellError(f"expected {column.expectation}, got a missing value ({value!r}); the column is not nullable")
+    if not column.accepts_missing:
+        raise CellError(f"expected {column.expectation}, got a missing value ({value!r}); {NOT_NULLABLE}")
     return "" if column.is_string else math.nan
 
 

@@ -30,6 +30,7 @@ NUMERIC_KINDS = frozenset({"number", "integer"})
 TIME_KINDS = frozenset({"date", "datetime"})
 
 UnknownPolicy = Literal["other", "error", "missing"]
+MissingPolicy = Literal["reject", "impute"]
 
 # An empty cell is always a missing value; these spellings are tried in every column when a schema is inferred.
 NA_VALUES = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "null", "NULL", "-", "?", ".")
@@ -61,7 +62,10 @@ class Column:
 
     `training_range` is the smallest and largest training value (times in seconds since 1970). It only informs;
     `range` is set by a person and enforced. A value that is empty or listed in `na_values` is missing, and is accepted
-    only if the column is `nullable`.
+    only if the column is `nullable`, or if `on_missing` is "impute": then the graph replaces it.
+
+    A column that is left out of a row or table has its `default`, else a missing value. Unless `required` says
+    otherwise, it may be left out where that value is accepted.
 
     A text is cleaned before it is read. A number loses the affixes in `strip` ("$", "km", "%") and its `thousands`
     separator, and is multiplied by the factor of its unit in `units`. Of a text that matches `pattern`, only the first
@@ -94,6 +98,25 @@ class Column:
     pattern: str | None = None
     ignore_case: bool = False
     replace: Mapping[str, str] = field(default_factory=dict)
+    on_missing: MissingPolicy | None = None
+    required: bool | None = None
+    default: str | float | bool | None = None
+
+    @property
+    def imputes(self) -> bool:
+        """Whether a missing value is accepted although training need not have had one."""
+        return self.on_missing == "impute" and not self.nullable
+
+    @property
+    def accepts_missing(self) -> bool:
+        """Whether a value may be missing."""
+        return self.nullable or self.on_missing == "impute"
+
+    @property
+    def is_required(self) -> bool:
+        """Whether every row and table must have the column."""
+        may_be_left_out = self.default is not None or self.accepts_missing
+        return self.required is not False and (self.required is True or not may_be_left_out)
 
     @property
     def is_feature(self) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, get_args
 
 from estimator.core.date_formats import compile_format
 from estimator.core.text import did_you_mean
-from estimator.data.schema.column import KINDS, Column
+from estimator.data.schema.cells import CellError, read_cell
+from estimator.data.schema.column import KINDS, Column, MissingPolicy
 from estimator.data.schema.schema import Schema
 from estimator.errors import SchemaError
 
@@ -21,6 +22,9 @@ HEADER = """\
 #   na_values       spellings of a missing value, besides the empty cell
 #   training_range  smallest and largest training value, for information
 #   range           [low, high], set by you and enforced; null leaves an end open
+#   on_missing      a missing value, where nullable is not true: reject (default), or impute a typical value
+#   required        true: rows must have the column, although it is nullable, imputed or has a default
+#   default         value of the column in rows that leave it out; else it is a missing value there
 #   unknown         an unknown category becomes: other (default), missing, or error
 #   unit, aliases (other names under which the column may come)
 """
@@ -171,7 +175,28 @@ def _column(name: str, content: object, source: str) -> Column:
     }
     if "categories" in values:
         values["categories"] = {str(category): int(count) for category, count in values["categories"].items()}
-    return Column(name, **values)
+    column = Column(name, **values)
+    check_optional(column, where)
+    return column
+
+
+def check_optional(column: Column, where: str) -> None:
+    """Check what a column says of rows that leave it out.
+
+    Raises
+    ------
+    SchemaError: `default` is no value of the column, or nothing could stand in for a column that is not required.
+    """
+    if column.default is not None:
+        try:
+            read_cell(replace(column, nullable=False, on_missing=None), column.default)
+        except CellError as error:
+            raise SchemaError(f"{where}: default: {error}") from None
+    elif column.required is False and not column.accepts_missing:
+        raise SchemaError(
+            f"{where}: required: false needs a value for rows that leave the column out",
+            hint="set default, nullable: true or on_missing: impute",
+        )
 
 
 def _check_values(content: Mapping[str, Any], where: str) -> None:
@@ -180,8 +205,11 @@ def _check_values(content: Mapping[str, Any], where: str) -> None:
         raise SchemaError(f"{where}: unknown kind {content['kind']!r}", hint=did_you_mean(str(content["kind"]), KINDS))
     if content.get("unknown", "other") not in _UNKNOWN:
         raise SchemaError(f"{where}: unknown: expected {', '.join(_UNKNOWN)}, got {content['unknown']!r}")
-    if not isinstance(content.get("nullable", False), bool):
-        raise SchemaError(f"{where}: nullable: expected true or false, got {content['nullable']!r}")
+    if content.get("on_missing") not in (None, *get_args(MissingPolicy)):
+        raise SchemaError(f"{where}: on_missing: expected reject or impute, got {content['on_missing']!r}")
+    for key in ("nullable", "required"):
+        if not isinstance(content.get(key, False), bool):
+            raise SchemaError(f"{where}: {key}: expected true or false, got {content[key]!r}")
     for keys, expected_type, noun in ((_TUPLES, Sequence, "a list"), (_MAPPINGS, Mapping, "a mapping")):
         for key in keys & content.keys():
             value = content[key]

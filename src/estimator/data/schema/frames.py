@@ -14,7 +14,7 @@ from estimator.core.arrays import Floats, Mask
 from estimator.data.schema.cells import LARGEST_EXACT_INTEGER, CellError, na_numbers, read_cell
 from estimator.data.schema.column import FALSE_WORDS, STRING_KINDS, TIME_KINDS, TRUE_WORDS, Column
 from estimator.data.schema.dtypes import nested_noun, plain_series
-from estimator.data.schema.schema import MAX_FAULTS, Batch, Schema
+from estimator.data.schema.schema import MAX_FAULTS, Batch, Schema, as_array
 from estimator.data.schema.text_parsing import as_text, normalize_series, strip_blanks
 from estimator.data.schema.time_columns import parse_times, seconds_of
 from estimator.errors import Fault, RowError
@@ -36,13 +36,16 @@ def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_
     feed: dict[str, npt.NDArray[Any]] = {}
     faults: list[Fault] = []
     for column in schema.features:
+        if column.name not in frame.columns:
+            feed[column.name] = as_array(column, [read_cell(column, column.default)] * frame.height)
+            continue
         feed[column.name], column_faults = read_series(column, frame[column.name], first_row=first_row)
         faults.extend(column_faults)
     if not faults:
         return Batch(feed, frame.height)
     faults.sort(key=lambda fault: fault.row)
     if not drop_faulty:
-        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
+        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults), hint=schema.hint(faults[0]))
     is_valid = np.ones(frame.height, dtype=np.bool_)
     is_valid[[fault.row - first_row for fault in faults]] = False
     return Batch(
@@ -91,7 +94,7 @@ def _decide(column: Column, cell: object) -> float | str | CellError:
 def _doubtful_missing(column: Column, series: pl.Series, values: npt.NDArray[Any]) -> Mask:
     """Mark missing values that are rejected or spelled like a value; an accepted null is already right."""
     doubtful = np.zeros(len(series), dtype=np.bool_)
-    if not column.nullable:
+    if not column.accepts_missing:
         doubtful |= series.is_null().to_numpy()
     if numbers := na_numbers(column):
         doubtful |= np.isin(values, list(numbers))
@@ -99,7 +102,7 @@ def _doubtful_missing(column: Column, series: pl.Series, values: npt.NDArray[Any
         doubtful |= pl.Series(values, dtype=pl.String).is_in(column.na_values).to_numpy()
     if series.dtype == pl.String:
         spellings = ["", *column.na_values]
-        bare = replace(column, nullable=False, na_values=(), range=None)
+        bare = replace(column, nullable=False, on_missing=None, na_values=(), range=None)
         value_like = [text for text in spellings if not isinstance(_decide(bare, text), CellError)]
         value_like += spellings if column.is_string else []
         if value_like:

@@ -186,6 +186,9 @@ def _column_from_scan(scan: ColumnScan, override: ColumnOverride) -> Column:
         unit=override.unit,
         aliases=tuple(override.aliases),
         unknown=override.unknown or "other",
+        on_missing=override.on_missing,
+        required=override.required,
+        default=override.default,
     )
     _check_fit(column, scan)
     return _with_statistics(column, scan)

@@ -12,6 +12,7 @@ from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.date_notes import check_dates
 from estimator.data.schema.inference import TableChoices, check_dtypes, scan_table, schema_from_scan
 from estimator.data.schema.notes import check_values, scan_notes, unused_notes
+from estimator.data.schema.reviewed import with_missing_policy
 from estimator.data.schema.schema import Schema
 from estimator.errors import ConfigError
 
@@ -27,14 +28,14 @@ def build_schema(frame: pl.DataFrame, config: Config, reviewed: Schema | None = 
     SchemaError: see `scan_table`, `check_values` and `check_dates`.
     """
     if reviewed is not None:
-        schema = exclude_columns(reviewed, config)
+        schema = exclude_columns(with_missing_policy(reviewed, config), config)
         names = [column.name for column in schema.features if column.name in frame.columns]
         check_dtypes(frame.select(names), config.data.drop)
         check_dates(schema, frame, schema_file=config.schema_.file)
         return schema, unused_notes(schema, exclusion_reasons(config))
     choices = table_choices(config)
     scan = scan_table(frame, choices)
-    schema = exclude_columns(schema_from_scan(scan, choices), config)
+    schema = exclude_columns(with_missing_policy(schema_from_scan(scan, choices), config), config)
     check_values(scan, schema)
     check_dates(schema, frame, schema_file=None)
     return schema, (*scan_notes(scan, schema), *unused_notes(schema, exclusion_reasons(config), scan))

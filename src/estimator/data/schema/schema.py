@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,11 +15,12 @@ import numpy.typing as npt
 
 from estimator.core.arrays import Mask
 from estimator.core.text import closest, did_you_mean
-from estimator.data.schema.cells import CellError, read_cell
+from estimator.data.schema.cells import NOT_NULLABLE, CellError, read_cell
 from estimator.data.schema.column import EPOCH, TIME_KINDS, Column
 from estimator.errors import Fault, RowError
 
 MAX_FAULTS = 20
+PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +82,20 @@ class Schema:
         """
         faults = list(islice(self._row_faults(rows), MAX_FAULTS))
         if faults:
-            raise RowError(faults, hint=self._hint(faults[0]))
+            raise RowError(faults, hint=self.hint(faults[0]))
         cells: dict[str, list[float | str]] = {column.name: [] for column in self.features}
         for number, row in enumerate(rows, start=1):
             values = {self._name_by_alias.get(name, name): value for name, value in row.items()}
             for column in self.features:
+                value = values.get(column.name, column.default)
                 try:
-                    cells[column.name].append(read_cell(column, values[column.name]))
+                    cells[column.name].append(read_cell(column, value))
                 except CellError as error:
-                    faults.append(Fault(number, column.name, values[column.name], str(error)))
+                    faults.append(Fault(number, column.name, value, str(error)))
             if len(faults) >= MAX_FAULTS:
                 break
         if faults:
-            raise RowError(faults[:MAX_FAULTS])
+            raise RowError(faults[:MAX_FAULTS], hint=self.hint(faults[0]))
         return Batch({column.name: as_array(column, cells[column.name]) for column in self.features}, len(rows))
 
     def _row_faults(self, rows: Sequence[Mapping[str, object]]) -> Iterator[Fault]:
@@ -104,28 +107,51 @@ class Schema:
             for message, column in self.name_faults(names):
                 yield Fault(number, column, row.get(column), message)
 
-    def name_faults(self, names: set[str]) -> Iterator[tuple[str, str]]:
-        """Yield (message, column) for each feature that is missing and each column that is unknown."""
+    def name_faults(self, names: set[str], *, needs_all: bool = False) -> Iterator[tuple[str, str]]:
+        """Yield (message, column) for each feature that is missing and each column that is unknown.
+
+        A feature that may be left out is missing if an unknown column looks like it, and with `needs_all`.
+        """
         unknown = sorted(names - self.by_name.keys())
         for column in self.features:
             if column.name not in names:
                 guess = closest(column.name, unknown)
+                if guess is None and not column.is_required and not needs_all:
+                    continue
                 question = f"; did you mean it by {guess!r}?" if guess else ""
-                null = " or null" if column.nullable else ""
+                null = " or null" if column.accepts_missing else ""
                 yield f"missing: expected {column.expectation}{null}{question}", column.name
         if self.unknown_columns == "error":
             for name in unknown:
                 guess = closest(name, self.by_name)
                 yield "unknown column" + (f": did you mean {guess!r}?" if guess else ""), name
 
-    def _hint(self, fault: Fault) -> str | None:
-        if fault.message.startswith("unknown column") and fault.column is not None:
+    def hint(self, fault: Fault) -> str | None:
+        """Return what to do about a fault, where more can be said than its message does."""
+        if fault.column is None:
+            return None
+        if fault.message.startswith("unknown column"):
             return did_you_mean(fault.column, (column.name for column in self.features))
-        return None
+        column = self.by_name.get(fault.column)
+        is_missing = column is not None and not column.accepts_missing and fault.message.endswith(NOT_NULLABLE)
+        return hint_for_missing(fault.column) if is_missing else None
 
     def to_json_row(self, batch: Batch, index: int) -> dict[str, Any]:
         """Return a row as a JSON request would send it: null for missing, whole integers, times as ISO 8601."""
         return {column.name: _json_value(column, batch.feed[column.name][index, 0]) for column in self.features}
+
+    def imputed(self, batch: Batch) -> Sequence[Sequence[str]]:
+        """Return, per row, the names of columns whose missing value is imputed; nothing where no row has one."""
+        columns = [column for column in self.features if column.imputes]
+        missing = {column.name: _is_missing(column, batch.feed[column.name][:, 0]) for column in columns}
+        if not any(is_missing.any() for is_missing in missing.values()):
+            return ()
+        return [[name for name, is_missing in missing.items() if is_missing[row]] for row in range(batch.n_rows)]
+
+    def left_out(self, names: Sequence[str]) -> list[str]:
+        """Return the features that a table with columns of these names does not have."""
+        given = {self._name_by_alias.get(name, name) for name in names}
+        return [column.name for column in self.features if column.name not in given]
 
     def out_of_range(self, batch: Batch, columns: Sequence[Column] | None = None) -> list[list[str]]:
         """Return, per row, the names of columns outside the training range or of an unknown category.
@@ -137,6 +163,16 @@ class Schema:
             for position in column.out_of_range(batch.feed[column.name][:, 0]):
                 names[position].append(column.name)
         return names
+
+
+def _is_missing(column: Column, cells: npt.NDArray[Any]) -> Mask:
+    return np.asarray(cells == "" if column.is_string else np.isnan(cells))
+
+
+def hint_for_missing(name: str) -> str:
+    """Return the edits of a config that make a column accept missing values."""
+    place = f"schema.columns.{name}" if PLAIN_NAME.fullmatch(name) else f"schema.columns, {name!r}"
+    return f"{place}: nullable: true accepts missing values, on_missing: impute replaces them; then train again"
 
 
 def as_array(column: Column, cells: Sequence[float | str]) -> npt.NDArray[Any]:

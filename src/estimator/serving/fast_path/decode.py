@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -58,7 +58,8 @@ class BodyDecoder:
         plain = [column for column in schema.features if _is_plain_number(column)]
         self.numbers = [column.name for column in plain]
         self._numbers_of = _getter([fields[name] for name in self.numbers])
-        others = [column for column in schema.features if column not in plain]
+        # A value that is imputed has to be reported, which `Service` does.
+        others = [replace(column, on_missing=None) for column in schema.features if column not in plain]
         self._others = [(column, attrgetter(fields[column.name]), _plain_categories(column)) for column in others]
         self._n_features = len(schema.features)
         self._optional = [attrgetter(field) for name, field in fields.items() if not _is_required(schema, name)]

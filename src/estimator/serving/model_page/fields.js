@@ -73,7 +73,7 @@ const controlOf = (column, id) => {
 };
 
 const choicesOf = (id, categories, column) => {
-  const missing = column.nullable ? [html("option", { value: "" }, MISSING)] : [];
+  const missing = column.acceptsMissing ? [html("option", { value: "" }, MISSING)] : [];
   const unknown =
     column.kind === "category" && !column.rejectsUnknown
       ? [html("option", { value: "an unknown category" }, "– unknown category –")]
@@ -111,7 +111,7 @@ const hintOf = (column) => {
   const limits = [low === null ? "" : `at least ${low}`, high === null ? "" : `at most ${high}`]
     .filter((text) => text)
     .join(", ");
-  const optional = column.nullable ? "may be empty" : "";
+  const optional = column.imputes ? "imputed when empty" : column.nullable ? "may be empty" : "";
   const summary = column.kind === "category" || column.kind === "boolean" || column.kind === "text" ? "" : column.training_summary;
   return [summary, limits, optional].filter((text) => text).join("; ");
 };

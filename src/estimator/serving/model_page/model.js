@@ -41,16 +41,17 @@ const modelOf = (data, graph) => {
       return prediction;
     });
   };
-  /** Return the prediction of one row, a value per name, or its faults, and the columns that are out of range. */
+  /** Return the prediction of one row, a value per name, or its faults, and the columns that are out of range or imputed. */
   const predictRow = (row) => {
     const { cells, faults } = readRow(schema, row, 1);
     const outOfRange = schema.features.filter(
       (column) => cells.has(column.name) && isOutOfRange(column, cells.get(column.name)),
     );
-    if (faults.length) return { faults, outOfRange, cells, result: null };
+    const imputed = schema.features.filter((column) => isImputed(column, cells.get(column.name)));
+    if (faults.length) return { faults, outOfRange, imputed, cells, result: null };
     const [result] = predict([cells]),
       notFinite = finiteFaults(schema, cells, result, 1);
-    return { faults: notFinite, outOfRange, cells, result: notFinite.length ? null : result };
+    return { faults: notFinite, outOfRange, imputed, cells, result: notFinite.length ? null : result };
   };
   return { ...data, schema, predict, predictRow };
 };

@@ -4,7 +4,7 @@ const MAX_CLASSES = 12,
   MAX_CATEGORIES = 20,
   CURVE_POINTS = 41;
 
-const showPrediction = (model, { result, faults, outOfRange }) => {
+const showPrediction = (model, { result, faults, outOfRange, imputed }) => {
   query("#prediction").replaceChildren(
     ...(result ? predictionParts(model, result) : [html("p", { class: "figure" }, "no prediction")]),
   );
@@ -15,6 +15,7 @@ const showPrediction = (model, { result, faults, outOfRange }) => {
     ...outOfRange.map(({ name, training_summary: summary }) =>
       html("li", {}, html("strong", {}, name), `: out of range; ${summary}`),
     ),
+    ...imputed.map(({ name }) => html("li", {}, html("strong", {}, name), ": missing, and imputed")),
   );
 };
 
@@ -131,13 +132,13 @@ const chartOf = (model, column, index, points, now) => {
 
 /** Return the values of a column to draw: its training range, extended to the present value, or its top categories. */
 const valuesOf = (column, now) => {
-  if (column.kind === "boolean") return [1, 0, ...(column.nullable ? [NaN] : [])];
+  if (column.kind === "boolean") return [1, 0, ...(column.acceptsMissing ? [NaN] : [])];
   if (column.kind === "category") {
     const common = Object.entries(column.categories)
       .sort((a, b) => b[1] - a[1])
       .slice(0, MAX_CATEGORIES)
       .map(([name]) => name);
-    return [...new Set([...common, now, ...(column.nullable ? [""] : [])])];
+    return [...new Set([...common, now, ...(column.acceptsMissing ? [""] : [])])];
   }
   if (column.training_range === null) return [];
   const [first, last] = column.training_range,

@@ -20,6 +20,9 @@ const DEFAULTS = {
   ignore_case: false,
   range: null,
   training_range: null,
+  on_missing: null,
+  required: null,
+  default: null,
 };
 const PLAIN_NUMBER = /^[+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?$/i;
 
@@ -33,6 +36,9 @@ const columnOf = (name, data) => {
   column.rejectsUnknown = data.kind === "category" && column.unknown === "error";
   column.times = column.times.map(({ pattern, letters }) => ({ regex: anchored(pattern), letters }));
   column.refusals = column.refusals.map(([pattern, sentence]) => [anchored(pattern), sentence]);
+  column.imputes = column.on_missing === "impute" && !column.nullable;
+  column.acceptsMissing = column.nullable || column.imputes;
+  column.isRequired = column.required ?? !(column.acceptsMissing || column.default !== null);
   column.start = column.pattern === null ? null : patternOf(column.pattern);
   column.naNumbers = naNumbersOf(column);
   return column;
@@ -116,7 +122,7 @@ const isMissing = (column, value) => {
   return word === "" || column.na_values.includes(word) || column.naNumbers.includes(infinityOf(word));
 };
 const missingValue = (column, value) => {
-  if (column.nullable) return column.isString ? "" : NaN;
+  if (column.acceptsMissing) return column.isString ? "" : NaN;
   throw new CellError(`expected ${column.expectation}, got a missing value (${repr(value)}); the column is not nullable`);
 };
 const unexpected = (column, value, remark) => {
@@ -214,9 +220,9 @@ const repr = (value) => {
 /** Return the faults in the names of a row's columns, as [message, column]. */
 const columnFaults = ({ features, aliases, rejectsUnknownColumns }, names) => {
   const present = new Set(names.map((name) => aliases.get(name) ?? name));
-  const orNull = (column) => (column.nullable ? " or null" : "");
+  const orNull = (column) => (column.acceptsMissing ? " or null" : "");
   const missing = features
-    .filter((column) => !present.has(column.name))
+    .filter((column) => column.isRequired && !present.has(column.name))
     .map((column) => [`missing: expected ${column.expectation}${orNull(column)}`, column.name]);
   const unknown = [...present].filter((name) => !aliases.has(name)).sort();
   return [...missing, ...(rejectsUnknownColumns ? unknown.map((name) => ["unknown column", name]) : [])];
@@ -229,7 +235,7 @@ const readRow = (schema, row, number) => {
     cells = new Map();
   for (const column of schema.features) {
     try {
-      cells.set(column.name, readCell(column, values.get(column.name)));
+      cells.set(column.name, readCell(column, values.has(column.name) ? values.get(column.name) : column.default));
     } catch (error) {
       if (!(error instanceof CellError)) throw error;
       faults.push(faultOf(number, column.name, error.message));
@@ -244,6 +250,8 @@ const faultOf = (row, column, message) => ({
   text: `row ${row}, column ${repr(column)}: ${message}`,
 });
 
+/** Whether the missing value in a cell is imputed. */
+const isImputed = (column, value) => column.imputes && (value === "" || Number.isNaN(value));
 /** Whether a cell is outside the training range; missing values and text never are. */
 const isOutOfRange = (column, value) => {
   if (column.kind === "text") return false;

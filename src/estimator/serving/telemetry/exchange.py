@@ -28,6 +28,7 @@ class Exchange:
     version: str = ""
     n_rows: int = 0
     out_of_range: Sequence[Sequence[str]] = ()
+    imputed: Sequence[Sequence[str]] = ()
     rows: bytes | None = None
     response: bytes | None = None
     # The W3C trace context of the request.
@@ -38,7 +39,7 @@ class Exchange:
         """Set the response of a service to the rows of the request."""
         artefact = service.artefact
         self.model, self.version, self.private, self.rows = artefact.name, artefact.version, service.private, rows
-        self.response, self.n_rows, self.out_of_range = response
+        self.response, self.n_rows, self.out_of_range, self.imputed = response
 
     def log_fields(self) -> dict[str, Any]:
         """Return the fields of an access log line, which hold no value of any row."""

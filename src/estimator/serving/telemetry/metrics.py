@@ -40,6 +40,7 @@ COUNTERS = (
     MetricFamily("predictions_total", "counter", "Rows predicted.", ("route", "version")),
     MetricFamily("rejected_requests_total", "counter", "HTTP requests rejected, by reason.", ("reason",)),
     MetricFamily("out_of_range_values_total", "counter", "Values outside the training range, by column.", ("column",)),
+    MetricFamily("imputed_values_total", "counter", "Missing values that were imputed, by column.", ("column",)),
     MetricFamily(
         "labels_total",
         "counter",
@@ -102,9 +103,9 @@ class ServerMetrics:
         """Count a rejected request."""
         self.counters["rejected_requests_total"][reason,] += 1
 
-    def count_out_of_range(self, columns: Iterable[str]) -> None:
-        """Count one value outside the training range for each of these columns."""
-        counter = self.counters["out_of_range_values_total"]
+    def count_columns(self, counter_name: str, columns: Iterable[str]) -> None:
+        """Count one value for each of these columns."""
+        counter = self.counters[counter_name]
         for column in columns:
             counter[column,] += 1
 

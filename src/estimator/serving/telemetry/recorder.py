@@ -53,7 +53,10 @@ class RequestRecorder:
             self.metrics.count_rejection(exchange.rejection)
         for columns in exchange.out_of_range:
             if columns:
-                self.metrics.count_out_of_range(columns)
+                self.metrics.count_columns("out_of_range_values_total", columns)
+        for columns in exchange.imputed:
+            if columns:
+                self.metrics.count_columns("imputed_values_total", columns)
         if self.writer is not None and exchange.rows is not None and exchange.response is not None:
             entry = LogEntry(
                 exchange.id,
