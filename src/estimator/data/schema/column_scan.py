@@ -30,7 +30,7 @@ MAX_FAULTS = 5
 # A column is one of numbers with a few odd words if at least so many values, and this fraction of them, are numbers of
 # at least so many sizes, and no more than so many different words are none.
 MIN_NUMBERS, MIN_NUMBER_FRACTION, MIN_DISTINCT_NUMBERS, MAX_ODD_WORDS = 9, 0.9, 3, 20
-MAX_SPELLINGS, N_SAMPLED = 1000, 1000
+MAX_SPELLINGS, N_SAMPLED = 1000, 200
 BOOLEAN_WORDS = (TRUE_WORDS, FALSE_WORDS)
 # Doubles do not hold every larger integer.
 LARGE_INTEGER = 2**53

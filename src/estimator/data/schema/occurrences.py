@@ -35,7 +35,12 @@ class Occurrences:
 
 
 def occurrences_at(series: pl.Series, positions: Indices, *, first_row: int = 1) -> Mapping[str, Occurrences]:
-    """Return the distinct texts at some positions of a column, without blanks around; nulls are left out."""
+    """Return the distinct texts at some positions of a column, its nulls among them, which are left out.
+
+    Blanks around a text are not part of it.
+    """
+    if series.null_count() == len(positions):
+        return {}
     cells = series.gather(positions)
     cells = cells.fill_nan(None) if cells.dtype.is_float() else cells
     if cells.null_count() == len(cells):
