@@ -11,16 +11,21 @@ from datetime import UTC, datetime, timedelta, timezone
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from estimator.config.reader import resolve
 from estimator.core.date_formats import BLANKS, compile_format, read_time
 from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.column import Column
 from estimator.data.schema.date_inference import formats_of
 from estimator.data.schema.frames import read_series
-from estimator.data.schema.inference import infer_column
+from estimator.data.schema.inference import TableChoices, infer_column, scan_table, schema_from_scan
+from estimator.data.schema.notes import scan_notes
+from estimator.data.schema.overrides import build_schema
+from estimator.errors import SchemaError
+from estimator.verbs.context import SHELVES
 
 # How many made dates are compared; `make test-dates` compares a million.
 N_DATES = int(os.environ.get("ESTIMATOR_TEST_DATES", "20000"))
@@ -201,6 +206,7 @@ def test_several_formats_are_tried_in_the_same_order(date_formats):
 ZONES = [None, UTC, timezone(timedelta(hours=-9, minutes=-30)), timezone(timedelta(hours=14))]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.sampled_from(ZONES)),
     st.sampled_from(["T", " "]),
@@ -352,6 +358,69 @@ def test_order_that_a_late_row_decides_is_taken_from_it():
     early = [f"{1 + number % 12}/{1 + number % 11}/2020" for number in range(70_000)]
     column = infer_column(pl.Series("x", [*early, "1/31/2020 10:00"]))
     assert (column.kind, column.date_formats) == ("datetime", ("%m/%d/%Y", "%m/%d/%Y %H:%M"))
+
+
+def test_whole_numbers_are_dates_by_a_format_of_the_column_only():
+    column = Column("x", "date", date_formats=("%Y%m%d",))
+    assert [read_cell(column, value) for value in (20200131, 20200131.0, "20200131")] == [1580428800.0] * 3
+    assert read_series(column, pl.Series([20200131]))[0].item() == 1580428800.0
+    with pytest.raises(CellError, match="expected a date, got 20200131"):
+        read_cell(Column("x", "date"), 20200131)
+
+
+@pytest.mark.parametrize("dtype", [pl.Datetime("us"), pl.Datetime("ms"), pl.Date])
+def test_times_of_a_file_beyond_year_9999_are_named(dtype):
+    far = pl.Series([10**8 if dtype == pl.Date else 10**18, 0], dtype=pl.Int64).cast(
+        pl.Int32 if dtype == pl.Date else pl.Int64
+    )
+    values, faults = read_series(Column("x", "datetime", example="2020-01-31"), far.cast(dtype))
+    assert values[1, 0] == 0.0
+    assert ["since 1970'" in fault.message for fault in faults] == [True]
+
+
+def notes_of(texts):
+    frame = pl.DataFrame({"x": texts, "y": range(len(texts))})
+    choices = TableChoices("y")
+    scan = scan_table(frame, choices)
+    return " | ".join(note for note in scan_notes(scan, schema_from_scan(scan, choices)) if note.startswith("x"))
+
+
+@pytest.mark.parametrize(
+    ("texts", "note"),
+    [
+        ([f"2020-W{week:02}-3" for week in range(1, 53)], "'2020-W01-3' may be a week date of ISO 8601"),
+        ([f"2020-01-{day:02} 10:00:00 EST" for day in range(1, 30)], "a zone whose name does not tell its offset"),
+        ([f"2020-01-{day:02}" for day in range(1, 30)] + ["1900-01-00"], "29 of 30 values are dates, but row 30 holds"),
+        ([f"{day}.1.20" for day in range(1, 30)], "'1.1.20' is 2020-01-01, '2.1.20' is 2020-01-02, '3.1.20' is"),
+        ([f"{day}.1.20" for day in range(1, 30)], "two-digit years are 1969 to 2068"),
+        (
+            [f"2020-01-{day:02}T10:00+01:00" for day in range(1, 30)],
+            "'2020-01-01T10:00+01:00', which is 2020-01-01 09:00:00",
+        ),
+        ([f"2020-01-{day:02}T10:00Z" for day in range(1, 30)] + ["2020-01-01T10:00"], "those without are taken as UTC"),
+        ([f"{month}/1/2020" for month in range(1, 13)], "'2/1/2020' is 2020-01-02 by \"%d/%m/%Y\" and 2020-02-01 by"),
+        ([f"2020-01-{day:02}" for day in range(1, 30)], ""),
+    ],
+)
+def test_what_was_guessed_or_converted_is_a_note(texts, note):
+    notes = notes_of(texts)
+    assert note in notes if note else notes == ""
+
+
+def test_undecided_days_stop_training_with_both_edits(tmp_path):
+    rows = [f"{1 + number % 12}/1/{2000 + number // 12},{number}" for number in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["month,y", *rows]))
+    frame, config = pl.read_csv(tmp_path / "t.csv"), resolve({"data": {"path": "t.csv", "target": "y"}}, SHELVES)
+    with pytest.raises(
+        SchemaError, match=r"'2/1/2000' is 2000-01-02 by .* and 2000-02-01 by .* no value tells"
+    ) as error:
+        build_schema(frame, config)
+    assert 'schema.columns.month.date_formats: ["%d/%m/%Y"] or ["%m/%d/%Y"]' in str(error.value.hint)
+    edit = {"columns": {"month": {"date_formats": ["%m/%d/%Y"]}}}
+    decided = resolve({"data": {"path": "t.csv", "target": "y"}, "schema": edit}, SHELVES)
+    assert (
+        build_schema(frame, decided)[0].by_name["month"].training_summary == "training range 2000-01-01 to 2004-12-01"
+    )
 
 
 @pytest.mark.parametrize(

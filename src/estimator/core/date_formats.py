@@ -95,9 +95,9 @@ def compile_format(text: str) -> TimeFormat:
     return TimeFormat(text, pattern, tuple(letters), re.compile(pattern))
 
 
-def read_time(text: str, date_formats: Sequence[str]) -> float | None:
+def read_time(text: str, date_formats: Sequence[str], *, with_iso: bool = True) -> float | None:
     """Return the seconds since 1970 UTC of a text by the first format that reads it, at last by ISO 8601; or None."""
-    for date_format in (*map(compile_format, date_formats), ISO_8601):
+    for date_format in (*map(compile_format, date_formats), *([ISO_8601] if with_iso else [])):
         microseconds = date_format.microseconds(text)
         if microseconds is not None:
             return microseconds // 1_000_000 + microseconds % 1_000_000 / 1e6
@@ -165,7 +165,7 @@ REFUSALS = {
         "day 0 of Excel, which it shows for an empty cell: add it to na_values"
     ),
     r".*[0-9]:[0-9]{2}(?: ?[AaPp][Mm])? ?(?!UTC|GMT)(?:[A-Z]{3,5}|[A-Z][a-z]+/[A-Z][A-Za-z_]+)": (
-        "with a time zone whose name does not tell its offset: write the offset, such as +01:00"
+        "a time with a zone whose name does not tell its offset: write the offset, such as +01:00"
     ),
 }
 

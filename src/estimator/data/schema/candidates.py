@@ -14,13 +14,11 @@ from estimator.core.text import did_you_mean
 from estimator.data.schema.column import IGNORED_KINDS, KINDS, NA_VALUES, NA_WORDS, TIME_KINDS, Column
 from estimator.data.schema.column import Kind as ColumnKind
 from estimator.data.schema.column_scan import ColumnScan
-from estimator.data.schema.date_inference import N_CELLS, time_candidates
+from estimator.data.schema.date_inference import kind_of_formats, time_candidates
 from estimator.data.schema.dtypes import plain_series
 from estimator.errors import SchemaError
 
 MAX_CATEGORIES = 10_000
-# What a date has, and few words have.
-THREE_DIGITS = r"\d\D*\d\D*\d"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +58,8 @@ def start_column(
     has_classes: bool = False,
 ) -> ColumnScan:
     """Return an empty scan of a column, with the ways to read it; with `has_classes`, words are classes too."""
+    if override.date_formats and override.kind is None:
+        override = replace(override, kind=kind_of_formats(override.date_formats))
     # A column that a person calls a category may have any number of categories.
     max_categories = sys.maxsize if override.kind == "category" else MAX_CATEGORIES
     series = plain_series(series)
@@ -79,9 +79,7 @@ def _lenient_candidates(series: pl.Series, candidates: Sequence[Column]) -> tupl
     """Return the candidates to try after the strict ones: numbers, and dates with words among the first cells."""
     # The last one of each kind knows all spellings of a missing value.
     numbers = replace(next(column for column in reversed(candidates) if column.kind == "number"))
-    first = series.head(N_CELLS)
-    with_digits = first.filter(first.str.contains(THREE_DIGITS))
-    return (numbers, *time_candidates(numbers, with_digits, numbers.na_values))
+    return (numbers, *time_candidates(numbers, series, numbers.na_values, skips_words=True))
 
 
 def _candidates(series: pl.Series, override: ColumnOverride, na_values: Sequence[str]) -> list[Column]:

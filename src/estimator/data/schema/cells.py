@@ -236,12 +236,14 @@ def _read_time(column: Column, value: object) -> float:
         return _seconds(value)
     if isinstance(value, date):
         return _seconds(datetime(value.year, value.month, value.day, tzinfo=UTC))
-    if not isinstance(value, str):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise _rejection(column, value)
-    text = value.strip()
-    seconds = read_time(text, column.date_formats)
+    # A number such as 20200131 is read by the column's own formats only.
+    is_text = isinstance(value, str)
+    text = value.strip() if isinstance(value, str) else _number_text(value)
+    seconds = read_time(text, column.date_formats, with_iso=is_text)
     if seconds is None:
-        raise _rejection(column, value, refusal(text))
+        raise _rejection(column, value, refusal(text) if is_text else None)
     return seconds
 
 

@@ -141,8 +141,8 @@ class Column:
             "integer": "a whole number",
             "boolean": "true or false",
             **dict.fromkeys(STRING_KINDS, "text"),
-            "date": f"a date such as {self.example!r}",
-            "datetime": f"a date and time such as {self.example!r}",
+            "date": "a date" if self.example is None else f"a date such as {self.example!r}",
+            "datetime": "a date and time" if self.example is None else f"a date and time such as {self.example!r}",
         }.get(self.kind, "any value")
         if self.rejects_unknown:
             noun = "one of the known categories"
@@ -161,7 +161,7 @@ class Column:
         if self.categories:
             return f"training categories {join_names(map(repr, self.categories), limit=8)}"
         if self.training_range is None:
-            return f"training values such as {self.example!r}"
+            return f"training values such as {self.example!r}" if self.example is not None else "no training values"
         write = format_time if self.kind in TIME_KINDS else format_plain
         low, high = map(write, self.training_range)
         return f"training range {low} to {high}"

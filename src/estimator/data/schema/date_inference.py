@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from estimator.core.arrays import Floats
-from estimator.core.date_formats import MONTHS, SHORT_MONTHS, WEEKDAYS, compile_format
+from estimator.core.date_formats import BLANK, MONTHS, SHORT_MONTHS, WEEKDAYS, compile_format
 from estimator.data.schema.cells import na_numbers
 from estimator.data.schema.column import TIME_KINDS, Column
 from estimator.data.schema.frames import read_series
@@ -49,14 +49,17 @@ DAY_SECONDS = 86_400.0
 N_EXAMPLES = 3
 
 
-def readings(series: pl.Series, na_values: Sequence[str]) -> list[tuple[str, ...]]:
+def readings(series: pl.Series, na_values: Sequence[str], *, skips_words: bool = False) -> list[tuple[str, ...]]:
     """Return the ways to read the first texts of a column as times, each as its formats.
+
+    With `skips_words`, texts that are no times are left out.
 
     >>> readings(pl.Series(["1/2/2024", "NA", "3/4/2024 10:00"]), ["NA"])
     [('%d/%m/%Y', '%d/%m/%Y %H:%M'), ('%m/%d/%Y', '%m/%d/%Y %H:%M')]
     """
     texts = strip_blanks(series.drop_nulls().head(N_CELLS))
     first = texts.filter(~texts.is_in(["", *na_values])).head(N_TEXTS).to_list()
+    first = [text for text in first if formats_of(text)] if skips_words else first
     if not first or not _may_be_time(first[0]):
         return []
     return _common_readings(first)
@@ -180,15 +183,18 @@ class Dates:
         return any(rival.column is reading for rival in rivals)
 
 
-def time_candidates(text: Column, series: pl.Series, na_values: Sequence[str]) -> list[Column]:
-    """Return the ways to read a column of text as times, the likeliest first."""
+def time_candidates(
+    text: Column, series: pl.Series, na_values: Sequence[str], *, skips_words: bool = False
+) -> list[Column]:
+    """Return the ways to read a column of text as times, the likeliest first; see `readings`."""
     if series.dtype != pl.String:
         return []
-    found = readings(normalize_series(text, series), na_values)
-    return [replace(text, kind=_kind(formats), date_formats=formats) for formats in found]
+    found = readings(normalize_series(text, series), na_values, skips_words=skips_words)
+    return [replace(text, kind=kind_of_formats(formats), date_formats=formats) for formats in found]
 
 
-def _kind(formats: Sequence[str]) -> Literal["date", "datetime"]:
+def kind_of_formats(formats: Sequence[str]) -> Literal["date", "datetime"]:
+    """Return the kind of a column that is read by these formats."""
     return "datetime" if any("%H" in form or "%I" in form for form in formats) else "date"
 
 
@@ -237,7 +243,7 @@ def _with_formats_of(column: Column, texts: pl.Series) -> Column:
         if not new:
             break
         formats = (*column.date_formats, *new)
-        column = replace(column, kind=_kind(formats), date_formats=formats)
+        column = replace(column, kind=kind_of_formats(formats), date_formats=formats)
         texts = texts.filter(parse_times(texts, new).is_null())
     return column
 
@@ -313,4 +319,4 @@ def _write(order: str, tokens: Sequence[str], kinds: Sequence[str | None], clock
             parts.append(f"%{kind if letter == 'b' else letter}")
         else:
             parts.append(f"%{kind}" if kind else clock if token == CLOCK_MARK else token)
-    return "".join(parts)
+    return re.sub(f"{BLANK}+", " ", "".join(parts))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from estimator.core.date_formats import compile_format, read_time, rival_formats
+from estimator.core.date_formats import compile_format, read_time, refusal, rival_formats
 from estimator.data.schema.column import TIME_KINDS, Column, format_time
 from estimator.data.schema.column_scan import ColumnScan
+from estimator.data.schema.date_inference import formats_of
 from estimator.data.schema.schema import Schema
 from estimator.data.schema.text_parsing import strip_blanks
 from estimator.data.schema.time_columns import parse_times
@@ -21,7 +22,12 @@ UNDECIDED_DAY = {"d": "1", "m": "2", "y": "03"}
 
 
 def date_notes(scan: ColumnScan) -> list[str]:
-    """Return what was guessed or converted in a column of dates as text; nothing for ISO 8601 without zones."""
+    """Return what was guessed or converted in a column of dates as text; nothing for ISO 8601 without zones.
+
+    For a column of other texts, say what resembles a date and is not read.
+    """
+    if scan.is_text:
+        return _unread_notes(scan)
     if scan.reading.kind not in TIME_KINDS or not scan.dates.examples:
         return []
     undecided = scan.dates.undecided(scan.reading, (scan.low, scan.high))
@@ -98,6 +104,17 @@ def _examples(scan: ColumnScan) -> str:
     shown = [f"{text!r} is {_written(text, formats)}" for text in scan.dates.examples[:3]]
     more = f" and {len(formats) - 3} more" if len(formats) > 3 else ""
     return f"read by {', '.join(map(json.dumps, formats[:3]))}{more}: {', '.join(shown)}"
+
+
+def _unread_notes(scan: ColumnScan) -> list[str]:
+    text = str(scan.texts.example or "").strip()
+    start = f"{scan.name}: not read as dates, though values such as {text!r} are"
+    if sentence := refusal(text):
+        return [f"{scan.name}: not read as dates: {text!r} may be {sentence}"]
+    if formats_of(text):
+        key = f"schema.columns.{scan.name}"
+        return [f"{start}: others are not, or have day and month in another order; {key}.kind: date names them"]
+    return []
 
 
 def _zone_notes(scan: ColumnScan) -> list[str]:

@@ -49,10 +49,10 @@ def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
             continue
         if column_scan.odd_words:
             questions[column.name] = [_odd_words_note(column_scan, is_target=column is schema.target)]
-        if column.kind in TIME_KINDS:
-            questions[column.name] = [*questions.get(column.name, []), *date_notes(column_scan)]
         elif column_scan.is_text and column is not schema.target:
             questions[column.name] = [*_doubtful_kind_notes(column, column_scan)]
+        if column.kind in TIME_KINDS or column_scan.is_text:
+            questions[column.name] = [*questions.get(column.name, []), *date_notes(column_scan)]
     return questions
 
 

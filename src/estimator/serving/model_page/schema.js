@@ -183,11 +183,14 @@ const readString = (column, value) => {
   return result;
 };
 const readTime = (column, value) => {
-  if (typeof value !== "string") throw unexpected(column, value);
-  const word = trim(value),
-    seconds = secondsByFormats(column.times, word);
+  if (typeof value !== "string" && typeof value !== "number") throw unexpected(column, value);
+  // A number such as 20200131 is read by the column's own formats only; the last one is ISO 8601.
+  const isText = typeof value === "string",
+    word = isText ? trim(value) : String(value),
+    seconds = secondsByFormats(isText ? column.times : column.times.slice(0, -1), word);
   if (seconds !== null) return seconds;
-  throw unexpected(column, value, column.refusals.find(([regex]) => regex.test(word))?.[1]);
+  const remark = isText ? column.refusals.find(([regex]) => regex.test(word))?.[1] : undefined;
+  throw unexpected(column, value, remark);
 };
 const READERS = {
   number: readNumber,
