@@ -85,6 +85,7 @@ def _data(new: NewVersion) -> dict[str, Any]:
         "beats_baseline": new.report.beats_baseline,
         "live": None if live is None else {name: score.to_data() for name, score in live.items()},
         "live_version": new.report.live_version,
+        "overfitting": new.report.overfitting,
         "parity": manifest["parity"],
         "fit_seconds": round(new.trained.fit_seconds, 4),
         "seconds": round(new.seconds, 4),
@@ -107,6 +108,8 @@ def _text(new: NewVersion) -> str:
         f"folder  {new.artefact.folder}",
         f"report  {new.artefact.folder / 'report.html'}",
     ]
+    if report.overfitting:
+        lines.append(report.overfitting)
     if new.trained.prepared.n_unlabeled:
         lines.append(f"{new.trained.prepared.n_unlabeled:,} rows without a target were skipped")
     if not report.beats_baseline:

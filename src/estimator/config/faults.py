@@ -27,14 +27,22 @@ _BOUND_ERRORS = {"greater_than", "greater_than_equal", "less_than", "less_than_e
 
 @dataclass(frozen=True, slots=True)
 class ConfigFault:
-    """One wrong key of a config: where it is, what is wrong and what to do."""
+    """One wrong key of a config: where it is, what is wrong and what to do.
+
+    `line` is that of what belongs to no key, such as a comment.
+    """
 
     path: KeyPath
     message: str
     hint: str | None = None
+    line: int | None = None
 
     def __str__(self) -> str:
         return f"{self.message} ({self.hint})" if self.hint else self.message
+
+    def hides(self, other: ConfigFault) -> bool:
+        """Whether another fault is about the same value, or about one that holds it."""
+        return bool(self.path) and self.overlaps(other.path)
 
     def overlaps(self, path: KeyPath) -> bool:
         """Whether a path is the fault's own, or one above or below it."""

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from estimator.config.columns import column_faults
 from estimator.config.document import Document, KeyPath, flow_value, read_document, split_key
 from estimator.config.faults import ConfigFault, faults_of
+from estimator.config.secrets import LOOKS_LIKE, secret_faults
 from estimator.config.section import Section, Shelves
 from estimator.config.sections import Config
 from estimator.config.tutorial import Translation, translate
@@ -37,19 +38,23 @@ class Places:
         lines = [self._line(fault) for fault in sorted(faults, key=self._position)]
         sections = [str(fault.path[0]) for fault in faults if len(fault.path) > 1]
         hint = f"estimator schema {sections[0] if sections else 'data'} explains the keys, as does {REFERENCE}"
+        if any(fault.message.startswith(LOOKS_LIKE) for fault in faults):
+            hint = "versions and images hold their config; what is no credential goes into secrets.allow: [FINGERPRINT]"
         if len(lines) == 1:
             return ConfigError(lines[0], hint=hint)
         return ConfigError(f"{len(lines)} faults in the config:\n  " + "\n  ".join(lines), hint=hint)
 
     def _line(self, fault: ConfigFault) -> str:
         """Return a fault with its place and its key, as they were written."""
+        if fault.line is not None:
+            return f"{self.document.name}:{fault.line}: {fault}"
         written = self.translation.written_path(fault.path)
         place = self._override(fault.path) or self.document.where(written)
         return f"{place}: {'.'.join(map(str, written))}: {fault}"
 
     def _position(self, fault: ConfigFault) -> int:
-        if self._override(fault.path):
-            return 0
+        if fault.line is not None or self._override(fault.path):
+            return fault.line or 0
         _, _, line = self.document.where(self.translation.written_path(fault.path)).rpartition(":")
         return int(line) if line.isdecimal() else 0
 
@@ -113,10 +118,14 @@ def load_config(
     `more_faults` are found where there are faults already, so that all are reported at once.
     """
     translation, overridden = translate(document.values), dict[KeyPath, str]()
-    for label, text in (*_from_environment(environment or {}), *((None, text) for text in overrides)):
+    changes = [*_from_environment(environment or {}), *((None, text) for text in overrides)]
+    for label, text in changes:
         path = override(translation.values, text)
         overridden[path] = label or f"--set {text.partition('=')[0].strip()}"
+    # Before all others: a message about a wrong value shows the value.
+    secrets = secret_faults(translation.values, document, [text for _, text in changes])
     config, faults = validate(translation.values, shelves)
+    faults = [*secrets, *(fault for fault in faults if not any(secret.hides(fault) for secret in secrets))]
     places = Places(document, translation, overridden)
     if config is not None and faults:
         found = more_faults(LoadedConfig(config, places))
@@ -144,9 +153,13 @@ def resolve_section(
     ConfigError: lists every fault.
     """
     values: dict[str, Any] = {name: {key: stored[key] for key in section.model_fields if key in stored}}
+    changed: dict[str, Any] = {}
     for text in (*from_environment(environment), *overrides):
         if text.startswith(f"{name}."):
             override(values, text)
+            override(changed, text)
+    if secrets := secret_faults(changed):
+        raise Places().error(secrets)
     content = {**values[name], **(settings or {})}
     try:
         return section.model_validate(content)

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, SerializeAsAny, field_validator, model_v
 
 from estimator.config.monitoring import Monitoring, Promotion, Retraining
 from estimator.config.schema import SchemaChoices
+from estimator.config.secrets import Secrets
 from estimator.config.section import Fraction, Section, Text
 from estimator.config.tuning import Tuning
 
@@ -146,7 +147,11 @@ class Training(Section):
     )
     epochs: Annotated[int, Field(ge=1)] = Field(100, description="dense: passes over the training rows")
     batch_size: Annotated[int, Field(ge=1)] = Field(32, description="dense: rows per gradient step")
-    callbacks: list[Callback] = Field([], description="dense: Keras callbacks, called in order after each epoch")
+    callbacks: list[Callback] = Field(
+        [],
+        description="dense: Keras callbacks, called in order after each epoch; `monitor` is loss, val_loss or a "
+        "metric, such as val_mae or val_auc, whose `mode` is the metric's own",
+    )
     class_weight: Literal["balanced"] | dict[Text, float] | None = Field(
         None,
         description="classification: balanced (classes weigh the same in total), or a weight for each class; when left "
@@ -305,6 +310,7 @@ class Config(Section):
     monitoring: Monitoring = Monitoring()
     retraining: Retraining = Retraining()
     promotion: Promotion = Promotion()
+    secrets: Secrets = Secrets()
 
 
 def model_data(config: Config, kind: str) -> dict[str, Any]:

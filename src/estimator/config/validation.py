@@ -39,7 +39,7 @@ def validate(values: Mapping[str, Any], shelves: Shelves) -> tuple[Config | None
         faults = [*faults, *_independent(latest, faults, repair)]
     if config is None:
         return None, faults
-    related = [*_unknown_kinds(config, shelves), *_limit_faults(config, shelves), *_callback_faults(config)]
+    related = [*_unknown_kinds(config, shelves), *_limit_faults(config, shelves), *_callback_faults(config, shelves)]
     related = [*related, *_contradictions(config)] or _space_faults(config, shelves)
     return config, [*faults, *_independent(related, faults, repair)]
 
@@ -137,12 +137,17 @@ def _limit_faults(config: Config, shelves: Shelves) -> list[ConfigFault]:
     return faults
 
 
-def _callback_faults(config: Config) -> list[ConfigFault]:
-    """Return the callbacks that the kind of model rejects."""
-    return [
-        replace(fault, path=("training", "callbacks", *fault.path))
-        for fault in config.model.callback_faults(config.training.callbacks)
-    ]
+def _callback_faults(config: Config, shelves: Shelves) -> list[ConfigFault]:
+    """Return the callbacks that the kind of model rejects, and those that monitor what is no loss and no metric."""
+    faults = config.model.callback_faults(config.training.callbacks)
+    measured = [f"{prefix}{name}" for name in ("loss", *shelves.metrics) for prefix in ("val_", "")]
+    for position, callback in enumerate(config.training.callbacks):
+        monitored = (callback.model_extra or {}).get("monitor", "loss")
+        if str(monitored).removeprefix("val_") not in ("loss", *shelves.metrics):
+            message = f"no loss or metric called {monitored!r}"
+            hint = f"{did_you_mean(str(monitored), measured)}; val_ stands for validation rows".removeprefix("; ")
+            faults.append(ConfigFault((position, "monitor"), message, hint))
+    return [replace(fault, path=("training", "callbacks", *fault.path)) for fault in faults]
 
 
 def _space_faults(config: Config, shelves: Shelves) -> list[ConfigFault]:

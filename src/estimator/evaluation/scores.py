@@ -80,15 +80,24 @@ def select_metrics(names: Sequence[str], task: Task) -> dict[str, Metric]:
     """
     metrics: dict[str, Metric] = {}
     for name in [*(SHELF.canonical(name) for name in names), *DEFAULTS[task.kind]]:
-        kind = SHELF.load(name)
-        if task.kind not in kind.tasks:
-            applicable = [other for other in SHELF.names() if task.kind in SHELF.load(other).tasks]
-            raise ConfigError(
-                f"evaluation.metrics: {name!r} does not apply to a {task.kind} target",
-                hint=f"choose from {', '.join(applicable)}",
-            )
-        metrics[name] = kind()
+        metrics[name] = load_metric(name, task)
     return metrics
+
+
+def load_metric(name: str, task: Task, *, key: str = "evaluation.metrics") -> Metric:
+    """Return a metric that a key of the config names.
+
+    Raises
+    ------
+    ConfigError: it does not apply to the task.
+    """
+    kind = SHELF.load(name)
+    if task.kind not in kind.tasks:
+        applicable = [other for other in SHELF.names() if task.kind in SHELF.load(other).tasks]
+        raise ConfigError(
+            f"{key}: {name!r} does not apply to a {task.kind} target", hint=f"choose from {', '.join(applicable)}"
+        )
+    return kind()
 
 
 def score(

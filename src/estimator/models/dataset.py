@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from estimator.config import FeatureChoices
@@ -43,12 +44,26 @@ class EncodedRows:
 
 
 @dataclass(frozen=True)
+class CurveMetric:
+    """A metric that nets measure after each epoch: `score` takes the target and raw predictions of some rows."""
+
+    name: str
+    higher_is_better: bool
+    score: Callable[[Floats, Floats], float]
+
+    def undoing(self, undo: Callable[[Floats], Floats]) -> CurveMetric:
+        """Return the same metric for a target in other units, which `undo` returns in its own."""
+        return replace(self, score=lambda target, raw: self.score(undo(target), undo(raw)))
+
+
+@dataclass(frozen=True)
 class FitData:
     """Everything a model may use to fit, before encoding.
 
     `validation_mask` marks the rows that early stopping may use; `held_out` rows are only scored, to draw a learning
     curve. `folds` has shape (repeats, rows) and holds each row's fold; with `is_ordered`, folds follow each other in
-    time. `threads` is the number of threads a model may use, 0 for all.
+    time. `threads` is the number of threads a model may use, 0 for all. `metrics` are those to draw curves of or that
+    callbacks monitor, by every name they are asked for under.
     """
 
     schema: Schema
@@ -60,6 +75,7 @@ class FitData:
     features: FeatureChoices = field(default_factory=FeatureChoices)
     is_ordered: bool = False
     threads: int = 0
+    metrics: Mapping[str, CurveMetric] = field(default_factory=dict)
 
     @property
     def n_folds(self) -> int:
@@ -85,7 +101,8 @@ class EncodedFitData:
     `validation_mask` marks the rows of `rows` that early stopping may use; the model may refit on them afterwards.
     `validation_fold` replaces them by rows that are never fitted on: those of a fold. `held_out` rows are only scored,
     to draw a learning curve. `categorical` lists the matrix columns that hold category codes. `threads` is the number
-    of threads a model may use, 0 for all.
+    of threads a model may use, 0 for all. `metrics` are as in `FitData`; without `held_out` rows no curve is drawn, and
+    only those that a callback monitors are measured.
     """
 
     rows: EncodedRows
@@ -95,6 +112,7 @@ class EncodedFitData:
     categorical: tuple[int, ...] = ()
     validation_fold: EncodedRows | None = None
     threads: int = 0
+    metrics: Mapping[str, CurveMetric] = field(default_factory=dict)
 
     @property
     def fit_rows(self) -> EncodedRows:

@@ -244,6 +244,7 @@ class _FoldFit:
             self.encoding.features.categorical,
             validation_fold=EncodedRows(fold_matrix, fold_rows.target, fold_rows.weights),
             threads=1,
+            metrics=self.data.metrics,
         )
         model = self.member.fit_rescaled(encoded, self.training, units=self.units)
         return model, model.predict(fold_matrix)
@@ -265,7 +266,9 @@ def _fit_all_rows(
 ) -> FittedMatrixModel:
     everything = np.ones(len(data.rows), dtype=np.bool_)
     rows = EncodedRows(encoding.training_matrix(everything), data.rows.target, data.rows.weights)
-    encoded = EncodedFitData(rows, data.validation_mask, None, data.task, encoding.features.categorical)
+    encoded = EncodedFitData(
+        rows, data.validation_mask, None, data.task, encoding.features.categorical, metrics=data.metrics
+    )
     return member.fit_rescaled(encoded, _fold_training(member, training, 0))
 
 

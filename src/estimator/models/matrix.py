@@ -253,6 +253,7 @@ class MatrixModel(Model):
             data.task,
             features.categorical,
             threads=data.threads,
+            metrics=data.metrics,
         )
         state = None if start is None else start.state
         return SingleModel(data.task, features, self.fit_rescaled(encoded, training, progress=progress, start=state))
@@ -279,7 +280,11 @@ class MatrixModel(Model):
         def report(step: TrainingStep) -> None:
             progress(replace(step, values=_times(step.values, factor)))
 
-        inner = self.fit_matrix(units.data(data), training, progress=report, start=start)
+        rescaled = units.data(data)
+        if data.task.is_regression:
+            undone = {name: metric.undoing(units.target.undo) for name, metric in data.metrics.items()}
+            rescaled = replace(rescaled, metrics=undone)
+        inner = self.fit_matrix(rescaled, training, progress=report, start=start)
         curves = tuple(_times(losses, factor) for losses in inner.curves)
         width = data.rows.matrix.shape[1]
         return RescaledModel(data.task, inner, units, width, curves=curves, summary=inner.summary)
@@ -315,5 +320,6 @@ def feature_contributions(
     return AdditiveContributions(by_column.values @ features.membership, by_column.base)
 
 
-def _times(losses: Mapping[str, float], factor: float) -> dict[str, float]:
-    return {name: loss * factor for name, loss in losses.items()}
+def _times(values: Mapping[str, float], factor: float) -> dict[str, float]:
+    """Return losses times a factor; metrics are measured in the target's own units."""
+    return {name: value * factor if name in ("loss", "val_loss") else value for name, value in values.items()}

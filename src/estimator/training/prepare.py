@@ -21,6 +21,7 @@ from estimator.data.splitting import assign_folds, held_out_mask, row_number_mas
 from estimator.data.target import label_notes, read_target
 from estimator.errors import ConfigError, Fault, RowError, TrainingError
 from estimator.models import Dataset, FitData
+from estimator.training.curves import curve_metrics
 
 # Names of the graph's outputs, which no input may have.
 OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", "probability", "matrix")
@@ -77,6 +78,7 @@ class PreparedData:
             self.test_rows,
             config.features,
             is_ordered=config.training.split.kind == "time",
+            metrics=curve_metrics(config, self.task),
         )
 
 

@@ -28,6 +28,7 @@ from estimator.evaluation.validation import cross_validated_scores
 from estimator.models import EncodedFitData, EncodedRows
 from estimator.models.constant import Constant
 from estimator.store.predictor import Predictor
+from estimator.training.curves import overfitting
 from estimator.training.prepare import PreparedData
 from estimator.training.train import TrainedModel
 
@@ -37,7 +38,8 @@ class Report:
     """How good a predictor is on the held-out rows, and with `folds` in cross-validation on the others.
 
     `actual` holds numbers or class indices, one for each of `predictions`. `baseline` are the scores of always
-    predicting the same, `live` those of the live version where it can predict these rows; `notes` are of all rows.
+    predicting the same, `live` those of the live version where it can predict these rows; `notes` are of all rows;
+    `overfitting` says where it begins, None without learning curves.
     """
 
     task: Task
@@ -51,6 +53,7 @@ class Report:
     coverage: Coverage | None = None
     explanation: Explanation | None = None
     notes: tuple[str, ...] = ()
+    overfitting: str | None = None
 
     @property
     def deciding_metric(self) -> str:
@@ -79,6 +82,7 @@ def evaluate_training(trained: TrainedModel, config: Config, live: Predictor | N
         predictions=predictions,
         folds=_fold_scores(trained, metrics, config),
         coverage=coverage(actual, predictions, config.validation.coverage),
+        overfitting=_overfitting(trained),
         explanation=_explanation(trained, predictions.raw, next(iter(metrics.items())), config),
         notes=prepared.notes,
     )
@@ -86,6 +90,14 @@ def evaluate_training(trained: TrainedModel, config: Config, live: Predictor | N
     if live is None or of_live is None:
         return report
     return replace(report, live=_scored(actual, of_live, metrics, config), live_version=live.version)
+
+
+def _overfitting(trained: TrainedModel) -> str | None:
+    """Say where over-fitting begins; None where there are no curves, as of an ensemble."""
+    summary, curves = trained.fitted.summary, trained.fitted.curves
+    is_net = "best_epoch" in summary
+    kept = int(summary["best_epoch"]) if is_net else None
+    return overfitting(curves, unit="epoch" if is_net else "tree", kept=kept)
 
 
 def _scored(actual: Floats, predictions: Predictions, metrics: dict[str, Metric], config: Config) -> Scores:

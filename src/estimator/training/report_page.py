@@ -18,6 +18,7 @@ from estimator.evaluation.scores import CoverageBin
 from estimator.pages import charts
 from estimator.pages.charts import Chart
 from estimator.pages.render import render_page
+from estimator.training.curves import LOSS, VALIDATION
 from estimator.training.report import Report
 from estimator.training.train import TrainedModel
 
@@ -169,7 +170,7 @@ def _charts(trained: TrainedModel, report: Report) -> list[Chart]:
     of_task = _regression_charts(report) if report.task.is_regression else _classification_charts(report)
     explanation = report.explanation
     explained = _explanation_charts(trained, report.deciding_metric, explanation) if explanation else []
-    return [_learning_curves(trained), *of_task, *explained]
+    return [*_learning_curves(trained, report.overfitting), *of_task, *explained]
 
 
 def _explanation_charts(trained: TrainedModel, metric: str, explanation: Explanation) -> list[Chart]:
@@ -208,11 +209,20 @@ def _dependence(column: Column, item: PartialDependence, target: str) -> Chart:
     return Chart(f"Partial dependence: {column.name}", caption, svg)
 
 
-def _learning_curves(trained: TrainedModel) -> Chart:
+def _learning_curves(trained: TrainedModel, sentence: str | None) -> list[Chart]:
+    """Return a chart of the loss, and one of each metric that was measured after each epoch."""
     curves = trained.fitted.curves
-    series = {name: [entry[name] for entry in curves] for name in (curves[0] if curves else {})}
-    svg = charts.lines(series, x_title="epoch or tree", y_title="loss", title="learning curves") if series else ""
-    return Chart("Learning curves", "Loss after each epoch or tree; val_loss is on the validation rows.", svg)
+    names = list(dict.fromkeys(name.removeprefix(VALIDATION) for name in (curves[0] if curves else {})))
+    drawn = []
+    for name in names:
+        series = {key: [entry[key] for entry in curves] for key in (name, f"{VALIDATION}{name}") if key in curves[0]}
+        title = "Learning curves" if name == LOSS else f"Learning curves: {name}"
+        svg = charts.lines(series, x_title="epoch or tree", y_title=name, title=title.lower())
+        caption = (
+            f"{name.capitalize()} after each epoch or tree; {VALIDATION}{name} is on rows that it is not trained on."
+        )
+        drawn.append(Chart(title, f"{caption} {sentence}" if name == LOSS and sentence else caption, svg))
+    return drawn
 
 
 def _regression_charts(report: Report) -> list[Chart]:

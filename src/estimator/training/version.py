@@ -15,11 +15,13 @@ import numpy as np
 
 from estimator.config import Config
 from estimator.config.document import Document
+from estimator.config.secrets import credentials_in_files
 from estimator.config.sections import model_data
 from estimator.core.arrays import nan_to_none
 from estimator.core.clock import Moment
 from estimator.data.schema.file import to_data
 from estimator.drift import absolute_losses, build_reference
+from estimator.errors import ArtefactError
 from estimator.evaluation import metrics
 from estimator.exploration import profile_table
 from estimator.features import encoders
@@ -28,6 +30,7 @@ from estimator.models import Model
 from estimator.store.artefact import write_artefact
 from estimator.store.store import Store
 from estimator.training.card import model_card
+from estimator.training.prepare import PreparedData
 from estimator.training.report import Report
 from estimator.training.report_page import report_page
 from estimator.training.train import TrainedModel
@@ -82,7 +85,30 @@ def write_version(
     shown = {**described, "version": version}
     files["report.html"] = report_page(trained, report, shown, resolved)
     files["card.md"] = model_card(trained.predictor.schema, report, shown, resolved)
-    return write_artefact(store.root / name, version, {**described, **(more or {})}, files)
+    described = {**described, **(more or {})}
+    _reject_credentials({**files, "manifest.json": _json(described)}, resolved)
+    return write_artefact(store.root / name, version, described, files)
+
+
+def reject_credentials_in_rows(prepared: PreparedData, config: Config, kind: str) -> None:
+    """Reject, before it is trained, a version whose schema or golden rows would hold what looks like a credential.
+
+    Raises
+    ------
+    ArtefactError: names each one.
+    """
+    files = {"schema.json": _json(to_data(prepared.schema)), "golden.json": _json(_golden_rows(prepared))}
+    _reject_credentials(files, model_data(config, kind))
+
+
+def _reject_credentials(files: Mapping[str, bytes], config: Mapping[str, Any]) -> None:
+    """Raise an error that names every credential in the files of a version."""
+    if sentences := credentials_in_files(files, config):
+        raise ArtefactError(
+            "the version would hold credentials, so it was not kept:\n  " + "\n  ".join(sentences),
+            hint="leave them out of the table (data.drop) and the config; if one is none, "
+            "secrets.allow: [its fingerprint]",
+        )
 
 
 def version_files(trained: TrainedModel, report: Report, provenance: Provenance) -> dict[str, bytes]:
@@ -151,11 +177,16 @@ def _residuals(trained: TrainedModel, report: Report) -> dict[str, list[float]]:
 
 def golden(trained: TrainedModel) -> dict[str, Any]:
     """Return the golden rows, spread over the table, as a client would send them, with the expected predictions."""
-    schema, batch = trained.predictor.schema, trained.prepared.rows.batch
-    picked = sorted({round(index * (batch.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for index in range(GOLDEN_ROWS)})
-    rows = [schema.to_json_row(batch, index) for index in picked]
+    schema = trained.predictor.schema
+    rows = _golden_rows(trained.prepared)
     predictions = trained.predictor.predict_batch(schema.read_rows(rows))
     return {"rows": rows, "predictions": predictions.raw.tolist()}
+
+
+def _golden_rows(prepared: PreparedData) -> list[dict[str, Any]]:
+    batch = prepared.rows.batch
+    picked = sorted({round(index * (batch.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for index in range(GOLDEN_ROWS)})
+    return [prepared.schema.to_json_row(batch, index) for index in picked]
 
 
 def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -40,14 +40,25 @@ class LoopResult(Generic[W]):
 
 
 def run_epochs(
-    trainer: NetTrainer[W], *, epochs: int, learning_rate: float, callbacks: Sequence[CallbackState], progress: Progress
+    trainer: NetTrainer[W],
+    *,
+    epochs: int,
+    learning_rate: float,
+    callbacks: Sequence[CallbackState],
+    progress: Progress,
+    measure: Callable[[W], Mapping[str, float]] | None = None,
 ) -> LoopResult[W]:
-    """Train until the last epoch or until a callback stops; return the best weights where a callback restores them."""
+    """Train until the last epoch or until a callback stops; return the best weights where a callback restores them.
+
+    `measure` returns metrics of weights, by name, after each epoch.
+    """
     states, control = tuple(callbacks), LoopControl(learning_rate)
     curves: list[Mapping[str, float]] = []
     best, best_epoch = None, 0
     for epoch in range(epochs):
         losses = trainer.run_epoch(epoch, control.learning_rate)
+        if measure is not None:
+            losses = {**losses, **measure(trainer.weights())}
         curves.append(losses)
         progress(TrainingStep(epoch + 1, epochs, losses))
         states, control = _after_epoch(states, epoch, losses, replace(control, is_best=False))

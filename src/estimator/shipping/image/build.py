@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -9,11 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from estimator.config import Image
+from estimator.config.secrets import credentials_in_files
 from estimator.core.text import format_bytes
 from estimator.errors import ImageError
 from estimator.shipping.files import folder_lock
 from estimator.shipping.image.build_record import RECORD, write_record
-from estimator.shipping.image.build_spec import SCRATCH, spec_for, write_context
+from estimator.shipping.image.build_spec import SCRATCH, BuildSpec, spec_for, write_context
 from estimator.shipping.image.builders import BuildOptions, ImageBuild, choose_builder, host_architecture, host_python
 from estimator.shipping.image.registry import parse_reference
 from estimator.shipping.image.smoke_test import run_smoke_test
@@ -43,6 +45,7 @@ def build(
         spec = spec_for(
             artefact, settings, tag=options.tag, python=settings.python or host_python(), architecture=architecture
         )
+        _reject_credentials(spec)
         context = options.folder / "context"
         write_context(spec, context)
         note(f"context {context}")
@@ -61,6 +64,16 @@ def build(
                 image = replace(image, smoke_test=run_smoke_test(artefact, server))
         write_record(image.record, options.folder)
         return image
+
+
+def _reject_credentials(spec: BuildSpec) -> None:
+    """Raise an error that names every credential in the text files and labels that the image would hold."""
+    labels = {"labels.json": json.dumps(dict(spec.labels), indent=1, ensure_ascii=False).encode()}
+    if sentences := credentials_in_files({**labels, **spec.context()}, spec.artefact.config):
+        raise ImageError(
+            "the image would hold credentials, so it was not built:\n  " + "\n  ".join(sentences),
+            hint="train the version without them; if one is none, secrets.allow: [its fingerprint] in its config",
+        )
 
 
 def check_size(image: ImageBuild, max_size_mb: float) -> None:

@@ -15,7 +15,7 @@ from estimator.errors import TrainingError, needs_extra
 from estimator.models.dataset import EncodedFitData, EncodedRows
 from estimator.models.matrix import MatrixModel
 from estimator.models.nets import keras_names
-from estimator.models.nets.callbacks import CallbackState
+from estimator.models.nets.curves import measure, monitoring
 from estimator.models.nets.dense.fitted import STATE_FILE, FittedDense, read_state
 from estimator.models.nets.dense.initializers import draw
 from estimator.models.nets.keras_object import KerasObject, read_keras_object
@@ -154,7 +154,7 @@ class Dense(MatrixModel):
             from estimator.models.nets.dense.trainer import DenseTrainer, start_learning_rate
         device.cache_compilations()
         architecture = self.architecture(data.task)
-        callbacks = [CallbackState(_callback(item.model_dump())) for item in training.callbacks]
+        callbacks = [monitoring(_callback(item.model_dump()), data.metrics) for item in training.callbacks]
         uses_validation = any(callback.monitors_validation for callback in callbacks) and data.has_validation
         rows, eval_rows = (data.fit_rows, data.validation_rows) if uses_validation else (data.rows, data.held_out)
         weights, scaling = self._start_weights(architecture, data, training, start)
@@ -174,6 +174,9 @@ class Dense(MatrixModel):
             learning_rate=start_learning_rate(architecture.optimizer),
             callbacks=callbacks,
             progress=progress,
+            measure=measure(
+                data, callbacks, lambda weights: FittedDense(data.task, architecture, weights, scaling), rows, eval_rows
+            ),
         )
         if not np.isfinite(result.curves[result.best_epoch]["loss"]):
             raise TrainingError("the loss is no longer finite", hint="lower the learning rate, or set clipnorm: 1.0")

@@ -19,6 +19,7 @@ from estimator.models.dataset import EncodedFitData, EncodedRows
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.nets import keras_names
 from estimator.models.nets.callbacks import CallbackState
+from estimator.models.nets.curves import measure
 from estimator.models.nets.keras_object import read_keras_object
 from estimator.models.nets.loop import run_epochs
 from estimator.models.nets.tabm.inputs import Inputs
@@ -112,12 +113,14 @@ class TabM(MatrixModel):
             schedule,
             eval_rows=_net_rows(eval_rows, initial) if eval_rows else None,
         )
+        callbacks = self.callbacks(uses_validation=uses_validation)
         result = run_epochs(
             trainer,
             epochs=schedule.epochs,
             learning_rate=schedule.learning_rate,
-            callbacks=self.callbacks(uses_validation=uses_validation),
+            callbacks=callbacks,
             progress=progress,
+            measure=measure(data, callbacks, lambda weights: replace(initial, weights=weights), rows, eval_rows),
         )
         if not np.isfinite(result.curves[-1]["loss"]):
             raise TrainingError("the loss is no longer finite", hint="lower model.learning_rate")
