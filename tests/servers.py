@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from estimator.data.sources.base import ReadOptions
 from estimator.data.sources.opener import open_source
 
 PASSWORD = "p/w:p@ss %?&#9"
@@ -27,7 +28,7 @@ OURS = "an authority of tests"
 
 
 def rows(path: str, query: str | None = None, *, folder: Path = Path(), kind: str | None = None, **environment: str):
-    with open_source(path, query=query, kind=kind, folder=folder, environment=environment) as source:
+    with open_source(path, ReadOptions(kind=kind), query=query, folder=folder, environment=environment) as source:
         return source.frame()
 
 

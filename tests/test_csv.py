@@ -10,7 +10,8 @@ import polars as pl
 import pytest
 
 from estimator.data.schema.inference import infer_schema
-from estimator.data.sources import text
+from estimator.data.sources import csv
+from estimator.data.sources.base import ReadOptions
 from estimator.data.sources.csv import Csv
 from estimator.errors import SourceError
 
@@ -38,11 +39,9 @@ def test_bad_lines_are_an_error_with_their_numbers(written):
 
 
 def test_skipped_lines_are_noted(written):
-    source = Csv((written(BAD_LINES),), on_bad_lines="skip")
+    source = Csv((written(BAD_LINES),), ReadOptions(on_bad_lines="skip"))
     assert source.frame().rows() == [("1", "2", "3"), ("x\ny", "5", "6"), ("13", "14", None)]
-    assert source.notes() == [
-        "skipped 2 lines with a wrong number of cells: t.csv line 5 (2 cells), t.csv line 6 (4 cells)"
-    ]
+    assert source.notes() == ["t.csv: 2 lines that cannot be read are left out: line 5 (2 cells), line 6 (4 cells)"]
 
 
 def test_short_line_differs_from_empty_cell(written):
@@ -64,38 +63,35 @@ def test_short_line_differs_from_empty_cell(written):
     ],
 )
 def test_quotes_and_blank_lines_are_read(written, content, rows):
-    assert Csv((written(content),), delimiter=",").frame().rows() == rows
+    assert Csv((written(content),), ReadOptions(delimiter=",")).frame().rows() == rows
 
 
 def test_unclosed_quote_is_located(written):
-    with pytest.raises(SourceError, match="opened on line 3 or later is never closed"):
+    with pytest.raises(SourceError, match="opened on line 3 is never closed"):
         Csv((written('a,b\n1,2\n3,"x\n' + "4,5\n" * 50),)).frame()
 
 
 def test_late_bytes_that_are_not_utf8_are_located(written, monkeypatch):
-    monkeypatch.setattr(text, "SAMPLE_BYTES", 10)
-    with pytest.raises(SourceError, match="line 4 is not UTF-8"):
-        Csv((written(b"a,b\n1,2\n3,4\n5,\xe9\n"),)).frame()
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(csv, "HEADER_BYTES", 5)
+    with pytest.raises(SourceError, match="line 4 holds bytes that are not UTF-8, which other lines are"):
+        Csv((written("a,b\n1,é\n3,4\n".encode() + b"5,\xe9\n"),)).frame()
 
 
-def test_every_chunk_ends_with_a_record(written, monkeypatch):
+def test_records_are_whole_whatever_the_size_of_blocks(written, monkeypatch):
     rows = [(f"{n}", f'line\n"{n}",\r\nend' if n % 7 == 0 else f"w{n}") for n in range(300)]
     path = written("")
     pl.DataFrame(rows, schema=["a", "b"], orient="row").write_csv(path)
-    for size in (64, 100, 1000):
-        chunks = list(text.read_chunks(path, size_bytes=size))
-        assert b"".join(chunk.content for chunk in chunks) == path.read_bytes()
-        starts = [
-            1 + path.read_bytes()[: sum(len(c.content) for c in chunks[:n])].count(b"\n") for n in range(len(chunks))
-        ]
-        assert [chunk.line for chunk in chunks] == starts
-    monkeypatch.setattr(text.read_chunks, "__kwdefaults__", {"size_bytes": 100})
-    assert Csv((path,)).frame().rows() == rows
+    monkeypatch.setattr(csv, "HEADER_BYTES", 4)
+    for size in (7, 64, 100, 1000):
+        monkeypatch.setattr(csv, "BLOCK_BYTES", size)
+        assert Csv((path,)).frame().rows() == rows
 
 
 def test_gzip_and_encodings_are_read_in_chunks(written, monkeypatch):
     content = "a;b\n" + "".join(f"{n};größe {n}\n" for n in range(500))
-    monkeypatch.setattr(text.read_chunks, "__kwdefaults__", {"size_bytes": 37})
+    monkeypatch.setattr(csv, "BLOCK_BYTES", 37)
+    monkeypatch.setattr(csv, "HEADER_BYTES", 4)
     for path in (
         written(gzip.compress(content.encode()), "t.csv.gz"),
         written(content.encode("cp1252"), "w.csv"),

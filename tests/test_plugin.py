@@ -58,10 +58,10 @@ def site(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(site, tmp_path_factory) -> Path:
-    """A folder with a config and the table as an Arrow file."""
+    """A folder with a config and the table as an Avro file."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "config.json").write_text(json.dumps(CONFIG))
-    toy_rows(site, folder).write_ipc(folder / "rows.arrow")
+    toy_rows(site, folder).write_avro(folder / "rows.avro")
     return folder
 
 
@@ -105,23 +105,23 @@ def test_plugin_trains_a_version(trained):
 
 
 def test_plugin_scores_a_version(site, folder, trained):
-    result = estimator(folder, "evaluate", "--model", "diabetes", "--input", "rows.arrow", "--json", site=site)
+    result = estimator(folder, "evaluate", "--model", "diabetes", "--input", "rows.avro", "--json", site=site)
     report = json.loads(result.out)
     assert report["rows"] == 442
     assert 30 < report["metrics"]["median_ae"]["value"] < 60
 
 
 def test_plugin_reads_rows_to_predict(site, folder, trained):
-    words = ("predict", "--model", "diabetes", "--input", "rows.arrow", "--output", "predictions.parquet")
+    words = ("predict", "--model", "diabetes", "--input", "rows.avro", "--output", "predictions.parquet")
     assert estimator(folder, *words, site=site).code == 0
-    rows = pl.read_ipc(folder / "rows.arrow").drop("target").to_dicts()
+    rows = pl.read_avro(folder / "rows.avro").drop("target").to_dicts()
     artefact = open_artefact(trained)
     expected = artefact.predictor.predict_batch(artefact.schema.read_rows(rows)).values
     assert pl.read_parquet(folder / "predictions.parquet")["prediction"].to_list() == pytest.approx(expected)
 
 
 def test_plugin_reads_a_table_to_explore(site, folder):
-    result = estimator(folder, "explore", "rows.arrow", "--target", "target", "--json", site=site)
+    result = estimator(folder, "explore", "rows.avro", "--target", "target", "--json", site=site)
     assert json.loads(result.out)["profile"]["rows"] == 442
 
 
@@ -132,13 +132,13 @@ def test_schema_of_the_config_has_the_plugin(site, folder):
 
 
 def test_misspelled_kinds_name_the_plugin(site, folder):
-    words = ("--set", "model.kind=kernal", "--set", "evaluation.metrics=[median_a]", "--set", "data.kind=arow")
+    words = ("--set", "model.kind=kernal", "--set", "evaluation.metrics=[median_a]", "--set", "data.kind=avo")
     result = estimator(folder, "train", "--conf", "config.json", *words, site=site)
     assert result.code == 1
     for message in (
         "no model called 'kernal' (did you mean 'kernel'?)",
         "no metric called 'median_a' (did you mean 'median_ae'?",
-        "no source called 'arow' (did you mean 'arrow'?; known: csv, parquet, sql, arrow)",
+        "no source called 'avo' (did you mean 'avro'?; known: csv, parquet, arrow, excel, sql, avro)",
     ):
         assert message in result.err
 
@@ -160,7 +160,7 @@ def test_version_predicts_without_the_plugin(trained):
     ],
 )
 def test_missing_plugin_is_named(folder, trained, words, message):
-    pl.read_ipc(folder / "rows.arrow").write_csv(folder / "rows.csv")
+    pl.read_avro(folder / "rows.avro").write_csv(folder / "rows.csv")
     result = estimator(folder, *words)
     assert result.code == 1
     assert f"error: diabetes {trained.name}: " in result.err
@@ -182,13 +182,13 @@ def test_metric_keeps_its_promises(installed, promise):
 
 @pytest.mark.parametrize("promise", source_checks.PROMISES, ids=lambda promise: promise.__name__)
 def test_source_keeps_its_promises(installed, promise, tmp_path):
-    kind = Shelf("source", sources.KINDS).load("arrow")
-    promise(source_checks.example(kind, tmp_path, pl.DataFrame.write_ipc))
+    kind = Shelf("source", sources.KINDS).load("avro")
+    promise(source_checks.example(kind, tmp_path, pl.DataFrame.write_avro))
 
 
 @pytest.mark.parametrize("promise", source_checks.FILE_PROMISES, ids=lambda promise: promise.__name__)
 def test_file_source_keeps_its_promises(installed, promise, tmp_path):
-    promise(Shelf("source", sources.KINDS).load("arrow"), tmp_path, pl.DataFrame.write_ipc)
+    promise(Shelf("source", sources.KINDS).load("avro"), tmp_path, pl.DataFrame.write_avro)
 
 
 def register(folder: Path, package: str, entry: str) -> None:

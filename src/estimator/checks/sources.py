@@ -17,15 +17,19 @@ Writer = Callable[[pl.DataFrame, Path], object]
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
-    """Write a frame as Parquet or CSV, by the ending."""
+    """Write a frame in a format that a shipped kind reads, by the ending."""
     if path.suffix == ".parquet":
         frame.write_parquet(path)
+    elif path.suffix == ".arrow":
+        frame.write_ipc(path)
+    elif path.suffix == ".xlsx":
+        frame.write_excel(path)
     else:
         frame.write_csv(path, separator="\t" if path.suffix == ".tsv" else ",", quote_style="necessary")
 
 
 def example(kind: type[FileSource], folder: Path, write: Writer = write_frame) -> FileSource:
-    """Return a file source that holds ROWS; `write` is for a kind that reads neither CSV nor Parquet."""
+    """Return a file source that holds ROWS; `write` is for a kind of a plug-in."""
     return kind((_written(ROWS, folder / f"table{kind.endings[0]}", write),))
 
 
@@ -71,5 +75,5 @@ def _written(frame: pl.DataFrame, path: Path, write: Writer) -> Path:
 
 # For any source that holds ROWS.
 PROMISES = (text_stays_as_written, batches_are_the_rows_in_order, fingerprint_is_stable)
-# For any kind of file source, given a folder to write files into and, where it is not CSV or Parquet, what writes one.
+# For any kind of file source, given a folder to write files into and, for a kind of a plug-in, what writes one.
 FILE_PROMISES = (several_files_are_read_in_order, empty_table_keeps_its_columns)

@@ -23,17 +23,24 @@ REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*")
 @click.option("--input", "table", required=True, help="A table that holds the target.")
 @options.query
 @click.option("--require", multiple=True, metavar="'METRIC>=VALUE'", help="Exit with 3 if a metric misses this value.")
+@options.data_overrides
 @options.store
 @options.as_json
 def command(
-    model: str, table: str, query: str | None, require: tuple[str, ...], store: str | None, as_json: bool
+    model: str,
+    table: str,
+    query: str | None,
+    require: tuple[str, ...],
+    overrides: tuple[str, ...],
+    store: str | None,
+    as_json: bool,
 ) -> int:
     """Score a version on a table that holds the target, with bootstrap confidence intervals.
 
     \b
     Example: estimator evaluate --model houses --input new.csv --require 'r2>=0.8'
     """
-    context = options.context(store=store)
+    context = options.context(overrides, store)
     artefact = context.version(model)
     n_rows, scores = verbs.evaluate.evaluate(artefact, table, query=query, context=context)
     missed = _missed(require, scores)

@@ -58,6 +58,13 @@ overrides = click.option(
     metavar="KEY=VALUE",
     help="Override a key of the config, such as training.epochs=5; repeatable.",
 )
+data_overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Read the table with another key of `data` than in training, such as data.encoding=utf-16; repeatable.",
+)
 query = click.option("--query", help="For a database: a SELECT, or the name of a table.")
 store = click.option("--store", help="Folder of all versions  [default: the config's, ESTIMATOR_STORE, models]")
 folder = click.option(

@@ -34,20 +34,21 @@ MAX_SHOWN_FAULTS = 5
     type=click.Choice(["stop", "missing"]),
     default="stop",
     show_default=True,
-    help="At a row that breaks the schema: stop, or write a missing prediction and continue.",
+    help="At a row that breaks the schema or a line that cannot be read: stop, or write a missing prediction.",
 )
+@options.data_overrides
 @options.store
 @options.as_json
 def command(
     model: str, table: str, query: str | None, output: str, into: str | None, if_exists: IfExists | None,
-    keep: tuple[str, ...], on_error: str, store: str | None, as_json: bool,
+    keep: tuple[str, ...], on_error: str, overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Predict every row of a table, in order and in batches.
+    """Predict every row of a table, in order and in batches: one row of output for each row of input.
 
     \b
     Example: estimator predict --model houses --input new.csv --output predictions.csv --keep id
     """
-    context = options.context(store=store)
+    context = options.context(overrides, store)
     artefact = context.version(model)
     with progress_bar.rows(quiet=as_json) as progress:
         tally = verbs.predict.predict(
@@ -75,7 +76,8 @@ def command(
     messages = [str(fault) for fault in tally.faults[:MAX_SHOWN_FAULTS]]
     if tally.rows_without_prediction:
         messages.append(
-            f"{tally.rows_without_prediction:,} of {tally.rows:,} rows break the schema and have no prediction"
+            f"{tally.rows_without_prediction:,} of {tally.rows:,} rows have no prediction: "
+            "they cannot be read or break the schema"
         )
     if tally.rows_resumed:
         messages.append(f"{tally.rows_resumed:,} rows were already predicted by the run that was interrupted")

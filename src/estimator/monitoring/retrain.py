@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -130,19 +130,8 @@ class Retrainer:
         prepared = prepare(frame, config, live.schema)
         return prepared.frame, ~prepared.test_mask
 
-    @contextmanager
-    def _source(self, config: Config) -> Iterator[Source]:
-        data = config.data
-        with opener.open_source(
-            data.path,
-            kind=data.kind,
-            delimiter=data.delimiter,
-            on_bad_lines=data.on_bad_lines,
-            query=data.query,
-            folder=self.folder,
-            environment=self.environment,
-        ) as source:
-            yield source
+    def _source(self, config: Config) -> AbstractContextManager[Source]:
+        return opener.open_data(config.data, self.folder, self.environment)
 
 
 def labeled_records(

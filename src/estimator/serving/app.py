@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from importlib.resources import files
 from typing import Any
@@ -21,7 +22,15 @@ from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
 from estimator.serving.request_body import read_body, request_error_content, row_error_content
 from estimator.serving.routes import Route, ServerContext
 from estimator.serving.service import ResponseFormat, Service
-from estimator.serving.tabular import MEDIA_TYPES, accepted_type, predict_table, read_batch, rows_as_json, table_type
+from estimator.serving.tabular import (
+    MEDIA_TYPES,
+    accepted_type,
+    charset_of,
+    predict_table,
+    read_batch,
+    rows_as_json,
+    table_type,
+)
 from estimator.serving.telemetry.exchange import Exchange
 from estimator.serving.telemetry.metrics import CONTENT_TYPE
 from estimator.store.store import Store
@@ -242,7 +251,8 @@ async def predict(request: Request) -> Response:
         if sent_type is not None:
             raise RequestError(415, f"expected JSON, got {sent_type}; /v1/predict accepts tables")
     elif sent_type or wanted_type:
-        return await run_in_threadpool(_respond_to_table, service, body, sent_type, wanted_type, exchange)
+        charset = charset_of(request.headers.get("content-type", ""))
+        return await run_in_threadpool(_respond_to_table, service, body, (sent_type, charset), wanted_type, exchange)
     if len(body) <= MAX_INLINE_BYTES:
         response = service.respond(body, exchange.id, response_format)
     else:
@@ -252,14 +262,21 @@ async def predict(request: Request) -> Response:
 
 
 def _respond_to_table(
-    service: Service, body: bytes, sent_type: str | None, wanted_type: str | None, exchange: Exchange
+    service: Service, body: bytes, sent: tuple[str | None, str | None], wanted_type: str | None, exchange: Exchange
 ) -> Response:
-    """Predict rows that are sent as a table, or wanted as one; a type of None is JSON."""
-    batch = service.read(body)[1] if sent_type is None else read_batch(service, body, sent_type)
+    """Predict rows that are sent as a table, by type and charset, or wanted as one; a type of None is JSON."""
+    sent_type, charset = sent
+    notes: tuple[str, ...] = ()
+    if sent_type is None:
+        batch = service.read(body)[1]
+    else:
+        batch, notes = read_batch(service, body, sent_type, charset)
     response, content = predict_table(service, batch, exchange.id, wanted_type)
     rows = service.rows_to_log(body) if sent_type is None else rows_as_json(service, batch)
     exchange.set_response(service, rows, response)
-    return Response(content, media_type=wanted_type or JSON)
+    # A header holds ASCII, and JSON can write any text in it.
+    headers = {"x-notes": json.dumps(notes)} if notes else None
+    return Response(content, media_type=wanted_type or JSON, headers=headers)
 
 
 async def labels(request: Request) -> dict[str, int]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from estimator.data import sources
 from estimator.data.schema import Batch
-from estimator.errors import MissingExtraError, RequestError, needs_extra
+from estimator.data.sources.base import FileSource, ReadOptions
+from estimator.data.sources.files import MemoryFile
+from estimator.errors import MissingExtraError, RequestError, SourceError, needs_extra
 from estimator.prediction_log import row_id
 from estimator.serving.service import PredictionResponse, Service
 from estimator.store.predictor import prediction_columns
@@ -18,7 +23,9 @@ CSV = "text/csv"
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
 ARROW_FILE = "application/vnd.apache.arrow.file"
 PARQUET = "application/vnd.apache.parquet"
-MEDIA_TYPES = (CSV, ARROW_STREAM, ARROW_FILE, PARQUET)
+# Media type -> the kind of source that reads it.
+KINDS: Mapping[str, str] = {CSV: "csv", ARROW_STREAM: "arrow", ARROW_FILE: "arrow", PARQUET: "parquet"}
+MEDIA_TYPES = tuple(KINDS)
 
 
 def table_type(content_type: str) -> str | None:
@@ -26,14 +33,27 @@ def table_type(content_type: str) -> str | None:
 
     Raises
     ------
-    RequestError: the header names an encoding other than UTF-8.
+    RequestError: the header names an encoding other than UTF-8 for JSON, or an unknown one for CSV.
     """
-    media_type, _, parameters = content_type.partition(";")
-    charset = parameters.lower().partition("charset=")[2].partition(";")[0].strip(' "')
-    if charset not in ("", "utf-8", "utf8", "us-ascii"):
+    media_type, charset = content_type.partition(";")[0].strip().lower(), charset_of(content_type)
+    if media_type == CSV and charset is not None:
+        try:
+            codecs.lookup(charset)
+        except LookupError:
+            raise RequestError(415, f"content-type: no encoding is called {charset!r}") from None
+    elif charset not in (None, "utf-8", "utf8", "us-ascii"):
         raise RequestError(415, f"content-type: expected UTF-8, got charset {charset!r}")
-    media_type = media_type.strip().lower()
     return media_type if media_type in MEDIA_TYPES else None
+
+
+def charset_of(content_type: str) -> str | None:
+    """Return the encoding that a Content-Type header names; None if it names none.
+
+    >>> charset_of('text/csv; charset="ISO-8859-1"')
+    'iso-8859-1'
+    """
+    parameters = content_type.partition(";")[2].lower()
+    return parameters.partition("charset=")[2].partition(";")[0].strip(' "') or None
 
 
 def accepted_type(accept: str) -> str | None:
@@ -48,8 +68,10 @@ def accepted_type(accept: str) -> str | None:
     return None
 
 
-def read_batch(service: Service, body: bytes, media_type: str) -> Batch:
-    """Return the rows of a table, validated.
+def read_batch(
+    service: Service, body: bytes, media_type: str, charset: str | None = None
+) -> tuple[Batch, tuple[str, ...]]:
+    """Return the rows of a table, validated, and the notes on how it was read: as `estimator predict` reads a file.
 
     Raises
     ------
@@ -63,23 +85,24 @@ def read_batch(service: Service, body: bytes, media_type: str) -> Batch:
             from estimator.data.schema.frames import read_frame
     except MissingExtraError as error:
         raise RequestError(415, error.message) from error
-    max_rows = service.serving.max_rows
-    readers: Mapping[str, Callable[[Any], Any]] = {
-        CSV: lambda file: pl.read_csv(file, infer_schema=False, n_rows=max_rows + 1, truncate_ragged_lines=False),
-        ARROW_STREAM: lambda file: pl.read_ipc_stream(file, n_rows=max_rows + 1),
-        ARROW_FILE: lambda file: pl.read_ipc(file, n_rows=max_rows + 1),
-        PARQUET: lambda file: pl.read_parquet(file, n_rows=max_rows + 1),
-    }
+    options = ReadOptions.of(service.artefact.config["data"])
+    kind = sources.SHELF.load(KINDS[media_type])
+    assert issubclass(kind, FileSource)
+    source = kind(
+        (MemoryFile("the body", body),), replace(options, encoding=charset or options.encoding, on_bad_lines="error")
+    )
+    max_rows, frames, n_rows = service.serving.max_rows, [], 0
     try:
-        frame = readers[media_type](io.BytesIO(body))
-    # A damaged file can make polars panic, and PanicException is not an Exception.
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
-        raise RequestError(422, f"the body is not valid {media_type}: {str(error).splitlines()[0]:.200}") from None
-    if frame.is_empty():
+        for frame in source.batches():
+            frames.append(frame)
+            n_rows += frame.height
+            if n_rows > max_rows:
+                raise RequestError(413, f"expected at most {max_rows:,} rows, got more")
+    except SourceError as error:
+        raise RequestError(422, error.message) from None
+    if n_rows == 0:
         raise RequestError(422, "expected at least one row, got none")
-    if frame.height > max_rows:
-        raise RequestError(413, f"expected at most {max_rows:,} rows, got more")
-    return read_frame(service.artefact.schema, frame)
+    return read_frame(service.artefact.schema, pl.concat(frames)), tuple(source.notes())
 
 
 def predict_table(

@@ -27,7 +27,7 @@ from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Batch, Schema
 from estimator.data.schema.frames import read_frame, with_schema_names
 from estimator.data.sinks import Sink
-from estimator.data.sources.base import Source
+from estimator.data.sources.base import FileSource, Source
 from estimator.data.target import read_labels
 from estimator.errors import Fault, RowError, SchemaError, SourceError
 from estimator.store.artefact import Artefact
@@ -233,6 +233,7 @@ def _predict_parts(
     def predict_frame(frame: pl.DataFrame, rows_before: int) -> tuple[BatchSummary, pl.DataFrame]:
         rows = frame.drop(not_in_schema, strict=False)
         batch = read_frame(predictor.schema, rows, first_row=rows_before + 1, drop_faulty=invalid_as_missing)
+        batch = _without_bad_rows(batch, source, rows_before, frame.height)
         batch, predictions = _predicted(predictor, batch, rows_before + 1, drop_faulty=invalid_as_missing)
         keys = _key_columns(frame, keep, source, rows_before if parts.sink.numbers_rows else None)
         table = _side_by_side(keys, _prediction_table(batch, predictions, frame.height))
@@ -254,6 +255,29 @@ def _predict_parts(
                 raise
             parts.add(pl.concat(tables), summary)
     return summary
+
+
+def _without_bad_rows(batch: Batch, source: Source, rows_before: int, n_rows: int) -> Batch:
+    """Return a batch without the rows that stand for lines that cannot be read; each is a fault."""
+    bad = {
+        row: reason
+        for row, reason in (source.bad_rows.items() if isinstance(source, FileSource) else ())
+        if rows_before <= row < rows_before + n_rows
+    }
+    if not bad:
+        return batch
+    was_valid = np.ones(n_rows, dtype=np.bool_) if batch.is_valid is None else batch.is_valid
+    is_valid = was_valid.copy()
+    is_valid[[row - rows_before for row in bad]] = False
+    faults = [fault for fault in batch.faults if fault.row - 1 not in bad]
+    faults += [Fault(row + 1, None, None, reason) for row, reason in bad.items()]
+    kept = is_valid[was_valid]
+    return Batch(
+        {name: values[kept] for name, values in batch.feed.items()},
+        int(is_valid.sum()),
+        tuple(sorted(faults, key=lambda fault: fault.row)),
+        is_valid,
+    )
 
 
 def _key_columns(frame: pl.DataFrame, keep: Sequence[str], source: Source, rows_before: int | None) -> pl.DataFrame:

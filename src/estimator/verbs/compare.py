@@ -50,7 +50,7 @@ def compare(
         if not frames[0].equals(frames[1]):
             raise ArtefactError("the two versions did not hold out the same rows", hint="give new rows with --input")
         return compare_versions(left, right, frames[0])
-    with context.rows(data_like(left, *table)) as source:
+    with context.rows(data_like(left, context, *table)) as source:
         reject_training_rows((left, right), source.fingerprint())
         return compare_versions(left, right, source.frame())
 

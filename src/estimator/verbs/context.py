@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from estimator import drift, models
-from estimator.config import Config, ConfigFault, Data, Shelves, resolve
+from estimator.config import Config, ConfigFault, Data, Shelves, resolve, resolve_section
 from estimator.config.columns import column_faults
 from estimator.config.document import Document, parse_document, read_document, values_document
 from estimator.config.reader import LoadedConfig, load_config
@@ -186,15 +186,7 @@ class Context:
         with needs_extra("batch", "reading a table"):
             from estimator.data.sources import opener
 
-        with opener.open_source(
-            data.path,
-            kind=data.kind,
-            delimiter=data.delimiter,
-            on_bad_lines=data.on_bad_lines,
-            query=data.query,
-            folder=folder,
-            environment=self.environment,
-        ) as source:
+        with opener.open_data(data, folder, self.environment) as source:
             try:
                 yield source
             finally:
@@ -234,11 +226,11 @@ def config_of(artefact: Artefact) -> Config:
         return resolve(artefact.config, SHELVES)
 
 
-def data_like(artefact: Artefact, table: str, query: str | None) -> Data:
-    """Return the section `data` of another table that a version is applied to."""
-    data = artefact.config["data"]
-    return Data(
-        path=table, query=query, target=data["target"], delimiter=data["delimiter"], on_bad_lines=data["on_bad_lines"]
+def data_like(artefact: Artefact, context: Context, table: str, query: str | None) -> Data:
+    """Return the section `data` of another table that a version is applied to; its ending or scheme tells its kind."""
+    stored = {**artefact.config["data"], "kind": None}
+    return resolve_section(
+        "data", Data, stored, {}, overrides=context.overrides, settings={"path": table, "query": query}
     )
 
 

@@ -18,7 +18,7 @@ def evaluate(
     RowError: a row breaks the schema, has a label that is no value of the target, or has no finite prediction.
     """
     settings, context = artefact.config["evaluation"], context or Context()
-    with context.rows(data_like(artefact, table, query)) as source:
+    with context.rows(data_like(artefact, context, table, query)) as source:
         frame = source.frame()
         batch, actual, numbers = labeled_rows(artefact, frame)
     context.notes.add(BatchSummary.of(artefact.schema, frame, batch).notes(table))

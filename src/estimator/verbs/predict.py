@@ -26,7 +26,10 @@ def predict(
     """Predict every row of a table and write the predictions, in order, to a file or into a database's table."""
     context = context or Context()
     sink = sink_for(output, context.environment, table=into, if_exists=if_exists)
-    with context.rows(data_like(artefact, table, query)) as source:
+    # No row of the input is ever left out of the output.
+    on_bad_lines = "missing" if invalid_as_missing else "error"
+    data = data_like(artefact, context, table, query).model_copy(update={"on_bad_lines": on_bad_lines})
+    with context.rows(data) as source:
         summary = predict_source(
             artefact.predictor, source, sink, keep=keep, invalid_as_missing=invalid_as_missing, progress=progress
         )

@@ -31,7 +31,7 @@ def retrain(
     live = context.version(model.reference)
     settings = loop_settings(live, context, model.conf).retraining
     if data is not None:
-        with context.rows(data_like(live, data, query)) as source:
+        with context.rows(data_like(live, context, data, query)) as source:
             new_rows = with_schema_names(live.schema, source.frame())
     else:
         with opened_log(model, live, context) as log:

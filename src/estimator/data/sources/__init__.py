@@ -6,6 +6,8 @@ from estimator.data.sources.base import Connector, Source
 KINDS = {
     "csv": "estimator.data.sources.csv:Csv",
     "parquet": "estimator.data.sources.parquet:Parquet",
+    "arrow": "estimator.data.sources.arrow:Arrow",
+    "excel": "estimator.data.sources.excel:Excel",
     "sql": "estimator.data.sources.sql:Sql",
 }
 SHELF: Shelf[Source] = Shelf("source", KINDS)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, fields
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from estimator.core.text import join_names
 from estimator.data.sources.address import Address
+from estimator.data.sources.files import TableFile, read_errors
 from estimator.errors import SourceError
 
 if TYPE_CHECKING:
@@ -20,14 +21,38 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 131_072
 
-OnBadLines = Literal["error", "skip"]
+# "missing" reads a line that cannot be read as a row of missing values.
+OnBadLines = Literal["error", "skip", "missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How files are read, as the keys of the config's section `data` say; each kind of file uses those it needs."""
+
+    kind: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    skip_lines: int = 0
+    sheet: str | None = None
+    on_bad_lines: OnBadLines = "error"
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> ReadOptions:
+        """Return the options among the keys of a section `data`."""
+        return cls(**{item.name: settings[item.name] for item in fields(cls) if item.name in settings})
+
+
+PLAIN = ReadOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class Source(ABC):
-    """Rows in a fixed order; `paths` are the files they are read from, () for a database."""
+    """Rows in a fixed order."""
 
-    paths: tuple[Path, ...] = ()
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files they are read from; () for a database, and for bytes in memory."""
+        return ()
 
     @abstractmethod
     def batches(self, *, rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
@@ -40,7 +65,7 @@ class Source(ABC):
 
     @abstractmethod
     def notes(self) -> list[str]:
-        """Return what a user should know about how the rows were read, one sentence each."""
+        """Return what was skipped, guessed or converted while the rows were read, one sentence each."""
 
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
@@ -57,15 +82,26 @@ class Source(ABC):
 class FileSource(Source):
     """Rows in one or more files with the same columns, in the given order; a kind is chosen by the files' ending.
 
-    `delimiter` and `on_bad_lines` are for text formats, where every column is read as text and no type is inferred.
+    `listing` are notes on which files were found. Reading fills `remarks` with further notes and, where lines that
+    cannot be read are rows of missing values, `bad_rows` with the reasons by row number from 0.
     """
 
     endings: ClassVar[tuple[str, ...]]
-    delimiter: str | None = None
-    on_bad_lines: OnBadLines = "error"
+    files: tuple[TableFile, ...] = ()
+    options: ReadOptions = PLAIN
+    listing: tuple[str, ...] = ()
+    remarks: list[str] = field(default_factory=list, compare=False, repr=False)
+    bad_rows: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        return tuple(file for file in self.files if isinstance(file, Path))
+
+    def notes(self) -> list[str]:
+        return [*self.listing, *self.remarks]
 
     def fingerprint(self) -> dict[str, str]:
-        with polars_errors(self.paths):
+        with read_errors(self.files):
             return {name: _file_hash(path) for name, path in zip(_short_names(self.paths), self.paths, strict=True)}
 
 
@@ -124,35 +160,14 @@ def checked_batches(batches: Iterable[pl.DataFrame], check: Callable[[Sequence[s
         yield frame
 
 
-def check_same_columns(path: Path, columns: Sequence[str], expected: Sequence[str]) -> None:
+def check_same_columns(file: TableFile, columns: Sequence[str], expected: Sequence[str]) -> None:
     """Reject a file whose columns differ from those of the files before it."""
     if list(columns) != list(expected):
         other = sorted(set(columns) ^ set(expected))
         difference = f"other columns: {join_names(map(repr, other))}" if other else "the same columns in another order"
         raise SourceError(
-            f"{path}: has {difference} than the files before it", hint="files of one table need the same columns"
+            f"{file}: has {difference} than the files before it", hint="files of one table need the same columns"
         )
-
-
-@contextmanager
-def polars_errors(paths: Sequence[Path]) -> Iterator[None]:
-    """Turn failures of polars and of the file system into a SourceError that names the files."""
-    import polars as pl
-
-    try:
-        yield
-    except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
-        names = ", ".join(str(path) for path in paths[:3])
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise SourceError(f"{names}: cannot be read: {lines[0]}", hint=_hint(str(error))) from error
-
-
-def _hint(reason: str) -> str | None:
-    if "utf-8" in reason.lower() or "utf8" in reason.lower():
-        return "some text is not UTF-8; save the file as UTF-8, for example with `iconv -f latin1 -t utf-8`"
-    if "empty" in reason.lower() or "no data" in reason.lower():
-        return "the file has no rows"
-    return None
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from estimator.config import Data
 from estimator.core.text import join_names
 from estimator.data.sources import CONNECTORS, SHELF
 from estimator.data.sources.address import HANDED_IN, Address, locate
-from estimator.data.sources.base import Connector, FileConnector, FileSource, OnBadLines, QueryConnector, Source
+from estimator.data.sources.base import PLAIN, Connector, FileConnector, FileSource, QueryConnector, ReadOptions, Source
+from estimator.data.sources.files import read_errors
 from estimator.data.sources.sql import Sql, run_query
 from estimator.errors import SourceError, needs_extra
 
@@ -19,10 +21,8 @@ from estimator.errors import SourceError, needs_extra
 @contextmanager
 def open_source(
     path: str | Sequence[str],
+    options: ReadOptions = PLAIN,
     *,
-    kind: str | None = None,
-    delimiter: str | None = None,
-    on_bad_lines: OnBadLines = "error",
     query: str | None = None,
     folder: Path = Path(),
     environment: Mapping[str, str] | None = None,
@@ -40,22 +40,21 @@ def open_source(
     with _scratch_folder(addresses) as scratch, _original_names(names):
         connectors = {address.name: _connector(address) for address in addresses if address.scheme}
         if any(issubclass(connector, QueryConnector) for connector in connectors.values()):
-            yield _open_query(addresses, query, kind=kind, folder=folder, scratch=scratch)
+            yield _open_query(addresses, query, kind=options.kind, folder=folder, scratch=scratch)
             return
         if query is not None:
             raise SourceError(f"data.query: {addresses[0].name} is not a database", hint="remove data.query")
         files = [str(file) for address in addresses for file in _local_files(address, scratch, names)]
-        yield open_files(files, kind=kind, delimiter=delimiter, on_bad_lines=on_bad_lines, folder=folder)
+        yield open_files(files, options, folder=folder)
 
 
-def open_files(
-    path: str | Sequence[str],
-    *,
-    kind: str | None = None,
-    delimiter: str | None = None,
-    on_bad_lines: OnBadLines = "error",
-    folder: Path | None = None,
-) -> FileSource:
+def open_data(data: Data, folder: Path, environment: Mapping[str, str]) -> AbstractContextManager[Source]:
+    """Open the rows that a config's section `data` names, as `open_source` does."""
+    options = ReadOptions.of(dict(data))
+    return open_source(data.path, options, query=data.query, folder=folder, environment=environment)
+
+
+def open_files(path: str | Sequence[str], options: ReadOptions = PLAIN, *, folder: Path | None = None) -> FileSource:
     """Return the source of local files: a path, glob or folder, or several; the ending decides the kind.
 
     Relative paths start at `folder`.
@@ -65,12 +64,16 @@ def open_files(
     SourceError: nothing matches, or the ending belongs to no kind.
     """
     patterns = [path] if isinstance(path, str) else list(path)
-    files = [file for pattern in patterns for file in _matching_files((folder or Path()) / pattern)]
+    files, notes = list[Path](), list[str]()
+    for pattern in patterns:
+        location = (folder or Path()) / pattern
+        with read_errors((location,)):
+            files += _matching_files(location, notes)
     with needs_extra("batch", "reading a table"):
-        source = SHELF.load(kind or _kind_by_ending(files[0]))
+        source = SHELF.load(options.kind or _kind_by_ending(files[0]))
     if not issubclass(source, FileSource):
-        raise SourceError(f"{files[0]}: data.kind {kind!r} does not read files", hint=_supported())
-    return source(tuple(files), delimiter, on_bad_lines)
+        raise SourceError(f"{files[0]}: data.kind {options.kind!r} does not read files", hint=_supported())
+    return source(tuple(files), options, tuple(notes))
 
 
 def endings() -> dict[str, str]:
@@ -158,16 +161,27 @@ def _supported() -> str:
     return f"files: {join_names(endings())}; addresses: {schemes}"
 
 
-def _matching_files(path: Path) -> list[Path]:
+def _matching_files(path: Path, notes: list[str]) -> list[Path]:
     if path.is_dir():
-        tables = sorted(item for item in path.iterdir() if item.name.lower().endswith(tuple(endings())))
-        if not tables:
-            raise SourceError(f"{path}: no table in this folder", hint=f"endings: {join_names(endings())}")
-        return tables
-    files = [path] if path.is_file() else sorted(Path(item) for item in glob.glob(str(path)))  # noqa: PTH207 # absolute patterns
+        return _tables_in(path, notes)
+    if path.is_symlink() and not path.exists():
+        raise SourceError(f"{path}: is a link to {str(path.readlink())!r}, which does not exist", hint="mend the link")
+    files = [path] if path.exists() else sorted(Path(item) for item in glob.glob(str(path)))  # noqa: PTH207 # absolute patterns
     if not files:
         raise SourceError(f"{path}: no such file, and no file matches it as a pattern", hint=_tables_nearby(path))
     return files
+
+
+def _tables_in(folder: Path, notes: list[str]) -> list[Path]:
+    """Return the tables of a folder, without hidden files; `notes` gets those that no system writes by itself."""
+    found = sorted(item for item in folder.iterdir() if item.name.lower().endswith(tuple(endings())))
+    tables = [item for item in found if not item.name.startswith(".")]
+    left_out = [item.name for item in found if item.name.startswith(".") and not item.name.startswith("._")]
+    if left_out:
+        notes.append(f"{folder}: hidden files are left out: {join_names(left_out, limit=10)}")
+    if not tables:
+        raise SourceError(f"{folder}: no table in this folder", hint=f"endings: {join_names(endings())}")
+    return tables
 
 
 def _tables_nearby(path: Path) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from estimator.data.sources.address import Address
-from estimator.data.sources.base import BATCH_ROWS, QueryConnector, Source, polars_errors
+from estimator.data.sources.base import BATCH_ROWS, QueryConnector, Source
+from estimator.data.sources.files import read_errors
 from estimator.data.sources.parquet import Parquet
 from estimator.errors import SourceError
 
@@ -46,7 +47,7 @@ def run_query(connector: type[QueryConnector], address: Address, query: str, *, 
     """
     with connector.query(address, query, folder) as result:
         copy, digest = _copied(result.frames, scratch)
-    if not copy.paths:
+    if not copy.files:
         raise SourceError(f"{address.name}: the query returns no rows", hint="check data.query and its conditions")
     notes = result.notes
     if connector.needs_query and not re.search(r"\border\s+by\b", query, re.IGNORECASE):
@@ -61,7 +62,7 @@ def _copied(frames: Iterable[pl.DataFrame], folder: Path) -> tuple[Parquet, str]
     for frame in frames:
         if frame.height == 0:
             continue
-        with polars_errors((folder,)):
+        with read_errors((folder,)):
             paths.append(folder / f"{len(paths):06}.parquet")
             frame.write_parquet(paths[-1], statistics=False)
             text = BytesIO()
