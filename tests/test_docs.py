@@ -348,13 +348,13 @@ def test_the_example_kinds_keep_their_promises(tmp_path):
             names |= runpy.run_path(str(path))
     for promise in metric_checks.PROMISES:
         promise(names["MedianAbsoluteError"]())
-    table = source_checks.example(names["Feather"], tmp_path, pl.DataFrame.write_ipc)
+    table = source_checks.example(names["Avro"], tmp_path, pl.DataFrame.write_avro)
     for promise in source_checks.PROMISES:
         promise(table)
     for promise in source_checks.FILE_PROMISES:
-        promise(names["Feather"], tmp_path, pl.DataFrame.write_ipc)
-    address = locate(f"file://{tmp_path}/table.feather", {})
-    assert list(names["FileUrl"].download(address, tmp_path, (".feather",))) == [tmp_path / "table.feather"]
+        promise(names["Avro"], tmp_path, pl.DataFrame.write_avro)
+    address = locate(f"file://{tmp_path}/table.avro", {})
+    assert list(names["FileUrl"].download(address, tmp_path, (".avro",))) == [tmp_path / "table.avro"]
 
 
 def test_every_shelf_is_in_the_page_on_kinds():

@@ -28,7 +28,7 @@ tuning: {n_trials: 1, space: {model.penalty: {low: 0.1, high: 1.0}}}
 def folder(tmp_path_factory) -> Path:
     """A folder with a table, its config and a version."""
     folder: Path = tmp_path_factory.mktemp("notes")
-    lines = [f"{2 * x + x % 3};{x};{'ab'[x % 2]}" for x in range(120)]
+    lines = [f"{2 * x + x % 3};{x % 50 + 0.5};{'ab'[x % 2]}" for x in range(120)]
     (folder / "t.csv").write_text("\n".join(["y;x;c", *lines]))
     (folder / "c.yml").write_text(CONFIG)
     run(folder, "train", "--conf", "{}/c.yml", "--store", "{}/models")

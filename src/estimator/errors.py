@@ -116,6 +116,7 @@ class RequestError(EstimatorError):
     """An HTTP request is rejected as a whole, with `status` and, for the metrics, a `reason` of one word."""
 
     REASONS: ClassVar[Mapping[int, str]] = {
+        400: "encoding",
         404: "not_found",
         408: "timeout",
         413: "too_large",

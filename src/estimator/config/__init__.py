@@ -1,5 +1,6 @@
 """A config file -> frozen values, one class per section."""
 
+from estimator.config.data import Data
 from estimator.config.faults import ConfigFault, NestedError, faults_of
 from estimator.config.monitoring import Alert, Monitoring, Promotion, Retraining
 from estimator.config.reader import ENVIRONMENT_PREFIX, from_environment, read_config, resolve, resolve_section
@@ -8,7 +9,6 @@ from estimator.config.section import Section, Shelves
 from estimator.config.sections import (
     Callback,
     Config,
-    Data,
     Evaluation,
     FeatureChoices,
     Image,

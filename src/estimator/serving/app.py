@@ -19,7 +19,7 @@ from estimator.errors import MonitoringError, RecordError, RequestError, RowErro
 from estimator.serving.labels import read_labels, store_labels
 from estimator.serving.openapi import ACCESS_RESPONSES, BODY_RESPONSES, LABELS_BODY, prediction_responses, rows_body
 from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
-from estimator.serving.request_body import read_body, request_error_content, row_error_content
+from estimator.serving.request_body import json_text, read_body, request_error_content, row_error_content
 from estimator.serving.routes import Route, ServerContext
 from estimator.serving.service import ResponseFormat, Service
 from estimator.serving.tabular import (
@@ -247,6 +247,8 @@ async def predict(request: Request) -> Response:
     body = await read_body(request, service.serving.max_body_bytes, service.serving.request_timeout_seconds)
     sent_type = table_type(request.headers.get("content-type", ""))
     wanted_type = accepted_type(request.headers.get("accept", ""))
+    if sent_type is None:
+        body = json_text(body)
     if response_format is ResponseFormat.TUTORIAL:
         if sent_type is not None:
             raise RequestError(415, f"expected JSON, got {sent_type}; /v1/predict accepts tables")
@@ -290,7 +292,7 @@ async def labels(request: Request) -> dict[str, int]:
     if context.recorder.writer is None:
         raise RequestError(404, f"labels cannot be stored: {NO_LOG}")
     body = await read_body(request, serving.max_body_bytes, serving.request_timeout_seconds)
-    sent = read_labels(body, max_rows=serving.max_rows)
+    sent = read_labels(json_text(body), max_rows=serving.max_rows)
     return await run_in_threadpool(store_labels, context, sent, time.time())
 
 

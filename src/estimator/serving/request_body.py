@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import json
 import math
 import zlib
@@ -61,6 +62,26 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
     if not decompressor.eof or decompressor.unused_data:
         raise RequestError(422, "the body is not valid gzip: it is truncated, or data follows its end")
     return content
+
+
+def json_text(body: bytes) -> bytes:
+    """Return a JSON body without a byte order mark, which RFC 8259 lets a reader ignore.
+
+    >>> json_text(b'\\xef\\xbb\\xbf[1]')
+    b'[1]'
+
+    Raises
+    ------
+    RequestError: the body is not UTF-8.
+    """
+    if body.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in body[:4]:
+        raise RequestError(400, "the body is not UTF-8 but seems to be UTF-16 or UTF-32; send JSON as UTF-8")
+    if not body.isascii():
+        try:
+            body.decode()
+        except UnicodeDecodeError as error:
+            raise RequestError(400, f"the body is not UTF-8, from byte {error.start:,} on") from None
+    return body.removeprefix(codecs.BOM_UTF8)
 
 
 def read_rows(body: bytes, *, max_rows: int) -> JsonRows:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -38,8 +37,8 @@ def table_type(content_type: str) -> str | None:
     media_type, charset = content_type.partition(";")[0].strip().lower(), charset_of(content_type)
     if media_type == CSV and charset is not None:
         try:
-            codecs.lookup(charset)
-        except LookupError:
+            "x".encode(charset)
+        except (LookupError, UnicodeError):
             raise RequestError(415, f"content-type: no encoding is called {charset!r}") from None
     elif charset not in (None, "utf-8", "utf8", "us-ascii"):
         raise RequestError(415, f"content-type: expected UTF-8, got charset {charset!r}")
