@@ -17,7 +17,7 @@ from estimator import models
 from estimator.checks import encoders as encoder_checks
 from estimator.checks import models as checks
 from estimator.core.task import Task
-from estimator.data.schema import Column
+from estimator.data.schema import Column, Schema
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.errors import PageError
 from estimator.features import encoders
@@ -185,6 +185,8 @@ CATEGORY = Column(
 COLUMNS = {
     "number": NUMBER,
     "not nullable": replace(NUMBER, nullable=False, na_values=()),
+    "imputed": replace(NUMBER, nullable=False, na_values=(), on_missing="impute"),
+    "imputed category": replace(CATEGORY, nullable=False, na_values=(), on_missing="impute", unknown="error"),
     "range": replace(NUMBER, range=(0.0, 100.0)),
     "minimum": replace(NUMBER, range=(1.5, None)),
     "money": replace(NUMBER, strip=("$", "USD"), thousands=",", range=(None, 1e5)),
@@ -244,6 +246,33 @@ def test_values_get_the_same_cell_or_message(script, name):
         ):
             wrong[repr(value)] = (actual, expected)
     assert wrong == {}
+
+
+READ_ROW = """(text) => {
+  const [data, row] = JSON.parse(text), schema = schemaOf(data), read = readRow(schema, row, 1);
+  const faults = columnFaults(schema, Object.keys(row)).map(([, name]) => name);
+  const imputed = schema.features.filter((column) => isImputed(column, read.cells.get(column.name)));
+  return { faults, cells: Object.fromEntries(read.cells), imputed: imputed.map(({ name }) => name) };
+}"""
+
+
+def test_left_out_columns_stand_in_as_the_schema_has_them(script):
+    columns = (
+        replace(NUMBER, name="nullable"),
+        replace(NUMBER, name="required", required=True),
+        replace(NUMBER, name="imputed", nullable=False, on_missing="impute"),
+        replace(CATEGORY, name="default", nullable=False, default="red"),
+        replace(NUMBER, name="plain", nullable=False),
+    )
+    schema = Schema(columns, Column("y", "number"))
+    features = {column.name: column_data(column) for column in columns}
+    data = {"target": "y", "unknown_columns": "error", "features": list(features), "columns": features}
+    actual = script.evaluate(READ_ROW, json.dumps([data, {"plain": 1}]))
+    assert actual["faults"] == [name for _, name in schema.name_faults({"plain"})] == ["required"]
+    batch = schema.read_rows([{"plain": 1, "required": None}])
+    assert actual["imputed"] == schema.imputed(batch)[0] == ["imputed"]
+    for name, cells in batch.feed.items():
+        assert actual["cells"][name] == cells[0, 0] or np.isnan([actual["cells"][name], cells[0, 0]]).all()
 
 
 def test_made_dates_are_read_as_the_schema_reads_them(script):

@@ -497,3 +497,19 @@ def test_retraining_keeps_what_is_said_of_missing_values(imputing, tmp_path):
         schema = context.version(f"small/{candidate.version}").schema
         assert schema.by_name["x"].imputes
         assert schema.by_name["price"].default == "$1,000"
+
+
+def test_accepted_edits_count_although_init_wrote_a_schema_file(tmp_path, run):
+    """What explore proposes is written into the config, next to a schema file of the table as it was."""
+    table().write_csv(tmp_path / "t.csv")
+    conf, page = tmp_path / "config.yml", tmp_path / "page.html"
+    assert run("init", tmp_path / "t.csv", "--target", "y", "--conf", conf)[0] == 0
+    assert "on_missing: impute" in conf.read_text()
+    _, data, _ = run("explore", "--conf", conf, "--page", page, "--json")
+    numbers = [finding["number"] for finding in data["findings"] if "price" in json.dumps(finding["edit"])]
+    assert numbers
+    run("explore", "--conf", conf, "--page", page, "--accept", ",".join(map(str, numbers)), "--json")
+    _, data, _ = run("explore", "--conf", conf, "--page", page, "--json")
+    (price,) = [column for column in data["profile"]["columns"] if column["name"] == "price"]
+    assert price["kind"] in ("number", "integer")
+    assert not [finding for finding in data["findings"] if "price" in json.dumps(finding["edit"])]

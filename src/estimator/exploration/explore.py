@@ -10,10 +10,12 @@ import polars as pl
 
 from estimator.config import Config
 from estimator.data.schema import Schema
+from estimator.data.schema.candidates import ColumnOverride, start_column
 from estimator.data.schema.column_scan import TableScan
-from estimator.data.schema.inference import Batches, schema_from_scan, start_scan
+from estimator.data.schema.inference import Batches, column_from_scan, schema_from_scan, start_scan
 from estimator.data.schema.notes import odd_values, scan_notes, unused_notes
 from estimator.data.schema.overrides import exclude_columns, exclusion_reasons, table_choices
+from estimator.data.schema.reviewed import chosen_columns, with_columns
 from estimator.data.target import label_notes
 from estimator.exploration.profile import Profile, collect, make_profile, start_schema_scan
 
@@ -35,6 +37,7 @@ class Exploration:
 def explore(batches: Batches, config: Config, reviewed: Schema | None = None, *, tsne: bool = False) -> Exploration:
     """Profile a table by the reviewed schema, or by a schema inferred in the same pass.
 
+    What the config says of columns comes before what the reviewed schema says.
     The rows are read once, and again each time a column turns out to be of another kind than assumed.
 
     Raises
@@ -43,10 +46,27 @@ def explore(batches: Batches, config: Config, reviewed: Schema | None = None, *,
     """
     stream = iter(batches())
     first = next(stream, pl.DataFrame())
-    choices = table_choices(config)
-    scan = start_schema_scan(reviewed, first) if reviewed else start_scan(first, choices, with_target_means=True)
+    choices, read_again = table_choices(config), dict[str, ColumnOverride]()
+    if reviewed is None:
+        scan = start_scan(first, choices, with_target_means=True)
+    else:
+        reviewed, read_again = chosen_columns(reviewed, config)
+        scan = start_schema_scan(reviewed, first)
+        started = {
+            name: start_column(first[name], override, choices.na_values, is_target=name == choices.target)
+            for name, override in read_again.items()
+            if name in scan.columns
+        }
+        scan = replace(scan, columns={**scan.columns, **started})
     collected = collect(chain([first], stream), batches, scan, seed=config.training.seed)
     scan = collected.scan
+    if reviewed is not None:
+        inferred = {
+            name: column_from_scan(scan.columns[name], override)
+            for name, override in read_again.items()
+            if name in scan.columns
+        }
+        reviewed = with_columns(reviewed, inferred)
     schema = exclude_columns(reviewed or schema_from_scan(scan, choices), config)
     notes = _notes(scan, schema, config, is_inferred=reviewed is None)
     # What a person leaves out and no kind can hold is not profiled.

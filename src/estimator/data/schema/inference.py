@@ -89,7 +89,7 @@ def infer_column(series: pl.Series, override: ColumnOverride = NO_OVERRIDE, *, n
     while not scan.is_consistent:
         scan = scan.restart()
         scan.add(series, None)
-    return _column_from_scan(scan, override)
+    return column_from_scan(scan, override)
 
 
 def start_scan(first: pl.DataFrame, choices: TableChoices, *, with_target_means: bool = False) -> TableScan:
@@ -160,7 +160,7 @@ def schema_from_scan(scan: TableScan, choices: TableChoices) -> Schema:
         name: NO_OVERRIDE if name in choices.dropped else choices.columns.get(name, NO_OVERRIDE)
         for name in scan.columns
     }
-    columns = {name: _column_from_scan(column, overrides[name]) for name, column in scan.columns.items()}
+    columns = {name: column_from_scan(column, overrides[name]) for name, column in scan.columns.items()}
     columns |= {name: Column(name, "text", nullable=True, used=False) for name in scan.nested}
     target = choices.target
     target_column = _as_target(columns.pop(target), scan.columns[target], overrides[target])
@@ -174,7 +174,8 @@ def _as_target(column: Column, scan: ColumnScan, override: ColumnOverride) -> Co
     return _with_statistics(replace(column, kind="number" if scan.is_number else "category"), scan)
 
 
-def _column_from_scan(scan: ColumnScan, override: ColumnOverride) -> Column:
+def column_from_scan(scan: ColumnScan, override: ColumnOverride) -> Column:
+    """Return the schema of a column that has been scanned to the end."""
     na_seen = sorted(scan.spellings.keys() - {""})
     nullable = bool(override.na_values) or scan.n_missing > 0
     column = replace(

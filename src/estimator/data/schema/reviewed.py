@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -33,15 +33,41 @@ def with_choices(schema: Schema, frame: pl.DataFrame, config: Config) -> Schema:
     ------
     SchemaError: the config names a column that the schema does not have, or what it says does not fit the values.
     """
-    frame, chosen = with_schema_names(schema, frame), dict[str, Column]()
+    schema, read_again = chosen_columns(schema, config)
+    frame = with_schema_names(schema, frame)
+    inferred = {
+        name: infer_column(frame[name], override, na_values=config.schema_.na_values)
+        for name, override in read_again.items()
+        if name in frame.columns
+    }
+    return with_columns(schema, inferred)
+
+
+def chosen_columns(schema: Schema, config: Config) -> tuple[Schema, dict[str, ColumnOverride]]:
+    """Return a reviewed schema with what the config says of its columns, and how to infer those read otherwise.
+
+    Raises
+    ------
+    SchemaError: the config names a column that the schema does not have.
+    """
+    chosen, read_again = dict[str, Column](), dict[str, ColumnOverride]()
     for name, choices in config.schema_.columns.items():
         if name not in schema.by_name:
             hint = did_you_mean(name, schema.by_name)
             raise SchemaError(f"schema.columns: no column {name!r} in the schema file", hint=hint)
-        override = ColumnOverride(**choices.model_dump())
-        chosen[name] = _with_choice(schema.by_name[name], override, choices.model_fields_set, frame, config)
-    columns = tuple(chosen.get(column.name, column) for column in schema.columns)
-    return replace(schema, columns=columns, target=chosen.get(schema.target.name, schema.target))
+        column, override = schema.by_name[name], ColumnOverride(**choices.model_dump())
+        values = {key: _as_column_has(getattr(override, key)) for key in choices.model_fields_set}
+        changed = {key: value for key, value in values.items() if value != getattr(column, key)}
+        if changed.keys() & READING_KEYS:
+            read_again[name] = _merged(column, values, changed)
+        chosen[name] = replace(column, **changed)
+    return with_columns(schema, chosen), read_again
+
+
+def with_columns(schema: Schema, columns: Mapping[str, Column]) -> Schema:
+    """Return a schema with other columns in place of those of their names; which are used stays."""
+    replaced = [replace(columns.get(column.name, column), used=column.used) for column in schema.columns]
+    return replace(schema, columns=tuple(replaced), target=columns.get(schema.target.name, schema.target))
 
 
 def with_missing_policy(schema: Schema, config: Config) -> Schema:
@@ -60,21 +86,15 @@ def with_missing_policy(schema: Schema, config: Config) -> Schema:
     return replace(schema, columns=columns)
 
 
-def _with_choice(
-    column: Column, override: ColumnOverride, keys: Collection[str], frame: pl.DataFrame, config: Config
-) -> Column:
-    values = {key: _as_column_has(getattr(override, key)) for key in keys}
-    changed = {key: value for key, value in values.items() if value != getattr(column, key)}
-    if not changed.keys() & READING_KEYS or column.name not in frame.columns:
-        return replace(column, **changed)
-    merged = {key: getattr(column, key) for key in OVERRIDE_KEYS} | values
-    if "kind" not in keys and changed.keys() & NUMBER_KEYS and column.kind not in NUMERIC_KINDS:
+def _merged(column: Column, values: Mapping[str, Any], changed: Mapping[str, Any]) -> ColumnOverride:
+    """Return what the file and the config say of a column together."""
+    merged = {**{key: getattr(column, key) for key in OVERRIDE_KEYS}, **values}
+    if "kind" not in values and changed.keys() & NUMBER_KEYS and column.kind not in NUMERIC_KINDS:
         # The reviewed kind is that of numbers that could not be read yet.
         merged["kind"] = None
-    if "na_values" in changed and "nullable" not in keys:
+    if "na_values" in changed and "nullable" not in values:
         merged["nullable"] = column.nullable or None
-    inferred = infer_column(frame[column.name], ColumnOverride(**merged), na_values=config.schema_.na_values)
-    return replace(inferred, used=column.used)
+    return ColumnOverride(**merged)
 
 
 def _as_column_has(value: Any) -> Any:
