@@ -16,7 +16,7 @@ CALLS = frozenset(
     {
         *("open", "write", "pwrite", "flush", "close", "fsync", "ftruncate", "truncate"),
         *("flock", "mkdir", "rename", "replace", "rmdir", "scandir", "unlink"),
-        *("commit", "execute", "executemany", "cursor_execute", "adbc_ingest"),
+        *("commit", "execute", "executemany", "execute_update", "execute_query", "write_parquet", "collect"),
     }
 )
 # How many kills `make test-chaos` asks of each test; otherwise a few seconds must do.
@@ -39,6 +39,18 @@ def is_killed(action: Callable[[], object], at: int) -> bool:
 
 
 def _run_to_the_kill(action: Callable[[], object], at: int) -> None:
+    code = 1
+    try:
+        n_calls_until_killed(action, at)
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def n_calls_until_killed(action: Callable[[], object], at: int) -> int:
+    """Run an action in this process, which is killed before its call number `at`; return the number of its calls."""
     n_calls = 0
 
     def follow(frame: FrameType, event: str, function: Any) -> None:
@@ -48,17 +60,12 @@ def _run_to_the_kill(action: Callable[[], object], at: int) -> None:
             if n_calls == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    code = 1
+    sys.setprofile(follow)
     try:
-        sys.setprofile(follow)
         action()
-        sys.setprofile(None)
-        code = 0
-    except BaseException:
-        sys.setprofile(None)
-        sys.excepthook(*sys.exc_info())
     finally:
-        os._exit(code)
+        sys.setprofile(None)
+    return n_calls
 
 
 def kills(action: Callable[[], object]) -> Iterator[int]:

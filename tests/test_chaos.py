@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import random
 import resource
 import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +22,9 @@ from estimator.core.clock import Moment
 from estimator.errors import StoreError
 from estimator.store.store import Store
 from estimator.verbs import key
-from tests.chaos import at_once, kills
+from tests.chaos import N_KILLS, at_once, kills
+from tests.conftest import ROOT, read_example
+from tests.servers import PASSWORD, postgresql
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MOMENT = Moment(datetime(2026, 1, 1, tzinfo=UTC), "me", "abc123")
@@ -152,3 +160,57 @@ def test_full_disk_in_the_middle_of_a_line_leaves_history_and_alias_as_they_were
     assert (tmp_path / "house" / "history.jsonl").read_bytes() == before
     assert store.aliases("house")["live"] == "v2"
     assert files(tmp_path / "house") == ["aliases.json", "history.jsonl", "v1", "v2"]
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    with postgresql() as server:
+        yield server
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """A folder of files with rows of Boston; each is one batch."""
+    table = read_example("boston").drop("MEDV")
+    (tmp_path / "rows").mkdir()
+    for number in range(11):
+        table[number * 40 : (number + 1) * 40].write_csv(tmp_path / "rows" / f"{number:02d}.csv")
+    return tmp_path / "rows"
+
+
+def predicting(model: Path, rows: Path, output: str, if_exists: str) -> Callable[[int, float], int]:
+    """Return a function that finishes the last run and is killed in the next; it returns the number of calls."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "PGPASSWORD": PASSWORD}
+
+    def run(call: int = 0, seconds: float = 0.0) -> int:
+        arguments = map(str, (model, rows, output, if_exists, call, seconds))
+        command = [sys.executable, "-m", "tests.predict_chaos", *arguments]
+        done = subprocess.run(command, cwd=rows.parent, env=environment, capture_output=True, text=True)
+        assert done.returncode in (0, -signal.SIGKILL, -signal.SIGALRM), done.stderr[-4000:]
+        return int(done.stdout) if done.returncode == 0 else 0
+
+    return run
+
+
+KINDS = [("o.csv", "none"), ("sqlite:///o.db", "append")]
+MORE_KINDS = [
+    *(("o.parquet", "none"), ("sqlite:///o.db", "fail"), ("sqlite:///o.db", "replace")),
+    *(("postgresql", "fail"), ("postgresql", "append")),
+]
+
+
+@pytest.mark.parametrize(("output", "if_exists"), [*KINDS, *(MORE_KINDS if N_KILLS else [])])
+def test_predictions_killed_anywhere_are_written_once(store, rows, request, output, if_exists):
+    if output == "postgresql":
+        output = request.getfixturevalue("postgres").address
+    run = predicting(store / "house_pricing_model", rows, output, if_exists)
+    n_calls, randomness = run(), random.Random(7)
+    # Each kill takes a process of two seconds.
+    for number in range(n_kills := N_KILLS // 4 or 2):
+        if number % 3 == 2:
+            run(seconds=randomness.uniform(0.01, 0.5))
+        else:
+            # Most calls are those of reading; those of ending are the last ones.
+            run(call=randomness.choice((randomness.randrange(1, n_calls), n_calls - randomness.randrange(1, 80))))
+    run()
+    print(f"{output}, {if_exists}: {n_kills} kills")

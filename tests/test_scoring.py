@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +12,11 @@ import polars as pl
 import pytest
 
 from estimator import verbs
+from estimator.core.lock import locked
 from estimator.data.sinks import FileSink
 from estimator.data.sources.opener import open_source
 from estimator.errors import RowError, SourceError
-from estimator.store.batch_prediction import predict_source
+from estimator.store.batch_prediction import _rows_id, predict_source
 from tests.conftest import ROOT, read_example
 
 FILES, ROWS = 11, 40
@@ -23,7 +24,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from estimator import verbs
-from estimator.store.batch_prediction import predict_source
+from estimator.store.batch_prediction import _rows_id, predict_source
 from estimator.data.sinks import FileSink
 from estimator.data.sources.opener import open_source
 
@@ -81,6 +82,42 @@ def test_killed_run_resumes_without_losing_rows(store, predictor, houses, tmp_pa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["houses", "predictions" + ending, "whole.parquet"]
 
 
+def test_run_killed_while_its_parts_are_removed_is_whole_again(predictor, houses, tmp_path, monkeypatch):
+    def removes_one(folder):
+        next(folder.glob("*.parquet")).unlink()
+        raise KeyboardInterrupt
+
+    output = tmp_path / "predictions.parquet"
+    with monkeypatch.context() as patched:
+        patched.setattr("estimator.store.partial_output.shutil.rmtree", removes_one)
+        with pytest.raises(KeyboardInterrupt):
+            predict(predictor, houses, output)
+    assert predict(predictor, houses, output).rows == pl.read_parquet(output).height == FILES * ROWS
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_parts_that_were_lost_are_predicted_again(store, predictor, houses, tmp_path):
+    output = tmp_path / "predictions.parquet"
+    killed_at(10 * ROWS, store, houses, output)
+    next(tmp_path.glob(".predictions*.parts/00000000.parquet")).unlink()
+    summary = predict(predictor, houses, output)
+    assert (summary.rows, summary.rows_resumed) == (FILES * ROWS, 0)
+    assert pl.read_parquet(output).height == FILES * ROWS
+
+
+@pytest.mark.parametrize("place", ["scratch", "elsewhere"])
+def test_rows_are_known_again(predictor, houses, tmp_path, monkeypatch, place):
+    """By their files' sizes and times, or by what they hold where files are copies."""
+    monkeypatch.setattr("estimator.store.batch_prediction.gettempdir", lambda: str(tmp_path / place))
+    for folder in ("scratch", "scratch2"):
+        shutil.copytree(houses, tmp_path / folder)
+    identities = set()
+    for folder in ("scratch", "scratch", "scratch2"):
+        with open_source(str(tmp_path / folder)) as source:
+            identities.add(_rows_id(predictor, source, []))
+    assert len(identities) == 2
+
+
 def test_changed_input_does_not_resume(store, predictor, houses, tmp_path):
     output = tmp_path / "predictions.parquet"
     killed_at(6 * ROWS, store, houses, output)
@@ -105,10 +142,9 @@ def test_faults_are_counted_and_capped(store, predictor, houses, tmp_path):
 def test_concurrent_runs_do_not_mix(store, predictor, houses, tmp_path):
     output = tmp_path / "predictions.parquet"
     killed_at(6 * ROWS, store, houses, output)
-    (folder,) = tmp_path.glob(".predictions*.parts")
-    lock = os.open(folder, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(SourceError, match="another process is predicting the same rows"):
+    with (
+        locked(output, purpose="predicting into it"),
+        pytest.raises(SourceError, match=f"another process is predicting into it: process {os.getpid()}"),
+    ):
         predict(predictor, houses, output)
-    os.close(lock)
     assert predict(predictor, houses, output).rows == FILES * ROWS

@@ -8,13 +8,16 @@ import polars as pl
 import pytest
 
 from estimator import verbs
+from estimator.core.lock import locked
 from estimator.data.sinks import sink_for
 from estimator.data.sources.opener import open_source
 from estimator.errors import SourceError
 from estimator.store.batch_prediction import predict_source
+from estimator.store.partial_output import BatchSummary
 from tests.conftest import read_example
 from tests.servers import PASSWORD, postgresql, rows
 
+FORGET = "data.sinks.SQLiteSink.forget data.sinks.PostgreSQLSink.forget"
 ENVIRONMENT = {"PGPASSWORD": PASSWORD}
 
 
@@ -105,6 +108,32 @@ def test_failed_append_keeps_table_and_parts(predictor, numbered, address, tmp_p
     assert read(address, "predictions").height == 60
     assert len(list(tmp_path.glob(".predictions.*.parts"))) == 1
     assert predict(predictor, numbered, address, keep=["house", "RM"], if_exists="replace").rows_resumed == 60
+
+
+@pytest.mark.parametrize("step", ["store.partial_output.write_atomic", "store.partial_output.shutil.rmtree", FORGET])
+def test_append_that_ends_after_its_commit_is_not_repeated(predictor, houses, address, tmp_path, monkeypatch, step):
+    def ends(*_args, **_options):
+        raise KeyboardInterrupt
+
+    predict(predictor, houses, address)
+    with monkeypatch.context() as patched:
+        for name in step.split():
+            patched.setattr(f"estimator.{name}", ends)
+        with pytest.raises(KeyboardInterrupt):
+            predict(predictor, houses, address, if_exists="append")
+    assert predict(predictor, houses, address, if_exists="append") == BatchSummary(60, rows_resumed=60)
+    assert read(address, "predictions").height == 120
+    assert not list(tmp_path.glob(".*"))
+    predict(predictor, houses, address, if_exists="append")
+    assert read(address, "predictions").height == 180
+
+
+def test_tables_of_one_name_in_two_databases_have_nothing_in_common(predictor, houses, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = (sink_for(f"sqlite:///{name}.db", {}, table="t") for name in "ab")
+    with locked(first.parts_path):
+        assert predict(predictor, houses, "sqlite:///b.db", table="t").rows == 60
+    assert second.parts_path == sink_for(f"sqlite:///{tmp_path}/b.db", {}, table="t").parts_path
 
 
 def test_table_name_may_hold_a_schema(predictor, houses, postgres, tmp_path, monkeypatch):

@@ -25,19 +25,20 @@ def locked(
     path: Path,
     *,
     purpose: str = "changing it",
+    name: str | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
     error_type: type[EstimatorError] = FileError,
 ) -> Iterator[None]:
     """Let one process at a time, and one thread of it, change a file, which need not exist.
 
-    `purpose` completes "another process is ...". A wait of more than a second is said in the log. With a timeout of 0
-    there is no wait. A lock cannot be taken again by the thread that holds it.
+    `purpose` completes "another process is ...", `name` is what messages call the file. A wait of more than a second is
+    said in the log. With a timeout of 0 there is no wait. A lock cannot be taken again by the thread that holds it.
 
     Raises
     ------
     EstimatorError: of `error_type`: another process holds the lock for too long, or the folder cannot be written.
     """
-    lock = FileLock(path, purpose=purpose, timeout_seconds=timeout_seconds, error_type=error_type)
+    lock = FileLock(path, purpose=purpose, name=name, timeout_seconds=timeout_seconds, error_type=error_type)
     lock.acquire()
     try:
         yield
@@ -57,10 +58,11 @@ class FileLock:
         path: Path,
         *,
         purpose: str = "changing it",
+        name: str | None = None,
         timeout_seconds: float = TIMEOUT_SECONDS,
         error_type: type[EstimatorError] = FileError,
     ) -> None:
-        self._path, self._purpose = path, purpose
+        self._name, self._purpose = name or str(path), purpose
         self._timeout_seconds, self._error_type = timeout_seconds, error_type
         target = path.resolve()
         self._file = target.with_name(f".{target.name}.lock")
@@ -80,16 +82,18 @@ class FileLock:
             os.pwrite(self._handle, f"{os.getpid()} {socket.gethostname()}".encode(), 0)
         except OSError as error:
             self.release()
-            raise self._error_type(f"{self._path}: cannot be written: {error.strerror}") from error
+            raise self._error_type(f"{self._name}: cannot be written: {error.strerror}") from error
         return True
 
     def release(self) -> None:
         """Release the lock, if it is held."""
         if self._handle != -1:
             handle, self._handle = self._handle, -1
-            # Removed while it is locked: whoever has opened it sees that it is no longer the lock.
-            self._file.unlink(missing_ok=True)
-            os.close(handle)
+            try:
+                # Removed while it is locked: whoever has opened it sees that it is no longer the lock.
+                self._file.unlink(missing_ok=True)
+            finally:
+                os.close(handle)
 
     def _waited_for(self) -> int:
         """Return the handle of the locked file."""
@@ -109,9 +113,9 @@ class FileLock:
         try:
             pid, host = self._file.read_text().split()
         except (OSError, ValueError):
-            return f"{self._path}: another process is {self._purpose}"
+            return f"{self._name}: another process is {self._purpose}"
         where = "" if host == socket.gethostname() else f" on {host}"
-        return f"{self._path}: another process is {self._purpose}: process {pid}{where}"
+        return f"{self._name}: another process is {self._purpose}: process {pid}{where}"
 
 
 def _locked_handle(path: Path) -> int | None:

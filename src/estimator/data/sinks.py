@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,10 @@ from estimator.errors import SourceError
 ENDINGS = (".parquet", ".csv")
 # How long to wait for another process that is writing.
 LOCK_TIMEOUT_SECONDS = 10.0
+# Where a database keeps the ids of attempts, from the moment their rows are there until their parts are gone.
+RUNS_TABLE = "estimator_runs"
+# Two processes must not create that table at once; any number that is the same in all of them.
+ADVISORY_LOCK = 717172
 
 IfExists = Literal["fail", "replace", "append"]
 
@@ -31,6 +36,8 @@ class Sink(ABC):
 
     # The rows of a table have no order: without a key column they are numbered.
     numbers_rows: ClassVar[bool] = True
+    # Whether it knows which attempts were written, because their rows may not be written again.
+    keeps_attempts: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -52,8 +59,27 @@ class Sink(ABC):
         """
 
     @abstractmethod
-    def write(self, parts: Sequence[Path]) -> None:
+    def check_existing(self) -> None:
+        """Check that what exists at the destination may be changed.
+
+        Raises
+        ------
+        SourceError: it may not.
+        """
+
+    @abstractmethod
+    def is_written(self, attempt: str) -> bool:
+        """Whether writing the rows of an attempt again would double them."""
+
+    @abstractmethod
+    def forget(self, attempt: str) -> None:
+        """Forget that an attempt was written."""
+
+    @abstractmethod
+    def write(self, parts: Sequence[Path], attempt: str) -> None:
         """Write the rows of Parquet files, in order, with one file in memory at a time.
+
+        In one step with the rows, a database keeps the random id of the attempt, until it is forgotten.
 
         Raises
         ------
@@ -95,6 +121,7 @@ class FileSink(Sink):
     """A Parquet or CSV file."""
 
     numbers_rows: ClassVar[bool] = False
+    keeps_attempts: ClassVar[bool] = False
     path: Path
 
     @property
@@ -114,9 +141,18 @@ class FileSink(Sink):
         if not self.path.absolute().parent.is_dir():
             raise SourceError(f"{self.path}: cannot be written: the folder {self.path.parent} does not exist")
 
-    def write(self, parts: Sequence[Path]) -> None:
+    def check_existing(self) -> None:
+        """A file is replaced."""
+
+    def is_written(self, attempt: str) -> bool:
+        return False
+
+    def forget(self, attempt: str) -> None:
+        """A file keeps no ids."""
+
+    def write(self, parts: Sequence[Path], attempt: str) -> None:
         try:
-            with atomic_path(self.path) as temporary:
+            with atomic_path(self.path, durable=True) as temporary:
                 rows = pl.scan_parquet(list(parts))
                 if self.path.suffix.lower() == ".csv":
                     rows.sink_csv(temporary)
@@ -140,7 +176,17 @@ class TableSink(Sink):
 
     @property
     def parts_path(self) -> Path:
-        return Path(self.table)
+        return Path(f"{self.table}.{hashlib.sha256(self._place.encode()).hexdigest()[:8]}")
+
+    @property
+    def _place(self) -> str:
+        """The database, however it is written: tables of one name in two databases have nothing in common."""
+        return self.address.name
+
+    @property
+    def _runs(self) -> str:
+        """The table of attempts, next to the one that is filled, as SQL writes it."""
+        return quoted_table(f"{schema}.{RUNS_TABLE}" if (schema := self.table.rpartition(".")[0]) else RUNS_TABLE)
 
     def reject_existing(self, exists: bool) -> None:
         """Raise an error if the table exists and `if_exists` is "fail"."""
@@ -157,19 +203,41 @@ class SQLiteSink(TableSink):
                 f"{self.address.name}: cannot be written",
                 hint="sqlite:///my.db is relative to this folder, sqlite:////my.db is absolute",
             )
+
+    def check_existing(self) -> None:
         if self._path.exists():
             with self._connected() as connection:
-                self.reject_existing(self._exists(connection))
+                self.reject_existing(self._exists(connection, self.table))
 
-    def write(self, parts: Sequence[Path]) -> None:
+    def is_written(self, attempt: str) -> bool:
+        if not self._path.exists():
+            return False
+        with self._connected() as connection:
+            statement = f"SELECT 1 FROM {self._runs} WHERE attempt = ?"  # noqa: S608 # fixed name
+            return self._exists(connection, RUNS_TABLE) and bool(connection.execute(statement, [attempt]).fetchall())
+
+    def forget(self, attempt: str) -> None:
+        if not self._path.exists():
+            return
+        with self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if self._exists(connection, RUNS_TABLE):
+                connection.execute(f"DELETE FROM {self._runs} WHERE attempt = ?", [attempt])  # noqa: S608 # fixed name
+                if not connection.execute(f"SELECT 1 FROM {self._runs}").fetchall():  # noqa: S608 # fixed name
+                    connection.execute(f"DROP TABLE {self._runs}")
+            connection.execute("COMMIT")
+
+    def write(self, parts: Sequence[Path], attempt: str) -> None:
         schema = pl.read_parquet_schema(parts[0])
         types = ", ".join(f"{quoted(name)} {_sqlite_type(dtype)}" for name, dtype in schema.items())
         parameters = ", ".join("?" * len(schema))
         names = ", ".join(map(quoted, schema))
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
-            exists = self._exists(connection)
+            exists = self._exists(connection, self.table)
             self.reject_existing(exists)
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {self._runs} (attempt TEXT PRIMARY KEY)")
+            connection.execute(f"INSERT INTO {self._runs} VALUES (?)", [attempt])  # noqa: S608 # fixed name
             if exists and self.if_exists == "replace":
                 connection.execute(f"DROP TABLE {self._quoted}")
             if not exists or self.if_exists == "replace":
@@ -187,6 +255,10 @@ class SQLiteSink(TableSink):
         return Path(self.address.url.removeprefix(SQLITE_FILE).partition("?")[0])
 
     @property
+    def _place(self) -> str:
+        return str(self._path.resolve())
+
+    @property
     def _quoted(self) -> str:
         return quoted_table(self.table)
 
@@ -199,37 +271,72 @@ class SQLiteSink(TableSink):
         except sqlite3.Error as error:
             raise SourceError(f"{self.name}: SQLite reports: {error}") from error
 
-    def _exists(self, connection: sqlite3.Connection) -> bool:
-        return bool(connection.execute(f"PRAGMA table_info({quoted(self.table.rpartition('.')[2])})").fetchall())
+    def _exists(self, connection: sqlite3.Connection, table: str) -> bool:
+        return bool(connection.execute(f"PRAGMA table_info({quoted(table.rpartition('.')[2])})").fetchall())
 
 
 class PostgreSQLSink(TableSink):
     """A PostgreSQL table, filled by COPY."""
 
     def check(self) -> None:
-        with self._connected() as connection:
-            self.reject_existing(self._exists(connection))
+        with self._connected():
+            pass
 
-    def write(self, parts: Sequence[Path]) -> None:
+    def check_existing(self) -> None:
+        with self._connected() as connection:
+            self.reject_existing(self._exists(connection, quoted_table(self.table)))
+
+    def is_written(self, attempt: str) -> bool:
+        with self._connected() as connection, closing(connection.cursor()) as cursor:
+            if not self._exists(connection, self._runs):
+                return False
+            cursor.execute(f"SELECT 1 FROM {self._runs} WHERE attempt = $1", (attempt,))  # noqa: S608 # fixed name
+            return bool(cursor.fetchall())
+
+    def forget(self, attempt: str) -> None:
+        with self._connected() as connection, closing(connection.cursor()) as cursor:
+            if self._exists(connection, self._runs):
+                cursor.execute(f"DELETE FROM {self._runs} WHERE attempt = $1", (attempt,))  # noqa: S608 # fixed name
+                connection.commit()
+
+    def write(self, parts: Sequence[Path], attempt: str) -> None:
         schema, _, table = self.table.rpartition(".")
         modes = {"fail": "create", "replace": "replace", "append": "create_append"}
-        with self._connected() as connection:
-            self.reject_existing(self._exists(connection))
-            with closing(connection.cursor()) as cursor:
-                for index, part in enumerate(parts):
-                    mode = "append" if index else modes[self.if_exists]
-                    rows = pl.read_parquet(part).to_arrow(compat_level=pl.CompatLevel.oldest())
-                    cursor.adbc_ingest(table, rows, mode=mode, **({"db_schema_name": schema} if schema else {}))
+        with self._connected() as connection, closing(connection.cursor()) as cursor:
+            self.reject_existing(self._exists(connection, quoted_table(self.table)))
+            self._create_runs(connection, cursor)
+            for index, part in enumerate(parts):
+                mode = "append" if index else modes[self.if_exists]
+                rows = pl.read_parquet(part).to_arrow(compat_level=pl.CompatLevel.oldest())
+                cursor.adbc_ingest(table, rows, mode=mode, **({"db_schema_name": schema} if schema else {}))
+            cursor.execute(f"INSERT INTO {self._runs} VALUES ($1)", (attempt,))  # noqa: S608 # fixed name
             connection.commit()
+
+    def _create_runs(self, connection: Any, cursor: Any) -> None:
+        if not self._exists(connection, self._runs):
+            schema = self.table.rpartition(".")[0]
+            cursor.execute(
+                "SELECT has_schema_privilege(coalesce(nullif($1, ''), current_schema()), 'CREATE')", (schema,)
+            )
+            if cursor.fetchall() == [(False,)]:
+                raise SourceError(
+                    f"{self.name}: needs a table {RUNS_TABLE} next to it, which this user may not create",
+                    hint=f"let its owner run: CREATE TABLE {self._runs} (attempt TEXT PRIMARY KEY); "
+                    f"GRANT SELECT, INSERT, DELETE ON {self._runs} TO ...",
+                )
+            cursor.execute(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
+            cursor.execute(f"CREATE TABLE IF NOT EXISTS {self._runs} (attempt TEXT PRIMARY KEY)")
+        # Others need not wait for the rows.
+        connection.commit()
 
     @contextmanager
     def _connected(self) -> Iterator[Any]:
         with connected(self.address, "writing PostgreSQL") as connection:
             yield connection
 
-    def _exists(self, connection: Any) -> bool:
+    def _exists(self, connection: Any, table: str) -> bool:
         with closing(connection.cursor()) as cursor:
-            cursor.execute("SELECT to_regclass($1) IS NOT NULL", (quoted_table(self.table),))
+            cursor.execute("SELECT to_regclass($1) IS NOT NULL", (table,))
             return bool(cursor.fetchall()[0][0])
 
 

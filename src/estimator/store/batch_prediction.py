@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
-import glob
 import hashlib
 import json
 import os
-import shutil
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import secrets
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
+from importlib.metadata import version
 from itertools import accumulate, islice
 from pathlib import Path
+from tempfile import gettempdir
 from typing import NamedTuple
 
 import numpy as np
@@ -21,62 +20,21 @@ import numpy.typing as npt
 import polars as pl
 
 from estimator.core.arrays import Floats, Indices
-from estimator.core.files import atomic_path
+from estimator.core.lock import locked
 from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean, join_names
-from estimator.data.schema import Batch, Schema
+from estimator.data.schema import Batch
 from estimator.data.schema.frames import read_frame, with_schema_names
 from estimator.data.sinks import Sink
 from estimator.data.sources.base import FileSource, Source
 from estimator.data.target import read_labels
 from estimator.errors import Fault, RowError, SchemaError, SourceError
 from estimator.store.artefact import Artefact
+from estimator.store.partial_output import MAX_FAULTS, BatchSummary, PartialOutput
 from estimator.store.predictor import Predictor, prediction_columns
 
 # Batches per part. A part is the unit of progress: an interrupted run repeats at most one.
 BATCHES_PER_PART = 4
-MAX_FAULTS = 20
-
-
-@dataclass(frozen=True, slots=True)
-class BatchSummary:
-    """What a run has done: rows read, rows left without a prediction, and the first faults of those.
-
-    `rows_resumed` counts the rows that an interrupted run had predicted before this one continued it, `imputed` the
-    missing values that were imputed, by column; `left_out` are the features that the table does not have.
-    """
-
-    rows: int = 0
-    rows_without_prediction: int = 0
-    faults: tuple[Fault, ...] = ()
-    rows_resumed: int = 0
-    imputed: Mapping[str, int] = field(default_factory=dict)
-    left_out: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, schema: Schema, frame: pl.DataFrame, batch: Batch) -> BatchSummary:
-        """Return the summary of some rows, and of those of them that have a prediction."""
-        imputed = Counter(name for names in schema.imputed(batch) for name in names)
-        left_out = tuple(schema.left_out(frame.columns))
-        return cls(frame.height, frame.height - batch.n_rows, batch.faults, 0, dict(imputed), left_out)
-
-    def plus(self, later: BatchSummary) -> BatchSummary:
-        """Return the summary with later rows."""
-        return replace(
-            self,
-            rows=self.rows + later.rows,
-            rows_without_prediction=self.rows_without_prediction + later.rows_without_prediction,
-            faults=(*self.faults, *later.faults)[:MAX_FAULTS],
-            imputed=dict(Counter(self.imputed) + Counter(later.imputed)),
-            left_out=later.left_out,
-        )
-
-    def notes(self, table: str) -> list[str]:
-        """Return what was done about missing values and columns of a table."""
-        stand_in = "its default, or a missing value, in all rows"
-        columns = [f"{table}: no column {name!r}: {stand_in}" for name in self.left_out]
-        values = [f"{table}: column {name!r}: missing values imputed: {n:,}" for name, n in self.imputed.items()]
-        return [*columns, *values]
 
 
 def predict_source(
@@ -95,21 +53,27 @@ def predict_source(
     stops the run. `progress` receives the number of rows so far.
 
     Predictions are saved in parts next to the output while the run lasts. After an interruption, the same call (same
-    version, files and options) resumes after the last part.
+    version, rows and options) resumes after the last part; if all rows were written, it writes none again.
 
     Raises
     ------
     RowError: a row breaks the schema.
-    SourceError: the output cannot be written, or a column of `keep` does not exist.
+    SourceError: the output cannot be written, another process is predicting into it, or a column of `keep` does not
+    exist.
     """
     sink.check()
     if sink.parts_path.resolve() in {path.resolve() for path in source.paths}:
         raise SourceError(f"{sink.name}: the output is also the input", hint="choose another file for the predictions")
+    purpose = "predicting into it"
     try:
-        with PartialOutput(sink, _run_id(predictor, source, [*keep, invalid_as_missing])) as parts:
-            summary = _predict_parts(predictor, source, parts, keep, invalid_as_missing, progress)
-            sink.write(parts.paths)
-            parts.delete()
+        with locked(sink.parts_path, purpose=purpose, name=sink.name, timeout_seconds=0, error_type=SourceError):
+            parts = PartialOutput(sink, _rows_id(predictor, source, [*keep, invalid_as_missing]))
+            summary = parts.summary
+            if not parts.is_finished:
+                sink.check_existing()
+                summary = _predict_parts(predictor, source, parts, keep, invalid_as_missing, progress)
+                sink.write(parts.paths, parts.attempt)
+            parts.finish(summary)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise SourceError(f"{sink.name}: cannot be written: {error}") from error
     return summary
@@ -153,69 +117,23 @@ def labeled_rows(artefact: Artefact, frame: pl.DataFrame) -> LabeledRows:
     return LabeledRows(batch.rows(is_read), labels[has_label], np.flatnonzero(has_label) + 1)
 
 
-class PartialOutput:
-    """The predictions of an unfinished run: Parquet files in a hidden folder that one process at a time may fill.
-
-    The name of the folder holds `run_id`, so that only the same run resumes from it; None never resumes. Mutable: it
-    tracks the parts on disk.
-    """
-
-    def __init__(self, sink: Sink, run_id: str | None) -> None:
-        self.sink, self._run_id = sink, run_id
-        self._folder = sink.parts_path.with_name(f".{sink.parts_path.name}.{run_id or 'once'}.parts")
-        self.summary, self.n_parts = BatchSummary(), 0
-        self._lock = -1
-
-    def __enter__(self) -> PartialOutput:
-        output = self.sink.parts_path
-        for folder in output.parent.glob(f".{glob.escape(output.name)}.*.parts"):
-            if folder != self._folder or self._run_id is None:
-                shutil.rmtree(folder)
-        self._folder.mkdir(exist_ok=True)
-        self._lock = os.open(self._folder, os.O_RDONLY)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise SourceError(
-                f"{self.sink.name}: another process is predicting the same rows", hint="wait for it to finish"
-            ) from None
-        self.n_parts = len(self.paths)
-        if self.n_parts:
-            saved = json.loads(pl.read_parquet_metadata(self.paths[-1])["summary"])
-            faults = tuple(Fault(**fault) for fault in saved["faults"])
-            later = {"faults": faults, "rows_resumed": saved["rows"], "left_out": tuple(saved["left_out"])}
-            self.summary = BatchSummary(**{**saved, **later})
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._run_id is None and self._folder.exists():
-            self.delete()
-        os.close(self._lock)
-
-    def add(self, predictions: pl.DataFrame, summary: BatchSummary) -> None:
-        """Save the next part, with the summary up to it."""
-        with atomic_path(self._folder / f"{self.n_parts:08d}.parquet") as temporary:
-            predictions.write_parquet(temporary, metadata={"summary": json.dumps(asdict(summary), default=str)})
-        self.n_parts += 1
-
-    def delete(self) -> None:
-        """Delete all parts."""
-        shutil.rmtree(self._folder)
-
-    @property
-    def paths(self) -> list[Path]:
-        """The parts, in order."""
-        return sorted(self._folder.glob("*.parquet"))
-
-
-def _run_id(predictor: Predictor, source: Source, options: Sequence[str | bool]) -> str | None:
-    """Return a hash of everything that decides the output; None for a database, whose row order may change."""
-    if not source.paths:
-        return None
-    files = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in source.paths]
-    content = json.dumps([files, repr(source), repr(predictor.schema), options]).encode()
-    return hashlib.sha256(predictor.graph + content).hexdigest()[:16]
+def _rows_id(predictor: Predictor, source: Source, options: Sequence[str | bool]) -> str:
+    """Return a hash of everything that decides the predictions."""
+    read_as = type(source).__name__
+    if isinstance(source, FileSource):
+        if len(source.paths) < len(source.files):
+            # A stream cannot be read again.
+            return secrets.token_hex(8)
+        read_as += repr(source.options)
+    scratch = Path(gettempdir()).resolve()
+    paths = [path.resolve() for path in source.paths]
+    if paths and not any(path.is_relative_to(scratch) for path in paths):
+        files: object = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    else:
+        # What is copied from elsewhere has other paths and times each time: the rows themselves are known again.
+        files = source.fingerprint()
+    content = [files, read_as, repr(predictor.schema), options, BATCHES_PER_PART, version("estimator-lifepath")]
+    return hashlib.sha256(predictor.graph + json.dumps(content).encode()).hexdigest()[:16]
 
 
 def _predict_parts(
@@ -251,7 +169,7 @@ def _predict_parts(
                     summary = summary.plus(predicted)
                     progress(summary.rows)
             except RowError:
-                parts.delete()
+                parts.discard()
                 raise
             parts.add(pl.concat(tables), summary)
     return summary

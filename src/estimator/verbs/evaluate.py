@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from estimator.evaluation.scores import Score, score, select_metrics
 from estimator.store.artefact import Artefact, missing_packages_named
-from estimator.store.batch_prediction import BatchSummary, labeled_rows
+from estimator.store.batch_prediction import labeled_rows
+from estimator.store.partial_output import BatchSummary
 from estimator.verbs.context import Context, data_like
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from estimator.data.sinks import IfExists, sink_for
 from estimator.store.artefact import Artefact
-from estimator.store.batch_prediction import BatchSummary, predict_source
+from estimator.store.batch_prediction import predict_source
+from estimator.store.partial_output import BatchSummary
 from estimator.verbs.context import Context, data_like
 
 
