@@ -13,6 +13,7 @@ import pytest
 
 from estimator import verbs
 from estimator.config.sections import row_ranges
+from estimator.data.schema import Column, Schema
 from estimator.errors import EstimatorError
 from estimator.monitoring.candidates import join_rows
 from estimator.monitoring.promotion import PairedBettingTest
@@ -166,8 +167,17 @@ def test_missing_old_rows_are_an_error(market, new_rows):
 
 
 def test_columns_of_different_types_become_text():
-    joined = join_rows(pl.DataFrame({"a": ["1", "x"]}), pl.DataFrame({"a": [2.0, None], "b": [1, 2]}))
+    schema = Schema((Column("a", "category"),), Column("b", "number"))
+    joined = join_rows(pl.DataFrame({"a": ["1", "x"]}), pl.DataFrame({"a": [2.0, None], "b": [1, 2]}), schema)
     assert joined["a"].to_list() == ["1", "x", "2", None]
+
+
+def test_numbers_of_requests_join_numbers_as_text_by_the_columns_rules():
+    """JSON's 1.234 is not one thousand, whatever separates thousands in the file."""
+    column = Column("a", "number", thousands=".", decimal=",", na_values=("-",))
+    old, new = pl.DataFrame({"a": ["1.234", "2,5", "-"]}), pl.DataFrame({"a": [1.234, None, 1e300]})
+    joined = join_rows(old, new, Schema((column,), Column("b", "number")))
+    assert joined["a"].to_list() == [1234.0, 2.5, None, 1.234, None, 1e300]
 
 
 def test_row_ranges_are_parsed():

@@ -16,9 +16,10 @@ from estimator.config import Config, Shelves, Split
 from estimator.config.document import read_document
 from estimator.core.arrays import Floats, Mask
 from estimator.core.clock import Moment
-from estimator.data.schema import Schema
+from estimator.data.schema import Column, Schema
 from estimator.data.schema.candidates import ColumnOverride
-from estimator.data.schema.frames import with_schema_names
+from estimator.data.schema.column import NUMERIC_KINDS
+from estimator.data.schema.frames import read_series, with_schema_names
 from estimator.data.schema.inference import infer_schema
 from estimator.drift import absolute_losses
 from estimator.errors import EstimatorError, RetrainingError, needs_extra
@@ -61,7 +62,7 @@ class RetrainingRows:
 
     @classmethod
     def of(
-        cls, old: pl.DataFrame, is_learned: Mask, new: pl.DataFrame, *, holdout_size: float, target: str
+        cls, old: pl.DataFrame, is_learned: Mask, new: pl.DataFrame, *, holdout_size: float, schema: Schema
     ) -> RetrainingRows:
         """Join old and new rows; the holdout is the newest of the new ones, which come in the order of time.
 
@@ -69,6 +70,7 @@ class RetrainingRows:
         ------
         RetrainingError: too few new rows have a label.
         """
+        target = schema.target.name
         labeled = new.filter(pl.col(target).is_not_null()) if target in new.columns else new.clear()
         if labeled.height < MIN_NEW_ROWS:
             raise RetrainingError(
@@ -77,7 +79,9 @@ class RetrainingRows:
             )
         n_holdout = max(round(labeled.height * holdout_size), MIN_HOLDOUT_ROWS)
         n_holdout = min(n_holdout, labeled.height - MIN_HOLDOUT_ROWS)
-        return cls(join_rows(old, labeled), old.height, labeled.height - n_holdout, np.asarray(is_learned, np.bool_))
+        return cls(
+            join_rows(old, labeled, schema), old.height, labeled.height - n_holdout, np.asarray(is_learned, np.bool_)
+        )
 
     @property
     def holdout(self) -> pl.DataFrame:
@@ -266,17 +270,30 @@ def updated_schema(schema: Schema, rows: RetrainingRows, split: Split) -> Schema
     return replace(inferred, columns=columns)
 
 
-def join_rows(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """Return old rows followed by new ones; a column with different types becomes text."""
+def join_rows(old: pl.DataFrame, new: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Return old rows followed by new ones; a column with different types becomes numbers, or else text."""
     if missing := sorted(set(old.columns) - set(new.columns)):
         raise RetrainingError(
             f"the new rows have no column {missing[0]!r}", hint="give rows with the columns of the training table"
         )
-    frames = []
-    for frame in (old, new.select(old.columns)):
-        different = [name for name in old.columns if old.schema[name] != new.schema[name]]
-        frames.append(frame.with_columns([_as_text(frame[name]) for name in different]))
-    return pl.concat(frames)
+    pairs = [_same_type(old[name], new[name], schema.by_name.get(name)) for name in old.columns]
+    return pl.concat([pl.DataFrame([first for first, _ in pairs]), pl.DataFrame([second for _, second in pairs])])
+
+
+def _same_type(old: pl.Series, new: pl.Series, column: Column | None) -> tuple[pl.Series, pl.Series]:
+    if old.dtype == new.dtype:
+        return old, new
+    if column is not None and column.kind in NUMERIC_KINDS:
+        # As text, the number 1.234 would be read by the column's rules, where a point may separate thousands.
+        lenient = replace(column, nullable=True, range=None)
+        (first, faults), (second, more_faults) = read_series(lenient, old), read_series(lenient, new)
+        if not faults and not more_faults:
+            return _as_numbers(old.name, first), _as_numbers(new.name, second)
+    return _as_text(old), _as_text(new)
+
+
+def _as_numbers(name: str, values: Floats) -> pl.Series:
+    return pl.Series(name, values[:, 0]).fill_nan(None)
 
 
 def _as_text(values: pl.Series) -> pl.Series:

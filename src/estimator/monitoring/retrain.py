@@ -73,9 +73,7 @@ class Retrainer:
         config = self._config(live)
         new_rows = with_optional_columns(live.schema, with_readable_labels(live, new_rows))
         old, is_learned = self._old_rows(live, config)
-        rows = RetrainingRows.of(
-            old, is_learned, new_rows, holdout_size=self.settings.holdout_size, target=live.manifest["target"]
-        )
+        rows = RetrainingRows.of(old, is_learned, new_rows, holdout_size=self.settings.holdout_size, schema=live.schema)
         path, fingerprint = store_rows(rows.frame, self.store.root / live.name / ROWS_FOLDER)
         trainer = CandidateTrainer(
             live=live,
