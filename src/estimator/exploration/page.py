@@ -6,6 +6,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy as np
 from estimator.core.text import format_number
 from estimator.exploration.cards import BarTable, card, category_table, facts, format_fraction
 from estimator.exploration.correlations import shown_columns, strongest_pairs
-from estimator.exploration.findings import SEVERITIES, Finding
+from estimator.exploration.findings import SEVERITIES, Finding, Numbered
 from estimator.exploration.profile import ColumnProfile, Profile
 from estimator.exploration.scatter import scatter_plots
 from estimator.pages import charts
@@ -54,6 +56,29 @@ def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str
         missing_table=_missing_table(profile),
         cards=[card(column, profile, anchor=anchors[column.name], findings=findings) for column in features],
     )
+
+
+def numbers_on(path: Path) -> list[Numbered]:
+    """Return the numbers of the findings on an earlier page; none if there is no such page."""
+    if not path.is_file():
+        return []
+    reader = _NumberReader()
+    reader.feed(path.read_text(encoding="utf-8", errors="replace"))
+    return reader.items
+
+
+class _NumberReader(HTMLParser):
+    """Collects the findings of a page. Mutable, as its base is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: list[Numbered] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        number, rule, columns = values.get("id") or "", values.get("data-rule"), values.get("data-columns")
+        if tag == "li" and rule and columns and number[1:].isdecimal():
+            self.items.append(Numbered(int(number[1:]), rule, tuple(json.loads(columns))))
 
 
 def edit_text(edit: Mapping[str, Any]) -> str:
@@ -97,6 +122,7 @@ def _finding(finding: Finding, anchors: Mapping[str, str]) -> dict[str, Any]:
         "number": finding.number,
         "severity": finding.severity,
         "rule": finding.rule,
+        "columns": list(finding.columns),
         "parts": linked(finding.sentence, finding.columns, anchors),
         "edit": edit_text(finding.edit) if finding.edit else "",
     }

@@ -15,8 +15,8 @@ from estimator.errors import ConfigError
 from estimator.exploration import Profile
 from estimator.exploration.explore import explore as explore_rows
 from estimator.exploration.findings import Finding, run_rules
-from estimator.exploration.page import edit_text, exploration_page
-from estimator.verbs.context import ConfigReference, Context, reviewed_schema
+from estimator.exploration.page import edit_text, exploration_page, numbers_on
+from estimator.verbs.context import ConfigReference, Context, kind_of, reviewed_schema
 
 __all__ = ["ExploredTable", "TableReference", "accept", "edit_text", "explore"]
 
@@ -48,6 +48,7 @@ def explore(
 ) -> ExploredTable:
     """Profile a table, named directly or by a config's path, and write the page of its profile and findings.
 
+    Findings that an earlier page there shows keep their numbers.
     `progress` gets the number of rows read so far.
     """
     loaded = context.loaded({"data": asdict(table)} if isinstance(table, TableReference) else table)
@@ -70,6 +71,9 @@ def explore(
         exploration.rows,
         sensitive=config.evaluation.fairness_columns,
         odd_values=exploration.odd_values,
+        model=kind_of(config),
+        in_effect=config.model_dump(mode="json", exclude_unset=True, by_alias=True),
+        before=numbers_on(page),
     )
     write_atomic(page, exploration_page(exploration.profile, findings, name=name, notes=notes))
     return ExploredTable(exploration.profile, findings)

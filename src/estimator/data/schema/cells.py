@@ -176,7 +176,9 @@ def _bare_number(column: Column, text: str) -> tuple[str, float]:
     """Return a number's text without affixes, unit and thousands separators, and the factor of its unit."""
     number, factor = text.strip(), 1.0
     for affix in column.strip:
-        number = number.removeprefix(affix).removesuffix(affix).strip()
+        # A sign may stand before the sign of a currency.
+        sign = number[:1] if number[:1] in ("-", "+") and number[1:].lstrip().startswith(affix) else ""
+        number = sign + number.removeprefix(sign).strip().removeprefix(affix).removesuffix(affix).strip()
     for unit, unit_factor in column.units.items():
         if number.endswith(unit):
             number, factor = number.removesuffix(unit).strip(), unit_factor
@@ -191,7 +193,9 @@ def _without_thousands(column: Column, number: str, text: str) -> str:
     if column.thousands and column.thousands in number:
         # Where a comma separates thousands, "12,5" is not 125.
         separator, decimal = re.escape(column.thousands), re.escape(column.decimal)
-        if not re.fullmatch(rf"[-+]?\d{{1,3}}(?:{separator}\d{{3}})+(?:{decimal}\d*)?", number):
+        # In India, the groups before the last one have two digits.
+        groups = rf"(?:\d{{1,3}}(?:{separator}\d{{3}})+|\d{{1,2}}(?:{separator}\d\d)+{separator}\d{{3}})"
+        if not re.fullmatch(rf"[-+]?{groups}(?:{decimal}\d*)?", number):
             return text
         number = number.replace(column.thousands, "")
     return number if column.decimal == "." else number.replace(column.decimal, ".")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,7 @@ from estimator.exploration.findings.columns import (
     constants,
     identifiers,
     quality,
+    row_numbers,
     sensitive_attributes,
     target_quality,
     trivial_baseline,
@@ -22,7 +23,9 @@ from estimator.exploration.findings.finding import SEVERITIES, Finding, Findings
 from estimator.exploration.findings.groups import grouped_rows
 from estimator.exploration.findings.later import future_information
 from estimator.exploration.findings.leakage import leakage
+from estimator.exploration.findings.personal import personal_data
 from estimator.exploration.findings.redundancy import collinearity, duplicates, redundant_categories, total_rows
+from estimator.exploration.findings.settlement import Numbered, numbered, settle
 from estimator.exploration.findings.spelling import (
     mistyped_columns,
     placeholder_dates,
@@ -32,7 +35,7 @@ from estimator.exploration.findings.spelling import (
 )
 from estimator.exploration.profile import Profile
 
-__all__ = ["SEVERITIES", "Finding", "Severity", "run_rules"]
+__all__ = ["SEVERITIES", "Finding", "Numbered", "Severity", "run_rules"]
 
 RULES: Sequence[Callable[[RuleInput], Findings]] = (
     trivial_baseline,
@@ -46,6 +49,8 @@ RULES: Sequence[Callable[[RuleInput], Findings]] = (
     spelling_variants,
     mistyped_columns,
     words_among_numbers,
+    personal_data,
+    row_numbers,
     sensitive_attributes,
     target_quality,
     identifiers,
@@ -55,9 +60,6 @@ RULES: Sequence[Callable[[RuleInput], Findings]] = (
     collinearity,
     constants,
 )
-# Rules that find numbers or dates stored as text, and rules that only make sense for real categories.
-MISTYPED = ("mixed date formats", "number as text", "words among numbers", "boolean spellings")
-CATEGORY_RULES = ("missing-value spellings", "high cardinality", "class imbalance")
 
 
 def run_rules(
@@ -67,23 +69,18 @@ def run_rules(
     *,
     sensitive: Collection[str] = (),
     odd_values: Mapping[str, str] | None = None,
+    model: str = "",
+    in_effect: Mapping[str, Any] | None = None,
+    before: Sequence[Numbered] = (),
 ) -> list[Finding]:
     """Return all findings, most severe first, numbered from 1.
 
-    `sensitive` are columns to treat as protected attributes whatever their names. `odd_values` says of columns of
-    numbers or dates which of their values are none.
+    `sensitive` are columns to treat as protected attributes whatever their names; `odd_values` says of columns of
+    numbers or dates which of their values are none; `model` is the kind of model that is to be trained. What the config
+    `in_effect` already says is left out, and a finding of an earlier list keeps its number.
     """
-    inputs = RuleInput(schema, profile, rows, sensitive, odd_values or {})
+    inputs = RuleInput(schema, profile, rows, sensitive, odd_values or {}, model)
     # Sums of the largest doubles are infinite: such columns then have no finding of this kind, and no warning.
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
-        findings = _without_moot([finding for rule in RULES for finding in rule(inputs)])
-    findings.sort(key=lambda finding: SEVERITIES.index(finding.severity))
-    return [replace(finding, number=number) for number, finding in enumerate(findings, start=1)]
-
-
-def _without_moot(findings: Sequence[Finding]) -> list[Finding]:
-    """Leave out findings that another finding's edit would resolve as well."""
-    mistyped = {name for finding in findings if finding.rule in MISTYPED and finding.edit for name in finding.columns}
-    sentinels = {name for finding in findings if finding.rule == "sentinel value" for name in finding.columns}
-    moot = {**dict.fromkeys(CATEGORY_RULES, mistyped), "outliers": sentinels}
-    return [finding for finding in findings if not moot.get(finding.rule, set()) & set(finding.columns)]
+        findings = settle((finding for rule in RULES for finding in rule(inputs)), in_effect or {})
+    return numbered(findings, before)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -20,11 +20,16 @@ from estimator.data.schema.date_inference import formats_of
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.text_parsing import strip_blanks
 from estimator.data.schema.time_columns import parse_times
+from estimator.exploration.findings.numerals import (
+    CURRENCY_OF,
+    Numeral,
+    accounting_negative,
+    currencies_of,
+    number_signs,
+    parse_numeral,
+)
 from estimator.exploration.findings.units import convertible, is_known, named_unit
 
-NUMBER_WITH_AFFIXES = re.compile(r"^([^\d+\-.,]*)([-+]?\d[\d.,' \u00a0\u202f]*?)([^\d.,' \u00a0\u202f]\D*[23]?)?$")
-COMMA_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?")
-POINT_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+(?:,\d+)?")
 YEAR, SHORT_YEAR = re.compile(r"1[89]\d\d|20\d\d"), re.compile(r"['’]\d\d")
 CODE = re.compile(r"(\d{5,})(?:-\d+|\.0)?")
 NUMBER_WORDS = {
@@ -39,34 +44,74 @@ DOTTED_DAY = "%d.%m."
 
 
 def number_edit(name: str, counts: Mapping[str, int]) -> dict[str, Any] | None:
-    """Return the edit that reads every text as a number, or None; `counts` are the number of rows of each text.
+    """Return the edit that reads every text as its number, or None; `counts` are the number of rows of each text.
 
-    Known units are converted to the unit of the numbers without one, whose values must be of similar size.
+    Known units are converted to the unit of the numbers without one, whose values must be of similar size. The edit is
+    tried on every text, and each must become the number that `numerals` finds in it.
     """
     spellings = {text: NUMBER_WORDS[text.lower()] for text in counts if text.lower() in NUMBER_WORDS}
     years, ambiguous = _short_years(counts)
     spellings |= years
-    parts = {
-        text: NUMBER_WITH_AFFIXES.match(text) for text in counts if text not in spellings and text not in ambiguous
-    }
-    if not parts or any(part is None for part in parts.values()) or len(spellings) > MAX_SPELLINGS:
+    numerals = _numerals([text for text in counts if text not in spellings and text not in ambiguous])
+    signs = number_signs(list(numerals.values())) if numerals else None
+    if not numerals or signs is None or len(spellings) > MAX_SPELLINGS:
         return None
-    numbers = {text: part.group(2).strip() for text, part in parts.items() if part}
-    thousands, decimal = _signs(list(numbers.values()))
-    before = {part.group(1).strip() for part in parts.values() if part}
-    after = {text: (part.group(3) or "").strip() for text, part in parts.items() if part}
-    units = _units(name, after, numbers, counts, (thousands, decimal))
-    affixes = sorted(affix for affix in {*before, *after.values()} if affix and affix not in (units or {}))
+    units = _factors(name, numerals, counts, signs)
+    words = {word for numeral in numerals.values() for word in (numeral.before, numeral.after)}
+    # The longest first: "month" is a part of "months".
+    affixes = sorted(words - {"", *(units or {})}, key=lambda word: (-len(word), word))
     if units is None or len(affixes) > MAX_AFFIXES:
         return None
-    settings: dict[str, Any] = {"strip": affixes, "units": units, "thousands": thousands, "replace": spellings}
+    settings: dict[str, Any] = {"strip": affixes, "units": units, "thousands": signs[0], "replace": spellings}
     changed = {key: value for key, value in settings.items() if value}
-    changed |= {"decimal": decimal} if decimal != "." else {}
+    changed |= {"decimal": signs[1]} if signs[1] != "." else {}
     trial = Column(name, "number", nullable=True, na_values=(*NA_VALUES, *NA_WORDS, *ambiguous), **changed)
-    if read_series(trial, pl.Series(list(counts), dtype=pl.String))[1]:
+    expected = {text: (numeral.value(*signs) or 0.0) for text, numeral in numerals.items()}
+    expected = {text: _converted(number, numerals[text], units) for text, number in expected.items()}
+    if not _reads(trial, {**expected, **{text: float(number) for text, number in spellings.items()}}, counts):
         return None
     na_values = {"na_values": [*dict.fromkeys((*NA_VALUES, *NA_WORDS)), *ambiguous]} if ambiguous else {}
     return _edit(name, {"kind": "number", **changed, **na_values})
+
+
+def number_question(counts: Mapping[str, int]) -> str:
+    """Return why the texts of a column of numbers cannot be read without a person's word."""
+    spelled = {text for text in counts if text.lower() in NUMBER_WORDS}
+    unread = [text for text in counts if text not in spelled and parse_numeral(text) is None]
+    if unread:
+        example = max(unread, key=lambda text: (counts[text], text))
+        meant = accounting_negative(example)
+        reading = f" (in accounting, {meant!r})" if meant else ""
+        more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
+        return f"what does {example!r:.60}{reading} mean, in {counts[example]:,} rows{more}?"
+    numerals = [numeral for text in counts if (numeral := parse_numeral(text)) is not None]
+    if len({currency for numeral in numerals for currency in currencies_of(numeral)}) > 1:
+        return "they are in several currencies"
+    if number_signs(numerals) is None:
+        return "does a comma or point separate thousands or decimals?"
+    return "their units or signs do not go together"
+
+
+def _numerals(texts: Sequence[str]) -> dict[str, Numeral]:
+    """Return the number in each text; empty if one has none, or they are of several currencies."""
+    numerals = {text: numeral for text in texts if (numeral := parse_numeral(text)) is not None}
+    currencies = {currency for numeral in numerals.values() for currency in currencies_of(numeral)}
+    return numerals if len(numerals) == len(texts) and len(currencies) <= 1 else {}
+
+
+def _converted(number: float, numeral: Numeral, units: Mapping[str, float]) -> float:
+    """Return a number in the unit of the column; a multiplier is a part of the number already."""
+    return number if numeral.factor != 1.0 else number * units.get(numeral.after, 1.0)
+
+
+def _reads(column: Column, expected: Mapping[str, float], counts: Mapping[str, int]) -> bool:
+    """Whether the schema's reader makes of every text the expected number."""
+    texts = list(counts)
+    values, faults = read_series(column, pl.Series(texts, dtype=pl.String))
+    if faults:
+        return False
+    wanted = np.array([expected.get(text, np.nan) for text in texts])
+    return bool(np.allclose(values[:, 0], wanted, rtol=1e-9, atol=0.0, equal_nan=True))
 
 
 def date_edit(name: str, texts: Sequence[str]) -> dict[str, Any] | None:
@@ -135,43 +180,37 @@ def _short_years(counts: Collection[str]) -> tuple[dict[str, str], list[str]]:
     return full, [text for text in short if text not in full]
 
 
-def _signs(numbers: Collection[str]) -> tuple[str, str]:
-    """Return the thousands separator and the decimal sign."""
-    commas, points = ([number for number in numbers if sign in number] for sign in ",.")
-    if commas and all(map(POINT_THOUSANDS.fullmatch, points)) and points:
-        return ".", ","
-    if commas and any(map(COMMA_THOUSANDS.fullmatch, commas)) and not _are_decimals(commas, numbers):
-        return ",", "."
-    if any(re.search(r"\d\s\d{3}", number) for number in numbers):
-        return " ", "," if commas else "."
-    return "", "," if commas else "."
-
-
-def _are_decimals(commas: Sequence[str], numbers: Iterable[str]) -> bool:
-    """Whether the comma must be a decimal sign for numbers with and without one to be of similar size."""
-    rest = [float(number) for number in numbers if "," not in number and re.fullmatch(r"[-+]?\d+(\.\d+)?", number)]
-    if not rest or all(map(COMMA_THOUSANDS.fullmatch, commas)):
-        return False
-    as_decimal = [float(comma.replace(",", ".")) for comma in commas if comma.count(",") == 1 and "." not in comma]
-    return bool(as_decimal) and 0.5 < float(np.median(as_decimal)) / max(float(np.median(rest)), 1e-300) < 2.0
+def _factors(
+    name: str, numerals: Mapping[str, Numeral], counts: Mapping[str, int], signs: tuple[str, str]
+) -> dict[str, float] | None:
+    """Return the factor of each word after a number to the column's base unit; None if they do not go together."""
+    multipliers = {numeral.after: numeral.factor for numeral in numerals.values() if numeral.factor != 1.0}
+    rest = {text: numeral for text, numeral in numerals.items() if numeral.factor == 1.0}
+    units = _units(name, rest, counts, signs) if rest else {}
+    return None if units is None or (multipliers and units) else {**multipliers, **units}
 
 
 def _units(
-    name: str, after: Mapping[str, str], numbers: Mapping[str, str], counts: Mapping[str, int], signs: tuple[str, str]
+    name: str, numerals: Mapping[str, Numeral], counts: Mapping[str, int], signs: tuple[str, str]
 ) -> dict[str, float] | None:
     """Return the factor of each unit to the column's base unit; None if the units cannot be converted."""
-    weights = Counter(dict.fromkeys(after.values(), 0))
-    for text, unit in after.items():
-        weights[unit] += counts[text]
-    named = [unit for unit in weights if any(letter.isalpha() for letter in unit)]
+    weights: Counter[str] = Counter()
+    for text, numeral in numerals.items():
+        weights[_unit(numeral)] += counts[text]
+    named = [unit for unit in weights if unit]
     if len({unit.rstrip(".").lower() for unit in named}) <= 1 and ("" not in weights or not named):
         return {}
-    sizes = {unit: _median(unit, after, numbers, counts, signs) for unit in weights}
+    sizes = {unit: _median(unit, numerals, counts, signs) for unit in weights}
     base = _base_unit(name, weights, sizes)
     if base is None:
         return None
     others = [unit for unit in named if unit != base]
     return convertible(base, others) if others else {}
+
+
+def _unit(numeral: Numeral) -> str:
+    """Return the unit of a number: what stands after it, unless that is its currency."""
+    return "" if all(word in CURRENCY_OF for word in numeral.after.split()) else numeral.after
 
 
 def _base_unit(name: str, weights: Mapping[str, int], sizes: Mapping[str, float]) -> str | None:
@@ -188,18 +227,16 @@ def _base_unit(name: str, weights: Mapping[str, int], sizes: Mapping[str, float]
         for unit in weights
         if unit
         and min(weights[unit], weights[""]) >= MIN_COUNT
-        and abs(np.log(sizes[unit] / max(sizes[""], 1e-300))) < (0.35 if is_known(unit) else 0.9)
+        and abs(np.log(sizes[unit] / max(sizes[""], 1e-300))) < (0.35 if is_known(unit) or unit == "%" else 0.9)
     ]
     return similar[0] if len(similar) == 1 else None
 
 
-def _median(
-    unit: str, after: Mapping[str, str], numbers: Mapping[str, str], counts: Mapping[str, int], signs: tuple[str, str]
-) -> float:
-    column = Column("x", "number", nullable=True, thousands=signs[0], decimal=signs[1])
-    texts = [text for text in after if after[text] == unit]
-    values = read_series(column, pl.Series([numbers[text] for text in texts], dtype=pl.String))[0][:, 0]
-    return float(np.nanmedian(np.repeat(values, [counts[text] for text in texts]))) if len(texts) else float("nan")
+def _median(unit: str, numerals: Mapping[str, Numeral], counts: Mapping[str, int], signs: tuple[str, str]) -> float:
+    """Return the median of the numbers with a unit, over rows."""
+    of_unit = {text: numeral for text, numeral in numerals.items() if _unit(numeral) == unit}
+    values = [numeral.value(*signs) or 0.0 for numeral in of_unit.values()]
+    return float(np.median(np.repeat(values, [counts[text] for text in of_unit]))) if of_unit else float("nan")
 
 
 def _is_ambiguous(read: Mapping[str, pl.Series], best: str) -> bool:

@@ -23,7 +23,11 @@ SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low", "note")
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing worth knowing. `edit` maps config keys to new values; None if no edit can resolve it."""
+    """One thing worth knowing. `edit` maps config keys to new values; None if no edit can resolve it.
+
+    Findings of one rule with the same `plural` are told in one line: it has `{names}` for the columns, each with its
+    `detail`. Of the columns in `alike`, one must stay, so that the edits of two findings never drop them all.
+    """
 
     rule: str
     severity: Severity
@@ -32,6 +36,9 @@ class Finding:
     evidence: Mapping[str, Any] = field(default_factory=dict)
     edit: Mapping[str, Any] | None = None
     number: int = 0
+    plural: str = ""
+    detail: str = ""
+    alike: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
@@ -51,9 +58,10 @@ Findings = Iterator[Finding]
 
 @dataclass(frozen=True, slots=True)
 class RuleInput:
-    """What a rule reads: the schema, the profile, a sample of the raw rows, and columns declared sensitive.
+    """What a rule reads: the schema, the profile, a sample of the raw rows, and what the config says.
 
-    `odd_values` says of columns of numbers or dates which of their values are none.
+    `sensitive` are columns to treat as protected attributes whatever their names, `odd_values` says of columns of
+    numbers or dates which of their values are none, `model` is the kind of model.
     """
 
     schema: Schema
@@ -61,6 +69,7 @@ class RuleInput:
     rows: pl.DataFrame
     sensitive: Collection[str] = ()
     odd_values: Mapping[str, str] = field(default_factory=dict)
+    model: str = ""
     cache: dict[str, Floats] = field(default_factory=dict)
     powers: dict[str, Power] = field(default_factory=dict)
 
@@ -87,6 +96,12 @@ class RuleInput:
             codes = pl.Series(range(len(classes)), dtype=pl.Float64)
             self.cache[column.name] = names.replace_strict(classes, codes, default=None).fill_null(np.nan).to_numpy()
         return self.cache[column.name]
+
+    @property
+    def columns(self) -> list[ColumnProfile]:
+        """The profiles of all columns but the target that the config does not leave out."""
+        names = {column.name for column in self.schema.columns if column.used}
+        return [column for column in self.profile.columns if column.name in names]
 
     @property
     def features(self) -> list[ColumnProfile]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 SQUARE_FOOT, ACRE = 0.09290304, 4046.8564224
-# Sizes in square metres, metres and kilograms.
+# Sizes in square meters, meters, months, seconds and kilograms.
 DIMENSIONS: Sequence[dict[str, float]] = (
     {
         **dict.fromkeys(("m2", "m²", "sqm", "sq m", "sq meter", "sq meters", "qm", "square meters"), 1.0),
@@ -22,6 +22,15 @@ DIMENSIONS: Sequence[dict[str, float]] = (
     {
         "mm": 0.001, "cm": 0.01, "m": 1.0, "km": 1000.0, "in": 0.0254, "inch": 0.0254, "ft": 0.3048, "feet": 0.3048,
         "yd": 0.9144, "mi": 1609.344, "mile": 1609.344, "miles": 1609.344,
+    },
+    # Days to a month or a year are not always the same number.
+    {**dict.fromkeys(("month", "months", "mo"), 1.0), **dict.fromkeys(("year", "years", "yr", "yrs"), 12.0)},
+    {
+        **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+        **dict.fromkeys(("min", "mins", "minute", "minutes"), 60.0),
+        **dict.fromkeys(("h", "hr", "hrs", "hour", "hours"), 3600.0),
+        **dict.fromkeys(("day", "days"), 86_400.0),
+        **dict.fromkeys(("week", "weeks"), 604_800.0),
     },
     {"mg": 1e-6, "g": 0.001, "kg": 1.0, "t": 1000.0, "oz": 0.028349523125, "lb": 0.45359237, "lbs": 0.45359237},
 )  # fmt: skip

@@ -143,9 +143,12 @@ const bareNumber = (column, text) => {
   let word = trim(text),
     factor = 1;
   for (const affix of column.strip) {
+    // A sign may stand before the sign of a currency.
+    const sign = "-+".includes(word[0] ?? "?") && trim(word.slice(1)).startsWith(affix) ? word[0] : "";
+    word = trim(word.slice(sign.length));
     if (word.startsWith(affix)) word = word.slice(affix.length);
     if (word.endsWith(affix)) word = word.slice(0, word.length - affix.length);
-    word = trim(word);
+    word = sign + trim(word);
   }
   const unit = Object.keys(column.units).find((name) => word.endsWith(name));
   if (unit !== undefined) [word, factor] = [trim(word.slice(0, word.length - unit.length)), column.units[unit]];
@@ -156,7 +159,10 @@ const withoutThousands = (column, word, text) => {
   if (thousands) word = word.replace(BLANK_BETWEEN_THOUSANDS, thousands);
   if (thousands && word.includes(thousands)) {
     // Where a comma separates thousands, "12,5" is not 125.
-    const form = new RegExp(`^[-+]?\\d{1,3}(?:${escaped(thousands)}\\d{3})+(?:${escaped(decimal)}\\d*)?$`);
+    // In India, the groups before the last one have two digits.
+    const sep = escaped(thousands),
+      groups = `(?:\\d{1,3}(?:${sep}\\d{3})+|\\d{1,2}(?:${sep}\\d\\d)+${sep}\\d{3})`,
+      form = new RegExp(`^[-+]?${groups}(?:${escaped(decimal)}\\d*)?$`);
     if (!form.test(word)) return text;
     word = word.replaceAll(thousands, "");
   }
