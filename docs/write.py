@@ -31,7 +31,7 @@ CONFIG_INTRODUCTION = """\
 One file in JSON, YAML or TOML, by its ending. A section `data` with `path` and `target` is a complete config; every
 other key has the default below. Paths are relative to the file. `--set training.epochs=5` and the environment variable
 `ESTIMATOR_CONFIG__TRAINING__EPOCHS=5` override the file; `--set` overrides both. All faults are reported at once,
-before any row is read. `estimator schema` prints the JSON Schema for editors."""
+before any row is read. `estimator schema` prints the JSON Schema for editors, `estimator schema KEY` explains a key."""
 KERAS_INTRODUCTION = """\
 Names are Keras's, in any spelling (`mse`, `mean_squared_error`, `MeanSquaredError`), alone or as a mapping with
 settings: `optimizer: {name: adam, learning_rate: 0.01}`. Their arithmetic is Keras's too and tested against it, except
@@ -39,8 +39,9 @@ settings: `optimizer: {name: adam, learning_rate: 0.01}`. Their arithmetic is Ke
 TUTORIAL = """\
 The keys of the tutorial "From Design to Deploy" work as they are: `model_config` is `model` with `kind: dense`,
 `training_config` is `training`, `train_test_ratio` is `training.test_size`, `model_name` is `name`, `loss_function` is
-`loss`, `optimiser` is `optimizer`, and its `metrics` are `evaluation.metrics`. `layers` may be a mapping that ends in
-the output layer, with a null in `activations` for it."""
+`loss`, `optimiser` is `optimizer`, its `metrics` are `evaluation.metrics`, and `pretrained`, at the top or in the
+model's section, is `training.pretrained`. `layers` may be a mapping that ends in the output layer, with a null in
+`activations` for it."""
 
 
 def config_reference() -> str:

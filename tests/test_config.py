@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from estimator.config import Config, read_config
+from estimator.config import Config, read_config, resolve
 from estimator.config.document import read_document
 from estimator.config.sections import model_data
+from estimator.config.validation import config_schema
 from estimator.errors import ConfigError
 from estimator.models.nets.dense import Dense
 from estimator.verbs.context import SHELVES
@@ -342,3 +343,52 @@ def test_the_key_in_an_error_is_explained_by_a_command(tmp_path, run):
     assert "training.epochs: integer, >= 1 (default 100)" in run("schema", "training")[1]["text"]
     assert run("schema", "model.dropout", "--json")[1]["keys"][0]["key"] == "model.dense.dropout"
     assert "did you mean 'training'?" in run("schema", "trainin")[2]
+
+
+EDITED = {
+    "$schema": "config.schema.json",
+    "data": {"path": ["a.csv"], "target": "y"},
+    "model": {
+        "kind": "dense",
+        "layers": [8, {"units": 4, "activation": "relu"}],
+        "activations": ["relu", {"name": "elu", "alpha": 0.5}],
+        "optimizer": {"name": "adam", "learning_rate": 0.01},
+        "loss": "mae",
+    },
+    "training": {"callbacks": ["terminate_on_nan", {"kind": "early_stopping", "monitor": "val_mae"}]},
+}
+
+
+def test_the_json_schema_accepts_what_is_valid_and_nothing_else(tmp_path):
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(config_schema(SHELVES))
+    members = {"members": [{"kind": "linear"}, {"kind": "boosting", "num_leaves": 8}]}
+    for values in (EDITED, {**EDITED, "model": members}):
+        assert resolve(values, SHELVES).data.target == "y"
+        assert list(validator.iter_errors(values)) == []
+    for section, content in (("training", {"epocs": 3}), ("model", {"kind": "dense", "layers": "8"}), ("nmae", "x")):
+        assert list(validator.iter_errors({**EDITED, section: content})) != []
+
+
+@pytest.mark.parametrize("ending", ["yml", "json"])
+def test_init_names_the_json_schema_that_it_writes(ending, tmp_path, run):
+    (tmp_path / "table.csv").write_text("a,b,y\n" + "".join(f"{n},{n % 3},{n * 2}\n" for n in range(60)))
+    conf = tmp_path / f"config.{ending}"
+    assert run("init", tmp_path / "table.csv", "--target", "y", "--conf", conf)[0] == 0
+    first = {
+        "yml": "# yaml-language-server: $schema=config.schema.json\n",
+        "json": '{\n  "$schema": "config.schema.json",',
+    }
+    assert conf.read_text().startswith(first[ending])
+    validator = pytest.importorskip("jsonschema").Draft202012Validator(
+        json.loads((tmp_path / "config.schema.json").read_text())
+    )
+    assert list(validator.iter_errors(read_document(conf).values)) == []
+    assert read(conf).data.target == "y"
+
+
+def test_init_writes_no_format_that_it_cannot(tmp_path, run):
+    (tmp_path / "table.csv").write_text("a,y\n1,2\n2,4\n")
+    assert (
+        "expected a name that ends in .yml or .json"
+        in run("init", tmp_path / "table.csv", "--target", "y", "--conf", tmp_path / "config.toml")[2]
+    )

@@ -204,7 +204,7 @@ def test_unusual_tables_get_folds_and_a_report(case, config_of, tmp_path):
     [
         ({"model": {"kind": "dense", "loss": "binary_crossentropy"}}, "is a loss of classes"),
         ({"evaluation": {"metrics": ["auc"]}}, "does not apply to a regression target"),
-        ({"data": {"drop": ["colr"]}}, "expected a column of the table to exclude, got 'colr'"),
+        ({"data": {"drop": ["colr"]}}, "no column 'colr' in the table"),
         ({"training": {"split": {"kind": "group"}}}, "needs `column`"),
         ({"training": {"split": {"kind": "time", "column": "colour"}}}, "cannot order the rows"),
         ({"training": {"class_weight": "balanced"}}, "has no classes"),

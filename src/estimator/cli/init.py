@@ -45,8 +45,14 @@ def command(
     if table is not None and target is not None:
         scaffold = verbs.init.init(table, target, context, conf=conf, force=force, query=query)
         schema = conf.with_name("schema.yml")
-        data |= {"schema": str(schema), "task": scaffold.task.kind, "reasons": list(scaffold.reasons)}
-        lines += [*scaffold.reasons, "", f"written: {conf}, {schema}"]
+        keys = verbs.init.key_schema_path(conf)
+        data |= {
+            "schema": str(schema),
+            "key_schema": str(keys),
+            "task": scaffold.task.kind,
+            "reasons": list(scaffold.reasons),
+        }
+        lines += [*scaffold.reasons, "", f"written: {conf}, {schema}", f"written: {keys}, for editors"]
     if system is not None:
         workflow = verbs.init.init_ci(conf, system, context, force=force)
         data["workflow"] = str(workflow)

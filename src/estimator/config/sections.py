@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, SerializeAsAny, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from estimator.config.data import Data
 from estimator.config.monitoring import Monitoring, Promotion, Retraining
@@ -87,12 +87,11 @@ class Callback(Section):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _name_alone(cls, value: object) -> object:
-        return {"kind": value} if isinstance(value, str) else value
-
     kind: str = Field(description="early_stopping, reduce_lr_on_plateau, model_checkpoint or terminate_on_nan")
+
+
+def _as_callback(value: object) -> object:
+    return {"kind": value} if isinstance(value, str) else value
 
 
 class Training(Section):
@@ -111,7 +110,7 @@ class Training(Section):
     )
     epochs: Annotated[int, Field(ge=1)] = Field(100, description="dense: passes over the training rows")
     batch_size: Annotated[int, Field(ge=1)] = Field(32, description="dense: rows per gradient step")
-    callbacks: list[Callback] = Field(
+    callbacks: list[Annotated[Callback, BeforeValidator(_as_callback, json_schema_input_type=str | Callback)]] = Field(
         [],
         description="dense: Keras callbacks, called in order after each epoch; `monitor` is loss, val_loss or a "
         "metric, such as val_mae or val_auc, whose `mode` is the metric's own",

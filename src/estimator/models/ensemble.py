@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, WithJsonSchema
 
 from estimator import models
 from estimator.config import ConfigFault, NestedError, Section, Training, faults_of
@@ -70,7 +70,8 @@ def _write_member(member: MatrixModel) -> dict[str, Any]:
     return {"kind": models.SHELF.name_of(type(member)), **member.model_dump(mode="json")}
 
 
-Member = Annotated[MatrixModel, BeforeValidator(_read_member), PlainSerializer(_write_member)]
+_MEMBER_SCHEMA = WithJsonSchema({"type": "object", "required": ["kind"]}, "validation")
+Member = Annotated[MatrixModel, BeforeValidator(_read_member), PlainSerializer(_write_member), _MEMBER_SCHEMA]
 
 
 @dataclass(frozen=True, slots=True)

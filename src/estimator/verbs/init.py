@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 from estimator.config import Data
+from estimator.config.document import parse_document
+from estimator.config.tutorial import SCHEMA_KEY
+from estimator.core.files import write_atomic
 from estimator.data.sources.address import model_name, relative_to
+from estimator.errors import ConfigError
 from estimator.exploration.scaffold import Scaffold, make_scaffold, write_scaffold
 from estimator.shipping.ci.workflows import write_workflow
 from estimator.verbs.context import Context
+from estimator.verbs.schema import schema
 
 
 def init(table: str, target: str, context: Context, *, conf: Path, force: bool, query: str | None = None) -> Scaffold:
     """Read a table and write a first config that runs, with a schema next to it to review.
 
+    A third file is the JSON Schema of the config, by which editors complete and check its keys.
+
     Raises
     ------
-    ConfigError: a file is already there, and `force` is not set.
+    ConfigError: a file is already there, and `force` is not set; or the config's name ends in neither .yml nor .json.
     """
+    if conf.suffix.lower() not in (".yml", ".yaml", ".json"):
+        raise ConfigError(f"{conf}: expected a name that ends in .yml or .json", hint="for example --conf config.yml")
     data = Data(path=table, target=target, query=query)
     with context.rows(data) as source:
         frame = source.frame()
@@ -25,8 +36,24 @@ def init(table: str, target: str, context: Context, *, conf: Path, force: bool, 
     relative = data.model_copy(update={"path": relative_to(table, conf.parent)})
     scaffold = make_scaffold(frame, relative, name=model_name(table, query), schema_file=schema_path.name)
     context.notes.add(scaffold.notes)
-    write_scaffold(scaffold, conf, schema_path, force=force)
+    keys_path = key_schema_path(conf)
+    text = _with_schema_line(scaffold.config, conf, keys_path.name)
+    write_scaffold(replace(scaffold, config=text), conf, schema_path, force=force)
+    write_atomic(keys_path, json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
     return scaffold
+
+
+def key_schema_path(conf: Path) -> Path:
+    """Return where the JSON Schema of a config lies: next to it."""
+    return conf.with_name(f"{conf.stem}.schema.json")
+
+
+def _with_schema_line(text: str, conf: Path, key_schema: str) -> str:
+    """Return the YAML of a config in the format of its file, with the line by which editors find its JSON Schema."""
+    if conf.suffix.lower() != ".json":
+        return f"# yaml-language-server: $schema={key_schema}\n{text}"
+    values = parse_document(text.encode(), str(conf), suffix=".yml").values
+    return json.dumps({SCHEMA_KEY: key_schema, **values}, indent=2, ensure_ascii=False) + "\n"
 
 
 def init_ci(conf: Path, system: str, context: Context, *, force: bool, root: Path = Path()) -> Path:

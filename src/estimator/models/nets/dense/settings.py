@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from estimator.config import Callback, ConfigFault, NestedError, Section, Training
 from estimator.core.task import Task
@@ -30,16 +30,31 @@ _SCALED_LOSSES = frozenset({"mean_squared_error", "mean_absolute_error"})
 # Losses of the difference between target and prediction, whatever their size.
 _DIFFERENCE_LOSSES = _SCALED_LOSSES | {"huber", "log_cosh"}
 
+
+def _json_schema(defaults: Mapping[str, keras_names.Settings]) -> WithJsonSchema:
+    """Return the JSON Schema of a Keras object: one of the names, in any spelling, or a mapping with settings."""
+    return WithJsonSchema({"anyOf": [{"enum": list(defaults)}, {"type": ["string", "object", "null"]}]}, "validation")
+
+
 Activation = Annotated[
     KerasObject,
     BeforeValidator(lambda value: read_keras_object(value or "linear", keras_names.ACTIVATIONS, "activation")),
+    _json_schema(keras_names.ACTIVATIONS),
 ]
 Optimizer = Annotated[
-    KerasObject, BeforeValidator(lambda value: read_keras_object(value, keras_names.OPTIMIZERS, "optimizer"))
+    KerasObject,
+    BeforeValidator(lambda value: read_keras_object(value, keras_names.OPTIMIZERS, "optimizer")),
+    _json_schema(keras_names.OPTIMIZERS),
 ]
-Loss = Annotated[KerasObject, BeforeValidator(lambda value: read_keras_object(value, keras_names.LOSSES, "loss"))]
+Loss = Annotated[
+    KerasObject,
+    BeforeValidator(lambda value: read_keras_object(value, keras_names.LOSSES, "loss")),
+    _json_schema(keras_names.LOSSES),
+]
 Initializer = Annotated[
-    KerasObject, BeforeValidator(lambda value: read_keras_object(value, keras_names.INITIALIZERS, "initializer"))
+    KerasObject,
+    BeforeValidator(lambda value: read_keras_object(value, keras_names.INITIALIZERS, "initializer")),
+    _json_schema(keras_names.INITIALIZERS),
 ]
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
@@ -65,6 +80,9 @@ def _as_layer(value: object) -> object:
     return {"units": value} if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+HiddenLayer = Annotated[LayerSettings, BeforeValidator(_as_layer, json_schema_input_type=int | LayerSettings)]
+
+
 class Dense(MatrixModel):
     """A dense net with Keras's layers, activations, losses, optimizers, initializers and callbacks."""
 
@@ -82,7 +100,9 @@ class Dense(MatrixModel):
     default_callbacks: ClassVar[tuple[Callback, ...]] = (
         Callback(kind="early_stopping", patience=10, restore_best_weights=True),
     )
-    layers: Sequence[Annotated[LayerSettings, BeforeValidator(_as_layer)]] = Field(
+    layers: Sequence[
+        Annotated[LayerSettings, BeforeValidator(_as_layer, json_schema_input_type=int | LayerSettings)]
+    ] = Field(
         [LayerSettings(units=64), LayerSettings(units=64), LayerSettings(units=32)],
         description="units of the hidden layers, or mappings with units and more",
     )
