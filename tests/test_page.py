@@ -19,7 +19,9 @@ from estimator.checks import models as checks
 from estimator.core.task import Task
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.cells import CellError, read_cell
-from estimator.errors import PageError
+from estimator.data.sources.csv import Csv
+from estimator.data.sources.files import MemoryFile
+from estimator.errors import PageError, SourceError
 from estimator.features import encoders
 from estimator.features.encoders import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output, graph_operators
@@ -32,6 +34,7 @@ from estimator.store.store import version_folder
 from estimator.training.parity import LONG_TEXT
 from estimator.training.train import write_graph
 from tests.test_dates import N_DATES, made_dates, read_value
+from tests.test_reading_matrix import CSV_TABLES
 
 EVALUATE = """async ([content, feed]) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
@@ -330,3 +333,35 @@ def test_too_large_page_is_rejected_with_its_size(penguins, tmp_path):
 def test_unsupported_schema_is_rejected(penguins, tmp_path, change, message):
     with pytest.raises(PageError, match=message):
         build_model_page(changed(penguins, tmp_path, island=change))
+
+
+READ_FILE = """async ([content, name]) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+  try {
+    return readCsv(await textOfFile(new File([bytes], name)), name);
+  } catch (error) {
+    if (!(error instanceof FileError)) throw error;
+    return { error: error.message };
+  }
+}"""
+# A page has no detector of encodings.
+ONLY_UTF8 = "new.csv: not UTF-8"
+
+
+@pytest.mark.parametrize("name", CSV_TABLES)
+def test_page_reads_a_file_as_predict_does(script, name):
+    content = CSV_TABLES[name].content
+    read = script.evaluate(READ_FILE, [base64.b64encode(content).decode(), "new.csv"])
+    source = Csv((MemoryFile("new.csv", content),))
+    try:
+        frame = source.frame()
+    except SourceError as error:
+        # It has no config, and its sentence ends with what to do.
+        assert read["error"].startswith(error.message) or read["error"].startswith(ONLY_UTF8)
+        return
+    if "error" in read:
+        assert read["error"].startswith(ONLY_UTF8) or content.count(b"\0")
+        return
+    assert read["names"] == frame.columns
+    assert list(map(tuple, read["rows"])) == frame.rows()
+    assert read["notes"] == source.notes()

@@ -205,8 +205,8 @@ def test_invalid_rows_of_a_file_are_named_and_left_empty(visit, versions):
     [
         (b"CRIM,ZN\n1,2\n", "rows.csv: row 1, column 'INDUS': missing: expected a number"),
         (b"", "rows.csv: the file is empty"),
-        (b"a,b\n1,2,3\n", "rows.csv: the header has 2 cells, but not these lines: line 2 (3 cells)"),
-        (b'a,b\n"1,2\n', "rows.csv: a quote opened on or after line 2 is never closed"),
+        (b"a,b\n1,2,3\n", "rows.csv: expected 2 cells per line, as in the header, but found: line 2 (3 cells)"),
+        (b'a,b\n"1,2\n', "rows.csv: a quote opened on line 2 is never closed"),
     ],
 )
 def test_unreadable_file_is_rejected(visit, content, message):

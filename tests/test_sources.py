@@ -67,6 +67,22 @@ def test_s3_errors_are_explained(bucket, address, message):
         rows(address)
 
 
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
+def test_content_encoding_of_an_object_is_undone(bucket, name):
+    packed = gzip.compress(b"n\n1\n")
+    bucket.put_object(Bucket="rows", Key=f"packed/{name}", Body=packed, ContentEncoding="gzip")
+    assert rows(f"s3://rows/packed/{name}")["n"].to_list() == ["1"]
+    bucket.put_object(Bucket="rows", Key="packed/cut.csv", Body=packed[:-9], ContentEncoding="gzip")
+    with pytest.raises(SourceError, match="sent as gzip, but is damaged: it ends too early"):
+        rows("s3://rows/packed/cut.csv")
+
+
+def test_hidden_objects_are_no_parts_of_a_prefix(bucket):
+    for key in ("a.csv", "._a.csv", ".b.csv"):
+        bucket.put_object(Bucket="rows", Key=f"mac/{key}", Body=b"n\n1\n")
+    assert rows("s3://rows/mac/")["n"].to_list() == ["1"]
+
+
 # http and https
 
 

@@ -50,7 +50,8 @@ def _download(client: Any, bucket: str, key: str, scratch: Path) -> tuple[Path, 
     response = client.get_object(Bucket=bucket, Key=key)
     with closing(response["Body"]) as body:
         blocks = body.iter_chunks(BLOCK_BYTES)
-        return save_blocks(blocks, scratch, name, size_bytes=response["ContentLength"]), name
+        encoding = response.get("ContentEncoding")
+        return save_blocks(blocks, scratch, name, size_bytes=response["ContentLength"], encoding=encoding), name
 
 
 def _is_many(key: str) -> bool:
@@ -66,9 +67,10 @@ def _matching(client: Any, bucket: str, pattern: str, endings: tuple[str, ...]) 
 
 
 def _fits(key: str, pattern: str) -> bool:
-    """Whether a key fits a pattern whose * stops at a slash, as in a file system."""
+    """Whether a key fits a pattern whose * stops at a slash and begins no hidden file, as in a file system."""
     parts, patterns = key.split("/"), pattern.split("/")
-    return len(parts) == len(patterns) and all(map(fnmatchcase, parts, patterns))
+    is_hidden = parts[-1].startswith(".") and not patterns[-1].startswith(".")
+    return len(parts) == len(patterns) and not is_hidden and all(map(fnmatchcase, parts, patterns))
 
 
 @contextmanager

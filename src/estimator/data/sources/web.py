@@ -38,7 +38,8 @@ class Http(FileConnector):
             _reject_web_page(name, response.headers)
             length = response.headers["Content-Length"]
             size_bytes = None if length is None else int(length)
-            path = save_blocks(_blocks(response), scratch, unquote(name), size_bytes=size_bytes)
+            encoding = response.headers["Content-Encoding"]
+            path = save_blocks(_blocks(response), scratch, unquote(name), size_bytes=size_bytes, encoding=encoding)
         return {path: name}
 
 

@@ -62,7 +62,7 @@ const startBatch = (model) => {
       status.textContent = `predicted ${formatCount(nPredicted)} of ${formatCount(predictions.length)} rows`;
       const name = `${file.name.replace(/(\.csv|\.tsv|\.txt)?(\.gz)?$/i, "")}.predictions.csv`;
       const link = html("a", { class: "button", href: url, download: name }, `Download ${name}`);
-      query("#batch-result").append(...resultParts(model, predictions, faults, link));
+      query("#batch-result").append(...resultParts(model, predictions, faults, table.notes, link));
     } catch (error) {
       status.textContent = "no predictions";
       query("#batch-result").append(html("p", { class: "fault" }, error.message));
@@ -86,11 +86,12 @@ const startBatch = (model) => {
   });
 };
 
-const resultParts = (model, predictions, faults, link) => {
+const resultParts = (model, predictions, faults, notes, link) => {
   const nHidden = faults.length - MAX_FAULTS_SHOWN,
     count = `${formatCount(faults.length)} ${faults.length === 1 ? "error" : "errors"}`;
   const lines = faults.slice(0, MAX_FAULTS_SHOWN).map(({ text }) => html("li", {}, text)),
     more = nHidden > 0 ? [html("li", {}, `and ${formatCount(nHidden)} more`)] : [];
+  const noteList = notes.map((note) => html("p", { class: "soft" }, `note: ${note}`));
   const faultList = faults.length
     ? [html("p", {}, `Invalid rows have no prediction (${count}):`), html("ul", { class: "fault" }, ...lines, ...more)]
     : [];
@@ -98,7 +99,7 @@ const resultParts = (model, predictions, faults, link) => {
     .map((prediction, index) => [prediction, index])
     .filter(([prediction]) => prediction)
     .slice(0, PREVIEW_ROWS);
-  if (!shown.length) return faultList;
+  if (!shown.length) return [...noteList, ...faultList];
   const columns = predictionColumns(shown[0][0], model.task.classes).slice(0, PREVIEW_COLUMNS);
   const head = html(
     "tr",
@@ -119,6 +120,7 @@ const resultParts = (model, predictions, faults, link) => {
   );
   return [
     html("p", {}, link),
+    ...noteList,
     ...faultList,
     html("div", { class: "scroll" }, html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows))),
   ];
