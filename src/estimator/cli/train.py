@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -112,7 +113,7 @@ def _text(new: NewVersion) -> str:
         lines.append(report.overfitting)
     if new.trained.prepared.n_unlabeled:
         lines.append(f"{new.trained.prepared.n_unlabeled:,} rows without a target were skipped")
-    if not report.beats_baseline:
+    if not report.beats_baseline and isfinite(report.metrics[report.deciding_metric].value):
         baseline = "mean" if report.task.is_regression else "most frequent class"
         lines.append(f"warning: {report.deciding_metric} is not better than always predicting the {baseline}")
     if _is_suspicious(report):

@@ -42,13 +42,17 @@ def held_out_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) ->
                 hint=f"values there: {join_names(values.drop_nulls().unique().sort(), limit=10)}",
             )
     else:
-        mask = _column_mask(_split_column(frame, split), split.kind, test_size, generator)
+        column = _split_column(frame, split)
+        _check_can_split(column, split.kind)
+        mask = _column_mask(column, split.kind, test_size, generator)
     if mask.all() or not mask.any():
         empty = "training" if mask.all() else "test"
         raise TrainingError(
             f"training.split: {frame.height} rows, split by {split.kind} with test_size {test_size}, "
             f"leave the {empty} set empty",
-            hint="change training.split or training.test_size",
+            hint="give more rows, or a larger training.test_size such as 0.5"
+            if split.kind == "random"
+            else "change training.split or training.test_size",
         )
     return mask
 
@@ -62,12 +66,17 @@ def row_number_masks(n_rows: int, split: Split) -> tuple[Mask, Mask | None]:
 
 
 def validation_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
-    """Return the mask of the training rows (all rows of `frame`) that early stopping may use."""
+    """Return the mask of the training rows (all rows of `frame`) that early stopping may use.
+
+    It is empty where it would leave no row to fit: of one row, one group or one time.
+    """
     split, size = config.training.split, config.training.validation_size
     generator = np.random.default_rng([config.training.seed, VALIDATION_STREAM])
     if split.kind in ("random", "column", "rows"):
-        return _random_mask(frame.height, size, generator, strata)
-    return _column_mask(_split_column(frame, split), split.kind, size, generator)
+        mask = _random_mask(frame.height, size, generator, strata)
+    else:
+        mask = _column_mask(_split_column(frame, split), split.kind, size, generator)
+    return np.zeros_like(mask) if mask.all() else mask
 
 
 def assign_folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Ints:
@@ -81,7 +90,8 @@ def assign_folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> 
     if split.kind == "time":
         times = pl.Series(_times(_split_column(frame, split))).fill_nan(None)
         ranks = times.rank("min").fill_null(1).to_numpy() - 1
-        return np.floor(ranks * n_folds / frame.height).astype(np.int64)[None, :]
+        assigned = np.floor(ranks * n_folds / frame.height).astype(np.int64)[None, :]
+        return assigned if assigned.any() else assigned[:0]
     repeats = []
     for repeat in range(config.validation.repeats):
         generator = np.random.default_rng([config.training.seed, FOLDS_STREAM, repeat])
@@ -151,6 +161,36 @@ def _group_folds(column: pl.Series, n_folds: int, generator: np.random.Generator
     return folds
 
 
+def _check_can_split(column: pl.Series, kind: str) -> None:
+    """Reject a column whose rows are all of one group, or of one time."""
+    is_missing = _is_missing(column)
+    values = column.filter(~is_missing)
+    if len(values) and (values.n_unique() > 1 or (kind == "group" and is_missing.any())):
+        return
+    found = f"is {values[0]!r} in every row" if len(values) else f"has no value in any of {len(column):,} rows"
+    needed = "splitting by group needs at least two groups" if kind == "group" else "one time gives no order"
+    raise TrainingError(
+        f"training.split.column: {column.name!r} {found}, and {needed}",
+        hint="name another column, or set training.split.kind: random",
+    )
+
+
+def split_notes(frame: pl.DataFrame, split: Split) -> tuple[str, ...]:
+    """Return what was done with the rows whose group or time is missing."""
+    if split.kind not in ("group", "time"):
+        return ()
+    column = _split_column(frame, split)
+    n_missing = int(_is_missing(column).sum())
+    if not n_missing:
+        return ()
+    treated = "count as one more group" if split.kind == "group" else "count as the earliest"
+    return (f"{column.name}: the {split.kind} is missing in {n_missing:,} of {len(column):,} rows, which {treated}",)
+
+
+def _is_missing(column: pl.Series) -> pl.Series:
+    return column.is_null() | (column.cast(pl.String).str.strip_chars().fill_null("") == "")
+
+
 def _group_codes(column: pl.Series) -> Ints:
     return column.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
 
@@ -171,6 +211,9 @@ def _split_column(frame: pl.DataFrame, split: Split) -> pl.Series:
 def _times(series: pl.Series) -> Any:
     """Return what orders the rows, numbers or seconds since 1970, NaN where it is missing."""
     column = infer_column(series)
+    if column.kind == "constant":
+        # Of the rows that are left, all have one time.
+        return np.where(_is_missing(series).to_numpy(), np.nan, 0.0)
     if column.kind not in ("date", "datetime", "number", "integer", "identifier"):
         raise ConfigError(
             f"training.split.column: {series.name!r} is a {column.kind}, which cannot order the rows",

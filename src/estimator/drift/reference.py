@@ -17,6 +17,7 @@ import numpy.typing as npt
 from estimator.core.arrays import Floats, Ints, nan_to_none
 from estimator.core.task import Predictions, Task
 from estimator.core.text import format_plain
+from estimator.core.units import mean_and_deviation
 from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.column import TIME_KINDS
 
@@ -277,8 +278,9 @@ def _bin_numbers(name: str, values: npt.NDArray[Any], max_bins: int) -> ColumnRe
         ranks = np.arange(1, max_bins - 1) * (len(present) + 1) // (max_bins - 1)
         edges = np.unique(present[ranks - 1])
     median = float(np.median(present)) if len(present) else 0.0
-    spread = float(np.quantile(present, 0.75) - np.quantile(present, 0.25)) / 1.349 if len(present) else 0.0
-    scale = spread or (float(present.std()) if len(present) else 0.0)
+    with np.errstate(over="ignore"):
+        spread = float(np.quantile(present, 0.75) - np.quantile(present, 0.25)) / 1.349 if len(present) else 0.0
+    scale = spread or (float(mean_and_deviation(present)[1]) if len(present) else 0.0)
     empty = ColumnReference(name, np.zeros(len(edges) + 2, np.int64), edges, median=median, scale=scale)
     return ColumnReference(name, empty.count(empty.codes(values)), edges, median=median, scale=scale)
 

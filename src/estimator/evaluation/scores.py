@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -16,6 +17,10 @@ from estimator.evaluation.metrics import DEFAULTS, SHELF, Metric
 
 N_BINS = 5
 MIN_ROWS_PER_BIN = 10
+# Of fewer rows a bootstrap draws the same few again and again, and the interval is far too short.
+MIN_ROWS_FOR_INTERVAL = 10
+# An interval of the samples in which a score is defined means nothing where most are not.
+MIN_DEFINED_FRACTION = 0.5
 MAX_WEIGHTS_IN_MEMORY = 4_000_000
 Z_95 = 1.959964
 
@@ -109,9 +114,14 @@ def score(
     confidence: float,
     seed: int,
 ) -> dict[str, Score]:
-    """Return each metric with its percentile bootstrap interval (Efron, 1979); all metrics share the samples."""
+    """Return each metric with its percentile bootstrap interval (Efron, 1979); all metrics share the samples.
+
+    Fewer than 10 rows have no interval, nor has a score that is undefined in most samples.
+    """
     ones = np.ones((1, len(actual)))
     values = {name: float(metric.scores(actual, predictions, ones)[0]) for name, metric in metrics.items()}
+    if len(actual) < MIN_ROWS_FOR_INTERVAL:
+        return {name: Score(value, math.nan, math.nan) for name, value in values.items()}
     samples: dict[str, list[Floats]] = {name: [] for name in metrics}
     for weights in bootstrap_weights(len(actual), bootstrap_samples, seed):
         for name, metric in metrics.items():
@@ -133,6 +143,29 @@ def coverage(actual: Floats, predictions: Predictions, target: float) -> Coverag
     widths = predictions.high - predictions.low
     bins = _coverage_bins(predictions.values, is_covered, widths)
     return Coverage(target, _wilson(is_covered), float(widths.mean()), bins)
+
+
+def score_notes(scores: Scores, actual: Floats, task: Task) -> tuple[str, ...]:
+    """Return why scores of these rows are undefined, or have no interval."""
+    notes = []
+    if undefined := [name for name, item in scores.items() if not math.isfinite(item.value)]:
+        notes.append(f"{', '.join(undefined)}: undefined, as {_shortage(actual, task)}")
+    if len(actual) < MIN_ROWS_FOR_INTERVAL:
+        notes.append(
+            f"scores have no confidence interval: it needs at least {MIN_ROWS_FOR_INTERVAL} held-out rows, got "
+            f"{len(actual):,}; give more rows, or a larger training.test_size"
+        )
+    return tuple(notes)
+
+
+def _shortage(actual: Floats, task: Task) -> str:
+    present = np.unique(actual)
+    if len(actual) == 1:
+        return "there is one held-out row"
+    if len(present) == 1:
+        value = format_number(float(present[0])) if task.is_regression else repr(task.classes[int(present[0])])
+        return f"all {len(actual):,} held-out rows have the target {value}"
+    return "the numbers are too large, or the class in question neither occurs nor is predicted"
 
 
 def _coverage_bins(values: Floats, is_covered: Mask, widths: Floats) -> list[CoverageBin]:
@@ -159,8 +192,8 @@ def _wilson(is_covered: Mask) -> Score:
 
 def _with_interval(value: float, samples: Floats, confidence: float) -> Score:
     finite = samples[np.isfinite(samples)]
-    if len(finite) == 0:
-        return Score(value, float("nan"), float("nan"))
+    if len(finite) < max(1.0, MIN_DEFINED_FRACTION * len(samples)):
+        return Score(value, math.nan, math.nan)
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(finite, [tail, 1.0 - tail])
     return Score(value, float(low), float(high))

@@ -9,6 +9,7 @@ import numpy as np
 
 from estimator.config import Training
 from estimator.core.arrays import Floats, Mask
+from estimator.core.units import mean_and_deviation
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score
 from estimator.models import FitData, FittedModel, Model, Progress, parallel_map, silent
@@ -81,8 +82,8 @@ def corrected_mean(scores: Floats, *, n_train: float, n_test: float, confidence:
     finite = scores[np.isfinite(scores)]
     if len(finite) < 2:
         return Score(float(finite.mean()) if len(finite) else float("nan"), float("nan"), float("nan"))
-    mean = float(finite.mean())
-    standard_error = float(np.sqrt((1.0 / len(finite) + n_test / n_train) * finite.var(ddof=1)))
+    mean, deviation = (float(value) for value in mean_and_deviation(finite, ddof=1))
+    standard_error = float(np.sqrt(1.0 / len(finite) + n_test / n_train)) * deviation
     half_width = float(stdtrit(len(finite) - 1, (1.0 + confidence) / 2.0)) * standard_error
     return Score(mean, mean - half_width, mean + half_width)
 

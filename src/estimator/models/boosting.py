@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,8 +28,13 @@ STATE_FILE = "trees.txt"
 SILENT_LOGGER = "estimator.lightgbm"
 logging.getLogger(SILENT_LOGGER).addHandler(logging.NullHandler())
 logging.getLogger(SILENT_LOGGER).propagate = False
+# LightGBM's defaults for categories, which suit tables of this many rows and more.
+CATEGORY_DEFAULTS = {"min_data_per_group": 100, "cat_smooth": 10, "cat_l2": 10}
+FULL_ROWS = 1000
 # LightGBM takes what is below 1e-35 for 0.
 MIN_SPREAD = 1e-30
+# LightGBM takes what is above 1e300 for that.
+MAX_SIZE = 1e290
 _OBJECTIVES = {
     "mse": "regression",
     "mae": "regression_l1",
@@ -74,7 +78,7 @@ class Boosting(BoostedTrees):
     """Gradient boosted trees (Ke et al., 2017, "LightGBM") on raw numbers and sets of categories."""
 
     max_categories: ClassVar[int] = 255
-    matrix_arithmetic: ClassVar[Arithmetic] = Arithmetic(53, MIN_SPREAD, math.inf, math.inf)
+    matrix_arithmetic: ClassVar[Arithmetic] = Arithmetic(53, MIN_SPREAD, 1e100, MAX_SIZE)
     state_file: ClassVar[str] = STATE_FILE
     default_space: ClassVar[Mapping[str, Any]] = {
         **BoostedTrees.default_space,
@@ -96,7 +100,7 @@ class Boosting(BoostedTrees):
             import lightgbm
         # Its errors come as exceptions; it would also print them.
         lightgbm.register_logger(logging.getLogger(SILENT_LOGGER))
-        data, parameters = run.data, self._parameters(run.data, run.seed)
+        data, parameters = run.data, self._parameters(run.data, run.seed, len(run.rows))
         before = None if run.start is None else _loaded(run.start)
         rows, eval_rows = run.rows, run.eval_rows
         train = lightgbm.Dataset(
@@ -133,7 +137,7 @@ class Boosting(BoostedTrees):
             summary={"n_estimators": n_rounds - (before.current_iteration() if before else 0)},
         )
 
-    def _parameters(self, data: EncodedFitData, seed: int) -> dict[str, Any]:
+    def _parameters(self, data: EncodedFitData, seed: int, n_fitted: int) -> dict[str, Any]:
         if data.task.is_regression:
             objective: dict[str, Any] = {"objective": _OBJECTIVES[self.loss]}
         elif data.task.kind == "binary":
@@ -146,10 +150,12 @@ class Boosting(BoostedTrees):
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": min(self.min_child_samples, max(1, len(data.rows) // 10)),
             "bagging_fraction": self.subsample,
-            "bagging_freq": 1,
+            # LightGBM fails when a round draws no row.
+            "bagging_freq": int(int(self.subsample * n_fitted) > 0),
             "feature_fraction": self.colsample_bytree,
             "lambda_l1": self.reg_alpha,
             "lambda_l2": self.reg_lambda,
+            **category_floors(len(data.rows)),
             "extra_trees": self.extra_trees,
             "seed": seed,
             "num_threads": data.threads,
@@ -157,6 +163,18 @@ class Boosting(BoostedTrees):
             "force_col_wise": True,
             "verbosity": -1,
         }
+
+
+def category_floors(n_rows: int) -> dict[str, int]:
+    """Return LightGBM's settings of category splits: its defaults from 1,000 rows on, and below as many per row.
+
+    With its default of 100 rows per group of categories it would learn nothing from categories of a small table.
+
+    >>> category_floors(300)
+    {'min_data_per_group': 30, 'cat_smooth': 3, 'cat_l2': 3}
+    """
+    fraction = min(1.0, n_rows / FULL_ROWS)
+    return {name: max(1, round(default * fraction)) for name, default in CATEGORY_DEFAULTS.items()}
 
 
 def _loaded(content: bytes) -> lightgbm.Booster:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -124,7 +124,8 @@ class CatBoost(BoostedTrees):
         _check_n_categories(data)
         if eval_rows is not None and data.task.kind == "multiclass":
             # CatBoost rejects evaluation rows of classes that it does not fit.
-            eval_rows = eval_rows.take(np.isin(eval_rows.target, run.rows.target))
+            eval_rows = eval_rows.take(np.isin(eval_rows.target, run.rows.target)) or None
+            run = replace(run, early_stopping_rounds=run.early_stopping_rounds if eval_rows else 0)
         before = None if run.start is None else _loaded(run.start)
         squared = data.task.is_regression and self.loss == "mse"
         model = catboost.CatBoost(self._parameters(data, run))

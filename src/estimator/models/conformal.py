@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Task
+from estimator.core.units import DOUBLES, MAX_EXPONENT, Units
 from estimator.graph.builder import Graph, Value
 from estimator.models.probabilities import softmax
 
@@ -22,6 +23,7 @@ ROWS_PER_KNOT, MAX_KNOTS = 60, 20
 EPSILON = 1e-12
 # A probability of 0 must stay 0 after scaling its log odds: a score whose exponential is 0.
 IMPOSSIBLE, NEVER = 1e-300, -1e300
+SMALLEST_ADDED = 1e-30
 # A smaller relative gain in log loss or interval score is noise.
 MIN_GAIN = 0.002
 
@@ -47,6 +49,16 @@ class Interval:
         Errors are divided by their typical size among rows with similar predictions (Lei et al., 2018), if that
         improves the interval score (Gneiting and Raftery, 2007) in two-fold cross-validation.
         """
+        scale = Units.of(target, DOUBLES).scale
+        if scale == 1.0:
+            return cls._chosen(predictions, target, coverage)
+        # Sums of the largest doubles would be infinite, and sizes of the smallest 0.
+        scaled = cls._chosen(predictions * scale, target * scale, coverage)
+        knots, sizes = (tuple(value / scale for value in values) for values in (scaled.knots, scaled.sizes))
+        return replace(scaled, knots=knots, sizes=sizes)
+
+    @classmethod
+    def _chosen(cls, predictions: Floats, target: Floats, coverage: float) -> Interval:
         halves = np.arange(len(target)) % 2 == 0
         order = np.random.default_rng(60).permutation(len(target))
         halves = halves[order]
@@ -66,7 +78,7 @@ class Interval:
     def _with_knots(cls, predictions: Floats, target: Floats, coverage: float, n_knots: int) -> Interval:
         errors = target - predictions
         groups = np.array_split(np.argsort(predictions, kind="stable"), n_knots)
-        floor = max(float(np.abs(errors).mean()) * 0.05, EPSILON)
+        floor = float(np.abs(errors).mean()) * 0.05 or EPSILON
         knots = [float(predictions[group].mean()) for group in groups]
         sizes = [max(float(np.abs(errors[group]).mean()), floor) for group in groups]
         # Equal predictions in several groups make one knot.
@@ -108,11 +120,16 @@ class Interval:
             beyond = (clipped - Value(graph, graph.constant([knots[:-1]], np.float64))).op("Max", 0.0) * bends
             total = Value(graph, graph("ReduceSum", beyond.name, graph.constant([1], np.int64), keepdims=1))
             size = total + self.sizes[0]
-        return (value + _times(size, self.low, graph)).name, (value + _times(size, self.high, graph)).name
+        low, high = (_added(value, size * factor) for factor in (self.low, self.high))
+        return low.name, high.name
 
 
-def _times(size: Value | float, factor: float, graph: Graph) -> Value:
-    return size * factor if isinstance(size, Value) else Value(graph, graph.constant(size * factor, np.float64))
+def _added(value: Value, term: Value | float) -> Value:
+    """Write a sum. Tiny constants are added in a unit near them, as onnxruntime leaves out those below 1e-45."""
+    if isinstance(term, Value) or term == 0.0 or abs(term) >= SMALLEST_ADDED:
+        return value + term
+    unit = math.ldexp(1.0, max(math.frexp(term)[1], -MAX_EXPONENT))
+    return (value / unit + term / unit) * unit
 
 
 def _default_knots(n_rows: int) -> int:
@@ -207,6 +224,19 @@ class ClassSet:
         highest = graph("ReduceMax", probabilities, graph.constant([1], np.int64), keepdims=1)
         likely = graph("GreaterOrEqual", probabilities, graph.constant(self.min_probability, np.float64))
         return graph("Or", likely, graph("GreaterOrEqual", probabilities, highest))
+
+
+def reachable_coverage(n_rows: int, coverage: float, *, is_regression: bool) -> tuple[float, int]:
+    """Return the largest coverage that so many out-of-fold rows can promise, and the rows that `coverage` needs.
+
+    A new row is as likely to come before, between or after the others: an interval that spans all of them misses two of
+    n + 1 places, a set that leaves out less likely classes one.
+
+    >>> reachable_coverage(19, 0.95, is_regression=True)
+    (0.9, 39)
+    """
+    missed = 2 if is_regression else 1
+    return 1.0 - missed / (n_rows + 1), math.ceil(missed / (1.0 - coverage) - 1.0 - 1e-9)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,5 +126,7 @@ class EncodedFitData:
 
     @property
     def has_validation(self) -> bool:
-        """Whether there are rows that early stopping may use."""
-        return bool(self.validation_mask.any()) if self.validation_fold is None else len(self.validation_fold) > 0
+        """Whether there are rows that early stopping may use, and others to fit."""
+        if self.validation_fold is not None:
+            return len(self.validation_fold) > 0
+        return bool(self.validation_mask.any()) and not self.validation_mask.all()

@@ -109,10 +109,9 @@ class FittedEnsemble(FittedModel):
 
     def predict(self, batch: Batch) -> Floats:
         matrices = {id(features): features.matrix(batch) for features in self._distinct_features()}
-        total: Floats = sum(
-            (member.weight * member.model.predict(matrices[id(member.features)]) for member in self.members),
-            np.zeros(()),
-        )
+        predictions = [(member.weight, member.model.predict(matrices[id(member.features)])) for member in self.members]
+        with np.errstate(over="ignore", invalid="ignore"):
+            total: Floats = sum((weight * of_member for weight, of_member in predictions), np.zeros(()))
         return total
 
     def contributions(self, batch: Batch, background: Batch) -> AdditiveContributions | None:

@@ -16,12 +16,15 @@ from estimator.core.task import Task
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph, Value, logistic
 from estimator.models.base import AdditiveContributions
+from estimator.models.constant import Constant
 from estimator.models.dataset import EncodedFitData
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.probabilities import write_binary_probabilities
 from estimator.models.progress import Progress, silent
 
 MAX_ITERATIONS = 5000
+# With fewer rows, leaving one out leaves none or one.
+MIN_ROWS_TO_CHOOSE = 3
 # A score whose exponential is 0.
 NEGLIGIBLE_SCORE = -1e300
 PENALTIES = tuple(float(value) for value in np.logspace(-3, 4, 15))
@@ -40,11 +43,15 @@ class FittedLinear(FittedMatrixModel):
     intercepts: Any = None
 
     def predict(self, matrix: Floats) -> Floats:
-        if self.task.is_regression:
-            return np.asarray(self.model.predict(matrix), np.float64)
-        probabilities = np.zeros((len(matrix), self.task.n_outputs))
-        probabilities[:, self.model.classes_] = self.model.predict_proba(matrix)
-        return probabilities
+        from sklearn import config_context
+
+        # Far outside the training range, a standardized number may be infinite, as it is in the graph.
+        with config_context(assume_finite=True), np.errstate(over="ignore", invalid="ignore"):
+            if self.task.is_regression:
+                return np.asarray(self.model.predict(matrix), np.float64)
+            probabilities = np.zeros((len(matrix), self.task.n_outputs))
+            probabilities[:, self.model.classes_] = self.model.predict_proba(matrix)
+            return probabilities
 
     def write(self, graph: Graph, matrix: str) -> str:
         product = graph("MatMul", matrix, graph.constant(self.weights, np.float64))
@@ -90,21 +97,27 @@ class Linear(MatrixModel):
         *,
         progress: Progress = silent,
         start: Mapping[str, bytes] | None = None,
-    ) -> FittedLinear:
+    ) -> FittedMatrixModel:
         with needs_extra("train", "model kind 'linear'"):
             from sklearn.exceptions import ConvergenceWarning
-            from sklearn.linear_model import LogisticRegression, RidgeCV
+            from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
         rows = data.rows
         if data.task.is_regression:
-            ridge = RidgeCV([self.penalty] if self.penalty else PENALTIES)
+            few = len(rows) < MIN_ROWS_TO_CHOOSE
+            ridge = Ridge(self.penalty or 1.0) if few else RidgeCV([self.penalty] if self.penalty else PENALTIES)
             ridge.fit(rows.matrix, rows.target, sample_weight=rows.weights)
             weights, intercepts = ridge.coef_.reshape(-1, 1), np.atleast_1d(ridge.intercept_)
-            summary = {"penalty": float(ridge.alpha_)}
+            summary = {"penalty": float(ridge.alpha if few else ridge.alpha_)}
             return FittedLinear(data.task, ridge, weights, intercepts.tolist(), summary=summary)
+        if len(np.unique(rows.target)) == 1:
+            # A fold may hold one class, which scikit-learn rejects.
+            return Constant().fit_matrix(data, training)
         logistic = LogisticRegression(C=1.0 / (self.penalty or 1.0), max_iter=MAX_ITERATIONS)
         with warnings.catch_warnings():
             # The summary shows when a fit ends at the limit.
             warnings.simplefilter("ignore", ConvergenceWarning)
+            # Many classes of few rows are what the config asks for.
+            warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
             logistic.fit(rows.matrix, rows.target.astype(np.int64), sample_weight=rows.weights)
         weights, intercepts = _all_classes(logistic, data.task)
         summary = {"iterations": float(logistic.n_iter_.max()), "max_iterations": float(MAX_ITERATIONS)}

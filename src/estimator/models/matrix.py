@@ -82,7 +82,10 @@ class AveragedModel(FittedMatrixModel):
         return sum(member.offset for member in self.members) / len(self.members)
 
     def predict(self, matrix: Floats) -> Floats:
-        mean: Floats = np.mean([member.predict(matrix) for member in self.members], axis=0)
+        predictions = [member.predict(matrix) for member in self.members]
+        # Far outside the training range, members may predict infinity of either sign, as they do in the graph.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean: Floats = np.mean(predictions, axis=0)
         return mean
 
     def write(self, graph: Graph, matrix: str) -> str:
@@ -124,9 +127,9 @@ class RescaledModel(FittedMatrixModel):
     def write(self, graph: Graph, matrix: str) -> str:
         value = Value(graph, self.inner.write(graph, self.units.write_matrix(graph, matrix, self.width)))
         target = self.units.target
-        if target.scale != 1.0:
-            value = value / target.scale
-        return value.name if target.offset == 0.0 else (value + target.offset).name
+        if target.offset != 0.0:
+            value = value + target.offset * target.scale
+        return value.name if target.scale == 1.0 else (value / target.scale).name
 
     def contributions(self, matrix: Floats, background: Floats) -> AdditiveContributions | None:
         inner = self.inner.contributions(self.units.matrix(matrix), self.units.matrix(background))

@@ -75,8 +75,8 @@ class MatrixUnits:
             return matrix
         offsets, scales = np.zeros((1, width)), np.ones((1, width))
         for index, units in self.columns:
-            offsets[0, index], scales[0, index] = units.offset, units.scale
-        return graph("Mul", graph("Sub", matrix, graph.constant(offsets)), graph.constant(scales))
+            offsets[0, index], scales[0, index] = units.offset * units.scale, units.scale
+        return graph("Sub", graph("Mul", matrix, graph.constant(scales)), graph.constant(offsets))
 
     def data(self, data: EncodedFitData) -> EncodedFitData:
         """Return rows to fit in these units."""

@@ -11,6 +11,7 @@ import numpy as np
 from estimator.core.arrays import Floats, Mask
 from estimator.core.clock import SECONDS_PER_DAY
 from estimator.core.task import Predictions
+from estimator.core.units import mean_and_deviation
 from estimator.evaluation.explanation.slices import column_slices
 from estimator.evaluation.explanation.weak_slices import WeakSlice, find_weak_slices
 from estimator.evaluation.scores import Z_95, Score, select_metrics
@@ -87,7 +88,8 @@ def _mean_with_interval(values: Floats) -> Score | None:
     finite = values[~np.isnan(values)]
     if len(finite) < 2:
         return None
-    mean, margin = float(finite.mean()), Z_95 * float(finite.std(ddof=1)) / np.sqrt(len(finite))
+    mean, deviation = (float(value) for value in mean_and_deviation(finite, ddof=1))
+    margin = Z_95 * deviation / np.sqrt(len(finite))
     return Score(mean, float(mean - margin), float(mean + margin))
 
 

@@ -12,6 +12,8 @@ from estimator.core.text import format_plain
 WIDTH, HEIGHT = 480, 290
 # Margins of the plot area; the bottom one is smaller without a title below it.
 LEFT, RIGHT, TOP, BOTTOM, BOTTOM_UNTITLED = 64, 16, 14, 44, 26
+# Powers of ten below are no ordinary doubles; numbers above are not abbreviated but written with an exponent.
+SMALLEST_SPAN, LARGEST_ABBREVIATED = 1e-300, 1e15
 Points = Sequence[tuple[float, float]]
 
 
@@ -109,17 +111,18 @@ def shortened(name: str, length: int) -> str:
 def ticks(low: float, high: float, *, count: int = 5) -> list[float]:
     """Return about `count` round numbers between two values.
 
-    >>> ticks(0.0, 10.0)
-    [0.0, 2.0, 4.0, 6.0, 8.0, 10.0]
+    >>> ticks(0.0, 10.0), ticks(0.0, 3e-20)
+    ([0.0, 2.0, 4.0, 6.0, 8.0, 10.0], [0.0, 1e-20, 2e-20, 3e-20])
     """
     span = high - low
-    if not (span > 0 and math.isfinite(span)):
+    if not (span > SMALLEST_SPAN and math.isfinite(span)):
         return [low]
     rough = span / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
-    return [round(multiple * step, 12) for multiple in range(first, math.floor(high / step + 1e-9) + 1)]
+    digits = max(12, 3 - math.floor(math.log10(step)))
+    return [round(multiple * step, digits) for multiple in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def short(value: float) -> str:
@@ -128,6 +131,8 @@ def short(value: float) -> str:
     >>> short(250000.0), short(0.25)
     ('250k', '0.25')
     """
+    if abs(value) >= LARGEST_ABBREVIATED:
+        return f"{value:.3g}"
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= size:
             return f"{format_plain(round(value / (1e3 if letter == 'k' else size), 3))}{letter}"

@@ -14,6 +14,7 @@ import polars as pl
 from estimator.config import Config
 from estimator.core.arrays import Floats
 from estimator.core.task import Predictions
+from estimator.core.units import mean_and_deviation
 from estimator.errors import ArtefactError, ConfigError
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score, bootstrap_weights, select_metrics
@@ -92,7 +93,7 @@ def compare(
     if len(gains):
         tail = (1.0 - confidence) / 2.0
         low, high = (float(end) for end in np.quantile(gains, [tail, 1.0 - tail]))
-        gain, error = Score(gain.value, low, high), float(gains.std())
+        gain, error = Score(gain.value, low, high), float(mean_and_deviation(gains)[1])
     return _decided(name, scores, gain, error, len(actual), margin, confidence)
 
 

@@ -18,6 +18,7 @@ from estimator.store.predictor import Predictor
 
 # Edge cases change all columns at once, and so many of them one by one.
 MAX_SINGLE_COLUMNS = 200
+SMALLEST, LARGEST = float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).max)
 # Tokens of every kind, and more of them than the graph reads.
 LONG_TEXT = " Ünseen\tWÖRDS, the same:\nИ слова 言葉 😀 x1.5_" * 300
 
@@ -47,8 +48,9 @@ def check_parity(predictor: Predictor, fitted: FittedModel, conformal: Conformal
     edge_cases = predictor.schema.read_rows(list(edge_rows(predictor.schema)))
     compared = [_compare(predictor, fitted, conformal, rows) for rows in (batch, edge_cases)]
     # What is learned counts, not the offset of a target far from zero.
-    learned = [np.abs(expected - fitted.offset) for _, expected in compared]
-    size = max(float(learned[0].mean()), 1e-300)
+    with np.errstate(over="ignore"):
+        learned = [np.abs(expected - fitted.offset) for _, expected in compared]
+        size = min(max(float(learned[0].mean()), SMALLEST), LARGEST)
     largest = max(float(difference.max(initial=0.0)) for difference, _ in compared)
     # An extreme row may have an extreme prediction: there, its own size counts.
     relative = max(
@@ -81,7 +83,7 @@ def _compare(
     elif conformal is not None and conformal.calibration.changes:
         expected = conformal.calibration.apply(expected)
     is_same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", over="ignore"):
         return np.where(is_same, 0.0, np.abs(actual - expected)), expected
 
 
@@ -129,7 +131,9 @@ def _extreme(column: Column, side: int) -> Any:
     if column.kind in ("date", "datetime"):
         return "1900-01-01" if side == 0 else "2100-01-01"
     low, high = column.training_range or (0.0, 1.0)
-    beyond = (low if side == 0 else high) + (-10.0 if side == 0 else 10.0) * max(high - low, 1.0)
+    with np.errstate(over="ignore"):
+        distance = 10.0 * np.maximum(np.subtract(high, low), 1.0)
+        beyond = float(np.clip(low - distance if side == 0 else high + distance, -LARGEST, LARGEST))
     value = float(math.floor(beyond)) if column.kind == "integer" else beyond
     limits: Mapping[int, float | None] = dict(enumerate(column.range or (None, None)))
     bound = limits[side]

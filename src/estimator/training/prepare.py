@@ -11,18 +11,19 @@ import polars as pl
 from estimator.config import Config
 from estimator.core.arrays import Floats, Indices, Ints, Mask
 from estimator.core.task import Task
-from estimator.core.text import did_you_mean
+from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Schema
 from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.frames import read_frame, with_schema_names
 from estimator.data.schema.occurrences import N_ROWS_SHOWN, Occurrences
 from estimator.data.schema.overrides import build_schema
-from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, validation_mask
+from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, split_notes, validation_mask
 from estimator.data.target import label_notes, read_target
 from estimator.errors import ConfigError, Fault, RowError, TrainingError
 from estimator.models import Dataset, FitData
 from estimator.training.curves import curve_metrics
 
+LARGEST_TARGET = 1e300
 # Names of the graph's outputs, which no input may have.
 OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", "probability", "matrix")
 
@@ -105,6 +106,7 @@ def prepare(
     labeled = frame.filter(pl.Series(labels.is_labeled))
     values = labels.values[labels.is_labeled]
     strata = None if labels.task.is_regression else values
+    _check_target_size(schema.target.name, labels.task, values)
     test = held_out_mask(labeled, config, strata) if numbered_test is None else numbered_test[used][labels.is_labeled]
     if test.all() or not test.any():
         raise TrainingError(
@@ -117,6 +119,7 @@ def prepare(
     weights = sample_weights * _class_weights(config, labels.task, values, sample_weights * ~test)
     n_unlabeled = int((~labels.is_labeled).sum())
     target_notes = label_notes(schema.target, labels.missing, n_rows=frame.height, n_missing=n_unlabeled)
+    folds = assign_folds(training, config, training_strata)
     batch = read_frame(schema, labeled.select(column for column in labeled.columns if column in schema.by_name))
     return PreparedData(
         schema=schema,
@@ -125,10 +128,17 @@ def prepare(
         sample_weights=sample_weights,
         test_mask=test,
         validation_mask=validation_mask(training, config, training_strata),
-        folds=assign_folds(training, config, training_strata),
+        folds=folds,
         n_unlabeled=n_unlabeled,
         frame=labeled,
-        notes=(*source_notes, *target_notes, *schema_notes, *weight_notes),
+        notes=(
+            *source_notes,
+            *target_notes,
+            *schema_notes,
+            *weight_notes,
+            *split_notes(labeled, config.training.split),
+            *_class_notes(schema.target.name, labels.task, values, test, folds),
+        ),
     )
 
 
@@ -151,8 +161,14 @@ def _check_columns(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
                 f"evaluation.fairness_columns: no column {name!r} in the table", hint=did_you_mean(name, frame.columns)
             )
     if not schema.features:
-        kinds = ", ".join(f"{column.name} ({column.kind})" for column in schema.columns[:10]) or "none"
-        raise TrainingError(f"the table has no features; its columns are: {kinds}")
+        others = [column for column in schema.columns if column.name != schema.target.name]
+        kinds = join_names([f"{column.name} ({column.kind})" for column in others], limit=10)
+        raise TrainingError(
+            f"the table has no features to predict {schema.target.name!r} from; its other columns are: {kinds}",
+            hint="add a column that varies, or have one read as a number or category: schema.columns.NAME.kind"
+            if others
+            else "add columns that are known when you predict",
+        )
     faults = [
         Fault(1, name, None, message)
         for message, name in schema.name_faults(set(frame.columns), needs_all=True)
@@ -164,6 +180,15 @@ def _check_columns(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
         raise ConfigError(
             f"data.target: no column {schema.target.name!r} in the table",
             hint=did_you_mean(schema.target.name, frame.columns),
+        )
+
+
+def _check_target_size(name: str, task: Task, target: Floats) -> None:
+    if task.is_regression and (largest := float(np.abs(target).max(initial=0.0))) > LARGEST_TARGET:
+        raise TrainingError(
+            f"the target {name!r} holds {largest:.3g}: a double cannot hold the differences of numbers beyond "
+            f"{LARGEST_TARGET:.0e}",
+            hint=f"divide it by a constant, or add the number to schema.columns.{name}.na_values if it stands for none",
         )
 
 
@@ -197,6 +222,29 @@ def _sample_weights(
         return weights, ()
     rows = Occurrences(len(zeros), tuple(zeros[:N_ROWS_SHOWN].tolist()))
     return weights, (f"{name}: the weight is 0 in {rows}, which the model does not learn from",)
+
+
+def _class_notes(name: str, task: Task, target: Floats, test: Mask, folds: Ints) -> tuple[str, ...]:
+    """Return which classes have too few rows to be learned in every fold, or to be scored."""
+    if task.is_regression:
+        return ()
+    in_training, in_test = (
+        np.bincount(target[mask].astype(np.int64), minlength=task.n_outputs) for mask in (~test, test)
+    )
+    n_folds, notes = int(folds.max(initial=-1)) + 1, []
+
+    def note(is_concerned: Mask, what: str) -> None:
+        if is_concerned.any():
+            of_each = [
+                f"{task.classes[index]!r} ({in_training[index]:,} training and {in_test[index]:,} test rows)"
+                for index in np.flatnonzero(is_concerned).tolist()
+            ]
+            notes.append(f"{name}: {what}: {join_names(of_each, limit=5)}; give more rows, or merge classes")
+
+    note(in_training == 0, "without a training row, a class is never predicted")
+    note((in_test == 0) & (in_training > 0), "without a test row, no score says how well a class is predicted")
+    note((in_training > 0) & (in_training < n_folds), f"some of the {n_folds} folds have no row of a class")
+    return tuple(notes)
 
 
 def _class_weights(config: Config, task: Task, target: Floats, training_weights: Floats) -> Floats:

@@ -23,7 +23,7 @@ from estimator.evaluation.explanation import (
     explain,
 )
 from estimator.evaluation.metrics import SHELF, Metric
-from estimator.evaluation.scores import Coverage, Scores, coverage, score, select_metrics
+from estimator.evaluation.scores import Coverage, Scores, coverage, score, score_notes, select_metrics
 from estimator.evaluation.validation import cross_validated_scores
 from estimator.models import EncodedFitData, EncodedRows
 from estimator.models.constant import Constant
@@ -84,8 +84,9 @@ def evaluate_training(trained: TrainedModel, config: Config, live: Predictor | N
         coverage=coverage(actual, predictions, config.validation.coverage),
         overfitting=_overfitting(trained),
         explanation=_explanation(trained, predictions.raw, next(iter(metrics.items())), config),
-        notes=prepared.notes,
     )
+    notes = (*prepared.notes, *trained.notes, *score_notes(report.metrics, actual, prepared.task))
+    report = replace(report, notes=notes)
     of_live = None if live is None or live.task != prepared.task else _live_predictions(live, prepared.test_frame)
     if live is None or of_live is None:
         return report

@@ -10,6 +10,7 @@ import numpy as np
 
 from estimator.core.arrays import Floats
 from estimator.core.text import format_number, format_plain, join_names
+from estimator.core.units import mean_and_deviation
 from estimator.data.schema import Column
 from estimator.data.schema.column import TIME_KINDS
 from estimator.evaluation.explanation import Contributions, Explanation, PartialDependence
@@ -84,7 +85,7 @@ def coverage_text(report: Report) -> str:
 def describe(values: Floats) -> dict[str, str]:
     """Return summary statistics of numbers, as text: count, mean, standard deviation, minimum, quartiles, maximum."""
     quartiles = np.quantile(values, [0.25, 0.5, 0.75])
-    numbers = [values.mean(), values.std(ddof=1), values.min(), *quartiles, values.max()]
+    numbers = [*mean_and_deviation(values, ddof=1), values.min(), *quartiles, values.max()]
     names = ["mean", "std", "min", "25%", "50%", "75%", "max"]
     texts = {name: format_plain(float(number)) for name, number in zip(names, numbers, strict=True)}
     return {"count": f"{len(values):,}", **texts}

@@ -13,7 +13,7 @@ from estimator.errors import TrainingError
 from estimator.evaluation.validation import out_of_fold_predictions
 from estimator.graph.builder import BOOL, DOUBLE, STRING, Graph, Output
 from estimator.models import FitData, FittedModel, Model, Progress, WarmStart, silent
-from estimator.models.conformal import Conformal
+from estimator.models.conformal import MIN_ROWS, Conformal, reachable_coverage
 from estimator.store.predictor import Predictor
 from estimator.training.parity import ParityCheck, check_parity
 from estimator.training.prepare import PreparedData
@@ -24,7 +24,7 @@ class TrainedModel:
     """A predictor that has passed parity, and what its version stores with it.
 
     `out_of_fold` holds predictions for the rows of `fit_data`, before calibration, each by models that were not fitted
-    on that row.
+    on that row. `notes` say which intervals or sets could not be made as the config wants them.
     """
 
     predictor: Predictor
@@ -35,6 +35,7 @@ class TrainedModel:
     fit_data: FitData
     out_of_fold: Floats | None = None
     conformal: Conformal | None = None
+    notes: tuple[str, ...] = ()
 
     def calibrated(self, raw: Floats) -> Floats:
         """Return raw predictions as the graph gives them: calibrated, where calibration helps."""
@@ -74,7 +75,8 @@ def train(
     seconds = clock() - began
     predictor = Predictor(prepared.schema, prepared.task, write_graph(fitted, conformal), config.name or "model")
     parity = check_parity(predictor, fitted, conformal, fit_data.rows.batch)
-    return TrainedModel(predictor, fitted, prepared, parity, seconds, fit_data, out_of_fold, conformal)
+    notes = _conformal_notes(out_of_fold, fit_data, config)
+    return TrainedModel(predictor, fitted, prepared, parity, seconds, fit_data, out_of_fold, conformal, notes)
 
 
 def write_graph(fitted: FittedModel, conformal: Conformal | None = None) -> bytes:
@@ -99,6 +101,28 @@ def write_graph(fitted: FittedModel, conformal: Conformal | None = None) -> byte
     if conformal is not None and conformal.class_set is not None:
         outputs.append(Output("prediction_set", conformal.class_set.write(graph, value), BOOL, rank=2))
     return graph.finish(outputs)
+
+
+def _conformal_notes(out_of_fold: Floats | None, data: FitData, config: Config) -> tuple[str, ...]:
+    """Return why predictions have no interval or set, or one that cannot reach its coverage."""
+    validation, kind = config.validation, "intervals" if data.task.is_regression else "sets"
+    if validation.folds < 2:
+        return ()
+    n_rows = 0 if out_of_fold is None else int((~np.isnan(out_of_fold.reshape(len(data.rows), -1)[:, 0])).sum())
+    if n_rows < MIN_ROWS:
+        note = (
+            f"validation.folds: {n_rows:,} of {len(data.rows):,} training rows were predicted by folds, and prediction "
+            f"{kind} need at least {MIN_ROWS}: predictions have none; give more rows"
+        )
+        return (note,)
+    largest, needed = reachable_coverage(n_rows, validation.coverage, is_regression=data.task.is_regression)
+    if validation.coverage <= largest:
+        return ()
+    note = (
+        f"validation.coverage: {n_rows:,} rows cannot give prediction {kind} that cover {validation.coverage:.4g} of "
+        f"new rows, but about {largest:.3f}; give at least {needed:,} training rows, or lower validation.coverage"
+    )
+    return (note,)
 
 
 def _check_classes(prepared: PreparedData) -> None:

@@ -65,6 +65,7 @@ def train(
     start = None if earlier is None else warm_start(earlier)
     trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
     report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)))
+    context.notes.add(report.notes)
     provenance = versions.Provenance(
         config, kind_of(config), loaded.document, context.overrides, table.fingerprint, _parent(earlier, config)
     )

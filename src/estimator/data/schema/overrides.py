@@ -62,10 +62,17 @@ def exclude_columns(schema: Schema, config: Config) -> Schema:
     """
     excluded = exclusion_reasons(config)
     names = [column.name for column in schema.columns]
-    for name in excluded.keys() - names:
-        raise ConfigError(f"expected a column of the table to exclude, got {name!r}", hint=did_you_mean(name, names))
+    for name in sorted(excluded.keys() - names):
+        raise ConfigError(f"{_key_of(name, config)}: no column {name!r} in the table", hint=did_you_mean(name, names))
     columns = tuple(replace(column, used=False) if column.name in excluded else column for column in schema.columns)
     return replace(schema, columns=columns)
+
+
+def _key_of(name: str, config: Config) -> str:
+    """Return the config key that names a column to exclude."""
+    if name == config.training.split.column:
+        return "training.split.column"
+    return "data.sample_weight" if name == config.data.sample_weight else "data.drop"
 
 
 def exclusion_reasons(config: Config) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.units import mean_and_deviation
 from estimator.data.schema import Batch
 from estimator.models import FittedModel
 from estimator.store.predictor import Predictor
@@ -110,7 +111,7 @@ def _differs(values: npt.NDArray[Any], other: npt.NDArray[Any]) -> Mask:
 def _standard_error(added: Floats) -> Floats:
     """Return the standard error per column of values of shape (background rows, columns)."""
     n_rows, n_columns = added.shape
-    return added.std(axis=0, ddof=1) / np.sqrt(n_rows) if n_rows > 1 else np.full(n_columns, np.nan)
+    return mean_and_deviation(added, ddof=1)[1] / np.sqrt(n_rows) if n_rows > 1 else np.full(n_columns, np.nan)
 
 
 def _sampled(

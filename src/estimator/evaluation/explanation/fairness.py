@@ -123,7 +123,9 @@ def _permutation_test(
     n_as_large = 0
     for _ in range(n_permutations):
         permuted = weights[:, generator.permutation(weights.shape[1])]
-        n_as_large += float(np.ptp(metric.scores(actual, predictions, permuted))) >= observed
+        difference = float(np.ptp(metric.scores(actual, predictions, permuted)))
+        # Where a group has no score by chance, such as one class, nothing speaks against a difference as large.
+        n_as_large += difference >= observed or np.isnan(difference)
     return observed, (n_as_large + 1) / (n_permutations + 1)
 
 

@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 
 from estimator.core.arrays import Floats
+from estimator.core.units import DOUBLES, Units
 from estimator.data.schema import Batch
 from estimator.evaluation.explanation.contributions import affordable_predictions
 from estimator.evaluation.metrics import Metric
@@ -63,10 +64,14 @@ def feature_importance(
 
 def _with_interval(name: str, increases: Floats, confidence: float) -> FeatureImportance:
     """Summarize increases of shape (shuffles, 1 + bootstrap samples), of which the first column is of all rows."""
-    mean = increases.mean(axis=0)
+    # Squares of ordinary numbers are finite: there, the scale is 1.
+    scale = Units.of(increases.ravel(), DOUBLES).scale
+    scaled = increases * scale
+    mean = scaled.mean(axis=0)
     finite = mean[1:][np.isfinite(mean[1:])]
     variance = float(finite.var()) if len(finite) else 0.0
     if len(increases) > 1:
-        variance += float(increases[:, 0].var(ddof=1)) / len(increases)
-    margin = NormalDist().inv_cdf((1.0 + confidence) / 2.0) * variance**0.5
+        variance += float(scaled[:, 0].var(ddof=1)) / len(increases)
+    margin = NormalDist().inv_cdf((1.0 + confidence) / 2.0) * variance**0.5 / scale
+    mean /= scale
     return FeatureImportance(name, float(mean[0]), float(mean[0]) - margin, float(mean[0]) + margin)

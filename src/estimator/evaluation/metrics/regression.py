@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
 
 from estimator.core.arrays import Floats
 from estimator.core.task import Predictions
+from estimator.core.units import MAX_EXPONENT
 from estimator.evaluation.metrics.base import REGRESSION, Metric, weighted_mean
+
+# Squares of numbers between are neither infinite nor 0.
+SMALLEST_SQUARED, LARGEST_SQUARED = 1e-150, 1e150
+
+
+def _errors(actual: Floats, predictions: Predictions) -> tuple[Floats, float]:
+    """Return the errors in a unit, and the unit: 1 for ordinary numbers, else a power of two near the largest."""
+    largest = max(float(np.abs(values).max(initial=0.0)) for values in (actual, predictions.values))
+    is_ordinary = largest == 0.0 or SMALLEST_SQUARED <= largest <= LARGEST_SQUARED or not math.isfinite(largest)
+    unit = 1.0 if is_ordinary else math.ldexp(1.0, min(max(math.frexp(largest)[1], -MAX_EXPONENT), MAX_EXPONENT))
+    return actual / unit - predictions.values / unit, unit
 
 
 class MeanSquaredError(Metric):
@@ -23,7 +36,9 @@ class MeanSquaredError(Metric):
     higher_is_better: ClassVar[bool] = False
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
-        return weighted_mean(np.square(actual - predictions.values), weights)
+        errors, unit = _errors(actual, predictions)
+        with np.errstate(over="ignore", under="ignore"):
+            return weighted_mean(np.square(errors), weights) * unit * unit
 
 
 class RootMeanSquaredError(Metric):
@@ -38,7 +53,8 @@ class RootMeanSquaredError(Metric):
     higher_is_better: ClassVar[bool] = False
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
-        return np.sqrt(weighted_mean(np.square(actual - predictions.values), weights))
+        errors, unit = _errors(actual, predictions)
+        return np.sqrt(weighted_mean(np.square(errors), weights)) * unit
 
 
 class RSquared(Metric):
@@ -54,9 +70,10 @@ class RSquared(Metric):
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
         # Centered first: the difference of two large moments would lose digits.
-        centered = actual - actual.mean()
+        errors, unit = _errors(actual, predictions)
+        centered = actual / unit - (actual / unit).mean()
         variance = weighted_mean(np.square(centered), weights) - np.square(weighted_mean(centered, weights))
-        error = weighted_mean(np.square(actual - predictions.values), weights)
+        error = weighted_mean(np.square(errors), weights)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(variance > 0, 1.0 - error / variance, np.nan)
 
@@ -73,7 +90,8 @@ class MeanAbsoluteError(Metric):
     higher_is_better: ClassVar[bool] = False
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
-        return weighted_mean(np.abs(actual - predictions.values), weights)
+        errors, unit = _errors(actual, predictions)
+        return weighted_mean(np.abs(errors), weights) * unit
 
 
 class MeanAbsolutePercentageError(Metric):
@@ -89,6 +107,7 @@ class MeanAbsolutePercentageError(Metric):
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
         is_defined = actual != 0
-        fractions = np.abs(actual - predictions.values)[is_defined] / np.abs(actual[is_defined])
-        with np.errstate(invalid="ignore"):
+        errors, unit = _errors(actual, predictions)
+        with np.errstate(invalid="ignore", over="ignore"):
+            fractions = np.abs(errors)[is_defined] / np.abs(actual[is_defined] / unit)
             return 100.0 * weighted_mean(fractions, weights[:, is_defined])

@@ -9,9 +9,12 @@ from typing import ClassVar, Self
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.core.units import DOUBLES, NOISE_STEPS, Units
+from estimator.core.units import DOUBLES, MAX_EXPONENT, NOISE_STEPS, Units
 from estimator.features.encoders.base import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, Graph
+
+SMALLEST_SUBTRACTED, LARGEST_SUBTRACTED = 1e-30, 1e295
+HUGE_EXPONENT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,18 @@ def write_scaled(graph: Graph, matrix: str, scales: Sequence[Scale]) -> str:
     is_missing = graph("IsNaN", matrix)
     medians = graph.constant([[scale.median for scale in scales]], np.float64)
     imputed = graph("Where", is_missing, medians, matrix)
-    shifted = graph("Sub", imputed, graph.constant([[scale.mean for scale in scales]], np.float64))
-    scaled = graph("Div", shifted, graph.constant([[scale.deviation for scale in scales]], np.float64))
+    means, deviations = np.array([[[scale.mean, scale.deviation] for scale in scales]]).transpose(2, 0, 1)
+    is_tiny = (np.abs(means) < SMALLEST_SUBTRACTED) & (means != 0.0)
+    is_huge = np.maximum(np.abs(means), deviations) > LARGEST_SUBTRACTED
+    if (is_tiny | is_huge).any():
+        # onnxruntime leaves out the subtraction of a number below 1e-45, and that of the largest numbers overflows.
+        exponents = np.where(
+            is_tiny, np.maximum(np.frexp(means)[1], -MAX_EXPONENT), np.where(is_huge, HUGE_EXPONENT, 0)
+        )
+        means, deviations = np.ldexp(means, -exponents), np.ldexp(deviations, -exponents)
+        imputed = graph("Mul", imputed, graph.constant(np.ldexp(1.0, -exponents)))
+    shifted = graph("Sub", imputed, graph.constant(means, np.float64))
+    scaled = graph("Div", shifted, graph.constant(deviations, np.float64))
     if not any(scale.flags_missing for scale in scales):
         return scaled
     both = graph("Concat", scaled, graph("Cast", is_missing, to=DOUBLE), axis=1)

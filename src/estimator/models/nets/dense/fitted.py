@@ -34,7 +34,9 @@ class FittedDense(FittedMatrixModel):
     def predict(self, matrix: Floats) -> Floats:
         from estimator.models.nets.dense.network import forward_in_blocks
 
-        output: Floats = forward_in_blocks(self._layers, self.weights, matrix.astype(np.float32)).astype(np.float64)
+        with np.errstate(over="ignore"):
+            singles = matrix.astype(np.float32)
+        output: Floats = forward_in_blocks(self._layers, self.weights, singles).astype(np.float64)
         if self._outputs_log_odds:
             odds = output if output.shape[1] > 1 else np.column_stack([np.zeros(len(output)), output])
             return softmax(odds)
