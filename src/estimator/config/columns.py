@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from unicodedata import normalize
 
 from estimator.config.document import KeyPath, split_key
 from estimator.config.faults import ConfigFault
 from estimator.config.sections import Config
+from estimator.core.names import nfc
 from estimator.core.text import did_you_mean
 
 
 def column_faults(config: Config, header: Collection[str], schema_names: Collection[str] = ()) -> list[ConfigFault]:
     """Return a fault for every column that neither the table nor its reviewed schema has."""
-    known = {_normal(name) for name in (*header, *schema_names)}
+    known = {nfc(name) for name in (*header, *schema_names)}
     for name, choices in config.schema_.columns.items():
         # A column may be called by one of its other names in this table.
-        if known & {_normal(alias) for alias in choices.aliases}:
-            known.add(_normal(name))
+        if known & {nfc(alias) for alias in choices.aliases}:
+            known.add(nfc(name))
     there = list(dict.fromkeys([*schema_names, *header]))
     return [
         ConfigFault(path, f"no column {name!r} in the table", did_you_mean(name, there))
         for path, name in named_columns(config)
-        if _normal(name) not in known
+        if nfc(name) not in known
     ]
 
 
@@ -47,8 +47,3 @@ def named_columns(config: Config) -> Iterator[tuple[KeyPath, str]]:
     for key in config.tuning.space:
         if key.startswith("features.columns."):
             yield ("tuning", "space", key), split_key(key)[2]
-
-
-def _normal(name: str) -> str:
-    """Return a name as it is compared: an accent may be written as one character or as two."""
-    return normalize("NFC", name)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from estimator.config.section import Section, Text
+from estimator.config.section import ColumnName, Section, Text
 
 
 class Data(Section):
@@ -16,7 +16,7 @@ class Data(Section):
         description="file, glob pattern, folder of files, or a list of them; or an address: sqlite://, postgresql://, "
         "s3://, https://; ${NAME} is replaced by an environment variable"
     )
-    target: Text = Field(description="column to predict")
+    target: ColumnName = Field(description="column to predict")
     query: Text | None = Field(
         None, description="SELECT statement or table name, for a database; required there, unused for files"
     )
@@ -44,8 +44,8 @@ class Data(Section):
         description="lines of a CSV file that cannot be read, such as those with too few or too many cells: error "
         "stops, skip leaves them out, with a note; predict never leaves out a row, so it stops",
     )
-    drop: list[Text] = Field([], description="columns that are not features; later rows may have them or not")
-    sample_weight: Text | None = Field(
+    drop: list[ColumnName] = Field([], description="columns that are not features; later rows may have them or not")
+    sample_weight: ColumnName | None = Field(
         None, description="column of row weights, each at least 0; when left out, all rows weigh the same"
     )
     task: Literal["auto", "regression", "classification"] = Field(

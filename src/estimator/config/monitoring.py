@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from estimator.config.section import Fraction, Section, Text
+from estimator.config.section import ColumnName, Fraction, Section, Text
 
 DURATION = re.compile(r"(?:(?P<number>\d+(?:\.\d+)?) )?(?P<unit>minute|hour|day|week|month|year)s?")
 SECONDS = {"minute": 60, "hour": 3600, "day": 86_400, "week": 604_800, "month": 2_629_800, "year": 31_557_600}
@@ -87,7 +87,7 @@ class Monitoring(Section):
     alpha: Fraction = Field(
         0.01, description="probability of a false alarm in a check that is not scheduled, such as `estimator monitor`"
     )
-    ignore: list[Text] = Field([], description="columns that are not monitored; dates and times never are")
+    ignore: list[ColumnName] = Field([], description="columns that are not monitored; dates and times never are")
     on_drift: Literal["warn", "ask_for_labels", "retrain"] = Field(
         "ask_for_labels",
         description="when inputs drift: warn sends an alert, ask_for_labels also asks for labels, which alone show "

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
-from estimator.config.section import Section, Text
+from estimator.config.section import ColumnName, Section, Text
 from estimator.core.date_formats import compile_format
 
 
@@ -50,7 +50,7 @@ class ColumnChoices(Section):
         "(a missing value), error (rejected); other when left out",
     )
     unit: str | None = Field(None, description='unit shown in reports and API docs, such as "m2"; none when left out')
-    aliases: list[Text] = Field([], description="other names under which the column is accepted")
+    aliases: list[ColumnName] = Field([], description="other names under which the column is accepted")
     strip: list[Text] = Field([], description='text to remove before or after a number: ["$", "km", "%"]')
     thousands: Literal["", ",", ".", " ", "'"] = Field(
         "", description='thousands separator of numbers in text: "," or "." or " " or "\'", or "" for none'
@@ -98,6 +98,6 @@ class SchemaChoices(Section):
     unknown_columns: Literal["error", "ignore"] = Field(
         "error", description="columns that the schema does not have: error rejects the rows, ignore drops the columns"
     )
-    columns: dict[Text, ColumnChoices] = Field(
+    columns: dict[ColumnName, ColumnChoices] = Field(
         {}, description="what is known about each column, by name; comes before what the schema file says"
     )

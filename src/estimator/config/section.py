@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from estimator.config.faults import ConfigFault
+from estimator.core.names import nfc
 from estimator.core.registry import Shelf
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
@@ -20,6 +21,8 @@ def _as_written(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_as_written)]
+# Names are compared as Unicode composes them.
+ColumnName = Annotated[Text, AfterValidator(nfc)]
 
 
 class Section(BaseModel):

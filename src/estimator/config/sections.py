@@ -11,7 +11,7 @@ from estimator.config.data import Data
 from estimator.config.monitoring import Monitoring, Promotion, Retraining
 from estimator.config.schema import SchemaChoices
 from estimator.config.secrets import Secrets
-from estimator.config.section import Fraction, Section, Text
+from estimator.config.section import ColumnName, Fraction, Section, Text
 from estimator.config.tuning import Tuning
 
 
@@ -36,7 +36,7 @@ class FeatureChoices(Section):
     target_smoothing: Annotated[float, Field(ge=0)] = Field(
         20.0, description="weight of the overall mean in target encoding, in rows"
     )
-    columns: dict[Text, EncoderChoice] = Field({}, description="encoder of each column, by name")
+    columns: dict[ColumnName, EncoderChoice] = Field({}, description="encoder of each column, by name")
 
 
 ROW_RANGE = re.compile(r"(\d+)-(\d+)")
@@ -62,7 +62,7 @@ class Split(Section):
         description="random: rows at random; group: whole groups of `column`; time: the latest rows by `column`; "
         "column: the rows where `column` has the value `test`; rows: the row numbers in `test`",
     )
-    column: Text | None = Field(
+    column: ColumnName | None = Field(
         None, description="column of groups, times or set names; required for the kinds group, time and column"
     )
     test: Text = Field(
@@ -154,7 +154,7 @@ class Evaluation(Section):
     importance_repeats: Annotated[int, Field(ge=0)] = Field(
         3, description="shuffles per column for feature importance; 0: no importance, dependence or contributions"
     )
-    fairness_columns: list[str] = Field(
+    fairness_columns: list[ColumnName] = Field(
         [], description="columns whose groups are compared, features or not, such as sex or region"
     )
 
@@ -209,7 +209,7 @@ class Serving(Section):
         description="alias, such as candidate, whose version also predicts every request, for the log only; none when "
         "left out",
     )
-    private_columns: list[str] = Field([], description="columns that are never written to the log")
+    private_columns: list[ColumnName] = Field([], description="columns that are never written to the log")
     traces: bool = Field(
         False, description="send an OpenTelemetry span per request, as the OTEL_ environment variables say"
     )

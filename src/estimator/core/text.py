@@ -6,6 +6,8 @@ import difflib
 import math
 from collections.abc import Iterable
 
+from estimator.core.names import look_alike
+
 
 def closest(name: str, choices: Iterable[str]) -> str | None:
     """Return the choice closest to `name`, ignoring case, or None.
@@ -28,7 +30,9 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """
     names = list(choices)
     guess = closest(name, names)
-    parts = [f"did you mean {guess!r}?"] if guess else []
+    twin = look_alike(name, names)
+    parts = [f"did you mean {twin[0]!r}? it differs by {twin[1]}"] if twin else []
+    parts += [f"did you mean {guess!r}?"] if guess and not twin else []
     if len(names) <= (6 if guess else 40):
         parts.append(f"known: {join_names(names)}")
     return "; ".join(parts)

@@ -20,7 +20,7 @@ from estimator.data.schema import Column, Schema
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.column_scan import ColumnScan, MapFunction, TableScan, scan_by_schema
 from estimator.data.schema.dtypes import nested_noun
-from estimator.data.schema.frames import read_series
+from estimator.data.schema.frames import read_series, select_columns
 from estimator.data.schema.inference import Batches, check_dtypes
 from estimator.data.schema.text_parsing import category_names
 from estimator.errors import SchemaError
@@ -131,7 +131,7 @@ class Collected:
         """Add a batch, and return its numbers, which `add_numbers` takes; see `TableScan.add`."""
         values, hashes = self.scan.add(frame, map_columns=map_columns)
         self.repeats.add(hashes)
-        self.sample.add(frame.select(list(self.scan.columns)))
+        self.sample.add(select_columns(frame, self.scan.columns))
         return values
 
     def add_numbers(self, values: Mapping[str, Floats]) -> None:
@@ -200,7 +200,7 @@ def start_schema_scan(schema: Schema, first: pl.DataFrame) -> TableScan:
     SchemaError: no kind can hold the values of a feature.
     """
     columns = [column for column in (*schema.columns, schema.target) if column.name in first.columns]
-    check_dtypes(first.select(column.name for column in columns if column.used), ())
+    check_dtypes(select_columns(first, [column.name for column in columns if column.used]), ())
     nested = tuple(column.name for column in columns if nested_noun(first[column.name].dtype) is not None)
     columns = [column for column in columns if column.name not in nested]
     return scan_by_schema(columns, schema.target.name, max_categories=MAX_CATEGORIES, nested=nested)

@@ -19,7 +19,7 @@ from estimator.core.clock import Moment
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.column import NUMERIC_KINDS
-from estimator.data.schema.frames import read_series, with_schema_names
+from estimator.data.schema.frames import read_series, select_columns, with_schema_names
 from estimator.data.schema.inference import infer_schema
 from estimator.drift import absolute_losses
 from estimator.errors import EstimatorError, RetrainingError, needs_extra
@@ -71,7 +71,7 @@ class RetrainingRows:
         RetrainingError: too few new rows have a label.
         """
         target = schema.target.name
-        labeled = new.filter(pl.col(target).is_not_null()) if target in new.columns else new.clear()
+        labeled = new.filter(new[target].is_not_null()) if target in new.columns else new.clear()
         if labeled.height < MIN_NEW_ROWS:
             raise RetrainingError(
                 f"too few new rows: {labeled.height:,} have a label in {target!r}, at least {MIN_NEW_ROWS} are needed",
@@ -260,7 +260,7 @@ def updated_schema(schema: Schema, rows: RetrainingRows, split: Split) -> Schema
     frame = with_schema_names(schema, rows.frame)
     learned = frame.slice(rows.n_old) if split.unused == f"1-{rows.n_old}" else frame
     inferred = infer_schema(
-        learned.select(column for column in learned.columns if column in overrides),
+        select_columns(learned, [column for column in learned.columns if column in overrides]),
         schema.target.name,
         overrides=overrides,
         unknown_columns=schema.unknown_columns,

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from estimator.core.names import nfc
 from estimator.prediction_log.columns import JSON
 
 
@@ -89,7 +90,7 @@ def records_of(entry: LogEntry) -> list[PredictionRecord]:
             at=entry.at,
             model=entry.model,
             version=entry.version,
-            inputs={name: value for name, value in row.items() if name not in entry.private},
+            inputs={name: value for written, value in row.items() if (name := nfc(written)) not in entry.private},
             response=_row_response(response),
         )
         for index, (row, response) in enumerate(zip(rows, responses, strict=True))

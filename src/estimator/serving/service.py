@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from estimator.config import Serving
+from estimator.core.names import nfc
 from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch
@@ -72,7 +73,7 @@ class Service:
     def private(self) -> frozenset[str]:
         """The keys of a row whose values are never written to the prediction log: private columns and their aliases."""
         columns = [self.artefact.schema.by_name[name] for name in self.serving.private_columns]
-        return frozenset(name for column in columns for name in (column.name, *column.aliases))
+        return frozenset(nfc(name) for column in columns for name in (column.name, *column.aliases))
 
     def read(self, body: bytes) -> tuple[JsonRows, Batch]:
         """Return the rows of a JSON body, as sent and as the graph takes them.

@@ -24,9 +24,9 @@ from estimator.core.lock import locked
 from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Batch
-from estimator.data.schema.frames import read_frame, with_schema_names
+from estimator.data.schema.frames import read_frame, select_columns, with_schema_names
 from estimator.data.sinks import Sink
-from estimator.data.sources.base import FileSource, Source
+from estimator.data.sources.base import FileSource, Source, with_composed_names
 from estimator.data.target import read_labels
 from estimator.errors import Fault, RowError, SchemaError, SourceError
 from estimator.store.artefact import Artefact
@@ -149,7 +149,7 @@ def _predict_parts(
     not_in_schema = [name for name in keep if predictor.schema.resolve(name) is None]
 
     def predict_frame(frame: pl.DataFrame, rows_before: int) -> tuple[BatchSummary, pl.DataFrame]:
-        rows = frame.drop(not_in_schema, strict=False)
+        rows = select_columns(frame, [name for name in frame.columns if name not in not_in_schema])
         batch = read_frame(predictor.schema, rows, first_row=rows_before + 1, drop_faulty=invalid_as_missing)
         batch = _without_bad_rows(batch, source, rows_before, frame.height)
         batch, predictions = _predicted(predictor, batch, rows_before + 1, drop_faulty=invalid_as_missing)
@@ -157,7 +157,7 @@ def _predict_parts(
         table = _side_by_side(keys, _prediction_table(batch, predictions, frame.height))
         return BatchSummary.of(predictor.schema, frame, batch), table
 
-    frames = islice(source.batches(), parts.n_parts * BATCHES_PER_PART, None)
+    frames = islice(map(with_composed_names, source.batches()), parts.n_parts * BATCHES_PER_PART, None)
     # Threads help: reading and onnxruntime release the interpreter lock.
     with ThreadPoolExecutor(min(BATCHES_PER_PART, os.cpu_count() or 1)) as threads:
         while part := list(islice(frames, BATCHES_PER_PART)):
@@ -205,7 +205,7 @@ def _key_columns(frame: pl.DataFrame, keep: Sequence[str], source: Source, rows_
             where = str(source.paths[0]) if source.paths else "the table"
             raise SourceError(f"{where}: no column {name!r} to keep", hint=did_you_mean(name, frame.columns))
     if keep or rows_before is None:
-        return frame.select(keep)
+        return select_columns(frame, keep)
     return pl.DataFrame({"row": np.arange(rows_before + 1, rows_before + 1 + frame.height)})
 
 

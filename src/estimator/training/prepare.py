@@ -14,7 +14,7 @@ from estimator.core.task import Task
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Schema
 from estimator.data.schema.dtypes import plain_series
-from estimator.data.schema.frames import read_frame, with_schema_names
+from estimator.data.schema.frames import read_frame, select_columns, with_schema_names
 from estimator.data.schema.occurrences import N_ROWS_SHOWN, Occurrences
 from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, split_notes, validation_mask
@@ -120,7 +120,7 @@ def prepare(
     n_unlabeled = int((~labels.is_labeled).sum())
     target_notes = label_notes(schema.target, labels.missing, n_rows=frame.height, n_missing=n_unlabeled)
     folds = assign_folds(training, config, training_strata)
-    batch = read_frame(schema, labeled.select(column for column in labeled.columns if column in schema.by_name))
+    batch = read_frame(schema, select_columns(labeled, [name for name in labeled.columns if name in schema.by_name]))
     return PreparedData(
         schema=schema,
         task=labels.task,

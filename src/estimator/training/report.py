@@ -11,7 +11,7 @@ from estimator.config import Config
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions, Task
 from estimator.data.schema import Schema
-from estimator.data.schema.frames import read_frame, read_series
+from estimator.data.schema.frames import read_frame, read_series, select_columns
 from estimator.data.schema.inference import infer_column
 from estimator.errors import RowError
 from estimator.evaluation.explanation import (
@@ -134,7 +134,7 @@ def _live_predictions(live: Predictor, frame: pl.DataFrame) -> Predictions | Non
     if not set(names) <= set(frame.columns):
         return None
     try:
-        return live.predict_batch(read_frame(live.schema, frame.select(names)))
+        return live.predict_batch(read_frame(live.schema, select_columns(frame, names)))
     except RowError:
         return None
 

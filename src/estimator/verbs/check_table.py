@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.data.schema.frames import read_frame, with_schema_names
+from estimator.data.schema.frames import read_frame, select_columns, with_schema_names
 from estimator.drift import CurrentRows
 from estimator.errors import SourceError
 from estimator.monitoring.drift_check import DriftCheck, check_drift
@@ -24,7 +24,7 @@ def check_table(model: MonitoredModel, context: Context, table: str, *, query: s
     with context.rows(data_like(artefact, context, table, query)) as source:
         frame = with_schema_names(artefact.schema, source.frame())
     names = [name for name in frame.columns if name in artefact.schema.by_name]
-    batch = read_frame(artefact.schema, frame.select(names), drop_faulty=True)
+    batch = read_frame(artefact.schema, select_columns(frame, names), drop_faulty=True)
     if batch.n_rows == 0 or not batch.feed:
         raise SourceError(f"{table}: no row can be compared", hint=str(batch.faults[0]) if batch.faults else None)
     current = CurrentRows.of(reference, batch, artefact.predictor.predict_batch(batch))

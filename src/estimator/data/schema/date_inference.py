@@ -144,15 +144,18 @@ class Dates:
             self.rivals = [Rival(column) for column in others]
         self.rivals = [rival for rival in self.rivals if rival.add(series, values, max_odd_words=max_odd_words)]
         if len(self.examples) < N_EXAMPLES or self.n_formats < len(reading.date_formats):
-            self._add_examples(strip_blanks(series.filter(pl.Series(~np.isnan(values)))), reading.date_formats)
+            self._add_examples(series.filter(pl.Series(~np.isnan(values))), reading.date_formats)
 
-    def _add_examples(self, texts: pl.Series, date_formats: Sequence[str]) -> None:
-        texts = texts.unique(maintain_order=True)
-        first = [
-            texts.filter(parse_times(texts, [form]).is_not_null()).head(1) for form in date_formats[self.n_formats :]
-        ]
-        more = texts.head(max(N_EXAMPLES - len(self.examples), 0))
-        self.examples = [*dict.fromkeys([*self.examples, *(text for found in (*first, more) for text in found)])]
+    def _add_examples(self, series: pl.Series, date_formats: Sequence[str]) -> None:
+        texts = strip_blanks(series.head(N_CELLS))
+        found = texts.unique(maintain_order=True).head(max(N_EXAMPLES - len(self.examples), 0)).to_list()
+        for form in date_formats[self.n_formats :]:
+            if any(compile_format(form).microseconds(text) is not None for text in (*self.examples, *found)):
+                continue
+            if parse_times(texts, [form]).null_count() == len(texts):
+                texts = strip_blanks(series)
+            found += texts.filter(parse_times(texts, [form]).is_not_null()).head(1).to_list()
+        self.examples = [*dict.fromkeys([*self.examples, *found])]
         self.n_formats = len(date_formats)
 
     def undecided(self, reading: Column, span: tuple[float, float]) -> list[Rival]:

@@ -9,6 +9,7 @@ from dataclasses import fields, replace
 from typing import Any, get_args
 
 from estimator.core.date_formats import compile_format
+from estimator.core.names import nfc
 from estimator.core.text import did_you_mean
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.column import KINDS, Column, MissingPolicy
@@ -67,8 +68,8 @@ def from_data(data: Mapping[str, Any], *, source: str) -> Schema:
     for name, content in contents.items():
         if name in lists and isinstance(content, Mapping):
             content = {**content, "categories": lists[name]}
-        columns.append(_column(str(name), content, source))
-    target = next(column for column in columns if column.name == data["target"])
+        columns.append(_column(nfc(str(name)), content, source))
+    target = next(column for column in columns if column.name == nfc(str(data["target"])))
     unknown = data.get("unknown_columns", "error")
     if unknown not in ("error", "ignore"):
         raise SchemaError(f"{source}: unknown_columns: expected 'error' or 'ignore', got {unknown!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -53,10 +53,20 @@ def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_
     )
 
 
+def select_columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
+    """Return columns by their names; `DataFrame.select` takes a name such as * or ^a.*$ for a pattern."""
+    return pl.DataFrame([frame[name] for name in names])
+
+
 def with_schema_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
     """Return the frame with aliases replaced by the schema's names."""
-    names = {alias: name for alias in frame.columns if (name := schema.resolve(alias)) and name != alias}
-    return frame.rename({alias: name for alias, name in names.items() if name not in frame.columns})
+    names: dict[str, str] = {}
+    for alias in frame.columns:
+        name = schema.resolve(alias)
+        # A second column of that name stays, and is unknown.
+        if name is not None and name not in frame.columns and name not in names.values():
+            names[alias] = name
+    return frame.rename(names) if names else frame
 
 
 def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tuple[npt.NDArray[Any], list[Fault]]:

@@ -10,6 +10,7 @@ from estimator.config import Config
 from estimator.core.text import did_you_mean
 from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.date_notes import check_dates
+from estimator.data.schema.frames import select_columns
 from estimator.data.schema.inference import TableChoices, check_dtypes, scan_table, schema_from_scan
 from estimator.data.schema.notes import check_values, scan_notes, unused_notes
 from estimator.data.schema.reviewed import with_missing_policy
@@ -30,7 +31,7 @@ def build_schema(frame: pl.DataFrame, config: Config, reviewed: Schema | None = 
     if reviewed is not None:
         schema = exclude_columns(with_missing_policy(reviewed, config), config)
         names = [column.name for column in schema.features if column.name in frame.columns]
-        check_dtypes(frame.select(names), config.data.drop)
+        check_dtypes(select_columns(frame, names), config.data.drop)
         check_dates(schema, frame, schema_file=config.schema_.file)
         return schema, unused_notes(schema, exclusion_reasons(config))
     choices = table_choices(config)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -14,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from estimator.core.arrays import Mask
-from estimator.core.text import closest, did_you_mean
+from estimator.core.names import look_alike, nfc
+from estimator.core.text import closest, did_you_mean, join_names
 from estimator.data.schema.cells import NOT_NULLABLE, CellError, read_cell
 from estimator.data.schema.column import EPOCH, TIME_KINDS, Column
 from estimator.errors import Fault, RowError
@@ -67,11 +69,18 @@ class Schema:
 
     @cached_property
     def _name_by_alias(self) -> dict[str, str]:
-        return {alias: column.name for column in self.columns for alias in (column.name, *column.aliases)}
+        names = {nfc(alias): column.name for column in self.columns for alias in (column.name, *column.aliases)}
+        return {nfc(self.target.name): self.target.name} | names
 
     def resolve(self, name: str) -> str | None:
-        """Return the schema's name for a column or one of its aliases; None when unknown."""
-        return self._name_by_alias.get(name, name if name == self.target.name else None)
+        """Return the schema's name for a column or one of its aliases; None when unknown.
+
+        Accents may be written as one character or as two.
+        """
+        return self._name_by_alias.get(nfc(name))
+
+    def _known_name(self, name: str) -> str:
+        return self._name_by_alias.get(nfc(name), name)
 
     def read_rows(self, rows: Sequence[Mapping[str, object]]) -> Batch:
         """Check rows given as mappings and return them as arrays.
@@ -85,7 +94,7 @@ class Schema:
             raise RowError(faults, hint=self.hint(faults[0]))
         cells: dict[str, list[float | str]] = {column.name: [] for column in self.features}
         for number, row in enumerate(rows, start=1):
-            values = {self._name_by_alias.get(name, name): value for name, value in row.items()}
+            values = {self._known_name(name): value for name, value in row.items()}
             for column in self.features:
                 value = values.get(column.name, column.default)
                 try:
@@ -103,7 +112,13 @@ class Schema:
             if not isinstance(row, Mapping):
                 yield Fault(number, None, row, f"expected an object with a value per column, got {row!r:.80}")
                 continue
-            names = {self._name_by_alias.get(name, name) for name in row}
+            written: dict[str, list[str]] = defaultdict(list)
+            for name in row:
+                written[self._known_name(name)].append(name)
+            names = set(written)
+            for name, spellings in written.items():
+                if len(spellings) > 1:
+                    yield Fault(number, name, row[spellings[0]], f"given twice, as {join_names(map(ascii, spellings))}")
             for message, column in self.name_faults(names):
                 yield Fault(number, column, row.get(column), message)
 
@@ -115,16 +130,16 @@ class Schema:
         unknown = sorted(names - self.by_name.keys())
         for column in self.features:
             if column.name not in names:
-                guess = closest(column.name, unknown)
+                guess = _suggestion(column.name, unknown)
                 if guess is None and not column.is_required and not needs_all:
                     continue
-                question = f"; did you mean it by {guess!r}?" if guess else ""
+                question = f"; did you mean it by {guess}" if guess else ""
                 null = " or null" if column.accepts_missing else ""
                 yield f"missing: expected {column.expectation}{null}{question}", column.name
         if self.unknown_columns == "error":
             for name in unknown:
-                guess = closest(name, self.by_name)
-                yield "unknown column" + (f": did you mean {guess!r}?" if guess else ""), name
+                guess = _suggestion(name, self.by_name)
+                yield "unknown column" + (f": did you mean {guess}" if guess else ""), name
 
     def hint(self, fault: Fault) -> str | None:
         """Return what to do about a fault, where more can be said than its message does."""
@@ -150,7 +165,7 @@ class Schema:
 
     def left_out(self, names: Sequence[str]) -> list[str]:
         """Return the features that a table with columns of these names does not have."""
-        given = {self._name_by_alias.get(name, name) for name in names}
+        given = {self._known_name(name) for name in names}
         return [column.name for column in self.features if column.name not in given]
 
     def out_of_range(self, batch: Batch, columns: Sequence[Column] | None = None) -> list[list[str]]:
@@ -173,6 +188,15 @@ def hint_for_missing(name: str) -> str:
     """Return the edits of a config that make a column accept missing values."""
     place = f"schema.columns.{name}" if PLAIN_NAME.fullmatch(name) else f"schema.columns, {name!r}"
     return f"{place}: nullable: true accepts missing values, on_missing: impute replaces them; then train again"
+
+
+def _suggestion(name: str, others: Iterable[str]) -> str | None:
+    """Return the closest of other names as a question ends, and what tells it apart if it looks the same."""
+    others = list(others)
+    if twin := look_alike(name, others):
+        return f"{twin[0]!r}? it differs by {twin[1]}"
+    guess = closest(name, others)
+    return f"{guess!r}?" if guess else None
 
 
 def as_array(column: Column, cells: Sequence[float | str]) -> npt.NDArray[Any]:

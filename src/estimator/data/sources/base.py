@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, fields
@@ -11,6 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from estimator.core.names import nfc
 from estimator.core.text import join_names
 from estimator.data.sources.address import Address
 from estimator.data.sources.files import TableFile, read_errors
@@ -105,6 +107,25 @@ class FileSource(Source):
             return {name: _file_hash(path) for name, path in zip(_short_names(self.paths), self.paths, strict=True)}
 
 
+def with_composed_names(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return a frame with its names as they are compared: an accent may be written as one character or as two.
+
+    Raises
+    ------
+    SourceError: two columns have the same name then.
+    """
+    names = {name: nfc(name) for name in frame.columns}
+    if all(name == composed for name, composed in names.items()):
+        return frame
+    repeated = [composed for composed, number in Counter(names.values()).items() if number > 1]
+    if repeated:
+        raise SourceError(
+            f"the table has {join_names(map(repr, repeated))} more than once, with accents written in two ways",
+            hint="rename one of them",
+        )
+    return frame.rename(names)
+
+
 @dataclass(frozen=True, slots=True)
 class QueryResult:
     """The result of a query: frames with the same columns, read one by one from an open connection, and notes."""
@@ -153,8 +174,8 @@ Connector = FileConnector | QueryConnector
 
 
 def checked_batches(batches: Iterable[pl.DataFrame], check: Callable[[Sequence[str]], None]) -> Iterator[pl.DataFrame]:
-    """Yield batches; `check` gets the names of the columns when the first one is there."""
-    for number, frame in enumerate(batches):
+    """Yield batches with composed names; `check` gets the names of the columns when the first one is there."""
+    for number, frame in enumerate(map(with_composed_names, batches)):
         if number == 0:
             check(frame.columns)
         yield frame

@@ -114,7 +114,7 @@ def _read_expression(column: str, kind: str) -> str:
 def _frames(cursor: Cursor, numbers: list[str]) -> Iterator[pl.DataFrame]:
     for batch in cursor.fetch_record_batch():
         frame: Any = pl.from_arrow(batch)
-        yield frame.with_columns(pl.col(numbers).cast(pl.Float64))
+        yield frame.with_columns(frame[name].cast(pl.Float64) for name in numbers)
 
 
 def _connection_error(address: Address, error: Exception) -> SourceError:

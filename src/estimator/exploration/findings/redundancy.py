@@ -12,6 +12,7 @@ import polars as pl
 
 from estimator.core.arrays import Floats, nan_to_none
 from estimator.core.text import format_number, join_names
+from estimator.data.schema.frames import select_columns
 from estimator.data.schema.text_parsing import category_names
 from estimator.exploration.findings.finding import Finding, Findings, RuleInput, Severity, drop_edit
 
@@ -83,7 +84,7 @@ def _is_linear(left: Floats, right: Floats) -> bool:
 def _near_duplicates(inputs: RuleInput) -> Findings:
     """Rows that differ only in their identifiers."""
     names = [column.name for column in inputs.profile.columns if column.kind == "identifier"]
-    rest = inputs.rows.drop(names)
+    rest = select_columns(inputs.rows, [name for name in inputs.rows.columns if name not in names])
     if not names or rest.width < 3:
         return
     repeated = rest.height - rest.n_unique()

@@ -222,9 +222,9 @@ FORMS: Mapping[str, Callable[[str], bool]] = {
 
 def _text_counts(column: Column, series: pl.Series) -> Mapping[str, int]:
     """Return text -> count, longest texts first, without spellings of a missing value."""
-    counts = strip_blanks(series.drop_nulls()).value_counts(name="count")
-    texts = counts.filter(~counts[series.name].is_in(["", *column.na_values, *NA_WORDS]))
-    return dict(texts.sort(pl.col(series.name).str.len_chars(), series.name, descending=[True, False]).iter_rows())
+    counts = strip_blanks(series.drop_nulls()).alias("text").value_counts(name="count")
+    texts = counts.filter(~counts["text"].is_in(["", *column.na_values, *NA_WORDS]))
+    return dict(texts.sort(pl.col("text").str.len_chars(), "text", descending=[True, False]).iter_rows())
 
 
 def _na_values_edit(column: Column, spellings: list[str]) -> dict[str, list[str]]:

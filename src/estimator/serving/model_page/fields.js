@@ -7,7 +7,7 @@ const MAX_CHOICES = 60,
 /** Return a value of a golden row as a user would type it; "" if it is missing. */
 const asText = (column, value) => {
   if (value === null || value === undefined) return "";
-  if (column.isTime) return formatTime(secondsByIso(value));
+  if (column.isTime) return formatTime(secondsByFormats(column.times, value));
   if (column.isNumber) return String(value).replace(".", column.decimal);
   return String(value);
 };

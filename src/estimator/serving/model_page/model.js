@@ -5,7 +5,7 @@ const schemaOf = (data) => {
   const features = data.features.map((name) => columnOf(name, data.columns[name]));
   const aliases = new Map(
     Object.entries(data.columns).flatMap(([name, { aliases: others = [] }]) =>
-      [name, ...(name === data.target ? [] : others)].map((alias) => [alias, name]),
+      [name, ...(name === data.target ? [] : others)].map((alias) => [alias.normalize("NFC"), name]),
     ),
   );
   return { features, aliases, rejectsUnknownColumns: data.unknown_columns !== "ignore" };

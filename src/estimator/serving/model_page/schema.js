@@ -228,7 +228,7 @@ const repr = (value) => {
 
 /** Return the faults in the names of a row's columns, as [message, column]. */
 const columnFaults = ({ features, aliases, rejectsUnknownColumns }, names) => {
-  const present = new Set(names.map((name) => aliases.get(name) ?? name));
+  const present = new Set(names.map((name) => aliases.get(name.normalize("NFC")) ?? name));
   const orNull = (column) => (column.acceptsMissing ? " or null" : "");
   const missing = features
     .filter((column) => column.isRequired && !present.has(column.name))
@@ -239,7 +239,7 @@ const columnFaults = ({ features, aliases, rejectsUnknownColumns }, names) => {
 
 /** Return { cells, faults } of a row, a value per name: cells by column as the graph takes them. */
 const readRow = (schema, row, number) => {
-  const values = new Map(Object.entries(row).map(([name, value]) => [schema.aliases.get(name) ?? name, value]));
+  const values = new Map(Object.entries(row).map(([name, value]) => [schema.aliases.get(name.normalize("NFC")) ?? name, value]));
   const faults = [],
     cells = new Map();
   for (const column of schema.features) {
