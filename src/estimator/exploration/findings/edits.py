@@ -83,7 +83,8 @@ def number_question(counts: Mapping[str, int]) -> str:
         meant = accounting_negative(example)
         reading = f" (in accounting, {meant!r})" if meant else ""
         more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
-        return f"what does {example!r:.60}{reading} mean, in {counts[example]:,} rows{more}?"
+        place = "in 1 row" if counts[example] == 1 else f"in {counts[example]:,} rows"
+        return f"what does {example!r:.60}{reading} mean, {place}{more}?"
     numerals = [numeral for text in counts if (numeral := parse_numeral(text)) is not None]
     if len({currency for numeral in numerals for currency in currencies_of(numeral)}) > 1:
         return "they are in several currencies"

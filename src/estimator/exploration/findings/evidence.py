@@ -30,7 +30,7 @@ LAST_NUMBER = r"(\d+)\D*$"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """At most 5,000 rows with a known target: its numbers, or its classes, and the columns that may say something.
+    """At most 3,000 rows with a known target: its numbers, or its classes, and the columns that may say something.
 
     `numbers` has NaN for classes, and `classes` is None for a numeric target of more than two values.
     """
@@ -43,7 +43,14 @@ class Evidence:
 
     @classmethod
     def of(cls, inputs: RuleInput) -> Evidence | None:
-        """Return the evidence, None if there are too few rows or the target does not vary."""
+        """Return the evidence, None if there are too few rows or the target does not vary; made once per input."""
+        if "evidence" not in inputs.evidence:
+            inputs.evidence["evidence"] = cls._of(inputs)
+        evidence: Evidence | None = inputs.evidence["evidence"]
+        return evidence
+
+    @classmethod
+    def _of(cls, inputs: RuleInput) -> Evidence | None:
         target = inputs.target_codes()
         known = np.flatnonzero(~np.isnan(target))
         rows = np.sort(np.random.default_rng(1).permutation(known)[:MAX_ROWS])
@@ -67,7 +74,11 @@ class Evidence:
     @property
     def outcomes(self) -> list[Floats]:
         """The target in the ways in which it is to be predicted: indicators of classes, or ranks and numbers."""
-        return outcomes(self.numbers) if self.classes is None else [indicators(self.classes)]
+        if "outcomes" not in self.inputs.evidence:
+            ways = outcomes(self.numbers) if self.classes is None else [indicators(self.classes)]
+            self.inputs.evidence["outcomes"] = ways
+        shown: list[Floats] = self.inputs.evidence["outcomes"]
+        return shown
 
     def is_number(self, name: str) -> bool:
         """Whether the column has an order: numbers, times, and identifiers that end in a number."""
@@ -79,6 +90,13 @@ class Evidence:
 
     def values(self, name: str) -> Floats:
         """Return such a column in these rows, NaN where missing."""
+        known = self.inputs.evidence
+        if ("values", name) not in known:
+            known["values", name] = self._values(name)
+        values: Floats = known["values", name]
+        return values
+
+    def _values(self, name: str) -> Floats:
         series = self.inputs.rows[name]
         if self.inputs.schema.by_name[name].kind != "identifier":
             return self.inputs.values(name)[self.rows]
@@ -91,15 +109,22 @@ class Evidence:
     def codes(self, name: str) -> Indices:
         """Return a column's categories in these rows as whole numbers; missing counts as a category."""
         column, series = self.inputs.schema.by_name[name], self.inputs.rows[name].gather(self.rows)
-        names = category_names(column, series) if column.is_string or column.kind == "identifier" else series
+        if not (column.is_string or column.kind == "identifier"):
+            values = self.values(name)
+            return np.unique(np.where(np.isnan(values), -np.inf, values), return_inverse=True)[1]
+        names = category_names(column, series)
         return names.rank("dense").fill_null(0).to_numpy().astype(np.intp)
 
     def is_missing(self, name: str) -> Mask:
         """Return where a column is missing in these rows."""
         if self.inputs.schema.by_name[name].kind in NUMBER_KINDS:
             return np.isnan(self.values(name))
-        column, series = self.inputs.schema.by_name[name], self.inputs.rows[name].gather(self.rows)
-        return category_names(column, series).is_null().to_numpy()
+        known = self.inputs.evidence
+        if ("missing", name) not in known:
+            column, series = self.inputs.schema.by_name[name], self.inputs.rows[name].gather(self.rows)
+            known["missing", name] = category_names(column, series).is_null().to_numpy()
+        missing: Mask = known["missing", name]
+        return missing
 
     def is_calendar(self, name: str) -> bool:
         """Whether a column tells a time, so that everything that grows has its order."""
@@ -123,7 +148,12 @@ class Evidence:
 
     def power_of(self, values: Floats) -> Power:
         """Return how well numbers in these rows predict the target."""
-        return reduce(stronger, (power_of_numbers(values, outcome) for outcome in self.outcomes))
+        ways = self.outcomes
+        power = power_of_numbers(values, ways[0])
+        # Who tells nothing of the ranks will not tell most of the numbers.
+        return (
+            reduce(stronger, (power_of_numbers(values, way) for way in ways[1:]), power) if power.low > 0.1 else power
+        )
 
     def power_over(self, mask: Mask) -> Power:
         """Return how well the target alone predicts a mask of these rows."""

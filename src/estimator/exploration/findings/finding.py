@@ -72,6 +72,7 @@ class RuleInput:
     model: str = ""
     cache: dict[str, Floats] = field(default_factory=dict)
     powers: dict[str, Power] = field(default_factory=dict)
+    evidence: dict[Any, Any] = field(default_factory=dict)
 
     def values(self, name: str) -> Floats:
         """Return a numeric, boolean or time column of the rows as doubles, NaN where missing."""

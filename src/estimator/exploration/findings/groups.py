@@ -25,7 +25,7 @@ SUBJECT_NAME = re.compile(
 MIN_ROWS, MIN_GROUPS = 50, 10
 MAX_GROUP_ROWS = 30
 ALIKE, SAME = 0.9, 0.95
-MAX_COMPARED = 12
+MAX_COMPARED, MAX_ROWS = 12, 10_000
 MOST = 0.7
 
 
@@ -71,19 +71,27 @@ def grouped_rows(inputs: RuleInput) -> Findings:
 
 def _keys(inputs: RuleInput) -> Iterator[Key]:
     """Yield the columns that could be keys: of several rows each, and not measured or dated."""
-    for column in inputs.schema.columns:
-        if (
-            not column.used
-            or column.kind not in ("integer", "category", "identifier")
-            or column.name not in inputs.rows
-        ):
+    for profile in inputs.columns:
+        column, series = inputs.schema.by_name[profile.name], inputs.rows[profile.name]
+        is_possible = MIN_GROUPS <= profile.distinct < profile.count and profile.missing <= 0.1 * inputs.profile.rows
+        if column.kind not in ("integer", "category", "identifier") or not is_possible:
             continue
-        series = inputs.rows[column.name]
-        names = category_names(column, series) if column.is_string or column.kind == "identifier" else series
-        codes = names.rank("dense").fill_null(0).to_numpy().astype(np.intp)
-        repeated = len(codes) - names.n_unique()
-        if names.null_count() <= 0.1 * len(codes) and repeated > 0 and len(codes) - repeated >= MIN_GROUPS:
+        # Of a column without the name of a key, the rows of a value must stand together, or be few.
+        are_few = profile.distinct * MAX_GROUP_ROWS >= profile.count
+        stand_together = 1 + int((series != series.shift()).sum()) <= 1.05 * profile.distinct
+        if not (are_few or stand_together or _is_named(column.name)):
+            continue
+        if column.kind == "integer":
+            codes = np.unique(inputs.values(column.name), return_inverse=True)[1]
+        else:
+            codes = category_names(column, series).rank("dense").fill_null(0).to_numpy().astype(np.intp)
+        repeated = len(codes) - len(np.unique(codes))
+        if repeated > 0:
             yield Key(column.name, codes, repeated)
+
+
+def _is_named(name: str) -> bool:
+    return IDENTIFIER_NAME.search(name) is not None or SUBJECT_NAME.search(name) is not None
 
 
 def _power_over_target(inputs: RuleInput, key: Key, target: Floats, is_class: bool) -> float:
@@ -105,7 +113,7 @@ def _is_subject(inputs: RuleInput, key: Key) -> bool:
     has_few_repeats = key.repeated < MOST * len(key.codes)
     if IDENTIFIER_NAME.search(key.name) is not None and has_few_repeats:
         return True
-    is_named = IDENTIFIER_NAME.search(key.name) is not None or SUBJECT_NAME.search(key.name) is not None
+    is_named = _is_named(key.name)
     if not is_named and not (key.is_contiguous and _is_no_time(inputs, key)):
         return False
     constant, compared = _constant_columns(inputs, key)
@@ -123,19 +131,20 @@ def _constant_columns(inputs: RuleInput, key: Key) -> tuple[int, int]:
     A column that is constant in nearly all rows says nothing.
     """
     constant = compared = 0
-    largest = np.zeros(int(key.codes.max()) + 1)
+    codes = key.codes[:MAX_ROWS]
+    largest = np.zeros(int(codes.max()) + 1)
+    sizes = np.bincount(codes, minlength=len(largest))
+    several = sizes > 1
     for column in inputs.features:
         if column.name in (key.name, inputs.target.name) or column.distinct < 2 or compared >= MAX_COMPARED:
             continue
-        values = inputs.rows[column.name].rank("dense").fill_null(0).to_numpy().astype(np.int64)
+        values = inputs.rows[column.name][:MAX_ROWS].rank("dense").fill_null(0).to_numpy().astype(np.int64)
         mode = np.bincount(values).max() / len(values)
         if mode > 0.8:
             continue
-        cells, counts = np.unique(key.codes * (int(values.max()) + 1) + values, return_counts=True)
+        cells, counts = np.unique(codes * (int(values.max()) + 1) + values, return_counts=True)
         largest[:] = 0
         np.maximum.at(largest, cells // (int(values.max()) + 1), counts)
-        sizes = np.bincount(key.codes, minlength=len(largest))
-        several = sizes > 1
         compared += 1
         constant += bool(largest[several].sum() >= SAME * sizes[several].sum())
     return constant, compared

@@ -78,6 +78,10 @@ def _relation_of_numbers(evidence: Evidence, name: str) -> str:
         return ""
     if evidence.classes is None and same_order(values[known], evidence.numbers[known]):
         return "order"
+    distinct = len(np.unique(values[known]))
+    if not 8 <= distinct <= 0.6 * known.sum():
+        # The mean of a group stands in several rows.
+        return ""
     all_values, target = evidence.all_rows(name)
     if evidence.classes is None:
         return "mean" if is_mean_of_target(all_values, target) else ""

@@ -12,7 +12,7 @@ import polars as pl
 from estimator.data.schema.text_parsing import strip_blanks
 from estimator.exploration.findings.finding import Finding, Findings, RuleInput, drop_edit
 
-MAX_TEXTS = 500
+MAX_TEXTS = 100
 MIN_TEXTS = 10
 # Of a column of personal data, nearly all values have its form; of names, about half begin with a common one.
 MOST, NAMED = 0.8, 0.3
@@ -64,9 +64,11 @@ GIVEN_NAMES = frozenset(_GIVEN_NAMES.split())
 def personal_data(inputs: RuleInput) -> Findings:
     """Columns whose values are personal data, whatever their name, with the fraction that has the form."""
     for column in inputs.columns:
-        if inputs.rows[column.name].dtype != pl.String or column.distinct < MIN_TEXTS:
+        is_measured = inputs.schema.by_name[column.name].kind in ("number", "boolean", "date", "datetime")
+        if is_measured or inputs.rows[column.name].dtype != pl.String or column.distinct < MIN_TEXTS:
             continue
-        texts = strip_blanks(inputs.rows[column.name].drop_nulls().unique(maintain_order=True).head(MAX_TEXTS))
+        first = inputs.rows[column.name].drop_nulls().head(20 * MAX_TEXTS)
+        texts = strip_blanks(first.unique(maintain_order=True).head(MAX_TEXTS))
         known = [text for text in texts.to_list() if text not in ("", *inputs.schema.by_name[column.name].na_values)]
         what, fraction = kind_of_person_data(known)
         if what:

@@ -9,7 +9,7 @@ import polars as pl
 
 from estimator.core.arrays import Floats, Indices, Mask
 
-MAX_ROWS = 5000
+MAX_ROWS = 3000
 MAX_CLASSES = 20
 N_FOLDS = 3
 MIN_LEAF_ROWS = 5

@@ -142,7 +142,8 @@ def total_rows(inputs: RuleInput) -> Findings:
     empty = inputs.rows.select(pl.sum_horizontal(pl.all().is_null())).to_series() / inputs.rows.width
     count = int((labeled.fill_null(False) & (empty > 0.5)).sum())
     if count:
-        sentence = f"{count:,} rows look like totals of the others: mostly empty, with a label such as TOTAL"
+        what = "1 row looks like a total" if count == 1 else f"{count:,} rows look like totals"
+        sentence = f"{what} of the others: mostly empty, with a label such as TOTAL"
         yield Finding("total row", "medium", (), sentence, {"rows": count})
 
 
