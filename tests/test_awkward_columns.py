@@ -197,7 +197,8 @@ def test_two_words_are_never_one_boolean(table):
 
 def test_explore_asks_about_words_among_numbers(run, tmp_path):
     words = [with_cells(r41="oops"), with_cells(r41="1,234.5", r42="12")]
-    pl.DataFrame({"x": words[0], "a": words[1], "y": Y}).write_csv(tmp_path / "t.csv")
+    target = [row * 37 % 11 for row in range(N)]
+    pl.DataFrame({"x": words[0], "a": words[1], "y": target}).write_csv(tmp_path / "t.csv")
     (tmp_path / "c.yml").write_text("data: {path: t.csv, target: y}\n")
     arguments = ("explore", "--conf", tmp_path / "c.yml", "--page", tmp_path / "p.html", "--json")
     rules = ("words among numbers", "number as text")

@@ -189,9 +189,9 @@ def test_a_live_version_with_other_columns_is_compared(config_of, train):
 
 def test_a_fairness_column_must_exist(config_of, train):
     conf = config_of(two_groups(), "y", evaluation={"fairness_columns": ["grup"]})
-    with pytest.raises(ConfigError, match=r"evaluation\.fairness_columns: no column 'grup'") as caught:
+    with pytest.raises(ConfigError, match=r"evaluation\.fairness_columns\.0: no column 'grup'") as caught:
         train(conf)
-    assert "did you mean 'group'?" in caught.value.hint
+    assert "did you mean 'group'?" in caught.value.message
 
 
 def test_a_card_states_the_purpose_and_escapes_names(config_of, train):

@@ -72,7 +72,7 @@ def test_predictions_are_logged_labeled_and_explained(store, house, tmp_path, ru
         post(address, [{**house, "RAD": "5"}], PREDICT)
         assert within(60, lambda: log.exists() and len(logged(log)) == 4)
         labels = [{"id": full[0]["id"], "label": 21.5}, {"id": "unheard-of", "label": 1}]
-        assert post(address, labels, "/v1/labels") == {"received": 2, "matched": 1}
+        assert post(address, labels, "/v1/labels") == {"received": 2, "matched": 1, "replaced": 0}
     records = logged(log)
     assert records[full[1]["id"]]["prediction"] == full[1]["prediction"]
     assert records[full[1]["id"]]["inputs"] == {**house, "RM": 40.0}

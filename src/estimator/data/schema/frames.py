@@ -55,7 +55,8 @@ def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_
 
 def select_columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
     """Return columns by their names; `DataFrame.select` takes a name such as * or ^a.*$ for a pattern."""
-    return pl.DataFrame([frame[name] for name in names])
+    # From a list, polars would give a column without a name one.
+    return pl.DataFrame({name: frame[name] for name in names})
 
 
 def with_schema_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
