@@ -276,6 +276,9 @@ def test_accepted_findings_are_gone_and_the_others_keep_their_numbers(run, tmp_p
     assert all(second[number]["sentence"] == first[number]["sentence"] for number in second)
     everything = ",".join(str(number) for number, item in second.items() if item["edit"])
     assert run(*command, "--accept", everything)[0] == 0
+    run("explore", tmp_path / "t.csv", "--target", "x", "--page", tmp_path / "other.html")
+    other = run("explore", tmp_path / "t.csv", "--target", "y", "--page", tmp_path / "other.html", "--json")
+    assert sorted(item["number"] for item in other[1]["findings"])[0] == 1
     left = run(*command)[1]["findings"]
     assert [item for item in left if item["edit"]] == []
     assert run("train", "--conf", conf, "--set", "model.kind=linear", "--store", tmp_path / "m")[0] == 0

@@ -58,13 +58,13 @@ def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str
     )
 
 
-def numbers_on(path: Path) -> list[Numbered]:
-    """Return the numbers of the findings on an earlier page; none if there is no such page."""
+def numbers_on(path: Path, *, name: str, target: str) -> list[Numbered]:
+    """Return the numbers of the findings on an earlier page of this table and target; none if there is no such page."""
     if not path.is_file():
         return []
     reader = _NumberReader()
     reader.feed(path.read_text(encoding="utf-8", errors="replace"))
-    return reader.items
+    return reader.items if reader.table == (name, target) else []
 
 
 class _NumberReader(HTMLParser):
@@ -73,9 +73,12 @@ class _NumberReader(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.items: list[Numbered] = []
+        self.table = ("", "")
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
+        if tag == "main":
+            self.table = (values.get("data-table") or "", values.get("data-target") or "")
         number, rule, columns = values.get("id") or "", values.get("data-rule"), values.get("data-columns")
         if tag == "li" and rule and columns and number[1:].isdecimal():
             self.items.append(Numbered(int(number[1:]), rule, tuple(json.loads(columns))))

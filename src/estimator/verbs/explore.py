@@ -73,7 +73,7 @@ def explore(
         odd_values=exploration.odd_values,
         model=kind_of(config),
         in_effect=config.model_dump(mode="json", exclude_unset=True, by_alias=True),
-        before=numbers_on(page),
+        before=numbers_on(page, name=name, target=config.data.target),
     )
     write_atomic(page, exploration_page(exploration.profile, findings, name=name, notes=notes))
     return ExploredTable(exploration.profile, findings)
