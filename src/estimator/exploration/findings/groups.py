@@ -73,7 +73,8 @@ def _keys(inputs: RuleInput) -> Iterator[Key]:
     """Yield the columns that could be keys: of several rows each, and not measured or dated."""
     for profile in inputs.columns:
         column, series = inputs.schema.by_name[profile.name], inputs.rows[profile.name]
-        is_possible = MIN_GROUPS <= profile.distinct < profile.count and profile.missing <= 0.1 * inputs.profile.rows
+        # The count of distinct values may be an estimate: whether any repeats is seen below.
+        is_possible = profile.distinct >= MIN_GROUPS and profile.missing <= 0.1 * inputs.profile.rows
         if column.kind not in ("integer", "category", "identifier") or not is_possible:
             continue
         # Of a column without the name of a key, the rows of a value must stand together, or be few.
