@@ -23,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import jax.monitoring  # the same
 import polars as pl  # the same
 import pytest  # the same
+from hypothesis import settings
 
 from tests.browser import browser, visit_file, window  # noqa: F401 # fixtures
 
@@ -31,6 +32,11 @@ EXAMPLES = ROOT / "examples"
 # Trained versions that outlive a run; any change of src/ or examples/ trains them again.
 CACHE = ROOT / ".pytest_cache" / "stores"
 TABLES = ROOT.parent / "shared" / "data" / "tables"
+
+# Made examples are the same in every run; `make test-tables` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+if "ESTIMATOR_CRUEL_TABLES" not in os.environ:
+    settings.load_profile("repeatable")
 
 HOUSE = {
     "CRIM": 0.09178, "ZN": 0.0, "INDUS": 4.05, "CHAS": 0, "NOX": 0.510, "RM": 6.416, "AGE": 84.1,
