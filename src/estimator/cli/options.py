@@ -184,7 +184,7 @@ def width() -> int:
 
 
 def wrapped(text: str) -> str:
-    """Return a message whose lines end where those of the terminal do; unchanged where nobody looks at one.
+    """Return a message whose lines end where those of the terminal do; unchanged where there is no terminal.
 
     Paths and values are not broken, so that they can be copied.
     """

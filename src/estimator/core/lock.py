@@ -90,7 +90,7 @@ class FileLock:
         if self._handle != -1:
             handle, self._handle = self._handle, -1
             try:
-                # Removed while it is locked: whoever has opened it sees that it is no longer the lock.
+                # Removed while it is locked: a process that has opened it sees that it is no longer the lock.
                 self._file.unlink(missing_ok=True)
             finally:
                 os.close(handle)

@@ -137,7 +137,7 @@ def labeled_records(
 ) -> pl.DataFrame:
     """Return the logged rows with a label that the live version cannot have been trained on.
 
-    A label that is no value of the target is set aside, which `note` is told.
+    A label that is no value of the target is set aside, and passed to `note` in a sentence.
 
     Raises
     ------

@@ -19,7 +19,7 @@ PAUSE_SECONDS = 0.1
 # Requests parsed at once: parsing holds the interpreter lock, and responses come first.
 BATCH_SIZE = 32
 SECONDS_PER_HOUR = 3600.0
-# A write that takes longer is told as a fault.
+# A write that takes longer is reported as a fault.
 HANGING_SECONDS = 30.0
 
 
@@ -132,7 +132,7 @@ class LogWriter:
             except EstimatorError as error:
                 self._set_fault(error.message)
             except Exception as error:
-                # Whatever a driver raises, the thread lives. The message may quote values, so it is not told.
+                # Whatever a driver raises, the thread lives. The message may quote values, so it is not logged.
                 self._set_fault(f"unexpected {type(error).__name__}")
             self._began_at = None
             if is_last:

@@ -22,7 +22,7 @@ DOUBLE_BYTE = ("cp932", "euc_jp", "gb18030", "big5", "cp949")
 OTHER_SCRIPTS = (
     *DOUBLE_BYTE, "cp1251", "koi8_r", "cp866", "iso8859_5", "cp1253", "iso8859_7", "cp1255", "cp1256", "cp874",
 )  # fmt: skip
-# What may stand beside letters in any language.
+# Characters that occur next to letters in any language.
 MARKS = frozenset("€£¥§©®°±²³µ·¼½¾×÷«»¿¡‘’“”„‚–—…•™ºª´\xa0\xad")
 INSIDE_WORDS = frozenset("’‘´·–—-\xad\xa0")
 MIXED = "".join(WESTERN[:-2]).translate(dict.fromkeys(map(ord, "ðþý")))

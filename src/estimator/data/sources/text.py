@@ -1,4 +1,4 @@
-"""Text files as blocks of UTF-8: the encoding is known by a byte order mark, told by the config, or detected."""
+"""Text files as blocks of UTF-8: the encoding is known by a byte order mark, set in the config, or detected."""
 
 from __future__ import annotations
 

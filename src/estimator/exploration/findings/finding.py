@@ -25,7 +25,7 @@ SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low", "note")
 class Finding:
     """One thing worth knowing. `edit` maps config keys to new values; None if no edit can resolve it.
 
-    Findings of one rule with the same `plural` are told in one line: it has `{names}` for the columns, each with its
+    Findings of one rule with the same `plural` share one line: it has `{names}` for the columns, each with its
     `detail`. Of the columns in `alike`, one must stay, so that the edits of two findings never drop them all.
     """
 

@@ -26,7 +26,7 @@ MAX_SUSPICIOUS = 3
 MISSING_SHOWS = 0.6
 MIN_ROWS, MIN_MISSING = 50, 20
 NEAR_SUM = 1e-3
-# How each relation is told, in the order in which it is looked for; {s} ends a verb of one column.
+# The sentence for each relation, in the order in which it is looked for; {s} ends a verb of one column.
 SENTENCES: Mapping[str, str] = {
     "order": "{names} put{s} all rows in the order of {target}, as a copy, a rounded copy or a rank would",
     "function": "{names} follow{s} from {target}: rows of one {value} of {target} have one value there",
@@ -50,8 +50,8 @@ def leakage(inputs: RuleInput) -> Findings:
     for rule in (_formulas, _missing, _questions):
         findings = rule(evidence, rest)
         yield from findings
-        told = {name for finding in findings for name in finding.columns}
-        rest = [name for name in rest if name not in told]
+        reported = {name for finding in findings for name in finding.columns}
+        rest = [name for name in rest if name not in reported]
 
 
 def _relation(evidence: Evidence, name: str) -> str:

@@ -140,9 +140,6 @@ def _consistent(findings: Sequence[Finding]) -> list[Finding]:
             edit = drop_edit(*left[1:]) if len(left) > 1 else None
         if edit and any(_contradicts(written, key, value) for key, value in edit.items()):
             edit = None
-        if edit and any(key.startswith(f"schema.columns.{name}.") for key in edit for name in dropped):
-            # What is left out need not be read in another way.
-            edit = None
         written |= edit or {}
         settled.append(replace(finding, edit=edit))
     return settled

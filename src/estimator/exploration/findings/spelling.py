@@ -198,7 +198,7 @@ def _mistyped(column: Column, counts: Mapping[str, int], *, is_target: bool) -> 
     if edit is None:
         sentence = f"{name} stores {stored}: {number_question(counts)}"
         return Finding("number as text", severity, (name,), sentence, evidence)
-    # Columns that are read by the same settings are told in one line.
+    # Columns that are read by the same settings share one line.
     settings = "; ".join(f"{key.rpartition('.')[2]} {value!r}" for key, value in edit.items())
     plural = f"{{names}} store numbers as text; read them with {settings}"
     return Finding("number as text", severity, (name,), f"{name} stores {stored}", evidence, edit, plural=plural)
