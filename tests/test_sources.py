@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import sys
 
 import pytest
 
 from estimator.core.registry import Shelf
 from estimator.data.sources import SCHEMES, opener
 from estimator.data.sources.address import locate
-from estimator.data.sources.opener import open_source
+from estimator.data.sources.opener import open_files, open_source
 from estimator.errors import MissingExtraError, PluginError, SourceError
 from tests.servers import PASSWORD, rows, s3, serve
 
@@ -238,3 +239,14 @@ def test_plugin_adds_a_scheme(tmp_path, monkeypatch):
         assert source.notes() == ["read from the start"]
     with pytest.raises(PluginError, match=r"'plugin' registers the connector 'broken'.*No module named 'nowhere'"):
         rows("broken://host/x")
+
+
+def test_only_workbooks_need_their_reader(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fastexcel", None)
+    monkeypatch.delitem(sys.modules, "estimator.data.sources.excel", raising=False)
+    (tmp_path / "t.csv").write_text("x,y\n1,2\n")
+    assert open_files(str(tmp_path / "t.csv")).frame().height == 1
+    (tmp_path / "t.xlsx").write_bytes(b"PK\x03\x04")
+    with pytest.raises(MissingExtraError, match="reading a workbook needs the package 'fastexcel'") as caught:
+        open_files(str(tmp_path / "t.xlsx")).frame()
+    assert "estimator-lifepath[excel]" in str(caught.value.hint)

@@ -135,7 +135,7 @@ class PartialOutput:
                 yield path, match[1], match[2]
 
     def _remove(self, path: Path) -> None:
-        """Remove what belongs to an attempt; from the first step on, its parts no longer look like an unfinished run."""
+        """Remove what belongs to an attempt; its parts no longer look like an unfinished run."""
         parts, unused = path.with_suffix(".parts"), path.with_suffix(".unused")
         if parts.exists():
             parts.rename(unused)

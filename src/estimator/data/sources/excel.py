@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from datetime import date, time
 from typing import Any, ClassVar
 
-import fastexcel
 import polars as pl
 
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.sources.base import BATCH_ROWS, FileSource
 from estimator.data.sources.files import TableFile, expect_signature, read_errors
 from estimator.data.sources.parquet import check_same_types
-from estimator.errors import SourceError
+from estimator.errors import SourceError, needs_extra
 
 SIGNATURES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 MAX_EXACT = 2**53
@@ -54,7 +53,10 @@ class Excel(FileSource):
 
     def _frame(self, file: TableFile) -> pl.DataFrame:
         expect_signature(file, SIGNATURES, "a workbook")
-        with file.open("rb") as content:
+        # Besides fastexcel, pyarrow, which says which cells hold an error.
+        with needs_extra("excel", "reading a workbook"), file.open("rb") as content:
+            import fastexcel
+
             try:
                 workbook = fastexcel.read_excel(content.read())
                 sheet = _sheet_name(file, workbook.sheet_names, self.options.sheet)
