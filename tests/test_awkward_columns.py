@@ -20,13 +20,13 @@ from estimator.config import read_config
 from estimator.config.document import read_document
 from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.candidates import ColumnOverride
-from estimator.data.schema.cells import read_cell
+from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.column import NA_WORDS
 from estimator.data.schema.file import from_data, to_yaml
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import infer_column, infer_schema
 from estimator.data.tables import as_frame
-from estimator.errors import EstimatorError
+from estimator.errors import EstimatorError, TrainingError
 from estimator.exploration.scaffold import make_scaffold
 from estimator.training.prepare import PreparedData, prepare
 from estimator.verbs.context import SHELVES, Context
@@ -470,3 +470,32 @@ def test_what_init_writes_train_reads(names, words, tmp_path):
     assert (config.name, config.data.target) == ("1000000", target)
     schema = from_data(read_document(tmp_path / "schema.yml").values, source="schema.yml")
     assert schema == infer_schema(frame, target)
+
+
+# ------------------------------------------------------------------------------------------------ near misses
+
+
+@pytest.mark.parametrize("text", ["500.5", "1.20", "1200.5"])
+def test_a_point_that_separates_thousands_is_no_decimal(text):
+    column = Column("x", "number", decimal=",", thousands=".")
+    assert read_cell(column, "1.134,5") == 1134.5
+    with pytest.raises(CellError, match="expected a number"):
+        read_cell(column, text)
+
+
+def test_many_words_among_numbers_are_a_note(table):
+    words = {f"r{row}": "tbd" for row in range(1, 13)}
+    notes = table({"x": with_cells(**words), "z": X}).notes
+    assert any("85.0% of the values are numbers, but row 1 is 'tbd'" in note for note in notes)
+
+
+def test_classes_that_differ_by_case_are_a_note(table):
+    (note,) = notes_on(table({"x": X, "y": ["Yes", "yes ", "No", " no"] * 20}), "differ only by case or blanks")
+    assert "'Yes' and 'yes '" in note
+    assert "schema.columns.y.ignore_case: true" in note
+
+
+@pytest.mark.parametrize("form", ["{} €", "{}-", "({})", "\u2212{}", "~{}", "CHF 1'{}"])
+def test_amounts_are_no_classes(table, form):
+    with pytest.raises(TrainingError, match="holds numbers as text"):
+        table({"x": X, "y": [form.format(f"{500 + row}.37") for row in range(N)]})

@@ -327,6 +327,15 @@ def test_predict_never_leaves_out_a_row(folder, on_bad_lines):
     assert predictions[::2] == pytest.approx(good)
 
 
+@pytest.mark.parametrize("rows", ["", "a,b\n"])
+def test_a_file_without_a_valid_row_has_rows_all_the_same(folder, rows):
+    (folder / "none.csv").write_text(f"x,city\n{rows}")
+    words = ("predict", "--model", f"{folder}/models/t", "--input", f"{folder}/none.csv", "--output", f"{folder}/o.csv")
+    result = run(*words, "--on-error", "missing", "--json")
+    assert (result.code, json.loads(result.out)["rows"]) == (0, rows.count("\n")), result.err
+    assert pl.read_csv(folder / "o.csv").height == rows.count("\n")
+
+
 def test_bad_lines_are_named_where_they_are_left_out(folder):
     (folder / "y.csv").write_text("y,x,city\n" + "".join(f"{n},{n},Oslo\n" for n in range(60)) + "7,7\n8,8,Oslo,8\n")
     note = "y.csv: 2 lines that cannot be read are left out: line 62 (2 cells), line 63 (4 cells)"

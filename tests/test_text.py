@@ -224,9 +224,12 @@ def test_a_warm_start_keeps_its_words(made, tmp_path):
     assert len(made.artefact.read("state/features.json")) < 1_500_000
 
 
-def test_a_missing_text_is_named(made):
-    with pytest.raises(RowError, match="overview"):
-        made.artefact.predictor.predict({"title": "Flat", "accommodates": 2})
+def test_only_a_text_that_may_be_missing_may_be_left_out(made):
+    predictor, row = made.artefact.predictor, {"title": "Flat", "overview": None, "accommodates": 2}
+    assert [column.name for column in predictor.schema.features if not column.nullable] == ["title", "accommodates"]
+    assert predictor.predict({"title": "Flat", "accommodates": 2}) == predictor.predict(row)
+    with pytest.raises(RowError, match="title"):
+        predictor.predict({"overview": "A flat", "accommodates": 2})
 
 
 def test_texts_are_no_leak_when_explored(listings, tmp_path):

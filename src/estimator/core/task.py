@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import numpy as np
@@ -93,7 +94,11 @@ class Predictions:
     def is_finite(self) -> Mask:
         """Which rows have a prediction without NaN or infinity, in its interval and probabilities too."""
         arrays = (self.raw, self.low, self.high)
-        finite = [np.isfinite(array).reshape(len(self), -1).all(axis=1) for array in arrays if array is not None]
+        finite = [
+            np.isfinite(array).reshape(len(self), prod(array.shape[1:])).all(axis=1)
+            for array in arrays
+            if array is not None
+        ]
         return np.asarray(np.logical_and.reduce(finite))
 
     def rows(self, which: npt.NDArray[Any]) -> Predictions:

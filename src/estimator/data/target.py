@@ -128,6 +128,23 @@ def label_notes(column: Column, missing: Mapping[str, Occurrences], *, n_rows: i
     return (sentence + join_names(spelled, limit=8) + _way_out(column, missing),)
 
 
+def class_notes(column: Column, task: Task) -> tuple[str, ...]:
+    """Return a sentence for classes that differ only by case or blanks, with the edit that reads them as one.
+
+    >>> class_notes(Column("y", "category"), Task("multiclass", ("No", "Yes", "yes ")))[0][:67]
+    "the target 'y': the classes 'Yes' and 'yes ' differ only by case or"
+    """
+    alike: dict[str, list[str]] = {}
+    for name in task.classes:
+        alike.setdefault(" ".join(name.split()).lower(), []).append(name)
+    groups = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    if not groups:
+        return ()
+    edit = f"schema.columns.{column.name}.ignore_case: true reads them as one"
+    names = join_names(groups, limit=5)
+    return (f"the target {column.name!r}: the classes {names} differ only by case or blanks; {edit}",)
+
+
 def _way_out(column: Column, missing: Mapping[str, Occurrences]) -> str:
     """Return the edit by which the texts that are read as missing become classes."""
     spelled = [text for text in missing if text]

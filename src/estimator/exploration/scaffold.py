@@ -25,7 +25,7 @@ from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import TableChoices, scan_table, schema_from_scan
 from estimator.data.schema.notes import column_questions, scan_notes, unused_notes
 from estimator.data.schema.occurrences import Occurrences
-from estimator.data.target import Labels, label_notes, read_target
+from estimator.data.target import Labels, class_notes, label_notes, read_target
 from estimator.errors import ConfigError, TrainingError
 from estimator.pages.render import render_text
 
@@ -88,7 +88,7 @@ def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: st
         f"the target {data.target!r}: {text!r} in {found} is taken as a class, as all other rows are alike"
         for text, found in class_words.items()
     )
-    notes = (*notes, *scan_notes(scan, schema), *unused)
+    notes = (*notes, *class_notes(schema.target, labels.task), *scan_notes(scan, schema), *unused)
     comments = {name: [*date_comments(column), *questions.get(name, [])] for name, column in scan.columns.items()}
     return Scaffold(text, to_yaml(schema, comments), labels.task, reasons, notes)
 

@@ -18,7 +18,7 @@ from estimator.data.schema.frames import read_frame, select_columns, with_schema
 from estimator.data.schema.occurrences import N_ROWS_SHOWN, Occurrences
 from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, split_notes, validation_mask
-from estimator.data.target import label_notes, read_target
+from estimator.data.target import class_notes, label_notes, read_target
 from estimator.errors import ConfigError, Fault, RowError, TrainingError
 from estimator.models import Dataset, FitData
 from estimator.training.curves import curve_metrics
@@ -134,6 +134,7 @@ def prepare(
         notes=(
             *source_notes,
             *target_notes,
+            *class_notes(schema.target, labels.task),
             *schema_notes,
             *weight_notes,
             *split_notes(labeled, config.training.split),

@@ -196,7 +196,8 @@ def _without_thousands(column: Column, number: str, text: str) -> str:
         # In India, the groups before the last one have two digits.
         groups = rf"(?:\d{{1,3}}(?:{separator}\d{{3}})+|\d{{1,2}}(?:{separator}\d\d)+{separator}\d{{3}})"
         if not re.fullmatch(rf"[-+]?{groups}(?:{decimal}\d*)?", number):
-            return text
+            # Where a point separates thousands, "12.5" is not 12.5 either.
+            return text if column.decimal == "." else ""
         number = number.replace(column.thousands, "")
     return number if column.decimal == "." else number.replace(column.decimal, ".")
 

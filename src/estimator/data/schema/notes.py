@@ -192,7 +192,8 @@ def _numbers_among_words(column: Column, scan: ColumnScan) -> Iterable[str]:
     used = f"read as {column.kind}" if column.is_feature else f"not used as {column.kind}"
     way = f"schema.columns.{column.name}.kind: number, with na_values, strip, units, thousands or replace"
     way = f"{way}, reads it as numbers; `estimator explore` proposes how"
-    is_mostly_numbers = max(MIN_NUMBERS, MIN_NUMBER_FRACTION * total) <= n_numbers < total
+    # From half of the values on it is worth a question, though only nearly all make a column of numbers.
+    is_mostly_numbers = max(MIN_NUMBERS, 0.5 * total) <= n_numbers < total
     if is_mostly_numbers and scan.first_faults and not scan.has_large_integers:
         cells = [f"row {fault.row:,} is {fault.value!r:.60}" for fault in scan.first_faults[:3]]
         yield f"{column.name}: {n_numbers / total:.1%} of the values are numbers, but {', '.join(cells)}: {used}; {way}"

@@ -163,7 +163,7 @@ const withoutThousands = (column, word, text) => {
     const sep = escaped(thousands),
       groups = `(?:\\d{1,3}(?:${sep}\\d{3})+|\\d{1,2}(?:${sep}\\d\\d)+${sep}\\d{3})`,
       form = new RegExp(`^[-+]?${groups}(?:${escaped(decimal)}\\d*)?$`);
-    if (!form.test(word)) return text;
+    if (!form.test(word)) return decimal === "." ? text : "";
     word = word.replaceAll(thousands, "");
   }
   return decimal === "." ? word : word.replaceAll(decimal, ".");
