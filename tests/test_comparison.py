@@ -1,4 +1,4 @@
-"""Comparisons of versions and configs: better, not better, or undecided."""
+"""Comparisons of versions and configs: better, worse, not better, or undecided."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ def compared(noise: float, shift: float, n_rows: int, seed: int = 0, margin: flo
     return compare("mae", SHELF.load("mae")(), actual, Predictions(first), Predictions(second), margin=margin, **HOW)
 
 
-def test_a_clear_gain_is_better_and_a_clear_loss_is_not():
+def test_a_clear_gain_is_better_and_a_clear_loss_worse():
     assert compared(0.01, 0.1, 500).verdict == "better"
-    assert compared(0.01, -0.1, 500).verdict == "not better"
+    worse = compared(0.01, -0.1, 500)
+    assert worse.verdict == "worse"
+    assert worse.sentence.startswith("worse: mae worsens by 0.0")
 
 
 def test_equal_models_are_rarely_called_better():
@@ -58,7 +60,7 @@ def test_the_rows_needed_do_decide():
 
 
 def test_a_gain_below_the_margin_is_not_better():
-    assert compared(0.001, -0.001, 2000, margin=0.05).verdict == "not better"
+    assert compared(0.01, 0.0, 2000, margin=0.05).verdict == "not better"
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +80,27 @@ def test_two_versions_are_compared_on_the_rows_both_held_out(boston, run):
     code, result, _ = run("compare", *words, "--folder", boston, "--require-better", "--json")
     assert (code, result["verdict"], result["metrics"][0]["rows"]) == (0, "better", 101)
     code, result, _ = run("compare", *reversed(words[:2]), *words[2:], "--folder", boston, "--require-better", "--json")
-    assert (code, result["verdict"]) == (3, "not better")
+    assert (code, result["verdict"]) == (3, "worse")
+
+
+def test_an_override_that_does_nothing_is_rejected(boston, run):
+    both = ["house_pricing_model@live", "house_pricing_model@candidate", "--store", boston / "models"]
+    code, _, err = run("compare", *both, "--folder", boston, "--set", "training.seed=4")
+    assert (code, "--set training.seed=4: a version keeps the config" in err) == (1, True)
+    table = ("--input", boston / "boston.csv")
+    for words in (["compare", *both, *table], ["evaluate", "--model", both[0], *both[2:], *table]):
+        code, _, err = run(*words, "--set", "training.seed=4")
+        assert (code, "changes only how the table is read" in err) == (1, True)
+
+
+def test_an_override_that_makes_two_configs_equal_is_rejected(boston, run, tmp_path):
+    conf = boston / "quick.json"
+    conf.write_text((boston / "config.json").read_text().replace('"epochs": 17', '"epochs": 1'))
+    code, _, err = run("compare", boston / "config.json", conf, "--set", "training.epochs=1")
+    assert (code, "makes them equal: there is nothing to compare" in err) == (1, True)
+    code, result, err = run("compare", boston / "config.json", conf, "--set", "training.batch_size=50", "--json")
+    assert (code, result["verdict"]) == (0, "worse")
+    assert "--set training.batch_size=50 applies to both configs" in result["notes"]
 
 
 def test_training_rows_are_rejected(boston):

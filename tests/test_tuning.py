@@ -341,6 +341,15 @@ def test_no_improvement_is_reported(search_of, run):
     assert "next: estimator train --conf" in result["text"]
 
 
+def test_a_search_has_one_verdict_that_of_the_held_out_rows(search_of, run):
+    conf = search_of(model={**TREES, "learning_rate": 1e-6}, tuning={"space": {"model.learning_rate": [0.1, 0.2]}})
+    code, result, _ = run("tune", "--conf", conf)
+    assert code == 0
+    verdicts = [line for line in result["text"].splitlines() if "better" in line.lower()]
+    assert len(verdicts) == 1
+    assert verdicts[0].startswith("the best settings compared with the current config, on held-out rows: better: rmse")
+
+
 def test_the_page_is_self_contained(search_of):
     page = tune(search_of(tuning={"n_trials": 6, "limits": {"size_mb": 9.0}})).page.read_text()
     assert "http" not in page.replace("http-equiv", "")

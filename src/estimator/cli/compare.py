@@ -32,7 +32,8 @@ def command(
 ) -> int:  # fmt: skip
     """Compare two versions on the same rows, or two configs on the same folds.
 
-    The verdict is better, not better, or cannot be decided with this many rows, and then how many would be enough.
+    The verdict is better, worse, not better, or undecided, and then how many rows would decide. Overrides apply to both
+    configs; versions keep theirs.
 
     \b
     Example: estimator compare houses@live houses@candidate --input new.csv

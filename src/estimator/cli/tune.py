@@ -60,16 +60,29 @@ def _data(tuned: TunedConfig) -> dict[str, Any]:
 
 def _text(tuned: TunedConfig) -> str:
     result = tuned.result
+    on_folds = result.on_folds
+    scores = [
+        (result.metric, "best settings", "current config"),
+        ("held-out rows", str(result.held_out), str(result.untuned)),
+        (
+            "folds of the search, optimistic",
+            format_number(result.search_score),
+            format_number(result.search_score if on_folds is None else on_folds.first),
+        ),
+    ]
     lines = [
         result.counts,
         "",
         f"best settings, from trial {result.best.number}:",
         *(f"  {key}: {verbs.tune.format_setting(value)}" for key, value in result.edits.items()),
         "",
-        f"{result.metric} on the folds of the search  {format_number(result.search_score)}   (optimistic)",
-        f"{result.metric} on held-out rows            {result.held_out}",
-        f"  with the current config          {result.untuned}",
+        *options.table(scores),
+        "",
+        result.verdict,
+        "",
+        f"page    {tuned.page}",
+        f"config  {tuned.conf}",
     ]
-    lines += [f"  gain  {result.comparisons[0].gain}: {result.comparisons[0].verdict}"] if result.comparisons else []
-    lines += ["", result.verdict, "", f"page    {tuned.page}", f"config  {tuned.conf}"]
-    return "\n".join([*lines, "", f"next: estimator train --conf {tuned.conf}"])
+    is_worse = bool(result.comparisons) and result.comparisons[0].verdict == "worse"
+    next_step = "next: keep the current config" if is_worse else f"next: estimator train --conf {tuned.conf}"
+    return "\n".join([*lines, "", next_step])

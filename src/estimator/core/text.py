@@ -49,6 +49,18 @@ def join_names(names: Iterable[str], *, limit: int = 40) -> str:
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number of things in words; `noun` is in the singular.
+
+    >>> counted(1, "row"), counted(2000, "training row"), counted(0, "category")
+    ('1 row', '2,000 training rows', '0 categories')
+    """
+    if count == 1:
+        return f"1 {noun}"
+    is_y = noun.endswith("y") and noun[-2:-1] not in "aeiou"
+    return f"{count:,} {f'{noun[:-1]}ies' if is_y else f'{noun}s'}"
+
+
 def format_number(value: float) -> str:
     """Return a number for a table: four significant digits, thousands separated, years as they are.
 

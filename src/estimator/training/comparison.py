@@ -14,6 +14,7 @@ import polars as pl
 from estimator.config import Config
 from estimator.core.arrays import Floats
 from estimator.core.task import Predictions
+from estimator.core.text import counted
 from estimator.core.units import mean_and_deviation
 from estimator.errors import ArtefactError, ConfigError
 from estimator.evaluation.metrics import Metric
@@ -25,7 +26,7 @@ from estimator.store.artefact import Artefact
 from estimator.store.batch_prediction import labeled_rows
 from estimator.training.prepare import PreparedData
 
-Verdict = Literal["better", "not better", "undecided"]
+Verdict = Literal["better", "worse", "not better", "undecided"]
 # The probability that the estimated number of rows detects a gain of this size.
 POWER = 0.8
 MAX_ROWS_NEEDED = 10_000_000
@@ -36,9 +37,9 @@ class Comparison:
     """How two models compare on the same rows by one metric.
 
     `gain` is how much better the second is, in units of the metric; positive is better for every metric. The verdict is
-    "better" when the confidence interval of the gain lies above 0, "not better" when it does not exceed `margin`, the
-    smallest gain of interest. Otherwise it is "undecided", and `rows_needed` estimates how many rows would decide, None
-    when that is not feasible.
+    "better" when the confidence interval of the gain lies above 0, "worse" when it lies below 0, and "not better" when
+    it does not exceed `margin`, the smallest gain of interest. Otherwise it is "undecided", and `rows_needed` estimates
+    how many rows would decide, None when that is not feasible.
     """
 
     metric: str
@@ -53,11 +54,18 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """The verdict as a sentence."""
-        gain = f"{self.metric} gains {self.gain} on {self.rows:,} rows"
         if self.verdict != "undecided":
-            return f"{self.verdict}: {gain}"
+            return f"{self.verdict}: {self.change}"
         rows = f"about {self.rows_needed:,} rows" if self.rows_needed else "no feasible number of rows"
-        return f"undecided: {gain}; {rows} would decide"
+        return f"undecided: {self.change}; {rows} would decide"
+
+    @property
+    def change(self) -> str:
+        """By how much the metric improves or worsens, with the interval and the number of rows."""
+        verb, size = "improves", self.gain
+        if self.gain.value < 0:
+            verb, size = "worsens", Score(-size.value, -size.high, -size.low)
+        return f"{self.metric} {verb} by {size} on {counted(self.rows, 'row')}"
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON-ready data."""
@@ -89,7 +97,7 @@ def compare(
     ]
     gains = np.concatenate(samples)
     gains = gains[np.isfinite(gains)]
-    gain, error = Score(sign * (scores[1] - scores[0]), math.nan, math.nan), math.nan
+    gain, error = Score(sign * (scores[1] - scores[0]) + 0.0, math.nan, math.nan), math.nan
     if len(gains):
         tail = (1.0 - confidence) / 2.0
         low, high = (float(end) for end in np.quantile(gains, [tail, 1.0 - tail]))
@@ -118,6 +126,8 @@ def _decided(
     verdict: Verdict = "undecided"
     if gain.low > 0:
         verdict = "better"
+    elif gain.high < 0:
+        verdict = "worse"
     elif gain.high <= least_gain:
         verdict = "not better"
     needed = _rows_needed(gain.value, error, rows, confidence) if verdict == "undecided" else None

@@ -58,13 +58,13 @@ class SearchResult:
 
     @property
     def verdict(self) -> str:
-        """A sentence: whether the best settings are better than the current config."""
-        if self.on_folds is None:
+        """A sentence: whether the best settings are better than the current config.
+
+        The held-out rows decide: on the folds, the best of many trials looks better than it is.
+        """
+        if not self.comparisons:
             return "no settings better than the current config were found"
-        gain = f"{self.metric} gains {self.on_folds.gain} on the folds"
-        if self.on_folds.verdict == "better":
-            return f"better than the current config: {gain}"
-        return f"NOT significantly better than the current config: {gain}"
+        return f"the best settings compared with the current config, on held-out rows: {self.comparisons[0].sentence}"
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON-ready data."""

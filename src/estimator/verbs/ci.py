@@ -129,8 +129,8 @@ def _compared(
         comparisons: Sequence[Comparison] = compare(first, second, context.without_overrides(), folder=conf.parent)
     except ArtefactError as error:
         return (), f"not comparable with {live.version}: {error.message}"
-    if comparisons[0].gain.high < 0:
-        raise GateError(f"worse than {live.version}: {comparisons[0].sentence}", hint="the live version stays")
+    if comparisons[0].verdict == "worse":
+        raise GateError(f"worse than {live.version}: {comparisons[0].change}", hint="the live version stays")
     return tuple(comparisons), f"against {live.version}: {comparisons[0].sentence}"
 
 

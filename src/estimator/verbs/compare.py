@@ -6,6 +6,7 @@ from pathlib import Path
 
 import polars as pl
 
+from estimator.config.sections import model_data
 from estimator.errors import ArtefactError, ConfigError
 from estimator.models import Progress, silent
 from estimator.store.artefact import Artefact
@@ -17,7 +18,7 @@ from estimator.training.comparison import (
     reject_training_rows,
 )
 from estimator.training.reproduction import held_out_rows
-from estimator.verbs.context import Context, config_of, data_like
+from estimator.verbs.context import Context, config_of, data_like, kind_of
 from estimator.verbs.train import prepared_rows
 
 __all__ = ["compare", "held_out_frame"]
@@ -35,15 +36,21 @@ def compare(
     """Compare two versions or two configs by each metric; the first metric decides.
 
     Versions are compared on the rows of a table and query, or on those that both held out; configs on the same folds.
+
+    Raises
+    ------
+    ConfigError, ArtefactError: the two cannot be compared, or an override would hide their difference or do nothing.
     """
     configs = [Path(name) for name in (first, second) if Path(name).is_file()]
     if len(configs) == 2:
+        _note_overrides(configs, context)
         settings = [PreparedConfig(*prepared_rows(conf, context)) for conf in configs]
         return compare_configs(settings[0], settings[1], progress=progress)
     if configs:
         raise ConfigError(
             f"{configs[0]} is a config and the other argument is not one", hint="give two versions, or two configs"
         )
+    context.reject_overrides(except_section=None if table is None else "data")
     left, right = context.version(first), context.version(second)
     if table is None:
         frames = [held_out_frame(artefact, context, folder) for artefact in (left, right)]
@@ -53,6 +60,25 @@ def compare(
     with context.rows(data_like(left, context, *table)) as source:
         reject_training_rows((left, right), source.fingerprint())
         return compare_versions(left, right, source.frame())
+
+
+def _note_overrides(configs: list[Path], context: Context) -> None:
+    """Say that overrides apply to both configs.
+
+    Raises
+    ------
+    ConfigError: they make the two equal.
+    """
+    if not context.overrides:
+        return
+    overrides = f"--set {', '.join(context.overrides)}"
+    left, right = (model_data(config, kind_of(config)) for config in map(context.config, configs))
+    if left == right:
+        raise ConfigError(
+            f"{overrides} applies to both configs and makes them equal: there is nothing to compare",
+            hint="write the change into a copy of the config, and compare the two files",
+        )
+    context.notes.add([f"{overrides} applies to both configs"])
 
 
 def held_out_frame(artefact: Artefact, context: Context, folder: Path) -> pl.DataFrame:

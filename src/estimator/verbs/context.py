@@ -215,6 +215,24 @@ class Context:
                 schema = with_choices(schema, frame, config)
             return ConfiguredTable(frame, source.fingerprint(), source.notes(), schema)
 
+    def reject_overrides(self, *, except_section: str | None = None) -> None:
+        """Reject overrides that would do nothing, as versions keep the config they were trained with.
+
+        Raises
+        ------
+        ConfigError: names each.
+        """
+        unused = [
+            text for text in self.overrides if except_section is None or not text.startswith(f"{except_section}.")
+        ]
+        if unused:
+            expected = f"; here it changes only how the table is read, such as {except_section}.encoding=utf-16"
+            raise ConfigError(
+                f"--set {', '.join(unused)}: a version keeps the config it was trained with"
+                f"{expected if except_section else ''}",
+                hint="to change the config, train a new version: estimator train --set ...",
+            )
+
     def without_overrides(self) -> Context:
         """Return this context without overrides, for versions that have their own config."""
         return replace(self, overrides=())

@@ -19,6 +19,7 @@ def evaluate(
     RowError: a row breaks the schema, has a label that is no value of the target, or has no finite prediction.
     """
     settings, context = artefact.config["evaluation"], context or Context()
+    context.reject_overrides(except_section="data")
     with context.rows(data_like(artefact, context, table, query)) as source:
         frame = source.frame()
         batch, actual, numbers = labeled_rows(artefact, frame)

@@ -26,6 +26,7 @@ def predict(
 ) -> BatchSummary:
     """Predict every row of a table and write the predictions, in order, to a file or into a database's table."""
     context = context or Context()
+    context.reject_overrides(except_section="data")
     sink = sink_for(output, context.environment, table=into, if_exists=if_exists)
     # No row of the input is ever left out of the output.
     on_bad_lines = "missing" if invalid_as_missing else "error"
