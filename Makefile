@@ -8,7 +8,7 @@ SHIPPING_TESTS := $(wildcard tests/test_image*.py tests/test_deployment_*.py) te
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-chaos lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
+.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-chaos test-loop lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
 	bench-serve-mixed bench-quality bench-drift bench-promotion bench-monitor bench-leaks clean
 
 help:  ## list the targets
@@ -52,6 +52,9 @@ test-tables: $(STAMP)  ## read 100,000 made tables in every format and compare w
 
 test-chaos: $(STAMP)  ## kill, corrupt and race what is written, 300 kills per test; ten minutes
 	ESTIMATOR_CHAOS_KILLS=300 $(BIN)/pytest -n 0 -s tests/test_chaos.py
+
+test-loop: $(STAMP)  ## retrain every kind of model, by every candidate, source and kind of column; some minutes
+	ESTIMATOR_LOOP_EVERYTHING=1 $(BIN)/pytest -n 2 tests/test_retraining_kinds.py
 
 test-dates: $(STAMP)  ## compare the readers of dates on a million made dates; two minutes
 	ESTIMATOR_TEST_DATES=1000000 $(BIN)/pytest -n 0 tests/test_dates.py tests/test_page.py -k "dates or alike or order"

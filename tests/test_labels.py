@@ -20,8 +20,8 @@ from estimator.data.schema.cells import CellError
 from estimator.data.schema.inference import infer_column
 from estimator.data.target import read_labels, read_target
 from estimator.errors import RowError
+from estimator.monitoring.new_rows import labeled_records
 from estimator.monitoring.records import RecordReader, drift_reference
-from estimator.monitoring.retrain import labeled_records
 from estimator.prediction_log import Label, PredictionRecord, open_log
 from estimator.serving.telemetry.recorder import RequestRecorder
 from estimator.store.artefact import Artefact

@@ -15,7 +15,7 @@ from estimator import verbs
 from estimator.config.sections import row_ranges
 from estimator.data.schema import Column, Schema
 from estimator.errors import EstimatorError
-from estimator.monitoring.candidates import join_rows
+from estimator.monitoring.new_rows import join_rows
 from estimator.monitoring.promotion import PairedBettingTest
 from estimator.store.store import Store
 from estimator.verbs.monitor import MonitoredModel

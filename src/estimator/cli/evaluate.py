@@ -23,6 +23,7 @@ REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*")
 @click.option("--input", "table", required=True, help="A table that holds the target.")
 @options.query
 @click.option("--require", multiple=True, metavar="'METRIC>=VALUE'", help="Exit with 3 if a metric misses this value.")
+@options.include_learned
 @options.data_overrides
 @options.store
 @options.as_json
@@ -31,18 +32,23 @@ def command(
     table: str,
     query: str | None,
     require: tuple[str, ...],
+    include_learned: bool,
     overrides: tuple[str, ...],
     store: str | None,
     as_json: bool,
 ) -> int:
     """Score a version on a table that holds the target, with bootstrap confidence intervals.
 
+    Rows that the version has learned from are left out, with a note.
+
     \b
     Example: estimator evaluate --model houses --input new.csv --require 'r2>=0.8'
     """
     context = options.context(overrides, store)
     artefact = context.version(model)
-    n_rows, scores = verbs.evaluate.evaluate(artefact, table, query=query, context=context)
+    n_rows, scores = verbs.evaluate.evaluate(
+        artefact, table, query=query, include_learned=include_learned, context=context
+    )
     missed = _missed(require, scores)
     data = {
         "name": artefact.name,

@@ -66,6 +66,9 @@ data_overrides = click.option(
     help="Read the table with another key of `data` than in training, such as data.encoding=utf-16; repeatable.",
 )
 query = click.option("--query", help="For a database: a SELECT, or the name of a table.")
+include_learned = click.option(
+    "--include-learned", is_flag=True, help="Use rows that the version has already learned from, too."
+)
 store = click.option("--store", help="Folder of all versions  [default: the config's, ESTIMATOR_STORE, models]")
 folder = click.option(
     "--folder",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("--data", metavar="TABLE", help="New rows with their target  [default: the labeled rows of the log]")
 @options.query
+@options.include_learned
 @options.log
 @options.monitored_conf
 @options.folder
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
 @options.store
 @options.as_json
 def command(
-    model: str, data: str | None, query: str | None, log: str | None, conf: Path | None, folder: Path, why: str,
-    overrides: tuple[str, ...], store: str | None, as_json: bool,
+    model: str, data: str | None, query: str | None, include_learned: bool, log: str | None, conf: Path | None,
+    folder: Path, why: str, overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Train candidate versions of MODEL on new rows: warm start, full refit, and new rows only.
 
     All are compared with the live version on the newest rows, which none was trained on, and on old rows for
-    regressions. The best becomes the candidate if it is better. The decision is recorded with its reasons. Exits with
-    3 if the live version stays.
+    regressions. Rows that the live version has learned from are left out, with a note. The best becomes the candidate
+    if it is better. The decision is recorded with its reasons. Exits with 3 if the live version stays.
 
     \b
     Example: estimator retrain houses --data november.csv
@@ -46,6 +47,7 @@ def command(
             context,
             data=data,
             query=query,
+            include_learned=include_learned,
             reason=why,
             progress=progress,
             note=options.note(as_json=as_json),

@@ -16,17 +16,18 @@ from estimator.config import Config, Shelves, Split
 from estimator.config.document import read_document
 from estimator.core.arrays import Floats, Mask
 from estimator.core.clock import Moment
-from estimator.data.schema import Column, Schema
+from estimator.data.schema import Schema
 from estimator.data.schema.candidates import ColumnOverride
-from estimator.data.schema.column import NUMERIC_KINDS
-from estimator.data.schema.frames import read_series, select_columns, with_schema_names
+from estimator.data.schema.frames import select_columns, with_schema_names
 from estimator.data.schema.inference import infer_schema
 from estimator.drift import absolute_losses
 from estimator.errors import EstimatorError, RetrainingError, needs_extra
 from estimator.models import SHELF, Progress, model_of
+from estimator.monitoring.new_rows import join_rows
 from estimator.monitoring.promotion import PairedBettingTest
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.batch_prediction import labeled_rows
+from estimator.store.learned_rows import learned_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison, compare_versions
 from estimator.training.prepare import prepare
@@ -197,9 +198,15 @@ class CandidateTrainer:
         )
         report = evaluate_training(trained, config, live.predictor)
         config_path = next(live.folder / name for name in live.manifest["files"] if name in CONFIG_NAMES)
-        started_from = live.version if is_warm else None
-        kind_name = live.manifest["model"]["kind"]
-        recipe = Provenance(config, kind_name, read_document(config_path), (), self.fingerprint, started_from)
+        recipe = Provenance(
+            config,
+            live.manifest["model"]["kind"],
+            read_document(config_path),
+            (),
+            self.fingerprint,
+            live.version if is_warm else None,
+            learned_rows(live) if is_warm else None,
+        )
         origin = {"retraining": {"kind": kind, "from": live.version, "reason": self.reason}}
         return open_artefact(write_version(self.store, trained, report, recipe, moment=Moment.now(), more=origin))
 
@@ -268,39 +275,6 @@ def updated_schema(schema: Schema, rows: RetrainingRows, split: Split) -> Schema
     used = {column.name: column.used for column in schema.columns}
     columns = tuple(replace(column, used=used.get(column.name, True)) for column in inferred.columns)
     return replace(inferred, columns=columns)
-
-
-def join_rows(old: pl.DataFrame, new: pl.DataFrame, schema: Schema) -> pl.DataFrame:
-    """Return old rows followed by new ones; a column with different types becomes numbers, or else text."""
-    if missing := sorted(set(old.columns) - set(new.columns)):
-        raise RetrainingError(
-            f"the new rows have no column {missing[0]!r}", hint="give rows with the columns of the training table"
-        )
-    pairs = [_same_type(old[name], new[name], schema.by_name.get(name)) for name in old.columns]
-    return pl.concat([pl.DataFrame([first for first, _ in pairs]), pl.DataFrame([second for _, second in pairs])])
-
-
-def _same_type(old: pl.Series, new: pl.Series, column: Column | None) -> tuple[pl.Series, pl.Series]:
-    if old.dtype == new.dtype:
-        return old, new
-    if column is not None and column.kind in NUMERIC_KINDS:
-        # As text, the number 1.234 would be read by the column's rules, where a point may separate thousands.
-        lenient = replace(column, nullable=True, range=None)
-        (first, faults), (second, more_faults) = read_series(lenient, old), read_series(lenient, new)
-        if not faults and not more_faults:
-            return _as_numbers(old.name, first), _as_numbers(new.name, second)
-    return _as_text(old), _as_text(new)
-
-
-def _as_numbers(name: str, values: Floats) -> pl.Series:
-    return pl.Series(name, values[:, 0]).fill_nan(None)
-
-
-def _as_text(values: pl.Series) -> pl.Series:
-    """Return values as text; whole numbers without a fraction."""
-    if values.dtype.is_float() and (values.drop_nulls() % 1 == 0).all():
-        values = values.cast(pl.Int64)
-    return values.cast(pl.String)
 
 
 def row_ranges(numbers: np.ndarray[Any, Any] | Sequence[int]) -> str:

@@ -17,6 +17,7 @@ class Decision:
     """All candidates of a retraining, the version of the chosen one, None for none, and the reasons.
 
     `reason` is why there was a retraining; the first of `reasons` is the outcome, then comes one per candidate.
+    `notes` say which new rows were left out or filled in.
     """
 
     model: str
@@ -27,6 +28,7 @@ class Decision:
     candidates: tuple[Candidate, ...]
     chosen: str | None
     reasons: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
@@ -35,7 +37,13 @@ class Decision:
 
 
 def decide(
-    live: Artefact, rows: RetrainingRows, candidates: Sequence[Candidate], *, max_regression: float, reason: str
+    live: Artefact,
+    rows: RetrainingRows,
+    candidates: Sequence[Candidate],
+    *,
+    max_regression: float,
+    reason: str,
+    notes: Sequence[str] = (),
 ) -> Decision:
     """Choose the candidate that gains most on the holdout and is not much worse on old rows."""
     reasons, eligible = [], []
@@ -54,6 +62,7 @@ def decide(
         candidates=tuple(candidates),
         chosen=None if best is None else best.version,
         reasons=(outcome, *reasons),
+        notes=tuple(notes),
     )
 
 

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from estimator.config import Config, Retraining, Shelves, resolve
-from estimator.core.arrays import Mask
 from estimator.core.clock import Moment
 from estimator.core.files import temporary_file, write_atomic
-from estimator.data.schema import Schema
-from estimator.data.schema.frames import with_schema_names
-from estimator.data.schema.schema import MAX_FAULTS
 from estimator.data.sources import opener
 from estimator.data.sources.base import Source
-from estimator.data.target import read_labels
-from estimator.errors import RetrainingError, RowError
+from estimator.errors import RetrainingError
 from estimator.models import Progress, silent
 from estimator.monitoring.candidates import DESCRIPTIONS, CandidateTrainer, RetrainingRows
 from estimator.monitoring.decision import Decision, decide
 from estimator.monitoring.decision_page import decision_page
-from estimator.monitoring.records import unreadable_labels, unreadable_note
-from estimator.prediction_log import PredictionLog, PredictionRecord
+from estimator.monitoring.new_rows import (
+    check_logged_columns,
+    labeled_records,
+    with_optional_columns,
+    with_readable_labels,
+    with_sample_weights,
+    without_known,
+)
+from estimator.prediction_log import PredictionLog
 from estimator.store.artefact import Artefact, missing_packages_named
 from estimator.store.store import Store
-from estimator.training.prepare import prepare
+from estimator.training.prepare import PreparedData, prepare
 from estimator.training.reproduction import held_out_rows
 
 ROWS_FOLDER, DECISIONS_FOLDER = "rows", "decisions"
@@ -58,12 +57,14 @@ class Retrainer:
         new_rows: pl.DataFrame,
         *,
         reason: str,
+        include_learned: bool = False,
         progress: Progress = silent,
         note: Callable[[str], None] = lambda text: None,
     ) -> Decision:
         """Train candidates on new rows and compare them with the live version; the best one becomes the candidate.
 
-        The decision is stored in the model's folder, as decision.json and as a page.
+        New rows that are in the live version's own table, or that it has learned from, are left out unless
+        `include_learned`. The decision is stored in the model's folder, as decision.json and as a page.
 
         Raises
         ------
@@ -72,8 +73,13 @@ class Retrainer:
         """
         config = self._config(live)
         new_rows = with_optional_columns(live.schema, with_readable_labels(live, new_rows))
-        old, is_learned = self._old_rows(live, config)
-        rows = RetrainingRows.of(old, is_learned, new_rows, holdout_size=self.settings.holdout_size, schema=live.schema)
+        old = self._old_rows(live, config)
+        new_rows, notes = (new_rows, []) if include_learned else without_known(live, old, new_rows)
+        new_rows, weight_notes = with_sample_weights(config.data.sample_weight, old.frame, new_rows)
+        notes += weight_notes
+        rows = RetrainingRows.of(
+            old.frame, ~old.test_mask, new_rows, holdout_size=self.settings.holdout_size, schema=live.schema
+        )
         path, fingerprint = store_rows(rows.frame, self.store.root / live.name / ROWS_FOLDER)
         trainer = CandidateTrainer(
             live=live,
@@ -91,7 +97,9 @@ class Retrainer:
         for kind in self.settings.candidates:
             note(f"{kind}: {DESCRIPTIONS[kind]}")
             candidates.append(trainer.candidate(kind))
-        decision = decide(live, rows, candidates, max_regression=self.settings.max_regression, reason=reason)
+        decision = decide(
+            live, rows, candidates, max_regression=self.settings.max_regression, reason=reason, notes=notes
+        )
         if decision.chosen is not None:
             message = "; ".join(decision.reasons)
             self.store.announce(live.name, decision.chosen, reason=message, moment=Moment.now())
@@ -112,7 +120,14 @@ class Retrainer:
         return self.retrain(live, new_rows, reason=reason, progress=progress, note=note)
 
     def check_data(self, live: Artefact) -> None:
-        """Raise the SourceError that would stop a retraining later: the version's own table cannot be read."""
+        """Raise the error that would stop a retraining on the log later.
+
+        Raises
+        ------
+        SourceError: the version's own table cannot be read.
+        RetrainingError: the version needs private columns, which are not logged.
+        """
+        check_logged_columns(live)
         with self._source(self._config(live)) as source:
             source.fingerprint()
 
@@ -120,79 +135,15 @@ class Retrainer:
         with missing_packages_named(live):
             return resolve(live.config, self.shelves)
 
-    def _old_rows(self, live: Artefact, config: Config) -> tuple[pl.DataFrame, Mask]:
-        """Return the rows of the version's own table, and which of them it was trained on."""
+    def _old_rows(self, live: Artefact, config: Config) -> PreparedData:
+        """Return the rows of the version's own table, split as it was trained."""
         with self._source(config) as source:
             frame = source.frame()
             held_out_rows(live, frame, source.fingerprint(), config)
-        prepared = prepare(frame, config, live.schema)
-        return prepared.frame, ~prepared.test_mask
+        return prepare(frame, config, live.schema)
 
     def _source(self, config: Config) -> AbstractContextManager[Source]:
         return opener.open_data(config.data, self.folder, self.environment)
-
-
-def labeled_records(
-    live: Artefact, log: PredictionLog, *, note: Callable[[str], None] = lambda text: None
-) -> pl.DataFrame:
-    """Return the logged rows with a label that the live version cannot have been trained on.
-
-    A label that is no value of the target is set aside, and passed to `note` in a sentence.
-
-    Raises
-    ------
-    RetrainingError: there are none.
-    """
-    trained_at = datetime.fromisoformat(live.manifest["created"]).timestamp()
-    labeled = [record for record in log.read(live.name, since=trained_at) if record.label is not None]
-    unreadable = unreadable_labels(live, labeled)
-    if unreadable:
-        note(unreadable_note(unreadable))
-    ids = {record.id for record, _ in unreadable}
-    records = [record for record in labeled if record.id not in ids]
-    if not records:
-        raise RetrainingError(
-            f"{live.name}: no row logged since {live.version} was trained has a label"
-            + (f"; {unreadable_note(unreadable)}" if unreadable else ""),
-            hint="POST /v1/labels, or give rows with --data",
-        )
-    target = live.manifest["target"]
-    rows = [{**_schema_names(live, record), target: live.target_reader.label(record.label)} for record in records]
-    return with_schema_names(live.schema, pl.DataFrame(rows, infer_schema_length=None))
-
-
-def with_readable_labels(live: Artefact, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return new rows with their labels as the live version names them; a row without one keeps a missing value.
-
-    Raises
-    ------
-    RowError: a label is no value of the target.
-    """
-    name = live.manifest["target"]
-    if name not in rows.columns:
-        return rows
-    labels, faults = read_labels(live.target_reader, rows[name])
-    if faults:
-        raise RowError(faults[:MAX_FAULTS], n_faults=len(faults), hint="mend these labels, or leave the rows out")
-    classes = live.predictor.task.classes
-    values: list[Any] = [None if math.isnan(label) else label for label in labels.tolist()]
-    if classes:
-        values = [None if value is None else classes[int(value)] for value in values]
-    return rows.with_columns(pl.Series(name, values, dtype=pl.String if classes else pl.Float64))
-
-
-def with_optional_columns(schema: Schema, rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows with the columns that they may leave out, filled with their defaults or with missing values."""
-    optional = {column.name: column for column in schema.features if not column.is_required}
-    return rows.with_columns(
-        pl.lit(optional[name].default, dtype=None if optional[name].default is not None else pl.String).alias(name)
-        for name in schema.left_out(rows.columns)
-        if name in optional
-    )
-
-
-def _schema_names(live: Artefact, record: PredictionRecord) -> dict[str, Any]:
-    return {live.schema.resolve(name) or name: value for name, value in record.inputs.items()}
 
 
 def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, str]]:

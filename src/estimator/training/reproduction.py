@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
-from estimator.errors import ArtefactError
+from estimator.errors import ArtefactError, TrainingError
 from estimator.features.matrix import Features
 from estimator.models import Model, Progress, WarmStart
 from estimator.store.artefact import Artefact
@@ -102,7 +102,18 @@ def _library_differences(artefact: Artefact, config: Config) -> list[str]:
 
 
 def warm_start(artefact: Artefact) -> WarmStart:
-    """Return what a version hands to the next: its schema, its encoders and its model's state."""
+    """Return what a version hands to the next: its schema, its encoders and its model's state.
+
+    Raises
+    ------
+    TrainingError: the version has several models, such as an ensemble, so there is no state to continue from.
+    """
     state = dict(artefact.state())
+    if "features.json" not in state:
+        raise TrainingError(
+            f"a model of kind {artefact.manifest['model']['kind']!r} cannot continue from version {artefact.version}, "
+            "which has several models",
+            hint="leave out training.pretrained (--from): train again on all rows",
+        )
     features = Features.from_data(artefact.schema, json.loads(state.pop("features.json")))
     return WarmStart(artefact.version, artefact.schema, features, state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from estimator.features import encoders
 from estimator.graph.builder import graph_operators
 from estimator.models import Model
 from estimator.store.artefact import write_artefact
+from estimator.store.learned_rows import FILE as LEARNED_ROWS
+from estimator.store.learned_rows import KEY_BYTES, LearnedRows, hashed_columns
 from estimator.store.store import Store
 from estimator.training.card import model_card
 from estimator.training.prepare import PreparedData
@@ -46,7 +49,7 @@ class Provenance:
     """What a version was made from; `document` is its config as it was written.
 
     `fingerprint` maps the names of the source files to the sha256 of their content; `parent` is the version it was
-    warm-started from.
+    warm-started from, `learned_before` the rows that this one has learned from.
     """
 
     config: Config
@@ -55,6 +58,7 @@ class Provenance:
     overrides: Sequence[str]
     fingerprint: Mapping[str, str]
     parent: str | None = None
+    learned_before: LearnedRows | None = None
 
 
 def save_version(
@@ -126,6 +130,8 @@ def version_files(trained: TrainedModel, report: Report, provenance: Provenance)
         files["explanation.json"] = _json(report.explanation.to_data())
     if trained.conformal is not None:
         files["conformal.json"] = _json({**trained.conformal.to_data(), "residuals": _residuals(trained, report)})
+    if (learned := _learned_rows(trained.prepared, provenance)) is not None:
+        files[LEARNED_ROWS] = learned.to_bytes()
     files |= {f"state/{name}": content for name, content in trained.fitted.state().items()}
     return files
 
@@ -156,6 +162,15 @@ def manifest(trained: TrainedModel, report: Report, provenance: Provenance, mome
         "operators": graph_operators(trained.predictor.graph),
         "libraries": installed_libraries(provenance.config),
     }
+
+
+def _learned_rows(prepared: PreparedData, provenance: Provenance) -> LearnedRows | None:
+    """Return the training rows and those of the version that a warm start continued; None for too many."""
+    rows, before = prepared.training_rows, provenance.learned_before
+    columns = hashed_columns(prepared.schema, provenance.config.serving.private_columns)
+    if before is not None and before.columns == tuple(columns):
+        return before.with_more(rows.batch, rows.target, prepared.task)
+    return LearnedRows.of(columns, rows.batch, rows.target, prepared.task, key=secrets.token_bytes(KEY_BYTES))
 
 
 def _profile(trained: TrainedModel, report: Report, seed: int) -> dict[str, Any]:

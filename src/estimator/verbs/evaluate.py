@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from estimator.errors import SchemaError
 from estimator.evaluation.scores import Score, score, select_metrics
 from estimator.store.artefact import Artefact, missing_packages_named
-from estimator.store.batch_prediction import labeled_rows
+from estimator.store.batch_prediction import LabeledRows, labeled_rows
+from estimator.store.learned_rows import MAX_ROWS, learned_rows, recognized
 from estimator.store.partial_output import BatchSummary
 from estimator.verbs.context import Context, data_like
 
 
 def evaluate(
-    artefact: Artefact, table: str, *, query: str | None = None, context: Context | None = None, seed: int = 0
+    artefact: Artefact,
+    table: str,
+    *,
+    query: str | None = None,
+    include_learned: bool = False,
+    context: Context | None = None,
+    seed: int = 0,
 ) -> tuple[int, dict[str, Score]]:
     """Score a version on a table that holds the target; return the number of rows and the metrics.
 
+    Rows that the version has learned from are left out, with a note, unless `include_learned`.
+
     Raises
     ------
+    SchemaError: the version has learned from all of the rows.
     RowError: a row breaks the schema, has a label that is no value of the target, or has no finite prediction.
     """
     settings, context = artefact.config["evaluation"], context or Context()
     context.reject_overrides(except_section="data")
     with context.rows(data_like(artefact, context, table, query)) as source:
         frame = source.frame()
-        batch, actual, numbers = labeled_rows(artefact, frame)
-    context.notes.add(BatchSummary.of(artefact.schema, frame, batch).notes(table))
-    if n_unlabeled := frame.height - len(numbers):
+        rows = labeled_rows(artefact, frame)
+    batch, actual, numbers = rows if include_learned else _without_learned(artefact, rows, table, context)
+    context.notes.add(BatchSummary.of(artefact.schema, frame, rows.batch).notes(table))
+    if n_unlabeled := frame.height - len(rows.numbers):
         target = artefact.schema.target.name
         context.notes.add([f"{table}: rows without a value in {target!r} are left out: {n_unlabeled:,}"])
     with missing_packages_named(artefact):
@@ -39,3 +51,22 @@ def evaluate(
         seed=seed,
     )
     return batch.n_rows, scores
+
+
+def _without_learned(artefact: Artefact, rows: LabeledRows, table: str, context: Context) -> LabeledRows:
+    """Return the rows without those that the version has learned from, and note how many they are."""
+    learned = learned_rows(artefact)
+    if learned is None:
+        unknown = f"whether {artefact.version} has learned from some of these rows is unknown"
+        context.notes.add([f"{table}: {unknown}: it has more than {MAX_ROWS:,} training rows"])
+        return rows
+    is_learned = learned.contains(rows.batch, rows.labels, artefact.predictor.task)
+    holder = f"{artefact.version} has learned from"
+    is_left_out, notes = recognized(is_learned, learned, name=table, holder=holder, use="scores")
+    if is_left_out.all():
+        raise SchemaError(
+            f"{table}: nothing to score: {artefact.version} has learned from all {len(is_left_out):,} rows",
+            hint="give new rows, or --include-learned to score these",
+        )
+    context.notes.add(notes)
+    return LabeledRows(rows.batch.rows(~is_left_out), rows.labels[~is_left_out], rows.numbers[~is_left_out])

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from estimator.config import Monitoring, Promotion, Retraining, Serving, resolve_section
 from estimator.config.section import Section
 from estimator.core.files import write_atomic
-from estimator.errors import EstimatorError, MissingExtraError, MonitoringError, needs_extra
+from estimator.errors import EstimatorError, MissingExtraError, MonitoringError, RetrainingError, needs_extra
 from estimator.monitoring.alerts import alert_data, alert_text, check_alerts
 from estimator.monitoring.events import Event
 from estimator.monitoring.loop import LoopSettings, MonitorLoop
@@ -177,5 +177,7 @@ def _usable_retrainer(
     try:
         usable.check_data(artefact)
     except EstimatorError as error:
-        note(f"retraining will not be possible: {error.message}; pass --folder, where the version's data paths start")
+        is_private = isinstance(error, RetrainingError)
+        hint = error.hint if is_private else "pass --folder, where the version's data paths start"
+        note(f"retraining will not be possible: {error.message}; {hint}")
     return usable

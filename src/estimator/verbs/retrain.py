@@ -7,7 +7,7 @@ from collections.abc import Callable
 from estimator.data.schema.frames import with_schema_names
 from estimator.models import Progress, silent
 from estimator.monitoring.decision import Decision
-from estimator.monitoring.retrain import labeled_records
+from estimator.monitoring.new_rows import labeled_records
 from estimator.verbs.context import Context, data_like
 from estimator.verbs.monitor import MonitoredModel, loop_settings, opened_log, retrainer
 
@@ -18,11 +18,14 @@ def retrain(
     *,
     data: str | None = None,
     query: str | None = None,
+    include_learned: bool = False,
     reason: str = "started by hand",
     progress: Progress = silent,
     note: Callable[[str], None] = lambda text: None,
 ) -> Decision:
     """Train candidates on new rows, of a table or the labeled ones of the log, and compare them with the live version.
+
+    Rows of the live version's own table are left out, with a note, unless `include_learned`.
 
     Raises
     ------
@@ -36,4 +39,8 @@ def retrain(
     else:
         with opened_log(model, live, context) as log:
             new_rows = labeled_records(live, log, note=lambda sentence: context.notes.add([sentence]))
-    return retrainer(model, settings, context).retrain(live, new_rows, reason=reason, progress=progress, note=note)
+    decision = retrainer(model, settings, context).retrain(
+        live, new_rows, include_learned=include_learned, reason=reason, progress=progress, note=note
+    )
+    context.notes.add(decision.notes)
+    return decision

@@ -13,6 +13,7 @@ from estimator.data.tables import FrameSource, as_frame
 from estimator.errors import EstimatorError
 from estimator.models import Model, Progress, model_of, silent
 from estimator.store.artefact import MANIFEST, Artefact, open_artefact
+from estimator.store.learned_rows import learned_rows
 from estimator.store.predictor import Predictor
 from estimator.store.store import Store, version_folder
 from estimator.training import forecast as forecasts
@@ -67,7 +68,13 @@ def train(
     report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)))
     context.notes.add(report.notes)
     provenance = versions.Provenance(
-        config, kind_of(config), loaded.document, context.overrides, table.fingerprint, _parent(earlier, config)
+        config,
+        kind_of(config),
+        loaded.document,
+        context.overrides,
+        table.fingerprint,
+        _parent(earlier, config),
+        None if earlier is None else learned_rows(earlier),
     )
     folder, alias = versions.save_version(store, trained, report, provenance, moment=Moment.now())
     return NewVersion(open_artefact(folder), trained, report, alias, perf_counter() - start_seconds)
