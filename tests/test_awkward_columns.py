@@ -25,11 +25,13 @@ from estimator.data.schema.column import NA_WORDS
 from estimator.data.schema.file import from_data, to_yaml
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import infer_column, infer_schema
+from estimator.data.schema.points import point_notes
 from estimator.data.tables import as_frame
 from estimator.errors import EstimatorError, TrainingError
 from estimator.exploration.scaffold import make_scaffold
 from estimator.training.prepare import PreparedData, prepare
 from estimator.verbs.context import SHELVES, Context
+from estimator.verbs.explore import TableReference, explore
 
 N = 80
 X = [f"{0.37 * row + 0.11:.2f}" for row in range(N)]
@@ -499,3 +501,49 @@ def test_classes_that_differ_by_case_are_a_note(table):
 def test_amounts_are_no_classes(table, form):
     with pytest.raises(TrainingError, match="holds numbers as text"):
         table({"x": X, "y": [form.format(f"{500 + row}.37") for row in range(N)]})
+
+
+# ------------------------------------------------------------------------------------------------ points in numbers
+
+GERMAN = [f"{900 + 11 * row:,}".replace(",", ".") for row in range(N)]
+
+
+def with_x(**keys: str) -> dict[str, Any]:
+    return {"columns": {"x": keys}}
+
+
+def test_points_that_may_separate_thousands_are_a_question(table):
+    question = r"'x': 70 numbers such as '1\.010' .* all others are whole numbers below 1,000"
+    with pytest.raises(EstimatorError, match=question) as raised:
+        table({"x": GERMAN, "z": X})
+    assert 'schema.columns.x.thousands: "." and schema.columns.x.decimal: ","' in str(raised.value.hint)
+    thousands = table({"x": GERMAN, "z": X}, schema=with_x(thousands=".", decimal=",")).schema.by_name["x"]
+    decimals = table({"x": GERMAN, "z": X}, schema=with_x(kind="number")).schema.by_name["x"]
+    assert (thousands.training_range, decimals.training_range) == ((900.0, 1769.0), (1.01, 999.0))
+
+
+def test_three_digits_behind_a_decimal_comma_are_a_question(table):
+    numbers, schema = [f"{row + 1},5" for row in range(N)], with_x(decimal=",")
+    with pytest.raises(EstimatorError, match=r"1 number such as '1\.000' .* the decimal sign is a comma"):
+        table({"x": ["1.000", *numbers[1:]], "z": X}, schema=schema)
+    assert table({"x": ["1.25", "1.000", *numbers[2:]], "z": X}, schema=schema).schema.by_name["x"].kind == "number"
+
+
+@pytest.mark.parametrize("text", ["0.125", "1.25", "1250", "1e3"])
+def test_one_number_may_say_that_points_are_decimal_points(table, text):
+    assert table({"x": [text, *GERMAN[1:]], "z": X}).schema.by_name["x"].training_range[1] < 2000
+
+
+def test_a_reviewed_schema_with_thousands_read_as_decimals_is_a_note():
+    frame = pl.DataFrame({"x": GERMAN, "y": [str(row) for row in range(N)]})
+    schema = infer_schema(frame, "y")
+    (note,) = point_notes(schema, frame)
+    assert "does the point separate thousands, or is 1.010 less than 1,000?" in note
+    assert not point_notes(schema, frame.with_columns(x=pl.lit("1.5")))
+
+
+def test_explore_proposes_thousands(tmp_path):
+    pl.DataFrame({"x": GERMAN, "y": [row * 1.5 for row in range(N)]}).write_csv(tmp_path / "t.csv")
+    explored = explore(TableReference(str(tmp_path / "t.csv"), "y"), Context(), page=tmp_path / "p.html")
+    (finding,) = [item for item in explored.findings if item.rule == "points in numbers"]
+    assert finding.edit == {"schema.columns.x.thousands": ".", "schema.columns.x.decimal": ","}

@@ -434,3 +434,20 @@ def test_what_only_resembles_dates_is_no_date(texts):
 def test_a_guess_reads_its_text(text):
     assert all(compile_format(form).microseconds(text) is not None for form in formats_of(text))
     assert all(blank not in form for form in formats_of(text) for blank in BLANKS[:5])
+
+
+@pytest.mark.parametrize(
+    ("texts", "sentence"),
+    [
+        (["0000-00-00"] * 20, "though values such as '2024-01-01' are: '0000-00-00' is not"),
+        (["soon", "31/12/2024"] * 10, "'soon' is not"),
+        (["1:23:45", "0:10:00"] * 60, "times of day or durations: write them as seconds"),
+        (["12 Januar 2024", "3. März 2024"] * 60, "dates: names of months are read in English only"),
+    ],
+)
+def test_what_resembles_dates_and_is_not_read_is_a_note(texts, sentence):
+    days = [f"2024-{1 + row % 12:02d}-{1 + row % 28:02d}" for row in range(80)]
+    frame = pl.DataFrame({"d": [*days, *texts]}).with_row_index("y").cast(pl.String)
+    scan = scan_table(frame, TableChoices("y"))
+    (note,) = [note for note in scan_notes(scan, schema_from_scan(scan, TableChoices("y"))) if note.startswith("d: ")]
+    assert sentence in note

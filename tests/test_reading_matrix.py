@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
+import zipfile
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ import polars as pl
 import pytest
 
 from estimator.cli import main
+from estimator.data.sources.opener import open_files
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.store import version_folder
 from tests.clients import Client, gateway
@@ -478,4 +481,24 @@ def test_a_sheet_is_named_where_there_are_several(folder, tmp_path):
     }
     data = json.loads(run(*words, "--set", "data.sheet=rows").out)
     assert data["rows"] == 2
-    assert data["notes"] == ["two.xlsx, sheet 'rows': cells that hold an error are missing values: 'x' in row 3"]
+    assert data["notes"] == ["two.xlsx, sheet 'rows': cells that hold an error are missing values: A3"]
+
+
+def test_formulas_without_a_result_are_named(folder):
+    import xlsxwriter
+
+    with xlsxwriter.Workbook(folder / "saved.xlsx") as book:
+        sheet = book.add_worksheet('rows & "more"')
+        for row, cells in enumerate([("x", "city"), (1, "Oslo"), (2, "Rome"), (3, "Oslo")]):
+            sheet.write_row(row, 0, cells)
+        sheet.write_formula(2, 0, "=A2*2", value=2)
+        sheet.write_formula(3, 1, '=IF(A2>0,"Oslo","Rome")', value=7)
+    # Programs that write workbooks without calculating leave the results out.
+    path = folder / "formulas.xlsx"
+    with zipfile.ZipFile(folder / "saved.xlsx") as saved, zipfile.ZipFile(path, "w") as written:
+        for part in saved.namelist():
+            written.writestr(part, re.sub(rb"(</f>)<v>[27]</v>", rb"\1<v />", saved.read(part)))
+    source = open_files(str(path))
+    assert pl.concat(source.batches())["x"].to_list() == [1, None, 3]
+    (note,) = source.notes()
+    assert "the results of 2 formulas are not in the file and are missing values: A3, B4;" in note

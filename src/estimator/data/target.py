@@ -180,7 +180,7 @@ def _check_classes(column: Column, classes: list[str], data: Data, values: npt.N
             hint="is it an identifier or free text? a quantity must hold plain numbers",
         )
     numbers = [name for name in classes if NUMBER_AS_TEXT.match(name)]
-    may_be_quantity = len(classes) >= MIN_SUSPICIOUS_CLASSES and len(numbers) >= 0.9 * len(classes)
+    may_be_quantity = len(classes) >= MIN_SUSPICIOUS_CLASSES and len(numbers) >= 0.5 * len(classes)
     if data.task == "auto" and column.is_string and may_be_quantity:
         raise TrainingError(
             f"the target {column.name!r} holds numbers as text: {_values_as_text(values)}",

@@ -13,7 +13,7 @@ from estimator.data.schema import Schema
 from estimator.data.schema.candidates import ColumnOverride, start_column
 from estimator.data.schema.column_scan import TableScan
 from estimator.data.schema.inference import Batches, column_from_scan, schema_from_scan, start_scan
-from estimator.data.schema.notes import odd_values, scan_notes, unused_notes
+from estimator.data.schema.notes import odd_values, point_questions, scan_notes, unused_notes
 from estimator.data.schema.overrides import exclude_columns, exclusion_reasons, table_choices
 from estimator.data.schema.reviewed import chosen_columns, with_columns
 from estimator.data.target import label_notes
@@ -25,6 +25,7 @@ class Exploration:
     """A table's schema and profile, a random sample of its raw rows, and notes on how its columns were read.
 
     `odd_values` says of columns of numbers or dates which of their values are none; they were read as missing.
+    `point_questions` asks what the points in numbers mean.
     """
 
     schema: Schema
@@ -32,6 +33,7 @@ class Exploration:
     rows: pl.DataFrame
     notes: tuple[str, ...] = ()
     odd_values: Mapping[str, str] = field(default_factory=dict)
+    point_questions: Mapping[str, str] = field(default_factory=dict)
 
 
 def explore(batches: Batches, config: Config, reviewed: Schema | None = None, *, tsne: bool = False) -> Exploration:
@@ -72,7 +74,7 @@ def explore(batches: Batches, config: Config, reviewed: Schema | None = None, *,
     # What a person leaves out and no kind can hold is not profiled.
     schema = replace(schema, columns=tuple(column for column in schema.columns if column.name not in scan.nested))
     profile = make_profile(collected, schema, tsne_seed=config.training.seed if tsne else None)
-    return Exploration(schema, profile, collected.sample.rows(), notes, odd_values(scan))
+    return Exploration(schema, profile, collected.sample.rows(), notes, odd_values(scan), point_questions(scan))
 
 
 def _notes(scan: TableScan, schema: Schema, config: Config, *, is_inferred: bool) -> tuple[str, ...]:

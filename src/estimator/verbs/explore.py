@@ -71,6 +71,7 @@ def explore(
         exploration.rows,
         sensitive=config.evaluation.fairness_columns,
         odd_values=exploration.odd_values,
+        point_questions=exploration.point_questions,
         model=kind_of(config),
         in_effect=config.model_dump(mode="json", exclude_unset=True, by_alias=True),
         before=numbers_on(page, name=name, target=config.data.target),

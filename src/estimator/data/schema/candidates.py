@@ -16,6 +16,7 @@ from estimator.data.schema.column import Kind as ColumnKind
 from estimator.data.schema.column_scan import ColumnScan
 from estimator.data.schema.date_inference import kind_of_formats, time_candidates
 from estimator.data.schema.dtypes import plain_series
+from estimator.data.schema.points import Points
 from estimator.errors import SchemaError
 
 MAX_CATEGORIES = 10_000
@@ -72,7 +73,9 @@ def start_column(
     elif may_be_lenient and series.dtype == pl.String and not has_classes:
         lenient = _lenient_candidates(series, candidates)
         candidates = [*candidates[:-1], *lenient, candidates[-1]]
-    return ColumnScan(series.name, candidates, max_categories, lenient=lenient, is_target=is_target)
+    is_open = series.dtype == pl.String and override.kind is None and not (override.thousands or override.strip)
+    points = Points(has_comma=override.decimal == ",") if is_open else None
+    return ColumnScan(series.name, candidates, max_categories, lenient=lenient, is_target=is_target, points=points)
 
 
 def _lenient_candidates(series: pl.Series, candidates: Sequence[Column]) -> tuple[Column, ...]:

@@ -20,6 +20,7 @@ from estimator.data.schema.date_inference import Dates, fit_times
 from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.occurrences import Occurrences, occurrences_at
+from estimator.data.schema.points import Points
 from estimator.data.schema.sketches import HASH_SEED, SKETCH_SIZE, DistinctCount, Hashes, TargetValues
 from estimator.data.schema.text_parsing import as_text, normalize_series, strip_blanks
 from estimator.data.schema.text_stats import TextStats
@@ -49,7 +50,8 @@ class ColumnScan:
     read again.
 
     The `lenient` candidates also read a column of numbers or dates with a few odd words, which then count as missing.
-    `spellings` has every text that was read as missing, and `first_faults` the first cells that are not numbers.
+    `spellings` has every text that was read as missing, and `first_faults` the first cells that are not numbers;
+    `points` is kept unless a person has said what a point in a number means.
     """
 
     name: str
@@ -57,6 +59,7 @@ class ColumnScan:
     max_categories: int
     lenient: tuple[Column, ...] = ()
     is_target: bool = False
+    points: Points | None = None
     n_rows: int = 0
     n_values: int = 0
     spellings: dict[str, Occurrences] = field(default_factory=dict)
@@ -161,6 +164,8 @@ class ColumnScan:
         # Adding zero makes minus zero and zero one value.
         hashes = pl.Series(values + 0.0).hash(seed=HASH_SEED).to_numpy()
         self.distinct.add(hashes)
+        if self.points is not None and self.is_number:
+            self.points.add(series)
         if self.reading.kind == "boolean":
             self.texts.categories.add_booleans(values, target)
             if series.dtype == pl.String:
@@ -293,6 +298,7 @@ class ColumnScan:
             self.max_categories,
             lenient=self.lenient,
             is_target=self.is_target,
+            points=self.points and Points(self.points.has_comma),
             first_faults=self.first_faults,
             has_large_integers=self.has_large_integers or self._is_large_integer,
         )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 import polars as pl
 
 from estimator.core.date_formats import compile_format, read_time, refusal, rival_formats
+from estimator.core.text import join_names
 from estimator.data.schema.column import TIME_KINDS, Column, format_time
 from estimator.data.schema.column_scan import ColumnScan
 from estimator.data.schema.date_inference import formats_of
@@ -17,6 +20,12 @@ from estimator.data.schema.time_columns import parse_times
 from estimator.errors import SchemaError
 
 ISO_START = "%Y-%m-%d"
+MAX_TEXTS_TRIED = 100
+# What resembles a time and is not read as one, with what to write instead.
+LIKE_TIMES = {
+    re.compile(r"-?\d{1,3}:[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?"): "times of day or durations: write them as seconds",
+    re.compile(r"\d{1,2}\.?[ -][^\W\d_]{3,}\.?[ -]\d{4}"): "dates: names of months are read in English only",
+}
 # A value for the error where the table has none that the formats read differently.
 UNDECIDED_DAY = {"d": "1", "m": "2", "y": "03"}
 
@@ -108,13 +117,24 @@ def _examples(scan: ColumnScan) -> str:
 
 def _unread_notes(scan: ColumnScan) -> list[str]:
     text = str(scan.texts.example or "").strip()
-    start = f"{scan.name}: not read as dates, though values such as {text!r} are"
     if sentence := refusal(text):
         return [f"{scan.name}: not read as dates: {text!r} may be {sentence}"]
-    if formats_of(text):
-        key = f"schema.columns.{scan.name}"
-        return [f"{start}: others are not, or have day and month in another order; {key}.kind: date names them"]
-    return []
+    counts = Counter(scan.texts.categories.counts()).most_common(MAX_TEXTS_TRIED)
+    half = 0.5 * sum(count for _, count in counts)
+    dates = {text: count for text, count in counts if formats_of(text.strip())}
+    if not counts or sum(dates.values()) < half:
+        for form, what in LIKE_TIMES.items():
+            alike = [(text, count) for text, count in counts if form.fullmatch(text.strip())]
+            if alike and sum(count for _, count in alike) >= half:
+                return [f"{scan.name}: values such as {alike[0][0]!r} are read as words, not as {what}"]
+        return []
+    others = [repr(text) for text, _ in counts if text not in dates]
+    why = f"{join_names(others, limit=3)} is not" if len(others) == 1 else f"{join_names(others, limit=3)} are not"
+    if not others:
+        why = "day and month stand in another order in some of them"
+    key = f"schema.columns.{scan.name}"
+    ways = f"{key}.kind: date names them, {key}.na_values reads them as missing"
+    return [f"{scan.name}: not read as dates, though values such as {next(iter(dates))!r} are: {why}; {ways}"]
 
 
 def _zone_notes(scan: ColumnScan) -> list[str]:

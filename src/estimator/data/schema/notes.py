@@ -21,6 +21,7 @@ from estimator.data.schema.column_scan import (
 from estimator.data.schema.date_notes import date_notes
 from estimator.data.schema.inference import NUMBER_AS_TEXT
 from estimator.data.schema.occurrences import Occurrences
+from estimator.data.schema.points import way_out
 from estimator.data.schema.schema import Schema
 from estimator.errors import SchemaError
 
@@ -51,6 +52,9 @@ def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
             questions[column.name] = [_odd_words_note(column_scan, is_target=column is schema.target)]
         elif column_scan.is_text and column is not schema.target:
             questions[column.name] = [*_doubtful_kind_notes(column, column_scan)]
+        if question := _point_question(column_scan):
+            sentence = f"{column.name}: {question} {way_out(column.name)}"
+            questions[column.name] = [*questions.get(column.name, []), sentence]
         if column.kind in TIME_KINDS or column_scan.is_text:
             questions[column.name] = [*questions.get(column.name, []), *date_notes(column_scan)]
     return questions
@@ -59,6 +63,16 @@ def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
 def odd_values(scan: TableScan) -> dict[str, str]:
     """Say of columns of numbers or dates which of their values are none, with their rows."""
     return {name: _numbers_but(item, words) for name, item in scan.columns.items() if (words := item.odd_words)}
+
+
+def point_questions(scan: TableScan) -> dict[str, str]:
+    """Ask of columns of numbers whether their points separate thousands, where the values cannot tell."""
+    return {name: question for name, item in scan.columns.items() if (question := _point_question(item))}
+
+
+def _point_question(scan: ColumnScan) -> str:
+    is_open = scan.points is not None and scan.points.may_separate and scan.is_number
+    return scan.points.question if scan.points is not None and is_open else ""
 
 
 def check_values(scan: TableScan, schema: Schema) -> None:
@@ -86,6 +100,24 @@ def check_values(scan: TableScan, schema: Schema) -> None:
     if schema.target.name in scan.columns and scan.columns[schema.target.name].odd_words:
         hint += "; to take every value of the target as a class: data.task: classification"
     raise SchemaError("; ".join([*sentences, *more]), hint=f"{hint}; or correct the table")
+
+
+def check_points(scan: TableScan, schema: Schema) -> None:
+    """Raise for numbers whose points may separate thousands, which only a person can decide.
+
+    Raises
+    ------
+    SchemaError: with all such columns and the config edits to choose from.
+    """
+    features = {column.name for column in (schema.target, *schema.features)}
+    questions = {name: question for name, question in point_questions(scan).items() if name in features}
+    if questions:
+        shown = list(questions)[:MAX_NAMES]
+        more = [f"{len(questions) - MAX_NAMES:,} more columns"] if len(questions) > MAX_NAMES else []
+        raise SchemaError(
+            "; ".join([*(f"column {name!r}: {questions[name]}" for name in shown), *more]),
+            hint="; ".join(f"set {way_out(name)}" for name in shown),
+        )
 
 
 def unused_notes(schema: Schema, reasons: Mapping[str, str], scan: TableScan | None = None) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.date_notes import check_dates
 from estimator.data.schema.frames import select_columns
 from estimator.data.schema.inference import TableChoices, check_dtypes, scan_table, schema_from_scan
-from estimator.data.schema.notes import check_values, scan_notes, unused_notes
+from estimator.data.schema.notes import check_points, check_values, scan_notes, unused_notes
+from estimator.data.schema.points import point_notes
 from estimator.data.schema.reviewed import with_missing_policy
 from estimator.data.schema.schema import Schema
 from estimator.errors import ConfigError
@@ -26,18 +27,19 @@ def build_schema(frame: pl.DataFrame, config: Config, reviewed: Schema | None = 
     Raises
     ------
     ConfigError: a column to exclude is not in the table.
-    SchemaError: see `scan_table`, `check_values` and `check_dates`.
+    SchemaError: see `scan_table`, `check_values`, `check_points` and `check_dates`.
     """
     if reviewed is not None:
         schema = exclude_columns(with_missing_policy(reviewed, config), config)
         names = [column.name for column in schema.features if column.name in frame.columns]
         check_dtypes(select_columns(frame, names), config.data.drop)
         check_dates(schema, frame, schema_file=config.schema_.file)
-        return schema, unused_notes(schema, exclusion_reasons(config))
+        return schema, (*point_notes(schema, frame), *unused_notes(schema, exclusion_reasons(config)))
     choices = table_choices(config)
     scan = scan_table(frame, choices)
     schema = exclude_columns(with_missing_policy(schema_from_scan(scan, choices), config), config)
     check_values(scan, schema)
+    check_points(scan, schema)
     check_dates(schema, frame, schema_file=None)
     return schema, (*scan_notes(scan, schema), *unused_notes(schema, exclusion_reasons(config), scan))
 

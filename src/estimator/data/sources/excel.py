@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import io
 import logging
+import re
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, time
@@ -21,6 +25,12 @@ MAX_EXACT = 2**53
 MAX_CELLS_SHOWN = 10
 # The dates that times of day have in a workbook.
 TIME_DATES = (date(1899, 12, 30), date(1899, 12, 31))
+
+SHEET, LINK = re.compile(rb"<sheet\s[^>]*>"), re.compile(rb"<Relationship\s[^>]*>")
+ATTRIBUTE = re.compile(rb'([\w:]+)="([^"]*)"')
+FORMULA_WITHOUT_RESULT = re.compile(
+    rb'<c r="([A-Z]{1,3}\d{1,7})"[^>]*><f\b(?:[^>]*/>|[^>]*>[^<]*</f>)(?:<v ?/>|<v></v>)?</c>'
+)
 
 # It warns of columns without a value, which the schema reports.
 logging.getLogger("fastexcel").setLevel(logging.ERROR)
@@ -58,12 +68,21 @@ class Excel(FileSource):
             import fastexcel
 
             try:
-                workbook = fastexcel.read_excel(content.read())
+                stored = content.read()
+                workbook = fastexcel.read_excel(stored)
                 sheet = _sheet_name(file, workbook.sheet_names, self.options.sheet)
-                return self._sheet(file, workbook, sheet)
+                frame = self._sheet(file, workbook, sheet)
             except fastexcel.FastExcelError as error:
                 reason = str(error).strip().splitlines()[0]
                 raise SourceError(f"{file}: cannot be read as a workbook: {reason:.200}") from None
+        cells = _formulas_without_result(stored, sheet) if any(column.null_count() for column in frame) else []
+        if cells:
+            self.remarks.append(
+                f"{file.name}, sheet {sheet!r}: the results of {len(cells):,} formulas are not in the file and are "
+                f"missing values: {join_names(cells, limit=MAX_CELLS_SHOWN)}; open it in a spreadsheet program and "
+                "save it there"
+            )
+        return frame
 
     def _sheet(self, file: TableFile, workbook: Any, sheet: str) -> pl.DataFrame:
         place, skip = f"{file.name}, sheet {sheet!r}", self.options.skip_lines
@@ -79,7 +98,7 @@ class Excel(FileSource):
         if frame.width > len(names):
             raise SourceError(f"{place}: {frame.width} columns have cells, but only {len(names)} have a name")
         if errors is not None:
-            cells = (f"{names[error.position[1]]!r} in row {error.position[0] + 1:,}" for error in errors.errors)
+            cells = (f"{_letters(column)}{row + 1}" for row, column in (error.position for error in errors.errors))
             self.remarks.append(
                 f"{place}: cells that hold an error are missing values: {join_names(cells, limit=MAX_CELLS_SHOWN)}"
             )
@@ -107,6 +126,47 @@ def _sheet_name(file: TableFile, names: Sequence[str], wanted: str | None) -> st
     if wanted not in names:
         raise SourceError(f"{file}: data.sheet: no sheet {wanted!r}", hint=did_you_mean(wanted, names))
     return wanted
+
+
+def _formulas_without_result(workbook: bytes, sheet: str) -> list[str]:
+    """Return the cells of a sheet whose formula was written without its result, as programs write it.
+
+    Only Office Open XML in its usual layout is looked at (ECMA-376, parts 1 and 2).
+    """
+    if not zipfile.is_zipfile(io.BytesIO(workbook)):
+        return []
+    with zipfile.ZipFile(io.BytesIO(workbook)) as parts:
+        if not {"xl/workbook.xml", "xl/_rels/workbook.xml.rels"} <= set(parts.namelist()):
+            return []
+        sheets = _attributes(SHEET, parts.read("xl/workbook.xml"))
+        links = _attributes(LINK, parts.read("xl/_rels/workbook.xml.rels"))
+        keys = [item["r:id"] for item in sheets if item.get("name") == sheet and "r:id" in item]
+        targets = [item.get("Target", "").removeprefix("/xl/") for item in links if item.get("Id") in keys]
+        cells: list[str] = []
+        for target in targets:
+            if f"xl/{target}" in parts.namelist():
+                cells += [cell.decode() for cell in FORMULA_WITHOUT_RESULT.findall(parts.read(f"xl/{target}"))]
+        return cells
+
+
+def _attributes(element: re.Pattern[bytes], content: bytes) -> list[dict[str, str]]:
+    return [
+        {name.decode(): html.unescape(value.decode()) for name, value in ATTRIBUTE.findall(match)}
+        for match in element.findall(content)
+    ]
+
+
+def _letters(column: int) -> str:
+    """Return the name of a sheet's column, counted from 0.
+
+    >>> _letters(0), _letters(25), _letters(26), _letters(701), _letters(702)
+    ('A', 'Z', 'AA', 'ZZ', 'AAA')
+    """
+    letters = ""
+    while column >= 0:
+        letters = chr(ord("A") + column % 26) + letters
+        column = column // 26 - 1
+    return letters
 
 
 def _column_names(place: str, cells: Sequence[str | None]) -> list[str]:

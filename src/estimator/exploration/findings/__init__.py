@@ -29,6 +29,7 @@ from estimator.exploration.findings.settlement import Numbered, numbered, settle
 from estimator.exploration.findings.spelling import (
     mistyped_columns,
     placeholder_dates,
+    points_in_numbers,
     sentinel_values,
     spelling_variants,
     words_among_numbers,
@@ -48,6 +49,7 @@ RULES: Sequence[Callable[[RuleInput], Findings]] = (
     placeholder_dates,
     spelling_variants,
     mistyped_columns,
+    points_in_numbers,
     words_among_numbers,
     personal_data,
     row_numbers,
@@ -69,6 +71,7 @@ def run_rules(
     *,
     sensitive: Collection[str] = (),
     odd_values: Mapping[str, str] | None = None,
+    point_questions: Mapping[str, str] | None = None,
     model: str = "",
     in_effect: Mapping[str, Any] | None = None,
     before: Sequence[Numbered] = (),
@@ -76,10 +79,11 @@ def run_rules(
     """Return all findings, most severe first, numbered from 1.
 
     `sensitive` are columns to treat as protected attributes whatever their names; `odd_values` says of columns of
-    numbers or dates which of their values are none; `model` is the kind of model that is to be trained. What the config
-    `in_effect` already says is left out, and a finding of an earlier list keeps its number.
+    numbers or dates which of their values are none; `point_questions` asks what the points in numbers mean; `model` is
+    the kind of model that is to be trained. What the config `in_effect` already says is left out, and a finding of an
+    earlier list keeps its number.
     """
-    inputs = RuleInput(schema, profile, rows, sensitive, odd_values or {}, model)
+    inputs = RuleInput(schema, profile, rows, sensitive, odd_values or {}, point_questions or {}, model)
     # Sums of the largest doubles are infinite: such columns then have no finding of this kind, and no warning.
     with np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore"):
         findings = settle((finding for rule in RULES for finding in rule(inputs)), in_effect or {})

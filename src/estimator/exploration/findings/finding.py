@@ -61,7 +61,8 @@ class RuleInput:
     """What a rule reads: the schema, the profile, a sample of the raw rows, and what the config says.
 
     `sensitive` are columns to treat as protected attributes whatever their names, `odd_values` says of columns of
-    numbers or dates which of their values are none, `model` is the kind of model.
+    numbers or dates which of their values are none, `point_questions` asks what the points in numbers mean, and `model`
+    is the kind of model.
     """
 
     schema: Schema
@@ -69,6 +70,7 @@ class RuleInput:
     rows: pl.DataFrame
     sensitive: Collection[str] = ()
     odd_values: Mapping[str, str] = field(default_factory=dict)
+    point_questions: Mapping[str, str] = field(default_factory=dict)
     model: str = ""
     cache: dict[str, Floats] = field(default_factory=dict)
     powers: dict[str, Power] = field(default_factory=dict)

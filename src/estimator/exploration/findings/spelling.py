@@ -15,6 +15,7 @@ from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.column import NA_WORDS, NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.inference import NUMBER_AS_TEXT
 from estimator.data.schema.notes import boolean_synonyms
+from estimator.data.schema.points import thousands_edit
 from estimator.data.schema.text_parsing import strip_blanks
 from estimator.exploration.findings.edits import (
     NUMBER_WORDS,
@@ -143,6 +144,13 @@ def mistyped_columns(inputs: RuleInput) -> Findings:
         finding = _mistyped(column, counts, is_target=column is inputs.schema.target)
         if finding is not None:
             yield finding
+
+
+def points_in_numbers(inputs: RuleInput) -> Findings:
+    """Numbers whose points may separate thousands."""
+    for name, question in inputs.point_questions.items():
+        if name == inputs.schema.target.name or inputs.schema.by_name[name].is_feature:
+            yield Finding("points in numbers", "high", (name,), f"{name}: {question}", {}, thousands_edit(name))
 
 
 def words_among_numbers(inputs: RuleInput) -> Findings:
