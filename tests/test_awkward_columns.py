@@ -547,3 +547,13 @@ def test_explore_proposes_thousands(tmp_path):
     explored = explore(TableReference(str(tmp_path / "t.csv"), "y"), Context(), page=tmp_path / "p.html")
     (finding,) = [item for item in explored.findings if item.rule == "points in numbers"]
     assert finding.edit == {"schema.columns.x.thousands": ".", "schema.columns.x.decimal": ","}
+
+
+def test_one_word_in_two_unicode_forms_is_a_note_whose_edit_joins_both(table):
+    towns = ["Z\u00fcrich", "Zu\u0308rich", "Bern", "Basel"] * 20
+    (note,) = notes_on(table({"town": towns, "z": X}), "two Unicode forms")
+    assert r"'Zu\u0308rich' and 'Z\xfcrich', which differ" in note
+    edit = {"columns": {"town": {"replace": {"Zu\u0308rich": "Z\u00fcrich"}}}}
+    prepared = table({"town": towns, "z": X}, schema=edit)
+    assert prepared.schema.by_name["town"].categories == {"Basel": 20, "Bern": 20, "Z\u00fcrich": 40}
+    assert not notes_on(prepared, "two Unicode forms")

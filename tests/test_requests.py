@@ -375,6 +375,18 @@ def test_file_with_missing_values_is_predicted_with_a_note(imputing, tmp_path, r
     np.testing.assert_allclose(pl.read_csv(output)["prediction"].to_numpy(), expected, rtol=1e-12)
 
 
+def test_file_with_values_that_training_did_not_have_is_predicted_with_a_note(imputing, tmp_path, run):
+    rows = [ROW, {**ROW, "x": 1e6}, {**ROW, "x": -1e6, "city": "Nowhere"}]
+    pl.DataFrame(rows).drop("price").write_csv(tmp_path / "new.csv")
+    command = ("predict", "--model", imputing.folder, "--input", tmp_path / "new.csv", "--output", tmp_path / "o.csv")
+    code, data, _ = run(*command, "--json")
+    unseen = "new.csv: values outside the training range, or categories unknown in training, in columns"
+    assert (code, [note.rpartition("/")[2] for note in data["notes"] if "outside" in note]) == (
+        0,
+        [f"{unseen} x (2 rows), city (1 row)"],
+    )
+
+
 def test_column_that_may_be_missing_may_be_left_out(imputing, small):
     row = {name: value for name, value in ROW.items() if name not in ("area", "price", "x")}
     full = {**row, "area": None, "price": "$1,000", "x": None}

@@ -25,6 +25,8 @@ PARQUET = "application/vnd.apache.parquet"
 # Media type -> the kind of source that reads it.
 KINDS: Mapping[str, str] = {CSV: "csv", ARROW_STREAM: "arrow", ARROW_FILE: "arrow", PARQUET: "parquet"}
 MEDIA_TYPES = tuple(KINDS)
+# What no body in JSON is labeled with: workbooks, archives, forms with files.
+UNREAD = ("application/vnd.", "application/zip", "application/gzip", "application/x-gzip", "multipart/")
 
 
 def table_type(content_type: str) -> str | None:
@@ -32,7 +34,8 @@ def table_type(content_type: str) -> str | None:
 
     Raises
     ------
-    RequestError: the header names an encoding other than UTF-8 for JSON, or an unknown one for CSV.
+    RequestError: the header names a format that is not read, an encoding other than UTF-8 for JSON, or an unknown one
+        for CSV.
     """
     media_type, charset = content_type.partition(";")[0].strip().lower(), charset_of(content_type)
     if media_type == CSV and charset is not None:
@@ -42,6 +45,9 @@ def table_type(content_type: str) -> str | None:
             raise RequestError(415, f"content-type: no encoding is called {charset!r}") from None
     elif charset not in (None, "utf-8", "utf8", "us-ascii"):
         raise RequestError(415, f"content-type: expected UTF-8, got charset {charset!r}")
+    is_json = media_type.endswith("json")
+    if media_type not in MEDIA_TYPES and media_type.startswith(UNREAD) and not is_json:
+        raise RequestError(415, f"content-type: expected JSON, {', '.join(MEDIA_TYPES)}, got {media_type!r:.100}")
     return media_type if media_type in MEDIA_TYPES else None
 
 

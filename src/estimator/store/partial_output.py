@@ -13,14 +13,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from estimator.core.files import atomic_path, write_atomic
-from estimator.data.schema import Batch, Schema
+from estimator.core.text import join_names
+from estimator.data.schema import Batch, Column, Schema
 from estimator.data.sinks import Sink
 from estimator.errors import Fault, SourceError
 
-MAX_FAULTS = 20
+MAX_FAULTS, MAX_NAMES = 20, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class BatchSummary:
     """What a run has done: rows read, rows left without a prediction, and the first faults of those.
 
     `rows_resumed` counts the rows that an interrupted run had predicted before this one continued it, `imputed` the
-    missing values that were imputed, by column; `left_out` are the features that the table does not have.
+    missing values that were imputed and `out_of_range` the values outside the training range or of an unknown category,
+    by column; `left_out` are the features that the table does not have.
     """
 
     rows: int = 0
@@ -37,13 +40,16 @@ class BatchSummary:
     rows_resumed: int = 0
     imputed: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    out_of_range: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, schema: Schema, frame: pl.DataFrame, batch: Batch) -> BatchSummary:
         """Return the summary of some rows, and of those of them that have a prediction."""
         imputed = Counter(name for names in schema.imputed(batch) for name in names)
         left_out = tuple(schema.left_out(frame.columns))
-        return cls(frame.height, frame.height - batch.n_rows, batch.faults, 0, dict(imputed), left_out)
+        given = [column for column in schema.features if column.name not in left_out]
+        out = {column.name: count for column in given if (count := _count_out_of_range(column, batch))}
+        return cls(frame.height, frame.height - batch.n_rows, batch.faults, 0, dict(imputed), left_out, out)
 
     def plus(self, later: BatchSummary) -> BatchSummary:
         """Return the summary with later rows."""
@@ -54,14 +60,28 @@ class BatchSummary:
             faults=(*self.faults, *later.faults)[:MAX_FAULTS],
             imputed=dict(Counter(self.imputed) + Counter(later.imputed)),
             left_out=later.left_out,
+            out_of_range=dict(Counter(self.out_of_range) + Counter(later.out_of_range)),
         )
 
     def notes(self, table: str) -> list[str]:
-        """Return what was done about missing values and columns of a table."""
+        """Return what was done about missing values and columns of a table, and which values training did not have."""
         stand_in = "its default, or a missing value, in all rows"
         columns = [f"{table}: no column {name!r}: {stand_in}" for name in self.left_out]
         values = [f"{table}: column {name!r}: missing values imputed: {n:,}" for name, n in self.imputed.items()]
-        return [*columns, *values]
+        out = [f"{name} ({n:,} {'row' if n == 1 else 'rows'})" for name, n in self.out_of_range.items()]
+        unseen = f"{table}: values outside the training range, or categories unknown in training, in column"
+        unseen = f"{unseen}{'s' if len(out) > 1 else ''} {join_names(out, limit=MAX_NAMES)}"
+        return [*columns, *values, *([unseen] if out else [])]
+
+
+def _count_out_of_range(column: Column, batch: Batch) -> int:
+    values = batch.feed[column.name][:, 0]
+    if not column.is_string:
+        low, high = column.training_range or (-np.inf, np.inf)
+        return int(np.count_nonzero((values < low) | (values > high)))
+    # Polars looks categories up far faster than Python.
+    known = pl.Series(["", *column.categories], dtype=pl.String)
+    return 0 if column.kind == "text" else int((~pl.Series(values, dtype=pl.String).is_in(known.implode())).sum())
 
 
 class PartialOutput:

@@ -7,6 +7,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
+from estimator.core.names import nfc
 from estimator.core.text import join_names
 from estimator.data.schema.cells import infinity_of
 from estimator.data.schema.column import NA_WORDS, TIME_KINDS, Column
@@ -52,6 +53,11 @@ def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
             questions[column.name] = [_odd_words_note(column_scan, is_target=column is schema.target)]
         elif column_scan.is_text and column is not schema.target:
             questions[column.name] = [*_doubtful_kind_notes(column, column_scan)]
+        if column_scan.is_text and (twins := unicode_twins(column_scan.texts.categories.counts())):
+            text, composed = next(iter(twins.items()))
+            sentence = f"{column.name}: {composed!r} is written in two Unicode forms, {text!a} and {composed!a}"
+            edit = f"schema.columns.{column.name}.replace: {_json(twins)} reads them as one"
+            questions[column.name] = [*questions.get(column.name, []), f"{sentence}, which differ; {edit}"]
         if question := _point_question(column_scan):
             sentence = f"{column.name}: {question} {way_out(column.name)}"
             questions[column.name] = [*questions.get(column.name, []), sentence]
@@ -215,6 +221,16 @@ def boolean_synonyms(column: Column) -> list[str]:
     words = {category.strip().lower().removesuffix(".0") for category in column.categories if category not in NA_WORDS}
     same = [sorted(words & known) for known in BOOLEAN_WORDS if len(words & known) > 1]
     return same[0] if same and words <= BOOLEAN_WORDS[0] | BOOLEAN_WORDS[1] else []
+
+
+def unicode_twins(texts: Iterable[str]) -> dict[str, str]:
+    """Return the texts that another one equals in Unicode's composed form (NFC), with that form.
+
+    >>> unicode_twins(["Zu\\u0308rich", "Z\\u00fcrich", "Bern"])
+    {'Zu\u0308rich': 'Z\u00fcrich'}
+    """
+    known = [text for text in texts if not text.isascii()]
+    return {text: composed for text in known if (composed := nfc(text)) != text and composed in known}
 
 
 def _numbers_among_words(column: Column, scan: ColumnScan) -> Iterable[str]:

@@ -14,7 +14,7 @@ from estimator.core.text import join_names
 from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.column import NA_WORDS, NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.inference import NUMBER_AS_TEXT
-from estimator.data.schema.notes import boolean_synonyms
+from estimator.data.schema.notes import boolean_synonyms, unicode_twins
 from estimator.data.schema.points import thousands_edit
 from estimator.data.schema.text_parsing import strip_blanks
 from estimator.exploration.findings.edits import (
@@ -116,6 +116,13 @@ def _category_spellings(column: Column) -> Findings:
         sentence = f"{name} spells a boolean in several ways: {' and '.join(map(repr, same))} may mean the same"
         as_boolean = {f"schema.columns.{name}.kind": "boolean"}
         yield Finding("boolean spellings", "medium", (name,), sentence, {"words": same}, as_boolean)
+        return
+    if twins := unicode_twins(counts):
+        sentence = f"{name} spells {next(iter(twins.values()))!r} in two Unicode forms, which are two categories"
+        sentence += f"; {len(twins):,} categories are written so" if len(twins) > 1 else ""
+        evidence = {"categories": sorted([*twins, *twins.values()])[:20]}
+        joined = {f"schema.columns.{name}.kind": "category", f"schema.columns.{name}.replace": twins}
+        yield Finding("category spellings", "medium", (name,), sentence, evidence, joined)
         return
     edit, variants = category_edit(name, counts)
     if variants and edit is not None:
