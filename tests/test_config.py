@@ -327,7 +327,7 @@ def test_entries_of_a_list_of_tables_have_their_own_line(tmp_path):
 
 def test_a_fault_of_an_override_names_the_override(tmp_path):
     path = written(tmp_path, SAME["yml"])
-    assert "--set training.epochs: training.epochs: expected" in error_of(path, "training.epochs=0")
+    assert "--set training.epochs: expected" in error_of(path, "training.epochs=0")
     with pytest.raises(ConfigError, match=r"ESTIMATOR_CONFIG__TRAINING__EPOCHS: training\.epochs: expected"):
         read(path, environment={"ESTIMATOR_CONFIG__TRAINING__EPOCHS": "0"})
 

@@ -273,6 +273,14 @@ def test_label_before_its_prediction_is_read_by_the_only_model(served):
     assert log.count() == (10, 1)
 
 
+def test_label_that_follows_its_prediction_at_once_is_matched(served):
+    client, _, log = served
+    response = client.post("/v1/predict", ROWS[:1]).json()
+    body = [{"id": row["id"], "label": True} for row in response["predictions"]]
+    assert client.post(SEND, body).json() == {"received": 1, "matched": 1, "replaced": 0}
+    assert log.find(body[0]["id"]).label == "True"
+
+
 def test_label_of_one_of_two_models_is_read_by_its_target(sold, price, tmp_path):
     log = open_log("log.db", tmp_path, {})
     log.write([PredictionRecord(name, 1.0, name, "v", {}, {"prediction": 1}) for name in ("sold", "price", "other")])

@@ -141,7 +141,7 @@ def test_a_fault_of_the_same_value_does_not_show_it():
 )
 def test_credentials_of_overrides_and_of_the_environment_are_refused(override):
     key, _, value = override.partition("=")
-    with pytest.raises(ConfigError, match=f"--set {key}: {key}: looks like a"):
+    with pytest.raises(ConfigError, match=f"--set {key}: looks like a"):
         verbs.Context((override,)).config(config())
     variable = "ESTIMATOR_CONFIG__" + key.upper().replace(".", "__")
     with pytest.raises(ConfigError, match=f"{variable}: {key}: looks like a".replace("API_TOKEN", "(?i:API_TOKEN)")):

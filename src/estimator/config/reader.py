@@ -49,8 +49,12 @@ class Places:
         if fault.line is not None:
             return f"{self.document.name}:{fault.line}: {fault}"
         written = self.translation.written_path(fault.path)
-        place = self._override(fault.path) or self.document.where(written)
-        return f"{place}: {'.'.join(map(str, written))}: {fault}"
+        key = ".".join(map(str, written))
+        override = self._override(fault.path)
+        # An option names its key already.
+        if override is not None and f"--set {key}".startswith(override):
+            return f"--set {key}: {fault}"
+        return f"{override or self.document.where(written)}: {key}: {fault}"
 
     def _position(self, fault: ConfigFault) -> int:
         if fault.line is not None or self._override(fault.path):

@@ -39,12 +39,12 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def join_names(names: Iterable[str], *, limit: int = 40) -> str:
-    """Return names joined by commas; after `limit`, the number of the rest.
+    """Return names joined by commas, those that cannot be printed in quotes; after `limit`, the number of the rest.
 
-    >>> join_names(["a", "b", "c"], limit=2)
-    'a, b and 1 more'
+    >>> join_names(["a", "b", "c"], limit=2), join_names(["a", "", "b\\nc"])
+    ('a, b and 1 more', "a, '', 'b\\\\nc'")
     """
-    items = [str(name) for name in names]
+    items = [name if name.strip() and name.isprintable() else repr(name) for name in map(str, names)]
     shown = ", ".join(items[:limit]) or "none"
     return shown if len(items) <= limit else f"{shown} and {len(items) - limit:,} more"
 

@@ -189,8 +189,9 @@ def _check_classes(column: Column, classes: list[str], data: Data, values: npt.N
 
 
 def _values_as_text(values: npt.NDArray[Any]) -> str:
-    """Return the first values that are no plain numbers, with their rows."""
-    rows = [row for row, text in enumerate(values.tolist(), start=1) if text and _numbers_first(text)[0]]
+    """Return the first values that are no plain numbers, with their rows; the first values if all are."""
+    texts = list(enumerate(values.tolist(), start=1))
+    rows = [row for row, text in texts if text and _numbers_first(text)[0]] or [row for row, text in texts if text]
     cells = [f"row {row:,} holds {values[row - 1]!r:.60}" for row in rows[:3]]
     return join_names(cells) + (f" and {len(rows) - 3:,} more rows" if len(rows) > 3 else "")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from estimator.data.labels import TargetReader
 from estimator.data.schema.cells import CellError
 from estimator.errors import Fault, RequestError
 from estimator.prediction_log import Label
+from estimator.prediction_log.writer import PAUSE_SECONDS
 from estimator.serving.request_body import non_finite_values, raise_faults, read_json, repeated_keys
 from estimator.serving.routes import ServerContext
 
@@ -86,7 +88,12 @@ def store_labels(context: ServerContext, sent: Sequence[SentLabel], at: float) -
     """
     recorder = context.recorder
     readers = {service.artefact.name: service.artefact.target_reader for service in context.services}
-    models = recorder.models_of([label.id for label in sent])
+    ids = [label.id for label in sent]
+    models = recorder.models_of(ids)
+    if len(models) < len(ids):
+        # A prediction that was just made reaches the log within a pause of its writer, in whichever process that is.
+        time.sleep(2 * PAUSE_SECONDS)
+        models = recorder.models_of(ids)
     labels: list[Label] = []
     faults: list[Fault] = []
     for label in sent:

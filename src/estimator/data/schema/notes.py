@@ -165,7 +165,8 @@ def _odd_words_note(scan: ColumnScan, *, is_target: bool) -> str:
     if is_target:
         other = "data.task: classification takes every value as a class"
     elif any(re.search(r"\d", word) for word in scan.odd_words):
-        other = "`estimator explore` proposes how to read it as a number, if there is a way"
+        noun = "date" if scan.reading.kind in TIME_KINDS else "number"
+        other = f"`estimator explore` proposes how to read it as a {noun}, if there is a way"
     return f"{scan.name}: {_numbers_but(scan, scan.odd_words)}: read as a missing value; {confirmed}, {other}"
 
 
