@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from estimator import models
 from estimator.checks import encoders as encoder_checks
@@ -19,9 +20,12 @@ from estimator.checks import models as checks
 from estimator.core.task import Task
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.cells import CellError, read_cell
+from estimator.data.schema.frames import read_frame
+from estimator.data.schema.inference import infer_schema
+from estimator.data.sources.base import with_composed_names
 from estimator.data.sources.csv import Csv
 from estimator.data.sources.files import MemoryFile
-from estimator.errors import PageError, SourceError
+from estimator.errors import EstimatorError, PageError, SourceError
 from estimator.features import encoders
 from estimator.features.encoders import Encoder, EncoderInput
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output, graph_operators
@@ -33,6 +37,8 @@ from estimator.store.artefact import Artefact, open_artefact, write_artefact
 from estimator.store.store import version_folder
 from estimator.training.parity import LONG_TEXT
 from estimator.training.train import write_graph
+from tests.cruel_tables import cruel_tables, csv_text
+from tests.test_cruel_tables import N_TABLES
 from tests.test_dates import N_DATES, made_dates, read_value
 from tests.test_reading_matrix import CSV_TABLES
 
@@ -283,6 +289,39 @@ def test_made_dates_are_read_as_the_schema_reads_them(script):
         texts, column = [text for text, _ in pairs], replace(DATE, nullable=True, date_formats=(date_format,))
         cells = script.evaluate(READ, json.dumps([{"name": "d", **column_data(column)}, texts]))
         assert [item.get("cell") for item in cells] == [read_value(text, [date_format]) for text in texts], date_format
+
+
+READ_TABLE = """async ([content, text]) => {
+  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0)), schema = schemaOf(JSON.parse(text));
+  const { names, rows } = readCsv(await textOfFile(new File([bytes], "t.csv")), "t.csv");
+  return rows.map((row, index) => {
+    const given = Object.fromEntries(names.map((name, position) => [name, row[position]]));
+    const { cells, faults } = readRow(schema, given, index + 1);
+    return { cells: [...cells], faults: faults.map(({ text }) => text) };
+  });
+}"""
+
+
+@settings(max_examples=max(N_TABLES // 5, 60), deadline=None, suppress_health_check=list(HealthCheck))
+@given(table=cruel_tables())
+def test_made_tables_are_read_as_predict_reads_them(script, table):
+    content = csv_text(table).encode()
+    try:
+        frame = with_composed_names(Csv((MemoryFile("t.csv", content),)).frame())
+        schema = infer_schema(frame, frame.columns[-1])
+    except EstimatorError:
+        return
+    batch = read_frame(schema, frame.drop(schema.target.name))
+    features = {column.name: column_data(column) for column in schema.features}
+    data = {"target": schema.target.name, "unknown_columns": "ignore", "features": list(features), "columns": features}
+    rows = script.evaluate(READ_TABLE, [base64.b64encode(content).decode(), json.dumps(data)])
+    columns = {name: cells[:, 0].tolist() for name, cells in batch.feed.items()}
+    expected = [[(name, repr(cells[row])) for name, cells in columns.items()] for row in range(frame.height)]
+    assert [row["faults"] for row in rows] == [[]] * frame.height
+    # JSON writes whole doubles as integers.
+    assert expected == [
+        [(name, repr(cell if isinstance(cell, str) else float(cell))) for name, cell in row["cells"]] for row in rows
+    ]
 
 
 def changed(artefact: Artefact, folder: Path, **files: Any) -> Artefact:

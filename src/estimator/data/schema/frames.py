@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,10 @@ def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_
     ------
     RowError: columns are missing or unknown, or cells break the schema.
     """
+    repeated = schema.repeated_names(frame.columns)
     frame = with_schema_names(schema, frame)
-    name_faults = [Fault(first_row, name, None, text) for text, name in schema.name_faults(set(frame.columns))]
+    named = chain(repeated, schema.name_faults(set(frame.columns)))
+    name_faults = [Fault(first_row, name, None, text) for text, name in named]
     if name_faults:
         raise RowError(name_faults)
     feed: dict[str, npt.NDArray[Any]] = {}

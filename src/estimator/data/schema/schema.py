@@ -112,15 +112,19 @@ class Schema:
             if not isinstance(row, Mapping):
                 yield Fault(number, None, row, f"expected an object with a value per column, got {row!r:.80}")
                 continue
-            written: dict[str, list[str]] = defaultdict(list)
-            for name in row:
-                written[self._known_name(name)].append(name)
-            names = set(written)
-            for name, spellings in written.items():
-                if len(spellings) > 1:
-                    yield Fault(number, name, row[spellings[0]], f"given twice, as {join_names(map(ascii, spellings))}")
-            for message, column in self.name_faults(names):
-                yield Fault(number, column, row.get(column), message)
+            for message, name in self.repeated_names(row):
+                yield Fault(number, name, row.get(name), message)
+            for message, name in self.name_faults({self._known_name(name) for name in row}):
+                yield Fault(number, name, row.get(name), message)
+
+    def repeated_names(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
+        """Yield (message, column) for each column that is there under several names, such as an alias."""
+        written: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            written[self._known_name(name)].append(name)
+        for name, spellings in written.items():
+            if len(spellings) > 1:
+                yield f"given twice, as {join_names(map(ascii, spellings))}", name
 
     def name_faults(self, names: set[str], *, needs_all: bool = False) -> Iterator[tuple[str, str]]:
         """Yield (message, column) for each feature that is missing and each column that is unknown.
