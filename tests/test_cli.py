@@ -114,7 +114,7 @@ def test_init_overwrites_nothing_without_force(run, table, tmp_path):
 def test_predict_keeps_the_order_of_rows(run, store, table, tmp_path, ending):
     output = tmp_path / f"predictions{ending}"
     code, report, _ = run("predict", "--model", store / "credit", "--input", table, "--output", output, "--json")
-    assert (code, report["rows"]) == (0, 4454)
+    assert (code, report["rows"]) == (0, 890)
     predictions = pl.read_csv(output) if ending == ".csv" else pl.read_parquet(output)
     assert predictions.columns == ["prediction", "prediction_set", "probability_good", "probability_bad"]
     assert predictions.height == 4454
@@ -179,8 +179,11 @@ def test_unusable_predict_option_is_explained(run, store, table, options, expect
 
 def test_evaluate_scores_a_labeled_table(run, store, table):
     code, report, _ = run("evaluate", "--model", store / "credit", "--input", table, "--json")
-    assert (code, report["rows"]) == (0, 4454)
+    assert (code, report["rows"]) == (0, 890)
     assert 0.8 < report["metrics"]["auc"]["value"] < 1.0
+    assert report["confusion"]["by_class"]["bad"]["rows"] == 250
+    text = run("evaluate", "--model", store / "credit", "--input", table)[1]["text"]
+    assert "actual class  rows  recall" in text
 
 
 @pytest.mark.parametrize(("require", "code"), [("auc>=0.8", 0), ("auc>=0.999", 3), ("log_loss <= 0.1", 3)])
@@ -191,9 +194,20 @@ def test_missed_requirement_exits_with_3(run, store, table, require, code):
     assert report["missed"] == ([require] if code else [])
 
 
-@pytest.mark.parametrize("require", ["auc", "aucc>=1", "auc>=high"])
-def test_malformed_requirement_is_a_usage_error(run, store, table, require):
-    assert run("evaluate", "--model", store / "credit", "--input", table, "--require", require)[0] == 2
+@pytest.mark.parametrize(
+    ("require", "message"),
+    [
+        ("auc", "expected one of log_loss"),
+        ("aucc>=1", "expected one of log_loss"),
+        ("auc>=high", "then a number"),
+        ("auc>=1.2.3", "then a number"),
+        ("auc<=0.9", "auc is better when higher, so expected auc>=0.9"),
+        ("log_loss>=0.3", "log_loss is better when lower, so expected log_loss<=0.3"),
+    ],
+)
+def test_malformed_requirement_is_a_usage_error(run, store, table, require, message):
+    code, _, err = run("evaluate", "--model", store / "credit", "--input", table, "--require", require)
+    assert (code, message in err) == (2, True)
 
 
 def test_promote_and_rollback_move_the_live_alias(run, tmp_path):
@@ -297,8 +311,9 @@ def test_duplicate_column_name_is_rejected(run, tmp_path):
     assert (code, "the header has 'a' more than once" in err) == (1, True)
 
 
-def test_suspiciously_good_score_gets_a_warning(run, tmp_path):
-    rows = "\n".join(f"{row % 97},{(row % 97) * 2 + 1}" for row in range(4000))
-    (tmp_path / "t.csv").write_text(f"x,y\n{rows}\n")
+def test_suspiciously_good_score_names_the_columns(run, tmp_path):
+    rows = "\n".join(f"{row % 97},{row % 7},{(row % 97) * 2 + 1}" for row in range(4000))
+    (tmp_path / "t.csv").write_text(f"x,n,y\n{rows}\n")
     (tmp_path / "c.yml").write_text("data: {path: t.csv, target: y}\nmodel: {kind: linear}\n")
-    assert "suspiciously good" in run("train", "--conf", tmp_path / "c.yml", "--store", tmp_path / "m")[1]["text"]
+    text = run("train", "--conf", tmp_path / "c.yml", "--store", tmp_path / "m")[1]["text"]
+    assert "this score is suspiciously good: it depends on 'x'; is that known when" in text

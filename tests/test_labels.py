@@ -319,9 +319,9 @@ def test_evaluate_reads_labels_in_any_spelling_and_refuses_others(sold, tmp_path
     rows = [{**row, "sold": "yes" if row["x"] > 6 else "0"} for row in ROWS[:40]]
     pl.DataFrame([*rows, {"x": 1.0, "sold": None}]).write_csv(tmp_path / "new.csv")
     context = verbs.Context()
-    n_rows, scores = verbs.evaluate.evaluate(sold, str(tmp_path / "new.csv"), context=context)
-    assert n_rows == 40
-    assert scores["accuracy"].value > 0.9
+    evaluation = verbs.evaluate.evaluate(sold, str(tmp_path / "new.csv"), context=context)
+    assert evaluation.rows == 40
+    assert evaluation.metrics["accuracy"].value > 0.9
     assert any("rows without a value in 'sold' are left out: 1" in note for note in context.notes.to_data())
     pl.DataFrame([*rows, {"x": 1.0, "sold": "maybe"}]).write_csv(tmp_path / "wrong.csv")
     with pytest.raises(

@@ -152,6 +152,7 @@ def curve(training: list[float], validation: list[float]) -> list[dict[str, floa
         ([4, 2, 1, 0.9], [5, 2, 2.01, 2.01], "stays within 1 % of it: no over-fitting"),
         ([4, 2, 3, 4], [5, 2, 3, 4], "rises by 75 % and training loss by 75 %: training is unstable"),
         ([-1, -2, -3], [-1, -2, -1.5], "training loss falls by 50 % while validation loss rises by 25 %"),
+        ([float("nan")] * 4, [5, 2, 2.5, 2.5], "lowest at epoch 2; from there it rises by 25 %."),
         ([4, float("nan")], [5, float("nan")], "the losses are not finite"),
     ],
 )

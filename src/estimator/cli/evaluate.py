@@ -11,18 +11,24 @@ import click
 
 from estimator import verbs
 from estimator.cli import EXIT_GATE, options
+from estimator.core.text import counted
 
 if TYPE_CHECKING:
     from estimator.evaluation.scores import Score
 
-REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*([-+.\deE]+)\s*")
+REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*(\S+)\s*")
 
 
 @click.command("evaluate")
 @options.model
 @click.option("--input", "table", required=True, help="A table that holds the target.")
 @options.query
-@click.option("--require", multiple=True, metavar="'METRIC>=VALUE'", help="Exit with 3 if a metric misses this value.")
+@click.option(
+    "--require",
+    multiple=True,
+    metavar="'METRIC>=VALUE'",
+    help="Exit with 3 if a metric misses this value; <= for an error.",
+)
 @options.include_learned
 @options.data_overrides
 @options.store
@@ -46,21 +52,22 @@ def command(
     """
     context = options.context(overrides, store)
     artefact = context.version(model)
-    n_rows, scores = verbs.evaluate.evaluate(
-        artefact, table, query=query, include_learned=include_learned, context=context
-    )
+    evaluation = verbs.evaluate.evaluate(artefact, table, query=query, include_learned=include_learned, context=context)
+    scores, confusion = evaluation.metrics, evaluation.confusion
     missed = _missed(require, scores)
     data = {
         "name": artefact.name,
         "version": artefact.version,
-        "rows": n_rows,
+        "rows": evaluation.rows,
         "metrics": {name: score.to_data() for name, score in scores.items()},
+        "confusion": None if confusion is None else confusion.to_data(),
         "required": list(require),
         "missed": missed,
     }
     width = max(len(name) for name in scores)
-    lines = [f"{artefact.name} {artefact.version} on {n_rows:,} rows"]
+    lines = [f"{artefact.name} {artefact.version} on {counted(evaluation.rows, 'row')}"]
     lines += [f"{name.ljust(width)}  {score}" for name, score in scores.items()]
+    lines += ["", *options.table(confusion.table)] if confusion else []
     lines += [f"not met: {requirement}" for requirement in missed]
     options.emit(data, "\n".join(lines), as_json=as_json, notes=context.notes)
     return EXIT_GATE if missed else 0
@@ -71,11 +78,24 @@ def _missed(requirements: Sequence[str], scores: Mapping[str, Score]) -> list[st
     missed = []
     for requirement in requirements:
         match = REQUIREMENT.fullmatch(requirement)
-        if match is None or match.group(1) not in scores:
+        number = _number(match.group(3)) if match else None
+        if match is None or number is None or match.group(1) not in scores:
             raise click.UsageError(
                 f"--require {requirement}: expected one of {', '.join(scores)}, then >= or <=, then a number"
             )
-        is_met = {">=": operator.ge, "<=": operator.le}[match.group(2)]
-        if not is_met(scores[match.group(1)].value, float(match.group(3))):
+        name, sign = match.group(1), match.group(2)
+        better, best = ("higher", ">=") if verbs.evaluate.is_higher_better(name) else ("lower", "<=")
+        if sign != best:
+            raise click.UsageError(
+                f"--require {requirement}: {name} is better when {better}, so expected {name}{best}{number:g}"
+            )
+        if not {">=": operator.ge, "<=": operator.le}[sign](scores[name].value, number):
             missed.append(requirement)
     return missed
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

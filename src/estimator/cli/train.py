@@ -14,12 +14,8 @@ from estimator.core.text import format_bytes, format_duration, format_number
 if TYPE_CHECKING:
     from estimator.evaluation.scores import Coverage
     from estimator.training.forecast import Forecast
-    from estimator.training.report import Report
     from estimator.verbs.context import ConfigReference
     from estimator.verbs.train import NewVersion
-
-# From this score on, with this many held-out rows, a column probably leaks the target.
-SUSPICIOUS_SCORE, SUSPICIOUS_ROWS = 0.9995, 500
 
 
 @click.command("train")
@@ -83,9 +79,11 @@ def _data(new: NewVersion) -> dict[str, Any]:
         "rows_held_out": manifest["data"]["rows_held_out"],
         "metrics": manifest["metrics"],
         "baseline": manifest["baseline"],
+        "confusion": None if new.report.confusion is None else new.report.confusion.to_data(),
         "beats_baseline": new.report.beats_baseline,
         "live": None if live is None else {name: score.to_data() for name, score in live.items()},
         "live_version": new.report.live_version,
+        "suspicion": new.report.suspicion,
         "overfitting": new.report.overfitting,
         "parity": manifest["parity"],
         "fit_seconds": round(new.trained.fit_seconds, 4),
@@ -96,6 +94,8 @@ def _data(new: NewVersion) -> dict[str, Any]:
 def _text(new: NewVersion) -> str:
     report, parity = new.report, new.trained.parity
     lines = [f"{new.artefact.name}  version {new.artefact.version}  ({new.alias})", "", *_score_lines(new)]
+    for table in (report.leaderboard, report.confusion.table if report.confusion else ()):
+        lines += ["", *options.table(table)] if table else []
     if report.coverage is not None:
         lines += ["", _coverage_line(report.coverage, is_regression=report.task.is_regression)]
     parity_line = (
@@ -114,25 +114,23 @@ def _text(new: NewVersion) -> str:
     if new.trained.prepared.n_unlabeled:
         lines.append(f"{new.trained.prepared.n_unlabeled:,} rows without a target were skipped")
     if not report.beats_baseline and isfinite(report.metrics[report.deciding_metric].value):
-        baseline = "mean" if report.task.is_regression else "most frequent class"
+        baseline = "mean" if report.task.is_regression else "class frequencies"
         lines.append(f"warning: {report.deciding_metric} is not better than always predicting the {baseline}")
-    if _is_suspicious(report):
-        lines.append(
-            "warning: this score is suspiciously good; `estimator explore` looks for columns that leak the target"
-        )
+    if report.suspicion:
+        lines.append(f"warning: {report.suspicion}")
     return "\n".join([*lines, "", _next_step(new)])
 
 
 def _score_lines(new: NewVersion) -> list[str]:
-    """Return the metrics as aligned lines: held-out rows, folds, the baseline, the live version."""
+    """Return the metrics as aligned lines: of the held-out rows, the baseline, the live version; and of the folds."""
     report = new.report
     folds, live = report.folds, report.live
     fold_head = [f"{new.trained.fit_data.n_folds} folds"] if folds else []
-    rows = [["metric", "held-out rows", *fold_head, "baseline", *(["live"] if live else [])]]
+    rows = [["metric", "held-out rows", "baseline", *(["live"] if live else []), *fold_head]]
     for name, score in report.metrics.items():
         fold_score = [str(folds[name])] if folds else []
         live_score = [format_number(live[name].value)] if live else []
-        rows.append([name, str(score), *fold_score, format_number(report.baseline[name].value), *live_score])
+        rows.append([name, str(score), format_number(report.baseline[name].value), *live_score, *fold_score])
     return options.table(rows)
 
 
@@ -143,11 +141,6 @@ def _coverage_line(coverage: Coverage, *, is_regression: bool) -> str:
     if is_regression:
         return f"{coverage.target:.0%} intervals {covered}; mean width {format_number(coverage.mean_width)}"
     return f"{coverage.target:.0%} prediction sets {covered}; {coverage.mean_width:.2f} classes on average"
-
-
-def _is_suspicious(report: Report) -> bool:
-    metric = report.metrics["r2" if report.task.is_regression else "auc"]
-    return len(report.actual) >= SUSPICIOUS_ROWS and metric.value >= SUSPICIOUS_SCORE
 
 
 def _next_step(new: NewVersion) -> str:

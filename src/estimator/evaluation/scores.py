@@ -43,6 +43,12 @@ class Score:
         """Return JSON-ready data, with null for what is undefined."""
         return {name: nan_to_none(value) for name, value in asdict(self).items()}
 
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Score:
+        """Read what `to_data` returned."""
+        value, low, high = (math.nan if data[name] is None else data[name] for name in ("value", "low", "high"))
+        return cls(value, low, high)
+
 
 Scores = Mapping[str, Score]
 
@@ -116,7 +122,7 @@ def score(
 ) -> dict[str, Score]:
     """Return each metric with its percentile bootstrap interval (Efron, 1979); all metrics share the samples.
 
-    Fewer than 10 rows have no interval, nor has a score that is undefined in most samples.
+    Fewer than 10 rows have no interval, nor has a score that is undefined in most samples, or the same in all.
     """
     ones = np.ones((1, len(actual)))
     values = {name: float(metric.scores(actual, predictions, ones)[0]) for name, metric in metrics.items()}
@@ -136,13 +142,13 @@ def coverage(actual: Floats, predictions: Predictions, target: float) -> Coverag
     """
     if predictions.sets is not None:
         is_covered = predictions.sets[np.arange(len(actual)), actual.astype(np.int64)]
-        return Coverage(target, _wilson(is_covered), float(predictions.sets.sum(axis=1).mean()))
+        return Coverage(target, _coverage_score(is_covered), float(predictions.sets.sum(axis=1).mean()))
     if predictions.low is None or predictions.high is None:
         return None
     is_covered = (predictions.low <= actual) & (actual <= predictions.high)
     widths = predictions.high - predictions.low
     bins = _coverage_bins(predictions.values, is_covered, widths)
-    return Coverage(target, _wilson(is_covered), float(widths.mean()), bins)
+    return Coverage(target, _coverage_score(is_covered), float(widths.mean()), bins)
 
 
 def score_notes(scores: Scores, actual: Floats, task: Task) -> tuple[str, ...]:
@@ -183,16 +189,29 @@ def _coverage_bins(values: Floats, is_covered: Mask, widths: Floats) -> list[Cov
     ]
 
 
-def _wilson(is_covered: Mask) -> Score:
-    n, fraction, z = len(is_covered), float(is_covered.mean()), Z_95
+def _coverage_score(is_covered: Mask) -> Score:
+    return wilson(int(is_covered.sum()), len(is_covered))
+
+
+def wilson(hits: int, n: int) -> Score:
+    """Return a fraction of `n` rows with Wilson's interval (1927) at 95%, which no fraction of 0 or 1 makes empty.
+
+    >>> print(wilson(10, 10), wilson(0, 0))
+    1 (0.7225 to 1) undefined
+    """
+    if n == 0:
+        return Score(math.nan, math.nan, math.nan)
+    fraction, z = hits / n, Z_95
     center = (fraction + z * z / (2 * n)) / (1 + z * z / n)
-    margin = z * np.sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Score(fraction, float(center - margin), float(center + margin))
+    margin = z * math.sqrt(fraction * (1 - fraction) / n + z * z / (4 * n * n)) / (1 + z * z / n)
+    # Only rounding leads beyond 0 and 1.
+    return Score(fraction, max(center - margin, 0.0), min(center + margin, 1.0))
 
 
 def _with_interval(value: float, samples: Floats, confidence: float) -> Score:
     finite = samples[np.isfinite(samples)]
-    if len(finite) < max(1.0, MIN_DEFINED_FRACTION * len(samples)):
+    # Where no sample differs, such as when all rows are right, a bootstrap knows nothing of other rows.
+    if len(finite) < max(1.0, MIN_DEFINED_FRACTION * len(samples)) or np.ptp(finite) == 0:
         return Score(value, math.nan, math.nan)
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(finite, [tail, 1.0 - tail])

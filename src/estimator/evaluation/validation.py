@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -91,17 +90,13 @@ def corrected_mean(scores: Floats, *, n_train: float, n_test: float, confidence:
 def cross_validated_scores(
     data: FitData, out_of_fold: Floats, metrics: Mapping[str, Metric], *, confidence: float
 ) -> dict[str, Score]:
-    """Return each metric's mean over the folds with its corrected interval."""
+    """Return each metric's mean over the folds with its corrected interval.
+
+    The interval is symmetric, so with few folds that differ it may reach beyond the values that a metric can have.
+    """
     n_test = len(data.rows) / data.n_folds
     n_train = max(len(data.rows) - n_test, 1.0)
     return {
-        name: _clipped(corrected_mean(values, n_train=n_train, n_test=n_test, confidence=confidence), metrics[name])
+        name: corrected_mean(values, n_train=n_train, n_test=n_test, confidence=confidence)
         for name, values in fold_scores(data, out_of_fold, metrics).items()
     }
-
-
-def _clipped(score: Score, metric: Metric) -> Score:
-    """Clip the interval to possible values: a loss is at least 0, a score that is better when higher at most 1."""
-    if metric.higher_is_better:
-        return replace(score, high=min(score.high, 1.0))
-    return replace(score, low=max(score.low, 0.0))

@@ -10,13 +10,15 @@ from html import escape
 
 import numpy as np
 
-from estimator.core.arrays import Floats, equal_width_bins
+from estimator.core.arrays import Floats, Ints, equal_width_bins
 from estimator.core.text import format_plain
 from estimator.pages.axes import LEFT, RIGHT, TOP, WIDTH, Axes, Points, picture, short, shortened, thin
 
 # The width of a bar of a small histogram with its margin, and the height of the tallest bar.
 SPARK_STEP, SPARK_HEIGHT = 6, 48
 HEAT_LABEL = 118
+# The width of a character of a label.
+CHARACTER = 7
 # The path of a point by group; the first two differ by the ends of their line, which style.css rounds or squares.
 POINT_SHAPES = ("h0", "h0", "m-3 3h6l-3-6z", "m-4 0h8m-4-4v8")
 
@@ -55,7 +57,7 @@ def _legend(number: int, name: str) -> str:
     y = TOP + 10 + 18 * number
     return (
         f'<rect class="c{number}" x="{WIDTH - 150}" y="{y - 8}" width="14" height="4"/>'
-        f'<text class="tick" x="{WIDTH - 130}" y="{y}">{escape(name)}</text>'
+        f'<text class="tick" x="{WIDTH - 130}" y="{y}">{escape(shortened(name, 18))}</text>'
     )
 
 
@@ -242,25 +244,26 @@ def points_by_group(groups: Sequence[PointGroup], *, x_title: str, y_title: str,
     return axes.draw(marks, title)
 
 
-def bars(names: Sequence[str], values: Sequence[float], spreads: Sequence[float], *, title: str) -> str:
-    """Return horizontal bars with a whisker of one spread on each side."""
+def bars(
+    names: Sequence[str], values: Sequence[float], lows: Sequence[float], highs: Sequence[float], *, title: str
+) -> str:
+    """Return horizontal bars, each with a whisker from its low to its high."""
     row, left = 20, 190
     height = row * len(names) + 24
-    ends = [value + spread for value, spread in zip(values, spreads, strict=True)]
-    low, high = min(0.0, *values), max(*ends, 1e-300)
+    low, high = min(0.0, *values, *lows), max(*values, *highs, 1e-300)
     scale = (WIDTH - left - 70) / ((high - low) or 1.0)
     zero = left - low * scale
     marks = []
-    for index, (name, value, spread) in enumerate(zip(names, values, spreads, strict=True)):
+    for index, (name, value, lowest, highest) in enumerate(zip(names, values, lows, highs, strict=True)):
         y = 12 + index * row
         label = shortened(name, 26)
         start, end = sorted((zero, zero + value * scale))
-        reach = zero + (value + spread) * scale
+        reach = zero + highest * scale
         marks.append(
             f'<text class="tick" x="{left - 8}" y="{y + 12}" text-anchor="end">{escape(label)}</text>'
             f'<rect class="bar" x="{start:.1f}" y="{y + 2}" width="{max(end - start, 0.5):.1f}" height="{row - 6}">'
             f"<title>{escape(name)}: {format_plain(value)}</title></rect>"
-            f'<line class="whisker" x1="{zero + (value - spread) * scale:.1f}" x2="{reach:.1f}" '
+            f'<line class="whisker" x1="{zero + lowest * scale:.1f}" x2="{reach:.1f}" '
             f'y1="{y + row / 2 - 1}" y2="{y + row / 2 - 1}"/>'
             f'<text class="tick" x="{max(end, reach) + 6:.1f}" y="{y + 12}">{short(float(f"{value:.3g}"))}</text>'
         )
@@ -276,25 +279,33 @@ def band(x: Floats, y: Floats, low: Floats, high: Floats, *, x_title: str, y_tit
     return axes.draw(marks, title)
 
 
-def matrix(counts: Floats, names: Sequence[str], *, title: str) -> str:
+def matrix(counts: Floats | Ints, names: Sequence[str], *, title: str) -> str:
     """Return a confusion matrix: actual classes down, predicted classes across, shaded by their fraction of the row."""
     size, left, top = len(names), 120, 40
     cell = min(90, (WIDTH - left - 10) // size)
+    across = min(14, cell // CHARACTER)
     fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     marks = [
         f'<text class="axis" x="{left}" y="14">predicted</text><text class="axis" x="4" y="{top + 14}">actual</text>'
     ]
     for i, name in enumerate(names):
-        label = escape(shortened(name, 14))
+        down = f"<title>{escape(name)}</title>{escape(shortened(name, 14))}"
+        above = f"<title>{escape(name)}</title>{escape(shortened(name, across))}"
         marks.append(
-            f'<text class="tick" x="{left - 8}" y="{top + i * 32 + 20}" text-anchor="end">{label}</text>'
-            f'<text class="tick" x="{left + i * cell + cell / 2:.0f}" y="{top - 8}" text-anchor="middle">{label}</text>'
+            f'<text class="tick" x="{left - 8}" y="{top + i * 32 + 20}" text-anchor="end">{down}</text>'
+            f'<text class="tick" x="{left + i * cell + cell / 2:.0f}" y="{top - 8}" text-anchor="middle">{above}</text>'
         )
         marks += [
             f'<rect class="cell" x="{left + j * cell}" y="{top + i * 32}" width="{cell - 2}" height="30" '
             f'fill-opacity="{0.06 + 0.74 * fractions[i, j]:.2f}"/>'
             f'<text class="count" x="{left + j * cell + cell / 2:.0f}" y="{top + i * 32 + 20}" '
-            f'text-anchor="middle">{int(counts[i, j])}</text>'
+            f'text-anchor="middle"><title>{int(counts[i, j]):,}</title>{_fitting(int(counts[i, j]), cell)}</text>'
             for j in range(size)
         ]
     return picture(marks, title, height=top + 32 * size + 8)
+
+
+def _fitting(count: int, width: float) -> str:
+    """Return a count that fits a cell, abbreviated if need be."""
+    texts = (str(count), short(count), f"{count / 1000:.0f}k", f"{count / 1e6:.0f}M")
+    return next((text for text in texts if CHARACTER * len(text) <= width), "…")

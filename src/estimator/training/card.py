@@ -28,6 +28,10 @@ def model_card(schema: Schema, report: Report, manifest: Mapping[str, Any], conf
         verdict=verdict(report),
         metrics=[_metric(report, name) for name in report.metrics],
         has_folds=report.folds is not None,
+        tables=[
+            *([("Members of the ensemble", report.leaderboard)] if report.leaderboard else []),
+            *([("Classes, on the held-out rows", report.confusion.table)] if report.confusion else []),
+        ],
         coverage_text=coverage_text(report),
         schema=schema,
         sensitive=[column.name for column in schema.features if is_sensitive(column.name)],

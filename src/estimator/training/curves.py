@@ -57,11 +57,15 @@ def overfitting(curves: Sequence[Mapping[str, float]], *, unit: str = "epoch", k
     if best == len(losses) - 1:
         return f"{lowest}, the last one: it was still falling, so more may help."
     training, validation = _changes(losses, best)
-    if not np.isfinite(training) or not np.isfinite(validation):
+    # Boosted trees have a validation loss alone.
+    is_alone = not np.isfinite(losses[:, 0]).any()
+    if not np.isfinite(validation) or not (np.isfinite(training) or is_alone):
         return f"{lowest}; after it the losses are not finite."
     weights = f" The weights of {unit} {kept} are kept." if kept is not None and kept == best + 1 else ""
     if validation < MIN_RISE:
         return f"{lowest} and stays within {MIN_RISE:.0%} of it: no over-fitting.".replace("%", " %") + weights
+    if is_alone:
+        return f"{lowest}; from there it rises by {_percent(validation)}.{weights}"
     if training >= 0:
         return (
             f"{lowest}; from there it rises by {_percent(validation)} and training loss by {_percent(training)}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,10 +11,12 @@ import polars as pl
 from estimator.config import Config
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions, Task
+from estimator.core.text import join_names
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame, read_series, select_columns
 from estimator.data.schema.inference import infer_column
 from estimator.errors import RowError
+from estimator.evaluation.confusion import Confusion
 from estimator.evaluation.explanation import (
     Explanation,
     ExplanationSettings,
@@ -22,6 +25,7 @@ from estimator.evaluation.explanation import (
     column_slices,
     explain,
 )
+from estimator.evaluation.explanation.importance import decisive_columns
 from estimator.evaluation.metrics import SHELF, Metric
 from estimator.evaluation.scores import Coverage, Scores, coverage, score, score_notes, select_metrics
 from estimator.evaluation.validation import cross_validated_scores
@@ -29,8 +33,12 @@ from estimator.models import EncodedFitData, EncodedRows
 from estimator.models.constant import Constant
 from estimator.store.predictor import Predictor
 from estimator.training.curves import overfitting
+from estimator.training.leaderboard import leaderboard_table
 from estimator.training.prepare import PreparedData
 from estimator.training.train import TrainedModel
+
+# From this score on, with this many held-out rows, a column probably leaks the target.
+SUSPICIOUS_SCORE, SUSPICIOUS_ROWS = 0.9995, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +46,9 @@ class Report:
     """How good a predictor is on the held-out rows, and with `folds` in cross-validation on the others.
 
     `actual` holds numbers or class indices, one for each of `predictions`. `baseline` are the scores of always
-    predicting the same, `live` those of the live version where it can predict these rows; `notes` are of all rows;
-    `overfitting` says where it begins, None without learning curves.
+    predicting the same, `live` those of the live version where it can predict these rows; `confusion` is of the same
+    rows. `leaderboard` is a table of the members of an ensemble. `notes` are of all rows; `overfitting` says where it
+    begins, None without learning curves.
     """
 
     task: Task
@@ -52,6 +61,8 @@ class Report:
     folds: Scores | None = None
     coverage: Coverage | None = None
     explanation: Explanation | None = None
+    confusion: Confusion | None = None
+    leaderboard: Sequence[Sequence[str]] = ()
     notes: tuple[str, ...] = ()
     overfitting: str | None = None
 
@@ -66,6 +77,19 @@ class Report:
         name = self.deciding_metric
         value, baseline = self.metrics[name].value, self.baseline[name].value
         return value > baseline if SHELF.load(name).higher_is_better else value < baseline
+
+    @property
+    def suspicion(self) -> str | None:
+        """A warning that the score is too good to be true, with the columns it depends on; None for other scores."""
+        metric = self.metrics["r2" if self.task.is_regression else "auc"]
+        if len(self.actual) < SUSPICIOUS_ROWS or not metric.value >= SUSPICIOUS_SCORE:
+            return None
+        names = [] if self.explanation is None else decisive_columns(self.explanation.importance)
+        depends = f": it depends on {join_names(map(repr, names))}" if names else ""
+        return (
+            f"this score is suspiciously good{depends}; is that known when a prediction is needed? "
+            "`estimator explore` looks for columns that leak the target"
+        )
 
 
 def evaluate_training(trained: TrainedModel, config: Config, live: Predictor | None = None) -> Report:
@@ -82,6 +106,8 @@ def evaluate_training(trained: TrainedModel, config: Config, live: Predictor | N
         predictions=predictions,
         folds=_fold_scores(trained, metrics, config),
         coverage=coverage(actual, predictions, config.validation.coverage),
+        confusion=Confusion.of(actual, predictions),
+        leaderboard=leaderboard_table(trained.fitted.summary, prepared.task),
         overfitting=_overfitting(trained),
         explanation=_explanation(trained, predictions.raw, next(iter(metrics.items())), config),
     )

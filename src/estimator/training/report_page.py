@@ -41,6 +41,8 @@ def report_page(trained: TrainedModel, report: Report, manifest: Mapping[str, An
         metrics=[_metric_row(report, name) for name in report.metrics],
         live=report.live_version,
         n_folds=trained.fit_data.n_folds if report.folds else 0,
+        confusion=report.confusion.table if report.confusion else [],
+        leaderboard=report.leaderboard,
         coverage=report.coverage,
         coverage_text=coverage_text(report),
         coverage_bins=[_bin_row(item) for item in report.coverage.bins] if report.coverage else [],
@@ -181,7 +183,8 @@ def _explanation_charts(trained: TrainedModel, metric: str, explanation: Explana
     svg = charts.bars(
         [item.column for item in shown],
         [item.importance for item in shown],
-        [(item.high - item.low) / 2 for item in shown],
+        [item.low for item in shown],
+        [item.high for item in shown],
         title="permutation importance",
     )
     caption = f"How much {metric} worsens when the values of a column are shuffled, with confidence intervals."
@@ -200,7 +203,7 @@ def _dependence(column: Column, item: PartialDependence, target: str) -> Chart:
     title = f"partial dependence on {column.name}"
     if column.is_string:
         names = [str(value) or "missing" for value in item.grid]
-        svg = charts.bars(names, item.mean.tolist(), ((item.high - item.low) / 2).tolist(), title=title)
+        svg = charts.bars(names, item.mean.tolist(), item.low.tolist(), item.high.tolist(), title=title)
     else:
         grid, x_title = np.array(item.grid, dtype=np.float64), column.name
         if column.kind in TIME_KINDS:
@@ -240,9 +243,8 @@ def _classification_charts(report: Report) -> list[Chart]:
     classes, probabilities = report.task.classes, report.predictions.probabilities
     if probabilities is None or len(classes) > MAX_CLASSES:
         return []
-    counts = np.zeros((len(classes), len(classes)))
-    np.add.at(counts, (report.actual.astype(np.int64), probabilities.argmax(axis=1)), 1)
-    matrix = charts.matrix(counts, classes, title="confusion matrix")
+    assert report.confusion is not None  # there are classes
+    matrix = charts.matrix(report.confusion.counts, classes, title="confusion matrix")
     confusion = Chart("Confusion matrix", "Held-out rows by actual and predicted class.", matrix)
     if len(classes) != 2:
         return [confusion]

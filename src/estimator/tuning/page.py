@@ -83,7 +83,7 @@ def _charts(result: SearchResult, *, is_higher_better: bool) -> list[Chart]:
     importance = {key: value for key, value in result.importance.items() if value > 0}
     bars = ""
     if importance:
-        bars = charts.bars(list(importance), list(importance.values()), [0.0] * len(importance), title="importance")
+        bars = charts.bars(list(importance), *[list(importance.values())] * 3, title="importance")
     caption = "How much of the variation of the score each setting explains, by PED-ANOVA (Watanabe et al., 2023)."
     return [
         Chart("Search history", "Finished trials, and the best score so far.", history),

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from estimator.errors import SchemaError
-from estimator.evaluation.scores import Score, score, select_metrics
+from estimator.evaluation import metrics
+from estimator.evaluation.confusion import Confusion
+from estimator.evaluation.scores import Scores, score, select_metrics
 from estimator.store.artefact import Artefact, missing_packages_named
 from estimator.store.batch_prediction import LabeledRows, labeled_rows
 from estimator.store.learned_rows import MAX_ROWS, learned_rows, recognized
 from estimator.store.partial_output import BatchSummary
 from estimator.verbs.context import Context, data_like
+
+
+@dataclass(frozen=True, slots=True)
+class TableScores:
+    """The scores of a version on the labeled rows of a table; `confusion` is None for a regression."""
+
+    rows: int
+    metrics: Scores
+    confusion: Confusion | None
 
 
 def evaluate(
@@ -19,13 +32,14 @@ def evaluate(
     include_learned: bool = False,
     context: Context | None = None,
     seed: int = 0,
-) -> tuple[int, dict[str, Score]]:
-    """Score a version on a table that holds the target; return the number of rows and the metrics.
+) -> TableScores:
+    """Score a version on a table that holds the target.
 
     Rows that the version has learned from are left out, with a note, unless `include_learned`.
 
     Raises
     ------
+    ConfigError: an override is not of `data`.
     SchemaError: the version has learned from all of the rows.
     RowError: a row breaks the schema, has a label that is no value of the target, or has no finite prediction.
     """
@@ -40,17 +54,22 @@ def evaluate(
         target = artefact.schema.target.name
         context.notes.add([f"{table}: rows without a value in {target!r} are left out: {n_unlabeled:,}"])
     with missing_packages_named(artefact):
-        metrics = select_metrics(settings["metrics"], artefact.predictor.task)
+        chosen = select_metrics(settings["metrics"], artefact.predictor.task)
     predictions = artefact.predictor.predict_finite(batch, numbers)
     scores = score(
         actual,
         predictions,
-        metrics,
+        chosen,
         bootstrap_samples=settings["bootstrap_samples"],
         confidence=settings["confidence"],
         seed=seed,
     )
-    return batch.n_rows, scores
+    return TableScores(batch.n_rows, scores, Confusion.of(actual, predictions))
+
+
+def is_higher_better(metric: str) -> bool:
+    """Whether a larger value of a metric is better, as of a score; smaller is better for an error."""
+    return metrics.SHELF.load(metric).higher_is_better
 
 
 def _without_learned(artefact: Artefact, rows: LabeledRows, table: str, context: Context) -> LabeledRows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -16,6 +17,8 @@ from estimator.evaluation.scores import bootstrap_weights
 from estimator.store.predictor import Predictor
 
 MAX_COLUMNS = 300
+# The columns that a score depends on are the most important ones with this fraction of all importance, if they are few.
+DECISIVE_FRACTION, MAX_DECISIVE = 0.9, 3
 MAX_ROWS, MIN_ROWS, MAX_PREDICTIONS = 2000, 200, 60_000
 BOOTSTRAP_SAMPLES = 200
 
@@ -75,3 +78,19 @@ def _with_interval(name: str, increases: Floats, confidence: float) -> FeatureIm
     margin = NormalDist().inv_cdf((1.0 + confidence) / 2.0) * variance**0.5 / scale
     mean /= scale
     return FeatureImportance(name, float(mean[0]), float(mean[0]) - margin, float(mean[0]) + margin)
+
+
+def decisive_columns(importance: Sequence[FeatureImportance]) -> list[str]:
+    """Return the few columns, most important first, that a score depends on almost entirely; none if there are many.
+
+    >>> decisive_columns([FeatureImportance("copy", 9.5, 9.0, 10.0), FeatureImportance("age", 0.5, 0.0, 1.0)])
+    ['copy']
+    """
+    total, so_far = sum(max(item.importance, 0.0) for item in importance), 0.0
+    names: list[str] = []
+    for item in importance[:MAX_DECISIVE]:
+        names.append(item.column)
+        so_far += max(item.importance, 0.0)
+        if so_far >= DECISIVE_FRACTION * total > 0:
+            return names
+    return []

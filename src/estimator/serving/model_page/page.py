@@ -15,11 +15,12 @@ from functools import cache
 from typing import Any
 
 from estimator.core.date_formats import ISO_8601, REFUSALS, compile_format
-from estimator.core.text import format_bytes, format_number, join_names
+from estimator.core.text import format_bytes, join_names
 from estimator.data.schema import Column, Schema
 from estimator.data.schema.column import TIME_KINDS
 from estimator.data.schema.file import to_data
 from estimator.errors import PageError
+from estimator.evaluation.scores import Score
 from estimator.pages.render import render_page, resource
 from estimator.store.artefact import Artefact
 
@@ -164,8 +165,7 @@ def _summary(artefact: Artefact) -> str:
 def _facts(artefact: Artefact) -> Iterator[tuple[str, str]]:
     manifest = artefact.manifest
     for name, score in manifest.get("metrics", {}).items():
-        interval = f"{format_number(score['low'])} to {format_number(score['high'])}"
-        yield f"{name}, held-out rows", f"{format_number(score['value'])} ({interval})"
+        yield f"{name}, held-out rows", str(Score.from_data(score))
     if "data" in manifest:
         yield "rows", f"{manifest['data']['rows']:,}, {manifest['data']['rows_held_out']:,} of them held out"
     yield "columns", str(len(artefact.schema.features))

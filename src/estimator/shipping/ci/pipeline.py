@@ -121,13 +121,17 @@ def _metrics(artefact: Artefact, comparisons: Sequence[Comparison]) -> list[str]
     columns = ["metric", "this version", "constant baseline", *(["live version", "gain"] if by_metric else [])]
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, score in artefact.manifest["metrics"].items():
-        cells = [name, _score(score), _score(artefact.manifest["baseline"][name])]
+        scores = (score, artefact.manifest["baseline"][name])
+        cells = [name, *(str(Score.from_data(item)) for item in scores)]
         if (comparison := by_metric.get(name)) is not None:
             cells += [format_number(comparison.first), f"{comparison.gain}: {comparison.verdict}"]
         cells += [""] * (len(columns) - len(cells))
         lines.append(f"| {' | '.join(cells)} |")
     if coverage := artefact.manifest.get("coverage"):
-        lines += ["", f"{coverage['target']:.0%} intervals cover {_score(coverage['actual'])} of actual values."]
+        lines += [
+            "",
+            f"{coverage['target']:.0%} intervals cover {Score.from_data(coverage['actual'])} of actual values.",
+        ]
     return lines
 
 
@@ -153,10 +157,6 @@ def _image(image: ImageBuild) -> list[str]:
         times = f"median {smoke_test.latency_median_ms:.2f} ms, p99 {smoke_test.latency_p99_ms:.2f} ms"
         lines += ["", f"Ready after {smoke_test.startup_seconds:.2f} s. Latency of one row over HTTP: {times}."]
     return lines
-
-
-def _score(data: dict[str, Any]) -> str:
-    return str(Score(*(float("nan") if data[name] is None else data[name] for name in ("value", "low", "high"))))
 
 
 def _cell(text: str) -> str:
