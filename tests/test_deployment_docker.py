@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-from functools import partial
 
 import pytest
 from ruamel.yaml import YAML
@@ -15,7 +14,7 @@ from estimator.shipping.deployment import SHELF, DeploymentContext, DeploymentSt
 from estimator.shipping.deployment.base import previous_release
 from estimator.shipping.deployment.docker.compose import compose, write_monitoring
 from estimator.shipping.deployment.docker.target import FILE
-from estimator.shipping.files import folder_lock, write_yaml
+from estimator.shipping.files import write_yaml
 from tests.servers import debian_program
 
 RELEASE = Release("prices", "2026-11-22T10-15-00Z-3f2a91", f"sha256:{'1' * 64}", 5000, "amd64")
@@ -113,11 +112,15 @@ def test_settings_without_restart_keep_the_hash():
     assert target().settings_hash(PREVIOUS) != target().settings_hash(RELEASE)
 
 
-def test_folder_lock_is_exclusive(tmp_path):
-    lock = partial(folder_lock, tmp_path, purpose="deploying", error_type=DeploymentError)
-    with lock(), pytest.raises(DeploymentError, match="another process"), lock():
+def test_one_process_at_a_time_deploys_from_a_folder(tmp_path):
+    context = DeploymentContext(tmp_path, {})
+    with (
+        target().lock("m", context),
+        pytest.raises(DeploymentError, match=r"deployment: another process is deploying from it: process \d+"),
+        target().lock("m", context),
+    ):
         raise AssertionError("both are in")
-    with lock():
+    with target().lock("m", context):
         pass
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import http.client
 import importlib.util
@@ -32,7 +31,7 @@ from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
 from estimator.shipping.image import builders, smoke_test
 from estimator.shipping.image.build import build, check_size
-from estimator.shipping.image.build_record import push, read_record
+from estimator.shipping.image.build_record import push, read_record, record_lock
 from estimator.shipping.image.build_spec import BuildSpec, write_context
 from estimator.shipping.image.builders import BuildOptions, builder_of, choose_builder
 from estimator.shipping.image.direct.builder import start_layout
@@ -203,11 +202,9 @@ def test_unsuitable_base_is_rejected(built, rootfs, tmp_path):
 
 def test_build_locks_its_folder_and_removes_the_old_record(artefact, tmp_path):
     (tmp_path / "image.json").write_text("{}")
-    lock = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(ImageError, match="another process is building in it"):
+    busy = pytest.raises(ImageError, match=r"another process is building in it: process \d+")
+    with record_lock(tmp_path, purpose="building in it"), busy:
         build(artefact, Image(), BuildOptions(TAG, tmp_path), environment={})
-    os.close(lock)
     assert (tmp_path / "image.json").exists()
     with pytest.raises(RegistryError, match="refused"):
         build(artefact, Image(base="127.0.0.1:9/none:v1"), BuildOptions(TAG, tmp_path, "direct"), environment={})

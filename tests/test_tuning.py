@@ -402,7 +402,7 @@ def stop_in_a_trial(journal: Path, process: subprocess.Popen[str], *, n_started:
             return False
         number = max(trials.running)
         os.kill(trials.running[number], signal.SIGSTOP)
-        with Path(f"{journal}.lock").open("a") as lock:
+        with journal.with_name(f".{journal.name}.lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 is_stopped = number in RunningTrials.of(journal).running

@@ -67,7 +67,7 @@ def _text(decision: Decision, root: Path) -> str:
         *(f"  {reason}" for reason in decision.reasons),
         "",
     ]
-    record = root / decision.model / "decisions" / decision.time.replace(":", "-")
+    record = root / decision.model / "decisions" / decision.record
     lines.append(f"record  {record / 'decision.html'}")
     if decision.chosen:
         lines.append(f"next: estimator promote {decision.model}, or let labels decide with promotion.mode: automatic")

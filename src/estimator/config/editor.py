@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.core.files import write_atomic
+from estimator.core.lock import locked
 from estimator.errors import ConfigError, needs_extra
 
 
@@ -21,7 +22,8 @@ def write_edits(path: Path, edits: Mapping[str, Any]) -> None:
     ConfigError: the file is not JSON or YAML.
     FileError: the file cannot be written.
     """
-    write_atomic(path, edited(path, lambda values: _apply_all(values, edits)))
+    with locked(path, purpose="editing it"):
+        write_atomic(path, edited(path, lambda values: _apply_all(values, edits)))
 
 
 def edited(path: Path, change: Callable[[Any], None]) -> str:

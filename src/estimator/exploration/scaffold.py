@@ -13,6 +13,7 @@ import polars as pl
 from estimator.config import Data
 from estimator.core.arrays import Floats
 from estimator.core.files import write_atomic
+from estimator.core.lock import locked
 from estimator.core.task import Task
 from estimator.core.text import join_names
 from estimator.data.schema import Schema
@@ -123,10 +124,11 @@ def write_scaffold(scaffold: Scaffold, config: Path, schema: Path, *, force: boo
     ConfigError: a file exists.
     FileError: a file cannot be written.
     """
-    for path, text in ((config, scaffold.config), (schema, scaffold.schema)):
-        if path.exists() and not force:
-            raise ConfigError(f"{path} already exists", hint="choose another --conf, or overwrite it with --force")
-        write_atomic(path, text)
+    with locked(config, purpose="writing it"):
+        for path, text in ((config, scaffold.config), (schema, scaffold.schema)):
+            if path.exists() and not force:
+                raise ConfigError(f"{path} already exists", hint="choose another --conf, or overwrite it with --force")
+            write_atomic(path, text)
 
 
 def _time_column(frame: pl.DataFrame, schema: Schema) -> str | None:

@@ -212,7 +212,7 @@ class CandidateTrainer:
 
     def _config(self, split: Split) -> Config:
         training = self.config.training.model_copy(update={"split": split})
-        source = {"path": str(self.path), "query": None, "kind": None, "delimiter": None}
+        source = {"path": str(self.path.resolve()), "query": None, "kind": None, "delimiter": None}
         data = self.config.data.model_copy(update=source)
         return self.config.model_copy(update={"training": training, "data": data})
 

@@ -17,7 +17,7 @@ class Decision:
     """All candidates of a retraining, the version of the chosen one, None for none, and the reasons.
 
     `reason` is why there was a retraining; the first of `reasons` is the outcome, then comes one per candidate.
-    `notes` say which new rows were left out or filled in.
+    `record` names its folder. `notes` say which new rows were left out or filled in.
     """
 
     model: str
@@ -28,6 +28,7 @@ class Decision:
     candidates: tuple[Candidate, ...]
     chosen: str | None
     reasons: tuple[str, ...]
+    record: str
     notes: tuple[str, ...] = ()
 
     def to_data(self) -> dict[str, Any]:
@@ -53,10 +54,12 @@ def decide(
         eligible += [candidate] if is_eligible else []
     best = max(eligible, key=lambda candidate: candidate.comparisons[0].gain.value, default=None)
     outcome = f"chosen: {best.kind}" if best is not None else "the live version stays: no candidate is better"
+    moment = Moment.now()
     return Decision(
         model=live.name,
         live=live.version,
-        time=Moment.now().iso,
+        time=moment.iso,
+        record=moment.version,
         reason=reason,
         rows=rows.counts,
         candidates=tuple(candidates),

@@ -13,7 +13,7 @@ import polars as pl
 
 from estimator.config import Config, Retraining, Shelves, resolve
 from estimator.core.clock import Moment
-from estimator.core.files import temporary_file, write_atomic
+from estimator.core.files import temporary_file, write_folder_atomic
 from estimator.data.sources import opener
 from estimator.data.sources.base import Source
 from estimator.errors import RetrainingError
@@ -167,8 +167,7 @@ def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, st
 
 def store_decision(decision: Decision, store: Store) -> Path:
     """Store the decision and its page in the model's folder; return the folder of the decision."""
-    folder = store.root / decision.model / DECISIONS_FOLDER / decision.time.replace(":", "-")
+    folder = store.root / decision.model / DECISIONS_FOLDER / decision.record
     data = json.dumps(decision.to_data(), indent=1, ensure_ascii=False)
-    write_atomic(folder / "decision.json", data)
-    write_atomic(folder / "decision.html", decision_page(decision))
+    write_folder_atomic(folder, {"decision.json": data.encode(), "decision.html": decision_page(decision)})
     return folder

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import socket
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,6 +20,7 @@ from optuna.trial import TrialState
 
 from estimator.config import Config
 from estimator.config.sections import model_data
+from estimator.core.lock import FileLock, locked
 from estimator.data.sources.address import locate
 from estimator.errors import ConfigError, needs_extra
 
@@ -68,12 +68,22 @@ def open_study(spec: StudySpec, *, fresh: bool, environment: Mapping[str, str]) 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with ExitStack() as closing:
         storage = _journal(Path(spec.storage)) if spec.is_file else _database(spec.storage, environment, closing)
-        if fresh:
-            with suppress(KeyError):
-                optuna.delete_study(study_name=spec.name, storage=storage)
-        study = optuna.create_study(storage=storage, study_name=spec.name, load_if_exists=True)
-        _check_same_search(study, spec)
+        with _opening(spec):
+            if fresh:
+                with suppress(KeyError):
+                    optuna.delete_study(study_name=spec.name, storage=storage)
+            study = optuna.create_study(storage=storage, study_name=spec.name, load_if_exists=True)
+            _check_same_search(study, spec)
         yield study
+
+
+def _opening(spec: StudySpec) -> AbstractContextManager[None]:
+    """Let one process at a time open the study, so that two searches never both find it new."""
+    if not spec.is_file:
+        return nullcontext()
+    # The journal's own lock is taken for each of its lines meanwhile.
+    path = Path(spec.storage)
+    return locked(path.with_name(f"{path.name}.open"), name=spec.storage, purpose="opening it", error_type=ConfigError)
 
 
 def _check_same_search(study: optuna.Study, spec: StudySpec) -> None:
@@ -147,7 +157,7 @@ def _is_alive(pid: int) -> bool:
 
 
 def _journal(path: Path) -> optuna.storages.BaseStorage:
-    lock = SystemLock(f"{path}.lock")
+    lock = FileLock(path, purpose="writing trials", error_type=ConfigError)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _cut_unfinished_line(path, lock)
@@ -156,7 +166,7 @@ def _journal(path: Path) -> optuna.storages.BaseStorage:
         raise ConfigError(f"tuning.study: {path} cannot be used: {error}", hint="choose another file") from error
 
 
-def _cut_unfinished_line(path: Path, lock: SystemLock) -> None:
+def _cut_unfinished_line(path: Path, lock: FileLock) -> None:
     """Remove a line that a crash left half written, because the next one would be appended to it."""
     if not path.exists():
         return
@@ -169,25 +179,6 @@ def _cut_unfinished_line(path: Path, lock: SystemLock) -> None:
             os.truncate(path, content.rfind(b"\n") + 1)
     finally:
         lock.release()
-
-
-@dataclass
-class SystemLock:
-    """A lock on a journal that the system releases when its process is killed."""
-
-    path: str
-    handle: int = -1
-
-    def acquire(self) -> bool:
-        """Wait for the lock and acquire it."""
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        self.handle = handle
-        return True
-
-    def release(self) -> None:
-        """Release the lock."""
-        os.close(self.handle)
 
 
 def _database(storage_url: str, environment: Mapping[str, str], closing: ExitStack) -> optuna.storages.BaseStorage:

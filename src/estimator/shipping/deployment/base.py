@@ -15,6 +15,7 @@ from pydantic import Field
 
 from estimator.config import Section, Serving, resolve_section
 from estimator.config.section import Text
+from estimator.core.lock import locked
 from estimator.errors import DeploymentError
 from estimator.store.artefact import Artefact
 
@@ -198,6 +199,17 @@ class DeploymentTarget(Section, ABC):
         settings = self.model_dump(mode="json", exclude=set(self.no_restart_keys))
         content = json.dumps([settings, asdict(release)], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def deployment_lock(context: DeploymentContext) -> AbstractContextManager[None]:
+    """Lock the deployment of a folder against other processes.
+
+    Raises
+    ------
+    DeploymentError: another process is deploying from it, or removing it, now.
+    """
+    path = context.folder / "deployment"
+    return locked(path, purpose="deploying from it", timeout_seconds=0, error_type=DeploymentError)
 
 
 def check_public(release: Release, address: str, environment: Mapping[str, str], context: DeploymentContext) -> None:

@@ -13,8 +13,7 @@ from estimator.config import Image
 from estimator.config.secrets import credentials_in_files
 from estimator.core.text import format_bytes
 from estimator.errors import ImageError
-from estimator.shipping.files import folder_lock
-from estimator.shipping.image.build_record import RECORD, write_record
+from estimator.shipping.image.build_record import RECORD, record_lock, write_record
 from estimator.shipping.image.build_spec import SCRATCH, BuildSpec, spec_for, write_context
 from estimator.shipping.image.builders import BuildOptions, ImageBuild, choose_builder, host_architecture, host_python
 from estimator.shipping.image.registry import parse_reference
@@ -96,7 +95,7 @@ def check_size(image: ImageBuild, max_size_mb: float) -> None:
 @contextmanager
 def _build_folder(folder: Path) -> Iterator[None]:
     """Lock the folder of a build and remove the record of the last one; disk errors become ImageError."""
-    with folder_lock(folder, purpose="building in it", error_type=ImageError):
+    with record_lock(folder, purpose="building in it"):
         try:
             (folder / RECORD).unlink(missing_ok=True)
             yield

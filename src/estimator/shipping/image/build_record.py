@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from estimator.core.files import write_atomic
+from estimator.core.lock import locked
 from estimator.errors import ImageError
 from estimator.shipping.image import ecr
 from estimator.shipping.image.builders import builder_of
 from estimator.shipping.image.registry import ImageReference, Registry, docker_login, parse_reference
 
 RECORD = "image.json"
+
+
+def record_lock(folder: Path, *, purpose: str) -> AbstractContextManager[None]:
+    """Lock the image of a folder against other processes; `purpose` completes "another process is ...".
+
+    Raises
+    ------
+    ImageError: another process builds or pushes it now.
+    """
+    return locked(folder / RECORD, purpose=purpose, name=str(folder), timeout_seconds=0, error_type=ImageError)
 
 
 def write_record(record: Mapping[str, Any], folder: Path) -> None:
@@ -51,10 +63,22 @@ def push(
 
     Raises
     ------
-    ImageError: no image was built in the folder, or the engine fails.
+    ImageError: no image was built in the folder, another process builds or pushes it, or the engine fails.
     RegistryError: the registry reports an error, or cannot be reached.
     """
-    record, reference = read_record(folder), parse_reference(to)
+    reference = parse_reference(to)
+    # Until the digest is written down, so that it is that of the image in the record.
+    with record_lock(folder, purpose="pushing it"):
+        return _pushed(read_record(folder), folder, reference, environment, note)
+
+
+def _pushed(
+    record: Mapping[str, Any],
+    folder: Path,
+    reference: ImageReference,
+    environment: Mapping[str, str],
+    note: Callable[[str], None],
+) -> ImageReference:
     if ecr.is_ecr(reference):
         ecr.ensure_repository(reference, {"estimator.model": record["name"]}, note)
         registry = Registry(reference, ecr.authorization(reference))

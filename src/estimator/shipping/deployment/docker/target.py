@@ -24,11 +24,12 @@ from estimator.shipping.deployment.base import (
     Release,
     Resource,
     check_public,
+    deployment_lock,
 )
 from estimator.shipping.deployment.docker.compose import SERVER, compose, write_monitoring
 from estimator.shipping.deployment.docker.settings import DockerSettings
 from estimator.shipping.deployment.health import check_health, is_ready
-from estimator.shipping.files import folder_lock, write_yaml
+from estimator.shipping.files import write_yaml
 from estimator.shipping.image.engines import DockerEngine, find_engine
 from estimator.shipping.image.smoke_test import run_smoke_test
 
@@ -45,7 +46,7 @@ class DockerTarget(DockerSettings):
     """A container on this machine, run by Docker Compose; a new release replaces it within about a second."""
 
     def lock(self, model: str, context: DeploymentContext) -> AbstractContextManager[None]:
-        return folder_lock(context.folder / "deployment", purpose="deploying from it", error_type=DeploymentError)
+        return deployment_lock(context)
 
     def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
         engine = _engine()

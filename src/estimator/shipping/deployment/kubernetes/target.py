@@ -21,6 +21,7 @@ from estimator.shipping.deployment.base import (
     PlanStep,
     Release,
     Resource,
+    deployment_lock,
 )
 from estimator.shipping.deployment.health import check_health
 from estimator.shipping.deployment.kubernetes.manifests import (
@@ -31,7 +32,7 @@ from estimator.shipping.deployment.kubernetes.manifests import (
     selector,
 )
 from estimator.shipping.deployment.kubernetes.settings import KubernetesSettings
-from estimator.shipping.files import folder_lock, write_yaml
+from estimator.shipping.files import write_yaml
 
 FILE = "kubernetes.yaml"
 # The kinds of objects of each form, the main one first.
@@ -48,7 +49,7 @@ class KubernetesTarget(KubernetesSettings):
     """A Kubernetes cluster, with or without KServe; kubectl has the credentials."""
 
     def lock(self, model: str, context: DeploymentContext) -> AbstractContextManager[None]:
-        return folder_lock(context.folder / "deployment", purpose="deploying from it", error_type=DeploymentError)
+        return deployment_lock(context)
 
     def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
         if (pushed := record.get("pushed")) is None:
