@@ -50,6 +50,20 @@ def houses(tmp_path):
 
 
 @pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of 100 kB; only root can make one."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", str(folder)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
 def predictor(store):
     return verbs.Context(store_path=str(store)).version("house_pricing_model").predictor
 
@@ -148,3 +162,17 @@ def test_concurrent_runs_do_not_mix(store, predictor, houses, tmp_path):
     ):
         predict(predictor, houses, output)
     assert predict(predictor, houses, output).rows == FILES * ROWS
+
+
+def test_full_disk_is_named_and_the_next_run_goes_on(predictor, houses, tmp_path, small_disk):
+    output, whole = small_disk / "predictions.csv", tmp_path / "whole.csv"
+    predict(predictor, houses, whole)
+    # Some parts fit in what is left, the output does not.
+    (small_disk / "other").write_bytes(b"x" * 80_000)
+    with pytest.raises(SourceError, match="cannot be written: no space left on the device") as raised:
+        predict(predictor, houses, output)
+    assert "run the same command again: it goes on from the parts in" in str(raised.value.hint)
+    (small_disk / "other").unlink()
+    assert predict(predictor, houses, output).rows_resumed > 0
+    assert output.read_bytes() == whole.read_bytes()
+    assert [path.name for path in small_disk.iterdir() if path.is_dir()] == []

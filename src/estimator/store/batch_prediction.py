@@ -35,6 +35,8 @@ from estimator.store.predictor import Predictor, prediction_columns
 
 # Batches per part. A part is the unit of progress: an interrupted run repeats at most one.
 BATCHES_PER_PART = 4
+# What the system, SQLite and PostgreSQL say of a full disk.
+NO_SPACE = ("No space left", "disk is full", "could not extend file")
 
 
 def predict_source(
@@ -65,6 +67,7 @@ def predict_source(
     if sink.parts_path.resolve() in {path.resolve() for path in source.paths}:
         raise SourceError(f"{sink.name}: the output is also the input", hint="choose another file for the predictions")
     purpose = "predicting into it"
+    parts: PartialOutput | None = None
     try:
         with locked(sink.parts_path, purpose=purpose, name=sink.name, timeout_seconds=0, error_type=SourceError):
             parts = PartialOutput(sink, _rows_id(predictor, source, [*keep, invalid_as_missing]))
@@ -74,8 +77,16 @@ def predict_source(
                 summary = _predict_parts(predictor, source, parts, keep, invalid_as_missing, progress)
                 sink.write(parts.paths, parts.attempt)
             parts.finish(summary)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise SourceError(f"{sink.name}: cannot be written: {error}") from error
+    except (pl.exceptions.PolarsError, OSError, SourceError) as error:
+        if not any(text in str(error) for text in NO_SPACE):
+            if isinstance(error, SourceError):
+                raise
+            raise SourceError(f"{sink.name}: cannot be written: {error}") from error
+        kept = "" if parts is None else parts.kept_after_failure()
+        raise SourceError(
+            f"{sink.name}: cannot be written: no space left on the device",
+            hint=f"free some space, and run the same command again{kept}",
+        ) from error
     return summary
 
 

@@ -132,6 +132,13 @@ class PartialOutput:
         write_atomic(self._done, _as_json(summary))
         self._remove(self._done)
 
+    def kept_after_failure(self) -> str:
+        """Say what the next run goes on from, and remove what is of no use to it."""
+        if self.paths:
+            return f": it goes on from the parts in {self._folder}"
+        self.discard()
+        return ""
+
     def discard(self) -> None:
         """Remove all parts of a run that is given up."""
         if self._folder.exists():
