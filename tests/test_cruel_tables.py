@@ -16,6 +16,7 @@ import polars as pl
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from estimator.config import Serving
 from estimator.core.text import join_names
 from estimator.data.schema import Batch, Schema
 from estimator.data.schema.frames import read_frame
@@ -123,7 +124,7 @@ def test_bodies_are_read_as_files_are(table: CruelTable, media_type: str):
     WRITERS[media_type](features, file)
     # Of a service, only what decides how a body is read.
     artefact = SimpleNamespace(schema=schema, config={"data": {}})
-    service: Any = SimpleNamespace(artefact=artefact, serving=SimpleNamespace(max_rows=100))
+    service: Any = SimpleNamespace(artefact=artefact, serving=Serving())
     from_body = _read(schema, lambda: read_batch(service, file.getvalue(), media_type)[0])
     as_file = (lambda: _from_csv(file.getvalue())) if media_type == CSV else (lambda: features)
     assert from_body == _read(schema, lambda: read_frame(schema, as_file()))

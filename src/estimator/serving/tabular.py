@@ -9,13 +9,12 @@ from typing import Any
 
 import msgspec
 
-from estimator.data import sources
 from estimator.data.schema import Batch
-from estimator.data.sources.base import FileSource, ReadOptions
-from estimator.data.sources.files import MemoryFile
-from estimator.errors import MissingExtraError, RequestError, SourceError, needs_extra
+from estimator.data.sources.base import ReadOptions
+from estimator.errors import MissingExtraError, RequestError, needs_extra
 from estimator.prediction_log import row_id
 from estimator.serving.service import PredictionResponse, Service
+from estimator.serving.table_process import TableLimits, TableProcess, read_body
 from estimator.store.predictor import prediction_columns
 
 CSV = "text/csv"
@@ -25,6 +24,7 @@ PARQUET = "application/vnd.apache.parquet"
 # Media type -> the kind of source that reads it.
 KINDS: Mapping[str, str] = {CSV: "csv", ARROW_STREAM: "arrow", ARROW_FILE: "arrow", PARQUET: "parquet"}
 MEDIA_TYPES = tuple(KINDS)
+TABLES = TableProcess()
 # What no body in JSON is labeled with: workbooks, archives, forms with files.
 UNREAD = ("application/vnd.", "application/zip", "application/gzip", "application/x-gzip", "multipart/")
 
@@ -85,29 +85,18 @@ def read_batch(
     """
     try:
         with needs_extra("batch", f"reading {media_type}"):
-            import polars as pl
-
             from estimator.data.schema.frames import read_frame
     except MissingExtraError as error:
         raise RequestError(415, error.message) from error
-    options = ReadOptions.of(service.artefact.config["data"])
-    kind = sources.SHELF.load(KINDS[media_type])
-    assert issubclass(kind, FileSource)
-    source = kind(
-        (MemoryFile("the body", body),), replace(options, encoding=charset or options.encoding, on_bad_lines="error")
-    )
-    max_rows, frames, n_rows = service.serving.max_rows, [], 0
-    try:
-        for frame in source.batches():
-            frames.append(frame)
-            n_rows += frame.height
-            if n_rows > max_rows:
-                raise RequestError(413, f"expected at most {max_rows:,} rows, got more")
-    except SourceError as error:
-        raise RequestError(422, error.message) from None
-    if n_rows == 0:
-        raise RequestError(422, "expected at least one row, got none")
-    return read_frame(service.artefact.schema, pl.concat(frames)), tuple(source.notes())
+    serving = service.serving
+    limits = TableLimits(serving.max_rows, serving.max_body_bytes)
+    if media_type == CSV:
+        options = ReadOptions.of(service.artefact.config["data"])
+        options = replace(options, encoding=charset or options.encoding, on_bad_lines="error")
+        frame, notes = read_body(body, KINDS[media_type], limits, options)
+    else:
+        frame, notes = TABLES.read(body, KINDS[media_type], limits, timeout_seconds=serving.request_timeout_seconds)
+    return read_frame(service.artefact.schema, frame), tuple(notes)
 
 
 def predict_table(
