@@ -340,7 +340,9 @@ def test_a_file_without_a_valid_row_has_rows_all_the_same(folder, rows):
 
 
 def test_bad_lines_are_named_where_they_are_left_out(folder):
-    (folder / "y.csv").write_text("y,x,city\n" + "".join(f"{3 * n + 1},{n},Oslo\n" for n in range(60)) + "7,7\n8,8,Oslo,8\n")
+    (folder / "y.csv").write_text(
+        "y,x,city\n" + "".join(f"{3 * n + 1},{n},Oslo\n" for n in range(60)) + "7,7\n8,8,Oslo,8\n"
+    )
     note = "y.csv: 2 lines that cannot be read are left out: line 62 (2 cells), line 63 (4 cells)"
     skip = ("--set", "data.on_bad_lines=skip", "--json")
     evaluated = run("evaluate", "--model", f"{folder}/models/t", "--input", f"{folder}/y.csv", *skip)

@@ -418,6 +418,21 @@ def test_stalled_body_gets_408(server):
     assert "within 2 s" in json.loads(response.body)["detail"][0]["msg"]
 
 
+@pytest.mark.parametrize("start", [b"POST /nope HTTP/1.1", b"GET /healthz HTTP/1.1", b"POST /v1/predict HTTP/1.1"])
+def test_connection_is_closed_if_a_body_without_use_goes_on_dripping(server, start, monkeypatch):
+    monkeypatch.setattr("estimator.serving.fast_path.http_protocol.LINGER_SECONDS", 0.3)
+    with Wire(server) as wire:
+        wire.socket.sendall(start + b"\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx")
+        assert wire.receive().status in (200, 404, 413)
+        began_at = time.monotonic()
+        with pytest.raises(OSError):  # noqa: PT011 # a reset, or a broken pipe
+            while time.monotonic() < began_at + 20:
+                wire.socket.sendall(b"x")
+                time.sleep(0.05)
+    # The client had time to read the response.
+    assert time.monotonic() - began_at > 0.2
+
+
 def test_without_the_fast_path_folder_responses_are_the_same(store):
     """Hide the package in another process, as if its folder were deleted, and send it one request."""
     code = (

@@ -14,6 +14,8 @@ from estimator.serving.fast_path.http_head import HEAD_END, MAX_CACHED_HEAD_BYTE
 from estimator.serving.gateway import SECURITY_HEADERS
 
 MAX_HEAD_BYTES = 65_536
+# How long the rest of a body may take whose response was sent already.
+LINGER_SECONDS = 5.0
 HEAD_TOO_LARGE = b"the head of the request is too large"
 
 
@@ -125,7 +127,18 @@ class FastProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note that uvicorn has read the whole request."""
         self._reads_message = False
+        self._stop_timeout()
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Close the connection soon if the rest of the request's body does not come: its response needed none of it.
+
+        At once would be too early: a client that is still sending might then lose the response (RFC 9112, 9.6).
+        """
+        super().on_response_complete()
+        if self._reads_message and not self.transport.is_closing():
+            self._stop_timeout()
+            self._timeout = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     def send_400_response(self, msg: str) -> None:
         """Reject the request and close the connection: with 431 if its head is too large."""
