@@ -425,7 +425,7 @@ def test_connection_is_closed_if_a_body_without_use_goes_on_dripping(server, sta
         wire.socket.sendall(start + b"\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nx")
         assert wire.receive().status in (200, 404, 413)
         began_at = time.monotonic()
-        with pytest.raises(OSError):  # noqa: PT011 # a reset, or a broken pipe
+        with pytest.raises(OSError):  # a reset, or a broken pipe
             while time.monotonic() < began_at + 20:
                 wire.socket.sendall(b"x")
                 time.sleep(0.05)
