@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -14,6 +15,8 @@ from estimator.store import learned_rows as module
 from estimator.store.learned_rows import FILE, learned_rows
 from estimator.verbs.monitor import MonitoredModel
 
+# No process of its own: nothing crashes here.
+retrain = partial(verbs.retrain.retrain, isolated=False)
 ROW_COUNT = 120
 
 
@@ -87,7 +90,7 @@ def test_rows_are_recognized_in_any_format(version, tmp_path):
     rows = table().select(reversed(table().columns))
     rows.write_parquet(tmp_path / "new.parquet")
     rows.cast(pl.String).write_parquet(tmp_path / "text.parquet")
-    scored = {verbs.evaluate.evaluate(version, str(tmp_path / name))[0] for name in ("new.parquet", "text.parquet")}
+    scored = {verbs.evaluate.evaluate(version, str(tmp_path / name)).rows for name in ("new.parquet", "text.parquet")}
     assert scored == {24}
 
 
@@ -95,22 +98,22 @@ def test_retrain_leaves_out_all_rows_of_its_own_table(version, tmp_path):
     """Also those that were held out, which show what a candidate has lost on old rows."""
     pl.concat([table(), table(2, 60)]).write_csv(tmp_path / "new.csv")
     model, context = MonitoredModel("house", None, None, tmp_path), context_of(tmp_path)
-    decision = verbs.retrain.retrain(model, context, data=str(tmp_path / "new.csv"))
+    decision = retrain(model, context, data=str(tmp_path / "new.csv"))
     assert decision.rows["new"] + decision.rows["holdout"] == 60
     (note,) = decision.notes
     assert note.startswith(f"new rows: 120 of 180 rows equal rows that {version.version} was trained and scored on")
     assert context.notes.to_data() == [note]
-    again = verbs.retrain.retrain(model, context, data=str(tmp_path / "new.csv"), include_learned=True)
+    again = retrain(model, context, data=str(tmp_path / "new.csv"), include_learned=True)
     assert again.rows["new"] + again.rows["holdout"] == 180
     table().write_csv(tmp_path / "same.csv")
     with pytest.raises(RetrainingError, match="too few new rows: 0 have a label"):
-        verbs.retrain.retrain(model, context, data=str(tmp_path / "same.csv"))
+        retrain(model, context, data=str(tmp_path / "same.csv"))
 
 
 def test_warm_start_remembers_the_rows_of_the_version_before(version, tmp_path):
     later = trained(tmp_path, table(2), continue_from=f"house/{version.version}")
     table().write_csv(tmp_path / "first.csv")
-    assert verbs.evaluate.evaluate(later, str(tmp_path / "first.csv"))[0] == 24
+    assert verbs.evaluate.evaluate(later, str(tmp_path / "first.csv")).rows == 24
 
 
 def test_private_columns_are_in_no_hash(tmp_path):
@@ -118,7 +121,7 @@ def test_private_columns_are_in_no_hash(tmp_path):
     assert learned_rows(version).columns == ("area", "city")
     other = table().with_columns(secret=pl.lit("x"))
     other.write_csv(tmp_path / "new.csv")
-    assert verbs.evaluate.evaluate(version, str(tmp_path / "new.csv"))[0] == 24
+    assert verbs.evaluate.evaluate(version, str(tmp_path / "new.csv")).rows == 24
 
 
 def test_hashes_of_two_versions_cannot_be_compared(version, tmp_path):
@@ -131,7 +134,7 @@ def test_equal_rows_of_a_coarse_table_are_scored_with_a_note(tmp_path):
     """Rows of two categories and a class are equal by chance all the time."""
     coarse = table().select("city", "secret", price=pl.col("price") > 1200)
     version, context = trained(tmp_path, coarse), context_of(tmp_path)
-    assert verbs.evaluate.evaluate(version, str(tmp_path / "old.csv"), context=context)[0] == ROW_COUNT
+    assert verbs.evaluate.evaluate(version, str(tmp_path / "old.csv"), context=context).rows == ROW_COUNT
     assert "of those equal another one, an equal row may be a new one, and is used" in context.notes.to_data()[0]
 
 
@@ -139,5 +142,5 @@ def test_version_of_too_many_rows_keeps_no_hashes_and_says_so(tmp_path, monkeypa
     monkeypatch.setattr(module, "MAX_ROWS", 50)
     version, context = trained(tmp_path, table()), context_of(tmp_path)
     assert FILE not in version.manifest["files"]
-    assert verbs.evaluate.evaluate(version, str(tmp_path / "old.csv"), context=context)[0] == ROW_COUNT
+    assert verbs.evaluate.evaluate(version, str(tmp_path / "old.csv"), context=context).rows == ROW_COUNT
     assert "has learned from some of these rows is unknown" in context.notes.to_data()[0]

@@ -6,6 +6,7 @@ import json
 import runpy
 import shutil
 import threading
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -21,6 +22,9 @@ from estimator.store.store import Store
 from estimator.verbs.monitor import MonitoredModel
 from tests.conftest import EXAMPLES
 from tests.market import FOLDER, MODEL, TARGET, Market, kinds, other_area, same_area
+
+# No process of its own: nothing crashes here.
+retrain = partial(verbs.retrain.retrain, isolated=False)
 
 
 def frame_of(rows) -> pl.DataFrame:
@@ -42,7 +46,7 @@ def retrained_market(market_store, tmp_path_factory):
     shutil.copytree(market_store, folder / "models")
     market = Market(Store(folder / "models"), folder / "log.db")
     frame_of(other_area(0, 300)).write_csv(folder / "new.csv")
-    return market, verbs.retrain.retrain(market.monitored, market.context(), data=str(folder / "new.csv"))
+    return market, retrain(market.monitored, market.context(), data=str(folder / "new.csv"))
 
 
 def test_candidates_are_evaluated_on_a_holdout(retrained_market):
@@ -96,17 +100,17 @@ def test_candidate_that_is_not_better_is_not_chosen(market, tmp_path, run):
 
 def test_candidate_that_is_worse_on_old_rows_is_not_chosen(market, new_rows):
     context = market.context("retraining.max_regression=0.0", "retraining.candidates=[new_only]")
-    decision = verbs.retrain.retrain(market.monitored, context, data=new_rows)
+    decision = retrain(market.monitored, context, data=new_rows)
     assert decision.chosen is None
     assert "the error on old rows grew" in decision.reasons[1]
 
 
 def test_retrained_version_is_retrained_again(market, new_rows, tmp_path):
-    first = verbs.retrain.retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=new_rows)
+    first = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=new_rows)
     verbs.promote.promote(market.store, f"{MODEL}/{first.chosen}", why="better")
     later = tmp_path / "later.csv"
     frame_of(other_area(300, 500)).write_csv(later)
-    second = verbs.retrain.retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=str(later))
+    second = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=str(later))
     assert second.rows["old"] == 1200 - 240 + 300
     assert second.candidates[0].error is None
 
@@ -118,7 +122,7 @@ def test_family_without_warm_start_reports_an_error(market, tmp_path, new_rows):
         json.dumps({"name": "ridge", "data": {"path": table, "target": TARGET}, "model": {"kind": "linear"}})
     )  # fmt: skip
     verbs.train.train(conf, market.context())
-    decision = verbs.retrain.retrain(
+    decision = retrain(
         MonitoredModel("ridge"), market.context("retraining.candidates=[warm_start,new_only]"), data=new_rows
     )
     warm_start, new_only = decision.candidates
@@ -139,7 +143,7 @@ def test_settings_are_tuned_again(market, new_rows):
     }  # fmt: skip
     conf.write_text(json.dumps(content))
     verbs.train.train(conf, market.context())
-    (candidate,) = verbs.retrain.retrain(MonitoredModel("short"), context, data=new_rows).candidates
+    (candidate,) = retrain(MonitoredModel("short"), context, data=new_rows).candidates
     assert candidate.error is None
     assert candidate.version is not None
 
@@ -149,7 +153,7 @@ def test_too_few_new_rows_are_an_error(market, tmp_path, rows, message):
     path = tmp_path / "few.csv"
     frame_of(other_area(0, 10)).head(rows).write_csv(path)
     with pytest.raises(EstimatorError) as caught:
-        verbs.retrain.retrain(market.monitored, market.context(), data=str(path))
+        retrain(market.monitored, market.context(), data=str(path))
     assert message in caught.value.message or "no rows" in caught.value.message
     assert market.store.aliases(MODEL).keys() == {"live"}
 
@@ -158,12 +162,12 @@ def test_new_rows_without_a_column_are_an_error(market, tmp_path):
     path = tmp_path / "narrow.csv"
     frame_of(other_area(0, 100)).drop("Foundation").write_csv(path)
     with pytest.raises(EstimatorError, match="Foundation"):
-        verbs.retrain.retrain(market.monitored, market.context(), data=str(path))
+        retrain(market.monitored, market.context(), data=str(path))
 
 
 def test_missing_old_rows_are_an_error(market, new_rows):
     with pytest.raises(EstimatorError, match=r"sold\.csv\.gz"):
-        verbs.retrain.retrain(MonitoredModel(MODEL, str(market.log_path)), market.context(), data=new_rows)
+        retrain(MonitoredModel(MODEL, str(market.log_path)), market.context(), data=new_rows)
 
 
 def test_columns_of_different_types_become_text():
@@ -212,7 +216,7 @@ def test_better_version_is_found_soon():
 def retrained(market, new_rows) -> tuple[str, str]:
     """Return the live version and a candidate that is better for the other area."""
     live = market.live.version
-    decision = verbs.retrain.retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=new_rows)
+    decision = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=new_rows)
     assert decision.chosen is not None
     market.now += 60.0
     return live, decision.chosen

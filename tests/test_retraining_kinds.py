@@ -12,6 +12,7 @@ import sqlite3
 import time
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -25,6 +26,8 @@ from estimator.errors import RetrainingError
 from estimator.prediction_log import Label, PredictionRecord, open_log
 from estimator.verbs.monitor import MonitoredModel
 
+# No process of its own: nothing crashes here.
+retrain = partial(verbs.retrain.retrain, isolated=False)
 N_OLD, N_NEW = 120, 60
 # The least that fits: what is learned is not what is tested.
 MODELS = {
@@ -135,7 +138,7 @@ def test_retraining_closes_the_loop(tmp_path, kind, source, columns, candidates)
     context, live = trained(tmp_path, kind, columns)
     rows = given(rows_of(N_NEW, 2, columns), columns)
     context = replace(context, overrides=[f"retraining.candidates=[{','.join(candidates)}]"])
-    decision = verbs.retrain.retrain(context=context, **new_rows(tmp_path, source, rows, live))
+    decision = retrain(context=context, **new_rows(tmp_path, source, rows, live))
     errors = {candidate.kind: candidate.error for candidate in decision.candidates if candidate.error}
     if kind in WITHOUT_WARM_START and "warm_start" in candidates:
         assert "cannot continue from version" in errors.pop("warm_start")
@@ -153,7 +156,7 @@ def test_private_feature_cannot_be_retrained_from_the_log(tmp_path):
     live = verbs.train.train(tmp_path / "config.json", context).artefact
     arguments = new_rows(tmp_path, "log", given(rows_of(N_NEW, 2, "private"), "private"), live)
     with pytest.raises(RetrainingError, match="the log holds no values of 'owner'"):
-        verbs.retrain.retrain(context=context, **arguments)
+        retrain(context=context, **arguments)
     with pytest.raises(RetrainingError, match="private columns are never logged"):
         verbs.monitor.retrainer(arguments["model"], Retraining(), context).check_data(live)
 
@@ -165,9 +168,7 @@ def test_new_rows_without_a_weight_count_as_the_old_ones_do_on_average(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({**content, "retraining": {"candidates": ["refit"]}}))
     context = verbs.Context(store_path=str(tmp_path / "models"))
     live = verbs.train.train(tmp_path / "config.json", context).artefact
-    decision = verbs.retrain.retrain(
-        context=context, **new_rows(tmp_path, "log", given(rows_of(N_NEW, 2, "plain"), "plain"), live)
-    )
+    decision = retrain(context=context, **new_rows(tmp_path, "log", given(rows_of(N_NEW, 2, "plain"), "plain"), live))
     assert decision.candidates[0].error is None
     assert decision.notes == ("weight: 60 new rows have no weight, and count 2 each, the mean of the old rows",)
 
@@ -177,6 +178,6 @@ def test_logged_rows_that_the_schema_cannot_read_are_left_out_and_counted(tmp_pa
     arguments = new_rows(tmp_path, "log", rows_of(N_NEW, 2, "plain"), live)
     log_rows(tmp_path, pl.DataFrame([{"area": "wide", "city": "Bern", "sold": "2025-01-01", "price": 1.0}]), "v0", 4e9)
     context = replace(context, overrides=["retraining.candidates=[new_only]"])
-    assert verbs.retrain.retrain(context=context, **arguments).candidates[0].error is None
+    assert retrain(context=context, **arguments).candidates[0].error is None
     (note,) = context.notes.to_data()
     assert note.startswith(f"1 logged rows are left out: {live.version} cannot read them; the first: row 1, column")

@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 @options.monitored_conf
 @options.folder
 @click.option("--why", default="started by hand", show_default=True, help="The reason, stored in the record.")
+@click.option("--job", is_flag=True, hidden=True, help="Train the candidates of the job on standard input.")
 @options.overrides
 @options.store
 @options.as_json
 def command(
     model: str, data: str | None, query: str | None, include_learned: bool, log: str | None, conf: Path | None,
-    folder: Path, why: str, overrides: tuple[str, ...], store: str | None, as_json: bool,
+    folder: Path, why: str, job: bool, overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Train candidate versions of MODEL on new rows: warm start, full refit, and new rows only.
 
@@ -40,6 +41,9 @@ def command(
     Example: estimator retrain houses --data november.csv
     """
     context = options.context(overrides, store)
+    if job:
+        verbs.retrain.train_candidates(context)
+        return 0
     monitored = verbs.monitor.MonitoredModel(model, log, conf, folder)
     with progress_bar.epochs(quiet=as_json) as progress:
         decision = verbs.retrain.retrain(

@@ -115,6 +115,16 @@ class RetrainingRows:
 
 
 @dataclass(frozen=True)
+class TrainingOutcome:
+    """The version of a candidate, or the error that there is none for, and the time its training took."""
+
+    kind: CandidateKind
+    version: str | None = None
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One way to retrain, and how its version compares with the live one on the holdout and on old rows.
 
@@ -155,26 +165,36 @@ class CandidateTrainer:
     reason: str
     progress: Progress
 
-    def candidate(self, kind: CandidateKind) -> Candidate:
-        """Train a candidate and compare it with the live version; what goes wrong is its `error`."""
+    def outcome(self, kind: CandidateKind) -> TrainingOutcome:
+        """Train a candidate; what goes wrong is the `error` of the outcome."""
         began = perf_counter()
         try:
-            artefact = self._train(kind)
+            version = self._train(kind).version
+        except EstimatorError as error:
+            return TrainingOutcome(kind, error=error.message, seconds=perf_counter() - began)
+        return TrainingOutcome(kind, version, seconds=perf_counter() - began)
+
+    def candidate(self, outcome: TrainingOutcome) -> Candidate:
+        """Compare a version that was trained with the live one; what goes wrong is its `error`."""
+        if outcome.version is None:
+            return Candidate(outcome.kind, error=outcome.error, train_seconds=outcome.seconds)
+        artefact = open_artefact(self.store.root / self.live.name / outcome.version)
+        try:
             comparisons = tuple(compare_versions(self.live, artefact, self.rows.holdout))
             old_holdout = self.rows.old_holdout
             old = compare_versions(self.live, artefact, old_holdout)[0] if old_holdout.height else None
             test = PairedBettingTest()
             test.update(self._losses(self.live) - self._losses(artefact))
         except EstimatorError as error:
-            return Candidate(kind, error=error.message, train_seconds=perf_counter() - began)
+            return Candidate(outcome.kind, error=error.message, train_seconds=outcome.seconds)
         return Candidate(
-            kind=kind,
+            kind=outcome.kind,
             version=artefact.version,
             comparisons=comparisons,
             old_comparison=old,
             e_value=test.e_value,
             regression=None if old is None else regression(old),
-            train_seconds=perf_counter() - began,
+            train_seconds=outcome.seconds,
         )
 
     def _losses(self, artefact: Artefact) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,8 @@ from estimator.data.sources import opener
 from estimator.data.sources.base import Source
 from estimator.errors import RetrainingError
 from estimator.models import Progress, silent
-from estimator.monitoring.candidates import DESCRIPTIONS, CandidateTrainer, RetrainingRows
+from estimator.monitoring.candidate_process import train_in_process
+from estimator.monitoring.candidates import DESCRIPTIONS, CandidateTrainer, RetrainingRows, TrainingOutcome
 from estimator.monitoring.decision import Decision, decide
 from estimator.monitoring.decision_page import decision_page
 from estimator.monitoring.new_rows import (
@@ -42,7 +43,8 @@ ROWS_FOLDER, DECISIONS_FOLDER = "rows", "decisions"
 class Retrainer:
     """All that retraining needs besides the new rows.
 
-    Relative paths in the data section of a version's config start in `folder`.
+    Relative paths in the data section of a version's config start in `folder`. With a `command`, one that runs
+    `train_job`, candidates are trained in a process of their own.
     """
 
     store: Store
@@ -50,6 +52,7 @@ class Retrainer:
     settings: Retraining
     environment: Mapping[str, str]
     folder: Path = Path()
+    command: Sequence[str] | None = None
 
     def retrain(
         self,
@@ -93,10 +96,7 @@ class Retrainer:
             reason=reason,
             progress=progress,
         )
-        candidates = []
-        for kind in self.settings.candidates:
-            note(f"{kind}: {DESCRIPTIONS[kind]}")
-            candidates.append(trainer.candidate(kind))
+        candidates = [trainer.candidate(outcome) for outcome in self._outcomes(trainer, notes, note)]
         decision = decide(
             live, rows, candidates, max_regression=self.settings.max_regression, reason=reason, notes=notes
         )
@@ -130,6 +130,26 @@ class Retrainer:
         check_logged_columns(live)
         with self._source(self._config(live)) as source:
             source.fingerprint()
+
+    def _outcomes(
+        self, trainer: CandidateTrainer, notes: list[str], note: Callable[[str], None]
+    ) -> list[TrainingOutcome]:
+        """Train all candidates; add to `notes` which process has died."""
+        kinds = self.settings.candidates
+        begins = {kind: f"{kind}: {DESCRIPTIONS[kind]}" for kind in kinds}
+        if self.command is None:
+            outcomes = []
+            for kind in kinds:
+                note(begins[kind])
+                outcomes.append(trainer.outcome(kind))
+            return outcomes
+
+        def note_death(sentence: str) -> None:
+            note(sentence)
+            if sentence not in begins.values():
+                notes.append(sentence)
+
+        return train_in_process(trainer, kinds, self.command, note=note_death)
 
     def _config(self, live: Artefact) -> Config:
         with missing_packages_named(live):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -150,8 +151,8 @@ def opened_log(model: MonitoredModel, artefact: Artefact, context: Context) -> I
         log.close()
 
 
-def retrainer(model: MonitoredModel, settings: Retraining, context: Context) -> Retrainer:
-    """Return what retrains a model.
+def retrainer(model: MonitoredModel, settings: Retraining, context: Context, *, isolated: bool = True) -> Retrainer:
+    """Return what retrains a model; `isolated` trains candidates in a process that may die without this one.
 
     Raises
     ------
@@ -159,7 +160,8 @@ def retrainer(model: MonitoredModel, settings: Retraining, context: Context) -> 
     """
     with needs_extra("train", "retraining"):
         from estimator.monitoring.retrain import Retrainer
-    return Retrainer(context.store(), SHELVES, settings, context.environment, model.folder)
+    command = (sys.executable, "-m", "estimator", "retrain", model.reference, "--job") if isolated else None
+    return Retrainer(context.store(), SHELVES, settings, context.environment, model.folder, command)
 
 
 def _usable_retrainer(
