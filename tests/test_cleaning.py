@@ -56,7 +56,7 @@ def cleaned(tables: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pl.
     for _ in range(2):
         explored = verbs.explore.explore(conf, verbs.Context(), page=conf.with_name("p.html"))
         chosen = [item.number for item in explored.findings if item.rule in CLEANING and item.edit]
-        verbs.explore.accept(conf, explored.findings, chosen)
+        verbs.explore.accept_findings(conf, explored.findings, [range(number, number + 1) for number in chosen])
     config = read_config(conf, SHELVES)
     frame = open_files(config.data.path).frame()
     schema, _ = build_schema(frame, config)

@@ -51,12 +51,12 @@ VERBS = {
     "train": ["--conf", "{}/c.yml", *STORE],
     "forecast": ["train", "--conf", "{}/c.yml", "--forecast"],
     "tune": ["--conf", "{}/c.yml", "--fresh", "--set", "validation.folds=2"],
-    "evaluate": [*MODEL, *TABLE],
+    "evaluate": [*MODEL, *TABLE, "--include-learned"],
     "predict": [*MODEL, *TABLE, "--output", "{}/o.csv"],
     "verify": ["t", *STORE, "--folder", "{}"],
     "compare": ["t", "t", *STORE, "--folder", "{}"],
     "monitor": ["t", *TABLE, *STORE],
-    "retrain": ["t", "--data", "{}/t.csv", *STORE, "--folder", "{}"],
+    "retrain": ["t", "--input", "{}/t.csv", "--include-learned", *STORE, "--folder", "{}"],
 }
 
 

@@ -97,7 +97,7 @@ def test_report_has_config_errors(project, run):
 
 def test_invalid_rows_fail_the_data_check(project, run):
     run("init", "boston.csv", "--target", "MEDV", "--conf", "first.yml")
-    write(project, schema={"file": "schema.yml"})
+    write(project, schema={"file": "first.schema.yml"})
     assert ci(run)[0] == 0
     text = (project / "boston.csv").read_text().splitlines()
     (project / "boston.csv").write_text("\n".join([*text, ",".join(["much"] * text[0].count(",")) + ",1"]))

@@ -72,7 +72,7 @@ def test_candidates_are_reproduced_bit_for_bit(retrained_market):
 
 
 def test_decision_is_stored_with_its_reasons(market, new_rows, run):
-    options = ("--data", new_rows, "--folder", FOLDER, "--store", market.store.root)
+    options = ("--input", new_rows, "--folder", FOLDER, "--store", market.store.root)
     code, output, _ = run("retrain", MODEL, *options, "--why", "the market moved")
     assert code == 0
     assert "refit" in output["text"]
@@ -88,7 +88,7 @@ def test_decision_is_stored_with_its_reasons(market, new_rows, run):
 def test_candidate_that_is_not_better_is_not_chosen(market, tmp_path, run):
     path = tmp_path / "same.csv"
     frame_of(same_area()).write_csv(path)
-    arguments = ("--data", path, "--folder", FOLDER, "--store", market.store.root, "--json")
+    arguments = ("--input", path, "--folder", FOLDER, "--store", market.store.root, "--json")
     live = market.live.version
     code, output, _ = run("retrain", MODEL, *arguments, "--set", "retraining.candidates=[new_only]")
     assert (code, output["chosen"]) == (3, None)

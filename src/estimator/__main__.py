@@ -1,5 +1,23 @@
-"""`python -m estimator` is the command `estimator`."""
+"""The command `estimator`, which `python -m estimator` runs too.
 
-from estimator.cli import command
+It imports the command line inside a function: so Ctrl-C while the imports run ends the process without a trace.
+"""
 
-command()
+import importlib
+import signal
+
+
+def command() -> None:
+    """Run the command line as a process of its own."""
+    # A process that was started to ignore Ctrl-C goes on ignoring it.
+    is_heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if is_heard:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    cli = importlib.import_module("estimator.cli")
+    if is_heard:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    cli.command()
+
+
+if __name__ == "__main__":
+    command()

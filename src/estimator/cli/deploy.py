@@ -18,7 +18,7 @@ SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-
 
 
 @click.command("deploy")
-@click.argument("model")
+@options.named_model
 @options.deployment
 @click.option("--rollback", is_flag=True, help="Run the previous release again, by its digest.")
 @click.option("--promote", is_flag=True, help="Make its version live in the store once it runs.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("down")
-@click.argument("model")
+@options.named_model
 @options.deployment
 @click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 @options.yes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from io import StringIO
@@ -17,49 +18,62 @@ if TYPE_CHECKING:
     from estimator.exploration.findings import Finding
 
 MAX_EDIT_LENGTH = 300
+CONFIG_SUFFIXES = (".yml", ".yaml", ".json", ".toml")
 COLORS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
 
 
 @click.command("explore")
-@click.argument("table", required=False)
+@click.argument("table", metavar="[TABLE]", required=False)
 @click.option("--target", help="The column to predict; with TABLE.")
 @click.option(
-    "--conf", type=click.Path(path_type=Path, dir_okay=False), help="A config, in place of TABLE and --target."
+    "--conf",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="A config, in place of TABLE and --target  [default: config.yml in the current folder]",
 )
 @options.query
 @options.overrides
 @click.option(
     "--page",
     type=click.Path(path_type=Path),
-    default=Path("exploration.html"),
-    show_default=True,
-    help="The page to write.",
+    help="The page to write  [default: exploration.html; for houses.yml houses.exploration.html]",
 )
-@click.option("--accept", help="Write the edits of these findings into --conf, such as 3,5.")
+@click.option("--accept", help="Write the edits of these findings into the config, such as 1-3,5.")
 @click.option("--tsne", is_flag=True, help="Also draw a t-SNE map of the rows; takes seconds.")
 @options.as_json
 def command(
     table: str | None, target: str | None, conf: Path | None, query: str | None, overrides: tuple[str, ...],
-    page: Path, accept: str | None, tsne: bool, as_json: bool,
+    page: Path | None, accept: str | None, tsne: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Profile a table and list what needs attention, each with the config edit that fixes it.
 
+    Without --target, TABLE is a config.
+
     \b
     Example: estimator explore houses.csv --target price
-             estimator explore --conf config.yml --accept 3,5
+             estimator explore config.yml --accept 1-3,5
     """
-    if (conf is None) == (table is None) or (table is not None and target is None):
-        raise click.UsageError("give --conf, or TABLE and --target")
+    if table is not None and conf is not None:
+        raise click.UsageError("give TABLE and --target, or a config")
+    if table is not None and target is None:
+        if Path(table).suffix.lower() not in CONFIG_SUFFIXES:
+            raise click.UsageError("Missing option '--target': the column of TABLE to predict.")
+        conf, table = Path(table), None
+    if table is None and target is not None:
+        raise click.UsageError("--target goes with TABLE; a config names its own")
+    if table is None and conf is None:
+        conf = options.config_here()
     if query is not None and conf is not None:
         raise click.UsageError("--query goes with TABLE; with --conf, use --set data.query=...")
     if accept is not None and conf is None:
         raise click.UsageError("--accept needs --conf, the config to write into")
+    page = page or Path(
+        "exploration.html" if conf is None or conf.stem == "config" else f"{conf.stem}.exploration.html"
+    )
     source = conf or verbs.explore.TableReference(str(table), str(target), query)
-    context = options.context(overrides)
+    context, numbers = options.context(overrides), _numbers(accept) if accept else []
     with progress_bar.rows(quiet=as_json) as progress:
-        explored = verbs.explore.explore(source, context, page=page, tsne=tsne, progress=progress)
-    profile, findings = explored.profile, explored.findings
-    accepted = verbs.explore.accept(conf, findings, _numbers(accept)) if accept and conf else []
+        explored = verbs.explore.explore(source, context, page=page, tsne=tsne, accept=numbers, progress=progress)
+    profile, findings, accepted = explored.profile, explored.findings, explored.accepted
     data = {
         "page": str(page),
         "accepted": [finding.number for finding in accepted],
@@ -70,16 +84,21 @@ def command(
     lines.append(_finding_table(findings) if findings else "no findings")
     lines += ["", f"page    {page}"]
     lines += [f"written to {conf}: {', '.join(str(finding.number) for finding in accepted)}"] if accepted else []
-    if conf is not None and not accepted and any(finding.edit for finding in findings):
+    if conf is not None and any(finding.edit for finding in findings):
         lines.append(f"next: estimator explore --conf {conf} --accept NUMBERS")
     options.emit(data, "\n".join(lines), as_json=as_json, notes=context.notes)
 
 
-def _numbers(text: str) -> list[int]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise click.UsageError(f"--accept {text}: expected numbers of findings such as 3,5")
-    return [int(part) for part in parts]
+def _numbers(text: str) -> list[range]:
+    """Return the numbers of findings such as 1-3,5."""
+    spans = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,6})\s*(?:-\s*([0-9]{1,6})\s*)?", part)
+        span = range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+        if not span:
+            raise click.UsageError(f"--accept {text}: expected numbers of findings such as 3,5 or 1-6")
+        spans.append(span)
+    return spans
 
 
 def _finding_table(findings: Sequence[Finding]) -> str:

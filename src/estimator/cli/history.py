@@ -12,7 +12,7 @@ from estimator.cli import options
 
 
 @click.command("history")
-@click.argument("model", required=False)
+@options.only_model
 @click.option("--at", metavar="TIME", help="Show the version that was live at 2026-11-22T10:15 (UTC), or 7d ago.")
 @options.store
 @options.as_json

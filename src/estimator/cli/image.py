@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("image")
-@click.argument("version")
+@options.version
 @click.option("--tag", help="The image's name  [default: MODEL:latest]")
 @options.builder
 @options.base_rootfs

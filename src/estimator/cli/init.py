@@ -20,12 +20,20 @@ from estimator.cli import options
     show_default=True,
     help="The config to write.",
 )
+@click.option("--name", help="The model's name  [default: that of the table]")
 @options.query
 @click.option("--ci", "system", type=click.Choice(["github", "gitlab", "bitbucket"]), help="Also write a CI workflow.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @options.as_json
 def command(
-    table: str | None, target: str | None, conf: Path, query: str | None, system: str | None, force: bool, as_json: bool
+    table: str | None,
+    target: str | None,
+    conf: Path,
+    name: str | None,
+    query: str | None,
+    system: str | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write a first config that runs, and a schema to review, for TABLE.
 
@@ -34,6 +42,7 @@ def command(
 
     \b
     Example: estimator init houses.csv --target price
+             estimator init loans.csv --target status --name loans --conf loans.yml
     """
     if table is None and system is None:
         raise click.UsageError("Missing argument 'TABLE'.")
@@ -43,8 +52,8 @@ def command(
     data: dict[str, object] = {"config": str(conf)}
     lines: list[str] = []
     if table is not None and target is not None:
-        scaffold = verbs.init.init(table, target, context, conf=conf, force=force, query=query)
-        schema = conf.with_name("schema.yml")
+        scaffold = verbs.init.init(table, target, context, conf=conf, force=force, query=query, name=name)
+        schema = verbs.init.schema_path_for(conf)
         keys = verbs.init.key_schema_path(conf)
         data |= {
             "schema": str(schema),

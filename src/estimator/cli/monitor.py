@@ -30,7 +30,7 @@ MAX_LISTED_P_VALUE = 0.01
 
 
 @click.command("monitor")
-@click.argument("model")
+@options.named_model
 @click.option("--input", "table", metavar="TABLE", help="Compare the rows of a table instead of the log's.")
 @options.query
 @options.log

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from estimator.verbs.context import Context, Notes
     from estimator.verbs.deploy import DeployedModel
 
+# The config of a folder, the first of these.
+CONFIG_NAMES = ("config.yml", "config.yaml", "config.json", "config.toml")
+Command = Callable[..., Any]
 # The version that a command works on.
 REFERENCE = "A version's or model's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION in the store."
 
@@ -42,14 +46,61 @@ class ConfigParameter(click.ParamType):  # type: ignore[type-arg] # generic only
         return value if "://" in str(value) else Path(value)
 
 
-any_conf = click.option(
+def by_position_or(option: str, name: str, **settings: Any) -> Callable[[Command], Command]:
+    """Add a value that is given by its position or by an option; without either, `default()` or None.
+
+    `metavar` names it in the usage; `missing` is the error where it is required.
+    """
+    metavar, default, missing = (settings.pop(key, None) for key in ("metavar", "default", "missing"))
+    position = f"{name}_by_position"
+
+    def add(command: Command) -> Command:
+        @functools.wraps(command)
+        def merged(**values: Any) -> Any:
+            first, second = values.pop(position), values.pop(name)
+            is_given = click.get_current_context().get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+            if first is not None and is_given:
+                raise click.UsageError(f"{metavar} is given twice: {first} and {option} {second}")
+            value = second if first is None else first
+            if value is None and default is not None:
+                value = default()
+            if value is None and missing is not None:
+                raise click.UsageError(missing)
+            return command(**{name: value}, **values)
+
+        argument = click.argument(position, metavar=f"[{metavar}]", required=False, type=settings.get("type"))
+        return argument(click.option(option, name, **settings)(merged))
+
+    return add
+
+
+def config_here() -> Path:
+    """Return the config of the current folder, of a command that names none."""
+    for name in CONFIG_NAMES:
+        if Path(name).is_file():
+            return Path(name)
+    raise click.UsageError(
+        f"no config: this folder has no {CONFIG_NAMES[0]}; give its path, or make one: "
+        "estimator init TABLE --target COLUMN"
+    )
+
+
+any_conf = by_position_or(
     "--conf",
-    required=True,
+    "conf",
+    metavar="CONF",
+    default=config_here,
     type=ConfigParameter(),
-    help="The config: a file (.json, .yml or .toml), an https:// address, or - for standard input.",
+    help="The config: a file (.json, .yml or .toml), an https:// address, or - for standard input  "
+    "[default: config.yml in the current folder]",
 )
-conf = click.option(
-    "--conf", required=True, type=click.Path(path_type=Path, dir_okay=False), help="The config: .json, .yml or .toml."
+conf = by_position_or(
+    "--conf",
+    "conf",
+    metavar="CONF",
+    default=config_here,
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The config: .json, .yml or .toml  [default: config.yml in the current folder]",
 )
 overrides = click.option(
     "--set",
@@ -77,7 +128,22 @@ folder = click.option(
     help="The folder that a version's own data paths are relative to  [default: the current one]",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON object to stdout.")
-model = click.option("--model", envvar="MODEL_FOLDER", show_envvar=True, required=True, help=REFERENCE)
+model = by_position_or(
+    "--model",
+    "model",
+    metavar="MODEL",
+    missing="Missing option '--model' (env var: 'MODEL_FOLDER').",
+    envvar="MODEL_FOLDER",
+    show_envvar=True,
+    help=REFERENCE,
+)
+named_model = by_position_or(
+    "--model", "model", metavar="MODEL", missing="Missing argument 'MODEL'.", help="The model's name in the store."
+)
+only_model = by_position_or(
+    "--model", "model", metavar="MODEL", help="The model's name  [default: the only one of the store]"
+)
+version = by_position_or("--model", "version", metavar="VERSION", missing="Missing argument 'VERSION'.", help=REFERENCE)
 builder = click.option(
     "--builder",
     type=click.Choice(["auto", "docker", "podman", "buildah", "direct"]),

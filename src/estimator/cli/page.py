@@ -12,7 +12,7 @@ from estimator.core.text import format_bytes
 
 
 @click.command("page")
-@click.argument("version")
+@options.version
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),

@@ -29,6 +29,7 @@ MAX_SHOWN_FAULTS = 5
     help="What to do if that table exists  [default: fail]",
 )
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Copy this input column to the output; repeatable.")
+@click.option("--keep-all", is_flag=True, help="Copy all input columns to the output.")
 @click.option(
     "--on-error",
     type=click.Choice(["stop", "missing"]),
@@ -41,13 +42,15 @@ MAX_SHOWN_FAULTS = 5
 @options.as_json
 def command(
     model: str, table: str, query: str | None, output: str, into: str | None, if_exists: IfExists | None,
-    keep: tuple[str, ...], on_error: str, overrides: tuple[str, ...], store: str | None, as_json: bool,
+    keep: tuple[str, ...], keep_all: bool, on_error: str, overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Predict every row of a table, in order and in batches: one row of output for each row of input.
 
     \b
     Example: estimator predict --model houses --input new.csv --output predictions.csv --keep id
     """
+    if keep and keep_all:
+        raise click.UsageError("give --keep or --keep-all, not both")
     context = options.context(overrides, store)
     artefact = context.version(model)
     with progress_bar.rows(quiet=as_json) as progress:
@@ -60,6 +63,7 @@ def command(
             into=into,
             if_exists=if_exists,
             keep=keep,
+            keep_all=keep_all,
             invalid_as_missing=on_error == "missing",
             progress=progress,
         )

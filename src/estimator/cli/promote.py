@@ -11,7 +11,7 @@ from estimator.cli import options
 
 
 @click.command("promote")
-@click.argument("version")
+@options.version
 @click.option("--why", default="promoted by hand", show_default=True, help="The reason, stored in the history.")
 @options.store
 @options.as_json

@@ -11,7 +11,7 @@ from estimator.cli import options
 
 
 @click.command("push")
-@click.argument("model")
+@options.named_model
 @click.option("--to", required=True, help="HOST/NAME:TAG, or ACCOUNT.dkr.ecr.REGION.amazonaws.com/NAME:TAG.")
 @click.option(
     "--folder",

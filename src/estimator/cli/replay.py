@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("replay")
-@click.argument("model")
+@options.named_model
 @click.option("--against", required=True, metavar="VERSION", help="The other version, or MODEL@ALIAS.")
 @click.option("--since", default="7d", show_default=True, metavar="TIME", help="7d, 12h or 30m ago, or a date.")
 @options.log

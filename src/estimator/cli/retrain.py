@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 @click.command("retrain")
-@click.argument("model")
-@click.option("--data", metavar="TABLE", help="New rows with their target  [default: the labeled rows of the log]")
+@options.named_model
+@click.option(
+    "--input", "data", metavar="TABLE", help="New rows with their target  [default: the labeled rows of the log]"
+)
 @options.query
 @options.include_learned
 @options.log
@@ -38,7 +40,7 @@ def command(
     if it is better. The decision is recorded with its reasons. Exits with 3 if the live version stays.
 
     \b
-    Example: estimator retrain houses --data november.csv
+    Example: estimator retrain houses --input november.csv
     """
     context = options.context(overrides, store)
     if job:

@@ -11,7 +11,7 @@ from estimator.cli import options
 
 
 @click.command("rollback")
-@click.argument("model", required=False)
+@options.only_model
 @click.option("--why", default="rolled back by hand", show_default=True, help="The reason, stored in the history.")
 @options.store
 @options.as_json

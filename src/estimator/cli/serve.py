@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("serve")
+@click.argument("models_by_position", metavar="[MODEL]...", nargs=-1)
 @click.option(
     "--model",
     "models",
@@ -36,8 +37,9 @@ if TYPE_CHECKING:
 @options.store
 @options.as_json
 def command(
-    models: tuple[str, ...], allow_public: bool, monitor: bool, store: str | None, as_json: bool, **settings: Any
-) -> None:
+    models_by_position: tuple[str, ...], models: tuple[str, ...], allow_public: bool, monitor: bool, store: str | None,
+    as_json: bool, **settings: Any,
+) -> None:  # fmt: skip
     """Serve versions over HTTP, with documentation at /docs.
 
     Aliases are followed: a promoted version takes over between two requests, once it predicts its golden rows as it
@@ -48,7 +50,7 @@ def command(
     """
     context = options.context(store=store)
     folder = context.environment.get("MODEL_FOLDER")
-    references = models or ((folder,) if folder else ())
+    references = (*models_by_position, *models) or ((folder,) if folder else ())
     if not references:
         raise click.UsageError("Missing option '--model' (env var: 'MODEL_FOLDER').")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("status")
-@click.argument("model")
+@options.named_model
 @options.deployment
 @options.overrides
 @options.store

@@ -11,7 +11,7 @@ from estimator.cli import EXIT_GATE, options, progress_bar
 
 
 @click.command("verify")
-@click.argument("version")
+@options.version
 @options.folder
 @options.store
 @options.as_json

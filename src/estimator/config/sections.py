@@ -14,6 +14,8 @@ from estimator.config.secrets import Secrets
 from estimator.config.section import ColumnName, Fraction, Section, Text
 from estimator.config.tuning import Tuning
 
+MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
+
 
 class EncoderChoice(Section):
     """How one column is encoded."""
@@ -248,7 +250,7 @@ class Image(Section):
 class Config(Section):
     """A whole config file: all that is needed to train, serve, deploy and monitor one model."""
 
-    name: Annotated[Text, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")] | None = Field(
+    name: Annotated[Text, Field(pattern=MODEL_NAME.pattern)] | None = Field(
         None, description="name of the model in the store; the data file's name when left out"
     )
     purpose: str | None = Field(

@@ -125,10 +125,14 @@ def write_scaffold(scaffold: Scaffold, config: Path, schema: Path, *, force: boo
     FileError: a file cannot be written.
     """
     with locked(config, purpose="writing it"):
-        for path, text in ((config, scaffold.config), (schema, scaffold.schema)):
-            if path.exists() and not force:
-                raise ConfigError(f"{path} already exists", hint="choose another --conf, or overwrite it with --force")
-            write_atomic(path, text)
+        taken = [str(path) for path in (config, schema) if path.exists()]
+        if taken and not force:
+            raise ConfigError(
+                f"{' and '.join(taken)} already {'exist' if len(taken) > 1 else 'exists'}",
+                hint="for a second model in this folder give --conf, such as --conf houses.yml; --force overwrites",
+            )
+        write_atomic(config, scaffold.config)
+        write_atomic(schema, scaffold.schema)
 
 
 def _time_column(frame: pl.DataFrame, schema: Schema) -> str | None:

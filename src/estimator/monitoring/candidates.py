@@ -76,7 +76,7 @@ class RetrainingRows:
         if labeled.height < MIN_NEW_ROWS:
             raise RetrainingError(
                 f"too few new rows: {labeled.height:,} have a label in {target!r}, at least {MIN_NEW_ROWS} are needed",
-                hint="wait for more labels, or give more rows with --data",
+                hint="wait for more labels, or give more rows with --input",
             )
         n_holdout = max(round(labeled.height * holdout_size), MIN_HOLDOUT_ROWS)
         n_holdout = min(n_holdout, labeled.height - MIN_HOLDOUT_ROWS)

@@ -50,7 +50,7 @@ NEXT_STEPS = {
     "retrain": "retraining starts (monitoring.on_drift: retrain)",
 }
 NEXT_STEPS_AFTER_DEGRADATION = {
-    "warn": "estimator retrain with the --log of this monitor, or with --data",
+    "warn": "estimator retrain with the --log of this monitor, or with --input",
     "retrain": "retraining starts (monitoring.on_degradation: retrain)",
 }
 

@@ -57,7 +57,7 @@ def labeled_records(live: Artefact, log: PredictionLog, *, note: Note = _no_note
         raise RetrainingError(
             f"{live.name}: no row logged since {live.version} was trained has a label"
             + (f"; {unreadable_note(unreadable)}" if unreadable else ""),
-            hint="POST /v1/labels, or give rows with --data",
+            hint="POST /v1/labels, or give rows with --input",
         )
     rows = _as_read(live, _complete(live, records, note), note)
     columns = [_column(live.schema, name, [row.get(name) for row in rows]) for name in _names(rows)]
@@ -75,7 +75,7 @@ def _not_logged(live: Artefact, names: Sequence[str]) -> RetrainingError:
     return RetrainingError(
         f"{live.name}: the log holds no values of {join_names(map(repr, names))}, which {live.version} was trained on; "
         "private columns are never logged",
-        hint="give rows that have them with --data, or train a version without them (data.drop)",
+        hint="give rows that have them with --input, or train a version without them (data.drop)",
     )
 
 
@@ -108,7 +108,7 @@ def _as_read(live: Artefact, records: Sequence[PredictionRecord], note: Note) ->
     if not rows:
         raise RetrainingError(
             f"{live.name}: {live.version} can read none of the logged rows that have a label; the first: {fault}",
-            hint="give rows with --data",
+            hint="give rows with --input",
         )
     return rows
 

@@ -18,7 +18,7 @@ from estimator.exploration.findings import Finding, run_rules
 from estimator.exploration.page import edit_text, exploration_page, numbers_on
 from estimator.verbs.context import ConfigReference, Context, kind_of, reviewed_schema
 
-__all__ = ["ExploredTable", "TableReference", "accept", "edit_text", "explore"]
+__all__ = ["ExploredTable", "TableReference", "accept_findings", "edit_text", "explore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,11 @@ class TableReference:
 
 @dataclass(frozen=True, slots=True)
 class ExploredTable:
-    """The profile of a table, and its findings."""
+    """The profile of a table, its findings, and those whose edits were written into the config."""
 
     profile: Profile
     findings: Sequence[Finding]
+    accepted: Sequence[Finding] = ()
 
 
 def explore(
@@ -44,11 +45,13 @@ def explore(
     *,
     page: Path,
     tsne: bool = False,
+    accept: Sequence[range] = (),
     progress: Callable[[int], None] = lambda rows: None,
 ) -> ExploredTable:
     """Profile a table, named directly or by a config's path, and write the page of its profile and findings.
 
-    Findings that an earlier page there shows keep their numbers.
+    Findings that an earlier page there shows keep their numbers. The edits of those with numbers in `accept` are
+    written into the config, and they are no longer among the findings.
     `progress` gets the number of rows read so far.
     """
     loaded = context.loaded({"data": asdict(table)} if isinstance(table, TableReference) else table)
@@ -76,8 +79,10 @@ def explore(
         in_effect=config.model_dump(mode="json", exclude_unset=True, by_alias=True),
         before=numbers_on(page, name=name, target=config.data.target),
     )
-    write_atomic(page, exploration_page(exploration.profile, findings, name=name, notes=notes))
-    return ExploredTable(exploration.profile, findings)
+    accepted = accept_findings(Path(str(table)), findings, accept) if accept else []
+    left = [finding for finding in findings if finding not in accepted]
+    write_atomic(page, exploration_page(exploration.profile, left, name=name, notes=notes))
+    return ExploredTable(exploration.profile, left, accepted)
 
 
 def _counted(batches: Iterator[pl.DataFrame], progress: Callable[[int], None]) -> Iterator[pl.DataFrame]:
@@ -88,18 +93,22 @@ def _counted(batches: Iterator[pl.DataFrame], progress: Callable[[int], None]) -
         progress(n_rows)
 
 
-def accept(conf: Path, findings: Sequence[Finding], numbers: Sequence[int]) -> list[Finding]:
+def accept_findings(conf: Path, findings: Sequence[Finding], numbers: Sequence[range]) -> list[Finding]:
     """Write the edits of the findings with these numbers into a config, keeping its comments.
+
+    Of a range of several numbers, those with an edit are accepted.
 
     Raises
     ------
-    ConfigError: a number belongs to no finding, or to one without an edit.
+    ConfigError: a number belongs to no finding, or to one without an edit; a range has none with an edit.
     """
-    accepted = [finding for finding in findings if finding.number in numbers and finding.edit is not None]
-    missing = sorted(set(numbers) - {finding.number for finding in accepted})
+    with_edit = [finding for finding in findings if finding.edit is not None]
+    accepted = [finding for finding in with_edit if any(finding.number in span for span in numbers)]
+    missing = [span for span in numbers if not any(finding.number in span for finding in accepted)]
     if missing:
+        shown = ", ".join(f"{span[0]}-{span[-1]}" if len(span) > 1 else str(span[0]) for span in missing)
         raise ConfigError(
-            f"--accept: no finding with an edit has the number {', '.join(map(str, missing))}",
+            f"--accept: no finding with an edit has the number {shown}",
             hint=f"findings with an edit: {', '.join(str(finding.number) for finding in findings if finding.edit)}",
         )
     for finding in accepted:

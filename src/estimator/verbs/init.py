@@ -8,6 +8,7 @@ from pathlib import Path
 
 from estimator.config import Data
 from estimator.config.document import parse_document
+from estimator.config.sections import MODEL_NAME
 from estimator.config.tutorial import SCHEMA_KEY
 from estimator.core.files import write_atomic
 from estimator.data.sources.address import model_name, relative_to
@@ -18,29 +19,48 @@ from estimator.verbs.context import Context
 from estimator.verbs.schema import schema
 
 
-def init(table: str, target: str, context: Context, *, conf: Path, force: bool, query: str | None = None) -> Scaffold:
+def init(
+    table: str,
+    target: str,
+    context: Context,
+    *,
+    conf: Path,
+    force: bool,
+    query: str | None = None,
+    name: str | None = None,
+) -> Scaffold:
     """Read a table and write a first config that runs, with a schema next to it to review.
+
+    `name` is the model's; by default that of the table.
 
     A third file is the JSON Schema of the config, by which editors complete and check its keys.
 
     Raises
     ------
-    ConfigError: a file is already there, and `force` is not set; or the config's name ends in neither .yml nor .json.
+    ConfigError: a file is already there, and `force` is not set; the config's name ends in neither .yml nor .json; or
+        `name` is no name of a model.
     """
     if conf.suffix.lower() not in (".yml", ".yaml", ".json"):
         raise ConfigError(f"{conf}: expected a name that ends in .yml or .json", hint="for example --conf config.yml")
+    if name is not None and not MODEL_NAME.fullmatch(name):
+        raise ConfigError(f"--name: expected letters, digits, '_', '.' and '-', up to 100, got {name!r}")
     data = Data(path=table, target=target, query=query)
     with context.rows(data) as source:
         frame = source.frame()
-    schema_path = conf.with_name("schema.yml")
+    schema_path = schema_path_for(conf)
     relative = data.model_copy(update={"path": relative_to(table, conf.parent)})
-    scaffold = make_scaffold(frame, relative, name=model_name(table, query), schema_file=schema_path.name)
+    scaffold = make_scaffold(frame, relative, name=name or model_name(table, query), schema_file=schema_path.name)
     context.notes.add(scaffold.notes)
     keys_path = key_schema_path(conf)
     text = _with_schema_line(scaffold.config, conf, keys_path.name)
     write_scaffold(replace(scaffold, config=text), conf, schema_path, force=force)
     write_atomic(keys_path, json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
     return scaffold
+
+
+def schema_path_for(conf: Path) -> Path:
+    """Return where the schema of a config's table lies: next to it; another name than config.yml begins its name."""
+    return conf.with_name("schema.yml" if conf.stem == "config" else f"{conf.stem}.schema.yml")
 
 
 def key_schema_path(conf: Path) -> Path:

@@ -21,10 +21,14 @@ def predict(
     into: str | None = None,
     if_exists: IfExists | None = None,
     keep: Sequence[str] = (),
+    keep_all: bool = False,
     invalid_as_missing: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> BatchSummary:
-    """Predict every row of a table and write the predictions, in order, to a file or into a database's table."""
+    """Predict every row of a table and write the predictions, in order, to a file or into a database's table.
+
+    The columns `keep` of the table, or all of them with `keep_all`, are copied before the predictions.
+    """
     context = context or Context()
     context.reject_overrides(except_section="data")
     sink = sink_for(output, context.environment, table=into, if_exists=if_exists)
@@ -32,6 +36,8 @@ def predict(
     on_bad_lines = "missing" if invalid_as_missing else "error"
     data = data_like(artefact, context, table, query).model_copy(update={"on_bad_lines": on_bad_lines})
     with context.rows(data) as source:
+        if keep_all:
+            keep = next(iter(source.batches())).columns
         summary = predict_source(
             artefact.predictor, source, sink, keep=keep, invalid_as_missing=invalid_as_missing, progress=progress
         )
