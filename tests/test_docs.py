@@ -32,7 +32,7 @@ from estimator.monitoring.candidates import Candidate
 from estimator.monitoring.decision import Decision
 from estimator.monitoring.drift_check import DriftCheck
 from estimator.monitoring.replay import Replay, ReplayDifference
-from estimator.serving.auth.access import PUBLIC_PATHS, SCOPES_BY_PATH
+from estimator.serving.auth.access import PUBLIC_PATHS, scope_of
 from estimator.serving.explain_prediction import Contribution, PredictionExplanation
 from estimator.serving.telemetry.metrics import COUNTERS, DURATION, GAUGES, MODEL_INFO, PREFIX
 from estimator.shipping.ci.pipeline import CiCheck
@@ -221,8 +221,8 @@ def test_every_server_metric_is_documented():
 
 
 def test_every_route_has_its_scope():
-    documented, scopes = documented_scopes(), dict.fromkeys(PUBLIC_PATHS, "none") | SCOPES_BY_PATH
-    assert documented == {path: scopes.get(path, "predict") for path in documented}
+    documented = documented_scopes()
+    assert documented == {path: "none" if path in PUBLIC_PATHS else scope_of(path) for path in documented}
 
 
 def printed(*words: str) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -19,7 +20,11 @@ from estimator.evaluation.explanation.slices import Slice, column_slices
 from estimator.evaluation.explanation.weak_slices import find_weak_slices
 from estimator.evaluation.metrics import SHELF
 from estimator.models import SHELF as MODELS
+from estimator.serving.auth.access import Access
+from estimator.serving.auth.keys import KeyRing, new_key
 from estimator.store.artefact import open_artefact
+from estimator.store.store import version_folder
+from tests.clients import Client, gateway
 from tests.conftest import EXAMPLES
 
 NUMBER = Task("regression")
@@ -77,6 +82,40 @@ def test_sampled_contributions_sum_to_the_prediction(store, name):
     np.testing.assert_allclose(sampled.base + sampled.values.sum(axis=1), sampled.predictions, rtol=1e-9)
     if name == "penguins":
         assert list(sampled.classes) == predictor.predict_batch(batch.rows(np.arange(3))).values.tolist()
+
+
+@pytest.mark.parametrize("name", ["house_pricing_model", "penguins"])
+def test_explanations_over_http_add_up_to_the_predictions(store, name):
+    artefact = open_artefact(version_folder(store / name))
+    client = Client(gateway(artefact))
+    rows = artefact.read_json("golden.json")["rows"][:3]
+    explained = client.post("/v1/explain", rows).json()
+    predicted = client.post("/v1/predict", rows).json()["predictions"]
+    assert explained["version"] == artefact.version
+    for explanation, prediction in zip(explained["explanations"], predicted, strict=True):
+        contributions = [item["contribution"] for item in explanation["contributions"]]
+        assert [abs(value) for value in contributions] == sorted(map(abs, contributions), reverse=True)
+        assert {item["column"] for item in explanation["contributions"]} == {
+            column.name for column in artefact.schema.features
+        }
+        assert explanation["prediction"] == prediction["prediction"]
+        name_of_class = explanation["class_name"]
+        expected = prediction["prediction"] if name_of_class is None else prediction["probabilities"][name_of_class]
+        # A service rounds what it shows.
+        assert explanation["baseline"] + sum(contributions) == pytest.approx(expected, rel=1e-3, abs=1e-3)
+    assert client.post(f"/v1/models/{name}/explain", rows).status_code == 200
+    assert client.post("/v1/explain", rows[:1] * 101).status_code == 413
+    assert client.post("/v1/explain", [{}]).status_code == 422
+
+
+def test_explanations_need_a_scope_of_their_own(store):
+    keys = [new_key(scope, [scope], now=datetime.now(UTC)) for scope in ("predict", "explain")]
+    ring = KeyRing([key for key, _ in keys])
+    artefact = open_artefact(version_folder(store / "house_pricing_model"))
+    client = Client(gateway(artefact, access=Access(ring)))
+    rows = artefact.read_json("golden.json")["rows"][:1]
+    statuses = [client.post("/v1/explain", rows, **{"x-api-key": text}).status_code for _, text in keys]
+    assert statuses == [403, 200]
 
 
 def test_sampling_agrees_with_the_exact_within_its_own_error(boston):

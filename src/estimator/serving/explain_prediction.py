@@ -1,4 +1,4 @@
-"""One logged prediction -> its explanation: the inputs, their training ranges, and what each one contributed."""
+"""Rows -> explanations of their predictions: the inputs, their training ranges, and what each one contributed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from estimator.data.schema import Batch
 from estimator.errors import Fault, RowError
 from estimator.evaluation.explanation import Contributions, contributions
+from estimator.evaluation.explanation.contributions import affordable_predictions
 from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
 
 # Random orders of the columns in the sampled Shapley values, each used in both directions.
 N_PERMUTATIONS = 20
+# Of the budget of `affordable_predictions`, for a row that a client waits for.
+WAIT_FRACTION = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,23 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
-class PredictionExplanation:
-    """A logged prediction with the contributions of its inputs, largest first.
+class RowExplanation:
+    """The contributions of a row's inputs, largest first, which add up to its prediction less the baseline.
 
     `baseline` is the mean prediction of the golden rows; of a classifier it and the contributions are the probability
-    of `class_name`. `is_reproduced` says whether the version still predicts the same, and `problem` why it cannot
+    of `class_name`, the second of two classes or the most probable one.
+    """
+
+    contributions: Sequence[Contribution]
+    baseline: float
+    class_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionExplanation:
+    """A logged prediction, with the contributions of its inputs as a `RowExplanation` has them.
+
+    `is_reproduced` says whether the version still predicts the same, and `problem` why it cannot
     predict. `shadows` are the responses of other versions, by version.
     """
 
@@ -77,24 +93,48 @@ def explain_logged_prediction(
             if name in schema.by_name
         ]
         return PredictionExplanation(record, inputs, problem=error.faults[0].message, shadows=shadows)
-    background = schema.read_rows(artefact.read_json("golden.json")["rows"])
-    shapley = contributions(predictor, batch, background, n_pairs=N_PERMUTATIONS)
-    out_of_range = set(schema.out_of_range(batch)[0])
-    row = schema.to_json_row(batch, 0)
-    inputs = [
-        Contribution(
-            name, row[name], schema.by_name[name].training_summary, name in out_of_range, *_contribution(shapley, index)
-        )
-        for index, name in enumerate(shapley.columns)
-    ]
+    (explained,) = explain_rows(artefact, batch, n_pairs=N_PERMUTATIONS)
     return PredictionExplanation(
         record,
-        sorted(inputs, key=lambda item: abs(item.contribution or 0.0), reverse=True),
-        baseline=float(shapley.base[0]),
-        class_name=shapley.classes[0] if shapley.classes else None,
+        explained.contributions,
+        baseline=explained.baseline,
+        class_name=explained.class_name,
         is_reproduced=_is_same(record.response["prediction"], predictor.predict_batch(batch).values.tolist()[0]),
         shadows=shadows,
     )
+
+
+def explain_rows(artefact: Artefact, batch: Batch, *, n_pairs: int | None = None) -> list[RowExplanation]:
+    """Explain the prediction of each row by sampled Shapley values relative to the version's golden rows.
+
+    `n_pairs` is the number of random orders of the columns, each used in both directions; None takes as many as a
+    person can wait for.
+    """
+    schema, predictor = artefact.schema, artefact.predictor
+    background = schema.read_rows(artefact.read_json("golden.json")["rows"])
+    if n_pairs is None:
+        per_pair = 2 * background.n_rows * max(len(batch.feed), 1)
+        limit = N_PERMUTATIONS * per_pair
+        n_pairs = max(affordable_predictions(predictor, limit, fraction=WAIT_FRACTION) // per_pair, 1)
+    shapley = contributions(predictor, batch, background, n_pairs=n_pairs)
+    out_of_range = schema.out_of_range(batch)
+    explanations = []
+    for row in range(batch.n_rows):
+        values = schema.to_json_row(batch, row)
+        inputs = [
+            Contribution(
+                name,
+                values[name],
+                schema.by_name[name].training_summary,
+                name in out_of_range[row],
+                *_contribution(shapley, row, index),
+            )
+            for index, name in enumerate(shapley.columns)
+        ]
+        inputs.sort(key=lambda item: abs(item.contribution or 0.0), reverse=True)
+        class_name = shapley.classes[row] if shapley.classes else None
+        explanations.append(RowExplanation(inputs, float(shapley.base[row]), class_name))
+    return explanations
 
 
 def _is_same(logged: Any, recomputed: Any) -> bool:
@@ -103,6 +143,6 @@ def _is_same(logged: Any, recomputed: Any) -> bool:
     return bool(np.isclose(float(logged), recomputed, rtol=1e-6))
 
 
-def _contribution(shapley: Contributions, index: int) -> tuple[float, float | None]:
-    error = None if shapley.standard_errors is None else float(shapley.standard_errors[0, index])
-    return float(shapley.values[0, index]), error if error is not None and np.isfinite(error) else None
+def _contribution(shapley: Contributions, row: int, index: int) -> tuple[float, float | None]:
+    error = None if shapley.standard_errors is None else float(shapley.standard_errors[row, index])
+    return float(shapley.values[row, index]), error if error is not None and np.isfinite(error) else None

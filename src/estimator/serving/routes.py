@@ -63,6 +63,15 @@ class ServerContext:
         named = {f"/v1/models/{service.artefact.name}/schema": service for service in self.services}
         return {"/v1/schema": self.services[0], **named}
 
+    def explain_routes(self) -> dict[str, Service]:
+        """Return the services whose predictions are explained, by path."""
+        named = {f"/v1/models/{service.artefact.name}/explain": service for service in self.services}
+        return {"/v1/explain": self.services[0], **named}
+
+    def model_routes(self) -> dict[str, Service]:
+        """Return the services by the path that shows which model each one is."""
+        return {f"/v1/models/{service.artefact.name}": service for service in self.services}
+
     def find(self, model: str) -> Service | None:
         """Return the service of a model; None when it is not served here."""
         return next((service for service in self.services if service.artefact.name == model), None)

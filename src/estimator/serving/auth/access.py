@@ -60,7 +60,7 @@ class Access:
             now = self.now()
             if key is None or key.is_expired(now):
                 return BAD_KEY
-            scope = SCOPES_BY_PATH.get(path, "predict")
+            scope = scope_of(path)
             if not key.allows(scope, now):
                 return Rejection(403, "scope", f"API key {key.name!r} lacks the scope {scope!r}")
         if self.rate is not None and path not in PUBLIC_PATHS and self._bucket(key, self.rate).tokens < 1:
@@ -87,6 +87,15 @@ class Access:
         bucket.tokens = min(capacity, bucket.tokens + (now - bucket.updated) * rate)
         bucket.updated = now
         return bucket
+
+
+def scope_of(path: str) -> str:
+    """Return the scope that a path needs.
+
+    >>> scope_of("/v1/predict"), scope_of("/v1/models/houses/explain"), scope_of("/metrics")
+    ('predict', 'explain', 'admin')
+    """
+    return "explain" if path.endswith("/explain") else SCOPES_BY_PATH.get(path, "predict")
 
 
 def credential_of(headers: dict[bytes, bytes]) -> bytes | None:

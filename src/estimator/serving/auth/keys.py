@@ -17,7 +17,7 @@ from estimator.core.files import write_atomic
 from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ServingError
 
-SCOPES = ("predict", "labels", "admin")
+SCOPES = ("predict", "explain", "labels", "admin")
 PREFIX = "est_"
 MIN_CHARACTERS = 8
 FILE_CHECK_SECONDS = 1.0
