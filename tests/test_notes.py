@@ -44,6 +44,15 @@ def run(folder: Path, *words: str) -> tuple[dict[str, Any], str]:
     return json.loads(output.getvalue()), messages.getvalue()
 
 
+def test_skipped_lines_are_a_number(folder):
+    (folder / "bad.csv").write_text("y;x;c\n1;2;a;9\n" + "\n".join(f"{x};{x % 7};b" for x in range(60)))
+    skip = ("--set", "data.on_bad_lines=skip", "--set", "data.path={}/bad.csv")
+    for verb in (("explore", "--page", "{}/bad.html"), ("train", *STORE)):
+        data, messages = run(folder, *verb, "--conf", "{}/c.yml", *skip)
+        assert data["skipped_lines"] == 1
+        assert "1 line that cannot be read is left out" in messages
+
+
 MODEL, TABLE, STORE = ("--model", "{}/models/t"), ("--input", "{}/t.csv"), ("--store", "{}/models")
 VERBS = {
     "init": ["{}/t.csv", "--target", "y", "--conf", "{}/i.yml"],
@@ -64,7 +73,7 @@ VERBS = {
 def test_every_verb_tells_the_notes_once(folder, verb):
     words = VERBS[verb] if verb == "forecast" else [verb, *VERBS[verb]]
     data, messages = run(folder, *words)
-    assert data["notes"] == [NOTE]
+    assert (data["notes"], data["skipped_lines"]) == ([NOTE], 0)
     assert messages.count("note: ") == messages.count(f"note: {NOTE}\n") == 1
 
 

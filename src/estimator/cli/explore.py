@@ -13,6 +13,7 @@ import click
 
 from estimator import verbs
 from estimator.cli import options, progress_bar
+from estimator.core.text import counted
 
 if TYPE_CHECKING:
     from estimator.exploration.findings import Finding
@@ -80,7 +81,7 @@ def command(
         "findings": [finding.to_data() for finding in findings],
         "profile": profile.to_data(),
     }
-    lines = [f"{profile.rows:,} rows, {len(profile.columns)} columns, target {profile.target}", ""]
+    lines = [f"{counted(profile.rows, 'row')}, {counted(len(profile.columns), 'column')}, target {profile.target}", ""]
     lines.append(_finding_table(findings) if findings else "no findings")
     lines += ["", f"page    {page}"]
     lines += [f"written to {conf}: {', '.join(str(finding.number) for finding in accepted)}"] if accepted else []

@@ -223,7 +223,7 @@ def timestamp(text: str, now: float | None = None) -> float:
 def emit(data: Mapping[str, Any], text: str, *, as_json: bool, notes: Notes | None = None) -> None:
     """Print the result to stdout: an object for programs, with the notes of the verb, or text for people."""
     if notes is not None:
-        data = {**data, "notes": notes.to_data()}
+        data = {**data, "skipped_lines": notes.skipped_lines, "notes": notes.to_data()}
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) if as_json else text)
 
 

@@ -8,6 +8,7 @@ import click
 
 from estimator import verbs
 from estimator.cli import options, progress_bar
+from estimator.core.text import counted
 
 if TYPE_CHECKING:
     from estimator.data.sinks import IfExists
@@ -80,12 +81,15 @@ def command(
     messages = [str(fault) for fault in tally.faults[:MAX_SHOWN_FAULTS]]
     if tally.rows_without_prediction:
         messages.append(
-            f"{tally.rows_without_prediction:,} of {tally.rows:,} rows have no prediction: "
-            "they cannot be read or break the schema"
+            f"without a prediction: {tally.rows_without_prediction:,} of {counted(tally.rows, 'row')}, "
+            "which cannot be read or break the schema"
         )
     if tally.rows_resumed:
-        messages.append(f"{tally.rows_resumed:,} rows were already predicted by the run that was interrupted")
+        verb = "was" if tally.rows_resumed == 1 else "were"
+        messages.append(
+            f"{counted(tally.rows_resumed, 'row')} {verb} already predicted by the run that was interrupted"
+        )
     for message in messages:
         options.say(message)
-    text = f"{tally.rows:,} rows predicted by {artefact.name} {artefact.version}: {destination}"
+    text = f"{counted(tally.rows, 'row')} predicted by {artefact.name} {artefact.version}: {destination}"
     options.emit(data, text, as_json=as_json, notes=context.notes)

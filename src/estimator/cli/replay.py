@@ -9,7 +9,7 @@ import click
 
 from estimator import verbs
 from estimator.cli import options
-from estimator.core.text import format_number
+from estimator.core.text import counted, format_number
 
 if TYPE_CHECKING:
     from estimator.monitoring.replay import Replay
@@ -37,16 +37,16 @@ def command(model: str, against: str, since: str, log: str | None, store: str | 
 
 
 def _text(replayed: Replay) -> str:
-    lines = [f"{replayed.n_rows:,} logged rows predicted again by {replayed.version}"]
+    lines = [f"{counted(replayed.n_rows, 'logged row')} predicted again by {replayed.version}"]
     if replayed.n_skipped:
-        lines.append(f"{replayed.n_skipped:,} rows were skipped: a column this version needs was not logged")
+        lines.append(f"skipped     {counted(replayed.n_skipped, 'row')}: a column this version needs was not logged")
     lines.append(f"changed     {replayed.changed:.1%} of predictions")
     if replayed.change_quantiles is not None:
         low, median, high = (format_number(value) for value in replayed.change_quantiles)
         lines.append(f"difference  median {median}, 5th to 95th percentile {low} to {high}")
     if replayed.n_scored and replayed.logged_loss is not None and replayed.replayed_loss is not None:
         new, old = format_number(replayed.replayed_loss), format_number(replayed.logged_loss)
-        lines.append(f"loss        {new}, was {old}, on {replayed.n_scored:,} labels")
+        lines.append(f"loss        {new}, was {old}, on {counted(replayed.n_scored, 'label')}")
     if replayed.largest:
         lines += ["", "largest differences:"]
     for row in replayed.largest:

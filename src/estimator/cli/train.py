@@ -9,7 +9,7 @@ import click
 
 from estimator import verbs
 from estimator.cli import options, progress_bar
-from estimator.core.text import format_bytes, format_duration, format_number
+from estimator.core.text import counted, format_bytes, format_duration, format_number
 
 if TYPE_CHECKING:
     from estimator.evaluation.scores import Coverage
@@ -55,7 +55,13 @@ def command(
 def _forecast_text(estimate: Forecast) -> str:
     free = f", {format_bytes(estimate.free_memory_bytes)} free" if estimate.free_memory_bytes is not None else ""
     lines = [
-        f"{estimate.n_rows:,} training rows, {estimate.n_columns:,} encoded columns, {estimate.n_fits} fits",
+        ", ".join(
+            [
+                counted(estimate.n_rows, "training row"),
+                counted(estimate.n_columns, "encoded column"),
+                counted(estimate.n_fits, "fit"),
+            ]
+        ),
         f"memory  about {format_bytes(estimate.memory_bytes)}{free}",
         f"disk    about {format_bytes(estimate.disk_bytes)}, {format_bytes(estimate.free_disk_bytes)} free",
     ]
@@ -112,7 +118,7 @@ def _text(new: NewVersion) -> str:
     if report.overfitting:
         lines.append(report.overfitting)
     if new.trained.prepared.n_unlabeled:
-        lines.append(f"{new.trained.prepared.n_unlabeled:,} rows without a target were skipped")
+        lines.append(f"skipped: {counted(new.trained.prepared.n_unlabeled, 'row')} without a target")
     if not report.beats_baseline and isfinite(report.metrics[report.deciding_metric].value):
         baseline = "mean" if report.task.is_regression else "class frequencies"
         lines.append(f"warning: {report.deciding_metric} is not better than always predicting the {baseline}")

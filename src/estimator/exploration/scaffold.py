@@ -15,7 +15,7 @@ from estimator.core.arrays import Floats
 from estimator.core.files import write_atomic
 from estimator.core.lock import locked
 from estimator.core.task import Task
-from estimator.core.text import join_names
+from estimator.core.text import counted, join_names
 from estimator.data.schema import Schema
 from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.column_scan import TableScan
@@ -63,7 +63,7 @@ def make_scaffold(frame: pl.DataFrame, data: Data, *, name: str, schema_file: st
     model = "linear" if n_rows < FEW_ROWS else "ensemble"
     reasons = (
         f"{_describe_task(labels.task)}: the target {data.target!r} is of kind {schema.target.kind}",
-        f"model {model}: {n_rows:,} rows" + (" are few" if model == "linear" else ""),
+        f"model {model}: {counted(n_rows, 'row')}" + (" are few" if model == "linear" else ""),
         f"split by time: rows are sorted by {time!r}" if time else "random split: rows are not sorted by a date column",
     )
     text = render_text(

@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from estimator.config import Config
+from estimator.core.text import counted
 from estimator.errors import TrainingError
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score, score, select_metrics
@@ -54,7 +55,9 @@ class SearchResult:
         """The number of trials by outcome, as a sentence."""
         progress = self.progress
         retried = f", {progress.retried} interrupted and retried" if progress.retried else ""
-        return f"{progress.done} trials: {progress.pruned} pruned, {progress.over_limit} over a limit{retried}"
+        return (
+            f"{counted(progress.done, 'trial')}: {progress.pruned} pruned, {progress.over_limit} over a limit{retried}"
+        )
 
     @property
     def verdict(self) -> str:

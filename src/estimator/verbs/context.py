@@ -50,12 +50,14 @@ MAX_CONFIG_BYTES = 5_000_000
 class Notes:
     """What a verb has skipped, guessed, converted or left out: sentences that begin with the place.
 
-    Mutable, as verbs add to it while they read. `show` gets each sentence at once, and once.
+    Mutable, as verbs add to it while they read. `show` gets each sentence at once, and once. `skipped_lines` is the
+    number of lines that cannot be read and were left out.
     """
 
     def __init__(self, show: Callable[[str], None] = lambda sentence: None) -> None:
         self._show = show
         self._sentences: list[str] = []
+        self.skipped_lines = 0
 
     def add(self, sentences: Iterable[str]) -> None:
         """Add those of the sentences that are new."""
@@ -193,6 +195,7 @@ class Context:
                 # Also when the rows do not suit the config: a note often tells why.
                 with suppress(SourceError):
                     self.notes.add(source.notes())
+                    self.notes.skipped_lines = max(self.notes.skipped_lines, source.skipped_lines)
 
     def table(self, loaded: LoadedConfig, data: FrameSource | None = None) -> ConfiguredTable:
         """Read all rows that a config names, or those of `data`, after a look at the columns.

@@ -69,6 +69,11 @@ class Source(ABC):
     def notes(self) -> list[str]:
         """Return what was skipped, guessed or converted while the rows were read, one sentence each."""
 
+    @property
+    def skipped_lines(self) -> int:
+        """The number of lines that cannot be read and were left out."""
+        return 0
+
     @abstractmethod
     def fingerprint(self) -> dict[str, str]:
         """Return name -> sha256 of everything that was read; the same rows give the same hashes."""
@@ -85,7 +90,8 @@ class FileSource(Source):
     """Rows in one or more files with the same columns, in the given order; a kind is chosen by the files' ending.
 
     `listing` are notes on which files were found. Reading fills `remarks` with further notes and, where lines that
-    cannot be read are rows of missing values, `bad_rows` with the reasons by row number from 0.
+    cannot be read are rows of missing values, `bad_rows` with the reasons by row number from 0; where they are left
+    out, `skipped` with their number by the name of the file.
     """
 
     endings: ClassVar[tuple[str, ...]]
@@ -94,6 +100,7 @@ class FileSource(Source):
     listing: tuple[str, ...] = ()
     remarks: list[str] = field(default_factory=list, compare=False, repr=False)
     bad_rows: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
+    skipped: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -101,6 +108,10 @@ class FileSource(Source):
 
     def notes(self) -> list[str]:
         return [*self.listing, *self.remarks]
+
+    @property
+    def skipped_lines(self) -> int:
+        return sum(self.skipped.values())
 
     def fingerprint(self) -> dict[str, str]:
         with read_errors(self.files):

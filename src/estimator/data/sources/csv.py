@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from estimator.core.text import join_names
+from estimator.core.text import counted, join_names
 from estimator.data.sources.base import BATCH_ROWS, FileSource, check_same_columns
 from estimator.data.sources.files import TableFile, read_errors
 from estimator.data.sources.header import HEADER_BYTES, Header, read_header
@@ -150,9 +150,13 @@ class _Reading:
     def _add_remarks(self) -> None:
         name, remarks = self._file.name, self._source.remarks
         if self._bad_lines:
-            effect = "are rows of missing values" if self._source.options.on_bad_lines == "missing" else "are left out"
+            is_missing, is_one = self._source.options.on_bad_lines == "missing", len(self._bad_lines) == 1
+            effects = ("is a row", "are rows") if is_missing else ("is left out", "are left out")
+            effect = effects[0 if is_one else 1] + (" of missing values" if is_missing else "")
             lines = join_names(map(str, self._bad_lines), limit=MAX_LINES_SHOWN)
-            remarks.append(f"{name}: {len(self._bad_lines):,} lines that cannot be read {effect}: {lines}")
+            remarks.append(f"{name}: {counted(len(self._bad_lines), 'line')} that cannot be read {effect}: {lines}")
+        if self._source.options.on_bad_lines == "skip":
+            self._source.skipped[name] = len(self._bad_lines)
         if self._n_replaced:
             remarks.append(
                 f"{name}: line {self._first_replaced:,} holds U+FFFD, which stands for a character lost before; "
