@@ -1,12 +1,16 @@
-"""schema: the JSON Schema of the config, and what a key of it is."""
+"""schema: the JSON Schema of the config, what a key of it is, and what changed between the schemas of two versions."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from estimator.config.reference import KeyHelp, key_help
 from estimator.config.validation import config_schema
-from estimator.verbs.context import SHELVES
+from estimator.data.schema import Schema
+from estimator.data.schema.compatibility import SchemaChange, schema_changes
+from estimator.data.schema.file import from_data
+from estimator.verbs.context import SHELVES, Context
 
 
 def schema() -> dict[str, Any]:
@@ -22,3 +26,20 @@ def explain(key: str) -> list[KeyHelp]:
     ConfigError: there is no such key.
     """
     return key_help(key, SHELVES)
+
+
+def diff(first: str, second: str, context: Context) -> list[SchemaChange]:
+    """Return what changed between two schemas, each that of a version or of a schema file.
+
+    Raises
+    ------
+    StoreError, ConfigError, SchemaError: one cannot be read.
+    """
+    return schema_changes(_schema_of(first, context), _schema_of(second, context))
+
+
+def _schema_of(reference: str, context: Context) -> Schema:
+    if not Path(reference).is_file():
+        return context.version(reference).schema
+    document = context.document(reference)
+    return from_data(document.values, source=document.name)
