@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -291,6 +292,13 @@ def test_alarm_exits_with_3(market, run):
     assert code == 3
     assert f"{MODEL} {market.live.version}: ALARM" in output["text"]
     assert "Year_Built" in output["text"]
+
+
+def test_times_of_json_are_iso_8601(market, run):
+    market.send(same_area(20))
+    arguments = ("monitor", MODEL, "--log", market.log_path, "--store", market.store.root, "--json")
+    _, output, _ = run(*arguments)
+    assert datetime.fromisoformat(output["since"]) <= datetime.fromisoformat(output["until"])
 
 
 def test_table_is_compared_with_training(market, run, tmp_path):

@@ -76,6 +76,15 @@ def format_time(timestamp: float) -> str:
     return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
+def iso_time(timestamp: float) -> str:
+    """Return seconds since 1970 in ISO 8601, in UTC, for programs.
+
+    >>> iso_time(86_400.25)
+    '1970-01-02T00:00:00.250Z'
+    """
+    return datetime.fromtimestamp(timestamp, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def _user() -> str:
     try:
         return getpass.getuser()

@@ -10,6 +10,7 @@ import numpy as np
 
 from estimator.config import Monitoring
 from estimator.core.arrays import Floats
+from estimator.core.clock import iso_time
 from estimator.monitoring.drift_check import DriftCheck
 from estimator.monitoring.events import POINT_SECONDS, Event, Point, read_events, read_points
 from estimator.monitoring.performance import LivePerformance, live_performance
@@ -71,13 +72,13 @@ class Overview:
         return {
             "model": self.model,
             "version": self.version,
-            "since": self.since,
-            "until": self.until,
+            "since": iso_time(self.since),
+            "until": iso_time(self.until),
             "n_rows": self.n_rows,
             "alarm": self.has_alarm,
             "check": None if self.check is None else self.check.to_data(),
             "performance": None if self.performance is None else self.performance.to_data(),
-            "events": [asdict(event) for event in self.events],
+            "events": [{**asdict(event), "at": iso_time(event.at)} for event in self.events],
             "e_values": None if not self.points else dict(self.points[-1].details),
             "alias_changes": [asdict(change) for change in self.alias_changes],
             "private_columns": list(self.private_columns),

@@ -80,12 +80,8 @@ def _changed(first: Column, second: Column) -> Iterator[SchemaChange]:
     for key in READING:
         old, new = getattr(first, key), getattr(second, key)
         if old != new:
-            is_wider = (
-                key in ADDITIVE
-                and set(old) <= set(new)
-                and all(old[item] == new[item] for item in old if key == "replace")
-            )
-            yield SchemaChange(name, f"{key} was {_shown(old)}, is {_shown(new)}", None if is_wider else "callers")
+            change = f"{key} was {_shown(old)}, is {_shown(new)}"
+            yield SchemaChange(name, change, None if _only_adds(key, old, new) else "callers")
     if gone := set(first.aliases) - {*second.aliases, name}:
         yield SchemaChange(name, f"is no longer called {join_names(map(repr, sorted(gone)))}", "callers")
 
