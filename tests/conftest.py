@@ -31,6 +31,8 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 # Trained versions that outlive a run; any change of src/ or examples/ trains them again.
 CACHE = ROOT / ".pytest_cache" / "stores"
+# They are signed, and so must be by the same key in all runs; the user's own is left alone.
+os.environ["ESTIMATOR_SIGNING_KEY"] = str(CACHE / "signing.key")
 TABLES = ROOT.parent / "shared" / "data" / "tables"
 
 # Made examples are the same in every run; `make test-tables` looks for new ones.

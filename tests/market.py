@@ -7,6 +7,7 @@ import gzip
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,8 @@ class Market:
     def loop(self, *overrides: str, holder: str = "first") -> MonitorLoop:
         """Return the monitoring loop with the market's config and some overrides."""
         settings = loop_settings(self.live, self.context(*overrides), self.conf)
-        retrainer = Retrainer(self.store, SHELVES, settings.retraining, {}, FOLDER)
+        rows = partial(verbs.Context().training_rows, folder=FOLDER)
+        retrainer = Retrainer(self.store, SHELVES, settings.retraining, {}, rows)
         return MonitorLoop(self.store, self.open_log(), MODEL, settings, holder, retrainer=retrainer)
 
     def step(self, *overrides: str) -> list[Event]:

@@ -126,7 +126,7 @@ def test_context_is_reproducible_and_has_no_old_files(spec, tmp_path):
     contents = {path.relative_to(tmp_path / "context").as_posix(): path.read_bytes() for path in paths}
     assert contents == spec.context() == spec.context()
     assert {name for name in contents if name.startswith("model/")} == {
-        f"model/{name}" for name in ("manifest.json", *spec.artefact.manifest["files"])
+        f"model/{name}" for name in ("manifest.json", "signature", *spec.artefact.manifest["files"])
     }
 
 

@@ -10,6 +10,7 @@ EstimatorError
 ├── TrainingError        a model cannot be trained on these rows with these settings
 ├── ParityError          the ONNX graph and the library that trained it predict differently
 ├── ArtefactError        the folder of a version is damaged, unknown or of a newer format
+│   └── TrustError       somebody else's version asks for what only one's own may do
 ├── StoreError           a model, version or alias does not exist, or cannot be changed
 ├── ServingError         the server cannot start
 ├── RequestError         an HTTP request is rejected as a whole; carries the status
@@ -102,6 +103,10 @@ class ParityError(EstimatorError):
 
 class ArtefactError(EstimatorError):
     """The folder of a version is damaged, unknown or of a newer format."""
+
+
+class TrustError(ArtefactError):
+    """Somebody else's version asks for what only one's own may do."""
 
 
 class StoreError(EstimatorError):

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 @click.option("--input", "table", help="Rows new to both versions  [default: the rows both held out]")
 @options.query
 @options.folder
+@options.trust
 @click.option("--require-better", is_flag=True, help="Exit with 3 unless SECOND is better by the first metric.")
 @options.overrides
 @options.store
 @options.as_json
 def command(
-    first: str, second: str, table: str | None, query: str | None, folder: Path, require_better: bool,
+    first: str, second: str, table: str | None, query: str | None, folder: Path, trust: bool, require_better: bool,
     overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Compare two versions on the same rows, or two configs on the same folds.
@@ -39,7 +40,7 @@ def command(
     Example: estimator compare houses@live houses@candidate --input new.csv
              estimator compare config.yml boosting.yml
     """
-    context = options.context(overrides, store)
+    context = options.context(overrides, store, trust=trust)
     with progress_bar.epochs(quiet=as_json) as progress:
         comparisons = verbs.compare.compare(
             first, second, context, table=(table, query) if table else None, folder=folder, progress=progress

@@ -36,7 +36,7 @@ def _lines(model: Mapping[str, Any]) -> list[str]:
     for manifest in reversed(model["versions"]):
         metric, score = next(iter(manifest["metrics"].items()))
         value = "undefined" if score["value"] is None else format_number(score["value"])
-        aliases = ", ".join(aliases_of.get(manifest["version"], []))
+        marks = [*aliases_of.get(manifest["version"], []), *([] if manifest["own"] else ["not signed with your key"])]
         kind = manifest["model"]["kind"]
-        lines.append(f"  {manifest['version']}  {kind:<9} {metric} {value:<10} {aliases}".rstrip())
+        lines.append(f"  {manifest['version']}  {kind:<9} {metric} {value:<10} {', '.join(marks)}".rstrip())
     return lines

@@ -162,6 +162,9 @@ monitored_conf = click.option(
     type=click.Path(path_type=Path, dir_okay=False),
     help="A config whose monitoring, retraining and promotion apply  [default: the version's own]",
 )
+trust = click.option(
+    "--trust", is_flag=True, help="Read the table that somebody else's version names, without a question."
+)
 yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
@@ -185,12 +188,12 @@ def deployed(model: str, folder: Path | None, conf: Path | None) -> DeployedMode
     return verbs.deploy.DeployedModel(model, folder or Path("build") / model, conf)
 
 
-def confirm(question: str, *, yes: bool) -> bool:
-    """Ask for confirmation; without a terminal, only --yes confirms."""
+def confirm(question: str, *, yes: bool, otherwise: str = ", or --dry-run to see the plan") -> bool:
+    """Ask for confirmation; without a terminal, only --yes confirms, or what the error names `otherwise`."""
     if yes:
         return True
     if not sys.stdin.isatty():
-        raise click.UsageError("not a terminal: pass --yes to confirm, or --dry-run to see the plan")
+        raise click.UsageError(f"not a terminal: pass --yes to confirm{otherwise}")
     return click.confirm(question, err=True)
 
 
@@ -202,9 +205,18 @@ def plan_data(plan: DeploymentPlan) -> dict[str, Any]:
     return {"steps": [asdict(step) for step in plan.steps], "price_usd": price, "notes": list(plan.notes)}
 
 
-def context(overrides: tuple[str, ...] = (), store: str | None = None, *, quiet: bool = False) -> Context:
+def context(
+    overrides: tuple[str, ...] = (), store: str | None = None, *, quiet: bool = False, trust: bool = False
+) -> Context:
     """Return what a verb needs besides its own arguments; `quiet` prints no notes."""
-    return verbs.Context(overrides, dict(os.environ), store, verbs.Notes() if quiet else verbs.Notes(_show_note))
+
+    def confirm(question: str) -> bool:
+        if trust:
+            say(question)
+        return trust or (sys.stdin.isatty() and click.confirm(f"{question} Read it?", err=True))
+
+    notes = verbs.Notes() if quiet else verbs.Notes(_show_note)
+    return verbs.Context(overrides, dict(os.environ), store, notes, confirm)
 
 
 def opened_store(path: str | None) -> Store:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @options.log
 @options.monitored_conf
 @options.folder
+@options.trust
 @click.option("--why", default="started by hand", show_default=True, help="The reason, stored in the record.")
 @click.option("--job", is_flag=True, hidden=True, help="Train the candidates of the job on standard input.")
 @options.overrides
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @options.as_json
 def command(
     model: str, data: str | None, query: str | None, include_learned: bool, log: str | None, conf: Path | None,
-    folder: Path, why: str, job: bool, overrides: tuple[str, ...], store: str | None, as_json: bool,
+    folder: Path, trust: bool, why: str, job: bool, overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Train candidate versions of MODEL on new rows: warm start, full refit, and new rows only.
 
@@ -42,7 +43,7 @@ def command(
     \b
     Example: estimator retrain houses --input november.csv
     """
-    context = options.context(overrides, store)
+    context = options.context(overrides, store, trust=trust)
     if job:
         verbs.retrain.train_candidates(context)
         return 0

@@ -13,9 +13,10 @@ from estimator.cli import EXIT_GATE, options, progress_bar
 @click.command("verify")
 @options.version
 @options.folder
+@options.trust
 @options.store
 @options.as_json
-def command(version: str, folder: Path, store: str | None, as_json: bool) -> int:
+def command(version: str, folder: Path, trust: bool, store: str | None, as_json: bool) -> int:
     """Train VERSION again from its own config and data, and compare the graphs bit for bit.
 
     Exits with 3 if they differ.
@@ -23,7 +24,7 @@ def command(version: str, folder: Path, store: str | None, as_json: bool) -> int
     \b
     Example: estimator verify houses@live
     """
-    context = options.context(store=store)
+    context = options.context(store=store, trust=trust)
     with progress_bar.epochs(quiet=as_json) as progress:
         reproduction = verbs.verify.verify(version, context, folder=folder, progress=progress)
     lines = [

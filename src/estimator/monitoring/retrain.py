@@ -14,7 +14,6 @@ import polars as pl
 from estimator.config import Config, Retraining, Shelves, resolve
 from estimator.core.clock import Moment
 from estimator.core.files import temporary_file, write_folder_atomic
-from estimator.data.sources import opener
 from estimator.data.sources.base import Source
 from estimator.errors import RetrainingError
 from estimator.models import Progress, silent
@@ -41,17 +40,16 @@ ROWS_FOLDER, DECISIONS_FOLDER = "rows", "decisions"
 
 @dataclass(frozen=True)
 class Retrainer:
-    """All that retraining needs besides the new rows.
+    """All that retraining needs besides the new rows; `training_rows` opens those that a version was trained on.
 
-    Relative paths in the data section of a version's config start in `folder`. With a `command`, one that runs
-    `train_job`, candidates are trained in a process of their own.
+    With a `command`, one that runs `train_job`, candidates are trained in a process of their own.
     """
 
     store: Store
     shelves: Shelves
     settings: Retraining
     environment: Mapping[str, str]
-    folder: Path = Path()
+    training_rows: Callable[[Artefact], AbstractContextManager[Source]]
     command: Sequence[str] | None = None
 
     def retrain(
@@ -128,7 +126,7 @@ class Retrainer:
         RetrainingError: the version needs private columns, which are not logged.
         """
         check_logged_columns(live)
-        with self._source(self._config(live)) as source:
+        with self.training_rows(live) as source:
             source.fingerprint()
 
     def _outcomes(
@@ -157,13 +155,10 @@ class Retrainer:
 
     def _old_rows(self, live: Artefact, config: Config) -> PreparedData:
         """Return the rows of the version's own table, split as it was trained."""
-        with self._source(config) as source:
+        with self.training_rows(live) as source:
             frame = source.frame()
             held_out_rows(live, frame, source.fingerprint(), config)
         return prepare(frame, config, live.schema)
-
-    def _source(self, config: Config) -> AbstractContextManager[Source]:
-        return opener.open_data(config.data, self.folder, self.environment)
 
 
 def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, str]]:

@@ -97,6 +97,9 @@ class ServedModels:
 
     def _successor(self, old: Service, folder: Path) -> Service:
         new = self._open(folder)
+        if old.artefact.is_own and not new.artefact.is_own:
+            # What one's own version says of this server stays in force.
+            new = Service(new.artefact, old.serving)
         _check(new.artefact)
         if new.artefact.name != old.artefact.name:
             raise ServingError(

@@ -28,6 +28,7 @@ from estimator.serving.gateway import Gateway
 from estimator.serving.monitor_process import monitor_process
 from estimator.serving.reload import ModelReference, ServedModels
 from estimator.serving.routes import ServerContext
+from estimator.serving.service import Service
 from estimator.serving.shadow import Shadow
 from estimator.serving.telemetry.recorder import RequestRecorder
 from estimator.serving.telemetry.traces import Traces
@@ -52,11 +53,13 @@ def run_server(
     allow_public: bool = False,
     ready: Callable[[Sequence[Artefact], str], None] = lambda artefacts, url: None,
     monitors: bool = False,
+    note: Callable[[str], None] = lambda sentence: None,
 ) -> None:
     """Serve the versions that references mean, until the process is stopped; `ready` gets the versions and the URL.
 
-    `settings` override the environment, which overrides the serving section of a version. Host, port, keys and log are
-    those of the first version. With `monitors`, a process next to the server monitors the log of every model.
+    `settings` override the environment, which overrides the serving section of a version of one's own; `note` gets what
+    is not used of somebody else's. Host, port, keys and log are those of the first version. With `monitors`, a process
+    next to the server monitors the log of every model.
 
     Raises
     ------
@@ -72,6 +75,8 @@ def run_server(
         ),
     )
     artefacts = [service.artefact for service in models.services]
+    for service in models.services:
+        _check_unused(service, note, allow_public=allow_public)
     serving = models.services[0].serving
     ring = _key_ring(serving, environment)
     if ring is None and not allow_public and not _is_loopback(serving.host):
@@ -107,6 +112,30 @@ def run_server(
             work(report)
         else:
             run_workers(work, serving.workers, shutdown_seconds=SHUTDOWN_TIMEOUT_SECONDS + 1, ready=report)
+
+
+def _check_unused(service: Service, note: Callable[[str], None], *, allow_public: bool) -> None:
+    """Note what is not used of the serving section of somebody else's version.
+
+    Raises
+    ------
+    ServingError: it requires API keys, and this server would not.
+    """
+    artefact, used = service.artefact, service.serving.model_dump(mode="json")
+    unused = {
+        key: value
+        for key, value in artefact.unused_config.items()
+        if key.startswith("serving.") and used.get(key.removeprefix("serving.")) != value
+    }
+    name, has_keys = f"{artefact.name} {artefact.version}", used["api_key_env"] or used["keys_file"]
+    if not has_keys and not allow_public and unused.keys() & {"serving.api_key_env", "serving.keys_file"}:
+        raise ServingError(
+            f"{name} requires API keys by a config that is not used here, as it is not signed with your key",
+            hint="pass --keys-file or --api-key-env, or --allow-public to require none; if the version is your own: "
+            f"estimator sign {artefact.name}/{artefact.version}",
+        )
+    if unused:
+        note(f"{name} is somebody else's: it is not signed with your key; not used of its config: {', '.join(unused)}")
 
 
 def build_server(gateway: Gateway, serving: Serving) -> uvicorn.Server:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from estimator.config.authority import acting, description
 from estimator.core.files import write_folder_atomic
 from estimator.core.task import Task
 from estimator.data.labels import TargetReader
@@ -21,22 +23,29 @@ from estimator.data.schema import Schema
 from estimator.data.schema.file import from_data
 from estimator.errors import ArtefactError, ConfigError, FileError
 from estimator.store.predictor import Predictor
+from estimator.store.signature import SIGNATURE, is_signed, signature_of
 
 # The first format that was released; its number is raised whenever a file's names or meaning change.
 FORMAT = 2
 MANIFEST = "manifest.json"
 REQUIRED_FILES = ("model.onnx", "schema.json", "golden.json", "config.resolved.json")
 REQUIRED_KEYS = ("name", "version", "task", "files")
+# They become names of folders and of images.
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # Another processor may round differently; a real difference is far larger.
 GOLDEN_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
 class Artefact:
-    """An opened version: its `folder` and `manifest`; other files are read on access."""
+    """An opened version: its `folder` and `manifest`; other files are read on access.
+
+    `is_own` is whether it is signed with this user's key. Only then does its config act on this machine.
+    """
 
     folder: Path
     manifest: Mapping[str, Any]
+    is_own: bool = False
 
     @property
     def name(self) -> str:
@@ -78,10 +87,22 @@ class Artefact:
         return from_data(self.read_json("schema.json"), source=str(self.folder / "schema.json"))
 
     @cached_property
-    def config(self) -> Mapping[str, Any]:
+    def recorded_config(self) -> Mapping[str, Any]:
         """The config that trained the version, with every default filled in."""
-        config: Mapping[str, Any] = self.read_json("config.resolved.json")
+        config = self.read_json("config.resolved.json")
+        if not isinstance(config, Mapping):
+            raise ArtefactError(f"{self.folder / 'config.resolved.json'}: expected an object, got {config!r:.40}")
         return config
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """What applies here of that config: all of it in a version of one's own, else what describes the model."""
+        return self.recorded_config if self.is_own else description(self.recorded_config)
+
+    @cached_property
+    def unused_config(self) -> Mapping[str, Any]:
+        """What is left out of `config`, by key, where it is not the default."""
+        return {} if self.is_own else acting(self.recorded_config)
 
     @cached_property
     def predictor(self) -> Predictor:
@@ -102,7 +123,7 @@ class Artefact:
 
 
 def write_artefact(parent: Path, version: str, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
-    """Write a version into a new folder of `parent`, atomically, and return the folder.
+    """Write a version into a new folder of `parent`, signed and atomically, and return the folder.
 
     Raises
     ------
@@ -112,8 +133,10 @@ def write_artefact(parent: Path, version: str, manifest: Mapping[str, Any], file
     complete = {"format": FORMAT, **manifest, "version": version, "files": hashes}
     folder = parent / version
     content = json.dumps(complete, indent=2, ensure_ascii=False).encode()
+    signature = signature_of(content)
+    signed = {} if signature is None else {SIGNATURE: signature}
     try:
-        write_folder_atomic(folder, {**files, MANIFEST: content})
+        write_folder_atomic(folder, {**files, **signed, MANIFEST: content})
     except FileError as error:
         raise ArtefactError(error.message, hint="choose another --store") from error
     return folder
@@ -127,13 +150,14 @@ def open_artefact(folder: Path) -> Artefact:
     ArtefactError: the folder is not a version, is damaged, or has another format.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        content = (folder / MANIFEST).read_bytes()
+        manifest = json.loads(content)
     except FileNotFoundError:
         raise ArtefactError(f"{folder}: not a version: it has no {MANIFEST}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{folder / MANIFEST}: cannot be read: {error}") from error
     _check_manifest(folder, manifest)
-    artefact = Artefact(folder, manifest)
+    artefact = Artefact(folder, manifest, is_signed(folder, content))
     for file in manifest["files"]:
         artefact.read(file)
     return artefact
@@ -195,6 +219,13 @@ def _check_manifest(folder: Path, manifest: Any) -> None:
     missing = [key for key in REQUIRED_KEYS if key not in manifest]
     if missing or not isinstance(manifest["files"], dict):
         raise ArtefactError(f"{folder / MANIFEST}: not the manifest of a version: no {', '.join(sorted(missing))}")
+    for key in ("name", "version", "parent"):
+        # A parent may be a version of another model.
+        names = str(manifest.get(key) or "none").split("/") if key == "parent" else [str(manifest[key])]
+        if len(names) > 2 or not all(map(NAME.fullmatch, names)):
+            raise ArtefactError(
+                f"{folder / MANIFEST}: {key}: expected letters, digits, _, . and -, got {manifest[key]!r}"
+            )
     for file in REQUIRED_FILES:
         if file not in manifest["files"]:
             raise ArtefactError(f"{folder / MANIFEST}: lists no {file}")

@@ -16,6 +16,7 @@ from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ArtefactError, EstimatorError, StoreError
 from estimator.store.artefact import MANIFEST
 from estimator.store.history import AliasChange, History, live_stack
+from estimator.store.signature import is_signed
 
 ALIASES = "aliases.json"
 
@@ -182,17 +183,23 @@ class Store:
 
 
 def describe_models(store: Store) -> list[dict[str, Any]]:
-    """Return every model with its aliases and the manifests of its versions, as JSON-ready data."""
+    """Return every model with its aliases and the manifests of its versions, as JSON-ready data.
+
+    `own` is whether a version is signed with this user's key.
+    """
     return [
         {
             "name": name,
             "aliases": _readable_aliases(store, name),
-            "versions": [
-                json.loads((store.root / name / version / MANIFEST).read_bytes()) for version in store.versions(name)
-            ],
+            "versions": [_described(store.root / name / version) for version in store.versions(name)],
         }
         for name in store.models()
     ]
+
+
+def _described(folder: Path) -> dict[str, Any]:
+    content = (folder / MANIFEST).read_bytes()
+    return {**json.loads(content), "own": is_signed(folder, content)}
 
 
 def read_aliases(folder: Path) -> Mapping[str, str]:

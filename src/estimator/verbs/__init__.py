@@ -4,6 +4,7 @@ init, explore, train, tune         a table -> a config, findings, versions of a 
 evaluate, compare, verify          a version or a config, scored, compared, reproduced
 predict, serve, page, why          a version -> predictions: to a table, over HTTP, as a page; and why one was made
 models, promote, rollback, history which version is live
+sign                               which versions are one's own
 monitor, retrain, replay           the prediction log -> drift, candidates, what another version would have predicted
 image, push, deploy, status, down  a version -> an image, in a registry, and where it runs
 ci                                 all checks of a push
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         retrain,
         rollback,
         serve,
+        sign,
         status,
         train,
         tune,
@@ -75,6 +77,7 @@ __all__ = [
     "retrain",
     "rollback",
     "serve",
+    "sign",
     "status",
     "train",
     "tune",

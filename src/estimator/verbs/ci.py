@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from estimator.config import Config
+from estimator.config import Config, resolve
 from estimator.config.sections import model_data
 from estimator.core.files import write_atomic
 from estimator.core.text import format_bytes
 from estimator.errors import ArtefactError, CheckError, GateError, StoreError
 from estimator.shipping.ci.pipeline import CheckRunner, CiCheck, CiResult, markdown
 from estimator.shipping.image.builders import Builder, ImageBuild
-from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.artefact import Artefact, missing_packages_named, open_artefact
 from estimator.store.store import locate
 from estimator.training.comparison import Comparison
 from estimator.verbs.compare import compare
-from estimator.verbs.context import Context, config_of, kind_of
+from estimator.verbs.context import SHELVES, Context, kind_of
 from estimator.verbs.image import image
 from estimator.verbs.train import prepared_rows, train
 from estimator.verbs.verify import verify
@@ -48,7 +48,7 @@ def ci(request: CiRequest, context: Context, *, note: Callable[[CiCheck], None] 
         config = checks.run("config", partial(_config, request.conf, context))
         model = str(config.name)
         # What is verified and compared lies in the store of the config, too.
-        context = replace(context, store_path=str(context.store(config).root))
+        context = replace(context, store_path=str(context.store(config).root), own_data=config.data)
         checks.run("data", partial(_data, request.conf, context))
         live = _by_alias(config, "live", context)
         artefact = checks.run("version", partial(_version, request.conf, config, live, context))
@@ -115,7 +115,8 @@ def _recipe(conf: Path, config: Config, context: Context) -> tuple[object, objec
 
 def _recipe_of(artefact: Artefact) -> tuple[object, object]:
     """Return the config of a version, as this release reads it, and the fingerprint of its rows."""
-    config = config_of(artefact)
+    with missing_packages_named(artefact):
+        config = resolve(artefact.recorded_config, SHELVES)
     return model_data(config, kind_of(config)), artefact.manifest["data"]["files"]
 
 

@@ -84,5 +84,5 @@ def _note_overrides(configs: list[Path], context: Context) -> None:
 def held_out_frame(artefact: Artefact, context: Context, folder: Path) -> pl.DataFrame:
     """Return the rows that a version held out, read again from its own data."""
     config = config_of(artefact)
-    with context.rows(config.data, folder) as source:
+    with context.training_rows(artefact, folder) as source:
         return held_out_rows(artefact, source.frame(), source.fingerprint(), config)

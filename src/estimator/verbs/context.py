@@ -22,7 +22,7 @@ from estimator.data.sources.address import locate as locate_address
 from estimator.data.sources.base import Source
 from estimator.data.sources.web import fetch
 from estimator.data.tables import FrameSource
-from estimator.errors import ConfigError, EstimatorError, SourceError, needs_extra
+from estimator.errors import ConfigError, EstimatorError, SourceError, TrustError, needs_extra
 from estimator.evaluation import metrics
 from estimator.features import encoders
 from estimator.shipping import deployment
@@ -81,14 +81,24 @@ class ConfiguredTable:
     schema: Schema | None
 
 
+def _refuses(question: str) -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Overrides of config keys ("training.epochs=5"), the environment, the store's folder if it is named, and notes."""
+    """Overrides of config keys ("training.epochs=5"), the environment, the store's folder if it is named, and notes.
+
+    `confirm` is asked before an address is opened that somebody else's version names, unless `own_data`, the section
+    `data` of a config of one's own, names the same rows.
+    """
 
     overrides: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     store_path: str | None = None
     notes: Notes = field(default_factory=Notes, compare=False)
+    confirm: Callable[[str], bool] = field(default=_refuses, compare=False)
+    own_data: Data | None = None
 
     def config(self, conf: ConfigReference) -> Config:
         """Return the checked config; see `loaded`."""
@@ -175,7 +185,10 @@ class Context:
         ------
         StoreError, ArtefactError: there is no such version, or it is damaged.
         """
-        return open_artefact(locate(reference, self.store()))
+        artefact = open_artefact(locate(reference, self.store()))
+        if not artefact.is_own:
+            self.notes.add([foreign_note(artefact)])
+        return artefact
 
     @contextmanager
     def rows(self, data: Data, folder: Path = Path()) -> Iterator[Source]:
@@ -196,6 +209,38 @@ class Context:
                 with suppress(SourceError):
                     self.notes.add(source.notes())
                     self.notes.skipped_lines = max(self.notes.skipped_lines, source.skipped_lines)
+
+    @contextmanager
+    def training_rows(self, artefact: Artefact, folder: Path = Path()) -> Iterator[Source]:
+        """Open the rows that a version was trained on; relative paths start in `folder`.
+
+        Somebody else's version may name any table that this user can read: its address is shown first, and
+        ${NAME} in it is not replaced.
+
+        Raises
+        ------
+        TrustError: `confirm` does not accept the address.
+        SourceError: there is nothing to read.
+        """
+        data, opens = config_of(artefact).data, self
+        if not artefact.is_own and data != self.own_data:
+            self._check_address(artefact, data, folder)
+            opens = replace(self, environment={})
+        with opens.rows(data, folder) as source:
+            yield source
+
+    def _check_address(self, artefact: Artefact, data: Data, folder: Path) -> None:
+        paths = [data.path] if isinstance(data.path, str) else data.path
+        shown = ", ".join(path if SCHEME.match(path) or "${" in path else str(folder / path) for path in paths)
+        problem = f"{artefact.name} {artefact.version} is not signed with your key, and data.path in it names {shown}"
+        if any("${" in path for path in paths):
+            raise TrustError(
+                f"{problem}: no variable of yours is put into somebody else's address",
+                hint=f"if the version is your own: estimator sign {artefact.name}/{artefact.version}",
+            )
+        query = f" with the query {data.query!r}" if data.query else ""
+        if not self.confirm(f"{problem}{query}."):
+            raise TrustError(problem, hint="look at the address; --trust reads it")
 
     def table(self, loaded: LoadedConfig, data: FrameSource | None = None) -> ConfiguredTable:
         """Read all rows that a config names, or those of `data`, after a look at the columns.
@@ -245,6 +290,13 @@ def config_of(artefact: Artefact) -> Config:
     """Return the config that made a version, as this release reads it."""
     with missing_packages_named(artefact):
         return resolve(artefact.config, SHELVES)
+
+
+def foreign_note(artefact: Artefact) -> str:
+    """Return the note on a version that is not signed with this user's key: it predicts, and does no more."""
+    keys = ", ".join(artefact.unused_config)
+    unused = f"; not used of its config: {keys}" if keys else ""
+    return f"{artefact.name} {artefact.version} is somebody else's: it is not signed with your key{unused}"
 
 
 def data_like(artefact: Artefact, context: Context, table: str, query: str | None) -> Data:

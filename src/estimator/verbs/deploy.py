@@ -94,7 +94,17 @@ def target_and_site(
         except EstimatorError:
             return None
 
-    return _target(deployed, context), DeploymentContext(deployed.folder, context.environment, version, note)
+    def image_environment(release: Release) -> Mapping[str, str]:
+        try:
+            record = read_record(deployed.folder)
+        except EstimatorError:
+            return {}
+        variables: Mapping[str, str] = record.get("environment", {}) if record["version"] == release.version else {}
+        return variables
+
+    return _target(deployed, context), DeploymentContext(
+        deployed.folder, context.environment, version, note, image_environment
+    )
 
 
 def _target(deployed: DeployedModel, context: Context) -> DeploymentTarget:

@@ -8,14 +8,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from estimator.config import Monitoring, Promotion, Retraining, Serving, resolve_section
 from estimator.config.section import Section
 from estimator.core.files import write_atomic
-from estimator.errors import EstimatorError, MissingExtraError, MonitoringError, RetrainingError, needs_extra
+from estimator.errors import (
+    EstimatorError,
+    MissingExtraError,
+    MonitoringError,
+    RetrainingError,
+    TrustError,
+    needs_extra,
+)
 from estimator.monitoring.alerts import alert_data, alert_text, check_alerts
 from estimator.monitoring.events import Event
 from estimator.monitoring.loop import LoopSettings, MonitorLoop
@@ -160,8 +168,11 @@ def retrainer(model: MonitoredModel, settings: Retraining, context: Context, *, 
     """
     with needs_extra("train", "retraining"):
         from estimator.monitoring.retrain import Retrainer
+    if model.conf is not None:
+        context = replace(context, own_data=context.config(model.conf).data)
+    rows = partial(context.training_rows, folder=model.folder)
     command = (sys.executable, "-m", "estimator", "retrain", model.reference, "--job") if isolated else None
-    return Retrainer(context.store(), SHELVES, settings, context.environment, model.folder, command)
+    return Retrainer(context.store(), SHELVES, settings, context.environment, rows, command)
 
 
 def _usable_retrainer(
@@ -179,7 +190,7 @@ def _usable_retrainer(
     try:
         usable.check_data(artefact)
     except EstimatorError as error:
-        is_private = isinstance(error, RetrainingError)
-        hint = error.hint if is_private else "pass --folder, where the version's data paths start"
+        has_hint = isinstance(error, (RetrainingError, TrustError))
+        hint = error.hint if has_hint else "pass --folder, where the version's data paths start"
         note(f"retraining will not be possible: {error.message}; {hint}")
     return usable

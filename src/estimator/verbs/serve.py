@@ -23,7 +23,7 @@ def serve(
     monitors: bool = False,
     ready: Callable[[Sequence[Artefact], str], None],
 ) -> None:
-    """Serve the versions that references name, also when an alias moves; `settings` win over a version's config.
+    """Serve the versions that references name, also when an alias moves; `settings` win over a version's own config.
 
     With `monitors`, a process next to the server monitors the log of every model.
     """
@@ -33,7 +33,13 @@ def serve(
         for reference in references
     ]
     run_server(
-        served, settings, environment=context.environment, allow_public=allow_public, ready=ready, monitors=monitors
+        served,
+        settings,
+        environment=context.environment,
+        allow_public=allow_public,
+        ready=ready,
+        monitors=monitors,
+        note=lambda sentence: context.notes.add([sentence]),
     )
 
 

@@ -15,6 +15,7 @@ from estimator.models import Model, Progress, model_of, silent
 from estimator.store.artefact import MANIFEST, Artefact, open_artefact
 from estimator.store.learned_rows import learned_rows
 from estimator.store.predictor import Predictor
+from estimator.store.signature import key_file
 from estimator.store.store import Store, version_folder
 from estimator.training import forecast as forecasts
 from estimator.training import report as reports
@@ -77,7 +78,10 @@ def train(
         None if earlier is None else learned_rows(earlier),
     )
     folder, alias = versions.save_version(store, trained, report, provenance, moment=Moment.now())
-    return NewVersion(open_artefact(folder), trained, report, alias, perf_counter() - start_seconds)
+    artefact = open_artefact(folder)
+    if not artefact.is_own:
+        context.notes.add([f"{artefact.version} is not signed: the key cannot be kept at {key_file()}"])
+    return NewVersion(artefact, trained, report, alias, perf_counter() - start_seconds)
 
 
 def forecast(conf: ConfigReference, context: Context) -> Forecast:

@@ -18,7 +18,7 @@ def verify(reference: str, context: Context, *, folder: Path = Path(), progress:
     start = None
     if parent:
         start = warm_start(context.version(parent if "/" in parent else f"{artefact.name}/{parent}"))
-    with context.rows(config.data, folder) as source:
+    with context.training_rows(artefact, folder) as source:
         frame, fingerprint = source.frame(), source.fingerprint()
     return reproduce(
         artefact, frame, fingerprint, config, model_of(config), start=start, progress=progress, clock=perf_counter

@@ -133,13 +133,15 @@ def _no_note(text: str) -> None:
 class DeploymentContext:
     """What a command needs besides settings: a folder for files, environment variables, and a progress callback.
 
-    `version` opens the version of a release; it returns None if the version is not in the store.
+    `version` opens the version of a release; it returns None if the version is not in the store. `image_environment`
+    are the variables that the image of a release sets.
     """
 
     folder: Path
     environment: Mapping[str, str]
     version: Callable[[Release], Artefact | None] = lambda release: None
     note: Callable[[str], None] = field(default=_no_note)
+    image_environment: Callable[[Release], Mapping[str, str]] = lambda release: {}
 
 
 class DeploymentTarget(Section, ABC):
@@ -219,15 +221,21 @@ def check_public(release: Release, address: str, environment: Mapping[str, str],
     ------
     DeploymentError: the server does not require API keys.
     """
-    artefact = context.version(release)
-    if artefact is None:
+    if context.version(release) is None:
         return
-    serving = resolve_section("serving", Serving, artefact.config.get("serving", {}), environment)
+    serving = serving_of(release, environment, context)
     if serving.keys_file is None and serving.api_key_env is None:
         raise DeploymentError(
             f"{address} is public, but {release.model} does not require API keys",
             hint="set serving.keys_file or serving.api_key_env, or deployment.allow_public: true",
         )
+
+
+def serving_of(release: Release, environment: Mapping[str, str], context: DeploymentContext) -> Serving:
+    """Return how a release is served: as its image says, and the environment that it is deployed with."""
+    artefact = context.version(release)
+    stored = {} if artefact is None else artefact.config["serving"]
+    return resolve_section("serving", Serving, stored, {**context.image_environment(release), **environment})
 
 
 def previous_release(status: DeploymentStatus) -> Release:

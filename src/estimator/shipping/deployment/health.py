@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable
 
 from estimator.errors import DeploymentError, EstimatorError
-from estimator.shipping.deployment.base import DeploymentContext, Release
+from estimator.shipping.deployment.base import DeploymentContext, Release, serving_of
 from estimator.shipping.image.smoke_test import check_responses, request_json, wait_until_ready
-from estimator.store.artefact import Artefact
 
 
 def check_health(
@@ -21,7 +20,7 @@ def check_health(
 ) -> str:
     """Wait until a URL serves a release, and check its golden rows; return a message with the result.
 
-    The API key is the environment variable named by the version's serving.api_key_env. If the server requires a key
+    The API key is the environment variable named by serving.api_key_env. If the server requires a key
     and there is none, only readiness is checked.
 
     Raises
@@ -32,7 +31,7 @@ def check_health(
         seconds = wait_until_ready(
             release.version, address, started_at=time.monotonic(), is_alive=is_alive, timeout_seconds=timeout_seconds
         )
-        return f"{address} is ready after {seconds:.1f} s; {_golden_rows(context.version(release), address, context)}"
+        return f"{address} is ready after {seconds:.1f} s; {_golden_rows(release, address, context)}"
     except EstimatorError as error:
         raise DeploymentError(f"{address}: {error.message}", hint=error.hint) from None
     except OSError as error:
@@ -48,11 +47,12 @@ def is_ready(release: Release, address: str) -> bool:
         return False
 
 
-def _golden_rows(artefact: Artefact | None, address: str, context: DeploymentContext) -> str:
+def _golden_rows(release: Release, address: str, context: DeploymentContext) -> str:
     """Check the golden rows; return a message with the result."""
+    artefact = context.version(release)
     if artefact is None:
         return "its golden rows are not available here"
-    key = context.environment.get(artefact.config.get("serving", {}).get("api_key_env") or "")
+    key = context.environment.get(serving_of(release, {}, context).api_key_env or "")
     if key is None and request_json(address, f"/v1/models/{artefact.name}/schema")[0] == 401:
         return "golden rows were not checked: the server requires an API key, and none is set"
     n_rows, n_rejected = check_responses(artefact, address, key=key)

@@ -12,10 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from estimator.config import Image
+from estimator.config import ENVIRONMENT_PREFIX, Image, Serving
 from estimator.shipping.image.sbom import bill_of_materials
 from estimator.shipping.image.wheels import PinnedPackage, estimator_wheel, requirements, resolve_packages
 from estimator.store.artefact import Artefact
+from estimator.store.signature import SIGNATURE
 
 # Files of packages that a server never reads: tests, headers, type stubs, development tools.
 UNUSED_FILES = (
@@ -77,6 +78,18 @@ class BuildSpec:
         return ["python", "-I", "-S", "-c", f"import socket;{request};raise SystemExit(b' 200 ' not in s.recv(64))"]
 
     @cached_property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of the image.
+
+        Inside, there is no key that the version is signed with, so what one's own version says of its server is
+        written down here.
+        """
+        stored, defaults = self.artefact.config["serving"], Serving().model_dump(mode="json")
+        changed = {key: stored[key] for key in defaults if key in stored and stored[key] != defaults[key]}
+        serving = {f"{ENVIRONMENT_PREFIX}SERVING__{key.upper()}": json.dumps(value) for key, value in changed.items()}
+        return {**IMAGE_ENVIRONMENT, **serving}
+
+    @cached_property
     def all_labels(self) -> dict[str, str]:
         """The labels of the image: those of the OCI image specification, and image.labels."""
         manifest = self.artefact.manifest
@@ -93,6 +106,8 @@ class BuildSpec:
         """Return the files of the build context by path."""
         artefact = self.artefact
         model = {f"model/{name}": artefact.read(name) for name in artefact.manifest["files"]}
+        if artefact.is_own:
+            model[f"model/{SIGNATURE}"] = (artefact.folder / SIGNATURE).read_bytes()
         return {
             "Dockerfile": self.dockerfile().encode(),
             "requirements.txt": requirements(self.packages, self.wheel).encode(),
@@ -117,11 +132,21 @@ class BuildSpec:
             site_packages=self.site_packages,
             stdlib=stdlib,
             labels=labels.replace("$", r"\$"),
+            environment=" ".join(f"{name}={_quoted(value)}" for name, value in self.environment.items()),
             port=self.port,
             health=json.dumps(self.health_check),
             command=json.dumps(self.command),
             unused=" ".join(UNUSED_FILES),
         )
+
+
+def _quoted(value: str) -> str:
+    """Return a value for ENV in a Dockerfile, which replaces no variable in it.
+
+    >>> _quoted("/model"), _quoted('"${NAME}"')
+    ('/model', '"\\\\"\\\\${NAME}\\\\""')
+    """
+    return value if value.replace("/", "").isalnum() else json.dumps(value, ensure_ascii=False).replace("$", r"\$")
 
 
 def write_context(spec: BuildSpec, folder: Path) -> None:

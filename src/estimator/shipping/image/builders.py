@@ -70,6 +70,7 @@ class ImageBuild:
             "builder": self.builder,
             "architecture": self.spec.architecture,
             "port": self.spec.port,
+            "environment": self.spec.environment,
             "size_bytes": self.size_bytes,
             "digest": self.digest,
             "smoke_tested": self.smoke_test is not None,

@@ -239,7 +239,7 @@ def start_process(
     started_at = time.monotonic()
     process = subprocess.Popen(  # noqa: S603 # no shell, and our own arguments
         [*command, "serve", "--host", "127.0.0.1", "--port", "0", "--json"],
-        env={**IMAGE_ENVIRONMENT, **TEST_ENVIRONMENT, **environment},
+        env={**IMAGE_ENVIRONMENT, **environment, **TEST_ENVIRONMENT},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

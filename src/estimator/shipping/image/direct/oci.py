@@ -22,7 +22,7 @@ from typing import IO, Any, BinaryIO
 
 from estimator.core.files import atomic_path, write_atomic
 from estimator.errors import ImageError
-from estimator.shipping.image.build_spec import ENTRYPOINT, IMAGE_ENVIRONMENT, UNUSED_FILES, USER, BuildSpec
+from estimator.shipping.image.build_spec import ENTRYPOINT, UNUSED_FILES, USER, BuildSpec
 from estimator.shipping.image.direct.layers import (
     BLOCK_BYTES,
     Blob,
@@ -291,13 +291,13 @@ def _compile(folder: Path, prefix: str) -> None:
 
 
 def _config(spec: BuildSpec, base: BaseImage, layers: Sequence[ImageLayer], created: str) -> dict[str, Any]:
-    variables = [item for item in base.config.get("Env") or [] if item.partition("=")[0] not in IMAGE_ENVIRONMENT]
+    variables = [item for item in base.config.get("Env") or [] if item.partition("=")[0] not in spec.environment]
     return {
         "architecture": spec.architecture,
         "os": "linux",
         "created": created,
         "config": {
-            "Env": [*variables, *(f"{name}={value}" for name, value in IMAGE_ENVIRONMENT.items())],
+            "Env": [*variables, *(f"{name}={value}" for name, value in spec.environment.items())],
             "User": USER,
             "ExposedPorts": {f"{spec.port}/tcp": {}},
             "Entrypoint": list(ENTRYPOINT),
