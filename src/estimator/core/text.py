@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable
 
 from estimator.core.names import look_alike
@@ -116,3 +117,15 @@ def format_duration(seconds: float) -> str:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def markdown(text: object) -> str:
+    """Return a text as Markdown that shows it as it is: no HTML, link, image, emphasis or code.
+
+    >>> print(markdown("<b> [a](b) *c* d_e R&D &lt; http://f"))
+    &lt;b&gt; \\[a\\](b) \\*c\\* d_e R&D &amp;lt; http&#58;//f
+    """
+    escaped = re.sub(r"&(?=#?\w+;)", "&amp;", str(text)).replace("<", "&lt;").replace(">", "&gt;")
+    # Addresses become links without any mark around them.
+    unlinked = re.sub(r":(?=//)|(?<=www)\.|[@~]", lambda match: f"&#{ord(match[0])};", escaped)
+    return re.sub(r"[\\`*\[\]]|(?<!\w)_|_(?!\w)", r"\\\g<0>", unlinked)

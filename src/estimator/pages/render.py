@@ -8,7 +8,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from estimator.core.text import format_number
+from estimator.core.text import format_number, markdown
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -59,7 +59,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": format_number, "code": _markdown_code, "cell": _markdown_cell}
+    environment.filters |= {"number": format_number, "code": _markdown_code, "cell": _markdown_cell, "plain": markdown}
     return environment
 
 
@@ -74,9 +74,9 @@ def _markdown_code(text: object) -> str:
     >>> _markdown_code("a|b"), _markdown_code("a `quoted` name")
     ('`a\\\\|b`', "`a 'quoted' name`")
     """
-    return f"`{_markdown_cell(text).replace('`', chr(39))}`"
+    return f"`{' '.join(str(text).split()).replace('|', chr(92) + '|').replace('`', chr(39))}`"
 
 
 def _markdown_cell(text: object) -> str:
-    """Return a text as a table cell, on one line."""
-    return " ".join(str(text).split()).replace("|", "\\|")
+    """Return a text as it is, on one line, also in a cell of a table."""
+    return " ".join(markdown(text).split()).replace("|", "\\|")

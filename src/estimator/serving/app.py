@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse
 
 from estimator.config import Monitoring
 from estimator.core.clock import SECONDS_PER_DAY
+from estimator.core.text import markdown
 from estimator.data.schema.file import to_data
 from estimator.errors import MonitoringError, RecordError, RequestError, RowError, SourceError
 from estimator.serving.labels import read_labels, store_labels
@@ -52,10 +53,11 @@ def build_app(context: ServerContext) -> FastAPI:
     """
     first = context.services[0]
     artefact = first.artefact
+    target = markdown(artefact.schema.target.name)
     app = FastAPI(
         title=artefact.name,
         version=artefact.version,
-        description=f"Predicts {artefact.manifest['target']}. Rows are validated against the schema at /v1/schema.",
+        description=f"Predicts {target}. Rows are validated against the schema at /v1/schema.",
         docs_url=None,
         redoc_url=None,
         responses=ACCESS_RESPONSES,

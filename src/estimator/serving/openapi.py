@@ -1,10 +1,14 @@
-"""The schema -> OpenAPI: the request bodies of the API's docs, with ranges, categories and an example row."""
+"""The schema -> OpenAPI: the request bodies of the API's docs, with ranges, categories and an example row.
+
+Descriptions are Markdown, which may hold HTML; names and values of a table are written so that they show as they are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from estimator.core.text import markdown
 from estimator.data.schema import Column, Schema
 
 _JSON_TYPES = {
@@ -37,7 +41,7 @@ def value_schema(column: Column, *, is_private: bool) -> dict[str, Any]:
     json_type = _JSON_TYPES[column.kind]
     document: dict[str, Any] = {
         "type": [json_type, "null"] if column.accepts_missing else json_type,
-        "description": _description(column),
+        "description": markdown(_description(column)),
     }
     if column.kind in ("date", "datetime"):
         document["format"] = "date" if column.kind == "date" else "date-time"
