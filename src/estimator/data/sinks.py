@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,11 @@ LOCK_TIMEOUT_SECONDS = 10.0
 RUNS_TABLE = "estimator_runs"
 # Two processes must not create that table at once; any number that is the same in all of them.
 ADVISORY_LOCK = 717172
+
+# Spreadsheets run a cell of a CSV file that begins so as a formula, which may load an address or start a program. A tab
+# or a carriage return is skipped first, and the wide forms are those of East Asian keyboards.
+FORMULA = r"^[=+\-@\t\r\uff1d\uff0b\uff0d\uff20]"
+NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 
 IfExists = Literal["fail", "replace", "append"]
 
@@ -88,21 +94,29 @@ class Sink(ABC):
 
 
 def sink_for(
-    output: str, environment: Mapping[str, str], *, table: str | None = None, if_exists: IfExists | None = None
+    output: str,
+    environment: Mapping[str, str],
+    *,
+    table: str | None = None,
+    if_exists: IfExists | None = None,
+    quote_formulas: bool = False,
 ) -> Sink:
     """Return the sink for a path, or for a table at an address such as postgresql://me:${PGPASSWORD}@host/db.
 
-    An existing file is replaced; `if_exists` decides about an existing table, by default "fail".
+    An existing file is replaced; `if_exists` decides about an existing table, by default "fail". `quote_formulas` is
+    for CSV files, which spreadsheets open.
 
     Raises
     ------
     SourceError: `output` is not a file or database that can be written.
     """
     address = locate(output, environment)
+    if quote_formulas and (address.scheme or not is_csv(Path(output))):
+        raise SourceError(f"{address.name}: --quote-formulas is for a .csv file: no other output is read as formulas")
     if not address.scheme:
         if table is not None or if_exists is not None:
             raise SourceError(f"{output}: is a file, but --table and --if-exists are for databases")
-        return FileSink(Path(output))
+        return FileSink(Path(output), quote_formulas)
     if address.scheme not in TABLE_SINKS:
         raise SourceError(
             f"{address.name}: predictions cannot be written to {address.scheme}://",
@@ -123,6 +137,7 @@ class FileSink(Sink):
     numbers_rows: ClassVar[bool] = False
     keeps_attempts: ClassVar[bool] = False
     path: Path
+    quotes_formulas: bool = False
 
     @property
     def name(self) -> str:
@@ -154,12 +169,34 @@ class FileSink(Sink):
         try:
             with atomic_path(self.path, durable=True) as temporary:
                 rows = pl.scan_parquet(list(parts))
-                if self.path.suffix.lower() == ".csv":
-                    rows.sink_csv(temporary)
+                if is_csv(self.path):
+                    (without_formulas(rows) if self.quotes_formulas else rows).sink_csv(temporary)
                 else:
                     rows.sink_parquet(temporary)
         except (pl.exceptions.PolarsError, OSError) as error:
             raise SourceError(f"{self.path}: cannot be written: {error}") from error
+
+
+def is_csv(path: Path) -> bool:
+    """Whether a path ends as CSV files do."""
+    return path.suffix.lower() == ".csv"
+
+
+def without_formulas(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Return rows with ' before each text and name that a spreadsheet would run as a formula.
+
+    >>> rows = pl.LazyFrame({"=a": ["=1+1", "-5", "-5+A1", None], "b": [-5.0, 1.0, 2.0, 3.0]})
+    >>> without_formulas(rows).collect().to_dict(as_series=False)
+    {"'=a": ["'=1+1", '-5', "'-5+A1", None], 'b': [-5.0, 1.0, 2.0, 3.0]}
+    """
+    schema = rows.collect_schema()
+    texts = [pl.col(name) for name, dtype in schema.items() if dtype == pl.String]
+    quoted_texts = [
+        pl.when(text.str.contains(FORMULA) & ~text.str.contains(NUMBER)).then("'" + text).otherwise(text).name.keep()
+        for text in texts
+    ]
+    formulas = [name for name in schema if re.match(FORMULA, name) and not re.match(NUMBER, name)]
+    return rows.with_columns(quoted_texts).rename({name: f"'{name}" for name in formulas})
 
 
 @dataclass(frozen=True)

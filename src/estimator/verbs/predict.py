@@ -22,16 +22,18 @@ def predict(
     if_exists: IfExists | None = None,
     keep: Sequence[str] = (),
     keep_all: bool = False,
+    quote_formulas: bool = False,
     invalid_as_missing: bool = False,
     progress: Callable[[int], None] = lambda rows: None,
 ) -> BatchSummary:
     """Predict every row of a table and write the predictions, in order, to a file or into a database's table.
 
     The columns `keep` of the table, or all of them with `keep_all`, are copied before the predictions.
+    `quote_formulas` puts ' before each text in a CSV file that a spreadsheet would run as a formula.
     """
     context = context or Context()
     context.reject_overrides(except_section="data")
-    sink = sink_for(output, context.environment, table=into, if_exists=if_exists)
+    sink = sink_for(output, context.environment, table=into, if_exists=if_exists, quote_formulas=quote_formulas)
     # No row of the input is ever left out of the output.
     on_bad_lines = "missing" if invalid_as_missing else "error"
     data = data_like(artefact, context, table, query).model_copy(update={"on_bad_lines": on_bad_lines})
