@@ -51,8 +51,8 @@ test-tables: $(STAMP)  ## read 100,000 made tables in every format, in requests 
 	ESTIMATOR_CRUEL_TABLES=25000 $(BIN)/pytest -n 2 --dist load tests/test_cruel_tables.py \
 		tests/test_page.py::test_made_tables_are_read_as_predict_reads_them
 
-test-chaos: $(STAMP)  ## kill, corrupt and race what is written, 300 kills per test; ten minutes
-	ESTIMATOR_CHAOS_KILLS=300 $(BIN)/pytest -n 0 -s tests/test_chaos.py
+test-chaos: $(STAMP)  ## kill, corrupt and race what is written, 30 to 300 kills per test; half an hour
+	ESTIMATOR_CHAOS_KILLS=300 $(BIN)/pytest -n 0 -s tests/test_chaos.py tests/test_chaos_verbs.py
 
 test-loop: $(STAMP)  ## retrain every kind of model, by every candidate, source and kind of column; some minutes
 	ESTIMATOR_LOOP_EVERYTHING=1 $(BIN)/pytest -n 2 tests/test_retraining_kinds.py
