@@ -32,6 +32,7 @@ from estimator.exploration.scaffold import make_scaffold
 from estimator.training.prepare import PreparedData, prepare
 from estimator.verbs.context import SHELVES, Context
 from estimator.verbs.explore import TableReference, explore
+from estimator.verbs.train import train
 
 N = 80
 X = [f"{0.37 * row + 0.11:.2f}" for row in range(N)]
@@ -557,3 +558,33 @@ def test_one_word_in_two_unicode_forms_is_a_note_whose_edit_joins_both(table):
     prepared = table({"town": towns, "z": X}, schema=edit)
     assert prepared.schema.by_name["town"].categories == {"Basel": 20, "Bern": 20, "Z\u00fcrich": 40}
     assert not notes_on(prepared, "two Unicode forms")
+
+
+def test_one_point_among_many_whole_numbers_is_a_question(table):
+    numbers = [str(100 + row) for row in range(N - 1)]
+    with pytest.raises(EstimatorError, match=r"1 number such as '1\.348'"):
+        table({"x": [*numbers, "1.348"], "z": X})
+
+
+def test_spellings_of_a_boolean_in_a_target_are_a_note(table):
+    (note,) = notes_on(table({"x": X, "y": ["True", "1", "0", "False"] * 20}), "may mean the same")
+    assert "the target 'y': the classes '1' and 'true' may mean the same" in note
+
+
+def test_numbers_with_a_decimal_comma_and_thousands_train(tmp_path):
+    rows = [
+        {"preis": f"{100 + 37.35 * row:,.2f}".translate(str.maketrans(",.", ".,")), "y": row * 1.5} for row in range(N)
+    ]
+    columns = {"columns": {"preis": {"thousands": ".", "decimal": ","}}}
+    config = {"name": "m", "data": {"target": "y"}, "schema": columns, "model": {"kind": "linear"}}
+    config["validation"] = {"folds": 0}
+    version = train(config, Context(store_path=str(tmp_path)), data=pl.DataFrame(rows)).artefact
+    assert version.predictor.predict([{"preis": "1.220,50"}])[0] == pytest.approx(45.0, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "form", ["{},000+", "{} km/h", "23.{} kmpl", "{},5\u4e07", "=\"{}\"", "\u200b{},5"],
+)  # fmt: skip
+def test_numbers_with_marks_around_them_are_a_note(table, form):
+    texts = [form.format(100 + row) for row in range(N)]
+    assert notes_on(table({"x": texts, "z": X}), "x: the values are numbers as text"), texts[0]

@@ -442,7 +442,11 @@ def test_a_guess_reads_its_text(text):
         (["0000-00-00"] * 20, "though values such as '2024-01-01' are: '0000-00-00' is not"),
         (["soon", "31/12/2024"] * 10, "'soon' is not"),
         (["1:23:45", "0:10:00"] * 60, "times of day or durations: write them as seconds"),
-        (["12 Januar 2024", "3. März 2024"] * 60, "dates: names of months are read in English only"),
+        (["31.01.2024 10:15 Uhr", "03.02.2024 09:00 Uhr"] * 60, "dates: write them as 2024-01-31 10:15:00"),
+        (["3 days 00:46:00", "0 days 10:00:00"] * 60, "times of day or durations: write them as seconds"),
+        (["PT12H30M", "P1DT2H"] * 60, "times of day or durations: write them as seconds"),
+        (["January 5th, 2024", "March 2nd, 2024"] * 60, "dates: write them as 2024-01-31 10:15:00"),
+        (["12 Januar 2024", "3. März 2024"] * 60, "dates: months are read in English only"),
     ],
 )
 def test_what_resembles_dates_and_is_not_read_is_a_note(texts, sentence):

@@ -282,3 +282,28 @@ def test_accepted_findings_are_gone_and_the_others_keep_their_numbers(run, tmp_p
     left = run(*command)[1]["findings"]
     assert [item for item in left if item["edit"]] == []
     assert run("train", "--conf", conf, "--set", "model.kind=linear", "--store", tmp_path / "m")[0] == 0
+
+
+def test_coordinates_called_x_number_no_rows():
+    findings = findings_of({"x": DRAW.integers(400_000, 600_000, N), "z": DRAW.standard_normal(N)})
+    assert not [item for item in findings if item.rule == "row numbers"]
+
+
+def test_thousands_and_millions_go_together():
+    texts = [f"{number / 10}{unit}" for number in range(110, 110 + N // 2) for unit in "KM"]
+    found = only(findings_of({"followers": texts}), "number as text")
+    assert found.edit["schema.columns.followers.units"] == {"K": 1e3, "M": 1e6}
+    assert "schema.columns.followers.strip" not in found.edit
+
+
+def test_three_digits_after_every_comma_are_a_question():
+    weights = [f"{1.0 + 0.731 * row:.3f}".replace(".", ",") for row in range(N)]
+    found = only(findings_of({"weight": weights}), "number as text")
+    assert found.edit is None
+    assert "does a comma or point separate thousands or decimals?" in found.sentence
+
+
+def test_days_in_two_orders_have_no_edit():
+    days = [f"{13 + row % 15}/{1 + row % 12}/2020" for row in range(N // 2)]
+    days += [f"{1 + row % 12}/{13 + row % 15}/2020" for row in range(N // 2)]
+    assert only(findings_of({"day": days}), "mixed date formats").edit is None

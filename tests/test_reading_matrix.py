@@ -504,3 +504,20 @@ def test_formulas_without_a_result_are_named(folder):
     assert pl.concat(source.batches())["x"].to_list() == [1, None, 3]
     (note,) = source.notes()
     assert "the results of 2 formulas are not in the file and are missing values: A3, B4;" in note
+
+
+def test_the_first_row_with_a_cell_names_the_columns_and_text_among_numbers_is_no_error(folder):
+    import xlsxwriter
+
+    path = folder / "rows.xlsx"
+    with xlsxwriter.Workbook(path) as book:
+        sheet = book.add_worksheet("s")
+        for row, cells in enumerate([("x", "city"), (1.5, "Oslo"), ("NA", "Rome"), (3, "Oslo")], start=2):
+            sheet.write_row(row, 0, cells)
+        sheet.write_formula(6, 0, "=1/0", value="#DIV/0!")
+        sheet.write(6, 1, "Rome")
+    source = open_files(str(path))
+    assert pl.concat(source.batches()).to_dict(as_series=False) == {
+        "x": ["1.5", "NA", "3", None],
+        "city": ["Oslo", "Rome", "Oslo", "Rome"],
+    }

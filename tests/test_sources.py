@@ -250,3 +250,14 @@ def test_only_workbooks_need_their_reader(tmp_path, monkeypatch):
     with pytest.raises(MissingExtraError, match="reading a workbook needs the package 'fastexcel'") as caught:
         open_files(str(tmp_path / "t.xlsx")).frame()
     assert "estimator-lifepath[excel]" in str(caught.value.hint)
+
+
+def test_what_a_folder_or_pattern_leaves_out_is_a_note_and_a_file_read_twice_an_error(tmp_path):
+    for name in ("a.csv", "in/2023/b.csv", "parts/year=2020/c.csv", "in/a.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x,y\n1,2\n")
+    assert open_files(str(tmp_path / "in")).notes() == [f"{tmp_path}/in: folders in it are not read: 2023"]
+    (note,) = open_files(str(tmp_path / "parts/*/*.csv")).notes()
+    assert note.startswith("names of folders are no columns: year=2020")
+    with pytest.raises(SourceError, match=r"a\.csv more than once, so its rows would be read twice"):
+        open_files([str(tmp_path / "a.csv"), str(tmp_path / "*.csv")])

@@ -217,7 +217,7 @@ def test_sqlite_column_type_fits_all_values(tmp_path):
     with open_source(address, query="t", folder=tmp_path) as source:
         frame, notes = source.frame(), source.notes()
     assert frame.dtypes == [pl.Int64, pl.Float64, pl.String, pl.String, pl.String, pl.String]
-    assert frame.rows() == [(1, 1.0, "007", "5", "00ff", None), (2, 2.5, "é", "five", None, None)]
+    assert frame.rows() == [(1, 1.0, "007", "5", "0x00ff", None), (2, 2.5, "é", "five", None, None)]
     assert "column 'mixed' holds integer and text: all of it is read as text" in notes[0]
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from estimator.data.schema import Batch, Schema
+from estimator.data.schema.cells import number_text, plain_value
 from estimator.data.sources.base import BATCH_ROWS, Source
 from estimator.errors import SchemaError
 
@@ -95,10 +96,10 @@ def as_frame(data: Any) -> pl.DataFrame:
     if isinstance(data, pl.LazyFrame):
         return data.collect()
     if type(data).__module__.split(".")[0] == "pandas" and type(data).__name__ == "DataFrame":
-        if data.columns.has_duplicates:
-            repeated = sorted(set(data.columns[data.columns.duplicated()]))
+        names = [str(name) for name in data.columns]
+        if repeated := sorted({name for name in names if names.count(name) > 1}):
             raise SchemaError(f"the frame has columns of the same name: {repeated}", hint="rename them")
-        return pl.DataFrame([_pandas_series(str(name), data[name]) for name in data.columns])
+        return pl.DataFrame([_pandas_series(name, data.iloc[:, index]) for index, name in enumerate(names)])
     if _is_rows(data):
         return _frame_of_rows(data)
     raise SchemaError(
@@ -128,15 +129,26 @@ def _pandas_series(name: str, series: Any) -> pl.Series:
     dtype = series.dtype
     if isinstance(dtype, np.dtype) and dtype.kind in "iufbmM":
         values = series.to_numpy()
+        if dtype.kind in "mM" and np.datetime_data(dtype)[0] not in ("ns", "us", "ms"):
+            values = values.astype(f"{dtype.kind}8[ms]")
         return pl.Series(name, values.astype(np.float64) if dtype.kind == "f" and dtype.itemsize > 8 else values)
     values = zip(series.tolist(), series.isna().tolist(), strict=True)
     return _series(name, [None if is_missing is True else value for value, is_missing in values])
 
 
 def _series(name: str, values: list[Any]) -> pl.Series:
-    """Return values as a column; numbers next to texts become text, and what no type holds stays as objects."""
+    """Return values as a column; numbers next to texts become text, and what no type holds stays as objects.
+
+    A number becomes the text that a single row has for it: 1.0 is "1".
+    """
     import polars as pl
 
+    values = [plain_value(value) for value in values]
+    types = {type(value) for value in values if value is not None}
+    if str in types and types <= {str, int, float, bool}:
+        return pl.Series(name, [None if value is None else _text_of(value) for value in values], dtype=pl.String)
+    if types == {bool, float} or types == {bool, int, float} or types == {bool, int}:
+        values = [None if value is None else float(value) for value in values]
     try:
         return pl.Series(name, values)
     except (TypeError, OverflowError, AttributeError, pl.exceptions.PolarsError):
@@ -145,3 +157,9 @@ def _series(name: str, values: list[Any]) -> pl.Series:
         return pl.Series(name, values, strict=False)
     except (TypeError, OverflowError, AttributeError, ValueError, pl.exceptions.PolarsError):
         return pl.Series(name, values, dtype=pl.Object)
+
+
+def _text_of(value: str | float) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value if isinstance(value, str) else number_text(value)

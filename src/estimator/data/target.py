@@ -21,6 +21,7 @@ from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import NUMBER_AS_TEXT
+from estimator.data.schema.notes import boolean_synonyms
 from estimator.data.schema.occurrences import Occurrences, occurrences_at
 from estimator.data.schema.text_parsing import as_text
 from estimator.errors import ConfigError, Fault, TrainingError
@@ -137,6 +138,9 @@ def class_notes(column: Column, task: Task) -> tuple[str, ...]:
     alike: dict[str, list[str]] = {}
     for name in task.classes:
         alike.setdefault(" ".join(name.split()).lower(), []).append(name)
+    if same := boolean_synonyms(replace(column, categories=dict.fromkeys(task.classes, 1))):
+        may = f"the target {column.name!r}: the classes {' and '.join(map(repr, same))} may mean the same"
+        return (f"{may}; schema.columns.{column.name}.replace: {{{same[1]!r}: {same[0]!r}}} reads them as one",)
     groups = [" and ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
     if not groups:
         return ()

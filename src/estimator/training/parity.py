@@ -92,7 +92,8 @@ def edge_rows(schema: Schema) -> Iterator[dict[str, Any]]:
     typical = {column.name: _typical(column) for column in schema.features}
     yield typical
     yield {column.name: _missing_or_typical(column) for column in schema.features}
-    yield {name: str(value) if _is_number(value) else value for name, value in typical.items()}
+    texts = {column.name: _as_text(column, typical[column.name]) for column in schema.features}
+    yield texts
     yield {name: float(value) if _is_number(value) else value for name, value in typical.items()}
     for side in (0, 1):
         yield {column.name: _extreme(column, side) for column in schema.features}
@@ -109,6 +110,11 @@ def _typical(column: Column) -> Any:
     if column.kind == "category":
         return next(iter(column.categories))
     return column.example
+
+
+def _as_text(column: Column, value: Any) -> Any:
+    """Return a number as the column writes it."""
+    return str(value).replace(".", column.decimal) if _is_number(value) else value
 
 
 def _missing_or_typical(column: Column) -> Any:

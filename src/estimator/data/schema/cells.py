@@ -21,6 +21,8 @@ from estimator.data.schema.column import EPOCH, FALSE_WORDS, NUMERIC_KINDS, STRI
 
 LARGEST_EXACT_INTEGER = 2**53 - 1
 # How the message for a missing value ends.
+# What pandas has for a missing value and a missing time.
+MISSING_TYPES = ("NAType", "NaTType")
 NOT_NULLABLE = "the column is not nullable"
 BLANK_BETWEEN_THOUSANDS = re.compile(r"(?<=\d)\s(?=\d{3}(?!\d))")
 
@@ -41,7 +43,7 @@ def read_cell(column: Column, value: object) -> float | str:
     ------
     CellError: the column does not accept the value.
     """
-    value = _plain(value)
+    value = plain_value(value)
     if _is_missing(column, value):
         return _read_missing(column, value)
     if isinstance(value, str) and not column.is_string:
@@ -108,7 +110,7 @@ def infinity_of(text: str) -> float | None:
     return number if math.isinf(number) else None
 
 
-def _plain(value: object) -> object:
+def plain_value(value: object) -> object:
     """Return a scalar of numpy as one of Python, and what a table's durations, times of day and decimals become."""
     if isinstance(value, np.timedelta64):
         return None if np.isnat(value) else float(value / np.timedelta64(1, "us")) / 1e6
@@ -116,13 +118,20 @@ def _plain(value: object) -> object:
         return None if np.isnat(value) else value.astype("datetime64[us]").item()
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, str):
+        # A member of an enumeration of texts is its text.
+        return value if type(value) is str else str.__str__(value)
+    if type(value).__name__ in MISSING_TYPES:
+        return None
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, time):
         return timedelta(
             hours=value.hour, minutes=value.minute, seconds=value.second, microseconds=value.microsecond
         ).total_seconds()
-    return float(value) if isinstance(value, Decimal) else value
+    if isinstance(value, Decimal):
+        return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+    return value
 
 
 def _is_missing(column: Column, value: object) -> bool:
@@ -140,7 +149,7 @@ def _is_missing(column: Column, value: object) -> bool:
 
 
 def _is_missing_number(column: Column, value: float) -> bool:
-    return _number_text(value) in column.na_values if column.is_string else value in na_numbers(column)
+    return number_text(value) in column.na_values if column.is_string else value in na_numbers(column)
 
 
 def _read_missing(column: Column, value: object) -> float | str:
@@ -223,13 +232,13 @@ def _read_string(column: Column, value: object) -> str:
         return "true" if value else "false"
     if not isinstance(value, str | int | float):
         raise _rejection(column, value)
-    text = normalize(column, value if isinstance(value, str) else _number_text(value))
+    text = normalize(column, value if isinstance(value, str) else number_text(value))
     if "\x00" in text:
         raise CellError(f"expected {column.expectation} without NUL characters, got {value!r:.80}")
     return text
 
 
-def _number_text(value: float) -> str:
+def number_text(value: float) -> str:
     """Return a number as a category: a whole one without a fraction."""
     if isinstance(value, float) and value.is_integer() and abs(value) <= LARGEST_EXACT_INTEGER:
         value = int(value)
@@ -245,7 +254,7 @@ def _read_time(column: Column, value: object) -> float:
         raise _rejection(column, value)
     # A number such as 20200131 is read by the column's own formats only.
     is_text = isinstance(value, str)
-    text = value.strip() if isinstance(value, str) else _number_text(value)
+    text = value.strip() if isinstance(value, str) else number_text(value)
     seconds = read_time(text, column.date_formats, with_iso=is_text)
     if seconds is None:
         raise _rejection(column, value, refusal(text) if is_text else None)

@@ -22,9 +22,22 @@ from estimator.errors import SchemaError
 ISO_START = "%Y-%m-%d"
 MAX_TEXTS_TRIED = 100
 # What resembles a time and is not read as one, with what to write instead.
+_DURATIONS = (
+    r"-?\d{1,3}:[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?",
+    r"-?\d+ days?,? .*\d",
+    r"P(?:\d+D)?T.+",
+    r"(?:\d+ ?[dhms](?:in|ec|rs?)?\.? ?){2,}",
+)
+_OTHER_DATES = (
+    r"\d{4}年.*",
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{2,4}[ T].*[^\W\d_].*",
+    r"[^\W\d_]{3,} \d{1,2}(?:st|nd|rd|th),? \d{4}",
+    r"\d{1,2}-[A-Za-z]{3}-\d{2,4} [\d.]+ [AP]M",
+)
 LIKE_TIMES = {
-    re.compile(r"-?\d{1,3}:[0-5]\d(?::[0-5]\d(?:[.,]\d+)?)?"): "times of day or durations: write them as seconds",
-    re.compile(r"\d{1,2}\.?[ -][^\W\d_]{3,}\.?[ -]\d{4}"): "dates: names of months are read in English only",
+    re.compile("|".join(_DURATIONS)): "times of day or durations: write them as seconds",
+    re.compile(r"\d{1,2}\.?[ -](?:de )?[^\W\d_]{3,}\.?(?: de)?[ -]\d{4}.*"): "dates: months are read in English only",
+    re.compile("|".join(_OTHER_DATES)): "dates: write them as 2024-01-31 10:15:00",
 }
 # A value for the error where the table has none that the formats read differently.
 UNDECIDED_DAY = {"d": "1", "m": "2", "y": "03"}

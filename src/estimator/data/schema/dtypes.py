@@ -18,7 +18,8 @@ def nested_noun(dtype: pl.DataType) -> str | None:
     >>> nested_noun(pl.List(pl.Int64)), nested_noun(pl.Int64())
     ('lists', None)
     """
-    return next((noun for kind, noun in NESTED.items() if dtype == kind), None)
+    other = "nested values" if dtype.is_nested() else None
+    return next((noun for kind, noun in NESTED.items() if dtype == kind), other)
 
 
 def conversion(dtype: pl.DataType) -> str | None:
@@ -33,7 +34,8 @@ def conversion(dtype: pl.DataType) -> str | None:
         return "times of day are read as numbers of seconds since midnight"
     if isinstance(dtype, pl.Datetime) and dtype.time_zone not in (None, "UTC"):
         return f"times of the zone {dtype.time_zone} are converted to UTC"
-    return "decimals are read as numbers of 15 digits" if dtype == pl.Decimal else None
+    has_fractions = isinstance(dtype, pl.Decimal) and dtype.scale != 0
+    return "decimals are read as numbers of 15 digits" if has_fractions else None
 
 
 def plain_series(series: pl.Series) -> pl.Series:
@@ -50,8 +52,8 @@ def plain_series(series: pl.Series) -> pl.Series:
         return _seconds(series.cast(pl.Duration("us")))
     if dtype == pl.Time:
         return _seconds(series.cast(pl.Int64) // 1000)
-    if dtype == pl.Decimal:
-        return series.cast(pl.Float64)
+    if isinstance(dtype, pl.Decimal):
+        return series.cast(pl.Float64) if dtype.scale != 0 else _whole(series)
     if dtype == pl.Date or isinstance(dtype, pl.Datetime):
         return _within_years(series)
     return series.cast(pl.String) if dtype == pl.Null else series
@@ -69,6 +71,12 @@ def _within_years(series: pl.Series) -> pl.Series:
     # Polars cannot write such a date.
     texts = series.set(is_out, None).cast(pl.Datetime("us")).cast(pl.String)
     return texts.zip_with(~is_out, numbers.cast(pl.String) + f" {unit} since 1970").alias(series.name)
+
+
+def _whole(decimals: pl.Series) -> pl.Series:
+    """Return whole numbers, as text where 64 bits do not hold them."""
+    numbers = decimals.cast(pl.Int64, strict=False)
+    return numbers if numbers.null_count() == decimals.null_count() else decimals.cast(pl.String)
 
 
 def _seconds(microseconds: pl.Series) -> pl.Series:

@@ -35,7 +35,7 @@ def read_frame(schema: Schema, frame: pl.DataFrame, *, first_row: int = 1, drop_
     named = chain(repeated, schema.name_faults(set(frame.columns)))
     name_faults = [Fault(first_row, name, None, text) for text, name in named]
     if name_faults:
-        raise RowError(name_faults)
+        raise RowError(name_faults, hint=schema.hint(name_faults[0]))
     feed: dict[str, npt.NDArray[Any]] = {}
     faults: list[Fault] = []
     for column in schema.features:

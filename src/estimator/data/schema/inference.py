@@ -27,7 +27,7 @@ MAX_CATEGORY_LENGTH = 500
 MAX_EXAMPLE_LENGTH = 80
 NUMBER_AS_TEXT = re.compile(
     r"^\s*[(~]?\s*(?:[$€£¥₹]|USD|EUR|GBP|CHF|JPY)?\s*[-+\u2212]?\s*\d{1,3}(?:[,.'\u2019_\s\u00a0]?\d{2,3})*(?:[.,]\d+)?"
-    r"\s*(?:-|\)?\s*(?:[%$€£¥₹]|[A-Za-z]{1,4}\.?\s?[A-Za-z]{0,6}[23²³]?)?)\s*$"
+    r"\s*(?:[-+]|\)?\s*(?:[%$€£¥₹°]\s?[CF]?|[^\W\d_]{1,4}\.?\s?(?:[^\W\d_]{0,6}|/\s?[^\W\d_]{1,4})[23²³]?)?)\s*$"
 )
 IDENTIFIER_NAME = re.compile(
     r"(?:^|[_\s.-])(?:id|uuid|guid|key)$|^(?:id|uuid|guid)(?:$|[_\s.-])|[a-z]Id$|[a-z]ID$|^[A-Z]ID$"

@@ -29,7 +29,7 @@ from estimator.errors import SchemaError
 MAX_NAMES = 5
 # From so many different texts on, amounts are more likely a quantity than categories.
 MIN_AMOUNTS = 21
-QUOTES = "'\"`\u2018\u2019\u201c\u201d "
+QUOTES = "=\u200b\ufeff'\"`\u2018\u2019\u201c\u201d "
 
 
 def scan_notes(scan: TableScan, schema: Schema) -> tuple[str, ...]:
@@ -262,7 +262,8 @@ def _is_number(text: str) -> bool:
         float(text)
     except ValueError:
         return False
-    return True
+    # Python also reads the digits of other scripts.
+    return text.isascii()
 
 
 def _columns(names: Sequence[str]) -> str:

@@ -9,8 +9,9 @@ import polars as pl
 
 from estimator.data.schema.schema import Schema
 
-# So many numbers with three digits behind a point, next to so many whole ones below 1,000, are a question.
-MIN_GROUPED, MIN_WHOLE = 3, 2
+# So many numbers with three digits behind a point, next to so many whole ones below 1,000, are a question; so is a
+# single one next to many.
+MIN_GROUPED, MIN_WHOLE, MANY_WHOLE = 3, 2, 20
 GROUPED = r"^\s*[-+]?[1-9]\d{0,2}\.\d{3}\s*$"
 WHOLE = r"^\s*[-+]?\d{1,3}\s*$"
 
@@ -47,7 +48,8 @@ class Points:
     def may_separate(self) -> bool:
         """Whether the points separate thousands, as far as the numbers tell."""
         is_mixed = self.n_grouped >= MIN_GROUPED and self.n_whole >= MIN_WHOLE
-        return not self.are_decimal and (is_mixed or (self.has_comma and self.n_grouped > 0))
+        one_is_enough = self.has_comma or self.n_whole >= MANY_WHOLE
+        return not self.are_decimal and (is_mixed or (one_is_enough and self.n_grouped > 0))
 
     @property
     def question(self) -> str:

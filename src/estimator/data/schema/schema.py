@@ -150,7 +150,9 @@ class Schema:
         if fault.column is None:
             return None
         if fault.message.startswith("unknown column"):
-            return did_you_mean(fault.column, (column.name for column in self.features))
+            guess = did_you_mean(fault.column, (column.name for column in self.features))
+            ignore = "schema.unknown_columns: ignore, and training again, reads tables with more columns"
+            return f"{guess}; {ignore}" if guess else ignore
         column = self.by_name.get(fault.column)
         is_missing = column is not None and not column.accepts_missing and fault.message.endswith(NOT_NULLABLE)
         return hint_for_missing(fault.column) if is_missing else None

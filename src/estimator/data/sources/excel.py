@@ -22,6 +22,8 @@ from estimator.errors import SourceError, needs_extra
 
 SIGNATURES = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 MAX_EXACT = 2**53
+# Rows without a cell above the header.
+MAX_EMPTY_ROWS = 1000
 MAX_CELLS_SHOWN = 10
 # The dates that times of day have in a workbook.
 TIME_DATES = (date(1899, 12, 30), date(1899, 12, 31))
@@ -86,26 +88,36 @@ class Excel(FileSource):
 
     def _sheet(self, file: TableFile, workbook: Any, sheet: str) -> pl.DataFrame:
         place, skip = f"{file.name}, sheet {sheet!r}", self.options.skip_lines
-        top = workbook.load_sheet(sheet, header_row=None, n_rows=skip + 1, dtypes="string").to_polars()
-        if top.height <= skip:
+        # Without `skip_rows`, empty rows at the top would not count.
+        top = workbook.load_sheet(
+            sheet, header_row=None, skip_rows=0, n_rows=skip + MAX_EMPTY_ROWS, dtypes="string"
+        ).to_polars()
+        header = next((row for row in range(skip, top.height) if any(top.row(row))), None)
+        if header is None:
             raise SourceError(f"{place}: the sheet is empty", hint="the first row names the columns; see data.sheet")
-        names = _column_names(place, top.row(skip))
-        loaded = workbook.load_sheet(
-            sheet, header_row=None, column_names=names, skip_rows=skip + 1, schema_sample_rows=None
-        )
-        batch, errors = loaded.to_arrow_with_errors()
+        names = _column_names(place, top.row(header))
+        options = {"header_row": None, "column_names": names, "skip_rows": header + 1, "schema_sample_rows": None}
+        batch, errors = workbook.load_sheet(sheet, **options).to_arrow_with_errors()
         frame = pl.DataFrame(pl.from_arrow(batch))
         if frame.width > len(names):
             raise SourceError(f"{place}: {frame.width} columns have cells, but only {len(names)} have a name")
         if errors is not None:
-            cells = (f"{_letters(column)}{row + 1}" for row, column in (error.position for error in errors.errors))
-            self.remarks.append(
-                f"{place}: cells that hold an error are missing values: {join_names(cells, limit=MAX_CELLS_SHOWN)}"
-            )
+            positions = [error.position for error in errors.errors]
+            texts = workbook.load_sheet(sheet, **options, dtypes="string").to_polars()
+            # A column whose other cells hold text, such as NA, is text; the schema reads its numbers.
+            mixed = {column for row, column in positions if texts[row - header - 1, column] is not None}
+            frame = frame.with_columns(texts[frame.columns[column]] for column in sorted(mixed))
+            cells = [f"{_letters(column)}{row + 1}" for row, column in positions if column not in mixed]
+            if cells:
+                self.remarks.append(
+                    f"{place}: cells that hold an error are missing values: {join_names(cells, limit=MAX_CELLS_SHOWN)}"
+                )
         is_blank = frame.select(pl.all_horizontal(pl.all().is_null())).to_series()
         rows = frame.filter(~is_blank)
         if is_blank[: frame.height - _n_trailing(is_blank)].any():
-            self.remarks.append(f"{place}: {int(is_blank.sum()):,} empty rows are no rows")
+            n_blank = int(is_blank.sum())
+            what = "1 empty row is no row" if n_blank == 1 else f"{n_blank:,} empty rows are no rows"
+            self.remarks.append(f"{place}: {what}")
         return rows.select(_typed(rows[name]) for name in rows.columns)
 
 

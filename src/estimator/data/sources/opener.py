@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import glob
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -16,6 +18,9 @@ from estimator.data.sources.base import PLAIN, Connector, FileConnector, FileSou
 from estimator.data.sources.files import read_errors
 from estimator.data.sources.sql import Sql, run_query
 from estimator.errors import SourceError, needs_extra
+
+# A folder of a table that is partitioned by a column, as Hive, Spark and pandas name it.
+PARTITION = re.compile(r"[^=]+=[^=]*")
 
 
 @contextmanager
@@ -69,6 +74,15 @@ def open_files(path: str | Sequence[str], options: ReadOptions = PLAIN, *, folde
         location = (folder or Path()) / pattern
         with read_errors((location,)):
             files += _matching_files(location, notes)
+    paths = Counter(file.resolve() for file in files)
+    if repeated := [str(file) for file in dict.fromkeys(files) if paths[file.resolve()] > 1]:
+        raise SourceError(
+            f"data.path names {join_names(repeated, limit=5)} more than once, so its rows would be read twice",
+            hint="remove one of the names or patterns",
+        )
+    if partitions := sorted({part for file in files for part in file.parts[:-1] if PARTITION.fullmatch(part)}):
+        shown = join_names(partitions, limit=5)
+        notes.append(f"names of folders are no columns: {shown}; write such a column into the files to use it")
     with needs_extra("batch", "reading a table"):
         source = SHELF.load(options.kind or _kind_by_ending(files[0]))
     if not issubclass(source, FileSource):
@@ -179,6 +193,9 @@ def _tables_in(folder: Path, notes: list[str]) -> list[Path]:
     left_out = [item.name for item in found if item.name.startswith(".") and not item.name.startswith("._")]
     if left_out:
         notes.append(f"{folder}: hidden files are left out: {join_names(left_out, limit=10)}")
+    below = [item.name for item in sorted(folder.iterdir()) if item.is_dir() and not item.name.startswith((".", "__"))]
+    if below and tables:
+        notes.append(f"{folder}: folders in it are not read: {join_names(below, limit=10)}")
     if not tables:
         raise SourceError(f"{folder}: no table in this folder", hint=f"endings: {join_names(endings())}")
     return tables

@@ -81,7 +81,7 @@ def _column(mask: int) -> tuple[Any, Converter]:
         return pl.Int64, int
     if mask and not mask & ~(TYPE_BITS["integer"] | TYPE_BITS["real"]):
         return pl.Float64, float
-    return pl.String, lambda value: value.hex() if isinstance(value, bytes) else str(value)
+    return pl.String, lambda value: f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
 def _frames(cursor: sqlite3.Cursor, columns: dict[str, tuple[Any, Converter]]) -> Iterator[pl.DataFrame]:

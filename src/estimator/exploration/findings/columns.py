@@ -25,6 +25,8 @@ ROW_NUMBER_NAME = re.compile(
     r"|row(?:[ _.-]?(?:names?|num(?:ber)?|id|no|nr))?",
     re.IGNORECASE,
 )
+# R's name for row numbers, and that of many a coordinate.
+DOUBTFUL_NAME = re.compile(r"X(?:\.\d+)?", re.IGNORECASE)
 SENSITIVE_NAME = re.compile(
     r"(?:race|sex|gender|age|senior(?:citizens?)?|ethnic\w*|religio\w*|marital\w*|marriage|nationality|"
     r"native[-_. ]?country|disab\w*|pregnan\w*|birth\w*)",
@@ -94,7 +96,10 @@ def row_numbers(inputs: RuleInput) -> Findings:
         numbers = series.cast(pl.Float64, strict=False)
         is_whole = numbers.null_count() <= 0.001 * len(series) and bool((numbers == numbers.floor()).all())
         # Rows that were taken twice have their number twice.
-        if is_whole and numbers.n_unique() >= 0.9 * len(series):
+        known = numbers.drop_nulls().to_numpy()
+        span = float(np.ptp(known)) if len(known) else 0.0
+        runs = numbers.is_sorted() or span < 3 * inputs.profile.rows or not DOUBTFUL_NAME.fullmatch(name.strip())
+        if is_whole and runs and numbers.n_unique() >= 0.9 * len(series):
             shown = repr(name) if name != name.strip() or not name else name
             sentence = f"{shown} numbers the rows, as a data frame's index does: it says nothing of them"
             yield Finding("row numbers", "medium", (name,), sentence, {}, drop_edit(name))

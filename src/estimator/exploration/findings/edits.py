@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from estimator.core.date_formats import rival_formats
 from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.column import NA_WORDS
 from estimator.data.schema.date_inference import formats_of
@@ -27,6 +28,7 @@ from estimator.exploration.findings.numerals import (
     currencies_of,
     number_signs,
     parse_numeral,
+    with_scale,
 )
 from estimator.exploration.findings.units import convertible, is_known, named_unit
 
@@ -97,7 +99,7 @@ def _numerals(texts: Sequence[str]) -> dict[str, Numeral]:
     """Return the number in each text; empty if one has none, or they are of several currencies."""
     numerals = {text: numeral for text in texts if (numeral := parse_numeral(text)) is not None}
     currencies = {currency for numeral in numerals.values() for currency in currencies_of(numeral)}
-    return numerals if len(numerals) == len(texts) and len(currencies) <= 1 else {}
+    return with_scale(numerals) if len(numerals) == len(texts) and len(currencies) <= 1 else {}
 
 
 def _converted(number: float, numeral: Numeral, units: Mapping[str, float]) -> float:
@@ -132,6 +134,8 @@ def date_edit(name: str, texts: Sequence[str]) -> dict[str, Any] | None:
         formats.append(best)
         whole_days = whole_days and bool((read[best].to_physical() % DAY_MICROSECONDS == 0).all())
         unread = unread.filter(read[best].is_null())
+    if rival_formats(formats) is not None:
+        return None
     return _edit(name, {"kind": "date" if whole_days else "datetime", "date_formats": formats})
 
 

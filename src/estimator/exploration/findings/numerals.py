@@ -10,8 +10,8 @@ import re
 import statistics
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 BLANKS = " \u00a0\u2009\u202f"
 DIGITS = re.compile(rf"\d(?:[\d.,'\u2019{BLANKS}]*\d)?(?:[eE][-+]?\d+(?!\w))?")
@@ -48,17 +48,21 @@ CURRENCY_OF = {name: group for group in CURRENCIES for name in group}
 
 @dataclass(frozen=True, slots=True)
 class Numeral:
-    """One number in a text: its sign and digits as written, and the words before and after it."""
+    """One number in a text: its sign and digits as written, and the words before and after it.
+
+    `is_scaled` means that other numbers of the column count in thousands, so that M is a million and no unit.
+    """
 
     sign: str
     digits: str
     before: str
     after: str
+    is_scaled: bool = False
 
     @property
     def factor(self) -> float:
         """What the word after the number multiplies it by."""
-        is_money = bool(currencies_of(self))
+        is_money = self.is_scaled or bool(currencies_of(self))
         words = self.after.rstrip(".").split()
         factors = {**MULTIPLIERS, **(MULTIPLIERS_OF_MONEY if is_money else {})}
         return factors.get(words[0], 1.0) if words else 1.0
@@ -79,7 +83,7 @@ def parse_numeral(text: str) -> Numeral | None:
     """Return the one number of a text, None if there is none, there are several, or its meaning is another.
 
     >>> parse_numeral("-$1,000.50"), parse_numeral("1/2"), parse_numeral("(5)"), parse_numeral("2 - 3")
-    (Numeral(sign='-', digits='1,000.50', before='$', after=''), None, None, None)
+    (Numeral(sign='-', digits='1,000.50', before='$', after='', is_scaled=False), None, None, None)
     """
     plain = text.strip().replace("\u2212", "-").replace("\u2010", "-").replace("\u2011", "-")
     body = POWER_OF_UNIT.sub("", plain)
@@ -106,6 +110,13 @@ def parse_numeral(text: str) -> Numeral | None:
         return None
     is_code = before != "" and before[-1].isalpha() and before not in CURRENCY_OF and body[match.start() - 1].isalpha()
     return None if is_code else Numeral(sign, match.group(), before, after)
+
+
+def with_scale(numerals: Mapping[str, Numeral]) -> dict[str, Numeral]:
+    """Return the numbers of a column, by text, in which M and B are multipliers if K is one."""
+    words = {numeral.after for numeral in numerals.values()}
+    is_scaled = bool(words & {"k", "K"}) and bool(words & MULTIPLIERS_OF_MONEY.keys())
+    return {text: replace(numeral, is_scaled=is_scaled) for text, numeral in numerals.items()}
 
 
 def _without(text: str, position: int) -> str:
@@ -195,8 +206,7 @@ def _plausible(numerals: Sequence[Numeral], larger: Reading, smaller: Reading) -
     parts = [re.split("[.,]", numeral.digits) for numeral in doubtful]
     are_round = sum(part[-1].endswith("0") for part in parts) >= 0.5 * len(parts)
     are_money = all(currencies_of(numeral) for numeral in numerals)
-    lengths = {len(part[0]) for part in parts}
-    return thousands if len(parts) >= 3 and (are_round or are_money or len(lengths) > 1) else None
+    return thousands if len(parts) >= 3 and (are_round or are_money) else None
 
 
 def _orders_apart(left: Sequence[float], right: Sequence[float]) -> float:
