@@ -588,3 +588,15 @@ def test_numbers_with_a_decimal_comma_and_thousands_train(tmp_path):
 def test_numbers_with_marks_around_them_are_a_note(table, form):
     texts = [form.format(100 + row) for row in range(N)]
     assert notes_on(table({"x": texts, "z": X}), "x: the values are numbers as text"), texts[0]
+
+
+def test_versions_that_are_one_number_are_a_note(table):
+    (note,) = notes_on(table({"x": ["3.1", "3.9", "3.10", "3.11"] * 20, "z": X}), "are read as one number")
+    assert note.startswith("x: '3.1' and '3.10'")
+    for fixed in (["2.50", "2.75", "3.00", "3.25"], ["5", "5.0", "10", "1.5"]):
+        assert not notes_on(table({"x": fixed * 20, "z": X}), "are read as one number")
+
+
+def test_many_infinities_stop_training_as_one_does(table):
+    with pytest.raises(EstimatorError, match="64 of 80 values are finite numbers"):
+        table({"x": ["1", "2.5", "3", "4", "inf"] * 16, "z": X})

@@ -224,11 +224,13 @@ def test_unsupported_media_type_is_rejected(boston, house):
     )
     assert (response.status_code, "charset 'utf-16'" in response.text) == (415, True)
     workbook = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    for kind in (workbook, "multipart/form-data; boundary=x", "application/zip"):
+    for kind in (workbook, "multipart/form-data; boundary=x", "application/zip", "application/csv"):
         refused = boston.post("/v1/predict", b"PK\x03\x04", **{"content-type": kind})
         assert refused.status_code == 415
         assert "expected JSON, text/csv, application/vnd.apache.arrow.stream" in refused.text
     assert boston.post("/v1/predict", [house], **{"content-type": "application/vnd.api+json"}).status_code == 200
+    refused = boston.post("/v1/predict", b"a,b\n1,2\n", **{"content-type": "text/plain"})
+    assert "a table is read with a header such as Content-Type: text/csv" in refused.text
     assert boston.post("/v1/services/predict", b"a\n1", **{"content-type": "text/csv"}).status_code == 415
     bad = ",".join(house) + "\n" + ",".join(["many" if name == "TAX" else str(value) for name, value in house.items()])
     detail = boston.post("/v1/predict", bad.encode(), **{"content-type": "text/csv"}).json()["detail"][0]

@@ -136,7 +136,11 @@ def read_json(body: bytes) -> tuple[Any, bool]:
         try:
             content = json.loads(body)
         except (ValueError, RecursionError):
-            raise RequestError(422, f"the body is not JSON: {problem}" if body else "the body is empty") from None
+            if not body:
+                raise RequestError(422, "the body is empty") from None
+            is_table = body.lstrip()[:1] not in (b"[", b"{")
+            hint = "; a table is read with a header such as Content-Type: text/csv" if is_table else ""
+            raise RequestError(422, f"the body is not JSON: {problem}{hint}") from None
     if (not is_strict or b"\\u" in body) and not _is_encodable(content):
         raise RequestError(422, "the body holds a lone surrogate, which is half of a character")
     return content, is_strict

@@ -26,7 +26,15 @@ KINDS: Mapping[str, str] = {CSV: "csv", ARROW_STREAM: "arrow", ARROW_FILE: "arro
 MEDIA_TYPES = tuple(KINDS)
 TABLES = TableProcess()
 # What no body in JSON is labeled with: workbooks, archives, forms with files.
-UNREAD = ("application/vnd.", "application/zip", "application/gzip", "application/x-gzip", "multipart/")
+UNREAD = (
+    "application/csv",
+    "text/tab-separated-values",
+    "application/vnd.",
+    "application/zip",
+    "application/gzip",
+    "application/x-gzip",
+    "multipart/",
+)
 
 
 def table_type(content_type: str) -> str | None:

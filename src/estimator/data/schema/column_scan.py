@@ -280,10 +280,11 @@ class ColumnScan:
 
     @property
     def _has_too_many_words(self) -> bool:
-        words = self.odd_words
+        # An infinity is a number that only a person can read as something else.
+        words = {text: found for text, found in self.odd_words.items() if infinity_of(text) is None}
         n_odd = sum(occurrences.count for occurrences in words.values())
         is_rare = self.n_values >= max(MIN_NUMBERS, MIN_NUMBER_FRACTION * (self.n_values + n_odd))
-        n_codes = sum(CODE.fullmatch(word) is not None and infinity_of(word) is None for word in words)
+        n_codes = sum(CODE.fullmatch(word) is not None for word in words)
         has_numbers = is_rare and self.distinct.count >= MIN_DISTINCT_NUMBERS
         return bool(words) and not (has_numbers and len(words) <= MAX_ODD_WORDS and n_codes < 2)
 

@@ -61,6 +61,10 @@ def column_questions(scan: TableScan, schema: Schema) -> dict[str, list[str]]:
         if question := _point_question(column_scan):
             sentence = f"{column.name}: {question} {way_out(column.name)}"
             questions[column.name] = [*questions.get(column.name, []), sentence]
+        if column_scan.points is not None and column_scan.is_number and (merged := column_scan.points.merged):
+            one = f"{column.name}: {' and '.join(map(repr, merged))} are read as one number"
+            other = f"schema.columns.{column.name}.kind: category keeps them apart"
+            questions[column.name] = [*questions.get(column.name, []), f"{one}; {other}"]
         if column.kind in TIME_KINDS or column_scan.is_text:
             questions[column.name] = [*questions.get(column.name, []), *date_notes(column_scan)]
     return questions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -12,6 +12,7 @@ from estimator.data.schema.schema import Schema
 # So many numbers with three digits behind a point, next to so many whole ones below 1,000, are a question; so is a
 # single one next to many.
 MIN_GROUPED, MIN_WHOLE, MANY_WHOLE = 3, 2, 20
+N_PROBED, MAX_SPELLINGS = 1000, 50
 GROUPED = r"^\s*[-+]?[1-9]\d{0,2}\.\d{3}\s*$"
 WHOLE = r"^\s*[-+]?\d{1,3}\s*$"
 
@@ -21,7 +22,7 @@ class Points:
     """What the numbers of a column, whose points are read as decimal points, say of the meaning of its points.
 
     With a decimal comma, which is what `has_comma` says, one number such as "1.348" is enough for a question, if no
-    point stands anywhere else.
+    point stands anywhere else. `spellings` has the different texts while they are few, and is None for many.
     """
 
     has_comma: bool = False
@@ -29,10 +30,15 @@ class Points:
     n_whole: int = 0
     example: str = ""
     are_decimal: bool = False
+    spellings: set[str] | None = field(default_factory=set)
 
     def add(self, texts: pl.Series) -> None:
         """Count the numbers of a batch; nothing is counted any more once a point must be a decimal point."""
-        if self.are_decimal or texts.dtype != pl.String:
+        if texts.dtype != pl.String:
+            return
+        if self.spellings is not None:
+            self._add_spellings(texts)
+        if self.are_decimal:
             return
         is_grouped = texts.str.contains(GROUPED).fill_null(False)
         has_point = texts.str.contains(".", literal=True)
@@ -43,6 +49,21 @@ class Points:
         self.n_whole += len(texts.drop_nulls()) - int(is_grouped.sum())
         if not self.example and is_grouped.any():
             self.example = str(texts.filter(is_grouped)[0]).strip()
+
+    def _add_spellings(self, texts: pl.Series) -> None:
+        known = set(texts.unique().drop_nulls().to_list()) if texts.head(N_PROBED).n_unique() <= MAX_SPELLINGS else None
+        together = None if known is None else known | (self.spellings or set())
+        self.spellings = together if together is not None and len(together) <= MAX_SPELLINGS else None
+
+    @property
+    def merged(self) -> list[str]:
+        """Two of few different texts that are one number and differ in zeros at their ends, such as versions."""
+        found: dict[str, str] = {}
+        for text in sorted((text.strip() for text in self.spellings or () if "." in text), key=len):
+            shorter = found.setdefault(text.rstrip("0"), text)
+            if shorter != text and not shorter.rstrip("0").endswith("."):
+                return [shorter, text]
+        return []
 
     @property
     def may_separate(self) -> bool:

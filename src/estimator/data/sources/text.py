@@ -140,7 +140,7 @@ def _codec_of(file: TableFile, size_bytes: int, remarks: list[str]) -> str:
             if n_bytes >= SAMPLE_BYTES and first_bad:
                 break
     n_other = len(sample) - sum(_is_utf8(line, is_last=True) for line in sample)
-    if n_utf8 > n_other:
+    if first_bad and n_utf8 > n_other:
         raise SourceError(
             f"{file}: line {first_bad:,} holds bytes that are not UTF-8, which other lines are",
             hint="mend that line, or set data.encoding to read all lines by another encoding",

@@ -54,4 +54,4 @@ def read_head(head: bytes) -> RequestHead | None:
 def _may_be_table(headers: Mapping[bytes, bytes]) -> bool:
     """Whether the request or its response may be something other than JSON in UTF-8."""
     media_types = (headers.get(b"content-type", b"") + headers.get(b"accept", b"")).lower()
-    return any(text in media_types for text in (b"charset", b"text/csv", b"vnd.", b"zip", b"multipart"))
+    return any(text in media_types for text in (b"charset", b"csv", b"tab-sep", b"vnd.", b"zip", b"multipart"))
