@@ -8,7 +8,7 @@ SHIPPING_TESTS := $(wildcard tests/test_image*.py tests/test_deployment_*.py) te
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-chaos test-loop lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
+.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-compatibility test-chaos test-loop lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
 	bench-serve-mixed bench-quality bench-drift bench-promotion bench-monitor bench-leaks clean
 
 help:  ## list the targets
@@ -50,6 +50,9 @@ test-fuzz: $(STAMP)  ## compare the server's fast path with its ordinary path on
 test-tables: $(STAMP)  ## read 100,000 made tables in every format, in requests and on the page; an hour
 	ESTIMATOR_CRUEL_TABLES=25000 $(BIN)/pytest -n 2 --dist load tests/test_cruel_tables.py \
 		tests/test_page.py::test_made_tables_are_read_as_predict_reads_them
+
+test-compatibility: $(STAMP)  ## predict and serve with the oldest packages that are allowed; minutes
+	ESTIMATOR_TEST_COMPATIBILITY=1 $(BIN)/pytest -n 0 tests/test_compatibility.py
 
 test-chaos: $(STAMP)  ## kill, corrupt and race what is written, 30 to 300 kills per test; half an hour
 	ESTIMATOR_CHAOS_KILLS=300 $(BIN)/pytest -n 0 -s tests/test_chaos.py tests/test_chaos_verbs.py

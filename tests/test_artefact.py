@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from estimator.errors import ArtefactError
+from estimator.graph.builder import DOUBLE, Graph, Output
+from estimator.graph.session import Session
 from estimator.store.artefact import check_golden, open_artefact, write_artefact
 from estimator.store.store import version_folder
 
@@ -133,3 +135,12 @@ def test_profile_describes_the_training_rows(store):
     assert profile["rows"] == artefact.manifest["data"]["rows"] - artefact.manifest["data"]["rows_held_out"]
     assert profile["target"] == "MEDV"
     assert len(profile["columns"]) == 14
+
+
+def test_a_graph_that_onnxruntime_cannot_run_is_named():
+    graph = Graph()
+    graph.input("x", DOUBLE)
+    content = graph.finish([Output("y", graph("Identity", "x"), DOUBLE, rank=2)])
+    with pytest.raises(ArtefactError, match=r"onnxruntime \d+\.\d+\S* cannot run the graph") as raised:
+        Session(content.replace(b"Identity", b"Idontity"))
+    assert "install the onnxruntime that trained the version" in str(raised.value.hint)

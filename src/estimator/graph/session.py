@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from estimator.errors import ArtefactError
+
 # Read by onnxruntime when it is imported: without it the wheel writes a device id and sends usage data.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
@@ -18,7 +20,12 @@ BATCH_ROWS, BATCH_CHARACTERS = 4096, 2_000_000
 
 
 class Session:
-    """A loaded graph. It is stateless after loading and safe to call from several threads."""
+    """A loaded graph. It is stateless after loading and safe to call from several threads.
+
+    Raises
+    ------
+    ArtefactError: this onnxruntime cannot run the graph.
+    """
 
     def __init__(self, content: bytes, *, threads: int = 1) -> None:
         import onnxruntime
@@ -28,7 +35,15 @@ class Session:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            # Its exceptions have no common class.
+            reason = str(error).strip().splitlines()[0]
+            raise ArtefactError(
+                f"onnxruntime {onnxruntime.__version__} cannot run the graph: {reason:.300}",
+                hint="install the onnxruntime that trained the version, which manifest.json names, or a newer one",
+            ) from error
         self.inputs = [value.name for value in self._session.get_inputs()]
         self.outputs = [value.name for value in self._session.get_outputs()]
 
