@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import schemathesis
+from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from openapi_spec_validator import validate
 from schemathesis import checks
 
 from estimator.config import Serving
+from estimator.serving.openapi import keep_nulls
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
 from tests.clients import gateway
@@ -50,6 +52,25 @@ def test_responses_conform_to_document(schema, report_figure):
     report_figure(
         f"{n_sent} requests generated from the document, for {len(operations)} operations: all responses conform"
     )
+
+
+def test_an_example_row_keeps_its_missing_values(app):
+    rows = [{"Age": 31, "Job": None}]
+    documented = FastAPI()
+    documented.add_api_route("/predict", lambda: None, methods=["POST"], openapi_extra=example_body(rows))
+    assert (
+        documented.openapi()["paths"]["/predict"]["post"]["requestBody"] == example_body([{"Age": 31}])["requestBody"]
+    )
+    keep_nulls(documented, {"/predict": rows})
+    assert documented.openapi()["paths"]["/predict"]["post"]["requestBody"] == example_body(rows)["requestBody"]
+    paths = app.snapshot.app.openapi()["paths"]
+    for service in app.snapshot.app.state.context.services:
+        body = paths[f"/v1/models/{service.artefact.name}/predict"]["post"]["requestBody"]
+        assert body["content"]["application/json"]["example"] == service.artefact.read_json("golden.json")["rows"][:1]
+
+
+def example_body(rows: list[dict[str, object]]) -> dict[str, object]:
+    return {"requestBody": {"content": {"application/json": {"example": rows}}}}
 
 
 def test_private_columns_hide_training_rows(store):

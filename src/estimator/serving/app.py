@@ -19,7 +19,14 @@ from estimator.core.text import markdown
 from estimator.data.schema.file import to_data
 from estimator.errors import MonitoringError, RecordError, RequestError, RowError, SourceError
 from estimator.serving.labels import read_labels, store_labels
-from estimator.serving.openapi import ACCESS_RESPONSES, BODY_RESPONSES, LABELS_BODY, prediction_responses, rows_body
+from estimator.serving.openapi import (
+    ACCESS_RESPONSES,
+    BODY_RESPONSES,
+    LABELS_BODY,
+    keep_nulls,
+    prediction_responses,
+    rows_body,
+)
 from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
 from estimator.serving.request_body import json_text, read_body, request_error_content, row_error_content
 from estimator.serving.routes import Route, ServerContext
@@ -85,6 +92,8 @@ def build_app(context: ServerContext) -> FastAPI:
         openapi_extra=LABELS_BODY,
         responses={404: {"description": "The server has no prediction log"}, **BODY_RESPONSES},
     )
+    services = {route.path: route.service for route in context.routes().values()} | context.explain_routes()
+    keep_nulls(app, {path: rows for path, service in services.items() if (rows := service.example_rows) is not None})
     app.add_exception_handler(RowError, handle_row_error)
     app.add_exception_handler(RequestError, handle_request_error)
     app.add_exception_handler(SourceError, handle_log_error)
@@ -109,10 +118,8 @@ def _add_status(app: FastAPI) -> None:
 
 
 def _add_prediction(app: FastAPI, route: Route, *, is_documented: bool) -> None:
-    service, example_rows, example_response = route.service, None, None
-    if not service.private:
-        # The example is a training row, so there is none where columns are private.
-        example_rows = service.artefact.read_json("golden.json")["rows"][:1]
+    service, example_response = route.service, None
+    if (example_rows := service.example_rows) is not None:
         response = service.respond(msgspec.json.encode(example_rows), "example", route.response_format)
         example_response = msgspec.json.decode(response.body)
     is_full = route.response_format is ResponseFormat.FULL
@@ -130,7 +137,6 @@ def _add_prediction(app: FastAPI, route: Route, *, is_documented: bool) -> None:
 
 
 def _add_explanation(app: FastAPI, path: str, service: Service, *, is_documented: bool) -> None:
-    rows = None if service.private else service.artefact.read_json("golden.json")["rows"][:1]
     app.add_api_route(
         path,
         explain,
@@ -138,7 +144,7 @@ def _add_explanation(app: FastAPI, path: str, service: Service, *, is_documented
         tags=["predict"],
         summary="Contributions of each column to predictions",
         include_in_schema=is_documented,
-        openapi_extra=rows_body(service.artefact.schema, rows, (), service.private),
+        openapi_extra=rows_body(service.artefact.schema, service.example_rows, (), service.private),
         responses={200: {"description": "One explanation per row, in order"}, **BODY_RESPONSES},
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from fastapi import FastAPI
+
 from estimator.core.text import markdown
 from estimator.data.schema import Column, Schema
 
@@ -91,6 +93,20 @@ def rows_body(
         json_content["example"] = example
     content = {"application/json": json_content, **_binary(media_types)}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def keep_nulls(app: FastAPI, examples: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Put the example rows of some paths into an app's document as they are: FastAPI leaves out what is null."""
+    build = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = build()
+        for path, rows in examples.items():
+            if operation := document["paths"].get(path, {}).get("post"):
+                operation["requestBody"]["content"]["application/json"]["example"] = rows
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign] # as FastAPI's documentation has it
 
 
 def prediction_responses(

@@ -75,6 +75,12 @@ class Service:
         columns = [self.artefact.schema.by_name[name] for name in self.serving.private_columns]
         return frozenset(nfc(name) for column in columns for name in (column.name, *column.aliases))
 
+    @cached_property
+    def example_rows(self) -> list[dict[str, Any]] | None:
+        """A training row for the documentation; None where columns are private."""
+        rows: list[dict[str, Any]] = self.artefact.read_json("golden.json")["rows"][:1]
+        return None if self.private else rows
+
     def read(self, body: bytes) -> tuple[JsonRows, Batch]:
         """Return the rows of a JSON body, as sent and as the graph takes them.
 
