@@ -115,7 +115,7 @@ def test_two_retrainings_keep_their_own_rows(tmp_path):
     trained(tmp_path, table(), retraining={"candidates": ["refit", "new_only"]})
     for number in (2, 3):
         table(number, 60).write_csv(tmp_path / f"new{number}.csv")
-    retrain = ("retrain", "house", "--store", "models", "--data")
+    retrain = ("retrain", "house", "--store", "models", "--input")
     done = commands_at_once(tmp_path, *[(*retrain, f"new{number}.csv") for number in (2, 3)])
     assert all(run.returncode in (0, 3) for run in done), [run.stderr for run in done]
     context = verbs.Context(store_path=str(tmp_path / "models"))

@@ -64,7 +64,7 @@ def crashing(tmp_path, monkeypatch):
 
     def retrain(n_deaths: int, name: str = "SIGSEGV", **environment: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "deaths").write_text(str(n_deaths))
-        command = [sys.executable, "-m", "estimator", "retrain", f"house/{version}", "--data", "new.csv"]
+        command = [sys.executable, "-m", "estimator", "retrain", f"house/{version}", "--input", "new.csv"]
         options = ["--store", "models", "--json"]
         env = {**os.environ, "SIGNAL": name, **environment}
         return subprocess.run([*command, *options], cwd=tmp_path, env=env, capture_output=True, text=True)
@@ -111,7 +111,7 @@ def test_candidates_end_with_the_process_that_started_them(crashing, tmp_path):
         "estimator",
         "retrain",
         "house@candidate",
-        "--data",
+        "--input",
         "new.csv",
         "--store",
         "models",

@@ -34,7 +34,7 @@ only_chaos = pytest.mark.skipif(not N_KILLS, reason="each kill starts a command:
 TRAIN = ("train", "--conf", "config.json", "--store", "models")
 TUNE = ("tune", "--conf", "config.json")
 PROMOTE = ("promote", "house", "--store", "models")
-RETRAIN = ("retrain", "house", "--data", "new.csv", "--store", "models")
+RETRAIN = ("retrain", "house", "--input", "new.csv", "--store", "models")
 
 
 def run(folder: Path, *arguments: str, call: int = 0) -> tuple[int, int] | None:

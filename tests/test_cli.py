@@ -106,7 +106,7 @@ def test_init_reads_a_folder_of_files(run, tmp_path):
 def test_init_overwrites_nothing_without_force(run, table, tmp_path):
     command = ("init", table, "--target", "Status", "--conf", tmp_path / "config.yml")
     assert run(*command)[0] == 0
-    assert "already exists" in run(*command)[2]
+    assert "already exist" in run(*command)[2]
     assert run(*command, "--force")[0] == 0
 
 
@@ -114,7 +114,7 @@ def test_init_overwrites_nothing_without_force(run, table, tmp_path):
 def test_predict_keeps_the_order_of_rows(run, store, table, tmp_path, ending):
     output = tmp_path / f"predictions{ending}"
     code, report, _ = run("predict", "--model", store / "credit", "--input", table, "--output", output, "--json")
-    assert (code, report["rows"]) == (0, 890)
+    assert (code, report["rows"]) == (0, 4454)
     predictions = pl.read_csv(output) if ending == ".csv" else pl.read_parquet(output)
     assert predictions.columns == ["prediction", "prediction_set", "probability_good", "probability_bad"]
     assert predictions.height == 4454
