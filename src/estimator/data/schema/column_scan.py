@@ -165,7 +165,7 @@ class ColumnScan:
         hashes = pl.Series(values + 0.0).hash(seed=HASH_SEED).to_numpy()
         self.distinct.add(hashes)
         if self.points is not None and self.is_number:
-            self.points.add(series)
+            self.points.add(series, values)
         if self.reading.kind == "boolean":
             self.texts.categories.add_booleans(values, target)
             if series.dtype == pl.String:
@@ -380,5 +380,8 @@ def _has_codes(candidate: Column, series: pl.Series, values: Floats) -> bool:
     """Whether a column of numbers holds a code such as 00501, whose leading zeros mean something."""
     if candidate.kind not in NUMERIC_KINDS or series.dtype != pl.String:
         return False
-    has_zero = series.str.starts_with("0") & (pl.Series(values[:, 0] >= 1) | series.str.starts_with("00"))
-    return bool(has_zero.fill_null(False).any())
+    has_zero = series.str.starts_with("0").fill_null(False)
+    if not has_zero.any():
+        return False
+    is_code = (values[has_zero.to_numpy(), 0] >= 1) | series.filter(has_zero).str.starts_with("00").to_numpy()
+    return bool(is_code.any())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import Literal
 
@@ -65,11 +66,12 @@ def readings(series: pl.Series, na_values: Sequence[str], *, skips_words: bool =
     return _common_readings(first)
 
 
-def formats_of(text: str) -> list[str]:
+@lru_cache(maxsize=10_000)
+def formats_of(text: str) -> tuple[str, ...]:
     """Return the formats that read a text, the likeliest first.
 
     >>> formats_of("1/31/2020, 3:45:00 PM"), formats_of("2020-01-31T10:15:00.5+01:00")
-    (['%m/%d/%Y, %I:%M:%S %p'], ['%Y-%m-%dT%H:%M:%S.%f%z'])
+    (('%m/%d/%Y, %I:%M:%S %p',), ('%Y-%m-%dT%H:%M:%S.%f%z',))
     """
     if match := COMPACT.fullmatch(text):
         parts = ("%S" if match["second"] else "", f"{match['point']}%f" if match["point"] else "")
@@ -78,7 +80,7 @@ def formats_of(text: str) -> list[str]:
         clock = CLOCK.search(text)
         before, after = (text[: clock.start()], text[clock.end() :]) if clock else (text, "")
         formats = _with_dates(before, _clock_format(clock) if clock else "", after)
-    return [form for form in formats if compile_format(form).microseconds(text) is not None]
+    return tuple(form for form in formats if compile_format(form).microseconds(text) is not None)
 
 
 def fit_times(column: Column, series: pl.Series, *, max_odd_words: int = 0) -> tuple[Floats, Column] | None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import polars as pl
 
+from estimator.core.arrays import Floats, Mask
+from estimator.data.schema.frames import read_series
 from estimator.data.schema.schema import Schema
 
 # So many numbers with three digits behind a point, next to so many whole ones below 1,000, are a question; so is a
@@ -14,7 +17,6 @@ from estimator.data.schema.schema import Schema
 MIN_GROUPED, MIN_WHOLE, MANY_WHOLE = 3, 2, 20
 N_PROBED, MAX_SPELLINGS = 1000, 50
 GROUPED = r"^\s*[-+]?[1-9]\d{0,2}\.\d{3}\s*$"
-WHOLE = r"^\s*[-+]?\d{1,3}\s*$"
 
 
 @dataclass
@@ -32,28 +34,45 @@ class Points:
     are_decimal: bool = False
     spellings: set[str] | None = field(default_factory=set)
 
-    def add(self, texts: pl.Series) -> None:
-        """Count the numbers of a batch; nothing is counted any more once a point must be a decimal point."""
-        if texts.dtype != pl.String:
-            return
-        if self.spellings is not None:
-            self._add_spellings(texts)
-        if self.are_decimal:
-            return
-        is_grouped = texts.str.contains(GROUPED).fill_null(False)
-        has_point = texts.str.contains(".", literal=True)
-        is_other = has_point & ~is_grouped if self.has_comma else ~(is_grouped | texts.str.contains(WHOLE))
-        # Texts without a digit are missing values.
-        self.are_decimal = bool((is_other & texts.str.contains(r"\d")).fill_null(False).any())
-        self.n_grouped += int(is_grouped.sum())
-        self.n_whole += len(texts.drop_nulls()) - int(is_grouped.sum())
-        if not self.example and is_grouped.any():
-            self.example = str(texts.filter(is_grouped)[0]).strip()
+    def add(self, texts: pl.Series, values: Floats) -> None:
+        """Count the numbers of a batch, given with their values, NaN where missing.
 
-    def _add_spellings(self, texts: pl.Series) -> None:
-        known = set(texts.unique().drop_nulls().to_list()) if texts.head(N_PROBED).n_unique() <= MAX_SPELLINGS else None
-        together = None if known is None else known | (self.spellings or set())
-        self.spellings = together if together is not None and len(together) <= MAX_SPELLINGS else None
+        Nothing is counted any more once a point must be a decimal point, and there are many different texts.
+        """
+        if texts.dtype != pl.String or (self.are_decimal and self.spellings is None):
+            return
+        has_point = _has_point(texts, values)
+        n_present = len(values) - int(np.count_nonzero(np.isnan(values)))
+        if not has_point.any():
+            self.n_whole += n_present
+            self.are_decimal = self.are_decimal or (not self.has_comma and bool((np.abs(values) >= 1000).any()))
+            return
+        pointed = texts.filter(pl.Series(has_point))
+        if self.spellings is not None:
+            self._add_spellings(pointed)
+        # The first ones decide most columns.
+        if not self.are_decimal and not self._must_be_decimal(texts.head(N_PROBED), values[:N_PROBED]):
+            self._add_grouped(texts, pointed, values, n_present)
+
+    def _must_be_decimal(self, texts: pl.Series, values: Floats) -> bool:
+        """Whether a number shows what points mean: one with a point elsewhere, or a large one without."""
+        has_point = _has_point(texts, values)
+        is_other = not texts.filter(pl.Series(has_point)).str.contains(GROUPED).all()
+        is_large = bool((np.abs(values[~has_point]) >= 1000).any())
+        self.are_decimal = is_other or (is_large and not self.has_comma)
+        return self.are_decimal
+
+    def _add_grouped(self, texts: pl.Series, pointed: pl.Series, values: Floats, n_present: int) -> None:
+        if self._must_be_decimal(texts, values):
+            return
+        self.n_grouped += len(pointed)
+        self.n_whole += n_present - len(pointed)
+        self.example = self.example or str(pointed[0]).strip()
+
+    def _add_spellings(self, pointed: pl.Series) -> None:
+        is_few = pointed.head(N_PROBED).n_unique() <= MAX_SPELLINGS
+        together = set(pointed.unique().to_list()) | (self.spellings or set()) if is_few else set()
+        self.spellings = together if is_few and len(together) <= MAX_SPELLINGS else None
 
     @property
     def merged(self) -> list[str]:
@@ -83,13 +102,19 @@ class Points:
         )
 
 
+def _has_point(texts: pl.Series, values: Floats) -> Mask:
+    """Mark the numbers with a point; what is no number, such as "n.a.", does not count."""
+    return np.asarray(texts.str.contains(".", literal=True).fill_null(False).to_numpy() & ~np.isnan(values))
+
+
 def point_notes(schema: Schema, frame: pl.DataFrame) -> tuple[str, ...]:
     """Return the questions that the numbers of a table leave where a reviewed schema reads points as decimal points."""
     notes = []
     for column in (schema.target, *schema.features):
         if column.kind == "number" and not (column.thousands or column.strip) and column.name in frame.columns:
             points = Points(has_comma=column.decimal == ",")
-            points.add(frame[column.name])
+            series = frame[column.name]
+            points.add(series, read_series(replace(column, nullable=True, range=None), series)[0][:, 0])
             notes += [f"{column.name}: {points.question} The schema says less"] if points.may_separate else []
     return tuple(notes)
 
