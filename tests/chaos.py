@@ -71,7 +71,7 @@ def n_calls_until_killed(action: Callable[[], object], at: int) -> int:
 def kills(action: Callable[[], object]) -> Iterator[int]:
     """Kill the action before its first call, before its second, and so on, until it ends; yield after each kill.
 
-    All of it is done again until there were `N_KILLS`. Whoever iterates restores what the action starts from.
+    All of it is done again until there were `N_KILLS`. The caller restores what the action starts from.
     """
     n_kills = 0
     while True:

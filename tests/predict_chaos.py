@@ -69,7 +69,7 @@ def finish(run: Callable[[], int], output: str, expected: list[Any], mode: str |
 
 
 def check(n_rows: int, output: str, expected: list[Any], mode: str | None) -> None:
-    """Check that all rows are there once, that their number was told, and that nothing else was left."""
+    """Check that all rows are there once, that their number was printed, and that nothing else was left."""
     assert read(output) == expected, (len(read(output)), len(expected))
     assert n_rows == len(expected) - (len(OLD_ROWS) if mode == "append" else 0), n_rows
     hidden = [path.name for path in Path().iterdir() if path.name.startswith(".")]

@@ -1,4 +1,4 @@
-"""Two processes at once: nothing that one of them writes is lost to the other, and the second is told of the first."""
+"""Two processes at once: nothing that one of them writes is lost to the other, and the second learns of the first."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_records_of_images_change_one_at_a_time(tmp_path):
 
 
 def deploy_often(folder: Path) -> None:
-    """Deploy into a file as often as the lock is free; nobody else is in meanwhile."""
+    """Deploy into a file as often as the lock is free; no other process is in meanwhile."""
     context, n_left = DeploymentContext(folder, {}), 25
     while n_left:
         try:

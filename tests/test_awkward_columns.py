@@ -80,7 +80,7 @@ def test_a_known_spelling_is_missing_among_numbers_and_dates(spelling):
     assert (dates.kind, dates.na_values) == ("date", (spelling,))
 
 
-def test_a_known_spelling_is_told_with_its_rows(table):
+def test_a_known_spelling_is_noted_with_its_rows(table):
     prepared = table({"x": with_cells(r41="#DIV/0!", r7="#DIV/0!")})
     assert notes_on(prepared, "x:", "'#DIV/0!'", "missing value in 2 rows (rows 7, 41)")
     assert np.isnan(prepared.rows.batch.feed["x"][:, 0]).sum() == 2
@@ -159,13 +159,13 @@ def test_codes_and_many_words_are_no_numbers(values, kind):
     assert infer_column(pl.Series("x", values)).kind == kind
 
 
-def test_numbers_that_are_read_as_words_are_told(table):
+def test_numbers_that_are_read_as_words_are_noted(table):
     prepared = table({"x": [*X[:77], "V57", "E90", "V12"], "z": X})
     assert notes_on(prepared, "x: 96.2% of the values are numbers, but row 78 is 'V57'", "not used as identifier")
 
 
 @pytest.mark.parametrize("form", ["${}", "{}%", "{} kg", "'{}'", "1,{}"])
-def test_amounts_as_text_are_told(table, form):
+def test_amounts_as_text_are_noted(table, form):
     prepared = table({"x": [form.format(text.zfill(6)) for text in X], "z": X})
     assert notes_on(prepared, "x: the values are numbers as text, such as", "schema.columns.x.kind: number")
     assert notes_on(table({"x": [f"{37 * row:,}.5" for row in range(N)], "z": X}), "x: the values are numbers as text")
@@ -246,7 +246,7 @@ def test_a_large_target_is_a_number(table):
 
 
 @pytest.mark.parametrize("spelling", ["NA", "-", "null", "?", "."])
-def test_a_thinned_target_is_told_with_the_way_out(table, spelling):
+def test_a_thinned_target_is_noted_with_the_way_out(table, spelling):
     labels = ["EU", "SA", spelling, "EU"] * 20
     prepared = table({"x": X, "y": labels})
     assert notes_on(
@@ -366,7 +366,7 @@ def test_dictionaries_enums_and_null_columns_are_read(table):
     assert notes_on(prepared, "n: not used, missing in every row")
 
 
-def test_what_is_not_used_is_told_with_its_reason(table):
+def test_what_is_not_used_is_noted_with_its_reason(table):
     columns = {"x": X, "k": ["a"] * N, "n": [""] * N, "id": [f"u{row}" for row in range(N)], "w": ["1"] * N, "d": X}
     prepared = table(columns, data={"drop": ["d"], "sample_weight": "w"})
     assert notes_on(prepared, "k: not used, the same value in every row")
@@ -418,7 +418,7 @@ def test_rows_without_a_label_count_in_the_row_of_a_weight(table):
         table({"x": X, "y": labels, "w": ["1", "1", "1", "-2", *["1"] * 76]}, data={"sample_weight": "w"})
 
 
-def test_weights_of_zero_are_told(table):
+def test_weights_of_zero_are_noted(table):
     with pytest.raises(EstimatorError, match="all weights are 0"):
         table({"x": X, "w": ["0"] * N}, data={"sample_weight": "w"})
     prepared = table({"x": X, "w": ["0", *["1"] * 79]}, data={"sample_weight": "w"})

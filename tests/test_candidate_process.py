@@ -95,7 +95,7 @@ def test_candidate_that_crashes_twice_is_given_up_and_the_next_one_trained(crash
 
 
 def test_all_that_the_system_kills_is_named(crashing):
-    """Nobody writes a stack trace when memory ends."""
+    """No process writes a stack trace when memory ends."""
     decision = json.loads(crashing(4, "SIGKILL").stdout)
     assert all("SIGKILL (killed); is there too little memory?" in item["error"] for item in decision["candidates"])
     assert decision["reasons"][0] == "the live version stays: no candidate is better"

@@ -1,4 +1,4 @@
-"""Nothing is lost, doubled or left behind, wherever a process is killed and whoever works beside it."""
+"""Nothing is lost, doubled or left behind, wherever a process is killed and whatever runs at the same time."""
 
 from __future__ import annotations
 

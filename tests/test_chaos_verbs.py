@@ -234,7 +234,7 @@ def test_full_disk_leaves_the_versions_and_says_so(folder):
     assert hidden(folder) == []
 
 
-def nobody() -> list[str]:
+def as_other_user() -> list[str]:
     """Return what starts a command as a user who is not root, who can write everywhere."""
     if os.geteuid() != 0:
         return []
@@ -255,10 +255,10 @@ def test_read_only_store_is_named(folder, arguments):
     folder.chmod(0o777)
     for parent in folder.parents[:3]:
         parent.chmod(parent.stat().st_mode | 0o055)
-    as_nobody = nobody()
+    prefix = as_other_user()
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "HOME": str(folder), "ESTIMATOR_CACHE": str(folder)}
     words = [word if word != "house" or arguments[0] != "promote" else f"house/{min(before)}" for word in arguments]
-    command = [*as_nobody, sys.executable, "-m", "estimator", *words]
+    command = [*prefix, sys.executable, "-m", "estimator", *words]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     for path in store:
         path.chmod(0o755)

@@ -129,7 +129,7 @@ def test_store_is_small_and_of_no_machine(store):
 
 @pytest.mark.slow
 def test_format_has_the_keys_of_a_new_version(fresh):
-    """Whoever renames, adds or removes a key raises FORMAT and adds a folder; a new key of the config needs neither."""
+    """Renaming, adding or removing a key raises FORMAT and adds a folder; a new key of the config needs neither."""
     stored = version_folder(FORMATS / f"version-{FORMAT}" / "penguins")
     files = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
     assert files == {path.relative_to(stored) for path in stored.rglob("*") if path.is_file()}

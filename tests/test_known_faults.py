@@ -234,7 +234,7 @@ KNOWN: dict[str, tuple[str, set[Fault], set[Fault]]] = {
     "ames": ("Sale_Price", {("skewed target", "Sale_Price")}, {("time-ordered rows", "Year_Sold")}),
 }
 # No column name shows that these columns stand for protected groups: the config must name them.
-# And collinearity is told only for a model to which it matters.
+# And collinearity is reported only for a model to which it matters.
 OVERRIDES = {
     "boston": ("evaluation.fairness_columns=[B, LSTAT]", "model.kind=linear"),
     "king_county/king_county.csv.gz": ("model.kind=linear",),

@@ -296,7 +296,7 @@ def test_label_of_one_of_two_models_is_read_by_its_target(sold, price, tmp_path)
     log.close()
 
 
-def test_unreadable_labels_of_an_old_log_are_set_aside_and_told(served, sold, tmp_path):
+def test_unreadable_labels_of_an_old_log_are_set_aside_and_named(served, sold, tmp_path):
     _, _, log = served
     labels = ["true", 1, "maybe", 1e9, "False"]
     log.add_labels([Label(f"r{index}", label) for index, label in enumerate(labels)], 2e9)

@@ -156,7 +156,7 @@ def curve(training: list[float], validation: list[float]) -> list[dict[str, floa
         ([4, float("nan")], [5, float("nan")], "the losses are not finite"),
     ],
 )
-def test_over_fitting_is_told_in_words(training, validation, expected):
+def test_over_fitting_is_said_in_words(training, validation, expected):
     assert expected in str(overfitting(curve(training, validation)))
 
 

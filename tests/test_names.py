@@ -1,4 +1,4 @@
-"""Columns of any name go from `init` to the prediction log, and names that only look the same are told apart."""
+"""Columns of any name go from `init` to the prediction log, and names that only look the same are distinguished."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ TWINS = {
 
 
 @pytest.mark.parametrize("name", TWINS)
-def test_name_that_looks_the_same_is_told_apart(name):
+def test_name_that_looks_the_same_is_distinguished(name):
     twin, difference = TWINS[name]
     assert look_alike(name, ["y", "café", "total price", "цена"]) == (twin, difference)
     row = {"total price": 1, "café": 2, "цена": 3}

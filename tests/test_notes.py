@@ -91,7 +91,7 @@ def test_the_page_of_an_exploration_shows_the_notes(folder):
     assert "Notes on how the table was read" in (folder / "e.html").read_text()
 
 
-def test_notes_are_told_when_the_verb_fails(folder):
+def test_notes_are_printed_when_the_verb_fails(folder):
     messages = io.StringIO()
     with redirect_stderr(messages):
         assert main(["train", "--conf", str(folder / "c.yml"), "--set", "data.target=z"]) == 1

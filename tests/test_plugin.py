@@ -105,7 +105,9 @@ def test_plugin_trains_a_version(trained):
 
 
 def test_plugin_scores_a_version(site, folder, trained):
-    result = estimator(folder, "evaluate", "--model", "diabetes", "--input", "rows.avro", "--include-learned", "--json", site=site)
+    result = estimator(
+        folder, "evaluate", "--model", "diabetes", "--input", "rows.avro", "--include-learned", "--json", site=site
+    )
     report = json.loads(result.out)
     assert report["rows"] == 442
     assert 30 < report["metrics"]["median_ae"]["value"] < 60

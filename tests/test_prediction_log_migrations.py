@@ -101,7 +101,7 @@ def test_upgrade_happens_once(reopen):
 
 
 def test_present_tables_have_a_dump(tmp_path):
-    """Whoever changes a table appends a migration and adds a dump."""
+    """A change of a table needs a migration and a dump."""
     open_log("new.db", tmp_path, {}).close()
     dumped, new = sqlite3.connect(":memory:"), sqlite3.connect(tmp_path / "new.db")
     dumped.executescript(DUMPS[f"v{SCHEMA_VERSION}"])

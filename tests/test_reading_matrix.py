@@ -212,13 +212,13 @@ def test_explore_says_what_predict_says(folder, name):
     path = folder / "learn.csv"
     path.write_bytes(table.content)
     result = run("explore", str(path), "--target", "city", "--page", f"{folder}/e.html", "--json")
-    told = json.loads(result.out)
+    report = json.loads(result.out)
     if table.rows is None:
         assert result.code == 1
-        assert from_file(folder, table.content).error == told["error"]["message"].replace(str(path), "{}")
+        assert from_file(folder, table.content).error == report["error"]["message"].replace(str(path), "{}")
     elif result.code == 0:
-        assert told["profile"]["rows"] == len(table.rows)
-        assert set(table.notes) <= {note.replace(path.name, "{}") for note in told["notes"]}
+        assert report["profile"]["rows"] == len(table.rows)
+        assert set(table.notes) <= {note.replace(path.name, "{}") for note in report["notes"]}
 
 
 FORMATS: dict[str, tuple[str, str, Callable[[pl.DataFrame, io.BytesIO], object]]] = {
@@ -360,7 +360,7 @@ def test_bad_lines_are_named_where_they_are_left_out(folder):
 # Keys that say how a file is read
 
 
-def test_lines_above_the_header_are_skipped_when_told(folder, version):
+def test_lines_above_the_header_are_skipped_as_configured(folder, version):
     content = '# made in 5" pieces\n\n# by "us\n' + PLAIN
     (folder / "comments.csv").write_text(content)
     words = ("predict", "--model", f"{folder}/models/t", "--input", f"{folder}/comments.csv")
@@ -369,14 +369,14 @@ def test_lines_above_the_header_are_skipped_when_told(folder, version):
     assert pl.read_csv(folder / "out.csv")["prediction"].to_list() == pytest.approx(expected(version, ROWS))
 
 
-def test_an_encoding_is_read_when_told(folder):
+def test_an_encoding_is_read_as_configured(folder):
     words = ("predict", "--model", f"{folder}/models/t", "--output", f"{folder}/out.csv", "--json")
     (folder / "jis.csv").write_bytes("x,city\n1,東\n2,西\n".encode("shift_jis"))
     read = run(*words, "--input", f"{folder}/jis.csv", "--set", "data.encoding=shift_jis")
     assert (read.code, json.loads(read.out)["rows"]) == (0, 2)
     (folder / "bytes.csv").write_bytes(b"x,city\n1,Oslo\n2,\x9d\n")
-    told = run(*words, "--input", f"{folder}/bytes.csv", "--set", "data.encoding=windows-1252")
-    message = json.loads(told.out)["error"]["message"]
+    report = run(*words, "--input", f"{folder}/bytes.csv", "--set", "data.encoding=windows-1252")
+    message = json.loads(report.out)["error"]["message"]
     assert message.endswith("line 3 holds the byte 0x9d, which has no meaning in windows-1252")
     assert "no encoding is called 'x'" in run(*words, "--input", f"{folder}/jis.csv", "--set", "data.encoding=x").err
 

@@ -342,7 +342,7 @@ def test_labels_need_a_log_and_are_validated(boston, store, tmp_path):
     recorder.close()
 
 
-def test_trouble_of_the_prediction_log_is_told(store, house, tmp_path):
+def test_trouble_of_the_prediction_log_is_noted(store, house, tmp_path):
     (tmp_path / "folder").touch()
     recorder = RequestRecorder(connect_log=lambda: open_log("folder/log.db", tmp_path, {}))
     client = Client(gateway(open_artefact(version_folder(store / "house_pricing_model")), recorder=recorder))

@@ -40,7 +40,7 @@ def write(folder: Path, header: str, rows: Iterator[Sequence[Any]], config: Mapp
 
 
 def train(config: Path):
-    """Train and return the version with the notes that were told; no file of it holds NaN."""
+    """Train and return the version with its notes; no file of it holds NaN."""
     context = verbs.Context(store_path=str(config.parent / "models"))
     new = verbs.train.train(config, context)
     for path in (config.parent / "models").rglob("*.json"):
@@ -151,7 +151,7 @@ def test_a_split_column_that_is_not_there_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "of_row", "told"),
+    ("kind", "of_row", "note"),
     [
         ("group", lambda index: "AB"[index % 2], ""),
         ("group", lambda index: "ABC"[index % 3], ""),
@@ -161,9 +161,9 @@ def test_a_split_column_that_is_not_there_is_named(tmp_path):
         ("time", lambda index: f"2020-01-{1 + index % 28:02}" if index % 3 == 0 else "", "which count as the earliest"),
     ],
 )
-def test_few_groups_and_times_train(kind, of_row, told, tmp_path):
+def test_few_groups_and_times_train(kind, of_row, note, tmp_path):
     new, notes = train(write(tmp_path, "x,c,g,y", grouped(60, of_row), split_by(kind)))
-    assert told in notes
+    assert note in notes
     assert np.isfinite(new.report.metrics["rmse"].value)
 
 
@@ -202,7 +202,7 @@ def test_more_columns_than_rows_train(tmp_path):
 
 
 @pytest.mark.parametrize("coverage", [0.8, 0.9, 0.95, 0.99])
-def test_coverage_that_rows_cannot_reach_is_told(coverage, tmp_path):
+def test_coverage_that_rows_cannot_reach_is_noted(coverage, tmp_path):
     config = write(tmp_path, "x,c,y", numbers(100), {"validation": {"folds": 5, "coverage": coverage}})
     _, notes = train(config)
     largest, needed = reachable_coverage(80, coverage, is_regression=True)
@@ -241,7 +241,7 @@ def test_no_verb_prints_a_warning_or_a_trace(target, tmp_path):
     """Real processes, a few seconds each: what libraries print by themselves is seen in no other way."""
     rows = ([*(of_row(i) for of_row in EDGES.values()), TARGETS[target](i)] for i in range(90))
     write(tmp_path, ",".join([*EDGES, "y"]), rows, {"model": ENSEMBLE})
-    told = []
+    printed = []
     for arguments in (
         ["train", "--conf", "c.json"],
         ["evaluate", "--model", "models/t", "--input", "t.csv"],
@@ -258,6 +258,6 @@ def test_no_verb_prints_a_warning_or_a_trace(target, tmp_path):
             check=False,
         )
         assert ended.returncode in (0, 3), f"{arguments}: {ended.stderr}"
-        told += ended.stderr.splitlines()
-    strange = [line for line in told if line and not line.startswith(("note: ", "hint: ", "wrote "))]
+        printed += ended.stderr.splitlines()
+    strange = [line for line in printed if line and not line.startswith(("note: ", "hint: ", "wrote "))]
     assert not strange

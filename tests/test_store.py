@@ -100,7 +100,7 @@ def test_line_that_was_cut_off_is_removed_and_said(three, caplog):
     assert roll_back(three).version == "v3"
 
 
-def test_move_that_was_never_made_is_not_told(three, caplog):
+def test_move_that_was_never_made_is_not_in_history(three, caplog):
     never = three.history("house")[-1]
     append(three, json.dumps({**asdict(never), "previous": "v3", "version": "v1"}) + "\n")
     assert three.history("house")[-1] == never

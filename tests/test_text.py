@@ -144,7 +144,7 @@ def test_a_text_is_read_as_it_stands(value, read):
 
 
 @pytest.mark.parametrize("value", [None, "", "a\x00b", ["a"]])
-def test_a_gap_that_is_refused_and_no_text_are_told(value):
+def test_a_gap_that_is_refused_and_no_text_are_noted(value):
     with pytest.raises(CellError, match=r"expected text.* got"):
         read_cell(Column("note", "text", example="a flat"), value)
 
@@ -153,13 +153,13 @@ def test_a_gap_that_is_refused_and_no_text_are_told(value):
 def test_a_file_and_a_request_get_the_same_text(contract):
     cells = [*ODD_TEXTS, "NA", " NA\x1c", "a\x00b"]
     values, faults = read_series(contract, pl.Series("note", cells))
-    told = {fault.row - 1: fault.message for fault in faults}
+    messages = {fault.row - 1: fault.message for fault in faults}
     for place, cell in enumerate(cells):
         try:
             assert values[place, 0] == read_cell(contract, cell)
-            assert place not in told
+            assert place not in messages
         except CellError as error:
-            assert told[place] == str(error)
+            assert messages[place] == str(error)
 
 
 def test_a_text_column_survives_its_file_and_is_never_outside():

@@ -99,7 +99,7 @@ def run_server(
             rate = None if serving.rate_limit is None else serving.rate_limit / serving.workers
             gateway = Gateway(context, access=Access(ring, rate), reload=models.reload)
             server = build_server(gateway, serving)
-            # Whoever has seen that the server is ready may send it a SIGHUP, also before its event loop runs.
+            # A client that has seen the server ready may send a SIGHUP before its event loop runs.
             signal.signal(signal.SIGHUP, lambda *_: gateway.request_reload())
             ready()
             # uvicorn finishes the running requests, then raises the signal again: a stop is not a failure.
