@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -216,6 +215,13 @@ def test_files_of_a_deployment_are_whole_wherever_it_is_killed(tmp_path):
     assert hidden(tmp_path) == []
 
 
+LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 @pytest.mark.slow
 def test_full_disk_leaves_the_versions_and_says_so(folder):
     """A limit on the size of a file stands in for the end of the disk."""
@@ -223,10 +229,8 @@ def test_full_disk_leaves_the_versions_and_says_so(folder):
     before = check_store(folder)
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     for limit in (100, 3000, 20_000) if N_KILLS else (20_000,):
-        done = subprocess.run(
-            [sys.executable, "-m", "estimator", *TRAIN], cwd=folder, env=paths, capture_output=True, text=True,
-            preexec_fn=partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit)),
-        )  # fmt: skip
+        command = [sys.executable, "-c", LIMITED, str(limit), sys.executable, "-m", "estimator", *TRAIN]
+        done = subprocess.run(command, cwd=folder, env=paths, capture_output=True, text=True)
         assert done.returncode == 1, done.stderr
         assert "cannot be written: File too large" in done.stderr
         assert "Traceback" not in done.stderr

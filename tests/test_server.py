@@ -419,7 +419,7 @@ def test_invalid_graph_keeps_the_old_version(store, tmp_path):
     models.check()
     means[0] = bad
     assert models.reload(False) is None
-    assert "cannot be loaded" in models.errors["penguins"]
+    assert "cannot run the graph" in models.errors["penguins"]
     assert models.services[0].artefact.folder == old
     means[0] = old
     models.reload(False)
