@@ -127,4 +127,8 @@ def test_bodies_are_read_as_files_are(table: CruelTable, media_type: str):
     service: Any = SimpleNamespace(artefact=artefact, serving=Serving())
     from_body = _read(schema, lambda: read_batch(service, file.getvalue(), media_type)[0])
     as_file = (lambda: _from_csv(file.getvalue())) if media_type == CSV else (lambda: features)
-    assert from_body == _read(schema, lambda: read_frame(schema, as_file()))
+    if from_body == "expected at least one row, got none":
+        # Lines without a cell are no rows, and a request needs one.
+        assert as_file().height == 0
+    else:
+        assert from_body == _read(schema, lambda: read_frame(schema, as_file()))
