@@ -455,3 +455,13 @@ def test_what_resembles_dates_and_is_not_read_is_a_note(texts, sentence):
     scan = scan_table(frame, TableChoices("y"))
     (note,) = [note for note in scan_notes(scan, schema_from_scan(scan, TableChoices("y"))) if note.startswith("d: ")]
     assert sentence in note
+
+
+@given(st.lists(st.datetimes(), min_size=1, max_size=30))
+@settings(max_examples=200, deadline=None)
+def test_times_of_a_typed_column_are_those_of_single_values(times):
+    column = Column("t", "datetime")
+    values, _ = read_series(column, pl.Series("t", times, dtype=pl.Datetime("us")))
+    assert values[:, 0].tolist() == [read_cell(column, time) for time in times]
+    (value,) = read_series(column, pl.Series("t", [datetime(1969, 12, 31, 23, 59, 58, 999_996)]))[0][:, 0]
+    assert value == -1.000004

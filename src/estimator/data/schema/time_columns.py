@@ -61,10 +61,15 @@ def parse_times(texts: pl.Series, date_formats: Sequence[str], *, with_iso: bool
 def seconds_of(times: pl.Series) -> Floats:
     """Return datetimes as seconds since 1970; NaN where there is no time."""
     microseconds = times.to_physical().fill_null(NO_TIME).to_numpy()
-    # Divided whole, times of distant years would be rounded twice.
-    whole = microseconds // 1_000_000
-    seconds: Floats = whole + (microseconds - whole * 1_000_000) / 1e6
-    seconds[microseconds == NO_TIME] = np.nan
+    is_missing = microseconds == NO_TIME
+    seconds: Floats = microseconds / 1e6
+    is_distant = (np.abs(microseconds) >= 2**53) & ~is_missing
+    if is_distant.any():
+        # Doubles do not hold their microseconds: divided whole, they would be rounded twice.
+        distant = microseconds[is_distant]
+        whole = distant // 1_000_000
+        seconds[is_distant] = whole + (distant - whole * 1_000_000) / 1e6
+    seconds[is_missing] = np.nan
     return seconds
 
 
