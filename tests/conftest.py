@@ -40,6 +40,15 @@ settings.register_profile("repeatable", derandomize=True)
 if "ESTIMATOR_CRUEL_TABLES" not in os.environ:
     settings.load_profile("repeatable")
 
+# A config that every verb runs in a second.
+QUICK_CONFIG = """\
+data: {path: t.csv, target: y}
+model: {kind: linear}
+validation: {folds: 0}
+evaluation: {bootstrap_samples: 100, importance_repeats: 0}
+tuning: {n_trials: 1, space: {model.penalty: {low: 0.1, high: 1.0}}}
+"""
+
 HOUSE = {
     "CRIM": 0.09178, "ZN": 0.0, "INDUS": 4.05, "CHAS": 0, "NOX": 0.510, "RM": 6.416, "AGE": 84.1,
     "DIS": 2.6463, "RAD": 5.0, "TAX": 296.0, "PTRATIO": 16.6, "B": 395.50, "LSTAT": 9.04,

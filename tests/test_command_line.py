@@ -10,15 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.conftest import read_example
-
-CONFIG = """\
-data: {path: t.csv, target: y}
-model: {kind: linear}
-validation: {folds: 0}
-evaluation: {bootstrap_samples: 100, importance_repeats: 0}
-tuning: {n_trials: 1, space: {model.penalty: {low: 0.1, high: 1.0}}}
-"""
+from tests.conftest import QUICK_CONFIG, read_example
 
 
 @pytest.fixture
@@ -26,7 +18,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     """A current folder with a table and its config.yml."""
     rows = [f"{2 * x + x % 3},{x % 50 + 0.5},{'ab'[x % 2]},{x}" for x in range(120)]
     (tmp_path / "t.csv").write_text("\n".join(["y,x,c,id", *rows]))
-    (tmp_path / "config.yml").write_text(CONFIG)
+    (tmp_path / "config.yml").write_text(QUICK_CONFIG)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

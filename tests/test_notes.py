@@ -13,15 +13,9 @@ import pytest
 
 import estimator
 from estimator.cli import main
+from tests.conftest import QUICK_CONFIG
 
 NOTE = "t.csv: the delimiter is ';', inferred from the header"
-CONFIG = """\
-data: {path: t.csv, target: y}
-model: {kind: linear}
-validation: {folds: 0}
-evaluation: {bootstrap_samples: 100, importance_repeats: 0}
-tuning: {n_trials: 1, space: {model.penalty: {low: 0.1, high: 1.0}}}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +24,7 @@ def folder(tmp_path_factory) -> Path:
     folder: Path = tmp_path_factory.mktemp("notes")
     lines = [f"{2 * x + x % 3};{x % 50 + 0.5};{'ab'[x % 2]}" for x in range(120)]
     (folder / "t.csv").write_text("\n".join(["y;x;c", *lines]))
-    (folder / "c.yml").write_text(CONFIG)
+    (folder / "c.yml").write_text(QUICK_CONFIG)
     run(folder, "train", "--conf", "{}/c.yml", "--store", "{}/models")
     return folder
 
