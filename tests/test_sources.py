@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import sys
 
 import pytest
@@ -261,3 +262,9 @@ def test_what_a_folder_or_pattern_leaves_out_is_a_note_and_a_file_read_twice_an_
     assert note.startswith("names of folders are no columns: year=2020")
     with pytest.raises(SourceError, match=r"a\.csv more than once, so its rows would be read twice"):
         open_files([str(tmp_path / "a.csv"), str(tmp_path / "*.csv")])
+
+
+def test_a_pipe_is_a_sentence_and_no_wait(tmp_path):
+    os.mkfifo(tmp_path / "rows.csv")
+    with pytest.raises(SourceError, match="is a pipe or a device, which cannot be read twice"):
+        open_files(str(tmp_path / "rows.csv"))

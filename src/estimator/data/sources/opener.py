@@ -180,6 +180,8 @@ def _matching_files(path: Path, notes: list[str]) -> list[Path]:
         return _tables_in(path, notes)
     if path.is_symlink() and not path.exists():
         raise SourceError(f"{path}: is a link to {str(path.readlink())!r}, which does not exist", hint="mend the link")
+    if path.exists() and not path.is_file():
+        raise SourceError(f"{path}: is a pipe or a device, which cannot be read twice", hint="write its rows to a file")
     files = [path] if path.exists() else sorted(Path(item) for item in glob.glob(str(path)))  # noqa: PTH207 # absolute patterns
     if not files:
         raise SourceError(f"{path}: no such file, and no file matches it as a pattern", hint=_tables_nearby(path))
