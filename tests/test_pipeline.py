@@ -155,6 +155,49 @@ def test_workflow_calls_existing_verbs(project, system):
             assert parsed.params["conf"] == Path("conf/my config.json")
 
 
+def installed_by(folder, system):
+    """Return what pip installs in a workflow, always the same."""
+    value = YAML(typ="safe", pure=True).load(folder / FILES[system].format(model="prices"))
+    lines = [value, *value.get("default", {}).get("before_script", [])]
+    lines = [*commands(value), *(line for line in lines if isinstance(line, str))]
+    (requirement,) = {line.removeprefix("pip install ") for line in lines if line.startswith("pip install ")}
+    (word,) = shlex.split(requirement)
+    return word
+
+
+@pytest.mark.parametrize("system", FILES)
+def test_workflow_installs_the_wheel_next_to_it(project, run, system, tmp_path_factory):
+    _, written, _ = run("init", "--ci", system, "--conf", "config.json", "--json")
+    (wheel,) = written["wheels"]
+    assert installed_by(project, system) == f"./{wheel}[train,deploy]"
+    target = tmp_path_factory.mktemp("installed")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target", target]
+    subprocess.run([*command, installed_by(project, system)], cwd=project, check=True)
+    assert (target / "estimator" / "shipping" / "ci" / f"{system}.yml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("package", "requirement"),
+    [
+        ("tools/estimator", "./tools/estimator[train,deploy]"),
+        ("https://example.com/e.whl", "estimator-lifepath[train,deploy] @ https://example.com/e.whl"),
+    ],
+)
+def test_workflow_installs_the_package_of_the_config(project, run, package, requirement):
+    (project / "tools" / "estimator").mkdir(parents=True)
+    write(project, ci={"package": package})
+    code, written, _ = run("init", "--ci", "github", "--conf", "config.json", "--json")
+    assert (code, written["wheels"], installed_by(project, "github")) == (0, [], requirement)
+
+
+@pytest.mark.parametrize("package", ["tools/none.whl", "../estimator", "/opt/estimator"])
+def test_package_outside_the_repository_is_rejected(project, run, package):
+    write(project, ci={"package": package})
+    code, _, error = run("init", "--ci", "github", "--conf", "config.json")
+    assert (code, list(project.glob(".github/**/*.yml"))) == (1, [])
+    assert "ci.package" in error or "expected a path below the top" in error
+
+
 @pytest.mark.parametrize("system", FILES)
 def test_workflow_is_not_overwritten(project, run, system):
     assert run("init", "--ci", system, "--conf", "config.json")[0] == 0

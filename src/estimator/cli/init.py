@@ -63,9 +63,10 @@ def command(
         }
         lines += [*scaffold.reasons, "", f"written: {conf}, {schema}", f"written: {keys}, for editors"]
     if system is not None:
-        workflow = verbs.init.init_ci(conf, system, context, force=force)
-        data["workflow"] = str(workflow)
+        workflow, *wheels = verbs.init.init_ci(conf, system, context, force=force)
+        data |= {"workflow": str(workflow), "wheels": [str(path) for path in wheels]}
         lines += [f"written: {workflow}; its first lines list the settings it needs"]
+        lines += [f"written: {path}, which it installs: commit both" for path in wheels]
         lines.append(f"next: estimator ci --conf {conf}")
     lines.append(f"next: estimator train --conf {conf}")
     options.emit(data, "\n".join(lines), as_json=as_json, notes=context.notes)

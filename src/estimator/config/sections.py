@@ -247,6 +247,23 @@ class Image(Section):
     )
 
 
+class ContinuousIntegration(Section):
+    """What the workflow files of `estimator init --ci` install."""
+
+    package: Text | None = Field(
+        None,
+        description="this package for pip: a path below the top of the repository, such as tools/estimator, or the URL "
+        "of a wheel; when left out, `estimator init --ci` writes a wheel of the installed one to .ci/",
+    )
+
+    @field_validator("package")
+    @classmethod
+    def _check_package(cls, package: str | None) -> str | None:
+        if package is not None and "://" not in package and (package[:1] in "/~" or ".." in package.split("/")):
+            raise ValueError(f"expected a path below the top of the repository, or a URL, got {package!r}")
+        return package
+
+
 class Config(Section):
     """A whole config file: all that is needed to train, serve, deploy and monitor one model."""
 
@@ -269,6 +286,7 @@ class Config(Section):
     evaluation: Evaluation = Evaluation()
     serving: Serving = Serving()
     image: Image = Image()
+    ci: ContinuousIntegration = ContinuousIntegration()
     deployment: SerializeAsAny[Section] | None = Field(
         None, description="`kind` and the settings of that kind; docker when left out"
     )

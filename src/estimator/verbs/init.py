@@ -76,6 +76,9 @@ def _with_schema_line(text: str, conf: Path, key_schema: str) -> str:
     return json.dumps({SCHEMA_KEY: key_schema, **values}, indent=2, ensure_ascii=False) + "\n"
 
 
-def init_ci(conf: Path, system: str, context: Context, *, force: bool, root: Path = Path()) -> Path:
-    """Write the workflow file by which a CI system runs `estimator ci` on every push; return its path below `root`."""
+def init_ci(conf: Path, system: str, context: Context, *, force: bool, root: Path = Path()) -> list[Path]:
+    """Write the workflow by which a CI system runs `estimator ci` on every push, and the wheel it installs.
+
+    Return their paths below `root`; a config with `ci.package` needs no wheel.
+    """
     return write_workflow(system, context.config(conf), conf, root, force=force)
