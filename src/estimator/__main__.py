@@ -4,6 +4,7 @@ It imports the command line inside a function: so Ctrl-C while the imports run e
 """
 
 import importlib
+import os
 import signal
 
 
@@ -13,6 +14,9 @@ def command() -> None:
     is_heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if is_heard:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Also while the imports run.
+    if "ESTIMATOR_PARENT" in os.environ:
+        importlib.import_module("estimator.core.child_process").end_with_parent()
     cli = importlib.import_module("estimator.cli")
     if is_heard:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -37,7 +37,6 @@ MAX_LISTED_P_VALUE = 0.01
 @click.option("--since", metavar="TIME", help="7d, 12h or 30m ago, or 2026-11-22T10:15  [default: all logged rows]")
 @click.option("--page", type=click.Path(path_type=Path, dir_okay=False), help="Also write one offline HTML page.")
 @click.option("--schedule", is_flag=True, help="Run until stopped, and retrain, promote and alert as configured.")
-@click.option("--parent", type=int, hidden=True, help="Run for as long as this process runs.")
 @options.monitored_conf
 @options.folder
 @options.overrides
@@ -45,7 +44,7 @@ MAX_LISTED_P_VALUE = 0.01
 @options.as_json
 def command(
     model: str, table: str | None, query: str | None, log: str | None, since: str | None, page: Path | None,
-    schedule: bool, parent: int | None, conf: Path | None,
+    schedule: bool, conf: Path | None,
     folder: Path, overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> int:  # fmt: skip
     """Check MODEL's inputs and predictions for drift, and score it where labels have arrived.
@@ -58,7 +57,7 @@ def command(
     """
     monitored, context = verbs.monitor.MonitoredModel(model, log, conf, folder), options.context(overrides, store)
     if schedule:
-        _follow(monitored, context, parent, as_json=as_json)
+        _follow(monitored, context, as_json=as_json)
         return 0
     if table is not None:
         check = verbs.check_table.check_table(monitored, context, table, query=query)
@@ -74,19 +73,13 @@ def command(
     return EXIT_GATE if overview.has_alarm else 0
 
 
-def _follow(
-    monitored: verbs.monitor.MonitoredModel, context: verbs.Context, parent: int | None, *, as_json: bool
-) -> None:
+def _follow(monitored: verbs.monitor.MonitoredModel, context: verbs.Context, *, as_json: bool) -> None:
     # The server next to this process has priority.
     os.nice(10)
     # Exiting by an exception saves the state.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     verbs.monitor.follow(
-        monitored,
-        context,
-        report=lambda event: _print_event(event, as_json=as_json),
-        note=options.say,
-        is_wanted=lambda: parent is None or os.getppid() == parent,
+        monitored, context, report=lambda event: _print_event(event, as_json=as_json), note=options.say
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +22,9 @@ EXIT_INTERRUPTED = 130
 @options.overrides
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that search at once.")
 @click.option("--fresh", is_flag=True, help="Delete the trials of this search and start again.")
-@click.option("--parent", type=int, hidden=True, help="The process that started this worker.")
+@click.option("--worker", is_flag=True, hidden=True, help="Search for the process that started this one.")
 @options.as_json
-def command(
-    conf: Path, overrides: tuple[str, ...], workers: int, fresh: bool, parent: int | None, as_json: bool
-) -> int:
+def command(conf: Path, overrides: tuple[str, ...], workers: int, fresh: bool, worker: bool, as_json: bool) -> int:
     """Search the settings in tuning.space, and write a config that trains the best.
 
     Every trial is saved as it ends: the same command continues an interrupted or killed search.
@@ -35,16 +32,13 @@ def command(
     \b
     Example: estimator tune --conf config.yml --set tuning.n_trials=30 --workers 2
     """
-
-    def worker_command(parent: int) -> Sequence[str]:
-        settings = [word for text in overrides for word in ("--set", text)]
-        return ["tune", "--conf", str(conf), *settings, "--workers", str(workers), "--parent", str(parent)]
-
+    settings = [word for text in overrides for word in ("--set", text)]
+    worker_command = ["tune", "--conf", str(conf), *settings, "--workers", str(workers), "--worker"]
     # The process that started this one prints the notes.
-    context = options.context(overrides, quiet=parent is not None)
-    processes = verbs.tune.Workers(workers, worker_command, parent)
+    context = options.context(overrides, quiet=worker)
+    processes = verbs.tune.Workers(workers, worker_command, worker)
     try:
-        with progress_bar.trials(quiet=as_json or parent is not None) as (show, progress):
+        with progress_bar.trials(quiet=as_json or worker) as (show, progress):
             tuned = verbs.tune.tune(conf, context, fresh=fresh, workers=processes, show=show, progress=progress)
     except KeyboardInterrupt:
         options.say("interrupted: finished trials are saved; the same command, without --fresh, continues")

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 
 from estimator.core.lock import is_at
 from estimator.errors import FileError
@@ -92,6 +93,13 @@ def temporary_file(folder: Path, *, mode: int = 0o666) -> Iterator[Path]:
 
 
 @contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a temporary folder of this user alone; those that killed processes have left are removed by the next."""
+    with _temporary(Path(gettempdir()), is_folder=True, mode=0o600) as folder:
+        yield folder
+
+
+@contextmanager
 def _temporary(folder: Path, *, is_folder: bool = False, mode: int = 0o666) -> Iterator[Path]:
     """Yield a new file or folder in a folder, locked for as long as its process works on it."""
     remove_unfinished(folder)
@@ -109,7 +117,8 @@ def _created(folder: Path, is_folder: bool, mode: int) -> tuple[Path, int]:
     while True:
         path = folder / f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
         if is_folder:
-            path.mkdir()
+            # Who may read a folder may enter it.
+            path.mkdir(mode | (mode & 0o444) >> 2)
         try:
             handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)
         except FileNotFoundError:
@@ -135,7 +144,8 @@ def remove_unfinished(folder: Path) -> None:
 
 def _remove_if_unlocked(path: Path) -> None:
     with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
+        # In a folder of all users, the name may be somebody else's pipe or link.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(path)

@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,6 +13,7 @@ from pydantic import Field
 
 from estimator.config import Training
 from estimator.core.arrays import Floats
+from estimator.core.files import scratch_folder
 from estimator.core.units import Arithmetic
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import Graph
@@ -199,8 +198,8 @@ def _loaded(content: bytes) -> catboost.CatBoost:
 
 
 def _saved(model: catboost.CatBoost, form: str, pool: catboost.Pool | None = None) -> bytes:
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "trees"
+    with scratch_folder() as folder:
+        path = folder / "trees"
         model.save_model(str(path), format=form, pool=pool)
         return path.read_bytes()
 

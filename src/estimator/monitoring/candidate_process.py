@@ -10,11 +10,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,8 @@ import polars as pl
 
 from estimator.config import Shelves, resolve
 from estimator.config.sections import row_ranges as parse_ranges
+from estimator.core.child_process import child_environment
+from estimator.core.files import scratch_folder
 from estimator.models import Progress, TrainingStep
 from estimator.monitoring.candidates import (
     DESCRIPTIONS,
@@ -49,8 +49,8 @@ def train_in_process(
     """
     outcomes, pending, n_tries = list[TrainingOutcome](), list(kinds), 1
     while pending:
-        with TemporaryDirectory() as scratch:
-            trace = Path(scratch) / TRACE
+        with scratch_folder() as scratch:
+            trace = scratch / TRACE
             job = {**_job(trainer), "kinds": pending, "trace": str(trace)}
             trained, exit_code = _run(command, job, trainer.progress, note)
             death = _death(exit_code, trace)
@@ -90,11 +90,12 @@ def _run(
 ) -> tuple[list[TrainingOutcome], int]:
     """Run a job in a process; return the outcomes of the candidates that it finished, and its exit code."""
     outcomes = []
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 # our own
+    process = subprocess.Popen(  # noqa: S603 # our own
+        command, env=child_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        # Its end of standard input is the end of this process, however that comes.
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(job) + "\n")
             process.stdin.flush()
@@ -139,7 +140,6 @@ def train_job(shelves: Shelves, environment: Mapping[str, str]) -> None:
     output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     job = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
     def send(**message: object) -> None:
         output.write(json.dumps(message) + "\n")
@@ -152,11 +152,6 @@ def train_job(shelves: Shelves, environment: Mapping[str, str]) -> None:
             send(begins=kind)
             send(outcome=asdict(trainer.outcome(kind)))
         faulthandler.disable()
-
-
-def _end_with_parent() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 def _trainer(

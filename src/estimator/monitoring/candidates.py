@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Literal
 
@@ -16,6 +15,7 @@ from estimator.config import Config, Shelves, Split
 from estimator.config.document import read_document
 from estimator.core.arrays import Floats, Mask
 from estimator.core.clock import Moment
+from estimator.core.files import scratch_folder
 from estimator.data.schema import Schema
 from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.frames import select_columns, with_schema_names
@@ -240,10 +240,10 @@ class CandidateTrainer:
         """Return the config with the best settings of a new study."""
         with needs_extra("train", "retraining with tune"):
             from estimator import tuning
-        with TemporaryDirectory() as scratch:
-            study_settings = config.tuning.model_copy(update={"study": str(Path(scratch) / "journal.log")})
+        with scratch_folder() as scratch:
+            study_settings = config.tuning.model_copy(update={"study": str(scratch / "journal.log")})
             config = config.model_copy(update={"tuning": study_settings})
-            spec = tuning.StudySpec.of(config, SHELF.name_of(type(config.model)), {}, Path(scratch))
+            spec = tuning.StudySpec.of(config, SHELF.name_of(type(config.model)), {}, scratch)
             space = tuning.Space.of(config, self.shelves)
             search = tuning.Search.of(space, tuning.TuningRows(self.rows.frame, config, self.live.schema, 1))
             with tuning.open_study(spec, fresh=True, environment=self.environment) as study:

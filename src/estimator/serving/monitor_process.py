@@ -6,13 +6,13 @@ A process of its own, because its computations would block the interpreter lock 
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from estimator.core.child_process import child_environment
 from estimator.errors import ServingError
 from estimator.store.artefact import Artefact
 from estimator.store.store import read_aliases
@@ -51,7 +51,8 @@ def monitor_process(artefact: Artefact, log: str) -> Iterator[None]:
 def _keep_running(arguments: Sequence[str], stop: threading.Event) -> None:
     while not stop.is_set():
         process = subprocess.Popen(  # noqa: S603 # this program, with arguments of our own
-            [sys.executable, "-m", "estimator", "monitor", *arguments, "--parent", str(os.getpid())],
+            [sys.executable, "-m", "estimator", "monitor", *arguments],
+            env=child_environment(),
             stdin=subprocess.DEVNULL,
             stdout=sys.stderr.fileno(),
             start_new_session=True,

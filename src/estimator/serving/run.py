@@ -9,7 +9,6 @@ import signal
 import socket
 import ssl
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from typing import Any
 import uvicorn
 
 from estimator.config import Serving, resolve_section
+from estimator.core.files import scratch_folder
 from estimator.errors import ServingError
 from estimator.prediction_log import PredictionLog, open_log
 from estimator.serving.auth.access import Access
@@ -87,14 +87,14 @@ def run_server(
     connect_log = _checked_log(serving, environment)
     if monitors and serving.prediction_log is None:
         raise ServingError("monitoring reads the prediction log, and there is none", hint="add --log")
-    with _open_socket(serving) as listener, tempfile.TemporaryDirectory() as metrics, ExitStack() as processes:
+    with _open_socket(serving) as listener, scratch_folder() as metrics, ExitStack() as processes:
         for artefact in artefacts if monitors else ():
             processes.enter_context(monitor_process(artefact, str(serving.prediction_log)))
 
         def work(ready: Callable[[], None]) -> None:
             models.check()
             _configure_logging()
-            recorder = _recorder(models, connect_log, Path(metrics))
+            recorder = _recorder(models, connect_log, metrics)
             context = ServerContext(models.services, recorder, lambda: dict(models.errors), connect_log)
             rate = None if serving.rate_limit is None else serving.rate_limit / serving.workers
             gateway = Gateway(context, access=Access(ring, rate), reload=models.reload)

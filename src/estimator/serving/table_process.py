@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from estimator.core.child_process import child_environment, end_with_parent
 from estimator.data import sources
 from estimator.data.sources.base import PLAIN, FileSource, ReadOptions
 from estimator.data.sources.files import MemoryFile
@@ -97,7 +98,7 @@ class TableProcess:
                 stdout=subprocess.PIPE,
                 # What a damaged file makes polars write; the response says what matters.
                 stderr=subprocess.DEVNULL,
-                env={**os.environ, "POLARS_MAX_THREADS": "1"},
+                env=child_environment({**os.environ, "POLARS_MAX_THREADS": "1"}),
             )
         return self._process
 
@@ -195,6 +196,8 @@ def unpacked_bytes(frame: pl.DataFrame) -> int:
 
 
 if __name__ == "__main__":
+    # The thread that started it served one request.
+    end_with_parent(thread_stays=False)
     # The server ends this process, by closing its input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

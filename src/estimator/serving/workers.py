@@ -6,13 +6,13 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 
+from estimator.core.child_process import end_with_parent
 from estimator.errors import EstimatorError, ServingError
 
 # Takes the function to call once the worker is ready.
@@ -55,14 +55,14 @@ def run_workers(work: Work, n_workers: int, *, shutdown_seconds: float, ready: C
     workers: list[Worker] = []
     signal.signal(signal.SIGHUP, lambda *_: _forward(signal.SIGHUP, workers))
     try:
-        workers += [_start(work) for _ in range(n_workers)]
+        workers += [_start(work, shutdown_seconds) for _ in range(n_workers)]
         for worker in workers:
             if (error := worker.wait_until_ready()) is not None:
                 message, hint = error
                 raise ServingError(message, hint=hint)
         ready()
         while True:
-            workers[:] = _replace_stopped(workers, work)
+            workers[:] = _replace_stopped(workers, lambda: _start(work, shutdown_seconds))
     finally:
         for worker in workers:
             worker.process.terminate()
@@ -77,7 +77,7 @@ def _forward(number: int, workers: list[Worker]) -> None:
             os.kill(worker.process.pid, number)
 
 
-def _replace_stopped(workers: list[Worker], work: Work) -> list[Worker]:
+def _replace_stopped(workers: list[Worker], start: Callable[[], Worker]) -> list[Worker]:
     """Wait until a worker stops; return the running ones and a new one for each that has stopped."""
     sentinels = wait([worker.process.sentinel for worker in workers])
     stopped = [worker for worker in workers if worker.process.sentinel in sentinels]
@@ -85,33 +85,28 @@ def _replace_stopped(workers: list[Worker], work: Work) -> list[Worker]:
         worker.process.join()
     if any(time.monotonic() - worker.started < RESTART_PAUSE_SECONDS for worker in stopped):
         time.sleep(RESTART_PAUSE_SECONDS)
-    return [_start(work) if worker in stopped else worker for worker in workers]
+    return [start() if worker in stopped else worker for worker in workers]
 
 
-def _start(work: Work) -> Worker:
+def _start(work: Work, shutdown_seconds: float) -> Worker:
     receiver, sender = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("fork").Process(target=_run, args=(work, sender))
+    process = multiprocessing.get_context("fork").Process(
+        target=_run, args=(work, sender, os.getpid(), shutdown_seconds)
+    )
     process.start()
     sender.close()
     return Worker(process, receiver, time.monotonic())
 
 
-def _run(work: Work, sender: Connection) -> None:
+def _run(work: Work, sender: Connection, parent: int, shutdown_seconds: float) -> None:
     # Ctrl-C in a terminal goes to the first process, which stops the others.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # There is nothing to reload before the worker serves.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    threading.Thread(target=_stop_with_parent, daemon=True).start()
+    end_with_parent(parent, grace_seconds=shutdown_seconds)
     try:
         work(lambda: sender.send(None))
     except EstimatorError as error:
         sender.send((error.message, error.hint))
         sys.exit(1)
-
-
-def _stop_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os.kill(os.getpid(), signal.SIGTERM)

@@ -5,7 +5,7 @@ from estimator.tuning.result import SearchResult, evaluate_search
 from estimator.tuning.search import Search, SearchProgress, TuningRows, enqueue_current, run_search, search_progress
 from estimator.tuning.space import Space
 from estimator.tuning.study import StudySpec, open_study
-from estimator.tuning.workers import parent_is_running, search_in_processes
+from estimator.tuning.workers import search_in_processes
 
 __all__ = [
     "Search",
@@ -17,7 +17,6 @@ __all__ = [
     "enqueue_current",
     "evaluate_search",
     "open_study",
-    "parent_is_running",
     "run_search",
     "search_in_processes",
     "search_progress",

@@ -110,19 +110,14 @@ Show = Callable[[SearchProgress], None]
 
 
 def run_search(
-    study: optuna.Study,
-    search: Search,
-    *,
-    show: Show = lambda progress: None,
-    progress: Progress = silent,
-    is_wanted: Callable[[], bool] = lambda: True,
+    study: optuna.Study, search: Search, *, show: Show = lambda progress: None, progress: Progress = silent
 ) -> None:
-    """Add trials to a study until it has enough, counting all runs and workers, or `is_wanted` returns False.
+    """Add trials to a study until it has enough, counting all runs and workers.
 
     With one worker, the same seed tries the same settings, whether or not the search was interrupted.
     """
     show(search_progress(study, search.n_trials))
-    while is_wanted():
+    while True:
         requeue_lost(study)
         started = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
         if len(started) >= search.n_trials:

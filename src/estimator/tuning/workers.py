@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import optuna
 
+from estimator.core.child_process import child_environment
 from estimator.tuning.search import Search, SearchProgress, run_search, search_progress
 from estimator.tuning.study import requeue_lost
 
@@ -20,20 +20,17 @@ SHUTDOWN_TIMEOUT_SECONDS = 10
 
 
 def search_in_processes(
-    study: optuna.Study,
-    search: Search,
-    command: Callable[[int], Sequence[str]],
-    *,
-    workers: int,
-    show: Callable[[SearchProgress], None],
+    study: optuna.Study, search: Search, command: Sequence[str], *, workers: int, show: Callable[[SearchProgress], None]
 ) -> None:
-    """Add trials to a study by several processes; `command` returns their arguments, given the id of this process.
+    """Add trials to a study by several processes, each started with the arguments `command`.
 
     The trial of a killed worker is run again by the others, and in the end by this process.
     """
-    arguments = [sys.executable, "-m", "estimator", *command(os.getpid())]
+    arguments = [sys.executable, "-m", "estimator", *command]
     processes = [
-        subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 # our own command
+        subprocess.Popen(  # noqa: S603 # our own command
+            arguments, env=child_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         for _ in range(min(workers, search.n_trials))
     ]
     try:
@@ -44,11 +41,6 @@ def search_in_processes(
     finally:
         _end(processes)
     run_search(study, search, show=show)
-
-
-def parent_is_running(parent: int) -> Callable[[], bool]:
-    """Return a function by which a worker sees whether the process that started it is still running."""
-    return lambda: os.getppid() == parent
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:

@@ -86,10 +86,9 @@ def follow(
     *,
     report: Callable[[Event], None],
     note: Callable[[str], None],
-    is_wanted: Callable[[], bool] = lambda: True,
     now: Callable[[], float] = time.time,
 ) -> None:
-    """Monitor a model's log for as long as `is_wanted` says, and do what its config says follows."""
+    """Monitor a model's log until the process is stopped, and do what its config says follows."""
     artefact = context.version(model.reference)
     settings = loop_settings(artefact, context, model.conf)
     check_alerts(settings.monitoring.alerts, context.environment)
@@ -107,7 +106,7 @@ def follow(
         )
         try:
             fault = None
-            while is_wanted():
+            while True:
                 try:
                     for event in loop.step(now()):
                         report(event)

@@ -20,11 +20,11 @@ __all__ = ["TunedConfig", "Workers", "format_setting", "tune"]
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """How many processes search, and the command line of one, given this process's id; a worker has a `parent`."""
+    """How many processes search, the command line of one, and whether this process is one."""
 
     count: int = 1
-    command: Callable[[int], Sequence[str]] = lambda parent: ()
-    parent: int | None = None
+    command: Sequence[str] = ()
+    is_worker: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ def tune(
     loaded = context.loaded(conf)
     config, table = loaded.config, context.table(loaded)
     spec = tuning.StudySpec.of(config, kind_of(config), table.fingerprint, conf.parent)
-    n_processes = 1 if workers.parent else workers.count
+    n_processes = 1 if workers.is_worker else workers.count
     rows = tuning.TuningRows(table.frame, config, table.schema, n_processes)
     context.notes.add(rows.current.notes)
     search = tuning.Search.of(tuning.Space.of(config, SHELVES), rows)
     with tuning.open_study(spec, fresh=fresh, environment=context.environment) as study:
         tuning.enqueue_current(study, search.space)
-        if workers.parent is not None:
-            tuning.run_search(study, search, is_wanted=tuning.parent_is_running(workers.parent))
+        if workers.is_worker:
+            tuning.run_search(study, search)
             return None
         if workers.count > 1:
             tuning.search_in_processes(study, search, workers.command, workers=workers.count, show=show)

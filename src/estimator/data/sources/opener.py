@@ -6,11 +6,11 @@ import glob
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from estimator.config import Data
+from estimator.core.files import scratch_folder
 from estimator.core.text import join_names
 from estimator.data.sources import CONNECTORS, SHELF
 from estimator.data.sources.address import HANDED_IN, Address, locate
@@ -145,12 +145,12 @@ def _scratch_folder(addresses: Sequence[Address]) -> Iterator[Path]:
     if not any(address.scheme for address in addresses):
         yield Path()
         return
-    try:
-        temporary = TemporaryDirectory(prefix="estimator-", ignore_cleanup_errors=True)
-    except OSError as error:
-        raise SourceError(f"no temporary folder to copy rows into: {error.strerror}", hint="set TMPDIR") from error
-    with temporary as folder:
-        yield Path(folder)
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(scratch_folder())
+        except OSError as error:
+            raise SourceError(f"no temporary folder to copy rows into: {error.strerror}", hint="set TMPDIR") from error
+        yield folder
 
 
 @contextmanager

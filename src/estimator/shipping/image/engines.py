@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from estimator.core.child_process import child_environment
 from estimator.errors import ImageError
 from estimator.shipping.image.build_spec import ENTRYPOINT, IMAGE_ENVIRONMENT, USER
 from estimator.shipping.image.smoke_test import TEST_ENVIRONMENT, RunningServer
@@ -239,7 +240,7 @@ def start_process(
     started_at = time.monotonic()
     process = subprocess.Popen(  # noqa: S603 # no shell, and our own arguments
         [*command, "serve", "--host", "127.0.0.1", "--port", "0", "--json"],
-        env={**IMAGE_ENVIRONMENT, **environment, **TEST_ENVIRONMENT},
+        env=child_environment({**IMAGE_ENVIRONMENT, **environment, **TEST_ENVIRONMENT}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )

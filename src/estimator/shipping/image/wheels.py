@@ -8,7 +8,6 @@ import io
 import json
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from estimator.core.files import scratch_folder
 from estimator.errors import ImageError
 
 PACKAGE = "estimator-lifepath"
@@ -79,13 +79,12 @@ def resolve_packages(
     ImageError: pip is missing, or finds no wheels for that Python and architecture.
     """
     name, content = wheel
-    with tempfile.TemporaryDirectory(prefix="estimator-image-") as scratch:
-        folder = Path(scratch)
+    with scratch_folder() as folder:
         (folder / name).write_bytes(content)
         installed = {item.name: item.version for item in metadata.distributions() if item.name != PACKAGE}
         (folder / "constraints.txt").write_text("".join(f"{name}=={version}\n" for name, version in installed.items()))
         target = f"{folder / name}[{','.join(extras)}]" if extras else str(folder / name)
-        options = ["--dry-run", "--ignore-installed", "--report", str(folder / "report.json"), "--target", scratch]
+        options = ["--dry-run", "--ignore-installed", "--report", str(folder / "report.json"), "--target", str(folder)]
         options += ["--constraint", str(folder / "constraints.txt"), *platform_options(python, architecture)]
         run_pip(["install", *options, target])
         report = json.loads((folder / "report.json").read_text())

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from estimator.core.files import scratch_folder
 from estimator.errors import ImageError
 from estimator.shipping.image import engines
 from estimator.shipping.image.build_spec import SCRATCH, BuildSpec
@@ -96,12 +96,11 @@ def _base(spec: BuildSpec, rootfs: Path | None, folder: Path, environment: Mappi
 def start_layout(layout: ImageLayout, spec: BuildSpec) -> Iterator[RunningServer]:
     """Start the server of a layout while the context is open: root in its file system, others with this Python."""
     is_chroot = os.geteuid() == 0 and engines.CHROOT is not None
-    with tempfile.TemporaryDirectory(prefix="estimator-image-") as folder:
-        root = Path(folder)
+    with scratch_folder() as root:
         # Only root can create the devices of a base; packages and model are the last two layers.
         for layer in layout.layers if is_chroot else layout.layers[-2:]:
             archive = str(layout.path(layer.blob))
-            engines.run_command("tar", ["--extract", "--gzip", "--file", archive, "--directory", folder])
+            engines.run_command("tar", ["--extract", "--gzip", "--file", archive, "--directory", str(root)])
         root.chmod(0o755)
         # A minimal base has no /tmp.
         (root / "tmp").mkdir(exist_ok=True)

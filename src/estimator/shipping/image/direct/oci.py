@@ -14,13 +14,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from estimator.core.files import atomic_path, write_atomic
+from estimator.core.files import atomic_path, scratch_folder, write_atomic
 from estimator.errors import ImageError
 from estimator.shipping.image.build_spec import ENTRYPOINT, UNUSED_FILES, USER, BuildSpec
 from estimator.shipping.image.direct.layers import (
@@ -162,11 +161,11 @@ def write_image(spec: BuildSpec, base: BaseImage, folder: Path) -> ImageLayout:
     context = spec.context()
     model = [LayerFile(name, content) for name, content in context.items() if name.startswith(("model/", "sbom"))]
     layers = list(base.layers)
-    with tempfile.TemporaryDirectory(prefix="estimator-image-") as scratch:
-        library = _compiled_library(spec, base, blobs, Path(scratch) / "library")
+    with scratch_folder() as scratch:
+        library = _compiled_library(spec, base, blobs, scratch / "library")
         if library:
             layers.append(write_layer(library, blobs, "compiled standard library", epoch=epoch, media_type=LAYER))
-        packages = _packages(spec, context, Path(scratch))
+        packages = _packages(spec, context, scratch)
         layers.append(write_layer(packages, blobs, "packages", epoch=epoch, media_type=LAYER))
     layers.append(
         write_layer(
