@@ -41,7 +41,7 @@ def command(
              estimator compare config.yml boosting.yml
     """
     context = options.context(overrides, store, trust=trust)
-    with progress_bar.epochs(quiet=as_json) as progress:
+    with progress_bar.steps(quiet=as_json) as progress:
         comparisons = verbs.compare.compare(
             first, second, context, table=(table, query) if table else None, folder=folder, progress=progress
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from estimator import verbs
-from estimator.cli import EXIT_GATE, options
+from estimator.cli import EXIT_GATE, options, progress_bar
 from estimator.core.text import counted
 
 if TYPE_CHECKING:
@@ -52,7 +52,10 @@ def command(
     """
     context = options.context(overrides, store)
     artefact = context.version(model)
-    evaluation = verbs.evaluate.evaluate(artefact, table, query=query, include_learned=include_learned, context=context)
+    with progress_bar.steps(quiet=as_json) as progress:
+        evaluation = verbs.evaluate.evaluate(
+            artefact, table, query=query, include_learned=include_learned, context=context, progress=progress
+        )
     scores, confusion = evaluation.metrics, evaluation.confusion
     missed = _missed(require, scores)
     data = {

@@ -72,7 +72,7 @@ def command(
     )
     source = conf or verbs.explore.TableReference(str(table), str(target), query)
     context, numbers = options.context(overrides), _numbers(accept) if accept else []
-    with progress_bar.rows(quiet=as_json) as progress:
+    with progress_bar.steps(quiet=as_json) as progress:
         explored = verbs.explore.explore(source, context, page=page, tsne=tsne, accept=numbers, progress=progress)
     profile, findings, accepted = explored.profile, explored.findings, explored.accepted
     data = {

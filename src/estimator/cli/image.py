@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from estimator import verbs
-from estimator.cli import options
+from estimator.cli import options, progress_bar
 from estimator.core.text import format_bytes
 
 if TYPE_CHECKING:
@@ -39,15 +39,10 @@ def command(
     Example: estimator image houses@live --tag houses:1.0
     """
     context = options.context(overrides, store)
-    built = verbs.image.image(
-        context.version(version),
-        context,
-        tag=tag,
-        folder=folder,
-        builder=builder,
-        rootfs=base_rootfs,
-        note=options.note(as_json=as_json),
-    )
+    with progress_bar.notes(quiet=as_json) as note:
+        built = verbs.image.image(
+            context.version(version), context, tag=tag, folder=folder, builder=builder, rootfs=base_rootfs, note=note
+        )
     options.emit(_data(built), _text(built), as_json=as_json)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from estimator import verbs
-from estimator.cli import options
+from estimator.cli import options, progress_bar
 from estimator.core.text import counted, format_number
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def command(model: str, against: str, since: str, log: str | None, store: str | 
     """
     now = time.time()
     monitored = verbs.monitor.MonitoredModel(model, log)
-    replayed = verbs.replay.replay(
-        monitored, against, options.context(store=store), since=options.timestamp(since, now), until=now
-    )
+    context, since_time = options.context(store=store), options.timestamp(since, now)
+    with progress_bar.steps(quiet=as_json) as progress:
+        replayed = verbs.replay.replay(monitored, against, context, since=since_time, until=now, progress=progress)
     options.emit(replayed.to_data(), _text(replayed), as_json=as_json)
 
 

@@ -48,7 +48,7 @@ def command(
         verbs.retrain.train_candidates(context)
         return 0
     monitored = verbs.monitor.MonitoredModel(model, log, conf, folder)
-    with progress_bar.epochs(quiet=as_json) as progress:
+    with progress_bar.steps(quiet=as_json) as progress:
         decision = verbs.retrain.retrain(
             monitored,
             context,

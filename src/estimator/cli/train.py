@@ -47,7 +47,7 @@ def command(
         estimate = verbs.train.forecast(conf, context)
         options.emit(estimate.to_data(), _forecast_text(estimate), as_json=as_json, notes=context.notes)
         return
-    with progress_bar.epochs(quiet=as_json) as progress:
+    with progress_bar.steps(quiet=as_json) as progress:
         new = verbs.train.train(conf, context, continue_from=continue_from, progress=progress)
     options.emit(_data(new), _text(new), as_json=as_json, notes=context.notes)
 

@@ -25,7 +25,7 @@ def command(version: str, folder: Path, trust: bool, store: str | None, as_json:
     Example: estimator verify houses@live
     """
     context = options.context(store=store, trust=trust)
-    with progress_bar.epochs(quiet=as_json) as progress:
+    with progress_bar.steps(quiet=as_json) as progress:
         reproduction = verbs.verify.verify(version, context, folder=folder, progress=progress)
     lines = [
         f"{reproduction.version} is reproducible: training again gave the same graph, bit for bit"

@@ -4,7 +4,7 @@ from estimator.core.registry import Shelf
 from estimator.models.base import AdditiveContributions, FittedModel, Model, WarmStart, model_of
 from estimator.models.dataset import Dataset, EncodedFitData, EncodedRows, FitData
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
-from estimator.models.progress import Progress, TrainingStep, parallel_map, silent
+from estimator.models.progress import Progress, TrainingStep, parallel_map, silent, stage
 
 KINDS = {
     "ensemble": "estimator.models.ensemble:Ensemble",
@@ -36,4 +36,5 @@ __all__ = [
     "model_of",
     "parallel_map",
     "silent",
+    "stage",
 ]

@@ -160,7 +160,7 @@ class BoostedTrees(MatrixModel):
 
         def report(losses: Mapping[str, float]) -> None:
             curves.append(losses)
-            progress(TrainingStep(len(curves), self.n_estimators, losses))
+            progress(TrainingStep(len(curves), self.n_estimators, losses, "rounds"))
 
         run = BoostingRun(
             data,

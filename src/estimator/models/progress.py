@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 class TrainingStep:
     """One epoch, boosting round or fit is done: `number` of `total`, with losses by name, in the target's units.
 
-    `label` says what is counted, where it is not epochs or rounds.
+    `label` says what is counted, or what begins now where the total is 0; see `stage`.
     """
 
     number: int
@@ -27,6 +27,11 @@ class TrainingStep:
 
 
 Progress = Callable[[TrainingStep], None]
+
+
+def stage(name: str) -> TrainingStep:
+    """Return the step that says which part of the work begins, such as parity, whose steps are not counted."""
+    return TrainingStep(0, 0, {}, name)
 
 
 def silent(step: TrainingStep) -> None:

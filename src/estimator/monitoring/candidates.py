@@ -216,7 +216,7 @@ class CandidateTrainer:
             start=warm_start(live) if is_warm else None,
             clock=perf_counter,
         )
-        report = evaluate_training(trained, config, live.predictor)
+        report = evaluate_training(trained, config, live.predictor, progress=self.progress)
         config_path = next(live.folder / name for name in live.manifest["files"] if name in CONFIG_NAMES)
         recipe = Provenance(
             config,

@@ -29,7 +29,7 @@ from estimator.evaluation.explanation.importance import decisive_columns
 from estimator.evaluation.metrics import SHELF, Metric
 from estimator.evaluation.scores import Coverage, Scores, coverage, score, score_notes, select_metrics
 from estimator.evaluation.validation import cross_validated_scores
-from estimator.models import EncodedFitData, EncodedRows
+from estimator.models import EncodedFitData, EncodedRows, Progress, silent, stage
 from estimator.models.constant import Constant
 from estimator.store.predictor import Predictor
 from estimator.training.curves import overfitting
@@ -92,19 +92,25 @@ class Report:
         )
 
 
-def evaluate_training(trained: TrainedModel, config: Config, live: Predictor | None = None) -> Report:
+def evaluate_training(
+    trained: TrainedModel, config: Config, live: Predictor | None = None, *, progress: Progress = silent
+) -> Report:
     """Score a predictor on the held-out rows, next to the baseline and the live version, and explain it."""
     prepared, evaluation = trained.prepared, config.evaluation
+    progress(stage("scores of the held-out rows"))
     batch, actual = prepared.test_rows.batch, prepared.rows.target[prepared.test_mask]
     metrics = select_metrics(evaluation.metrics, prepared.task)
     predictions = trained.predictor.predict_batch(batch)
+    baseline = _scored(actual, _baseline_predictions(prepared, config), metrics, config)
+    scores, folds = _scored(actual, predictions, metrics, config), _fold_scores(trained, metrics, config)
+    progress(stage("feature importance and weak slices"))
     report = Report(
         task=prepared.task,
-        metrics=_scored(actual, predictions, metrics, config),
-        baseline=_scored(actual, _baseline_predictions(prepared, config), metrics, config),
+        metrics=scores,
+        baseline=baseline,
         actual=actual,
         predictions=predictions,
-        folds=_fold_scores(trained, metrics, config),
+        folds=folds,
         coverage=coverage(actual, predictions, config.validation.coverage),
         confusion=Confusion.of(actual, predictions),
         leaderboard=leaderboard_table(trained.fitted.summary, prepared.task),

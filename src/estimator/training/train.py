@@ -12,7 +12,7 @@ from estimator.core.arrays import Floats
 from estimator.errors import TrainingError
 from estimator.evaluation.validation import out_of_fold_predictions
 from estimator.graph.builder import BOOL, DOUBLE, STRING, Graph, Output
-from estimator.models import FitData, FittedModel, Model, Progress, WarmStart, silent
+from estimator.models import FitData, FittedModel, Model, Progress, WarmStart, silent, stage
 from estimator.models.conformal import MIN_ROWS, Conformal, reachable_coverage
 from estimator.store.predictor import Predictor
 from estimator.training.parity import ParityCheck, check_parity
@@ -62,9 +62,11 @@ def train(
     """
     _check_classes(prepared)
     began = clock()
+    progress(stage("encoding and fitting"))
     fit_data = prepared.fit_data(config)
     fitted = model.fit(fit_data, config.training, progress=progress, start=start)
     out_of_fold = out_of_fold_predictions(fit_data, model, config.training, fitted=fitted, progress=progress)
+    progress(stage("calibration"))
     # Class weights move probabilities on purpose; calibration would move them back.
     calibrate, coverage = config.training.class_weight is None, config.validation.coverage
     conformal = (
@@ -73,6 +75,7 @@ def train(
         else Conformal.fit(prepared.task, out_of_fold, fit_data.rows.target, coverage, calibrate=calibrate)
     )
     seconds = clock() - began
+    progress(stage("ONNX graph and parity"))
     predictor = Predictor(prepared.schema, prepared.task, write_graph(fitted, conformal), config.name or "model")
     parity = check_parity(predictor, fitted, conformal, fit_data.rows.batch)
     notes = _conformal_notes(out_of_fold, fit_data, config)

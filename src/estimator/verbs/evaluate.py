@@ -8,6 +8,7 @@ from estimator.errors import SchemaError
 from estimator.evaluation import metrics
 from estimator.evaluation.confusion import Confusion
 from estimator.evaluation.scores import Scores, score, select_metrics
+from estimator.models import Progress, silent, stage
 from estimator.store.artefact import Artefact, missing_packages_named
 from estimator.store.batch_prediction import LabeledRows, labeled_rows
 from estimator.store.learned_rows import MAX_ROWS, learned_rows, recognized
@@ -32,6 +33,7 @@ def evaluate(
     include_learned: bool = False,
     context: Context | None = None,
     seed: int = 0,
+    progress: Progress = silent,
 ) -> TableScores:
     """Score a version on a table that holds the target.
 
@@ -45,6 +47,7 @@ def evaluate(
     """
     settings, context = artefact.config["evaluation"], context or Context()
     context.reject_overrides(except_section="data")
+    progress(stage("reading the table"))
     with context.rows(data_like(artefact, context, table, query)) as source:
         frame = source.frame()
         rows = labeled_rows(artefact, frame)
@@ -55,7 +58,9 @@ def evaluate(
         context.notes.add([f"{table}: rows without a value in {target!r} are left out: {n_unlabeled:,}"])
     with missing_packages_named(artefact):
         chosen = select_metrics(settings["metrics"], artefact.predictor.task)
+    progress(stage(f"predicting {batch.n_rows:,} rows"))
     predictions = artefact.predictor.predict_finite(batch, numbers)
+    progress(stage("scores and their intervals"))
     scores = score(
         actual,
         predictions,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from estimator.exploration import Profile
 from estimator.exploration.explore import explore as explore_rows
 from estimator.exploration.findings import Finding, run_rules
 from estimator.exploration.page import edit_text, exploration_page, numbers_on
+from estimator.models import Progress, silent, stage
 from estimator.verbs.context import ConfigReference, Context, kind_of, reviewed_schema
 
 __all__ = ["ExploredTable", "TableReference", "accept_findings", "edit_text", "explore"]
@@ -46,13 +47,13 @@ def explore(
     page: Path,
     tsne: bool = False,
     accept: Sequence[range] = (),
-    progress: Callable[[int], None] = lambda rows: None,
+    progress: Progress = silent,
 ) -> ExploredTable:
     """Profile a table, named directly or by a config's path, and write the page of its profile and findings.
 
     Findings that an earlier page there shows keep their numbers. The edits of those with numbers in `accept` are
     written into the config, and they are no longer among the findings.
-    `progress` gets the number of rows read so far.
+    `progress` gets the number of rows read so far, and what follows.
     """
     loaded = context.loaded({"data": asdict(table)} if isinstance(table, TableReference) else table)
     config, folder, name = loaded.config, loaded.document.folder, str(loaded.config.name)
@@ -68,6 +69,7 @@ def explore(
         exploration = explore_rows(batches, config, schema, tsne=tsne)
         notes = (*source.notes(), *exploration.notes)
     context.notes.add(notes)
+    progress(stage("looking for faults, leaks and shortcuts"))
     findings = run_rules(
         exploration.schema,
         exploration.profile,
@@ -80,17 +82,18 @@ def explore(
         before=numbers_on(page, name=name, target=config.data.target),
     )
     accepted = accept_findings(Path(str(table)), findings, accept) if accept else []
+    progress(stage("page"))
     left = [finding for finding in findings if finding not in accepted]
     write_atomic(page, exploration_page(exploration.profile, left, name=name, notes=notes))
     return ExploredTable(exploration.profile, left, accepted)
 
 
-def _counted(batches: Iterator[pl.DataFrame], progress: Callable[[int], None]) -> Iterator[pl.DataFrame]:
+def _counted(batches: Iterator[pl.DataFrame], progress: Progress) -> Iterator[pl.DataFrame]:
     n_rows = 0
     for frame in batches:
         yield frame
         n_rows += frame.height
-        progress(n_rows)
+        progress(stage(f"{n_rows:,} rows read"))
 
 
 def accept_findings(conf: Path, findings: Sequence[Finding], numbers: Sequence[range]) -> list[Finding]:

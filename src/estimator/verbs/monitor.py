@@ -94,6 +94,7 @@ def follow(
     check_alerts(settings.monitoring.alerts, context.environment)
     drift_reference(artefact)
     with opened_log(model, artefact, context) as log:
+        note(_begin(artefact, settings))
         loop = MonitorLoop(
             context.store(),
             log,
@@ -119,6 +120,13 @@ def follow(
                 time.sleep(PAUSE_SECONDS)
         finally:
             loop.close()
+
+
+def _begin(artefact: Artefact, settings: LoopSettings) -> str:
+    """Return what is watched, how often, and how to stop it."""
+    checks = f"new rows every {PAUSE_SECONDS:.0f} s, scheduled checks every {settings.monitoring.every}"
+    retraining = f", retraining every {settings.retraining.every}" if settings.retraining.every else ""
+    return f"monitoring the prediction log of {artefact.name}: {checks}{retraining}; stop with Ctrl-C"
 
 
 def loop_settings(artefact: Artefact, context: Context, conf: Path | None = None) -> LoopSettings:

@@ -11,7 +11,7 @@ from estimator.config.reader import LoadedConfig
 from estimator.core.clock import Moment
 from estimator.data.tables import FrameSource, as_frame
 from estimator.errors import EstimatorError
-from estimator.models import Model, Progress, model_of, silent
+from estimator.models import Model, Progress, model_of, silent, stage
 from estimator.store.artefact import MANIFEST, Artefact, open_artefact
 from estimator.store.learned_rows import learned_rows
 from estimator.store.predictor import Predictor
@@ -59,15 +59,18 @@ def train(
     loaded = context.loaded(conf, rows)
     config, store = loaded.config, context.store(loaded.config)
     earlier = _earlier_version(continue_from, loaded, replace(context, store_path=str(store.root)))
+    progress(stage("reading the table"))
     table = context.table(loaded, rows)
+    progress(stage("checking and splitting rows"))
     prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
     context.notes.add(prepared.notes)
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     versions.reject_credentials_in_rows(prepared, config, kind_of(config))
     start = None if earlier is None else warm_start(earlier)
     trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
-    report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)))
+    report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)), progress=progress)
     context.notes.add(report.notes)
+    progress(stage("report and version"))
     provenance = versions.Provenance(
         config,
         kind_of(config),

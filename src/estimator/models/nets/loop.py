@@ -60,7 +60,7 @@ def run_epochs(
         if measure is not None:
             losses = {**losses, **measure(trainer.weights())}
         curves.append(losses)
-        progress(TrainingStep(epoch + 1, epochs, losses))
+        progress(TrainingStep(epoch + 1, epochs, losses, "epochs"))
         states, control = _after_epoch(states, epoch, losses, replace(control, is_best=False))
         if control.is_best and any(state.restores_best for state in states):
             best, best_epoch = trainer.weights(), epoch
