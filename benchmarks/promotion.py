@@ -1,9 +1,11 @@
-"""Promotion with repeated looks: how often an equal version is promoted, and after how many labels a better one is.
+"""Promotion with repeated looks: how often a version that is no better is promoted, and how soon a better one.
 
 Real tables: a live version is trained on the reference rows, candidates also on rows of the next period, and all are
-compared on other rows of that period. Equal versions are simulated: the two losses of each row are swapped at random,
-so any promotion is wrong. The paired e-process is compared with the better mean and a t-test at 5 %, both looked at
-after every 25 labels.
+compared on later rows of that period, to 20,000 labels. Three kinds of pairs are no better: the pairs whose candidate
+has the larger mean loss; all pairs made exactly equal, by subtracting the mean of their differences; and made-up
+differences with mean 0, skewed, heavy-tailed or dependent. Rows are drawn at random, with replacement; in their natural
+order too, where what is equal over all rows need not be so over the first ones. The betting test of promotions is
+compared with the better mean and a t-test at 5 %, both looked at after every 25 labels.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,38 +25,49 @@ from drift_ours import reference_of
 from drift_tables import TABLES, Pool, read_window, split_pool
 from processes import machine_line
 
-from estimator.core.task import Predictions
+from estimator.core.task import Predictions, Task
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
 from estimator.drift import CurrentRows, DriftReference
-from estimator.monitoring.promotion import PairedBettingTest
+from estimator.monitoring.betting import BettingTest
+from estimator.monitoring.promotion import BOUND_FACTOR, MIN_LABELS, BoundedLoss
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "tables"
 Floats = npt.NDArray[np.float64]
-RULES = ("better mean", "t-test at 5 %", "paired e-process")
-N_LABELS, LOOK_EVERY, THRESHOLD = 500, 25, 20.0
-NEW_ROWS = 500
-BETTER, MUCH_BETTER = 0.93, 0.85
-ORDERS = 10
+BETTING = "betting test"
+RULES = ("better mean", "t-test at 5 %", BETTING)
+N_LABELS, LOOK_EVERY, ALPHA = 20_000, 25, 0.05
+NEW_ROWS, HELD_OUT_ROWS, N_CANDIDATES = 500, 150, 3
+# Plain losses of a better candidate, over those of the live version.
+BETTER = {"3 to 7 %": (0.93, 0.97), "7 to 15 %": (0.85, 0.93), "over 15 %": (0.0, 0.85)}
 SETTINGS = {"num_leaves": 15, "learning_rate": 0.08, "min_data_in_leaf": 10, "verbosity": -1, "num_threads": 1}
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """The losses of a live version and of a candidate on the same rows, in their order."""
+class Pair:
+    """The losses of a live version and of a candidate on the same rows, in their natural order.
+
+    `gains` are differences of bounded losses over their bound, so in [-1, 1]; `ratio` is the candidate's mean plain
+    loss, an absolute error or a log loss, over the live one's.
+    """
 
     name: str
-    live: Floats
-    candidate: Floats
+    gains: Floats
+    ratio: float
 
     @property
-    def ratio(self) -> float:
-        """The candidate's loss as a fraction of the live one's."""
-        return float(self.candidate.mean() / self.live.mean())
+    def swapped(self) -> Pair:
+        """The pair with its versions exchanged."""
+        return Pair(f"{self.name} swapped", -self.gains, 1.0 / self.ratio)
+
+    @property
+    def equal(self) -> Floats:
+        """The gains less their mean."""
+        return np.clip(self.gains - self.gains.mean(), -1.0, 1.0)
 
 
-def comparisons(folder: Path, seeds: int) -> Iterator[Comparison]:
-    """Yield the comparisons of all tables."""
+def pairs(folder: Path, seeds: int) -> Iterator[Pair]:
+    """Yield the pairs of all tables."""
     manifest = json.loads((folder / "manifest.json").read_text())
     cuts = {item["name"]: item.get("windows", {}) for item in manifest["datasets"]}
     for table in TABLES:
@@ -66,24 +79,41 @@ def comparisons(folder: Path, seeds: int) -> Iterator[Comparison]:
             yield from compared_versions(table.name, pool, later.select(columns), seed)
 
 
-def compared_versions(name: str, pool: Pool, later: pl.DataFrame, seed: int) -> Iterator[Comparison]:
+def compared_versions(name: str, pool: Pool, later: pl.DataFrame, seed: int) -> Iterator[Pair]:
     """Compare a live version with two candidates, warm-started and refitted, on rows that none was trained on."""
     schema, reference = reference_of(pool.frame_reference)
-    later = later[np.random.default_rng([seed, 9]).permutation(later.height).tolist()]
     target = later.to_series(later.width - 1)
     y, z = numbers(pool.target_reference), numbers(target)
     x, w = (codes(schema, reference, frame) for frame in (pool.frame_reference, later.drop(target.name)))
-    n_new = min(NEW_ROWS, later.height // 2)
+    n_old, n_new = len(x) * 4 // 5, min(NEW_ROWS, later.height // 2)
+    # The new rows are a random part of the period, the compared ones the others in their order.
+    is_new = np.zeros(len(w), dtype=bool)
+    is_new[np.random.default_rng([seed, 9]).permutation(len(w))[:n_new]] = True
     settings = {**SETTINGS, "objective": "binary" if is_binary(y) else "l1"}
-    live = lightgbm.train(settings, lightgbm.Dataset(x, y, free_raw_data=False), 120)
-    fresh = lightgbm.Dataset(w[:n_new], z[:n_new])
-    both = lightgbm.Dataset(np.concatenate([x, w[:n_new]]), np.concatenate([y, z[:n_new]]))
+    live = lightgbm.train(settings, lightgbm.Dataset(x[:n_old], y[:n_old], free_raw_data=False), 120)
+    fresh = lightgbm.Dataset(w[is_new], z[is_new])
+    both = lightgbm.Dataset(np.concatenate([x[:n_old], w[is_new]]), np.concatenate([y[:n_old], z[is_new]]))
     warm = lightgbm.train({**settings, "learning_rate": 0.05}, fresh, 60, init_model=live)
     refit = lightgbm.train(settings, both, 120)
-    test, actual = w[n_new : n_new + N_LABELS], z[n_new : n_new + N_LABELS]
-    before, *after = (loss(np.asarray(model.predict(test)), actual, is_binary(y)) for model in (live, warm, refit))
-    for kind, losses in zip(("warm", "refit"), after, strict=True):
-        yield Comparison(f"{name} {kind}", before, losses)
+    task = Task("binary", ("no", "yes")) if is_binary(y) else Task("regression")
+    loss = BoundedLoss(task, bound(task, np.asarray(live.predict(x[n_old:])), y[n_old:]))
+    rows, actual = w[~is_new], z[~is_new]
+    before = raw(np.asarray(live.predict(rows)), task)
+    for kind, model in (("warm", warm), ("refit", refit)):
+        after = raw(np.asarray(model.predict(rows)), task)
+        gains = (loss.values(before, actual) - loss.values(after, actual)) / loss.bound
+        plain = [float(np.abs(task.losses(values, actual)).mean()) for values in (before, after)]
+        yield Pair(f"{name} {kind}", gains, plain[1] / plain[0])
+
+
+def bound(task: Task, held_out: Floats, actual: Floats) -> float:
+    """Return the largest loss that counts, from the live version's held-out rows."""
+    return BOUND_FACTOR * float(np.abs(actual - held_out).mean()) if task.is_regression else 1.0
+
+
+def raw(predictions: Floats, task: Task) -> Floats:
+    """Return predictions as numbers, or as one probability per class."""
+    return predictions if task.is_regression else np.stack([1.0 - predictions, predictions], axis=1)
 
 
 def numbers(values: pl.Series) -> Floats:
@@ -104,86 +134,122 @@ def codes(schema: Schema, reference: DriftReference, frame: pl.DataFrame) -> Flo
     return CurrentRows.of(reference, batch, Predictions(np.zeros(batch.n_rows))).codes.astype(np.float64)
 
 
-def loss(predictions: Floats, actual: Floats, is_binary_target: bool) -> Floats:
-    """Return log losses of probabilities, or absolute errors."""
-    if is_binary_target:
-        return -np.log(np.clip(np.where(actual == 1, predictions, 1 - predictions), 1e-12, 1.0))
-    return np.abs(actual - predictions)
-
-
-def first_promotions(differences: Floats) -> Mapping[str, int]:
-    """Give, by rule, after how many labels it promotes."""
+def first_promotions(gains: Floats, held_out: Floats | None = None) -> Mapping[str, int]:
+    """Return, by rule, after how many labels it promotes."""
     first_rows: dict[str, int] = {}
-    for rows in range(LOOK_EVERY, len(differences) + 1, LOOK_EVERY):
-        so_far = differences[:rows]
-        if so_far.mean() > 0:
-            first_rows.setdefault("better mean", rows)
-        if so_far.mean() / (so_far.std(ddof=1) / np.sqrt(rows) + 1e-12) > 1.645:
-            first_rows.setdefault("t-test at 5 %", rows)
-    e_values = PairedBettingTest().update(differences)
-    means = np.cumsum(differences) / np.arange(1, len(differences) + 1)
-    passed = np.flatnonzero((e_values >= THRESHOLD) & (means > 0))
-    if len(passed):
-        first_rows["paired e-process"] = int(passed[0]) + 1
+    counts = np.arange(1, len(gains) + 1)
+    means = np.cumsum(gains) / counts
+    deviations = np.sqrt(
+        np.maximum(np.cumsum(gains * gains) / counts - means**2, 0.0) * counts / np.maximum(counts - 1, 1)
+    )
+    looks = np.arange(LOOK_EVERY, len(gains) + 1, LOOK_EVERY) - 1
+    test = BettingTest(1.0) if held_out is None else BettingTest(1.0, held_out, N_CANDIDATES)
+    test.update(gains)
+    agrees = (counts >= MIN_LABELS) & (means > 0)
+    for rule, passed in (
+        ("better mean", looks[means[looks] > 0]),
+        ("t-test at 5 %", looks[means[looks] > 1.645 * deviations[looks] / np.sqrt(looks + 1) + 1e-12]),
+        (BETTING, np.flatnonzero((test.e_values() >= 1.0 / ALPHA) & agrees)),
+    ):
+        if len(passed):
+            first_rows[rule] = int(passed[0]) + 1
     return first_rows
 
 
-def report(first_rows: Sequence[Comparison], repeats: int) -> str:
-    """Return the results of the rules as a table."""
+def drawn(values: Floats, generator: np.random.Generator, n_rows: int = N_LABELS) -> Floats:
+    """Return rows drawn at random, with replacement."""
+    return values[generator.integers(0, len(values), n_rows)]
+
+
+def shifted(values: Floats, generator: np.random.Generator) -> Floats:
+    """Return the rows in their natural order, from a random one on."""
+    return np.roll(values, -int(generator.integers(0, len(values))))[:N_LABELS]
+
+
+def autoregressive(coefficient: float) -> Callable[[np.random.Generator], Floats]:
+    """Return the maker of differences that resemble the one before, with mean 0 and a deviation of 0.15."""
+
+    def make(generator: np.random.Generator) -> Floats:
+        noise = generator.normal(size=N_LABELS) * 0.15 * np.sqrt(1.0 - coefficient**2)
+        values = np.empty(N_LABELS)
+        last = 0.15 * generator.normal()
+        for index, shock in enumerate(noise.tolist()):
+            last = values[index] = coefficient * last + shock
+        return np.clip(values, -1.0, 1.0)
+
+    return make
+
+
+MADE_UP: Mapping[str, Callable[[np.random.Generator], Floats]] = {
+    "symmetric": lambda generator: generator.uniform(-0.3, 0.3, N_LABELS),
+    "a loss of 0.99 in 1 % of the rows": lambda generator: np.where(generator.random(N_LABELS) < 0.01, -0.99, 0.01),
+    "a gain of 0.99 in 1 % of the rows": lambda generator: np.where(generator.random(N_LABELS) < 0.01, 0.99, -0.01),
+    "heavy tails (Student's t, 1.5)": lambda generator: np.clip(0.05 * generator.standard_t(1.5, N_LABELS), -1.0, 1.0),
+    "neighbors alike, autocorrelation 0.2": autoregressive(0.2),
+    "neighbors alike, autocorrelation 0.5": autoregressive(0.5),
+    "neighbors alike, autocorrelation 0.8": autoregressive(0.8),
+}
+
+
+def report(all_pairs: Sequence[Pair], repeats: int) -> str:
+    """Return the results of the rules as tables."""
     generator = np.random.default_rng(0)
-    equal_results = [
-        first_promotions((comparison.live - comparison.candidate) * generator.choice([-1.0, 1.0], len(comparison.live)))
-        for comparison in first_rows
-        for _ in range(repeats)
-    ]
-    better = [comparison for comparison in first_rows if comparison.ratio <= BETTER]
-    near = [comparison for comparison in better if comparison.ratio >= MUCH_BETTER]
-    better_results, near_results = (
-        [promotions for comparison in group for promotions in replayed(comparison, generator)]
-        for group in (better, near)
-    )
-    lines = [
-        "| rule | equal version promoted | better one promoted | labels, median | 7 to 15 % better | labels, median |",
+    both = [pair for one in all_pairs for pair in (one, one.swapped)]
+    worse = [pair for pair in both if pair.gains.mean() <= 0]
+    groups = {
+        f"real pairs, worse by the bounded loss ({len(worse)} pairs)": [
+            first_promotions(drawn(pair.gains, generator)) for pair in worse for _ in range(repeats)
+        ],
+        f"real pairs, exactly equal ({len(both)} pairs)": [
+            first_promotions(drawn(pair.equal, generator)) for pair in both for _ in range(repeats)
+        ],
+        f"real pairs, equal over all rows, in natural order ({len(both)} pairs)": [
+            first_promotions(shifted(pair.equal, generator)) for pair in both for _ in range(repeats)
+        ],
+        **{
+            f"made up: {name}": [first_promotions(make(generator)) for _ in range(10 * repeats)]
+            for name, make in MADE_UP.items()
+        },
+    }
+    lines = [f"| no better, {N_LABELS:,} labels | {' | '.join(RULES)} | runs |", "|---|---|---|---|---|"]
+    for name, promotions in groups.items():
+        cells = [f"{np.mean([rule in first for first in promotions]):.3f}" for rule in RULES]
+        lines.append(f"| {name} | {' | '.join(cells)} | {len(promotions):,} |")
+    lines += [
+        "",
+        f"| better by | pairs | within 500 labels | labels, median | and {HELD_OUT_ROWS} held-out rows | least possible |",
         "|---|---|---|---|---|---|",
     ]
-    for rule in RULES:
-        fraction = np.mean([rule in promotions for promotions in equal_results])
-        cells = [
-            f"{fraction:.3f} of {len(equal_results):,}",
-            *promotion_cells(rule, better_results),
-            *promotion_cells(rule, near_results),
+    for name, (low, high) in BETTER.items():
+        group = [pair for pair in both if low <= pair.ratio < high and pair.gains.mean() > 0]
+        alone = [first_promotions(drawn(pair.gains, generator)) for pair in group for _ in range(repeats)]
+        helped = [
+            first_promotions(drawn(pair.gains, generator), drawn(pair.gains, generator, HELD_OUT_ROWS))
+            for pair in group
+            for _ in range(repeats)
         ]
-        lines.append(f"| {rule} | {' | '.join(cells)} |")
-    return "\n".join(
-        [*lines, "", "Ratios: " + ", ".join(f"{comparison.name} {comparison.ratio:.2f}" for comparison in first_rows)]
-    )
+        bounds = [2.0 * np.log(1.0 / ALPHA) * pair.gains.var() / pair.gains.mean() ** 2 for pair in group]
+        within = np.mean([first.get(BETTING, N_LABELS + 1) <= 500 for first in alone])
+        cells = [f"{len(group)}", f"{within:.2f}", median(alone), median(helped), f"{statistics.median(bounds):.0f}"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "Ratios: " + ", ".join(f"{pair.name} {pair.ratio:.2f}" for pair in all_pairs)])
 
 
-def replayed(comparison: Comparison, generator: np.random.Generator) -> list[Mapping[str, int]]:
-    """Return the promotions of a comparison with its rows in other orders."""
-    differences = comparison.live - comparison.candidate
-    return [first_promotions(differences[generator.permutation(len(differences))]) for _ in range(ORDERS)]
-
-
-def promotion_cells(rule: str, promotions: Sequence[Mapping[str, int]]) -> tuple[str, str]:
-    """Return the fraction of runs in which a rule promotes, and the median number of labels until then."""
-    rows = [rows_until.get(rule, N_LABELS + 1) for rows_until in promotions]
-    if not rows:
-        return "-", "-"
-    middle = statistics.median(rows)
-    fraction = statistics.mean(rows_until <= N_LABELS for rows_until in rows)
-    return f"{fraction:.2f} of {len(rows)}", f"over {N_LABELS}" if middle > N_LABELS else f"{middle:.0f}"
+def median(promotions: Sequence[Mapping[str, int]]) -> str:
+    """Return the median number of labels until the betting test promotes."""
+    middle = statistics.median(first.get(BETTING, N_LABELS + 1) for first in promotions)
+    return f"over {N_LABELS:,}" if middle > N_LABELS else f"{middle:.0f}"
 
 
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3, help="splits of each table; %(default)s")
-    parser.add_argument("--repeats", type=int, default=60, help="equal versions of each comparison; %(default)s")
+    parser.add_argument("--repeats", type=int, default=20, help="runs of each pair; %(default)s")
     parser.add_argument("--data", type=Path, default=DATA)
     options = parser.parse_args()
     print(machine_line(["lightgbm", "numpy"], {}))
-    print(report(list(comparisons(options.data, options.seeds)), options.repeats))
+    print(report(list(pairs(options.data, options.seeds)), options.repeats))
 
 
 if __name__ == "__main__":

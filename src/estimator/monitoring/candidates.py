@@ -13,18 +13,18 @@ import polars as pl
 
 from estimator.config import Config, Shelves, Split
 from estimator.config.document import read_document
-from estimator.core.arrays import Floats, Mask
+from estimator.core.arrays import Mask
 from estimator.core.clock import Moment
 from estimator.core.files import scratch_folder
 from estimator.data.schema import Schema
 from estimator.data.schema.candidates import ColumnOverride
 from estimator.data.schema.frames import select_columns, with_schema_names
 from estimator.data.schema.inference import infer_schema
-from estimator.drift import absolute_losses
-from estimator.errors import EstimatorError, RetrainingError, needs_extra
+from estimator.errors import EstimatorError, MonitoringError, RetrainingError, needs_extra
 from estimator.models import SHELF, Progress, model_of
 from estimator.monitoring.new_rows import join_rows
-from estimator.monitoring.promotion import PairedBettingTest
+from estimator.monitoring.promotion import BoundedLoss
+from estimator.monitoring.records import drift_reference
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.batch_prediction import labeled_rows
 from estimator.store.learned_rows import learned_rows
@@ -128,23 +128,25 @@ class TrainingOutcome:
 class Candidate:
     """One way to retrain, and how its version compares with the live one on the holdout and on old rows.
 
-    `e_value` is that of its losses being smaller, 1 for no evidence. `regression` is the relative growth of the error
-    on old rows. `error` says why there is no version.
+    `held_out_gains` are the live version's bounded losses minus its own on the holdout, with which promotion starts.
+    `regression` is the relative growth of the error on old rows. `error` says why there is no version.
     """
 
     kind: CandidateKind
     version: str | None = None
     comparisons: tuple[Comparison, ...] = ()
     old_comparison: Comparison | None = None
-    e_value: float = 1.0
+    held_out_gains: tuple[float, ...] = ()
     regression: float | None = None
     train_seconds: float = 0.0
     error: str | None = None
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data."""
+        """Return it as JSON-ready data, without the gains of single rows."""
+        fields = asdict(replace(self, comparisons=(), old_comparison=None, held_out_gains=()))
+        del fields["held_out_gains"]
         return {
-            **asdict(replace(self, comparisons=(), old_comparison=None)),
+            **fields,
             "comparisons": [comparison.to_data() for comparison in self.comparisons],
             "old_comparison": None if self.old_comparison is None else self.old_comparison.to_data(),
         }
@@ -183,8 +185,7 @@ class CandidateTrainer:
             comparisons = tuple(compare_versions(self.live, artefact, self.rows.holdout))
             old_holdout = self.rows.old_holdout
             old = compare_versions(self.live, artefact, old_holdout)[0] if old_holdout.height else None
-            test = PairedBettingTest()
-            test.update(self._losses(self.live) - self._losses(artefact))
+            gains = self._held_out_gains(artefact)
         except EstimatorError as error:
             return Candidate(outcome.kind, error=error.message, train_seconds=outcome.seconds)
         return Candidate(
@@ -192,14 +193,24 @@ class CandidateTrainer:
             version=artefact.version,
             comparisons=comparisons,
             old_comparison=old,
-            e_value=test.e_value,
+            held_out_gains=gains,
             regression=None if old is None else regression(old),
             train_seconds=outcome.seconds,
         )
 
-    def _losses(self, artefact: Artefact) -> Floats:
-        batch, labels, _ = labeled_rows(artefact, self.rows.holdout)
-        return absolute_losses(artefact.predictor.task, artefact.predictor.predict_batch(batch), labels)
+    def _held_out_gains(self, artefact: Artefact) -> tuple[float, ...]:
+        """Return by how much a version's loss is smaller on each row of the holdout."""
+        try:
+            loss = BoundedLoss.of(self.live.predictor.task, drift_reference(self.live))
+        except MonitoringError:
+            # An older release set no bound; promotion then starts from nothing.
+            return ()
+        before, after = (
+            loss.values(version.predictor.predict_batch(batch).raw, labels)
+            for version in (self.live, artefact)
+            for batch, labels, _ in [labeled_rows(version, self.rows.holdout)]
+        )
+        return tuple((before - after).tolist())
 
     def _train(self, kind: CandidateKind) -> Artefact:
         live, split = self.live, self.rows.split(kind)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from estimator.core.clock import Moment
-from estimator.core.text import format_e_value
 from estimator.monitoring.candidates import Candidate, RetrainingRows
 from estimator.store.artefact import Artefact
+
+DECISIONS_FOLDER, EVIDENCE_FILE = "decisions", "evidence.json"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,35 @@ class Decision:
         """Return it as JSON-ready data."""
         candidates = [candidate.to_data() for candidate in self.candidates]
         return {**asdict(replace(self, candidates=())), "candidates": candidates}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a retraining has shown of the candidate that it chose among `n_candidates`, row by row of its holdout.
+
+    `gains` are the losses of the version that was live, `live`, minus the candidate's.
+    """
+
+    live: str = ""
+    chosen: str = ""
+    n_candidates: int = 1
+    gains: Sequence[float] = ()
+
+    @classmethod
+    def of(cls, decision: Decision) -> Evidence:
+        """Return the evidence for a decision's candidate."""
+        trained = [candidate for candidate in decision.candidates if candidate.version is not None]
+        chosen = next(candidate for candidate in trained if candidate.version == decision.chosen)
+        return cls(decision.live, decision.chosen or "", len(trained), chosen.held_out_gains)
+
+    @classmethod
+    def find(cls, model_folder: Path, *, live: str, candidate: str) -> Evidence:
+        """Return the evidence of the retraining that chose a candidate over the live version; without one, none."""
+        for path in sorted(model_folder.glob(f"{DECISIONS_FOLDER}/*/{EVIDENCE_FILE}"), reverse=True):
+            evidence = cls(**json.loads(path.read_text()))
+            if (evidence.live, evidence.chosen) == (live, candidate):
+                return evidence
+        return cls()
 
 
 def decide(
@@ -81,4 +113,4 @@ def _verdict(candidate: Candidate, max_regression: float) -> tuple[str, bool]:
     if first.verdict == "not better" or first.gain.value <= 0:
         return verdict, False
     on_old_rows = "" if candidate.regression is None else f"; error on old rows {candidate.regression:+.1%}"
-    return f"{verdict}; e-value {format_e_value(candidate.e_value)}{on_old_rows}", True
+    return f"{verdict}{on_old_rows}", True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from estimator.core.text import format_duration, format_e_value, format_number
+from estimator.core.text import format_duration, format_number
 from estimator.monitoring.candidates import DESCRIPTIONS, Candidate
 from estimator.monitoring.decision import Decision
 from estimator.pages.render import render_page
@@ -37,7 +37,6 @@ def _row(candidate: Candidate) -> tuple[str, ...]:
         DESCRIPTIONS[candidate.kind],
         candidate.version or "",
         "" if first is None else f"{first.gain}: {first.verdict}",
-        "" if first is None else format_e_value(candidate.e_value),
         "" if candidate.regression is None else f"{candidate.regression:+.1%}",
         format_duration(candidate.train_seconds),
         candidate.error or "",

@@ -13,6 +13,7 @@ from estimator.core.clock import Moment
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
+from estimator.monitoring.decision import Evidence
 from estimator.monitoring.diagnosis import diagnose
 from estimator.monitoring.drift_check import DriftCheck
 from estimator.monitoring.events import Event, EventKind, claim, read_events, release, store_event
@@ -59,7 +60,7 @@ class MonitorLoop:
     retrainer: Retrainer | None = None
     note: Callable[[str], None] = lambda text: None
     _follower: LogFollower | None = None
-    _comparisons: dict[tuple[str, str], ShadowComparison] = field(default_factory=dict)
+    _comparisons: dict[tuple[str, str, float], ShadowComparison] = field(default_factory=dict)
     _open_versions: dict[str, Artefact] = field(default_factory=dict)
     _stored_at: float = 0.0
     _next_check_at: float = 0.0
@@ -232,23 +233,33 @@ class MonitorLoop:
         if not self.settings.promotion.roll_back or promotion is None or promotion.previous is None:
             return []
         promoted, previous = promotion.version, promotion.previous
-        state = self._comparison(promoted, previous, _seconds(promotion.time)).step(now - LAG_SECONDS)
+        # The time is to the second: labels of what came earlier in that second do not count.
+        since = _seconds(promotion.time) + 1.0
+        state = self._comparison(promoted, previous, since).step(now - LAG_SECONDS)
         if not state.is_better:
             return []
         self._set_live(previous, "rollback", state)
         return self._stored(self._event("rollback", previous, promoted, now, state.to_data()))
 
     def _comparison(self, champion: str, challenger: str, since: float) -> ShadowComparison:
-        pair = champion, challenger
-        if pair not in self._comparisons:
+        """Return the comparison on the rows since a time; a candidate starts with what its retraining has shown."""
+        key = champion, challenger, since
+        if key not in self._comparisons:
             # Comparisons with versions that are no longer live are dropped.
             self._comparisons = {
-                versions: comparison for versions, comparison in self._comparisons.items() if champion in versions
+                others: comparison for others, comparison in self._comparisons.items() if champion in others
             }
-            self._comparisons[pair] = ShadowComparison(
-                self.log, self._version(champion), self._version(challenger), since, self.settings.promotion.alpha
+            evidence = Evidence.find(self.store.root / self.model, live=champion, candidate=challenger)
+            self._comparisons[key] = ShadowComparison(
+                self.log,
+                self._version(champion),
+                self._version(challenger),
+                since,
+                self.settings.promotion.alpha,
+                evidence.gains,
+                evidence.n_candidates,
             )
-        return self._comparisons[pair]
+        return self._comparisons[key]
 
     def _set_live(self, version: str, action: str, state: ComparisonState) -> None:
         self.store.point(self.model, "live", version, action=action, reason=state.message, moment=Moment.now())

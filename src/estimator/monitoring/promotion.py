@@ -2,113 +2,103 @@
 
 from __future__ import annotations
 
-from bisect import insort
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from estimator.core.arrays import Floats
-from estimator.core.text import format_e_value, format_number
-from estimator.drift import absolute_losses
+from estimator.core.task import Task
+from estimator.core.text import counted, format_e_value, format_number
+from estimator.drift import DriftReference
+from estimator.evaluation.scores import Score
+from estimator.monitoring.betting import BettingTest
 from estimator.monitoring.diagnosis import log_e_value
 from estimator.monitoring.records import RecordReader, drift_reference
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.prediction_log.log import START, Cursor
 from estimator.store.artefact import Artefact
 
-# Fractions of the capital that the fixed bettors bet on the challenger, row after row.
-FIXED_FRACTIONS = np.array([0.05, 0.1, 0.2, 0.4])
-MAX_FRACTION = 0.6
-# Before this many rows the usual size of a difference is unknown, and nothing is bet.
-MIN_ROWS = 8
-# A difference counts as at most this many times the median one.
-CLIP_FACTOR = 5.0
+# An absolute error counts as at most this many times the mean one of the champion's held-out rows.
+BOUND_FACTOR = 4.0
+# Live rows may differ from those of the retraining, so a candidate is not promoted on these alone.
+MIN_LABELS = 10
 BATCH_ROWS = 500
 
 
-@dataclass
-class PairedBettingTest:
-    """E-process for "the second loss is smaller on average" (test by betting, Waudby-Smith and Ramdas, 2024).
+@dataclass(frozen=True, slots=True)
+class BoundedLoss:
+    """The loss that versions are compared by: bounded, so that its mean can be tested at any time.
 
-    `e_value` is the capital of bettors who started with 1 and bet on the second. If it is not better, the capital ever
-    reaches 1/alpha with a probability of at most alpha, however often one looks. Differences are clipped at a multiple
-    of the median size of those before, so no single row decides; `gain` is their plain mean.
-
-    >>> rng = np.random.default_rng(0)
-    >>> test = PairedBettingTest()
-    >>> e_values = test.update(rng.normal(0.5, 1.0, 200))
-    >>> bool(test.e_value > 100), round(test.gain, 2)
-    (True, 0.52)
+    For classes it is the Brier score, half the squared distance of the probabilities from the label, in [0, 1], which
+    is proper (Gneiting and Raftery, 2007). For numbers it is the absolute error, counted as at most `bound`, which the
+    champion's reference sets before any row is compared.
     """
 
-    n_rows: int = 0
-    total_difference: float = 0.0
-    _capital: Floats = field(default_factory=lambda: np.ones(len(FIXED_FRACTIONS) + 1))
-    _sorted_sizes: list[float] = field(default_factory=list)
-    _sums: tuple[float, float] = (0.0, 0.0)
+    task: Task
+    bound: float
+
+    @classmethod
+    def of(cls, task: Task, reference: DriftReference) -> BoundedLoss:
+        """Return the loss by which a champion with this reference is challenged."""
+        if not task.is_regression:
+            return cls(task, 1.0)
+        return cls(task, BOUND_FACTOR * reference.mean_loss or reference.predictions.scale or 1.0)
 
     @property
-    def e_value(self) -> float:
-        """The mean capital of the bettors."""
-        return float(self._capital.mean())
+    def name(self) -> str:
+        """The loss in a message."""
+        return f"absolute error up to {format_number(self.bound)}" if self.task.is_regression else "Brier score"
 
-    @property
-    def gain(self) -> float:
-        """By how much the second loss is smaller, on average."""
-        return self.total_difference / self.n_rows if self.n_rows else 0.0
+    def values(self, raw: Floats, actual: Floats) -> Floats:
+        """Return the loss of each raw prediction, numbers (rows,) or probabilities (rows, classes).
 
-    def update(self, differences: Floats) -> Floats:
-        """Add differences, first loss minus second, of shape (rows,); return the e-value after each."""
-        e_values = np.empty(len(differences))
-        for index, difference in enumerate(differences.tolist()):
-            self._bet(difference)
-            e_values[index] = self.e_value
-        return e_values
-
-    def _bet(self, difference: float) -> None:
-        self.n_rows += 1
-        self.total_difference += difference
-        if len(self._sorted_sizes) >= MIN_ROWS:
-            median = self._sorted_sizes[len(self._sorted_sizes) // 2]
-            clipped = (
-                min(max(difference / (CLIP_FACTOR * median), -1.0), 1.0) if median > 0 else float(np.sign(difference))
-            )
-            total, total_squares = self._sums
-            # Nearly the fraction that would have earned most so far: the mean over the mean square.
-            adaptive = min(max(total / max(total_squares, 1.0), 0.0), MAX_FRACTION)
-            self._capital *= 1.0 + np.append(FIXED_FRACTIONS, adaptive) * clipped
-            self._sums = total + clipped, total_squares + clipped * clipped
-        if difference:
-            insort(self._sorted_sizes, abs(difference))
+        >>> task = Task("binary", ("no", "yes"))
+        >>> BoundedLoss(task, 1.0).values(np.array([[0.25, 0.75]]), np.array([1.0])).tolist()
+        [0.0625]
+        """
+        if self.task.is_regression:
+            return np.minimum(np.abs(actual - raw), self.bound)
+        actual_class = np.arange(raw.shape[1]) == actual[:, None]
+        return np.asarray(np.square(raw - actual_class).sum(axis=1) / 2.0)
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonState:
-    """A comparison so far: the challenger is better once `e_value` reaches `threshold` and the mean loss agrees."""
+    """A comparison so far: the challenger is better once `e_value` reaches `threshold` and the mean losses agree.
+
+    It needs at least 10 labels. `gain` is by how much the challenger's bounded loss, named by `loss`, is smaller, with
+    limits that hold at any time; `n_held_out` rows of the retraining count in it. The losses of the two are those of
+    labels that have arrived since: absolute errors, or log losses.
+    """
 
     challenger: str
     champion: str
     n_rows: int
+    n_held_out: int
     e_value: float
     threshold: float
-    gain: float
+    loss: str
+    gain: Score
     champion_loss: float
     challenger_loss: float
 
     @property
     def is_better(self) -> bool:
-        """Whether the challenger is proven better."""
-        return self.e_value >= self.threshold and self.gain > 0
+        """Whether the challenger is proven better, and neither plain mean says otherwise."""
+        agrees = self.gain.value > 0 and self.challenger_loss < self.champion_loss
+        return self.n_rows >= MIN_LABELS and self.e_value >= self.threshold and agrees
 
     @property
     def message(self) -> str:
         """The state in a sentence."""
         verdict = "better than" if self.is_better else "not proven better than"
+        held_out = f" and {self.n_held_out:,} held-out rows" if self.n_held_out else ""
         return (
-            f"{self.challenger} is {verdict} {self.champion}: loss {format_number(self.challenger_loss)} against "
-            f"{format_number(self.champion_loss)} on {self.n_rows:,} labels, e-value {format_e_value(self.e_value)} "
+            f"{self.challenger} is {verdict} {self.champion}: {self.loss} smaller by {self.gain} on "
+            f"{counted(self.n_rows, 'label')}{held_out}; mean loss {format_number(self.challenger_loss)} against "
+            f"{format_number(self.champion_loss)}; e-value {format_e_value(self.e_value)} "
             f"({format_number(self.threshold)} needed)"
         )
 
@@ -124,7 +114,9 @@ class ComparisonState:
 class ShadowComparison:
     """Two versions on the rows logged since a time, as their labels arrive.
 
-    `alpha` bounds the probability that a challenger that is not better is ever called better.
+    `alpha` bounds the probability that a challenger whose mean bounded loss is not smaller is ever called better.
+    `held_out` are the champion's losses minus the challenger's on rows that neither was trained on, if the challenger
+    was chosen by them among `n_candidates`. A label that is corrected replaces the one before.
     """
 
     log: PredictionLog
@@ -132,8 +124,11 @@ class ShadowComparison:
     challenger: Artefact
     since: float
     alpha: float
-    test: PairedBettingTest = field(default_factory=PairedBettingTest)
-    _total_losses: tuple[float, float] = (0.0, 0.0)
+    held_out: Sequence[float] = ()
+    n_candidates: int = 1
+    test: BettingTest = field(init=False)
+    loss: BoundedLoss = field(init=False)
+    _losses: dict[str, tuple[float, float]] = field(default_factory=dict)
     _labels_read: Cursor = START
     _readers: tuple[RecordReader, ...] = ()
 
@@ -142,6 +137,8 @@ class ShadowComparison:
         self._labels_read = (self.since, "")
         versions = (self.champion, self.challenger)
         self._readers = tuple(RecordReader(version, drift_reference(version)) for version in versions)
+        self.loss = BoundedLoss.of(self._readers[0].task, self._readers[0].reference)
+        self.test = BettingTest(self.loss.bound, np.array(self.held_out, dtype=np.float64), self.n_candidates)
 
     def step(self, until: float) -> ComparisonState:
         """Read the labels that arrived until a time, in seconds since 1970; return the state."""
@@ -154,45 +151,57 @@ class ShadowComparison:
     @property
     def state(self) -> ComparisonState:
         """The comparison so far."""
-        n_rows = self.test.n_rows
-        champion_loss, challenger_loss = (total / n_rows if n_rows else float("nan") for total in self._total_losses)
+        losses = np.array(list(self._losses.values())).reshape(-1, 2)
+        champion_loss, challenger_loss = losses.mean(axis=0).tolist() if len(losses) else (np.nan, np.nan)
         return ComparisonState(
             challenger=self.challenger.version,
             champion=self.champion.version,
-            n_rows=n_rows,
+            n_rows=self.test.n_rows,
+            n_held_out=len(self.held_out),
             e_value=self.test.e_value,
             threshold=1.0 / self.alpha,
-            gain=self.test.gain,
+            loss=self.loss.name,
+            gain=self.test.gain(self.alpha),
             champion_loss=champion_loss,
             challenger_loss=challenger_loss,
         )
 
     def _update(self, records: Sequence[PredictionRecord]) -> None:
-        if not records:
+        """Add labels; one that corrects an earlier one takes its place."""
+        labels = self._readers[0].labels(records)
+        raw = [self._predictions(reader, records, labels) for reader in self._readers]
+        is_scored = np.isfinite(labels) & np.isfinite(
+            [values.reshape(len(records), -1).sum(axis=1) for values in raw]
+        ).all(axis=0)
+        ids = [record.id for record, scored in zip(records, is_scored.tolist(), strict=True) if scored]
+        if not ids:
             return
-        champion, challenger = (self._losses(reader, records) for reader in self._readers)
-        both = np.isfinite(champion) & np.isfinite(challenger)
-        if both.any():
-            self.test.update(champion[both] - challenger[both])
-            totals = self._total_losses
-            self._total_losses = totals[0] + float(champion[both].sum()), totals[1] + float(challenger[both].sum())
+        champion, challenger = (
+            (self.loss.values(values[is_scored], labels[is_scored]), self._plain(values[is_scored], labels[is_scored]))
+            for values in raw
+        )
+        places = {name: place for place, name in enumerate(self._losses)}
+        differences = champion[0] - challenger[0]
+        for name, difference in zip(ids, differences.tolist(), strict=True):
+            if name in places:
+                self.test.differences[places[name]] = difference
+        self.test.update(differences[[name not in places for name in ids]])
+        self._losses |= dict(zip(ids, zip(champion[1].tolist(), challenger[1].tolist(), strict=True), strict=True))
 
-    def _losses(self, reader: RecordReader, records: Sequence[PredictionRecord]) -> Floats:
-        """Return a version's loss on each row: of its logged or shadow prediction, else of one made now."""
-        labels = reader.labels(records)
-        losses = np.full(len(records), np.nan)
-        logged = {}
-        for index, record in enumerate(records):
-            response = _response_of(reader.artefact.version, record, self.log)
-            if response is not None:
-                logged[index] = replace(record, response=response)
-        if logged:
-            losses[list(logged)] = reader.losses(list(logged.values()), labels[list(logged)])
-        missing = np.flatnonzero(np.isnan(losses) & ~np.isnan(labels))
+    def _plain(self, raw: Floats, labels: Floats) -> Floats:
+        """Return the losses that people read: absolute errors, or log losses."""
+        return np.abs(self.loss.task.losses(raw, labels))
+
+    def _predictions(self, reader: RecordReader, records: Sequence[PredictionRecord], labels: Floats) -> Floats:
+        """Return a version's raw prediction for each row: its logged or shadow one, else one made now."""
+        version = reader.artefact.version
+        responses = [_response_of(version, record, self.log) for record in records]
+        raw = reader.raw_predictions(responses)
+        missing = np.flatnonzero(np.isnan(raw.reshape(len(records), -1)).any(axis=1) & ~np.isnan(labels))
         predictions = reader.predict([records[index] for index in missing.tolist()]) if len(missing) else None
         if predictions is not None:
-            losses[missing] = absolute_losses(reader.task, predictions, labels[missing])
-        return losses
+            raw[missing] = predictions.raw
+        return raw
 
 
 def _response_of(version: str, record: PredictionRecord, log: PredictionLog) -> Mapping[str, Any] | None:

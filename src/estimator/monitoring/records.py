@@ -101,6 +101,13 @@ class RecordReader:
         except CellError:
             return np.nan
 
+    def raw_predictions(self, responses: Sequence[Mapping[str, Any] | None]) -> Floats:
+        """Return logged predictions: numbers (rows,), or probabilities (rows, classes); NaN where there is none."""
+        if self.task.is_regression:
+            return np.array([np.nan if response is None else response["prediction"] for response in responses])
+        probabilities = [(response or {}).get("probabilities", {}) for response in responses]
+        return np.array([[float(row.get(name, np.nan)) for name in self.task.classes] for row in probabilities])
+
     def losses(self, records: Sequence[PredictionRecord], labels: Floats) -> Floats:
         """Return the losses of the logged predictions: absolute errors, or log losses; NaN where there is no label."""
         if self.task.is_regression:

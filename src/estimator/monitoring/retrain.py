@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import polars as pl
@@ -19,7 +19,7 @@ from estimator.errors import RetrainingError
 from estimator.models import Progress, silent
 from estimator.monitoring.candidate_process import train_in_process
 from estimator.monitoring.candidates import DESCRIPTIONS, CandidateTrainer, RetrainingRows, TrainingOutcome
-from estimator.monitoring.decision import Decision, decide
+from estimator.monitoring.decision import DECISIONS_FOLDER, EVIDENCE_FILE, Decision, Evidence, decide
 from estimator.monitoring.decision_page import decision_page
 from estimator.monitoring.new_rows import (
     check_logged_columns,
@@ -35,7 +35,7 @@ from estimator.store.store import Store
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.reproduction import held_out_rows
 
-ROWS_FOLDER, DECISIONS_FOLDER = "rows", "decisions"
+ROWS_FOLDER = "rows"
 
 
 @dataclass(frozen=True)
@@ -184,5 +184,8 @@ def store_decision(decision: Decision, store: Store) -> Path:
     """Store the decision and its page in the model's folder; return the folder of the decision."""
     folder = store.root / decision.model / DECISIONS_FOLDER / decision.record
     data = json.dumps(decision.to_data(), indent=1, ensure_ascii=False)
-    write_folder_atomic(folder, {"decision.json": data.encode(), "decision.html": decision_page(decision)})
+    files = {"decision.json": data.encode(), "decision.html": decision_page(decision)}
+    if decision.chosen is not None:
+        files[EVIDENCE_FILE] = json.dumps(asdict(Evidence.of(decision))).encode()
+    write_folder_atomic(folder, files)
     return folder
