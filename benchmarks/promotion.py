@@ -217,7 +217,7 @@ def report(all_pairs: Sequence[Pair], repeats: int) -> str:
         lines.append(f"| {name} | {' | '.join(cells)} | {len(promotions):,} |")
     lines += [
         "",
-        f"| better by | pairs | within 500 labels | labels, median | and {HELD_OUT_ROWS} held-out rows | least possible |",
+        f"| better by | pairs | within 500 | labels, median | and {HELD_OUT_ROWS} held-out rows | least possible |",
         "|---|---|---|---|---|---|",
     ]
     for name, (low, high) in BETTER.items():

@@ -18,6 +18,7 @@ from estimator.config.sections import row_ranges
 from estimator.core.clock import Moment
 from estimator.data.schema import Column, Schema
 from estimator.errors import EstimatorError
+from estimator.monitoring.decision import HoldoutEvidence
 from estimator.monitoring.new_rows import join_rows
 from estimator.monitoring.promotion import ShadowComparison
 from estimator.store.store import Store
@@ -59,7 +60,8 @@ def test_candidates_are_evaluated_on_a_holdout(retrained_market):
     best = next(candidate for candidate in decision.candidates if candidate.version == decision.chosen)
     assert best.comparisons[0].verdict == "better"
     assert best.comparisons[0].rows == 90
-    assert len(best.held_out_gains) == 90
+    evidence = HoldoutEvidence.find(market.store.root / MODEL, live=decision.live, candidate=decision.chosen)
+    assert (evidence.n_candidates, len(evidence.gains)) == (3, 90)
     assert market.store.aliases(MODEL)["candidate"] == decision.chosen
     manifest = verbs.Context(store_path=str(market.store.root)).version(f"{MODEL}@candidate").manifest
     assert manifest["retraining"]["from"] == decision.live

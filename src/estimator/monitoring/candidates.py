@@ -128,7 +128,6 @@ class TrainingOutcome:
 class Candidate:
     """One way to retrain, and how its version compares with the live one on the holdout and on old rows.
 
-    `held_out_gains` are the live version's bounded losses minus its own on the holdout, with which promotion starts.
     `regression` is the relative growth of the error on old rows. `error` says why there is no version.
     """
 
@@ -136,17 +135,14 @@ class Candidate:
     version: str | None = None
     comparisons: tuple[Comparison, ...] = ()
     old_comparison: Comparison | None = None
-    held_out_gains: tuple[float, ...] = ()
     regression: float | None = None
     train_seconds: float = 0.0
     error: str | None = None
 
     def to_data(self) -> dict[str, Any]:
-        """Return it as JSON-ready data, without the gains of single rows."""
-        fields = asdict(replace(self, comparisons=(), old_comparison=None, held_out_gains=()))
-        del fields["held_out_gains"]
+        """Return it as JSON-ready data."""
         return {
-            **fields,
+            **asdict(replace(self, comparisons=(), old_comparison=None)),
             "comparisons": [comparison.to_data() for comparison in self.comparisons],
             "old_comparison": None if self.old_comparison is None else self.old_comparison.to_data(),
         }
@@ -185,7 +181,6 @@ class CandidateTrainer:
             comparisons = tuple(compare_versions(self.live, artefact, self.rows.holdout))
             old_holdout = self.rows.old_holdout
             old = compare_versions(self.live, artefact, old_holdout)[0] if old_holdout.height else None
-            gains = self._held_out_gains(artefact)
         except EstimatorError as error:
             return Candidate(outcome.kind, error=error.message, train_seconds=outcome.seconds)
         return Candidate(
@@ -193,13 +188,13 @@ class CandidateTrainer:
             version=artefact.version,
             comparisons=comparisons,
             old_comparison=old,
-            held_out_gains=gains,
             regression=None if old is None else regression(old),
             train_seconds=outcome.seconds,
         )
 
-    def _held_out_gains(self, artefact: Artefact) -> tuple[float, ...]:
-        """Return by how much a version's loss is smaller on each row of the holdout."""
+    def held_out_gains(self, version: str) -> tuple[float, ...]:
+        """Return by how much a version's bounded loss is smaller than the live one's on each row of the holdout."""
+        artefact = open_artefact(self.store.root / self.live.name / version)
         try:
             loss = BoundedLoss.of(self.live.predictor.task, drift_reference(self.live))
         except MonitoringError:

@@ -41,7 +41,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class HoldoutEvidence:
     """What a retraining has shown of the candidate that it chose among `n_candidates`, row by row of its holdout.
 
     `gains` are the losses of the version that was live, `live`, minus the candidate's.
@@ -53,14 +53,7 @@ class Evidence:
     gains: Sequence[float] = ()
 
     @classmethod
-    def of(cls, decision: Decision) -> Evidence:
-        """Return the evidence for a decision's candidate."""
-        trained = [candidate for candidate in decision.candidates if candidate.version is not None]
-        chosen = next(candidate for candidate in trained if candidate.version == decision.chosen)
-        return cls(decision.live, decision.chosen or "", len(trained), chosen.held_out_gains)
-
-    @classmethod
-    def find(cls, model_folder: Path, *, live: str, candidate: str) -> Evidence:
+    def find(cls, model_folder: Path, *, live: str, candidate: str) -> HoldoutEvidence:
         """Return the evidence of the retraining that chose a candidate over the live version; without one, none."""
         for path in sorted(model_folder.glob(f"{DECISIONS_FOLDER}/*/{EVIDENCE_FILE}"), reverse=True):
             evidence = cls(**json.loads(path.read_text()))

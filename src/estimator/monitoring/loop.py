@@ -13,7 +13,7 @@ from estimator.core.clock import Moment
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
-from estimator.monitoring.decision import Evidence
+from estimator.monitoring.decision import HoldoutEvidence
 from estimator.monitoring.diagnosis import diagnose
 from estimator.monitoring.drift_check import DriftCheck
 from estimator.monitoring.events import Event, EventKind, claim, read_events, release, store_event
@@ -249,7 +249,7 @@ class MonitorLoop:
             self._comparisons = {
                 others: comparison for others, comparison in self._comparisons.items() if champion in others
             }
-            evidence = Evidence.find(self.store.root / self.model, live=champion, candidate=challenger)
+            evidence = HoldoutEvidence.find(self.store.root / self.model, live=champion, candidate=challenger)
             self._comparisons[key] = ShadowComparison(
                 self.log,
                 self._version(champion),

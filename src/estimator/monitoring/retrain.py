@@ -19,7 +19,7 @@ from estimator.errors import RetrainingError
 from estimator.models import Progress, silent
 from estimator.monitoring.candidate_process import train_in_process
 from estimator.monitoring.candidates import DESCRIPTIONS, CandidateTrainer, RetrainingRows, TrainingOutcome
-from estimator.monitoring.decision import DECISIONS_FOLDER, EVIDENCE_FILE, Decision, Evidence, decide
+from estimator.monitoring.decision import DECISIONS_FOLDER, EVIDENCE_FILE, Decision, HoldoutEvidence, decide
 from estimator.monitoring.decision_page import decision_page
 from estimator.monitoring.new_rows import (
     check_logged_columns,
@@ -98,10 +98,14 @@ class Retrainer:
         decision = decide(
             live, rows, candidates, max_regression=self.settings.max_regression, reason=reason, notes=notes
         )
+        evidence = HoldoutEvidence()
         if decision.chosen is not None:
             message = "; ".join(decision.reasons)
             self.store.announce(live.name, decision.chosen, reason=message, moment=Moment.now())
-        store_decision(decision, self.store)
+            n_trained = sum(candidate.version is not None for candidate in candidates)
+            gains = trainer.held_out_gains(decision.chosen)
+            evidence = HoldoutEvidence(live.version, decision.chosen, n_trained, gains)
+        store_decision(decision, evidence, self.store)
         return decision
 
     def retrain_on_log(
@@ -180,12 +184,14 @@ def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, st
     return path, {path.name: digest}
 
 
-def store_decision(decision: Decision, store: Store) -> Path:
-    """Store the decision and its page in the model's folder; return the folder of the decision."""
+def store_decision(decision: Decision, evidence: HoldoutEvidence, store: Store) -> Path:
+    """Store the decision, its page and its evidence in the model's folder; return the folder of the decision."""
     folder = store.root / decision.model / DECISIONS_FOLDER / decision.record
     data = json.dumps(decision.to_data(), indent=1, ensure_ascii=False)
-    files = {"decision.json": data.encode(), "decision.html": decision_page(decision)}
-    if decision.chosen is not None:
-        files[EVIDENCE_FILE] = json.dumps(asdict(Evidence.of(decision))).encode()
+    files = {
+        "decision.json": data.encode(),
+        "decision.html": decision_page(decision),
+        EVIDENCE_FILE: json.dumps(asdict(evidence)).encode(),
+    }
     write_folder_atomic(folder, files)
     return folder
