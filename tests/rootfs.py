@@ -14,7 +14,7 @@ import pip
 import pytest
 
 from estimator.errors import ImageError
-from estimator.shipping.image.direct.minimal_base import files_of_python
+from estimator.shipping.image.minimal_base import files_of_python
 from tests.servers import debian_program
 
 EXCLUDED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "__pycache__"}

@@ -414,9 +414,19 @@ def test_image_from_scratch_has_only_python(artefact, tmp_path, report_figure):
     )
 
 
-def test_engines_cannot_build_from_scratch(artefact, tmp_path):
-    with pytest.raises(ImageError, match="cannot build from scratch"):
-        build(artefact, Image(base="scratch"), BuildOptions(TAG, tmp_path, "docker"), environment={})
+def test_dockerfile_from_scratch_takes_python_from_its_image(spec, tmp_path):
+    write_context(replace(spec, base="scratch"), tmp_path / "context")
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, tmp_path / "context" / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    first, last = (tmp_path / "context" / "Dockerfile").read_text().split("\nFROM scratch\n")
+    assert "FROM python:3.11-slim AS build" in first
+    # There is no shell, and no Python before it is copied.
+    assert "RUN" not in last
+    assert "LD_LIBRARY_PATH" in last
+
+
+def test_direct_builds_from_scratch_only_for_this_machine(artefact, tmp_path):
     other = "arm64" if os.uname().machine == "x86_64" else "amd64"
     with pytest.raises(ImageError, match="this machine's Python"):
         build(

@@ -196,6 +196,14 @@ def test_podman_and_buildah_build_and_run_the_image(others, artefact, tmp_path, 
     )
 
 
+@pytest.mark.parametrize("name", ["docker", "podman", "buildah"])
+def test_engines_build_an_image_from_scratch(docker, others, artefact, tmp_path, report_figure, name):
+    options = BuildOptions(f"scratch_by_{name}:latest", tmp_path, name)
+    built = build(artefact, Image(base="scratch"), options, environment={})
+    assert (built.smoke_test.n_rows, built.smoke_test.n_rejected) == (20, 3)
+    report_figure(f"image from scratch by {name}: {built.size_bytes / 1e6:.0f} MB")
+
+
 def test_exited_container_is_reported_at_once(docker, by_engine, artefact):
     with pytest.raises(ImageError, match="exited instead of serving"), docker.start(TAG, 5000) as server:
         docker.run("kill", docker.run("ps", "-lq").strip())

@@ -224,8 +224,8 @@ class Image(Section):
 
     base: Text | None = Field(
         None,
-        description="base image with Python in /usr/local, or scratch: this machine's Python and nothing else; "
-        "python:<version>-slim when left out",
+        description="base image with Python in /usr/local, or scratch: Python and nothing else, that of this machine "
+        "or, by an engine, that of its official image; python:<version>-slim when left out",
     )
     python: Annotated[Text, Field(pattern=r"^3\.\d+$")] | None = Field(
         None, description="Python version of the base image, such as 3.11; the running one when left out"

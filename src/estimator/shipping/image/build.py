@@ -48,9 +48,8 @@ def build(
         context = options.folder / "context"
         write_context(spec, context)
         note(f"context {context}")
-        if settings.base == SCRATCH and options.builder not in ("auto", "direct"):
-            raise ImageError(f"image.base: {options.builder} cannot build from scratch", hint="--builder direct")
-        only_direct = options.rootfs is not None or settings.base == SCRATCH
+        # `auto` takes the Python of this machine, which no engine has.
+        only_direct = options.rootfs is not None or (settings.base == SCRATCH and options.builder == "auto")
         builder = choose_builder(options.builder, only_direct=only_direct)
         image = builder.build(spec, options, environment=environment, note=note)
         check_size(image, settings.max_size_mb)

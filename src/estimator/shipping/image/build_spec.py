@@ -13,6 +13,7 @@ from pathlib import Path
 from string import Template
 
 from estimator.config import ENVIRONMENT_PREFIX, Image, Serving
+from estimator.shipping.image.minimal_base import ENVIRONMENT
 from estimator.shipping.image.sbom import bill_of_materials
 from estimator.shipping.image.wheels import PinnedPackage, estimator_wheel, requirements, resolve_packages
 from estimator.store.artefact import Artefact
@@ -29,8 +30,20 @@ UNUSED_FILES = (
     "onnxruntime/capi/libonnxruntime.so.*",
 )  # fmt: skip
 USER = "10001:10001"
-# The base that is only Python, which `direct` builds.
+# The base that is only Python and the libraries that it needs.
 SCRATCH = "scratch"
+COMPILE = "python -m compileall -q -j 0 --invalidation-mode unchecked-hash"
+# Steps of the Dockerfile, for $stdlib.
+COMPILE_LIBRARY = f"""\
+# Python images ship without compiled standard library files; with them the server starts in half the time.
+RUN {COMPILE} -x '/(test|idlelib|tkinter|turtledemo|lib2to3|ensurepip|site-packages)/' $stdlib"""
+COLLECT_PYTHON = f"""\
+# Collect Python, compiled, and the shared libraries that it and the packages need: the next stage has nothing else.
+RUN python -c "from estimator.shipping.image.minimal_base import write_python as w; w('/python')" \\
+    && mkdir -m 1777 /python/tmp \\
+    && {COMPILE} -s /python -p / /python$stdlib
+"""
+COPY_PYTHON = "COPY --from=build /python /"
 IMAGE_ENVIRONMENT = {
     "MODEL_FOLDER": "/model", "ORT_DISABLE_TELEMETRY": "1", "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1",
 }  # fmt: skip
@@ -120,6 +133,8 @@ class BuildSpec:
     def dockerfile(self) -> str:
         """Return the Dockerfile, for Docker 20.10 or newer."""
         stdlib = self.site_packages.rpartition("/")[0]
+        is_scratch = self.base == SCRATCH
+        environment = {**(ENVIRONMENT if is_scratch else {}), **self.environment}
         labels = " \\\n      ".join(
             f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in self.all_labels.items()
         )
@@ -129,10 +144,12 @@ class BuildSpec:
             version=self.artefact.version,
             tag=self.tag,
             base=self.base,
+            build_base=f"python:{self.python}-slim" if is_scratch else self.base,
+            collect=COLLECT_PYTHON.replace("$stdlib", stdlib) if is_scratch else "",
+            library=COPY_PYTHON if is_scratch else COMPILE_LIBRARY.replace("$stdlib", stdlib),
             site_packages=self.site_packages,
-            stdlib=stdlib,
             labels=labels.replace("$", r"\$"),
-            environment=" ".join(f"{name}={_quoted(value)}" for name, value in self.environment.items()),
+            environment=" ".join(f"{name}={_quoted(value)}" for name, value in environment.items()),
             port=self.port,
             health=json.dumps(self.health_check),
             command=json.dumps(self.command),

@@ -109,7 +109,7 @@ class BuildahEngine:
 
     def architecture(self, tag: str) -> str:
         """Return the architecture of an image."""
-        return str(json.loads(self._run("inspect", "--type", "image", tag))["OCIv1"]["architecture"])
+        return str(self._inspect(tag)["OCIv1"]["architecture"])
 
     def layers(self, tag: str) -> list[tuple[str, int]]:
         """Return one entry with the size of all files: Buildah does not report sizes of layers."""
@@ -120,12 +120,18 @@ class BuildahEngine:
     @contextmanager
     def start(self, tag: str, port: int) -> Iterator[RunningServer]:
         """Run an image's command in its own file system while the context is open; the server chooses its port."""
-        with self._mount(tag) as root, start_in_root(root, {"PATH": "/usr/local/bin:/usr/bin:/bin"}) as server:
+        variables = self._inspect(tag)["OCIv1"]["config"].get("Env", [])
+        environment = dict(variable.partition("=")[::2] for variable in variables)
+        with self._mount(tag) as root, start_in_root(root, environment) as server:
             yield server
 
     def push(self, tag: str, reference: str) -> None:
         """Push an image under another name."""
         self._run("push", tag, f"docker://{reference}")
+
+    def _inspect(self, tag: str) -> dict[str, Any]:
+        description: dict[str, Any] = json.loads(self._run("inspect", "--type", "image", tag))
+        return description
 
     @contextmanager
     def _mount(self, tag: str) -> Iterator[Path]:

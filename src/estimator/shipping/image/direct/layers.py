@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from estimator.core.files import temporary_file
+from estimator.shipping.image.minimal_base import LayerFile
 
 # Higher levels take seconds more and save less than a percent.
 GZIP_LEVEL = 6
@@ -36,16 +37,6 @@ class ImageLayer:
     diff_id: str
     unpacked_bytes: int
     created_by: str
-
-
-@dataclass(frozen=True, slots=True)
-class LayerFile:
-    """A file of a layer, or a symbolic link to the path in `content`; `name` is the path below /."""
-
-    name: str
-    content: Path | bytes
-    is_executable: bool = False
-    is_link: bool = False
 
 
 def files_below(folder: Path, prefix: str) -> list[LayerFile]:

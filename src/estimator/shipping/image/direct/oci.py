@@ -22,21 +22,12 @@ from typing import IO, Any, BinaryIO
 from estimator.core.files import atomic_path, scratch_folder, write_atomic
 from estimator.errors import ImageError
 from estimator.shipping.image.build_spec import ENTRYPOINT, UNUSED_FILES, USER, BuildSpec
-from estimator.shipping.image.direct.layers import (
-    BLOCK_BYTES,
-    Blob,
-    ImageLayer,
-    LayerFile,
-    files_below,
-    pack_layer,
-    write_layer,
-)
-from estimator.shipping.image.direct.minimal_base import LIBRARY_FOLDER, files_of_python
+from estimator.shipping.image.direct.layers import BLOCK_BYTES, Blob, ImageLayer, files_below, pack_layer, write_layer
+from estimator.shipping.image.minimal_base import ENVIRONMENT, LayerFile, files_of_python
 from estimator.shipping.image.registry import INDEX, MANIFEST
 from estimator.shipping.image.wheels import platform_options, run_pip
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
-PATH = "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 LAYER = "application/vnd.oci.image.layer.v1.tar+gzip"
 NANOSECONDS = 1_000_000_000
 # Numbers of architectures in ELF headers.
@@ -135,7 +126,7 @@ def base_of_rootfs(archive: Path, folder: Path) -> BaseImage:
         raise ImageError(f"{archive}: not a tar archive of a file system") from None
     except (OSError, EOFError) as error:
         raise ImageError(f"{archive}: cannot be read: {error}") from error
-    return BaseImage((layer,), {"Env": [PATH, "LANG=C.UTF-8"]})
+    return BaseImage((layer,), {"Env": [f"{name}={ENVIRONMENT[name]}" for name in ("PATH", "LANG")]})
 
 
 def base_of_python(folder: Path, epoch: int) -> BaseImage:
@@ -146,7 +137,7 @@ def base_of_python(folder: Path, epoch: int) -> BaseImage:
     ImageError: this machine does not run Linux, or has no ldd.
     """
     layer = write_layer(files_of_python(), blob_folder(folder), "Python", epoch=epoch, media_type=LAYER)
-    return BaseImage((layer,), {"Env": [PATH, "LANG=C.UTF-8", f"LD_LIBRARY_PATH={LIBRARY_FOLDER}"]})
+    return BaseImage((layer,), {"Env": [f"{name}={value}" for name, value in ENVIRONMENT.items()]})
 
 
 def write_image(spec: BuildSpec, base: BaseImage, folder: Path) -> ImageLayout:

@@ -1,4 +1,7 @@
-"""The base image `scratch`: this machine's Python and the shared libraries that it and its packages need."""
+"""The base image `scratch`: the running Python and the shared libraries that it and its packages need.
+
+The builder `direct` takes that of this machine; the Dockerfile runs `write_python` in the official image of Python.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,10 @@ import subprocess
 import sys
 import sysconfig
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from estimator.errors import ImageError
-from estimator.shipping.image.direct.layers import LayerFile
 
 EXCLUDED = {
     "test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "site-packages", "dist-packages",
@@ -24,6 +27,20 @@ SYSTEM_LIBRARIES = (
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 # Where libraries go that the system's loader would not find; in LD_LIBRARY_PATH.
 LIBRARY_FOLDER = "/usr/local/lib"
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
+    "LD_LIBRARY_PATH": LIBRARY_FOLDER,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFile:
+    """A file of a layer, or a symbolic link to the path in `content`; `name` is the path below /."""
+
+    name: str
+    content: Path | bytes
+    is_executable: bool = False
+    is_link: bool = False
 
 
 def files_of_python() -> list[LayerFile]:
@@ -52,6 +69,17 @@ def files_of_python() -> list[LayerFile]:
     if CERTIFICATES.exists():
         files.append(LayerFile(str(CERTIFICATES)[1:], CERTIFICATES.resolve()))
     return list({file.name: file for file in files}.values())
+
+
+def write_python(folder: str) -> None:
+    """Write the files of a root file system with this Python into a folder."""
+    for file in files_of_python():
+        path = Path(folder) / file.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(file.content, Path):
+            shutil.copy(file.content, path)
+        else:
+            path.symlink_to(file.content.decode())
 
 
 def _is_needed(path: Path) -> bool:
