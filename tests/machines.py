@@ -41,6 +41,21 @@ case "$(basename "$0") $1 $2" in
 esac
 """
 PROGRAMS = ("dnf", "systemctl", "docker", "aws")
+# The command line of AWS as far as expiry.sh uses it; `poweroff` does what EC2 does with the instance then.
+EC2_PROGRAM = """#!{python}
+import sys, boto3
+command, options = sys.argv[2], dict(zip(sys.argv[3::2], sys.argv[4::2]))
+ec2 = boto3.session.Session(region_name=options.pop("--region"), **{keys}).client("ec2")
+if command == "describe-addresses":
+    assert options["--query"] == "Addresses[0].[AllocationId,AssociationId]"
+    name, values = (part.partition("=")[2] for part in options["--filters"].split(","))
+    addresses = ec2.describe_addresses(Filters=[dict(Name=name, Values=[values])])["Addresses"]
+    print(*([addresses[0][key] for key in ("AllocationId", "AssociationId")] if addresses else [None]), sep="\\t")
+elif command == "disassociate-address":
+    ec2.disassociate_address(AssociationId=options["--association-id"])
+else:
+    ec2.release_address(AllocationId=options["--allocation-id"])
+"""
 # Names and ports that two instances cannot share on one machine.
 UNIQUE = {"--publish 5000:": "--publish {port}:", "--name estimator ": "--name {name} "}
 
@@ -158,6 +173,23 @@ class Instances:
                 stderr=errors,
             )
         return Instance(folder, server, port)
+
+    def expire(self, instance_id: str) -> None:
+        """Run what the timer of an instance runs, and end the instance as EC2 does when it powers off."""
+        folder = self.booted[instance_id].folder
+        (folder / "instance-id").write_text(instance_id)
+        (folder / "bin" / "aws").write_text(EC2_PROGRAM.format(python=sys.executable, keys=self.keys))
+        unit = (folder / "estimator-expiry.service").read_text()
+        program, script, *arguments = re.search(r"ExecStart=(.*)", unit)[1].split()  # type: ignore[index] # it has one
+        text = Path(script).read_text().replace("/var/lib/cloud/data/", f"{folder}/")
+        Path(script).write_text(text)
+        environment = {**os.environ, "PATH": f"{folder}/bin:/usr/bin:/bin", "BOX": str(folder)}
+        subprocess.run([program, script, *arguments], check=True, env=environment)
+        assert self.booted[instance_id].log[-1] == "systemctl poweroff"
+        name = "instanceInitiatedShutdownBehavior"
+        attribute = self.client.describe_instance_attribute(InstanceId=instance_id, Attribute=name)
+        behavior = attribute["InstanceInitiatedShutdownBehavior"]["Value"]
+        getattr(self.client, f"{behavior}_instances")(InstanceIds=[instance_id])
 
     def kill_all(self) -> None:
         """Kill all servers."""

@@ -230,6 +230,107 @@ def test_expires_hours_installs_a_timer(cloud, network, releases, context):
     assert at.isoformat() in status.notes[0]
 
 
+def test_expired_instance_leaves_nothing_that_costs(cloud, network, releases, context):
+    settings, model = target(expires_hours=1), releases[0].model
+    settings.apply(releases[0], context)
+    (instance,) = instances_of(cloud)
+    network.expire(instance["InstanceId"])
+    ec2 = cloud.client("ec2", REGION)
+    volumes = ec2.describe_volumes(Filters=[{"Name": "tag:estimator.model", "Values": [model]}])["Volumes"]
+    assert (ec2.describe_addresses()["Addresses"], volumes, instances_of(cloud)) == ([], [], [])
+    assert {resource.kind for resource in settings.status(model, context).resources} == {"role", "security group"}
+    assert settings.remove(model, context) == ()
+
+
+def test_expired_instance_keeps_the_address_of_another(cloud, network, releases, context):
+    settings = target(expires_hours=1)
+    settings.apply(releases[0], context)
+    (old,) = instances_of(cloud)
+    ec2 = cloud.client("ec2", REGION)
+    (new,) = ec2.run_instances(ImageId=old["ImageId"], MinCount=1, MaxCount=1)["Instances"]
+    (address,) = ec2.describe_addresses()["Addresses"]
+    ec2.associate_address(AllocationId=address["AllocationId"], InstanceId=new["InstanceId"], AllowReassociation=True)
+    network.expire(old["InstanceId"])
+    assert [item["InstanceId"] for item in ec2.describe_addresses()["Addresses"]] == [new["InstanceId"]]
+
+
+def test_expiring_instance_can_only_release_the_address_of_its_model(cloud, network, releases, context):
+    target(expires_hours=1).apply(releases[0], context)
+    name = f"estimator-{releases[0].model}-{REGION}"
+    policy = cloud.client("iam", REGION).get_role_policy(RoleName=name, PolicyName="estimator")["PolicyDocument"]
+    release = next(item for item in policy["Statement"] if "ec2:ReleaseAddress" in item["Action"])
+    assert release["Condition"] == {"StringEquals": {"aws:ResourceTag/estimator.model": releases[0].model}}
+    assert release["Resource"] == f"arn:aws:ec2:{REGION}:123456789012:elastic-ip/*"
+
+
+def test_other_expiry_gets_a_new_instance(cloud, network, releases, context):
+    target().apply(releases[0], context)
+    plan = target(expires_hours=2).plan(releases[0], context)
+    assert {step.kind: step.action for step in plan.steps if step.action != "keep"} == {
+        "role": "change", "instance": "replace",
+    }  # fmt: skip
+
+
+def test_down_removes_volumes_and_addresses_that_were_left(cloud, network, releases, context):
+    settings, model = target(), releases[0].model
+    settings.apply(releases[0], context)
+    ec2, tags = cloud.client("ec2", REGION), [{"Key": "estimator.model", "Value": model}]
+    specification = {"TagSpecifications": [{"ResourceType": "volume", "Tags": tags}]}
+    volume = ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=8, **specification)
+    ec2.allocate_address(Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}])
+    kinds = [resource.kind for resource in settings.status(model, context).resources]
+    assert (kinds.count("volume"), kinds.count("address")) == (1, 2)
+    assert volume["VolumeId"] in resources_of(cloud, model)
+    assert settings.remove(model, context) == ()
+    assert resources_of(cloud, model) == []
+
+
+def test_status_of_all_has_ages_and_prices(cloud, network, releases, context, run):
+    target(expires_hours=24).apply(releases[0], context)
+    ec2 = cloud.client("ec2", "ap-south-1")
+    tags = [{"Key": "estimator.model", "Value": "forgotten"}]
+    (image,) = ec2.describe_images(Owners=["amazon"], Filters=[{"Name": "architecture", "Values": ["x86_64"]}])[
+        "Images"
+    ][:1]
+    specification = [{"ResourceType": "instance", "Tags": tags}]
+    ec2.run_instances(ImageId=image["ImageId"], InstanceType="t3.large", MinCount=1, MaxCount=1,
+                      TagSpecifications=specification)  # fmt: skip
+    cloud.client("ec2", "us-east-1").allocate_address(
+        Domain="vpc", TagSpecifications=[{"ResourceType": "elastic-ip", "Tags": tags}]
+    )
+    code, data, _ = run("status", "--all", "--json")
+    rows = {(row["model"], row["region"]): row for row in data["deployments"]}
+    assert (code, set(rows)) == (
+        0, {(releases[0].model, REGION), ("forgotten", "ap-south-1"), ("forgotten", "us-east-1")},
+    )  # fmt: skip
+    own, unknown, left = (rows[key] for key in ((releases[0].model, REGION), ("forgotten", "ap-south-1"),
+                                                ("forgotten", "us-east-1")))  # fmt: skip
+    assert own["price_usd"]["per_hour"] == pytest.approx(0.0228 + 16 * 0.088 / 730 + 0.005)
+    assert (own["version"], own["price_usd"]["as_of"]) == (releases[0].version, "2026-06")
+    assert 0 <= own["age_seconds"] < 600
+    assert own["expires"] > own["since"]
+    assert "t3.large" in unknown["price_usd"]["unknown"]
+    assert (left["since"], left["price_usd"]["hourly"]) == (None, {"public address": 0.005})
+    assert data["usd_per_hour"] == pytest.approx(sum(row["price_usd"]["per_hour"] for row in rows.values()))
+    text = run("status", "--all")[1]["text"]
+    assert "no list price of t3.large" in text
+    assert "estimator down forgotten" in text
+    assert "list prices of 2026-06" in text
+
+
+def test_status_of_all_names_regions_that_cannot_be_read(cloud, run):
+    with cloud.only_allowed(["ec2:DescribeRegions"]):
+        code, _, error = run("status", "--all")
+    assert (code, "DescribeInstances" in error) == (1, True)
+
+
+def test_status_of_all_in_one_region_is_empty_without_deployments(cloud, run):
+    code, output, _ = run("status", "--all", "--set", f"deployment.region={REGION}")
+    assert (code, "nothing with estimator's tag runs" in output["text"]) == (0, True)
+    assert run("status", "houses", "--all")[0] == 2
+    assert run("status")[0] == 2
+
+
 def test_second_deployment_at_once_is_rejected(cloud, releases, context):
     settings = target()
     with settings.lock(releases[0].model, context):

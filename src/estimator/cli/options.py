@@ -21,6 +21,7 @@ from estimator.core.clock import parse_time
 
 if TYPE_CHECKING:
     from estimator.shipping.deployment import DeploymentPlan
+    from estimator.shipping.deployment.base import Price
     from estimator.store.store import Store
     from estimator.verbs.context import Context, Notes
     from estimator.verbs.deploy import DeployedModel
@@ -199,10 +200,13 @@ def confirm(question: str, *, yes: bool, otherwise: str = ", or --dry-run to see
 
 def plan_data(plan: DeploymentPlan) -> dict[str, Any]:
     """Return a plan as JSON-ready data."""
-    price = None
-    if plan.price is not None:
-        price = {**asdict(plan.price), "per_hour": plan.price.per_hour, "per_month": round(plan.price.per_month, 2)}
+    price = None if plan.price is None else price_data(plan.price)
     return {"steps": [asdict(step) for step in plan.steps], "price_usd": price, "notes": list(plan.notes)}
+
+
+def price_data(price: Price) -> dict[str, Any]:
+    """Return a price as JSON-ready data."""
+    return {**asdict(price), "per_hour": price.per_hour, "per_month": round(price.per_month, 2)}
 
 
 def context(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,14 @@ def client(service: str, region: str | None = None) -> Any:
     with needs_extra("deploy", "AWS"):
         import boto3
     return boto3.session.Session().client(service, region_name=region)
+
+
+def clients(service: str, regions: Sequence[str]) -> list[Any]:
+    """Return a client of a service in each region, of one session, which reads the description of the service once."""
+    with needs_extra("deploy", "AWS"):
+        import boto3
+    session = boto3.session.Session()
+    return [session.client(service, region_name=region) for region in regions]
 
 
 def default_region() -> str | None:

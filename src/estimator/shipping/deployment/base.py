@@ -70,10 +70,14 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price in US dollars: per hour of each resource by its name; `as_of` is the date of the price list."""
+    """A price in US dollars: per hour of each resource by its name; `as_of` is the date of the price list.
+
+    `unknown` are resources that the list does not have; they are not in the sums.
+    """
 
     hourly: Mapping[str, float]
     as_of: str
+    unknown: tuple[str, ...] = ()
 
     @property
     def per_hour(self) -> float:

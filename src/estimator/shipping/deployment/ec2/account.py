@@ -77,9 +77,18 @@ class AwsAccount:
         instances = [instance for reservation in reservations for instance in reservation["Instances"]]
         return sorted(instances, key=lambda instance: (instance["LaunchTime"], instance["InstanceId"]))
 
+    def addresses(self) -> list[dict[str, Any]]:
+        """Return the model's Elastic IP addresses, normally one."""
+        return list(self.ec2.describe_addresses(Filters=self.model_filter())["Addresses"])
+
     def address(self) -> dict[str, Any] | None:
         """Return the model's Elastic IP address."""
-        return next(iter(self.ec2.describe_addresses(Filters=self.model_filter())["Addresses"]), None)
+        return next(iter(self.addresses()), None)
+
+    def free_volumes(self) -> list[dict[str, Any]]:
+        """Return the model's volumes that no instance has, which normally are deleted with their instance."""
+        filters = [*self.model_filter(), {"Name": "status", "Values": ["available"]}]
+        return list(self.ec2.describe_volumes(Filters=filters)["Volumes"])
 
     def security_group(self) -> dict[str, Any] | None:
         """Return the model's security group."""

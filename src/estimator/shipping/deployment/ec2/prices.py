@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -22,20 +23,44 @@ def price(region: str, instance_type: str, disk_gb: int) -> Price | None:
     >>> price("us-east-1", "u-24tb1.112xlarge", 16) is None
     True
     """
-    prices = _prices()
-    regional = prices["regions"].get(region)
-    if regional is not None and "like" in regional:
-        regional = prices["regions"][regional["like"]]
+    estimate = price_of(region, instance_types=[instance_type], disks_gb=[disk_gb], n_addresses=1)
+    return None if estimate.unknown else estimate
+
+
+def price_of(
+    region: str, *, instance_types: Sequence[str] = (), disks_gb: Sequence[int] = (), n_addresses: int = 0
+) -> Price:
+    """Return the price of running instances, disks of type gp3 and public addresses.
+
+    >>> price_of("us-east-1", instance_types=["u-24tb1.112xlarge"], n_addresses=1)
+    Price(hourly={'public address': 0.005}, as_of='2026-06', unknown=('u-24tb1.112xlarge',))
+    """
+    regional = _regional(region)
+    parts = [(instance_type, _instance_hour(regional, instance_type)) for instance_type in instance_types]
+    for disk_gb in disks_gb:
+        month = regional.get("gp3_gigabyte_month")
+        parts.append((f"disk of {disk_gb} GB", None if month is None else month * disk_gb / HOURS_PER_MONTH))
+    parts += [("public address", _prices()["public_address_hour"])] * n_addresses
+    hourly: dict[str, float] = {}
+    for name, dollars in parts:
+        if dollars is not None:
+            hourly[name] = hourly.get(name, 0.0) + dollars
+    unknown = tuple(dict.fromkeys(name for name, dollars in parts if dollars is None))
+    return Price(hourly, _prices()["as_of"], unknown)
+
+
+def _regional(region: str) -> Mapping[str, Any]:
+    """Return the prices of a region, empty if the list does not have it."""
+    regions = _prices()["regions"]
+    regional: Mapping[str, Any] = regions.get(region, {})
+    return regions[regional["like"]] if "like" in regional else regional
+
+
+def _instance_hour(regional: Mapping[str, Any], instance_type: str) -> float | None:
     family, _, size = instance_type.partition(".")
+    large: float | None = regional.get("large_hour", {}).get(family)
     factor = SIZE_FACTORS.get(size) or (float(size.removesuffix("xlarge")) * 2 if size[:1].isdigit() else None)
-    if regional is None or factor is None or family not in regional["large_hour"]:
-        return None
-    hourly = {
-        instance_type: regional["large_hour"][family] * factor,
-        f"disk of {disk_gb} GB": regional["gp3_gigabyte_month"] * disk_gb / HOURS_PER_MONTH,
-        "public address": prices["public_address_hour"],
-    }
-    return Price(hourly, prices["as_of"])
+    return None if large is None or factor is None else large * factor
 
 
 @cache

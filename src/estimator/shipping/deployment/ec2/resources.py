@@ -10,7 +10,7 @@ from typing import Any
 
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment.base import Action, PlanStep, Resource
-from estimator.shipping.deployment.ec2.account import AwsAccount, retry_on
+from estimator.shipping.deployment.ec2.account import MODEL_TAG, AwsAccount, retry_on
 from estimator.shipping.image.ecr import HOST
 from estimator.shipping.image.registry import parse_reference
 
@@ -29,7 +29,8 @@ RELEASE_PAUSE_SECONDS = 2.0
 class DesiredResources:
     """The desired state of the resources.
 
-    `rules` are the ingress rules, as (port, network); `parameters` are the SSM parameters that the role can read.
+    `rules` are the ingress rules, as (port, network); `parameters` are the SSM parameters that the role can read. An
+    instance that `expires` can release the model's Elastic IP address.
     """
 
     rules: frozenset[tuple[int, str]]
@@ -37,10 +38,11 @@ class DesiredResources:
     vpc: str
     public_key: Path | None = None
     parameters: tuple[str, ...] = ()
+    expires: bool = False
 
 
 def policy(account: AwsAccount, desired: DesiredResources) -> dict[str, Any]:
-    """Return the policy of the instance's role: pull this image and read these parameters, nothing else."""
+    """Return the policy of the instance's role: pull the image, read the parameters, release the address at expiry."""
     statements: list[dict[str, Any]] = []
     reference = parse_reference(desired.image)
     if host := HOST.fullmatch(reference.host):
@@ -54,7 +56,27 @@ def policy(account: AwsAccount, desired: DesiredResources) -> dict[str, Any]:
             f"arn:aws:ssm:{account.region}:{account.number}:parameter/{name.lstrip('/')}" for name in desired.parameters
         ]
         statements.append({"Effect": "Allow", "Action": "ssm:GetParameter", "Resource": names})
-    return {"Version": "2012-10-17", "Statement": statements}
+    return {"Version": "2012-10-17", "Statement": [*statements, *(_release(account) if desired.expires else [])]}
+
+
+def _release(account: AwsAccount) -> list[dict[str, Any]]:
+    """Return the statements by which an instance releases its own address: only one with the tag of the model."""
+    resource = f"arn:aws:ec2:{account.region}:{account.number}:{{}}/*".format
+    return [
+        {"Effect": "Allow", "Action": "ec2:DescribeAddresses", "Resource": "*"},
+        {
+            "Effect": "Allow",
+            "Action": ["ec2:DisassociateAddress", "ec2:ReleaseAddress"],
+            "Resource": resource("elastic-ip"),
+            "Condition": {"StringEquals": {f"aws:ResourceTag/{MODEL_TAG}": account.model}},
+        },
+        # The other side of the association.
+        {
+            "Effect": "Allow",
+            "Action": "ec2:DisassociateAddress",
+            "Resource": [resource("instance"), resource("network-interface")],
+        },
+    ]
 
 
 def steps(account: AwsAccount, desired: DesiredResources) -> Iterator[PlanStep]:
@@ -96,15 +118,20 @@ def resources(account: AwsAccount) -> Iterator[Resource]:
         yield Resource("security group", group["GroupId"])
     if pair := account.key_pair():
         yield Resource("key pair", pair["KeyName"])
-    if address := account.address():
+    for address in account.addresses():
         yield Resource("address", address["PublicIp"])
+    for volume in account.free_volumes():
+        yield Resource("volume", volume["VolumeId"], f"{volume['Size']} GB")
 
 
 def remove(account: AwsAccount, note: Callable[[str], None]) -> None:
     """Remove all resources; there must be no instance any more."""
-    if address := account.address():
+    for address in account.addresses():
         account.ec2.release_address(AllocationId=address["AllocationId"])
         note(f"removed address {address['PublicIp']}")
+    for volume in account.free_volumes():
+        account.ec2.delete_volume(VolumeId=volume["VolumeId"])
+        note(f"removed volume {volume['VolumeId']}")
     if group := account.security_group():
         retry_on(
             lambda: account.ec2.delete_security_group(GroupId=group["GroupId"]),

@@ -50,7 +50,7 @@ class EC2Target(DeploymentTarget):
     """An EC2 instance behind an Elastic IP address, which stays the same when a release replaces the instance."""
 
     no_restart_keys: ClassVar[frozenset[str]] = frozenset(
-        {"ingress_cidrs", "allow_public", "ssh_cidrs", "expires_hours", "health_timeout_seconds"}
+        {"ingress_cidrs", "allow_public", "ssh_cidrs", "health_timeout_seconds"}
     )
     kind: Literal["ec2"] = "ec2"
     region: Text | None = Field(None, description="AWS region; by default that of the AWS configuration")
@@ -64,7 +64,7 @@ class EC2Target(DeploymentTarget):
         {}, description="environment variables of the server -> SSM parameters with their values, read by the instance"
     )
     expires_hours: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="hours after which the instance stops itself; never by default"
+        None, description="hours after which the instance releases its address and terminates itself; never by default"
     )
     disk_gb: Annotated[int, Field(ge=8)] = Field(16, description="size of the encrypted disk")
     subnet: Text | None = Field(None, description="public subnet; by default one of the default VPC")
@@ -110,7 +110,7 @@ class EC2Target(DeploymentTarget):
                 notes.append("deployment.ingress_cidrs is empty: no client can reach the server, not even this machine")
             notes.append("the server speaks plain HTTP: put a TLS proxy in front of it")
             if self.expires_hours is not None:
-                notes.append(f"the instance stops itself {self.expires_hours:g} hours after its launch")
+                notes.append(f"the instance terminates itself {self.expires_hours:g} hours after its launch")
             return DeploymentPlan(tuple(steps), estimate, tuple(notes))
 
     def apply(self, release: Release, context: DeploymentContext) -> DeploymentStatus:
@@ -155,7 +155,8 @@ class EC2Target(DeploymentTarget):
         if key is not None and not key.is_file():
             raise DeploymentError(f"deployment.public_key: {key}: no such file", hint="ssh-keygen -t ed25519")
         parameters = tuple(self.secrets.values())
-        return resources.DesiredResources(frozenset(rules), release.image, self._vpc(account), key, parameters)
+        expires = self.expires_hours is not None
+        return resources.DesiredResources(frozenset(rules), release.image, self._vpc(account), key, parameters, expires)
 
     def _vpc(self, account: AwsAccount) -> str:
         if self.subnet is not None:
@@ -214,7 +215,8 @@ class EC2Target(DeploymentTarget):
             "UserData": script,
             "ClientToken": str(uuid.uuid4()),
             "IamInstanceProfile": {"Name": account.name},
-            "InstanceInitiatedShutdownBehavior": "stop",
+            # A stopped instance costs its disk; the disk of a terminated one is deleted with it.
+            "InstanceInitiatedShutdownBehavior": "stop" if expires is None else "terminate",
             # One hop: the instance reaches its metadata, with its credentials, and the container does not.
             "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1, "HttpEndpoint": "enabled"},
             "BlockDeviceMappings": [{"DeviceName": root, "Ebs": disk}],
@@ -278,7 +280,7 @@ def _status(account: AwsAccount) -> DeploymentStatus:
     url = None if address is None else f"http://{address['PublicIp']}:{tags.get('estimator.public-port')}"
     is_stopped = live["State"]["Name"] in ("stopping", "stopped")
     is_serving = release is not None and url is not None and not is_stopped and is_ready(release, url)
-    notes = (f"stops itself at {tags['estimator.expires']}",) if "estimator.expires" in tags else ()
+    notes = (f"terminates itself at {tags['estimator.expires']}",) if "estimator.expires" in tags else ()
     return DeploymentStatus(
         "ready" if is_serving else "stopped" if is_stopped else "failing",
         release,

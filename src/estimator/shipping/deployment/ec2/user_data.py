@@ -27,7 +27,7 @@ def user_data(
 ) -> str:
     """Return the script; it has no secrets, as `secrets` are environment variables -> SSM parameters.
 
-    `expires`, in UTC, is when the instance stops itself, also after later starts.
+    `expires`, in UTC, is when the instance releases its address and terminates itself, also after later starts.
     """
     reference = parse_reference(release.image)
     variables = [f"--env {shlex.quote(f'{name}={value}')}" for name, value in environment.items()]
@@ -46,7 +46,7 @@ def user_data(
         port=port,
         container_port=release.port,
         environment=" ".join(variables),
-        expiry="" if expires is None else _expiry(expires),
+        expiry="" if expires is None else _expiry(expires, region),
     )
     return "".join(f"{line}\n" for line in script.splitlines() if line.strip())
 
@@ -60,15 +60,18 @@ def _secret(name: str, parameter: str, region: str) -> str:
     return f"{name}=$({command} --query Parameter.Value --output text)\nexport {name}"
 
 
-def _expiry(expires: datetime) -> str:
-    """Return commands that install a systemd timer, which stops the instance at a time."""
+def _expiry(expires: datetime, region: str) -> str:
+    """Return commands that install a systemd timer, which runs expiry.sh at a time, also if it passed while stopped."""
     at = expires.strftime("%Y-%m-%d %H:%M:%S UTC")
     units = {
+        "sh": files("estimator.shipping.deployment.ec2").joinpath("expiry.sh").read_text().splitlines(),
         "timer": ["[Timer]", f"OnCalendar={at}", "Persistent=true", "[Install]", "WantedBy=timers.target"],
-        "service": ["[Service]", "Type=oneshot", "ExecStart=/usr/bin/systemctl poweroff"],
-    }
+        "service": [
+            "[Unit]", "Wants=network-online.target", "After=network-online.target",
+            "[Service]", "Type=oneshot", f"ExecStart=/bin/bash {EXPIRY_UNIT}.sh {region}",
+        ],
+    }  # fmt: skip
     lines = [
-        f"printf '%s\\n' {' '.join(map(shlex.quote, unit))} > {EXPIRY_UNIT}.{unit_type}"
-        for unit_type, unit in units.items()
+        f"printf '%s\\n' {' '.join(map(shlex.quote, unit))} > {EXPIRY_UNIT}.{suffix}" for suffix, unit in units.items()
     ]
     return "\n".join([*lines, "systemctl daemon-reload", "systemctl enable --now estimator-expiry.timer"])

@@ -1,6 +1,7 @@
 #!/bin/bash
 # $model $version. Written by `estimator deploy`; runs once, as root, on Amazon Linux 2023.
 set -euo pipefail
+$expiry
 dnf install --assumeyes docker
 systemctl enable --now docker
 $login
@@ -9,4 +10,3 @@ $logout
 $secrets
 docker run --detach --name $name --restart unless-stopped $hardened \
   --log-opt max-size=10m --log-opt max-file=3 --publish $port:$container_port $environment $image
-$expiry
