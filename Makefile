@@ -8,7 +8,7 @@ SHIPPING_TESTS := $(wildcard tests/test_image*.py tests/test_deployment_*.py) te
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-compatibility test-chaos test-loop lint types check docs bench bench-train bench-validation bench-explore bench-tune bench-serve \
+.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-compatibility test-chaos test-loop lint types check docs bench bench-train bench-validation bench-forecast bench-explore bench-tune bench-serve \
 	bench-serve-mixed bench-quality bench-drift bench-promotion bench-monitor bench-leaks clean
 
 help:  ## list the targets
@@ -84,6 +84,9 @@ bench-train: $(STAMP)  ## training speed against Keras on TensorFlow and scikit-
 
 bench-validation: $(STAMP)  ## cross-validation of the tutorial's net against Keras on TensorFlow
 	$(BIN)/python benchmarks/validation.py
+
+bench-forecast: $(STAMP)  ## time and memory that `train --forecast` says, against what training takes; half an hour
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecast.py
 
 bench-explore: $(STAMP)  ## profiling speed against a bare scan, DuckDB, ydata-profiling and skrub
 	$(BIN)/python benchmarks/explore.py

@@ -65,9 +65,8 @@ def _forecast_text(estimate: Forecast) -> str:
         f"memory  about {format_bytes(estimate.memory_bytes)}{free}",
         f"disk    about {format_bytes(estimate.disk_bytes)}, {format_bytes(estimate.free_disk_bytes)} free",
     ]
-    if estimate.seconds is not None and estimate.trial_seconds is not None:
-        trial = format_duration(estimate.trial_seconds)
-        lines.append(f"time    about {format_duration(estimate.seconds)}, estimated from a trial of {trial}")
+    if estimate.seconds is not None:
+        lines.append(f"time    about {format_duration(estimate.seconds)}")
     return "\n".join([*lines, "", "next: run the same command without --forecast"])
 
 

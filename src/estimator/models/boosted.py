@@ -18,6 +18,7 @@ from estimator.core.arrays import Floats
 from estimator.core.units import Arithmetic
 from estimator.errors import TrainingError
 from estimator.graph.builder import Graph, Value, logistic
+from estimator.models.cost import FitCost, FitShape
 from estimator.models.dataset import EncodedFitData, EncodedRows
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.probabilities import softmax, write_binary_probabilities
@@ -25,6 +26,11 @@ from estimator.models.progress import Progress, TrainingStep, silent
 
 # Losses whose score is the logarithm of the prediction.
 LOG_LINK = frozenset({"poisson", "gamma", "tweedie"})
+
+# Rounds until the best one; of more than two classes fewer, by the rows of each.
+USUAL_ROUNDS, ROUNDS_PER_CLASS_ROW, MIN_CLASS_ROUNDS = 220, 0.2, 5
+# Seconds of a row in one tree: by the graph, and with it by the library.
+ROW_TREE_SECONDS = 1e-7
 
 # What a library that holds the matrix in single precision can tell apart.
 SINGLE_MATRIX = Arithmetic(24, 1e-30, 1e30, math.inf)
@@ -110,6 +116,8 @@ class BoostedTrees(MatrixModel):
     if TYPE_CHECKING:
         # A field of every family, each with its own choices.
         loss: str
+    # Seconds of one tree: a fixed part, one per matrix column, one per cell.
+    tree_seconds: ClassVar[tuple[float, float, float]]
     matrix_kind: ClassVar[Literal["scaled", "raw"]] = "raw"
     supports_warm_start: ClassVar[bool] = True
     default_space: ClassVar[Mapping[str, Any]] = {
@@ -140,6 +148,29 @@ class BoostedTrees(MatrixModel):
     @property
     def loss_degree(self) -> int | None:
         return {"mse": 2, "mae": 1}.get(self.loss)
+
+    def fit_cost(self, shape: FitShape, training: Training) -> FitCost:
+        trees_per_round = shape.n_outputs if shape.n_outputs > 2 else 1
+        best = min(self.n_estimators, shape.rounds or self._usual_rounds(shape))
+        n_rounds = min(self.n_estimators, best + self.early_stopping_rounds)
+        if self.refit and shape.refits and self.early_stopping_rounds:
+            n_rounds += best
+        seconds = trees_per_round * n_rounds * self.seconds_per_tree(shape)
+        return FitCost(seconds, ROW_TREE_SECONDS * trees_per_round * best, trees_per_round * best)
+
+    def seconds_per_tree(self, shape: FitShape) -> float:
+        """Return about how long one tree takes to grow."""
+        fixed, per_column, per_cell = self.tree_seconds
+        return fixed + shape.width * (per_column + per_cell * shape.n_rows)
+
+    def _usual_rounds(self, shape: FitShape) -> int:
+        if not self.early_stopping_rounds:
+            return self.n_estimators
+        default = type(self).model_fields["learning_rate"].default
+        usual: float = USUAL_ROUNDS
+        if shape.n_outputs > 2:
+            usual = min(max(ROUNDS_PER_CLASS_ROW * shape.n_rows / shape.n_outputs, MIN_CLASS_ROUNDS), USUAL_ROUNDS)
+        return max(1, int(usual * default / self.learning_rate))
 
     @abstractmethod
     def boost(self, run: BoostingRun) -> FittedTrees:

@@ -18,6 +18,7 @@ from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_LEQ, BRANCH_MEMBER, TreeSplit, write_trees
 from estimator.models.base import AdditiveContributions
 from estimator.models.boosted import LOG_LINK, BoostedTrees, BoostingRun, FittedTrees, library_errors
+from estimator.models.cost import LibraryCost
 from estimator.models.dataset import EncodedFitData
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class Boosting(BoostedTrees):
         "model.extra_trees": [False, True],
     }
     distributions: ClassVar[tuple[str, ...]] = ("lightgbm",)
+    library_cost: ClassVar[LibraryCost] = LibraryCost(1.4, 200_000_000)
+    tree_seconds: ClassVar[tuple[float, float, float]] = (2e-4, 4e-5, 1.36e-8)
     num_leaves: Annotated[int, Field(ge=2)] = Field(24, description="maximum number of leaves of a tree")
     min_child_samples: Annotated[int, Field(ge=1)] = Field(10, description="minimum number of rows of a leaf")
     reg_alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="l1 penalty of leaf values")

@@ -20,6 +20,7 @@ from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_EQ, BRANCH_LEQ, TreeSplit, as_singles, write_singles, write_trees
 from estimator.models.boosted import LOG_LINK, SINGLE_MATRIX, BoostedTrees, BoostingRun, FittedTrees, library_errors
 from estimator.models.constant import Constant
+from estimator.models.cost import LibraryCost
 from estimator.models.dataset import EncodedFitData, EncodedRows
 from estimator.models.matrix import FittedMatrixModel
 from estimator.models.progress import Progress, silent
@@ -99,6 +100,8 @@ class CatBoost(BoostedTrees):
         "model.max_depth": {"low": 2, "high": 10, "integer": True},
     }
     distributions: ClassVar[tuple[str, ...]] = ("catboost",)
+    library_cost: ClassVar[LibraryCost] = LibraryCost(0.6, 270_000_000)
+    tree_seconds: ClassVar[tuple[float, float, float]] = (3e-4, 1.6e-4, 2e-8)
     max_depth: Annotated[int, Field(ge=1, le=12)] = Field(6, description="depth of a tree, the same for all its leaves")
     loss: Literal["mse", "mae", "poisson", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"

@@ -17,6 +17,7 @@ from estimator.errors import needs_extra
 from estimator.graph.builder import Graph, Value, logistic
 from estimator.models.base import AdditiveContributions
 from estimator.models.constant import Constant
+from estimator.models.cost import FitCost, FitShape, LibraryCost
 from estimator.models.dataset import EncodedFitData
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.probabilities import write_binary_probabilities
@@ -27,6 +28,8 @@ MAX_ITERATIONS = 5000
 MIN_ROWS_TO_CHOOSE = 3
 # A score whose exponential is 0.
 NEGLIGIBLE_SCORE = -1e300
+# What logistic regression usually takes.
+USUAL_ITERATIONS = 22
 PENALTIES = tuple(float(value) for value in np.logspace(-3, 4, 15))
 
 
@@ -84,11 +87,20 @@ class Linear(MatrixModel):
     supports_warm_start: ClassVar[bool] = False
     default_space: ClassVar[Mapping[str, Any]] = {"model.penalty": {"low": 0.001, "high": 10_000.0, "log": True}}
     distributions: ClassVar[tuple[str, ...]] = ("scikit-learn",)
+    library_cost: ClassVar[LibraryCost] = LibraryCost(1.5, 200_000_000)
     ignores_offset: ClassVar[bool] = True
     loss_degree: ClassVar[int] = 2
     penalty: Annotated[float, Field(gt=0)] | None = Field(
         None, description="l2 penalty; by default chosen from 0.001 to 10,000 for numbers, and 1 for classes"
     )
+
+    def fit_cost(self, shape: FitShape, training: Training) -> FitCost:
+        n_rows, width, n_outputs = shape.n_rows, shape.width, shape.n_outputs
+        if n_outputs == 1:
+            seconds = n_rows * width * (1.35e-7 + 1.2e-9 * min(width, n_rows))
+        else:
+            seconds = USUAL_ITERATIONS * (2e-4 + n_rows * width * (6e-10 + 4.5e-10 * n_outputs))
+        return FitCost(seconds, 1e-8 * width + 5e-10 * width * n_outputs)
 
     def fit_matrix(
         self,

@@ -19,6 +19,7 @@ from estimator.errors import TrainingError
 from estimator.features.matrix import CrossFittedFeatures, EncoderRules, Features
 from estimator.graph.builder import Graph, Value
 from estimator.models.base import AdditiveContributions, Curves, FittedModel, Model, WarmStart
+from estimator.models.cost import FitCost, FitShape, LibraryCost
 from estimator.models.dataset import EncodedFitData, EncodedRows, FitData
 from estimator.models.progress import Progress, TrainingStep, silent
 from estimator.models.units import STATE_FILE as UNITS_FILE
@@ -207,6 +208,7 @@ class MatrixModel(Model):
     default_callbacks: ClassVar[tuple[Callback, ...]] = ()
     target_arithmetic: ClassVar[Arithmetic] = SINGLES
     matrix_arithmetic: ClassVar[Arithmetic | None] = None
+    library_cost: ClassVar[LibraryCost] = LibraryCost()
 
     @property
     def ignores_offset(self) -> bool:
@@ -220,6 +222,10 @@ class MatrixModel(Model):
         None where the fit to a multiple of the target is not that multiple of the fit.
         """
         return None
+
+    def fit_cost(self, shape: FitShape, training: Training) -> FitCost:
+        """Return about what one fit costs; a kind that costs more than a few looks at each cell knows it better."""
+        return FitCost(1e-8 * shape.n_rows * shape.width, 1e-8 * shape.width)
 
     @abstractmethod
     def fit_matrix(

@@ -17,6 +17,7 @@ from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
 from estimator.graph.trees import BRANCH_LT, BRANCH_MEMBER, TreeSplit, as_singles, write_singles, write_trees
 from estimator.models.boosted import LOG_LINK, SINGLE_MATRIX, BoostedTrees, BoostingRun, FittedTrees, library_errors
+from estimator.models.cost import LibraryCost
 from estimator.models.dataset import EncodedFitData, EncodedRows
 
 if TYPE_CHECKING:
@@ -86,6 +87,8 @@ class XGBoost(BoostedTrees):
         "model.min_child_weight": {"low": 0.1, "high": 50.0, "log": True},
     }
     distributions: ClassVar[tuple[str, ...]] = ("xgboost-cpu", "xgboost")
+    library_cost: ClassVar[LibraryCost] = LibraryCost(1.9, 215_000_000)
+    tree_seconds: ClassVar[tuple[float, float, float]] = (4e-4, 1e-4, 3.4e-8)
     max_depth: Annotated[int, Field(ge=1, le=20)] = Field(6, description="maximum depth of a tree")
     min_child_weight: Annotated[float, Field(ge=0)] = Field(
         1.0, description="minimum weight of a leaf: its number of rows for mse, else the sum of second derivatives"

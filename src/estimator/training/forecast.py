@@ -1,4 +1,4 @@
-"""Estimate the memory, disk and time of a training run before it starts: sizes by counting, time by a trial run."""
+"""Estimate the memory, disk and time of a training run before it starts, at a small part of what it costs."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from estimator.config import Config
 from estimator.core.text import format_bytes
 from estimator.data.schema import Column
 from estimator.errors import TrainingError
-from estimator.evaluation.validation import out_of_fold_predictions
-from estimator.models import FitData, Model
+from estimator.models import FitData, MatrixModel, Model
 from estimator.models.ensemble import Ensemble
-from estimator.models.matrix import MatrixModel
+from estimator.training.duration import Size, estimate_seconds, members_of, slowness
 from estimator.training.prepare import PreparedData
 
-TRIAL_ROWS = (2000, 6000)
 CALENDAR_WIDTH, TEXT_WIDTH = 6, 32
+# Matrices that each fit holds at once, next to the one that all share; doubles that the report and the version hold for
+# each cell of the table, and for each probability; and bytes of what every run loads.
+FIT_MATRICES, REPORT_COPIES, OUTPUT_COPIES, BASE_BYTES = 1.5, 9, 6, 60_000_000
 MIN_DISK_BYTES = 64_000_000
 # The fraction of the free memory that training may use.
 USABLE_MEMORY_FRACTION = 0.9
@@ -33,7 +32,7 @@ class Forecast:
     """What a training run needs and what the machine has.
 
     `n_columns` counts the columns of the encoded matrix. `free_memory_bytes` is None where the system does not report
-    it; the times are None until a trial has run.
+    it. `seconds` is that of the whole run, `forecast_seconds` of the estimate itself; both are None until `with_time`.
     """
 
     n_rows: int
@@ -44,7 +43,7 @@ class Forecast:
     disk_bytes: int
     free_disk_bytes: int
     seconds: float | None = None
-    trial_seconds: float | None = None
+    forecast_seconds: float | None = None
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON-ready data."""
@@ -72,51 +71,50 @@ class Forecast:
 
 
 def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) -> Forecast:
-    """Return the forecast of sizes, without a trial run.
+    """Return the forecast of sizes, without the time.
 
-    Memory holds one matrix of doubles per encoding and, for every concurrent fit, its training and held-out rows.
+    Memory is what the process holds now, the libraries, and the larger of the fits and the report: fits hold one matrix
+    of doubles, and each of those that run at once its rows; the report holds the table several times.
     """
-    table = prepared.fit_data(config)
-    members = list(model.members) if isinstance(model, Ensemble) else [model]
-    widths = {_key(member): _width(table, member) for member in members}
-    n_folds = table.n_folds * max(len(table.folds), 1)
-    n_concurrent = min(os.cpu_count() or 1, max(n_folds * len(members), 1))
-    n_cells = len(table.rows) * (2 * sum(widths.values()) + 2 * n_concurrent * max(widths.values()))
-    memory_bytes = 8 * n_cells + prepared.frame.estimated_size()
+    data = prepared.fit_data(config)
+    members, widths, size = members_of(model), _widths(data, model), Size.of(data)
+    n_concurrent = min(os.cpu_count() or 1, max(size.n_folds * len(members), 1))
+    matrices = 1 + FIT_MATRICES * n_concurrent
+    fit_bytes = 8 * size.n_rows * (sum(set(widths)) + (matrices - 1) * max(widths))
+    n_cells = len(prepared.rows) * (REPORT_COPIES * size.n_columns + OUTPUT_COPIES * size.n_outputs)
+    libraries = {type(member): member.library_cost for member in members if isinstance(member, MatrixModel)}
+    loaded_bytes = BASE_BYTES + sum(library.memory_bytes for library in libraries.values())
+    memory_bytes = resident_bytes() + loaded_bytes + max(fit_bytes, 8 * n_cells)
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     return Forecast(
-        n_rows=len(table.rows),
-        n_columns=max(widths.values()),
-        n_fits=n_folds * len(members) + (0 if isinstance(model, Ensemble) else 1),
+        n_rows=size.n_rows,
+        n_columns=max(widths),
+        n_fits=size.n_folds * len(members) + (0 if isinstance(model, Ensemble) else 1),
         memory_bytes=int(memory_bytes),
         free_memory_bytes=free_memory_bytes(),
-        disk_bytes=MIN_DISK_BYTES + int(0.02 * memory_bytes),
+        disk_bytes=MIN_DISK_BYTES + 2 * 8 * len(prepared.rows),
         free_disk_bytes=shutil.disk_usage(folder).free,
     )
 
 
 def with_time(
-    sizes: Forecast, prepared: PreparedData, model: Model, config: Config, *, clock: Callable[[], float]
+    sizes: Forecast,
+    prepared: PreparedData,
+    model: Model,
+    config: Config,
+    *,
+    clock: Callable[[], float],
+    seconds_before: float = 0.0,
 ) -> Forecast:
-    """Add the time, extrapolated from two trial runs on a sample of the rows: a fixed part, and one per row."""
-    table, training, began = prepared.fit_data(config), config.training, clock()
-    sample_sizes = [min(size, len(table.rows)) for size in TRIAL_ROWS]
-    order = np.random.default_rng([training.seed, 70]).permutation(len(table.rows))
-    durations = []
-    for size in sample_sizes:
-        is_sampled = np.isin(np.arange(len(table.rows)), order[:size])
-        sample = replace(table.take(is_sampled), folds=table.folds[:, is_sampled], threads=table.threads)
-        started = clock()
-        fitted = model.fit(sample, training)
-        out_of_fold_predictions(sample, model, training, fitted=fitted)
-        durations.append(clock() - started)
-    per_row = max(durations[1] - durations[0], 0.0) / max(sample_sizes[1] - sample_sizes[0], 1)
-    seconds = durations[1] + per_row * (len(table.rows) - sample_sizes[1])
-    return replace(sizes, seconds=seconds, trial_seconds=clock() - began)
+    """Add the time of the whole run, of which reading and preparing took `seconds_before`."""
+    began = clock()
+    seconds = estimate_seconds(prepared, model, _widths(prepared.fit_data(config), model), config)
+    seconds *= slowness(seconds, clock)
+    return replace(sizes, seconds=seconds_before + seconds, forecast_seconds=clock() - began)
 
 
 def free_memory_bytes() -> int | None:
-    """Return how much memory this process may still allocate; None where the system does not report it."""
+    """Return how much memory this process may hold in all; None where the system does not report it."""
     limits = []
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
@@ -128,11 +126,20 @@ def free_memory_bytes() -> int | None:
             limits.append(max(int(limit) - used, 0))
     except (OSError, StopIteration, ValueError):
         pass
-    return min(limits, default=None)
+    return min(limits) + resident_bytes() if limits else None
 
 
-def _key(model: Model) -> tuple[str, int]:
-    return (model.matrix_kind, model.max_categories) if isinstance(model, MatrixModel) else ("", 0)
+def resident_bytes() -> int:
+    """Return the memory that this process holds; 0 where the system does not report it."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return 0
+
+
+def _widths(data: FitData, model: Model) -> list[int]:
+    """Return about how many columns the matrix of each member has."""
+    return [_width(data, member) for member in members_of(model)]
 
 
 def _width(table: FitData, model: Model) -> int:

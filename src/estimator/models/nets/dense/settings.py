@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -12,6 +13,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from estimator.config import Callback, ConfigFault, NestedError, Section, Training
 from estimator.core.task import Task
 from estimator.errors import TrainingError, needs_extra
+from estimator.models.cost import FitCost, FitShape, LibraryCost
 from estimator.models.dataset import EncodedFitData, EncodedRows
 from estimator.models.matrix import MatrixModel
 from estimator.models.nets import keras_names
@@ -97,6 +99,7 @@ class Dense(MatrixModel):
         "training.batch_size": [8, 16, 32, 64],
     }
     distributions: ClassVar[tuple[str, ...]] = ("jax",)
+    library_cost: ClassVar[LibraryCost] = LibraryCost(3.0, 330_000_000)
     default_callbacks: ClassVar[tuple[Callback, ...]] = (
         Callback(kind="early_stopping", patience=10, restore_best_weights=True),
     )
@@ -121,6 +124,14 @@ class Dense(MatrixModel):
     l1: NotNegative = Field(0.0, description="l1 penalty of every kernel")
     l2: NotNegative = Field(0.0, description="l2 penalty of every kernel")
     scale_target: bool = Field(True, description="regression: fit the standardized target, predict in its units")
+
+    def fit_cost(self, shape: FitShape, training: Training) -> FitCost:
+        units = [shape.width, *(layer.units for layer in self.layers), shape.n_outputs]
+        n_weights = sum(before * after for before, after in itertools.pairwise(units))
+        # Forward, and backward twice.
+        step_seconds = 1e-4 + 8e-11 * 3 * n_weights * training.batch_size
+        n_steps = training.epochs * -(-shape.n_rows // training.batch_size)
+        return FitCost(n_steps * step_seconds, 1e-8 * shape.width + 1e-10 * n_weights)
 
     @property
     def ignores_offset(self) -> bool:

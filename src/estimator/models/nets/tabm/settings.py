@@ -15,6 +15,7 @@ from estimator.core.arrays import Floats
 from estimator.core.task import Task
 from estimator.errors import TrainingError, needs_extra
 from estimator.graph.builder import DOUBLE, Graph, Value, logistic
+from estimator.models.cost import FitCost, FitShape, LibraryCost
 from estimator.models.dataset import EncodedFitData, EncodedRows
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.nets import keras_names
@@ -50,6 +51,7 @@ class TabM(MatrixModel):
         "model.weight_decay": {"low": 0.001, "high": 0.2, "log": True},
     }
     distributions: ClassVar[tuple[str, ...]] = ("jax",)
+    library_cost: ClassVar[LibraryCost] = LibraryCost(4.0, 360_000_000)
     members: Annotated[int, Field(ge=1)] = Field(8, description="number of nets whose predictions are averaged")
     width: Annotated[int, Field(ge=1)] = Field(96, description="units of each hidden layer")
     depth: Annotated[int, Field(ge=1)] = Field(2, description="hidden layers")
@@ -74,6 +76,15 @@ class TabM(MatrixModel):
     log_target: bool | None = Field(
         None, description="regression: fit the logarithm of the target; default: only if the target is skewed"
     )
+
+    def fit_cost(self, shape: FitShape, training: Training) -> FitCost:
+        # Early stopping usually leaves two thirds of the epochs.
+        n_epochs = self.epochs or max(1, round(_epochs(shape.n_rows) * (0.66 if self.patience else 1.0)))
+        # Of the default size, which is 8 members, 96 units and 2 hidden layers.
+        size = self.members * self.width / (8 * 96)
+        visit_seconds = (1e-5 + 1.6e-6 * shape.n_columns) * size * max(self.depth, 1) / 2
+        n_multiplied = self.members * self.width * (self.embedding * shape.n_columns + self.depth * self.width)
+        return FitCost(n_epochs * shape.n_rows * visit_seconds, 1.5e-10 * n_multiplied)
 
     @property
     def ignores_offset(self) -> bool:
