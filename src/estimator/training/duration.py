@@ -11,7 +11,7 @@ import numpy as np
 from estimator.config import Config
 from estimator.models import FitData, MatrixModel, Model
 from estimator.models.boosted import BoostedTrees
-from estimator.models.cost import FitCost, FitShape
+from estimator.models.cost import FitCost, FitShape, LibraryCost
 from estimator.models.ensemble import Ensemble
 from estimator.training.prepare import PreparedData
 
@@ -106,6 +106,12 @@ def members_of(model: Model) -> list[Model]:
     return list(model.members) if isinstance(model, Ensemble) else [model]
 
 
+def library_cost(members: Sequence[Model]) -> LibraryCost:
+    """Return what the libraries of all families take together."""
+    kinds = {type(member): member.library_cost for member in members if isinstance(member, MatrixModel)}
+    return LibraryCost.together(kinds.values())
+
+
 def _work() -> None:
     """Do a little of what training does: products, sorting, and Python."""
     matrix = np.random.default_rng(0).standard_normal((120, 120))
@@ -124,7 +130,7 @@ def _seconds(
 ) -> float:
     is_ensemble = isinstance(model, Ensemble)
     n_jobs = min(os.cpu_count() or 1, max(size.n_folds * len(members), 1))
-    total, row_seconds, n_trees, n_models = 0.0, 0.0, 0, size.n_folds if is_ensemble else 1
+    total, row_seconds, n_trees, n_models = library_cost(members).seconds, 0.0, 0, size.n_folds if is_ensemble else 1
     for member, width, n_rounds in zip(members, widths, rounds, strict=True):
         if not isinstance(member, MatrixModel):
             continue
@@ -133,7 +139,7 @@ def _seconds(
         of_fold = member.fit_cost(shape, config.training)
         whole = member.fit_cost(replace(shape, n_rows=size.n_rows, refits=True), config.training)
         encoding = _encoding_seconds(size, width)
-        total += member.library_cost.seconds + size.n_folds * (of_fold.seconds + encoding * (not is_ensemble)) / n_jobs
+        total += size.n_folds * (of_fold.seconds + encoding * (not is_ensemble)) / n_jobs
         if not is_ensemble or (isinstance(model, Ensemble) and model.refit):
             total += whole.seconds
         total += encoding

@@ -15,7 +15,7 @@ from estimator.data.schema import Column
 from estimator.errors import TrainingError
 from estimator.models import FitData, MatrixModel, Model
 from estimator.models.ensemble import Ensemble
-from estimator.training.duration import Size, estimate_seconds, members_of, slowness
+from estimator.training.duration import Size, estimate_seconds, library_cost, members_of, slowness
 from estimator.training.prepare import PreparedData
 
 CALENDAR_WIDTH, TEXT_WIDTH = 6, 32
@@ -82,8 +82,7 @@ def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) 
     matrices = 1 + FIT_MATRICES * n_concurrent
     fit_bytes = 8 * size.n_rows * (sum(set(widths)) + (matrices - 1) * max(widths))
     n_cells = len(prepared.rows) * (REPORT_COPIES * size.n_columns + OUTPUT_COPIES * size.n_outputs)
-    libraries = {type(member): member.library_cost for member in members if isinstance(member, MatrixModel)}
-    loaded_bytes = BASE_BYTES + sum(library.memory_bytes for library in libraries.values())
+    loaded_bytes = BASE_BYTES + library_cost(members).memory_bytes
     memory_bytes = resident_bytes() + loaded_bytes + max(fit_bytes, 8 * n_cells)
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     return Forecast(

@@ -99,7 +99,7 @@ class Dense(MatrixModel):
         "training.batch_size": [8, 16, 32, 64],
     }
     distributions: ClassVar[tuple[str, ...]] = ("jax",)
-    library_cost: ClassVar[LibraryCost] = LibraryCost(3.0, 330_000_000)
+    library_cost: ClassVar[LibraryCost] = LibraryCost(2.0, 250_000_000)
     default_callbacks: ClassVar[tuple[Callback, ...]] = (
         Callback(kind="early_stopping", patience=10, restore_best_weights=True),
     )

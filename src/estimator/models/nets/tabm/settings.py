@@ -51,7 +51,7 @@ class TabM(MatrixModel):
         "model.weight_decay": {"low": 0.001, "high": 0.2, "log": True},
     }
     distributions: ClassVar[tuple[str, ...]] = ("jax",)
-    library_cost: ClassVar[LibraryCost] = LibraryCost(4.0, 360_000_000)
+    library_cost: ClassVar[LibraryCost] = LibraryCost(2.5, 280_000_000)
     members: Annotated[int, Field(ge=1)] = Field(8, description="number of nets whose predictions are averaged")
     width: Annotated[int, Field(ge=1)] = Field(96, description="units of each hidden layer")
     depth: Annotated[int, Field(ge=1)] = Field(2, description="hidden layers")
