@@ -15,6 +15,7 @@ from contextlib import suppress
 import click
 
 from estimator.cli import options
+from estimator.core.credentials import redacted
 from estimator.core.text import closest
 from estimator.errors import EstimatorError, FileError
 
@@ -110,9 +111,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _explain(error: EstimatorError, *, as_json: bool) -> None:
+    # A driver's message may quote its address, and a wrong value may be a key.
+    message, hint = redacted(error.message), redacted(error.hint or "") or None
     if as_json:
-        click.echo(json.dumps({"error": {"message": error.message, "hint": error.hint}}, ensure_ascii=False))
-    for label, color, text in (("error: ", "red", error.message), ("hint: ", "yellow", error.hint)):
+        click.echo(json.dumps({"error": {"message": message, "hint": hint}}, ensure_ascii=False))
+    for label, color, text in (("error: ", "red", message), ("hint: ", "yellow", hint)):
         if text:
             styled = options.wrapped(label + text).removeprefix(label)
             click.echo(click.style(label, fg=color) + styled, err=True)

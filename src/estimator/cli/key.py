@@ -56,7 +56,8 @@ def add(name: str, scopes: tuple[str, ...], days: float | None, path: Path, as_j
     key, text = verbs.key.add(path, name, scopes, now=datetime.now(UTC), days=days)
     expiry = f", expires {key.expires}" if key.expires else ""
     options.say(f"{name}: scopes {', '.join(key.scopes)}{expiry}; written to {path}")
-    options.emit({"name": name, "key": text, "scopes": list(key.scopes), "expires": key.expires}, text, as_json=as_json)
+    data = {"name": name, "key": text, "scopes": list(key.scopes), "expires": key.expires}
+    options.emit(data, text, as_json=as_json, is_secret=True)
 
 
 @command.command("list")

@@ -18,6 +18,7 @@ import click
 
 from estimator import verbs
 from estimator.core.clock import parse_time
+from estimator.core.credentials import redacted, redacted_data
 
 if TYPE_CHECKING:
     from estimator.shipping.deployment import DeploymentPlan
@@ -236,20 +237,29 @@ def timestamp(text: str, now: float | None = None) -> float:
         raise click.UsageError(str(error)) from None
 
 
-def emit(data: Mapping[str, Any], text: str, *, as_json: bool, notes: Notes | None = None) -> None:
-    """Print the result to stdout: an object for programs, with the notes of the verb, or text for people."""
+def emit(
+    data: Mapping[str, Any], text: str, *, as_json: bool, notes: Notes | None = None, is_secret: bool = False
+) -> None:
+    """Print the result to stdout: an object for programs, with the notes of the verb, or text for people.
+
+    What looks like a credential is printed as its fingerprint, unless the result `is_secret`, such as a new key.
+    """
     if notes is not None:
         data = {**data, "skipped_lines": notes.skipped_lines, "notes": notes.to_data()}
+    if as_json and not is_secret:
+        data = redacted_data(data, assignments=False)
+    elif not is_secret:
+        text = redacted(text, assignments=False)
     click.echo(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) if as_json else text)
 
 
 def _show_note(sentence: str) -> None:
-    click.echo(click.style("note: ", fg="cyan") + sentence, err=True)
+    click.echo(click.style("note: ", fg="cyan") + redacted(sentence), err=True)
 
 
 def say(text: str) -> None:
     """Print a message to stderr."""
-    click.echo(text, err=True)
+    click.echo(redacted(text), err=True)
 
 
 def note(*, as_json: bool) -> Callable[[str], None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -12,7 +13,15 @@ from pydantic import Field
 from estimator.config.document import Document, KeyPath
 from estimator.config.faults import ConfigFault
 from estimator.config.section import Section, Text
-from estimator.core.credentials import SECRET_NAME, Credential, find_credentials, is_reference, is_same
+from estimator.core.credentials import (
+    SECRET_NAME,
+    Credential,
+    find_credentials,
+    find_random,
+    is_reference,
+    is_same,
+    may_hold_credential,
+)
 
 # Where a name such as `token` is that of a column, of a category or of a secret kept elsewhere.
 _NOT_BY_NAME = (
@@ -23,10 +32,16 @@ _NOT_BY_NAME = (
     ("deployment", "secrets"),
     ("deployment", "pull_secret"),
 )
+# Where a long random text is none either: names, and what people read.
+_NOT_RANDOM = (*_NOT_BY_NAME, ("name",), ("purpose",), ("secrets",))
 LOOKS_LIKE = "looks like"
 # Files that hold a config's own words, where `password=` is one.
 _CONFIG_FILES = re.compile(r"(?:.*/)?(?:config\.\w+|config\.resolved\.json|manifest\.json|Dockerfile)")
 _TEXT_FILES = (".json", ".yml", ".yaml", ".toml", ".html", ".md", ".txt", "Dockerfile")
+# Compressed files of packages, which no user writes.
+_PACKAGES = (".whl",)
+# What a binary file holds of texts, such as the categories in a graph.
+_TEXT_IN_BINARY = re.compile(rb"[\t\n\r\x20-\x7e]{16,}")
 
 
 class Secrets(Section):
@@ -70,22 +85,30 @@ def allowed_fingerprints(values: Mapping[str, Any]) -> set[str]:
 
 
 def credentials_in_files(files: Mapping[str, bytes], config: Mapping[str, Any]) -> list[str]:
-    """Return a sentence, with file, line and key, for each credential in text files of a version or an image.
+    """Return a sentence, with file, line and key, for each credential in the files of a version or an image.
 
     `config` are the values of the config that may allow it.
     """
     allowed, sentences = allowed_fingerprints(config), dict[str, str]()
     for name, content in files.items():
-        if not name.endswith(_TEXT_FILES):
-            continue
-        text = content.decode(errors="replace")
+        is_text = name.endswith(_TEXT_FILES)
+        text = content.decode(errors="replace") if is_text else _texts_in(name, content)
         for item in find_credentials(text, assignments=_CONFIG_FILES.fullmatch(name) is not None):
-            if item.fingerprint not in allowed:
-                key = _key_before(text, item.start)
-                place = f"{name}:{text.count(chr(10), 0, item.start) + 1}: {f'{key}: ' if key else ''}"
+            # In a binary file, what follows a text may look like its last letters.
+            variants = [item] if is_text else [replace(item, value=item.value[:end]) for end in (None, -1, -2)]
+            if not any(variant.fingerprint in allowed for variant in variants):
+                place = f"{name}:{text.count(chr(10), 0, item.start) + 1}" if is_text else name
+                key = f"{key}: " if is_text and (key := _key_before(text, item.start)) else ""
+                sentence = f"{place}: {key}{LOOKS_LIKE} {item.rule}, fingerprint {item.fingerprint}"
                 # One value may be in many files: the first tells where it comes from.
-                sentences.setdefault(item.value, f"{place}{LOOKS_LIKE} {item.rule}, fingerprint {item.fingerprint}")
+                sentences.setdefault(item.value, sentence)
     return list(sentences.values())
+
+
+def _texts_in(name: str, content: bytes) -> str:
+    if name.endswith(_PACKAGES) or not may_hold_credential(content):
+        return ""
+    return "\0".join(text.decode() for text in _TEXT_IN_BINARY.findall(content))
 
 
 def _credentials_in(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Credential]]:
@@ -99,13 +122,19 @@ def _credentials_in(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Creden
         found = list(find_credentials(value))
         if not found and _is_named_secret(path) and value and not is_reference(value):
             found = [Credential("a secret, by its name", 0, value)]
+        if not found and not _is_below(path, _NOT_RANDOM):
+            found = list(find_random(value))
         yield from ((path, item) for item in found)
 
 
 def _is_named_secret(path: KeyPath) -> bool:
-    if any(path[: len(prefix)] == prefix for prefix in _NOT_BY_NAME):
+    if _is_below(path, _NOT_BY_NAME):
         return False
     return isinstance(path[-1], str) and SECRET_NAME.search(path[-1]) is not None
+
+
+def _is_below(path: KeyPath, prefixes: Sequence[KeyPath]) -> bool:
+    return any(path[: len(prefix)] == prefix for prefix in prefixes)
 
 
 def _fault(path: KeyPath, item: Credential, *, line: int | None = None) -> ConfigFault:

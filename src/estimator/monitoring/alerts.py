@@ -13,6 +13,7 @@ from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
 from estimator.config import Alert
+from estimator.core.credentials import redacted, redacted_data
 from estimator.data.sources.address import Address, locate
 from estimator.errors import EstimatorError, MonitoringError
 from estimator.monitoring.events import Event
@@ -121,7 +122,7 @@ def _mail(alert: Alert, event: Event) -> EmailMessage:
 
 def alert_data(event: Event) -> dict[str, object]:
     """Return an event as JSON-ready data for a webhook, without the values of example rows."""
-    details = {name: value for name, value in event.details.items() if name != "examples"}
+    details = redacted_data({name: value for name, value in event.details.items() if name != "examples"})
     return {
         "id": event.id,
         "model": event.model,
@@ -141,4 +142,4 @@ def alert_text(event: Event) -> str:
         lines.append(f"  predictions: {details['predictions']['message']}")
     if "next" in details:
         lines.append(f"next: {details['next']}")
-    return "\n".join(lines)
+    return redacted("\n".join(lines))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import msgspec
 
+from estimator.core.credentials import redacted_data
 from estimator.prediction_log import PredictionLog
 from estimator.prediction_log.columns import JSON, column_names, decoded, encoded, insert_statement
 
@@ -61,7 +62,8 @@ def store_event(log: PredictionLog, event: Event) -> bool:
     """Store an event; return whether it is new."""
     if log.query("SELECT 1 FROM events WHERE id = ?", [event.id]):
         return False
-    log.execute_many(INSERT_EVENT, [encoded(event, EVENT_COLUMNS)])
+    stored = replace(event, details=redacted_data(event.details))
+    log.execute_many(INSERT_EVENT, [encoded(stored, EVENT_COLUMNS)])
     return True
 
 

@@ -13,6 +13,7 @@ import polars as pl
 
 from estimator.config import Config, Retraining, Shelves, resolve
 from estimator.core.clock import Moment
+from estimator.core.credentials import redacted, redacted_data
 from estimator.core.files import temporary_file, write_folder_atomic
 from estimator.data.sources.base import Source
 from estimator.errors import RetrainingError
@@ -187,10 +188,10 @@ def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, st
 def store_decision(decision: Decision, evidence: HoldoutEvidence, store: Store) -> Path:
     """Store the decision, its page and its evidence in the model's folder; return the folder of the decision."""
     folder = store.root / decision.model / DECISIONS_FOLDER / decision.record
-    data = json.dumps(decision.to_data(), indent=1, ensure_ascii=False)
+    data = json.dumps(redacted_data(decision.to_data()), indent=1, ensure_ascii=False)
     files = {
         "decision.json": data.encode(),
-        "decision.html": decision_page(decision),
+        "decision.html": redacted(decision_page(decision).decode(), assignments=False).encode(),
         EVIDENCE_FILE: json.dumps(asdict(evidence)).encode(),
     }
     write_folder_atomic(folder, files)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from estimator.core.credentials import may_hold_credential, redacted_data
 from estimator.core.names import nfc
 from estimator.prediction_log.columns import JSON
 
@@ -18,7 +19,8 @@ class LogEntry:
     """A served request: its id, `at` in seconds since 1970, the rows of the request and the response as JSON bytes.
 
     `rows` is a JSON list of objects, `response` the body that was sent back. Both are parsed only when they are
-    written; the columns in `private` are never stored.
+    written; the columns in `private` are never stored, and what looks like a credential is stored as its fingerprint,
+    unless that is `allowed`.
     """
 
     request_id: str
@@ -28,6 +30,7 @@ class LogEntry:
     rows: bytes
     response: bytes
     private: frozenset[str] = frozenset()
+    allowed: frozenset[str] = frozenset()
 
     @property
     def size_bytes(self) -> int:
@@ -83,6 +86,8 @@ class ShadowRecord:
 def records_of(entry: LogEntry) -> list[PredictionRecord]:
     """Return the rows of an entry, without private columns."""
     rows = _decoded(entry.rows)
+    if may_hold_credential(entry.rows):
+        rows = redacted_data(rows, entry.allowed, assignments=False)
     responses = msgspec.json.decode(entry.response)["predictions"]
     return [
         PredictionRecord(

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from estimator.core.credentials import redacted
 from estimator.errors import EstimatorError, RecordError
 from estimator.prediction_log.log import PredictionLog
 from estimator.prediction_log.records import LogEntry, PredictionRecord, records_of
@@ -141,6 +142,8 @@ class LogWriter:
             log.close()
 
     def _set_fault(self, fault: str | None) -> None:
+        # Everyone may read it, at /readyz.
+        fault = None if fault is None else redacted(fault)
         if fault != self._fault:
             if fault is None:
                 logger.info("the prediction log is written again")

@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 
 from estimator.config import Serving, resolve_section
+from estimator.core.credentials import redacted_data
 from estimator.core.files import scratch_folder
 from estimator.errors import ServingError
 from estimator.prediction_log import PredictionLog, open_log
@@ -30,7 +31,7 @@ from estimator.serving.reload import ModelReference, ServedModels
 from estimator.serving.routes import ServerContext
 from estimator.serving.service import Service
 from estimator.serving.shadow import Shadow
-from estimator.serving.telemetry.recorder import RequestRecorder
+from estimator.serving.telemetry.recorder import REQUEST_EVENT, RequestRecorder
 from estimator.serving.telemetry.traces import Traces
 from estimator.serving.workers import run_workers
 from estimator.store.artefact import Artefact
@@ -236,7 +237,10 @@ def _open_socket(serving: Serving) -> socket.socket:
 
 
 class _JsonFormatter(logging.Formatter):
-    """Formats a record as JSON: time in ISO 8601 (UTC), level, event, and the fields in `extra={"fields": {...}}`."""
+    """Formats a record as JSON: time in ISO 8601 (UTC), level, event, and the fields in `extra={"fields": {...}}`.
+
+    A message of a library may quote an address with its password: what looks like a credential is left out.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record as one line of JSON."""
@@ -248,6 +252,8 @@ class _JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             content["traceback"] = self.formatException(record.exc_info)
+        # The lines of ordinary requests hold nothing that a client wrote.
+        content = content if record.msg == REQUEST_EVENT else redacted_data(content)
         return json.dumps(content, ensure_ascii=False, default=str)
 
 

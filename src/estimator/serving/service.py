@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from estimator.config import Serving
+from estimator.config.secrets import allowed_fingerprints
 from estimator.core.names import nfc
 from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean
@@ -74,6 +75,11 @@ class Service:
         """The keys of a row whose values are never written to the prediction log: private columns and their aliases."""
         columns = [self.artefact.schema.by_name[name] for name in self.serving.private_columns]
         return frozenset(nfc(name) for column in columns for name in (column.name, *column.aliases))
+
+    @cached_property
+    def allowed_credentials(self) -> frozenset[str]:
+        """The fingerprints of what looks like a credential in rows and is none."""
+        return frozenset(allowed_fingerprints(self.artefact.config))
 
     @cached_property
     def example_rows(self) -> list[dict[str, Any]] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.core.clock import Moment
+from estimator.core.credentials import redacted
 from estimator.core.files import TEMPORARY_PREFIX, write_atomic
 from estimator.core.lock import locked
 from estimator.core.text import did_you_mean, join_names
@@ -146,7 +147,8 @@ class Store:
 
     def _point(self, model: str, alias: str, version: str, *, action: str, reason: str, moment: Moment) -> AliasChange:
         folder, aliases = self.root / model, dict(self.aliases(model))
-        change = AliasChange(moment.iso, moment.user, action, alias, aliases.get(alias), version, reason)
+        user, reason = redacted(moment.user), redacted(reason)
+        change = AliasChange(moment.iso, user, action, alias, aliases.get(alias), version, reason)
         aliases[alias] = version
         if alias == "live" and aliases.get("candidate") == version:
             del aliases["candidate"]

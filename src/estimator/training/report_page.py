@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from estimator.core.arrays import Floats
+from estimator.core.credentials import redacted
 from estimator.core.text import format_number, format_plain, join_names
 from estimator.core.units import mean_and_deviation
 from estimator.data.schema import Column
@@ -164,7 +165,7 @@ def _example(added: Contributions, row: Mapping[str, Any], index: int) -> dict[s
 def _contribution(added: Contributions, row: Mapping[str, Any], index: int, column: int) -> tuple[str, str]:
     name, value = added.columns[column], added.values[index][column]
     error = float("nan") if added.standard_errors is None else added.standard_errors[index][column]
-    text = "missing" if row[name] is None else str(row[name])
+    text = "missing" if row[name] is None else redacted(str(row[name]), assignments=False)
     shown = text if len(text) <= MAX_VALUE_CHARS else f"{text[: MAX_VALUE_CHARS - 1]}…"
     return f"{name} is {shown}", f"{value:+.4g} ± {error:.2g}" if np.isfinite(error) else f"{value:+.4g}"
 

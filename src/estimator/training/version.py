@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,10 +17,11 @@ import numpy as np
 
 from estimator.config import Config
 from estimator.config.document import Document
-from estimator.config.secrets import credentials_in_files
+from estimator.config.secrets import allowed_fingerprints, credentials_in_files
 from estimator.config.sections import model_data
 from estimator.core.arrays import nan_to_none
 from estimator.core.clock import Moment
+from estimator.data.credentials import CredentialCells, credential_cells, redacted_cells
 from estimator.data.schema.file import to_data
 from estimator.drift import absolute_losses, build_reference
 from estimator.errors import ArtefactError
@@ -42,6 +44,8 @@ from estimator.training.train import TrainedModel
 LIBRARIES = ("estimator-lifepath", "polars", "numpy", "onnx", "onnxruntime")
 GOLDEN_ROWS = 20
 RESIDUAL_QUANTILES = 201
+# The part of a credential that a graph holds where a text was split into tokens.
+_TOKEN = re.compile(r"[A-Za-z0-9]{12,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,29 +94,52 @@ def write_version(
     files["report.html"] = report_page(trained, report, shown, resolved)
     files["card.md"] = model_card(trained.predictor.schema, report, shown, resolved)
     described = {**described, **(more or {})}
-    _reject_credentials({**files, "manifest.json": _json(described)}, resolved)
+    cells = _credential_cells(trained.prepared, resolved)
+    _reject_credentials({**files, "manifest.json": _json(described)}, resolved, cells)
     return write_artefact(store.root / name, version, described, files)
 
 
-def reject_credentials_in_rows(prepared: PreparedData, config: Config, kind: str) -> None:
+def reject_credentials_in_rows(prepared: PreparedData, config: Config, kind: str) -> list[str]:
     """Reject, before it is trained, a version whose schema or golden rows would hold what looks like a credential.
+
+    Return a note on each credential in cells that the version does not keep.
 
     Raises
     ------
     ArtefactError: names each one.
     """
     files = {"schema.json": _json(to_data(prepared.schema)), "golden.json": _json(_golden_rows(prepared))}
-    _reject_credentials(files, model_data(config, kind))
+    resolved = model_data(config, kind)
+    cells = _credential_cells(prepared, resolved)
+    _reject_credentials(files, resolved, cells)
+    return [f"{cell}; no file of the version holds it" for cell in cells]
 
 
-def _reject_credentials(files: Mapping[str, bytes], config: Mapping[str, Any]) -> None:
-    """Raise an error that names every credential in the files of a version."""
-    if sentences := credentials_in_files(files, config):
+def _credential_cells(prepared: PreparedData, config: Mapping[str, Any]) -> list[CredentialCells]:
+    used = [name for name in prepared.frame.columns if name in prepared.schema.by_name]
+    return credential_cells(prepared.frame.select(used), allowed_fingerprints(config))
+
+
+def _reject_credentials(
+    files: Mapping[str, bytes], config: Mapping[str, Any], cells: Sequence[CredentialCells]
+) -> None:
+    """Raise an error that names every credential in the files of a version, by its column where it is in `cells`."""
+    sentences = [str(cell) for cell in cells if any(_holds(content, cell) for content in files.values())]
+    if sentences := sentences or credentials_in_files(files, config):
         raise ArtefactError(
             "the version would hold credentials, so it was not kept:\n  " + "\n  ".join(sentences),
             hint="leave them out of the table (data.drop) and the config; if one is none, "
             "secrets.allow: [its fingerprint]",
         )
+
+
+def _holds(content: bytes, cell: CredentialCells) -> bool:
+    """Whether a file holds a credential as JSON writes it, or a part of it that a token of a text may be."""
+    value, lower = cell.credential.value, content.lower()
+    parts = [part.lower().encode() for part in _TOKEN.findall(value)]
+    # A short password is a word like any other.
+    whole = json.dumps(value, ensure_ascii=False)[1:-1] if parts else f":{value}@"
+    return whole.encode() in content or any(part in lower for part in parts)
 
 
 def version_files(trained: TrainedModel, report: Report, provenance: Provenance) -> dict[str, bytes]:
@@ -124,7 +151,7 @@ def version_files(trained: TrainedModel, report: Report, provenance: Provenance)
         "config.resolved.json": _json(model_data(provenance.config, provenance.kind)),
         "learning_curves.json": _json([_finite(entry) for entry in trained.fitted.curves]),
         "golden.json": _json(golden(trained)),
-        "profile.json": _json(_profile(trained, report, provenance.config.training.seed)),
+        "profile.json": _json(_profile(trained, report, provenance.config)),
     }
     if report.explanation is not None:
         files["explanation.json"] = _json(report.explanation.to_data())
@@ -173,12 +200,15 @@ def _learned_rows(prepared: PreparedData, provenance: Provenance) -> LearnedRows
     return LearnedRows.of(columns, rows.batch, rows.target, prepared.task, key=secrets.token_bytes(KEY_BYTES))
 
 
-def _profile(trained: TrainedModel, report: Report, seed: int) -> dict[str, Any]:
+def _profile(trained: TrainedModel, report: Report, config: Config) -> dict[str, Any]:
     """Return the profile of the training rows, with the reference distributions for drift tests."""
     schema = trained.predictor.schema
     losses = absolute_losses(report.task, report.predictions, report.actual)
-    reference = build_reference(schema, trained.prepared.rows.batch, report.predictions, losses, seed=seed)
-    return {**profile_table(schema, [trained.prepared.training_frame]).to_data(), "reference": reference.to_data()}
+    reference = build_reference(
+        schema, trained.prepared.rows.batch, report.predictions, losses, seed=config.training.seed
+    )
+    shown = redacted_cells(trained.prepared.training_frame, config.secrets.allow)
+    return {**profile_table(schema, [shown]).to_data(), "reference": reference.to_data()}
 
 
 def _residuals(trained: TrainedModel, report: Report) -> dict[str, list[float]]:

@@ -10,6 +10,7 @@ from time import perf_counter
 
 from estimator.config import Config, resolve
 from estimator.config.sections import model_data
+from estimator.core.credentials import redacted
 from estimator.core.files import write_atomic
 from estimator.core.text import format_bytes
 from estimator.errors import ArtefactError, CheckError, GateError, StoreError
@@ -60,7 +61,7 @@ def ci(request: CiRequest, context: Context, *, note: Callable[[CiCheck], None] 
     except CheckError:
         pass
     result = CiResult(model, checks.finish(), artefact, comparisons, built)
-    write_atomic(request.report, markdown(result).encode())
+    write_atomic(request.report, redacted(markdown(result)).encode())
     return result
 
 

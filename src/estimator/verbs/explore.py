@@ -9,7 +9,10 @@ from pathlib import Path
 import polars as pl
 
 from estimator.config.editor import write_edits
+from estimator.config.secrets import allowed_fingerprints
+from estimator.core.credentials import redacted
 from estimator.core.files import write_atomic
+from estimator.data.credentials import credential_cells, redacted_cells
 from estimator.data.sources.base import checked_batches
 from estimator.errors import ConfigError
 from estimator.exploration import Profile
@@ -57,17 +60,24 @@ def explore(
     """
     loaded = context.loaded({"data": asdict(table)} if isinstance(table, TableReference) else table)
     config, folder, name = loaded.config, loaded.document.folder, str(loaded.config.name)
+    allowed, cells = allowed_fingerprints(loaded.document.values), dict[tuple[str, str], str]()
     schema = reviewed_schema(config, folder)
     with context.rows(config.data, folder) as source:
 
         def batches() -> Iterator[pl.DataFrame]:
-            return _counted(checked_batches(source.batches(), check), progress)
+            for frame in _counted(checked_batches(source.batches(), check), progress):
+                found = credential_cells(frame, allowed)
+                # The rows of the first batch are right, and one note per value is enough.
+                for item in found:
+                    cells.setdefault((item.column, item.credential.value), str(item))
+                yield redacted_cells(frame, allowed) if found else frame
 
         def check(header: Sequence[str]) -> None:
             loaded.check_columns(header, [] if schema is None else list(schema.by_name))
 
         exploration = explore_rows(batches, config, schema, tsne=tsne)
-        notes = (*source.notes(), *exploration.notes)
+        secrets = (f"{sentence}; shown here as its fingerprint" for sentence in cells.values())
+        notes = (*source.notes(), *exploration.notes, *secrets)
     context.notes.add(notes)
     progress(stage("looking for faults, leaks and shortcuts"))
     findings = run_rules(
@@ -84,7 +94,8 @@ def explore(
     accepted = accept_findings(Path(str(table)), findings, accept) if accept else []
     progress(stage("page"))
     left = [finding for finding in findings if finding not in accepted]
-    write_atomic(page, exploration_page(exploration.profile, left, name=name, notes=notes))
+    content = exploration_page(exploration.profile, left, name=name, notes=notes).decode()
+    write_atomic(page, redacted(content, allowed, assignments=False))
     return ExploredTable(exploration.profile, left, accepted)
 
 

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from estimator.config import Data
 from estimator.config.document import parse_document
+from estimator.config.secrets import credentials_in_files
 from estimator.config.sections import MODEL_NAME
 from estimator.config.tutorial import SCHEMA_KEY
 from estimator.core.files import write_atomic
+from estimator.data.credentials import credential_cells
 from estimator.data.sources.address import model_name, relative_to
 from estimator.errors import ConfigError
 from estimator.exploration.scaffold import Scaffold, make_scaffold, write_scaffold
 from estimator.shipping.ci.workflows import write_workflow
 from estimator.verbs.context import Context
 from estimator.verbs.schema import schema
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def init(
@@ -53,9 +60,20 @@ def init(
     context.notes.add(scaffold.notes)
     keys_path = key_schema_path(conf)
     text = _with_schema_line(scaffold.config, conf, keys_path.name)
+    _reject_credentials({conf.name: text.encode(), schema_path.name: scaffold.schema.encode()}, frame)
     write_scaffold(replace(scaffold, config=text), conf, schema_path, force=force)
     write_atomic(keys_path, json.dumps(schema(), indent=1, ensure_ascii=False) + "\n")
     return scaffold
+
+
+def _reject_credentials(files: Mapping[str, bytes], frame: pl.DataFrame) -> None:
+    """Reject a config and schema that would hold what looks like a credential, as a category of the table may."""
+    if sentences := credentials_in_files(files, {}):
+        places = list(map(str, credential_cells(frame))) or sentences
+        raise ConfigError(
+            "the config and its schema would hold credentials:\n  " + "\n  ".join(places),
+            hint="leave them out of the table; what is none, a config may allow: secrets.allow: [its fingerprint]",
+        )
 
 
 def schema_path_for(conf: Path) -> Path:

@@ -65,7 +65,7 @@ def train(
     prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
     context.notes.add(prepared.notes)
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
-    versions.reject_credentials_in_rows(prepared, config, kind_of(config))
+    context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
     start = None if earlier is None else warm_start(earlier)
     trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
     report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)), progress=progress)

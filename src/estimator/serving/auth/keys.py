@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from estimator.core.clock import SECONDS_PER_DAY
+from estimator.core.credentials import find_credentials
 from estimator.core.files import write_atomic
 from estimator.core.text import did_you_mean, join_names
 from estimator.errors import ServingError
@@ -50,8 +51,10 @@ def new_key(name: str, scopes: Sequence[str], *, now: datetime, days: float | No
 
     Raises
     ------
-    ServingError: a scope does not exist.
+    ServingError: a scope does not exist, or the name is a key itself.
     """
+    if any(find_credentials(name)):
+        raise ServingError("the name of a key looks like a key", hint="name who uses it; the log shows the name")
     for scope in scopes:
         if scope not in SCOPES:
             raise ServingError(f"unknown scope {scope!r}", hint=did_you_mean(scope, SCOPES))

@@ -34,11 +34,13 @@ class Exchange:
     # The W3C trace context of the request.
     traceparent: str | None = None
     private: frozenset[str] = frozenset()
+    allowed_credentials: frozenset[str] = frozenset()
 
     def set_response(self, service: Service, rows: bytes, response: PredictionResponse) -> None:
         """Set the response of a service to the rows of the request."""
         artefact = service.artefact
         self.model, self.version, self.private, self.rows = artefact.name, artefact.version, service.private, rows
+        self.allowed_credentials = service.allowed_credentials
         self.response, self.n_rows, self.out_of_range, self.imputed = response
 
     def log_fields(self) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from estimator.serving.telemetry.metrics import ServerMetrics, SharedMetrics, ex
 from estimator.serving.telemetry.traces import Traces
 
 logger = logging.getLogger("estimator.serving")
+REQUEST_EVENT = "request"
 
 
 class RequestRecorder:
@@ -66,6 +67,7 @@ class RequestRecorder:
                 exchange.rows,
                 exchange.response,
                 exchange.private,
+                exchange.allowed_credentials,
             )
             self.writer.offer(entry)
             if self._shadow is not None:
@@ -73,7 +75,7 @@ class RequestRecorder:
         if self._traces is not None:
             self._traces.record(exchange)
         if self._has_access_log:
-            logger.info("request", extra={"fields": exchange.log_fields()})
+            logger.info(REQUEST_EVENT, extra={"fields": exchange.log_fields()})
 
     @property
     def log_problems(self) -> dict[str, Any]:

@@ -10,11 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from estimator.config import Image
-from estimator.config.secrets import credentials_in_files
 from estimator.core.text import format_bytes
 from estimator.errors import ImageError
-from estimator.shipping.image.build_record import RECORD, record_lock, write_record
-from estimator.shipping.image.build_spec import SCRATCH, BuildSpec, spec_for, write_context
+from estimator.shipping.image.build_record import CONTEXT, RECORD, record_lock, reject_credentials, write_record
+from estimator.shipping.image.build_spec import SCRATCH, spec_for, write_context
 from estimator.shipping.image.builders import BuildOptions, ImageBuild, choose_builder, host_architecture, host_python
 from estimator.shipping.image.registry import parse_reference
 from estimator.shipping.image.smoke_test import run_smoke_test
@@ -44,8 +43,9 @@ def build(
         spec = spec_for(
             artefact, settings, tag=options.tag, python=settings.python or host_python(), architecture=architecture
         )
-        _reject_credentials(spec)
-        context = options.folder / "context"
+        labels = json.dumps(dict(spec.labels), indent=1, ensure_ascii=False).encode()
+        reject_credentials({"labels.json": labels, **spec.context()}, artefact.config, "built")
+        context = options.folder / CONTEXT
         write_context(spec, context)
         note(f"context {context}")
         # `auto` takes the Python of this machine, which no engine has.
@@ -62,16 +62,6 @@ def build(
                 image = replace(image, smoke_test=run_smoke_test(artefact, server))
         write_record(image.record, options.folder)
         return image
-
-
-def _reject_credentials(spec: BuildSpec) -> None:
-    """Raise an error that names every credential in the text files and labels that the image would hold."""
-    labels = {"labels.json": json.dumps(dict(spec.labels), indent=1, ensure_ascii=False).encode()}
-    if sentences := credentials_in_files({**labels, **spec.context()}, spec.artefact.config):
-        raise ImageError(
-            "the image would hold credentials, so it was not built:\n  " + "\n  ".join(sentences),
-            hint="train the version without them; if one is none, secrets.allow: [its fingerprint] in its config",
-        )
 
 
 def check_size(image: ImageBuild, max_size_mb: float) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from estimator.config.secrets import credentials_in_files
 from estimator.core.files import write_atomic
 from estimator.core.lock import locked
 from estimator.errors import ImageError
@@ -16,7 +17,7 @@ from estimator.shipping.image import ecr
 from estimator.shipping.image.builders import builder_of
 from estimator.shipping.image.registry import ImageReference, Registry, docker_login, parse_reference
 
-RECORD = "image.json"
+RECORD, CONTEXT = "image.json", "context"
 
 
 def record_lock(folder: Path, *, purpose: str) -> AbstractContextManager[None]:
@@ -67,9 +68,38 @@ def push(
     RegistryError: the registry reports an error, or cannot be reached.
     """
     reference = parse_reference(to)
+    reject_credentials(_written_files(folder), _written_config(folder), "pushed")
     # Until the digest is written down, so that it is that of the image in the record.
     with record_lock(folder, purpose="pushing it"):
         return _pushed(read_record(folder), folder, reference, environment, note)
+
+
+def reject_credentials(files: Mapping[str, bytes], config: Mapping[str, Any], done: str) -> None:
+    """Raise an error that names every credential in the files of an image, which is not built or not pushed (`done`).
+
+    Raises
+    ------
+    ImageError: there are some that `config` does not allow.
+    """
+    if sentences := credentials_in_files(files, config):
+        raise ImageError(
+            f"the image would hold credentials, so it was not {done}:\n  " + "\n  ".join(sentences),
+            hint="train the version without them; if one is none, secrets.allow: [its fingerprint] in its config",
+        )
+
+
+def _written_files(folder: Path) -> dict[str, bytes]:
+    """Return the record and the build context of an image as they are now."""
+    paths = [folder / RECORD, *(folder / CONTEXT).rglob("*")]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths if path.is_file()}
+
+
+def _written_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / CONTEXT / "model" / "config.resolved.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return config if isinstance(config, dict) else {}
 
 
 def _pushed(
