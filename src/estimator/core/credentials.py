@@ -12,7 +12,7 @@ from typing import Any
 
 _KEY_NAME = r"(?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----"
 # What services give out has a form of its own. Each rule has the texts of which one must occur, and the pattern; its
-# group `value`, where there is one, is the credential. Looking for the texts first makes a scan fifty times faster.
+# group `value`, where there is one, is the credential. Looking for the texts first makes a scan much faster.
 _TOKENS: Mapping[str, tuple[tuple[str, ...], str]] = {
     "a private key": (
         ("PRIVATE KEY",),

@@ -59,7 +59,7 @@ def redacted_cells(frame: pl.DataFrame, allowed: Collection[str] = ()) -> pl.Dat
 
 
 def _suspicious(series: pl.Series) -> dict[str, Occurrences | None]:
-    """Return the texts of a column that hold the beginning of a key; a gigabyte takes a second."""
+    """Return the texts of a column that hold the beginning of a key."""
     if nested_noun(series.dtype) is not None or not isinstance(series.dtype, pl.String | pl.Categorical | pl.Enum):
         return {}
     positions = np.flatnonzero(series.cast(pl.String).str.contains_any(list(ANCHORS)).fill_null(value=False))
