@@ -9,6 +9,7 @@ import threading
 import time
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -17,8 +18,10 @@ from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import alert_data, check_alerts, send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.events import Event, read_events, read_points, store_event
+from estimator.prediction_log import PredictionRecord, open_log
 from tests.clients import Client, gateway
 from tests.market import FOLDER, MODEL, kinds, other_area, same_area
+from tests.test_learned_rows import table, trained
 
 
 def changed(rows, **changes):
@@ -378,3 +381,15 @@ def test_webhook_gets_no_value_of_a_row(market):
     (event,) = [event for event in market.step() if event.kind == "drift"]
     assert event.details["examples"]
     assert "examples" not in alert_data(event)
+
+
+def test_monitor_of_a_version_without_intervals_prints_json(tmp_path, run):
+    version = trained(tmp_path, table(), model={"kind": "linear"}).version
+    log = open_log(str(tmp_path / "log.db"), Path(), {})
+    row = {"area": 60.0, "city": "Bern", "secret": "x"}
+    log.write([PredictionRecord("r0", time.time(), "house", version, row, {"prediction": 600.0})])
+    log.close()
+    options = ("--store", tmp_path / "models", "--log", tmp_path / "log.db", "--json")
+    code, output, err = run("monitor", "house", *options)
+    assert code in (0, 3), err
+    assert output["performance"]["target_coverage"] is None

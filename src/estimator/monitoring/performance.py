@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -49,7 +50,9 @@ class LivePerformance:
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
-        return asdict(self)
+        # JSON has no NaN, which the target is for a version without intervals or sets.
+        target = None if math.isnan(self.target_coverage) else self.target_coverage
+        return {**asdict(self), "target_coverage": target}
 
 
 def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) -> LivePerformance:
