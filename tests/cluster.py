@@ -140,6 +140,11 @@ def main(arguments: list[str]) -> None:
             kubectl.path(kind, name).unlink()
         case ["rollout", "status", target, _] | ["wait", _, target, _]:
             kubectl.wait(*target.split("/"))
+        case ["get", "nodes", "--output", _]:
+            nodes = os.environ.get("CLUSTER_NODES", "amd64")
+            if nodes == "forbidden":
+                fail('Error from server (Forbidden): nodes is forbidden: User "me" cannot list resource "nodes"')
+            sys.stdout.write(nodes)
         case ["config", "current-context"]:
             sys.stdout.write("kind\n")
         case ["port-forward", service, ":80"]:

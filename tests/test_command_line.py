@@ -86,6 +86,25 @@ def test_two_tables_share_a_folder(folder, run):
     assert run("train", "birds.yml", *quick, "--json")[1]["name"] == "birds"
 
 
+def test_the_page_of_another_table_is_kept(folder, run):
+    read_example("penguins").write_csv("p.csv")
+    first, again, second, other = (
+        run("explore", table, "--target", target, "--json")[1]["page"]
+        for table, target in (("t.csv", "y"), ("t.csv", "x"), ("p.csv", "species"), ("p.csv", "island"))
+    )
+    assert (first, again) == ("exploration.html", "exploration.html")
+    assert (second, other) == ("p.exploration.html", "p.exploration.html")
+    assert 'data-table="t"' in Path("exploration.html").read_text()
+
+
+def test_predict_names_the_file_of_a_row_that_breaks_the_schema(folder, run):
+    run("train", "config.yml", "--json")
+    (Path("new.csv")).write_text("x,c,id\n1.5,a,1\nmuch,a,2\n")
+    (model,) = [path for path in Path("models").iterdir() if path.is_dir()]
+    code, _, error = run("predict", model, "--input", "new.csv", "--output", "out.csv")
+    assert (code, "error: new.csv: row 2, x" in error or "new.csv: row 2" in error) == (1, True)
+
+
 def test_a_config_whose_schema_exists_is_not_half_written(folder, run):
     Path("config.yml").unlink()
     Path("schema.yml").write_text("columns: []")

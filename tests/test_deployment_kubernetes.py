@@ -10,9 +10,11 @@ from dataclasses import replace
 import pytest
 from ruamel.yaml import YAML
 
+from estimator import verbs
 from estimator.errors import DeploymentError
 from estimator.shipping.deployment import SHELF
 from estimator.shipping.deployment.kubernetes.manifests import object_name
+from estimator.shipping.image.build_record import write_record
 from tests.cluster import cluster
 from tests.deployments import DIGESTS, context_of, folders_by_digest, releases_of, two_versions
 
@@ -67,6 +69,46 @@ def test_manifests_follow_the_api_schemas(objects, releases, context, settings, 
     for manifest in manifests:
         if manifest["kind"] != "InferenceService":
             validate(manifest, api, strict=True)
+
+
+@pytest.fixture
+def deployed(tmp_path, releases):
+    """A model whose image was pushed, as its record in a folder says."""
+    folder = tmp_path / "build"
+    record = {
+        "name": releases[0].model, "tag": "prices:latest", "builder": "docker", "layout": None, "port": 5000,
+        "version": releases[0].version, "pushed": releases[0].image, "architecture": "amd64",
+    }  # fmt: skip
+    folder.mkdir()
+    write_record(record, folder)
+    return verbs.deploy.DeployedModel(releases[0].model, folder)
+
+
+def test_what_is_confirmed_is_locked(objects, deployed, versions):
+    context = verbs.Context(("deployment.kind=kubernetes",), store_path=str(versions[0].folder.parent.parent))
+    _, site = verbs.deploy.target_and_site(deployed, context, print)
+
+    def meanwhile(*_):
+        with pytest.raises(DeploymentError, match="deploying from it"), target().lock(deployed.model, site):
+            raise AssertionError("both are in")
+        return False
+
+    assert verbs.deploy.deploy(deployed, context, confirm=meanwhile).status is None
+    assert verbs.down.down(deployed, context, confirm=meanwhile) is None
+    with target().lock(deployed.model, site):
+        assert verbs.deploy.deploy(deployed, context, dry_run=True, confirm=lambda *_: True).status is None
+
+
+def test_image_for_another_architecture_than_the_nodes_is_rejected(objects, releases, context, monkeypatch):
+    arm = replace(releases[0], architecture="arm64")
+    with pytest.raises(DeploymentError, match="is for arm64, and the nodes of the cluster are amd64") as caught:
+        target().plan(arm, context)
+    assert "image.architecture" in (caught.value.hint or "")
+    monkeypatch.setenv("CLUSTER_NODES", "amd64 arm64")
+    target().plan(arm, context)
+    # Some users may not list nodes.
+    monkeypatch.setenv("CLUSTER_NODES", "forbidden")
+    target().plan(arm, context)
 
 
 def test_kubectl_reads_the_manifests(objects, releases, context):

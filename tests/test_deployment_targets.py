@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
 
+from estimator import verbs
 from estimator.checks.targets import PROMISES, DeploymentTrial
+from estimator.errors import ImageError
 from estimator.shipping.deployment import KINDS, SHELF
+from estimator.shipping.image.build_record import write_record
 from tests.cluster import cluster
 from tests.deployments import DIGESTS, context_of, folders_by_digest, releases_of, two_versions
 from tests.machines import instances, known_to_ecr
@@ -61,3 +65,25 @@ def trial_of(kind, settings, versions, repository, folder):
 @pytest.mark.parametrize("kind", [*KINDS, "kserve"])
 def test_target_keeps_its_promises(request, kind, promise):
     promise(request.getfixturevalue(f"{kind}_trial"))
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "is_pushed"),
+    [("t4g.small", True), ("c7gn.large", True), ("t3.small", False), ("g4dn.xlarge", False)],
+)
+def test_push_compares_the_architecture_with_that_of_the_machine(versions, tmp_path, instance_type, is_pushed):
+    record = {
+        "name": "prices", "tag": "prices:latest", "builder": "direct", "layout": {}, "port": 5000,
+        "version": versions[0].version, "architecture": "arm64",
+    }  # fmt: skip
+    write_record(record, tmp_path)
+    shutil.copytree(versions[0].folder, tmp_path / "context" / "model")
+    settings = ("kind=ec2", f"instance_type={instance_type}")
+    context = verbs.Context(tuple(f"deployment.{text}" for text in settings))
+    deployed = verbs.deploy.DeployedModel("prices", tmp_path)
+    if is_pushed:
+        verbs.push.check_target(deployed, context)
+        return
+    with pytest.raises(ImageError, match="is for arm64, and `deployment` is a machine for amd64") as caught:
+        verbs.push.push(deployed, "127.0.0.1:1/prices:v1", context)
+    assert "image.architecture: amd64" in (caught.value.hint or "")

@@ -19,6 +19,7 @@ from estimator.monitoring.alerts import alert_data, check_alerts, send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.events import Event, read_events, read_points, store_event
 from estimator.prediction_log import PredictionRecord, open_log
+from estimator.verbs import monitor
 from tests.clients import Client, gateway
 from tests.market import FOLDER, MODEL, kinds, other_area, same_area
 from tests.test_learned_rows import table, trained
@@ -393,3 +394,20 @@ def test_monitor_of_a_version_without_intervals_prints_json(tmp_path, run):
     code, output, err = run("monitor", "house", *options)
     assert code in (0, 3), err
     assert output["performance"]["target_coverage"] is None
+    times = [str(alert_data(event)[key]) for key in ("at", "since")]
+    assert all(datetime.fromisoformat(text).tzinfo and text.endswith("Z") for text in times)
+
+
+def test_an_unexpected_error_does_not_end_the_schedule(market, monkeypatch):
+    market.send(same_area(5))
+    monkeypatch.setattr(monitor, "PAUSE_SECONDS", 0.0)
+    errors, notes = iter([ZeroDivisionError("division by zero")] * 2), []
+
+    def now():
+        raise next(errors, KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt):
+        monitor.follow(market.monitored, market.context(), report=print, note=notes.append, now=now)
+    assert [note.partition(" (")[0] for note in notes[1:]] == [
+        "monitoring is paused by an unexpected error, and goes on: ZeroDivisionError: division by zero"
+    ]

@@ -84,13 +84,15 @@ class Fault:
 
 
 class RowError(EstimatorError):
-    """Rows do not fit the schema; `faults` lists the first faults, `n_faults` counts all."""
+    """Rows do not fit the schema; `faults` lists the first faults, `n_faults` counts all; `place` is their table."""
 
-    def __init__(self, faults: Sequence[Fault], *, hint: str | None = None, n_faults: int | None = None) -> None:
+    def __init__(
+        self, faults: Sequence[Fault], *, hint: str | None = None, n_faults: int | None = None, place: str | None = None
+    ) -> None:
         self.faults = tuple(faults)
         self.n_faults = n_faults if n_faults is not None else len(self.faults)
         more = f" (and {self.n_faults - 1:,} more)" if self.n_faults > 1 else ""
-        super().__init__(f"{self.faults[0]}{more}", hint=hint)
+        super().__init__(f"{f'{place}: ' if place else ''}{self.faults[0]}{more}", hint=hint)
 
 
 class TrainingError(EstimatorError):

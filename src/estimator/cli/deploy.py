@@ -50,6 +50,7 @@ def command(
         options.context(overrides, store),
         rollback=rollback,
         make_live=promote,
+        dry_run=dry_run,
         confirm=confirm,
         note=options.note(as_json=as_json),
     )

@@ -46,6 +46,7 @@ def command(
     left = verbs.down.down(
         options.deployed(model, folder, conf),
         options.context(overrides, store),
+        dry_run=dry_run,
         confirm=confirm,
         note=options.note(as_json=as_json),
     )

@@ -36,7 +36,8 @@ COLORS = {"high": "red", "medium": "yellow", "low": "blue", "note": "white"}
 @click.option(
     "--page",
     type=click.Path(path_type=Path),
-    help="The page to write  [default: exploration.html; for houses.yml houses.exploration.html]",
+    help="The page to write  [default: exploration.html; for houses.yml, or where that page shows another table, "
+    "houses.exploration.html]",
 )
 @click.option("--accept", help="Write the edits of these findings into the config, such as 1-3,5.")
 @click.option("--tsne", is_flag=True, help="Also draw a t-SNE map of the rows; takes seconds.")
@@ -67,10 +68,8 @@ def command(
         raise click.UsageError("--query goes with TABLE; with --conf, use --set data.query=...")
     if accept is not None and conf is None:
         raise click.UsageError("--accept needs --conf, the config to write into")
-    page = page or Path(
-        "exploration.html" if conf is None or conf.stem == "config" else f"{conf.stem}.exploration.html"
-    )
     source = conf or verbs.explore.TableReference(str(table), str(target), query)
+    page = page or verbs.explore.page_for(source)
     context, numbers = options.context(overrides), _numbers(accept) if accept else []
     with progress_bar.steps(quiet=as_json) as progress:
         explored = verbs.explore.explore(source, context, page=page, tsne=tsne, accept=numbers, progress=progress)

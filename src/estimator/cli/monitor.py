@@ -16,7 +16,7 @@ import click
 from estimator import verbs
 from estimator.cli import EXIT_GATE, options
 from estimator.core.clock import format_time
-from estimator.core.text import format_number
+from estimator.core.text import counted, format_number
 
 if TYPE_CHECKING:
     from estimator.monitoring.drift_check import DriftCheck
@@ -118,7 +118,7 @@ def _lines(overview: Overview) -> Iterator[str]:
 
 def _performance_lines(performance: LivePerformance) -> Iterator[str]:
     delay = f", median delay {performance.label_delays['median']:.1f} days" if performance.label_delays else ""
-    yield f"labels    {performance.n_labels:,} of {performance.n_rows:,} rows{delay}"
+    yield f"labels    {performance.n_labels:,} of {counted(performance.n_rows, 'row')}{delay}"
     if performance.loss is not None:
         yield f"loss      {performance.loss}; {format_number(performance.reference_loss)} on held-out rows"
     if performance.coverage is not None:
@@ -131,14 +131,16 @@ def _performance_lines(performance: LivePerformance) -> Iterator[str]:
         yield f"estimate  loss {estimate} from predictions alone; it cannot see concept drift"
     for weak in performance.weak_slices[:3]:
         elsewhere = format_number(weak.score_elsewhere)
-        yield f"weak      {format_number(weak.score)} where {weak.condition} ({weak.rows:,} rows), else {elsewhere}"
+        where = f"{weak.condition} ({counted(weak.rows, 'row')})"
+        yield f"weak      {format_number(weak.score)} where {where}, else {elsewhere}"
     for warning in performance.warnings:
         yield f"warning   {warning}"
 
 
 def _check_lines(check: DriftCheck) -> Iterator[str]:
     verdict = "DRIFT" if check.drifted else "no drift"
-    yield f"{verdict}: p {check.p_value:.2g} over {check.n_rows:,} rows, all tests combined; alpha {check.alpha:.2g}"
+    rows = counted(check.n_rows, "row")
+    yield f"{verdict}: p {check.p_value:.2g} over {rows}, all tests combined; alpha {check.alpha:.2g}"
     for kind, results in check.results.items():
         for result in results[:MAX_LISTED_EVENTS]:
             if result.p_value <= MAX_LISTED_P_VALUE:

@@ -28,6 +28,8 @@ def command(model: str, to: str, folder: Path | None, as_json: bool) -> None:
     \b
     Example: estimator push houses --to ghcr.io/me/houses:1.0
     """
-    pushed = verbs.push.push(folder or Path("build") / model, to, options.context(), note=options.note(as_json=as_json))
+    pushed = verbs.push.push(
+        options.deployed(model, folder, None), to, options.context(), note=options.note(as_json=as_json)
+    )
     data = {"model": model, "pushed": str(pushed), "digest": pushed.digest}
     options.emit(data, f"pushed   {pushed}\n\nnext: estimator deploy {model}", as_json=as_json)

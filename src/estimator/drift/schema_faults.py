@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from estimator.core.arrays import Ints
-from estimator.core.text import format_plain
+from estimator.core.text import counted, format_plain
 from estimator.drift.base import BatchTest, DriftResult
 from estimator.drift.reference import ColumnReference, CurrentRows, DriftReference
 from estimator.errors import needs_extra
@@ -60,7 +60,8 @@ def _schema_violations(reference: DriftReference, current: CurrentRows) -> Drift
     if is_valid is None or is_valid.all():
         return None
     n_invalid, n_rows = int((~is_valid).sum()), len(is_valid)
-    message = f"{n_invalid:,} of {n_rows:,} rows violate the schema, for example {current.batch.faults[0]}"
+    verb = "violates" if n_invalid == 1 else "violate"
+    message = f"{n_invalid:,} of {counted(n_rows, 'row')} {verb} the schema, for example {current.batch.faults[0]}"
     return DriftResult(None, n_invalid / n_rows, fisher_exact(n_invalid, n_rows, 0, reference.n_rows), message)
 
 

@@ -58,13 +58,23 @@ def exploration_page(profile: Profile, findings: Sequence[Finding], *, name: str
     )
 
 
+def table_on(path: Path) -> str | None:
+    """Return the name of the table that an earlier page shows, "" if it is another page; None if there is none."""
+    return _read(path).table[0] if path.is_file() else None
+
+
 def numbers_on(path: Path, *, name: str, target: str) -> list[Numbered]:
     """Return the numbers of the findings on an earlier page of this table and target; none if there is no such page."""
     if not path.is_file():
         return []
+    reader = _read(path)
+    return reader.items if reader.table == (name, target) else []
+
+
+def _read(path: Path) -> _NumberReader:
     reader = _NumberReader()
     reader.feed(path.read_text(encoding="utf-8", errors="replace"))
-    return reader.items if reader.table == (name, target) else []
+    return reader
 
 
 class _NumberReader(HTMLParser):

@@ -13,6 +13,7 @@ from email.message import EmailMessage
 from urllib.parse import unquote, urlsplit
 
 from estimator.config import Alert
+from estimator.core.clock import iso_time
 from estimator.core.credentials import redacted, redacted_data
 from estimator.data.sources.address import Address, locate
 from estimator.errors import EstimatorError, MonitoringError
@@ -127,7 +128,7 @@ def alert_data(event: Event) -> dict[str, object]:
         "id": event.id,
         "model": event.model,
         "version": event.version,
-        "at": event.at,
+        "at": iso_time(event.at),
         "kind": event.kind,
         **details,
     }

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from estimator.core.text import counted
 from estimator.drift import SHELF, CurrentRows, DriftReference, DriftResult
 
 MIN_P_VALUE = 1e-15
@@ -37,7 +38,7 @@ class DriftCheck:
     def message(self) -> str:
         """The check in a sentence."""
         verdict = "drift" if self.drifted else "no drift"
-        return f"{verdict}: p = {self.p_value:.2g} on {self.n_rows:,} rows (alpha = {self.alpha:.2g})"
+        return f"{verdict}: p = {self.p_value:.2g} on {counted(self.n_rows, 'row')} (alpha = {self.alpha:.2g})"
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""

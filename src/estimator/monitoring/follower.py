@@ -12,7 +12,8 @@ import numpy as np
 from estimator.config import Monitoring
 from estimator.config.monitoring import duration_seconds
 from estimator.core.arrays import Floats, Ints
-from estimator.core.text import format_number
+from estimator.core.clock import iso_time
+from estimator.core.text import counted, format_number
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.diagnosis import diagnose, log_e_value
 from estimator.monitoring.events import (
@@ -178,7 +179,7 @@ class LogFollower:
             "message": diagnosis.message,
             "log_e_value": log_e_value(e_value),
             "log_threshold": log_e_value(self._threshold),
-            "since": diagnosed[0].at,
+            "since": iso_time(diagnosed[0].at),
             "after_rows": monitor.n_rows,
             "next": NEXT_STEPS[self.settings.on_drift],
         }
@@ -199,7 +200,7 @@ class LogFollower:
         recent_loss, reference_loss = float(np.nanmean(recent)), reader.reference.mean_loss
         details = {
             "message": f"predictions have become worse: mean loss {format_number(recent_loss)} on the last "
-            f"{len(recent):,} labels, {format_number(reference_loss)} on held-out rows",
+            f"{counted(len(recent), 'label')}, {format_number(reference_loss)} on held-out rows",
             "log_e_value": log_e_value(float(e_values[alarms[0]])),
             "log_threshold": log_e_value(self._threshold),
             "loss": monitor.mean_loss,

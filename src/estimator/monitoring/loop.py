@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from estimator.config import Monitoring, Promotion, Retraining
 from estimator.config.monitoring import duration_seconds
-from estimator.core.clock import Moment
+from estimator.core.clock import Moment, iso_time
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
@@ -170,7 +170,7 @@ class MonitorLoop:
                 **diagnosis.to_data(),
                 "message": diagnosis.message,
                 "p_value": check.p_value,
-                "since": records[0].at,
+                "since": iso_time(records[0].at),
             }
             events.append(self._event("drift", version, suffix, now, drift))
         return events

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from estimator.core.clock import format_time
-from estimator.core.text import format_number
+from estimator.core.text import counted, format_number
 from estimator.monitoring.events import Point
 from estimator.monitoring.overview import Overview, e_values_by_column
 from estimator.pages.charts import Chart
@@ -50,7 +50,7 @@ def monitoring_page(state: Overview) -> bytes:
         version=state.version,
         state="alarm" if state.has_alarm else "calm",
         verdict=verdict(state),
-        period=f"{format_time(state.since)} to {format_time(state.until)}, {state.n_rows:,} rows",
+        period=f"{format_time(state.since)} to {format_time(state.until)}, {counted(state.n_rows, 'row')}",
         charts=[chart for chart in (*_e_value_charts(state), *_traffic_charts(state)) if chart.svg],
         tables=[table for table in _tables(state) if table is not None],
     )

@@ -12,7 +12,7 @@ from estimator.config import Config, resolve
 from estimator.config.sections import model_data
 from estimator.core.credentials import redacted
 from estimator.core.files import write_atomic
-from estimator.core.text import format_bytes
+from estimator.core.text import counted, format_bytes
 from estimator.errors import ArtefactError, CheckError, GateError, StoreError
 from estimator.shipping.ci.pipeline import CheckRunner, CiCheck, CiResult, markdown
 from estimator.shipping.image.builders import Builder, ImageBuild
@@ -77,7 +77,8 @@ def _data(conf: Path, context: Context) -> tuple[None, str]:
     prepared, config, _ = prepared_rows(conf, context)
     path = config.schema_.file
     schema = f"schema file {path}" if path else "an inferred schema, not reviewed (set schema.file)"
-    return None, f"{len(prepared.rows.target):,} rows, {len(prepared.schema.features)} columns, {schema}"
+    rows = counted(len(prepared.rows.target), "row")
+    return None, f"{rows}, {counted(len(prepared.schema.features), 'column')}, {schema}"
 
 
 def _by_alias(config: Config, alias: str, context: Context) -> Artefact | None:

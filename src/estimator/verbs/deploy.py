@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,14 +48,34 @@ def deploy(
     *,
     rollback: bool = False,
     make_live: bool = False,
+    dry_run: bool = False,
     confirm: Callable[[Release, DeploymentPlan], bool],
     note: Note = lambda text: None,
 ) -> Deployment:
     """Run the most recently built image where the config says, or with `rollback` the one that ran before.
 
-    Nothing is done unless `confirm` accepts the plan. With `make_live`, the version is promoted once it runs.
+    Nothing is done unless `confirm` accepts the plan, nor in a dry run. From the plan until it is applied, the
+    deployment is locked, so that what was confirmed is what is done. With `make_live`, the version is promoted once it
+    runs.
     """
     target, site = target_and_site(deployed, context, note)
+    with nullcontext() if dry_run else target.lock(deployed.model, site):
+        deployment, is_confirmed = _deployed(deployed, target, site, rollback, confirm, dry_run=dry_run)
+    if is_confirmed and make_live:
+        _promote(deployment.release, context, note)
+    return deployment
+
+
+def _deployed(
+    deployed: DeployedModel,
+    target: DeploymentTarget,
+    site: DeploymentContext,
+    rollback: bool,
+    confirm: Callable[[Release, DeploymentPlan], bool],
+    *,
+    dry_run: bool,
+) -> tuple[Deployment, bool]:
+    """Plan, and apply if it is confirmed; return whether it was."""
     if rollback:
         release = previous_release(target.status(deployed.model, site))
     else:
@@ -63,14 +84,9 @@ def deploy(
             deployed.model, record["version"], target.image(record, site), record["port"], record["architecture"]
         )
     plan = target.plan(release, site)
-    is_confirmed = confirm(release, plan)
-    status = None
-    if is_confirmed and plan.changes:
-        with target.lock(deployed.model, site):
-            status = target.apply(release, site)
-    if is_confirmed and make_live:
-        _promote(release, context, note)
-    return Deployment(release, plan, status)
+    is_confirmed = confirm(release, plan) and not dry_run
+    status = target.apply(release, site) if is_confirmed and plan.changes else None
+    return Deployment(release, plan, status), is_confirmed
 
 
 def _promote(release: Release, context: Context, note: Note) -> None:
@@ -102,12 +118,12 @@ def target_and_site(
         variables: Mapping[str, str] = record.get("environment", {}) if record["version"] == release.version else {}
         return variables
 
-    return _target(deployed, context), DeploymentContext(
+    return target_of(deployed, context), DeploymentContext(
         deployed.folder, context.environment, version, note, image_environment
     )
 
 
-def _target(deployed: DeployedModel, context: Context) -> DeploymentTarget:
+def target_of(deployed: DeployedModel, context: Context) -> DeploymentTarget:
     """Return the target of a config, else of the version; the environment wins over both, overrides over all."""
     if deployed.conf is not None:
         stored: Mapping[str, Any] = context.config(deployed.conf).model_dump(mode="json")["deployment"] or {}

@@ -13,12 +13,18 @@ def down(
     deployed: DeployedModel,
     context: Context,
     *,
+    dry_run: bool = False,
     confirm: Callable[[Sequence[Resource]], bool],
     note: Callable[[str], None] = lambda text: None,
 ) -> tuple[Resource, ...] | None:
-    """Remove all resources of a model; return those that are left, None when `confirm` rejects the removal."""
+    """Remove all resources of a model; return those that are left, None in a dry run or if not confirmed.
+
+    What `confirm` is shown is what is removed: the deployment is locked from then on.
+    """
     target, site = target_and_site(deployed, context, note)
-    if not confirm(target.status(deployed.model, site).resources):
+    if dry_run:
+        confirm(target.status(deployed.model, site).resources)
         return None
     with target.lock(deployed.model, site):
-        return target.remove(deployed.model, site)
+        is_confirmed = confirm(target.status(deployed.model, site).resources)
+        return target.remove(deployed.model, site) if is_confirmed else None

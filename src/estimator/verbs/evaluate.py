@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from estimator.core.text import counted
 from estimator.errors import SchemaError
 from estimator.evaluation import metrics
 from estimator.evaluation.confusion import Confusion
@@ -89,7 +90,7 @@ def _without_learned(artefact: Artefact, rows: LabeledRows, table: str, context:
     is_left_out, notes = recognized(is_learned, learned, name=table, holder=holder, use="scores")
     if is_left_out.all():
         raise SchemaError(
-            f"{table}: nothing to score: {artefact.version} has learned from all {len(is_left_out):,} rows",
+            f"{table}: nothing to score: {artefact.version} has learned from all {counted(len(is_left_out), 'row')}",
             hint="give new rows, or --include-learned to score these",
         )
     context.notes.add(notes)

@@ -13,16 +13,17 @@ from estimator.config.secrets import allowed_fingerprints
 from estimator.core.credentials import redacted
 from estimator.core.files import write_atomic
 from estimator.data.credentials import credential_cells, redacted_cells
+from estimator.data.sources.address import model_name
 from estimator.data.sources.base import checked_batches
 from estimator.errors import ConfigError
 from estimator.exploration import Profile
 from estimator.exploration.explore import explore as explore_rows
 from estimator.exploration.findings import Finding, run_rules
-from estimator.exploration.page import edit_text, exploration_page, numbers_on
+from estimator.exploration.page import edit_text, exploration_page, numbers_on, table_on
 from estimator.models import Progress, silent, stage
 from estimator.verbs.context import ConfigReference, Context, kind_of, reviewed_schema
 
-__all__ = ["ExploredTable", "TableReference", "accept_findings", "edit_text", "explore"]
+__all__ = ["ExploredTable", "TableReference", "accept_findings", "edit_text", "explore", "page_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,18 @@ class ExploredTable:
     profile: Profile
     findings: Sequence[Finding]
     accepted: Sequence[Finding] = ()
+
+
+def page_for(table: ConfigReference | TableReference) -> Path:
+    """Return where the page of a table goes in the current folder: exploration.html.
+
+    With the name of the config, where that is not config.yml, or of the table, where the page shows another table.
+    """
+    page = Path("exploration.html")
+    if not isinstance(table, TableReference):
+        return page if not isinstance(table, Path) or table.stem == "config" else Path(f"{table.stem}.{page}")
+    name = model_name(table.path, table.query)
+    return page if table_on(page) in (None, name) else Path(f"{name}.{page}")
 
 
 def explore(

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -117,9 +118,22 @@ def follow(
                     if error.message != fault:
                         note(f"monitoring is paused: {error.message}")
                     fault = error.message
+                except Exception as error:
+                    # A defect in one step must not end the schedule.
+                    message = _unexpected(error)
+                    if message != fault:
+                        note(message)
+                    fault = message
                 time.sleep(PAUSE_SECONDS)
         finally:
             loop.close()
+
+
+def _unexpected(error: Exception) -> str:
+    """Return an error that is not of this package, and where it was raised, as a sentence."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {error}".strip(": ")
+    return f"monitoring is paused by an unexpected error, and goes on: {what} ({place.filename}:{place.lineno})"
 
 
 def _begin(artefact: Artefact, settings: LoopSettings) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from estimator.data.sinks import IfExists, sink_for
+from estimator.data.sources.address import locate
+from estimator.errors import RowError
 from estimator.store.artefact import Artefact
 from estimator.store.batch_prediction import predict_source
 from estimator.store.partial_output import BatchSummary
@@ -40,8 +42,12 @@ def predict(
     with context.rows(data) as source:
         if keep_all:
             keep = next(iter(source.batches())).columns
-        summary = predict_source(
-            artefact.predictor, source, sink, keep=keep, invalid_as_missing=invalid_as_missing, progress=progress
-        )
+        try:
+            summary = predict_source(
+                artefact.predictor, source, sink, keep=keep, invalid_as_missing=invalid_as_missing, progress=progress
+            )
+        except RowError as error:
+            place = locate(table, context.environment).name
+            raise RowError(error.faults, hint=error.hint, n_faults=error.n_faults, place=place) from None
     context.notes.add(summary.notes(table))
     return summary

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from estimator.core.text import format_number
+from estimator.core.text import counted, format_number
 from estimator.data.schema import Column
 from estimator.data.schema.column import NUMERIC_KINDS, TIME_KINDS
 from estimator.exploration.findings.calendar import calendar_of
@@ -78,7 +78,7 @@ def identifiers(inputs: RuleInput) -> Findings:
         name = column.name
         if column.kind != "identifier":
             continue
-        detail = f"{column.distinct:,} values in {column.count:,} rows"
+        detail = f"{counted(column.distinct, 'value')} in {counted(column.count, 'row')}"
         what = "identifies rows" if column.distinct >= 0.9 * column.count else "holds keys or codes"
         sentence = f"{name} {what} ({detail}) and is no feature"
         yield Finding(

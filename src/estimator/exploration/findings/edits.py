@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from estimator.core.date_formats import rival_formats
+from estimator.core.text import counted
 from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.column import NA_WORDS
 from estimator.data.schema.date_inference import formats_of
@@ -85,7 +86,7 @@ def number_question(counts: Mapping[str, int]) -> str:
         meant = accounting_negative(example)
         reading = f" (in accounting, {meant!r})" if meant else ""
         more = f", and {len(unread) - 1} more" if len(unread) > 1 else ""
-        place = "in 1 row" if counts[example] == 1 else f"in {counts[example]:,} rows"
+        place = f"in {counted(counts[example], 'row')}"
         return f"what does {example!r:.60}{reading} mean, {place}{more}?"
     numerals = [numeral for text in counts if (numeral := parse_numeral(text)) is not None]
     if len({currency for numeral in numerals for currency in currencies_of(numeral)}) > 1:

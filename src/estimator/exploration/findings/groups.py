@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from estimator.core.arrays import Floats, Indices
+from estimator.core.text import counted
 from estimator.data.schema.column import NUMERIC_KINDS
 from estimator.data.schema.inference import IDENTIFIER_NAME
 from estimator.data.schema.text_parsing import category_names
@@ -62,7 +63,7 @@ def grouped_rows(inputs: RuleInput) -> Findings:
             sentence = f"rows with the same {key.name} have nearly the same {inputs.target.name} ({power:.1%})"
             found["explained"] = round(power, 4)
         elif _is_subject(inputs, key):
-            sentence = f"{key.name} repeats in {key.repeated:,} rows"
+            sentence = f"{key.name} repeats in {counted(key.repeated, 'row')}"
         if sentence:
             sentence += ": a group split keeps rows with the same value in one fold"
             edit = {"training.split": {"kind": "group", "column": key.name}}

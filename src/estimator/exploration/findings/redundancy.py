@@ -27,7 +27,8 @@ def duplicates(inputs: RuleInput) -> Findings:
     if inputs.profile.duplicate_rows:
         n = inputs.profile.duplicate_rows
         about = "" if inputs.profile.duplicates_are_exact else "about "
-        sentence = f"{about}{n:,} rows are duplicates: a random split can put copies into both training and test set"
+        repeats = "1 row is a duplicate" if n == 1 else f"{n:,} rows are duplicates"
+        sentence = f"{about}{repeats}: a random split can put copies into both training and test set"
         severity: Severity = "medium" if n > 0.01 * inputs.profile.rows else "low"
         yield Finding("duplicate rows", severity, (), sentence, {"rows": n})
     yield from _near_duplicates(inputs)

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 
-from estimator.core.text import join_names
+from estimator.core.text import counted, join_names
 from estimator.data.schema import NA_VALUES, Column
 from estimator.data.schema.column import NA_WORDS, NUMERIC_KINDS, TIME_KINDS
 from estimator.data.schema.inference import NUMBER_AS_TEXT
@@ -55,12 +55,12 @@ def sentinel_values(inputs: RuleInput) -> Findings:
             distance = np.abs(rest - extreme[0]).min()
             if count >= 3 and distance > max(np.ptp(rest), 1e-9):
                 spelling = f"{extreme[0]:g}"
-                sentence = f"{name} is {spelling} in {count:,} rows, far from all other values "
+                sentence = f"{name} is {spelling} in {counted(count, 'row')}, far from all other values "
                 sentence += f"({rest.min():g} to {rest.max():g}): does it mean missing?"
                 edit = _na_values_edit(inputs.schema.by_name[name], [spelling])
                 evidence = {"value": float(extreme[0]), "rows": count}
                 plural = f"far from all other values, does it mean missing? {spelling} in {{names}}"
-                detail = f"{count:,} rows; others {rest.min():g} to {rest.max():g}"
+                detail = f"{counted(count, 'row')}; others {rest.min():g} to {rest.max():g}"
                 yield Finding(
                     "sentinel value", "medium", (name,), sentence, evidence, edit, plural=plural, detail=detail
                 )
@@ -79,7 +79,9 @@ def placeholder_dates(inputs: RuleInput) -> Findings:
                 continue
             spellings = sorted(set(inputs.rows[column.name].cast(pl.String).filter(pl.Series(is_day)).to_list()))
             count = int(is_day.sum())
-            sentence = f"{column.name} is {day} in {count:,} rows, years from all other dates: does it mean missing?"
+            sentence = (
+                f"{column.name} is {day} in {counted(count, 'row')}, years from all other dates: does it mean missing?"
+            )
             edit = _na_values_edit(column, spellings)
             yield Finding("sentinel value", "medium", (column.name,), sentence, {"rows": count}, edit)
 

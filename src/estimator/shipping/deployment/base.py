@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -161,6 +161,11 @@ class DeploymentTarget(Section, ABC):
         "ESTIMATOR_CONFIG__SERVING__RATE_LIMIT; not for secrets",
     )
 
+    @property
+    def architecture(self) -> str | None:
+        """The architecture of the machine that pulls the image, as far as these settings say it."""
+        return None
+
     @abstractmethod
     def image(self, record: Mapping[str, Any], context: DeploymentContext) -> str:
         """Return the target's name, by digest, of the image in a folder's record.
@@ -216,6 +221,21 @@ def deployment_lock(context: DeploymentContext) -> AbstractContextManager[None]:
     """
     path = context.folder / "deployment"
     return locked(path, purpose="deploying from it", timeout_seconds=0, error_type=DeploymentError)
+
+
+def check_architecture(release: Release, architectures: Sequence[str], place: str) -> None:
+    """Reject an image that no machine of a place runs; without architectures, they are not known.
+
+    Raises
+    ------
+    DeploymentError: the image is for another architecture.
+    """
+    if architectures and release.architecture not in architectures:
+        runs = " and ".join(sorted(set(architectures)))
+        raise DeploymentError(
+            f"{release.image} is for {release.architecture}, and {place} {runs}",
+            hint=f"image.architecture: {architectures[0]}, and estimator image again",
+        )
 
 
 def check_public(release: Release, address: str, environment: Mapping[str, str], context: DeploymentContext) -> None:

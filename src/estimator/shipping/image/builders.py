@@ -143,6 +143,11 @@ class EngineBuilder(ImageBuilder):
 
     def push(self, record: Mapping[str, Any], folder: Path, registry: Registry, note: Note) -> str:
         engine, reference = self.engine, registry.reference
+        if (architecture := engine.architecture(record["tag"])) != record["architecture"]:
+            raise ImageError(
+                f"{record['tag']} is now an image for {architecture}, not for {record['architecture']}",
+                hint="estimator image VERSION",
+            )
         note(f"{engine.name} pushes {reference}")
         if ecr.is_ecr(reference) and registry.authorization is not None:
             _log_in(engine.name, reference.host, registry.authorization)

@@ -23,6 +23,7 @@ from estimator.shipping.deployment.base import (
     PlanStep,
     Release,
     Resource,
+    check_architecture,
     check_public,
     deployment_lock,
 )
@@ -93,6 +94,9 @@ class DockerTarget(DockerSettings):
 
     def _check(self, release: Release, context: DeploymentContext) -> None:
         """Reject settings that cannot work or are not safe, before anything changes."""
+        check_architecture(
+            release, [_engine().run("version", "--format", "{{.Server.Arch}}").strip()], "docker runs on"
+        )
         if missing := [name for name in self.secrets if name not in context.environment]:
             raise DeploymentError(
                 f"deployment.secrets: {', '.join(missing)}: not set in this environment",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -40,6 +41,8 @@ from estimator.shipping.image.registry import ImageReference, Registry, docker_l
 # The SSM parameter with the newest image of Amazon Linux 2023.
 AMI_PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{}"
 EC2_ARCHITECTURES = {"amd64": "x86_64", "arm64": "arm64"}
+# By AWS's naming rules: a g after the generation is a Graviton processor.
+ARM_TYPE = re.compile(r"(a1|[a-z]+\d+[a-z]*g[a-z]*)\b")
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 # Until an address that moved to another instance is reachable.
 MOVE_TIMEOUT_SECONDS = 60.0
@@ -82,6 +85,10 @@ class EC2Target(DeploymentTarget):
             return [str(ipaddress.ip_network(network)) for network in networks]
         except ValueError as error:
             raise ValueError(f"{error}; expected a network such as 203.0.113.4/32") from None
+
+    @property
+    def architecture(self) -> str:
+        return "arm64" if ARM_TYPE.match(self.instance_type) else "amd64"
 
     @contextmanager
     def lock(self, model: str, context: DeploymentContext) -> Iterator[None]:

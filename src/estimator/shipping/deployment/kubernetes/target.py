@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from estimator.shipping.deployment.base import (
     PlanStep,
     Release,
     Resource,
+    check_architecture,
     deployment_lock,
 )
 from estimator.shipping.deployment.health import check_health
@@ -40,6 +41,7 @@ FORMS = {
     "deployment": ("Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"),
     "kserve": ("InferenceService",),
 }
+NODE_ARCHITECTURES = "jsonpath={.items[*].status.nodeInfo.architecture}"
 MAIN_KINDS = ("Deployment", "InferenceService")
 # The rollout has succeeded by then.
 CHECK_TIMEOUT_SECONDS = 30.0
@@ -60,6 +62,7 @@ class KubernetesTarget(KubernetesSettings):
         return str(pushed)
 
     def plan(self, release: Release, context: DeploymentContext) -> DeploymentPlan:
+        check_architecture(release, self._architectures(), "the nodes of the cluster are")
         status = self.status(release.model, context)
         path = self._write(release, status, context)
         # The cluster validates the manifests.
@@ -130,6 +133,12 @@ class KubernetesTarget(KubernetesSettings):
         comment = f"Written and applied by `estimator deploy {release.model}`."
         write_yaml(path, self._manifests(release, status), comment=comment)
         return path
+
+    def _architectures(self) -> list[str]:
+        """Return the architectures of the nodes, none if this user may not list nodes."""
+        with suppress(DeploymentError):
+            return self._kubectl("get", "nodes", "--output", NODE_ARCHITECTURES).split()
+        return []
 
     def _objects(self, model: str) -> list[dict[str, Any]]:
         """Return all objects of a model in the cluster, the main one first."""
