@@ -382,6 +382,8 @@ def test_webhook_gets_no_value_of_a_row(market):
     (event,) = [event for event in market.step() if event.kind == "drift"]
     assert event.details["examples"]
     assert "examples" not in alert_data(event)
+    times = [str(alert_data(event)[key]) for key in ("at", "since")]
+    assert all(datetime.fromisoformat(text).tzinfo and text.endswith("Z") for text in times)
 
 
 def test_monitor_of_a_version_without_intervals_prints_json(tmp_path, run):
@@ -394,8 +396,6 @@ def test_monitor_of_a_version_without_intervals_prints_json(tmp_path, run):
     code, output, err = run("monitor", "house", *options)
     assert code in (0, 3), err
     assert output["performance"]["target_coverage"] is None
-    times = [str(alert_data(event)[key]) for key in ("at", "since")]
-    assert all(datetime.fromisoformat(text).tzinfo and text.endswith("Z") for text in times)
 
 
 def test_an_unexpected_error_does_not_end_the_schedule(market, monkeypatch):
