@@ -29,8 +29,9 @@ from estimator.core.task import Predictions, Task
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
 from estimator.drift import CurrentRows, DriftReference
+from estimator.drift.reference import BOUND_FACTOR
 from estimator.monitoring.betting import BettingTest
-from estimator.monitoring.promotion import BOUND_FACTOR, MIN_LABELS, BoundedLoss
+from estimator.monitoring.promotion import MIN_LABELS, BoundedLoss
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / "tables"
 Floats = npt.NDArray[np.float64]

@@ -5,7 +5,7 @@ One file per kind: `SHELF` holds the batch tests that a check runs together, `DE
 
 from estimator.core.registry import Shelf
 from estimator.drift.base import BatchTest, DriftResult, SequentialTest
-from estimator.drift.reference import CurrentRows, DriftReference, absolute_losses, build_reference
+from estimator.drift.reference import CurrentRows, DriftReference, absolute_losses, build_reference, signed_errors
 
 KINDS = {
     "schema_faults": "estimator.drift.schema_faults:SchemaFaults",
@@ -33,4 +33,5 @@ __all__ = [
     "SequentialTest",
     "absolute_losses",
     "build_reference",
+    "signed_errors",
 ]

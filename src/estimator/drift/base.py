@@ -67,10 +67,8 @@ class SequentialTest(ABC):
 
     @classmethod
     @abstractmethod
-    def of(
-        cls, columns: Sequence[ColumnReference], *, threshold: float, seed: int = 0, only_increase: bool = False
-    ) -> Self:
-        """Return a test that has seen no row; with `only_increase` it detects larger values alone."""
+    def of(cls, columns: Sequence[ColumnReference], *, threshold: float, seed: int = 0) -> Self:
+        """Return a test that has seen no row."""
 
     @abstractmethod
     def update(self, codes: BinCodes, periods: Ints) -> Floats:

@@ -55,8 +55,6 @@ def _bets() -> Floats:
 
 
 BETS = _bets()
-# Bets that win on high ranks, for losses: smaller ones are no reason for an alarm.
-INCREASE_BETS = BETS[:, [0, 3, 4, 7, 8]]
 
 
 class ConformalRanks:
@@ -99,9 +97,8 @@ class ConformalRanks:
 class BettingPortfolio:
     """Bets on the uniform ranks of several columns; `e_values` sums the capital of each column, of shape (columns,)."""
 
-    def __init__(self, n_columns: int, *, only_increase: bool = False) -> None:
-        self.only_increase, self._bets = only_increase, INCREASE_BETS if only_increase else BETS
-        n_fixed, n_adaptive = self._bets.shape[1], 0 if only_increase else len(MEMORY_ROWS)
+    def __init__(self, n_columns: int) -> None:
+        n_fixed, n_adaptive = BETS.shape[1], len(MEMORY_ROWS)
         self._weights = np.full(n_fixed + n_adaptive, (1.0 - IDLE_FRACTION) / (n_fixed + n_adaptive - 1))
         self._weights[0] = IDLE_FRACTION
         self.capital = np.zeros((n_columns, len(self._weights)))
@@ -119,23 +116,22 @@ class BettingPortfolio:
     def update(self, ranks: Floats) -> Floats:
         """Bet on ranks of shape (rows, columns), row after row; return the e-values after each, of the same shape."""
         e_values = np.empty_like(ranks)
-        payoffs = self._bets[np.minimum((ranks * N_CELLS).astype(np.int64), N_CELLS - 1)]
+        payoffs = BETS[np.minimum((ranks * N_CELLS).astype(np.int64), N_CELLS - 1)]
         bins = np.minimum((ranks * N_HISTOGRAM_BINS).astype(np.int64), N_HISTOGRAM_BINS - 1)
-        n_fixed, n_adaptive = payoffs.shape[2], self.histogram.shape[1]
+        n_fixed = payoffs.shape[2]
         capital, histogram, columns = self.capital, self.histogram, np.arange(ranks.shape[1])
-        decay = (1.0 - 1.0 / MEMORY_ROWS[:n_adaptive])[None, :, None]
-        prior = (PRIOR_COUNT / MEMORY_ROWS[:n_adaptive])[None, :, None]
+        decay = (1.0 - 1.0 / MEMORY_ROWS)[None, :, None]
+        prior = (PRIOR_COUNT / MEMORY_ROWS)[None, :, None]
         total = histogram.sum(axis=2)
         for row in range(len(ranks)):
             # A bet that has lost its capital must be able to win later.
             capital += REDISTRIBUTED_FRACTION * (capital.sum(axis=1, keepdims=True) * self._weights - capital)
             capital[:, :n_fixed] *= payoffs[row]
-            if n_adaptive:
-                capital[:, n_fixed:] *= N_HISTOGRAM_BINS * histogram[columns, :, bins[row]] / total
-                histogram *= decay
-                histogram += prior
-                histogram[columns, :, bins[row]] += 1.0
-                total = total * decay[:, :, 0] + prior[:, :, 0] * N_HISTOGRAM_BINS + 1.0
+            capital[:, n_fixed:] *= N_HISTOGRAM_BINS * histogram[columns, :, bins[row]] / total
+            histogram *= decay
+            histogram += prior
+            histogram[columns, :, bins[row]] += 1.0
+            total = total * decay[:, :, 0] + prior[:, :, 0] * N_HISTOGRAM_BINS + 1.0
             np.minimum(capital, MAX_CAPITAL, out=capital)
             e_values[row] = capital.sum(axis=1)
         return e_values
@@ -159,14 +155,8 @@ class EProcess(SequentialTest):
         self._detected = False
 
     @classmethod
-    def of(
-        cls, columns: Sequence[ColumnReference], *, threshold: float, seed: int = 0, only_increase: bool = False
-    ) -> Self:
-        ranks, portfolio = (
-            ConformalRanks(columns, seed=seed),
-            BettingPortfolio(len(columns), only_increase=only_increase),
-        )
-        return cls(ranks, portfolio, threshold)
+    def of(cls, columns: Sequence[ColumnReference], *, threshold: float, seed: int = 0) -> Self:
+        return cls(ConformalRanks(columns, seed=seed), BettingPortfolio(len(columns)), threshold)
 
     def update(self, codes: BinCodes, periods: Ints) -> Floats:
         e_values = np.empty(codes.shape)
@@ -190,7 +180,7 @@ class EProcess(SequentialTest):
 
     def restart(self) -> None:
         n_columns = len(self._portfolio.capital)
-        self._portfolio = BettingPortfolio(n_columns, only_increase=self._portfolio.only_increase)
+        self._portfolio = BettingPortfolio(n_columns)
         self._period, self._detected = None, False
 
     def to_data(self) -> dict[str, Any]:

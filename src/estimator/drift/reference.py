@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,8 @@ MAX_SINGLETON_FRACTION = 0.01
 SAMPLE_ROWS = 2000
 SAMPLE_CELLS = 400_000
 PREDICTION, LOSS = "prediction", "loss"
+# Losses and errors count as at most this many mean losses, as only bounded means can be tested at any time.
+BOUND_FACTOR = 4.0
 FORMAT = 1
 
 
@@ -111,13 +113,38 @@ class ColumnReference:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class HeldOutErrors:
+    """Losses and signed errors of held-out rows, each bounded by `bound`: means, standard deviations, and the rows."""
+
+    bound: float
+    mean_loss: float
+    loss_deviation: float
+    mean_error: float
+    error_deviation: float
+    n_rows: int
+
+    @classmethod
+    def of(cls, losses: Floats, errors: Floats) -> HeldOutErrors | None:
+        """Return those of rows with losses and errors of shape (rows,); None without two finite ones."""
+        is_finite = np.isfinite(losses) & np.isfinite(errors)
+        if is_finite.sum() < 2 or not losses[is_finite].any():
+            return None
+        bound = BOUND_FACTOR * float(losses[is_finite].mean())
+        bounded = np.minimum(losses[is_finite], bound), np.clip(errors[is_finite], -bound, bound)
+        (mean_loss, loss_deviation), (mean_error, error_deviation) = (
+            (float(values.mean()), float(values.std())) for values in bounded
+        )
+        return cls(bound, mean_loss, loss_deviation, mean_error, error_deviation, int(is_finite.sum()))
+
+
 @dataclass(frozen=True)
 class DriftReference:
     """The distributions of training rows, and of predictions and losses on held-out rows.
 
     `sample` holds the bins of some rows, of shape (rows, columns), in the order of `columns`. Losses are absolute
     errors of numbers, log losses of classes; `mean_loss` is their mean, and `loss_by_prediction` the mean in each bin
-    of `predictions`, NaN for a bin without rows.
+    of `predictions`, NaN for a bin without rows. `held_out` is None where there were too few held-out rows.
     """
 
     columns: tuple[ColumnReference, ...]
@@ -126,6 +153,7 @@ class DriftReference:
     losses: ColumnReference
     loss_by_prediction: Floats
     mean_loss: float
+    held_out: HeldOutErrors | None = None
 
     @property
     def n_rows(self) -> int:
@@ -140,14 +168,8 @@ class DriftReference:
     def without(self, names: Sequence[str]) -> DriftReference:
         """Return the reference without some columns."""
         indices = [index for index, column in enumerate(self.columns) if column.name not in names]
-        return DriftReference(
-            columns=tuple(self.columns[index] for index in indices),
-            sample=self.sample[:, indices],
-            predictions=self.predictions,
-            losses=self.losses,
-            loss_by_prediction=self.loss_by_prediction,
-            mean_loss=self.mean_loss,
-        )
+        columns = tuple(self.columns[index] for index in indices)
+        return replace(self, columns=columns, sample=self.sample[:, indices])
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data; the sample is base64 of its bytes, row after row."""
@@ -160,6 +182,7 @@ class DriftReference:
             "losses": self.losses.to_data(),
             "loss_by_prediction": [nan_to_none(value) for value in means],
             "mean_loss": self.mean_loss,
+            "held_out": None if self.held_out is None else asdict(self.held_out),
         }
 
     @classmethod
@@ -175,6 +198,7 @@ class DriftReference:
             losses=ColumnReference.from_data(data["losses"]),
             loss_by_prediction=np.array(means),
             mean_loss=data["mean_loss"],
+            held_out=HeldOutErrors(**data["held_out"]) if data.get("held_out") else None,
         )
 
 
@@ -203,11 +227,12 @@ class CurrentRows:
 
 
 def build_reference(
-    schema: Schema, rows: Batch, predictions: Predictions, losses: Floats, *, seed: int
+    schema: Schema, rows: Batch, predictions: Predictions, losses: Floats, *, errors: Floats | None = None, seed: int
 ) -> DriftReference:
     """Return the reference of a version.
 
-    `rows` are those of its table; `predictions` and `losses`, of shape (rows,), those of held-out rows.
+    `rows` are those of its table; `predictions`, and `losses` and signed `errors` of shape (rows,), are those of
+    held-out rows.
     """
     generator = np.random.default_rng([seed, 70])
     indices = generator.permutation(rows.n_rows)[:MAX_ROWS]
@@ -228,6 +253,7 @@ def build_reference(
         losses=_bin_numbers(LOSS, finite_losses, MAX_BINS),
         loss_by_prediction=mean_by_bin(prediction_column.codes(predicted), losses, prediction_column),
         mean_loss=float(finite_losses.mean()) if len(finite_losses) else 0.0,
+        held_out=None if errors is None else HeldOutErrors.of(losses, errors),
     )
 
 
@@ -247,6 +273,20 @@ def monitored_predictions(predictions: Predictions) -> npt.NDArray[Any]:
 def absolute_losses(task: Task, predictions: Predictions, actual: Floats) -> Floats:
     """Return the loss of each prediction: the absolute error of a number, the log loss of a class."""
     return np.abs(task.losses(predictions.raw, actual))
+
+
+def signed_errors(task: Task, raw: Floats, actual: Floats) -> Floats:
+    """Return by how much each label is above its prediction: a number, or a class as 1 or 0 less its probability.
+
+    The class is the second of two, or the likeliest of more.
+
+    >>> signed_errors(Task("binary", ("no", "yes")), np.array([[0.25, 0.75]]), np.array([1.0])).tolist()
+    [0.25]
+    """
+    if task.is_regression:
+        return actual - raw
+    which = np.ones(len(raw), np.int64) if task.kind == "binary" else raw.argmax(axis=1)
+    return np.asarray((actual == which) - raw[np.arange(len(raw)), which])
 
 
 def mean_by_bin(codes: BinCodes, values: Floats, column: ColumnReference) -> Floats:

@@ -13,7 +13,6 @@ from estimator.config import Monitoring
 from estimator.config.monitoring import duration_seconds
 from estimator.core.arrays import Floats, Ints
 from estimator.core.clock import iso_time
-from estimator.core.text import counted, format_number
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.diagnosis import diagnose, log_e_value
 from estimator.monitoring.events import (
@@ -35,7 +34,9 @@ from estimator.store.artefact import Artefact
 
 # Several processes write the log, each a moment after it has responded: rows younger than this are left for later.
 LAG_SECONDS = 2.0
-BATCH_ROWS = 500
+BATCH_ROWS, LABELS_PER_LOOK = 500, 10
+# A state of another format is not continued.
+STATE_FORMAT = 2
 # Where a log that was never monitored is taken up.
 CATCH_UP_SECONDS = 30 * 86_400.0
 # Columns whose e-values are stored for the page, largest first.
@@ -44,7 +45,6 @@ MAX_POINT_COLUMNS = 20
 MAX_DIAGNOSED_ROWS, MIN_DIAGNOSED_ROWS = 1000, 10
 # Drift began when the e-value last rose above this fraction of the threshold.
 ONSET_FRACTION, MIN_ONSET_E_VALUE = 1 / 500, 2.0
-RECENT_LABELS = 100
 NEXT_STEPS = {
     "warn": "inspect the rows; drift need not hurt, and only labels can show whether it does",
     "ask_for_labels": "label some of these rows (POST /v1/labels): only labels can show whether the drift hurts",
@@ -80,7 +80,7 @@ class LogFollower:
     def restore(self) -> None:
         """Continue where an earlier process has stopped."""
         state = read_state(self.log, self.model)
-        if state is None or state["version"] != self.live_version():
+        if state is None or state.get("format") != STATE_FORMAT or state["version"] != self.live_version():
             return
         self._start(state["version"], state["private_columns"])
         assert self._monitor is not None
@@ -93,6 +93,7 @@ class LogFollower:
         if self._monitor is None or self._reader is None:
             return
         state = {
+            "format": STATE_FORMAT,
             "version": self._reader.artefact.version,
             "private_columns": self._private_columns,
             "monitor": self._monitor.to_data(),
@@ -143,7 +144,8 @@ class LogFollower:
         reference = self._reader.reference.without(private_columns)
         self._reader = replace(self._reader, reference=reference)
         seed = int(hashlib.sha256(version.encode()).hexdigest()[:8], 16)
-        self._monitor = VersionMonitor(reference, self._threshold, seed=seed)
+        calibration = self._reader.artefact.manifest.get("coverage") or {}
+        self._monitor = VersionMonitor(reference, self._threshold, calibration.get("target"), seed=seed)
 
     def _update_rows(self, records: Sequence[PredictionRecord]) -> list[Event]:
         if not records or self._reader is None:
@@ -188,29 +190,30 @@ class LogFollower:
     def _update_labels(self, records: Sequence[PredictionRecord]) -> list[Event]:
         if not records or self._reader is None or self._monitor is None:
             return []
-        reader, monitor = self._reader, self._monitor
-        labels = reader.labels(records)
-        losses, covered = reader.losses(records, labels), reader.covered(records, labels)
-        periods = self._periods([record.labeled_at or record.at for record in records])
-        e_values = monitor.update_losses(losses, covered, periods)
-        alarms = np.flatnonzero(e_values >= self._threshold)
-        if not len(alarms):
+        events = []
+        # Evidence is read every few labels, so that an alarm's figures are those of its labels.
+        for start in range(0, len(records), LABELS_PER_LOOK):
+            events += self._look_at_labels(self._reader, self._monitor, records[start : start + LABELS_PER_LOOK])
+        return events
+
+    def _look_at_labels(
+        self, reader: RecordReader, monitor: VersionMonitor, records: Sequence[PredictionRecord]
+    ) -> list[Event]:
+        rows = reader.labeled_rows(records, reader.labels(records))
+        e_values = monitor.update_labels(rows, self._periods([record.labeled_at or record.at for record in records]))
+        if not (e_values >= self._threshold).any():
             return []
-        recent = losses[max(0, alarms[0] + 1 - RECENT_LABELS) : alarms[0] + 1]
-        recent_loss, reference_loss = float(np.nanmean(recent)), reader.reference.mean_loss
         details = {
-            "message": f"predictions have become worse: mean loss {format_number(recent_loss)} on the last "
-            f"{counted(len(recent), 'label')}, {format_number(reference_loss)} on held-out rows",
-            "log_e_value": log_e_value(float(e_values[alarms[0]])),
+            "message": monitor.degradation.message(reader.task),
+            "log_e_value": log_e_value(float(e_values.max())),
             "log_threshold": log_e_value(self._threshold),
             "loss": monitor.mean_loss,
-            "reference_loss": reference_loss,
-            "recent_loss": recent_loss,
+            "reference_loss": reader.reference.mean_loss,
             "n_labels": monitor.n_labels,
             "next": NEXT_STEPS_AFTER_DEGRADATION[self.settings.on_degradation],
         }
-        monitor.losses.restart()
-        return self._unless_repeated(self._event("degradation", records[alarms[0]], details))
+        monitor.degradation.restart()
+        return self._unless_repeated(self._event("degradation", records[-1], details))
 
     def _event(self, kind: EventKind, record: PredictionRecord, details: dict[str, Any]) -> Event:
         at = record.at if kind == "drift" else record.labeled_at or record.at
@@ -250,7 +253,7 @@ class LogFollower:
             "log_e_value": log_e_value(e_value),
             "log_threshold": log_e_value(self._threshold),
             "columns": {name: log_e_value(value) for name, value in by_column},
-            "loss_log_e_value": log_e_value(float(monitor.losses.e_values[0])),
+            "loss_log_e_value": log_e_value(monitor.degradation.e_value),
             "n_rows": monitor.n_rows,
             "n_labels": monitor.n_labels,
             "n_scored": monitor.n_scored,

@@ -12,6 +12,7 @@ from estimator.core.arrays import Floats
 from estimator.core.task import Task
 from estimator.core.text import counted, format_e_value, format_number
 from estimator.drift import DriftReference
+from estimator.drift.reference import BOUND_FACTOR
 from estimator.evaluation.scores import Score
 from estimator.monitoring.betting import BettingTest
 from estimator.monitoring.diagnosis import log_e_value
@@ -20,8 +21,6 @@ from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.prediction_log.log import START, Cursor
 from estimator.store.artefact import Artefact
 
-# An absolute error counts as at most this many times the mean one of the champion's held-out rows.
-BOUND_FACTOR = 4.0
 # Live rows may differ from those of the retraining, so a candidate is not promoted on these alone.
 MIN_LABELS = 10
 BATCH_ROWS = 500

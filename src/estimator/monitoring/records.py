@@ -15,9 +15,10 @@ from estimator.core.task import MIN_PROBABILITY, Predictions, Task
 from estimator.data.schema import Batch, Column
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.schema import as_array
-from estimator.drift import CurrentRows, DriftReference
+from estimator.drift import CurrentRows, DriftReference, signed_errors
 from estimator.drift.reference import BinCodes, monitored_values
 from estimator.errors import MonitoringError
+from estimator.monitoring.degradation import LabeledErrors
 from estimator.monitoring.drift_check import DriftCheck, check_drift
 from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
@@ -117,6 +118,14 @@ class RecordReader:
             self._probability(record.response, label) for record, label in zip(records, labels.tolist(), strict=True)
         ]
         return np.asarray(-np.log(np.maximum(np.array(probabilities, dtype=np.float64), MIN_PROBABILITY)))
+
+    def labeled_rows(self, records: Sequence[PredictionRecord], labels: Floats) -> LabeledErrors:
+        """Return what labels show of the logged predictions."""
+        raw = self.raw_predictions([record.response for record in records])
+        is_read = np.isfinite(labels) & np.isfinite(raw.reshape(len(records), -1)).all(axis=1)
+        errors = np.full(len(records), np.nan)
+        errors[is_read] = signed_errors(self.task, raw[is_read], labels[is_read])
+        return LabeledErrors(self.losses(records, labels), errors, self.covered(records, labels))
 
     def _probability(self, response: Mapping[str, Any], label: float) -> float:
         """Return the probability of the labeled class."""

@@ -1,4 +1,4 @@
-"""The sequential tests of one version: have rows or predictions drifted, and have losses grown?"""
+"""The sequential tests of one version: have rows or predictions drifted, and have predictions become worse?"""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ import numpy.typing as npt
 from estimator.core.arrays import Floats, Ints
 from estimator.drift import DETECTORS, DriftReference, SequentialTest
 from estimator.drift.reference import BinCodes
+from estimator.monitoring.degradation import DegradationTest, LabeledErrors
 from estimator.monitoring.records import is_present
 
 DETECTOR = "e_process"
 # A weighted mean of e-values is an e-value.
 COLUMNS_WEIGHT, PREDICTIONS_WEIGHT = 0.75, 0.25
 COUNTERS = ("n_rows", "n_labels", "n_scored", "n_covered", "total_loss")
-TESTS = ("columns", "predictions", "losses")
+TESTS = ("columns", "predictions", "degradation")
 
 
 @dataclass
@@ -30,6 +31,7 @@ class VersionMonitor:
 
     reference: DriftReference
     threshold: float
+    target_coverage: float | None = None
     seed: int = 0
     n_rows: int = 0
     n_labels: int = 0
@@ -38,13 +40,13 @@ class VersionMonitor:
     total_loss: float = 0.0
     columns: SequentialTest = field(init=False)
     predictions: SequentialTest = field(init=False)
-    losses: SequentialTest = field(init=False)
+    degradation: DegradationTest = field(init=False)
 
     def __post_init__(self) -> None:
         kind, reference, threshold = DETECTORS.load(DETECTOR), self.reference, self.threshold
         self.columns = kind.of(reference.columns, threshold=threshold, seed=self.seed)
         self.predictions = kind.of([reference.predictions], threshold=threshold, seed=self.seed + 1)
-        self.losses = kind.of([reference.losses], threshold=threshold, seed=self.seed + 2, only_increase=True)
+        self.degradation = DegradationTest(reference.held_out, self.target_coverage)
 
     @property
     def mean_loss(self) -> float:
@@ -67,18 +69,14 @@ class VersionMonitor:
             after[present] = self.predictions.update(prediction_codes, periods[present])[:, 0]
         return e_values + PREDICTIONS_WEIGHT * _filled_forward(after, before)
 
-    def update_losses(self, losses: Floats, covered: Floats, periods: Ints) -> Floats:
-        """Add losses of shape (rows,) as labels arrive; return the e-value of "losses have grown" after each."""
-        is_finite = np.isfinite(losses)
-        self.n_labels += len(losses)
-        self.total_loss += float(losses[is_finite].sum())
+    def update_labels(self, rows: LabeledErrors, periods: Ints) -> Floats:
+        """Add rows as their labels arrive; return the e-value of "predictions have become worse" after each."""
+        is_finite = np.isfinite(rows.losses)
+        self.n_labels += len(rows)
+        self.total_loss += float(rows.losses[is_finite].sum())
         self.n_scored += int(is_finite.sum())
-        self.n_covered += int(np.nansum(covered))
-        after, before = np.full(len(losses), np.nan), float(self.losses.e_values[0])
-        if is_finite.any():
-            codes = self.reference.losses.codes(losses[is_finite])[:, None]
-            after[is_finite] = self.losses.update(codes, periods[is_finite])[:, 0]
-        return _filled_forward(after, before)
+        self.n_covered += int(np.nansum(rows.covered))
+        return self.degradation.update(rows, periods)
 
     def restart_rows(self) -> None:
         """Start the tests of rows and predictions over, after an alarm."""

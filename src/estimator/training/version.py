@@ -23,7 +23,7 @@ from estimator.core.arrays import nan_to_none
 from estimator.core.clock import Moment
 from estimator.data.credentials import CredentialCells, credential_cells, redacted_cells
 from estimator.data.schema.file import to_data
-from estimator.drift import absolute_losses, build_reference
+from estimator.drift import absolute_losses, build_reference, signed_errors
 from estimator.errors import ArtefactError
 from estimator.evaluation import metrics
 from estimator.exploration import profile_table
@@ -204,9 +204,9 @@ def _profile(trained: TrainedModel, report: Report, config: Config) -> dict[str,
     """Return the profile of the training rows, with the reference distributions for drift tests."""
     schema = trained.predictor.schema
     losses = absolute_losses(report.task, report.predictions, report.actual)
-    reference = build_reference(
-        schema, trained.prepared.rows.batch, report.predictions, losses, seed=config.training.seed
-    )
+    errors = signed_errors(report.task, report.predictions.raw, report.actual)
+    rows = trained.prepared.rows.batch
+    reference = build_reference(schema, rows, report.predictions, losses, errors=errors, seed=config.training.seed)
     shown = redacted_cells(trained.prepared.training_frame, config.secrets.allow)
     return {**profile_table(schema, [shown]).to_data(), "reference": reference.to_data()}
 
