@@ -98,7 +98,7 @@ def test_all_that_the_system_kills_is_named(crashing):
     """No process writes a stack trace when memory ends."""
     decision = json.loads(crashing(4, "SIGKILL").stdout)
     assert all("SIGKILL (killed); is there too little memory?" in item["error"] for item in decision["candidates"])
-    assert decision["reasons"][0] == "the live version stays: no candidate is better"
+    assert decision["reasons"][0] == "the live version stays: no candidate is proven better"
     assert len(decision["notes"]) == 4
 
 

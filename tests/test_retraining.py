@@ -10,18 +10,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 
+import numpy as np
 import polars as pl
 import pytest
 
 from estimator import verbs
+from estimator.config import Retraining
 from estimator.config.sections import row_ranges
 from estimator.core.clock import Moment
 from estimator.data.schema import Column, Schema
 from estimator.errors import EstimatorError
-from estimator.monitoring.decision import HoldoutEvidence
+from estimator.evaluation.scores import Score
+from estimator.monitoring.candidates import Candidate, RetrainingRows
+from estimator.monitoring.decision import HoldoutEvidence, decide
 from estimator.monitoring.new_rows import join_rows
 from estimator.monitoring.promotion import ShadowComparison
 from estimator.store.store import Store
+from estimator.training.comparison import Comparison
 from estimator.verbs.monitor import MonitoredModel
 from tests.conftest import EXAMPLES
 from tests.market import FOLDER, MODEL, TARGET, Market, kinds, other_area, same_area
@@ -96,7 +101,7 @@ def test_candidate_that_is_not_better_is_not_chosen(market, tmp_path, run):
     live = market.live.version
     code, output, _ = run("retrain", MODEL, *arguments, "--set", "retraining.candidates=[new_only]")
     assert (code, output["chosen"]) == (3, None)
-    assert output["reasons"][0] == "the live version stays: no candidate is better"
+    assert output["reasons"][0] == "the live version stays: no candidate is proven better"
     assert output["candidates"][0]["comparisons"][0]["gain"]["value"] < 0
     assert market.live.version == live
     assert "candidate" not in market.store.aliases(MODEL)
@@ -115,8 +120,49 @@ def test_retrained_version_is_retrained_again(market, new_rows, tmp_path):
     later = tmp_path / "later.csv"
     frame_of(other_area(300, 500)).write_csv(later)
     second = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=str(later))
-    assert second.rows["old"] == 1200 - 240 + 300
+    # The rows that the first version had held out are learned from now.
+    assert second.rows["old"] == 1200 + 300
     assert second.candidates[0].error is None
+
+
+@pytest.mark.parametrize("kind", ["warm_start", "new_only"])
+def test_a_version_of_the_new_rows_alone_forgets_no_row(market, new_rows, tmp_path, kind):
+    first = retrain(market.monitored, market.context(f"retraining.candidates=[{kind}]"), data=new_rows)
+    verbs.promote.promote(market.store, f"{MODEL}/{first.candidates[0].version}", why="by hand")
+    later = tmp_path / "later.csv"
+    frame_of(other_area(300, 500)).write_csv(later)
+    second = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=str(later))
+    assert second.rows["old"] == 1200 + 300
+    manifest = market.context().version(f"{MODEL}/{second.candidates[0].version}").manifest
+    assert manifest["data"]["rows"] - manifest["data"]["rows_held_out"] == 1200 + 210 + second.rows["new"]
+
+
+def test_rows_like_those_of_the_retraining_raise_no_alarm(market, new_rows):
+    _, candidate = retrained(market, new_rows)
+    verbs.promote.promote(market.store, f"{MODEL}/{candidate}", why="by hand")
+    market.send(other_area(300, 700))
+    assert "drift" not in kinds(market.step())
+
+
+def comparison(verdict, gain):
+    return Comparison("rmse", 10.0, 10.0 - gain, Score(gain, gain - 1.0, gain + 1.0), 0.1, 100, verdict)
+
+
+@pytest.mark.parametrize(("prefer", "verdicts", "chosen"), [
+    ("proven", {"refit": ("undecided", 0.5)}, None),
+    ("newest", {"refit": ("undecided", 0.5)}, "refit"),
+    ("proven", {"refit": ("undecided", 3.0), "new_only": ("better", 2.0)}, "new_only"),
+    ("newest", {"refit": ("undecided", 3.0), "new_only": ("better", 2.0)}, "new_only"),
+    ("newest", {"refit": ("worse", -3.0), "new_only": ("not better", 0.0)}, None),
+])  # fmt: skip
+def test_only_what_is_proven_better_is_chosen_unless_asked_for(market, prefer, verdicts, chosen):
+    candidates = [
+        Candidate(kind, version=kind, comparisons=(comparison(*verdict),)) for kind, verdict in verdicts.items()
+    ]
+    rows = RetrainingRows(pl.DataFrame({"a": [1]}), 0, 0, np.zeros(0, bool))
+    decision = decide(market.live, rows, candidates, settings=Retraining(prefer=prefer), reason="test")
+    assert decision.chosen == chosen
+    assert ("retraining.prefer" in decision.reasons[0]) == (chosen == "refit")
 
 
 def test_family_without_warm_start_reports_an_error(market, tmp_path, new_rows):

@@ -121,6 +121,11 @@ class Retraining(Section):
     max_regression: Annotated[float, Field(ge=0)] = Field(
         0.1, description="largest increase of the error on old rows, as a fraction; candidates above it are not chosen"
     )
+    prefer: Literal["proven", "newest"] = Field(
+        "proven",
+        description="proven: only a candidate that is proven better replaces the live version; newest: also one for "
+        "which the newest rows cannot tell",
+    )
     every: Duration | None = Field(
         None, description="time between scheduled retrainings; when left out, only monitoring starts one"
     )

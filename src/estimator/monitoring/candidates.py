@@ -40,6 +40,7 @@ CandidateKind = Literal["warm_start", "refit", "new_only", "tune"]
 # Fewer new rows can neither be trained on nor decide.
 MIN_NEW_ROWS = 40
 MIN_HOLDOUT_ROWS = MIN_NEW_ROWS // 4
+MIN_REFERENCE_ROWS = 100
 CONFIG_NAMES = ("config.json", "config.yml", "config.yaml", "config.toml")
 DESCRIPTIONS = {
     "warm_start": "the live version, trained further on the new rows",
@@ -93,6 +94,12 @@ class RetrainingRows:
     def old_holdout(self) -> pl.DataFrame:
         """The old rows that no version was trained on."""
         return self.frame.head(self.n_old).filter(pl.Series(~self.is_learned))
+
+    @property
+    def n_recent(self) -> int | None:
+        """The new rows, which those to come will resemble; None for too few to say how they are distributed."""
+        n_recent = self.frame.height - self.n_old
+        return n_recent if n_recent >= MIN_REFERENCE_ROWS else None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -232,6 +239,7 @@ class CandidateTrainer:
             self.fingerprint,
             live.version if is_warm else None,
             learned_rows(live) if is_warm else None,
+            n_recent=self.rows.n_recent,
         )
         origin = {"retraining": {"kind": kind, "from": live.version, "reason": self.reason}}
         return open_artefact(write_version(self.store, trained, report, recipe, moment=Moment.now(), more=origin))

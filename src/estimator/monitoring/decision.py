@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from estimator.config import Retraining
 from estimator.core.clock import Moment
 from estimator.monitoring.candidates import Candidate, RetrainingRows
 from estimator.store.artefact import Artefact
@@ -67,18 +68,26 @@ def decide(
     rows: RetrainingRows,
     candidates: Sequence[Candidate],
     *,
-    max_regression: float,
+    settings: Retraining,
     reason: str,
     notes: Sequence[str] = (),
 ) -> Decision:
-    """Choose the candidate that gains most on the holdout and is not much worse on old rows."""
+    """Choose the candidate that is proven better on the holdout and gains most, and is not much worse on old rows.
+
+    With `prefer: newest`, one for which the holdout cannot tell comes after those that are better.
+    """
     reasons, eligible = [], []
     for candidate in candidates:
-        verdict, is_eligible = _verdict(candidate, max_regression)
+        verdict, is_eligible = _verdict(candidate, settings)
         reasons.append(f"{candidate.kind}: {verdict}")
         eligible += [candidate] if is_eligible else []
-    best = max(eligible, key=lambda candidate: candidate.comparisons[0].gain.value, default=None)
-    outcome = f"chosen: {best.kind}" if best is not None else "the live version stays: no candidate is better"
+    best = max(eligible, key=_order, default=None)
+    if best is None:
+        outcome = "the live version stays: no candidate is proven better"
+    elif best.comparisons[0].verdict == "better":
+        outcome = f"chosen: {best.kind}"
+    else:
+        outcome = f"chosen: {best.kind}, as the newest (retraining.prefer); the holdout cannot tell which is better"
     moment = Moment.now()
     return Decision(
         model=live.name,
@@ -94,16 +103,22 @@ def decide(
     )
 
 
-def _verdict(candidate: Candidate, max_regression: float) -> tuple[str, bool]:
+def _order(candidate: Candidate) -> tuple[bool, float]:
+    """Return what puts the best candidate last: proven ones, then by their gain."""
+    first = candidate.comparisons[0]
+    return first.verdict == "better", first.gain.value
+
+
+def _verdict(candidate: Candidate, settings: Retraining) -> tuple[str, bool]:
     """Return why a candidate may be chosen or not, and whether it may."""
     if candidate.error is not None:
         return candidate.error, False
     first = candidate.comparisons[0]
     verdict = first.sentence
-    if candidate.regression is not None and candidate.regression > max_regression:
-        loss = f"the error on old rows grew by {candidate.regression:.0%}, at most {max_regression:.0%} is allowed"
-        return f"{verdict}; {loss}", False
-    if first.verdict == "not better" or first.gain.value <= 0:
+    if candidate.regression is not None and candidate.regression > settings.max_regression:
+        limit = f"at most {settings.max_regression:.0%} is allowed"
+        return f"{verdict}; the error on old rows grew by {candidate.regression:.0%}, {limit}", False
+    if first.verdict != "better" and (first.verdict != "undecided" or settings.prefer == "proven"):
         return verdict, False
     on_old_rows = "" if candidate.regression is None else f"; error on old rows {candidate.regression:+.1%}"
     return f"{verdict}{on_old_rows}", True

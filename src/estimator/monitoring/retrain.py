@@ -96,9 +96,7 @@ class Retrainer:
             progress=progress,
         )
         candidates = [trainer.candidate(outcome) for outcome in self._outcomes(trainer, notes, note)]
-        decision = decide(
-            live, rows, candidates, max_regression=self.settings.max_regression, reason=reason, notes=notes
-        )
+        decision = decide(live, rows, candidates, settings=self.settings, reason=reason, notes=notes)
         evidence = HoldoutEvidence()
         if decision.chosen is not None:
             message = "; ".join(decision.reasons)
@@ -159,11 +157,16 @@ class Retrainer:
             return resolve(live.config, self.shelves)
 
     def _old_rows(self, live: Artefact, config: Config) -> PreparedData:
-        """Return the rows of the version's own table, split as it was trained."""
+        """Return all rows of the version's own table, with those that it held out.
+
+        Rows that it left unused, as those its parent had learned or held out, are learned from this time.
+        """
         with self.training_rows(live) as source:
             frame = source.frame()
             held_out_rows(live, frame, source.fingerprint(), config)
-        return prepare(frame, config, live.schema)
+        split = config.training.split.model_copy(update={"unused": None})
+        training = config.training.model_copy(update={"split": split})
+        return prepare(frame, config.model_copy(update={"training": training}), live.schema)
 
 
 def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, str]]:

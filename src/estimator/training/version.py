@@ -53,7 +53,8 @@ class Provenance:
     """What a version was made from; `document` is its config as it was written.
 
     `fingerprint` maps the names of the source files to the sha256 of their content; `parent` is the version it was
-    warm-started from, `learned_before` the rows that this one has learned from.
+    warm-started from, `learned_before` the rows that this one has learned from. Later rows are compared with the last
+    `n_recent` rows of its table, None for all.
     """
 
     config: Config
@@ -63,6 +64,7 @@ class Provenance:
     fingerprint: Mapping[str, str]
     parent: str | None = None
     learned_before: LearnedRows | None = None
+    n_recent: int | None = None
 
 
 def save_version(
@@ -151,7 +153,7 @@ def version_files(trained: TrainedModel, report: Report, provenance: Provenance)
         "config.resolved.json": _json(model_data(provenance.config, provenance.kind)),
         "learning_curves.json": _json([_finite(entry) for entry in trained.fitted.curves]),
         "golden.json": _json(golden(trained)),
-        "profile.json": _json(_profile(trained, report, provenance.config)),
+        "profile.json": _json(_profile(trained, report, provenance)),
     }
     if report.explanation is not None:
         files["explanation.json"] = _json(report.explanation.to_data())
@@ -200,12 +202,14 @@ def _learned_rows(prepared: PreparedData, provenance: Provenance) -> LearnedRows
     return LearnedRows.of(columns, rows.batch, rows.target, prepared.task, key=secrets.token_bytes(KEY_BYTES))
 
 
-def _profile(trained: TrainedModel, report: Report, config: Config) -> dict[str, Any]:
+def _profile(trained: TrainedModel, report: Report, provenance: Provenance) -> dict[str, Any]:
     """Return the profile of the training rows, with the reference distributions for drift tests."""
-    schema = trained.predictor.schema
+    schema, config = trained.predictor.schema, provenance.config
     losses = absolute_losses(report.task, report.predictions, report.actual)
     errors = signed_errors(report.task, report.predictions.raw, report.actual)
     rows = trained.prepared.rows.batch
+    if provenance.n_recent is not None:
+        rows = rows.rows(np.arange(max(0, rows.n_rows - provenance.n_recent), rows.n_rows))
     reference = build_reference(schema, rows, report.predictions, losses, errors=errors, seed=config.training.seed)
     shown = redacted_cells(trained.prepared.training_frame, config.secrets.allow)
     return {**profile_table(schema, [shown]).to_data(), "reference": reference.to_data()}
