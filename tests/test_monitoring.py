@@ -97,6 +97,50 @@ def test_alarm_is_repeated_as_configured(market):
     assert kinds(market.step(repeat)) == ["drift"]
 
 
+def test_another_change_after_an_alarm_is_an_alarm_of_its_own(market):
+    market.send(changed(same_area(120), Fireplaces=lambda value: "0"))
+    (first,) = [event for event in market.step() if event.kind == "drift"]
+    market.send(
+        changed(same_area(290), Fireplaces=lambda value: "0", Gr_Liv_Area=lambda value: str(float(value) * 1000.0))
+    )
+    (second,) = [event for event in market.step() if event.kind == "drift"]
+    assert "Gr_Liv_Area" not in str(first.details["columns"])
+    assert second.details["columns"][0]["column"] == "Gr_Liv_Area"
+    market.send(
+        changed(same_area(290), Fireplaces=lambda value: "0", Gr_Liv_Area=lambda value: str(float(value) * 1000.0))
+    )
+    assert kinds(market.step()) == []
+
+
+def test_an_explanation_by_few_rows_is_made_again_of_more(market):
+    market.send(other_area(0, 60))
+    (event,) = [event for event in market.step() if event.kind == "drift"]
+    assert event.details["n_rows"] < 100
+    market.send(other_area(60, 160))
+    market.step()
+    (explained,) = [stored for stored in read_events(market.open_log(), MODEL) if stored.id == event.id]
+    assert explained.details["n_rows"] >= 100
+    assert explained.details["log_e_value"] == event.details["log_e_value"]
+
+
+def test_an_alarm_that_is_found_late_is_sent(market, receiver):
+    address, taken, _ = receiver
+    market.send(other_area(0, 80))
+    market.now += 3 * 86_400.0
+    for _ in range(2):
+        market.step(f'monitoring.alerts=[{{"kind": "slack", "url": "{address}"}}]')
+    (text,) = [body["text"] for _, _, body in taken if "drift in" in body["text"]]
+    assert "example rows: row0" in text
+
+
+def test_quiet_checks_are_sent_to_programs_alone(market, receiver):
+    address, taken, _ = receiver
+    check = Event("m:v:check:1", MODEL, market.now, "check", "v", {"message": "no drift"})
+    alerts = [Alert(kind=kind, url=f"{address}/{kind}") for kind in ("slack", "webhook")]
+    send_alerts(market.open_log(), [check], alerts, {}, now=market.now)
+    assert [path for path, _, _ in taken] == ["/webhook"]
+
+
 def test_long_log_that_drifted_is_one_alarm(market):
     market.send(other_area(0, 1100))
     (event,) = [event for event in market.step() if event.kind == "drift"]

@@ -24,6 +24,7 @@ TIMEOUT_SECONDS = 10.0
 # Pauses between attempts; an event that is still undelivered is tried again with the next events, for a day.
 PAUSES_SECONDS = (0.5, 2.0)
 MAX_AGE_SECONDS = 86_400.0
+MAX_EXAMPLES = 5
 MAX_COLUMNS = 5
 INSERT_DELIVERY = "INSERT INTO alert_deliveries (event_id, recipient) VALUES (?, ?) ON CONFLICT DO NOTHING"
 FIND_DELIVERY = "SELECT 1 FROM alert_deliveries WHERE event_id = ? AND recipient = ?"
@@ -43,8 +44,10 @@ def send_alerts(
     """Send each event to each recipient that has not received it; a failure is noted and tried again next time."""
     for alert in alerts:
         for event in events:
-            is_old = now - event.at > MAX_AGE_SECONDS
-            if is_old or log.query(FIND_DELIVERY, [event.id, alert.url]):
+            is_old = now - event.found_at > MAX_AGE_SECONDS
+            # A program may want every check, people only what is new to them.
+            is_quiet = event.kind == "check" and alert.kind != "webhook"
+            if is_old or is_quiet or log.query(FIND_DELIVERY, [event.id, alert.url]):
                 continue
             try:
                 _deliver(alert, event, environment, pause)
@@ -141,6 +144,8 @@ def alert_text(event: Event) -> str:
     lines += [f"  {moved['column']}: {moved['message']}" for moved in details.get("columns", [])[:MAX_COLUMNS]]
     if "predictions" in details:
         lines.append(f"  predictions: {details['predictions']['message']}")
+    if ids := [example["id"] for example in details.get("examples", []) if "id" in example]:
+        lines.append(f"  example rows: {', '.join(ids[:MAX_EXAMPLES])}")
     if "next" in details:
         lines.append(f"next: {details['next']}")
     return redacted("\n".join(lines))

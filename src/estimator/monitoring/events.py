@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -24,7 +25,8 @@ CLAIM = """INSERT INTO monitors (model, holder, lease_until, state) VALUES (?, ?
 class Event:
     """Something that people should know about a model, at a time in seconds since 1970.
 
-    The same event has the same `id`, however often it is found. `details` is JSON-ready data with a "message".
+    The same event has the same `id`, however often it is found. `details` is JSON-ready data with a "message", and with
+    the time it was `found_at` where that may be later.
     """
 
     id: str
@@ -38,6 +40,12 @@ class Event:
     def message(self) -> str:
         """The event in a sentence."""
         return str(self.details.get("message", self.kind))
+
+    @property
+    def found_at(self) -> float:
+        """When it was found, in seconds since 1970; later than `at` if no monitor ran then."""
+        found_at = self.details.get("found_at")
+        return self.at if found_at is None else datetime.fromisoformat(found_at).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,12 @@ def store_event(log: PredictionLog, event: Event) -> bool:
     stored = replace(event, details=redacted_data(event.details))
     log.execute_many(INSERT_EVENT, [encoded(stored, EVENT_COLUMNS)])
     return True
+
+
+def replace_details(log: PredictionLog, event: Event) -> None:
+    """Store the details of an event that is already stored."""
+    redacted = replace(event, details=redacted_data(event.details))
+    log.execute_many("UPDATE events SET details = ? WHERE id = ?", [(*encoded(redacted, ["details"]), event.id)])
 
 
 def read_events(log: PredictionLog, model: str, *, since: float = 0.0) -> list[Event]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from estimator.config import Monitoring
@@ -22,6 +23,7 @@ from estimator.monitoring.events import (
     Point,
     read_events,
     read_state,
+    replace_details,
     store_event,
     store_points,
     store_state,
@@ -36,7 +38,9 @@ from estimator.store.artefact import Artefact
 LAG_SECONDS = 2.0
 BATCH_ROWS, LABELS_PER_LOOK = 500, 10
 # A state of another format is not continued.
-STATE_FORMAT = 2
+STATE_FORMAT = 3
+# An explanation is made again of so many rows since the alarm began.
+EXPLAINED_AGAIN_ROWS = (100, 1000)
 # Where a log that was never monitored is taken up.
 CATCH_UP_SECONDS = 30 * 86_400.0
 # Columns whose e-values are stored for the page, largest first.
@@ -54,6 +58,20 @@ NEXT_STEPS_AFTER_DEGRADATION = {
     "warn": "estimator retrain with the --log of this monitor, or with --input",
     "retrain": "retraining starts (monitoring.on_degradation: retrain)",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class OpenAlarm:
+    """A drift alarm whose explanation is made again when more rows are there.
+
+    `since` is the time of its first row, in seconds since 1970; `n_rows` are those since then; `e_values` are those of
+    its columns when it was raised.
+    """
+
+    event: Event
+    since: float
+    n_rows: int
+    e_values: dict[str, float]
 
 
 @dataclass
@@ -75,6 +93,8 @@ class LogFollower:
     _rows_read: Cursor = START
     _labels_read: Cursor = START
     _onset: float | None = None
+    _open_alarm: OpenAlarm | None = None
+    _now: float = 0.0
     _private_columns: list[str] = field(default_factory=list)
 
     def restore(self) -> None:
@@ -87,6 +107,7 @@ class LogFollower:
         self._monitor.restore(state["monitor"])
         self._rows_read, self._labels_read = tuple(state["rows_read"]), tuple(state["labels_read"])
         self._onset = state["onset"]
+        self._open_alarm = None if state["open_alarm"] is None else msgspec.convert(state["open_alarm"], OpenAlarm)
 
     def store(self) -> None:
         """Store the state for the next process."""
@@ -100,6 +121,7 @@ class LogFollower:
             "rows_read": self._rows_read,
             "labels_read": self._labels_read,
             "onset": self._onset,
+            "open_alarm": None if self._open_alarm is None else asdict(self._open_alarm),
         }
         store_state(self.log, self.model, self.holder, state)
 
@@ -110,7 +132,7 @@ class LogFollower:
         ------
         SourceError: the log cannot be used.
         """
-        live = self.live_version()
+        self._now, live = now, self.live_version()
         if self._reader is None or self._reader.artefact.version != live:
             self._switch_to(live)
         if self._rows_read == START:
@@ -133,7 +155,7 @@ class LogFollower:
         """Monitor another version, from its first prediction on."""
         artefact = self.open_version(version)
         self._reader = RecordReader(artefact, drift_reference(artefact, self.settings.ignore))
-        self._monitor, self._onset = None, None
+        self._monitor, self._onset, self._open_alarm = None, None, None
         self._private_columns = []
 
     def _start(self, version: str, private_columns: Sequence[str]) -> None:
@@ -158,15 +180,20 @@ class LogFollower:
         e_values = monitor.update(codes, reader.predictions(records), self._periods([record.at for record in records]))
         self._update_onset(records, e_values)
         self._store_point(records[-1].at, float(e_values[-1]))
+        self._explain_again(records)
         alarms = np.flatnonzero(e_values >= self._threshold)
         if not len(alarms):
             return []
-        event = self._drift_event(records[alarms[0]], records[-1].at, float(e_values[alarms[0]]))
+        event, since = self._drift_event(records[alarms[0]], records[-1].at, float(e_values[alarms[0]]))
+        alarm = OpenAlarm(event, since, event.details["n_rows"], monitor.e_values_by_column())
         monitor.restart_rows()
         self._onset = None
-        return self._unless_repeated(event)
+        if events := self._unless_repeated(event):
+            self._open_alarm = alarm
+        return events
 
-    def _drift_event(self, record: PredictionRecord, until: float, e_value: float) -> Event:
+    def _drift_event(self, record: PredictionRecord, until: float, e_value: float) -> tuple[Event, float]:
+        """Return the event of an alarm, and the time of the first row that explains it."""
         reader, monitor = self._reader, self._monitor
         assert reader is not None
         assert monitor is not None
@@ -185,7 +212,25 @@ class LogFollower:
             "after_rows": monitor.n_rows,
             "next": NEXT_STEPS[self.settings.on_drift],
         }
-        return self._event("drift", record, details)
+        return self._event("drift", record, details), diagnosed[0].at
+
+    def _explain_again(self, records: Sequence[PredictionRecord]) -> None:
+        """Explain the last alarm by more rows, as few may resemble each other by chance."""
+        alarm, reader = self._open_alarm, self._reader
+        if alarm is None or reader is None or self._monitor is None:
+            return
+        before, after = alarm.n_rows, alarm.n_rows + len(records)
+        self._open_alarm = replace(alarm, n_rows=after)
+        if not any(before < n_rows <= after for n_rows in EXPLAINED_AGAIN_ROWS):
+            return
+        latest = self.log.latest(self.model, until=records[-1].at + 1e-6, limit=MAX_DIAGNOSED_ROWS)
+        diagnosed = [row for row in latest if row.version == alarm.event.version and row.at >= alarm.since]
+        later = self._monitor.e_values_by_column()
+        e_values = {name: max(e_value, later.get(name, 0.0)) for name, e_value in alarm.e_values.items()}
+        diagnosis = diagnose(reader, diagnosed, e_values)
+        details = {**alarm.event.details, **diagnosis.to_data(), "message": diagnosis.message}
+        self._open_alarm = replace(alarm, event=replace(alarm.event, details=details), n_rows=after)
+        replace_details(self.log, self._open_alarm.event)
 
     def _update_labels(self, records: Sequence[PredictionRecord]) -> list[Event]:
         if not records or self._reader is None or self._monitor is None:
@@ -217,13 +262,16 @@ class LogFollower:
 
     def _event(self, kind: EventKind, record: PredictionRecord, details: dict[str, Any]) -> Event:
         at = record.at if kind == "drift" else record.labeled_at or record.at
+        details = {**details, "found_at": iso_time(self._now)}
         return Event(f"{self.model}:{record.version}:{kind}:{record.id}", self.model, at, kind, record.version, details)
 
     def _unless_repeated(self, event: Event) -> list[Event]:
-        """Store an event, unless the version has had one of its kind within `monitoring.repeat_after`."""
+        """Store an event, unless one like it has been stored within `monitoring.repeat_after`."""
         since = event.at - duration_seconds(self.settings.repeat_after)
         is_repeated = any(
-            (earlier.kind, earlier.version) == (event.kind, event.version) and earlier.id != event.id
+            (earlier.kind, earlier.version) == (event.kind, event.version)
+            and earlier.id != event.id
+            and not _is_another_change(event, earlier)
             for earlier in read_events(self.log, self.model, since=since)
         )
         return [event] if not is_repeated and store_event(self.log, event) else []
@@ -261,3 +309,17 @@ class LogFollower:
             "mean_loss": monitor.mean_loss,
         }
         store_points(self.log, self.model, [Point(at - at % POINT_SECONDS, reader.artefact.version, details)])
+
+
+def _is_another_change(event: Event, earlier: Event) -> bool:
+    """Whether a drift event shows another fault than the earlier one, or another column that moved farther than all."""
+    known = {moved["column"]: moved for moved in earlier.details.get("columns", [])}
+    farthest = max((moved["effect"] for moved in known.values()), default=0.0)
+    for moved in event.details.get("columns", []):
+        if moved["log_e_value"] < event.details["log_threshold"]:
+            continue
+        before = known.get(moved["column"])
+        is_new_fault = moved["data_fault"] and (before is None or not before["data_fault"])
+        if is_new_fault or (before is None and moved["effect"] > farthest):
+            return True
+    return False

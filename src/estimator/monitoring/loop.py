@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 30.0
 MAX_CHECKED_ROWS = 20_000
 MIN_CHECKED_ROWS = 20
-ALERT_SECONDS = 86_400.0
+# How long ago an event may have happened that is found, and sent, only now.
+ALERT_SECONDS = 31 * 86_400.0
 
 
 @dataclass(frozen=True)
