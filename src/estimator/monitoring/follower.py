@@ -41,6 +41,8 @@ BATCH_ROWS, LABELS_PER_LOOK = 500, 10
 STATE_FORMAT = 3
 # An explanation is made again of so many rows since the alarm began.
 EXPLAINED_AGAIN_ROWS = (100, 1000)
+# A column's own evidence, to base 10, for another change than that of the last alarm.
+ANOTHER_LOG_E_VALUE = 2.0
 # Where a log that was never monitored is taken up.
 CATCH_UP_SECONDS = 30 * 86_400.0
 # Columns whose e-values are stored for the page, largest first.
@@ -316,7 +318,7 @@ def _is_another_change(event: Event, earlier: Event) -> bool:
     known = {moved["column"]: moved for moved in earlier.details.get("columns", [])}
     farthest = max((moved["effect"] for moved in known.values()), default=0.0)
     for moved in event.details.get("columns", []):
-        if moved["log_e_value"] < event.details["log_threshold"]:
+        if moved["log_e_value"] < ANOTHER_LOG_E_VALUE:
             continue
         before = known.get(moved["column"])
         is_new_fault = moved["data_fault"] and (before is None or not before["data_fault"])
