@@ -18,6 +18,7 @@ import pytest
 
 from estimator.errors import SourceError
 from estimator.prediction_log import Label, LabelCounts, LogEntry, LogWriter, open_log, records_of
+from estimator.prediction_log.log import START
 from tests.clients import serving
 from tests.servers import PASSWORD, postgresql
 
@@ -113,10 +114,20 @@ def test_label_may_come_first_and_be_corrected(database):
     assert database.find("00000001-0").label == 5.0
     counts = database.add_labels([Label("00000001-0", 6.0), Label("unknown", "x")], 3000.0)
     assert counts == LabelCounts(matched=1, replaced=1)
-    # One that is older than the stored one replaces nothing.
-    assert database.add_labels([Label("00000001-0", 4.0)], 2500.0).replaced == 0
     record = database.find("00000001-0")
     assert (record.label, record.labeled_at) == (6.0, 3000.0)
+
+
+def test_correction_counts_and_is_read_again_after_the_clock_jumped_back(database):
+    database.write(records_of(entry(1)))
+    database.add_labels([Label("00000001-0", 5.0)], 2000.0)
+    (read,) = database.labeled_after("m", START)
+    # The second correction of a request replaces the first, of the same time.
+    corrections = [Label("00000001-0", value) for value in (6.0, 7.0)]
+    assert database.add_labels(corrections, 1500.0) == LabelCounts(matched=1, replaced=1)
+    (again,) = database.labeled_after("m", (read.labeled_at, read.id))
+    assert again.label == 7.0
+    assert again.labeled_at == pytest.approx(2000.0, abs=1e-3)
 
 
 def test_rows_of_the_same_time_are_read_once(database, monkeypatch):

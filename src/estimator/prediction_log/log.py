@@ -20,12 +20,13 @@ PREDICTION_COLUMNS = column_names(PredictionRecord, without=JOINED_COLUMNS)
 
 INSERT_PREDICTION = insert_statement("predictions", PREDICTION_COLUMNS)
 INSERT_SHADOW = insert_statement("shadows", SHADOW_COLUMNS)
-# The latest label wins.
+# A label takes the place of one that came before, even if the clock has jumped back since; its time grows, so that
+# whatever reads labels in the order of their times reads it again.
 INSERT_LABEL = insert_statement(
     "labels",
     LABEL_COLUMNS,
-    f"(id) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in JOINED_COLUMNS)} "
-    "WHERE excluded.labeled_at >= labels.labeled_at",
+    "(id) DO UPDATE SET label = excluded.label, labeled_at = CASE WHEN excluded.labeled_at > labels.labeled_at "
+    "THEN excluded.labeled_at ELSE labels.labeled_at + 0.000001 END",
 )
 SELECTED = ", ".join(f"{'l' if name in JOINED_COLUMNS else 'p'}.{name}" for name in ALL_COLUMNS)
 FROM_PREDICTIONS = f"SELECT {SELECTED} FROM predictions p LEFT JOIN labels l ON l.id = p.id"  # noqa: S608 # fixed names
@@ -71,8 +72,8 @@ class PredictionLog(ABC):
         return {record.version: record.response for record in records}
 
     def add_labels(self, labels: Sequence[Label], at: float) -> LabelCounts:
-        """Store labels; return what became of them. A label may come before its prediction, and the latest one wins."""
-        before = self._stored_labels([label.id for label in labels], at)
+        """Store labels; return what became of them. A label may come before its prediction, and the last one wins."""
+        before = self._stored_labels([label.id for label in labels])
         records = [LabelRecord(label.id, at, label.label) for label in labels]
         self.execute_many(INSERT_LABEL, [encoded(record, LABEL_COLUMNS) for record in records])
         latest = {label.id: label.label for label in labels}
@@ -83,17 +84,17 @@ class PredictionLog(ABC):
 
     def models_of(self, ids: Sequence[str]) -> dict[str, str]:
         """Return the model of each prediction that is in the log, by the prediction's id."""
-        return dict(self._select_by_id("SELECT id, model FROM predictions WHERE true", [], ids))
+        return dict(self._select_by_id("SELECT id, model FROM predictions", ids))
 
-    def _stored_labels(self, ids: Sequence[str], until: float) -> dict[str, Any]:
-        """Return the labels that those of this time replace, by id."""
-        rows = self._select_by_id("SELECT id, label FROM labels WHERE labeled_at <= ?", [until], ids)
+    def _stored_labels(self, ids: Sequence[str]) -> dict[str, Any]:
+        """Return the labels that are stored, by id."""
+        rows = self._select_by_id("SELECT id, label FROM labels", ids)
         return {name: msgspec.json.decode(label) for name, label in rows}
 
-    def _select_by_id(self, select: str, values: Sequence[Any], ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def _select_by_id(self, select: str, ids: Sequence[str]) -> Iterator[tuple[str, str]]:
         for start in range(0, len(ids), PAGE_SIZE):
             page = ids[start : start + PAGE_SIZE]
-            rows = self.query(f"{select} AND id IN ({', '.join('?' * len(page))})", [*values, *page])
+            rows = self.query(f"{select} WHERE id IN ({', '.join('?' * len(page))})", page)
             yield from ((str(name), str(value)) for name, value in rows)
 
     def find(self, record_id: str) -> PredictionRecord | None:
