@@ -73,6 +73,45 @@ def test_combined_tests_find_a_shift_and_nothing_else():
     assert not check_drift(training_reference, current(training_reference, seed=6), TESTS, alpha=0.01).drifted
 
 
+@pytest.mark.parametrize("copies", [2, 5])
+def test_rows_that_are_sent_again_are_a_finding_and_no_drift(copies):
+    training_reference = reference()
+    for seed in range(6):
+        sample = current(training_reference, seed=40 + seed)
+        once = check_drift(training_reference, sample, TESTS, alpha=0.01)
+        again = check_drift(training_reference, sample.rows(np.tile(np.arange(N_CURRENT), copies)), TESTS, alpha=0.01)
+        assert not again.drifted
+        assert again.n_compared < N_CURRENT * 1.2
+        assert "repeated rows" in again.message
+        assert once.findings == []
+
+
+def test_drift_is_found_among_repeated_rows():
+    training_reference = reference()
+    sample = current(training_reference, seed=5, shift=0.4)
+    check = check_drift(training_reference, sample.rows(np.tile(np.arange(N_CURRENT), 2)), TESTS, alpha=0.01)
+    assert check.drifted
+
+
+def test_rows_of_few_categories_repeat_without_a_finding():
+    generator = np.random.default_rng(11)
+    schema, batch, predictions, losses = coded_rows(generator.choice(["a", "b", "c"], 2000))
+    training_reference = build_reference(schema, batch, predictions, losses, seed=0)
+    _, later, later_predictions, _ = coded_rows(generator.choice(["a", "b", "c"], 1000))
+    sample = CurrentRows.of(training_reference, later, later_predictions)
+    check = check_drift(training_reference, sample, ["chi_square"], alpha=0.01)
+    assert (check.n_compared, check.n_repeats, check.findings) == (1000, 997, [])
+
+
+@pytest.mark.parametrize("n_rows", [1, 19])
+def test_a_handful_of_rows_is_too_few_to_tell(n_rows):
+    training_reference = reference()
+    check = check_drift(training_reference, current(training_reference, n_rows, seed=5, shift=0.9), TESTS, alpha=0.01)
+    assert not check.drifted
+    assert check.to_data()["message"].startswith("too few rows to tell")
+    assert "at least 20" in check.message
+
+
 def test_classifier_finds_a_changed_correlation():
     generator = np.random.default_rng(2)
 

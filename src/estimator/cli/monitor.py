@@ -138,9 +138,7 @@ def _performance_lines(performance: LivePerformance) -> Iterator[str]:
 
 
 def _check_lines(check: DriftCheck) -> Iterator[str]:
-    verdict = "DRIFT" if check.drifted else "no drift"
-    rows = counted(check.n_rows, "row")
-    yield f"{verdict}: p {check.p_value:.2g} over {rows}, all tests combined; alpha {check.alpha:.2g}"
+    yield check.message.replace("drift", "DRIFT", 1) if check.drifted else check.message
     for kind, results in check.results.items():
         for result in results[:MAX_LISTED_EVENTS]:
             if result.p_value <= MAX_LISTED_P_VALUE:

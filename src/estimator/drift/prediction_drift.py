@@ -19,5 +19,5 @@ class PredictionDrift(BatchTest):
     def compare(self, reference: DriftReference, current: CurrentRows, *, seed: int = 0) -> list[DriftResult]:
         column = reference.predictions
         test = ChiSquare() if column.is_text else KolmogorovSmirnov()
-        result = test.compare_column(column, column.count(current.predictions))
+        result = test.compare_column(column, column.count(current.predictions[current.predictions > 0]))
         return [] if result is None else [replace(result, column=None)]

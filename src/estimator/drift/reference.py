@@ -206,7 +206,7 @@ class DriftReference:
 class CurrentRows:
     """Rows to compare with a reference: the bins of their columns, of shape (rows, columns), and of their predictions.
 
-    `predictions` may be shorter than `codes`, where some rows have no prediction that can be compared.
+    Of `predictions`, of shape (rows,), 0 stands for none that can be compared.
     """
 
     codes: BinCodes
@@ -215,6 +215,15 @@ class CurrentRows:
 
     def __len__(self) -> int:
         return len(self.codes)
+
+    @property
+    def n_invalid(self) -> int:
+        """Rows that were left out, as they violate the schema."""
+        return 0 if self.batch.is_valid is None else int((~self.batch.is_valid).sum())
+
+    def rows(self, indices: Ints) -> CurrentRows:
+        """Return some rows; `batch` stays, as its rows that violate the schema count."""
+        return CurrentRows(self.codes[indices], self.predictions[indices], self.batch)
 
     @classmethod
     def of(cls, reference: DriftReference, batch: Batch, predictions: Predictions) -> CurrentRows:

@@ -11,7 +11,10 @@ import numpy as np
 
 from estimator.core.text import counted
 from estimator.drift import SHELF, CurrentRows, DriftReference, DriftResult
+from estimator.drift.repeats import MIN_FRACTION, repeated_rows, usual_size, without_repeats
 
+# With fewer rows that differ, drift cannot be told from chance.
+MIN_ROWS = 20
 MIN_P_VALUE = 1e-15
 # A p-value near 1 has a quantile that would outweigh the smallest of the others.
 MAX_P_VALUE = 0.99
@@ -21,13 +24,19 @@ MAX_P_VALUE = 0.99
 class DriftCheck:
     """The results of several tests; `p_value` combines them, and rows have drifted where it is at most `alpha`.
 
-    `results` are those of each test, by its kind, smallest p-value first.
+    `results` are those of each test, by its kind, smallest p-value first; of fewer than 20 rows there are none. Of
+    `n_rows`, `n_repeats` equal an earlier row; `n_compared` were compared. `findings` are faults upstream that are no
+    drift, such as repeated rows.
     """
 
     n_rows: int
     results: Mapping[str, Sequence[DriftResult]]
     p_value: float
     alpha: float
+    n_compared: int
+    n_repeats: int = 0
+    findings: Sequence[str] = ()
+    too_few: bool = False
 
     @property
     def drifted(self) -> bool:
@@ -37,12 +46,20 @@ class DriftCheck:
     @property
     def message(self) -> str:
         """The check in a sentence."""
+        return "; ".join([self._verdict, *self.findings])
+
+    @property
+    def _verdict(self) -> str:
+        compared = f"{self.n_compared:,} of {counted(self.n_rows, 'row')}"
+        compared = compared if self.n_compared < self.n_rows else counted(self.n_rows, "row")
+        if self.too_few:
+            return f"too few rows to tell: {compared} to compare, at least {MIN_ROWS} are needed"
         verdict = "drift" if self.drifted else "no drift"
-        return f"{verdict}: p = {self.p_value:.2g} on {counted(self.n_rows, 'row')} (alpha = {self.alpha:.2g})"
+        return f"{verdict}: p = {self.p_value:.2g} on {compared} (alpha = {self.alpha:.2g})"
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
-        return {**asdict(self), "drifted": self.drifted}
+        return {**asdict(self), "drifted": self.drifted, "message": self.message}
 
 
 def check_drift(
@@ -52,16 +69,27 @@ def check_drift(
 
     Columns are combined by Simes's rule (1986); that, and each test of whole rows, by Cauchy's (Liu and Xie, 2020).
     Both are valid for tests that depend on each other, as these do, and neither lets a large p-value hide a small one.
+    Of rows that are equal in all bins, only as many are compared as training would have.
     """
+    n_rows, n_repeats = len(current), len(repeated_rows(current.codes))
+    size = usual_size(reference, n_distinct=n_rows - n_repeats, n_rows=n_rows)
+    kept = current.rows(without_repeats(current.codes, size=size, seed=seed))
+    findings = []
+    # Four standard deviations of the number of repeats, which is about Poisson's.
+    if n_rows - size > max(MIN_FRACTION * n_rows, 4.0 * math.sqrt(n_repeats)):
+        findings.append(f"repeated rows: {n_repeats:,} of {counted(n_rows, 'row')} equal an earlier one; sent twice?")
+    if len(kept) + kept.n_invalid < MIN_ROWS:
+        return DriftCheck(n_rows, {}, 1.0, alpha, len(kept), n_repeats, findings, too_few=True)
     results = {
-        kind: sorted(SHELF.load(kind)().compare(reference, current, seed=seed), key=lambda result: result.p_value)
+        kind: sorted(SHELF.load(kind)().compare(reference, kept, seed=seed), key=lambda result: result.p_value)
         for kind in tests
     }
     everything = [result for kind_results in results.values() for result in kind_results]
     columns = [result.p_value for result in everything if result.column is not None]
     whole_rows = [result.p_value for result in everything if result.column is None]
     p_values = [*([simes(columns)] if columns else []), *whole_rows]
-    return DriftCheck(len(current), results, cauchy(p_values) if p_values else 1.0, alpha)
+    p_value = cauchy(p_values) if p_values else 1.0
+    return DriftCheck(n_rows, results, p_value, alpha, len(kept), n_repeats, findings)
 
 
 def simes(p_values: Sequence[float]) -> float:

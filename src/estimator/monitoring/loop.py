@@ -15,7 +15,7 @@ from estimator.monitoring.alerts import send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.decision import HoldoutEvidence
 from estimator.monitoring.diagnosis import diagnose
-from estimator.monitoring.drift_check import DriftCheck
+from estimator.monitoring.drift_check import MIN_ROWS, DriftCheck
 from estimator.monitoring.events import Event, EventKind, claim, read_events, release, store_event
 from estimator.monitoring.follower import LAG_SECONDS, LogFollower
 from estimator.monitoring.promotion import ComparisonState, ShadowComparison
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 # How long a process that has died keeps others from monitoring; the state is stored twice as often.
 LEASE_SECONDS = 30.0
 MAX_CHECKED_ROWS = 20_000
-MIN_CHECKED_ROWS = 20
 # How long ago an event may have happened that is found, and sent, only now.
 ALERT_SECONDS = 31 * 86_400.0
 
@@ -142,7 +141,7 @@ class MonitorLoop:
             return []
         latest = self.log.latest(self.model, until=now - LAG_SECONDS, limit=MAX_CHECKED_ROWS)
         records = [record for record in latest if record.version == reader.artefact.version and record.at >= since]
-        if len(records) < MIN_CHECKED_ROWS:
+        if len(records) < MIN_ROWS:
             return []
         alpha = FalseAlarmBudget.of(settings).alpha(now - since)
         try:
@@ -162,6 +161,8 @@ class MonitorLoop:
             "p_value": check.p_value,
             "alpha": check.alpha,
             "n_rows": check.n_rows,
+            "n_repeats": check.n_repeats,
+            "findings": list(check.findings),
             "drifted": check.drifted,
         }
         events = [self._event("check", version, suffix, now, details)]

@@ -185,8 +185,7 @@ def check_records(
     reader: RecordReader, records: Sequence[PredictionRecord], tests: Sequence[str], *, alpha: float
 ) -> DriftCheck:
     """Check logged rows for drift."""
-    batch, predictions = reader.batch(records), reader.predictions(records)
-    codes = reader.reference.predictions.codes(predictions[is_present(predictions)])
+    batch, codes = reader.batch(records), reader.reference.predictions.codes(reader.predictions(records))
     return check_drift(reader.reference, CurrentRows(reader.codes(batch), codes, batch), tests, alpha=alpha)
 
 
