@@ -19,8 +19,15 @@ CALLS = frozenset(
         *("commit", "execute", "executemany", "execute_update", "execute_query", "write_parquet", "collect"),
     }
 )
-# How many kills `make test-chaos` asks of each test; otherwise a few seconds must do.
+# How many kills `make test-chaos` asks of each writer; otherwise a few seconds must do.
 N_KILLS = int(os.environ.get("ESTIMATOR_CHAOS_KILLS", "0"))
+# One entry for each kill of this run.
+KILLS = list[None]()
+
+
+def count_kill() -> None:
+    """Count a kill of the test that runs."""
+    KILLS.append(None)
 
 
 def is_killed(action: Callable[[], object], at: int) -> bool:
@@ -79,9 +86,9 @@ def kills(action: Callable[[], object]) -> Iterator[int]:
             if not is_killed(action, at):
                 break
             n_kills += 1
+            count_kill()
             yield at
         if n_kills >= N_KILLS:
-            print(f"{n_kills} kills")
             return
 
 

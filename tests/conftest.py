@@ -26,6 +26,7 @@ import pytest  # the same
 from hypothesis import settings
 
 from tests.browser import browser, visit_file, window  # noqa: F401 # fixtures
+from tests.chaos import KILLS, N_KILLS
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -228,6 +229,15 @@ def report_figure(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return lambda text: request.node.user_properties.append(("figure", text))
 
 
+@pytest.fixture(autouse=True)
+def _count_kills(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Report how many processes a test has killed; the end of `make test-chaos` prints it."""
+    before = len(KILLS)
+    yield
+    if len(KILLS) > before:
+        request.node.user_properties.append(("kills", len(KILLS) - before))
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     figures = [
         text
@@ -238,3 +248,8 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     ]
     for text in figures:
         terminalreporter.write_line(text)
+    for report in terminalreporter.getreports("") if N_KILLS else ():
+        for name, n_kills in report.user_properties:
+            if report.when == "teardown" and name == "kills":
+                test = report.nodeid.rpartition("/")[2]
+                terminalreporter.write_line(f"{n_kills:>5} kills  {test}")

@@ -22,7 +22,7 @@ from estimator.core.clock import Moment
 from estimator.errors import StoreError
 from estimator.store.store import Store
 from estimator.verbs import key
-from tests.chaos import N_KILLS, at_once, kills
+from tests.chaos import N_KILLS, at_once, count_kill, kills
 from tests.conftest import ROOT, read_example
 from tests.servers import PASSWORD, postgresql
 
@@ -206,11 +206,11 @@ def test_predictions_killed_anywhere_are_written_once(store, rows, request, outp
     run = predicting(store / "house_pricing_model", rows, output, if_exists)
     n_calls, randomness = run(), random.Random(7)
     # Each kill takes a process of two seconds.
-    for number in range(n_kills := N_KILLS // 4 or 2):
+    for number in range(N_KILLS // 2 or 2):
+        count_kill()
         if number % 3 == 2:
             run(seconds=randomness.uniform(0.01, 0.5))
         else:
             # Most calls are those of reading; those of ending are the last ones.
             run(call=randomness.choice((randomness.randrange(1, n_calls), n_calls - randomness.randrange(1, 80))))
     run()
-    print(f"{output}, {if_exists}: {n_kills} kills")
