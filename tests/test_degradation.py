@@ -40,8 +40,8 @@ def of(rows, coverage):
 
 @pytest.mark.parametrize(("make", "coverage"), [(prices, 0.9), (churn, None)])
 def test_quiet_labels_raise_no_alarm(make, coverage):
-    alarms = [first_alarm(of(make(1000, seed=seed), coverage), make(10_000, seed=1000 + seed)) for seed in range(20)]
-    assert alarms.count(None) >= 19
+    alarms = [first_alarm(of(make(1000, seed=seed), coverage), make(4000, seed=1000 + seed)) for seed in range(12)]
+    assert alarms.count(None) >= 11
 
 
 @pytest.mark.parametrize(("held_out", "later", "coverage", "message"), [
@@ -69,9 +69,9 @@ def test_intervals_that_hold_too_few_labels_are_an_alarm():
 
 
 def test_the_quoted_mean_is_above_the_usual_one():
-    for seed in range(20):
+    for seed in range(8):
         test = of(prices(500, seed=seed), 0.9)
-        later = prices(5000, seed=100 + seed, scale=1.0 + seed / 20)
+        later = prices(5000, seed=100 + seed, scale=1.0 + seed / 8)
         n_labels = first_alarm(test, later)
         if n_labels is None:
             continue

@@ -130,10 +130,10 @@ class HeldOutErrors:
         is_finite = np.isfinite(losses) & np.isfinite(errors)
         if is_finite.sum() < 2 or not losses[is_finite].any():
             return None
-        bound = BOUND_FACTOR * float(losses[is_finite].mean())
+        bound = BOUND_FACTOR * float(mean_and_deviation(losses[is_finite])[0])
         bounded = np.minimum(losses[is_finite], bound), np.clip(errors[is_finite], -bound, bound)
         (mean_loss, loss_deviation), (mean_error, error_deviation) = (
-            (float(values.mean()), float(values.std())) for values in bounded
+            (float(mean), float(deviation)) for mean, deviation in map(mean_and_deviation, bounded)
         )
         return cls(bound, mean_loss, loss_deviation, mean_error, error_deviation, int(is_finite.sum()))
 

@@ -23,6 +23,7 @@ from estimator.core.arrays import nan_to_none
 from estimator.core.clock import Moment
 from estimator.data.credentials import CredentialCells, credential_cells, redacted_cells
 from estimator.data.schema.file import to_data
+from estimator.data.schema.frames import select_columns
 from estimator.drift import absolute_losses, build_reference, signed_errors
 from estimator.errors import ArtefactError
 from estimator.evaluation import metrics
@@ -119,7 +120,7 @@ def reject_credentials_in_rows(prepared: PreparedData, config: Config, kind: str
 
 def _credential_cells(prepared: PreparedData, config: Mapping[str, Any]) -> list[CredentialCells]:
     used = [name for name in prepared.frame.columns if name in prepared.schema.by_name]
-    return credential_cells(prepared.frame.select(used), allowed_fingerprints(config))
+    return credential_cells(select_columns(prepared.frame, used), allowed_fingerprints(config))
 
 
 def _reject_credentials(

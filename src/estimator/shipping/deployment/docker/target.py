@@ -75,6 +75,9 @@ class DockerTarget(DockerSettings):
     def plan(self, release: Release, context: DeploymentContext) -> DeploymentPlan:
         _compose_command()
         self._check(release, context)
+        check_architecture(
+            release, [_engine().run("version", "--format", "{{.Server.Arch}}").strip()], "docker runs on"
+        )
         status = self.status(release.model, context)
         steps = [_server_step(status, release, self), *self._monitoring_steps(status)]
         notes = (
@@ -94,9 +97,6 @@ class DockerTarget(DockerSettings):
 
     def _check(self, release: Release, context: DeploymentContext) -> None:
         """Reject settings that cannot work or are not safe, before anything changes."""
-        check_architecture(
-            release, [_engine().run("version", "--format", "{{.Server.Arch}}").strip()], "docker runs on"
-        )
         if missing := [name for name in self.secrets if name not in context.environment]:
             raise DeploymentError(
                 f"deployment.secrets: {', '.join(missing)}: not set in this environment",
