@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 import string
 import urllib.error
+from collections import Counter
 from pathlib import Path
 
 import polars as pl
@@ -266,7 +268,7 @@ def test_messages_of_drivers_do_not_show_the_address(flag, run, tmp_path, monkey
 
 def test_requests_leave_no_secret_in_logs(store, tmp_path):
     log = tmp_path / "log.db"
-    with serving(store / "planted", "--log", f"sqlite:///{log}") as (process, address):
+    with serving(store / "planted", "--log", f"sqlite:///{log}", "--access-log") as (process, address):
         for text in TEXTS:
             post(address, [{"kind": text, "size": 3}], "/v1/predict")
             header = text.replace("\n", " ")
@@ -280,7 +282,9 @@ def test_requests_leave_no_secret_in_logs(store, tmp_path):
             assert within(20, lambda: database.execute(count).fetchone()[0] == len(TEXTS))
         process.terminate()
         _, stderr = process.communicate(timeout=60)
-    assert '"event": "request"' in stderr or stderr == ""
+    lines = [json.loads(line) for line in stderr.splitlines()]
+    statuses = Counter(line["status"] for line in lines if line["event"] == "request")
+    assert statuses == {200: len(TEXTS), 422: 3 * len(TEXTS), 404: len(TEXTS)}
     assert not leaks(stderr, *files_below(tmp_path))
 
 
