@@ -22,6 +22,7 @@ from estimator.monitoring.events import Event, read_events, store_event
 from estimator.prediction_log import open_log
 from estimator.shipping.image.build_record import push
 from estimator.shipping.image.build_spec import BuildSpec
+from estimator.verbs.monitor import MonitoredModel
 from tests.clients import get, post, serving, within
 from tests.conftest import QUICK_SECTIONS
 from tests.servers import free_port
@@ -197,6 +198,32 @@ def test_tokens_of_a_graph_are_refused(tmp_path):
     with pytest.raises(ArtefactError, match="column 'comment'"):
         trained(frame, tmp_path, schema={"columns": {"comment": {"kind": "text"}}})
     assert not leaks(*files_below(tmp_path / "models"))
+
+
+def with_comments(kind: list[str], comments: list[str]) -> pl.DataFrame:
+    return frame_of(kind, len(comments)).with_columns(pl.Series("comment", comments))
+
+
+def test_retrain_scans_new_rows_before_it_stores_them(tmp_path):
+    plain = [f"note {row} of a long text about something else" for row in range(300)]
+    settings = {"schema": {"columns": {"comment": {"kind": "text"}}}, "retraining": {"candidates": ["refit"]}}
+    new, context = trained(with_comments(["other"], plain), tmp_path, **settings)
+    model = MonitoredModel("planted", folder=tmp_path)
+    path = tmp_path / "new.csv"
+    with_comments(TEXTS[2:4], plain[::-1]).write_csv(path)
+    with pytest.raises(ArtefactError, match=r"column 'kind': rows? 2.*looks like a GitHub token") as caught:
+        verbs.retrain.retrain(model, context, data=str(path), include_learned=True, isolated=False)
+    assert not leaks(caught.value.message, *files_below(tmp_path / "models"))
+    assert not (tmp_path / "models" / "planted" / "rows").exists()
+    with_comments(["other"], [*plain[:105], f"one {TEXTS[2]}", *plain[106:]]).write_csv(path)
+    decision = verbs.retrain.retrain(model, context, data=str(path), include_learned=True, isolated=False)
+    (note,) = (note for note in decision.notes if "looks like" in note)
+    assert note.startswith("column 'comment': row 106")
+    assert note.endswith("no file of the version holds it")
+    assert decision.candidates[0].error is None
+    folder = tmp_path / "models" / "planted"
+    assert not leaks(*context.notes.to_data(), *files_below(folder / decision.candidates[0].version))
+    assert new.artefact.is_own
 
 
 def test_init_refuses_and_explore_shows_fingerprints(tmp_path, run, monkeypatch):

@@ -30,7 +30,7 @@ from estimator.store.batch_prediction import labeled_rows
 from estimator.store.learned_rows import learned_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison, compare_versions
-from estimator.training.prepare import prepare
+from estimator.training.prepare import PreparedData, prepare
 from estimator.training.report import evaluate_training
 from estimator.training.reproduction import warm_start
 from estimator.training.train import train
@@ -155,6 +155,12 @@ class Candidate:
         }
 
 
+def candidate_data(kind: CandidateKind, live: Artefact, rows: RetrainingRows, config: Config) -> PreparedData:
+    """Return the rows of a candidate, whose split is in `config`; a warm start keeps the live version's schema."""
+    schema = live.schema if kind == "warm_start" else updated_schema(live.schema, rows, rows.split(kind))
+    return prepare(rows.frame, config, schema)
+
+
 @dataclass(frozen=True)
 class CandidateTrainer:
     """Trains candidates for a live version from the same rows, which are stored at `path` under their hash."""
@@ -215,14 +221,13 @@ class CandidateTrainer:
         return tuple((before - after).tolist())
 
     def _train(self, kind: CandidateKind) -> Artefact:
-        live, split = self.live, self.rows.split(kind)
-        config = self._config(split)
+        live = self.live
+        config = self._config(self.rows.split(kind))
         if kind == "tune":
             config = self._tuned(config)
         is_warm = kind == "warm_start"
-        schema = live.schema if is_warm else updated_schema(live.schema, self.rows, split)
         trained = train(
-            prepare(self.rows.frame, config, schema),
+            candidate_data(kind, live, self.rows, config),
             model_of(config),
             config,
             progress=self.progress,

@@ -12,14 +12,22 @@ from pathlib import Path
 import polars as pl
 
 from estimator.config import Config, Retraining, Shelves, resolve
+from estimator.config.secrets import allowed_fingerprints
 from estimator.core.clock import Moment
 from estimator.core.credentials import redacted, redacted_data
 from estimator.core.files import temporary_file, write_folder_atomic
+from estimator.data.credentials import CredentialCells, credential_cells
 from estimator.data.sources.base import Source
-from estimator.errors import RetrainingError
+from estimator.errors import EstimatorError, RetrainingError
 from estimator.models import Progress, silent
 from estimator.monitoring.candidate_process import train_in_process
-from estimator.monitoring.candidates import DESCRIPTIONS, CandidateTrainer, RetrainingRows, TrainingOutcome
+from estimator.monitoring.candidates import (
+    DESCRIPTIONS,
+    CandidateTrainer,
+    RetrainingRows,
+    TrainingOutcome,
+    candidate_data,
+)
 from estimator.monitoring.decision import DECISIONS_FOLDER, EVIDENCE_FILE, Decision, HoldoutEvidence, decide
 from estimator.monitoring.decision_page import decision_page
 from estimator.monitoring.new_rows import (
@@ -35,6 +43,7 @@ from estimator.store.artefact import Artefact, missing_packages_named
 from estimator.store.store import Store
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.reproduction import held_out_rows
+from estimator.training.version import reject_credentials_in_rows
 
 ROWS_FOLDER = "rows"
 
@@ -72,8 +81,11 @@ class Retrainer:
         ------
         RetrainingError, SourceError: too few new rows, or the live version's own table cannot be read.
         RowError: a new row has a label that is no value of the live version's target.
+        ArtefactError: a candidate would keep what looks like a credential in the new rows.
         """
         config = self._config(live)
+        known = [name for name in new_rows.columns if name in live.schema.by_name]
+        cells = credential_cells(new_rows.select(known), allowed_fingerprints(live.config))
         new_rows = with_optional_columns(live.schema, with_readable_labels(live, new_rows))
         old = self._old_rows(live, config)
         new_rows, notes = (new_rows, []) if include_learned else without_known(live, old, new_rows)
@@ -82,6 +94,8 @@ class Retrainer:
         rows = RetrainingRows.of(
             old.frame, ~old.test_mask, new_rows, holdout_size=self.settings.holdout_size, schema=live.schema
         )
+        if cells:
+            notes += self._reject_credentials(live, config, rows, cells)
         path, fingerprint = store_rows(rows.frame, self.store.root / live.name / ROWS_FOLDER)
         trainer = CandidateTrainer(
             live=live,
@@ -151,6 +165,23 @@ class Retrainer:
                 notes.append(sentence)
 
         return train_in_process(trainer, kinds, self.command, note=note_death)
+
+    def _reject_credentials(
+        self, live: Artefact, config: Config, rows: RetrainingRows, cells: Sequence[CredentialCells]
+    ) -> list[str]:
+        """Reject, before rows are stored, credentials that a candidate would keep; return a note on each other one."""
+        notes: list[str] = []
+        for kind in self.settings.candidates:
+            training = config.training.model_copy(update={"split": rows.split(kind)})
+            of_kind = config.model_copy(update={"training": training})
+            try:
+                prepared = candidate_data(kind, live, rows, of_kind)
+            except EstimatorError:
+                # The candidate will report it.
+                continue
+            notes = reject_credentials_in_rows(prepared, of_kind, live.manifest["model"]["kind"], cells)
+        folder = self.store.root / live.name / ROWS_FOLDER
+        return [*notes, f"{folder} keeps the rows of a retraining as they are, credentials in them too"]
 
     def _config(self, live: Artefact) -> Config:
         with missing_packages_named(live):

@@ -102,10 +102,13 @@ def write_version(
     return write_artefact(store.root / name, version, described, files)
 
 
-def reject_credentials_in_rows(prepared: PreparedData, config: Config, kind: str) -> list[str]:
+def reject_credentials_in_rows(
+    prepared: PreparedData, config: Config, kind: str, cells: Sequence[CredentialCells] | None = None
+) -> list[str]:
     """Reject, before it is trained, a version whose schema or golden rows would hold what looks like a credential.
 
-    Return a note on each credential in cells that the version does not keep.
+    Return a note on each credential in cells that the version does not keep; `cells` are those of all rows, or of the
+    new ones where the rows are joined of several tables.
 
     Raises
     ------
@@ -113,7 +116,7 @@ def reject_credentials_in_rows(prepared: PreparedData, config: Config, kind: str
     """
     files = {"schema.json": _json(to_data(prepared.schema)), "golden.json": _json(_golden_rows(prepared))}
     resolved = model_data(config, kind)
-    cells = _credential_cells(prepared, resolved)
+    cells = _credential_cells(prepared, resolved) if cells is None else cells
     _reject_credentials(files, resolved, cells)
     return [f"{cell}; no file of the version holds it" for cell in cells]
 
