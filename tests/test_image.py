@@ -31,7 +31,7 @@ from estimator.config import Image
 from estimator.errors import ImageError, RegistryError
 from estimator.shipping.image import builders, smoke_test
 from estimator.shipping.image.build import build, check_size
-from estimator.shipping.image.build_record import push, read_record, record_lock
+from estimator.shipping.image.build_record import plan_push, push, read_record, record_lock
 from estimator.shipping.image.build_spec import BuildSpec, write_context
 from estimator.shipping.image.builders import BuildOptions, builder_of, choose_builder
 from estimator.shipping.image.direct.builder import start_layout
@@ -315,6 +315,20 @@ def test_layers_are_pushed_once_and_found_by_digest(built, tmp_path):
         assert [layer.diff_id for layer in base.layers] == [layer.diff_id for layer in layers]
         assert base.config["User"] == "10001:10001"
         assert Registry(parse_reference(f"{host}/team/none:v1")).digest() is None
+
+
+def test_plan_of_a_push_is_what_the_push_does_and_changes_nothing(built):
+    made, folder = built
+    with docker_registry() as host:
+        to = f"{host}/team/app:v1"
+        before = (folder / "image.json").read_bytes()
+        planned = plan_push(folder, to, environment={})
+        assert (str(planned.reference), planned.digest, planned.architecture) == (to, made.digest, "amd64")
+        assert planned.stored_digest is None
+        assert (folder / "image.json").read_bytes() == before
+        assert Registry(parse_reference(to)).digest() is None
+        pushed = push(folder, to, environment={})
+        assert plan_push(folder, to, environment={}).stored_digest == pushed.digest == planned.digest
 
 
 @contextmanager

@@ -9,11 +9,13 @@ import urllib.request
 import pytest
 
 from estimator.errors import RegistryError
-from estimator.shipping.image.ecr import authorization, ensure_repository, is_ecr
+from estimator.shipping.image.ecr import authorization, ensure_repository, is_ecr, stored_digest
 from estimator.shipping.image.registry import parse_reference
 from tests.servers import aws
 
 IMAGE = parse_reference("123456789012.dkr.ecr.eu-west-1.amazonaws.com/prices/api:v1")
+
+MANIFEST = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "layers": []})
 
 
 @pytest.fixture
@@ -41,6 +43,16 @@ def test_repository_is_created_once_with_its_policies(cloud):
     assert [rule["action"]["type"] for rule in rules] == ["expire", "expire"]
     tags = client.list_tags_for_resource(resourceArn=repository["repositoryArn"])["tags"]
     assert tags == [{"Key": "estimator.model", "Value": "prices"}]
+
+
+def test_what_a_tag_names_is_found_and_nothing_is_created(cloud):
+    assert stored_digest(IMAGE) == (False, None)
+    client = cloud.client("ecr", "eu-west-1")
+    assert client.describe_repositories()["repositories"] == []
+    client.create_repository(repositoryName="prices/api")
+    assert stored_digest(IMAGE) == (True, None)
+    image = client.put_image(repositoryName="prices/api", imageManifest=MANIFEST, imageTag="v1")["image"]
+    assert stored_digest(IMAGE) == (True, image["imageId"]["imageDigest"])
 
 
 def test_login_uses_a_token(cloud):

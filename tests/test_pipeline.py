@@ -226,8 +226,11 @@ def test_push_is_checked_deployed_and_removed(project, run, tmp_path_factory):
     assert "golden rows" in result["checks"][4]["message"]
     assert "p99" in (project / "build" / "ci.md").read_text()
     with docker_registry() as registry:
-        code, pushed, error = run("push", "prices", "--to", f"{registry}/prices:v1", "--json")
+        push = ("push", "prices", "--to", f"{registry}/prices:v1")
+        assert f"+ create  tag {registry}/prices:v1\nnothing was changed" in run(*push, "--dry-run")[1]["text"]
+        code, pushed, error = run(*push, "--json")
         assert code == 0, error
+        assert run(*push, "--dry-run", "--json")[1]["plan"]["steps"][0]["action"] == "keep"
         version = project / "models" / "prices" / result["version"]
         with cluster(folder / "cluster", {pushed["digest"]: version}) as objects:
             assert run("status", "prices", *options, "--json")[0] == 3

@@ -14,8 +14,6 @@ from estimator.cli import options
 if TYPE_CHECKING:
     from estimator.shipping.deployment import DeploymentPlan, Release
 
-SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-"}
-
 
 @click.command("deploy")
 @options.named_model
@@ -72,9 +70,7 @@ def command(
 
 def _plan_text(release: Release, plan: DeploymentPlan) -> str:
     lines = [f"{release.model} {release.version}", f"image    {release.image}"]
-    for step in plan.steps:
-        detail = f": {step.detail}" if step.detail else ""
-        lines.append(f"  {SIGNS[step.action]} {step.action:<8}{step.kind} {step.name}{detail}")
+    lines += [options.plan_line(step.action, f"{step.kind} {step.name}", step.detail) for step in plan.steps]
     if plan.price is not None:
         parts = ", ".join(f"{name} {value:.4f}" for name, value in plan.price.hourly.items())
         lines += [

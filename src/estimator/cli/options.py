@@ -22,11 +22,12 @@ from estimator.core.credentials import redacted, redacted_data
 
 if TYPE_CHECKING:
     from estimator.shipping.deployment import DeploymentPlan
-    from estimator.shipping.deployment.base import Price
+    from estimator.shipping.deployment.base import Action, Price
     from estimator.store.store import Store
     from estimator.verbs.context import Context, Notes
     from estimator.verbs.deploy import DeployedModel
 
+SIGNS = {"create": "+", "change": "~", "replace": "~", "keep": "=", "remove": "-"}
 # The config of a folder, the first of these.
 CONFIG_NAMES = ("config.yml", "config.yaml", "config.json", "config.toml")
 Command = Callable[..., Any]
@@ -197,6 +198,11 @@ def confirm(question: str, *, yes: bool, otherwise: str = ", or --dry-run to see
     if not sys.stdin.isatty():
         raise click.UsageError(f"not a terminal: pass --yes to confirm{otherwise}")
     return click.confirm(question, err=True)
+
+
+def plan_line(action: Action, name: str, detail: str = "") -> str:
+    """Return one step of a plan as a line: its sign, its action, and what it acts on."""
+    return f"  {SIGNS[action]} {action:<8}{name}" + (f": {detail}" if detail else "")
 
 
 def plan_data(plan: DeploymentPlan) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,40 @@ def push(
     # Until the digest is written down, so that it is that of the image in the record.
     with record_lock(folder, purpose="pushing it"):
         return _pushed(read_record(folder), folder, reference, environment, note)
+
+
+@dataclass(frozen=True, slots=True)
+class PushPlan:
+    """What a push would do to the tag of a reference.
+
+    `digest` is that of the built image, None before an engine pushes it; `stored_digest` that of the image that has
+    the tag now, None without one. `has_repository` is False if the push would create the repository.
+    """
+
+    reference: ImageReference
+    tag: str
+    architecture: str
+    digest: str | None
+    stored_digest: str | None
+    has_repository: bool = True
+
+
+def plan_push(folder: Path, to: str, *, environment: Mapping[str, str]) -> PushPlan:
+    """Return what `push` would do, after the checks that it makes; nothing is changed, here or in the registry.
+
+    Raises
+    ------
+    ImageError, RegistryError: as for `push`.
+    """
+    reference = parse_reference(to)
+    reject_credentials(_written_files(folder), _written_config(folder), "pushed")
+    record = read_record(folder)
+    builder_of(record).check_built(record, folder)
+    if ecr.is_ecr(reference):
+        has_repository, stored = ecr.stored_digest(reference)
+    else:
+        has_repository, stored = True, Registry(reference, docker_login(reference.host, environment)).digest()
+    return PushPlan(reference, record["tag"], record["architecture"], record["digest"], stored, has_repository)
 
 
 def reject_credentials(files: Mapping[str, bytes], config: Mapping[str, Any], done: str) -> None:

@@ -92,6 +92,10 @@ class ImageBuilder(ABC):
         """Run an image on localhost while the context is open; ImageError if it cannot run."""
 
     @abstractmethod
+    def check_built(self, record: Mapping[str, Any], folder: Path) -> None:
+        """Check that the image of a folder's record is still there; ImageError if it is gone or another one."""
+
+    @abstractmethod
     def push(self, record: Mapping[str, Any], folder: Path, registry: Registry, note: Note) -> str:
         """Push the image of a folder's record; return its digest."""
 
@@ -141,13 +145,16 @@ class EngineBuilder(ImageBuilder):
     def start(self, build: ImageBuild) -> AbstractContextManager[RunningServer]:
         return self.engine.start(build.spec.tag, build.spec.port)
 
-    def push(self, record: Mapping[str, Any], folder: Path, registry: Registry, note: Note) -> str:
-        engine, reference = self.engine, registry.reference
-        if (architecture := engine.architecture(record["tag"])) != record["architecture"]:
+    def check_built(self, record: Mapping[str, Any], folder: Path) -> None:
+        if (architecture := self.engine.architecture(record["tag"])) != record["architecture"]:
             raise ImageError(
                 f"{record['tag']} is now an image for {architecture}, not for {record['architecture']}",
                 hint="estimator image VERSION",
             )
+
+    def push(self, record: Mapping[str, Any], folder: Path, registry: Registry, note: Note) -> str:
+        engine, reference = self.engine, registry.reference
+        self.check_built(record, folder)
         note(f"{engine.name} pushes {reference}")
         if ecr.is_ecr(reference) and registry.authorization is not None:
             _log_in(engine.name, reference.host, registry.authorization)

@@ -72,6 +72,25 @@ def has_image(reference: ImageReference) -> bool:
         return True
 
 
+def stored_digest(reference: ImageReference) -> tuple[bool, str | None]:
+    """Return whether the repository of an image exists, and the digest that its tag has there, None without one.
+
+    Raises
+    ------
+    RegistryError: AWS reports an error.
+    """
+    with aws.explained_errors(str(reference), RegistryError):
+        client = _client(reference)
+        tag = {"imageTag": reference.tag}
+        try:
+            found = client.describe_images(repositoryName=reference.repository, imageIds=[tag])
+        except client.exceptions.RepositoryNotFoundException:
+            return False, None
+        except client.exceptions.ImageNotFoundException:
+            return True, None
+        return True, found["imageDetails"][0]["imageDigest"]
+
+
 def ensure_repository(reference: ImageReference, tags: dict[str, str], note: Callable[[str], None]) -> bool:
     """Create the repository of an image if it is missing, with scans and a lifecycle policy; return whether it was.
 

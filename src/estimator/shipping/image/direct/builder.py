@@ -68,6 +68,9 @@ class DirectBuilder(ImageBuilder):
         with start_layout(layout, build.spec) as server:
             yield server
 
+    def check_built(self, record: Mapping[str, Any], folder: Path) -> None:
+        read_layout(_layout_folder(folder), record["layout"])
+
     def push(self, record: Mapping[str, Any], folder: Path, registry: Registry, note: Note) -> str:
         return push_layout(read_layout(_layout_folder(folder), record["layout"]), registry, note)
 
