@@ -265,8 +265,8 @@ class CandidateTrainer:
             spec = tuning.StudySpec.of(config, SHELF.name_of(type(config.model)), {}, scratch)
             space = tuning.Space.of(config, self.shelves)
             search = tuning.Search.of(space, tuning.TuningRows(self.rows.frame, config, self.live.schema, 1))
-            with tuning.open_study(spec, fresh=True, environment=self.environment) as study:
-                tuning.enqueue_current(study, search.space)
+            current = search.space.current()
+            with tuning.open_study(spec, current, fresh=True, environment=self.environment) as study:
                 tuning.run_search(study, search, progress=self.progress)
                 edits = tuning.evaluate_search(study, search, progress=self.progress).edits
         best: Config = search.space.varied(edits)

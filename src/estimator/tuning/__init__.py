@@ -2,7 +2,7 @@
 
 from estimator.tuning.page import tuning_page
 from estimator.tuning.result import SearchResult, evaluate_search
-from estimator.tuning.search import Search, SearchProgress, TuningRows, enqueue_current, run_search, search_progress
+from estimator.tuning.search import Search, SearchProgress, TuningRows, run_search, search_progress
 from estimator.tuning.space import Space
 from estimator.tuning.study import StudySpec, open_study
 from estimator.tuning.workers import search_in_processes
@@ -14,7 +14,6 @@ __all__ = [
     "Space",
     "StudySpec",
     "TuningRows",
-    "enqueue_current",
     "evaluate_search",
     "open_study",
     "run_search",

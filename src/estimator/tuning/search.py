@@ -138,13 +138,6 @@ def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
         return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32, group=True)
 
 
-def enqueue_current(study: optuna.Study, space: Space) -> None:
-    """Make the current config the first trial, even where it is outside the space."""
-    if not study.get_trials(deepcopy=False):
-        parameters = space.current()
-        study.enqueue_trial(parameters or {}, user_attrs={"is_outside_space": parameters is None})
-
-
 def search_progress(study: optuna.Study, total: int) -> SearchProgress:
     """Return the progress of a study."""
     trials = study.get_trials(deepcopy=False)

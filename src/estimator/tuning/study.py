@@ -58,8 +58,12 @@ class StudySpec:
 
 
 @contextmanager
-def open_study(spec: StudySpec, *, fresh: bool, environment: Mapping[str, str]) -> Iterator[optuna.Study]:
+def open_study(
+    spec: StudySpec, current: Mapping[str, Any] | None, *, fresh: bool, environment: Mapping[str, str]
+) -> Iterator[optuna.Study]:
     """Open the study, or create it; `fresh` drops its trials.
+
+    The first trial has the parameters of the current config, `current`, None when it is outside the space.
 
     Raises
     ------
@@ -74,6 +78,8 @@ def open_study(spec: StudySpec, *, fresh: bool, environment: Mapping[str, str]) 
                     optuna.delete_study(study_name=spec.name, storage=storage)
             study = optuna.create_study(storage=storage, study_name=spec.name, load_if_exists=True)
             _check_same_search(study, spec)
+            if not study.get_trials(deepcopy=False):
+                study.enqueue_trial(dict(current or {}), user_attrs={"is_outside_space": current is None})
         yield study
 
 

@@ -58,8 +58,8 @@ def tune(
     rows = tuning.TuningRows(table.frame, config, table.schema, n_processes)
     context.notes.add(rows.current.notes)
     search = tuning.Search.of(tuning.Space.of(config, SHELVES), rows)
-    with tuning.open_study(spec, fresh=fresh, environment=context.environment) as study:
-        tuning.enqueue_current(study, search.space)
+    current = search.space.current()
+    with tuning.open_study(spec, current, fresh=fresh, environment=context.environment) as study:
         if workers.is_worker:
             tuning.run_search(study, search)
             return None
