@@ -55,7 +55,7 @@ test-compatibility: $(STAMP)  ## predict and serve with the oldest packages that
 	ESTIMATOR_TEST_COMPATIBILITY=1 $(BIN)/pytest -n 0 tests/test_compatibility.py
 
 test-chaos: $(STAMP)  ## kill, corrupt and race what is written, at least 30 kills per writer; half an hour
-	ESTIMATOR_CHAOS_KILLS=30 $(BIN)/pytest -n 0 tests/test_chaos.py tests/test_chaos_verbs.py tests/test_chaos_machine.py
+	ESTIMATOR_CHAOS_KILLS=30 $(BIN)/pytest -n 0 tests/test_chaos.py tests/test_chaos_verbs.py tests/test_chaos_machine.py tests/test_shared_log.py
 
 test-loop: $(STAMP)  ## retrain every kind of model, by every candidate, source and kind of column; some minutes
 	ESTIMATOR_LOOP_EVERYTHING=1 $(BIN)/pytest -n 2 tests/test_retraining_kinds.py
