@@ -5,10 +5,12 @@ ESTIMATOR_FUZZ_INPUTS sets how many inputs each test tries; `make test-fuzz` tri
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import random
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 import httptools
 import msgspec
@@ -19,6 +21,7 @@ from estimator.data.labels import TargetReader
 from estimator.data.schema import Column
 from estimator.data.schema.cells import CellError
 from estimator.errors import RequestError, RowError
+from estimator.prediction_log import open_log
 from estimator.serving.fast_path.http_head import read_head
 from estimator.serving.labels import read_labels
 from estimator.serving.request_body import as_row_list
@@ -26,6 +29,7 @@ from estimator.serving.request_forms import ROWS_KEYS, SPLIT_KEY
 from estimator.serving.service import ResponseFormat
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
+from tests.clients import get, serving
 from tests.test_server_fast_path import MODELS, Pair
 
 INPUTS = int(os.environ.get("ESTIMATOR_FUZZ_INPUTS", "3000"))
@@ -80,6 +84,44 @@ def test_mutated_bodies_get_the_same_response(store, report_figure, name):
     assert 0 < n_fast < INPUTS
     report_figure(
         f"{name}: {INPUTS:,} mutated bodies, {n_fast:,} of them on the fast path, all with the response of FastAPI"
+    )
+
+
+@pytest.mark.slow
+def test_odd_bodies_get_one_response_on_both_paths_and_are_logged(store, tmp_path, report_figure):
+    """A body of known length may take the fast path; one in chunks never does."""
+    name, rng, log, n_rows = "house_pricing_model", random.Random("odd"), tmp_path / "log.db", 0
+    artefact = open_artefact(version_folder(store / name))
+    start = msgspec.json.encode(Pair(artefact).rows[:2])
+    with serving(artefact.folder, "--log", str(log)) as (_, address):
+        connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+        headers = {"Content-Type": "application/json"}
+        for _ in range(INPUTS // 10):
+            body = rng.choice((mutate(start, PIECES, rng), start.decode().encode("utf-16"), b"\xef\xbb\xbf" + start))
+            pieces = iter([body[:9], body[9:]] if len(body) > 9 else [body])
+            responses = []
+            for options in ({"body": body}, {"body": pieces, "encode_chunked": True}):
+                more = {"Transfer-Encoding": "chunked"} if "encode_chunked" in options else {}
+                connection.request("POST", "/v1/predict", headers=headers | more, **options)
+                response = connection.getresponse()
+                responses.append((response.status, json.loads(response.read())))
+            (status, first), (other_status, second) = responses
+            assert status == other_status < 500, body
+            if status == 200:
+                n_rows += len(first["predictions"]) + len(second["predictions"])
+            for content in (first, second):
+                content.pop("request_id", None)
+                for prediction in content.get("predictions", []):
+                    prediction.pop("id")
+            assert first == second, body
+        connection.close()
+        assert "estimator_prediction_log_failing 0" in get(address, "/metrics")
+    database = open_log(str(log), tmp_path, {})
+    logged = list(database.read(artefact.name))
+    database.close()
+    assert len(logged) == n_rows > 0
+    report_figure(
+        f"{INPUTS // 10:,} odd bodies on each path, {n_rows:,} rows predicted and logged, no response from 500 on"
     )
 
 
