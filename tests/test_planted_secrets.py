@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 import sqlite3
@@ -381,6 +382,6 @@ def test_redacted_text_holds_none_and_is_stable():
 
 def test_ordinary_tables_hold_none(tables):
     for path in sorted(tables.glob("*/*.csv.gz"))[:8]:
-        frame = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy", n_rows=2000, truncate_ragged_lines=True)
-        cells = (text for name in frame.columns for text in frame[name].drop_nulls().unique().to_list())
-        assert list(find_credentials("\n".join(cells), assignments=False)) == [], path
+        with gzip.open(path, "rt", encoding="utf-8", errors="replace") as file:
+            text = file.read(400_000)
+        assert list(find_credentials(text, assignments=False)) == [], path

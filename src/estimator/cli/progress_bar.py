@@ -124,7 +124,10 @@ def _bar() -> Iterator[Show]:
         task = bar.add_task("starting", total=None)
 
         def show(step: ShownStep) -> None:
-            bar.update(task, total=step.total or None, completed=step.done, description=str(step))
+            # A stage may be over before the bar is next drawn.
+            bar.update(
+                task, total=step.total or None, completed=step.done, description=str(step), refresh=not step.total
+            )
 
         yield show
 
