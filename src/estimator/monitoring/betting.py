@@ -22,7 +22,7 @@ MAX_FRACTION = 0.95
 PRIOR_ROWS, PRIOR_MEAN, PRIOR_SQUARE = 5.0, 0.02, 0.05
 # Sums of neighboring differences show whether neighbors are alike.
 BLOCK_ROWS, MIN_BLOCKS = (5, 20), 10
-BISECTION_STEPS = 30
+BISECTION_STEPS = 20
 
 
 def log_capital(values: Floats, mean: float = 0.0) -> Floats:
@@ -104,6 +104,12 @@ class BettingTest:
         return len(self.differences)
 
     @property
+    def mean(self) -> float:
+        """The mean of all differences, with those of the head; 0 without any."""
+        everything = np.append(self.head, self.differences)
+        return float(everything.mean()) if len(everything) else 0.0
+
+    @property
     def e_value(self) -> float:
         """The evidence that the mean is above zero."""
         return float(np.exp(min(self._log_evidence(0.0, sign=1.0), 600.0)))
@@ -117,10 +123,7 @@ class BettingTest:
 
         The lower limit is above zero exactly when the evidence has reached 1/alpha and the mean is above zero.
         """
-        everything = np.append(self.head, self.differences)
-        if not len(everything):
-            return Score(0.0, np.nan, np.nan)
-        mean = float(everything.mean())
+        mean = self.mean
         low, high = (self.bound * sign * self._lower_limit(sign, float(np.log(1.0 / alpha))) for sign in (1.0, -1.0))
         return Score(mean, min(low, mean), max(high, mean))
 

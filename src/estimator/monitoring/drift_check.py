@@ -13,7 +13,7 @@ from estimator.core.text import counted
 from estimator.drift import SHELF, CurrentRows, DriftReference, DriftResult
 from estimator.drift.repeats import MIN_FRACTION, repeated_rows, usual_size, without_repeats
 
-# With fewer rows that differ, drift cannot be told from chance.
+# With fewer rows that differ, drift cannot be distinguished from chance.
 MIN_ROWS = 20
 MIN_P_VALUE = 1e-15
 # A p-value near 1 has a quantile that would outweigh the smallest of the others.

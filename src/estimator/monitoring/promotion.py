@@ -68,8 +68,8 @@ class ComparisonState:
     """A comparison so far: the challenger is better once `e_value` reaches `threshold` and the mean losses agree.
 
     It needs at least 10 labels. `gain` is by how much the challenger's bounded loss, named by `loss`, is smaller, with
-    limits that hold at any time; `n_held_out` rows of the retraining count in it. The losses of the two are those of
-    labels that have arrived since: absolute errors, or log losses.
+    limits that hold at any time once the evidence suffices; `n_held_out` rows of the retraining count in it. The losses
+    of the two are those of labels that have arrived since: absolute errors, or log losses.
     """
 
     challenger: str
@@ -152,15 +152,18 @@ class ShadowComparison:
         """The comparison so far."""
         losses = np.array(list(self._losses.values())).reshape(-1, 2)
         champion_loss, challenger_loss = losses.mean(axis=0).tolist() if len(losses) else (np.nan, np.nan)
+        e_value, threshold, mean = self.test.e_value, 1.0 / self.alpha, self.test.mean
+        # Limits take forty times as long as the evidence, and are of interest once it suffices.
+        gain = self.test.gain(self.alpha) if e_value >= threshold else Score(mean, np.nan, np.nan)
         return ComparisonState(
             challenger=self.challenger.version,
             champion=self.champion.version,
             n_rows=self.test.n_rows,
             n_held_out=len(self.held_out),
-            e_value=self.test.e_value,
-            threshold=1.0 / self.alpha,
+            e_value=e_value,
+            threshold=threshold,
             loss=self.loss.name,
-            gain=self.test.gain(self.alpha),
+            gain=gain,
             champion_loss=champion_loss,
             challenger_loss=challenger_loss,
         )
