@@ -7,6 +7,7 @@ import shutil
 import socket
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,6 +19,8 @@ from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import alert_data, check_alerts, send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.events import Event, read_events, read_points, store_event
+from estimator.monitoring.performance import live_performance
+from estimator.monitoring.records import RecordReader, drift_reference
 from estimator.prediction_log import PredictionRecord, open_log
 from estimator.verbs import monitor
 from tests.clients import Client, gateway
@@ -173,6 +176,15 @@ def test_late_labels_prove_degradation(market):
     assert performance.label_delays["median"] == pytest.approx(3.0, abs=0.1)
     assert performance.n_labels == 180
     assert any("Year_Built" in weak.condition for weak in performance.weak_slices)
+
+
+def test_a_version_that_keeps_no_held_out_errors_comes_with_a_warning(market):
+    market.send(same_area(30), labels=True)
+    records = market.open_log().latest(MODEL, until=market.now + 5.0, limit=30)
+    reader = RecordReader(market.live, drift_reference(market.live))
+    without = replace(reader, reference=replace(reader.reference, held_out=None))
+    assert not any("no alarm" in warning for warning in live_performance(reader, records).warnings)
+    assert any("no alarm can say" in warning for warning in live_performance(without, records).warnings)
 
 
 def test_early_labels_come_with_a_warning(market):

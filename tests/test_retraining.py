@@ -137,6 +137,14 @@ def test_a_version_of_the_new_rows_alone_forgets_no_row(market, new_rows, tmp_pa
     assert manifest["data"]["rows"] - manifest["data"]["rows_held_out"] == 1200 + 210 + second.rows["new"]
 
 
+def test_rows_that_a_config_leaves_unused_are_never_learned(market, new_rows):
+    split = 'training.split={"kind": "rows", "test": "1-240", "unused": "241-300"}'
+    version = verbs.train.train(FOLDER / "config.yml", market.context(split)).artefact.version
+    verbs.promote.promote(market.store, f"{MODEL}/{version}", why="by hand")
+    decision = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=new_rows)
+    assert decision.rows["old"] == 1200 - 60
+
+
 def test_rows_like_those_of_the_retraining_raise_no_alarm(market, new_rows):
     _, candidate = retrained(market, new_rows)
     verbs.promote.promote(market.store, f"{MODEL}/{candidate}", why="by hand")

@@ -23,6 +23,10 @@ from estimator.prediction_log import PredictionRecord
 # With a smaller fraction of labels, those that are there may not be typical.
 MIN_LABELED_FRACTION = 0.9
 MIN_LABELS_FOR_SLICES = 30
+NO_HELD_OUT_ERRORS = (
+    "no alarm can say that predictions become worse: the version keeps no errors of held-out rows, as there were fewer "
+    "than two, all of them were 0, or an older release trained it"
+)
 DELAY_QUANTILES = {"median": 0.5, "90 %": 0.9}
 
 
@@ -82,6 +86,7 @@ def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) 
         warnings=(
             *([unreadable_note(unreadable)] if unreadable else []),
             *_warnings(records, ~np.isnan(all_labels), delays_seconds),
+            *([] if reader.reference.held_out is not None else [NO_HELD_OUT_ERRORS]),
         ),
     )
 

@@ -190,14 +190,16 @@ class Retrainer:
     def _old_rows(self, live: Artefact, config: Config) -> PreparedData:
         """Return all rows of the version's own table, with those that it held out.
 
-        Rows that it left unused, as those its parent had learned or held out, are learned from this time.
+        Rows that a retraining left unused, as its parent had learned or held them out, are learned from this time; those
+        that a person's config leaves unused stay so.
         """
         with self.training_rows(live) as source:
             frame = source.frame()
             held_out_rows(live, frame, source.fingerprint(), config)
-        split = config.training.split.model_copy(update={"unused": None})
-        training = config.training.model_copy(update={"split": split})
-        return prepare(frame, config.model_copy(update={"training": training}), live.schema)
+        if "retraining" in live.manifest:
+            split = config.training.split.model_copy(update={"unused": None})
+            config = config.model_copy(update={"training": config.training.model_copy(update={"split": split})})
+        return prepare(frame, config, live.schema)
 
 
 def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, str]]:
