@@ -190,7 +190,7 @@ class Retrainer:
     def _old_rows(self, live: Artefact, config: Config) -> PreparedData:
         """Return all rows of the version's own table, with those that it held out.
 
-        Rows that a retraining left unused, as its parent had learned or held them out, are learned from this time; those
+        Rows that a retraining left unused, as its parent had learned or held them out, are learned from this time. Those
         that a person's config leaves unused stay so.
         """
         with self.training_rows(live) as source:
