@@ -122,7 +122,7 @@ def test_retrain_leaves_out_all_rows_of_its_own_table(version, tmp_path):
     again = retrain(model, context, data=str(tmp_path / "new.csv"), include_learned=True)
     assert again.rows["new"] + again.rows["holdout"] == 180
     table().write_csv(tmp_path / "same.csv")
-    with pytest.raises(RetrainingError, match="too few new rows: 0 have a label"):
+    with pytest.raises(RetrainingError, match=r"too few new rows: 0 with a label .*120 of 120 rows equal rows"):
         retrain(model, context, data=str(tmp_path / "same.csv"))
 
 

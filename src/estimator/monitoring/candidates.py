@@ -76,7 +76,7 @@ class RetrainingRows:
         labeled = new.filter(new[target].is_not_null()) if target in new.columns else new.clear()
         if labeled.height < MIN_NEW_ROWS:
             raise RetrainingError(
-                f"too few new rows: {labeled.height:,} have a label in {target!r}, at least {MIN_NEW_ROWS} are needed",
+                f"too few new rows: {labeled.height:,} with a label in {target!r}, at least {MIN_NEW_ROWS} are needed",
                 hint="wait for more labels, or give more rows with --input",
             )
         n_holdout = max(round(labeled.height * holdout_size), MIN_HOLDOUT_ROWS)

@@ -91,9 +91,12 @@ class Retrainer:
         new_rows, notes = (new_rows, []) if include_learned else without_known(live, old, new_rows)
         new_rows, weight_notes = with_sample_weights(config.data.sample_weight, old.frame, new_rows)
         notes += weight_notes
-        rows = RetrainingRows.of(
-            old.frame, ~old.test_mask, new_rows, holdout_size=self.settings.holdout_size, schema=live.schema
-        )
+        try:
+            rows = RetrainingRows.of(
+                old.frame, ~old.test_mask, new_rows, holdout_size=self.settings.holdout_size, schema=live.schema
+            )
+        except RetrainingError as error:
+            raise RetrainingError("; ".join([error.message, *notes]), hint=error.hint) from None
         if cells:
             notes += self._reject_credentials(live, config, rows, cells)
         path, fingerprint = store_rows(rows.frame, self.store.root / live.name / ROWS_FOLDER)
@@ -190,8 +193,8 @@ class Retrainer:
     def _old_rows(self, live: Artefact, config: Config) -> PreparedData:
         """Return all rows of the version's own table, with those that it held out.
 
-        Rows that a retraining left unused, as its parent had learned or held them out, are learned from this time. Those
-        that a person's config leaves unused stay so.
+        Rows that a retraining left unused, as its parent had learned or held them out, are learned from this time.
+        Those that the config of a person leaves unused stay so.
         """
         with self.training_rows(live) as source:
             frame = source.frame()
