@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from estimator.serving.workers import _start_missing
 from tests.clients import ESTIMATOR, post, serving, within
 from tests.conftest import EXAMPLES, ROOT
 
@@ -66,6 +67,20 @@ def test_killed_worker_is_replaced_and_all_stop_together(store, house):
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
     assert not any(is_running(pid) for pid in all_workers)
+
+
+def test_interrupted_start_of_a_worker_leaves_none_unknown():
+    """The first process ends the workers that it knows, and waits for all."""
+    workers, started = [], []
+
+    def start():
+        os.kill(os.getpid(), signal.SIGINT)
+        started.append("worker")
+        return "worker"
+
+    with pytest.raises(KeyboardInterrupt):
+        _start_missing(workers, 2, start)
+    assert workers == started == ["worker"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux to see the workers")

@@ -167,6 +167,23 @@ def test_another_seed_tries_other_settings(search_of):
     assert made[0][1][0] != made[1][1][0]
 
 
+def test_searches_that_start_a_trial_at_once_try_different_settings():
+    """They differ, and are those that one search tries one after the other."""
+
+    def search(storage):
+        return optuna.create_study(
+            storage=storage, study_name="house", load_if_exists=True, sampler=search_module.SeededSampler(7)
+        )
+
+    shared = optuna.storages.InMemoryStorage()
+    trials = [search(shared).ask(), search(shared).ask()]
+    at_once = [trial.suggest_float("penalty", 0.1, 10.0) for trial in trials]
+    alone = search(optuna.storages.InMemoryStorage())
+    alone.optimize(lambda trial: trial.suggest_float("penalty", 0.1, 10.0), n_trials=2)
+    assert at_once == [trial.params["penalty"] for trial in alone.trials]
+    assert len(set(at_once)) == 2
+
+
 def test_a_search_never_uses_the_held_out_rows(search_of):
     frame = numbers()
     config = read_config(search_of(frame), SHELVES)

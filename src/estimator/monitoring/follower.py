@@ -223,9 +223,12 @@ class LogFollower:
             return
         before, after = alarm.n_rows, alarm.n_rows + len(records)
         self._open_alarm = replace(alarm, n_rows=after)
-        if not any(before < n_rows <= after for n_rows in EXPLAINED_AGAIN_ROWS):
+        passed = [n_rows for n_rows in EXPLAINED_AGAIN_ROWS if before < n_rows <= after]
+        if not passed:
             return
-        latest = self.log.latest(self.model, until=records[-1].at + 1e-6, limit=MAX_DIAGNOSED_ROWS)
+        # Later rows of the same read may already show another change.
+        last = records[passed[-1] - before - 1]
+        latest = self.log.latest(self.model, until=last.at + 1e-6, limit=MAX_DIAGNOSED_ROWS)
         diagnosed = [row for row in latest if row.version == alarm.event.version and row.at >= alarm.since]
         later = self._monitor.e_values_by_column()
         e_values = {name: max(e_value, later.get(name, 0.0)) for name, e_value in alarm.e_values.items()}

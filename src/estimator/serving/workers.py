@@ -13,6 +13,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 
 from estimator.core.child_process import end_with_parent
+from estimator.core.signals import deferred_signals
 from estimator.errors import EstimatorError, ServingError
 
 # Takes the function to call once the worker is ready.
@@ -20,6 +21,7 @@ Work = Callable[[Callable[[], None]], None]
 # The message and the hint of an error, as a worker sends them; None when it is ready.
 StartupError = tuple[str, str | None] | None
 RESTART_PAUSE_SECONDS = 1.0
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +57,15 @@ def run_workers(work: Work, n_workers: int, *, shutdown_seconds: float, ready: C
     workers: list[Worker] = []
     signal.signal(signal.SIGHUP, lambda *_: _forward(signal.SIGHUP, workers))
     try:
-        workers += [_start(work, shutdown_seconds) for _ in range(n_workers)]
+        _start_missing(workers, n_workers, lambda: _start(work, shutdown_seconds))
         for worker in workers:
             if (error := worker.wait_until_ready()) is not None:
                 message, hint = error
                 raise ServingError(message, hint=hint)
         ready()
         while True:
-            workers[:] = _replace_stopped(workers, lambda: _start(work, shutdown_seconds))
+            _drop_stopped(workers)
+            _start_missing(workers, n_workers, lambda: _start(work, shutdown_seconds))
     finally:
         for worker in workers:
             worker.process.terminate()
@@ -77,15 +80,22 @@ def _forward(number: int, workers: list[Worker]) -> None:
             os.kill(worker.process.pid, number)
 
 
-def _replace_stopped(workers: list[Worker], start: Callable[[], Worker]) -> list[Worker]:
-    """Wait until a worker stops; return the running ones and a new one for each that has stopped."""
+def _drop_stopped(workers: list[Worker]) -> None:
+    """Wait until a worker stops, and remove it."""
     sentinels = wait([worker.process.sentinel for worker in workers])
     stopped = [worker for worker in workers if worker.process.sentinel in sentinels]
     for worker in stopped:
         worker.process.join()
+        workers.remove(worker)
     if any(time.monotonic() - worker.started < RESTART_PAUSE_SECONDS for worker in stopped):
         time.sleep(RESTART_PAUSE_SECONDS)
-    return [start() if worker in stopped else worker for worker in workers]
+
+
+def _start_missing(workers: list[Worker], n_workers: int, start: Callable[[], Worker]) -> None:
+    """Add workers up to a number; a signal that stops this process finds every one of them in the list."""
+    while len(workers) < n_workers:
+        with deferred_signals(*STOPPING):
+            workers.append(start())
 
 
 def _start(work: Work, shutdown_seconds: float) -> Worker:
@@ -93,7 +103,12 @@ def _start(work: Work, shutdown_seconds: float) -> Worker:
     process = multiprocessing.get_context("fork").Process(
         target=_run, args=(work, sender, os.getpid(), shutdown_seconds)
     )
-    process.start()
+    # A signal to the new process waits until it has handlers of its own.
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     sender.close()
     return Worker(process, receiver, time.monotonic())
 
@@ -102,8 +117,10 @@ def _run(work: Work, sender: Connection, parent: int, shutdown_seconds: float) -
     # Ctrl-C in a terminal goes to the first process, which stops the others.
     os.setpgrp()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # There is nothing to reload before the worker serves.
+    # There is nothing to finish and nothing to reload before the worker serves.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     end_with_parent(parent, grace_seconds=shutdown_seconds)
     try:
         work(lambda: sender.send(None))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,6 +26,8 @@ from estimator.tuning.limits import parse_limits
 from estimator.tuning.space import Space
 from estimator.tuning.study import FINISHED, owner, requeue, requeue_lost
 from estimator.tuning.trial import Objective, TrialResult, pruning_thresholds, run_trial
+
+STARTED = (*FINISHED, TrialState.RUNNING)
 
 
 @dataclass(frozen=True)
@@ -117,25 +120,57 @@ def run_search(
     With one worker, the same seed tries the same settings, whether or not the search was interrupted.
     """
     show(search_progress(study, search.n_trials))
+    study.sampler = SeededSampler(search.space.config.training.seed)
     while True:
         requeue_lost(study)
-        started = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
+        started = study.get_trials(deepcopy=False, states=STARTED)
         if len(started) >= search.n_trials:
             return
-        study.sampler = sampler(search.space.config.training.seed, len(started))
         study.optimize(
             lambda trial: _objective_value(trial, study, search, progress), n_trials=1, catch=(_SurplusError,)
         )
         show(search_progress(study, search.n_trials))
 
 
-def sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """Return the sampler of one trial: a multivariate tree-structured Parzen estimator (Watanabe, 2023)."""
-    import warnings
+class SeededSampler(optuna.samplers.BaseSampler):
+    """A multivariate tree-structured Parzen estimator (Watanabe, 2023), seeded anew for each trial.
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(seed=(seed * 1_000_003 + number) % 2**32, group=True)
+    The seed depends on how many trials started before: trials that two processes start at once differ, and an
+    interrupted search goes on as it would have gone on.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._seed, self._of_trial = seed, optuna.samplers.TPESampler()
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Seed the sampler for a trial that has just started."""
+        earlier = [other for other in study.get_trials(deepcopy=False, states=STARTED) if other.number < trial.number]
+        seed = (self._seed * 1_000_003 + len(earlier)) % 2**32
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self._of_trial = optuna.samplers.TPESampler(seed=seed, group=True)
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, optuna.distributions.BaseDistribution]:
+        """Return the settings that are sampled together."""
+        return self._of_trial.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, optuna.distributions.BaseDistribution]
+    ) -> dict[str, Any]:
+        """Return values for the settings that are sampled together."""
+        return self._of_trial.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: optuna.distributions.BaseDistribution,
+    ) -> Any:
+        """Return a value for a setting on its own."""
+        return self._of_trial.sample_independent(study, trial, param_name, param_distribution)
 
 
 def search_progress(study: optuna.Study, total: int) -> SearchProgress:
@@ -178,7 +213,7 @@ class _SurplusError(Exception):
 
 
 def _is_surplus(trial: optuna.Trial, study: optuna.Study, total: int) -> bool:
-    started = study.get_trials(deepcopy=False, states=(*FINISHED, TrialState.RUNNING))
+    started = study.get_trials(deepcopy=False, states=STARTED)
     return sum(other.number < trial.number for other in started) >= total
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from estimator.core.signals import deferred_signals
 from estimator.models.dataset import EncodedRows
 
 # Silences the start-up lines of the XLA runtime.
@@ -19,25 +18,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 
-@contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Defer Ctrl-C until the block ends; only the main thread may change a signal's handler."""
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    deferred: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: deferred.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, handler)
-    if deferred:
-        signal.raise_signal(signal.SIGINT)
-
-
 # An interrupt in the middle of importing jaxlib crashes the process.
-with _interrupts_deferred():
+with deferred_signals(signal.SIGINT):
     import jax
 
 BLOCK_ROWS, MIN_BLOCK_ROWS = 4_096, 512
