@@ -216,7 +216,10 @@ class Serving(Section):
         False, description="send an OpenTelemetry span per request, as the OTEL_ environment variables say"
     )
     access_log: bool = Field(False, description="write a JSON line per request to stderr, without values of its rows")
-    page: bool = Field(True, description="serve the model as a web page at /; never when an API key is required")
+    page: bool = Field(
+        True,
+        description="serve the model as a web page at /; where API keys are required, to browsers that are signed in",
+    )
 
 
 class Image(Section):

@@ -27,10 +27,11 @@ from estimator.serving.openapi import (
     prediction_responses,
     rows_body,
 )
-from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page
+from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page, with_sign_out
 from estimator.serving.request_body import json_text, read_body, request_error_content, row_error_content
 from estimator.serving.routes import Route, ServerContext
 from estimator.serving.service import ResponseFormat, Service
+from estimator.serving.sign_in import add_sign_in
 from estimator.serving.tabular import (
     MEDIA_TYPES,
     accepted_type,
@@ -72,6 +73,7 @@ def build_app(context: ServerContext) -> FastAPI:
     app.state.context = context
     add_docs(app)
     add_model_page(app, artefact, first.serving)
+    add_sign_in(app)
     _add_status(app)
     has_several = len(context.services) > 1
     for path in context.schema_routes():
@@ -248,7 +250,7 @@ def monitor(request: Request) -> Response:
         raise RequestError(404, error.message) from None
     finally:
         database.close()
-    return HTMLResponse(monitoring_page(content), headers=PAGE_HEADERS)
+    return HTMLResponse(with_sign_out(request, monitoring_page(content)), headers=PAGE_HEADERS)
 
 
 def read_days(text: str) -> float:

@@ -18,9 +18,13 @@ from fastapi import FastAPI, Response
 from starlette.types import Message, Receive, Scope, Send
 
 from estimator.serving.app import JSON, MAX_INLINE_BYTES, build_app
-from estimator.serving.auth.access import Access, Rejection, credential_of
+from estimator.serving.auth.access import NO_KEY, Access, Rejection, credential_of
+from estimator.serving.auth.keys import ApiKey
+from estimator.serving.auth.session import Sessions
 from estimator.serving.routes import FastRoute, Route, ServerContext
 from estimator.serving.service import Service, new_request_id
+from estimator.serving.sign_in import PATHS as SIGN_IN_PATHS
+from estimator.serving.sign_in import is_same_origin, page_wanted, session_cookie, sign_in_page
 from estimator.serving.telemetry.exchange import Exchange
 
 logger = logging.getLogger("estimator.serving")
@@ -33,6 +37,12 @@ SECURITY_HEADERS = (
 )
 RELOAD_CHECK_SECONDS = 1.0
 BUSY = Rejection(503, "concurrency", "too many concurrent requests; try again", (("retry-after", "1"),))
+CROSS_ORIGIN = Rejection(
+    403,
+    "origin",
+    "a browser without an API key may send this from pages of this server only: expected the header Origin to name the "
+    "Host; behind a proxy, let it pass on the Host that browsers send",
+)
 
 # Returns the services if a version has moved, else None; True reads all versions again.
 Reload = Callable[[bool], Sequence[Service] | None]
@@ -60,11 +70,13 @@ class Gateway:
         serving = context.services[0].serving
         self.recorder, self.access = context.recorder, access or Access()
         self.request_timeout_seconds = serving.request_timeout_seconds
-        self._context, self._reload = context, reload
+        ring = self.access.ring
+        self._sessions = None if ring is None else Sessions(ring, self.access.now)
+        self._context, self._reload = replace(context, sessions=self._sessions), reload
         self._build_fast_routes: BuildFastRoutes = lambda routes: {}
         self._n_running, self._max_concurrent = 0, serving.max_concurrent
         self._hangup = asyncio.Event()
-        self.snapshot = self._build(context)
+        self.snapshot = self._build(self._context)
 
     def add_fast_routes(self, build: BuildFastRoutes) -> None:
         """Use the fast routes that `build` returns, for the versions served now and for those of later reloads."""
@@ -96,7 +108,7 @@ class Gateway:
         try:
             if rejection is not None:
                 exchange.rejection = rejection.reason
-                await _response(rejection)(scope, receive, send_with_headers)
+                await _response(rejection, scope)(scope, receive, send_with_headers)
             else:
                 await self.snapshot.app(scope, receive, send_with_headers)
         except Exception:
@@ -115,12 +127,27 @@ class Gateway:
         headers = dict(scope["headers"])
         if (traceparent := headers.get(b"traceparent")) is not None:
             exchange.traceparent = traceparent.decode("latin-1")
-        key = self.access.check(credential_of(headers), scope["path"])
+        credential = credential_of(headers)
+        key = None if credential or self._sessions is None else self._check_session(self._sessions, scope, headers)
+        if key is None:
+            key = self.access.check(credential, scope["path"])
         if isinstance(key, Rejection):
             return key
         self.access.spend(key)
         exchange.key = key.name if key is not None else None
         return None
+
+    def _check_session(
+        self, sessions: Sessions, scope: Scope, headers: Mapping[bytes, bytes]
+    ) -> Rejection | ApiKey | None:
+        """Return the key that a browser signed in with, or why its request is rejected; None for other clients."""
+        key, path = sessions.find(session_cookie(headers)), scope["path"]
+        if key is None and path not in SIGN_IN_PATHS:
+            return None
+        if scope["method"] not in ("GET", "HEAD") and not is_same_origin(headers, scope["scheme"]):
+            return CROSS_ORIGIN
+        scope["session_key"] = key
+        return None if key is None else self.access.check_session(key, path)
 
     def request_reload(self) -> None:
         """Load all versions again, once the server runs."""
@@ -172,6 +199,9 @@ def _with_headers(headers: Sequence[tuple[bytes, bytes]], request_id: str) -> li
     return [*headers, (b"x-request-id", request_id.encode()), *missing]
 
 
-def _response(rejection: Rejection) -> Response:
+def _response(rejection: Rejection, scope: Scope) -> Response:
+    wanted = page_wanted(scope, dict(scope["headers"])) if rejection is NO_KEY else None
+    if wanted is not None:
+        return sign_in_page(rejection, wanted)
     content = msgspec.json.encode({"detail": rejection.message})
     return Response(content, status_code=rejection.status, media_type=JSON, headers=dict(rejection.headers))

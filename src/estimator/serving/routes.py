@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from estimator.prediction_log import PredictionLog
+from estimator.serving.auth.session import Sessions
 from estimator.serving.service import PredictionResponse, ResponseFormat, Service
 from estimator.serving.telemetry.recorder import RequestRecorder
 
@@ -42,13 +43,14 @@ class ServerContext:
     """What an app is built from: its services, of which the first also has the short paths, and their recorder.
 
     `reload_errors` returns why the newest version of a model could not be loaded, by model; `connect_log` opens the
-    prediction log.
+    prediction log. There are `sessions` of browsers where API keys are required.
     """
 
     services: Sequence[Service]
     recorder: RequestRecorder
     reload_errors: Callable[[], Mapping[str, str]] = dict
     connect_log: Callable[[], PredictionLog] | None = None
+    sessions: Sessions | None = None
 
     def routes(self) -> dict[str, Route]:
         """Return the routes that predict rows, by path."""

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from estimator.serving.auth.keys import ApiKey, KeyRing
 
-PUBLIC_PATHS = ("/healthz", "/readyz")
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz", "/sign-in", "/sign-out"})
 # All other paths need the scope "predict".
 SCOPES_BY_PATH = {"/v1/labels": "labels", "/metrics": "admin", "/metrics/grafana.json": "admin", "/monitor": "admin"}
 
@@ -64,9 +64,13 @@ class Access:
             if not key.allows(scope, now):
                 return Rejection(403, "scope", f"API key {key.name!r} lacks the scope {scope!r}")
         if self.rate is not None and path not in PUBLIC_PATHS and self._bucket(key, self.rate).tokens < 1:
-            retry_seconds = max(1, round(1 / self.rate))
-            message = f"rate limit of {self.rate:g} requests per second exceeded; try again in {retry_seconds} s"
-            return Rejection(429, "rate_limit", message, (("retry-after", str(retry_seconds)),))
+            return _rate_exceeded(self.rate)
+        return key
+
+    def check_session(self, key: ApiKey, path: str) -> Rejection | ApiKey:
+        """Return why a request of a browser that signed in with a key is rejected, or the key."""
+        if self.rate is not None and path not in PUBLIC_PATHS and self._bucket(key, self.rate).tokens < 1:
+            return _rate_exceeded(self.rate)
         return key
 
     def spend(self, key: ApiKey | None) -> None:
@@ -87,6 +91,12 @@ class Access:
         bucket.tokens = min(capacity, bucket.tokens + (now - bucket.updated) * rate)
         bucket.updated = now
         return bucket
+
+
+def _rate_exceeded(rate: float) -> Rejection:
+    retry_seconds = max(1, round(1 / rate))
+    message = f"rate limit of {rate:g} requests per second exceeded; try again in {retry_seconds} s"
+    return Rejection(429, "rate_limit", message, (("retry-after", str(retry_seconds)),))
 
 
 def scope_of(path: str) -> str:

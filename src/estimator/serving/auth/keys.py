@@ -163,6 +163,12 @@ class KeyRing:
             self._reload_if_changed(self._path)
         return self._by_hash.get(digest(text))
 
+    def named(self, name: str) -> list[ApiKey]:
+        """Return the keys of this name as the file has them now; there are two while clients change over."""
+        if self._path is not None:
+            self._reload_if_changed(self._path)
+        return [key for key in self._by_hash.values() if key.name == name]
+
     def _reload_if_changed(self, path: Path) -> None:
         self._checked_at = self._clock()
         try:
