@@ -42,6 +42,7 @@ from estimator.training.comparison import Comparison
 from estimator.training.forecast import Forecast
 from estimator.training.parity import ParityCheck
 from estimator.verbs.context import SHELVES, Context
+from estimator.verbs.export import LogExport
 from tests.clients import Client, gateway
 from tests.conftest import ROOT
 
@@ -274,6 +275,7 @@ PRINTED_CLASSES = {
     "monitor": (DriftCheck,),
     "retrain": (Decision, Candidate),
     "replay": (Replay, ReplayDifference),
+    "export": (LogExport,),
     "deploy": (PlanStep, Release),
     "status": (DeploymentStatus, Release, Resource),
     "train": (Forecast, ParityCheck),

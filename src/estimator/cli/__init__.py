@@ -22,8 +22,8 @@ from estimator.errors import EstimatorError, FileError
 # The help lists verbs in the order of a model's life; a file that is not named here comes last.
 ORDER = (
     "init", "explore", "schema", "train", "tune", "compare", "verify", "evaluate", "predict", "serve", "page", "key",
-    "why", "models", "sign", "promote", "rollback", "history", "monitor", "retrain", "replay", "image", "push",
-    "deploy", "status", "down", "ci",
+    "why", "models", "sign", "promote", "rollback", "history", "monitor", "retrain", "replay", "export", "image",
+    "push", "deploy", "status", "down", "ci",
 )  # fmt: skip
 HELPERS = frozenset({"options", "progress_bar"})
 _FILES = {module.name for module in pkgutil.iter_modules(__path__)} - HELPERS

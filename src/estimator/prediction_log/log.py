@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -71,6 +72,19 @@ class PredictionLog(ABC):
         records = [decoded(ShadowRecord, columns, row) for row in rows]
         return {record.version: record.response for record in records}
 
+    def as_shadows(self, records: Sequence[PredictionRecord]) -> list[PredictionRecord]:
+        """Return what shadow versions predicted for the rows of some records, in their order."""
+        statement = f"SELECT {', '.join(SHADOW_COLUMNS)} FROM shadows"  # noqa: S608 # fixed names
+        by_id: dict[str, list[ShadowRecord]] = {}
+        for row in self._select_by_id(statement, [record.id for record in records]):
+            shadow = decoded(ShadowRecord, SHADOW_COLUMNS, row)
+            by_id.setdefault(shadow.id, []).append(shadow)
+        return [
+            replace(record, version=shadow.version, response=shadow.response)
+            for record in records
+            for shadow in sorted(by_id.get(record.id, ()), key=lambda shadow: shadow.version)
+        ]
+
     def add_labels(self, labels: Sequence[Label], at: float) -> LabelCounts:
         """Store labels; return what became of them. A label may come before its prediction, and the last one wins."""
         before = self._stored_labels([label.id for label in labels])
@@ -84,18 +98,18 @@ class PredictionLog(ABC):
 
     def models_of(self, ids: Sequence[str]) -> dict[str, str]:
         """Return the model of each prediction that is in the log, by the prediction's id."""
-        return dict(self._select_by_id("SELECT id, model FROM predictions", ids))
+        rows = self._select_by_id("SELECT id, model FROM predictions", ids)
+        return {str(name): str(model) for name, model in rows}
 
     def _stored_labels(self, ids: Sequence[str]) -> dict[str, Any]:
         """Return the labels that are stored, by id."""
         rows = self._select_by_id("SELECT id, label FROM labels", ids)
         return {name: msgspec.json.decode(label) for name, label in rows}
 
-    def _select_by_id(self, select: str, ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    def _select_by_id(self, select: str, ids: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(ids), PAGE_SIZE):
             page = ids[start : start + PAGE_SIZE]
-            rows = self.query(f"{select} WHERE id IN ({', '.join('?' * len(page))})", page)
-            yield from ((str(name), str(value)) for name, value in rows)
+            yield from self.query(f"{select} WHERE id IN ({', '.join('?' * len(page))})", page)
 
     def find(self, record_id: str) -> PredictionRecord | None:
         """Return the prediction with an id, or None."""
@@ -146,6 +160,16 @@ class PredictionLog(ABC):
             "WHERE p.model = ? AND s.version = ? AND s.at >= ?"
         )
         return int(self.query(statement, [model, version, since])[0][0])
+
+    def version_counts(self, model: str, *, since: float, until: float, shadow: bool = False) -> dict[str, int]:
+        """Return the number of a model's predictions in a time span by version, or of those made as a shadow."""
+        table, join = ("s", "JOIN shadows s ON s.id = p.id ") if shadow else ("p", "")
+        statement = (
+            f"SELECT {table}.version, count(*) FROM predictions p {join}"  # noqa: S608 # fixed names
+            f"WHERE p.model = ? AND p.at >= ? AND p.at < ? GROUP BY {table}.version ORDER BY {table}.version"
+        )
+        rows = self.query(statement, [model, since, min(until, 1e300)])
+        return {str(version): int(n_rows) for version, n_rows in rows}
 
     def count(self) -> tuple[int, int]:
         """Return the number of predictions and of labels."""

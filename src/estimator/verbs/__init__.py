@@ -6,6 +6,7 @@ predict, serve, page, why          a version -> predictions: to a table, over HT
 models, promote, rollback, history which version is live
 sign                               which versions are one's own
 monitor, retrain, replay           the prediction log -> drift, candidates, what another version would have predicted
+export                             the prediction log -> a table
 image, push, deploy, status, down  a version -> an image, in a registry, and where it runs
 ci                                 all checks of a push
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         down,
         evaluate,
         explore,
+        export,
         history,
         image,
         init,
@@ -64,6 +66,7 @@ __all__ = [
     "down",
     "evaluate",
     "explore",
+    "export",
     "history",
     "image",
     "init",
@@ -96,6 +99,7 @@ EXTRAS = {
     "verify": ("train", "training again"),
     "predict": ("batch", "reading a table"),
     "check_table": ("monitor", "checking a table"),
+    "export": ("batch", "writing a table"),
     "retrain": ("train", "retraining"),
     "ci": ("train", "checking a push"),
 }
