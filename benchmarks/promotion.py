@@ -29,7 +29,7 @@ from estimator.core.task import Predictions, Task
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
 from estimator.drift import CurrentRows, DriftReference
-from estimator.drift.reference import BOUND_FACTOR
+from estimator.drift.held_out import BOUND_FACTOR
 from estimator.monitoring.betting import BettingTest
 from estimator.monitoring.promotion import MIN_LABELS, BoundedLoss
 

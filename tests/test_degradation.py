@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from estimator.core.task import Task
-from estimator.drift.reference import HeldOutErrors
+from estimator.drift.held_out import HeldOutErrors
 from estimator.monitoring.degradation import DegradationTest, LabeledErrors, MeanDetector
 
 THRESHOLD = 1096.0

@@ -45,7 +45,8 @@ def test_reference_is_small_and_holds_no_row(store):
     data = json.dumps(drift_reference(verbs.Context(store_path=str(store)).version("ames")).to_data())
     assert len(data) < 500_000
     keys = json.loads(data)["columns"][0].keys()
-    assert set(keys) == {"name", "counts", "edges", "categories", "is_text", "median", "scale"}
+    values = {"name", "counts", "edges", "categories", "is_text", "median", "scale"}
+    assert set(keys) == values | {"design_effect", "fault_effects"}
 
 
 def test_numbers_have_at_most_250_even_bins():
@@ -199,7 +200,7 @@ def test_every_bet_pays_1_on_average():
 def test_uniform_ranks_rarely_reach_the_threshold():
     generator, n_alarms = np.random.default_rng(3), 0
     for _ in range(40):
-        portfolio, largest = BettingPortfolio(4), 0.0
+        portfolio, largest = BettingPortfolio(np.ones(4)), 0.0
         for _ in range(10):
             portfolio.start_period()
             largest = max(largest, float(portfolio.update(generator.random((50, 4))).mean(axis=1).max()))

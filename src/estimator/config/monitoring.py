@@ -72,6 +72,17 @@ class Monitoring(Section):
     false_alarms: Text = Field(
         "1 per year", description="false alarms you accept: N per year, or N per M days, weeks, months or years"
     )
+    mode: Literal["rows", "schedule", "both"] = Field(
+        "both",
+        description="rows: look for drift after every row; schedule: in a check every `every`; what is used shares the "
+        "budget of false alarms. Labels are always followed",
+    )
+    row_order: Literal["training", "random"] = Field(
+        "training",
+        description="training: rows come in an order like that of the training rows (by their time if they have one), "
+        "so that neighbors that are alike count as fewer rows; random: any row may follow any other, each counts as "
+        "one, and drift is found sooner",
+    )
     restart_every: Duration = Field(
         "1 day",
         description="time after which each sequential test starts over; a shorter time finds sudden drift sooner when "

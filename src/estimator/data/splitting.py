@@ -88,7 +88,7 @@ def assign_folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> 
     if n_folds < 2:
         return np.empty((0, frame.height), dtype=np.int64)
     if split.kind == "time":
-        times = pl.Series(_times(_split_column(frame, split))).fill_nan(None)
+        times = pl.Series(row_times(frame, split)).fill_nan(None)
         ranks = times.rank("min").fill_null(1).to_numpy() - 1
         assigned = np.floor(ranks * n_folds / frame.height).astype(np.int64)[None, :]
         return assigned if assigned.any() else assigned[:0]
@@ -193,6 +193,16 @@ def _is_missing(column: pl.Series) -> pl.Series:
 
 def _group_codes(column: pl.Series) -> Ints:
     return column.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
+
+
+def row_times(frame: pl.DataFrame, split: Split) -> Floats:
+    """Return the time of each row by the column of a split, numbers or seconds since 1970, NaN where it is missing.
+
+    Raises
+    ------
+    ConfigError: the table has no such column, or it cannot order rows.
+    """
+    return np.asarray(_times(_split_column(frame, split)), dtype=np.float64)
 
 
 def _split_column(frame: pl.DataFrame, split: Split) -> pl.Series:

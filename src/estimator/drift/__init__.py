@@ -5,7 +5,8 @@ One file per kind: `SHELF` holds the batch tests that a check runs together, `DE
 
 from estimator.core.registry import Shelf
 from estimator.drift.base import BatchTest, DriftResult, SequentialTest
-from estimator.drift.reference import CurrentRows, DriftReference, absolute_losses, build_reference, signed_errors
+from estimator.drift.held_out import absolute_losses, signed_errors
+from estimator.drift.reference import CurrentRows, DriftReference, build_reference
 
 KINDS = {
     "schema_faults": "estimator.drift.schema_faults:SchemaFaults",

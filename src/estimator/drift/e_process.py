@@ -6,7 +6,10 @@
    ranks, so the capital is an e-value: by Ville's inequality it reaches 1/alpha with a probability of at most alpha,
    at any time (Waudby-Smith and Ramdas, 2024). Capital moves between the bets by fixed shares (Herbster and Warmuth,
    1998).
-3. A new capital of 1 is added with every period; the sum is an e-detector (Shin, Ramdas and Rinaldo, 2024). While
+3. Where neighbors are alike in the natural order of training, a row counts as a part of one: payoffs are raised to the
+   power of 1 / design effect. The gains of a bet then vary no more than those on independent rows, up to the
+   accuracy of the central limit theorem.
+4. A new capital of 1 is added with every period; the sum is an e-detector (Shin, Ramdas and Rinaldo, 2024). While
    nothing changes it takes, on average, at least `threshold` periods to reach `threshold`.
 """
 
@@ -95,14 +98,25 @@ class ConformalRanks:
 
 
 class BettingPortfolio:
-    """Bets on the uniform ranks of several columns; `e_values` sums the capital of each column, of shape (columns,)."""
+    """Bets on the uniform ranks of several columns; `e_values` sums the capital of each column, of shape (columns,).
 
-    def __init__(self, n_columns: int) -> None:
+    So many rows of a column as its entry of `design_effects`, of shape (columns,), count as one.
+    """
+
+    def __init__(self, design_effects: Floats) -> None:
         n_fixed, n_adaptive = BETS.shape[1], len(MEMORY_ROWS)
         self._weights = np.full(n_fixed + n_adaptive, (1.0 - IDLE_FRACTION) / (n_fixed + n_adaptive - 1))
         self._weights[0] = IDLE_FRACTION
-        self.capital = np.zeros((n_columns, len(self._weights)))
-        self.histogram = np.full((n_columns, n_adaptive, N_HISTOGRAM_BINS), PRIOR_COUNT)
+        self._parts = 1.0 / design_effects[:, None]
+        # Of shape (columns, cells, bets).
+        self._payoffs = BETS ** self._parts[:, :, None]
+        self.capital = np.zeros((len(design_effects), len(self._weights)))
+        self.histogram = np.full((len(design_effects), n_adaptive, N_HISTOGRAM_BINS), PRIOR_COUNT)
+
+    @property
+    def design_effects(self) -> Floats:
+        """The number of rows of each column that count as one."""
+        return 1.0 / self._parts[:, 0]
 
     @property
     def e_values(self) -> Floats:
@@ -116,22 +130,23 @@ class BettingPortfolio:
     def update(self, ranks: Floats) -> Floats:
         """Bet on ranks of shape (rows, columns), row after row; return the e-values after each, of the same shape."""
         e_values = np.empty_like(ranks)
-        payoffs = BETS[np.minimum((ranks * N_CELLS).astype(np.int64), N_CELLS - 1)]
+        columns, parts = np.arange(ranks.shape[1]), self._parts
+        payoffs = self._payoffs[columns, np.minimum((ranks * N_CELLS).astype(np.int64), N_CELLS - 1)]
         bins = np.minimum((ranks * N_HISTOGRAM_BINS).astype(np.int64), N_HISTOGRAM_BINS - 1)
         n_fixed = payoffs.shape[2]
-        capital, histogram, columns = self.capital, self.histogram, np.arange(ranks.shape[1])
-        decay = (1.0 - 1.0 / MEMORY_ROWS)[None, :, None]
-        prior = (PRIOR_COUNT / MEMORY_ROWS)[None, :, None]
+        capital, histogram = self.capital, self.histogram
+        decay = (1.0 - parts / MEMORY_ROWS)[:, :, None]
+        prior = PRIOR_COUNT * (1.0 - decay)
         total = histogram.sum(axis=2)
         for row in range(len(ranks)):
             # A bet that has lost its capital must be able to win later.
-            capital += REDISTRIBUTED_FRACTION * (capital.sum(axis=1, keepdims=True) * self._weights - capital)
+            capital += REDISTRIBUTED_FRACTION * parts * (capital.sum(axis=1, keepdims=True) * self._weights - capital)
             capital[:, :n_fixed] *= payoffs[row]
-            capital[:, n_fixed:] *= N_HISTOGRAM_BINS * histogram[columns, :, bins[row]] / total
+            capital[:, n_fixed:] *= (N_HISTOGRAM_BINS * histogram[columns, :, bins[row]] / total) ** parts
             histogram *= decay
             histogram += prior
-            histogram[columns, :, bins[row]] += 1.0
-            total = total * decay[:, :, 0] + prior[:, :, 0] * N_HISTOGRAM_BINS + 1.0
+            histogram[columns, :, bins[row]] += parts
+            total = total * decay[:, :, 0] + prior[:, :, 0] * N_HISTOGRAM_BINS + parts
             np.minimum(capital, MAX_CAPITAL, out=capital)
             e_values[row] = capital.sum(axis=1)
         return e_values
@@ -156,7 +171,8 @@ class EProcess(SequentialTest):
 
     @classmethod
     def of(cls, columns: Sequence[ColumnReference], *, threshold: float, seed: int = 0) -> Self:
-        return cls(ConformalRanks(columns, seed=seed), BettingPortfolio(len(columns)), threshold)
+        effects = np.array([column.design_effect for column in columns])
+        return cls(ConformalRanks(columns, seed=seed), BettingPortfolio(effects), threshold)
 
     def update(self, codes: BinCodes, periods: Ints) -> Floats:
         e_values = np.empty(codes.shape)
@@ -179,8 +195,7 @@ class EProcess(SequentialTest):
         return self._detected
 
     def restart(self) -> None:
-        n_columns = len(self._portfolio.capital)
-        self._portfolio = BettingPortfolio(n_columns)
+        self._portfolio = BettingPortfolio(self._portfolio.design_effects)
         self._period, self._detected = None, False
 
     def to_data(self) -> dict[str, Any]:

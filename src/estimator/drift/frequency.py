@@ -13,7 +13,10 @@ from estimator.errors import needs_extra
 
 
 class FrequencyTest(ColumnTest):
-    """A distance between two samples of counts whose statistic follows chi-square with one degree less than bins."""
+    """A distance between two samples of counts whose statistic follows chi-square with one degree less than bins.
+
+    Where neighbors are alike, it is divided by the design effect (Rao and Scott, 1981).
+    """
 
     @abstractmethod
     def distance(self, reference: Ints, current: Ints) -> tuple[float, float]:
@@ -33,7 +36,7 @@ class FrequencyTest(ColumnTest):
         if len(reference) < 2 or effective_size(reference, current) < 1:
             return None
         effect, statistic = self.distance(reference, current)
-        p_value = float(chdtrc(len(reference) - 1, statistic))
+        p_value = float(chdtrc(len(reference) - 1, statistic / column.design_effect))
         return DriftResult(column.name, effect, p_value, largest_change(column, counts))
 
 

@@ -27,7 +27,8 @@ class KolmogorovSmirnov(ColumnTest):
         if min(n, m) < 2:
             return None
         distance, message = largest_distance(column, counts)
-        return DriftResult(column.name, distance, float(kolmogorov(distance * np.sqrt(n * m / (n + m)))), message)
+        size = n * m / (n + m) / column.design_effect
+        return DriftResult(column.name, distance, float(kolmogorov(distance * np.sqrt(size))), message)
 
 
 def largest_distance(column: ColumnReference, counts: Ints) -> tuple[float, str]:

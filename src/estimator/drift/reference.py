@@ -15,11 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Ints, nan_to_none
-from estimator.core.task import Predictions, Task
+from estimator.core.task import Predictions
 from estimator.core.text import format_plain
 from estimator.core.units import mean_and_deviation
 from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.column import TIME_KINDS
+from estimator.drift.design_effect import MAX_CELLS, RowOrder, design_effect, rank_features
+from estimator.drift.held_out import HeldOutErrors
 
 BinCodes = npt.NDArray[np.uint8]
 # Code 0 is a missing value, and a byte holds all others.
@@ -33,8 +35,6 @@ MAX_SINGLETON_FRACTION = 0.01
 SAMPLE_ROWS = 2000
 SAMPLE_CELLS = 400_000
 PREDICTION, LOSS = "prediction", "loss"
-# Losses and errors count as at most this many mean losses, as only bounded means can be tested at any time.
-BOUND_FACTOR = 4.0
 FORMAT = 1
 
 
@@ -43,7 +43,9 @@ class ColumnReference:
     """How often each bin of a column occurred in training.
 
     Numbers fall into bins (edge before, edge]; text has one bin per category and a last one for all others. `counts`
-    begins with missing values. `scale` is a robust standard deviation in the column's units, 0 for text.
+    begins with missing values. `scale` is a robust standard deviation in the column's units, 0 for text. In the order
+    of training, so many rows as `design_effect` count as one, and so many with a missing value, one in the first bin
+    and one in the last as `fault_effects`.
     """
 
     name: str
@@ -53,6 +55,8 @@ class ColumnReference:
     is_text: bool = False
     median: float = 0.0
     scale: float = 0.0
+    design_effect: float = 1.0
+    fault_effects: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @property
     def n_rows(self) -> int:
@@ -95,6 +99,18 @@ class ColumnReference:
             return f"above {format_plain(self.edges[-1])}" if len(self.edges) else "any value"
         return f"at most {format_plain(self.edges[code - 1])}"
 
+    def in_random_order(self) -> ColumnReference:
+        """Return it for rows of which any may follow any other: each counts as one."""
+        return replace(self, design_effect=1.0, fault_effects=(1.0, 1.0, 1.0))
+
+    def in_order(self, codes: BinCodes, places: Ints, seed: int) -> ColumnReference:
+        """Return it with the design effects of its bins in some rows at `places` of the natural order."""
+        missing, first, last = (
+            design_effect((codes == code)[:, None], places) for code in (0, 1, len(self.counts) - 1)
+        )
+        effect = design_effect(rank_features(codes, seed=seed), places)
+        return replace(self, design_effect=effect, fault_effects=(missing, first, last))
+
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {**asdict(self), "counts": self.counts.tolist(), "edges": self.edges.tolist()}
@@ -110,32 +126,9 @@ class ColumnReference:
             is_text=data["is_text"],
             median=data["median"],
             scale=data["scale"],
+            design_effect=data.get("design_effect", 1.0),
+            fault_effects=tuple(data.get("fault_effects", (1.0, 1.0, 1.0))),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class HeldOutErrors:
-    """Losses and signed errors of held-out rows, each bounded by `bound`: means, standard deviations, and the rows."""
-
-    bound: float
-    mean_loss: float
-    loss_deviation: float
-    mean_error: float
-    error_deviation: float
-    n_rows: int
-
-    @classmethod
-    def of(cls, losses: Floats, errors: Floats) -> HeldOutErrors | None:
-        """Return those of rows with losses and errors of shape (rows,); None without two finite ones."""
-        is_finite = np.isfinite(losses) & np.isfinite(errors)
-        if is_finite.sum() < 2 or not losses[is_finite].any():
-            return None
-        bound = BOUND_FACTOR * float(mean_and_deviation(losses[is_finite])[0])
-        bounded = np.minimum(losses[is_finite], bound), np.clip(errors[is_finite], -bound, bound)
-        (mean_loss, loss_deviation), (mean_error, error_deviation) = (
-            (float(mean), float(deviation)) for mean, deviation in map(mean_and_deviation, bounded)
-        )
-        return cls(bound, mean_loss, loss_deviation, mean_error, error_deviation, int(is_finite.sum()))
 
 
 @dataclass(frozen=True)
@@ -170,6 +163,12 @@ class DriftReference:
         indices = [index for index, column in enumerate(self.columns) if column.name not in names]
         columns = tuple(self.columns[index] for index in indices)
         return replace(self, columns=columns, sample=self.sample[:, indices])
+
+    def in_random_order(self) -> DriftReference:
+        """Return the reference for rows of which any may follow any other: each counts as one."""
+        columns = tuple(column.in_random_order() for column in self.columns)
+        held_out = None if self.held_out is None else replace(self.held_out, design_effect=1.0)
+        return replace(self, columns=columns, predictions=self.predictions.in_random_order(), held_out=held_out)
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data; the sample is base64 of its bytes, row after row."""
@@ -228,20 +227,25 @@ class CurrentRows:
     @classmethod
     def of(cls, reference: DriftReference, batch: Batch, predictions: Predictions) -> CurrentRows:
         """Return rows as the bins of a reference."""
-        codes = [
-            column.codes(monitored_values(batch, column.name, is_text=column.is_text)) for column in reference.columns
-        ]
+        codes = [_codes(column, batch) for column in reference.columns]
         stacked = np.stack(codes, axis=1) if codes else np.empty((batch.n_rows, 0), np.uint8)
         return cls(stacked, reference.predictions.codes(monitored_predictions(predictions)), batch)
 
 
 def build_reference(
-    schema: Schema, rows: Batch, predictions: Predictions, losses: Floats, *, errors: Floats | None = None, seed: int
+    schema: Schema,
+    rows: Batch,
+    predictions: Predictions,
+    losses: Floats,
+    *,
+    errors: Floats | None = None,
+    order: RowOrder | None = None,
+    seed: int,
 ) -> DriftReference:
     """Return the reference of a version.
 
     `rows` are those of its table; `predictions`, and `losses` and signed `errors` of shape (rows,), are those of
-    held-out rows.
+    held-out rows. `order` is their natural one, None where it is not known or has no meaning.
     """
     generator = np.random.default_rng([seed, 70])
     indices = generator.permutation(rows.n_rows)[:MAX_ROWS]
@@ -249,12 +253,18 @@ def build_reference(
     max_bins = max(MIN_BINS, min(MAX_BINS, MAX_TOTAL_BINS // max(1, len(features))))
     columns = tuple(_column_reference(column, rows.feed[column.name][indices, 0], max_bins) for column in features)
     sampled = rows.rows(indices[:SAMPLE_ROWS])
-    codes = [column.codes(monitored_values(sampled, column.name, is_text=column.is_text)) for column in columns]
+    codes = [_codes(column, sampled) for column in columns]
     n_sampled = max(1, SAMPLE_CELLS // max(1, len(columns)))
     sample = np.stack(codes, axis=1)[:n_sampled] if codes else np.empty((0, 0), np.uint8)
     predicted, finite_losses = monitored_predictions(predictions), losses[np.isfinite(losses)]
     bin_predictions = _bin_categories if predicted.dtype == object else _bin_numbers
     prediction_column = bin_predictions(PREDICTION, predicted, MAX_BINS)
+    held_out = None if errors is None else HeldOutErrors.of(losses, errors, None if order is None else order.predicted)
+    if order is not None:
+        latest = rows.rows(order.rows[-max(1, MAX_CELLS // max(1, len(columns))) :])
+        places = np.arange(latest.n_rows)
+        columns = tuple(column.in_order(_codes(column, latest), places, seed) for column in columns)
+        prediction_column = prediction_column.in_order(prediction_column.codes(predicted), order.predicted, seed)
     return DriftReference(
         columns=columns,
         sample=sample,
@@ -262,8 +272,12 @@ def build_reference(
         losses=_bin_numbers(LOSS, finite_losses, MAX_BINS),
         loss_by_prediction=mean_by_bin(prediction_column.codes(predicted), losses, prediction_column),
         mean_loss=float(finite_losses.mean()) if len(finite_losses) else 0.0,
-        held_out=None if errors is None else HeldOutErrors.of(losses, errors),
+        held_out=held_out,
     )
+
+
+def _codes(column: ColumnReference, batch: Batch) -> BinCodes:
+    return column.codes(monitored_values(batch, column.name, is_text=column.is_text))
 
 
 def monitored_values(batch: Batch, name: str, *, is_text: bool) -> npt.NDArray[Any]:
@@ -277,25 +291,6 @@ def monitored_predictions(predictions: Predictions) -> npt.NDArray[Any]:
     if predictions.probabilities is None:
         return predictions.values
     return predictions.probabilities[:, 1] if len(predictions.classes) == 2 else predictions.values
-
-
-def absolute_losses(task: Task, predictions: Predictions, actual: Floats) -> Floats:
-    """Return the loss of each prediction: the absolute error of a number, the log loss of a class."""
-    return np.abs(task.losses(predictions.raw, actual))
-
-
-def signed_errors(task: Task, raw: Floats, actual: Floats) -> Floats:
-    """Return by how much each label is above its prediction: a number, or a class as 1 or 0 less its probability.
-
-    The class is the second of two, or the likeliest of more.
-
-    >>> signed_errors(Task("binary", ("no", "yes")), np.array([[0.25, 0.75]]), np.array([1.0])).tolist()
-    [0.25]
-    """
-    if task.is_regression:
-        return actual - raw
-    which = np.ones(len(raw), np.int64) if task.kind == "binary" else raw.argmax(axis=1)
-    return np.asarray((actual == which) - raw[np.arange(len(raw)), which])
 
 
 def mean_by_bin(codes: BinCodes, values: Floats, column: ColumnReference) -> Floats:

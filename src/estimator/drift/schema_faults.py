@@ -18,8 +18,8 @@ from estimator.errors import needs_extra
 class SchemaFaults(BatchTest):
     """One result per column, about its worst fault; the effect is the growth of the fault's fraction of the rows.
 
-    Fractions are compared by Fisher's exact test (1935), several of one column by Bonferroni's rule. Rows that violate
-    the schema are one more result.
+    Fractions are compared by Fisher's exact test (1935), several of one column by Bonferroni's rule; where rows with a
+    fault follow each other, so many as its design effect count as one. Rows that violate the schema are one more.
     """
 
     measure: ClassVar[str] = "growth of the fraction of rows"
@@ -38,20 +38,21 @@ class SchemaFaults(BatchTest):
 def _faults(column: ColumnReference, counts: Ints) -> Iterator[DriftResult]:
     if counts.sum() == 0 or column.n_rows == 0:
         return
-    yield _growth("missing values", column, counts, 0)
-    last = len(counts) - 1
+    (of_missing, of_first, of_last), last = column.fault_effects, len(counts) - 1
+    yield _growth("missing values", column, counts, 0, of_missing)
     if column.is_text:
-        yield _growth("unknown or rare categories", column, counts, last)
+        yield _growth("unknown or rare categories", column, counts, last, of_last)
     elif len(column.edges):
-        yield _growth(f"values of at most {format_plain(column.edges[0])}", column, counts, 1)
-        yield _growth(f"values above {format_plain(column.edges[-1])}", column, counts, last)
+        yield _growth(f"values of at most {format_plain(column.edges[0])}", column, counts, 1, of_first)
+        yield _growth(f"values above {format_plain(column.edges[-1])}", column, counts, last, of_last)
 
 
-def _growth(fault: str, column: ColumnReference, counts: Ints, code: int) -> DriftResult:
+def _growth(fault: str, column: ColumnReference, counts: Ints, code: int, design_effect: float) -> DriftResult:
     before, now = int(column.counts[code]), int(counts[code])
     n, m = column.n_rows, int(counts.sum())
+    counted_once = (round(size / design_effect) for size in (now, m, before, n))
     message = f"{fault}: {before / n:.1%} in training, {now / m:.1%} now"
-    return DriftResult(column.name, now / m - before / n, fisher_exact(now, m, before, n), message)
+    return DriftResult(column.name, now / m - before / n, fisher_exact(*counted_once), message)
 
 
 def _schema_violations(reference: DriftReference, current: CurrentRows) -> DriftResult | None:

@@ -30,12 +30,13 @@ class Wasserstein(ColumnTest):
         n, m = int(before.sum()), int(now.sum())
         if min(n, m) < 2:
             return None
+        # Samples of rows of which so many count as one.
+        n_drawn, m_drawn = (max(1, round(size / column.design_effect)) for size in (n, m))
         widths = np.diff(column.edges) / column.scale
         distance = float(_distances(before[None, :], now[None, :], widths)[0])
         generator, pooled = np.random.default_rng([seed, 71]), (before + now) / (n + m)
-        null_distances = _distances(
-            generator.multinomial(n, pooled, N_PERMUTATIONS), generator.multinomial(m, pooled, N_PERMUTATIONS), widths
-        )
+        first, second = (generator.multinomial(size, pooled, N_PERMUTATIONS) for size in (n_drawn, m_drawn))
+        null_distances = _distances(first, second, widths)
         p_value = (1 + int((null_distances >= distance).sum())) / (1 + N_PERMUTATIONS)
         message = f"values moved by {format_number(distance * column.scale)} on average"
         return DriftResult(column.name, distance, p_value, message)

@@ -4,7 +4,7 @@ Each question is whether the mean of a bounded quantity is above the one on held
 on it, label after label; a new capital starts with every period, and the sum of all is an e-detector (Shin, Ramdas
 and Rinaldo, 2024): while no mean, given the labels before, is above its usual one, it takes on average at least
 `threshold` periods to reach `threshold`. The usual mean is the upper end of a confidence interval of the held-out rows.
-If the mean moves back and forth, as by the hour, a false alarm may come sooner.
+Where the errors of neighbors are alike in the natural order of held-out rows, a label counts as a part of one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from estimator.core.arrays import Floats, Ints
 from estimator.core.task import Task
 from estimator.core.text import format_number
-from estimator.drift.reference import HeldOutErrors
+from estimator.drift.held_out import HeldOutErrors
 
 # Stakes as fractions of the largest one that cannot lose more than the capital, and their shares of it.
 FRACTIONS = np.array([0.0, 0.01, 0.03, 0.1, 0.3, 0.8])
@@ -34,7 +34,8 @@ MARGIN = 2.0
 class MeanDetector:
     """E-detector for "the mean of values in [0, 1] is above `usual`".
 
-    `mean` and `n_rows` are those of the values since the evidence began to grow.
+    So many values as `design_effect` count as one. `mean` and `n_rows` are those of the values since the evidence began
+    to grow.
 
     >>> detector = MeanDetector(0.1)
     >>> e_values = detector.update(np.array([1.0] * 8), np.zeros(8, np.int64))
@@ -43,6 +44,7 @@ class MeanDetector:
     """
 
     usual: float
+    design_effect: float = 1.0
     capital: Floats = field(default_factory=lambda: np.zeros(len(FRACTIONS)))
     period: int | None = None
     n_rows: int = 0
@@ -61,13 +63,15 @@ class MeanDetector:
     def update(self, values: Floats, periods: Ints) -> Floats:
         """Add values of shape (rows,); NaN is skipped. Return the e-value after each."""
         e_values, stakes = np.empty(len(values)), FRACTIONS / max(self.usual, 1e-9)
+        part = 1.0 / self.design_effect
         for index, (value, period) in enumerate(zip(values.tolist(), periods.tolist(), strict=True)):
             if period != self.period:
                 self.period = period
                 self.capital = self.capital + SHARES
             if value == value:  # not NaN
-                shared = REDISTRIBUTED_FRACTION * (self.capital.sum() * SHARES - self.capital)
-                self.capital = np.minimum((self.capital + shared) * (1.0 + stakes * (value - self.usual)), MAX_CAPITAL)
+                shared = REDISTRIBUTED_FRACTION * part * (self.capital.sum() * SHARES - self.capital)
+                payoffs = (1.0 + stakes * (value - self.usual)) ** part
+                self.capital = np.minimum((self.capital + shared) * payoffs, MAX_CAPITAL)
                 self.n_rows, self.total = self.n_rows + 1, self.total + value
                 if self.total <= self.usual * self.n_rows:
                     self.n_rows, self.total = 0, 0.0
@@ -100,17 +104,18 @@ class DegradationTest:
     def __init__(self, held_out: HeldOutErrors | None, target_coverage: float | None) -> None:
         self._held_out, self._target_coverage = held_out, target_coverage
         self.detectors: dict[str, MeanDetector] = {}
-        n_rows = 1 if held_out is None else held_out.n_rows
+        n_rows, effect = (1, 1.0) if held_out is None else (held_out.n_rows, held_out.design_effect)
         if held_out is not None:
             margin = MARGIN / np.sqrt(n_rows)
             usual_loss = (held_out.mean_loss + margin * held_out.loss_deviation) / held_out.bound
-            self.detectors["loss"] = MeanDetector(min(float(usual_loss), 1.0))
+            self.detectors["loss"] = MeanDetector(min(float(usual_loss), 1.0), effect)
             for name, sign in (("too_low", 1.0), ("too_high", -1.0)):
                 usual_error = (sign * held_out.mean_error + margin * held_out.error_deviation) / held_out.bound
-                self.detectors[name] = MeanDetector(min(float(1.0 + usual_error) / 2.0, 1.0))
+                self.detectors[name] = MeanDetector(min(float(1.0 + usual_error) / 2.0, 1.0), effect)
         if held_out is not None and target_coverage is not None:
             missed = 1.0 - target_coverage
-            self.detectors["missed"] = MeanDetector(missed + MARGIN * float(np.sqrt(missed * target_coverage / n_rows)))
+            usual_missed = missed + MARGIN * float(np.sqrt(missed * target_coverage / n_rows))
+            self.detectors["missed"] = MeanDetector(usual_missed, effect)
 
     @property
     def e_value(self) -> float:
@@ -167,8 +172,7 @@ class DegradationTest:
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Continue from the state that `to_data` returned."""
-        self.detectors = {
-            name: MeanDetector(**{**data[name], "capital": np.array(data[name]["capital"])})
-            for name in self.detectors
-            if name in data
-        }
+        for name in self.detectors.keys() & data.keys():
+            detector = self.detectors[name]
+            stored = {**data[name], "usual": detector.usual, "design_effect": detector.design_effect}
+            self.detectors[name] = MeanDetector(**{**stored, "capital": np.array(data[name]["capital"])})

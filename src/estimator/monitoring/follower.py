@@ -156,7 +156,7 @@ class LogFollower:
     def _switch_to(self, version: str) -> None:
         """Monitor another version, from its first prediction on."""
         artefact = self.open_version(version)
-        self._reader = RecordReader(artefact, drift_reference(artefact, self.settings.ignore))
+        self._reader = RecordReader(artefact, drift_reference(artefact, self.settings))
         self._monitor, self._onset, self._open_alarm = None, None, None
         self._private_columns = []
 
@@ -178,6 +178,10 @@ class LogFollower:
             self._start(records[0].version, self._reader.missing_columns(records[0].inputs))
         reader, monitor = self._reader, self._monitor
         assert monitor is not None
+        if self.settings.mode == "schedule":
+            monitor.n_rows += len(records)
+            self._store_point(records[-1].at, 1.0)
+            return []
         codes = reader.codes(reader.batch(records))
         e_values = monitor.update(codes, reader.predictions(records), self._periods([record.at for record in records]))
         self._update_onset(records, e_values)

@@ -131,7 +131,7 @@ class MonitorLoop:
         settings = self.settings.monitoring
         every_seconds = duration_seconds(settings.every)
         reader = self._follower.reader if self._follower else None
-        if reader is None or now < self._next_check_at:
+        if reader is None or settings.mode == "rows" or now < self._next_check_at:
             return []
         # With too few rows now, look again before the next check would be due.
         self._next_check_at = now + min(every_seconds / 24.0, 3600.0)

@@ -105,7 +105,7 @@ def overview(
         since, until = records[0].at, records[-1].at + 1.0
     begin = until if since is None else since
     of_version = [record for record in records if record.version == artefact.version]
-    reader = RecordReader(artefact, drift_reference(artefact, settings.ignore))
+    reader = RecordReader(artefact, drift_reference(artefact, settings))
     private_columns = reader.missing_columns(of_version[-1].inputs) if of_version else []
     reader = replace(reader, reference=reader.reference.without(private_columns))
     check = None

@@ -12,7 +12,7 @@ from estimator.core.arrays import Floats
 from estimator.core.task import Task
 from estimator.core.text import counted, format_e_value, format_number
 from estimator.drift import DriftReference
-from estimator.drift.reference import BOUND_FACTOR
+from estimator.drift.held_out import BOUND_FACTOR
 from estimator.evaluation.scores import Score
 from estimator.monitoring.betting import BettingTest
 from estimator.monitoring.diagnosis import log_e_value

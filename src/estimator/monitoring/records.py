@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from estimator.config import Monitoring
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import MIN_PROBABILITY, Predictions, Task
 from estimator.data.schema import Batch, Column
@@ -28,8 +29,8 @@ NUMBER_TYPES = {int, float}
 MAX_CACHED_VALUES = 20_000
 
 
-def drift_reference(artefact: Artefact, ignore: Sequence[str] = ()) -> DriftReference:
-    """Return the drift reference of a version, without some columns.
+def drift_reference(artefact: Artefact, settings: Monitoring | None = None) -> DriftReference:
+    """Return the drift reference of a version, without ignored columns, for rows in the order of the settings.
 
     Raises
     ------
@@ -41,7 +42,11 @@ def drift_reference(artefact: Artefact, ignore: Sequence[str] = ()) -> DriftRefe
             f"{artefact.version} has no drift reference: an older release trained it",
             hint="train it again: estimator train --conf CONFIG",
         )
-    return DriftReference.from_data(profile["reference"]).without(ignore)
+    reference = DriftReference.from_data(profile["reference"])
+    if settings is None:
+        return reference
+    reference = reference.without(settings.ignore)
+    return reference.in_random_order() if settings.row_order == "random" else reference
 
 
 @dataclass(frozen=True)

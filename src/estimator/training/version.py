@@ -7,7 +7,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -24,7 +24,7 @@ from estimator.core.clock import Moment
 from estimator.data.credentials import CredentialCells, credential_cells, redacted_cells
 from estimator.data.schema.file import to_data
 from estimator.data.schema.frames import select_columns
-from estimator.drift import absolute_losses, build_reference, signed_errors
+from estimator.drift import DriftReference, absolute_losses, build_reference, signed_errors
 from estimator.errors import ArtefactError
 from estimator.evaluation import metrics
 from estimator.exploration import profile_table
@@ -39,6 +39,7 @@ from estimator.training.card import model_card
 from estimator.training.prepare import PreparedData
 from estimator.training.report import Report
 from estimator.training.report_page import report_page
+from estimator.training.row_order import row_order, row_order_notes
 from estimator.training.train import TrainedModel
 
 # Those that fit a kind of model are named by the kind.
@@ -91,7 +92,10 @@ def write_version(
 ) -> Path:
     """Write a version that no alias points at and return its folder; `more` are further entries of its manifest."""
     name, version = str(provenance.config.name), moment.version
-    files, described = version_files(trained, report, provenance), manifest(trained, report, provenance, moment)
+    reference = _reference(trained, report, provenance)
+    report = replace(report, notes=(*report.notes, *row_order_notes(reference)))
+    files = version_files(trained, report, provenance, reference)
+    described = manifest(trained, report, provenance, moment)
     resolved = json.loads(files["config.resolved.json"])
     shown = {**described, "version": version}
     files["report.html"] = report_page(trained, report, shown, resolved)
@@ -148,7 +152,9 @@ def _holds(content: bytes, cell: CredentialCells) -> bool:
     return whole.encode() in content or any(part in lower for part in parts)
 
 
-def version_files(trained: TrainedModel, report: Report, provenance: Provenance) -> dict[str, bytes]:
+def version_files(
+    trained: TrainedModel, report: Report, provenance: Provenance, reference: DriftReference
+) -> dict[str, bytes]:
     """Return every file of a version except the manifest, the report and the model card."""
     files = {
         "model.onnx": trained.predictor.graph,
@@ -157,7 +163,7 @@ def version_files(trained: TrainedModel, report: Report, provenance: Provenance)
         "config.resolved.json": _json(model_data(provenance.config, provenance.kind)),
         "learning_curves.json": _json([_finite(entry) for entry in trained.fitted.curves]),
         "golden.json": _json(golden(trained)),
-        "profile.json": _json(_profile(trained, report, provenance)),
+        "profile.json": _json(_profile(trained, provenance, reference)),
     }
     if report.explanation is not None:
         files["explanation.json"] = _json(report.explanation.to_data())
@@ -206,17 +212,28 @@ def _learned_rows(prepared: PreparedData, provenance: Provenance) -> LearnedRows
     return LearnedRows.of(columns, rows.batch, rows.target, prepared.task, key=secrets.token_bytes(KEY_BYTES))
 
 
-def _profile(trained: TrainedModel, report: Report, provenance: Provenance) -> dict[str, Any]:
-    """Return the profile of the training rows, with the reference distributions for drift tests."""
-    schema, config = trained.predictor.schema, provenance.config
+def _reference(trained: TrainedModel, report: Report, provenance: Provenance) -> DriftReference:
+    """Return the reference distributions for drift tests."""
     losses = absolute_losses(report.task, report.predictions, report.actual)
     errors = signed_errors(report.task, report.predictions.raw, report.actual)
     rows = trained.prepared.rows.batch
     if provenance.n_recent is not None:
         rows = rows.rows(np.arange(max(0, rows.n_rows - provenance.n_recent), rows.n_rows))
-    reference = build_reference(schema, rows, report.predictions, losses, errors=errors, seed=config.training.seed)
-    shown = redacted_cells(trained.prepared.training_frame, config.secrets.allow)
-    return {**profile_table(schema, [shown]).to_data(), "reference": reference.to_data()}
+    return build_reference(
+        trained.predictor.schema,
+        rows,
+        report.predictions,
+        losses,
+        errors=errors,
+        order=row_order(trained.prepared, provenance.config, n_recent=provenance.n_recent),
+        seed=provenance.config.training.seed,
+    )
+
+
+def _profile(trained: TrainedModel, provenance: Provenance, reference: DriftReference) -> dict[str, Any]:
+    """Return the profile of the training rows, with the reference distributions for drift tests."""
+    shown = redacted_cells(trained.prepared.training_frame, provenance.config.secrets.allow)
+    return {**profile_table(trained.predictor.schema, [shown]).to_data(), "reference": reference.to_data()}
 
 
 def _residuals(trained: TrainedModel, report: Report) -> dict[str, list[float]]:

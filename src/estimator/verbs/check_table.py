@@ -20,7 +20,7 @@ def check_table(model: MonitoredModel, context: Context, table: str, *, query: s
     """
     artefact = context.version(model.reference)
     settings = loop_settings(artefact, context, model.conf).monitoring
-    reference = drift_reference(artefact, settings.ignore)
+    reference = drift_reference(artefact, settings)
     with context.rows(data_like(artefact, context, table, query)) as source:
         frame = with_schema_names(artefact.schema, source.frame())
     names = [name for name in frame.columns if name in artefact.schema.by_name]

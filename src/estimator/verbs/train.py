@@ -82,6 +82,7 @@ def train(
     )
     folder, alias = versions.save_version(store, trained, report, provenance, moment=Moment.now())
     artefact = open_artefact(folder)
+    context.notes.add(artefact.manifest["data"]["notes"])
     if not artefact.is_own:
         context.notes.add([f"{artefact.version} is not signed: the key cannot be kept at {key_file()}"])
     return NewVersion(artefact, trained, report, alias, perf_counter() - start_seconds)
