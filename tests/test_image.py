@@ -18,6 +18,7 @@ import time
 import zipfile
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -27,19 +28,23 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 import estimator
 from estimator import verbs
-from estimator.config import Image
+from estimator.cli import image as cli_image
+from estimator.config import Image, Serving
 from estimator.errors import ImageError, RegistryError
-from estimator.shipping.image import builders, smoke_test
+from estimator.serving.auth.keys import new_key, read_keys, write_keys
+from estimator.shipping.image import builders
 from estimator.shipping.image.build import build, check_size
 from estimator.shipping.image.build_record import plan_push, push, read_record, record_lock
 from estimator.shipping.image.build_spec import BuildSpec, write_context
 from estimator.shipping.image.builders import BuildOptions, builder_of, choose_builder
+from estimator.shipping.image.container_inputs import container_inputs
 from estimator.shipping.image.direct.builder import start_layout
 from estimator.shipping.image.direct.oci import ELF_MACHINES, base_of_rootfs, read_layout, write_image
 from estimator.shipping.image.direct.transfer import pull_base, push_layout
 from estimator.shipping.image.engines import find_engine, parse_size
 from estimator.shipping.image.registry import Registry, parse_reference
 from estimator.shipping.image.smoke_test import RunningServer, run_smoke_test
+from estimator.shipping.image.stand_ins import StandIns
 from estimator.shipping.image.wheels import PinnedPackage, estimator_wheel
 from tests.clients import serving
 from tests.conftest import EXAMPLES
@@ -73,10 +78,28 @@ def rootfs(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def built(artefact, rootfs, tmp_path_factory):
+def secured(tmp_path_factory):
+    """A version whose serving section needs all that a container can get when it is run, and has narrow limits."""
+    choices = (
+        "model.kind=constant",
+        "serving.api_key_env=HOUSES_KEY",
+        "serving.keys_file=run/keys.json",
+        "serving.tls_certificate=/run/tls/certificate.pem",
+        "serving.tls_key=/run/tls/key.pem",
+        "serving.prediction_log=logs/predictions.db",
+        "serving.max_rows=2",
+        "serving.rate_limit=5",
+        "serving.access_log=true",
+    )
+    store = str(tmp_path_factory.mktemp("secured"))
+    return verbs.train.train(EXAMPLES / "boston" / "config.json", verbs.Context(choices, store_path=store)).artefact
+
+
+@pytest.fixture(scope="module")
+def built(secured, rootfs, tmp_path_factory):
     """A built and tested image, and its folder; pip installs its packages."""
     folder = tmp_path_factory.mktemp("image")
-    return build(artefact, Image(), BuildOptions(TAG, folder, "direct", rootfs), environment={}), folder
+    return build(secured, Image(), BuildOptions(TAG, folder, "direct", rootfs), environment={}), folder
 
 
 def layout_of(made, folder):
@@ -158,23 +181,99 @@ def test_image_is_built_and_tested_without_an_engine(built, report_figure):
     assert read_record(folder)["smoke_tested"] is True
 
 
-def test_without_root_the_packages_run_with_this_python(built, artefact, monkeypatch):
+def test_image_is_tested_with_its_serving_section(built):
+    """Its keys, certificate, log and limits apply: TEST_ENVIRONMENT of earlier releases reset them."""
+    made, _ = built
+    assert made.smoke_test.requires_key
+    assert made.smoke_test.started_by == ("chroot" if os.geteuid() == 0 else "this machine's Python")
+    text = cli_image._text(made)
+    assert (
+        f"next: docker run --publish 5000:5000 --env HOUSES_KEY "
+        f'--volume "$PWD"/run/keys.json:/run/keys.json:ro '
+        f"--volume /run/tls/certificate.pem:/run/tls/certificate.pem:ro --volume /run/tls/key.pem:/run/tls/key.pem:ro "
+        f'--volume "$PWD"/logs:/logs {TAG}'
+    ) in text
+    assert (
+        "10001, must be able to read run/keys.json, /run/tls/certificate.pem, /run/tls/key.pem and write to logs"
+        in text
+    )
+    assert "with stand-ins for serving.api_key_env, serving.keys_file" in text
+
+
+def test_without_root_the_packages_run_with_this_python(built, secured, monkeypatch):
     made, folder = built
     monkeypatch.setattr("estimator.shipping.image.engines.CHROOT", None)
     with start_layout(layout_of(made, folder), made.spec) as server:
-        result = run_smoke_test(artefact, server)
+        result = run_smoke_test(secured, server)
+        port = server.address.rpartition(":")[2]
+        check = [argument.replace(str(made.spec.port), port) for argument in made.spec.health_check[1:]]
+        assert subprocess.run([sys.executable, *check], capture_output=True, check=False).returncode == 0
     assert (result.n_rows, result.n_rejected) == (20, 3)
     assert "this machine's Python" in result.started_by
 
 
 def test_error_says_why_the_server_does_not_start(built, monkeypatch):
     made, folder = built
-    monkeypatch.setitem(smoke_test.TEST_ENVIRONMENT, "ESTIMATOR_CONFIG__SERVING__MAX_ROWS", "-1")
+    monkeypatch.setitem(made.spec.environment, "ESTIMATOR_CONFIG__SERVING__MAX_ROWS", "-1")
+    monkeypatch.setattr("estimator.shipping.image.engines.CHROOT", None)
     with (
         pytest.raises(ImageError, match=r"exited instead of serving: .*max_rows"),
         start_layout(layout_of(made, folder), made.spec),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("serving_section", "message"),
+    [
+        ({"prediction_log": "log.db"}, r"serving\.prediction_log: log\.db: .* cannot write to /$"),
+        ({"prediction_log": "/model/log.db"}, r"cannot write to /model$"),
+        ({"tls_certificate": "tls.pem"}, r"serving\.tls_key: .* left out"),
+        ({"tls_key": "tls.pem"}, r"serving\.tls_certificate: .* left out"),
+        ({"prediction_log": "postgresql://me:${PGPASSWORD}@db/x"}, r"serving\.prediction_log: needs the extra 'sql'"),
+        ({"traces": True}, r"serving\.traces: needs the extra 'traces'"),
+    ],
+)
+def test_section_with_which_no_container_can_serve_is_rejected(artefact, tmp_path, serving_section, message):
+    other = type(artefact)(artefact.folder, artefact.manifest)
+    other.__dict__["config"] = {**artefact.config, "serving": serving_section}
+    with pytest.raises(ImageError, match=message) as caught:
+        build(other, Image(), BuildOptions(TAG, tmp_path, "direct"), environment={})
+    assert caught.value.hint
+    assert not (tmp_path / "image.json").exists()
+
+
+def test_key_file_in_the_image_must_have_keys(tmp_path):
+    stand_ins = StandIns(Serving(keys_file="/run/keys.json"))
+    path = tmp_path / "run" / "keys.json"
+    path.parent.mkdir()
+    for content, message in (("no json", "not a key file"), ('{"keys": []}', "has no valid keys")):
+        path.write_text(content)
+        with pytest.raises(ImageError, match=rf"serving\.keys_file: /run/keys\.json in the image.*{message}"):
+            stand_ins.write(tmp_path)
+    own, _ = new_key("web", ["predict"], now=datetime.now(UTC))
+    write_keys(path, [own])
+    stand_ins.write(tmp_path)
+    assert [key.name for key in read_keys(path)] == ["web", "smoke test"]
+
+
+def test_stand_ins_do_not_leave_the_root_folder(tmp_path):
+    """The link of Debian's /var/run means the /run of the image, not that of this machine."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    (root / "var").mkdir(parents=True)
+    (root / "var" / "run").symlink_to(outside)
+    StandIns(Serving(keys_file="/var/run/keys.json")).write(root)
+    assert not outside.exists()
+    assert (root / outside.relative_to("/") / "keys.json").is_file()
+
+
+def test_log_in_a_database_has_a_file_as_stand_in():
+    serving_section = Serving(prediction_log="postgresql://me:${PGPASSWORD}@db/x", api_key_env="HOUSES_KEY")
+    inputs = container_inputs(serving_section)
+    assert inputs.options == ["--env HOUSES_KEY", "--env PGPASSWORD"]
+    variables = StandIns(serving_section).environment()
+    assert json.loads(variables["ESTIMATOR_CONFIG__SERVING__PREDICTION_LOG"]).startswith("/tmp/")
+    assert len(variables["HOUSES_KEY"]) > 40
 
 
 def test_same_version_gives_the_same_digest(built, rootfs, tmp_path):
@@ -240,19 +339,11 @@ def running(process, address):
     return RunningServer(address, "a test", time.monotonic(), lambda: process.poll() is None)
 
 
-def test_smoke_test_needs_no_api_key(tmp_path, monkeypatch):
-    choices = (
-        "model.kind=constant",
-        "serving.api_key_env=NOT_SET",
-        "serving.max_rows=2",
-        'serving.prediction_log="no/log.db"',
-    )
-    made = verbs.train.train(EXAMPLES / "boston" / "config.json", verbs.Context(choices, store_path=str(tmp_path)))
-    for name, value in smoke_test.TEST_ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    with serving(made.artefact.folder) as (process, address):
-        result = run_smoke_test(made.artefact, running(process, address))
-    assert (result.n_rows, result.n_rejected) == (20, 3)
+def test_server_that_ignores_its_keys_fails_the_smoke_test(artefact, store):
+    with serving(store / "house_pricing_model") as (process, address):
+        server = replace(running(process, address), key="a key that is required")
+        with pytest.raises(ImageError, match="requires API keys, but a request without an API key gets 200, not 401"):
+            run_smoke_test(artefact, server)
 
 
 def test_exited_container_fails_the_smoke_test(artefact):

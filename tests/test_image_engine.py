@@ -22,6 +22,8 @@ from estimator.shipping.image.build_record import push
 from estimator.shipping.image.builders import BuildOptions
 from estimator.shipping.image.engines import HARDENED, DockerEngine, find_engine
 from estimator.shipping.image.smoke_test import request_json, run_smoke_test
+from estimator.shipping.image.stand_ins import StandIns
+from tests.conftest import EXAMPLES
 from tests.engine import docker_engine
 from tests.rootfs import write_debian
 from tests.servers import debian_program, docker_registry
@@ -84,13 +86,40 @@ def test_image_of_the_engine_passes_the_smoke_test(by_engine, report_figure):
 
 def test_direct_image_passes_the_smoke_test_in_the_engine(docker, by_direct, artefact, report_figure):
     built, _ = by_direct
-    with docker.start("direct:latest", 5000) as server:
+    with docker.start("direct:latest", 5000, StandIns(built.spec.serving)) as server:
         result = run_smoke_test(artefact, server)
     assert (result.n_rows, result.n_rejected) == (20, 3)
     report_figure(
         f"image without an engine: {built.size_bytes / 1e6:.0f} MB, "
         f"ready after {result.startup_seconds:.2f} s of docker run"
     )
+
+
+def test_container_of_the_test_gets_stand_ins(docker, base, tmp_path):
+    """Mounted where the serving section says; what its image has itself stays."""
+    choices = (
+        "model.kind=constant",
+        "serving.keys_file=run/keys.json",
+        "serving.tls_certificate=/run/tls/certificate.pem",
+        "serving.tls_key=/run/tls/key.pem",
+        "serving.prediction_log=logs/predictions.db",
+        "serving.max_rows=2",
+    )
+    context = verbs.Context(choices, store_path=str(tmp_path / "store"))
+    secured = verbs.train.train(EXAMPLES / "boston" / "config.json", context).artefact
+    built = build(secured, Image(), BuildOptions("secured:latest", tmp_path, "direct", base), environment={})
+    docker.run("load", "--input", str(built.archive))
+    with docker.start("secured:latest", 5000, StandIns(built.spec.serving)) as server:
+        assert run_smoke_test(secured, server).requires_key
+    (tmp_path / "Dockerfile").write_text("FROM secured:latest\nCOPY keys.json /run/keys.json\n")
+    (tmp_path / "keys.json").write_text('{"keys": []}')
+    docker.run("build", "--tag", "without_keys:latest", str(tmp_path))
+    message = r"serving\.keys_file: /run/keys\.json in the image has no valid keys"
+    with (
+        pytest.raises(ImageError, match=message),
+        docker.start("without_keys:latest", 5000, StandIns(built.spec.serving)),
+    ):
+        pass
 
 
 def test_installed_size_of_other_frameworks(report_figure):
@@ -157,7 +186,7 @@ def test_pushed_image_is_pulled_by_digest(docker, by_engine, by_direct, artefact
             docker.run("pull", "--quiet", str(pushed))
             assert docker.run("image", "inspect", "--format", "{{.Id}}", str(pushed)).strip() == identity
             docker.run("tag", str(pushed), built.spec.tag)
-            with docker.start(str(pushed), 5000) as server:
+            with docker.start(str(pushed), 5000, StandIns(built.spec.serving)) as server:
                 run_smoke_test(artefact, server)
 
 
@@ -205,6 +234,9 @@ def test_engines_build_an_image_from_scratch(docker, others, artefact, tmp_path,
 
 
 def test_exited_container_is_reported_at_once(docker, by_engine, artefact):
-    with pytest.raises(ImageError, match="exited instead of serving"), docker.start(TAG, 5000) as server:
+    with (
+        pytest.raises(ImageError, match="exited instead of serving"),
+        docker.start(TAG, 5000, StandIns(by_engine[0].spec.serving)) as server,
+    ):
         docker.run("kill", docker.run("ps", "-lq").strip())
         run_smoke_test(artefact, server)

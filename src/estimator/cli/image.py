@@ -54,6 +54,7 @@ def _data(built: ImageBuild) -> dict[str, object]:
             "startup_seconds": round(built.smoke_test.startup_seconds, 3),
             "golden_rows": built.smoke_test.n_rows,
             "rejected_rows": built.smoke_test.n_rejected,
+            "requires_key": built.smoke_test.requires_key,
             "latency_ms": {"median": built.smoke_test.latency_median_ms, "p99": built.smoke_test.latency_p99_ms},
         }
     return {
@@ -61,12 +62,13 @@ def _data(built: ImageBuild) -> dict[str, object]:
         "archive": None if built.archive is None else str(built.archive),
         "context": str(built.context),
         "layers": [{"created_by": created_by, "size_bytes": size} for created_by, size in built.layers],
+        "inputs": built.inputs.to_data(),
         "smoke_test": trial,
     }
 
 
 def _text(built: ImageBuild) -> str:
-    spec, trial = built.spec, built.smoke_test
+    spec, trial, inputs = built.spec, built.smoke_test, built.inputs
     lines = [f"{spec.tag}   {spec.artefact.name} {spec.artefact.version}, linux/{spec.architecture}"]
     lines += [f"  {format_bytes(size):>9}  {created_by[:80]}" for created_by, size in built.layers]
     lines.append(f"  {format_bytes(built.size_bytes):>9}  total")
@@ -75,13 +77,19 @@ def _text(built: ImageBuild) -> str:
             f"tested   {trial.n_rows} golden rows and {trial.n_rejected} rejected rows are as expected; ready after "
             f"{trial.startup_seconds:.2f} s, started by {trial.started_by}"
         )
+        if inputs.keys:
+            lines.append(f"         with stand-ins for {', '.join(inputs.keys)}")
+        if trial.requires_key:
+            lines.append("         requests without an API key, or with an unknown one, get 401")
         lines.append(f"latency  one row: median {trial.latency_median_ms:.2f} ms, p99 {trial.latency_p99_ms:.2f} ms")
     if built.archive is not None:
         lines += [f"archive  {built.archive}", f"digest   {built.digest}"]
         lines.append(f"\nnext: docker load --input {built.archive}")
     engine = built.builder if built.builder == "docker" else "podman" if built.archive is None else "docker"
+    if inputs.permissions is not None:
+        lines.append(f"\n{inputs.permissions}")
     lines += [
-        f"next: {engine} run --publish {spec.port}:{spec.port} {spec.tag}",
+        " ".join([f"next: {engine} run --publish {spec.port}:{spec.port}", *inputs.options, spec.tag]),
         f"next: estimator push {spec.artefact.name} --to HOST/NAME:TAG",
         f"next: estimator deploy {spec.artefact.name}",
     ]

@@ -15,6 +15,7 @@ from estimator.errors import ImageError
 from estimator.shipping.image.build_record import CONTEXT, RECORD, record_lock, reject_credentials, write_record
 from estimator.shipping.image.build_spec import SCRATCH, spec_for, write_context
 from estimator.shipping.image.builders import BuildOptions, ImageBuild, choose_builder, host_architecture, host_python
+from estimator.shipping.image.container_inputs import check_extras, container_inputs
 from estimator.shipping.image.registry import parse_reference
 from estimator.shipping.image.smoke_test import run_smoke_test
 from estimator.store.artefact import Artefact
@@ -32,7 +33,8 @@ def build(
 
     Raises
     ------
-    ImageError: the build fails, the image is too large, or the smoke test fails.
+    ImageError: the build fails, the image is too large, no container could serve with its serving section, or the
+        smoke test fails.
     RegistryError: the tag or base is not an image reference, or the base cannot be pulled.
     """
     for reference in (options.tag, settings.base):
@@ -43,6 +45,8 @@ def build(
         spec = spec_for(
             artefact, settings, tag=options.tag, python=settings.python or host_python(), architecture=architecture
         )
+        container_inputs(spec.serving)
+        check_extras(spec.serving, settings.extras)
         labels = json.dumps(dict(spec.labels), indent=1, ensure_ascii=False).encode()
         reject_credentials({"labels.json": labels, **spec.context()}, artefact.config, "built")
         context = options.folder / CONTEXT

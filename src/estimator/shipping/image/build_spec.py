@@ -85,10 +85,18 @@ class BuildSpec:
     @property
     def health_check(self) -> list[str]:
         """A command that requests /healthz in a few milliseconds, without importing a package."""
-        request = (
-            f"s=socket.create_connection(('127.0.0.1',{self.port}),2);s.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n')"
-        )
+        connection = f"socket.create_connection(('127.0.0.1',{self.port}),2)"
+        if self.serving.tls_certificate is not None:
+            # The certificate is for the name under which clients reach the server.
+            connection = f"__import__('ssl')._create_unverified_context().wrap_socket({connection})"
+        request = f"s={connection};s.sendall(b'GET /healthz HTTP/1.0\\r\\n\\r\\n')"
         return ["python", "-I", "-S", "-c", f"import socket;{request};raise SystemExit(b' 200 ' not in s.recv(64))"]
+
+    @cached_property
+    def serving(self) -> Serving:
+        """The section with which the image serves, unless its container says otherwise."""
+        stored = self.artefact.config["serving"]
+        return Serving(**{key: stored[key] for key in Serving.model_fields if key in stored})
 
     @cached_property
     def environment(self) -> dict[str, str]:
@@ -97,8 +105,8 @@ class BuildSpec:
         Inside, there is no key that the version is signed with, so what one's own version says of its server is
         written down here.
         """
-        stored, defaults = self.artefact.config["serving"], Serving().model_dump(mode="json")
-        changed = {key: stored[key] for key in defaults if key in stored and stored[key] != defaults[key]}
+        defaults = Serving().model_dump(mode="json")
+        changed = {key: value for key, value in self.serving.model_dump(mode="json").items() if value != defaults[key]}
         serving = {f"{ENVIRONMENT_PREFIX}SERVING__{key.upper()}": json.dumps(value) for key, value in changed.items()}
         return {**IMAGE_ENVIRONMENT, **serving}
 

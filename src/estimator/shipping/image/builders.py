@@ -17,9 +17,11 @@ from typing import Any, Literal
 from estimator.errors import ImageError
 from estimator.shipping.image import ecr
 from estimator.shipping.image.build_spec import BuildSpec
+from estimator.shipping.image.container_inputs import ContainerInputs, container_inputs
 from estimator.shipping.image.engines import Engine, engine_named, find_engine
 from estimator.shipping.image.registry import Registry
 from estimator.shipping.image.smoke_test import RunningServer, SmokeTest
+from estimator.shipping.image.stand_ins import StandIns
 
 Builder = Literal["auto", "docker", "podman", "buildah", "direct"]
 ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
@@ -59,6 +61,11 @@ class ImageBuild:
     def size_bytes(self) -> int:
         """The uncompressed size of all layers."""
         return sum(size_bytes for _, size_bytes in self.layers)
+
+    @property
+    def inputs(self) -> ContainerInputs:
+        """What a container of the image needs to serve."""
+        return container_inputs(self.spec.serving)
 
     @property
     def record(self) -> dict[str, Any]:
@@ -143,7 +150,7 @@ class EngineBuilder(ImageBuilder):
         return ImageBuild(spec, engine.name, context, tuple(engine.layers(spec.tag)))
 
     def start(self, build: ImageBuild) -> AbstractContextManager[RunningServer]:
-        return self.engine.start(build.spec.tag, build.spec.port)
+        return self.engine.start(build.spec.tag, build.spec.port, StandIns(build.spec.serving))
 
     def check_built(self, record: Mapping[str, Any], folder: Path) -> None:
         if (architecture := self.engine.architecture(record["tag"])) != record["architecture"]:

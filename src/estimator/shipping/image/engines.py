@@ -12,12 +12,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 from estimator.core.child_process import child_environment
+from estimator.core.files import scratch_folder
 from estimator.errors import ImageError
 from estimator.shipping.image.build_spec import ENTRYPOINT, IMAGE_ENVIRONMENT, USER
-from estimator.shipping.image.smoke_test import TEST_ENVIRONMENT, RunningServer
+from estimator.shipping.image.smoke_test import RunningServer
+from estimator.shipping.image.stand_ins import StandIns
 
 # Options of every container, in tests and deployments: only /tmp is writable, and privileges cannot be gained.
 HARDENED = (
@@ -27,6 +30,8 @@ HARDENED = (
 STOP_TIMEOUT_SECONDS = 15
 # A build step in the output of BuildKit, or of Podman and Buildah.
 STEP = re.compile(r"(?:#\d+ )?(\[[\w -]*\d+/\d+\] .+|(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)?: .+)")
+# Run in a container: the texts of those files that its image has.
+READ_FILES = "import json,os,sys; print(json.dumps({p: open(p).read() for p in sys.argv[1:] if os.path.isfile(p)}))"
 SIZE_UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin:/sbin:/bin")
 Note = Callable[[str], None]
@@ -59,19 +64,47 @@ class DockerEngine:
         return self.run("image", "inspect", "--format", "{{.Architecture}}", tag).strip()
 
     @contextmanager
-    def start(self, tag: str, port: int) -> Iterator[RunningServer]:
+    def start(self, tag: str, port: int, stand_ins: StandIns) -> Iterator[RunningServer]:
         """Run an image on a free port of localhost while the context is open; ImageError if it cannot run."""
+        with scratch_folder() as scratch:
+            # Users other than the owner enter it to read the mounted files.
+            scratch.chmod(0o755)
+            self._write_files(tag, stand_ins, scratch)
+            with self._started(tag, port, stand_ins, scratch) as server:
+                yield server
+
+    def _write_files(self, tag: str, stand_ins: StandIns, folder: Path) -> None:
+        """Write what is mounted into a container, with the content of the files that its image has."""
+        files = [mount.target for mount in stand_ins.inputs.mounts if not mount.is_folder]
+        if files:
+            contents = json.loads(self.run("run", "--rm", "--entrypoint", "python", tag, "-c", READ_FILES, *files))
+            for target, content in contents.items():
+                path = folder / target.lstrip("/")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content)
+        stand_ins.write(folder)
+
+    @contextmanager
+    def _started(self, tag: str, port: int, stand_ins: StandIns, folder: Path) -> Iterator[RunningServer]:
         started_at = time.monotonic()
-        variables = [argument for item in TEST_ENVIRONMENT.items() for argument in ("--env", "=".join(item))]
-        container = self.run("run", "--detach", *HARDENED, *variables, "--publish", f"127.0.0.1::{port}", tag).strip()
+        variables = [f"--env={name}={value}" for name, value in stand_ins.environment().items()]
+        mounts = [
+            f"--mount=type=bind,source={folder}{mount.target},target={mount.target}"
+            f"{'' if mount.is_folder else ',readonly'}"
+            for mount in stand_ins.inputs.mounts
+        ]
+        options = [*HARDENED, *variables, *mounts, "--publish", f"127.0.0.1::{port}"]
+        container = self.run("run", "--detach", *options, tag).strip()
         inspect = ("inspect", "--format", "{{.State.Running}}", container)
         try:
             published = self.run("port", container, f"{port}/tcp").split()[0]
+            scheme = "http" if stand_ins.serving.tls_certificate is None else "https"
             yield RunningServer(
-                f"http://127.0.0.1:{published.rpartition(':')[2]}",
+                f"{scheme}://127.0.0.1:{published.rpartition(':')[2]}",
                 f"{self.name} run",
                 started_at,
                 lambda: self.run(*inspect).strip() == "true",
+                stand_ins.key,
             )
         except ImageError as error:
             logs = subprocess.run([self.name, "logs", container], capture_output=True, text=True, check=False)  # noqa: S603 # an id
@@ -118,11 +151,11 @@ class BuildahEngine:
         return [("all layers", size_bytes)]
 
     @contextmanager
-    def start(self, tag: str, port: int) -> Iterator[RunningServer]:
+    def start(self, tag: str, port: int, stand_ins: StandIns) -> Iterator[RunningServer]:
         """Run an image's command in its own file system while the context is open; the server chooses its port."""
         variables = self._inspect(tag)["OCIv1"]["config"].get("Env", [])
         environment = dict(variable.partition("=")[::2] for variable in variables)
-        with self._mount(tag) as root, start_in_root(root, environment) as server:
+        with self._mount(tag) as root, start_in_root(root, environment, stand_ins) as server:
             yield server
 
     def push(self, tag: str, reference: str) -> None:
@@ -225,17 +258,18 @@ def _run_build(program: str, arguments: Sequence[str], environment: Mapping[str,
 
 
 @contextmanager
-def start_in_root(root: Path, environment: Mapping[str, str]) -> Iterator[RunningServer]:
+def start_in_root(root: Path, environment: Mapping[str, str], stand_ins: StandIns) -> Iterator[RunningServer]:
     """Start the server of an image in its root file system, by chroot, while the context is open."""
+    stand_ins.write(root)
     command = [str(CHROOT), f"--userspec={USER}", str(root), *ENTRYPOINT]
-    variables = {**environment, "HOME": "/tmp"}  # noqa: S108 # inside
-    with start_process(command, variables, started_by="chroot") as server:
+    variables = {**environment, "HOME": "/tmp", **stand_ins.environment()}  # noqa: S108 # inside
+    with start_process(command, variables, stand_ins, started_by="chroot") as server:
         yield server
 
 
 @contextmanager
 def start_process(
-    command: Sequence[str], environment: Mapping[str, str], *, started_by: str
+    command: Sequence[str], environment: Mapping[str, str], stand_ins: StandIns, *, started_by: str
 ) -> Iterator[RunningServer]:
     """Start a server on a free port of localhost while the context is open.
 
@@ -244,33 +278,37 @@ def start_process(
     ImageError: it exits instead of serving; the message has the last line of its output.
     """
     started_at = time.monotonic()
-    process = subprocess.Popen(  # noqa: S603 # no shell, and our own arguments
-        [*command, "serve", "--host", "127.0.0.1", "--port", "0", "--json"],
-        env=child_environment({**IMAGE_ENVIRONMENT, **environment, **TEST_ENVIRONMENT}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        message = json.loads(line) if line else {}
-        if "url" not in message:
-            raise ImageError(f"the server exited instead of serving: {_startup_error(process, message)}")
-        yield RunningServer(message["url"], started_by, started_at, lambda: process.poll() is None)
-    finally:
-        process.terminate()
+    # An access log would fill a pipe.
+    with TemporaryFile() as log:
+        process = subprocess.Popen(  # noqa: S603 # no shell, and our own arguments
+            [*command, "serve", "--host", "127.0.0.1", "--port", "0", "--allow-public", "--json"],
+            env=child_environment({**IMAGE_ENVIRONMENT, **environment}),
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
         try:
-            process.communicate(timeout=STOP_TIMEOUT_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            message = json.loads(line) if line else {}
+            if "url" not in message:
+                raise ImageError(f"the server exited instead of serving: {_startup_error(process, message, log)}")
+            yield RunningServer(message["url"], started_by, started_at, lambda: process.poll() is None, stand_ins.key)
+        finally:
+            process.terminate()
+            try:
+                process.communicate(timeout=STOP_TIMEOUT_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
 
 
-def _startup_error(process: subprocess.Popen[bytes], message: Mapping[str, Any]) -> str:
+def _startup_error(process: subprocess.Popen[bytes], message: Mapping[str, Any], log: IO[bytes]) -> str:
     """Return the error that a server reported as JSON, else the last line of its stderr."""
     if "error" in message:
         return str(message["error"]["message"])
     if message:
         process.terminate()
-    lines = process.communicate()[1].decode(errors="replace").strip().splitlines()
+    process.wait()
+    log.seek(0)
+    lines = log.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "no output"

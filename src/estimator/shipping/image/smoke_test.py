@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from estimator.config import ENVIRONMENT_PREFIX, Serving
 from estimator.errors import ImageError, RowError
 from estimator.serving.request_body import row_error_content
 from estimator.store.artefact import GOLDEN_TOLERANCE, Artefact
@@ -24,27 +24,30 @@ POLL_SECONDS = 0.02
 # Asking an engine whether a container runs takes longer than asking the server.
 ALIVE_CHECK_SECONDS = 0.5
 N_LATENCY_REQUESTS = 300
-# The test is of the version and the code: keys, logs and limits of the version's config are set to their defaults.
-TEST_ENVIRONMENT = {
-    f"{ENVIRONMENT_PREFIX}SERVING__{name.upper()}": json.dumps(value)
-    for name, value in Serving().model_dump(mode="json").items()
-    if name not in ("host", "port")
-}
+# The address is our own, and its certificate is for another name.
+UNVERIFIED = ssl._create_unverified_context()  # noqa: S323 # the same
 
 
 @dataclass(frozen=True, slots=True)
 class RunningServer:
-    """A server under test: its URL, how it was started, and when, in seconds of time.monotonic."""
+    """A server under test: its URL, how it was started, and when, in seconds of time.monotonic.
+
+    `key` is an API key, None if the server requires none.
+    """
 
     address: str
     started_by: str
     started_at: float
     is_alive: Callable[[], bool]
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SmokeTest:
-    """The result of a passed smoke test; latencies are of one row over HTTP on one connection."""
+    """The result of a passed smoke test; latencies are of one row over HTTP on one connection.
+
+    `requires_key` is whether the server rejects requests without an API key.
+    """
 
     started_by: str
     startup_seconds: float
@@ -52,6 +55,7 @@ class SmokeTest:
     n_rejected: int
     latency_median_ms: float
     latency_p99_ms: float
+    requires_key: bool
 
 
 def run_smoke_test(artefact: Artefact, server: RunningServer) -> SmokeTest:
@@ -64,9 +68,11 @@ def run_smoke_test(artefact: Artefact, server: RunningServer) -> SmokeTest:
     startup_seconds = wait_until_ready(
         artefact.version, server.address, started_at=server.started_at, is_alive=server.is_alive
     )
-    n_rows, n_rejected = check_responses(artefact, server.address)
-    median_ms, p99_ms = _latency_ms(artefact, server.address)
-    return SmokeTest(server.started_by, startup_seconds, n_rows, n_rejected, median_ms, p99_ms)
+    if server.key is not None:
+        _check_keys(artefact, server.address)
+    n_rows, n_rejected = check_responses(artefact, server.address, key=server.key)
+    median_ms, p99_ms = _latency_ms(artefact, server)
+    return SmokeTest(server.started_by, startup_seconds, n_rows, n_rejected, median_ms, p99_ms, server.key is not None)
 
 
 def request_json(address: str, path: str, body: object = None, *, key: str | None = None) -> tuple[int, Any]:
@@ -77,10 +83,9 @@ def request_json(address: str, path: str, body: object = None, *, key: str | Non
     OSError: there is no response.
     """
     data = None if body is None else json.dumps(body).encode()
-    headers = {"content-type": "application/json"} | ({} if key is None else {"x-api-key": key})
-    request = urllib.request.Request(f"{address}{path}", data, headers)  # noqa: S310 # http, and our own address
+    request = urllib.request.Request(f"{address}{path}", data, _headers(key))  # noqa: S310 # http, and our own address
     try:
-        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS) as response:  # noqa: S310 # the same
+        with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT_SECONDS, context=UNVERIFIED) as response:  # noqa: S310 # the same
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         with error:
@@ -127,10 +132,7 @@ def check_responses(artefact: Artefact, address: str, *, key: str | None = None)
     """
     path = f"/v1/models/{artefact.name}/predict"
     golden = artefact.read_json("golden.json")
-    status, content = request_json(address, path, golden["rows"], key=key)
-    if status != 200:
-        raise ImageError(f"golden rows are rejected with {status}: {json.dumps(content)[:300]}")
-    _check_predictions(artefact, golden["predictions"], content["predictions"])
+    _check_predictions(artefact, golden["predictions"], _predictions(address, path, golden["rows"], key))
     invalid_rows = _invalid_rows(artefact, golden["rows"][0])
     for row in invalid_rows:
         expected = _expected_error(artefact, row)
@@ -138,6 +140,29 @@ def check_responses(artefact: Artefact, address: str, *, key: str | None = None)
         if status != 422 or content != expected:
             raise ImageError(f"an invalid row gets {status}: {json.dumps(content)[:300]}, not {expected}")
     return len(golden["rows"]), len(invalid_rows)
+
+
+def _check_keys(artefact: Artefact, address: str) -> None:
+    """Check that a server that requires keys rejects requests without one, and with an unknown one."""
+    for key, text in ((None, "without an API key"), ("unknown", "with an unknown API key")):
+        status, _ = request_json(address, f"/v1/models/{artefact.name}/schema", key=key)
+        if status != 401:
+            raise ImageError(f"the serving section requires API keys, but a request {text} gets {status}, not 401")
+
+
+def _predictions(address: str, path: str, rows: list[Any], key: str | None) -> list[Any]:
+    """Return the predictions of rows, which are sent one by one where all of them are too many for one request."""
+    status, content = request_json(address, path, rows, key=key)
+    if status == 413 and len(rows) > 1:
+        return [prediction for row in rows for prediction in _predictions(address, path, [row], key)]
+    if status != 200:
+        raise ImageError(f"golden rows are rejected with {status}: {json.dumps(content)[:300]}")
+    predictions: list[Any] = content["predictions"]
+    return predictions
+
+
+def _headers(key: str | None) -> dict[str, str]:
+    return {"content-type": "application/json"} | ({} if key is None else {"x-api-key": key})
 
 
 def _check_predictions(artefact: Artefact, expected: list[Any], predictions: list[Mapping[str, Any]]) -> None:
@@ -167,14 +192,19 @@ def _expected_error(artefact: Artefact, row: Mapping[str, Any]) -> object:
     raise ImageError(f"{artefact.folder}: the schema accepts an invalid row")
 
 
-def _latency_ms(artefact: Artefact, address: str) -> tuple[float, float]:
+def _latency_ms(artefact: Artefact, server: RunningServer) -> tuple[float, float]:
     """Return the median and the 99th percentile."""
     body = json.dumps(artefact.read_json("golden.json")["rows"][:1]).encode()
-    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=REQUEST_TIMEOUT_SECONDS)
+    scheme, _, host = server.address.partition("://")
+    connection = (
+        http.client.HTTPSConnection(host, timeout=REQUEST_TIMEOUT_SECONDS, context=UNVERIFIED)
+        if scheme == "https"
+        else http.client.HTTPConnection(host, timeout=REQUEST_TIMEOUT_SECONDS)
+    )
     times_ms = []
     for _ in range(N_LATENCY_REQUESTS):
         sent_at = time.perf_counter()
-        connection.request("POST", f"/v1/models/{artefact.name}/predict", body, {"content-type": "application/json"})
+        connection.request("POST", f"/v1/models/{artefact.name}/predict", body, _headers(server.key))
         connection.getresponse().read()
         times_ms.append(1000 * (time.perf_counter() - sent_at))
     connection.close()

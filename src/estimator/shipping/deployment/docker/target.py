@@ -26,6 +26,7 @@ from estimator.shipping.deployment.base import (
     check_architecture,
     check_public,
     deployment_lock,
+    serving_of,
 )
 from estimator.shipping.deployment.docker.compose import SERVER, compose, write_monitoring
 from estimator.shipping.deployment.docker.settings import DockerSettings
@@ -33,6 +34,7 @@ from estimator.shipping.deployment.health import check_health, is_ready
 from estimator.shipping.files import write_yaml
 from estimator.shipping.image.engines import DockerEngine, find_engine
 from estimator.shipping.image.smoke_test import run_smoke_test
+from estimator.shipping.image.stand_ins import StandIns
 
 FILE = "compose.yaml"
 # Labels that Compose writes.
@@ -171,7 +173,8 @@ class DockerTarget(DockerSettings):
         artefact = context.version(release)
         if artefact is None:
             return
-        with _deployment_errors(), _engine().start(release.image, release.port) as server:
+        stand_ins = StandIns(serving_of(release, {}, context))
+        with _deployment_errors(), _engine().start(release.image, release.port, stand_ins) as server:
             result = run_smoke_test(artefact, server)
         context.note(f"smoke test passed: {result.n_rows} golden rows and {result.n_rejected} rejected rows")
 

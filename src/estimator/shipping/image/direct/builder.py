@@ -27,6 +27,7 @@ from estimator.shipping.image.direct.oci import (
 from estimator.shipping.image.direct.transfer import pull_base, push_layout
 from estimator.shipping.image.registry import Registry, docker_login, parse_reference
 from estimator.shipping.image.smoke_test import RunningServer
+from estimator.shipping.image.stand_ins import StandIns
 
 Note = Callable[[str], None]
 
@@ -108,17 +109,25 @@ def start_layout(layout: ImageLayout, spec: BuildSpec) -> Iterator[RunningServer
         # A minimal base has no /tmp.
         (root / "tmp").mkdir(exist_ok=True)
         (root / "tmp").chmod(0o1777)
-        with engines.start_in_root(root, layout.environment) if is_chroot else _start_packages(root, spec) as server:
+        stand_ins = StandIns(spec.serving)
+        with (
+            engines.start_in_root(root, layout.environment, stand_ins)
+            if is_chroot
+            else _start_packages(root, spec, stand_ins)
+        ) as server:
             yield server
 
 
 @contextmanager
-def _start_packages(root: Path, spec: BuildSpec) -> Iterator[RunningServer]:
+def _start_packages(root: Path, spec: BuildSpec, stand_ins: StandIns) -> Iterator[RunningServer]:
+    stand_ins.write(root)
     environment = {
+        **spec.environment,
         "MODEL_FOLDER": str(root / "model"),
         "PYTHONPATH": str(root / spec.site_packages.lstrip("/")),
         "PATH": os.environ["PATH"],
+        **stand_ins.environment(root),
     }
     command = [sys.executable, "-S", "-s", "-m", "estimator"]
-    with engines.start_process(command, environment, started_by="this machine's Python") as server:
+    with engines.start_process(command, environment, stand_ins, started_by="this machine's Python") as server:
         yield server

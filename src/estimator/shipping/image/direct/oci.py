@@ -289,6 +289,7 @@ def _config(spec: BuildSpec, base: BaseImage, layers: Sequence[ImageLayer], crea
         "config": {
             "Env": [*variables, *(f"{name}={value}" for name, value in spec.environment.items())],
             "User": USER,
+            "WorkingDir": "/",
             "ExposedPorts": {f"{spec.port}/tcp": {}},
             "Entrypoint": list(ENTRYPOINT),
             "Cmd": spec.command,
