@@ -46,7 +46,7 @@ def test_reference_is_small_and_holds_no_row(store):
     assert len(data) < 500_000
     keys = json.loads(data)["columns"][0].keys()
     values = {"name", "counts", "edges", "categories", "is_text", "median", "scale"}
-    assert set(keys) == values | {"design_effect", "fault_effects"}
+    assert set(keys) == values | {"design_effect", "fault_effects", "neighbor_correlation"}
 
 
 def test_numbers_have_at_most_250_even_bins():

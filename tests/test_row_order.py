@@ -41,9 +41,9 @@ def weather(n, *, seed, memory=0.97):
     return Batch({"temperature": temperature[:, None], "size": size[:, None]}, n), Predictions(temperature + size)
 
 
-def reference(seed=0, *, ordered=True):
+def reference(seed=0, *, ordered=True, by_time=False):
     batch, predictions = weather(N_TRAINING, seed=seed)
-    order = RowOrder(np.arange(N_TRAINING), np.arange(N_TRAINING)) if ordered else None
+    order = RowOrder(np.arange(N_TRAINING), np.arange(N_TRAINING), by_time) if ordered else None
     losses = np.abs(np.random.default_rng([seed, 1]).normal(size=N_TRAINING))
     return build_reference(SCHEMA, batch, predictions, losses, errors=losses, order=order, seed=seed)
 
@@ -153,6 +153,62 @@ def test_losses_that_come_in_waves_rarely_raise_an_alarm():
     assert n_alarms[held_out.design_effect] <= 4
 
 
+def shuffled_weather(n, seed):
+    batch, predictions = weather(n, seed=[seed, 7])
+    order = np.random.default_rng(seed).permutation(n)
+    return batch.rows(order), Predictions(predictions.values[order])
+
+
+def monitored(trained_on, rows, *, parts=(N_ROWS,)):
+    """Return the monitor of rows that come in parts of a size, and its e-values."""
+    batch, predictions = rows
+    codes = CurrentRows.of(trained_on, batch, predictions).codes
+    monitor, e_values = VersionMonitor(trained_on, THRESHOLD, seed=1), []
+    for part in parts:
+        rows_of_part = slice(monitor.n_rows, monitor.n_rows + part)
+        periods = np.arange(N_ROWS)[rows_of_part] // PERIOD_ROWS
+        e_values.append(monitor.update(codes[rows_of_part], predictions.values[rows_of_part], periods))
+    return monitor, np.concatenate(e_values)
+
+
+def test_rows_of_the_log_that_come_in_random_order_count_as_one_each():
+    trained_on = reference()
+    for seed in range(10):
+        monitor, _ = monitored(trained_on, shuffled_weather(N_ROWS, seed))
+        assert monitor.is_random_order
+        assert monitor.reference.by_name["temperature"].design_effect == 1.0
+    warm = shuffled_weather(N_ROWS, 11)
+    warm[0].feed["temperature"][300:] += 1.0
+    _, e_values = monitored(trained_on, warm)
+    assert 300 <= np.flatnonzero(e_values >= THRESHOLD)[0] < 400
+
+
+def test_rows_of_the_log_in_their_natural_order_stay_so():
+    trained_on = reference()
+    for seed in range(20):
+        assert not monitored(trained_on, weather(N_ROWS, seed=[seed, 8]))[0].is_random_order
+    for settled in (trained_on.in_order_of_training(), reference(by_time=True)):
+        assert not monitored(settled, shuffled_weather(N_ROWS, 1))[0].is_random_order
+
+
+def test_random_order_is_seen_at_the_same_row_however_rows_arrive():
+    trained_on, rows = reference(), shuffled_weather(N_ROWS, 3)
+    whole = monitored(trained_on, rows)[1]
+    assert np.allclose(whole, monitored(trained_on, rows, parts=(7, 60, 33, 900, 500))[1])
+
+
+def test_order_that_was_seen_is_kept_in_the_state():
+    trained_on, (batch, predictions) = reference(), shuffled_weather(N_ROWS, 4)
+    codes, periods = CurrentRows.of(trained_on, batch, predictions).codes, np.arange(N_ROWS) // PERIOD_ROWS
+    whole = VersionMonitor(trained_on, THRESHOLD, seed=1).update(codes, predictions.values, periods)
+    for n_before in (30, 700):
+        first, second = (VersionMonitor(trained_on, THRESHOLD, seed=1) for _ in range(2))
+        first.update(codes[:n_before], predictions.values[:n_before], periods[:n_before])
+        second.restore(json.loads(json.dumps(first.to_data())))
+        later = second.update(codes[n_before:], predictions.values[n_before:], periods[n_before:])
+        assert np.allclose(later, whole[n_before:])
+
+
 def prepared(frame, **training):
     values = {
         "name": "n",
@@ -173,6 +229,7 @@ def table(n=400):
 def test_rows_are_ordered_by_their_only_time():
     shuffled = table().sample(fraction=1.0, shuffle=True, seed=1)
     order = row_order(*prepared(shuffled))
+    assert order.is_by_time
     assert shuffled[order.rows.tolist()]["sold"].is_sorted()
 
 

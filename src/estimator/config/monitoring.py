@@ -77,11 +77,11 @@ class Monitoring(Section):
         description="rows: look for drift after every row; schedule: in a check every `every`; what is used shares the "
         "budget of false alarms. Labels are always followed",
     )
-    row_order: Literal["training", "random"] = Field(
-        "training",
+    row_order: Literal["auto", "training", "random"] = Field(
+        "auto",
         description="training: rows come in an order like that of the training rows (by their time if they have one), "
-        "so that neighbors that are alike count as fewer rows; random: any row may follow any other, each counts as "
-        "one, and drift is found sooner",
+        "so that neighbors that are alike count as fewer rows; random: any row may follow any other, and each counts "
+        "as one; auto: as training, but without times as random once the log's neighbors are seen not to be alike",
     )
     restart_every: Duration = Field(
         "1 day",

@@ -21,14 +21,20 @@ MIN_RUNS = 16
 MIN_STANDARD_ERRORS = 6.0
 # Rows times columns; of larger tables the last rows are measured.
 MAX_CELLS = 1_000_000
+# Columns whose neighbors are less alike cannot show soon that others are not; rows before they do, and how surely.
+MIN_CORRELATION, MIN_COMPARED_ROWS, COMPARED_STANDARD_ERRORS = 0.2, 50, 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class RowOrder:
-    """The natural order of rows: their indices in it, and the place in it of each row that was predicted."""
+    """The natural order of rows: their indices in it, and the place in it of each row that was predicted.
+
+    In an order by time, rows share what lasts for a while, in whatever order they are sent within it.
+    """
 
     rows: Ints
     predicted: Ints
+    is_by_time: bool = False
 
 
 def design_effect(features: Floats, places: Ints) -> float:
@@ -72,3 +78,40 @@ def rank_features(codes: npt.NDArray[np.integer], *, seed: int) -> Floats:
     ranks = (below[codes] + uniform * counts[codes]) / max(len(codes), 1)
     cells = np.minimum((ranks * N_CELLS).astype(np.int64), N_CELLS - 1)
     return np.column_stack([np.eye(N_CELLS)[cells], ranks, (2.0 * ranks - 1.0) ** 2])
+
+
+class NeighborCorrelation:
+    """How alike neighbors are in a stream of rows: the correlation of ranks at lag 1, where it was large in training.
+
+    `usual` is that of training in its natural order, of shape (columns,); columns below 0.2 are left out. Mutable.
+    """
+
+    def __init__(self, usual: Floats) -> None:
+        self._used = np.flatnonzero(usual >= MIN_CORRELATION)
+        self._usual = float(usual[self._used].mean()) if len(self._used) else 0.0
+        self.n_rows = 0
+        # Sums of ranks, their squares, and their products with the rank before; and the last ranks.
+        self.sums = np.zeros((4, len(self._used)))
+
+    def update(self, ranks: Floats) -> None:
+        """Add rows as ranks from 0 to 1, of shape (rows, columns)."""
+        if not len(self._used) or not len(ranks):
+            return
+        used = ranks[:, self._used]
+        before = np.concatenate([self.sums[3:] if self.n_rows else used[:1], used[:-1]])
+        self.sums[0] += used.sum(axis=0)
+        self.sums[1] += (used**2).sum(axis=0)
+        self.sums[2] += (used * before).sum(axis=0)
+        self.sums[3] = used[-1]
+        self.n_rows += len(used)
+
+    @property
+    def shows_random_order(self) -> bool:
+        """Whether neighbors are clearly less alike than in training: at most a tenth as much, and surely not half."""
+        if self.n_rows < MIN_COMPARED_ROWS or not len(self._used):
+            return False
+        mean, squares, products = self.sums[:3] / self.n_rows
+        variance = np.maximum(squares - mean**2, 1e-12)
+        correlation = float(((products - mean**2) / variance).mean())
+        highest = correlation + COMPARED_STANDARD_ERRORS / float(np.sqrt(self.n_rows))
+        return correlation <= self._usual / 10.0 and highest <= self._usual / 2.0

@@ -45,7 +45,7 @@ class ColumnReference:
     Numbers fall into bins (edge before, edge]; text has one bin per category and a last one for all others. `counts`
     begins with missing values. `scale` is a robust standard deviation in the column's units, 0 for text. In the order
     of training, so many rows as `design_effect` count as one, and so many with a missing value, one in the first bin
-    and one in the last as `fault_effects`.
+    and one in the last as `fault_effects`; `neighbor_correlation` is that of the ranks of two rows in succession.
     """
 
     name: str
@@ -57,6 +57,7 @@ class ColumnReference:
     scale: float = 0.0
     design_effect: float = 1.0
     fault_effects: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    neighbor_correlation: float = 0.0
 
     @property
     def n_rows(self) -> int:
@@ -67,6 +68,11 @@ class ColumnReference:
     def fractions(self) -> Floats:
         """The fraction of the rows in each bin."""
         return self.counts / max(self.n_rows, 1)
+
+    @cached_property
+    def mean_ranks(self) -> Floats:
+        """The mean rank of the rows in each bin, from 0 to 1."""
+        return np.asarray((np.cumsum(self.counts) - self.counts / 2.0) / max(self.n_rows, 1))
 
     @cached_property
     def _codes_by_category(self) -> dict[str, int]:
@@ -101,7 +107,7 @@ class ColumnReference:
 
     def in_random_order(self) -> ColumnReference:
         """Return it for rows of which any may follow any other: each counts as one."""
-        return replace(self, design_effect=1.0, fault_effects=(1.0, 1.0, 1.0))
+        return replace(self, design_effect=1.0, fault_effects=(1.0, 1.0, 1.0), neighbor_correlation=0.0)
 
     def in_order(self, codes: BinCodes, places: Ints, seed: int) -> ColumnReference:
         """Return it with the design effects of its bins in some rows at `places` of the natural order."""
@@ -109,7 +115,15 @@ class ColumnReference:
             design_effect((codes == code)[:, None], places) for code in (0, 1, len(self.counts) - 1)
         )
         effect = design_effect(rank_features(codes, seed=seed), places)
-        return replace(self, design_effect=effect, fault_effects=(missing, first, last))
+        ranks = self.mean_ranks[codes] - 0.5
+        variance, together = float((ranks**2).mean()), float((ranks[1:] * ranks[:-1]).mean()) if len(ranks) > 1 else 0.0
+        # Rows that are not all of the neighbors say nothing of two in succession.
+        correlation = (
+            together / variance if effect > 1.0 and variance > 0 and len(places) == np.ptp(places) + 1 else 0.0
+        )
+        return replace(
+            self, design_effect=effect, fault_effects=(missing, first, last), neighbor_correlation=correlation
+        )
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
@@ -128,6 +142,7 @@ class ColumnReference:
             scale=data["scale"],
             design_effect=data.get("design_effect", 1.0),
             fault_effects=tuple(data.get("fault_effects", (1.0, 1.0, 1.0))),
+            neighbor_correlation=data.get("neighbor_correlation", 0.0),
         )
 
 
@@ -169,6 +184,16 @@ class DriftReference:
         columns = tuple(column.in_random_order() for column in self.columns)
         held_out = None if self.held_out is None else replace(self.held_out, design_effect=1.0)
         return replace(self, columns=columns, predictions=self.predictions.in_random_order(), held_out=held_out)
+
+    def in_order_of_training(self) -> DriftReference:
+        """Return the reference for rows that come in the order of training, whatever their neighbors show."""
+        columns = tuple(replace(column, neighbor_correlation=0.0) for column in self.columns)
+        return replace(self, columns=columns)
+
+    def mean_ranks(self, codes: BinCodes) -> Floats:
+        """Return the mean rank of each value's bin, from 0 to 1, of the shape of `codes`."""
+        ranks = [column.mean_ranks[codes[:, index]] for index, column in enumerate(self.columns)]
+        return np.stack(ranks, axis=1) if ranks else np.empty(codes.shape)
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data; the sample is base64 of its bytes, row after row."""
@@ -264,6 +289,8 @@ def build_reference(
         latest = rows.rows(order.rows[-max(1, MAX_CELLS // max(1, len(columns))) :])
         places = np.arange(latest.n_rows)
         columns = tuple(column.in_order(_codes(column, latest), places, seed) for column in columns)
+        if order.is_by_time:
+            columns = tuple(replace(column, neighbor_correlation=0.0) for column in columns)
         prediction_column = prediction_column.in_order(prediction_column.codes(predicted), order.predicted, seed)
     return DriftReference(
         columns=columns,

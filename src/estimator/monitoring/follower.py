@@ -38,7 +38,7 @@ from estimator.store.artefact import Artefact
 LAG_SECONDS = 2.0
 BATCH_ROWS, LABELS_PER_LOOK = 500, 10
 # A state of another format is not continued.
-STATE_FORMAT = 3
+STATE_FORMAT = 4
 # An explanation is made again of so many rows since the alarm began.
 EXPLAINED_AGAIN_ROWS = (100, 1000)
 # A column's own evidence, to base 10, for another change than that of the last alarm.
@@ -107,6 +107,8 @@ class LogFollower:
         self._start(state["version"], state["private_columns"])
         assert self._monitor is not None
         self._monitor.restore(state["monitor"])
+        assert self._reader is not None
+        self._reader = replace(self._reader, reference=self._monitor.reference)
         self._rows_read, self._labels_read = tuple(state["rows_read"]), tuple(state["labels_read"])
         self._onset = state["onset"]
         self._open_alarm = None if state["open_alarm"] is None else msgspec.convert(state["open_alarm"], OpenAlarm)
@@ -184,6 +186,8 @@ class LogFollower:
             return []
         codes = reader.codes(reader.batch(records))
         e_values = monitor.update(codes, reader.predictions(records), self._periods([record.at for record in records]))
+        # The reference counts every row as one once they are seen to come in random order.
+        self._reader = reader = replace(reader, reference=monitor.reference)
         self._update_onset(records, e_values)
         self._store_point(records[-1].at, float(e_values[-1]))
         self._explain_again(records)

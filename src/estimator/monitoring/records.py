@@ -46,7 +46,9 @@ def drift_reference(artefact: Artefact, settings: Monitoring | None = None) -> D
     if settings is None:
         return reference
     reference = reference.without(settings.ignore)
-    return reference.in_random_order() if settings.row_order == "random" else reference
+    if settings.row_order == "random":
+        return reference.in_random_order()
+    return reference.in_order_of_training() if settings.row_order == "training" else reference
 
 
 @dataclass(frozen=True)

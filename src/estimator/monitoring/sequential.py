@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Ints
 from estimator.drift import DETECTORS, DriftReference, SequentialTest
+from estimator.drift.design_effect import NeighborCorrelation
 from estimator.drift.reference import BinCodes
 from estimator.monitoring.degradation import DegradationTest, LabeledErrors
 from estimator.monitoring.records import is_present
 
 DETECTOR = "e_process"
+NEIGHBORS_EVERY_ROWS = 50
 # A weighted mean of e-values is an e-value.
 COLUMNS_WEIGHT, PREDICTIONS_WEIGHT = 0.75, 0.25
 COUNTERS = ("n_rows", "n_labels", "n_scored", "n_covered", "total_loss")
@@ -26,7 +28,9 @@ TESTS = ("columns", "predictions", "degradation")
 class VersionMonitor:
     """The tests of one version and the totals of what they have read; mutable, as it follows a stream.
 
-    `n_labels` counts labels that arrived, `n_scored` those with a loss, `n_covered` those that an interval or set held.
+    Once the rows show that their neighbors are not alike as those of training are, `is_random_order`, and the reference
+    counts each row as one. `n_labels` counts labels that arrived, `n_scored` those with a loss, `n_covered` those
+    that an interval or set held.
     """
 
     reference: DriftReference
@@ -38,11 +42,18 @@ class VersionMonitor:
     n_scored: int = 0
     n_covered: int = 0
     total_loss: float = 0.0
+    is_random_order: bool = False
+    neighbors: NeighborCorrelation = field(init=False)
     columns: SequentialTest = field(init=False)
     predictions: SequentialTest = field(init=False)
     degradation: DegradationTest = field(init=False)
 
     def __post_init__(self) -> None:
+        usual = [column.neighbor_correlation for column in self.reference.columns]
+        self.neighbors = NeighborCorrelation(np.array(usual))
+        self._start_tests()
+
+    def _start_tests(self) -> None:
         kind, reference, threshold = DETECTORS.load(DETECTOR), self.reference, self.threshold
         self.columns = kind.of(reference.columns, threshold=threshold, seed=self.seed)
         self.predictions = kind.of([reference.predictions], threshold=threshold, seed=self.seed + 1)
@@ -58,6 +69,22 @@ class VersionMonitor:
 
         A prediction that is NaN or "" is skipped.
         """
+        e_values = []
+        while True:
+            # Neighbors are looked at after as many rows however rows are split into updates.
+            n_rows = NEIGHBORS_EVERY_ROWS - self.n_rows % NEIGHBORS_EVERY_ROWS
+            e_values.append(self._update(codes[:n_rows], predictions[:n_rows], periods[:n_rows]))
+            codes, predictions, periods = codes[n_rows:], predictions[n_rows:], periods[n_rows:]
+            if (
+                not self.is_random_order
+                and self.n_rows % NEIGHBORS_EVERY_ROWS == 0
+                and self.neighbors.shows_random_order
+            ):
+                self._count_every_row()
+            if not len(codes):
+                return np.concatenate(e_values)
+
+    def _update(self, codes: BinCodes, predictions: npt.NDArray[Any], periods: Ints) -> Floats:
         self.n_rows += len(codes)
         e_values = np.zeros(len(codes))
         if codes.shape[1]:
@@ -67,7 +94,13 @@ class VersionMonitor:
         if present.any():
             prediction_codes = self.reference.predictions.codes(predictions[present])[:, None]
             after[present] = self.predictions.update(prediction_codes, periods[present])[:, 0]
+        self.neighbors.update(self.reference.mean_ranks(codes))
         return e_values + PREDICTIONS_WEIGHT * _filled_forward(after, before)
+
+    def _count_every_row(self) -> None:
+        """Start the tests over for rows of which any may follow any other."""
+        self.is_random_order, self.reference = True, self.reference.in_random_order()
+        self._start_tests()
 
     def update_labels(self, rows: LabeledErrors, periods: Ints) -> Floats:
         """Add rows as their labels arrive; return the e-value of "predictions have become worse" after each."""
@@ -94,10 +127,15 @@ class VersionMonitor:
     def to_data(self) -> dict[str, Any]:
         """Return the state as JSON-ready data."""
         totals = {name: getattr(self, name) for name in COUNTERS}
+        totals |= {"is_random_order": self.is_random_order, "compared_rows": self.neighbors.n_rows}
+        totals["neighbors"] = self.neighbors.sums.tolist()
         return {**totals, **{name: getattr(self, name).to_data() for name in TESTS}}
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Continue from the state that `to_data` returned."""
+        if data["is_random_order"]:
+            self._count_every_row()
+        self.neighbors.n_rows, self.neighbors.sums = data["compared_rows"], np.array(data["neighbors"])
         for name in COUNTERS:
             setattr(self, name, data[name])
         for name in TESTS:

@@ -31,7 +31,7 @@ def row_order(prepared: PreparedData, config: Config, *, n_recent: int | None = 
     places = np.empty(n_rows, np.int64)
     places[order] = np.arange(n_rows)
     first = 0 if n_recent is None else max(0, n_rows - n_recent)
-    return RowOrder(order[order >= first] - first, places[prepared.test_mask])
+    return RowOrder(order[order >= first] - first, places[prepared.test_mask], is_by_time=times is not None)
 
 
 def row_order_notes(reference: DriftReference) -> list[str]:
