@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,16 +10,18 @@ import numpy as np
 
 from estimator.core.arrays import Floats, Indices, Ints
 from estimator.core.text import format_plain, join_names
-from estimator.drift import DriftReference
+from estimator.drift import CurrentRows, DriftReference
 from estimator.drift.frequency import largest_change
 from estimator.drift.kolmogorov_smirnov import largest_distance
-from estimator.drift.reference import BinCodes, ColumnReference
-from estimator.monitoring.data_faults import MIN_FAULT_FRACTION, data_fault
-from estimator.monitoring.records import RecordReader, is_present
+from estimator.drift.reference import BinCodes, ColumnReference, monitored_values
+from estimator.monitoring.data_faults import CurrentColumn, data_faults
+from estimator.monitoring.records import RecordReader
 from estimator.prediction_log import PredictionRecord
 
 MAX_COLUMNS, MAX_EXAMPLES = 8, 5
 MIN_EFFECT = 0.05
+# A column that lost more values than this fraction of the rows has moved by that, whatever the others are.
+MIN_LOST_FRACTION = 0.2
 # From this log10 e-value on a column comes before those that merely moved further.
 CLEAR_LOG_E_VALUE = 1.0
 QUARTILES = (0.25, 0.5, 0.75)
@@ -97,32 +99,49 @@ class Diagnosis:
 
 
 def diagnose(reader: RecordReader, records: Sequence[PredictionRecord], e_values: Mapping[str, float]) -> Diagnosis:
-    """Explain the drift of rows; `e_values` are those of each column and of the predictions, by name."""
+    """Explain the drift of logged rows; `e_values` are those of each column and of the predictions, by name."""
     reference, batch = reader.reference, reader.batch(records)
-    codes, predictions = reader.codes(batch), reader.predictions(records)
-    present = predictions[is_present(predictions)]
-    prediction_counts = reference.predictions.count(reference.predictions.codes(present))
-    counts = [column.count(codes[:, index]) for index, column in enumerate(reference.columns)]
-    moved = []
-    for column, column_counts in zip(reference.columns, counts, strict=True):
-        fault = data_fault(column, column_counts, batch.feed[column.name][:, 0])
-        moved.append(_moved(column, column_counts, e_values.get(column.name, 0.0), fault))
+    predictions = reference.predictions.codes(reader.predictions(records))
+
+    def example(index: int) -> dict[str, Any]:
+        record = records[index]
+        return {"id": record.id, "inputs": dict(record.inputs), "prediction": record.response.get("prediction")}
+
+    return diagnose_rows(reference, CurrentRows(reader.codes(batch), predictions, batch), e_values, example)
+
+
+def diagnose_rows(
+    reference: DriftReference,
+    current: CurrentRows,
+    e_values: Mapping[str, float],
+    example: Callable[[int], dict[str, Any]],
+) -> Diagnosis:
+    """Explain the drift of rows; `example` returns what to show of the row of an index."""
+    counts = {column.name: column.count(current.codes[:, index]) for index, column in enumerate(reference.columns)}
+    faults = data_faults(
+        [
+            CurrentColumn(column, monitored_values(current.batch, column.name, is_text=column.is_text))
+            for column in reference.columns
+        ]
+    )
+    moved = [
+        _moved(column, counts[column.name], e_values.get(column.name, 0.0), faults.get(column.name))
+        for column in reference.columns
+    ]
     # What cannot be random comes first, then what moved far.
     moved.sort(key=lambda column: (column.log_e_value < CLEAR_LOG_E_VALUE, -column.effect))
     shown = [
         column for column in moved if column.effect >= MIN_EFFECT and (column.log_e_value >= 0 or column.data_fault)
     ][:MAX_COLUMNS]
-    counts_by_name = {
-        column.name: column_counts for column, column_counts in zip(reference.columns, counts, strict=True)
-    }
-    grown = [grown_slice(reference.by_name[column.column], counts_by_name[column.column]) for column in shown]
-    prediction_e_value = e_values.get(reference.predictions.name, 0.0)
+    grown = [grown_slice(reference.by_name[column.column], counts[column.column]) for column in shown]
+    predictions = reference.predictions
+    prediction_counts = predictions.count(current.predictions[current.predictions > 0])
     return Diagnosis(
-        n_rows=len(records),
+        n_rows=len(current),
         columns=shown,
-        predictions=_moved(reference.predictions, prediction_counts, prediction_e_value),
+        predictions=_moved(predictions, prediction_counts, e_values.get(predictions.name, 0.0)),
         grown_slices=sorted(grown, key=lambda item: item.reference - item.current),
-        examples=_examples(reference, codes, records),
+        examples=[example(index) for index in _unlikely_rows(reference, current.codes)],
         expected_loss=expected_loss(reference, prediction_counts),
         reference_loss=reference.mean_loss,
     )
@@ -162,30 +181,20 @@ def _quarter_name(column: ColumnReference, codes: Indices) -> str:
 
 def _moved(column: ColumnReference, counts: Ints, e_value: float, fault: str | None = None) -> MovedColumn:
     before, now = column.fractions, counts / max(counts.sum(), 1)
-    if column.is_text or now[0] - before[0] > MIN_FAULT_FRACTION:
+    if column.is_text or now[0] - before[0] > MIN_LOST_FRACTION:
         effect, message = float(np.abs(now - before).sum() / 2), largest_change(column, counts)
     else:
         effect, message = largest_distance(column, counts)
     return MovedColumn(column.name, effect, message, log_e_value(e_value), fault)
 
 
-def _examples(reference: DriftReference, codes: BinCodes, records: Sequence[PredictionRecord]) -> list[dict[str, Any]]:
+def _unlikely_rows(reference: DriftReference, codes: BinCodes) -> list[int]:
     """Return the rows that are least likely under the reference, columns taken as independent."""
-    if not len(codes) or not reference.columns:
-        return []
     surprise = np.zeros(len(codes))
     for index, column in enumerate(reference.columns):
         fractions = (column.counts + 0.5) / (column.n_rows + 0.5 * len(column.counts))
         surprise -= np.log(fractions[codes[:, index]] / fractions.max())
-    worst = np.argsort(-surprise, kind="stable")[:MAX_EXAMPLES]
-    return [
-        {
-            "id": records[index].id,
-            "inputs": dict(records[index].inputs),
-            "prediction": records[index].response.get("prediction"),
-        }
-        for index in worst.tolist()
-    ]
+    return np.argsort(-surprise, kind="stable")[:MAX_EXAMPLES].tolist() if reference.columns else []
 
 
 def expected_loss(reference: DriftReference, prediction_counts: Ints) -> float:
