@@ -47,9 +47,9 @@ from estimator.shipping.image.smoke_test import RunningServer, run_smoke_test
 from estimator.shipping.image.stand_ins import StandIns
 from estimator.shipping.image.wheels import PinnedPackage, estimator_wheel
 from tests.clients import serving
-from tests.conftest import EXAMPLES
 from tests.rootfs import write_rootfs
 from tests.servers import docker_registry
+from tests.test_planted_secrets import TEXTS, leaks, trained, with_rare_secrets
 
 TAG = "price_estimator_api:latest"
 PACKAGES = (
@@ -79,27 +79,36 @@ def rootfs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory):
-    """A version whose serving section needs all that a container can get when it is run, and has narrow limits."""
-    choices = (
-        "model.kind=constant",
-        "serving.api_key_env=HOUSES_KEY",
-        "serving.keys_file=run/keys.json",
-        "serving.tls_certificate=/run/tls/certificate.pem",
-        "serving.tls_key=/run/tls/key.pem",
-        "serving.prediction_log=logs/predictions.db",
-        "serving.max_rows=2",
-        "serving.rate_limit=5",
-        "serving.access_log=true",
+    """A version whose serving section needs all that a container can get when it is run, and has narrow limits.
+
+    Its table holds secrets of every kind, in rows that no file of it keeps.
+    """
+    section = {
+        "api_key_env": "MODEL_KEY",
+        "keys_file": "run/keys.json",
+        "tls_certificate": "/run/tls/certificate.pem",
+        "tls_key": "/run/tls/key.pem",
+        "prediction_log": "logs/predictions.db",
+        "max_rows": 2,
+        "rate_limit": 5,
+        "access_log": True,
+    }
+    text_column = {"columns": {"comment": {"kind": "text"}}}
+    made, context = trained(
+        with_rare_secrets(), tmp_path_factory.mktemp("secured"), schema=text_column, serving=section
     )
-    store = str(tmp_path_factory.mktemp("secured"))
-    return verbs.train.train(EXAMPLES / "boston" / "config.json", verbs.Context(choices, store_path=store)).artefact
+    assert sum("looks like" in note for note in context.notes.to_data()) == len(TEXTS)
+    return made.artefact
 
 
 @pytest.fixture(scope="module")
 def built(secured, rootfs, tmp_path_factory):
     """A built and tested image, and its folder; pip installs its packages."""
     folder = tmp_path_factory.mktemp("image")
-    return build(secured, Image(), BuildOptions(TAG, folder, "direct", rootfs), environment={}), folder
+    with pytest.MonkeyPatch.context() as patch:
+        for index, text in enumerate(TEXTS):
+            patch.setenv(f"SETTING_{index}", text.replace("\n", " "))
+        return build(secured, Image(), BuildOptions(TAG, folder, "direct", rootfs), environment=os.environ), folder
 
 
 def layout_of(made, folder):
@@ -164,7 +173,7 @@ def test_image_is_built_and_tested_without_an_engine(built, report_figure):
     made, folder = built
     assert made.smoke_test is not None
     assert (made.smoke_test.n_rows, made.smoke_test.n_rejected) == (20, 3)
-    model_layer = f"house_pricing_model {made.spec.artefact.version}"
+    model_layer = f"planted {made.spec.artefact.version}"
     assert [created_by for created_by, _ in made.layers[1:]] == ["compiled standard library", "packages", model_layer]
     size_bytes = sum(size_bytes for _, size_bytes in made.layers[1:])
     assert size_bytes < 150e6
@@ -182,13 +191,13 @@ def test_image_is_built_and_tested_without_an_engine(built, report_figure):
 
 
 def test_image_is_tested_with_its_serving_section(built):
-    """Its keys, certificate, log and limits apply: TEST_ENVIRONMENT of earlier releases reset them."""
+    """Its keys, certificate, log and limits apply, and the next command passes what it needs."""
     made, _ = built
     assert made.smoke_test.requires_key
     assert made.smoke_test.started_by == ("chroot" if os.geteuid() == 0 else "this machine's Python")
     text = cli_image._text(made)
     assert (
-        f"next: docker run --publish 5000:5000 --env HOUSES_KEY "
+        f"next: docker run --publish 5000:5000 --env MODEL_KEY "
         f'--volume "$PWD"/run/keys.json:/run/keys.json:ro '
         f"--volume /run/tls/certificate.pem:/run/tls/certificate.pem:ro --volume /run/tls/key.pem:/run/tls/key.pem:ro "
         f'--volume "$PWD"/logs:/logs {TAG}'
@@ -198,6 +207,21 @@ def test_image_is_tested_with_its_serving_section(built):
         in text
     )
     assert "with stand-ins for serving.api_key_env, serving.keys_file" in text
+
+
+def test_no_layer_holds_a_planted_secret(built):
+    """Nor the configuration: the build ran with secrets in its table and its environment."""
+    made, folder = built
+    layout, n_tokens = layout_of(made, folder), 0
+    for layer in layout.layers[1:]:
+        with tarfile.open(layout.path(layer.blob)) as archive:
+            for member in archive:
+                content = archive.extractfile(member).read() if member.isfile() else member.linkname.encode()
+                assert leaks(member.name, content) == [], member.name
+                n_tokens += member.name == "model/model.onnx" and b"something" in content
+    assert n_tokens == 1, "the layers do not hold the tokens of the table"
+    assert not leaks(layout.path(layout.config).read_bytes(), (folder / "image.json").read_bytes())
+    assert not leaks(*(path.read_bytes() for path in (folder / "context").rglob("*") if path.is_file()))
 
 
 def test_without_root_the_packages_run_with_this_python(built, secured, monkeypatch):

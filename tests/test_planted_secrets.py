@@ -177,13 +177,18 @@ def test_classes_are_refused(tmp_path):
     assert not leaks(caught.value.message, *files_below(tmp_path / "models"))
 
 
-def test_texts_that_no_file_keeps_are_noted(tmp_path):
-    rare = [f"note {row} of a long text about something else" for row in range(300)]
+def with_rare_secrets() -> pl.DataFrame:
+    """Return a table with every text once, in rows that no file of a version keeps."""
+    comments = [f"note {row} of a long text about something else" for row in range(300)]
     golden = {round(index * 299 / 19) for index in range(20)}
     others = [row for row in range(300) if row not in golden]
     for index, text in enumerate(TEXTS):
-        rare[others[11 * index]] += " " + text
-    frame = frame_of(["other"], 300).with_columns(pl.Series("comment", rare))
+        comments[others[11 * index]] += " " + text
+    return with_comments(["other"], comments)
+
+
+def test_texts_that_no_file_keeps_are_noted(tmp_path):
+    frame = with_rare_secrets()
     new, context = trained(frame, tmp_path, schema={"columns": {"comment": {"kind": "text"}}})
     notes = context.notes.to_data()
     assert sum("column 'comment': row" in note and "looks like" in note for note in notes) == len(TEXTS)
