@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from estimator import verbs
+from estimator.core.clock import Moment
 from estimator.monitoring.events import Event
 from estimator.monitoring.loop import MonitorLoop
 from estimator.monitoring.overview import Overview
@@ -119,6 +123,15 @@ class Market:
         log.add_labels(labels, self.now + after_seconds)
         log.close()
         self.now += after_seconds + 1.0
+
+    def go_live(self, version: str) -> None:
+        """Make a copy of the live version under another name live."""
+        folder = shutil.copytree(self.live.folder, self.live.folder.parent / version)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "version": version}))
+        moment = Moment(datetime.fromtimestamp(self.now, UTC).replace(microsecond=0), "test", "abc123")
+        self.store.point(MODEL, "live", version, action="promote", reason="", moment=moment)
+        self.now += 1.0
 
     def loop(self, *overrides: str, holder: str = "first") -> MonitorLoop:
         """Return the monitoring loop with the market's config and some overrides."""

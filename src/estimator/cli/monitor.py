@@ -95,7 +95,7 @@ def _lines(overview: Overview) -> Iterator[str]:
     if not overview.n_rows:
         yield "the log holds no row of this version"
         return
-    yield f"rows      {overview.n_rows:,}, {format_time(overview.since)} to {format_time(overview.until)}"
+    yield f"rows      {overview.rows_message}, {format_time(overview.since)} to {format_time(overview.until)}"
     if overview.private_columns:
         yield f"private   {', '.join(overview.private_columns)}: not logged, so not monitored"
     if overview.performance is not None:

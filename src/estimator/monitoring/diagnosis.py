@@ -125,7 +125,7 @@ def diagnose_rows(
         ]
     )
     moved = [
-        _moved(column, counts[column.name], e_values.get(column.name, 0.0), faults.get(column.name))
+        moved_column(column, counts[column.name], e_values.get(column.name, 0.0), faults.get(column.name))
         for column in reference.columns
     ]
     # What cannot be random comes first, then what moved far.
@@ -139,7 +139,7 @@ def diagnose_rows(
     return Diagnosis(
         n_rows=len(current),
         columns=shown,
-        predictions=_moved(predictions, prediction_counts, e_values.get(predictions.name, 0.0)),
+        predictions=moved_column(predictions, prediction_counts, e_values.get(predictions.name, 0.0)),
         grown_slices=sorted(grown, key=lambda item: item.reference - item.current),
         examples=[example(index) for index in _unlikely_rows(reference, current.codes)],
         expected_loss=expected_loss(reference, prediction_counts),
@@ -179,7 +179,8 @@ def _quarter_name(column: ColumnReference, codes: Indices) -> str:
     return " and ".join(bound for bound in (low, high) if bound)
 
 
-def _moved(column: ColumnReference, counts: Ints, e_value: float, fault: str | None = None) -> MovedColumn:
+def moved_column(column: ColumnReference, counts: Ints, e_value: float, fault: str | None = None) -> MovedColumn:
+    """Return how far a column has moved, by the counts of its bins now; `e_value` is its evidence."""
     before, now = column.fractions, counts / max(counts.sum(), 1)
     if column.is_text or now[0] - before[0] > MIN_LOST_FRACTION:
         effect, message = float(np.abs(now - before).sum() / 2), largest_change(column, counts)

@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from estimator.config import Monitoring
-from estimator.core.arrays import Floats
 from estimator.core.clock import iso_time
+from estimator.core.text import counted
+from estimator.drift.reference import PREDICTION
 from estimator.monitoring.drift_check import DriftCheck
 from estimator.monitoring.events import POINT_SECONDS, Event, Point, read_events, read_points
+from estimator.monitoring.histograms import ColumnHistogram, column_histograms
 from estimator.monitoring.performance import LivePerformance, live_performance
 from estimator.monitoring.records import RecordReader, check_records, drift_reference
+from estimator.monitoring.traffic import VersionTraffic, traffic_by_version
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact
 from estimator.store.history import AliasChange
 
-N_TIME_BINS = 40
 MAX_ROWS = 50_000
 ALARM_KINDS = ("drift", "degradation")
 
 
-@dataclass(frozen=True, slots=True)
-class TimeBin:
-    """One of the equal parts of a time: rows, labels, predictions, and the mean loss and coverage of labeled rows.
-
-    `predictions` are their 10 %, 50 % and 90 % quantiles; of classes, the probability of the positive one or the
-    fraction of the most frequent one.
-    """
-
-    at: float
-    n_rows: int
-    n_labels: int
-    predictions: tuple[float, float, float] | None
-    loss: float | None
-    coverage: float | None
-
-
 @dataclass(frozen=True)
 class Overview:
-    """The state of a version between two times, in seconds since 1970."""
+    """The state of a version between two times, in seconds since 1970.
+
+    `n_rows` are those of the version, `n_rows_by_version` those of all versions that were read, and `n_logged` those in
+    the log, which are more where not all were read. `span` is the time in which there is anything. `histograms` are
+    those of columns that have drifted.
+    """
 
     model: str
     version: str
@@ -54,13 +45,26 @@ class Overview:
     events: Sequence[Event]
     points: Sequence[Point]
     alias_changes: Sequence[AliasChange]
-    time_bins: Sequence[TimeBin]
+    traffic: Sequence[VersionTraffic] = ()
+    n_rows_by_version: Mapping[str, int] = field(default_factory=dict)
+    n_logged: int = 0
+    span: tuple[float, float] = (0.0, 0.0)
+    histograms: Sequence[ColumnHistogram] = ()
     private_columns: Sequence[str] = ()
 
     @property
     def alarms(self) -> list[Event]:
         """The alarms about this version."""
         return [event for event in self.events if event.kind in ALARM_KINDS and event.version == self.version]
+
+    @property
+    def rows_message(self) -> str:
+        """How many rows there are, of which versions, and how many of the log were read."""
+        n_read, n_others = sum(self.n_rows_by_version.values()), len(set(self.n_rows_by_version) - {self.version})
+        message = counted(self.n_rows, "row")
+        if n_others:
+            message = f"{self.n_rows:,} of {counted(n_read, 'row')}, the others of {counted(n_others, 'other version')}"
+        return f"{message}; read: the last {n_read:,} of {self.n_logged:,} rows" if n_read < self.n_logged else message
 
     @property
     def has_alarm(self) -> bool:
@@ -75,6 +79,8 @@ class Overview:
             "since": iso_time(self.since),
             "until": iso_time(self.until),
             "n_rows": self.n_rows,
+            "n_rows_by_version": dict(self.n_rows_by_version),
+            "n_logged": self.n_logged,
             "alarm": self.has_alarm,
             "check": None if self.check is None else self.check.to_data(),
             "performance": None if self.performance is None else self.performance.to_data(),
@@ -100,7 +106,11 @@ def overview(
     `with_check` also runs the drift tests, which need libraries that a server may not have.
     """
     records = log.latest(artefact.name, until=until, limit=MAX_ROWS)
+    is_cut = len(records) == MAX_ROWS and (since is None or records[0].at >= since)
     records = [record for record in records if since is None or record.at >= since]
+    n_logged = len(records)
+    if is_cut:
+        n_logged = sum(log.version_counts(artefact.name, since=since or 0.0, until=until).values())
     if since is None and records:
         since, until = records[0].at, records[-1].at + 1.0
     begin = until if since is None else since
@@ -111,7 +121,7 @@ def overview(
     check = None
     if with_check and of_version:
         check = check_records(reader, of_version, settings.tests, alpha=settings.alpha)
-    return Overview(
+    state = Overview(
         model=artefact.name,
         version=artefact.version,
         since=begin,
@@ -122,58 +132,47 @@ def overview(
         events=read_events(log, artefact.name, since=begin),
         points=read_points(log, artefact.name, since=begin - POINT_SECONDS),
         alias_changes=alias_changes,
-        time_bins=time_bins(reader, of_version, begin, until),
+        n_rows_by_version=Counter(record.version for record in records),
+        n_logged=n_logged,
         private_columns=private_columns,
     )
-
-
-def time_bins(reader: RecordReader, records: Sequence[PredictionRecord], since: float, until: float) -> list[TimeBin]:
-    """Return the rows of a time in equal parts of it."""
-    if not records:
-        return []
-    width = max(until - since, 1.0) / N_TIME_BINS
-    times = np.array([record.at for record in records])
-    bins = np.minimum(((times - since) / width).astype(np.int64), N_TIME_BINS - 1)
-    labels = reader.labels(records)
-    losses, covered, predictions = (
-        reader.losses(records, labels),
-        reader.covered(records, labels),
-        _numbers(reader, records),
+    span = _span(state, records)
+    names, drifted_since = _drifted_columns(state)
+    drifted = [record for record in of_version if drifted_since is None or record.at >= drifted_since]
+    return replace(
+        state,
+        span=span,
+        traffic=traffic_by_version(reader, records, settings, *span),
+        histograms=column_histograms(reader, drifted, names),
     )
-    return [
-        TimeBin(
-            at=since + index * width,
-            n_rows=int((bins == index).sum()),
-            n_labels=int((~np.isnan(labels[bins == index])).sum()),
-            predictions=_quantiles(predictions[bins == index]),
-            loss=_mean(losses[bins == index]),
-            coverage=_mean(covered[bins == index]),
-        )
-        for index in range(N_TIME_BINS)
-    ]
 
 
-def _numbers(reader: RecordReader, records: Sequence[PredictionRecord]) -> Floats:
-    """Return predictions as numbers; of classes, 1 for the most frequent class of training."""
-    predictions = reader.predictions(records)
-    if predictions.dtype != object:
-        return predictions
-    column = reader.reference.predictions
-    most_frequent = column.categories[int(column.counts[1:-1].argmax())] if column.categories else ""
-    return np.array([float(name == most_frequent) for name in predictions.tolist()])
+def _span(state: Overview, records: Sequence[PredictionRecord]) -> tuple[float, float]:
+    """Return the time in which there are rows, e-values or events; all of the time if there is none."""
+    points = [point.at for point in state.points if point.at <= state.until]
+    events = [event.at for event in state.events if event.kind != "check"]
+    rows = [record.at for record in (*records[:1], *records[-1:])]
+    # A point stands for its minute.
+    begins = [*rows[:1], *events, *(at + POINT_SECONDS for at in points[:1])]
+    if not begins:
+        return state.since, state.until
+    moves = [change.at for change in state.alias_changes if change.alias == "live"]
+    begin = max(min(begins), state.since)
+    return begin, max(*rows[1:], *events, *points[-1:], *moves, begin + 1.0)
 
 
-def _quantiles(values: Floats) -> tuple[float, float, float] | None:
-    finite = values[~np.isnan(values)]
-    if not len(finite):
-        return None
-    low, median, high = np.quantile(finite, [0.1, 0.5, 0.9]).tolist()
-    return low, median, high
-
-
-def _mean(values: Floats) -> float | None:
-    finite = values[~np.isnan(values)]
-    return float(finite.mean()) if len(finite) else None
+def _drifted_columns(state: Overview) -> tuple[list[str], float | None]:
+    """Return the columns of the last drift alarm and when it began, else those that the check found."""
+    last = next((event for event in reversed(state.alarms) if event.kind == "drift"), None)
+    if last is not None:
+        names = [moved["column"] for moved in last.details["columns"]]
+        since = last.details.get("since")
+        return names or [PREDICTION], None if since is None else datetime.fromisoformat(since).timestamp()
+    if state.check is None or not state.check.drifted:
+        return [], None
+    results = [result for kind_results in state.check.results.values() for result in kind_results]
+    moved = [result for result in results if result.column and result.p_value <= state.check.alpha]
+    return list(dict.fromkeys(str(result.column) for result in sorted(moved, key=lambda result: result.p_value))), None
 
 
 def e_values_by_column(points: Sequence[Point], limit: int) -> Mapping[str, list[tuple[float, float]]]:

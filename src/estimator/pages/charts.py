@@ -24,13 +24,21 @@ POINT_SHAPES = ("h0", "h0", "m-3 3h6l-3-6z", "m-4 0h8m-4-4v8")
 
 
 @dataclass(frozen=True, slots=True)
+class LegendKey:
+    """A line of a legend: a sample of what is drawn, as the content of a picture of 24 by 12, and its name."""
+
+    sample: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
-    """An SVG picture with its heading, how to read it, and the names of its series for a legend below it."""
+    """An SVG picture with its heading, how to read it, and the keys of a legend below it."""
 
     heading: str
     reading: str
     svg: str
-    series: Sequence[str] = ()
+    legend: Sequence[LegendKey] = ()
 
 
 def lines(series: Mapping[str, Sequence[float]], *, x_title: str, y_title: str, title: str) -> str:

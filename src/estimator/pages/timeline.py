@@ -1,54 +1,124 @@
-"""Numbers over time -> inline SVG: lines, bars, a band, a threshold, and markers of events."""
+"""Numbers over time -> inline SVG: lines, stacked bars, bands, a threshold, and marks, each with a key for a legend."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from html import escape
+from typing import Literal, NamedTuple
 
 from estimator.core.clock import SECONDS_PER_DAY
 from estimator.core.text import format_number
 from estimator.pages.axes import LEFT, RIGHT, TOP, WIDTH, Axes, Points, thin
+from estimator.pages.charts import LegendKey
 
 HEIGHT = 232
 SERIES_COLORS = 6
 # Up to so many points are drawn as dots too: a line through one point is invisible.
 FEW_POINTS = 60
+MarkKind = Literal["alarm", "go-live", "event"]
+# What is drawn on top of a mark's line, at its origin.
+MARK_SHAPES: Mapping[MarkKind, str] = {
+    "alarm": "M0-5l6 10h-12z",
+    "go-live": "M0-5l5 5-5 5-5-5z",
+    "event": "M-3-3h6v6h-6z",
+}
+MARK_NAMES: Mapping[MarkKind, str] = {"alarm": "alarm", "go-live": "a version goes live", "event": "other event"}
+
+
+@dataclass(frozen=True, slots=True)
+class TimeMark:
+    """Something that happened at a time, in seconds since 1970."""
+
+    time: float
+    text: str
+    kind: MarkKind
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSeries:
+    """What is drawn over time, each by its name: lines, bars that are stacked, and bands of (time, low, high).
+
+    Lines, bars and bands of one name have one color. `threshold` is a value and its name.
+    """
+
+    lines: Mapping[str, Points] = field(default_factory=dict)
+    bars: Mapping[str, Points] = field(default_factory=dict)
+    bands: Mapping[str, Sequence[tuple[float, float, float]]] = field(default_factory=dict)
+    threshold: tuple[float, str] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to draw but a threshold."""
+        return not any(self.lines.values()) and not any(self.bars.values())
+
+    @property
+    def values(self) -> list[float]:
+        """All values that the y axis must hold."""
+        stacks: dict[float, float] = {}
+        for bars in self.bars.values():
+            for time, value in bars:
+                stacks[time] = stacks.get(time, 0.0) + value
+        values = [value for points in self.lines.values() for _, value in points]
+        values += [end for band in self.bands.values() for _, low, high in band for end in (low, high)]
+        return [*values, *stacks.values(), *([self.threshold[0]] if self.threshold else [])]
+
+
+class Timeline(NamedTuple):
+    """A picture, and the keys of what is drawn in it; both are empty if there is nothing to draw."""
+
+    svg: str
+    legend: list[LegendKey]
 
 
 def timeline(
-    lines: Mapping[str, Points],
+    series: TimeSeries,
     times: tuple[float, float],
     *,
     y_title: str,
     title: str,
-    threshold: float | None = None,
-    moments: Sequence[tuple[float, str]] = (),
-    bars: Points = (),
-    band: Sequence[tuple[float, float, float]] = (),
+    marks: Sequence[TimeMark] = (),
     least: float | None = None,
-) -> str:
-    """Return a chart of lines by name, or an empty text if there is nothing to draw.
+) -> Timeline:
+    """Return a chart of series by name; `least` is a value that the y axis must include.
 
-    `times` is the period shown, in seconds since 1970. `band` is (time, low, high); `moments` are events (time, text);
-    `least` is a value that the y axis must include.
+    `times` is the period shown, in seconds since 1970.
     """
-    values = [value for points in lines.values() for _, value in points] + [value for _, value in bars]
-    values += [end for _, low, high in band for end in (low, high)]
-    values += [value for value in (threshold, least) if value is not None]
-    if not values or not (any(lines.values()) or bars):
-        return ""
+    if series.is_empty:
+        return Timeline("", [])
+    values = series.values + ([] if least is None else [least])
     low, high = min(values), max(values)
     margin = (high - low) * 0.06 or abs(high) * 0.05 or 1.0
     y = (low if low == least else low - margin, high + margin)
     axes = Axes(times, y, "", y_title, HEIGHT, _time_ticks(*times))
-    marks = [*_bars(axes, bars), *_band(axes, band)]
-    for number, (name, points) in enumerate(lines.items()):
-        marks += _line(axes, name, thin(points), number % SERIES_COLORS)
-    if threshold is not None:
-        marks.append(axes.horizontal(threshold, style="guide"))
-    marks += [_moment(axes, time, text) for time, text in moments if times[0] <= time <= times[1]]
-    return axes.draw(marks, title)
+    names = list(dict.fromkeys([*series.bars, *series.lines]))
+    colors = {name: number % SERIES_COLORS for number, name in enumerate(names)}
+    drawn = [*_bars(axes, series.bars, colors), *_bands(axes, series.bands, colors)]
+    for name, points in series.lines.items():
+        drawn += _line(axes, name, thin(points), colors[name]) if points else []
+    if series.threshold is not None:
+        drawn.append(axes.horizontal(series.threshold[0], style="guide"))
+    shown = [mark for mark in marks if times[0] <= mark.time <= times[1]]
+    drawn += [_mark(axes, mark) for mark in shown]
+    return Timeline(axes.draw(drawn, title), _legend(series, colors, shown))
+
+
+def _legend(series: TimeSeries, colors: Mapping[str, int], marks: Sequence[TimeMark]) -> list[LegendKey]:
+    keys = []
+    for name, color in colors.items():
+        if any(value for _, value in series.bars.get(name, ())):
+            keys.append(LegendKey(f'<rect class="bar c{color}" width="24" height="12"/>', name))
+        elif series.lines.get(name):
+            band = f'<rect class="band c{color}" width="24" height="12"/>' if series.bands.get(name) else ""
+            keys.append(LegendKey(f'{band}<path class="line c{color}" d="M0 6h24"/>', name))
+    if series.threshold is not None:
+        keys.append(LegendKey('<path class="guide" d="M0 6h24"/>', series.threshold[1]))
+    for kind, shape in MARK_SHAPES.items():
+        if any(mark.kind == kind for mark in marks):
+            path = f'<path class="event" d="M12 0v12"/><path transform="translate(12 6)" d="{shape}"/>'
+            keys.append(LegendKey(f'<g class="moment {kind}">{path}</g>', MARK_NAMES[kind]))
+    return keys
 
 
 def _time_ticks(since: float, until: float) -> list[tuple[float, str]]:
@@ -73,24 +143,36 @@ def _line(axes: Axes, name: str, points: Points, color: int) -> list[str]:
     return [*dots, f'<polyline class="line c{color}" points="{axes.path(points)}">{title}</polyline>']
 
 
-def _bars(axes: Axes, bars: Points) -> list[str]:
-    width = (WIDTH - LEFT - RIGHT) / max(len(bars), 1)
-    floor = axes.py(max(axes.y[0], 0.0))
-    return [
-        f'<rect class="bar" x="{axes.px(time):.1f}" y="{axes.py(value):.1f}" width="{max(width - 1, 0.5):.1f}" '
-        f'height="{max(floor - axes.py(value), 0):.1f}"><title>{format_number(value)}</title></rect>'
-        for time, value in bars
-    ]
+def _bars(axes: Axes, bars: Mapping[str, Points], colors: Mapping[str, int]) -> list[str]:
+    marks, tops = [], dict[float, float]()
+    for name, points in bars.items():
+        width = (WIDTH - LEFT - RIGHT) / max(len(points), 1)
+        for time, value in points:
+            if not value:
+                continue
+            below = tops.get(time, 0.0)
+            tops[time] = below + value
+            top, floor = axes.py(tops[time]), axes.py(max(below, axes.y[0]))
+            marks.append(
+                f'<rect class="bar c{colors[name]}" x="{axes.px(time):.1f}" y="{top:.1f}" '
+                f'width="{max(width - 1, 0.5):.1f}" height="{max(floor - top, 0):.1f}">'
+                f"<title>{escape(name)}: {format_number(value)}</title></rect>"
+            )
+    return marks
 
 
-def _band(axes: Axes, band: Sequence[tuple[float, float, float]]) -> list[str]:
-    if not band:
-        return []
-    upper = [(time, high) for time, _, high in band]
-    lower = [(time, low) for time, low, _ in reversed(band)]
-    return [f'<polygon class="band" points="{axes.path([*upper, *lower])}"/>']
+def _bands(
+    axes: Axes, bands: Mapping[str, Sequence[tuple[float, float, float]]], colors: Mapping[str, int]
+) -> list[str]:
+    marks = []
+    for name, band in bands.items():
+        upper = [(time, high) for time, _, high in band]
+        lower = [(time, low) for time, low, _ in reversed(band)]
+        marks += [f'<polygon class="band c{colors[name]}" points="{axes.path([*upper, *lower])}"/>'] if band else []
+    return marks
 
 
-def _moment(axes: Axes, time: float, text: str) -> str:
-    dot = f'<circle cx="{axes.px(time):.1f}" cy="{TOP + 4}" r="4"/>'
-    return f'<g class="moment">{axes.vertical(time, style="event")}{dot}<title>{escape(text)}</title></g>'
+def _mark(axes: Axes, mark: TimeMark) -> str:
+    shape = f'<path transform="translate({axes.px(mark.time):.1f} {TOP + 5})" d="{MARK_SHAPES[mark.kind]}"/>'
+    line = axes.vertical(mark.time, style="event")
+    return f'<g class="moment {mark.kind}">{line}{shape}<title>{escape(mark.text)}</title></g>'

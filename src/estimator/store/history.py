@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 from estimator.errors import StoreError
@@ -29,6 +30,11 @@ class AliasChange:
     previous: str | None
     version: str
     reason: str
+
+    @property
+    def at(self) -> float:
+        """The time in seconds since 1970."""
+        return datetime.fromisoformat(self.time).timestamp()
 
 
 @dataclass(frozen=True, slots=True)
