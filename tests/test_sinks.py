@@ -12,12 +12,13 @@ from estimator.core.lock import locked
 from estimator.data.sinks import sink_for
 from estimator.data.sources.opener import open_source
 from estimator.errors import SourceError
-from estimator.store.batch_prediction import predict_source
+from estimator.store.batch_prediction import plan_source, predict_source
 from estimator.store.partial_output import BatchSummary
 from tests.conftest import read_example
 from tests.servers import PASSWORD, postgresql, rows
 
 FORGET = "data.sinks.SQLiteSink.forget data.sinks.PostgreSQLSink.forget"
+DOUBLES = "prediction double precision, prediction_low double precision, prediction_high double precision"
 ENVIRONMENT = {"PGPASSWORD": PASSWORD}
 
 
@@ -101,6 +102,144 @@ def test_existing_table_needs_if_exists(predictor, houses, address):
     assert read(address, "others").height == 60
 
 
+def plan(predictor, houses, address, table="predictions", if_exists=None, **options):
+    with open_source(str(houses)) as source:
+        return plan_source(
+            predictor, source, sink_for(address, ENVIRONMENT, table=table, if_exists=if_exists), **options
+        )
+
+
+def column_types(address):
+    query = (
+        "SELECT name, type FROM pragma_table_info('predictions')"
+        if address.startswith("sqlite")
+        else "SELECT column_name::text AS name, data_type::text AS type FROM information_schema.columns "
+        "WHERE table_name = 'predictions'"
+    )
+    return dict(read(address, query).iter_rows())
+
+
+def run_sql(request, address, statement):
+    if address.startswith("sqlite"):
+        with sqlite3.connect("predictions.db") as connection:
+            connection.execute(statement)
+    else:
+        request.getfixturevalue("postgres").run(statement)
+
+
+def test_plan_has_the_columns_of_the_table_and_writes_nothing(predictor, numbered, address, tmp_path):
+    keep = ["house", "CRIM"]
+    before = sorted(tmp_path.iterdir())
+    planned = plan(predictor, numbered, address, keep=keep)
+    assert (planned.sink.action, planned.n_rows) == ("create", 60)
+    assert sorted(tmp_path.iterdir()) == before
+    predict(predictor, numbered, address, keep=keep)
+    assert dict(planned.sink.types) == column_types(address)
+    with pytest.raises(SourceError, match="table predictions: exists"):
+        plan(predictor, numbered, address, keep=keep)
+    for if_exists in ("append", "replace"):
+        assert plan(predictor, numbered, address, if_exists=if_exists, keep=keep).sink.action == if_exists
+    assert read(address, "predictions").height == 60
+
+
+def test_plan_of_kept_columns_has_the_types_that_are_written(predictor, houses, address, tmp_path):
+    columns = {
+        "flag": pl.Series([True, None] * 30),
+        "day": pl.date_range(pl.date(2026, 1, 1), pl.date(2026, 3, 1), eager=True),
+        "at": pl.Series([None] * 60, dtype=pl.Datetime("us")),
+        "zoned": pl.Series([None] * 60, dtype=pl.Datetime("us", "UTC")),
+        "small": pl.Series([1] * 60, dtype=pl.Int16),
+        "large": pl.Series([1] * 60, dtype=pl.UInt32),
+        "single": pl.Series([0.5] * 60, dtype=pl.Float32),
+        "text": pl.Series(["a"] * 60),
+    }
+    pl.read_csv(houses).with_columns(**columns).write_parquet(tmp_path / "houses.parquet")
+    planned = plan(predictor, tmp_path / "houses.parquet", address, keep=list(columns))
+    predict(predictor, tmp_path / "houses.parquet", address, keep=list(columns))
+    assert dict(planned.sink.types) == column_types(address)
+
+
+@pytest.mark.parametrize(
+    ("statement", "if_exists", "message"),
+    [
+        ("CREATE TABLE predictions (row bigint)", "append", "has no column 'prediction', 'prediction_low'"),
+        (
+            f"CREATE TABLE predictions (row bigint, {DOUBLES}, batch integer NOT NULL)",
+            "append",
+            "requires a value in 'batch'",
+        ),
+        ("CREATE VIEW predictions AS SELECT 1 AS row", "append", "is no table but a view"),
+        ("CREATE VIEW predictions AS SELECT 1 AS row", "replace", "is no table but a view"),
+    ],
+)
+def test_plan_rejects_what_the_run_would(predictor, houses, address, request, statement, if_exists, message):
+    run_sql(request, address, statement)
+    with pytest.raises(SourceError, match=message):
+        plan(predictor, houses, address, if_exists=if_exists)
+    with pytest.raises(SourceError):
+        predict(predictor, houses, address, if_exists=if_exists)
+
+
+def test_plan_rejects_other_types_and_missing_rights_in_postgresql(predictor, houses, postgres, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    postgres.run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    postgres.run(f"CREATE TABLE predictions (row integer, {DOUBLES})")
+    for act, message in ((plan, "column 'row' of type bigint, got integer"), (predict, "PostgreSQL")):
+        with pytest.raises(SourceError, match=message):
+            act(predictor, houses, postgres.address, if_exists="append")
+    postgres.run(
+        f"DROP ROLE IF EXISTS reader; CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'; DROP TABLE predictions; "
+        f"CREATE TABLE predictions (row bigint, {DOUBLES}); GRANT USAGE ON SCHEMA public TO reader; "
+        "GRANT SELECT ON predictions TO reader"
+    )
+    address = f"postgresql://reader:${{PGPASSWORD}}@{postgres.address.rpartition('@')[2]}"
+    for if_exists, table, message in (
+        ("append", "predictions", "may not append to it"),
+        ("replace", "predictions", "may not replace it"),
+        (None, "others", "may not create it"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            plan(predictor, houses, address, table=table, if_exists=if_exists)
+        with pytest.raises(SourceError):
+            predict(predictor, houses, address, table=table, if_exists=if_exists)
+    postgres.run("GRANT INSERT ON predictions TO reader")
+    for act in (plan, predict):
+        with pytest.raises(SourceError, match="estimator_runs"):
+            act(predictor, houses, address, if_exists="append")
+    postgres.run("DROP TABLE estimator_runs")
+    for act in (plan, predict):
+        with pytest.raises(
+            SourceError, match="needs a table estimator_runs next to it, which this user may not create"
+        ):
+            act(predictor, houses, address, if_exists="append")
+    postgres.run("DROP OWNED BY reader; DROP ROLE reader")
+
+
+def test_dry_run_shows_what_would_be_written(houses, store, tmp_path, run, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ("predict", "--model", "house_pricing_model", "--store", store, "--input", houses, "--dry-run")
+    code, shown, _ = run(*command, "--output", "sqlite:///out.db", "--table", "predictions")
+    assert code == 0
+    text = shown["text"]
+    assert "+ create  sqlite:///out.db, table predictions: 60 rows\n" in text
+    assert "prediction_low   REAL\n" in text
+    assert text.strip().endswith("nothing was written")
+    code, data, _ = run(*command, "--output", "out.csv", "--keep", "CRIM", "--json")
+    assert (code, data["action"], data["rows"], data["written"]) == (0, "create", 60, False)
+    assert data["columns"] == {
+        "CRIM": "String",
+        **dict.fromkeys(("prediction", "prediction_low", "prediction_high"), "Float64"),
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["houses.csv"]
+    (tmp_path / "out.csv").mkdir()
+    code, _, message = run(*command, "--output", "out.csv")
+    assert (code, "out.csv: cannot be written: it is a folder" in message) == (1, True)
+    bad = pl.read_csv(houses).with_columns(RM=pl.lit("many"))
+    bad.write_csv(houses)
+    code, _, message = run(*command, "--output", "new.csv")
+    assert (code, "RM" in message) == (1, True)
+
+
 def test_failed_append_keeps_table_and_parts(predictor, numbered, address, tmp_path):
     predict(predictor, numbered, address, keep=["house", "CRIM"])
     with pytest.raises(SourceError, match="RM"):
@@ -146,7 +285,7 @@ def test_table_name_may_hold_a_schema(predictor, houses, postgres, tmp_path, mon
 
 def test_locked_database_times_out(predictor, houses, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("estimator.data.sinks.LOCK_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("estimator.data.sinks.sqlite.LOCK_TIMEOUT_SECONDS", 0.1)
     with sqlite3.connect("predictions.db", isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(SourceError, match="locked"):

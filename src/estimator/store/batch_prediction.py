@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import accumulate, islice
 from pathlib import Path
@@ -25,7 +25,7 @@ from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema import Batch
 from estimator.data.schema.frames import read_frame, select_columns, with_schema_names
-from estimator.data.sinks import Sink
+from estimator.data.sinks import Sink, SinkPlan
 from estimator.data.sources.base import FileSource, Source, with_composed_names
 from estimator.data.target import read_labels
 from estimator.errors import Fault, RowError, SchemaError, SourceError
@@ -63,9 +63,7 @@ def predict_source(
     SourceError: the output cannot be written, another process is predicting into it, or a column of `keep` does not
     exist.
     """
-    sink.check()
-    if sink.parts_path.resolve() in {path.resolve() for path in source.paths}:
-        raise SourceError(f"{sink.name}: the output is also the input", hint="choose another file for the predictions")
+    _check_output(sink, source)
     purpose = "predicting into it"
     parts: PartialOutput | None = None
     try:
@@ -88,6 +86,31 @@ def predict_source(
             hint=f"free some space, and run the same command again{kept}",
         ) from error
     return summary
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionPlan:
+    """What predictions would do to an output; `n_rows` is their number, None where only reading all rows gives it."""
+
+    sink: SinkPlan
+    n_rows: int | None
+
+
+def plan_source(
+    predictor: Predictor, source: Source, sink: Sink, *, keep: Sequence[str] = (), invalid_as_missing: bool = False
+) -> PredictionPlan:
+    """Return what `predict_source` would do, from the first batch of rows, which is predicted; nothing is written.
+
+    Raises
+    ------
+    RowError, SourceError: as for `predict_source`; later rows may still break the schema.
+    """
+    _check_output(sink, source)
+    frames = map(with_composed_names, source.batches())
+    first = next(frames)
+    _, table = _frame_predictor(predictor, source, sink, keep, invalid_as_missing)(first, 0)
+    n_rows = first.height if next(frames, None) is None else None
+    return PredictionPlan(sink.plan(table.schema), n_rows)
 
 
 class LabeledRows(NamedTuple):
@@ -157,17 +180,7 @@ def _predict_parts(
 ) -> BatchSummary:
     """Predict the rows after those of `parts`, and add them to it."""
     summary = parts.summary
-    not_in_schema = [name for name in keep if predictor.schema.resolve(name) is None]
-
-    def predict_frame(frame: pl.DataFrame, rows_before: int) -> tuple[BatchSummary, pl.DataFrame]:
-        rows = select_columns(frame, [name for name in frame.columns if name not in not_in_schema])
-        batch = read_frame(predictor.schema, rows, first_row=rows_before + 1, drop_faulty=invalid_as_missing)
-        batch = _without_bad_rows(batch, source, rows_before, frame.height)
-        batch, predictions = _predicted(predictor, batch, rows_before + 1, drop_faulty=invalid_as_missing)
-        keys = _key_columns(frame, keep, source, rows_before if parts.sink.numbers_rows else None)
-        table = _side_by_side(keys, _prediction_table(batch, predictions, frame.height))
-        return BatchSummary.of(predictor.schema, frame, batch), table
-
+    predict_frame = _frame_predictor(predictor, source, parts.sink, keep, invalid_as_missing)
     frames = islice(map(with_composed_names, source.batches()), parts.n_parts * BATCHES_PER_PART, None)
     # Threads help: reading and onnxruntime release the interpreter lock.
     with ThreadPoolExecutor(min(BATCHES_PER_PART, os.cpu_count() or 1)) as threads:
@@ -184,6 +197,30 @@ def _predict_parts(
                 raise
             parts.add(pl.concat(tables), summary)
     return summary
+
+
+def _check_output(sink: Sink, source: Source) -> None:
+    sink.check()
+    if sink.parts_path.resolve() in {path.resolve() for path in source.paths}:
+        raise SourceError(f"{sink.name}: the output is also the input", hint="choose another file for the predictions")
+
+
+def _frame_predictor(
+    predictor: Predictor, source: Source, sink: Sink, keep: Sequence[str], invalid_as_missing: bool
+) -> Callable[[pl.DataFrame, int], tuple[BatchSummary, pl.DataFrame]]:
+    """Return a function of a batch and the number of rows before it, which returns the rows to write for it."""
+    not_in_schema = [name for name in keep if predictor.schema.resolve(name) is None]
+
+    def predict_frame(frame: pl.DataFrame, rows_before: int) -> tuple[BatchSummary, pl.DataFrame]:
+        rows = select_columns(frame, [name for name in frame.columns if name not in not_in_schema])
+        batch = read_frame(predictor.schema, rows, first_row=rows_before + 1, drop_faulty=invalid_as_missing)
+        batch = _without_bad_rows(batch, source, rows_before, frame.height)
+        batch, predictions = _predicted(predictor, batch, rows_before + 1, drop_faulty=invalid_as_missing)
+        keys = _key_columns(frame, keep, source, rows_before if sink.numbers_rows else None)
+        table = _side_by_side(keys, _prediction_table(batch, predictions, frame.height))
+        return BatchSummary.of(predictor.schema, frame, batch), table
+
+    return predict_frame
 
 
 def _without_bad_rows(batch: Batch, source: Source, rows_before: int, n_rows: int) -> Batch:
