@@ -18,7 +18,7 @@ from typing import Any
 
 import polars as pl
 from drift_peers import N_CHECKS, PEERS, SILENT
-from drift_tables import QUIET, UNMOVED, Pool, pools, stream, window
+from drift_tables import QUIET, UNMOVED, Pool, natural_stream, pools, stream, window
 from processes import CACHE, built_environment, child_command, machine_line, measured, spread
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,6 +26,7 @@ DATA = ROOT.parent / "shared" / "data" / "tables"
 OURS = "ours"
 DRIFTED, LATER = "drifted", "later"
 WINDOWS, QUIET_STREAM, CHANGING_STREAM, SPEED = "windows", "quiet stream", "changing stream", "speed"
+QUIET_NATURAL, CHANGING_NATURAL = "quiet stream in natural order", "changing stream in natural order"
 SIZES = (50, 200, 1000)
 SPEED_TABLE, SPEED_ROWS = "hotel_bookings", 1000
 SPEED_COLUMNS = (
@@ -41,7 +42,8 @@ quiet pool and size, {drifted} per drifted pool and size. Ids, the target, time 
 are left out. King County by date has no drifted pool: in its later months the inputs hardly move, and the fraction of
 them called drift is reported separately. Quiet streams and their references are drawn from the rows of all periods;
 changing ones drift for good after 10 windows. Streams have up to 50 windows of 50 rows; a rule for windows is applied
-after each. Detected: the first alarm comes after the change; the delay is in rows. Every rule of a peer is its
+after each. Streams in natural order are rows that follow each other in the table, cut out of the middle of the first
+period; the reference is the rest of that period, at most 60,000 rows, in the same order. Detected: the first alarm comes after the change; the delay is in rows. Every rule of a peer is its
 default."""
 Result = Mapping[str, Any]
 
@@ -123,6 +125,12 @@ def tasks_of(pool: Pool, seed: int, options: argparse.Namespace) -> Iterator[Tas
         drawn_stream = stream(pool, seed, changes=kind == CHANGING_STREAM)
         sections = list(drawn_stream.rows.iter_slices(SIZES[0]))
         yield Task(pool.name, seed, kind, drawn_stream.reference, sections, change=drawn_stream.change)
+    for kind in (QUIET_NATURAL, CHANGING_NATURAL):
+        if kind == CHANGING_NATURAL and pool.name in UNMOVED:
+            continue
+        natural = natural_stream(pool, seed, changes=kind == CHANGING_NATURAL)
+        sections = list(natural.rows.iter_slices(SIZES[0]))
+        yield Task(pool.name, seed, kind, natural.reference, sections, change=natural.change)
 
 
 def counts(options: argparse.Namespace) -> tuple[int, int]:
@@ -219,7 +227,8 @@ def our_results(module: ModuleType, tasks: Sequence[Task]) -> list[Result]:
             seconds = [module.seconds_per_check(task.reference, task.windows[0]) for _ in range(N_CHECKS + 1)]
             results.append({"check, given the reference": seconds[1:]})
         else:
-            results.append({"firsts": module.stream_alarms(task.reference, task.rows)})
+            is_natural = task.kind in (QUIET_NATURAL, CHANGING_NATURAL)
+            results.append({"firsts": module.stream_alarms(task.reference, task.rows, in_natural_order=is_natural)})
     return results
 
 
@@ -283,8 +292,10 @@ def report(outcome: Outcome, pythons: Mapping[Path, Sequence[str]], options: arg
         windows_table(outcome.verdicts),
         "The same by table, windows of 200 rows: quiet, drifted",
         pools_table(outcome.verdicts, SIZES[1]),
-        streams_title(outcome.firsts),
-        streams_table(outcome.firsts),
+        streams_title(outcome.firsts, (QUIET_STREAM, CHANGING_STREAM)),
+        streams_table(outcome.firsts, (QUIET_STREAM, CHANGING_STREAM)),
+        f"In natural order: {streams_title(outcome.firsts, (QUIET_NATURAL, CHANGING_NATURAL)).lower()}",
+        streams_table(outcome.firsts, (QUIET_NATURAL, CHANGING_NATURAL)),
         "One check of 1,000 rows of 14 columns against 1,000: seconds, median (min..max); of peers from two frames on",
         markdown(("rule", "s"), [(rule, spread(seconds, ".4f")) for rule, seconds in outcome.checks.items()]),
     ]
@@ -327,21 +338,19 @@ def alarm_fraction(verdicts: Iterable[Verdict], label: str) -> str:
     return f"{statistics.mean(alarms):.2f}" if alarms else "-"
 
 
-def streams_title(firsts: Sequence[FirstAlarm]) -> str:
-    """Return a title with the number of streams."""
+def streams_title(firsts: Sequence[FirstAlarm], kinds: tuple[str, str]) -> str:
+    """Return a title with the number of streams of the quiet and the changing kind."""
     rule = next(iter(rules_of(firsts)), "")
-    n_quiet, n_changing = (
-        sum((first.rule, first.kind) == (rule, kind) for first in firsts) for kind in (QUIET_STREAM, CHANGING_STREAM)
-    )
+    n_quiet, n_changing = (sum((first.rule, first.kind) == (rule, kind) for first in firsts) for kind in kinds)
     return f"Streams: {n_quiet} quiet, {n_changing} changing"
 
 
-def streams_table(firsts: Sequence[FirstAlarm]) -> str:
-    """Return each rule's alarms in streams."""
-    rows = []
+def streams_table(firsts: Sequence[FirstAlarm], kinds: tuple[str, str]) -> str:
+    """Return each rule's alarms in streams of the quiet and the changing kind."""
+    rows, (quiet_kind, changing_kind) = [], kinds
     for rule in rules_of(firsts):
-        quiet = [first.n_rows is not None for first in firsts if (first.rule, first.kind) == (rule, QUIET_STREAM)]
-        changing = [first for first in firsts if (first.rule, first.kind) == (rule, CHANGING_STREAM)]
+        quiet = [first.n_rows is not None for first in firsts if (first.rule, first.kind) == (rule, quiet_kind)]
+        changing = [first for first in firsts if (first.rule, first.kind) == (rule, changing_kind)]
         alarm_delays = [first.n_rows - (first.change or 0) for first in changing if first.n_rows is not None]
         delays = [delay for delay in alarm_delays if delay > 0]
         false = f"{statistics.mean(quiet):.2f}" if quiet else "-"

@@ -16,6 +16,7 @@ from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
 from estimator.data.schema.inference import infer_schema
 from estimator.drift import CurrentRows, DriftReference, build_reference
+from estimator.drift.design_effect import RowOrder
 from estimator.monitoring.drift_check import DriftCheck, check_drift
 from estimator.monitoring.sequential import VersionMonitor
 
@@ -33,9 +34,18 @@ def batch_alarms(reference: pl.DataFrame, windows: Sequence[pl.DataFrame]) -> di
     return {f"ours, check at {alpha:g}": [check.p_value <= alpha for check in checks] for alpha in ALPHAS}
 
 
-def stream_alarms(reference: pl.DataFrame, stream: pl.DataFrame) -> dict[str, int | None]:
-    """Return, per rule, the row of the first alarm, from 1 on."""
-    schema, trained_on = reference_of(reference)
+def stream_alarms(
+    reference: pl.DataFrame, stream: pl.DataFrame, *, in_natural_order: bool = False
+) -> dict[str, int | None]:
+    """Return, per rule, the row of the first alarm, from 1 on; the rows of both tables may be in their natural order."""
+    schema, trained_on = reference_of(reference, in_natural_order=in_natural_order)
+    firsts = _first_rows(schema, trained_on, stream, "")
+    if in_natural_order:
+        firsts |= _first_rows(schema, trained_on.in_random_order(), stream, ", row_order: random")
+    return firsts
+
+
+def _first_rows(schema: Schema, trained_on: DriftReference, stream: pl.DataFrame, suffix: str) -> dict[str, int | None]:
     current = _current(schema, trained_on, stream)
     unknown = np.full(len(current), np.nan)
     e_values = (
@@ -47,7 +57,7 @@ def stream_alarms(reference: pl.DataFrame, stream: pl.DataFrame) -> dict[str, in
     first_rows: dict[str, int | None] = {}
     for alpha in ALPHAS:
         passed = np.flatnonzero(e_values >= N_WINDOWS / alpha)
-        first_rows[f"ours, e-process at {alpha:g}"] = int(passed[0]) + 1 if len(passed) else None
+        first_rows[f"ours, e-process at {alpha:g}{suffix}"] = int(passed[0]) + 1 if len(passed) else None
     return first_rows
 
 
@@ -60,11 +70,14 @@ def seconds_per_check(reference: pl.DataFrame, current: pl.DataFrame) -> float:
     return time.perf_counter() - started
 
 
-def reference_of(frame: pl.DataFrame) -> tuple[Schema, DriftReference]:
+def reference_of(frame: pl.DataFrame, *, in_natural_order: bool = False) -> tuple[Schema, DriftReference]:
     """Return the schema and the drift reference of rows."""
     schema = infer_schema(frame.with_columns(pl.Series(TARGET, np.arange(frame.height) % 7 * 1.0)), TARGET)
     nothing = np.zeros(frame.height)
-    return schema, build_reference(schema, read_frame(schema, frame), Predictions(nothing), nothing, seed=0)
+    places = np.arange(frame.height)
+    order = RowOrder(places, places, is_by_time=True) if in_natural_order else None
+    rows = read_frame(schema, frame)
+    return schema, build_reference(schema, rows, Predictions(nothing), nothing, order=order, seed=0)
 
 
 def _current(schema: Schema, trained_on: DriftReference, frame: pl.DataFrame) -> CurrentRows:

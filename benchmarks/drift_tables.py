@@ -29,6 +29,8 @@ N_DRIFTED = 3
 # A window of a thousand rows must fit into every drifted pool.
 MIN_ROWS = 1000
 STREAM_WINDOWS, QUIET_WINDOWS = 50, 10
+# Rows of the first period in their natural order: the reference, of which a stream is cut out.
+MAX_NATURAL_ROWS = 60_000
 UNMOVED = ("king_county_by_date",)
 
 
@@ -50,13 +52,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Pool:
-    """The rows of one table: `quiet` ones are of the period of the reference, split from it at random."""
+    """The rows of one table: `quiet` ones are of the period of the reference, split from it at random.
+
+    `natural` holds the rows of that period in the order of the table, as `drifted` does of later ones.
+    """
 
     name: str
     frame_reference: pl.DataFrame
     target_reference: pl.Series
     quiet: pl.DataFrame
     drifted: Mapping[str, pl.DataFrame]
+    natural: pl.DataFrame
 
 
 @dataclass(frozen=True)
@@ -147,13 +153,14 @@ def read_window(table: Table, window: Mapping[str, Any], folder: Path) -> pl.Dat
 
 def split_pool(table: Table, rows: pl.DataFrame, drifted: Mapping[str, pl.DataFrame], seed: int) -> Pool:
     """Split the rows of the first period into the reference and the quiet rows."""
-    rows = shuffled(rows, [seed, 1])
+    in_order, rows = rows, shuffled(rows, [seed, 1])
     n_reference = min(MAX_ROWS, int(rows.height * REFERENCE_FRACTION))
     reference = rows.head(n_reference)
     inputs = [column.name for column in reference.drop(table.target) if column.null_count() < reference.height]
     moved = {name: frame.select(inputs) for name, frame in drifted.items()}
     quiet = rows.slice(n_reference).select(inputs)
-    return Pool(table.name, reference.select(inputs), reference[table.target], quiet, moved)
+    natural = in_order.head(MAX_NATURAL_ROWS).select(inputs)
+    return Pool(table.name, reference.select(inputs), reference[table.target], quiet, moved, natural)
 
 
 def window(pool: Pool, kind: str, n: int, seed: int) -> pl.DataFrame:
@@ -175,6 +182,26 @@ def stream(pool: Pool, seed: int, changes: bool, window: int = 50) -> Stream:
     rows = shuffled(pl.concat([pool.frame_reference, pool.quiet, *pool.drifted.values()]), [seed, 5])
     n_rows = STREAM_WINDOWS * window
     return Stream(rows.slice(n_rows, MAX_ROWS), rows.head(n_rows), None)
+
+
+def natural_stream(pool: Pool, seed: int, changes: bool, window: int = 50) -> Stream:
+    """Draw a stream of 50 windows of rows that follow each other, cut out of the middle half of the first period.
+
+    The reference is what is left before and after it, so that a quiet stream is no trend, only rows that share their
+    hour, batch or season. A changing one goes on with the rows of the last drifted window after 10 windows.
+    """
+    n_rows = min(STREAM_WINDOWS * window, pool.natural.height // 4 // window * window)
+    start = int(
+        np.random.default_rng([seed, 6]).integers(pool.natural.height // 4, pool.natural.height * 3 // 4 - n_rows)
+    )
+    quiet = pool.natural.slice(start, n_rows)
+    reference = pl.concat([pool.natural.head(start), pool.natural.slice(start + n_rows)])
+    if not changes:
+        return Stream(reference, quiet, None)
+    moved = list(pool.drifted.values())[-1]
+    n_windows = min(moved.height // window, STREAM_WINDOWS - QUIET_WINDOWS)
+    before = quiet.head(QUIET_WINDOWS * window)
+    return Stream(reference, pl.concat([before, moved.head(n_windows * window)]), before.height)
 
 
 def shuffled(rows: pl.DataFrame, seed: Sequence[int]) -> pl.DataFrame:

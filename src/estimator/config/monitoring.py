@@ -94,6 +94,11 @@ class Monitoring(Section):
         "kolmogorov_smirnov, population_stability, prediction_drift, schema_faults, wasserstein; "
         "together they keep the budget of false alarms",
     )
+    min_effect: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.05,
+        description="smallest change that is drift, from 0 to 1: the largest distance between the distributions of a "
+        "number, or half the change of all fractions of a category; a smaller one is shown only",
+    )
     every: Duration = Field("1 day", description="time between scheduled checks, each of the rows since the last one")
     alpha: Fraction = Field(
         0.01, description="probability of a false alarm in a check that is not scheduled, such as `estimator monitor`"

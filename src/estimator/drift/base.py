@@ -26,9 +26,13 @@ class DriftResult:
 
 
 class BatchTest(ABC):
-    """Compares current rows with the reference; `measure` names its effect."""
+    """Compares current rows with the reference; `measure` names its effect.
+
+    `joins_columns` says whether one result depends on several columns.
+    """
 
     measure: ClassVar[str]
+    joins_columns: ClassVar[bool] = False
 
     @abstractmethod
     def compare(self, reference: DriftReference, current: CurrentRows, *, seed: int = 0) -> list[DriftResult]:

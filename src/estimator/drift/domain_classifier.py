@@ -40,6 +40,7 @@ class DomainClassifier(BatchTest):
     """
 
     measure: ClassVar[str] = "2 AUC - 1"
+    joins_columns: ClassVar[bool] = True
 
     def compare(self, reference: DriftReference, current: CurrentRows, *, seed: int = 0) -> list[DriftResult]:
         used = [index for index, column in enumerate(reference.columns) if column.design_effect == 1.0]

@@ -31,6 +31,21 @@ class KolmogorovSmirnov(ColumnTest):
         return DriftResult(column.name, distance, float(kolmogorov(distance * np.sqrt(size))), message)
 
 
+def change(column: ColumnReference, counts: Ints) -> float:
+    """Return how far a column has changed, from 0 to 1.
+
+    The largest distance of numbers, or the growth of the fraction of missing ones; half the change of all fractions of
+    categories.
+
+    >>> change(ColumnReference("size", np.array([0, 3, 1]), np.array([100.0])), np.array([0, 1, 3]))
+    0.5
+    """
+    before, now = column.fractions, counts / max(counts.sum(), 1)
+    if column.is_text:
+        return float(np.abs(now - before).sum() / 2.0)
+    return max(largest_distance(column, counts)[0], float(now[0] - before[0]))
+
+
 def largest_distance(column: ColumnReference, counts: Ints) -> tuple[float, str]:
     """Return the largest distance between the distribution functions, and a phrase about the direction of the change.
 

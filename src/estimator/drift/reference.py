@@ -245,6 +245,10 @@ class CurrentRows:
         """Rows that were left out, as they violate the schema."""
         return 0 if self.batch.is_valid is None else int((~self.batch.is_valid).sum())
 
+    def select(self, indices: Sequence[int]) -> CurrentRows:
+        """Return the rows with some columns only, by their position."""
+        return CurrentRows(self.codes[:, indices], self.predictions, self.batch)
+
     def rows(self, indices: Ints) -> CurrentRows:
         """Return some rows; `batch` stays, as its rows that violate the schema count."""
         return CurrentRows(self.codes[indices], self.predictions[indices], self.batch)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from estimator.core.text import counted
+from estimator.core.text import counted, join_names
 from estimator.drift import SHELF, CurrentRows, DriftReference, DriftResult
+from estimator.drift.kolmogorov_smirnov import change
+from estimator.drift.reference import ColumnReference
 from estimator.drift.repeats import MIN_FRACTION, repeated_rows, usual_size, without_repeats
 
 # With fewer rows that differ, drift cannot be distinguished from chance.
 MIN_ROWS = 20
 MIN_P_VALUE = 1e-15
+MAX_NAMES = 5
 # A p-value near 1 has a quantile that would outweigh the smallest of the others.
 MAX_P_VALUE = 0.99
 
@@ -26,7 +30,8 @@ class DriftCheck:
 
     `results` are those of each test, by its kind, smallest p-value first; of fewer than 20 rows there are none. Of
     `n_rows`, `n_repeats` equal an earlier row; `n_compared` were compared. `findings` are faults upstream that are no
-    drift, such as repeated rows.
+    drift, such as repeated rows. Columns that are `small` changed by less than the smallest effect, those
+    `without_effect` move no prediction: both are in `results` and do not count.
     """
 
     n_rows: int
@@ -37,6 +42,8 @@ class DriftCheck:
     n_repeats: int = 0
     findings: Sequence[str] = ()
     too_few: bool = False
+    small: Sequence[str] = ()
+    without_effect: Sequence[str] = ()
 
     @property
     def drifted(self) -> bool:
@@ -46,7 +53,12 @@ class DriftCheck:
     @property
     def message(self) -> str:
         """The check in a sentence."""
-        return "; ".join([self._verdict, *self.findings])
+        shown = []
+        if self.without_effect:
+            shown.append(f"changed without moving a prediction: {join_names(self.without_effect, limit=MAX_NAMES)}")
+        if self.small:
+            shown.append(f"changed less than monitoring.min_effect: {join_names(self.small, limit=MAX_NAMES)}")
+        return "; ".join([self._verdict, *shown, *self.findings])
 
     @property
     def _verdict(self) -> str:
@@ -63,9 +75,18 @@ class DriftCheck:
 
 
 def check_drift(
-    reference: DriftReference, current: CurrentRows, tests: Sequence[str], *, alpha: float, seed: int = 0
+    reference: DriftReference,
+    current: CurrentRows,
+    tests: Sequence[str],
+    *,
+    alpha: float,
+    min_effect: float = 0.0,
+    moves_predictions: Callable[[ColumnReference], bool] = lambda column: True,
+    seed: int = 0,
 ) -> DriftCheck:
     """Compare rows with the reference by some tests of the shelf.
+
+    A column that changed by less than `min_effect`, from 0 to 1, or that moves no prediction, does not count.
 
     Columns are combined by Simes's rule (1986); that, and each test of whole rows, by Cauchy's (Liu and Xie, 2020).
     Both are valid for tests that depend on each other, as these do, and neither lets a large p-value hide a small one.
@@ -80,16 +101,36 @@ def check_drift(
         findings.append(f"repeated rows: {n_repeats:,} of {counted(n_rows, 'row')} equal an earlier one; sent twice?")
     if len(kept) + kept.n_invalid < MIN_ROWS:
         return DriftCheck(n_rows, {}, 1.0, alpha, len(kept), n_repeats, findings, too_few=True)
-    results = {
-        kind: sorted(SHELF.load(kind)().compare(reference, kept, seed=seed), key=lambda result: result.p_value)
-        for kind in tests
+    shelf = {kind: SHELF.load(kind)() for kind in tests}
+    results = {kind: test.compare(reference, kept, seed=seed) for kind, test in shelf.items() if not test.joins_columns}
+    moved = {result.column for of_kind in results.values() for result in of_kind if result.p_value <= alpha}
+    small, without_effect = [], []
+    for index, column in enumerate(reference.columns):
+        if column.name in moved:
+            if change(column, column.count(kept.codes[:, index])) < min_effect:
+                small.append(column.name)
+            elif not moves_predictions(column):
+                without_effect.append(column.name)
+    left_out = {*small, *without_effect}
+    used = [index for index, column in enumerate(reference.columns) if column.name not in left_out]
+    results |= {
+        kind: test.compare(reference.without(list(left_out)), kept.select(used), seed=seed)
+        for kind, test in shelf.items()
+        if test.joins_columns
     }
-    everything = [result for kind_results in results.values() for result in kind_results]
-    columns = [result.p_value for result in everything if result.column is not None]
-    whole_rows = [result.p_value for result in everything if result.column is None]
-    p_values = [*([simes(columns)] if columns else []), *whole_rows]
-    p_value = cauchy(p_values) if p_values else 1.0
-    return DriftCheck(n_rows, results, p_value, alpha, len(kept), n_repeats, findings)
+    results = {kind: sorted(results[kind], key=lambda result: result.p_value) for kind in tests}
+    p_value = _combined([result for of_kind in results.values() for result in of_kind], left_out, min_effect)
+    return DriftCheck(
+        n_rows, results, p_value, alpha, len(kept), n_repeats, findings, small=small, without_effect=without_effect
+    )
+
+
+def _combined(results: Sequence[DriftResult], left_out: AbstractSet[str], min_effect: float) -> float:
+    """Return one p-value of all results but those of columns that do not count."""
+    columns = [1.0 if result.column in left_out else result.p_value for result in results if result.column is not None]
+    rows = [result.p_value if result.effect >= min_effect else 1.0 for result in results if result.column is None]
+    p_values = [*([simes(columns)] if columns else []), *rows]
+    return cauchy(p_values) if p_values else 1.0
 
 
 def simes(p_values: Sequence[float]) -> float:

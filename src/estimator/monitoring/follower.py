@@ -14,8 +14,10 @@ from estimator.config import Monitoring
 from estimator.config.monitoring import duration_seconds
 from estimator.core.arrays import Floats, Ints
 from estimator.core.clock import iso_time
+from estimator.core.text import join_names
 from estimator.monitoring.budget import FalseAlarmBudget
-from estimator.monitoring.diagnosis import diagnose, log_e_value
+from estimator.monitoring.diagnosis import CLEAR_LOG_E_VALUE, diagnose, log_e_value
+from estimator.monitoring.drift_check import MAX_NAMES
 from estimator.monitoring.events import (
     POINT_SECONDS,
     Event,
@@ -194,16 +196,44 @@ class LogFollower:
         alarms = np.flatnonzero(e_values >= self._threshold)
         if not len(alarms):
             return []
-        event, since = self._drift_event(records[alarms[0]], records[-1].at, float(e_values[alarms[0]]))
-        alarm = OpenAlarm(event, since, event.details["n_rows"], monitor.e_values_by_column())
+        event, diagnosed = self._drift_event(records[alarms[0]], records[-1].at, float(e_values[alarms[0]]))
+        alarm = OpenAlarm(event, diagnosed[0].at, event.details["n_rows"], monitor.e_values_by_column())
         monitor.restart_rows()
         self._onset = None
+        if (reason := self._no_alarm(event, diagnosed)) is not None:
+            return self._shown_only(event, reason)
         if events := self._unless_repeated(event):
             self._open_alarm = alarm
         return events
 
-    def _drift_event(self, record: PredictionRecord, until: float, e_value: float) -> tuple[Event, float]:
-        """Return the event of an alarm, and the time of the first row that explains it."""
+    def _no_alarm(self, event: Event, diagnosed: Sequence[PredictionRecord]) -> str | None:
+        """Return why rows that differ are no alarm, None if they are: what moved is small, or moves no prediction."""
+        reader, floor = self._reader, self.settings.min_effect
+        assert reader is not None
+        moved = [shown for shown in event.details["columns"] if shown["effect"] >= floor]
+        predictions = event.details["predictions"]
+        if predictions["effect"] >= floor and predictions["log_e_value"] >= CLEAR_LOG_E_VALUE:
+            return None
+        if not moved:
+            names = [shown["column"] for shown in event.details["columns"]] or ["rows"]
+            return f"changed less than monitoring.min_effect: {join_names(names, limit=MAX_NAMES)}"
+        names = [shown["column"] for shown in moved if shown["log_e_value"] >= CLEAR_LOG_E_VALUE or shown["data_fault"]]
+        names = names or [shown["column"] for shown in moved]
+        if any(reader.moves_predictions(diagnosed, reader.reference.by_name[name]) for name in names):
+            return None
+        return f"changed without moving a prediction: {join_names(names, limit=MAX_NAMES)}"
+
+    def _shown_only(self, event: Event, reason: str) -> list[Event]:
+        """Store rows that differ, but are no alarm, as a check, once in `monitoring.repeat_after`."""
+        repeat = int(event.at // duration_seconds(self.settings.repeat_after))
+        details = {**event.details, "message": f"no drift; {reason}", "drifted": False}
+        seen = replace(event, id=f"{self.model}:{event.version}:check:{reason}:{repeat}", kind="check", details=details)
+        return [seen] if store_event(self.log, seen) else []
+
+    def _drift_event(
+        self, record: PredictionRecord, until: float, e_value: float
+    ) -> tuple[Event, Sequence[PredictionRecord]]:
+        """Return the event of an alarm, and the rows that explain it."""
         reader, monitor = self._reader, self._monitor
         assert reader is not None
         assert monitor is not None
@@ -222,7 +252,7 @@ class LogFollower:
             "after_rows": monitor.n_rows,
             "next": NEXT_STEPS[self.settings.on_drift],
         }
-        return self._event("drift", record, details), diagnosed[0].at
+        return self._event("drift", record, details), diagnosed
 
     def _explain_again(self, records: Sequence[PredictionRecord]) -> None:
         """Explain the last alarm by more rows, as few may resemble each other by chance."""

@@ -135,7 +135,8 @@ class MonitorLoop:
             return []
         # With too few rows now, look again before the next check would be due.
         self._next_check_at = now + min(every_seconds / 24.0, 3600.0)
-        checks = [event.at for event in read_events(self.log, self.model) if event.kind == "check"]
+        events = read_events(self.log, self.model)
+        checks = [event.at for event in events if event.kind == "check" and "p_value" in event.details]
         since = checks[-1] if checks else now - every_seconds
         if checks and now - since < every_seconds:
             return []
@@ -145,7 +146,7 @@ class MonitorLoop:
             return []
         alpha = FalseAlarmBudget.of(settings).alpha(now - since)
         try:
-            check = check_records(reader, records, settings.tests, alpha=alpha)
+            check = check_records(reader, records, settings, alpha=alpha)
         except EstimatorError as error:
             self.note(f"scheduled check failed: {error.message}")
             return []
@@ -163,6 +164,8 @@ class MonitorLoop:
             "n_rows": check.n_rows,
             "n_repeats": check.n_repeats,
             "findings": list(check.findings),
+            "small": list(check.small),
+            "without_effect": list(check.without_effect),
             "drifted": check.drifted,
         }
         events = [self._event("check", version, suffix, now, details)]

@@ -120,7 +120,7 @@ def overview(
     reader = replace(reader, reference=reader.reference.without(private_columns))
     check = None
     if with_check and of_version:
-        check = check_records(reader, of_version, settings.tests, alpha=settings.alpha)
+        check = check_records(reader, of_version, settings, alpha=settings.alpha)
     state = Overview(
         model=artefact.name,
         version=artefact.version,

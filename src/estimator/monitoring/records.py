@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from estimator.data.schema import Batch, Column
 from estimator.data.schema.cells import CellError, read_cell
 from estimator.data.schema.schema import as_array
 from estimator.drift import CurrentRows, DriftReference, signed_errors
-from estimator.drift.reference import BinCodes, monitored_values
+from estimator.drift.reference import BinCodes, ColumnReference, monitored_values
 from estimator.errors import MonitoringError
 from estimator.monitoring.degradation import LabeledErrors
 from estimator.monitoring.drift_check import DriftCheck, check_drift
+from estimator.monitoring.influence import moves_predictions
 from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact
 
@@ -153,15 +154,24 @@ class RecordReader:
             return float(low <= label <= high)
         return float(self.task.classes[int(label)] in response["set"]) if "set" in response else np.nan
 
+    def moves_predictions(self, records: Sequence[PredictionRecord], column: ColumnReference) -> bool:
+        """Return whether a column's values in logged rows change predictions; so they do where that cannot be seen."""
+        batch = self._whole_batch(records)
+        return batch is None or moves_predictions(self.artefact.predictor, batch, column)
+
     def predict(self, records: Sequence[PredictionRecord]) -> Predictions | None:
         """Return what the version predicts for logged rows now; None when one was logged without a column it needs."""
+        batch = self._whole_batch(records)
+        return None if batch is None else self.artefact.predictor.predict_batch(batch)
+
+    def _whole_batch(self, records: Sequence[PredictionRecord]) -> Batch | None:
+        """Return all columns of rows; None when one was logged without a column that the version needs."""
         columns = self._columns
         if any(
             not any(name in record.inputs for name in column.names) for record in records for column in columns.values()
         ):
             return None
-        feed = {name: column.read(records) for name, column in columns.items()}
-        return self.artefact.predictor.predict_batch(Batch(feed, len(records)))
+        return Batch({name: column.read(records) for name, column in columns.items()}, len(records))
 
 
 def unreadable_labels(artefact: Artefact, records: Sequence[PredictionRecord]) -> list[tuple[PredictionRecord, str]]:
@@ -189,11 +199,18 @@ def is_present(predictions: npt.NDArray[Any]) -> Mask:
 
 
 def check_records(
-    reader: RecordReader, records: Sequence[PredictionRecord], tests: Sequence[str], *, alpha: float
+    reader: RecordReader, records: Sequence[PredictionRecord], settings: Monitoring, *, alpha: float
 ) -> DriftCheck:
-    """Check logged rows for drift."""
+    """Check logged rows for drift, by the tests and the smallest effect of the settings."""
     batch, codes = reader.batch(records), reader.reference.predictions.codes(reader.predictions(records))
-    return check_drift(reader.reference, CurrentRows(reader.codes(batch), codes, batch), tests, alpha=alpha)
+    return check_drift(
+        reader.reference,
+        CurrentRows(reader.codes(batch), codes, batch),
+        settings.tests,
+        alpha=alpha,
+        min_effect=settings.min_effect,
+        moves_predictions=partial(reader.moves_predictions, records),
+    )
 
 
 @dataclass(frozen=True)
