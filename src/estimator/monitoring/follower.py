@@ -207,17 +207,21 @@ class LogFollower:
         return events
 
     def _no_alarm(self, event: Event, diagnosed: Sequence[PredictionRecord]) -> str | None:
-        """Return why rows that differ are no alarm, None if they are: what moved is small, or moves no prediction."""
+        """Return why rows that differ are no alarm: what moved is small, or moves no prediction; None if they are one.
+
+        A likely fault of the data is an alarm all the same.
+        """
         reader, floor = self._reader, self.settings.min_effect
         assert reader is not None
         moved = [shown for shown in event.details["columns"] if shown["effect"] >= floor]
         predictions = event.details["predictions"]
-        if predictions["effect"] >= floor and predictions["log_e_value"] >= CLEAR_LOG_E_VALUE:
+        is_clear = predictions["effect"] >= floor and predictions["log_e_value"] >= CLEAR_LOG_E_VALUE
+        if is_clear or any(shown["data_fault"] for shown in moved):
             return None
         if not moved:
             names = [shown["column"] for shown in event.details["columns"]] or ["rows"]
             return f"changed less than monitoring.min_effect: {join_names(names, limit=MAX_NAMES)}"
-        names = [shown["column"] for shown in moved if shown["log_e_value"] >= CLEAR_LOG_E_VALUE or shown["data_fault"]]
+        names = [shown["column"] for shown in moved if shown["log_e_value"] >= CLEAR_LOG_E_VALUE]
         names = names or [shown["column"] for shown in moved]
         if any(reader.moves_predictions(diagnosed, reader.reference.by_name[name]) for name in names):
             return None
