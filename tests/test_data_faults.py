@@ -59,10 +59,10 @@ def test_rows_like_training_and_houses_of_other_areas_have_no_fault():
 @pytest.mark.parametrize(
     ("convert", "message"),
     [
-        (lambda feet: feet * 0.3048, "values are 0.3048 times those of training"),
-        (lambda feet: feet * 1000.0, "values are 1000 times those of training"),
-        (lambda feet: feet / 10.7639104, "values are 0.0929 times those of training"),
-        (lambda fahrenheit: (fahrenheit - 32.0) / 1.8, "degrees Celsius, Fahrenheit in training"),
+        (lambda feet: feet * 0.3048, "values are 0.3048 times those of the reference"),
+        (lambda feet: feet * 1000.0, "values are 1000 times those of the reference"),
+        (lambda feet: feet / 10.7639104, "values are 0.0929 times those of the reference"),
+        (lambda fahrenheit: (fahrenheit - 32.0) / 1.8, "degrees Celsius, Fahrenheit in the reference"),
     ],
 )
 def test_unit_that_fits_best_is_named(convert, message):
@@ -89,7 +89,7 @@ def test_growing_missing_values_are_shown_with_figures():
     is_missing = (pl.int_range(pl.len()) > half) & (pl.int_range(pl.len()) % 4 > 0)
     found = faults(NEW.with_columns(pl.when(~is_missing).then(pl.col(AREA))))
     assert found == {
-        AREA: f"{AREA} is missing in 37% of the rows, 0.0% in training, and growing: "
+        AREA: f"{AREA} is missing in 37% of the rows, 0.0% in the reference, and growing: "
         "0% of the first half of these rows, 75% of the second"
     }
 
@@ -118,7 +118,7 @@ def test_unknown_categories_are_a_fault_where_known_ones_vanish():
 def test_other_spelling_is_one_where_the_usual_vanishes():
     style = pl.col("House_Style")
     found = faults(NEW.with_columns(style.str.to_uppercase()))
-    assert "'ONE_STORY' was 'One_Story' in training, in 91% of the rows" in found["House_Style"]
+    assert "'ONE_STORY' was 'One_Story' in the reference, in 91% of the rows" in found["House_Style"]
 
 
 def test_drift_of_a_column_of_words_can_be_explained():

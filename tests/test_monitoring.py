@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import socket
@@ -468,3 +469,47 @@ def test_an_unexpected_error_does_not_end_the_schedule(market, monkeypatch):
     assert [note.partition(" (")[0] for note in notes[1:]] == [
         "monitoring is paused by an unexpected error, and goes on: ZeroDivisionError: division by zero"
     ]
+
+
+def test_one_look_explains_drift_as_the_monitor_does(market, run, tmp_path):
+    market.now = time.time() - 3600.0
+    market.send(changed(same_area(200), Gr_Liv_Area=lambda value: str(float(value) * 1000.0)))
+    arguments = ("monitor", MODEL, "--log", market.log_path, "--store", market.store.root)
+    page = tmp_path / "page.html"
+    code, output, _ = run(*arguments, "--json", "--page", page)
+    diagnosis = output["diagnosis"]
+    assert (code, diagnosis["columns"][0]["column"]) == (3, "Gr_Liv_Area")
+    assert diagnosis["data_faults"] == [
+        "Gr_Liv_Area may be in another unit: values are 1000 times those of the reference"
+    ]
+    assert len(diagnosis["examples"]) == 5
+    text = run(*arguments)[1]["text"]
+    assert "likely a data fault: Gr_Liv_Area may be in another unit" in text
+    assert f"examples  {diagnosis['examples'][0]['id']}" in text
+    assert "Gr_Liv_Area may be in another unit" in page.read_text()
+
+
+def test_a_table_that_drifted_is_explained(market, run, tmp_path):
+    page = tmp_path / "page.html"
+    arguments = ("monitor", MODEL, "--store", market.store.root, "--page", page, "--input")
+    code, output, _ = run(*arguments, FOLDER / "other_area.csv.gz", "--json")
+    assert code == 3
+    assert output["diagnosis"]["columns"][0]["column"] == "Year_Built"
+    assert (output["diagnosis"]["data_faults"], output["diagnosis"]["predictions"]["effect"] > 0.1) == ([], True)
+    assert "Example rows" in page.read_text()
+    assert "likely a real change" in run(*arguments, FOLDER / "other_area.csv.gz")[1]["text"]
+    assert run(*arguments, FOLDER / "same_area.csv.gz", "--json")[1]["diagnosis"] is None
+
+
+def test_a_table_in_another_unit_is_explained_although_no_row_is_valid(market, run, tmp_path):
+    rows = [{**row, "Gr_Liv_Area": float(row["Gr_Liv_Area"]) * 0.092903, "Lot_Area": "big"} for row, _ in same_area()]
+    path = tmp_path / "rows.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    code, output, _ = run("monitor", MODEL, "--store", market.store.root, "--input", path, "--json")
+    assert code == 3
+    unit, kind = sorted(output["diagnosis"]["data_faults"])
+    assert "Gr_Liv_Area may be in another unit: values are 0.0929 times" in unit
+    assert kind == "Lot_Area held numbers in the reference and cannot be read in 100% of the rows: 'big'"

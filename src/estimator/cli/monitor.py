@@ -19,14 +19,14 @@ from estimator.core.clock import format_time
 from estimator.core.text import counted, format_number
 
 if TYPE_CHECKING:
+    from estimator.monitoring.checked_table import CheckedTable
+    from estimator.monitoring.diagnosis import Diagnosis
     from estimator.monitoring.drift_check import DriftCheck
     from estimator.monitoring.events import Event
     from estimator.monitoring.overview import Overview
     from estimator.monitoring.performance import LivePerformance
 
-MAX_LISTED_EVENTS = 8
-# Drift tests with a larger p-value are not listed.
-MAX_LISTED_P_VALUE = 0.01
+MAX_LISTED_EVENTS, MAX_LISTED_SLICES = 8, 4
 
 
 @click.command("monitor")
@@ -60,9 +60,8 @@ def command(
         _follow(monitored, context, as_json=as_json)
         return 0
     if table is not None:
-        check = verbs.check_table.check_table(monitored, context, table, query=query)
-        options.emit(check.to_data(), "\n".join(_check_lines(check)), as_json=as_json, notes=context.notes)
-        return EXIT_GATE if check.drifted else 0
+        checked = verbs.check_table.check_table(monitored, context, table, query=query)
+        return _show_table(checked, context, page, as_json=as_json)
     now = time.time()
     since_time = options.timestamp(since, now) if since else None
     overview = verbs.monitor.monitor(monitored, context, since=since_time, until=now)
@@ -71,6 +70,15 @@ def command(
         options.say(f"written: {page}")
     options.emit(overview.to_data(), "\n".join(_lines(overview)), as_json=as_json)
     return EXIT_GATE if overview.has_alarm else 0
+
+
+def _show_table(checked: CheckedTable, context: verbs.Context, page: Path | None, *, as_json: bool) -> int:
+    if page is not None:
+        verbs.check_table.write_page(checked, page)
+        options.say(f"written: {page}")
+    lines = [*_check_lines(checked.check), *_diagnosis_lines(checked.diagnosis)]
+    options.emit(checked.to_data(), "\n".join(lines), as_json=as_json, notes=context.notes)
+    return EXIT_GATE if checked.drifted else 0
 
 
 def _follow(monitored: verbs.monitor.MonitoredModel, context: verbs.Context, *, as_json: bool) -> None:
@@ -106,6 +114,7 @@ def _lines(overview: Overview) -> Iterator[str]:
     if overview.check is not None:
         yield ""
         yield from _check_lines(overview.check)
+        yield from _diagnosis_lines(overview.diagnosis)
     if overview.events:
         yield ""
         yield "events"
@@ -139,8 +148,21 @@ def _performance_lines(performance: LivePerformance) -> Iterator[str]:
 
 def _check_lines(check: DriftCheck) -> Iterator[str]:
     yield check.message.replace("drift", "DRIFT", 1) if check.drifted else check.message
-    for kind, results in check.results.items():
-        for result in results[:MAX_LISTED_EVENTS]:
-            if result.p_value <= MAX_LISTED_P_VALUE:
-                column, effect = result.column or "rows", format_number(result.effect)
-                yield f"  {kind:<20} {column:<20} {effect:>8}  p {result.p_value:<8.2g} {result.message}"
+    for kind, result in check.listed:
+        column, effect = result.column or "rows", format_number(result.effect)
+        yield f"  {kind:<20} {column:<20} {effect:>8}  p {result.p_value:<8.2g} {result.message}"
+
+
+def _diagnosis_lines(diagnosis: Diagnosis | None) -> Iterator[str]:
+    if diagnosis is None:
+        return
+    yield ""
+    yield f"diagnosis: {diagnosis.message}"
+    moved = [*diagnosis.columns, *([] if diagnosis.predictions is None else [diagnosis.predictions])]
+    for column in moved:
+        fault = f"; {column.data_fault}" if column.data_fault else ""
+        yield f"  {column.column:<20} {format_number(column.effect):>8}  {column.message}{fault}"
+    for grown in diagnosis.grown_slices[:MAX_LISTED_SLICES]:
+        yield f"  grown     {grown.message}: {grown.reference:.1%} in the reference, {grown.current:.1%} now"
+    if diagnosis.examples:
+        yield f"  examples  {', '.join(diagnosis.example_names)}"

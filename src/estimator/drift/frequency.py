@@ -85,4 +85,4 @@ def largest_change(column: ColumnReference, counts: Ints) -> str:
     """Return a phrase about the bin whose fraction has changed most."""
     before, now = column.fractions, counts / max(counts.sum(), 1)
     code = int(np.abs(now - before).argmax())
-    return f"{column.bin_name(code)}: {before[code]:.1%} in training, {now[code]:.1%} now"
+    return f"{column.bin_name(code)}: {before[code]:.1%} in the reference, {now[code]:.1%} now"

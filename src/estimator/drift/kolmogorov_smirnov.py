@@ -51,12 +51,12 @@ def largest_distance(column: ColumnReference, counts: Ints) -> tuple[float, str]
 
     >>> column = ColumnReference("size", np.array([0, 3, 1]), np.array([100.0]))
     >>> largest_distance(column, np.array([0, 1, 3]))
-    (0.5, 'larger values: median at most 100 in training, above 100 now')
+    (0.5, 'larger values: median at most 100 in the reference, above 100 now')
     """
     before, now = (np.cumsum(part[1:]) / max(part[1:].sum(), 1) for part in (column.counts, counts))
     code = int(np.abs(now - before).argmax())
     direction = "smaller" if now[code] > before[code] else "larger"
     medians = [column.bin_name(int(np.searchsorted(part, 0.5)) + 1) for part in (before, now)]
     medians_differ = medians[0] != medians[1]
-    suffix = f": median {medians[0]} in training, {medians[1]} now" if medians_differ else ""
+    suffix = f": median {medians[0]} in the reference, {medians[1]} now" if medians_differ else ""
     return float(abs(now[code] - before[code])), f"{direction} values{suffix}"

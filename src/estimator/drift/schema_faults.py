@@ -51,7 +51,7 @@ def _growth(fault: str, column: ColumnReference, counts: Ints, code: int, design
     before, now = int(column.counts[code]), int(counts[code])
     n, m = column.n_rows, int(counts.sum())
     counted_once = (round(size / design_effect) for size in (now, m, before, n))
-    message = f"{fault}: {before / n:.1%} in training, {now / m:.1%} now"
+    message = f"{fault}: {before / n:.1%} in the reference, {now / m:.1%} now"
     return DriftResult(column.name, now / m - before / n, fisher_exact(*counted_once), message)
 
 

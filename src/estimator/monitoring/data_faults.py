@@ -44,10 +44,10 @@ UNIT_FACTORS = (
 )  # fmt: skip
 # Of temperatures, what the present unit is multiplied by, and what is added, for the unit of training.
 TEMPERATURES = (
-    (1.8, 32.0, "degrees Celsius, Fahrenheit in training"),
-    (1 / 1.8, -32.0 / 1.8, "degrees Fahrenheit, Celsius in training"),
-    (1.0, -273.15, "kelvins, degrees Celsius in training"),
-    (1.0, 273.15, "degrees Celsius, kelvins in training"),
+    (1.8, 32.0, "degrees Celsius, Fahrenheit in the reference"),
+    (1 / 1.8, -32.0 / 1.8, "degrees Fahrenheit, Celsius in the reference"),
+    (1.0, -273.15, "kelvins, degrees Celsius in the reference"),
+    (1.0, 273.15, "degrees Celsius, kelvins in the reference"),
 )
 ROUNDING = 1e-4
 
@@ -107,7 +107,7 @@ def _exchanged_columns(columns: Sequence[CurrentColumn]) -> dict[str, str]:
             _misfit_with_missing(second.reference, first.values) <= largest_misfit
             and _misfit_with_missing(first.reference, second.values) <= largest_misfit
         ):
-            message = f"{first.name} and {second.name} may be exchanged: each fits the other's training values"
+            message = f"{first.name} and {second.name} may be exchanged: each fits the other's values in the reference"
             faults |= {first.name: message, second.name: message}
     return faults
 
@@ -119,7 +119,7 @@ def _missing_fault(column: CurrentColumn) -> str | None:
     chance = MIN_STANDARD_ERRORS * _standard_error(now, len(is_missing))
     if now - before < max(MIN_GROWTH, chance) or _odds(now) < MIN_ODDS_RATIO * _odds(before):
         return None
-    message = f"{column.name} is missing in {now:.0%} of the rows, {before:.1%} in training"
+    message = f"{column.name} is missing in {now:.0%} of the rows, {before:.1%} in the reference"
     first, last = (float(half.mean()) for half in np.array_split(is_missing, 2))
     # The difference of two halves has twice the standard error of the whole.
     if last - first >= max(MIN_GROWTH, 2 * chance):
@@ -188,7 +188,7 @@ def _spelling_fault(column: CurrentColumn, usual: Mapping[str, float], now: Mapp
         return None
     example = max(usual_spellings, key=lambda name: now[name])
     where = f"in {fraction:.0%} of the rows"
-    return f"{column.name} has another spelling: {example!r} was {usual_spellings[example]!r} in training, {where}"
+    return f"{column.name} has another spelling: {example!r} was {usual_spellings[example]!r} in the reference, {where}"
 
 
 def _unknown_fault(column: CurrentColumn, usual: Mapping[str, float], now: Mapping[str, float]) -> str | None:
@@ -237,7 +237,7 @@ class _Conversion:
 
 def _conversions(numbers: Floats) -> Iterator[_Conversion]:
     for factor in (ratio for unit in UNIT_FACTORS for ratio in (unit, 1.0 / unit)):
-        message = f"values are {format_number(factor)} times those of training"
+        message = f"values are {format_number(factor)} times those of the reference"
         yield _Conversion(numbers / factor, message, not 1 / SMALL_RATIO < factor < SMALL_RATIO)
     for factor, offset, message in TEMPERATURES:
         yield _Conversion(numbers * factor + offset, message, is_large=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from estimator.drift.frequency import largest_change
 from estimator.drift.kolmogorov_smirnov import largest_distance
 from estimator.drift.reference import BinCodes, ColumnReference, monitored_values
 from estimator.monitoring.data_faults import CurrentColumn, data_faults
+from estimator.monitoring.drift_check import MIN_P_VALUE, DriftCheck
 from estimator.monitoring.records import RecordReader
 from estimator.prediction_log import PredictionRecord
 
@@ -57,16 +59,17 @@ class GrownSlice:
 class Diagnosis:
     """What moved among `n_rows` rows: columns, most moved first, predictions, grown slices, and example rows.
 
-    `expected_loss` is estimated from the predictions; `reference_loss` is that of held-out rows.
+    `expected_loss` is estimated from the predictions; `reference_loss` is that of held-out rows. Where no predictions
+    are compared, `predictions` and both losses are None.
     """
 
     n_rows: int
     columns: Sequence[MovedColumn]
-    predictions: MovedColumn
+    predictions: MovedColumn | None
     grown_slices: Sequence[GrownSlice]
     examples: Sequence[Mapping[str, Any]]
-    expected_loss: float
-    reference_loss: float
+    expected_loss: float | None
+    reference_loss: float | None
 
     @property
     def data_faults(self) -> list[str]:
@@ -76,25 +79,30 @@ class Diagnosis:
     @property
     def message(self) -> str:
         """The diagnosis in a sentence."""
-        if not self.columns:
+        if not self.columns and self.predictions is None:
+            return "rows drifted as a whole, more than any single column"
+        if not self.columns and self.predictions is not None:
             return f"predictions drifted, more than any single column: {self.predictions.message}"
         cause = f"likely a data fault: {self.data_faults[0]}" if self.data_faults else "likely a real change"
         return f"drift in {join_names((moved.column for moved in self.columns), limit=4)}; {cause}"
+
+    @property
+    def example_names(self) -> list[str]:
+        """The ids of example rows, or their numbers in a table."""
+        return [str(example["id"]) if "id" in example else f"row {example['row']:,}" for example in self.examples]
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         return {
             "n_rows": self.n_rows,
             "columns": [asdict(moved) for moved in self.columns],
-            "predictions": asdict(self.predictions),
+            "predictions": None if self.predictions is None else asdict(self.predictions),
             "grown_slices": [asdict(grown) for grown in self.grown_slices],
             "examples": list(self.examples),
             "data_faults": self.data_faults,
-            "expected": {
-                "loss": self.expected_loss,
-                "reference_loss": self.reference_loss,
-                "warning": NOT_CONCEPT_DRIFT,
-            },
+            "expected": None
+            if self.expected_loss is None
+            else {"loss": self.expected_loss, "reference_loss": self.reference_loss, "warning": NOT_CONCEPT_DRIFT},
         }
 
 
@@ -115,15 +123,19 @@ def diagnose_rows(
     current: CurrentRows,
     e_values: Mapping[str, float],
     example: Callable[[int], dict[str, Any]],
+    *,
+    faults: Mapping[str, str] | None = None,
 ) -> Diagnosis:
-    """Explain the drift of rows; `example` returns what to show of the row of an index."""
+    """Explain the drift of rows.
+
+    `example` returns what to show of the row of an index; `faults` are those of columns that reading the rows found.
+    """
     counts = {column.name: column.count(current.codes[:, index]) for index, column in enumerate(reference.columns)}
-    faults = data_faults(
-        [
-            CurrentColumn(column, monitored_values(current.batch, column.name, is_text=column.is_text))
-            for column in reference.columns
-        ]
-    )
+    current_columns = [
+        CurrentColumn(column, monitored_values(current.batch, column.name, is_text=column.is_text))
+        for column in reference.columns
+    ]
+    faults = {**data_faults(current_columns), **(faults or {})}
     moved = [
         moved_column(column, counts[column.name], e_values.get(column.name, 0.0), faults.get(column.name))
         for column in reference.columns
@@ -139,12 +151,32 @@ def diagnose_rows(
     return Diagnosis(
         n_rows=len(current),
         columns=shown,
-        predictions=moved_column(predictions, prediction_counts, e_values.get(predictions.name, 0.0)),
+        predictions=moved_column(predictions, prediction_counts, e_values.get(predictions.name, 0.0))
+        if predictions.n_rows
+        else None,
         grown_slices=sorted(grown, key=lambda item: item.reference - item.current),
         examples=[example(index) for index in _unlikely_rows(reference, current.codes)],
-        expected_loss=expected_loss(reference, prediction_counts),
-        reference_loss=reference.mean_loss,
+        expected_loss=expected_loss(reference, prediction_counts) if predictions.n_rows else None,
+        reference_loss=reference.mean_loss if predictions.n_rows else None,
     )
+
+
+def evidence(reference: DriftReference, check: DriftCheck) -> dict[str, float]:
+    """Return the e-value of each column of a check, and of the predictions, by name.
+
+    That of a p-value is half its inverse root (Vovk and Wang, 2021), of several of one column by Bonferroni's rule.
+    Columns whose change does not count have none.
+    """
+    p_values: dict[str, list[float]] = {}
+    for kind, results in check.results.items():
+        for result in results:
+            name = reference.predictions.name if kind == "prediction_drift" else result.column
+            if name is not None and name not in (*check.small, *check.without_effect):
+                p_values.setdefault(name, []).append(result.p_value)
+    return {
+        name: 0.5 / math.sqrt(min(1.0, max(min(values) * len(values), MIN_P_VALUE)))
+        for name, values in p_values.items()
+    }
 
 
 def log_e_value(e_value: float) -> float:

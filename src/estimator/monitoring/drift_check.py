@@ -20,6 +20,8 @@ from estimator.drift.repeats import MIN_FRACTION, repeated_rows, usual_size, wit
 MIN_ROWS = 20
 MIN_P_VALUE = 1e-15
 MAX_NAMES = 5
+# Results with a larger p-value, and more of one test, are not shown to people.
+MAX_LISTED_P_VALUE, MAX_LISTED = 0.01, 8
 # A p-value near 1 has a quantile that would outweigh the smallest of the others.
 MAX_P_VALUE = 0.99
 
@@ -67,7 +69,18 @@ class DriftCheck:
         if self.too_few:
             return f"too few rows to tell: {compared} to compare, at least {MIN_ROWS} are needed"
         verdict = "drift" if self.drifted else "no drift"
-        return f"{verdict}: p = {self.p_value:.2g} on {compared} (alpha = {self.alpha:.2g})"
+        p_value = f"p = {self.p_value:.2g}" if self.p_value >= MIN_P_VALUE else f"p < {MIN_P_VALUE}"
+        return f"{verdict}: {p_value} on {compared} (alpha = {self.alpha:.2g})"
+
+    @property
+    def listed(self) -> list[tuple[str, DriftResult]]:
+        """The kind of the test and the result, of the results that are worth a line."""
+        return [
+            (kind, result)
+            for kind, results in self.results.items()
+            for result in results[:MAX_LISTED]
+            if result.p_value <= MAX_LISTED_P_VALUE
+        ]
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
@@ -99,7 +112,8 @@ def check_drift(
     # Four standard deviations of the number of repeats, which is about Poisson's.
     if n_rows - size > max(MIN_FRACTION * n_rows, 4.0 * math.sqrt(n_repeats)):
         findings.append(f"repeated rows: {n_repeats:,} of {counted(n_rows, 'row')} equal an earlier one; sent twice?")
-    if len(kept) + kept.n_invalid < MIN_ROWS:
+    n_left_out = 0 if current.batch.is_valid is None else len(current.batch.is_valid) - n_rows
+    if len(kept) + n_left_out < MIN_ROWS:
         return DriftCheck(n_rows, {}, 1.0, alpha, len(kept), n_repeats, findings, too_few=True)
     shelf = {kind: SHELF.load(kind)() for kind in tests}
     results = {kind: test.compare(reference, kept, seed=seed) for kind, test in shelf.items() if not test.joins_columns}

@@ -14,7 +14,7 @@ from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.decision import HoldoutEvidence
-from estimator.monitoring.diagnosis import diagnose
+from estimator.monitoring.diagnosis import diagnose, evidence
 from estimator.monitoring.drift_check import MIN_ROWS, DriftCheck
 from estimator.monitoring.events import Event, EventKind, claim, read_events, release, store_event
 from estimator.monitoring.follower import LAG_SECONDS, LogFollower
@@ -170,7 +170,7 @@ class MonitorLoop:
         }
         events = [self._event("check", version, suffix, now, details)]
         if check.drifted and not self._had_lately("drift", version, now):
-            diagnosis = diagnose(reader, records, dict.fromkeys(reader.reference.by_name, 1.0))
+            diagnosis = diagnose(reader, records, evidence(reader.reference, check))
             drift = {
                 **diagnosis.to_data(),
                 "message": diagnosis.message,

@@ -12,6 +12,7 @@ from estimator.config import Monitoring
 from estimator.core.clock import iso_time
 from estimator.core.text import counted
 from estimator.drift.reference import PREDICTION
+from estimator.monitoring.diagnosis import Diagnosis, diagnose, evidence
 from estimator.monitoring.drift_check import DriftCheck
 from estimator.monitoring.events import POINT_SECONDS, Event, Point, read_events, read_points
 from estimator.monitoring.histograms import ColumnHistogram, column_histograms
@@ -32,7 +33,7 @@ class Overview:
 
     `n_rows` are those of the version, `n_rows_by_version` those of all versions that were read, and `n_logged` those in
     the log, which are more where not all were read. `span` is the time in which there is anything. `histograms` are
-    those of columns that have drifted.
+    those of columns that have drifted, `diagnosis` explains the check where it found drift.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Overview:
     span: tuple[float, float] = (0.0, 0.0)
     histograms: Sequence[ColumnHistogram] = ()
     private_columns: Sequence[str] = ()
+    diagnosis: Diagnosis | None = None
 
     @property
     def alarms(self) -> list[Event]:
@@ -83,6 +85,7 @@ class Overview:
             "n_logged": self.n_logged,
             "alarm": self.has_alarm,
             "check": None if self.check is None else self.check.to_data(),
+            "diagnosis": None if self.diagnosis is None else self.diagnosis.to_data(),
             "performance": None if self.performance is None else self.performance.to_data(),
             "events": [{**asdict(event), "at": iso_time(event.at)} for event in self.events],
             "e_values": None if not self.points else dict(self.points[-1].details),
@@ -135,6 +138,9 @@ def overview(
         n_rows_by_version=Counter(record.version for record in records),
         n_logged=n_logged,
         private_columns=private_columns,
+        diagnosis=diagnose(reader, of_version, evidence(reader.reference, check))
+        if check is not None and check.drifted
+        else None,
     )
     span = _span(state, records)
     names, drifted_since = _drifted_columns(state)

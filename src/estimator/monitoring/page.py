@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 from estimator.core.clock import format_time
 from estimator.core.text import counted, format_number
-from estimator.monitoring.charts import EVENT_NAMES, MAX_LINES, monitoring_charts
+from estimator.monitoring.charts import EVENT_NAMES, monitoring_charts
+from estimator.monitoring.drift_cards import TableCard, check_card, diagnosis_card
 from estimator.monitoring.overview import ALARM_KINDS, Overview
 from estimator.pages.render import render_page
 
@@ -15,19 +13,8 @@ MAX_TABLE_ROWS = 40
 MAX_ALARMS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class TableCard:
-    """A table of the page with its heading and the sentence that explains it."""
-
-    heading: str
-    reading: str
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    is_wide: bool = False
-
-
 def monitoring_page(state: Overview) -> bytes:
-    """Return the page; the only values of rows in it are those that name a slice."""
+    """Return the page; the only values of rows in it are those that name a slice or a likely data fault."""
     return render_page(
         "monitoring.html.j2",
         name=state.model,
@@ -64,7 +51,7 @@ def _alarm_lines(state: Overview) -> list[str]:
 def _tables(state: Overview) -> list[TableCard | None]:
     return [
         _performance_table(state),
-        _drift_table(state),
+        *_drift_tables(state),
         _weak_slice_table(state),
         _version_table(state),
         _event_table(state),
@@ -89,20 +76,20 @@ def _performance_table(state: Overview) -> TableCard | None:
     return TableCard("Performance", warnings, [], rows)
 
 
-def _drift_table(state: Overview) -> TableCard | None:
+def _drift_tables(state: Overview) -> list[TableCard]:
+    """Return what is known of the drift of these rows, and of the last alarm."""
+    cards = []
+    if state.diagnosis is not None:
+        # A row is named by its id: the page of a log shows no values of rows.
+        reading = f"{state.diagnosis.message}; example rows: {', '.join(state.diagnosis.example_names)}"
+        cards.append(diagnosis_card("What drifted", reading, state.diagnosis.to_data()))
+    if state.check is not None:
+        cards.append(check_card(state.check))
     last = next((event for event in reversed(state.alarms) if event.kind == "drift"), None)
-    if last is None:
-        return None
-    moved_columns = [*last.details["columns"], {**last.details["predictions"], "column": "predictions"}]
-    rows = [
-        (moved["column"], f"{moved['effect']:.2f}", moved["message"], moved.get("data_fault") or "")
-        for moved in moved_columns
-    ]
-    for grown in last.details.get("grown_slices", [])[:MAX_LINES]:
-        fractions = f"{grown['reference']:.1%} of the rows in training, {grown['current']:.1%} now"
-        rows.append((grown["message"], "", fractions, ""))
-    heads = ["column or slice", "effect", "change", "likely data fault"]
-    return TableCard("Last drift alarm", f"{format_time(last.at)}: {last.message}", heads, rows, is_wide=True)
+    if last is not None:
+        reading = f"{format_time(last.at)}: {last.message}"
+        cards.append(diagnosis_card("Last drift alarm", reading, last.details))
+    return cards
 
 
 def _weak_slice_table(state: Overview) -> TableCard | None:

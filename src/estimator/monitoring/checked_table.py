@@ -1,0 +1,78 @@
+"""A table compared with a reference: the drift check, and the diagnosis where rows have drifted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from estimator.config import Monitoring
+from estimator.core.arrays import MAX_DOUBLE
+from estimator.drift import CurrentRows, DriftReference
+from estimator.drift.reference import ColumnReference
+from estimator.monitoring.diagnosis import Diagnosis, diagnose_rows, evidence
+from estimator.monitoring.drift_check import DriftCheck, check_drift
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedTable:
+    """The check of a `table` against what it was compared with; `diagnosis` is None unless rows have drifted."""
+
+    table: str
+    compared_with: str
+    check: DriftCheck
+    diagnosis: Diagnosis | None
+
+    @property
+    def drifted(self) -> bool:
+        """Whether rows have drifted."""
+        return self.check.drifted
+
+    @property
+    def message(self) -> str:
+        """The check and the diagnosis in a sentence."""
+        return self.check.message if self.diagnosis is None else f"{self.check.message}; {self.diagnosis.message}"
+
+    def to_data(self) -> dict[str, Any]:
+        """Return it as JSON-ready data."""
+        diagnosis = None if self.diagnosis is None else self.diagnosis.to_data()
+        return {**self.check.to_data(), "compared_with": self.compared_with, "diagnosis": diagnosis}
+
+
+def check_frame(
+    reference: DriftReference,
+    current: CurrentRows,
+    frame: pl.DataFrame,
+    settings: Monitoring,
+    *,
+    faults: Mapping[str, str],
+    findings: Sequence[str] = (),
+    moves_predictions: Callable[[ColumnReference], bool] = lambda column: True,
+) -> tuple[DriftCheck, Diagnosis | None]:
+    """Compare rows with a reference; `frame` holds them as they are shown, `faults` what was wrong in reading them."""
+    check = check_drift(
+        reference,
+        current,
+        settings.tests,
+        alpha=settings.alpha,
+        min_effect=settings.min_effect,
+        moves_predictions=moves_predictions,
+    )
+    check = replace(check, findings=[*check.findings, *findings])
+    if not check.drifted:
+        return check, None
+    names = [column.name for column in reference.columns if column.name in frame.columns]
+
+    def example(index: int) -> dict[str, Any]:
+        return {"row": index + 1, "inputs": {name: _plain(frame[name][index]) for name in names}}
+
+    return check, diagnose_rows(reference, current, evidence(reference, check), example, faults=faults)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not abs(value) <= MAX_DOUBLE:
+        return None
+    return value if value is None or isinstance(value, bool | int | float | str) else str(value)
