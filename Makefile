@@ -51,7 +51,7 @@ test-tables: $(STAMP)  ## read 100,000 made tables in every format, in requests 
 	ESTIMATOR_CRUEL_TABLES=25000 $(BIN)/pytest -n 2 --dist load tests/test_cruel_tables.py \
 		tests/test_page.py::test_made_tables_are_read_as_predict_reads_them
 
-test-compatibility: $(STAMP)  ## predict and serve with the oldest packages that are allowed; minutes
+test-compatibility: $(STAMP)  ## predict and serve stored versions with the oldest and the newest packages that are allowed; six minutes
 	ESTIMATOR_TEST_COMPATIBILITY=1 $(BIN)/pytest -n 0 tests/test_compatibility.py
 
 test-chaos: $(STAMP)  ## kill, corrupt and race what is written, at least 30 kills per writer; half an hour
