@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from estimator.config.section import ColumnName, Fraction, Section, Text
 
@@ -44,6 +44,17 @@ def _check_duration(text: str) -> str:
 
 
 Duration = Annotated[Text, AfterValidator(_check_duration)]
+
+
+def _off_as_text(value: object) -> object:
+    """Return what YAML reads `off` as, a boolean, as text again."""
+    return "off" if value is False else value
+
+
+def _check_silence(text: str) -> str:
+    if text not in ("auto", "off"):
+        duration_seconds(text)
+    return text
 
 
 class Alert(Section):
@@ -111,6 +122,11 @@ class Monitoring(Section):
     )
     on_degradation: Literal["warn", "retrain"] = Field(
         "warn", description="when labels show worse predictions: warn sends an alert, retrain also trains candidates"
+    )
+    silence: Annotated[Text, BeforeValidator(_off_as_text), AfterValidator(_check_silence)] = Field(
+        "auto",
+        description="when it is an alarm that no prediction comes: auto (at times at which there were some in each of "
+        "the last four weeks; this takes two weeks of predictions), off, or after a duration such as 6 hours",
     )
     repeat_after: Duration = Field("1 week", description="time after which an alert that still holds is sent again")
     alerts: list[Alert] = Field([], description="receivers of alerts; when empty, alerts are only logged")

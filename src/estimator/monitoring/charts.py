@@ -23,6 +23,7 @@ EVENT_NAMES: Mapping[EventKind, str] = {
     "retrain": "retraining",
     "promote": "promotion",
     "rollback": "rollback",
+    "silence": "silence",
 }
 E_VALUE_AXIS = "log10 of the e-value"
 E_VALUE_SENTENCE = (

@@ -20,6 +20,7 @@ from estimator.monitoring.events import Event, EventKind, claim, read_events, re
 from estimator.monitoring.follower import LAG_SECONDS, LogFollower
 from estimator.monitoring.promotion import ComparisonState, ShadowComparison
 from estimator.monitoring.records import RecordReader, check_records
+from estimator.monitoring.silence import SilenceMonitor
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact, open_artefact
 from estimator.store.history import AliasChange
@@ -60,6 +61,7 @@ class MonitorLoop:
     retrainer: Retrainer | None = None
     note: Callable[[str], None] = lambda text: None
     _follower: LogFollower | None = None
+    _silence: SilenceMonitor | None = None
     _comparisons: dict[tuple[str, str, float], ShadowComparison] = field(default_factory=dict)
     _open_versions: dict[str, Artefact] = field(default_factory=dict)
     _stored_at: float = 0.0
@@ -71,7 +73,8 @@ class MonitorLoop:
         if not self._has_lease(now):
             return []
         assert self._follower is not None
-        events = self._follower.step(now) + self._scheduled_check(now)
+        assert self._silence is not None
+        events = self._follower.step(now) + self._silence.step(self._alias("live"), now) + self._scheduled_check(now)
         for event in list(events):
             events += self._retrain_after(event, now)
         if not events:
@@ -108,6 +111,7 @@ class MonitorLoop:
                 holder=self.holder,
             )
             self._follower.restore()
+            self._silence = SilenceMonitor(self.log, self.model, self.settings.monitoring)
         return True
 
     def _version(self, name: str) -> Artefact:
