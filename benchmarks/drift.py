@@ -24,10 +24,11 @@ from processes import CACHE, built_environment, child_command, machine_line, mea
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT.parent / "shared" / "data" / "tables"
 OURS = "ours"
-DRIFTED, LATER = "drifted", "later"
+DRIFTED, LATER, TWICE, NATURAL = "drifted", "later", "quiet, sent twice", "quiet, in natural order"
 WINDOWS, QUIET_STREAM, CHANGING_STREAM, SPEED = "windows", "quiet stream", "changing stream", "speed"
 QUIET_NATURAL, CHANGING_NATURAL = "quiet stream in natural order", "changing stream in natural order"
 SIZES = (50, 200, 1000)
+MAX_PARTS = 5
 SPEED_TABLE, SPEED_ROWS = "hotel_bookings", 1000
 SPEED_COLUMNS = (
     "lead_time", "stays_in_weekend_nights", "stays_in_week_nights", "adults", "children", "babies",
@@ -42,9 +43,10 @@ quiet pool and size, {drifted} per drifted pool and size. Ids, the target, time 
 are left out. King County by date has no drifted pool: in its later months the inputs hardly move, and the fraction of
 them called drift is reported separately. Quiet streams and their references are drawn from the rows of all periods;
 changing ones drift for good after 10 windows. Streams have up to 50 windows of 50 rows; a rule for windows is applied
-after each. Streams in natural order are rows that follow each other in the table, cut out of the middle of the first
-period; the reference is the rest of that period, at most 60,000 rows, in the same order. Detected: the first alarm comes after the change; the delay is in rows. Every rule of a peer is its
-default."""
+after each. Streams in natural order are rows that follow each other in the table, cut out of the middle of the
+first period; the reference is the rest of that period, at most 60,000 rows, in the same order. Detected: the first
+alarm comes after the change; the delay is in rows. Windows in natural order are parts of quiet streams; "sent twice"
+are quiet windows with every row repeated. Every rule of a peer is its default."""
 Result = Mapping[str, Any]
 
 
@@ -118,7 +120,9 @@ def tasks_of(pool: Pool, seed: int, options: argparse.Namespace) -> Iterator[Tas
     labels = [QUIET if kind == QUIET else moved for kind in kinds]
     for n_rows in SIZES:
         drawn = [window(pool, kind, n_rows, index + seed * len(kinds)) for index, kind in enumerate(kinds)]
-        yield Task(pool.name, seed, WINDOWS, pool.frame_reference, drawn, labels)
+        halves = [window(pool, QUIET, n_rows // 2, index + seed * len(kinds)) for index in range(n_quiet)]
+        twice = [pl.concat([half, half]) for half in halves]
+        yield Task(pool.name, seed, WINDOWS, pool.frame_reference, drawn + twice, labels + [TWICE] * len(twice))
     for kind in (QUIET_STREAM, CHANGING_STREAM):
         if kind == CHANGING_STREAM and pool.name in UNMOVED:
             continue
@@ -131,6 +135,11 @@ def tasks_of(pool: Pool, seed: int, options: argparse.Namespace) -> Iterator[Tas
         natural = natural_stream(pool, seed, changes=kind == CHANGING_NATURAL)
         sections = list(natural.rows.iter_slices(SIZES[0]))
         yield Task(pool.name, seed, kind, natural.reference, sections, change=natural.change)
+        if kind == QUIET_NATURAL:
+            for n_rows in SIZES:
+                parts = [part for part in natural.rows.iter_slices(n_rows) if part.height == n_rows][:MAX_PARTS]
+                if parts:
+                    yield Task(pool.name, seed, NATURAL, natural.reference, parts, [NATURAL] * len(parts))
 
 
 def counts(options: argparse.Namespace) -> tuple[int, int]:
@@ -221,13 +230,14 @@ def our_results(module: ModuleType, tasks: Sequence[Task]) -> list[Result]:
     """Apply our rules to the windows, and row by row to the streams."""
     results: list[Result] = []
     for task in tasks:
-        if task.kind == WINDOWS:
-            results.append({"alarms": module.batch_alarms(task.reference, task.windows)})
+        is_natural = task.kind in (QUIET_NATURAL, CHANGING_NATURAL, NATURAL)
+        if task.kind in (WINDOWS, NATURAL):
+            alarms = module.batch_alarms(task.reference, task.windows, in_natural_order=is_natural)
+            results.append({"alarms": alarms})
         elif task.kind == SPEED:
             seconds = [module.seconds_per_check(task.reference, task.windows[0]) for _ in range(N_CHECKS + 1)]
             results.append({"check, given the reference": seconds[1:]})
         else:
-            is_natural = task.kind in (QUIET_NATURAL, CHANGING_NATURAL)
             results.append({"firsts": module.stream_alarms(task.reference, task.rows, in_natural_order=is_natural)})
     return results
 
@@ -259,7 +269,7 @@ def add_result(outcome: Outcome, competitor: str, task: Task, result: Result) ->
         print(f"{competitor} failed at {task.pool}, {task.kind}: {failure}", file=sys.stderr)
     elif task.kind == SPEED:
         outcome.checks |= {titled(competitor, way): seconds for way, seconds in result.items()}
-    elif task.kind == WINDOWS:
+    elif task.kind in (WINDOWS, NATURAL):
         for rule, alarms in result["alarms"].items():
             fields = titled(competitor, rule), task.pool, task.n_rows
             windows = zip(task.labels, alarms, strict=True)
@@ -304,7 +314,13 @@ def report(outcome: Outcome, pythons: Mapping[Path, Sequence[str]], options: arg
 
 def windows_table(verdicts: Sequence[Verdict]) -> str:
     """Return the fraction of windows that each rule calls drift, by kind of window."""
-    labels = {QUIET: "false alarms", DRIFTED: "power", LATER: "King County's later months"}
+    labels = {
+        QUIET: "false alarms",
+        DRIFTED: "power",
+        LATER: "King County's later months",
+        TWICE: TWICE,
+        NATURAL: NATURAL,
+    }
     rows = []
     for rule in rules_of(verdicts):
         mine = [verdict for verdict in verdicts if verdict.rule == rule]
@@ -340,7 +356,7 @@ def alarm_fraction(verdicts: Iterable[Verdict], label: str) -> str:
 
 def streams_title(firsts: Sequence[FirstAlarm], kinds: tuple[str, str]) -> str:
     """Return a title with the number of streams of the quiet and the changing kind."""
-    rule = next(iter(rules_of(firsts)), "")
+    rule = next(iter(rules_of(of_kinds(firsts, kinds))), "")
     n_quiet, n_changing = (sum((first.rule, first.kind) == (rule, kind) for first in firsts) for kind in kinds)
     return f"Streams: {n_quiet} quiet, {n_changing} changing"
 
@@ -348,7 +364,7 @@ def streams_title(firsts: Sequence[FirstAlarm], kinds: tuple[str, str]) -> str:
 def streams_table(firsts: Sequence[FirstAlarm], kinds: tuple[str, str]) -> str:
     """Return each rule's alarms in streams of the quiet and the changing kind."""
     rows, (quiet_kind, changing_kind) = [], kinds
-    for rule in rules_of(firsts):
+    for rule in rules_of(of_kinds(firsts, kinds)):
         quiet = [first.n_rows is not None for first in firsts if (first.rule, first.kind) == (rule, quiet_kind)]
         changing = [first for first in firsts if (first.rule, first.kind) == (rule, changing_kind)]
         alarm_delays = [first.n_rows - (first.change or 0) for first in changing if first.n_rows is not None]
@@ -367,6 +383,11 @@ def streams_table(firsts: Sequence[FirstAlarm], kinds: tuple[str, str]) -> str:
 def rules_of(results: Iterable[Verdict | FirstAlarm]) -> list[str]:
     """Return the rules in the order of their first result."""
     return list(dict.fromkeys(result.rule for result in results))
+
+
+def of_kinds(firsts: Sequence[FirstAlarm], kinds: tuple[str, str]) -> list[FirstAlarm]:
+    """Return the first alarms in streams of two kinds."""
+    return [first for first in firsts if first.kind in kinds]
 
 
 def markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

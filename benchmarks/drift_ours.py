@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from estimator.config import Monitoring
 from estimator.core.task import Predictions
 from estimator.data.schema import Schema
 from estimator.data.schema.frames import read_frame
@@ -22,14 +23,17 @@ from estimator.monitoring.sequential import VersionMonitor
 
 TESTS = ("schema_faults", "kolmogorov_smirnov", "chi_square", "domain_classifier")
 ALPHAS = (0.01, 0.05)
+MIN_EFFECT = Monitoring().min_effect
 # A period of the e-process is a window; a stream has this many.
 WINDOW_ROWS, N_WINDOWS = 50, 50
 TARGET = "none"
 
 
-def batch_alarms(reference: pl.DataFrame, windows: Sequence[pl.DataFrame]) -> dict[str, list[bool]]:
+def batch_alarms(
+    reference: pl.DataFrame, windows: Sequence[pl.DataFrame], *, in_natural_order: bool = False
+) -> dict[str, list[bool]]:
     """Return, per rule, whether each window alarms."""
-    schema, trained_on = reference_of(reference)
+    schema, trained_on = reference_of(reference, in_natural_order=in_natural_order)
     checks = [_checked(schema, trained_on, window) for window in windows]
     return {f"ours, check at {alpha:g}": [check.p_value <= alpha for check in checks] for alpha in ALPHAS}
 
@@ -37,7 +41,7 @@ def batch_alarms(reference: pl.DataFrame, windows: Sequence[pl.DataFrame]) -> di
 def stream_alarms(
     reference: pl.DataFrame, stream: pl.DataFrame, *, in_natural_order: bool = False
 ) -> dict[str, int | None]:
-    """Return, per rule, the row of the first alarm, from 1 on; the rows of both tables may be in their natural order."""
+    """Return, per rule, the row of the first alarm, from 1 on; both tables may be in their natural order."""
     schema, trained_on = reference_of(reference, in_natural_order=in_natural_order)
     firsts = _first_rows(schema, trained_on, stream, "")
     if in_natural_order:
@@ -86,4 +90,5 @@ def _current(schema: Schema, trained_on: DriftReference, frame: pl.DataFrame) ->
 
 
 def _checked(schema: Schema, trained_on: DriftReference, frame: pl.DataFrame) -> DriftCheck:
-    return check_drift(trained_on, _current(schema, trained_on, frame), TESTS, alpha=ALPHAS[0])
+    current = _current(schema, trained_on, frame)
+    return check_drift(trained_on, current, TESTS, alpha=ALPHAS[0], min_effect=MIN_EFFECT)

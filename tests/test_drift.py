@@ -275,3 +275,33 @@ def _stream(training_reference: DriftReference, n: int, shift: float, *, seed: i
         rows(n, seed=seed, shift=shift)[1].values,
     )
     return sample.codes, predictions, np.arange(n) // 500
+
+
+def without_equal_rows(n, *, seed, shift=0.0):
+    """Return numbers, of which no two rows are equal, and their predictions."""
+    values = np.random.default_rng(seed).normal(size=(n, 3)) + shift
+    batch = Batch({f"x{index}": values[:, [index]] for index in range(3)}, n)
+    return batch, Predictions(values.sum(axis=1))
+
+
+def test_rows_that_are_sent_again_are_no_evidence_row_by_row():
+    schema = Schema(tuple(Column(f"x{index}", "number") for index in range(3)), SCHEMA.target)
+    batch, predictions = without_equal_rows(4000, seed=1)
+    trained_on = build_reference(schema, batch, predictions, np.abs(predictions.values), seed=0)
+    for seed in range(20):
+        batch, predictions = without_equal_rows(30, seed=[seed, 1])
+        again = np.random.default_rng(seed).integers(0, 30, 400)
+        codes = CurrentRows.of(trained_on, batch, predictions).codes[again]
+        monitor = VersionMonitor(trained_on, THRESHOLD, seed=seed)
+        e_values = monitor.update(codes, predictions.values[again], np.zeros(400, np.int64))
+        assert e_values.max() < THRESHOLD
+        restored = VersionMonitor(trained_on, THRESHOLD, seed=seed)
+        restored.restore(json.loads(json.dumps(monitor.to_data())))
+        later = [one.update(codes, predictions.values[again], np.zeros(400, np.int64)) for one in (monitor, restored)]
+        assert np.array_equal(*later)
+        assert np.all(later[0] == e_values[-1])
+    moved = CurrentRows.of(trained_on, *without_equal_rows(200, seed=7, shift=1.5))
+    twice = np.repeat(np.arange(200), 2)
+    values = without_equal_rows(200, seed=7, shift=1.5)[1].values[twice]
+    e_values = VersionMonitor(trained_on, THRESHOLD, seed=1).update(moved.codes[twice], values, np.zeros(400, np.int64))
+    assert e_values.max() >= THRESHOLD, "drift is found though each row is sent twice"

@@ -67,7 +67,7 @@ def test_drift_is_an_alarm_within_40_rows(market):
 )
 def test_data_fault_is_named(market, column, change, message):
     market.send(same_area(100))
-    market.send(changed(same_area(120), **{column: change}))
+    market.send(changed(same_area(220)[100:], **{column: change}))
     (event,) = [event for event in market.step() if event.kind == "drift"]
     assert event.details["columns"][0]["column"] == column
     assert any(message in fault and column in fault for fault in event.details["data_faults"]), event.details[

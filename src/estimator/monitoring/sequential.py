@@ -13,6 +13,7 @@ from estimator.core.arrays import Floats, Ints
 from estimator.drift import DETECTORS, DriftReference, SequentialTest
 from estimator.drift.design_effect import NeighborCorrelation
 from estimator.drift.reference import BinCodes
+from estimator.drift.repeats import RecentRows
 from estimator.monitoring.degradation import DegradationTest, LabeledErrors
 from estimator.monitoring.records import is_present
 
@@ -44,13 +45,14 @@ class VersionMonitor:
     total_loss: float = 0.0
     is_random_order: bool = False
     neighbors: NeighborCorrelation = field(init=False)
+    recent: RecentRows = field(init=False)
     columns: SequentialTest = field(init=False)
     predictions: SequentialTest = field(init=False)
     degradation: DegradationTest = field(init=False)
 
     def __post_init__(self) -> None:
         usual = [column.neighbor_correlation for column in self.reference.columns]
-        self.neighbors = NeighborCorrelation(np.array(usual))
+        self.neighbors, self.recent = NeighborCorrelation(np.array(usual)), RecentRows(self.reference)
         self._start_tests()
 
     def _start_tests(self) -> None:
@@ -67,7 +69,7 @@ class VersionMonitor:
     def update(self, codes: BinCodes, predictions: npt.NDArray[Any], periods: Ints) -> Floats:
         """Add rows; return the e-value of "rows and predictions have drifted" after each, of shape (rows,).
 
-        A prediction that is NaN or "" is skipped.
+        A prediction that is NaN or "" is skipped, as is a row that equals an earlier one where training has few such.
         """
         e_values = []
         while True:
@@ -86,10 +88,13 @@ class VersionMonitor:
 
     def _update(self, codes: BinCodes, predictions: npt.NDArray[Any], periods: Ints) -> Floats:
         self.n_rows += len(codes)
-        e_values = np.zeros(len(codes))
-        if codes.shape[1]:
-            e_values += COLUMNS_WEIGHT * self.columns.update(codes, periods).mean(axis=1)
-        present, before = is_present(predictions), float(self.predictions.e_values[0])
+        is_new = ~self.recent.repeats(codes)
+        of_columns = np.full(len(codes), np.nan)
+        before_columns = float(self.columns.e_values.mean()) if codes.shape[1] else 0.0
+        if codes.shape[1] and is_new.any():
+            of_columns[is_new] = self.columns.update(codes[is_new], periods[is_new]).mean(axis=1)
+        e_values = COLUMNS_WEIGHT * _filled_forward(of_columns, before_columns)
+        present, before = is_present(predictions) & is_new, float(self.predictions.e_values[0])
         after = np.full(len(codes), np.nan)
         if present.any():
             prediction_codes = self.reference.predictions.codes(predictions[present])[:, None]
@@ -128,7 +133,7 @@ class VersionMonitor:
         """Return the state as JSON-ready data."""
         totals = {name: getattr(self, name) for name in COUNTERS}
         totals |= {"is_random_order": self.is_random_order, "compared_rows": self.neighbors.n_rows}
-        totals["neighbors"] = self.neighbors.sums.tolist()
+        totals |= {"neighbors": self.neighbors.sums.tolist(), "recent": self.recent.to_data()}
         return {**totals, **{name: getattr(self, name).to_data() for name in TESTS}}
 
     def restore(self, data: Mapping[str, Any]) -> None:
@@ -136,6 +141,7 @@ class VersionMonitor:
         if data["is_random_order"]:
             self._count_every_row()
         self.neighbors.n_rows, self.neighbors.sums = data["compared_rows"], np.array(data["neighbors"])
+        self.recent.restore(data["recent"])
         for name in COUNTERS:
             setattr(self, name, data[name])
         for name in TESTS:
