@@ -28,7 +28,7 @@ from estimator.data.sources.files import MemoryFile
 from estimator.data.sources.opener import open_source
 from estimator.errors import EstimatorError
 from estimator.serving.request_body import read_rows
-from estimator.serving.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA_TYPES, PARQUET, read_batch
+from estimator.serving.tabular import ARROW_FILE, ARROW_STREAM, CSV, MEDIA_TYPES, PARQUET, read_batch, read_table
 from tests.cruel_tables import WAYS, CruelTable, cruel_tables, csv_text
 
 N_TABLES = int(os.environ.get("ESTIMATOR_CRUEL_TABLES", "150"))
@@ -125,7 +125,7 @@ def test_bodies_are_read_as_files_are(table: CruelTable, media_type: str):
     # Of a service, only what decides how a body is read.
     artefact = SimpleNamespace(schema=schema, config={"data": {}})
     service: Any = SimpleNamespace(artefact=artefact, serving=Serving())
-    from_body = _read(schema, lambda: read_batch(service, file.getvalue(), media_type)[0])
+    from_body = _read(schema, lambda: read_batch(service, read_table(service, file.getvalue(), media_type)[0]))
     as_file = (lambda: _from_csv(file.getvalue())) if media_type == CSV else (lambda: features)
     if from_body == "expected at least one row, got none":
         # Lines without a cell are no rows, and a request needs one.

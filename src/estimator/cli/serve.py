@@ -31,14 +31,22 @@ if TYPE_CHECKING:
 @click.option("--keys-file", metavar="FILE", help="Key file of `estimator key`; reloaded within a second of a change.")
 @click.option("--log", "prediction_log", metavar="URL", help="Prediction log: a SQLite file, or postgresql://...")
 @click.option("--shadow", metavar="ALIAS", help="A version that predicts the same requests, for the log only.")
+@click.option(
+    "--canary",
+    metavar="VERSION=SHARE",
+    help="A version that predicts this share of the requests, such as candidate=0.05  [default: serving.canary]",
+)
+@click.option(
+    "--canary-by", metavar="COLUMN", help="Choose these requests by a column of their first row, such as customer_id."
+)
 @click.option("--monitor", is_flag=True, help="Monitor the log in a process next to the server; page at /monitor.")
 @click.option("--access-log", is_flag=True, default=None, help="Write a JSON line per request to stderr.")
 @click.option("--allow-public", is_flag=True, help="Allow a public address without an API key.")
 @options.store
 @options.as_json
 def command(
-    models_by_position: tuple[str, ...], models: tuple[str, ...], allow_public: bool, monitor: bool, store: str | None,
-    as_json: bool, **settings: Any,
+    models_by_position: tuple[str, ...], models: tuple[str, ...], canary: str | None, canary_by: str | None,
+    allow_public: bool, monitor: bool, store: str | None, as_json: bool, **settings: Any,
 ) -> None:  # fmt: skip
     """Serve versions over HTTP, with documentation at /docs.
 
@@ -63,4 +71,11 @@ def command(
             options.say(f"{names} at {url}   docs at {url}/docs   stop with Ctrl-C")
 
     given = {name: value for name, value in settings.items() if value is not None}
+    if canary is not None:
+        try:
+            given["canary"] = verbs.serve.canary_settings(canary, canary_by)
+        except ValueError as error:
+            raise click.UsageError(f"--canary: {error}") from None
+    elif canary_by is not None:
+        raise click.UsageError("--canary-by needs --canary VERSION=SHARE")
     verbs.serve.serve(references, context, settings=given, allow_public=allow_public, monitors=monitor, ready=ready)

@@ -161,6 +161,20 @@ class Evaluation(Section):
     )
 
 
+class Canary(Section):
+    """Another version that predicts a share of the requests: its responses are sent and logged."""
+
+    version: Text = Field(
+        description="alias, such as candidate, or a version; no canary while it is not set, or is the live version"
+    )
+    share: Fraction = Field(0.05, description="fraction of the requests that it predicts; all rows of one go together")
+    by: ColumnName | None = Field(
+        None,
+        description="column, such as customer_id, whose value in a request's first row decides, so that equal values "
+        "stay with one version; when left out, or missing in the row, the random id of the request decides",
+    )
+
+
 class Serving(Section):
     """How the HTTP server listens, which requests it accepts and what it logs."""
 
@@ -210,6 +224,9 @@ class Serving(Section):
         None,
         description="alias, such as candidate, whose version also predicts every request, for the log only; none when "
         "left out",
+    )
+    canary: Canary | None = Field(
+        None, description="another version that predicts a share of the requests; none when left out"
     )
     private_columns: list[ColumnName] = Field([], description="columns that are never written to the log")
     traces: bool = Field(

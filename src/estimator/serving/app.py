@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -18,6 +18,7 @@ from estimator.core.clock import SECONDS_PER_DAY
 from estimator.core.text import markdown
 from estimator.data.schema.file import to_data
 from estimator.errors import MonitoringError, RecordError, RequestError, RowError, SourceError
+from estimator.serving.canary import is_for_canary, respond_by_version
 from estimator.serving.labels import read_labels, store_labels
 from estimator.serving.openapi import (
     ACCESS_RESPONSES,
@@ -28,24 +29,15 @@ from estimator.serving.openapi import (
     rows_body,
 )
 from estimator.serving.pages import PAGE_HEADERS, add_docs, add_model_page, with_sign_out
-from estimator.serving.request_body import json_text, read_body, request_error_content, row_error_content
+from estimator.serving.request_body import JSON, json_text, read_body, request_error_content, row_error_content
 from estimator.serving.routes import Route, ServerContext
 from estimator.serving.service import ResponseFormat, Service
 from estimator.serving.sign_in import add_sign_in
-from estimator.serving.tabular import (
-    MEDIA_TYPES,
-    accepted_type,
-    charset_of,
-    predict_table,
-    read_batch,
-    rows_as_json,
-    table_type,
-)
+from estimator.serving.tabular import MEDIA_TYPES, accepted_type, charset_of, respond_to_table, table_type
 from estimator.serving.telemetry.exchange import Exchange
 from estimator.serving.telemetry.metrics import CONTENT_TYPE
 from estimator.store.store import Store
 
-JSON = "application/json"
 # Longer bodies are handled in a thread, so that they do not delay other requests.
 MAX_INLINE_BYTES = 100_000
 MAX_DAYS = 36_500
@@ -214,7 +206,8 @@ async def schema(request: Request) -> dict[str, Any]:
 async def metrics(request: Request) -> Response:
     """Return requests, durations, rows, rejections, values out of range and the state of the prediction log."""
     context = _context(request)
-    models = [(service.artefact.name, service.artefact.version) for service in context.services]
+    services = [*context.services, *(service.canary.service for service in context.services if service.canary)]
+    models = [(service.artefact.name, service.artefact.version) for service in services]
     text = context.recorder.exposition(models, n_stale_models=len(context.reload_errors()))
     return Response(text, media_type=CONTENT_TYPE)
 
@@ -291,31 +284,20 @@ async def predict(request: Request) -> Response:
             raise RequestError(415, f"expected JSON, got {sent_type}; /v1/predict accepts tables")
     elif sent_type or wanted_type:
         charset = charset_of(request.headers.get("content-type", ""))
-        return await run_in_threadpool(_respond_to_table, service, body, (sent_type, charset), wanted_type, exchange)
-    if len(body) <= MAX_INLINE_BYTES:
-        response = service.respond(body, exchange.id, response_format)
-    else:
-        response = await run_in_threadpool(service.respond, body, exchange.id, response_format)
+        return await run_in_threadpool(respond_to_table, service, body, (sent_type, charset), wanted_type, exchange)
+
+    def respond() -> Response:
+        by_canary = is_for_canary(service, body, exchange.id)
+        respond_as = partial(_respond, body=body, response_format=response_format, exchange=exchange)
+        return respond_by_version(service, by_canary=by_canary, exchange=exchange, respond=respond_as)
+
+    return respond() if len(body) <= MAX_INLINE_BYTES else await run_in_threadpool(respond)
+
+
+def _respond(service: Service, body: bytes, response_format: ResponseFormat, exchange: Exchange) -> Response:
+    response = service.respond(body, exchange.id, response_format)
     exchange.set_response(service, service.rows_to_log(body), response)
     return Response(response.body, media_type=JSON)
-
-
-def _respond_to_table(
-    service: Service, body: bytes, sent: tuple[str | None, str | None], wanted_type: str | None, exchange: Exchange
-) -> Response:
-    """Predict rows that are sent as a table, by type and charset, or wanted as one; a type of None is JSON."""
-    sent_type, charset = sent
-    notes: tuple[str, ...] = ()
-    if sent_type is None:
-        batch = service.read(body)[1]
-    else:
-        batch, notes = read_batch(service, body, sent_type, charset)
-    response, content = predict_table(service, batch, exchange.id, wanted_type)
-    rows = service.rows_to_log(body) if sent_type is None else rows_as_json(service, batch)
-    exchange.set_response(service, rows, response)
-    # A header holds ASCII, and JSON can write any text in it.
-    headers = {"x-notes": json.dumps(notes)} if notes else None
-    return Response(content, media_type=wanted_type or JSON, headers=headers)
 
 
 async def explain(request: Request) -> Response:

@@ -17,10 +17,11 @@ import msgspec
 from fastapi import FastAPI, Response
 from starlette.types import Message, Receive, Scope, Send
 
-from estimator.serving.app import JSON, MAX_INLINE_BYTES, build_app
+from estimator.serving.app import MAX_INLINE_BYTES, build_app
 from estimator.serving.auth.access import NO_KEY, Access, Rejection, credential_of
 from estimator.serving.auth.keys import ApiKey
 from estimator.serving.auth.session import Sessions
+from estimator.serving.request_body import JSON
 from estimator.serving.routes import FastRoute, Route, ServerContext
 from estimator.serving.service import Service, new_request_id
 from estimator.serving.sign_in import PATHS as SIGN_IN_PATHS
@@ -85,7 +86,7 @@ class Gateway:
         self.snapshot = replace(self.snapshot, fast_routes=build(routes))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle a connection, as ASGI defines it."""
+        """Handle a connection, as ASGI defines it; its state may have the `request_id` of the fast path."""
         if scope["type"] == "lifespan":
             await self._run_lifespan(receive, send)
         elif scope["type"] == "http":
@@ -95,7 +96,9 @@ class Gateway:
 
     async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
-        exchange = scope["exchange"] = Exchange(new_request_id(), time.time(), scope["method"], "other")
+        exchange = scope["exchange"] = Exchange(
+            scope.get("state", {}).get("request_id") or new_request_id(), time.time(), scope["method"], "other"
+        )
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -119,6 +122,8 @@ class Gateway:
             self._n_running -= 1
             exchange.route = getattr(scope.get("route"), "path", exchange.route)
             exchange.duration_seconds = time.perf_counter() - started
+            if exchange.failed_version is not None:
+                self.recorder.metrics.count_canary_failure(exchange.failed_version)
             self.recorder.record(exchange)
 
     def _check(self, scope: Scope, exchange: Exchange) -> Rejection | None:
@@ -184,7 +189,12 @@ class Gateway:
             return self.snapshot
         snapshot = self._build(replace(self._context, services=services))
         versions = {service.artefact.name: service.artefact.version for service in services}
-        logger.info("serving", extra={"fields": versions})
+        canaries = {
+            f"{service.artefact.name} canary": service.canary.service.artefact.version
+            for service in services
+            if service.canary is not None
+        }
+        logger.info("serving", extra={"fields": {**versions, **canaries}})
         return snapshot
 
     def _build(self, context: ServerContext) -> Snapshot:

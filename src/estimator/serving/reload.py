@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +20,17 @@ logger = logging.getLogger("estimator.serving")
 class ModelReference:
     """A name such as `boston` or `boston@live`; `find` returns the folder of the version that it means now.
 
-    `find_alias` returns the folder that another alias of the model means now, None when it is not set.
+    `find_other` returns the folder that another alias of the model means now, or of another version; None when it is
+    not set.
     """
 
     name: str
     find: Callable[[], Path]
-    find_alias: Callable[[str], Path | None] = lambda alias: None
+    find_other: Callable[[str], Path | None] = lambda alias: None
 
 
 class ServedModels:
-    """The services that references mean, and their shadows. Mutable, as versions move; used by one thread at a time.
+    """The services that references mean, with canaries, and shadows. Mutable, as versions move; for one thread.
 
     `errors` says, by reference, why the version that it means now is not served; `shadows` are services by model.
     """
@@ -37,6 +39,7 @@ class ServedModels:
         self._references, self._serving_of = references, serving_of
         self.services = [self._open(reference.find()) for reference in references]
         self._folders = [service.artefact.folder for service in self.services]
+        self._canary_folders: list[Path | None] = [None for _ in self.services]
         self.shadows: dict[str, Service] = {}
         self.errors: dict[str, str] = {}
         names = [service.artefact.name for service in self.services]
@@ -44,7 +47,7 @@ class ServedModels:
             raise ServingError(f"model {min(duplicates)!r} is given twice: one server serves one version of a model")
 
     def check(self) -> None:
-        """Check that each version reproduces the predictions of its golden rows, and load the shadows.
+        """Check that each version reproduces the predictions of its golden rows, and load canaries and shadows.
 
         Raises
         ------
@@ -52,6 +55,13 @@ class ServedModels:
         """
         for service in self.services:
             _check(service.artefact)
+        self.services = [
+            self._with_canary(index, service, is_forced=True) for index, service in enumerate(self.services)
+        ]
+        for service, folder in zip(self.services, self._canary_folders, strict=True):
+            if service.serving.canary is not None and folder is None:
+                fields = {"model": service.artefact.name, "canary": service.serving.canary.version}
+                logger.warning("no canary: its name is not set, or means the live version", extra={"fields": fields})
         self._reload_shadows()
 
     def reload(self, is_forced: bool) -> Sequence[Service] | None:
@@ -62,21 +72,46 @@ class ServedModels:
         self._reload_shadows()
         services = list(self.services)
         for index, reference in enumerate(self._references):
-            try:
+            with self._errors_noted(reference.name):
                 folder = reference.find()
-                if folder == self._folders[index] and not is_forced:
-                    continue
-                self._folders[index] = folder
-                services[index] = self._successor(services[index], folder)
-                self.errors.pop(reference.name, None)
-            except EstimatorError as error:
-                if self.errors.get(reference.name) != error.message:
-                    logger.error("a new version could not be loaded", extra={"fields": {"error": error.message}})
-                self.errors[reference.name] = error.message
+                if folder != self._folders[index] or is_forced:
+                    self._folders[index] = folder
+                    canary = services[index].canary
+                    successor = self._successor(services[index], folder)
+                    services[index] = successor.with_canary(None if canary is None else canary.service)
+                    self.errors.pop(reference.name, None)
+            with self._errors_noted(f"{reference.name} canary"):
+                services[index] = self._with_canary(index, services[index], is_forced=is_forced)
         if all(new is old for new, old in zip(services, self.services, strict=True)):
             return None
         self.services = services
         return services
+
+    @contextmanager
+    def _errors_noted(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except EstimatorError as error:
+            if self.errors.get(name) != error.message:
+                logger.error("a new version could not be loaded", extra={"fields": {"error": error.message}})
+            self.errors[name] = error.message
+
+    def _with_canary(self, index: int, service: Service, *, is_forced: bool) -> Service:
+        """Return a service with the canary that its settings mean now, and itself if it has that one."""
+        settings, canary = service.serving.canary, self.services[index].canary
+        if settings is None:
+            return service.with_canary(None)
+        running, reference = None if canary is None else canary.service, self._references[index]
+        folder, tried = reference.find_other(settings.version), self._canary_folders[index]
+        if folder == service.artefact.folder:
+            folder = None
+        self._canary_folders[index] = folder
+        if folder is None or folder != tried or is_forced:
+            running = None if folder is None else self._successor(service, folder)
+            self.errors.pop(f"{reference.name} canary", None)
+        if service.canary is not None and service.canary.service is running:
+            return service
+        return service.with_canary(running)
 
     def _reload_shadows(self) -> None:
         for reference, service in zip(self._references, self.services, strict=True):
@@ -84,7 +119,7 @@ class ServedModels:
             if alias is None:
                 continue
             try:
-                folder = reference.find_alias(alias)
+                folder = reference.find_other(alias)
                 shadow = self.shadows.get(model)
                 if folder is None or folder == service.artefact.folder:
                     self.shadows.pop(model, None)

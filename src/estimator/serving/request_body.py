@@ -19,6 +19,7 @@ from estimator.errors import Fault, RequestError, RowError
 from estimator.serving.request_forms import rows_of, tables_in
 
 JsonRows = Sequence[Any]
+JSON = "application/json"
 MAX_VALUE_CHARACTERS = 200
 
 

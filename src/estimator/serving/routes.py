@@ -32,10 +32,11 @@ BatchHandler = Callable[[Sequence[PredictionRequest]], list[PredictionResponse |
 
 
 class FastRoute(NamedTuple):
-    """A route, and a function that handles its requests without FastAPI."""
+    """A route, a function that handles its requests without FastAPI, and the same of its canary, if it has one."""
 
     route: Route
     handler: BatchHandler
+    canary: FastRoute | None = None
 
 
 @dataclass(frozen=True)

@@ -93,8 +93,8 @@ def run_server(
             processes.enter_context(monitor_process(artefact, str(serving.prediction_log)))
 
         def work(ready: Callable[[], None]) -> None:
-            models.check()
             _configure_logging()
+            models.check()
             recorder = _recorder(models, connect_log, metrics)
             context = ServerContext(models.services, recorder, lambda: dict(models.errors), connect_log)
             rate = None if serving.rate_limit is None else serving.rate_limit / serving.workers

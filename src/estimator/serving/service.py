@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from estimator.data.schema import Batch
 from estimator.errors import ServingError
 from estimator.prediction_log import row_id
 from estimator.serving.request_body import JsonRows, as_row_list, read_rows
+from estimator.serving.traffic import TrafficShare
 from estimator.store.artefact import Artefact
 
 
@@ -39,26 +40,47 @@ class PredictionResponse(NamedTuple):
     imputed: Sequence[Sequence[str]] = ()
 
 
+class CanaryService(NamedTuple):
+    """The service of a canary, and the requests that it predicts."""
+
+    service: Service
+    traffic: TrafficShare
+
+
 @dataclass(frozen=True)
 class Service:
-    """A version and how it is served.
+    """A version, how it is served, and its canary, if it has one.
 
     Raises
     ------
-    ServingError: `serving.private_columns` names a column that the version does not have.
+    ServingError: `serving.private_columns` or `serving.canary.by` names a column that the version does not have.
     """
 
     artefact: Artefact
     serving: Serving
+    canary: CanaryService | None = None
 
     def __post_init__(self) -> None:
         columns = self.artefact.schema.by_name
-        for name in self.serving.private_columns:
+        named = [("private_columns", name) for name in self.serving.private_columns]
+        canary = self.serving.canary
+        if canary is not None and canary.by is not None and self.artefact.schema.unknown_columns == "error":
+            named.append(("canary.by", canary.by))
+        for key, name in named:
             if name not in columns:
                 raise ServingError(
-                    f"serving.private_columns: {self.artefact.name} has no column {name!r}",
-                    hint=did_you_mean(name, columns),
+                    f"serving.{key}: {self.artefact.name} has no column {name!r}", hint=did_you_mean(name, columns)
                 )
+
+    def with_canary(self, canary: Service | None) -> Service:
+        """Return this service with another canary, or with none: a version is no canary of its own."""
+        settings = self.serving.canary
+        if canary is None or settings is None or canary.artefact.folder == self.artefact.folder:
+            return self if self.canary is None else replace(self, canary=None)
+        column = self.artefact.schema.by_name.get(settings.by or "")
+        names = [settings.by] if column is None else [column.name, *column.aliases]
+        keys = frozenset(nfc(name) for name in names if name is not None)
+        return replace(self, canary=CanaryService(canary, TrafficShare(settings.share, canary.artefact.version, keys)))
 
     @cached_property
     def label(self) -> str:

@@ -54,6 +54,9 @@ class Shadow:
             if service is None:
                 continue
             version = service.artefact.version
+            if version == entry.version:
+                # It predicted the request itself, as a canary.
+                continue
             try:
                 response = service.respond(entry.rows, entry.request_id, ResponseFormat.FULL)
             except Exception as error:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+from fastapi import Response
 
 from estimator.data.schema import Batch
 from estimator.data.sources.base import ReadOptions
 from estimator.errors import MissingExtraError, RequestError, needs_extra
 from estimator.prediction_log import row_id
+from estimator.serving.canary import is_for_canary, respond_by_version
+from estimator.serving.request_body import JSON
 from estimator.serving.service import PredictionResponse, Service
 from estimator.serving.table_process import TableLimits, TableProcess, read_body
+from estimator.serving.telemetry.exchange import Exchange
 from estimator.store.predictor import prediction_columns
+
+if TYPE_CHECKING:
+    import polars as pl
 
 CSV = "text/csv"
 ARROW_STREAM = "application/vnd.apache.arrow.stream"
@@ -81,19 +89,44 @@ def accepted_type(accept: str) -> str | None:
     return None
 
 
-def read_batch(
+def respond_to_table(
+    service: Service, body: bytes, sent: tuple[str | None, str | None], wanted_type: str | None, exchange: Exchange
+) -> Response:
+    """Predict rows that are sent as a table, by type and charset, or wanted as one; a type of None is JSON."""
+    sent_type, charset = sent
+    frame: pl.DataFrame | None = None
+    notes: tuple[str, ...] = ()
+    if sent_type is None:
+        by_canary = is_for_canary(service, body, exchange.id)
+    else:
+        frame, notes = read_table(service, body, sent_type, charset)
+        row = next(frame.head(1).iter_rows(named=True), {})
+        by_canary = service.canary is not None and service.canary.traffic.includes_row(row, exchange.id)
+
+    def respond(version: Service) -> Response:
+        batch = version.read(body)[1] if frame is None else read_batch(version, frame)
+        response, content = predict_table(version, batch, exchange.id, wanted_type)
+        rows = version.rows_to_log(body) if frame is None else rows_as_json(version, batch)
+        exchange.set_response(version, rows, response)
+        # A header holds ASCII, and JSON can write any text in it.
+        headers = {"x-notes": json.dumps(notes)} if notes else None
+        return Response(content, media_type=wanted_type or JSON, headers=headers)
+
+    return respond_by_version(service, by_canary=by_canary, exchange=exchange, respond=respond)
+
+
+def read_table(
     service: Service, body: bytes, media_type: str, charset: str | None = None
-) -> tuple[Batch, tuple[str, ...]]:
-    """Return the rows of a table, validated, and the notes on how it was read: as `estimator predict` reads a file.
+) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """Return a table, and the notes on how it was read: as `estimator predict` reads a file.
 
     Raises
     ------
     RequestError: the body is not such a table, is empty, or has too many rows.
-    RowError: rows violate the schema.
     """
     try:
         with needs_extra("batch", f"reading {media_type}"):
-            from estimator.data.schema.frames import read_frame
+            import polars  # noqa: F401 # only whether it is there
     except MissingExtraError as error:
         raise RequestError(415, error.message) from error
     serving = service.serving
@@ -104,7 +137,19 @@ def read_batch(
         frame, notes = read_body(body, KINDS[media_type], limits, options)
     else:
         frame, notes = TABLES.read(body, KINDS[media_type], limits, timeout_seconds=serving.request_timeout_seconds)
-    return read_frame(service.artefact.schema, frame), tuple(notes)
+    return frame, tuple(notes)
+
+
+def read_batch(service: Service, frame: pl.DataFrame) -> Batch:
+    """Return the rows of a table, validated.
+
+    Raises
+    ------
+    RowError: rows violate the schema.
+    """
+    from estimator.data.schema.frames import read_frame
+
+    return read_frame(service.artefact.schema, frame)
 
 
 def predict_table(

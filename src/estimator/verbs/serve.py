@@ -9,7 +9,7 @@ from typing import Any
 
 from estimator.serving.reload import ModelReference
 from estimator.serving.run import run_server
-from estimator.store.artefact import Artefact
+from estimator.store.artefact import MANIFEST, Artefact
 from estimator.store.store import Store, locate, read_aliases
 from estimator.verbs.context import Context
 
@@ -29,7 +29,7 @@ def serve(
     """
     store = context.store()
     served = [
-        ModelReference(reference, partial(locate, reference, store), partial(_locate_alias, reference, store))
+        ModelReference(reference, partial(locate, reference, store), partial(_locate_other, reference, store))
         for reference in references
     ]
     run_server(
@@ -43,8 +43,27 @@ def serve(
     )
 
 
-def _locate_alias(reference: str, store: Store, alias: str) -> Path | None:
-    """Return the folder of the version that another alias of the same model points at, None without that alias."""
+def canary_settings(text: str, by: str | None = None) -> dict[str, Any]:
+    """Return `serving.canary` for a version and its share of the requests, as the command line has them.
+
+    >>> canary_settings("candidate=0.05", by="customer_id")
+    {'version': 'candidate', 'share': 0.05, 'by': 'customer_id'}
+
+    Raises
+    ------
+    ValueError: the text is something else.
+    """
+    version, _, share = text.rpartition("=")
+    try:
+        return {"version": version or text, "share": float(share), "by": by}
+    except ValueError:
+        raise ValueError(f"expected VERSION=SHARE, such as candidate=0.05, got {text!r}") from None
+
+
+def _locate_other(reference: str, store: Store, name: str) -> Path | None:
+    """Return the folder of another version of the same model, by an alias or its own name; None if there is none."""
     folder = locate(reference, store).parent
-    version = read_aliases(folder).get(alias)
+    version = read_aliases(folder).get(name)
+    if version is None and name in (path.parent.name for path in folder.glob(f"*/{MANIFEST}")):
+        version = name
     return None if version is None else folder / version

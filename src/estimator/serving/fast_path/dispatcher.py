@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from estimator.serving.auth.access import Rejection
 from estimator.serving.auth.keys import ApiKey
+from estimator.serving.canary import is_for_canary
 from estimator.serving.fast_path.http_head import RequestHead
 from estimator.serving.fast_path.predict import MAX_BLOCK_ROWS, fast_predictor
 from estimator.serving.gateway import Gateway
@@ -19,8 +20,8 @@ from estimator.serving.telemetry.exchange import Exchange
 
 logger = logging.getLogger("estimator.serving")
 
-# The id of a request and the body of its response; None when FastAPI has to handle it.
-FastResponse = tuple[str, bytes] | None
+# The id of a request and the body of its response; None when FastAPI has to handle the request, by the same id.
+FastResponse = tuple[str, bytes | None]
 
 
 class AdmittedRequest(NamedTuple):
@@ -40,13 +41,35 @@ class _PendingRequest(NamedTuple):
 
 def build_fast_routes(routes: Sequence[Route]) -> dict[str, FastRoute]:
     """Return the routes that have a fast path, by URL path."""
+    live = _handlers(routes)
+    canaries = [
+        route._replace(service=route.service.canary.service) for route in routes if route.service.canary is not None
+    ]
+    routes_of_canaries = {
+        # What the canary's own fast path cannot take, FastAPI lets it predict.
+        route.path: FastRoute(route, handler or _decline)
+        for route, handler in _handlers(canaries)
+    }
+    return {
+        route.path: FastRoute(route, handler, routes_of_canaries.get(route.path))
+        for route, handler in live
+        if handler is not None
+    }
+
+
+def _handlers(routes: Sequence[Route]) -> list[tuple[Route, BatchHandler | None]]:
+    """Return routes with their handlers, which those of one model share."""
     services = {route.service.artefact.name: route.service for route in routes}
     predictors = {name: fast_predictor(service) for name, service in services.items()}
-    fast_routes: dict[str, FastRoute] = {}
-    for route in routes:
-        if (predictor := predictors[route.service.artefact.name]) is not None:
-            fast_routes[route.path] = FastRoute(route, predictor.handler(route.response_format))
-    return fast_routes
+    by_route = [(route, predictors[route.service.artefact.name]) for route in routes]
+    return [
+        (route, None if predictor is None else predictor.handler(route.response_format))
+        for route, predictor in by_route
+    ]
+
+
+def _decline(requests: Sequence[PredictionRequest]) -> list[PredictionResponse | None]:
+    return [None] * len(requests)
 
 
 class Dispatcher:
@@ -75,7 +98,8 @@ class Dispatcher:
     def respond(self, admitted: AdmittedRequest, body: bytes) -> FastResponse:
         """Handle a request alone, now."""
         responses: list[FastResponse] = []
-        self._handle(admitted.fast_route.handler, [self._begin(admitted, body, responses.append)])
+        pending = self._begin(admitted, body, responses.append)
+        self._handle(pending.admitted.fast_route.handler, [pending])
         return responses[0]
 
     def flush(self) -> None:
@@ -90,7 +114,8 @@ class Dispatcher:
 
     def _begin(self, admitted: AdmittedRequest, body: bytes, send: Callable[[FastResponse], None]) -> _PendingRequest:
         self._access.spend(admitted.key)
-        return _PendingRequest(admitted, PredictionRequest(body, new_request_id()), send, time.perf_counter())
+        pending = _PendingRequest(admitted, PredictionRequest(body, new_request_id()), send, time.perf_counter())
+        return pending if admitted.fast_route.canary is None else _by_version(pending, admitted.fast_route.canary)
 
     def _handle(self, handler: BatchHandler, pending: Sequence[_PendingRequest]) -> None:
         responses: Sequence[PredictionResponse | None] = [None] * len(pending)
@@ -99,7 +124,7 @@ class Dispatcher:
         except Exception:
             logger.exception("the fast path failed; FastAPI handles the requests")
         for item, response in zip(pending, responses, strict=True):
-            sent = None
+            sent: FastResponse = item.request.id, None
             if response is None:
                 self._access.refund(item.admitted.key)
             else:
@@ -119,3 +144,11 @@ class Dispatcher:
         exchange.traceparent = None if traceparent is None else traceparent.decode("latin-1")
         exchange.duration_seconds = time.perf_counter() - item.started
         self._recorder.record(exchange)
+
+
+def _by_version(pending: _PendingRequest, canary: FastRoute) -> _PendingRequest:
+    """Return a request with the route of the version that is to predict it."""
+    admitted, request = pending.admitted, pending.request
+    if not is_for_canary(admitted.fast_route.route.service, request.body, request.id):
+        return pending
+    return pending._replace(admitted=admitted._replace(fast_route=canary))

@@ -53,6 +53,8 @@ class FastProtocol(HttpToolsProtocol):
         self._reads_message = self._reads_head = self._is_head_too_large = False
         self._head_bytes = 0
         self._responded_at = 0.0
+        # The id of a request that is passed to uvicorn after the dispatcher has declined it.
+        self._declined_id: str | None = None
         self._default_headers: list[tuple[bytes, bytes]] | None = None
         self._response_head = b""
 
@@ -108,6 +110,9 @@ class FastProtocol(HttpToolsProtocol):
         self._reads_message = self._reads_head = True
         self._head_bytes = 0
         super().on_message_begin()
+        if self._declined_id is not None:
+            # FastAPI is to choose the same version.
+            self.scope["state"]["request_id"], self._declined_id = self._declined_id, None
 
     def on_headers_complete(self) -> None:
         """Check the size of the head.
@@ -167,8 +172,11 @@ class FastProtocol(HttpToolsProtocol):
         self._is_pending, data = False, self._take_buffer()
         if self.transport.is_closing():
             return
-        if response is not None:
-            self._send(*response)
+        request_id, body = response
+        if body is None:
+            self._declined_id = request_id
+        else:
+            self._send(request_id, body)
             data = self._handle_pipelined(data, self._needed_bytes)
         if data:
             self._pass_on(data)
@@ -180,10 +188,11 @@ class FastProtocol(HttpToolsProtocol):
                 self._buffer, self._needed_bytes = bytearray(data[start:]), span.stop - start
                 self._start_timeout()
                 return b""
-            response = self._dispatcher.respond(span.admitted, data[span.body_start : span.stop])
-            if response is None:
+            request_id, body = self._dispatcher.respond(span.admitted, data[span.body_start : span.stop])
+            if body is None:
+                self._declined_id = request_id
                 break
-            self._send(*response)
+            self._send(request_id, body)
             start = span.stop
         return data[start:]
 

@@ -29,6 +29,8 @@ class Exchange:
     n_rows: int = 0
     out_of_range: Sequence[Sequence[str]] = ()
     imputed: Sequence[Sequence[str]] = ()
+    # A canary that failed, so that the live version predicted.
+    failed_version: str | None = None
     rows: bytes | None = None
     response: bytes | None = None
     # The W3C trace context of the request.

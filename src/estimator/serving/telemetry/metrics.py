@@ -57,6 +57,12 @@ COUNTERS = (
     MetricFamily(
         "shadow_dropped_requests_total", "counter", "Requests that the shadow skipped because its queue was full."
     ),
+    MetricFamily(
+        "canary_failures_total",
+        "counter",
+        "Requests that the live version predicted because the canary, the version, failed on them.",
+        ("version",),
+    ),
 )
 GAUGES = (
     MetricFamily(
@@ -102,6 +108,10 @@ class ServerMetrics:
     def count_rejection(self, reason: str) -> None:
         """Count a rejected request."""
         self.counters["rejected_requests_total"][reason,] += 1
+
+    def count_canary_failure(self, version: str) -> None:
+        """Count a request that a canary could not predict and the live version could."""
+        self.counters["canary_failures_total"][version,] += 1
 
     def count_columns(self, counter_name: str, columns: Iterable[str]) -> None:
         """Count one value for each of these columns."""
