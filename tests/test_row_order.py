@@ -17,6 +17,7 @@ from estimator.drift.design_effect import RowOrder, design_effect, rank_features
 from estimator.drift.held_out import HeldOutErrors
 from estimator.monitoring.budget import FalseAlarmBudget
 from estimator.monitoring.degradation import MeanDetector
+from estimator.monitoring.diagnosis import diagnose_rows
 from estimator.monitoring.drift_check import check_drift
 from estimator.monitoring.sequential import VersionMonitor
 from estimator.training.prepare import prepare
@@ -151,6 +152,16 @@ def test_losses_that_come_in_waves_rarely_raise_an_alarm():
             n_alarms[effect] += detector.update(values, periods).max() >= THRESHOLD
     assert n_alarms[1.0] > 12
     assert n_alarms[held_out.design_effect] <= 4
+
+
+def test_explanation_leaves_out_columns_in_which_few_rows_always_differ():
+    trained_on = reference()
+    batch, predictions = weather(60, seed=12)
+    batch.feed["size"] = batch.feed["size"] * 3.0
+    rows = CurrentRows.of(trained_on, batch, predictions)
+    for of, columns in ((trained_on, ["size"]), (unordered(trained_on), ["size", "temperature"])):
+        diagnosis = diagnose_rows(of, rows, {"size": 1e6, "temperature": 2.0}, lambda index: {})
+        assert [moved.column for moved in diagnosis.columns] == columns
 
 
 def shuffled_weather(n, seed):

@@ -144,7 +144,12 @@ def diagnose_rows(
     moved.sort(key=lambda column: (column.log_e_value < CLEAR_LOG_E_VALUE, -column.effect))
     shown = [
         column for column in moved if column.effect >= MIN_EFFECT and (column.log_e_value >= 0 or column.data_fault)
-    ][:MAX_COLUMNS]
+    ]
+    if shown and shown[0].log_e_value >= CLEAR_LOG_E_VALUE:
+        # Few rows always differ in a column in which neighbors are alike.
+        names = {column.name for column in reference.columns if column.design_effect > 1.0}
+        shown = [column for column in shown if column.log_e_value >= CLEAR_LOG_E_VALUE or column.column not in names]
+    shown = shown[:MAX_COLUMNS]
     grown = [grown_slice(reference.by_name[column.column], counts[column.column]) for column in shown]
     predictions = reference.predictions
     prediction_counts = predictions.count(current.predictions[current.predictions > 0])

@@ -6,7 +6,7 @@ import numpy as np
 
 from estimator.config import Config
 from estimator.core.arrays import Floats, Ints
-from estimator.core.text import format_number, join_names
+from estimator.core.text import join_names
 from estimator.data.schema.column import TIME_KINDS
 from estimator.data.splitting import row_times
 from estimator.drift import DriftReference
@@ -40,13 +40,17 @@ def row_order_notes(reference: DriftReference) -> list[str]:
     noted = [column for column in columns if column.design_effect >= MIN_NOTED_EFFECT]
     if not noted:
         return []
-    effects = [f"{column.name} ({format_number(column.design_effect)} count as one)" for column in noted]
+    effects = [f"{column.name} ({_rounded(column.design_effect)} count as one)" for column in noted]
     note = (
         f"rows that follow each other are alike in {join_names(effects, limit=MAX_NOTED_COLUMNS)}: monitoring expects "
         "requests in such an order, and finds drift in these columns later; if any row may follow any other, set "
         "monitoring.row_order: random"
     )
     return [note]
+
+
+def _rounded(effect: float) -> str:
+    return f"{effect:,.0f}" if effect >= 10 else f"{effect:.1f}"
 
 
 def _times(prepared: PreparedData, config: Config) -> Floats | None:
