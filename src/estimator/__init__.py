@@ -24,11 +24,16 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from estimator.errors import EstimatorError
+    from estimator.monitoring.checked_table import CheckedTable
     from estimator.store.predictor import Predictor
 
-__all__ = ["EstimatorError", "Predictor", "load", "train"]
+__all__ = ["CheckedTable", "EstimatorError", "Predictor", "compare_tables", "load", "train"]
 
-_MODULES = {"EstimatorError": "estimator.errors", "Predictor": "estimator.store.predictor"}
+_MODULES = {
+    "CheckedTable": "estimator.monitoring.checked_table",
+    "EstimatorError": "estimator.errors",
+    "Predictor": "estimator.store.predictor",
+}
 
 
 def train(
@@ -69,6 +74,32 @@ def load(reference: str | Path, *, store: str | Path | None = None) -> Predictor
     from estimator.verbs.context import Context
 
     return Context((), dict(os.environ), None if store is None else str(store)).version(reference).predictor
+
+
+def compare_tables(
+    current: Any, reference: Any, *, target: str | None = None, overrides: tuple[str, ...] = ()
+) -> CheckedTable:
+    """Return whether the rows of a table have drifted from those of another, and how; no model is needed.
+
+    Each is a polars or pandas frame, a list of dictionaries, or the path or address of a table. `target` is a column to
+    leave out. `overrides` are texts such as "monitoring.alpha=0.001" or "data.encoding=utf-16".
+
+    >>> import polars as pl
+    >>> old = pl.DataFrame({"city": ["Oslo", "Rome"] * 100, "size": [float(row % 90) for row in range(200)]})
+    >>> checked = estimator.compare_tables(old.with_columns(pl.col("size") * 1000), old)   # doctest: +SKIP
+    >>> checked.drifted, checked.diagnosis.data_faults   # doctest: +SKIP
+    (True, ['size may be in another unit: values are 1000 times those of the reference'])
+
+    Raises
+    ------
+    EstimatorError: a table cannot be read, has no row, or nothing in it can be compared.
+    """
+    from estimator import verbs
+
+    notes = verbs.Notes(logging.getLogger(__name__).warning)
+    context = verbs.Context(overrides, dict(os.environ), None, notes)
+    checked: CheckedTable = verbs.check_table.compare_tables(current, reference, context, target=target)
+    return checked
 
 
 def __getattr__(name: str) -> Any:

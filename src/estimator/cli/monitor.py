@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +30,12 @@ MAX_LISTED_EVENTS, MAX_LISTED_SLICES = 8, 4
 
 
 @click.command("monitor")
-@options.named_model
+@options.by_position_or(
+    "--model", "model", metavar="MODEL", help="The model's name in the store; not needed with --reference."
+)
 @click.option("--input", "table", metavar="TABLE", help="Compare the rows of a table instead of the log's.")
+@click.option("--reference", metavar="TABLE", help="Compare --input with this table; no model is needed.")
+@click.option("--target", metavar="COLUMN", help="With --reference: a column to leave out, such as the target.")
 @options.query
 @options.log
 @click.option("--since", metavar="TIME", help="7d, 12h or 30m ago, or 2026-11-22T10:15  [default: all logged rows]")
@@ -43,7 +47,8 @@ MAX_LISTED_EVENTS, MAX_LISTED_SLICES = 8, 4
 @options.store
 @options.as_json
 def command(
-    model: str, table: str | None, query: str | None, log: str | None, since: str | None, page: Path | None,
+    model: str | None, table: str | None, reference: str | None, target: str | None, query: str | None,
+    log: str | None, since: str | None, page: Path | None,
     schedule: bool, conf: Path | None,
     folder: Path, overrides: tuple[str, ...], store: str | None, as_json: bool,
 ) -> int:  # fmt: skip
@@ -54,7 +59,16 @@ def command(
 
     \b
     Example: estimator monitor houses --log predictions.db --since 7d --page monitoring.html
+    Example: estimator monitor --input new.csv --reference old.csv
     """
+    if reference is not None or target is not None:
+        others = {"MODEL": model, "--log": log, "--since": since, "--schedule": schedule}
+        tables = _two_tables(table, reference, [name for name, value in others.items() if value])
+        context = options.context(overrides, store)
+        compared = verbs.check_table.compare_tables(*tables, context, target=target, query=query, conf=conf)
+        return _show_table(compared, context, page, as_json=as_json)
+    if model is None:
+        raise click.UsageError("Missing argument 'MODEL'; two tables need --input and --reference.")
     monitored, context = verbs.monitor.MonitoredModel(model, log, conf, folder), options.context(overrides, store)
     if schedule:
         _follow(monitored, context, as_json=as_json)
@@ -72,11 +86,20 @@ def command(
     return EXIT_GATE if overview.has_alarm else 0
 
 
+def _two_tables(table: str | None, reference: str | None, others: Sequence[str]) -> tuple[str, str]:
+    if table is None or reference is None:
+        raise click.UsageError(f"two tables are compared: pass {'--input' if table is None else '--reference'}, too")
+    if others:
+        raise click.UsageError(f"--reference compares two tables, without {', '.join(others)}")
+    return table, reference
+
+
 def _show_table(checked: CheckedTable, context: verbs.Context, page: Path | None, *, as_json: bool) -> int:
     if page is not None:
         verbs.check_table.write_page(checked, page)
         options.say(f"written: {page}")
-    lines = [*_check_lines(checked.check), *_diagnosis_lines(checked.diagnosis)]
+    not_compared = filter(None, [checked.not_compared_message])
+    lines = [*_check_lines(checked.check), *not_compared, *_diagnosis_lines(checked.diagnosis)]
     options.emit(checked.to_data(), "\n".join(lines), as_json=as_json, notes=context.notes)
     return EXIT_GATE if checked.drifted else 0
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from estimator.config import Monitoring
 from estimator.core.arrays import MAX_DOUBLE
+from estimator.core.text import join_names
 from estimator.drift import CurrentRows, DriftReference
 from estimator.drift.reference import ColumnReference
 from estimator.monitoring.diagnosis import Diagnosis, diagnose_rows, evidence
 from estimator.monitoring.drift_check import DriftCheck, check_drift
+from estimator.monitoring.histograms import bin_fractions
+from estimator.pages.overlay import BinFractions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,12 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CheckedTable:
-    """The check of a `table` against what it was compared with; `diagnosis` is None unless rows have drifted."""
+    """The check of a `table` against what it was compared with; `diagnosis` is None unless rows have drifted.
+
+    `histograms` are those of the columns of the diagnosis, in their order. `not_compared` says of what kind the columns
+    are that no test compares.
+    """
 
     table: str
     compared_with: str
     check: DriftCheck
-    diagnosis: Diagnosis | None
+    diagnosis: Diagnosis | None = None
+    histograms: Sequence[BinFractions] = ()
+    not_compared: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def drifted(self) -> bool:
@@ -36,10 +45,21 @@ class CheckedTable:
         """The check and the diagnosis in a sentence."""
         return self.check.message if self.diagnosis is None else f"{self.check.message}; {self.diagnosis.message}"
 
+    @property
+    def not_compared_message(self) -> str:
+        """The columns that no test compares, with their kinds; empty where all are compared."""
+        columns = join_names((f"{name} ({kind})" for name, kind in self.not_compared.items()), limit=8)
+        return f"not compared: {columns}" if columns else ""
+
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
         diagnosis = None if self.diagnosis is None else self.diagnosis.to_data()
-        return {**self.check.to_data(), "compared_with": self.compared_with, "diagnosis": diagnosis}
+        return {
+            **self.check.to_data(),
+            "compared_with": self.compared_with,
+            "not_compared": dict(self.not_compared),
+            "diagnosis": diagnosis,
+        }
 
 
 def check_frame(
@@ -48,11 +68,15 @@ def check_frame(
     frame: pl.DataFrame,
     settings: Monitoring,
     *,
+    names: tuple[str, str],
     faults: Mapping[str, str],
     findings: Sequence[str] = (),
     moves_predictions: Callable[[ColumnReference], bool] = lambda column: True,
-) -> tuple[DriftCheck, Diagnosis | None]:
-    """Compare rows with a reference; `frame` holds them as they are shown, `faults` what was wrong in reading them."""
+) -> CheckedTable:
+    """Compare rows with a reference; `names` are those of both tables.
+
+    `frame` holds the rows as they are shown, `faults` what was wrong in reading them.
+    """
     check = check_drift(
         reference,
         current,
@@ -63,13 +87,19 @@ def check_frame(
     )
     check = replace(check, findings=[*check.findings, *findings])
     if not check.drifted:
-        return check, None
-    names = [column.name for column in reference.columns if column.name in frame.columns]
+        return CheckedTable(*names, check)
+    shown = [column.name for column in reference.columns if column.name in frame.columns]
 
     def example(index: int) -> dict[str, Any]:
-        return {"row": index + 1, "inputs": {name: _plain(frame[name][index]) for name in names}}
+        return {"row": index + 1, "inputs": {name: _plain(frame[name][index]) for name in shown}}
 
-    return check, diagnose_rows(reference, current, evidence(reference, check), example, faults=faults)
+    diagnosis = diagnose_rows(reference, current, evidence(reference, check), example, faults=faults)
+    indices = {column.name: index for index, column in enumerate(reference.columns)}
+    histograms = []
+    for moved in diagnosis.columns:
+        column = reference.by_name[moved.column]
+        histograms.append(bin_fractions(column, column.count(current.codes[:, indices[moved.column]])))
+    return CheckedTable(*names, check, diagnosis, histograms)
 
 
 def _plain(value: Any) -> Any:

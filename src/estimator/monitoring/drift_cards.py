@@ -9,10 +9,13 @@ from typing import Any
 from estimator.core.text import counted
 from estimator.monitoring.checked_table import CheckedTable
 from estimator.monitoring.drift_check import MAX_LISTED, MAX_LISTED_P_VALUE, DriftCheck
+from estimator.pages.charts import Chart
+from estimator.pages.overlay import overlay
 from estimator.pages.render import render_page
 
 MAX_SLICES = 7
 MAX_INPUTS_LENGTH = 300
+LABELS = "in the reference", "now"
 EXAMPLES = "The rows that are least likely among those of the reference."
 
 
@@ -41,11 +44,22 @@ def checked_table_page(checked: CheckedTable) -> bytes:
         version=f"compared with {checked.compared_with}",
         state="alarm" if checked.drifted else "calm",
         verdict=checked.message,
-        period=counted(check.n_rows, "row"),
+        period="; ".join([counted(check.n_rows, "row"), *filter(None, [checked.not_compared_message])]),
         alarms=[],
-        charts=[],
+        charts=_histograms(checked),
         tables=[*cards, check_card(check)],
     )
+
+
+def _histograms(checked: CheckedTable) -> list[Chart]:
+    if checked.diagnosis is None:
+        return []
+    charts = []
+    for moved, bins in zip(checked.diagnosis.columns, checked.histograms, strict=True):
+        svg, legend = overlay(bins, LABELS, title=f"{moved.column} in the reference and now")
+        reading = f"{moved.message[:1].upper()}{moved.message[1:]}. Effect {moved.effect:.2f}."
+        charts.append(Chart(moved.column, reading, svg, legend))
+    return charts
 
 
 def check_card(check: DriftCheck) -> TableCard:

@@ -43,9 +43,25 @@ def read_leniently(schema: Schema, frame: pl.DataFrame) -> LenientRows:
             noun, fraction = NUMERIC_NOUNS.get(column.kind, column.kind), len(unreadable) / frame.height
             message = f"{column.name} held {noun} in the reference and cannot be read in {fraction:.0%} of the rows"
             faults[column.name] = f"{message}: {unreadable[0].value!r}"
+        elif _is_text(column) and holds_numbers(frame[column.name]):
+            example = frame[column.name].drop_nulls()[0]
+            faults[column.name] = f"{column.name} held text in the reference and holds numbers now: {example!r}"
     return LenientRows(Batch(feed, frame.height), faults)
 
 
 def _lenient(column: Column) -> Column:
     kind = "number" if column.kind == "integer" else column.kind
     return replace(column, kind=kind, nullable=True, on_missing=None, range=None, unknown="other")
+
+
+def _is_text(column: Column) -> bool:
+    return column.is_string and column.example is not None and not holds_numbers(pl.Series([str(column.example)]))
+
+
+def holds_numbers(series: pl.Series) -> bool:
+    """Whether every value is a number, and there is one."""
+    if series.dtype != pl.String:
+        return series.dtype.is_numeric() and series.null_count() < len(series)
+    return (
+        series.null_count() < len(series) and series.cast(pl.Float64, strict=False).null_count() == series.null_count()
+    )

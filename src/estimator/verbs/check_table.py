@@ -1,19 +1,23 @@
-"""monitor --input: compare the rows of a table with the rows that a version was trained on."""
+"""monitor --input: compare the rows of a table with those that a version was trained on, or with another table."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from estimator.config import Data, Monitoring, resolve_section
 from estimator.core.files import write_atomic
 from estimator.core.task import Predictions
 from estimator.data.schema import Batch
 from estimator.data.schema.frames import read_frame, select_columns, with_schema_names
+from estimator.data.tables import as_frame
 from estimator.drift import CurrentRows, DriftReference
 from estimator.drift.reference import BinCodes, ColumnReference, monitored_predictions
 from estimator.errors import SourceError
+from estimator.monitoring import compared_tables
 from estimator.monitoring.checked_table import CheckedTable, check_frame
 from estimator.monitoring.drift_cards import checked_table_page
 from estimator.monitoring.influence import moves_predictions
@@ -46,8 +50,48 @@ def check_table(model: MonitoredModel, context: Context, table: str, *, query: s
         return column.name in rows.faults or moves_predictions(artefact.predictor, valid, column)
 
     current = _current_rows(artefact, reference, valid, rows.batch)
-    check, diagnosis = check_frame(reference, current, frame, settings, faults=rows.faults, moves_predictions=is_used)
-    return CheckedTable(Path(table).name, f"{artefact.name} {artefact.version}", check, diagnosis)
+    names = Path(table).name, f"{artefact.name} {artefact.version}"
+    return check_frame(reference, current, frame, settings, names=names, faults=rows.faults, moves_predictions=is_used)
+
+
+def compare_tables(
+    current: Any,
+    reference: Any,
+    context: Context,
+    *,
+    target: str | None = None,
+    query: str | None = None,
+    conf: Path | None = None,
+) -> CheckedTable:
+    """Compare the rows of a table with those of another, without a model.
+
+    Each is named by its path or address, or handed in: a polars or pandas frame, or a list of dictionaries. `target` is
+    a column that is left out; `query` is for databases; `conf` names a config whose section monitoring applies.
+
+    Raises
+    ------
+    SourceError: a table has no row, or the reference no column that can be compared.
+    """
+    if conf is None:
+        settings = resolve_section("monitoring", Monitoring, {}, context.environment, overrides=context.overrides)
+    else:
+        settings = context.config(conf).monitoring
+    now, before = (
+        _named_table(table, name, context, query) for table, name in ((current, "rows"), (reference, "reference"))
+    )
+    return compared_tables.compare_tables(now, before, settings, ignore=[] if target is None else [target])
+
+
+def _named_table(table: Any, name: str, context: Context, query: str | None) -> compared_tables.NamedTable:
+    """Return a table that was handed in, or the one at a path."""
+    if not isinstance(table, str | Path):
+        return compared_tables.NamedTable(name, as_frame(table))
+    settings = {"path": str(table), "target": "target", "query": query}
+    data = resolve_section("data", Data, {}, {}, overrides=context.overrides, settings=settings)
+    with context.rows(data) as source:
+        rows = source.frame()
+    kept = [column for column in rows.columns if column not in data.drop]
+    return compared_tables.NamedTable(Path(table).name, select_columns(rows, kept))
 
 
 def write_page(checked: CheckedTable, path: Path) -> None:
