@@ -59,6 +59,7 @@ def test_drift_between_tables_is_explained_in_text_and_on_a_page(run, tmp_path):
     assert code == 3
     assert "size may be in another unit: values are 1000 times those of the reference" in output["text"]
     assert "prediction" not in output["text"]
+    assert "not compared" not in output["text"]
     assert "compared with old.parquet" in page.read_text()
     assert "size in the reference and now" in page.read_text()
 
@@ -123,6 +124,7 @@ def test_ids_and_dates_are_not_compared_and_said():
     dated = {"id": pl.int_range(pl.len()), "day": pl.date(2026, 1, 1) + pl.duration(days=pl.int_range(pl.len()) % 90)}
     checked = estimator.compare_tables(NEW.with_columns(**dated), OLD.with_columns(**dated))
     assert checked.not_compared == {"id": "identifier", "day": "date"}
+    assert checked.not_compared_message == "not compared: id (identifier), day (date)"
     assert json.loads(json.dumps(checked.to_data()))["not_compared"] == checked.not_compared
 
 

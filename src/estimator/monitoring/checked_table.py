@@ -48,8 +48,9 @@ class CheckedTable:
     @property
     def not_compared_message(self) -> str:
         """The columns that no test compares, with their kinds; empty where all are compared."""
-        columns = join_names((f"{name} ({kind})" for name, kind in self.not_compared.items()), limit=8)
-        return f"not compared: {columns}" if columns else ""
+        if not self.not_compared:
+            return ""
+        return f"not compared: {join_names((f'{name} ({kind})' for name, kind in self.not_compared.items()), limit=8)}"
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""
