@@ -24,6 +24,7 @@ EVENT_NAMES: Mapping[EventKind, str] = {
     "promote": "promotion",
     "rollback": "rollback",
     "silence": "silence",
+    "rejected": "rejected requests",
 }
 E_VALUE_AXIS = "log10 of the e-value"
 E_VALUE_SENTENCE = (

@@ -15,7 +15,7 @@ from estimator.prediction_log.columns import JSON, column_names, decoded, encode
 
 # A point of the e-values stands for this time.
 POINT_SECONDS = 60.0
-EventKind = Literal["drift", "degradation", "retrain", "promote", "rollback", "check", "silence"]
+EventKind = Literal["drift", "degradation", "retrain", "promote", "rollback", "check", "silence", "rejected"]
 CLAIM = """INSERT INTO monitors (model, holder, lease_until, state) VALUES (?, ?, ?, '')
     ON CONFLICT (model) DO UPDATE SET holder = excluded.holder, lease_until = excluded.lease_until
     WHERE monitors.holder = excluded.holder OR monitors.lease_until < ?"""

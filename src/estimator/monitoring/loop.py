@@ -20,6 +20,7 @@ from estimator.monitoring.events import Event, EventKind, claim, read_events, re
 from estimator.monitoring.follower import LAG_SECONDS, LogFollower
 from estimator.monitoring.promotion import ComparisonState, ShadowComparison
 from estimator.monitoring.records import RecordReader, check_records
+from estimator.monitoring.rejections import RejectionMonitor
 from estimator.monitoring.silence import SilenceMonitor
 from estimator.prediction_log import PredictionLog, PredictionRecord
 from estimator.store.artefact import Artefact, open_artefact
@@ -62,6 +63,7 @@ class MonitorLoop:
     note: Callable[[str], None] = lambda text: None
     _follower: LogFollower | None = None
     _silence: SilenceMonitor | None = None
+    _rejections: RejectionMonitor | None = None
     _comparisons: dict[tuple[str, str, float], ShadowComparison] = field(default_factory=dict)
     _open_versions: dict[str, Artefact] = field(default_factory=dict)
     _stored_at: float = 0.0
@@ -74,7 +76,10 @@ class MonitorLoop:
             return []
         assert self._follower is not None
         assert self._silence is not None
-        events = self._follower.step(now) + self._silence.step(self._alias("live"), now) + self._scheduled_check(now)
+        assert self._rejections is not None
+        live = self._alias("live")
+        events = self._follower.step(now) + self._silence.step(live, now) + self._rejections.step(live, now)
+        events += self._scheduled_check(now)
         for event in list(events):
             events += self._retrain_after(event, now)
         if not events:
@@ -111,6 +116,7 @@ class MonitorLoop:
                 holder=self.holder,
             )
             self._follower.restore()
+            self._rejections = RejectionMonitor(self.log, self.model, self.settings.monitoring)
             self._silence = SilenceMonitor(self.log, self.model, self.settings.monitoring)
         return True
 

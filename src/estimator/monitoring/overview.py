@@ -24,7 +24,7 @@ from estimator.store.artefact import Artefact
 from estimator.store.history import AliasChange
 
 MAX_ROWS = 50_000
-ALARM_KINDS = ("drift", "degradation", "silence")
+ALARM_KINDS = ("drift", "degradation", "silence", "rejected")
 
 
 @dataclass(frozen=True)

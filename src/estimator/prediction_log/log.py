@@ -180,9 +180,10 @@ class PredictionLog(ABC):
         return n_predictions, n_labels
 
     def delete_before(self, time: float) -> None:
-        """Delete predictions made before a time, and labels that arrived before it and belong to no prediction."""
+        """Delete what was made before a time, and labels that arrived before it and belong to no prediction."""
         self.execute_many("DELETE FROM predictions WHERE at < ?", [(time,)])
         self.execute_many("DELETE FROM shadows WHERE at < ?", [(time,)])
+        self.execute_many("DELETE FROM request_counts WHERE at < ?", [(time,)])
         self.execute_many(
             "DELETE FROM labels WHERE labeled_at < ? AND id NOT IN (SELECT id FROM predictions)", [(time,)]
         )

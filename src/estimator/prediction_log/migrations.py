@@ -158,6 +158,16 @@ def _renamed(details: Any, keys: dict[str, str]) -> Any:
     }
 
 
+def _request_counts(transaction: Transaction) -> None:
+    """Make the table of accepted and rejected requests."""
+    transaction.execute(REQUEST_COUNTS.format(real=transaction.real))
+
+
+REQUEST_COUNTS = """CREATE TABLE request_counts (
+    model TEXT NOT NULL, at {real} NOT NULL, accepted INTEGER NOT NULL, rejected INTEGER NOT NULL,
+    PRIMARY KEY (model, at))"""
+
+
 # Append a step, never change one: a log may be of any earlier release.
-MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first_tables, _descriptive_names)
+MIGRATIONS: tuple[Callable[[Transaction], None], ...] = (_first_tables, _descriptive_names, _request_counts)
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -13,6 +13,7 @@ from estimator.core.credentials import redacted
 from estimator.errors import EstimatorError, RecordError
 from estimator.prediction_log.log import PredictionLog
 from estimator.prediction_log.records import LogEntry, PredictionRecord, records_of
+from estimator.prediction_log.request_counts import RequestCounter
 
 logger = logging.getLogger("estimator.serving")
 # A kill loses at most the entries of this time.
@@ -58,6 +59,7 @@ class LogWriter:
     ) -> None:
         self._open, self._write, self._now = open_log, write, now
         self._retention_days, self._max_bytes = retention_days, max_bytes
+        self._requests = RequestCounter()
         # Each counter has one writing thread, so that no lock is needed.
         self._bytes_in = self._bytes_out = 0
         self._queue: deque[LogEntry] = deque()
@@ -94,6 +96,10 @@ class LogWriter:
         self._queue.append(entry)
         return True
 
+    def count_request(self, model: str, at: float, *, is_rejected: bool) -> None:
+        """Count a request for predictions, at a time in seconds since 1970; a rejected one has no entry."""
+        self._requests.count(model, at, is_rejected=is_rejected)
+
     def close(self, timeout_seconds: float = 10.0) -> None:
         """Write what is queued, and stop."""
         if not self._thread.is_alive():
@@ -126,6 +132,7 @@ class LogWriter:
             try:
                 log = log or self._open()
                 self._write_queue(log)
+                self._requests.write(log, float("inf") if is_last else self._now())
                 if self._retention_days is not None and self._now() - cleaned_at > SECONDS_PER_HOUR:
                     log.delete_before(self._now() - self._retention_days * 24 * SECONDS_PER_HOUR)
                     cleaned_at = self._now()

@@ -274,6 +274,7 @@ async def predict(request: Request) -> Response:
     if context.recorder.is_full:
         raise RequestError(503, "the prediction log cannot keep up; try again")
     _, service, response_format = context.routes()[_path(request)]
+    exchange.asked_model = service.artefact.name
     body = await read_body(request, service.serving.max_body_bytes, service.serving.request_timeout_seconds)
     sent_type = table_type(request.headers.get("content-type", ""))
     wanted_type = accepted_type(request.headers.get("accept", ""))

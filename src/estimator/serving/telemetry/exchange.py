@@ -14,6 +14,7 @@ class Exchange:
     """A request and its response. Mutable: filled in while the request is handled; `at` in seconds since 1970.
 
     `route` is the path as the docs have it, so that there are few; `rows` and `response` are the JSON of a prediction.
+    `asked_model` is the model of which a prediction was requested, also where the request is rejected.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Exchange:
     status: int = 0
     duration_seconds: float = 0.0
     rejection: str | None = None
+    asked_model: str = ""
     model: str = ""
     version: str = ""
     n_rows: int = 0

@@ -16,6 +16,8 @@ from estimator.serving.telemetry.traces import Traces
 
 logger = logging.getLogger("estimator.serving")
 REQUEST_EVENT = "request"
+# The status of a request whose rows violate the schema, or whose body cannot be read.
+INVALID = 422
 
 
 class RequestRecorder:
@@ -70,8 +72,11 @@ class RequestRecorder:
                 exchange.allowed_credentials,
             )
             self.writer.offer(entry)
+            self.writer.count_request(exchange.model, exchange.at, is_rejected=False)
             if self._shadow is not None:
                 self._shadow.offer(entry)
+        elif self.writer is not None and exchange.asked_model and exchange.status == INVALID:
+            self.writer.count_request(exchange.asked_model, exchange.at, is_rejected=True)
         if self._traces is not None:
             self._traces.record(exchange)
         if self._has_access_log:
