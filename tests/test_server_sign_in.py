@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import re
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from estimator import verbs
 from estimator.serving.auth.access import Access
 from estimator.serving.auth.keys import KeyRing, environment_key, new_key, read_keys
-from estimator.serving.auth.session import MAX_FAILURES, SESSION_SECONDS, Sessions, session_token
+from estimator.serving.auth.session import MAX_FAILURES, SESSION_SECONDS, Sessions, new_secret, session_token
 from estimator.serving.sign_in import COOKIE, own_path
 from estimator.store.artefact import open_artefact
 from estimator.store.store import version_folder
@@ -160,12 +159,13 @@ def test_revoked_key_ends_the_session(site):
 
 def test_expired_or_forged_session_is_rejected(site):
     ops, web = read_keys(site.keys)[:2]
-    soon, past = int(time.time()) + 600, int(time.time()) - 1
-    valid = session_token(ops, soon)
+    valid = site.session()["cookie"].partition("=")[2]
+    soon = int(valid.partition(".")[0])
     later = valid.replace(str(soon), str(soon + 600))
     renamed = valid.replace(ops.name.encode().hex(), web.name.encode().hex())
     assert site.ask("GET", "/docs", cookie=f"{COOKIE}={valid}").status == 200
-    for token in (session_token(ops, past), session_token(web, soon), later, renamed, valid[:-1], valid + "0", ".", ""):
+    of_hashes = [session_token(key, soon, secret) for key in (ops, web) for secret in (b"", bytes(32))]
+    for token in (*of_hashes, later, renamed, valid[:-1], valid + "0", ".", ""):
         assert site.ask("GET", "/docs", cookie=f"{COOKIE}={token}").status == 401, token
 
 
@@ -231,7 +231,7 @@ def test_server_without_keys_has_no_sign_in(house_version):
 def test_session_ends_with_its_time_key_or_scope():
     moments = [NOW]
     key, text = new_key("ops", ["admin"], now=NOW, days=0.25)
-    sessions = Sessions(KeyRing([key]), lambda: moments[-1])
+    sessions = Sessions(KeyRing([key]), lambda: moments[-1], new_secret())
     _, token = sessions.start(text, "192.0.2.1")
     assert sessions.find(token) == key
     moments.append(NOW + timedelta(hours=6))
@@ -240,7 +240,7 @@ def test_session_ends_with_its_time_key_or_scope():
 
 def test_addresses_of_one_network_share_the_limit():
     seconds = [0.0]
-    sessions = Sessions(KeyRing(), lambda: NOW, lambda: seconds[-1])
+    sessions = Sessions(KeyRing(), lambda: NOW, new_secret(), lambda: seconds[-1])
     statuses = [sessions.start("wrong", f"2001:db8::{index}").status for index in range(MAX_FAILURES + 1)]
     assert statuses == [401] * MAX_FAILURES + [429]
     assert sessions.start("wrong", "2001:db8:0:1::1").status == 401

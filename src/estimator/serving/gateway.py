@@ -20,7 +20,7 @@ from starlette.types import Message, Receive, Scope, Send
 from estimator.serving.app import MAX_INLINE_BYTES, build_app
 from estimator.serving.auth.access import NO_KEY, Access, Rejection, credential_of
 from estimator.serving.auth.keys import ApiKey
-from estimator.serving.auth.session import Sessions
+from estimator.serving.auth.session import Sessions, new_secret
 from estimator.serving.request_body import JSON
 from estimator.serving.routes import FastRoute, Route, ServerContext
 from estimator.serving.service import Service, new_request_id
@@ -62,17 +62,23 @@ class Snapshot:
 class Gateway:
     """The ASGI app. Limits are those of the first service.
 
-    `reload` is called each second, and with True after a SIGHUP.
+    `reload` is called each second, and with True after a SIGHUP. Processes with the same `session_secret` know each
+    other's sessions of browsers.
     """
 
     def __init__(
-        self, context: ServerContext, *, access: Access | None = None, reload: Reload = lambda _: None
+        self,
+        context: ServerContext,
+        *,
+        access: Access | None = None,
+        reload: Reload = lambda _: None,
+        session_secret: bytes = b"",
     ) -> None:
         serving = context.services[0].serving
         self.recorder, self.access = context.recorder, access or Access()
         self.request_timeout_seconds = serving.request_timeout_seconds
         ring = self.access.ring
-        self._sessions = None if ring is None else Sessions(ring, self.access.now)
+        self._sessions = None if ring is None else Sessions(ring, self.access.now, session_secret or new_secret())
         self._context, self._reload = replace(context, sessions=self._sessions), reload
         self._build_fast_routes: BuildFastRoutes = lambda routes: {}
         self._n_running, self._max_concurrent = 0, serving.max_concurrent

@@ -25,6 +25,7 @@ from estimator.errors import ServingError
 from estimator.prediction_log import PredictionLog, open_log
 from estimator.serving.auth.access import Access
 from estimator.serving.auth.keys import KeyRing, environment_key
+from estimator.serving.auth.session import new_secret
 from estimator.serving.gateway import Gateway
 from estimator.serving.monitor_process import monitor_process
 from estimator.serving.reload import ModelReference, ServedModels
@@ -92,13 +93,16 @@ def run_server(
         for artefact in artefacts if monitors else ():
             processes.enter_context(monitor_process(artefact, str(serving.prediction_log)))
 
+        # All workers know the sessions of all.
+        secret = new_secret()
+
         def work(ready: Callable[[], None]) -> None:
             _configure_logging()
             models.check()
             recorder = _recorder(models, connect_log, metrics)
             context = ServerContext(models.services, recorder, lambda: dict(models.errors), connect_log)
             rate = None if serving.rate_limit is None else serving.rate_limit / serving.workers
-            gateway = Gateway(context, access=Access(ring, rate), reload=models.reload)
+            gateway = Gateway(context, access=Access(ring, rate), reload=models.reload, session_secret=secret)
             server = build_server(gateway, serving)
             # A client that has seen the server ready may send a SIGHUP before its event loop runs.
             signal.signal(signal.SIGHUP, lambda *_: gateway.request_reload())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from estimator.serving.auth.keys import ApiKey, KeyRing
 
 SCOPE = "admin"
 SESSION_SECONDS = 12 * 3600
+SECRET_BYTES = 32
 # Failed attempts to sign in, per client address.
 MAX_FAILURES, FAILURE_SECONDS = 5, 60.0
 MAX_ADDRESSES = 10_000
@@ -26,11 +28,12 @@ _TOKEN = re.compile(r"([0-9]{1,12})\.((?:[0-9a-f]{2})+)\.[0-9a-f]{64}")
 class Sessions:
     """Signs browsers in and knows them again; one per process. Mutable: it counts failures, in this process only.
 
-    A session is a token that any worker can check, and that ends with its key.
+    A session is a token that any worker with the same `secret` can check, and that ends with its key.
     """
 
     ring: KeyRing
     now: Callable[[], datetime]
+    secret: bytes
     clock: Callable[[], float] = time.monotonic
     # Client address -> number of failures, and when the first of them was.
     _failures: dict[str, tuple[int, float]] = field(default_factory=dict)
@@ -48,7 +51,7 @@ class Sessions:
         key = self.ring.find(text.encode())
         if key is not None and key.allows(SCOPE, now):
             self._failures.pop(address, None)
-            return key, session_token(key, int(now.timestamp()) + SESSION_SECONDS)
+            return key, session_token(key, int(now.timestamp()) + SESSION_SECONDS, self.secret)
         if len(self._failures) >= MAX_ADDRESSES:
             self._failures.clear()
         self._failures[address] = count + 1, since
@@ -62,18 +65,26 @@ class Sessions:
         if parts is None or int(parts[1]) <= now.timestamp():
             return None
         for key in self.ring.named(bytes.fromhex(parts[2]).decode(errors="replace")):
-            if hmac.compare_digest(token, session_token(key, int(parts[1]))) and key.allows(SCOPE, now):
+            if hmac.compare_digest(token, session_token(key, int(parts[1]), self.secret)) and key.allows(SCOPE, now):
                 return key
         return None
 
 
-def session_token(key: ApiKey, expires: int) -> str:
+def session_token(key: ApiKey, expires: int, secret: bytes) -> str:
     """Return the token of a session that ends at a time, in seconds since 1970: time, name, and an HMAC of both.
 
-    It is keyed by the stored hash, so it is worth nothing once the key is revoked; neither follows from the token.
+    It is keyed by the secret of the server and the stored hash: it is worth nothing once the key is revoked, and a
+    reader of stored hashes cannot make one.
     """
     content = f"{expires}.{key.name.encode().hex()}"
-    return f"{content}.{hmac.digest(bytes.fromhex(key.sha256), b'session ' + content.encode(), 'sha256').hex()}"
+    return (
+        f"{content}.{hmac.digest(secret + bytes.fromhex(key.sha256), b'session ' + content.encode(), 'sha256').hex()}"
+    )
+
+
+def new_secret() -> bytes:
+    """Return a secret that sessions are signed with; they end when it is forgotten, as at a restart."""
+    return secrets.token_bytes(SECRET_BYTES)
 
 
 def _network(client: str) -> str:
