@@ -71,7 +71,11 @@ def config(tmp_path_factory):
     path = tmp_path_factory.mktemp("progress") / "config.json"
     data = {"path": str(BOSTON / "boston.csv"), "target": "MEDV"}
     # The stages are those of every model; this one needs no library.
-    path.write_text(json.dumps({"name": "houses", "data": data, "model": {"kind": "constant"}}))
+    # Without a note on the order of its rows.
+    monitoring = {"row_order": "random"}
+    path.write_text(
+        json.dumps({"name": "houses", "data": data, "model": {"kind": "constant"}, "monitoring": monitoring})
+    )
     return path
 
 
@@ -131,8 +135,10 @@ def test_a_terminal_shows_the_stages_after_the_fits(config, tmp_path, columns, e
 
 
 def test_a_terminal_that_cannot_move_its_cursor_gets_lines(config, tmp_path):
-    written = in_terminal("train", "--conf", config, "--store", tmp_path / "models", columns=80, TERM="dumb")
+    words = ("train", "--conf", config, "--store", tmp_path / "models", "--set", "monitoring.row_order=auto")
+    written = in_terminal(*words, columns=80, TERM="dumb")
     assert "\x1b" not in written
+    assert "note: rows that follow each other are alike in " in written
     assert re.search(r"^[\d.]+ s: report and version", written, re.MULTILINE)
 
 

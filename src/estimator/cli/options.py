@@ -260,7 +260,9 @@ def emit(
 
 
 def _show_note(sentence: str) -> None:
-    click.echo(click.style("note: ", fg="cyan") + redacted(sentence), err=True)
+    # None: colors where it is a terminal.
+    color = False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
+    click.echo(click.style("note: ", fg="cyan") + redacted(sentence), err=True, color=color)
 
 
 def say(text: str) -> None:

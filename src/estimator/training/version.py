@@ -93,7 +93,8 @@ def write_version(
     """Write a version that no alias points at and return its folder; `more` are further entries of its manifest."""
     name, version = str(provenance.config.name), moment.version
     reference = _reference(trained, report, provenance)
-    report = replace(report, notes=(*report.notes, *row_order_notes(reference)))
+    if provenance.config.monitoring.row_order != "random":
+        report = replace(report, notes=(*report.notes, *row_order_notes(reference)))
     files = version_files(trained, report, provenance, reference)
     described = manifest(trained, report, provenance, moment)
     resolved = json.loads(files["config.resolved.json"])
