@@ -115,12 +115,11 @@ class ColumnReference:
             design_effect((codes == code)[:, None], places) for code in (0, 1, len(self.counts) - 1)
         )
         effect = design_effect(rank_features(codes, seed=seed), places)
-        ranks = self.mean_ranks[codes] - 0.5
-        variance, together = float((ranks**2).mean()), float((ranks[1:] * ranks[:-1]).mean()) if len(ranks) > 1 else 0.0
+        correlation = 0.0
         # Rows that are not all of the neighbors say nothing of two in succession.
-        correlation = (
-            together / variance if effect > 1.0 and variance > 0 and len(places) == np.ptp(places) + 1 else 0.0
-        )
+        if effect > 1.0 and len(places) == np.ptp(places) + 1:
+            ranks = self.mean_ranks[codes] - 0.5
+            correlation = float((ranks[1:] * ranks[:-1]).mean() / max((ranks**2).mean(), 1e-12))
         return replace(
             self, design_effect=effect, fault_effects=(missing, first, last), neighbor_correlation=correlation
         )
