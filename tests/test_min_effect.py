@@ -11,6 +11,7 @@ from estimator.core.task import Predictions
 from estimator.data.schema import Batch, Column, Schema
 from estimator.drift import CurrentRows, build_reference
 from estimator.drift.kolmogorov_smirnov import change
+from estimator.errors import Fault
 from estimator.monitoring.drift_check import check_drift
 from estimator.monitoring.events import read_events
 from estimator.monitoring.influence import moves_predictions
@@ -49,6 +50,16 @@ def test_a_column_that_moves_no_prediction_is_shown_and_no_drift():
     assert check_drift(trained_on, moved, TESTS, alpha=0.01).drifted
     assert (check.drifted, check.without_effect) == (False, ["size"])
     assert "changed without moving a prediction: size" in check.message
+
+
+def test_few_rows_that_violate_the_schema_are_drift():
+    trained_on = reference()
+    rows = current(trained_on, 1000, seed=4)
+    is_valid = np.arange(1020) >= 20
+    batch = Batch(rows.batch.feed, 1000, (Fault(0, "size", "x", "expected a number"),) * 20, is_valid)
+    violated = CurrentRows(rows.codes, rows.predictions, batch)
+    assert check_drift(trained_on, violated, TESTS, alpha=0.01, min_effect=0.05).drifted
+    assert not check_drift(trained_on, rows, TESTS, alpha=0.01, min_effect=0.05).drifted
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from estimator.drift.repeats import MIN_FRACTION, repeated_rows, usual_size, wit
 MIN_ROWS = 20
 MIN_P_VALUE = 1e-15
 MAX_NAMES = 5
+# Its results for whole rows are violations of the schema.
+SCHEMA_FAULTS = "schema_faults"
 # Results with a larger p-value, and more of one test, are not shown to people.
 MAX_LISTED_P_VALUE, MAX_LISTED = 0.01, 8
 # A p-value near 1 has a quantile that would outweigh the smallest of the others.
@@ -133,16 +135,25 @@ def check_drift(
         if test.joins_columns
     }
     results = {kind: sorted(results[kind], key=lambda result: result.p_value) for kind in tests}
-    p_value = _combined([result for of_kind in results.values() for result in of_kind], left_out, min_effect)
+    p_value = _combined(results, left_out, min_effect)
     return DriftCheck(
         n_rows, results, p_value, alpha, len(kept), n_repeats, findings, small=small, without_effect=without_effect
     )
 
 
-def _combined(results: Sequence[DriftResult], left_out: AbstractSet[str], min_effect: float) -> float:
-    """Return one p-value of all results but those of columns that do not count."""
-    columns = [1.0 if result.column in left_out else result.p_value for result in results if result.column is not None]
-    rows = [result.p_value if result.effect >= min_effect else 1.0 for result in results if result.column is None]
+def _combined(results: Mapping[str, Sequence[DriftResult]], left_out: AbstractSet[str], min_effect: float) -> float:
+    """Return one p-value of all results but those that do not count.
+
+    Rows that violate the schema count, however few: no row of training does.
+    """
+    columns, rows = [], []
+    for kind, of_kind in results.items():
+        for result in of_kind:
+            if result.column is not None:
+                columns.append(1.0 if result.column in left_out else result.p_value)
+            else:
+                counts = kind == SCHEMA_FAULTS or result.effect >= min_effect
+                rows.append(result.p_value if counts else 1.0)
     p_values = [*([simes(columns)] if columns else []), *rows]
     return cauchy(p_values) if p_values else 1.0
 
