@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_STAMP := $(VENV)/.installed-train
-SHIPPING_TESTS := $(wildcard tests/test_image*.py tests/test_deployment_*.py) tests/test_pipeline.py
+SHIPPING_TESTS := $(wildcard tests/test_image*.py tests/test_deployment_*.py) tests/test_pipeline.py tests/test_chaos_shipping.py
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -55,7 +55,9 @@ test-compatibility: $(STAMP)  ## predict and serve stored versions with the olde
 	ESTIMATOR_TEST_COMPATIBILITY=1 $(BIN)/pytest -n 0 tests/test_compatibility.py
 
 test-chaos: $(STAMP)  ## kill, corrupt and race what is written, at least 30 kills per writer; half an hour
-	ESTIMATOR_CHAOS_KILLS=30 $(BIN)/pytest -n 0 tests/test_chaos.py tests/test_chaos_verbs.py tests/test_chaos_machine.py tests/test_shared_log.py
+	ESTIMATOR_CHAOS_KILLS=30 $(BIN)/pytest -n 2 --dist worksteal --durations=0 --durations-min=0.5 \
+		tests/test_chaos_shipping.py tests/test_chaos_verbs.py tests/test_chaos.py tests/test_chaos_machine.py \
+		tests/test_shared_log.py
 
 test-loop: $(STAMP)  ## retrain every kind of model, by every candidate, source and kind of column; some minutes
 	ESTIMATOR_LOOP_EVERYTHING=1 $(BIN)/pytest -n 2 tests/test_retraining_kinds.py

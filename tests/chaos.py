@@ -11,11 +11,12 @@ from itertools import count
 from types import FrameType
 from typing import Any
 
-# Functions in C by which a file, a folder or a database changes, or a lock is taken.
+# Functions in C by which a file, a folder, a database or a remote service changes, a lock is taken or a program starts.
 CALLS = frozenset(
     {
         *("open", "write", "pwrite", "flush", "close", "fsync", "ftruncate", "truncate"),
         *("flock", "mkdir", "rename", "replace", "rmdir", "scandir", "unlink"),
+        *("sendall", "fork_exec"),
         *("commit", "execute", "executemany", "execute_update", "execute_query", "write_parquet", "collect"),
     }
 )

@@ -1,15 +1,12 @@
-"""What train, tune, retrain, the log, images and deployments write is whole, wherever they are killed."""
+"""What train, tune, retrain and the log write is whole, wherever they are killed."""
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -17,49 +14,17 @@ import pytest
 
 from estimator.config.document import read_document
 from estimator.prediction_log import Label, PredictionRecord, open_log
-from estimator.shipping.deployment import DeploymentContext
-from estimator.shipping.deployment.base import deployment_lock
-from estimator.shipping.files import write_yaml
-from estimator.shipping.image.build_record import read_record, record_lock, write_record
 from estimator.store.artefact import check_golden, open_artefact
 from estimator.store.store import Store
-from tests.chaos import N_KILLS, at_once, count_kill, kills
+from tests.chaos import N_KILLS, at_once, kills
 from tests.conftest import ROOT
 from tests.test_learned_rows import table, write_quick_config
+from tests.verb_chaos import hidden, killed, only_chaos, run_command
 
-only_chaos = pytest.mark.skipif(not N_KILLS, reason="each kill starts a command: make test-chaos")
 TRAIN = ("train", "--conf", "config.json", "--store", "models")
 TUNE = ("tune", "--conf", "config.json")
 PROMOTE = ("promote", "house", "--store", "models")
 RETRAIN = ("retrain", "house", "--input", "new.csv", "--store", "models")
-
-
-def run(folder: Path, *arguments: str, call: int = 0) -> tuple[int, int] | None:
-    """Run a command; return the number of its calls and its exit code, None if it was killed."""
-    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    command = [sys.executable, "-m", "tests.verb_chaos", str(call), *arguments]
-    environment = {**os.environ, "PYTHONPATH": paths}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr[-4000:]
-    if done.returncode:
-        return None
-    n_calls, exit_code = map(int, done.stdout.split()[-2:])
-    return n_calls, exit_code
-
-
-def killed(folder: Path, *arguments: str) -> Iterator[int]:
-    """Kill a command at calls all over it, most of them near its end, where it writes; yield after each kill."""
-    result = run(folder, *arguments)
-    assert result is not None
-    n_calls, randomness = result[0], random.Random(5)
-    n_kills = 0
-    while n_kills < N_KILLS:
-        at = randomness.choice((randomness.randrange(1, n_calls), n_calls - randomness.randrange(1, 60)))
-        # What an earlier run has done already takes no calls, so that this one may end before.
-        if run(folder, *arguments, call=max(at, 1)) is None:
-            count_kill()
-            n_kills += 1
-            yield n_kills
 
 
 @pytest.fixture
@@ -82,29 +47,25 @@ def check_store(folder: Path) -> set[str]:
     return versions
 
 
-def hidden(folder: Path) -> list[str]:
-    return [str(path.relative_to(folder)) for path in folder.rglob(".*")]
-
-
 @only_chaos
 def test_versions_are_whole_wherever_training_is_killed(folder):
     for _ in killed(folder, *TRAIN):
         check_store(folder)
-    assert run(folder, *TRAIN) is not None
+    assert run_command(folder, *TRAIN) is not None
     check_store(folder)
     assert hidden(folder) == []
 
 
 @only_chaos
 def test_retraining_killed_anywhere_leaves_whole_versions_rows_and_decisions(folder):
-    run(folder, *TRAIN)
+    run_command(folder, *TRAIN)
     for _ in killed(folder, *RETRAIN):
         versions = check_store(folder)
         for path in (folder / "models" / "house" / "decisions").glob("2*"):
             record = json.loads((path / "decision.json").read_text())
             assert {item["version"] for item in record["candidates"]} <= versions
             assert (path / "decision.html").stat().st_size > 1000
-    assert run(folder, *RETRAIN) is not None
+    assert run_command(folder, *RETRAIN) is not None
     assert hidden(folder) == []
 
 
@@ -112,7 +73,7 @@ def test_retraining_killed_anywhere_leaves_whole_versions_rows_and_decisions(fol
 def test_search_killed_anywhere_is_finished_by_the_next(folder):
     for number in killed(folder, *TUNE):
         if number % 3 == 2:
-            assert run(folder, *TUNE) is not None
+            assert run_command(folder, *TUNE) is not None
             lines = (folder / "tuning" / "journal.log").read_text().splitlines()
             assert all(json.loads(line) for line in lines)
             assert read_document(folder / "config.tuned.json").values["name"] == "house"
@@ -180,33 +141,6 @@ def test_log_and_labels_of_three_at_once_are_all_kept(tmp_path):
     assert counts(tmp_path) == (41, 30)
 
 
-def push_image(folder: Path, number: int) -> None:
-    with record_lock(folder, purpose="pushing it"):
-        write_record({**read_record(folder), "pushed": number}, folder)
-
-
-def test_record_of_an_image_is_whole_wherever_a_push_is_killed(tmp_path):
-    write_record({"name": "m", "tag": "t", "builder": "direct", "layout": None}, tmp_path)
-    for at in kills(partial(push_image, tmp_path, 1)):
-        assert read_record(tmp_path).get("pushed") in (None, 1), at
-    push_image(tmp_path, 2)
-    assert [path.name for path in tmp_path.iterdir()] == ["image.json"]
-
-
-def write_deployment(folder: Path) -> None:
-    with deployment_lock(DeploymentContext(folder, {})):
-        write_yaml(folder / "deployment" / "compose.yaml", [{"services": {"server": {"image": "m"}}}], comment="by us")
-
-
-def test_files_of_a_deployment_are_whole_wherever_it_is_killed(tmp_path):
-    write_deployment(tmp_path)
-    expected = (tmp_path / "deployment" / "compose.yaml").read_text()
-    for _ in kills(partial(write_deployment, tmp_path)):
-        assert (tmp_path / "deployment" / "compose.yaml").read_text() == expected
-    write_deployment(tmp_path)
-    assert hidden(tmp_path) == []
-
-
 LIMITED = """
 import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
@@ -217,7 +151,7 @@ os.execv(sys.argv[2], sys.argv[2:])
 @pytest.mark.slow
 def test_full_disk_leaves_the_versions_and_says_so(folder):
     """A limit on the size of a file stands in for the end of the disk."""
-    run(folder, *TRAIN)
+    run_command(folder, *TRAIN)
     before = check_store(folder)
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
     for limit in (100, 3000, 20_000) if N_KILLS else (20_000,):
@@ -243,7 +177,7 @@ def as_other_user() -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", [TRAIN, *([RETRAIN, PROMOTE] if N_KILLS else [])])
 def test_read_only_store_is_named(folder, arguments):
-    run(folder, *TRAIN)
+    run_command(folder, *TRAIN)
     before = check_store(folder)
     store = [folder / "models", folder / "models" / "house"]
     for path in store:
