@@ -40,7 +40,7 @@ def fit(kind, matrix, target):
 
 def data(matrix, target):
     n_rows = len(target)
-    rows = Dataset(to_batch(matrix), target, np.ones(n_rows))
+    rows = Dataset(to_batch(matrix), target, np.ones(n_rows), np.ones(n_rows))
     return FitData(SCHEMA, REGRESSION, rows, np.arange(n_rows) % 5 == 0, np.arange(n_rows)[None, :] % 3)
 
 

@@ -30,7 +30,8 @@ def example_data(task: Task, *, n_rows: int = N_ROWS) -> FitData:
     target = score * 50 + 300 if task.is_regression else np.searchsorted(cuts, score).astype(np.float64)
     validation_mask = np.arange(n_rows) % 5 == 0
     folds = np.arange(n_rows)[None, :] % min(5, n_rows)
-    return FitData(SCHEMA, task, Dataset(to_batch(matrix), target, np.ones(n_rows)), validation_mask, folds)
+    rows = Dataset(to_batch(matrix), target, np.ones(n_rows), np.ones(n_rows))
+    return FitData(SCHEMA, task, rows, validation_mask, folds)
 
 
 def to_batch(matrix: Floats) -> Batch:
@@ -90,7 +91,7 @@ def weights_count(model: Model) -> None:
     spoiled = data.rows.target.copy()
     spoiled[::2] += 1e4
     half = (np.arange(N_ROWS) % 2).astype(np.float64)
-    rows = Dataset(data.rows.batch, spoiled, half)
+    rows = Dataset(data.rows.batch, spoiled, half, half)
     weighted = FitData(SCHEMA, data.task, rows, np.zeros(N_ROWS, np.bool_), data.folds)
     predictions = model.fit(weighted, Training(epochs=60, batch_size=16)).predict(data.rows.batch)
     assert abs(predictions.mean() - data.rows.target[1::2].mean()) < 500

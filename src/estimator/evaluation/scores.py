@@ -116,22 +116,24 @@ def score(
     predictions: Predictions,
     metrics: Mapping[str, Metric],
     *,
+    sample_weights: Floats | None = None,
     bootstrap_samples: int,
     confidence: float,
     seed: int,
 ) -> dict[str, Score]:
     """Return each metric with its percentile bootstrap interval (Efron, 1979); all metrics share the samples.
 
-    Fewer than 10 rows have no interval, nor has a score that is undefined in most samples, or the same in all.
+    A row counts as much as its weight, in `sample_weights` of shape (rows,), and samples draw rows alike. Fewer than 10
+    rows have no interval, nor has a score that is undefined in most samples, or the same in all.
     """
-    ones = np.ones((1, len(actual)))
-    values = {name: float(metric.scores(actual, predictions, ones)[0]) for name, metric in metrics.items()}
+    whole = np.ones((1, len(actual))) if sample_weights is None else sample_weights[None, :]
+    values = {name: float(metric.scores(actual, predictions, whole)[0]) for name, metric in metrics.items()}
     if len(actual) < MIN_ROWS_FOR_INTERVAL:
         return {name: Score(value, math.nan, math.nan) for name, value in values.items()}
     samples: dict[str, list[Floats]] = {name: [] for name in metrics}
     for weights in bootstrap_weights(len(actual), bootstrap_samples, seed):
         for name, metric in metrics.items():
-            samples[name].append(metric.scores(actual, predictions, weights))
+            samples[name].append(metric.scores(actual, predictions, weights * whole))
     return {name: _with_interval(values[name], np.concatenate(samples[name]), confidence) for name in metrics}
 
 

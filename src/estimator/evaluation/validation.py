@@ -64,9 +64,9 @@ def fold_scores(data: FitData, out_of_fold: Floats, metrics: Mapping[str, Metric
     """Return each metric's score in every fold, of shape (folds,)."""
     scores: dict[str, list[float]] = {name: [] for name in metrics}
     for _, test_mask in fold_masks(data):
-        predictions, weights = data.task.predictions(out_of_fold[test_mask]), data.rows.weights[test_mask][None, :]
+        rows, predictions = data.rows.take(test_mask), data.task.predictions(out_of_fold[test_mask])
         for name, metric in metrics.items():
-            scores[name].append(float(metric.scores(data.rows.target[test_mask], predictions, weights)[0]))
+            scores[name].append(float(metric.scores(rows.target, predictions, rows.sample_weights[None, :])[0]))
     return {name: np.array(values) for name, values in scores.items()}
 
 

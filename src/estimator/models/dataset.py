@@ -13,18 +13,23 @@ from estimator.data.schema import Batch, Schema
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Checked rows with their target (numbers or class codes) and their weights, both of shape (rows,)."""
+    """Checked rows with their target (numbers or class codes) and two weights, all of shape (rows,).
+
+    A model is fitted with `weights`, the data's own `sample_weights` times the class weights, and scored with
+    `sample_weights`.
+    """
 
     batch: Batch
     target: Floats
     weights: Floats
+    sample_weights: Floats
 
     def __len__(self) -> int:
         return len(self.target)
 
     def take(self, mask: Mask) -> Dataset:
         """Return the rows of a mask."""
-        return Dataset(self.batch.rows(mask), self.target[mask], self.weights[mask])
+        return Dataset(self.batch.rows(mask), self.target[mask], self.weights[mask], self.sample_weights[mask])
 
 
 @dataclass(frozen=True, slots=True)

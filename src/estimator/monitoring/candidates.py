@@ -214,9 +214,9 @@ class CandidateTrainer:
             # An older release set no bound; promotion then starts from nothing.
             return ()
         before, after = (
-            loss.values(version.predictor.predict_batch(batch).raw, labels)
+            loss.values(version.predictor.predict_batch(rows.batch).raw, rows.labels)
             for version in (self.live, artefact)
-            for batch, labels, _ in [labeled_rows(version, self.rows.holdout)]
+            for rows in [labeled_rows(version, self.rows.holdout)]
         )
         return tuple((before - after).tolist())
 

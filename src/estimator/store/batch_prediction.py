@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from estimator.core.arrays import Floats, Indices
+from estimator.core.arrays import Floats, Indices, Mask
 from estimator.core.lock import locked
 from estimator.core.task import Predictions
 from estimator.core.text import did_you_mean, join_names
+from estimator.data.sample_weights import read_sample_weights
 from estimator.data.schema import Batch
 from estimator.data.schema.frames import read_frame, select_columns, with_schema_names
 from estimator.data.sinks import Sink, SinkPlan
@@ -114,11 +115,19 @@ def plan_source(
 
 
 class LabeledRows(NamedTuple):
-    """The rows of a table that have a label, their labels as numbers or class codes, and their numbers from 1."""
+    """The rows of a table that have a label, their labels as numbers or class codes, and their numbers from 1.
+
+    `sample_weights` are those of the version's column of weights, all 1 in a table without that column.
+    """
 
     batch: Batch
     labels: Floats
     numbers: Indices
+    sample_weights: Floats
+
+    def take(self, mask: Mask) -> LabeledRows:
+        """Return the rows of a mask."""
+        return LabeledRows(self.batch.rows(mask), self.labels[mask], self.numbers[mask], self.sample_weights[mask])
 
 
 def labeled_rows(artefact: Artefact, frame: pl.DataFrame) -> LabeledRows:
@@ -126,10 +135,10 @@ def labeled_rows(artefact: Artefact, frame: pl.DataFrame) -> LabeledRows:
 
     Raises
     ------
-    SchemaError: the target is not in the table, or no row has a label.
+    SchemaError: the target is not in the table, no row has a label, or a weight is no number of at least 0.
     RowError: a label is no value of the version's target.
     """
-    schema = artefact.schema
+    schema, weight_column = artefact.schema, artefact.config["data"].get("sample_weight")
     frame = with_schema_names(schema, frame)
     if schema.target.name not in frame.columns:
         raise SchemaError(
@@ -148,7 +157,10 @@ def labeled_rows(artefact: Artefact, frame: pl.DataFrame) -> LabeledRows:
     if faults:
         raise RowError(faults[:MAX_FAULTS], n_faults=len(faults))
     is_read = has_label if batch.is_valid is None else has_label[batch.is_valid]
-    return LabeledRows(batch.rows(is_read), labels[has_label], np.flatnonzero(has_label) + 1)
+    numbers = np.flatnonzero(has_label) + 1
+    weight_column = weight_column if weight_column in frame.columns else None
+    weights = read_sample_weights(weight_column, frame.filter(pl.Series(has_label)), numbers)
+    return LabeledRows(batch.rows(is_read), labels[has_label], numbers, weights)
 
 
 def _rows_id(predictor: Predictor, source: Source, options: Sequence[str | bool]) -> str:

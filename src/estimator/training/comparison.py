@@ -79,6 +79,7 @@ def compare(
     first: Predictions,
     second: Predictions,
     *,
+    sample_weights: Floats | None = None,
     bootstrap_samples: int,
     confidence: float,
     seed: int,
@@ -86,14 +87,16 @@ def compare(
 ) -> Comparison:
     """Compare predictions for rows that neither model was trained on, by a paired bootstrap.
 
-    `margin` is a fraction of the first score. Both models are scored on the same samples: the difference on the same
-    rows varies far less than the scores do (Efron and Tibshirani, 1993, chapter 16).
+    `margin` is a fraction of the first score. A row counts as much as its weight, in `sample_weights` of shape (rows,).
+    Both models are scored on the same samples: the difference on the same rows varies far less than the scores do
+    (Efron and Tibshirani, 1993, chapter 16).
     """
-    ones, sign = np.ones((1, len(actual))), 1.0 if metric.higher_is_better else -1.0
-    scores = [float(metric.scores(actual, predictions, ones)[0]) for predictions in (first, second)]
+    whole = np.ones((1, len(actual))) if sample_weights is None else sample_weights[None, :]
+    sign = 1.0 if metric.higher_is_better else -1.0
+    scores = [float(metric.scores(actual, predictions, whole)[0]) for predictions in (first, second)]
     samples = [
         sign * (metric.scores(actual, second, weights) - metric.scores(actual, first, weights))
-        for weights in bootstrap_weights(len(actual), bootstrap_samples, seed)
+        for weights in (drawn * whole for drawn in bootstrap_weights(len(actual), bootstrap_samples, seed))
     ]
     gains = np.concatenate(samples)
     gains = gains[np.isfinite(gains)]
@@ -158,13 +161,14 @@ def compare_versions(first: Artefact, second: Artefact, frame: pl.DataFrame) -> 
     if tasks[0] != tasks[1] or first.manifest["target"] != second.manifest["target"]:
         targets = [f"{artefact.version} predicts {artefact.manifest['target']}" for artefact in (first, second)]
         raise ArtefactError(f"only versions with the same target can be compared: {' and '.join(targets)}")
-    (batch, actual, _), (other_batch, other_actual, _) = (labeled_rows(artefact, frame) for artefact in (first, second))
-    if not np.array_equal(actual, other_actual):
+    rows, other_rows = (labeled_rows(artefact, frame) for artefact in (first, second))
+    actual = rows.labels
+    if not np.array_equal(actual, other_rows.labels):
         raise ArtefactError(
             f"{first.version} and {second.version} read the labels in {first.manifest['target']!r} differently",
             hint="compare the target in their schemas: na_values, strip, thousands and replace",
         )
-    predictions = first.predictor.predict_batch(batch), second.predictor.predict_batch(other_batch)
+    predictions = first.predictor.predict_batch(rows.batch), second.predictor.predict_batch(other_rows.batch)
     evaluation = first.config["evaluation"]
     return [
         compare(
@@ -172,6 +176,7 @@ def compare_versions(first: Artefact, second: Artefact, frame: pl.DataFrame) -> 
             metric,
             actual,
             *predictions,
+            sample_weights=rows.sample_weights,
             bootstrap_samples=evaluation["bootstrap_samples"],
             confidence=evaluation["confidence"],
             seed=0,

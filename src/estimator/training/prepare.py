@@ -12,10 +12,9 @@ from estimator.config import Config
 from estimator.core.arrays import Floats, Indices, Ints, Mask
 from estimator.core.task import Task
 from estimator.core.text import did_you_mean, join_names
+from estimator.data.sample_weights import read_sample_weights, zero_weight_notes
 from estimator.data.schema import Schema
-from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.frames import read_frame, select_columns, with_schema_names
-from estimator.data.schema.occurrences import N_ROWS_SHOWN, Occurrences
 from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, split_notes, validation_mask
 from estimator.data.target import class_notes, label_notes, read_target
@@ -32,15 +31,13 @@ OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", 
 class PreparedData:
     """All labeled rows of a table and their split.
 
-    The weights of `rows` are the data's own, `sample_weights`, times the class weights. `test_mask` marks held-out
-    rows; `validation_mask` and `folds` split the others. `frame` holds the same rows as they were read. `notes` say
-    what was skipped, guessed, converted or left out, from the file to the target.
+    `test_mask` marks held-out rows; `validation_mask` and `folds` split the others. `frame` holds the same rows as they
+    were read. `notes` say what was skipped, guessed, converted or left out, from the file to the target.
     """
 
     schema: Schema
     task: Task
     rows: Dataset
-    sample_weights: Floats
     test_mask: Mask
     validation_mask: Mask
     folds: Ints
@@ -115,7 +112,9 @@ def prepare(
         )
     training, training_strata = labeled.filter(pl.Series(~test)), None if strata is None else strata[~test]
     row_numbers = np.flatnonzero(used)[labels.is_labeled] + 1
-    sample_weights, weight_notes = _sample_weights(labeled, config, test, row_numbers)
+    weight_column = config.data.sample_weight
+    sample_weights = _sample_weights(labeled, weight_column, test, row_numbers)
+    weight_notes = zero_weight_notes(weight_column, sample_weights, row_numbers)
     weights = sample_weights * _class_weights(config, labels.task, values, sample_weights * ~test)
     n_unlabeled = int((~labels.is_labeled).sum())
     target_notes = label_notes(schema.target, labels.missing, n_rows=frame.height, n_missing=n_unlabeled)
@@ -124,8 +123,7 @@ def prepare(
     return PreparedData(
         schema=schema,
         task=labels.task,
-        rows=Dataset(batch, values, weights),
-        sample_weights=sample_weights,
+        rows=Dataset(batch, values, weights, sample_weights),
         test_mask=test,
         validation_mask=validation_mask(training, config, training_strata),
         folds=folds,
@@ -193,36 +191,15 @@ def _check_target_size(name: str, task: Task, target: Floats) -> None:
         )
 
 
-def _sample_weights(
-    frame: pl.DataFrame, config: Config, test: Mask, row_numbers: Indices
-) -> tuple[Floats, tuple[str, ...]]:
-    """Return the weight of each row, and a note on rows whose weight is 0; `row_numbers` are those of the table."""
-    name = config.data.sample_weight
-    if name is None:
-        return np.ones(frame.height), ()
-    series = plain_series(frame[name])
-    weights: Floats = series.cast(pl.Float64, strict=False).fill_null(float("nan")).to_numpy().copy()
-    is_wrong = ~(np.isfinite(weights) & (weights >= 0))
-    subject = f"data.sample_weight: column {name!r}"
-    if is_wrong.any():
-        positions = np.flatnonzero(is_wrong)
-        cells = [f"row {row_numbers[position]:,} holds {series[int(position)]!r:.60}" for position in positions[:3]]
-        more = f" and {len(positions) - 3:,} more rows" if len(positions) > 3 else ""
+def _sample_weights(frame: pl.DataFrame, name: str | None, test: Mask, row_numbers: Indices) -> Floats:
+    weights = read_sample_weights(name, frame, row_numbers)
+    if not weights[~test].any():
+        which = "the weights of all training rows are 0" if weights.any() else "all weights are 0"
         raise TrainingError(
-            f"{subject} must hold a number of at least 0 in every row: {', '.join(cells)}{more}",
-            hint="correct the weights or leave out those rows; the model does not learn from a row of weight 0",
-        )
-    if not weights.any() or not weights[~test].any():
-        which = "all weights are 0" if not weights.any() else "the weights of all training rows are 0"
-        raise TrainingError(
-            f"{subject}: {which}, so there is nothing to learn",
+            f"data.sample_weight: column {name!r}: {which}, so there is nothing to learn",
             hint="give some rows a weight of more than 0, or leave out data.sample_weight to weigh all rows alike",
         )
-    zeros = row_numbers[weights == 0]
-    if not len(zeros):
-        return weights, ()
-    rows = Occurrences(len(zeros), tuple(zeros[:N_ROWS_SHOWN].tolist()))
-    return weights, (f"{name}: the weight is 0 in {rows}, which the model does not learn from",)
+    return weights
 
 
 def _class_notes(name: str, task: Task, target: Floats, test: Mask, folds: Ints) -> tuple[str, ...]:

@@ -98,11 +98,12 @@ def evaluate_training(
     """Score a predictor on the held-out rows, next to the baseline and the live version, and explain it."""
     prepared, evaluation = trained.prepared, config.evaluation
     progress(stage("scores of the held-out rows"))
-    batch, actual = prepared.test_rows.batch, prepared.rows.target[prepared.test_mask]
+    test_rows = prepared.test_rows
+    batch, actual, weights = test_rows.batch, test_rows.target, test_rows.sample_weights
     metrics = select_metrics(evaluation.metrics, prepared.task)
     predictions = trained.predictor.predict_batch(batch)
-    baseline = _scored(actual, _baseline_predictions(prepared, config), metrics, config)
-    scores, folds = _scored(actual, predictions, metrics, config), _fold_scores(trained, metrics, config)
+    baseline = _scored(actual, _baseline_predictions(prepared, config), metrics, weights, config)
+    scores, folds = _scored(actual, predictions, metrics, weights, config), _fold_scores(trained, metrics, config)
     progress(stage("feature importance and weak slices"))
     report = Report(
         task=prepared.task,
@@ -122,7 +123,7 @@ def evaluate_training(
     of_live = None if live is None or live.task != prepared.task else _live_predictions(live, prepared.test_frame)
     if live is None or of_live is None:
         return report
-    return replace(report, live=_scored(actual, of_live, metrics, config), live_version=live.version)
+    return replace(report, live=_scored(actual, of_live, metrics, weights, config), live_version=live.version)
 
 
 def _overfitting(trained: TrainedModel) -> str | None:
@@ -133,11 +134,14 @@ def _overfitting(trained: TrainedModel) -> str | None:
     return overfitting(curves, unit="epoch" if is_net else "tree", kept=kept)
 
 
-def _scored(actual: Floats, predictions: Predictions, metrics: dict[str, Metric], config: Config) -> Scores:
+def _scored(
+    actual: Floats, predictions: Predictions, metrics: dict[str, Metric], sample_weights: Floats, config: Config
+) -> Scores:
     return score(
         actual,
         predictions,
         metrics,
+        sample_weights=sample_weights,
         bootstrap_samples=config.evaluation.bootstrap_samples,
         confidence=config.evaluation.confidence,
         seed=config.training.seed,
@@ -197,7 +201,7 @@ def _groups(schema: Schema, series: pl.Series) -> list[Slice]:
 def _baseline_predictions(prepared: PreparedData, config: Config) -> Predictions:
     """Return the constant prediction to beat; class weights do not affect it."""
     is_training, no_features = ~prepared.test_mask, np.empty((len(prepared.rows.target), 0))
-    rows = EncodedRows(no_features, prepared.rows.target, prepared.sample_weights).take(is_training)
+    rows = EncodedRows(no_features, prepared.rows.target, prepared.rows.sample_weights).take(is_training)
     data = EncodedFitData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
     fitted = Constant().fit_rescaled(data, config.training)
     return prepared.task.predictions(fitted.predict(no_features[prepared.test_mask]))

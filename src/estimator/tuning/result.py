@@ -109,6 +109,7 @@ def evaluate_search(study: optuna.Study, search: Search, *, progress: Progress) 
     predictions = [trained.predictor.predict_batch(rows.test_rows.batch) for trained in (untuned, winner)]
     evaluation = current.evaluation
     settings = {
+        "sample_weights": rows.test_rows.sample_weights,
         "bootstrap_samples": evaluation.bootstrap_samples,
         "confidence": evaluation.confidence,
         "seed": current.training.seed,

@@ -52,25 +52,29 @@ def evaluate(
     with context.rows(data_like(artefact, context, table, query)) as source:
         frame = source.frame()
         rows = labeled_rows(artefact, frame)
-    batch, actual, numbers = rows if include_learned else _without_learned(artefact, rows, table, context)
+    scored = rows if include_learned else _without_learned(artefact, rows, table, context)
     context.notes.add(BatchSummary.of(artefact.schema, frame, rows.batch).notes(table))
+    weight_column = artefact.config["data"].get("sample_weight")
+    if weight_column is not None and weight_column not in frame.columns:
+        context.notes.add([f"{table}: there is no column {weight_column!r} of weights: every row counts once"])
     if n_unlabeled := frame.height - len(rows.numbers):
         target = artefact.schema.target.name
         context.notes.add([f"{table}: rows without a value in {target!r} are left out: {n_unlabeled:,}"])
     with missing_packages_named(artefact):
         chosen = select_metrics(settings["metrics"], artefact.predictor.task)
-    progress(stage(f"predicting {batch.n_rows:,} rows"))
-    predictions = artefact.predictor.predict_finite(batch, numbers)
+    progress(stage(f"predicting {scored.batch.n_rows:,} rows"))
+    predictions = artefact.predictor.predict_finite(scored.batch, scored.numbers)
     progress(stage("scores and their intervals"))
     scores = score(
-        actual,
+        scored.labels,
         predictions,
         chosen,
+        sample_weights=scored.sample_weights,
         bootstrap_samples=settings["bootstrap_samples"],
         confidence=settings["confidence"],
         seed=seed,
     )
-    return TableScores(batch.n_rows, scores, Confusion.of(actual, predictions))
+    return TableScores(scored.batch.n_rows, scores, Confusion.of(scored.labels, predictions))
 
 
 def is_higher_better(metric: str) -> bool:
@@ -94,4 +98,4 @@ def _without_learned(artefact: Artefact, rows: LabeledRows, table: str, context:
             hint="give new rows, or --include-learned to score these",
         )
     context.notes.add(notes)
-    return LabeledRows(rows.batch.rows(~is_left_out), rows.labels[~is_left_out], rows.numbers[~is_left_out])
+    return rows.take(~is_left_out)

@@ -82,13 +82,7 @@ def explain(
     """
     seed = settings.seed
     importance = feature_importance(
-        predictor,
-        held_out.batch,
-        held_out.target,
-        metric[1],
-        repeats=settings.importance_repeats,
-        confidence=settings.confidence,
-        seed=seed,
+        predictor, held_out, metric[1], repeats=settings.importance_repeats, confidence=settings.confidence, seed=seed
     )
     names = [item.column for item in importance]
     raw = predictor.predict_batch(held_out.batch).raw

@@ -14,6 +14,7 @@ from estimator.data.schema import Batch
 from estimator.evaluation.explanation.contributions import affordable_predictions
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import bootstrap_weights
+from estimator.models import Dataset
 from estimator.store.predictor import Predictor
 
 MAX_COLUMNS = 300
@@ -34,7 +35,7 @@ class FeatureImportance:
 
 
 def feature_importance(
-    predictor: Predictor, batch: Batch, actual: Floats, metric: Metric, *, repeats: int, confidence: float, seed: int
+    predictor: Predictor, rows: Dataset, metric: Metric, *, repeats: int, confidence: float, seed: int
 ) -> list[FeatureImportance]:
     """Return the permutation importance (Breiman, 2001) of every feature, most important first.
 
@@ -42,6 +43,7 @@ def feature_importance(
     tables and large graphs use fewer rows and a single shuffle. Tables of more than 300 features get none: shuffling
     each column would take longer than training.
     """
+    batch, actual, sample_weights = rows.batch, rows.target, rows.sample_weights
     if len(batch.feed) > MAX_COLUMNS or repeats == 0:
         return []
     generator = np.random.default_rng([seed, 21])
@@ -50,8 +52,9 @@ def feature_importance(
     repeats = int(np.clip(budget // n_rows, 1, repeats))
     if batch.n_rows > n_rows:
         picked = np.sort(generator.choice(batch.n_rows, n_rows, replace=False))
-        batch, actual = batch.rows(picked), actual[picked]
-    weights = np.vstack([np.ones((1, len(actual))), *bootstrap_weights(len(actual), BOOTSTRAP_SAMPLES, seed)])
+        batch, actual, sample_weights = batch.rows(picked), actual[picked], sample_weights[picked]
+    drawn = np.vstack([np.ones((1, len(actual))), *bootstrap_weights(len(actual), BOOTSTRAP_SAMPLES, seed)])
+    weights = drawn * sample_weights
     unshuffled = metric.scores(actual, predictor.predict_batch(batch), weights)
     sign = -1.0 if metric.higher_is_better else 1.0
     results = []
