@@ -102,9 +102,9 @@ bench-serve: $(STAMP)  ## serving speed against FastAPI, five serving frameworks
 bench-serve-mixed: $(STAMP)  ## ten minutes of mixed load with promotions, a killed worker and incoming labels
 	$(BIN)/python benchmarks/serve_mixed.py
 
-bench-quality: $(STAMP)  ## held-out error and its cost against CatBoost, LightGBM, FLAML, AutoGluon and MAPIE; hours
+bench-quality: $(STAMP)  ## held-out error and its cost against CatBoost, LightGBM, FLAML, AutoGluon and MAPIE, on half of the tables; hours
 	$(BIN)/python benchmarks/quality.py
-	$(BIN)/python benchmarks/quality.py --report
+	$(BIN)/python benchmarks/quality.py --report --frontier benchmarks/quality_frontier.svg
 
 bench-leaks: $(STAMP)  ## leaks planted in public tables: how many are found, and how many good columns are called leaks
 	$(BIN)/python benchmarks/leaks.py

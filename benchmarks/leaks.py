@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 from leaks_tables import SOURCES
-from processes import CACHE, built_environment, machine_line
+from package_tables import file_name, write_package_tables
+from processes import CACHE, machine_line
 
 from estimator.data.schema.inference import infer_schema
 from estimator.data.sources.opener import open_source
@@ -176,22 +177,18 @@ def with_column(table: Table, values: object) -> pl.DataFrame:
 
 def tables(options: argparse.Namespace) -> Iterator[Table]:
     """Yield the tables of the packages and of the folder; every second one is for the check."""
-    environment = [line for line in REQUIREMENTS.read_text().splitlines() if "==" in line]
-    folder = options.environments / "leak-tables"
-    if not (folder / "written").exists():
-        python = built_environment(options.environments / "leaks", environment)
-        import subprocess
-
-        subprocess.run([str(python), str(REQUIREMENTS.with_name("leaks_tables.py")), str(folder)], check=True)
-        (folder / "written").touch()
-    known = [(name, folder / f"{name}.csv", target, ()) for name, (_, _, target, _) in SOURCES.items()]
+    folder = write_package_tables(options.environments, [(source, key) for source, key, *_ in SOURCES.values()])
+    known = [
+        (name, folder / file_name(source, key), target, (), dropped)
+        for name, (source, key, target, dropped) in SOURCES.items()
+    ]
     if options.tables:
-        known += [(path.split("/")[0], options.tables / path, *rest) for path, rest in FOLDER.items()]
-    for index, (name, path, target, leaks) in enumerate(sorted(known)):
+        known += [(path.split("/")[0], options.tables / path, *rest, ()) for path, rest in FOLDER.items()]
+    for index, (name, path, target, leaks, dropped) in enumerate(sorted(known)):
         is_check = index % 2 == 1
         if (options.half in ("all", "check" if is_check else "open")) and (not options.only or name in options.only):
             with open_source(str(path)) as source:
-                rows = source.frame().filter(pl.col(target).is_not_null())
+                rows = source.frame().drop(dropped, strict=False).filter(pl.col(target).is_not_null())
             yield Table(name, typed(rows), target, tuple(leaks), is_check)
 
 
@@ -255,9 +252,6 @@ def measure(table: Table, score: Score, by_plant: dict[str, Score]) -> str:
     kind = "number" if table.is_numeric else "classes"
     half = "check" if table.is_check else "open"
     return f"| {table.name:<18} | {half:<5} | {kind:<7} | {table.rows.height:>5} | {', '.join(missed)} | {alarms} |"
-
-
-REQUIREMENTS = Path(__file__).with_name("leaks_requirements.txt")
 
 
 def main() -> None:

@@ -1,32 +1,51 @@
-"""Compare the held-out error on many tables, and its CPU cost: ours, CatBoost, LightGBM, AutoGluon, FLAML, MAPIE."""
+"""Compare the held-out error on many tables, and its CPU cost: ours, CatBoost, LightGBM, AutoGluon, FLAML, MAPIE.
+
+The tables, with their licences, are listed in quality_tables.csv. Half of those of each kind of split are marked
+`check`: develop with `--part develop`, the default, and run `--part check` only when a change is done, so that it says
+what the change is worth on tables that did not shape it. Nothing is tuned per table.
+
+Results are appended to a file; a run goes on where an earlier one stopped. Use another file once the code has changed.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from processes import CACHE, built_environment, measured
-from quality_peers import COVERAGE, PEERS
-from quality_report import report
-from quality_tables import PART_COLUMN, TABLES, SplitTable, Table, is_available, read_typed, write_split
-from sklearn.metrics import accuracy_score, log_loss, mean_absolute_error, r2_score, roc_auc_score
+from quality_frontier import frontier
+from quality_ours import OURS, SAME, SHOWN, SOFTWARE, predict_by_ours
+from quality_peers import PEERS
+from quality_report import markdown, report
+from quality_results import results_of
+from quality_scores import block_losses, block_rows, intervals_of, scores_of
+from quality_tables import (
+    PART_COLUMN,
+    SHARED,
+    TABLES,
+    SplitTable,
+    Table,
+    is_available,
+    read_typed,
+    write_sources,
+    write_split,
+)
 
-from estimator.models import KINDS
+from estimator.errors import EstimatorError
 
-OURS = ("ensemble", "boosting", "linear", "constant")
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tables"
 LIMIT_SECONDS = 7200
-OUR_SOFTWARE = f"estimator=={metadata.version('estimator-lifepath')}"
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS"), "1")
+PARTS = ("develop", "check", "all")
+Run = tuple[str, int, Table]
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,10 @@ class Cell:
     task: str
     n_train: int
     n_test: int
+    n_columns: int
+    block_rows: Sequence[int]
     error: float | None = None
+    block_losses: Sequence[float] = ()
     scores: Mapping[str, float] = field(default_factory=dict)
     intervals: Mapping[str, float] = field(default_factory=dict)
     cpu_seconds: float | None = None
@@ -50,10 +72,9 @@ class Cell:
     parity: float | None = None
 
 
-PredictionsAndCost = tuple[Any, dict[str, float]]
-
-
-def predict_by_peer(competitor: str, split_table: SplitTable, folder: Path, python: Path) -> PredictionsAndCost:
+def predict_by_peer(
+    competitor: str, split_table: SplitTable, folder: Path, python: Path
+) -> tuple[Any, dict[str, float]]:
     """Let a peer fit and predict in its own process; return its predictions for the held-out rows, and the cost."""
     path = folder / "predictions.npy"
     request = request_of(split_table) | {"competitor": competitor, "predictions": str(path)}
@@ -63,112 +84,59 @@ def predict_by_peer(competitor: str, split_table: SplitTable, folder: Path, pyth
 
 
 def request_of(split_table: SplitTable) -> dict[str, Any]:
-    """Return what a peer needs to know about a table."""
+    """Return what a peer needs to know about a table; groups are no feature, as held-out rows are of other ones."""
+    table = split_table.table
     return {
         "path": str(split_table.path),
         "part_column": PART_COLUMN,
-        "target": split_table.table.target,
-        "task": split_table.table.task,
+        "left_out": [table.column] if table.split == "group" else [],
+        "target": table.target,
+        "task": table.task,
         "classes": split_table.classes,
         "seed": split_table.seed,
     }
 
 
-def predict_by_ours(competitor: str, split_table: SplitTable, folder: Path, python: Path) -> PredictionsAndCost:
-    """Train a version by `estimator train`; the cost includes the report on the held-out rows.
-
-    The predictions are made by that version afterwards, which is not counted.
-    """
-    config = {
-        "data": {"path": str(split_table.path), "target": split_table.table.target, "task": split_table.table.task},
-        "model": {"kind": competitor},
-        "training": {"seed": split_table.seed, "split": {"kind": "column", "column": PART_COLUMN, "test": "test"}},
-    }
-    conf, predictions = folder / "config.json", folder / "predictions.parquet"
-    conf.write_text(json.dumps(config))
-    command = [str(python), "-m", "estimator"]
-    train = [*command, "train", "--conf", str(conf), "--store", str(folder / "store"), "--json"]
-    version, cost = measured(train, ONE_THREAD, limit_seconds=LIMIT_SECONDS)
-    predict = [
-        "predict",
-        "--model",
-        version["folder"],
-        "--input",
-        str(split_table.path),
-        "--output",
-        str(predictions),
-        "--json",
-    ]
-    measured([*command, *predict], ONE_THREAD)
-    frame = pl.read_parquet(predictions).filter(pl.Series(split_table.held_out))
-    names = [f"probability_{class_name}" for class_name in split_table.classes] or ["prediction"]
-    names += [name for name in ("prediction_low", "prediction_high") if name in frame.columns]
-    return frame.select(names).to_numpy().squeeze(), cost | {"parity": version["parity"]["largest_relative"]}
-
-
-def scores_of(split_table: SplitTable, predictions: Any) -> dict[str, float]:
-    """Score predictions for the held-out rows; competitors are compared by the first score, an error."""
-    actual = split_table.actual
-    if split_table.table.task == "regression":
-        values = predictions if predictions.ndim == 1 else predictions[:, 0]
-        rmse = float(np.sqrt(np.mean((values - actual) ** 2)))
-        return {"rmse": rmse, "mae": mean_absolute_error(actual, values), "r2": r2_score(actual, values)}
-    probabilities = predictions[:, : len(split_table.classes)]
-    probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
-    predicted_class = np.array(split_table.classes)[probabilities.argmax(axis=1)]
-    ranking = probabilities if len(split_table.classes) > 2 else probabilities[:, 1]
-    auc = roc_auc_score(actual, ranking, multi_class="ovr", labels=split_table.classes)
-    loss = log_loss(actual, probabilities, labels=split_table.classes)
-    return {"log_loss": loss, "auc": auc, "accuracy": accuracy_score(actual, predicted_class)}
-
-
-def intervals_of(split_table: SplitTable, predictions: Any) -> dict[str, float]:
-    """Return the mean width of the intervals around numbers, and the fraction of actual values that they cover."""
-    if split_table.table.task != "regression" or predictions.ndim == 1:
-        return {}
-    low, high = predictions[:, 1], predictions[:, 2]
-    is_covered = (low <= split_table.actual) & (split_table.actual <= high)
-    return {"target_coverage": COVERAGE, "coverage": float(is_covered.mean()), "mean_width": float((high - low).mean())}
-
-
 def run_competitor(competitor: str, split_table: SplitTable, python: Path) -> Cell:
     """Fit and score one competitor on one split table; a failure is a result as well."""
-    predict_by = predict_by_peer if competitor in PEERS else predict_by_ours
-    software = PEERS[competitor].packages[0] if competitor in PEERS else OUR_SOFTWARE
-    n_test = int(split_table.held_out.sum())
-    names = (
-        competitor,
-        split_table.table.name,
-        split_table.seed,
-        split_table.fingerprint,
-        software,
-        split_table.table.task,
-    )
-    rows = {"n_train": len(split_table.held_out) - n_test, "n_test": n_test}
-    with tempfile.TemporaryDirectory() as folder:
+    table, n_test = split_table.table, int(split_table.held_out.sum())
+    software = PEERS[competitor].packages[0] if competitor in PEERS else SOFTWARE
+    names = (competitor, table.name, split_table.seed, split_table.fingerprint, software, table.task)
+    # Without the target and the column that marks the parts.
+    n_columns = len(pl.read_parquet_schema(split_table.path)) - 2
+    counts = (len(split_table.held_out) - n_test, n_test, n_columns, block_rows(split_table))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
         try:
-            predictions, cost = predict_by(competitor, split_table, Path(folder), python)
+            if competitor in PEERS:
+                predictions, cost = predict_by_peer(competitor, split_table, folder, python)
+            else:
+                options = {"environment": ONE_THREAD, "limit": LIMIT_SECONDS}
+                predictions, cost = predict_by_ours(OURS[competitor], split_table, folder, python, **options)
+            if not np.isfinite(predictions).all():
+                raise SystemExit(f"{(~np.isfinite(predictions)).sum()} predictions are no finite numbers")
+            scores = {key: float(value) for key, value in scores_of(split_table, predictions).items()}
+            error = next(iter(scores.values()))
+            if abs(cost.get("reported", error) - error) > SAME * max(1.0, error):
+                raise SystemExit(f"the report says {cost['reported']}, the predictions for the held-out rows {error}")
         except (SystemExit, TimeoutError) as failed:
-            return Cell(*names, **rows, failure=str(failed)[-1000:])
-    scores = {name: float(value) for name, value in scores_of(split_table, predictions).items()}
-    times = {name: round(cost[name], 2) for name in ("cpu_seconds", "wall_seconds")}
-    error = next(iter(scores.values()))
+            return Cell(*names, *counts, failure=str(failed)[-1000:])
     return Cell(
         *names,
-        **rows,
+        *counts,
         error=error,
+        block_losses=block_losses(split_table, predictions),
         scores=scores,
         intervals=intervals_of(split_table, predictions),
         parity=cost.get("parity"),
-        **times,
+        **{key: round(cost[key], 2) for key in ("cpu_seconds", "wall_seconds")},
     )
 
 
-def missing(
-    options: argparse.Namespace, tables: Sequence[Table], done: Sequence[Mapping[str, Any]]
-) -> Iterator[tuple[str, int, Table]]:
+def missing(options: argparse.Namespace, tables: Sequence[Table], done: Sequence[Mapping[str, Any]]) -> Iterator[Run]:
     """Yield the missing runs: competitor by competitor, seed by seed."""
-    names = {(cell["competitor"], cell["table"], cell["seed"]) for cell in done}
+    kept = [cell for cell in done if not (options.retry and cell["failure"])]
+    names = {(cell["competitor"], cell["table"], cell["seed"]) for cell in kept}
     for competitor in options.competitors:
         peer = PEERS.get(competitor)
         for seed in range(options.seeds)[: peer.n_seeds if peer else None]:
@@ -181,21 +149,53 @@ def missing(
 
 def run(options: argparse.Namespace) -> None:
     """Run what is missing and append each result to the file as soon as it is there."""
-    tables = present(options.tables, options.data)
+    tables = present(options)
+    done = read_cells(options.results)
+    runs = list(missing(options, tables, done))
     with tempfile.TemporaryDirectory() as name:
-        frames: dict[str, pl.DataFrame] = {}
-        split_table: dict[tuple[str, int], SplitTable] = {}
-        for competitor, seed, table in missing(options, tables, read_cells(options.results)):
-            if (table.name, seed) not in split_table:
-                if table.name not in frames:
-                    frames[table.name] = read_typed(table, options.data)
-                split_table[table.name, seed] = write_split(table, frames[table.name], seed, Path(name))
-            python = python_of(competitor, options.environments)
-            cell = run_competitor(competitor, split_table[table.name, seed], python)
+        split_of = splitter(options, Path(name))
+        for position, (competitor, seed, table) in enumerate(runs):
+            try:
+                split_table = split_of(table, seed)
+            except EstimatorError as error:
+                raise SystemExit(f"{table.name}: {error}") from error
+            cell = run_competitor(competitor, split_table, python_of(competitor, options.environments))
+            done.append(asdict(cell))
             with options.results.open("a") as file:
                 file.write(json.dumps(asdict(cell)) + "\n")
-            outcome = cell.failure or f"{cell.error:.5g}, {cell.cpu_seconds:.1f} CPU s"
-            print(f"{competitor}, {table.name}, seed {seed}: {outcome}", file=sys.stderr, flush=True)
+            outcome = (cell.failure or f"{cell.error:.5g}, {cell.cpu_seconds:.1f} CPU s").strip().splitlines()[-1]
+            left = f"{position + 1} of {len(runs)}, about {minutes_left(runs[position + 1 :], done):.0f} minutes left"
+            print(f"{competitor}, {table.name}, seed {seed}: {outcome} ({left})", file=sys.stderr, flush=True)
+
+
+def splitter(options: argparse.Namespace, folder: Path) -> Callable[[Table, int], SplitTable]:
+    """Return a function that splits a table by a seed, and does it once."""
+    frames: dict[str, pl.DataFrame] = {}
+    splits: dict[tuple[str, int], SplitTable] = {}
+
+    def split_of(table: Table, seed: int) -> SplitTable:
+        if (table.name, seed) not in splits:
+            if table.name not in frames:
+                frames[table.name] = read_typed(table, options.data, options.environments)
+            splits[table.name, seed] = write_split(table, frames[table.name], seed, folder)
+        return splits[table.name, seed]
+
+    return split_of
+
+
+def minutes_left(runs: Sequence[Run], done: Sequence[Mapping[str, Any]]) -> float:
+    """Forecast the runs that are left: as long as the same competitor on that table, else as on its median table."""
+    seconds: dict[str, dict[str, float]] = {}
+    for cell in done:
+        if cell["wall_seconds"] is not None:
+            seconds.setdefault(cell["competitor"], {})[cell["table"]] = cell["wall_seconds"]
+    all_seconds = [value for by_table in seconds.values() for value in by_table.values()]
+    usual = statistics.median(all_seconds or [0.0])
+    total = 0.0
+    for competitor, _, table in runs:
+        by_table = seconds.get(competitor, {})
+        total += by_table.get(table.name, statistics.median(by_table.values()) if by_table else usual)
+    return total / 60
 
 
 def python_of(competitor: str, folder: Path) -> Path:
@@ -212,59 +212,85 @@ def read_cells(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def known_competitors(names: str) -> list[str]:
-    """Read the option that names competitors; kinds of ours that do not exist are skipped with a note."""
-    names_given = names.split(",")
-    if unknown := set(names_given) - {*OURS, *KINDS, *PEERS}:
-        raise argparse.ArgumentTypeError(f"expected some of {','.join([*OURS, *PEERS])}, got {','.join(unknown)!r}")
-    for name in names_given:
-        if name not in (*KINDS, *PEERS):
-            print(f"no kind {name!r} yet: skipped", file=sys.stderr)
-    return [name for name in names_given if name in (*KINDS, *PEERS)]
+def names_among(known: Sequence[str]) -> Callable[[str], list[str]]:
+    """Return a reader of an option that names some of those known, separated by commas."""
+
+    def read(names: str) -> list[str]:
+        if unknown := set(names.split(",")) - set(known):
+            raise argparse.ArgumentTypeError(f"expected some of {','.join(known)}, got {','.join(unknown)!r}")
+        return names.split(",")
+
+    return read
 
 
-def named_tables(names: str) -> list[Table]:
-    """Read the option that names tables."""
-    tables = {table.name: table for table in TABLES}
-    if unknown := set(names.split(",")) - set(tables):
-        raise argparse.ArgumentTypeError(f"expected some of {','.join(tables)}, got {','.join(unknown)!r}")
-    return [tables[name] for name in names.split(",")]
+def chosen_tables(options: argparse.Namespace) -> list[Table]:
+    """Return the tables of the options: those named, or all of the part and the sizes."""
+    if options.tables:
+        return [table for table in TABLES if table.name in options.tables]
+    parts = PARTS[:2] if options.part == "all" else [options.part]
+    return [table for table in TABLES if table.part in parts and (options.large or not table.is_large)]
 
 
-def present(names_given: Sequence[Table], folder: Path) -> list[Table]:
-    """Return the tables whose files are there; the others are skipped with a note."""
-    for table in names_given:
-        if not is_available(table, folder):
-            print(f"{table.name}: not in {folder}, skipped", file=sys.stderr)
-    return [table for table in names_given if is_available(table, folder)]
+def present(options: argparse.Namespace) -> list[Table]:
+    """Return the chosen tables whose files are there, or can be written; the others are skipped with a note."""
+    tables = chosen_tables(options)
+    write_sources(tables, options.data, options.environments)
+    found = [table for table in tables if is_available(table, options.data, options.environments)]
+    for table in tables:
+        if table not in found:
+            print(f"{table.name}: not in {options.data}, skipped", file=sys.stderr)
+    return found
+
+
+def table_list(options: argparse.Namespace) -> str:
+    """Return the tables that are there, with their rows and columns after cleaning."""
+    rows = []
+    for table in present(options):
+        frame = read_typed(table, options.data, options.environments)
+        split = f"{table.split}: {table.column}" if table.column else table.split
+        size = [f"{frame.height:,}", str(frame.width - 1)]
+        rows.append([table.name, *size, table.task, split, table.part, f"{table.source}: {table.path}", table.licence])
+    return "\n".join(markdown(["", "rows", "columns", "task", "split", "part", "source", "licence"], rows))
 
 
 def parsed_arguments() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    all_names = ",".join([*OURS, *PEERS])
-    parser.add_argument("--competitors", type=known_competitors, default=all_names, help="%(default)s")
-    parser.add_argument("--tables", type=named_tables, default=list(TABLES), help="all of them when left out")
-    parser.add_argument("--seeds", type=int, default=3, help="%(default)s")
-    parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where the tables are; %(default)s")
-    parser.add_argument(
-        "--results", type=Path, default=Path("quality.jsonl"), help="results are appended here; %(default)s"
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    option, names = parser.add_argument, [*SHOWN, *PEERS]
+    competitors = names_among([*OURS, *PEERS])
+    option("--competitors", type=competitors, default=names, metavar="A,B", help=f"some of {','.join([*OURS, *PEERS])}")
+    option(
+        "--tables", type=names_among([table.name for table in TABLES]), metavar="A,B", help="only these, of any part"
     )
-    parser.add_argument("--environments", type=Path, default=CACHE, metavar="DIR", help="where peers are installed")
-    parser.add_argument(
-        "--report", nargs="*", type=Path, metavar="FILE", help="only print the report, of these files too"
-    )
+    option("--part", choices=PARTS, default="develop", help="tables to look at while changing something, or when done")
+    option("--large", action="store_true", help="also the tables of 50,000 to 1,000,000 rows, with all their rows")
+    option("--seeds", type=int, default=3, help="%(default)s")
+    option("--retry", action="store_true", help="run again what failed")
+    option("--data", type=Path, default=SHARED, metavar="DIR", help="where the shared tables are; %(default)s")
+    option("--results", type=Path, default=Path("quality.jsonl"), help="results are appended here; %(default)s")
+    option("--environments", type=Path, default=CACHE, metavar="DIR", help="where peers and tables are installed")
+    option("--report", nargs="*", type=Path, metavar="FILE", help="only print the report, of these files too")
+    option("--frontier", type=Path, metavar="FILE", help="with --report: draw error against CPU seconds as this SVG")
+    option("--list", action="store_true", help="only list the tables, with their sources and licences")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Run what is missing, or print the report."""
+    """Run what is missing, or print the report or the list of tables."""
     options = parsed_arguments()
-    if options.report is None:
+    if options.list:
+        print(table_list(options))
+    elif options.report is None:
         run(options)
     else:
         cells = [cell for path in (options.results, *options.report) for cell in read_cells(path)]
-        print(report([cell for cell in cells if cell["competitor"] in options.competitors], OURS))
+        chosen = {table.name for table in chosen_tables(options)}
+        cells = [cell for cell in cells if cell["competitor"] in options.competitors and cell["table"] in chosen]
+        results = results_of(cells)
+        print(report(results))
+        if options.frontier:
+            options.frontier.write_text(frontier(results))
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def read_data(request: Mapping[str, Any]) -> SplitData:
     table = pd.read_parquet(request["path"])
     test = table.pop(request["part_column"]) == "test"
     target = table.pop(request["target"])
+    table = table.drop(columns=request["left_out"])
     # A boolean column with missing values comes as objects, and is text for all peers.
     text_columns = [name for name in table if table[name].dtype == object or pd.api.types.is_string_dtype(table[name])]
     for name in text_columns:
