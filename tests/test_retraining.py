@@ -316,6 +316,18 @@ def test_a_corrected_label_counts_once(market):
     assert after.champion_loss > 2.0 * before.champion_loss
 
 
+def test_labels_of_rows_from_before_the_candidate_count_for_neither(market):
+    other = verbs.train.train(FOLDER / "config.yml", market.context("model.kind=constant")).artefact
+    since = market.now
+    records = market.send(same_area(20))
+    market.now += 100.0
+    market.label(records, [price for _, price in same_area(20)])
+    log = market.open_log()
+    comparison = ShadowComparison(log, market.live, other, since + 50.0, 0.05)
+    assert comparison.step(market.now + 5.0).n_rows == 0
+    log.close()
+
+
 def test_candidate_must_be_a_shadow_first(market, new_rows):
     live, _ = retrained(market, new_rows)
     market.send(other_area(400, 600), labels=True)

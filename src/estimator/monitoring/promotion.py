@@ -144,7 +144,8 @@ class ShadowComparison:
         model = self.champion.name
         while records := self.log.labeled_after(model, self._labels_read, until=until, limit=BATCH_ROWS):
             self._labels_read = (records[-1].labeled_at or 0.0, records[-1].id)
-            self._update([record for record in records if record.at >= self.since])
+            if recent := [record for record in records if record.at >= self.since]:
+                self._update(recent)
         return self.state
 
     @property
