@@ -7,7 +7,8 @@ import pytest
 
 from estimator.core.task import Task
 from estimator.drift.held_out import HeldOutErrors
-from estimator.monitoring.degradation import DegradationTest, LabeledErrors, MeanDetector
+from estimator.monitoring.degradation import DegradationTest, LabeledErrors
+from estimator.monitoring.mean_detector import MeanDetector
 
 THRESHOLD = 1096.0
 PRICES, CLASSES = Task("regression"), Task("binary", ("no", "yes"))

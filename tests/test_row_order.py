@@ -16,9 +16,9 @@ from estimator.drift import CurrentRows, DriftReference, build_reference
 from estimator.drift.design_effect import RowOrder, design_effect, rank_features
 from estimator.drift.held_out import HeldOutErrors
 from estimator.monitoring.budget import FalseAlarmBudget
-from estimator.monitoring.degradation import MeanDetector
 from estimator.monitoring.diagnosis import diagnose_rows
 from estimator.monitoring.drift_check import check_drift
+from estimator.monitoring.mean_detector import MeanDetector
 from estimator.monitoring.sequential import VersionMonitor
 from estimator.training.prepare import prepare
 from estimator.training.row_order import row_order, row_order_notes

@@ -64,9 +64,23 @@ def order_of_rows_does_not_matter(metric: Metric) -> None:
         assert np.allclose(metric.scores(actual, predictions, ones), shuffled)
 
 
+def row_losses_have_the_score_as_their_mean(metric: Metric) -> None:
+    """A metric that has a loss per row follows from the mean of these losses, none of which is beyond its limits."""
+    for task in metric.tasks:
+        actual, predictions = example(task)
+        losses = metric.row_losses(actual, predictions)
+        if losses is not None:
+            counted = losses[~np.isnan(losses)]
+            assert counted.min() >= 0.0
+            assert counted.max() <= metric.max_row_loss
+            score = metric.scores(actual, predictions, np.ones((1, N_ROWS)))[0]
+            assert np.isclose(metric.from_mean_loss(float(counted.mean())), score)
+
+
 PROMISES = (
     integer_weights_repeat_rows,
     many_weightings_are_scored_at_once,
     perfect_predictions_score_best,
     order_of_rows_does_not_matter,
+    row_losses_have_the_score_as_their_mean,
 )

@@ -147,7 +147,9 @@ class Evaluation(Section):
     """What the report says about the held-out rows."""
 
     metrics: list[str] = Field(
-        [], description="metrics to report; the first one decides comparisons; when empty, the usual ones of the task"
+        [],
+        description="metrics to report; the first one decides comparisons and is monitored; when empty, the usual ones "
+        "of the task",
     )
     confidence: Fraction = Field(0.95, description="confidence level of the metrics' confidence intervals")
     bootstrap_samples: Annotated[int, Field(ge=100)] = Field(

@@ -22,6 +22,7 @@ from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.column import TIME_KINDS
 from estimator.drift.design_effect import MAX_CELLS, RowOrder, design_effect, rank_features
 from estimator.drift.held_out import HeldOutErrors
+from estimator.drift.held_out_metric import HeldOutMetric
 
 BinCodes = npt.NDArray[np.uint8]
 # Code 0 is a missing value, and a byte holds all others.
@@ -151,7 +152,8 @@ class DriftReference:
 
     `sample` holds the bins of some rows, of shape (rows, columns), in the order of `columns`. Losses are absolute
     errors of numbers, log losses of classes; `mean_loss` is their mean, and `loss_by_prediction` the mean in each bin
-    of `predictions`, NaN for a bin without rows. `held_out` is None where there were too few held-out rows.
+    of `predictions`, NaN for a bin without rows. `held_out` is None where there were too few held-out rows; `metric` is
+    the first one that the config names, None where none is or can be monitored.
     """
 
     columns: tuple[ColumnReference, ...]
@@ -161,6 +163,7 @@ class DriftReference:
     loss_by_prediction: Floats
     mean_loss: float
     held_out: HeldOutErrors | None = None
+    metric: HeldOutMetric | None = None
 
     @property
     def n_rows(self) -> int:
@@ -182,7 +185,9 @@ class DriftReference:
         """Return the reference for rows of which any may follow any other: each counts as one."""
         columns = tuple(column.in_random_order() for column in self.columns)
         held_out = None if self.held_out is None else replace(self.held_out, design_effect=1.0)
-        return replace(self, columns=columns, predictions=self.predictions.in_random_order(), held_out=held_out)
+        metric = None if self.metric is None else replace(self.metric, design_effect=1.0)
+        predictions = self.predictions.in_random_order()
+        return replace(self, columns=columns, predictions=predictions, held_out=held_out, metric=metric)
 
     def in_order_of_training(self) -> DriftReference:
         """Return the reference for rows that come in the order of training, whatever their neighbors show."""
@@ -206,6 +211,7 @@ class DriftReference:
             "loss_by_prediction": [nan_to_none(value) for value in means],
             "mean_loss": self.mean_loss,
             "held_out": None if self.held_out is None else asdict(self.held_out),
+            "metric": None if self.metric is None else asdict(self.metric),
         }
 
     @classmethod
@@ -222,6 +228,7 @@ class DriftReference:
             loss_by_prediction=np.array(means),
             mean_loss=data["mean_loss"],
             held_out=HeldOutErrors(**data["held_out"]) if data.get("held_out") else None,
+            metric=HeldOutMetric.from_data(data["metric"]) if data.get("metric") else None,
         )
 
 

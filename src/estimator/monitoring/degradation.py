@@ -1,16 +1,16 @@
 """Degradation by labels: have losses grown, do intervals hold fewer labels, are predictions too high or too low?
 
-Each question is whether the mean of a bounded quantity is above the one on held-out rows. Stakes of several sizes bet
-on it, label after label; a new capital starts with every period, and the sum of all is an e-detector (Shin, Ramdas
-and Rinaldo, 2024): while no mean, given the labels before, is above its usual one, it takes on average at least
-`threshold` periods to reach `threshold`. The usual mean is the upper end of a confidence interval of the held-out rows.
-Where the errors of neighbors are alike in the natural order of held-out rows, a label counts as a part of one.
+And has the metric that the config names first become worse, if it is no mean of these losses? Each question is whether
+the mean of a bounded quantity is above the one on held-out rows. Each has an e-detector, and the mean of all is one as
+well: while no mean, given the labels before, is above its usual one, it takes on average at least `threshold` periods
+to reach `threshold`. The usual mean is the upper end of a confidence interval of the held-out rows. Where the errors of
+neighbors are alike in the natural order of held-out rows, a label counts as a part of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,77 +19,27 @@ from estimator.core.arrays import Floats, Ints
 from estimator.core.task import Task
 from estimator.core.text import format_number
 from estimator.drift.held_out import HeldOutErrors
+from estimator.drift.held_out_metric import HeldOutMetric
+from estimator.monitoring.mean_detector import MeanDetector
+from estimator.monitoring.ranking_detector import RankingDetector
 
-# Stakes as fractions of the largest one that cannot lose more than the capital, and their shares of it.
-FRACTIONS = np.array([0.0, 0.01, 0.03, 0.1, 0.3, 0.8])
-SHARES = np.array([0.3, 0.14, 0.14, 0.14, 0.14, 0.14])
-# Part of all capital that is shared out again after each label: a stake that has lost must be able to win later.
-REDISTRIBUTED_FRACTION = 0.001
-MAX_CAPITAL = 1e200
 # Standard errors that the usual mean is above the one of the held-out rows.
 MARGIN = 2.0
 
 
-@dataclass
-class MeanDetector:
-    """E-detector for "the mean of values in [0, 1] is above `usual`".
-
-    So many values as `design_effect` count as one. `mean` and `n_rows` are those of the values since the evidence began
-    to grow.
-
-    >>> detector = MeanDetector(0.1)
-    >>> e_values = detector.update(np.array([1.0] * 8), np.zeros(8, np.int64))
-    >>> bool(e_values[-1] > 1000), detector.mean, detector.n_rows
-    (True, 1.0, 8)
-    """
-
-    usual: float
-    design_effect: float = 1.0
-    capital: Floats = field(default_factory=lambda: np.zeros(len(FRACTIONS)))
-    period: int | None = None
-    n_rows: int = 0
-    total: float = 0.0
-
-    @property
-    def e_value(self) -> float:
-        """The evidence so far."""
-        return float(self.capital.sum())
-
-    @property
-    def mean(self) -> float:
-        """The mean since the evidence began to grow."""
-        return self.total / max(self.n_rows, 1)
-
-    def update(self, values: Floats, periods: Ints) -> Floats:
-        """Add values of shape (rows,); NaN is skipped. Return the e-value after each."""
-        e_values, stakes = np.empty(len(values)), FRACTIONS / max(self.usual, 1e-9)
-        part = 1.0 / self.design_effect
-        for index, (value, period) in enumerate(zip(values.tolist(), periods.tolist(), strict=True)):
-            if period != self.period:
-                self.period = period
-                self.capital = self.capital + SHARES
-            if value == value:  # not NaN
-                shared = REDISTRIBUTED_FRACTION * part * (self.capital.sum() * SHARES - self.capital)
-                payoffs = (1.0 + stakes * (value - self.usual)) ** part
-                self.capital = np.minimum((self.capital + shared) * payoffs, MAX_CAPITAL)
-                self.n_rows, self.total = self.n_rows + 1, self.total + value
-                if self.total <= self.usual * self.n_rows:
-                    self.n_rows, self.total = 0, 0.0
-            e_values[index] = self.e_value
-        return e_values
-
-    def restart(self) -> None:
-        """Start over after an alarm."""
-        self.capital, self.period, self.n_rows, self.total = np.zeros(len(FRACTIONS)), None, 0, 0.0
-
-
 @dataclass(frozen=True)
 class LabeledErrors:
-    """What labels show: losses, signed errors, and whether intervals hold the label, each of shape (rows,) or NaN."""
+    """What labels show: losses, signed errors, and whether intervals hold the label, each of shape (rows,) or NaN.
+
+    `metric` holds the losses of the metric that the config names first, of shape (rows,), NaN where a row does not
+    count; of a ranking the class of each row and the bin of its prediction, of shape (rows, 2). It is None where no
+    metric is monitored.
+    """
 
     losses: Floats
     errors: Floats
     covered: Floats
+    metric: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.losses)
@@ -98,12 +48,15 @@ class LabeledErrors:
 class DegradationTest:
     """The detectors of one version; their mean e-value is that of "predictions have become worse".
 
-    `target_coverage` is None for a version without intervals.
+    `target_coverage` is None for a version without intervals; `metric` is the first one that the config names, None
+    where none is or can be monitored.
     """
 
-    def __init__(self, held_out: HeldOutErrors | None, target_coverage: float | None) -> None:
-        self._held_out, self._target_coverage = held_out, target_coverage
-        self.detectors: dict[str, MeanDetector] = {}
+    def __init__(
+        self, held_out: HeldOutErrors | None, target_coverage: float | None, metric: HeldOutMetric | None = None
+    ) -> None:
+        self._held_out, self._target_coverage, self._metric = held_out, target_coverage, metric
+        self.detectors: dict[str, MeanDetector | RankingDetector] = {}
         n_rows, effect = (1, 1.0) if held_out is None else (held_out.n_rows, held_out.design_effect)
         if held_out is not None:
             margin = MARGIN / np.sqrt(n_rows)
@@ -116,6 +69,10 @@ class DegradationTest:
             missed = 1.0 - target_coverage
             usual_missed = missed + MARGIN * float(np.sqrt(missed * target_coverage / n_rows))
             self.detectors["missed"] = MeanDetector(usual_missed, effect)
+        if held_out is not None and metric is not None:
+            usual = _usual_metric_loss(metric)
+            of_mean = MeanDetector(usual, metric.design_effect)
+            self.detectors["metric"] = RankingDetector(metric, usual) if metric.is_ranking else of_mean
 
     @property
     def e_value(self) -> float:
@@ -134,6 +91,9 @@ class DegradationTest:
             "too_high": (1.0 - errors) / 2.0,
             "missed": 1.0 - rows.covered,
         }
+        if self._metric is not None and rows.metric is not None:
+            limit = self._metric.bound
+            values["metric"] = rows.metric if self._metric.is_ranking else np.minimum(rows.metric, limit) / limit
         e_values = [detector.update(values[name], periods) for name, detector in self.detectors.items()]
         return np.asarray(np.mean(e_values, axis=0))
 
@@ -144,7 +104,9 @@ class DegradationTest:
         name = max(self.detectors, key=lambda key: self.detectors[key].e_value)
         detector = self.detectors[name]
         on = f"on the last {detector.n_rows:,} labels"
-        if name == "missed":
+        if name == "metric" and self._metric is not None:
+            figures = _metric_figures(self._metric, detector.mean, on)
+        elif name == "missed":
             figures = (
                 f"intervals hold the label in {1.0 - detector.mean:.0%} {on}, expected {self._target_coverage:.0%}"
             )
@@ -165,14 +127,27 @@ class DegradationTest:
 
     def to_data(self) -> dict[str, Any]:
         """Return the state as JSON-ready data."""
-        return {
-            name: {**asdict(detector), "capital": detector.capital.tolist()}
-            for name, detector in self.detectors.items()
-        }
+        return {name: detector.to_data() for name, detector in self.detectors.items()}
 
     def restore(self, data: Mapping[str, Any]) -> None:
         """Continue from the state that `to_data` returned."""
         for name in self.detectors.keys() & data.keys():
-            detector = self.detectors[name]
-            stored = {**data[name], "usual": detector.usual, "design_effect": detector.design_effect}
-            self.detectors[name] = MeanDetector(**{**stored, "capital": np.array(data[name]["capital"])})
+            self.detectors[name].restore(data[name])
+
+
+def _usual_metric_loss(metric: HeldOutMetric) -> float:
+    """Return the mean loss, as a fraction of its bound, that the held-out rows leave possible.
+
+    The upper end of Wilson's interval (1927), which is above 0 also where no held-out row has a loss.
+    """
+    mean, variance = metric.mean_loss / metric.bound, (metric.standard_error / metric.bound) ** 2
+    square = MARGIN**2 / metric.n_rows
+    upper = mean + square / 2.0 + MARGIN * float(np.sqrt(variance + square / (4.0 * metric.n_rows)))
+    return min(upper / (1.0 + square), 1.0)
+
+
+def _metric_figures(metric: HeldOutMetric, mean: float, on: str) -> str:
+    now, usual = (format_number(metric.score(loss)) for loss in (mean * metric.bound, metric.mean_loss))
+    is_limited = np.isfinite(metric.metric.max_row_loss) or metric.is_ranking
+    limit = "" if is_limited else f"; a row counts up to {format_number(metric.score(metric.bound))}"
+    return f"{metric.name} {now} {on} ({usual} on held-out rows{limit})"

@@ -40,7 +40,7 @@ from estimator.store.artefact import Artefact
 LAG_SECONDS = 2.0
 BATCH_ROWS, LABELS_PER_LOOK = 500, 10
 # A state of another format is not continued.
-STATE_FORMAT = 4
+STATE_FORMAT = 5
 # An explanation is made again of so many rows since the alarm began.
 EXPLAINED_AGAIN_ROWS = (100, 1000)
 # A column's own evidence, to base 10, for another change than that of the last alarm.

@@ -13,8 +13,10 @@ from estimator.core.arrays import Floats, Mask
 from estimator.core.clock import SECONDS_PER_DAY
 from estimator.core.task import Predictions
 from estimator.core.units import mean_and_deviation
+from estimator.drift.held_out_metric import METRICS_OF_LOSSES, is_ranking
 from estimator.evaluation.explanation.slices import column_slices
 from estimator.evaluation.explanation.weak_slices import WeakSlice, find_weak_slices
+from estimator.evaluation.metrics import SHELF
 from estimator.evaluation.scores import Z_95, Score, select_metrics
 from estimator.monitoring.diagnosis import NOT_CONCEPT_DRIFT, expected_loss
 from estimator.monitoring.records import RecordReader, is_present, unreadable_labels, unreadable_note
@@ -27,6 +29,8 @@ NO_HELD_OUT_ERRORS = (
     "no alarm can say that predictions become worse: the version keeps no errors of held-out rows, as there were fewer "
     "than two, all of them were 0, or an older release trained it"
 )
+NO_HELD_OUT_METRIC = "the version keeps too few held-out rows for it, or an older release trained it"
+NO_MEAN = "it is no mean over rows or pairs of them, and bets on it would keep no budget of false alarms"
 DELAY_QUANTILES = {"median": 0.5, "90 %": 0.9}
 
 
@@ -86,9 +90,22 @@ def live_performance(reader: RecordReader, records: Sequence[PredictionRecord]) 
         warnings=(
             *([unreadable_note(unreadable)] if unreadable else []),
             *_warnings(records, ~np.isnan(all_labels), delays_seconds),
-            *([] if reader.reference.held_out is not None else [NO_HELD_OUT_ERRORS]),
+            *_no_alarm(reader, labeled, labels),
         ),
     )
+
+
+def _no_alarm(reader: RecordReader, records: Sequence[PredictionRecord], labels: Floats) -> list[str]:
+    """Return what of the labels no alarm watches: all, or the first metric that the config names."""
+    reference, named = reader.reference, reader.artefact.config["evaluation"]["metrics"]
+    if reference.held_out is None:
+        return [NO_HELD_OUT_ERRORS]
+    if not named or reference.metric is not None or (name := SHELF.canonical(named[0])) in METRICS_OF_LOSSES:
+        return []
+    metric, (predictions, is_complete) = SHELF.load(name)(), _predictions(reader, records)
+    follows = is_ranking(metric, reader.task.classes) or metric.row_losses(labels[is_complete], predictions) is not None
+    reason = NO_HELD_OUT_METRIC if follows else NO_MEAN
+    return [f"no alarm can say that {name} becomes worse: {reason}; losses and coverage are watched all the same"]
 
 
 def _mean_with_interval(values: Floats) -> Score | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,6 +19,7 @@ from estimator.data.schema.schema import as_array
 from estimator.drift import CurrentRows, DriftReference, signed_errors
 from estimator.drift.reference import BinCodes, ColumnReference, monitored_values
 from estimator.errors import MonitoringError
+from estimator.evaluation.metrics import SHELF
 from estimator.monitoring.degradation import LabeledErrors
 from estimator.monitoring.drift_check import DriftCheck, check_drift
 from estimator.monitoring.influence import moves_predictions
@@ -44,6 +45,9 @@ def drift_reference(artefact: Artefact, settings: Monitoring | None = None) -> D
             hint="train it again: estimator train --conf CONFIG",
         )
     reference = DriftReference.from_data(profile["reference"])
+    # Where a server runs, the plug-in of a metric may be missing.
+    if reference.metric is not None and reference.metric.name not in SHELF:
+        reference = replace(reference, metric=None)
     if settings is None:
         return reference
     reference = reference.without(settings.ignore)
@@ -133,7 +137,22 @@ class RecordReader:
         is_read = np.isfinite(labels) & np.isfinite(raw.reshape(len(records), -1)).all(axis=1)
         errors = np.full(len(records), np.nan)
         errors[is_read] = signed_errors(self.task, raw[is_read], labels[is_read])
-        return LabeledErrors(self.losses(records, labels), errors, self.covered(records, labels))
+        metric = self._metric_losses(raw, labels, is_read)
+        return LabeledErrors(self.losses(records, labels), errors, self.covered(records, labels), metric)
+
+    def _metric_losses(self, raw: Floats, labels: Floats, is_read: Mask) -> Floats | None:
+        """Return what labels show of the first metric, as `LabeledErrors` has it, where labels and predictions are."""
+        metric = self.reference.metric
+        if metric is None:
+            return None
+        if metric.is_ranking:
+            codes = self.reference.predictions.codes(raw[:, 1])
+            return np.where(is_read[:, None], np.column_stack([labels, codes]), np.nan)
+        losses = np.full(len(raw), np.nan)
+        of_rows = metric.metric.row_losses(labels[is_read], self.task.predictions(raw[is_read]))
+        if of_rows is not None:
+            losses[is_read] = of_rows
+        return losses
 
     def _probability(self, response: Mapping[str, Any], label: float) -> float:
         """Return the probability of the labeled class."""

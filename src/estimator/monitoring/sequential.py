@@ -59,7 +59,7 @@ class VersionMonitor:
         kind, reference, threshold = DETECTORS.load(DETECTOR), self.reference, self.threshold
         self.columns = kind.of(reference.columns, threshold=threshold, seed=self.seed)
         self.predictions = kind.of([reference.predictions], threshold=threshold, seed=self.seed + 1)
-        self.degradation = DegradationTest(reference.held_out, self.target_coverage)
+        self.degradation = DegradationTest(reference.held_out, self.target_coverage, reference.metric)
 
     @property
     def mean_loss(self) -> float:

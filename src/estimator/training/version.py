@@ -25,6 +25,9 @@ from estimator.data.credentials import CredentialCells, credential_cells, redact
 from estimator.data.schema.file import to_data
 from estimator.data.schema.frames import select_columns
 from estimator.drift import DriftReference, absolute_losses, build_reference, signed_errors
+from estimator.drift.design_effect import RowOrder
+from estimator.drift.held_out_metric import HeldOutMetric
+from estimator.drift.reference import monitored_predictions
 from estimator.errors import ArtefactError
 from estimator.evaluation import metrics
 from estimator.exploration import profile_table
@@ -220,14 +223,33 @@ def _reference(trained: TrainedModel, report: Report, provenance: Provenance) ->
     rows = trained.prepared.rows.batch
     if provenance.n_recent is not None:
         rows = rows.rows(np.arange(max(0, rows.n_rows - provenance.n_recent), rows.n_rows))
-    return build_reference(
+    order = row_order(trained.prepared, provenance.config, n_recent=provenance.n_recent)
+    reference = build_reference(
         trained.predictor.schema,
         rows,
         report.predictions,
         losses,
         errors=errors,
-        order=row_order(trained.prepared, provenance.config, n_recent=provenance.n_recent),
+        order=order,
         seed=provenance.config.training.seed,
+    )
+    return replace(reference, metric=_held_out_metric(reference, report, provenance, order))
+
+
+def _held_out_metric(
+    reference: DriftReference, report: Report, provenance: Provenance, order: RowOrder | None
+) -> HeldOutMetric | None:
+    """Return the first metric that the config names on held-out rows, None where none is or can be monitored."""
+    if not provenance.config.evaluation.metrics:
+        return None
+    column = reference.predictions
+    return HeldOutMetric.of(
+        provenance.config.evaluation.metrics[0],
+        report.actual,
+        report.predictions,
+        codes=column.codes(monitored_predictions(report.predictions)),
+        n_bins=len(column.counts),
+        places=None if order is None else order.predicted,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -15,10 +16,14 @@ CLASSIFICATION = frozenset({"binary", "multiclass"})
 
 
 class Metric(ABC):
-    """A score of predictions against actual values; `tasks` are the kinds of task it applies to."""
+    """A score of predictions against actual values; `tasks` are the kinds of task it applies to.
+
+    A metric that follows from the mean of a loss per row, of at most `max_row_loss`, can be monitored label by label.
+    """
 
     tasks: ClassVar[frozenset[str]]
     higher_is_better: ClassVar[bool]
+    max_row_loss: ClassVar[float] = math.inf
 
     @abstractmethod
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
@@ -27,6 +32,18 @@ class Metric(ABC):
         `actual` has shape (rows,): numbers, or class indices. A score that is undefined for a weighting (a single
         class, no variance) is NaN.
         """
+
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats | None:
+        """Return a loss from 0 on for each row, NaN where a row does not count; None if their mean is not the metric.
+
+        `from_mean_loss` of their mean is then the score.
+        """
+        del actual, predictions
+        return None
+
+    def from_mean_loss(self, mean_loss: float) -> float:
+        """Return the score of rows by the mean of their losses, which is the score itself unless a metric differs."""
+        return mean_loss
 
 
 def weighted_mean(terms: Floats, weights: Floats) -> Floats:

@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions
 from estimator.evaluation.metrics.base import (
     CLASSIFICATION,
@@ -37,9 +37,16 @@ class Accuracy(Metric):
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = True
+    max_row_loss: ClassVar[float] = 1.0
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
         return weighted_mean((_predicted(predictions) == actual).astype(np.float64), weights)
+
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats:
+        return np.asarray(_predicted(predictions) != actual, np.float64)
+
+    def from_mean_loss(self, mean_loss: float) -> float:
+        return 1.0 - mean_loss
 
 
 class BalancedAccuracy(Metric):
@@ -68,10 +75,14 @@ class ClassCounts(NamedTuple):
 
 
 class ConfusionMetric(Metric):
-    """A ratio of confusion counts: the second class of a binary target, else the mean over the classes."""
+    """A ratio of confusion counts: the second class of a binary target, else the mean over the classes.
+
+    Of a binary target it follows from how many of some rows are no hits. A mean over classes follows from no mean.
+    """
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = True
+    max_row_loss: ClassVar[float] = 1.0
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
         n_classes = len(predictions.classes)
@@ -81,10 +92,25 @@ class ConfusionMetric(Metric):
         counts = ClassCounts(weights @ (is_actual * is_predicted), weights @ is_predicted, weights @ is_actual)
         return defined_mean(self.by_class(counts))
 
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats | None:
+        if len(predictions.classes) != 2:
+            return None
+        is_actual, is_predicted = actual == 1.0, _predicted(predictions) == 1.0
+        is_hit = is_actual & is_predicted
+        return np.where(self.is_counted(is_actual, is_predicted), np.where(is_hit, 0.0, 1.0), np.nan)
+
+    def from_mean_loss(self, mean_loss: float) -> float:
+        return 1.0 - mean_loss
+
     @staticmethod
     @abstractmethod
     def by_class(counts: ClassCounts) -> Floats:
         """Return the score of each class, of shape (weightings, classes)."""
+
+    @staticmethod
+    @abstractmethod
+    def is_counted(is_actual: Mask, is_predicted: Mask) -> Mask:
+        """Return which rows of a binary target the score depends on, by whether the class is theirs or predicted."""
 
 
 class Precision(ConfusionMetric):
@@ -99,6 +125,11 @@ class Precision(ConfusionMetric):
     def by_class(counts: ClassCounts) -> Floats:
         return ratio(counts.hits, counts.predicted)
 
+    @staticmethod
+    def is_counted(is_actual: Mask, is_predicted: Mask) -> Mask:
+        del is_actual
+        return is_predicted
+
 
 class Recall(ConfusionMetric):
     """Fraction of the rows of a class that are predicted as it.
@@ -112,6 +143,11 @@ class Recall(ConfusionMetric):
     def by_class(counts: ClassCounts) -> Floats:
         return ratio(counts.hits, counts.actual)
 
+    @staticmethod
+    def is_counted(is_actual: Mask, is_predicted: Mask) -> Mask:
+        del is_predicted
+        return is_actual
+
 
 class F1(ConfusionMetric):
     """Harmonic mean of precision and recall.
@@ -124,3 +160,11 @@ class F1(ConfusionMetric):
     @staticmethod
     def by_class(counts: ClassCounts) -> Floats:
         return ratio(2.0 * counts.hits, counts.predicted + counts.actual)
+
+    @staticmethod
+    def is_counted(is_actual: Mask, is_predicted: Mask) -> Mask:
+        return is_actual | is_predicted
+
+    def from_mean_loss(self, mean_loss: float) -> float:
+        # Of the rows that count, the hits are Jaccard's index.
+        return 2.0 * (1.0 - mean_loss) / (2.0 - mean_loss)

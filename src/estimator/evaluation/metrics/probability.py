@@ -26,8 +26,11 @@ class LogLoss(Metric):
     higher_is_better: ClassVar[bool] = False
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        return weighted_mean(self.row_losses(actual, predictions), weights)
+
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats:
         of_actual = probabilities_of(predictions)[np.arange(len(actual)), actual.astype(np.int64)]
-        return weighted_mean(-np.log(np.clip(of_actual, MIN_PROBABILITY, 1.0)), weights)
+        return np.asarray(-np.log(np.clip(of_actual, MIN_PROBABILITY, 1.0)))
 
 
 class Brier(Metric):
@@ -40,9 +43,13 @@ class Brier(Metric):
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = False
+    max_row_loss: ClassVar[float] = 2.0
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
+        return weighted_mean(self.row_losses(actual, predictions), weights)
+
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats:
         probabilities = probabilities_of(predictions)
         n_classes = probabilities.shape[1]
         distances = np.square(probabilities - np.eye(n_classes)[actual.astype(np.int64)]).sum(axis=1)
-        return weighted_mean(distances / (2.0 if n_classes == 2 else 1.0), weights)
+        return np.asarray(distances / (2.0 if n_classes == 2 else 1.0))

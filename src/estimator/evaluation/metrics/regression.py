@@ -24,6 +24,12 @@ def _errors(actual: Floats, predictions: Predictions) -> tuple[Floats, float]:
     return actual / unit - predictions.values / unit, unit
 
 
+def _squared_errors(actual: Floats, predictions: Predictions) -> Floats:
+    errors, unit = _errors(actual, predictions)
+    with np.errstate(over="ignore", under="ignore"):
+        return np.square(errors) * unit * unit
+
+
 class MeanSquaredError(Metric):
     """Mean squared error, in squared units of the target.
 
@@ -40,6 +46,9 @@ class MeanSquaredError(Metric):
         with np.errstate(over="ignore", under="ignore"):
             return weighted_mean(np.square(errors), weights) * unit * unit
 
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats:
+        return _squared_errors(actual, predictions)
+
 
 class RootMeanSquaredError(Metric):
     """Root of the mean squared error, in units of the target.
@@ -55,6 +64,12 @@ class RootMeanSquaredError(Metric):
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
         errors, unit = _errors(actual, predictions)
         return np.sqrt(weighted_mean(np.square(errors), weights)) * unit
+
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats:
+        return _squared_errors(actual, predictions)
+
+    def from_mean_loss(self, mean_loss: float) -> float:
+        return math.sqrt(mean_loss)
 
 
 class RSquared(Metric):
@@ -93,6 +108,10 @@ class MeanAbsoluteError(Metric):
         errors, unit = _errors(actual, predictions)
         return weighted_mean(np.abs(errors), weights) * unit
 
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats:
+        errors, unit = _errors(actual, predictions)
+        return np.abs(errors) * unit
+
 
 class MeanAbsolutePercentageError(Metric):
     """Mean absolute error as a percentage of the actual value; rows with an actual value of 0 are skipped.
@@ -106,8 +125,11 @@ class MeanAbsolutePercentageError(Metric):
     higher_is_better: ClassVar[bool] = False
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
-        is_defined = actual != 0
-        errors, unit = _errors(actual, predictions)
+        percentages, is_defined = self.row_losses(actual, predictions), actual != 0
         with np.errstate(invalid="ignore", over="ignore"):
-            fractions = np.abs(errors)[is_defined] / np.abs(actual[is_defined] / unit)
-            return 100.0 * weighted_mean(fractions, weights[:, is_defined])
+            return weighted_mean(percentages[is_defined], weights[:, is_defined])
+
+    def row_losses(self, actual: Floats, predictions: Predictions) -> Floats:
+        errors, unit = _errors(actual, predictions)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            return np.where(actual != 0, 100.0 * np.abs(errors) / np.abs(actual / unit), np.nan)
