@@ -184,18 +184,18 @@ def splitter(options: argparse.Namespace, folder: Path) -> Callable[[Table, int]
 
 
 def minutes_left(runs: Sequence[Run], done: Sequence[Mapping[str, Any]]) -> float:
-    """Forecast the runs that are left: as long as the same competitor on that table, else as on its median table."""
+    """Forecast the runs that are left: as the competitor's last run on that table, else as its median run.
+
+    A competitor that was not run yet is taken to be as slow as the slowest.
+    """
     seconds: dict[str, dict[str, float]] = {}
     for cell in done:
         if cell["wall_seconds"] is not None:
             seconds.setdefault(cell["competitor"], {})[cell["table"]] = cell["wall_seconds"]
-    all_seconds = [value for by_table in seconds.values() for value in by_table.values()]
-    usual = statistics.median(all_seconds or [0.0])
-    total = 0.0
-    for competitor, _, table in runs:
-        by_table = seconds.get(competitor, {})
-        total += by_table.get(table.name, statistics.median(by_table.values()) if by_table else usual)
-    return total / 60
+    medians = {name: statistics.median(by_table.values()) for name, by_table in seconds.items()}
+    slowest = max(medians.values(), default=0.0)
+    forecasts = [seconds.get(name, {}).get(table.name, medians.get(name, slowest)) for name, _, table in runs]
+    return sum(forecasts) / 60
 
 
 def python_of(competitor: str, folder: Path) -> Path:

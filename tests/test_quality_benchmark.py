@@ -26,7 +26,14 @@ SPLITS = ("random", "time", "group")
 @pytest.fixture(scope="module")
 def benchmark() -> Iterator[dict[str, ModuleType]]:
     """The modules of the benchmark by their names."""
-    names = ("package_tables", "quality_tables", "quality_ours", "quality_results", "quality_frontier")
+    names = (
+        "package_tables",
+        "quality_tables",
+        "quality_ours",
+        "quality_scores",
+        "quality_results",
+        "quality_frontier",
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS)
         yield {name: importlib.import_module(name) for name in names}
@@ -113,6 +120,18 @@ def test_a_leaking_split_is_refused(split: str, column: str, benchmark: dict[str
     rows = pl.DataFrame({"x": [1, 2, 2, 1], "y": [1.0, 2.0, 3.0, 1.0]})
     with pytest.raises(SystemExit, match=table.name):
         module.check_split(table, rows, np.array([False, False, True, True]))
+
+
+@pytest.mark.parametrize("name", ["boston", "penguins"])
+def test_losses_of_blocks_add_up_to_the_error(name: str, benchmark: dict[str, ModuleType], tmp_path: Path) -> None:
+    module, scores = benchmark["quality_tables"], benchmark["quality_scores"]
+    table = next(table for table in module.TABLES if table.name == name)
+    written = module.write_split(table, module.read_typed(table), 0, tmp_path)
+    shape = (len(written.actual), len(written.classes)) if written.classes else len(written.actual)
+    predictions = np.random.default_rng(0).uniform(0.1, 1, shape)
+    error = next(iter(scores.scores_of(written, predictions).values()))
+    mean = sum(scores.block_losses(written, predictions)) / sum(scores.block_rows(written))
+    assert mean == pytest.approx(error if written.classes else error**2)
 
 
 def cell(
