@@ -2,7 +2,8 @@
 
 Real changes are the later windows of each table, at random and in the order in which their rows stand in the file.
 Faults are injected into held-out rows of the period of the reference, column by column. Units are not rounded, and
-values that the schema does not accept are read as missing, as a monitor does.
+values that the schema does not accept are read as missing, as a monitor does. Times an hour later should not be
+named, as summer time is no fault.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from itertools import combinations
 from pathlib import Path
 
@@ -30,6 +32,8 @@ from estimator.monitoring.diagnosis import diagnose_rows
 SIZES, N_WINDOWS, N_CHANGES, N_PAIRS = (50, 200, 1000), 4, 6, 6
 # A column of fewer values has no unit that could be seen.
 MIN_VALUES, MISSING_FRACTION = 12, 0.4
+# Columns of times, which the drift benchmark leaves out; hours by which they move.
+TIMES, HOURS = ("pickup_datetime", "dropoff_datetime", "time_hour", "timestamp"), (5, -8, 1)
 UNITS: dict[str, Callable[[pl.Series], pl.Series]] = {
     "0.3048": lambda values: values * 0.3048,
     "1000": lambda values: values * 1000.0,
@@ -94,6 +98,14 @@ def injected(schema: Schema, rows: pl.DataFrame, generator: np.random.Generator)
         yield Injected("other case", (name,), rows.with_columns(respelled), ("another spelling",))
         codes = {value: f"K{index}" for index, value in enumerate(rows[name].drop_nulls().unique(maintain_order=True))}
         yield Injected("new codes", (name,), rows.with_columns(rows[name].replace(codes)), ("unknown categories",))
+    for column in (column for column in schema.features if column.kind == "datetime"):
+        times = rows[column.name].str.to_datetime(strict=False)
+        for hours in HOURS:
+            moved = (times + timedelta(hours=hours)).dt.strftime("%Y-%m-%d %H:%M:%S")
+            words = f"{abs(hours)} hours {'later' if hours > 0 else 'earlier'}"
+            yield Injected(f"times {hours:+} h", (column.name,), rows.with_columns(moved), (words,))
+        lost = times.dt.strftime("%Y-%m-%d 00:00:00")
+        yield Injected("times lost", (column.name,), rows.with_columns(lost), ("lost its times",))
     pairs = list(combinations(numbers, 2))
     for index in generator.permutation(len(pairs))[:N_PAIRS]:
         first, second = pairs[index]
@@ -115,7 +127,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where the tables are; %(default)s")
     drift_tables.N_DRIFTED = N_CHANGES
     called, named, total = Counter[str](), Counter[str](), Counter[str]()
-    for pool in pools(parser.parse_args().data):
+    for pool in pools(parser.parse_args().data, kept=TIMES):
         schema, reference = reference_of(pool.frame_reference)
         schema = lenient(schema)
         for n_rows in SIZES:

@@ -13,8 +13,8 @@ nor, as they are not exchangeable with the reference to the last row, among the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,8 +122,8 @@ TABLES = (
 )  # fmt: skip
 
 
-def pools(folder: Path, seed: int = 0) -> Iterator[Pool]:
-    """Yield the pools of every table, its rows split by the seed.
+def pools(folder: Path, seed: int = 0, *, kept: Collection[str] = ()) -> Iterator[Pool]:
+    """Yield the pools of every table, its rows split by the seed; `kept` are columns that are not left out.
 
     Of many drifted windows three are taken, the last among them, at even distances.
     """
@@ -133,6 +133,7 @@ def pools(folder: Path, seed: int = 0) -> Iterator[Pool]:
         first, *later = cuts[table.folder][table.cut]
         large = [window for window in later if window["rows"] >= MIN_ROWS]
         selected = [large[round(len(large) * (index + 1) / N_DRIFTED) - 1] for index in range(N_DRIFTED)]
+        table = replace(table, dropped=[name for name in table.dropped if name not in kept])
         drifted = {window["window"]: read_window(table, window, folder) for window in selected}
         yield split_pool(table, read_window(table, first, folder), drifted, seed)
 

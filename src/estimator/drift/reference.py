@@ -20,6 +20,7 @@ from estimator.core.text import format_plain
 from estimator.core.units import mean_and_deviation
 from estimator.data.schema import Batch, Column, Schema
 from estimator.data.schema.column import TIME_KINDS
+from estimator.drift.clocks import HOUR_EDGES, hours_of_day
 from estimator.drift.design_effect import MAX_CELLS, RowOrder, design_effect, rank_features
 from estimator.drift.held_out import HeldOutErrors
 from estimator.drift.held_out_metric import HeldOutMetric
@@ -153,7 +154,8 @@ class DriftReference:
     `sample` holds the bins of some rows, of shape (rows, columns), in the order of `columns`. Losses are absolute
     errors of numbers, log losses of classes; `mean_loss` is their mean, and `loss_by_prediction` the mean in each bin
     of `predictions`, NaN for a bin without rows. `held_out` is None where there were too few held-out rows; `metric` is
-    the first one that the config names, None where none is or can be monitored.
+    the first one that the config names, None where none is or can be monitored. `clocks` are the hours of the day of
+    columns of times, which no test compares.
     """
 
     columns: tuple[ColumnReference, ...]
@@ -164,6 +166,7 @@ class DriftReference:
     mean_loss: float
     held_out: HeldOutErrors | None = None
     metric: HeldOutMetric | None = None
+    clocks: tuple[ColumnReference, ...] = ()
 
     @property
     def n_rows(self) -> int:
@@ -179,7 +182,8 @@ class DriftReference:
         """Return the reference without some columns."""
         indices = [index for index, column in enumerate(self.columns) if column.name not in names]
         columns = tuple(self.columns[index] for index in indices)
-        return replace(self, columns=columns, sample=self.sample[:, indices])
+        clocks = tuple(column for column in self.clocks if column.name not in names)
+        return replace(self, columns=columns, sample=self.sample[:, indices], clocks=clocks)
 
     def in_random_order(self) -> DriftReference:
         """Return the reference for rows of which any may follow any other: each counts as one."""
@@ -212,6 +216,7 @@ class DriftReference:
             "mean_loss": self.mean_loss,
             "held_out": None if self.held_out is None else asdict(self.held_out),
             "metric": None if self.metric is None else asdict(self.metric),
+            "clocks": [column.to_data() for column in self.clocks],
         }
 
     @classmethod
@@ -229,6 +234,7 @@ class DriftReference:
             mean_loss=data["mean_loss"],
             held_out=HeldOutErrors(**data["held_out"]) if data.get("held_out") else None,
             metric=HeldOutMetric.from_data(data["metric"]) if data.get("metric") else None,
+            clocks=tuple(ColumnReference.from_data(column) for column in data.get("clocks", [])),
         )
 
 
@@ -287,6 +293,8 @@ def build_reference(
     features = [column for column in schema.features if column.kind not in TIME_KINDS]
     max_bins = max(MIN_BINS, min(MAX_BINS, MAX_TOTAL_BINS // max(1, len(features))))
     columns = tuple(_column_reference(column, rows.feed[column.name][indices, 0], max_bins) for column in features)
+    times = [column.name for column in schema.features if column.kind == "datetime"]
+    clocks = [_clock_reference(name, rows.feed[name][indices, 0]) for name in times]
     sampled = rows.rows(indices[:SAMPLE_ROWS])
     codes = [_codes(column, sampled) for column in columns]
     n_sampled = max(1, SAMPLE_CELLS // max(1, len(columns)))
@@ -310,7 +318,13 @@ def build_reference(
         loss_by_prediction=mean_by_bin(prediction_column.codes(predicted), losses, prediction_column),
         mean_loss=float(finite_losses.mean()) if len(finite_losses) else 0.0,
         held_out=held_out,
+        clocks=tuple(clock for clock in clocks if clock.counts[2:].any()),
     )
+
+
+def _clock_reference(name: str, seconds: Floats) -> ColumnReference:
+    empty = ColumnReference(name, np.zeros(len(HOUR_EDGES) + 2, np.int64), HOUR_EDGES)
+    return replace(empty, counts=empty.count(empty.codes(hours_of_day(seconds))))
 
 
 def _codes(column: ColumnReference, batch: Batch) -> BinCodes:

@@ -11,7 +11,7 @@ from estimator.core.arrays import MAX_DOUBLE
 from estimator.core.text import join_names
 from estimator.drift import CurrentRows, DriftReference
 from estimator.drift.reference import ColumnReference
-from estimator.monitoring.diagnosis import Diagnosis, diagnose_rows, evidence
+from estimator.monitoring.diagnosis import Diagnosis, counts_by_column, diagnose_rows, evidence
 from estimator.monitoring.drift_check import DriftCheck, check_drift
 from estimator.monitoring.histograms import bin_fractions
 from estimator.pages.overlay import BinFractions
@@ -95,11 +95,9 @@ def check_frame(
         return {"row": index + 1, "inputs": {name: _plain(frame[name][index]) for name in shown}}
 
     diagnosis = diagnose_rows(reference, current, evidence(reference, check), example, faults=faults)
-    indices = {column.name: index for index, column in enumerate(reference.columns)}
-    histograms = []
-    for moved in diagnosis.columns:
-        column = reference.by_name[moved.column]
-        histograms.append(bin_fractions(column, column.count(current.codes[:, indices[moved.column]])))
+    columns = {column.name: column for column in (*reference.columns, *reference.clocks)}
+    counts = counts_by_column(reference, current)
+    histograms = [bin_fractions(columns[moved.column], counts[moved.column]) for moved in diagnosis.columns]
     return CheckedTable(*names, check, diagnosis, histograms)
 
 

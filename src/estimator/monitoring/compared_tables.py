@@ -46,11 +46,11 @@ def compare_tables(
         if not table.rows.height:
             raise SourceError(f"{table.name}: no row can be compared")
     names = [name for name in reference.rows.columns if name not in ignored]
-    columns, not_compared = _columns(reference.rows, names)
+    columns, times, not_compared = _columns(reference.rows, names)
     if not columns:
         reasons = join_names((f"{name} ({reason})" for name, reason in not_compared.items()), limit=8)
         raise SourceError(f"{reference.name}: no column can be compared", hint=reasons or None)
-    schema = Schema(tuple(columns), Column(_unused_name(names), "number"))
+    schema = Schema((*columns, *times), Column(_unused_name(names), "number"))
     before, now = read_leniently(schema, reference.rows), read_leniently(schema, current.rows)
     built = _with_smaller_values(build_reference(schema, before.batch, NOTHING, np.empty(0), seed=0))
     rows = CurrentRows.of(built, now.batch, NOTHING)
@@ -66,9 +66,9 @@ def compare_tables(
     return replace(checked, not_compared=not_compared)
 
 
-def _columns(rows: pl.DataFrame, names: Sequence[str]) -> tuple[list[Column], Mapping[str, str]]:
-    """Return the columns of a reference that are compared, and why each of the others is not."""
-    columns, not_compared = [], {}
+def _columns(rows: pl.DataFrame, names: Sequence[str]) -> tuple[list[Column], list[Column], Mapping[str, str]]:
+    """Return the columns of a reference that are compared, those of which hours are, and why the others are not."""
+    columns, times, not_compared = [], [], {}
     for name in names:
         series = rows[name]
         if (noun := nested_noun(series.dtype)) is not None:
@@ -79,9 +79,10 @@ def _columns(rows: pl.DataFrame, names: Sequence[str]) -> tuple[list[Column], Ma
             column = replace(column, kind=_kind_of_constant(series))
         if column.kind in TIME_KINDS or not column.is_feature:
             not_compared[name] = column.kind
+            times += [column] if column.is_feature and column.kind == "datetime" else []
         else:
             columns.append(column)
-    return columns, not_compared
+    return columns, times, not_compared
 
 
 def _kind_of_constant(series: pl.Series) -> Kind:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from estimator.drift import CurrentRows, DriftReference
 from estimator.drift.frequency import largest_change
 from estimator.drift.kolmogorov_smirnov import largest_distance
 from estimator.drift.reference import BinCodes, ColumnReference, monitored_values
+from estimator.monitoring.clock_faults import clock_counts, clock_faults
 from estimator.monitoring.data_faults import CurrentColumn, data_faults
 from estimator.monitoring.drift_check import MIN_P_VALUE, DriftCheck
 from estimator.monitoring.records import RecordReader
@@ -108,7 +109,7 @@ class Diagnosis:
 
 def diagnose(reader: RecordReader, records: Sequence[PredictionRecord], e_values: Mapping[str, float]) -> Diagnosis:
     """Explain the drift of logged rows; `e_values` are those of each column and of the predictions, by name."""
-    reference, batch = reader.reference, reader.batch(records)
+    reference, batch = reader.reference, reader.batch(records, with_times=True)
     predictions = reference.predictions.codes(reader.predictions(records))
 
     def example(index: int) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def diagnose_rows(
 
     `example` returns what to show of the row of an index; `faults` are those of columns that reading the rows found.
     """
-    counts = {column.name: column.count(current.codes[:, index]) for index, column in enumerate(reference.columns)}
+    counts = counts_by_column(reference, current)
     current_columns = [
         CurrentColumn(column, monitored_values(current.batch, column.name, is_text=column.is_text))
         for column in reference.columns
@@ -149,8 +150,13 @@ def diagnose_rows(
         # Few rows always differ in a column in which neighbors are alike.
         names = {column.name for column in reference.columns if column.design_effect > 1.0}
         shown = [column for column in shown if column.log_e_value >= CLEAR_LOG_E_VALUE or column.column not in names]
-    shown = shown[:MAX_COLUMNS]
-    grown = [grown_slice(reference.by_name[column.column], counts[column.column]) for column in shown]
+    clocks = _moved_clocks(reference, counts)
+    shown = [*clocks, *shown][:MAX_COLUMNS]
+    grown = [
+        grown_slice(reference.by_name[column.column], counts[column.column])
+        for column in shown
+        if column.column in reference.by_name
+    ]
     predictions = reference.predictions
     prediction_counts = predictions.count(current.predictions[current.predictions > 0])
     return Diagnosis(
@@ -164,6 +170,23 @@ def diagnose_rows(
         expected_loss=expected_loss(reference, prediction_counts) if predictions.n_rows else None,
         reference_loss=reference.mean_loss if predictions.n_rows else None,
     )
+
+
+def counts_by_column(reference: DriftReference, current: CurrentRows) -> dict[str, Ints]:
+    """Return how often each bin of each column occurs, and the hours of columns of times, by name."""
+    counts = {column.name: column.count(current.codes[:, index]) for index, column in enumerate(reference.columns)}
+    return {**counts, **clock_counts(reference, current)}
+
+
+def _moved_clocks(reference: DriftReference, counts: Mapping[str, Ints]) -> list[MovedColumn]:
+    """Return the columns of times with a likely fault; they have no evidence of their own."""
+    faults = clock_faults(reference, counts)
+    moved = [
+        moved_column(column, counts[column.name], 0.0, faults[column.name])
+        for column in reference.clocks
+        if column.name in faults
+    ]
+    return [replace(column, message=f"hour of the day: {column.message}") for column in moved]
 
 
 def evidence(reference: DriftReference, check: DriftCheck) -> dict[str, float]:

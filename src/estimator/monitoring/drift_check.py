@@ -15,6 +15,7 @@ from estimator.drift import SHELF, CurrentRows, DriftReference, DriftResult
 from estimator.drift.kolmogorov_smirnov import change
 from estimator.drift.reference import ColumnReference
 from estimator.drift.repeats import MIN_FRACTION, repeated_rows, usual_size, without_repeats
+from estimator.monitoring.clock_faults import clock_counts, clock_faults
 
 # With fewer rows that differ, drift cannot be distinguished from chance.
 MIN_ROWS = 20
@@ -34,8 +35,8 @@ class DriftCheck:
 
     `results` are those of each test, by its kind, smallest p-value first; of fewer than 20 rows there are none. Of
     `n_rows`, `n_repeats` equal an earlier row; `n_compared` were compared. `findings` are faults upstream that are no
-    drift, such as repeated rows. Columns that are `small` changed by less than the smallest effect, those
-    `without_effect` move no prediction: both are in `results` and do not count.
+    drift, such as repeated rows or another time zone. Columns that are `small` changed by less than the smallest
+    effect, those `without_effect` move no prediction: both are in `results` and do not count.
     """
 
     n_rows: int
@@ -136,6 +137,8 @@ def check_drift(
     }
     results = {kind: sorted(results[kind], key=lambda result: result.p_value) for kind in tests}
     p_value = _combined(results, left_out, min_effect)
+    if p_value > alpha:
+        findings += clock_faults(reference, clock_counts(reference, current)).values()
     return DriftCheck(
         n_rows, results, p_value, alpha, len(kept), n_repeats, findings, small=small, without_effect=without_effect
     )

@@ -78,9 +78,10 @@ class RecordReader:
         names = {column.name: self._columns[column.name].names for column in self.reference.columns}
         return [column for column, aliases in names.items() if not any(alias in inputs for alias in aliases)]
 
-    def batch(self, records: Sequence[PredictionRecord]) -> Batch:
-        """Return the monitored columns; a value that the schema no longer accepts is missing."""
-        feed = {column.name: self._columns[column.name].read(records) for column in self.reference.columns}
+    def batch(self, records: Sequence[PredictionRecord], *, with_times: bool = False) -> Batch:
+        """Return the monitored columns, and those of times if asked for; a value that the schema rejects is missing."""
+        columns = (*self.reference.columns, *(self.reference.clocks if with_times else ()))
+        feed = {column.name: self._columns[column.name].read(records) for column in columns}
         return Batch(feed, len(records))
 
     def codes(self, batch: Batch) -> BinCodes:
@@ -221,7 +222,10 @@ def check_records(
     reader: RecordReader, records: Sequence[PredictionRecord], settings: Monitoring, *, alpha: float
 ) -> DriftCheck:
     """Check logged rows for drift, by the tests and the smallest effect of the settings."""
-    batch, codes = reader.batch(records), reader.reference.predictions.codes(reader.predictions(records))
+    batch, codes = (
+        reader.batch(records, with_times=True),
+        reader.reference.predictions.codes(reader.predictions(records)),
+    )
     return check_drift(
         reader.reference,
         CurrentRows(reader.codes(batch), codes, batch),
