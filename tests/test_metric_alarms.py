@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -120,6 +120,12 @@ def test_a_wave_of_scores_counts_as_fewer_rows():
 
     assert metric_of("auc", *wave(1), places=np.arange(4000)).design_effect > 5.0
     assert metric_of("auc", *scored(4000, seed=1), places=np.arange(4000)).design_effect == 1.0
+
+
+def test_a_metric_of_a_missing_plug_in_is_not_monitored():
+    stored = json.loads(json.dumps(asdict(metric_of("auc", *scored(500, seed=11)))))
+    assert HeldOutMetric.from_data(stored) == metric_of("auc", *scored(500, seed=11))
+    assert HeldOutMetric.from_data({**stored, "name": "of_a_plug_in"}) is None
 
 
 @pytest.mark.parametrize("name", ["log_loss", "binary_crossentropy", "balanced_accuracy"])

@@ -59,8 +59,10 @@ class HeldOutMetric:
         return 1.0 - mean_loss if self.is_ranking else self.metric.from_mean_loss(mean_loss)
 
     @classmethod
-    def from_data(cls, data: Mapping[str, Any]) -> HeldOutMetric:
-        """Return what `dataclasses.asdict` made of it."""
+    def from_data(cls, data: Mapping[str, Any]) -> HeldOutMetric | None:
+        """Return what `dataclasses.asdict` made of it; None where the plug-in of the metric is not installed."""
+        if data["name"] not in SHELF:
+            return None
         return cls(**{**data, "class_counts": tuple(tuple(counts) for counts in data["class_counts"])})
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -19,7 +19,6 @@ from estimator.data.schema.schema import as_array
 from estimator.drift import CurrentRows, DriftReference, signed_errors
 from estimator.drift.reference import BinCodes, ColumnReference, monitored_values
 from estimator.errors import MonitoringError
-from estimator.evaluation.metrics import SHELF
 from estimator.monitoring.degradation import LabeledErrors
 from estimator.monitoring.drift_check import DriftCheck, check_drift
 from estimator.monitoring.influence import moves_predictions
@@ -45,9 +44,6 @@ def drift_reference(artefact: Artefact, settings: Monitoring | None = None) -> D
             hint="train it again: estimator train --conf CONFIG",
         )
     reference = DriftReference.from_data(profile["reference"])
-    # Where a server runs, the plug-in of a metric may be missing.
-    if reference.metric is not None and reference.metric.name not in SHELF:
-        reference = replace(reference, metric=None)
     if settings is None:
         return reference
     reference = reference.without(settings.ignore)
