@@ -105,7 +105,7 @@ def test_diagnosis_names_the_column_of_times_first(rides):
     assert diagnosis.message.startswith(f"drift in {PICKUP}")
     assert f"likely a data fault: {PICKUP} is 5 hours later than in the reference" in diagnosis.message
     assert diagnosis.columns[0].effect > 0.1
-    assert diagnosis.columns[0].message.startswith("hour of the day: ")
+    assert diagnosis.columns[0].message == "most frequent hour of the day: 18 in the reference, 23 now"
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ import numpy as np
 from estimator.core.arrays import Floats, Indices, Ints
 from estimator.core.text import format_plain, join_names
 from estimator.drift import CurrentRows, DriftReference
+from estimator.drift.clocks import counts_by_hour
 from estimator.drift.frequency import largest_change
 from estimator.drift.kolmogorov_smirnov import largest_distance
 from estimator.drift.reference import BinCodes, ColumnReference, monitored_values
@@ -180,13 +181,14 @@ def counts_by_column(reference: DriftReference, current: CurrentRows) -> dict[st
 
 def _moved_clocks(reference: DriftReference, counts: Mapping[str, Ints]) -> list[MovedColumn]:
     """Return the columns of times with a likely fault; they have no evidence of their own."""
-    faults = clock_faults(reference, counts)
-    moved = [
-        moved_column(column, counts[column.name], 0.0, faults[column.name])
-        for column in reference.clocks
-        if column.name in faults
-    ]
-    return [replace(column, message=f"hour of the day: {column.message}") for column in moved]
+    faults, moved = clock_faults(reference, counts), []
+    for column in reference.clocks:
+        if column.name in faults:
+            now = counts[column.name]
+            before, after = (int(counts_by_hour(part).argmax()) for part in (column.counts, now))
+            message = f"most frequent hour of the day: {before} in the reference, {after} now"
+            moved.append(replace(moved_column(column, now, 0.0, faults[column.name]), message=message))
+    return moved
 
 
 def evidence(reference: DriftReference, check: DriftCheck) -> dict[str, float]:
