@@ -4,7 +4,8 @@ The tables, with their licences, are listed in quality_tables.csv. Half of those
 `check`: develop with `--part develop`, the default, and run `--part check` only when a change is done, so that it says
 what the change is worth on tables that did not shape it. Nothing is tuned per table.
 
-Results are appended to a file; a run goes on where an earlier one stopped. Use another file once the code has changed.
+Results are appended to a file; a run goes on where an earlier one stopped, and runs again what is now listed in another
+way. Use another file once the code has changed.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Cell:
     competitor: str
     table: str
     seed: int
+    definition: str
     fingerprint: str
     software: str
     task: str
@@ -101,7 +103,7 @@ def run_competitor(competitor: str, split_table: SplitTable, python: Path) -> Ce
     """Fit and score one competitor on one split table; a failure is a result as well."""
     table, n_test = split_table.table, int(split_table.held_out.sum())
     software = PEERS[competitor].packages[0] if competitor in PEERS else SOFTWARE
-    names = (competitor, table.name, split_table.seed, split_table.fingerprint, software, table.task)
+    names = (competitor, table.name, split_table.seed, table.definition, split_table.fingerprint, software, table.task)
     # Without the target and the column that marks the parts.
     n_columns = len(pl.read_parquet_schema(split_table.path)) - 2
     counts = (len(split_table.held_out) - n_test, n_test, n_columns, block_rows(split_table))
@@ -136,14 +138,14 @@ def run_competitor(competitor: str, split_table: SplitTable, python: Path) -> Ce
 def missing(options: argparse.Namespace, tables: Sequence[Table], done: Sequence[Mapping[str, Any]]) -> Iterator[Run]:
     """Yield the missing runs: competitor by competitor, seed by seed."""
     kept = [cell for cell in done if not (options.retry and cell["failure"])]
-    names = {(cell["competitor"], cell["table"], cell["seed"]) for cell in kept}
+    names = {(cell["competitor"], cell["definition"], cell["table"], cell["seed"]) for cell in kept}
     for competitor in options.competitors:
         peer = PEERS.get(competitor)
         for seed in range(options.seeds)[: peer.n_seeds if peer else None]:
             for table in tables:
                 # Only numbers have intervals.
                 fits = competitor != "mapie" or table.task == "regression"
-                if fits and (competitor, table.name, seed) not in names:
+                if fits and (competitor, table.definition, table.name, seed) not in names:
                     yield competitor, seed, table
 
 

@@ -93,9 +93,13 @@ def _seed_title(seeds: Sequence[int]) -> str:
 def results_of(cells: Iterable[Cell]) -> Results:
     """Return results; of two of one competitor, table and seed the later one counts.
 
+    Those on a table that is no longer listed, or in another way, are left out.
+
     SystemExit: results on one table and seed are of different rows.
     """
-    by_key = {(cell["competitor"], cell["table"], cell["seed"]): cell for cell in cells}
+    listed = {(table.name, table.definition) for table in TABLES}
+    known = [cell for cell in cells if (cell["table"], cell["definition"]) in listed]
+    by_key = {(cell["competitor"], cell["table"], cell["seed"]): cell for cell in known}
     prints: dict[tuple[str, int], str] = {}
     for (competitor, table, seed), cell in by_key.items():
         if cell["fingerprint"] != prints.setdefault((table, seed), cell["fingerprint"]):

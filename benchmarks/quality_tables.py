@@ -62,6 +62,12 @@ class Table:
         """Whether all rows are used, not at most 12,000, and only on request."""
         return self.size == "large"
 
+    @property
+    def definition(self) -> str:
+        """A fingerprint of how the rows are read and split; results of another one are of no use."""
+        decisive = (self.source, self.path, self.target, self.task, self.split, self.column, self.size, self.dropped)
+        return hashlib.sha256(repr((decisive, MAX_ROWS, TEST_SIZE)).encode()).hexdigest()[:12]
+
     def training(self, seed: int) -> dict[str, Any]:
         """Return the section `training` of the config that holds out the same rows, and validates in the same way."""
         if self.split == "random":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -20,6 +20,7 @@ from estimator.training.prepare import prepare
 from estimator.verbs.context import SHELVES
 
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+Cell = Callable[..., dict[str, Any]]
 SPLITS = ("random", "time", "group")
 
 
@@ -122,6 +123,11 @@ def test_a_leaking_split_is_refused(split: str, column: str, benchmark: dict[str
         module.check_split(table, rows, np.array([False, False, True, True]))
 
 
+def test_results_on_a_table_listed_otherwise_are_left_out(benchmark: dict[str, ModuleType], cell: Cell) -> None:
+    cells = [cell("a", [1.0, 2.0]), cell("b", [1.0, 2.0]) | {"definition": "other"}]
+    assert benchmark["quality_results"].results_of(cells).competitors == ["a"]
+
+
 @pytest.mark.parametrize("name", ["boston", "penguins"])
 def test_losses_of_blocks_add_up_to_the_error(name: str, benchmark: dict[str, ModuleType], tmp_path: Path) -> None:
     module, scores = benchmark["quality_tables"], benchmark["quality_scores"]
@@ -134,17 +140,20 @@ def test_losses_of_blocks_add_up_to_the_error(name: str, benchmark: dict[str, Mo
     assert mean == pytest.approx(error if written.classes else error**2)
 
 
-def cell(
-    competitor: str, losses: list[float], table: str = "boston", seed: int = 0, cpu: float = 1.0
-) -> dict[str, Any]:
-    """Return a result with these losses of blocks of ten rows."""
-    return {
-        "competitor": competitor, "table": table, "seed": seed, "fingerprint": "same", "failure": None, "intervals": {},
-        "block_losses": losses, "block_rows": [10] * len(losses), "error": sum(losses), "cpu_seconds": cpu,
-    }  # fmt: skip
+@pytest.fixture
+def cell(tables: tuple[Any, ...]) -> Cell:
+    """A result on boston with these losses of blocks of ten rows."""
+
+    def made(competitor: str, losses: list[float], seed: int = 0, cpu: float = 1.0) -> dict[str, Any]:
+        table = next(table for table in tables if table.name == "boston")
+        names = {"competitor": competitor, "table": table.name, "seed": seed, "definition": table.definition}
+        figures = {"block_losses": losses, "block_rows": [10] * len(losses), "error": sum(losses), "cpu_seconds": cpu}
+        return names | figures | {"fingerprint": "same", "failure": None, "intervals": {}}
+
+    return made
 
 
-def test_only_a_steady_difference_is_no_noise(benchmark: dict[str, ModuleType]) -> None:
+def test_only_a_steady_difference_is_no_noise(benchmark: dict[str, ModuleType], cell: Cell) -> None:
     module = benchmark["quality_results"]
     draw = np.random.default_rng(0)
     base, noise = draw.uniform(50, 100, 20), draw.normal(0, 5, 20)
@@ -154,7 +163,7 @@ def test_only_a_steady_difference_is_no_noise(benchmark: dict[str, ModuleType]) 
     assert outcomes == [0, -1]
 
 
-def test_a_difference_that_seeds_reverse_is_noise(benchmark: dict[str, ModuleType]) -> None:
+def test_a_difference_that_seeds_reverse_is_noise(benchmark: dict[str, ModuleType], cell: Cell) -> None:
     module = benchmark["quality_results"]
     cells = [cell("a", [1.0] * 20, seed=seed) for seed in (0, 1)]
     cells += [cell("b", [loss] * 20, seed=seed) for seed, loss in ((0, 2.0), (1, 0.1))]
@@ -162,20 +171,20 @@ def test_a_difference_that_seeds_reverse_is_noise(benchmark: dict[str, ModuleTyp
     assert module.comparison(results, "a", "b", results.tables[0]) == 0
 
 
-def test_results_on_other_rows_are_not_compared(benchmark: dict[str, ModuleType]) -> None:
+def test_results_on_other_rows_are_not_compared(benchmark: dict[str, ModuleType], cell: Cell) -> None:
     cells = [cell("a", [1.0, 2.0]), cell("b", [1.0, 2.0]) | {"fingerprint": "other"}]
     with pytest.raises(SystemExit, match="other rows"):
         benchmark["quality_results"].results_of(cells)
 
 
-def test_a_competitor_with_fewer_seeds_is_compared_on_those(benchmark: dict[str, ModuleType]) -> None:
+def test_a_competitor_with_fewer_seeds_is_compared_on_those(benchmark: dict[str, ModuleType], cell: Cell) -> None:
     cells = [cell("a", [1.0, 1.0]), cell("a", [9.0, 9.0], seed=1), cell("b", [2.0, 2.0])]
     titled = benchmark["quality_results"].results_of(cells).by_seeds()
     errors = {title: benchmark["quality_results"].field_of(results).errors.tolist() for title, results in titled}
     assert errors == {"seeds 0, 1": [[10.0]], "seed 0": [[2.0], [4.0]]}
 
 
-def test_labels_of_the_frontier_do_not_overlap(benchmark: dict[str, ModuleType]) -> None:
+def test_labels_of_the_frontier_do_not_overlap(benchmark: dict[str, ModuleType], cell: Cell) -> None:
     frontier = benchmark["quality_frontier"]
     names = ("ensemble", "boosting", "linear", "catboost", "lightgbm", "flaml", "autogluon-medium", "autogluon-best")
     cells = [cell(name, [1.0 + 0.001 * i, 1.0], cpu=5.0 + 0.2 * i) for i, name in enumerate(names)]
