@@ -107,6 +107,11 @@ class Training(Section):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the split, the initial weights and the shuffling")
     test_size: Fraction = Field(0.2, description="fraction of rows held out for the report")
     split: Split = Field(Split(), description="how the held-out rows are chosen")
+    refit_full: bool = Field(
+        False,
+        description="after the report, train the version once more on all rows, held-out ones included; the scores "
+        "are those of the model before",
+    )
     validation_size: Annotated[float, Field(gt=0.0, lt=0.9)] = Field(
         0.15, description="fraction of the training rows used for early stopping and callbacks"
     )

@@ -145,6 +145,9 @@ def _seconds(
         total += encoding
         cost = FitCost(0.0, n_models * whole.row_seconds, n_models * whole.n_trees)
         row_seconds, n_trees = row_seconds + cost.row_seconds, n_trees + cost.n_trees
+    if config.training.refit_full:
+        # The fits again, on all rows, and their parity.
+        total += (total - library_cost(members).seconds) * (size.n_rows + size.n_test) / size.n_rows
     return total + _after_seconds(size, row_seconds, n_trees, max(widths), config)
 
 

@@ -76,7 +76,8 @@ def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) 
     Memory is what the process holds now, the libraries, and the larger of the fits and the report: fits hold one matrix
     of doubles, and each of those that run at once its rows; the report holds the table several times.
     """
-    data = prepared.fit_data(config)
+    n_runs = 2 if config.training.refit_full else 1
+    data = (prepared.for_refit(config) if config.training.refit_full else prepared).fit_data(config)
     members, widths, size = members_of(model), _widths(data, model), Size.of(data)
     n_concurrent = min(os.cpu_count() or 1, max(size.n_folds * len(members), 1))
     matrices = 1 + FIT_MATRICES * n_concurrent
@@ -88,7 +89,7 @@ def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) 
     return Forecast(
         n_rows=size.n_rows,
         n_columns=max(widths),
-        n_fits=size.n_folds * len(members) + (0 if isinstance(model, Ensemble) else 1),
+        n_fits=n_runs * (size.n_folds * len(members) + (0 if isinstance(model, Ensemble) else 1)),
         memory_bytes=int(memory_bytes),
         free_memory_bytes=free_memory_bytes(),
         disk_bytes=MIN_DISK_BYTES + 2 * 8 * len(prepared.rows),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -31,14 +31,16 @@ OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", 
 class PreparedData:
     """All labeled rows of a table and their split.
 
-    `test_mask` marks held-out rows; `validation_mask` and `folds` split the others. `frame` holds the same rows as they
-    were read. `notes` say what was skipped, guessed, converted or left out, from the file to the target.
+    `test_mask` marks held-out rows, `training_mask` those that a model may be fitted on: the others, or all for a
+    refit. `validation_mask` and `folds` split the training rows. `frame` holds the same rows as they were read. `notes`
+    say what was skipped, guessed, converted or left out, from the file to the target.
     """
 
     schema: Schema
     task: Task
     rows: Dataset
     test_mask: Mask
+    training_mask: Mask
     validation_mask: Mask
     folds: Ints
     n_unlabeled: int
@@ -48,7 +50,7 @@ class PreparedData:
     @property
     def training_rows(self) -> Dataset:
         """The rows that a model may be fitted on."""
-        return self.rows.take(~self.test_mask)
+        return self.rows.take(self.training_mask)
 
     @property
     def test_rows(self) -> Dataset:
@@ -58,12 +60,22 @@ class PreparedData:
     @property
     def training_frame(self) -> pl.DataFrame:
         """The rows that a model may be fitted on, as they were read."""
-        return self.frame.filter(pl.Series(~self.test_mask))
+        return self.frame.filter(pl.Series(self.training_mask))
 
     @property
     def test_frame(self) -> pl.DataFrame:
         """The rows held out for the report, as they were read."""
         return self.frame.filter(pl.Series(self.test_mask))
+
+    def for_refit(self, config: Config) -> PreparedData:
+        """Return the same rows to fit on all of them; the held-out ones are still those of the report."""
+        strata = None if self.task.is_regression else self.rows.target
+        return replace(
+            self,
+            training_mask=np.ones_like(self.test_mask),
+            validation_mask=validation_mask(self.frame, config, strata),
+            folds=assign_folds(self.frame, config, strata),
+        )
 
     def fit_data(self, config: Config) -> FitData:
         """Return what a model is given to fit."""
@@ -73,7 +85,7 @@ class PreparedData:
             self.training_rows,
             self.validation_mask,
             self.folds,
-            self.test_rows,
+            None if (self.training_mask & self.test_mask).any() else self.test_rows,
             config.features,
             is_ordered=config.training.split.kind == "time",
             metrics=curve_metrics(config, self.task),
@@ -125,6 +137,7 @@ def prepare(
         task=labels.task,
         rows=Dataset(batch, values, weights, sample_weights),
         test_mask=test,
+        training_mask=~test,
         validation_mask=validation_mask(training, config, training_strata),
         folds=folds,
         n_unlabeled=n_unlabeled,

@@ -55,6 +55,8 @@ def reproduce(
 ) -> Reproduction:
     """Train again from a version's config and rows, and compare the result with what was stored."""
     prepared = prepare(frame, config, artefact.schema)
+    if config.training.refit_full:
+        prepared = prepared.for_refit(config)
     trained = train(prepared, model, config, progress=progress, start=start, clock=clock)
     golden = artefact.read_json("golden.json")
     actual = trained.predictor.predict_batch(artefact.schema.read_rows(golden["rows"])).raw
@@ -75,14 +77,29 @@ def held_out_rows(
 
     Raises
     ------
-    ArtefactError: the table is not the one the version was trained on.
+    ArtefactError: the table is not the one the version was trained on, or it was trained on all rows.
+    """
+    if config.training.refit_full:
+        raise ArtefactError(
+            f"{artefact.version}: it was trained on its held-out rows, too (training.refit_full)",
+            hint="pass new rows with --input",
+        )
+    check_unchanged(artefact, fingerprint)
+    return prepare(frame, config, artefact.schema).test_frame
+
+
+def check_unchanged(artefact: Artefact, fingerprint: Mapping[str, str]) -> None:
+    """Reject a table that is not the one a version was trained on.
+
+    Raises
+    ------
+    ArtefactError: the files differ.
     """
     if dict(fingerprint) != dict(artefact.manifest["data"]["files"]):
         raise ArtefactError(
             f"{artefact.version}: the data changed since training, so its held-out rows are unknown",
             hint="pass new rows with --input",
         )
-    return prepare(frame, config, artefact.schema).test_frame
 
 
 def _data_differences(artefact: Artefact, fingerprint: Mapping[str, str], n_rows: int) -> list[str]:

@@ -18,13 +18,13 @@ from estimator.store.predictor import Predictor
 from estimator.store.signature import key_file
 from estimator.store.store import Store, version_folder
 from estimator.training import forecast as forecasts
-from estimator.training import report as reports
-from estimator.training import train as training
 from estimator.training import version as versions
 from estimator.training.forecast import Forecast
 from estimator.training.prepare import PreparedData, prepare
+from estimator.training.refit import train_and_score
 from estimator.training.report import Report
 from estimator.training.reproduction import warm_start
+from estimator.training.train import TrainedModel
 from estimator.verbs.context import ConfigReference, Context, kind_of
 
 
@@ -33,7 +33,7 @@ class NewVersion:
     """A version that has just been trained; `alias` is the one that points at it."""
 
     artefact: Artefact
-    trained: training.TrainedModel
+    trained: TrainedModel
     report: Report
     alias: str
     seconds: float
@@ -67,8 +67,10 @@ def train(
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
     start = None if earlier is None else warm_start(earlier)
-    trained = training.train(prepared, model_of(config), config, progress=progress, start=start, clock=perf_counter)
-    report = reports.evaluate_training(trained, config, _live_predictor(store, str(config.name)), progress=progress)
+    live = _live_predictor(store, str(config.name))
+    trained, report = train_and_score(
+        prepared, model_of(config), config, live, progress=progress, start=start, clock=perf_counter
+    )
     context.notes.add(report.notes)
     progress(stage("report and version"))
     provenance = versions.Provenance(
