@@ -25,6 +25,7 @@ from estimator.monitoring.candidates import Candidate, RetrainingRows
 from estimator.monitoring.decision import HoldoutEvidence, decide
 from estimator.monitoring.new_rows import join_rows
 from estimator.monitoring.promotion import ShadowComparison
+from estimator.store.learned_rows import learned_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison
 from estimator.verbs.monitor import MonitoredModel
@@ -62,7 +63,7 @@ def test_candidates_are_evaluated_on_a_holdout(retrained_market):
     assert [candidate.kind for candidate in decision.candidates] == ["warm_start", "refit", "new_only"]
     assert decision.rows == {"old": 1200, "new": 210, "holdout": 90, "old_holdout": 240}
     assert decision.live == market.live.version
-    best = next(candidate for candidate in decision.candidates if candidate.version == decision.chosen)
+    best = next(candidate for candidate in decision.candidates if candidate.version == decision.judged)
     assert best.comparisons[0].verdict == "better"
     assert best.comparisons[0].rows == 90
     evidence = HoldoutEvidence.find(market.store.root / MODEL, live=decision.live, candidate=decision.chosen)
@@ -75,9 +76,63 @@ def test_candidates_are_evaluated_on_a_holdout(retrained_market):
 
 def test_candidates_are_reproduced_bit_for_bit(retrained_market):
     market, decision = retrained_market
-    for candidate in decision.candidates:
-        report = verbs.verify.verify(f"{MODEL}/{candidate.version}", market.context())
-        assert report.is_equal, (candidate.kind, report.differences)
+    for version in [*(candidate.version for candidate in decision.candidates), decision.chosen]:
+        report = verbs.verify.verify(f"{MODEL}/{version}", market.context())
+        assert report.is_equal, (version, report.differences)
+
+
+def test_chosen_candidate_is_trained_once_more_on_all_rows(retrained_market):
+    market, decision = retrained_market
+    judged, chosen = (market.context().version(f"{MODEL}/{name}") for name in (decision.judged, decision.chosen))
+    before, after = len(learned_rows(judged).hashes), len(learned_rows(chosen).hashes)
+    everything = decision.rows["old"] + decision.rows["new"] + decision.rows["holdout"]
+    is_from_scratch = decision.chosen_kind == "refit"
+    assert after == (everything if is_from_scratch else before + decision.rows["holdout"])
+    assert chosen.manifest["retraining"]["judged"] == judged.version
+    assert "then trained once more on all rows" in decision.reasons[0]
+    page = (market.store.root / MODEL / "decisions" / decision.record / "decision.html").read_text()
+    assert decision.chosen in page
+
+
+def test_chosen_candidate_stays_as_it_was_compared_if_asked_for(market, new_rows):
+    context = market.context("retraining.refit_full=false", "retraining.candidates=[refit]")
+    decision = retrain(market.monitored, context, data=new_rows)
+    assert (decision.chosen, decision.judged) == (decision.candidates[0].version, None)
+
+
+def test_version_that_learned_all_rows_is_measured_on_old_ones_by_the_one_before(market, new_rows, tmp_path):
+    first = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=new_rows)
+    verbs.promote.promote(market.store, f"{MODEL}/{first.chosen}", why="better")
+    later = tmp_path / "later.csv"
+    frame_of(other_area(300, 500)).write_csv(later)
+    second = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=str(later))
+    assert second.rows["old_holdout"] == first.rows["holdout"]
+    assert second.candidates[0].old_comparison.rows == first.rows["holdout"]
+    # Without that version, no old row is left that the live one has not learned.
+    shutil.rmtree(market.store.root / MODEL / first.judged)
+    third = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=str(later))
+    assert third.rows["old_holdout"] == 0
+    assert third.candidates[0].old_comparison is None
+
+
+def test_recent_rows_are_the_new_ones_and_three_times_as_many_old_ones(market, tmp_path):
+    path = tmp_path / "new.csv"
+    frame_of(other_area(0, 100)).write_csv(path)
+    settings = "retraining.candidates=[refit, recent]", "retraining.refit_full=false"
+    decision = retrain(market.monitored, market.context(*settings), data=str(path))
+    assert decision.rows == {"old": 1200, "new": 70, "holdout": 30, "old_holdout": 240}
+    assert [candidate.kind for candidate in decision.candidates] == ["refit", "recent"]
+    recent = market.context().version(f"{MODEL}/{decision.candidates[1].version}")
+    # Of the 210 latest old rows, the live version had held some out, on which it is compared with the candidate.
+    assert 70 + 130 < len(learned_rows(recent).hashes) < 70 + 210
+
+
+def test_recent_rows_that_are_all_rows_are_not_trained_twice(market, tmp_path):
+    path = tmp_path / "new.csv"
+    frame_of(other_area(0, 600)).write_csv(path)
+    decision = retrain(market.monitored, market.context("retraining.candidates=[refit, recent]"), data=str(path))
+    assert [candidate.kind for candidate in decision.candidates] == ["refit"]
+    assert any(note.startswith("recent: left out") for note in decision.notes)
 
 
 def test_decision_is_stored_with_its_reasons(market, new_rows, run):
@@ -422,6 +477,25 @@ def test_alarm_leads_to_retraining_as_configured(market):
     assert [event.kind for event in events if event.kind in ("drift", "retrain")] == ["drift", "retrain"]
     (decision,) = (market.store.root / MODEL / "decisions").glob("*/decision.json")
     assert json.loads(decision.read_text())["reason"].startswith("drift: ")
+
+
+def test_alarm_after_a_retraining_waits_for_as_many_labels_again(market):
+    """A retraining replaces the candidate, so that too many of them would never let one be proven."""
+    settings = ("monitoring.on_drift=warn", "monitoring.on_degradation=retrain", "monitoring.repeat_after=1 hours")
+    market.send(other_area(0, 100), labels=True)
+    loop, notes = market.loop(*settings, "retraining.candidates=[new_only]", "promotion.roll_back=false"), []
+    loop.note = notes.append
+    assert kinds(loop.step(market.now + 5.0)).count("retrain") == 1
+    market.now += 7200.0
+    market.send(other_area(100, 160), labels=True)
+    events = kinds(loop.step(market.now + 5.0))
+    assert "degradation" in events
+    assert "retrain" not in events
+    assert any("used 100 labeled rows, 60 labels came since" in note for note in notes)
+    market.send(other_area(160, 200), labels=True)
+    market.now += 10.0
+    assert "retrain" in kinds(loop.step(market.now))
+    loop.log.close()
 
 
 def test_failed_retraining_is_an_event(market):

@@ -141,17 +141,23 @@ class Monitoring(Section):
 class Retraining(Section):
     """Which candidate versions are trained on new rows, and on which rows they are compared."""
 
-    candidates: list[Literal["warm_start", "refit", "new_only", "tune"]] = Field(
+    candidates: list[Literal["warm_start", "refit", "recent", "new_only", "tune"]] = Field(
         ["warm_start", "refit", "new_only"],
         min_length=1,
-        description="warm_start (the live version trained further on the new rows), refit (all rows), new_only "
-        "(only the new rows), tune (all rows, after a search of tuning.space)",
+        description="warm_start (the live version trained further on the new rows), refit (all rows), recent (the new "
+        "rows and three times as many of the latest old ones), new_only (only the new rows), tune (all rows, after a "
+        "search of tuning.space)",
     )
     holdout_size: Fraction = Field(
         0.3, description="fraction of the new rows, the newest ones, on which candidates are compared"
     )
     max_regression: Annotated[float, Field(ge=0)] = Field(
         0.1, description="largest increase of the error on old rows, as a fraction; candidates above it are not chosen"
+    )
+    refit_full: bool = Field(
+        True,
+        description="train the chosen candidate once more on all rows, those that it was compared on included; the "
+        "comparison is that of the version before",
     )
     prefer: Literal["proven", "newest"] = Field(
         "proven",

@@ -23,14 +23,7 @@ from estimator.config.sections import row_ranges as parse_ranges
 from estimator.core.child_process import child_environment
 from estimator.core.files import scratch_folder
 from estimator.models import Progress, TrainingStep
-from estimator.monitoring.candidates import (
-    DESCRIPTIONS,
-    CandidateKind,
-    CandidateTrainer,
-    RetrainingRows,
-    TrainingOutcome,
-    row_ranges,
-)
+from estimator.monitoring.candidates import CandidateTask, CandidateTrainer, RetrainingRows, TrainingOutcome, row_ranges
 from estimator.store.artefact import missing_packages_named, open_artefact
 from estimator.store.store import Store
 
@@ -41,17 +34,17 @@ TRACE = "trace"
 
 
 def train_in_process(
-    trainer: CandidateTrainer, kinds: Sequence[CandidateKind], command: Sequence[str], *, note: Callable[[str], None]
+    trainer: CandidateTrainer, tasks: Sequence[CandidateTask], command: Sequence[str], *, note: Callable[[str], None]
 ) -> list[TrainingOutcome]:
     """Train candidates by a command that runs `train_job`; one that dies is started again, once per candidate.
 
     `note` gets what begins, and what a process that died was doing.
     """
-    outcomes, pending, n_tries = list[TrainingOutcome](), list(kinds), 1
+    outcomes, pending, n_tries = list[TrainingOutcome](), list(tasks), 1
     while pending:
         with scratch_folder() as scratch:
             trace = scratch / TRACE
-            job = {**_job(trainer), "kinds": pending, "trace": str(trace)}
+            job = {**_job(trainer), "tasks": [asdict(task) for task in pending], "trace": str(trace)}
             trained, exit_code = _run(command, job, trainer.progress, note)
             death = _death(exit_code, trace)
         outcomes += trained
@@ -59,14 +52,14 @@ def train_in_process(
         pending = pending[len(trained) :]
         if not pending:
             break
-        doing = f"{pending[0]}: the process that trained it {death}"
+        doing = f"{pending[0].kind}: the process that trained it {death}"
         if n_tries < MAX_TRIES:
             note(f"{doing}; it is tried once more")
             n_tries += 1
         else:
             note(f"{doing}, again")
             error = f"the process that trained it died {MAX_TRIES} times; the last one {death}"
-            outcomes.append(TrainingOutcome(pending.pop(0), error=error))
+            outcomes.append(TrainingOutcome(pending.pop(0).kind, error=error))
             n_tries = 1
     return outcomes
 
@@ -101,7 +94,7 @@ def _run(
             process.stdin.flush()
         for message in _messages(process.stdout):
             if "begins" in message:
-                note(f"{message['begins']}: {DESCRIPTIONS[message['begins']]}")
+                note(message["begins"])
             elif "step" in message:
                 progress(TrainingStep(**message["step"]))
             else:
@@ -148,9 +141,9 @@ def train_job(shelves: Shelves, environment: Mapping[str, str]) -> None:
     with Path(job["trace"]).open("w") as trace:
         faulthandler.enable(trace, all_threads=False)
         trainer = _trainer(job, shelves, environment, lambda step: send(step=asdict(step)))
-        for kind in job["kinds"]:
-            send(begins=kind)
-            send(outcome=asdict(trainer.outcome(kind)))
+        for task in (CandidateTask(**values) for values in job["tasks"]):
+            send(begins=task.description)
+            send(outcome=asdict(trainer.outcome(task)))
         faulthandler.disable()
 
 

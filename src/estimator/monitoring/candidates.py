@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
-from estimator.config import Config, Shelves, Split
+from estimator.config import Config, Shelves, Split, resolve
 from estimator.config.document import read_document
 from estimator.core.arrays import Mask
 from estimator.core.clock import Moment
@@ -31,20 +31,22 @@ from estimator.store.learned_rows import learned_rows
 from estimator.store.store import Store
 from estimator.training.comparison import Comparison, compare_versions
 from estimator.training.prepare import PreparedData, prepare
-from estimator.training.report import evaluate_training
+from estimator.training.refit import train_and_score
 from estimator.training.reproduction import warm_start
-from estimator.training.train import train
 from estimator.training.version import Provenance, write_version
 
-CandidateKind = Literal["warm_start", "refit", "new_only", "tune"]
+CandidateKind = Literal["warm_start", "refit", "recent", "new_only", "tune"]
 # Fewer new rows can neither be trained on nor decide.
 MIN_NEW_ROWS = 40
 MIN_HOLDOUT_ROWS = MIN_NEW_ROWS // 4
 MIN_REFERENCE_ROWS = 100
+# The latest old rows that `recent` learns from, for each new one.
+OLD_ROWS_PER_NEW = 3
 CONFIG_NAMES = ("config.json", "config.yml", "config.yaml", "config.toml")
 DESCRIPTIONS = {
     "warm_start": "the live version, trained further on the new rows",
     "refit": "trained from scratch on old and new rows",
+    "recent": "trained from scratch on the new rows and the latest old ones",
     "new_only": "trained from scratch on the new rows alone",
     "tune": "trained from scratch on old and new rows, with settings tuned again",
 }
@@ -111,14 +113,34 @@ class RetrainingRows:
             "old_holdout": self.old_holdout.height,
         }
 
-    def split(self, kind: CandidateKind) -> Split:
-        """Return the split of the table for a candidate."""
-        n_before = self.n_old + self.n_new
+    def n_too_old(self, kind: CandidateKind) -> int:
+        """Return how many of the old rows, the first ones, a candidate leaves out."""
         if kind in ("warm_start", "new_only"):
-            unused = f"1-{self.n_old}"
-        else:
-            unused = row_ranges(np.flatnonzero(~self.is_learned) + 1)
+            return self.n_old
+        return max(self.n_old - OLD_ROWS_PER_NEW * self.n_new, 0) if kind == "recent" else 0
+
+    def split(self, kind: CandidateKind, *, is_final: bool = False) -> Split:
+        """Return the split of the table for a candidate; a final one may learn old rows that were held out."""
+        n_before = self.n_old + self.n_new
+        is_unused = np.zeros(self.n_old, np.bool_) if is_final else ~self.is_learned
+        is_unused[: self.n_too_old(kind)] = True
+        unused = row_ranges(np.flatnonzero(is_unused) + 1)
         return Split(kind="rows", test=f"{n_before + 1}-{self.frame.height}", unused=unused or None)
+
+
+@dataclass(frozen=True)
+class CandidateTask:
+    """A candidate to train; with `judged`, the version of one that was chosen, once more on all rows."""
+
+    kind: CandidateKind
+    judged: str | None = None
+
+    @property
+    def description(self) -> str:
+        """What is trained, and on which rows."""
+        if self.judged is not None:
+            return f"{self.kind}: chosen, and trained once more, on the rows that it was compared on, too"
+        return f"{self.kind}: {DESCRIPTIONS[self.kind]}"
 
 
 @dataclass(frozen=True)
@@ -163,7 +185,11 @@ def candidate_data(kind: CandidateKind, live: Artefact, rows: RetrainingRows, co
 
 @dataclass(frozen=True)
 class CandidateTrainer:
-    """Trains candidates for a live version from the same rows, which are stored at `path` under their hash."""
+    """Trains candidates for a live version from the same rows, which are stored at `path` under their hash.
+
+    `yardstick` is the version that was not trained on the old rows that candidates are compared on: the live one, or
+    the one that its retraining chose before it was trained on all rows.
+    """
 
     live: Artefact
     config: Config
@@ -175,15 +201,16 @@ class CandidateTrainer:
     fingerprint: Mapping[str, str]
     reason: str
     progress: Progress
+    yardstick: Artefact | None = None
 
-    def outcome(self, kind: CandidateKind) -> TrainingOutcome:
+    def outcome(self, task: CandidateTask) -> TrainingOutcome:
         """Train a candidate; what goes wrong is the `error` of the outcome."""
         began = perf_counter()
         try:
-            version = self._train(kind).version
+            version = self._train(task).version
         except EstimatorError as error:
-            return TrainingOutcome(kind, error=error.message, seconds=perf_counter() - began)
-        return TrainingOutcome(kind, version, seconds=perf_counter() - began)
+            return TrainingOutcome(task.kind, error=error.message, seconds=perf_counter() - began)
+        return TrainingOutcome(task.kind, version, seconds=perf_counter() - began)
 
     def candidate(self, outcome: TrainingOutcome) -> Candidate:
         """Compare a version that was trained with the live one; what goes wrong is its `error`."""
@@ -192,8 +219,9 @@ class CandidateTrainer:
         artefact = open_artefact(self.store.root / self.live.name / outcome.version)
         try:
             comparisons = tuple(compare_versions(self.live, artefact, self.rows.holdout))
-            old_holdout = self.rows.old_holdout
-            old = compare_versions(self.live, artefact, old_holdout)[0] if old_holdout.height else None
+            old_holdout, old = self.rows.old_holdout, None
+            if self.yardstick is not None and old_holdout.height:
+                old = compare_versions(self.yardstick, artefact, old_holdout)[0]
         except EstimatorError as error:
             return Candidate(outcome.kind, error=error.message, train_seconds=outcome.seconds)
         return Candidate(
@@ -220,21 +248,21 @@ class CandidateTrainer:
         )
         return tuple((before - after).tolist())
 
-    def _train(self, kind: CandidateKind) -> Artefact:
-        live = self.live
-        config = self._config(self.rows.split(kind))
-        if kind == "tune":
+    def _train(self, task: CandidateTask) -> Artefact:
+        live, kind = self.live, task.kind
+        config = self._config(task)
+        if kind == "tune" and task.judged is None:
             config = self._tuned(config)
         is_warm = kind == "warm_start"
-        trained = train(
+        trained, report = train_and_score(
             candidate_data(kind, live, self.rows, config),
             model_of(config),
             config,
+            live.predictor,
             progress=self.progress,
             start=warm_start(live) if is_warm else None,
             clock=perf_counter,
         )
-        report = evaluate_training(trained, config, live.predictor, progress=self.progress)
         config_path = next(live.folder / name for name in live.manifest["files"] if name in CONFIG_NAMES)
         recipe = Provenance(
             config,
@@ -246,14 +274,20 @@ class CandidateTrainer:
             learned_rows(live) if is_warm else None,
             n_recent=self.rows.n_recent,
         )
-        origin = {"retraining": {"kind": kind, "from": live.version, "reason": self.reason}}
+        judged = {} if task.judged is None else {"judged": task.judged}
+        origin = {"retraining": {"kind": kind, "from": live.version, "reason": self.reason, **judged}}
         return open_artefact(write_version(self.store, trained, report, recipe, moment=Moment.now(), more=origin))
 
-    def _config(self, split: Split) -> Config:
-        training = self.config.training.model_copy(update={"split": split})
+    def _config(self, task: CandidateTask) -> Config:
+        """Return the config of the live version, or of the version that was judged, for the rows of a candidate."""
+        is_final = task.judged is not None
+        config = self.config
+        if task.judged is not None:
+            config = resolve(open_artefact(self.store.root / self.live.name / task.judged).config, self.shelves)
+        split = self.rows.split(task.kind, is_final=is_final)
+        training = config.training.model_copy(update={"split": split, "refit_full": is_final})
         source = {"path": str(self.path.resolve()), "query": None, "kind": None, "delimiter": None}
-        data = self.config.data.model_copy(update=source)
-        return self.config.model_copy(update={"training": training, "data": data})
+        return config.model_copy(update={"training": training, "data": config.data.model_copy(update=source)})
 
     def _tuned(self, config: Config) -> Config:
         """Return the config with the best settings of a new study."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from estimator.config import Retraining
 from estimator.core.clock import Moment
-from estimator.monitoring.candidates import Candidate, RetrainingRows
+from estimator.monitoring.candidates import Candidate, CandidateKind, RetrainingRows
 from estimator.store.artefact import Artefact
 
 DECISIONS_FOLDER, EVIDENCE_FILE = "decisions", "evidence.json"
@@ -21,7 +21,8 @@ class Decision:
     """All candidates of a retraining, the version of the chosen one, None for none, and the reasons.
 
     `reason` is why there was a retraining; the first of `reasons` is the outcome, then comes one per candidate.
-    `record` names its folder. `notes` say which new rows were left out or filled in.
+    `record` names its folder. `notes` say which new rows were left out or filled in. With `judged`, the version of the
+    candidate, the chosen version is that one trained once more, on all rows.
     """
 
     model: str
@@ -34,6 +35,20 @@ class Decision:
     reasons: tuple[str, ...]
     record: str
     notes: tuple[str, ...] = ()
+    judged: str | None = None
+
+    @property
+    def chosen_kind(self) -> CandidateKind | None:
+        """The kind of the candidate that was chosen."""
+        version = self.judged or self.chosen
+        return next((item.kind for item in self.candidates if item.version == version is not None), None)
+
+    def trained_on_all(self, version: str) -> Decision:
+        """Return the decision with the chosen candidate trained once more, as another version."""
+        outcome = (
+            f"{self.reasons[0]}, then trained once more on all rows, those of the comparison included, as {version}"
+        )
+        return replace(self, chosen=version, judged=self.chosen, reasons=(outcome, *self.reasons[1:]))
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data."""

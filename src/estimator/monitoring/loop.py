@@ -69,6 +69,8 @@ class MonitorLoop:
     _stored_at: float = 0.0
     _next_check_at: float = 0.0
     _renew_lease_at: float = 0.0
+    # The version that waits to be retrained, and why.
+    _waiting: tuple[str, str] | None = None
 
     def step(self, now: float) -> list[Event]:
         """Do what is due at a time, in seconds since 1970; return the new events."""
@@ -82,6 +84,7 @@ class MonitorLoop:
         events += self._scheduled_check(now)
         for event in list(events):
             events += self._retrain_after(event, now)
+        events += self._retrain_as_waiting(now)
         if not events:
             events += self._scheduled_retraining(now)
         events += self._promote(now) + self._roll_back(now)
@@ -196,10 +199,48 @@ class MonitorLoop:
         return any((event.kind, event.version) == (kind, version) for event in events)
 
     def _retrain_after(self, event: Event, now: float) -> list[Event]:
-        """Retrain if the settings say so for this kind of event."""
+        """Retrain if the settings say so for this kind of event, unless too few labels came since the last time."""
         settings = self.settings.monitoring
         reaction = {"drift": settings.on_drift, "degradation": settings.on_degradation}.get(event.kind)
-        return self._retrain(f"{event.kind}: {event.message}", now) if reaction == "retrain" else []
+        if reaction != "retrain":
+            return []
+        reason = f"{event.kind}: {event.message}"
+        n_labels, n_needed = self._labels_since_retraining()
+        if n_labels >= n_needed:
+            return self._retrain(reason, now)
+        self.note(
+            f"retraining waits: the last one used {n_needed:,} labeled rows, {n_labels:,} labels came since, and as "
+            f"many are needed again; {reason}"
+        )
+        self._waiting = self._alias("live"), reason
+        return []
+
+    def _retrain_as_waiting(self, now: float) -> list[Event]:
+        """Retrain for a reason that waits for labels, once there are enough."""
+        if self._waiting is None:
+            return []
+        version, reason = self._waiting
+        if version != self._alias("live"):
+            self._waiting = None
+            return []
+        n_labels, n_needed = self._labels_since_retraining()
+        return self._retrain(reason, now) if n_labels >= n_needed else []
+
+    def _labels_since_retraining(self) -> tuple[int, int]:
+        """Return how many labels came since the live version's last retraining, and how many that one used.
+
+        A retraining ends the contest of the last candidate. So the rows double from one to the next, and the number of
+        retrainings for one change grows with the logarithm of the labels.
+        """
+        live = self._alias("live")
+        done = [
+            event
+            for event in read_events(self.log, self.model)
+            if event.kind == "retrain" and event.version == live and "n_rows" in event.details
+        ]
+        if not done:
+            return 0, 0
+        return self.log.label_count(self.model, since=done[-1].at), int(done[-1].details["n_rows"])
 
     def _scheduled_retraining(self, now: float) -> list[Event]:
         every = self.settings.retraining.every
@@ -214,13 +255,14 @@ class MonitorLoop:
         if self.retrainer is None:
             self.note("retraining is due, but this process cannot retrain")
             return []
-        live = self._alias("live")
+        live, self._waiting = self._alias("live"), None
+        details: dict[str, object] = {"reason": reason}
         try:
             decision = self.retrainer.retrain_on_log(self._version(live), self.log, reason=reason, note=self.note)
-            message = decision.reasons[0]
+            details["message"] = decision.reasons[0]
+            details["n_rows"] = decision.rows["new"] + decision.rows["holdout"]
         except EstimatorError as error:
-            message = f"retraining failed: {error.message}"
-        details = {"message": message, "reason": reason}
+            details["message"] = f"retraining failed: {error.message}"
         return self._stored(self._event("retrain", self._alias("live"), f"{now:.0f}", now, details))
 
     def _promote(self, now: float) -> list[Event]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -22,7 +22,8 @@ from estimator.errors import EstimatorError, RetrainingError
 from estimator.models import Progress, silent
 from estimator.monitoring.candidate_process import train_in_process
 from estimator.monitoring.candidates import (
-    DESCRIPTIONS,
+    CandidateKind,
+    CandidateTask,
     CandidateTrainer,
     RetrainingRows,
     TrainingOutcome,
@@ -39,10 +40,10 @@ from estimator.monitoring.new_rows import (
     without_known,
 )
 from estimator.prediction_log import PredictionLog
-from estimator.store.artefact import Artefact, missing_packages_named
+from estimator.store.artefact import Artefact, missing_packages_named, open_artefact
 from estimator.store.store import Store
 from estimator.training.prepare import PreparedData, prepare
-from estimator.training.reproduction import held_out_rows
+from estimator.training.reproduction import check_unchanged
 from estimator.training.version import reject_credentials_in_rows
 
 ROWS_FOLDER = "rows"
@@ -87,13 +88,17 @@ class Retrainer:
         known = [name for name in new_rows.columns if name in live.schema.by_name]
         cells = credential_cells(new_rows.select(known), allowed_fingerprints(live.config))
         new_rows = with_optional_columns(live.schema, with_readable_labels(live, new_rows))
-        old = self._old_rows(live, config)
+        old, yardstick = self._old_rows(live, config), self._yardstick(live)
         new_rows, notes = (new_rows, []) if include_learned else without_known(live, old, new_rows)
         new_rows, weight_notes = with_sample_weights(config.data.sample_weight, old.frame, new_rows)
         notes += weight_notes
         try:
             rows = RetrainingRows.of(
-                old.frame, ~old.test_mask, new_rows, holdout_size=self.settings.holdout_size, schema=live.schema
+                old.frame,
+                old.training_mask if yardstick is None else ~old.test_mask,
+                new_rows,
+                holdout_size=self.settings.holdout_size,
+                schema=live.schema,
             )
         except RetrainingError as error:
             raise RetrainingError("; ".join([error.message, *notes]), hint=error.hint) from None
@@ -111,15 +116,19 @@ class Retrainer:
             fingerprint=fingerprint,
             reason=reason,
             progress=progress,
+            yardstick=yardstick,
         )
-        candidates = [trainer.candidate(outcome) for outcome in self._outcomes(trainer, notes, note)]
+        tasks = [CandidateTask(kind) for kind in self._kinds(rows, notes)]
+        candidates = [trainer.candidate(outcome) for outcome in self._outcomes(trainer, tasks, notes, note)]
         decision = decide(live, rows, candidates, settings=self.settings, reason=reason, notes=notes)
         evidence = HoldoutEvidence()
         if decision.chosen is not None:
+            gains = trainer.held_out_gains(decision.chosen)
+            decision = self._trained_on_all(decision, trainer, note)
             message = "; ".join(decision.reasons)
+            assert decision.chosen is not None  # as before
             self.store.announce(live.name, decision.chosen, reason=message, moment=Moment.now())
             n_trained = sum(candidate.version is not None for candidate in candidates)
-            gains = trainer.held_out_gains(decision.chosen)
             evidence = HoldoutEvidence(live.version, decision.chosen, n_trained, gains)
         store_decision(decision, evidence, self.store)
         return decision
@@ -149,25 +158,43 @@ class Retrainer:
         with self.training_rows(live) as source:
             source.fingerprint()
 
+    def _kinds(self, rows: RetrainingRows, notes: list[str]) -> list[CandidateKind]:
+        """Return the kinds of candidates that differ; add to `notes` which one does not."""
+        kinds = list(self.settings.candidates)
+        if {"refit", "recent"} <= set(kinds) and rows.n_too_old("recent") == 0:
+            kinds.remove("recent")
+            notes.append("recent: left out, as the table has no older rows: it would be the same as refit")
+        return kinds
+
+    def _trained_on_all(self, decision: Decision, trainer: CandidateTrainer, note: Callable[[str], None]) -> Decision:
+        """Train the chosen candidate on all rows, if the settings say so; if that fails, it is chosen as it is."""
+        kind, notes = decision.chosen_kind, list(decision.notes)
+        if not self.settings.refit_full or kind is None:
+            return decision
+        (outcome,) = self._outcomes(trainer, [CandidateTask(kind, decision.chosen)], notes, note)
+        if outcome.version is not None:
+            return replace(decision.trained_on_all(outcome.version), notes=tuple(notes))
+        notes.append(f"{kind}: could not be trained on all rows, and is chosen as it was compared: {outcome.error}")
+        return replace(decision, notes=tuple(notes))
+
     def _outcomes(
-        self, trainer: CandidateTrainer, notes: list[str], note: Callable[[str], None]
+        self, trainer: CandidateTrainer, tasks: Sequence[CandidateTask], notes: list[str], note: Callable[[str], None]
     ) -> list[TrainingOutcome]:
-        """Train all candidates; add to `notes` which process has died."""
-        kinds = self.settings.candidates
-        begins = {kind: f"{kind}: {DESCRIPTIONS[kind]}" for kind in kinds}
+        """Train candidates; add to `notes` which process has died."""
         if self.command is None:
             outcomes = []
-            for kind in kinds:
-                note(begins[kind])
-                outcomes.append(trainer.outcome(kind))
+            for task in tasks:
+                note(task.description)
+                outcomes.append(trainer.outcome(task))
             return outcomes
+        begins = [task.description for task in tasks]
 
         def note_death(sentence: str) -> None:
             note(sentence)
-            if sentence not in begins.values():
+            if sentence not in begins:
                 notes.append(sentence)
 
-        return train_in_process(trainer, kinds, self.command, note=note_death)
+        return train_in_process(trainer, tasks, self.command, note=note_death)
 
     def _reject_credentials(
         self, live: Artefact, config: Config, rows: RetrainingRows, cells: Sequence[CredentialCells]
@@ -190,6 +217,14 @@ class Retrainer:
         with missing_packages_named(live):
             return resolve(live.config, self.shelves)
 
+    def _yardstick(self, live: Artefact) -> Artefact | None:
+        """Return the version that did not learn what the live one held out, None if there is no such version."""
+        if not live.config["training"].get("refit_full"):
+            return live
+        judged = live.manifest.get("retraining", {}).get("judged")
+        folder = self.store.root / live.name / str(judged)
+        return open_artefact(folder) if folder.is_dir() else None
+
     def _old_rows(self, live: Artefact, config: Config) -> PreparedData:
         """Return all rows of the version's own table, with those that it held out.
 
@@ -198,11 +233,12 @@ class Retrainer:
         """
         with self.training_rows(live) as source:
             frame = source.frame()
-            held_out_rows(live, frame, source.fingerprint(), config)
+            check_unchanged(live, source.fingerprint())
         if "retraining" in live.manifest:
             split = config.training.split.model_copy(update={"unused": None})
             config = config.model_copy(update={"training": config.training.model_copy(update={"split": split})})
-        return prepare(frame, config, live.schema)
+        old = prepare(frame, config, live.schema)
+        return old.for_refit(config) if config.training.refit_full else old
 
 
 def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, str]]:

@@ -171,6 +171,13 @@ class PredictionLog(ABC):
         rows = self.query(statement, [model, since, min(until, 1e300)])
         return {str(version): int(n_rows) for version, n_rows in rows}
 
+    def label_count(self, model: str, *, since: float) -> int:
+        """Return how many of a model's predictions got their label at a time or later."""
+        statement = (
+            "SELECT count(*) FROM labels l JOIN predictions p ON p.id = l.id WHERE p.model = ? AND l.labeled_at >= ?"
+        )
+        return int(self.query(statement, [model, since])[0][0])
+
     def count(self) -> tuple[int, int]:
         """Return the number of predictions and of labels."""
         n_predictions, n_labels = (
