@@ -49,7 +49,11 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tables"
 AMES = Path(__file__).resolve().parent.parent / "examples" / "moving-market"
 DAY, N_WINDOWS, MAX_WINDOW_ROWS, MAX_FIRST_ROWS = 86_400.0, 11, 1500, 10_000
 WINDOW_DAYS, LABEL_DELAY, STEP_SECONDS = 30, DAY, 3600.0
-LOOP = {"monitoring": {"on_drift": "ask_for_labels", "on_degradation": "retrain"}, "promotion": {"mode": "automatic"}}
+LOOP = {
+    "monitoring": {"on_drift": "ask_for_labels", "on_degradation": "retrain"},
+    "retraining": {"prefer": "newest"},
+    "promotion": {"mode": "automatic"},
+}
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from estimator.errors import EstimatorError
 from estimator.evaluation.scores import Score
 from estimator.monitoring.candidates import Candidate, RetrainingRows
 from estimator.monitoring.decision import HoldoutEvidence, decide
+from estimator.monitoring.events import read_events
 from estimator.monitoring.new_rows import join_rows
 from estimator.monitoring.promotion import ShadowComparison
 from estimator.store.learned_rows import learned_rows
@@ -471,7 +472,7 @@ def test_retraining_is_due_as_scheduled(market):
 
 
 def test_alarm_leads_to_retraining_as_configured(market):
-    market.send(other_area(0, 100), labels=True)
+    market.send(other_area(0, 160), labels=True)
     settings = ("monitoring.on_degradation=warn", "retraining.candidates=[new_only]")
     events = market.step("monitoring.on_drift=retrain", *settings)
     assert [event.kind for event in events if event.kind in ("drift", "retrain")] == ["drift", "retrain"]
@@ -482,25 +483,52 @@ def test_alarm_leads_to_retraining_as_configured(market):
 def test_alarm_after_a_retraining_waits_for_as_many_labels_again(market):
     """A retraining replaces the candidate, so that too many of them would never let one be proven."""
     settings = ("monitoring.on_drift=warn", "monitoring.on_degradation=retrain", "monitoring.repeat_after=1 hours")
-    market.send(other_area(0, 100), labels=True)
     loop, notes = market.loop(*settings, "retraining.candidates=[new_only]", "promotion.roll_back=false"), []
     loop.note = notes.append
-    assert kinds(loop.step(market.now + 5.0)).count("retrain") == 1
-    market.now += 7200.0
-    market.send(other_area(100, 160), labels=True)
-    events = kinds(loop.step(market.now + 5.0))
+
+    def labeled(start: int, stop: int) -> list[str]:
+        market.now += 7200.0
+        market.send(other_area(start, stop), labels=True)
+        return kinds(loop.step(market.now + 5.0))
+
+    assert "retrain" not in labeled(0, 60)
+    assert any("retraining waits for" in note for note in notes)
+    assert "retrain" in labeled(60, 160)
+    (event,) = [event for event in read_events(loop.log, MODEL) if event.kind == "retrain"]
+    assert 100 <= event.details["n_rows"] <= 160
+    events = labeled(160, 220)
     assert "degradation" in events
     assert "retrain" not in events
-    assert any("used 100 labeled rows, 60 labels came since" in note for note in notes)
-    market.send(other_area(160, 200), labels=True)
-    market.now += 10.0
-    assert "retrain" in kinds(loop.step(market.now))
+    assert "retrain" in labeled(220, 320)
     loop.log.close()
+
+
+def test_candidates_learn_rows_from_after_the_change_and_are_compared_on_them(market):
+    """Of 280 labeled rows before a change, the newest 30 % of all rows would be nothing else."""
+    market.send(same_area(280), labels=True)
+    settings = ("monitoring.on_degradation=retrain", "retraining.candidates=[new_only]")
+    loop = market.loop("monitoring.on_drift=warn", *settings)
+    loop.step(market.now + 5.0)
+    market.now += 3600.0
+    market.send(other_area(0, 150), labels=True)
+    assert "retrain" in kinds(loop.step(market.now + 5.0))
+    loop.log.close()
+    (path,) = (market.store.root / MODEL / "decisions").glob("*/decision.json")
+    rows = json.loads(path.read_text())["rows"]
+    assert rows["new"] + rows["holdout"] == 430
+    assert 30 <= rows["holdout"] <= 50
+
+
+def test_alarm_without_labels_waits_for_them(market):
+    market.send(other_area(0, 100))
+    assert "retrain" not in kinds(market.step("monitoring.on_drift=retrain"))
 
 
 def test_failed_retraining_is_an_event(market):
     market.send(other_area(0, 100))
-    events = market.step("monitoring.on_drift=retrain")
+    market.now += 2 * 86_400.0
+    market.step("retraining.every=1 days")
+    events = market.step("retraining.every=1 days")
     (event,) = [event for event in events if event.kind == "retrain"]
     assert event.message.startswith("retraining failed: ")
     assert "has a label" in event.message

@@ -66,9 +66,18 @@ class RetrainingRows:
 
     @classmethod
     def of(
-        cls, old: pl.DataFrame, is_learned: Mask, new: pl.DataFrame, *, holdout_size: float, schema: Schema
+        cls,
+        old: pl.DataFrame,
+        is_learned: Mask,
+        new: pl.DataFrame,
+        *,
+        holdout_size: float,
+        schema: Schema,
+        n_changed: int | None = None,
     ) -> RetrainingRows:
         """Join old and new rows; the holdout is the newest of the new ones, which come in the order of time.
+
+        With `n_changed`, it is that fraction of the last `n_changed` rows alone, so that some of them are learned.
 
         Raises
         ------
@@ -81,7 +90,8 @@ class RetrainingRows:
                 f"too few new rows: {labeled.height:,} with a label in {target!r}, at least {MIN_NEW_ROWS} are needed",
                 hint="wait for more labels, or give more rows with --input",
             )
-        n_holdout = max(round(labeled.height * holdout_size), MIN_HOLDOUT_ROWS)
+        n_compared = labeled.height if n_changed is None else min(n_changed, labeled.height)
+        n_holdout = max(round(n_compared * holdout_size), MIN_HOLDOUT_ROWS)
         n_holdout = min(n_holdout, labeled.height - MIN_HOLDOUT_ROWS)
         return cls(
             join_rows(old, labeled, schema), old.height, labeled.height - n_holdout, np.asarray(is_learned, np.bool_)

@@ -97,11 +97,20 @@ class DegradationTest:
         e_values = [detector.update(values[name], periods) for name, detector in self.detectors.items()]
         return np.asarray(np.mean(e_values, axis=0))
 
+    @property
+    def n_labels(self) -> int:
+        """The number of labels, the last ones, that the largest evidence is of."""
+        return self.detectors[self._largest].n_rows
+
+    @property
+    def _largest(self) -> str:
+        return max(self.detectors, key=lambda key: self.detectors[key].e_value)
+
     def message(self, task: Task) -> str:
         """Return what the largest evidence says, with its own figures."""
         assert self._held_out is not None
         held_out, bound = self._held_out, self._held_out.bound
-        name = max(self.detectors, key=lambda key: self.detectors[key].e_value)
+        name = self._largest
         detector = self.detectors[name]
         on = f"on the last {detector.n_rows:,} labels"
         if name == "metric" and self._metric is not None:

@@ -295,8 +295,12 @@ class LogFollower:
         e_values = monitor.update_labels(rows, self._periods([record.labeled_at or record.at for record in records]))
         if not (e_values >= self._threshold).any():
             return []
+        latest = records[-1]
+        until = latest.labeled_at or latest.at, latest.id
+        since = self.log.start_of_labels(self.model, latest.version, last=monitor.degradation.n_labels, until=until)
         details = {
             "message": monitor.degradation.message(reader.task),
+            "since": None if since is None else iso_time(since),
             "log_e_value": log_e_value(float(e_values.max())),
             "log_threshold": log_e_value(self._threshold),
             "loss": monitor.mean_loss,

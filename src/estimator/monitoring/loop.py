@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from estimator.config import Monitoring, Promotion, Retraining
 from estimator.config.monitoring import duration_seconds
 from estimator.core.clock import Moment, iso_time
+from estimator.core.text import counted
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 # How long a process that has died keeps others from monitoring; the state is stored twice as often.
 LEASE_SECONDS = 30.0
 MAX_CHECKED_ROWS = 20_000
+# Of fewer rows after a change, candidates can neither learn it nor be compared.
+MIN_LABELS_AFTER_CHANGE = 100
 # How long ago an event may have happened that is found, and sent, only now.
 ALERT_SECONDS = 31 * 86_400.0
 
@@ -44,6 +47,15 @@ class LoopSettings:
     monitoring: Monitoring
     retraining: Retraining
     promotion: Promotion
+
+
+@dataclass(frozen=True, slots=True)
+class _WaitingRetraining:
+    """A retraining of a version that waits for labels: its reason, and when the change began, in seconds since 1970."""
+
+    version: str
+    reason: str
+    since: float
 
 
 @dataclass
@@ -69,8 +81,7 @@ class MonitorLoop:
     _stored_at: float = 0.0
     _next_check_at: float = 0.0
     _renew_lease_at: float = 0.0
-    # The version that waits to be retrained, and why.
-    _waiting: tuple[str, str] | None = None
+    _waiting: _WaitingRetraining | None = None
 
     def step(self, now: float) -> list[Event]:
         """Do what is due at a time, in seconds since 1970; return the new events."""
@@ -82,8 +93,8 @@ class MonitorLoop:
         live = self._alias("live")
         events = self._follower.step(now) + self._silence.step(live, now) + self._rejections.step(live, now)
         events += self._scheduled_check(now)
-        for event in list(events):
-            events += self._retrain_after(event, now)
+        for event in events:
+            self._retrain_after(event)
         events += self._retrain_as_waiting(now)
         if not events:
             events += self._scheduled_retraining(now)
@@ -198,49 +209,44 @@ class MonitorLoop:
         events = read_events(self.log, self.model, since=since)
         return any((event.kind, event.version) == (kind, version) for event in events)
 
-    def _retrain_after(self, event: Event, now: float) -> list[Event]:
-        """Retrain if the settings say so for this kind of event, unless too few labels came since the last time."""
+    def _retrain_after(self, event: Event) -> None:
+        """Let a retraining wait for its labels if the settings say so for this kind of event."""
         settings = self.settings.monitoring
         reaction = {"drift": settings.on_drift, "degradation": settings.on_degradation}.get(event.kind)
-        if reaction != "retrain":
-            return []
-        reason = f"{event.kind}: {event.message}"
-        n_labels, n_needed = self._labels_since_retraining()
-        if n_labels >= n_needed:
-            return self._retrain(reason, now)
-        self.note(
-            f"retraining waits: the last one used {n_needed:,} labeled rows, {n_labels:,} labels came since, and as "
-            f"many are needed again; {reason}"
-        )
-        self._waiting = self._alias("live"), reason
-        return []
+        live = self._alias("live")
+        if reaction != "retrain" or (self._waiting is not None and self._waiting.version == live):
+            return
+        since = str(event.details.get("since") or iso_time(event.at))
+        self._waiting = _WaitingRetraining(live, f"{event.kind}: {event.message}", _seconds(since))
+        if n_missing := self._n_missing_labels(self._waiting):
+            self.note(f"retraining waits for {counted(n_missing, 'more label')} of rows since {since}")
 
     def _retrain_as_waiting(self, now: float) -> list[Event]:
-        """Retrain for a reason that waits for labels, once there are enough."""
-        if self._waiting is None:
+        """Retrain for an alarm once there are enough labels."""
+        waiting = self._waiting
+        if waiting is not None and waiting.version != self._alias("live"):
+            waiting = self._waiting = None
+        if waiting is None or self._n_missing_labels(waiting):
             return []
-        version, reason = self._waiting
-        if version != self._alias("live"):
-            self._waiting = None
-            return []
-        n_labels, n_needed = self._labels_since_retraining()
-        return self._retrain(reason, now) if n_labels >= n_needed else []
+        return self._retrain(waiting.reason, now, since=waiting.since)
 
-    def _labels_since_retraining(self) -> tuple[int, int]:
-        """Return how many labels came since the live version's last retraining, and how many that one used.
+    def _n_missing_labels(self, waiting: _WaitingRetraining) -> int:
+        """Return how many labels a retraining waits for: of rows since the change, and since the last retraining.
 
-        A retraining ends the contest of the last candidate. So the rows double from one to the next, and the number of
-        retrainings for one change grows with the logarithm of the labels.
+        Candidates can only learn a change, and be compared after it, on labels from then on. And each retraining ends
+        the comparison of the last candidate, so that it needs as many new labels as the last one had: their number
+        doubles from one retraining to the next.
         """
-        live = self._alias("live")
+        n_missing = MIN_LABELS_AFTER_CHANGE - self.log.label_count(self.model, since=waiting.since)
         done = [
             event
             for event in read_events(self.log, self.model)
-            if event.kind == "retrain" and event.version == live and "n_rows" in event.details
+            if event.kind == "retrain" and event.version == waiting.version and "n_rows" in event.details
         ]
-        if not done:
-            return 0, 0
-        return self.log.label_count(self.model, since=done[-1].at), int(done[-1].details["n_rows"])
+        if done:
+            n_since = self.log.label_count(self.model, since=done[-1].at)
+            n_missing = max(n_missing, int(done[-1].details["n_rows"]) - n_since)
+        return max(n_missing, 0)
 
     def _scheduled_retraining(self, now: float) -> list[Event]:
         every = self.settings.retraining.every
@@ -251,19 +257,23 @@ class MonitorLoop:
         due_at = max([trained_at, *retrained_at]) + duration_seconds(every)
         return self._retrain(f"on schedule, every {every}", now) if now >= due_at else []
 
-    def _retrain(self, reason: str, now: float) -> list[Event]:
+    def _retrain(self, reason: str, now: float, *, since: float = 0.0) -> list[Event]:
+        """Retrain on the labels of the log; candidates are compared on rows after a change, which began at `since`."""
         if self.retrainer is None:
             self.note("retraining is due, but this process cannot retrain")
             return []
         live, self._waiting = self._alias("live"), None
+        n_rows = self.log.label_count(self.model, since=since)
         details: dict[str, object] = {"reason": reason}
         try:
-            decision = self.retrainer.retrain_on_log(self._version(live), self.log, reason=reason, note=self.note)
+            decision = self.retrainer.retrain_on_log(
+                self._version(live), self.log, n_changed=n_rows, reason=reason, note=self.note
+            )
             details["message"] = decision.reasons[0]
-            details["n_rows"] = decision.rows["new"] + decision.rows["holdout"]
+            details["n_rows"] = min(n_rows, decision.rows["new"] + decision.rows["holdout"])
         except EstimatorError as error:
             details["message"] = f"retraining failed: {error.message}"
-        return self._stored(self._event("retrain", self._alias("live"), f"{now:.0f}", now, details))
+        return self._stored(self._event("retrain", live, f"{now:.0f}", now, details))
 
     def _promote(self, now: float) -> list[Event]:
         """Promote the candidate, or ask for approval, once labels prove it better."""

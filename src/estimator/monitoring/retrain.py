@@ -69,6 +69,7 @@ class Retrainer:
         new_rows: pl.DataFrame,
         *,
         reason: str,
+        n_changed: int | None = None,
         include_learned: bool = False,
         progress: Progress = silent,
         note: Callable[[str], None] = lambda text: None,
@@ -76,7 +77,8 @@ class Retrainer:
         """Train candidates on new rows and compare them with the live version; the best one becomes the candidate.
 
         New rows that are in the live version's own table, or that it has learned from, are left out unless
-        `include_learned`. The decision is stored in the model's folder, as decision.json and as a page.
+        `include_learned`. Candidates are compared on the latest of the last `n_changed` rows, those after a change, by
+        default of all new rows. The decision is stored in the model's folder, as decision.json and as a page.
 
         Raises
         ------
@@ -98,6 +100,7 @@ class Retrainer:
                 old.training_mask if yardstick is None else ~old.test_mask,
                 new_rows,
                 holdout_size=self.settings.holdout_size,
+                n_changed=n_changed,
                 schema=live.schema,
             )
         except RetrainingError as error:
@@ -121,17 +124,7 @@ class Retrainer:
         tasks = [CandidateTask(kind) for kind in self._kinds(rows, notes)]
         candidates = [trainer.candidate(outcome) for outcome in self._outcomes(trainer, tasks, notes, note)]
         decision = decide(live, rows, candidates, settings=self.settings, reason=reason, notes=notes)
-        evidence = HoldoutEvidence()
-        if decision.chosen is not None:
-            gains = trainer.held_out_gains(decision.chosen)
-            decision = self._trained_on_all(decision, trainer, note)
-            message = "; ".join(decision.reasons)
-            assert decision.chosen is not None  # as before
-            self.store.announce(live.name, decision.chosen, reason=message, moment=Moment.now())
-            n_trained = sum(candidate.version is not None for candidate in candidates)
-            evidence = HoldoutEvidence(live.version, decision.chosen, n_trained, gains)
-        store_decision(decision, evidence, self.store)
-        return decision
+        return self._announced(decision, trainer, note)
 
     def retrain_on_log(
         self,
@@ -139,12 +132,13 @@ class Retrainer:
         log: PredictionLog,
         *,
         reason: str,
+        n_changed: int | None = None,
         progress: Progress = silent,
         note: Callable[[str], None] = lambda text: None,
     ) -> Decision:
-        """Retrain on the labeled rows that were logged since the live version was trained."""
+        """Retrain on the labeled rows that were logged since the live version was trained; see `retrain`."""
         new_rows = labeled_records(live, log, note=note)
-        return self.retrain(live, new_rows, reason=reason, progress=progress, note=note)
+        return self.retrain(live, new_rows, reason=reason, n_changed=n_changed, progress=progress, note=note)
 
     def check_data(self, live: Artefact) -> None:
         """Raise the error that would stop a retraining on the log later.
@@ -165,6 +159,20 @@ class Retrainer:
             kinds.remove("recent")
             notes.append("recent: left out, as the table has no older rows: it would be the same as refit")
         return kinds
+
+    def _announced(self, decision: Decision, trainer: CandidateTrainer, note: Callable[[str], None]) -> Decision:
+        """Make the chosen version the candidate, trained on all rows, and store the decision with its evidence."""
+        evidence = HoldoutEvidence()
+        if decision.chosen is not None:
+            gains = trainer.held_out_gains(decision.chosen)
+            decision = self._trained_on_all(decision, trainer, note)
+            assert decision.chosen is not None  # as before
+            message = "; ".join(decision.reasons)
+            self.store.announce(decision.model, decision.chosen, reason=message, moment=Moment.now())
+            n_trained = sum(candidate.version is not None for candidate in decision.candidates)
+            evidence = HoldoutEvidence(decision.live, decision.chosen, n_trained, gains)
+        store_decision(decision, evidence, self.store)
+        return decision
 
     def _trained_on_all(self, decision: Decision, trainer: CandidateTrainer, note: Callable[[str], None]) -> Decision:
         """Train the chosen candidate on all rows, if the settings say so; if that fails, it is chosen as it is."""

@@ -172,11 +172,19 @@ class PredictionLog(ABC):
         return {str(version): int(n_rows) for version, n_rows in rows}
 
     def label_count(self, model: str, *, since: float) -> int:
-        """Return how many of a model's predictions got their label at a time or later."""
-        statement = (
-            "SELECT count(*) FROM labels l JOIN predictions p ON p.id = l.id WHERE p.model = ? AND l.labeled_at >= ?"
-        )
+        """Return how many of a model's predictions from a time on have a label."""
+        statement = "SELECT count(*) FROM labels l JOIN predictions p ON p.id = l.id WHERE p.model = ? AND p.at >= ?"
         return int(self.query(statement, [model, since])[0][0])
+
+    def start_of_labels(self, model: str, version: str, *, last: int, until: Cursor) -> float | None:
+        """Return the time of the first prediction among a version's `last` ones whose label arrived up to a cursor."""
+        statement = (
+            "SELECT min(at) FROM (SELECT p.at AS at FROM labels l JOIN predictions p ON p.id = l.id "
+            "WHERE p.model = ? AND p.version = ? AND (l.labeled_at < ? OR (l.labeled_at = ? AND p.id <= ?)) "
+            "ORDER BY l.labeled_at DESC, p.id DESC LIMIT ?) AS last"
+        )
+        at = self.query(statement, [model, version, until[0], until[0], until[1], last])[0][0]
+        return None if at is None else float(at)
 
     def count(self) -> tuple[int, int]:
         """Return the number of predictions and of labels."""
