@@ -35,8 +35,12 @@ def test_parquet_files_whose_types_differ_are_read_as_one_type(tmp_path):
 
 @pytest.mark.parametrize(
     ("first", "second", "types"),
-    [({"n": [2**60 + 1]}, {"n": [0.5]}, "Int64, but Float64"), ({"n": [1]}, {"n": ["one"]}, "String, but Int64")],
+    [
+        ({"n": [2**60 + 1]}, {"n": [0.5]}, f"a.parquet: column 'n' holds the integer {2**60 + 1}"),
+        ({"n": [-(2**63)]}, {"n": [0.5]}, f"a.parquet: column 'n' holds the integer {-(2**63)}"),
+        ({"n": [1]}, {"n": ["one"]}, "b.parquet: column 'n' is String, but Int64"),
+    ],
 )
 def test_parquet_types_that_no_type_holds_are_rejected(tmp_path, first, second, types):
-    with pytest.raises(SourceError, match=f"column 'n' is {types}"):
+    with pytest.raises(SourceError, match=types):
         months(tmp_path, first, second)

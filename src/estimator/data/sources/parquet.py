@@ -94,8 +94,13 @@ def _cast(frame: pl.DataFrame, schema: pl.Schema, file: TableFile) -> pl.DataFra
     """
     for name, dtype in schema.items():
         column = frame[name]
-        if dtype == pl.Float64 and column.dtype.is_integer() and (column.abs() > LARGEST_INTEGER).any():
-            raise _different_types(file, name, column.dtype, dtype)
+        if dtype == pl.Float64 and column.dtype.is_integer():
+            beyond = column.filter((column > LARGEST_INTEGER) | (column < -LARGEST_INTEGER))
+            if len(beyond):
+                raise SourceError(
+                    f"{file}: column {name!r} holds the integer {beyond[0]}, too large for the floats of other files",
+                    hint="write all files with the same types",
+                )
     return frame.cast(schema) if frame.schema != schema else frame
 
 
