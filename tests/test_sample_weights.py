@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from estimator import verbs
-from estimator.errors import SchemaError
+from estimator.errors import SchemaError, TrainingError
 
 N = 240
 
@@ -102,3 +102,25 @@ def test_class_weights_change_the_fit_and_no_score(folder):
     n_high = (frame["y"] == "high").mean()
     # The constant says "high" now, which is right as often as there are such rows.
     assert heavy.folds["accuracy"].value == pytest.approx(n_high, abs=0.02)
+
+
+def test_held_out_rows_without_any_weight_are_an_error(folder):
+    rows().with_columns(w=pl.Series([1.0] * 200 + [0.0] * 40)).write_csv(folder / "t.csv")
+    with pytest.raises(TrainingError, match="the weights of all held-out rows are 0, so there is nothing to score"):
+        train(folder, training={"split": {"kind": "rows", "test": "201-240"}})
+
+
+def test_rows_to_score_without_any_weight_are_an_error(folder):
+    artefact = train(folder).artefact
+    rows(1).with_columns(w=pl.lit(0)).write_csv(folder / "new.csv")
+    with pytest.raises(SchemaError, match="column 'w': all weights are 0, so there is nothing to score"):
+        verbs.evaluate.evaluate(artefact, str(folder / "new.csv"))
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_rows_with_a_weight_are_scored_without_a_warning(folder):
+    """A bootstrap sample, or a fold, may then hold none of them."""
+    weights = [1.0] * 200 + [0.0] * 38 + [1.0] * 2
+    rows().with_columns(w=pl.Series(weights)).write_csv(folder / "t.csv")
+    report = train(folder, training={"split": {"kind": "rows", "test": "201-240"}}).report
+    assert np.isfinite(report.metrics["mae"].value)

@@ -160,6 +160,11 @@ def labeled_rows(artefact: Artefact, frame: pl.DataFrame) -> LabeledRows:
     numbers = np.flatnonzero(has_label) + 1
     weight_column = weight_column if weight_column in frame.columns else None
     weights = read_sample_weights(weight_column, frame.filter(pl.Series(has_label)), numbers)
+    if not weights.any():
+        raise SchemaError(
+            f"data.sample_weight: column {weight_column!r}: all weights are 0, so there is nothing to score",
+            hint="give some rows a weight of more than 0, or leave out the column to weigh all rows alike",
+        )
     return LabeledRows(batch.rows(is_read), labels[has_label], numbers, weights)
 
 

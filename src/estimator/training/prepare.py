@@ -206,12 +206,13 @@ def _check_target_size(name: str, task: Task, target: Floats) -> None:
 
 def _sample_weights(frame: pl.DataFrame, name: str | None, test: Mask, row_numbers: Indices) -> Floats:
     weights = read_sample_weights(name, frame, row_numbers)
-    if not weights[~test].any():
-        which = "the weights of all training rows are 0" if weights.any() else "all weights are 0"
-        raise TrainingError(
-            f"data.sample_weight: column {name!r}: {which}, so there is nothing to learn",
-            hint="give some rows a weight of more than 0, or leave out data.sample_weight to weigh all rows alike",
-        )
+    for rows, named, purpose in ((~test, "training", "learn"), (test, "held-out", "score")):
+        if not weights[rows].any():
+            which = f"the weights of all {named} rows are 0" if weights.any() else "all weights are 0"
+            raise TrainingError(
+                f"data.sample_weight: column {name!r}: {which}, so there is nothing to {purpose}",
+                hint="give some rows a weight of more than 0, or leave out data.sample_weight to weigh all rows alike",
+            )
     return weights
 
 

@@ -47,12 +47,12 @@ class Metric(ABC):
 
 
 def weighted_mean(terms: Floats, weights: Floats) -> Floats:
-    """Return the mean of row terms (rows,) for each weighting (weightings, rows).
+    """Return the mean of row terms (rows,) for each weighting (weightings, rows), NaN where all weights are 0.
 
     >>> weighted_mean(np.array([1.0, 3.0]), np.array([[1.0, 1.0], [1.0, 0.0]])).tolist()
     [2.0, 1.0]
     """
-    return np.asarray(weights @ terms / weights.sum(axis=1), np.float64)
+    return ratio(weights @ terms, weights.sum(axis=1))
 
 
 def ratio(numerator: Floats, denominator: Floats) -> Floats:
