@@ -132,6 +132,23 @@ def test_warm_start_remembers_the_rows_of_the_version_before(version, tmp_path):
     assert verbs.evaluate.evaluate(later, str(tmp_path / "first.csv")).rows == 24
 
 
+def test_scores_of_a_version_that_has_learned_held_out_rows_are_noted(tmp_path):
+    refit, rows = {"training": {"refit_full": True}}, table()
+    first = trained(tmp_path, rows, **refit)
+    assert not any("has learned from" in note for note in first.manifest["data"]["notes"])
+    second = trained(tmp_path, rows, continue_from="house@live", **refit)
+    learned = f"{first.version} has learned from 24 of the 24 held-out rows"
+    assert [note for note in second.manifest["data"]["notes"] if "has learned from" in note] == [
+        f"{learned}, so its scores, next to those of the new one, are too good",
+        f"{learned}, and training continues from it, so the scores are too good",
+    ]
+    # The same split of the same table holds out the same rows.
+    (tmp_path / "other").mkdir()
+    trained(tmp_path / "other", rows)
+    again = trained(tmp_path / "other", rows, continue_from="house@live")
+    assert not any("has learned from" in note for note in again.manifest["data"]["notes"])
+
+
 def test_private_columns_are_in_no_hash(tmp_path):
     version = trained(tmp_path, table(), serving={"private_columns": ["secret"]})
     assert learned_rows(version).columns == ("area", "city")

@@ -114,6 +114,8 @@ def test_version_that_learned_all_rows_is_measured_on_old_ones_by_the_one_before
     third = retrain(market.monitored, market.context("retraining.candidates=[refit]"), data=str(later))
     assert third.rows["old_holdout"] == 0
     assert third.candidates[0].old_comparison is None
+    unchecked = "not compared on old rows, so retraining.max_regression rejects none"
+    assert [any(unchecked in note for note in decision.notes) for decision in (second, third)] == [False, True]
 
 
 def test_recent_rows_are_the_new_ones_and_three_times_as_many_old_ones(market, tmp_path):

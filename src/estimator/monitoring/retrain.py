@@ -94,6 +94,11 @@ class Retrainer:
         new_rows, notes = (new_rows, []) if include_learned else without_known(live, old, new_rows)
         new_rows, weight_notes = with_sample_weights(config.data.sample_weight, old.frame, new_rows)
         notes += weight_notes
+        if yardstick is None:
+            notes.append(
+                "candidates are not compared on old rows, so retraining.max_regression rejects none: "
+                f"{live.version} was trained on all of them, and no version is left that was not"
+            )
         try:
             rows = RetrainingRows.of(
                 old.frame,

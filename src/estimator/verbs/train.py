@@ -13,8 +13,7 @@ from estimator.data.tables import FrameSource, as_frame
 from estimator.errors import EstimatorError
 from estimator.models import Model, Progress, model_of, silent, stage
 from estimator.store.artefact import MANIFEST, Artefact, open_artefact
-from estimator.store.learned_rows import learned_rows
-from estimator.store.predictor import Predictor
+from estimator.store.learned_rows import MAX_REPEATED, learned_rows
 from estimator.store.signature import key_file
 from estimator.store.store import Store, version_folder
 from estimator.training import forecast as forecasts
@@ -67,10 +66,17 @@ def train(
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
     start = None if earlier is None else warm_start(earlier)
-    live = _live_predictor(store, str(config.name))
+    live = _live_version(store, str(config.name))
     trained, report = train_and_score(
-        prepared, model_of(config), config, live, progress=progress, start=start, clock=perf_counter
+        prepared,
+        model_of(config),
+        config,
+        None if live is None else live.predictor,
+        progress=progress,
+        start=start,
+        clock=perf_counter,
     )
+    report = replace(report, notes=(*report.notes, *_learned_notes(prepared, live, earlier)))
     context.notes.add(report.notes)
     progress(stage("report and version"))
     provenance = versions.Provenance(
@@ -125,11 +131,32 @@ def _parent(earlier: Artefact | None, config: Config) -> str | None:
     return f"{earlier.name}/{earlier.version}"
 
 
-def _live_predictor(store: Store, name: str) -> Predictor | None:
+def _live_version(store: Store, name: str) -> Artefact | None:
     """Return the live version to compare with; a damaged one must not keep a new version from being trained."""
     if "live" not in store.aliases(name):
         return None
     try:
-        return open_artefact(version_folder(store.root / name)).predictor
+        live = open_artefact(version_folder(store.root / name))
+        _ = live.predictor  # read from its files once, here
     except EstimatorError:
         return None
+    return live
+
+
+def _learned_notes(prepared: PreparedData, live: Artefact | None, earlier: Artefact | None) -> list[str]:
+    """Return whose scores on the held-out rows are too good, as that version has learned from some of them."""
+    notes, test = [], prepared.test_rows
+    for version, effect in (
+        (live, "so its scores, next to those of the new one, are too good"),
+        (earlier, "and training continues from it, so the scores are too good"),
+    ):
+        learned = None if version is None else learned_rows(version)
+        if version is None or learned is None or not learned.is_decisive or version.predictor.task != prepared.task:
+            continue
+        if not set(learned.columns) <= set(test.batch.feed):
+            continue
+        n_learned = int(learned.contains(test.batch, test.target, prepared.task).sum())
+        if n_learned > MAX_REPEATED * test.batch.n_rows:
+            rows = f"{n_learned:,} of the {test.batch.n_rows:,} held-out rows"
+            notes.append(f"{version.version} has learned from {rows}, {effect}")
+    return notes
