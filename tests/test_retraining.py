@@ -165,6 +165,13 @@ def test_candidate_that_is_not_better_is_not_chosen(market, tmp_path, run):
     assert "candidate" not in market.store.aliases(MODEL)
 
 
+def test_overrides_that_would_do_nothing_are_rejected(market, new_rows, run):
+    arguments = ("--input", new_rows, "--folder", FOLDER, "--store", market.store.root, "--set", "tuning.n_trials=2")
+    code, _, err = run("retrain", MODEL, *arguments)
+    assert (code, "--set tuning.n_trials=2: a version keeps the config it was trained with" in err) == (1, True)
+    assert "here it changes only keys of data, monitoring, retraining, promotion" in err
+
+
 def test_candidate_that_is_worse_on_old_rows_is_not_chosen(market, new_rows):
     context = market.context("retraining.max_regression=0.0", "retraining.candidates=[new_only]")
     decision = retrain(market.monitored, context, data=new_rows)

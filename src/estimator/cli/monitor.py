@@ -43,7 +43,7 @@ MAX_LISTED_EVENTS, MAX_LISTED_SLICES = 8, 4
 @click.option("--schedule", is_flag=True, help="Run until stopped, and retrain, promote and alert as configured.")
 @options.monitored_conf
 @options.folder
-@options.overrides
+@options.loop_overrides
 @options.store
 @options.as_json
 def command(

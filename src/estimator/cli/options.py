@@ -119,6 +119,14 @@ data_overrides = click.option(
     metavar="KEY=VALUE",
     help="Read the table with another key of `data` than in training, such as data.encoding=utf-16; repeatable.",
 )
+loop_overrides = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of monitoring, retraining or promotion, such as monitoring.alpha=0.001, or one of `data` to "
+    "read a table; repeatable.",
+)
 query = click.option("--query", help="For a database: a SELECT, or the name of a table.")
 include_learned = click.option(
     "--include-learned", is_flag=True, help="Use rows that the version has already learned from, too."

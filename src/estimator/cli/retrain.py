@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @options.trust
 @click.option("--why", default="started by hand", show_default=True, help="The reason, stored in the record.")
 @click.option("--job", is_flag=True, hidden=True, help="Train the candidates of the job on standard input.")
-@options.overrides
+@options.loop_overrides
 @options.store
 @options.as_json
 def command(

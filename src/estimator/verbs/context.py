@@ -263,21 +263,25 @@ class Context:
                 schema = with_choices(schema, frame, config)
             return ConfiguredTable(frame, source.fingerprint(), source.notes(), schema)
 
-    def reject_overrides(self, *, except_section: str | None = None) -> None:
+    def reject_overrides(self, *, except_section: str | None = None, except_sections: Sequence[str] = ()) -> None:
         """Reject overrides that would do nothing, as versions keep the config they were trained with.
+
+        `except_section` is that of how a table is read, `except_sections` are others that apply.
 
         Raises
         ------
         ConfigError: names each.
         """
-        unused = [
-            text for text in self.overrides if except_section is None or not text.startswith(f"{except_section}.")
-        ]
+        applied = {except_section, *except_sections}
+        unused = [text for text in self.overrides if text.partition(".")[0] not in applied]
         if unused:
-            expected = f"; here it changes only how the table is read, such as {except_section}.encoding=utf-16"
+            expected = ""
+            if except_sections:
+                expected = f"; here it changes only keys of {', '.join(except_sections)}"
+            elif except_section:
+                expected = f"; here it changes only how the table is read, such as {except_section}.encoding=utf-16"
             raise ConfigError(
-                f"--set {', '.join(unused)}: a version keeps the config it was trained with"
-                f"{expected if except_section else ''}",
+                f"--set {', '.join(unused)}: a version keeps the config it was trained with{expected}",
                 hint="to change the config, train a new version: estimator train --set ...",
             )
 

@@ -144,7 +144,13 @@ def _begin(artefact: Artefact, settings: LoopSettings) -> str:
 
 
 def loop_settings(artefact: Artefact, context: Context, conf: Path | None = None) -> LoopSettings:
-    """Return the monitoring, retraining and promotion of a config, else of the one that made the version."""
+    """Return the monitoring, retraining and promotion of a config, else of the one that made the version.
+
+    Raises
+    ------
+    ConfigError: an override is of another section, and would do nothing.
+    """
+    context.reject_overrides(except_sections=("data", "monitoring", "retraining", "promotion"))
     if conf is not None:
         config = context.config(conf)
         return LoopSettings(config.monitoring, config.retraining, config.promotion)
