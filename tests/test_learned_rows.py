@@ -149,6 +149,22 @@ def test_scores_of_a_version_that_has_learned_held_out_rows_are_noted(tmp_path):
     assert not any("has learned from" in note for note in again.manifest["data"]["notes"])
 
 
+def test_compare_leaves_out_rows_that_a_version_has_learned(tmp_path):
+    rows, more = table(), table(seed=2)
+    first, second = trained(tmp_path, rows), trained(tmp_path, pl.concat([rows, more]))
+    new = table(seed=3, n_rows=60)
+    pl.concat([rows.head(60), new]).write_csv(tmp_path / "mixed.csv")
+    new.write_csv(tmp_path / "new.csv")
+    names, context = [str(version.folder) for version in (first, second)], context_of(tmp_path)
+    mixed, alone = (
+        verbs.compare.compare(*names, context, table=(str(tmp_path / name), None)) for name in ("mixed.csv", "new.csv")
+    )
+    # Rows that both held out are as good as new ones.
+    assert 60 <= mixed[0].rows < 90
+    assert any("of 120 rows equal rows that" in note and "are left out" in note for note in context.notes.to_data())
+    assert alone[0].rows == 60
+
+
 def test_private_columns_are_in_no_hash(tmp_path):
     version = trained(tmp_path, table(), serving={"private_columns": ["secret"]})
     assert learned_rows(version).columns == ("area", "city")

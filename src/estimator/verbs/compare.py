@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from estimator.config.sections import model_data
 from estimator.errors import ArtefactError, ConfigError
 from estimator.models import Progress, silent
 from estimator.store.artefact import Artefact
+from estimator.store.batch_prediction import labeled_rows
+from estimator.store.learned_rows import learned_rows
 from estimator.training.comparison import (
     Comparison,
     PreparedConfig,
@@ -59,7 +63,8 @@ def compare(
         return compare_versions(left, right, frames[0])
     with context.rows(data_like(left, context, *table)) as source:
         reject_training_rows((left, right), source.fingerprint())
-        return compare_versions(left, right, source.frame())
+        frame = _without_learned((left, right), source.frame(), context)
+        return compare_versions(left, right, frame)
 
 
 def _note_overrides(configs: list[Path], context: Context) -> None:
@@ -79,6 +84,30 @@ def _note_overrides(configs: list[Path], context: Context) -> None:
             hint="write the change into a copy of the config, and compare the two files",
         )
     context.notes.add([f"{overrides} applies to both configs"])
+
+
+def _without_learned(versions: Sequence[Artefact], frame: pl.DataFrame, context: Context) -> pl.DataFrame:
+    """Return the rows that none of the versions has learned from, and note how many the others are.
+
+    Raises
+    ------
+    ArtefactError: one of them has learned from all of them.
+    """
+    is_new = np.ones(frame.height, np.bool_)
+    for artefact in versions:
+        learned = learned_rows(artefact)
+        if learned is None or not learned.is_decisive:
+            continue
+        rows = labeled_rows(artefact, frame)
+        is_learned = learned.contains(rows.batch, rows.labels, artefact.predictor.task)
+        if not is_learned.any():
+            continue
+        is_new[rows.numbers[is_learned] - 1] = False
+        equal = f"{int(is_learned.sum()):,} of {len(is_learned):,} rows equal rows that {artefact.version} has learned"
+        if is_learned.all():
+            raise ArtefactError(f"nothing to compare: {equal}", hint="give rows that are new to both versions")
+        context.notes.add([f"{equal}, and are left out"])
+    return frame.filter(pl.Series(is_new))
 
 
 def held_out_frame(artefact: Artefact, context: Context, folder: Path) -> pl.DataFrame:
