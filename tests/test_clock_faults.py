@@ -64,6 +64,13 @@ def test_lost_times_are_named(rides):
     assert fault == f"{PICKUP} has lost its times: 100% of them are midnight, 0.0% in the reference"
 
 
+def test_lost_times_are_named_where_nothing_happens_at_night(rides):
+    by_day = rides.filter(pl.col(PICKUP).str.slice(11, 2).is_between(pl.lit("08"), pl.lit("18")))
+    dates = later(by_day[-600:]).with_columns(pl.col(PICKUP).str.head(10) + " 00:00:00")
+    (fault,) = faults(by_day[:-600], dates).values()
+    assert fault == f"{PICKUP} has lost its times: 100% of them are midnight, 0.0% in the reference"
+
+
 def test_whole_hours_of_one_night_are_no_lost_times(rides):
     whole = later(rides).with_columns(pl.col(PICKUP).str.head(13) + ":00:00")
     night = whole[6000:].filter(pl.col(PICKUP).str.slice(11, 2).is_in(["23", "00"]))

@@ -26,6 +26,8 @@ MIN_ROTATION, MAX_MISFIT, MAX_ROTATION_FRACTION, MAX_FRACTION = 0.1, 0.05, 1 / 4
 MIN_LOG_RATIO, MIN_LOG_RATIO_TO_NEXT = 15.0, 4.0
 # By how much times at midnight grow: of all rows, in standard errors, and in odds.
 MIN_GROWTH, MIN_STANDARD_ERRORS, MIN_ODDS_RATIO = 0.1, 4.0, 4.0
+# The fraction of times at midnight that no rhythm has where the reference has no time in that hour.
+MOST = 0.5
 
 
 def clock_counts(reference: DriftReference, current: CurrentRows) -> dict[str, Ints]:
@@ -77,11 +79,13 @@ def _misfit(before: Ints, now: Ints, order: Ints) -> float:
 
 
 def _lost_times(column: ColumnReference, counts: Ints) -> str | None:
-    # Where times are whole hours, rows of one night are at midnight as well.
-    if column.counts[1] >= column.counts[2]:
-        return None
     n_rows = int(counts[1:].sum())
     before, now = column.counts[1] / column.counts[1:].sum(), counts[1] / n_rows
+    # Where times are whole hours, rows of one night are at midnight as well.
+    # Of a reference without a time in that hour, as in a shop, nothing says so.
+    is_closed = column.counts[1] == column.counts[2] == 0
+    if column.counts[1] >= column.counts[2] and not (is_closed and now > MOST):
+        return None
     chance = MIN_STANDARD_ERRORS * float(np.sqrt(now * (1.0 - now) / n_rows))
     odds = [fraction / max(1.0 - fraction, 1e-9) for fraction in (before, now)]
     if now - before < max(MIN_GROWTH, chance) or odds[1] < MIN_ODDS_RATIO * odds[0]:
