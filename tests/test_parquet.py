@@ -20,16 +20,23 @@ def months(tmp_path, first: dict, second: dict):
 
 def test_parquet_files_whose_types_differ_are_read_as_one_type(tmp_path):
     """Integers become floats in a month with missing values, and have no type in one without any value."""
-    first = {"n": [1, 2], "gone": pl.Series([None, None], dtype=pl.Null), "at": [datetime(2020, 1, 1)] * 2}
+    first = {
+        "n": [1, 2],
+        "gone": pl.Series([None, None], dtype=pl.Null),
+        "at": [datetime(1600, 1, 1)] * 2,
+        "level": pl.Series(["low", "high"], dtype=pl.Categorical),
+    }
     second = {
         "n": [1.5, None],
         "gone": ["x", None],
         "at": pl.Series([datetime(2020, 1, 2)] * 2).dt.cast_time_unit("ns"),
+        "level": ["high", "none"],
     }
     frame, notes = months(tmp_path, first, second)
     assert frame["n"].to_list() == [1.0, 2.0, 1.5, None]
     assert frame["gone"].to_list() == [None, None, "x", None]
-    assert frame["at"].dt.day().to_list() == [1, 1, 2, 2]
+    assert frame["at"].dt.year().to_list() == [1600, 1600, 2020, 2020]
+    assert frame["level"].to_list() == ["low", "high", "high", "none"]
     assert any("'n' is Int64 in" in note and "Float64 in" in note and "read as Float64" in note for note in notes)
 
 

@@ -14,8 +14,7 @@ from estimator.data.sources.files import TableFile, expect_signature, polars_inp
 from estimator.errors import SourceError
 
 SLICE_ROWS = 262_144
-# From the finest on.
-UNITS = ("ns", "us", "ms")
+TEXTS = (pl.String, pl.Categorical, pl.Enum)
 # A float holds every integer up to here.
 LARGEST_INTEGER = 2**53
 
@@ -81,8 +80,9 @@ def _common_type(first: pl.DataType, second: pl.DataType) -> pl.DataType | None:
         is_float = first.is_float() or second.is_float() or first.is_decimal() or second.is_decimal()
         return pl.Float64() if is_float else pl.Int64()
     if isinstance(first, pl.Datetime) and isinstance(second, pl.Datetime) and first.time_zone == second.time_zone:
-        return min(first, second, key=lambda dtype: UNITS.index(dtype.time_unit))
-    return None
+        # Microseconds hold every year, nanoseconds those from 1678 to 2262.
+        return pl.Datetime("us", first.time_zone)
+    return pl.String() if isinstance(first, TEXTS) and isinstance(second, TEXTS) else None
 
 
 def _cast(frame: pl.DataFrame, schema: pl.Schema, file: TableFile) -> pl.DataFrame:
