@@ -54,7 +54,7 @@ test-tables: $(STAMP)  ## read 100,000 made tables in every format, in requests 
 test-compatibility: $(STAMP)  ## predict and serve stored versions with the oldest and the newest packages that are allowed; six minutes
 	ESTIMATOR_TEST_COMPATIBILITY=1 $(BIN)/pytest -n 0 tests/test_compatibility.py
 
-test-chaos: $(STAMP)  ## kill, corrupt and race what is written, at least 30 kills per writer; half an hour
+test-chaos: $(STAMP)  ## kill, corrupt and race what is written, at least 30 kills per writer; half an hour or more
 	ESTIMATOR_CHAOS_KILLS=30 $(BIN)/pytest -n 2 --dist worksteal --durations=0 --durations-min=0.5 \
 		tests/test_chaos_shipping.py tests/test_chaos_verbs.py tests/test_chaos.py tests/test_chaos_machine.py \
 		tests/test_shared_log.py

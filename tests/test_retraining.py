@@ -528,9 +528,15 @@ def test_candidates_learn_rows_from_after_the_change_and_are_compared_on_them(ma
     assert 30 <= rows["holdout"] <= 50
 
 
-def test_alarm_without_labels_waits_for_them(market):
-    market.send(other_area(0, 100))
-    assert "retrain" not in kinds(market.step("monitoring.on_drift=retrain"))
+def test_alarm_without_labels_waits_for_them_even_if_the_monitor_is_started_again(market):
+    settings = ("monitoring.on_drift=retrain", "monitoring.on_degradation=warn", "retraining.candidates=[new_only]")
+    records = market.send(other_area(0, 160))
+    assert "retrain" not in kinds(market.step(*settings))
+    market.label(records, [price for _, price in other_area(0, 160)])
+    # Each step is one of a new monitor.
+    assert kinds(market.step(*settings)).count("retrain") == 1
+    market.now += 60.0
+    assert "retrain" not in kinds(market.step(*settings))
 
 
 def test_failed_retraining_is_an_event(market):

@@ -56,11 +56,11 @@ ONSET_FRACTION, MIN_ONSET_E_VALUE = 1 / 500, 2.0
 NEXT_STEPS = {
     "warn": "inspect the rows; drift need not hurt, and only labels can show whether it does",
     "ask_for_labels": "label some of these rows (POST /v1/labels): only labels can show whether the drift hurts",
-    "retrain": "retraining starts (monitoring.on_drift: retrain)",
+    "retrain": "retraining starts once 100 rows since then have labels (monitoring.on_drift: retrain)",
 }
 NEXT_STEPS_AFTER_DEGRADATION = {
     "warn": "estimator retrain with the --log of this monitor, or with --input",
-    "retrain": "retraining starts (monitoring.on_degradation: retrain)",
+    "retrain": "retraining starts once 100 rows since then have labels (monitoring.on_degradation: retrain)",
 }
 
 

@@ -36,6 +36,7 @@ LEASE_SECONDS = 30.0
 MAX_CHECKED_ROWS = 20_000
 # Of fewer rows after a change, candidates can neither learn it nor be compared.
 MIN_LABELS_AFTER_CHANGE = 100
+CANNOT_RETRAIN = "retraining is due, but this process cannot retrain"
 # How long ago an event may have happened that is found, and sent, only now.
 ALERT_SECONDS = 31 * 86_400.0
 
@@ -47,15 +48,6 @@ class LoopSettings:
     monitoring: Monitoring
     retraining: Retraining
     promotion: Promotion
-
-
-@dataclass(frozen=True, slots=True)
-class _WaitingRetraining:
-    """A retraining of a version that waits for labels: its reason, and when the change began, in seconds since 1970."""
-
-    version: str
-    reason: str
-    since: float
 
 
 @dataclass
@@ -81,7 +73,8 @@ class MonitorLoop:
     _stored_at: float = 0.0
     _next_check_at: float = 0.0
     _renew_lease_at: float = 0.0
-    _waiting: _WaitingRetraining | None = None
+    _next_alarm_look_at: float = 0.0
+    _noted_alarm: str = ""
 
     def step(self, now: float) -> list[Event]:
         """Do what is due at a time, in seconds since 1970; return the new events."""
@@ -93,9 +86,7 @@ class MonitorLoop:
         live = self._alias("live")
         events = self._follower.step(now) + self._silence.step(live, now) + self._rejections.step(live, now)
         events += self._scheduled_check(now)
-        for event in events:
-            self._retrain_after(event)
-        events += self._retrain_as_waiting(now)
+        events += self._retrain_after_alarm(now, has_news=bool(events))
         if not events:
             events += self._scheduled_retraining(now)
         events += self._promote(now) + self._roll_back(now)
@@ -209,39 +200,50 @@ class MonitorLoop:
         events = read_events(self.log, self.model, since=since)
         return any((event.kind, event.version) == (kind, version) for event in events)
 
-    def _retrain_after(self, event: Event) -> None:
-        """Let a retraining wait for its labels if the settings say so for this kind of event."""
-        settings = self.settings.monitoring
-        reaction = {"drift": settings.on_drift, "degradation": settings.on_degradation}.get(event.kind)
-        live = self._alias("live")
-        if reaction != "retrain" or (self._waiting is not None and self._waiting.version == live):
-            return
-        since = str(event.details.get("since") or iso_time(event.at))
-        self._waiting = _WaitingRetraining(live, f"{event.kind}: {event.message}", _seconds(since))
-        if n_missing := self._n_missing_labels(self._waiting):
-            self.note(f"retraining waits for {counted(n_missing, 'more label')} of rows since {since}")
-
-    def _retrain_as_waiting(self, now: float) -> list[Event]:
-        """Retrain for an alarm once there are enough labels."""
-        waiting = self._waiting
-        if waiting is not None and waiting.version != self._alias("live"):
-            waiting = self._waiting = None
-        if waiting is None or self._n_missing_labels(waiting):
+    def _retrain_after_alarm(self, now: float, *, has_news: bool) -> list[Event]:
+        """Retrain for an alarm that asks for it, once there are enough labels; without news, look every half minute."""
+        if not has_news and now < self._next_alarm_look_at:
             return []
-        return self._retrain(waiting.reason, now, since=waiting.since)
+        self._next_alarm_look_at = now + LEASE_SECONDS
+        alarm = self._unanswered_alarm()
+        if alarm is None:
+            return []
+        since = str(alarm.details.get("since") or iso_time(alarm.at))
+        n_missing = self._n_missing_labels(alarm.version, _seconds(since))
+        if self.retrainer is not None and not n_missing:
+            return self._retrain(f"{alarm.kind}: {alarm.message}", now, since=_seconds(since))
+        if alarm.id != self._noted_alarm:
+            self._noted_alarm = alarm.id
+            wait = f"retraining waits for {counted(n_missing, 'more label')} of rows since {since}"
+            self.note(wait if self.retrainer is not None else CANNOT_RETRAIN)
+        return []
 
-    def _n_missing_labels(self, waiting: _WaitingRetraining) -> int:
-        """Return how many labels a retraining waits for: of rows since the change, and since the last retraining.
+    def _unanswered_alarm(self) -> Event | None:
+        """Return the first alarm of the live version, since its last retraining, that should lead to one.
+
+        It is read from the events, so that it outlives this process.
+        """
+        settings, live, alarm = self.settings.monitoring, self._alias("live"), None
+        reactions = {"drift": settings.on_drift, "degradation": settings.on_degradation}
+        for event in read_events(self.log, self.model):
+            if event.version == live and event.kind == "retrain":
+                alarm = None
+            elif event.version == live and alarm is None and reactions.get(event.kind) == "retrain":
+                alarm = event
+        return alarm
+
+    def _n_missing_labels(self, version: str, since: float) -> int:
+        """Return how many labels a retraining waits for: of rows since a change, and since the last retraining.
 
         Candidates can only learn a change, and be compared after it, on labels from then on. And each retraining ends
         the comparison of the last candidate, so that it needs as many new labels as the last one had: their number
         doubles from one retraining to the next.
         """
-        n_missing = MIN_LABELS_AFTER_CHANGE - self.log.label_count(self.model, since=waiting.since)
+        n_missing = MIN_LABELS_AFTER_CHANGE - self.log.label_count(self.model, since=since)
         done = [
             event
             for event in read_events(self.log, self.model)
-            if event.kind == "retrain" and event.version == waiting.version and "n_rows" in event.details
+            if event.kind == "retrain" and event.version == version and "n_rows" in event.details
         ]
         if done:
             n_since = self.log.label_count(self.model, since=done[-1].at)
@@ -260,9 +262,9 @@ class MonitorLoop:
     def _retrain(self, reason: str, now: float, *, since: float = 0.0) -> list[Event]:
         """Retrain on the labels of the log; candidates are compared on rows after a change, which began at `since`."""
         if self.retrainer is None:
-            self.note("retraining is due, but this process cannot retrain")
+            self.note(CANNOT_RETRAIN)
             return []
-        live, self._waiting = self._alias("live"), None
+        live = self._alias("live")
         n_rows = self.log.label_count(self.model, since=since)
         details: dict[str, object] = {"reason": reason}
         try:
