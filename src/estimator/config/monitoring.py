@@ -174,11 +174,19 @@ class Promotion(Section):
 
     mode: Literal["automatic", "manual", "approval"] = Field(
         "manual",
-        description="automatic: when labels show that it is better; approval: an alert is sent then, and "
-        "`estimator promote` approves it; manual: only by `estimator promote`",
+        description="automatic: once it meets `criterion`; approval: an alert is sent then, and `estimator promote` "
+        "approves it; manual: only by `estimator promote`",
+    )
+    criterion: Literal["better", "not_worse"] = Field(
+        "better",
+        description="better: labels have proven the candidate better; not_worse: a retraining has chosen it, and "
+        "neither its holdout nor labels have proven it worse, which takes no proof that it is better: `alpha` is then "
+        "no promise, and `roll_back` the only guard",
     )
     alpha: Fraction = Field(
-        0.05, description="probability of promoting a version that is no better, at any number of looks"
+        0.05,
+        description="probability of promoting a version that is no better, at any number of looks, where `criterion` "
+        "is better; and of rolling back to one that is no better, in any case",
     )
     shadow_rows: Annotated[int, Field(ge=0)] = Field(
         0, description="rows that a candidate must have predicted as a shadow before it is promoted automatically"

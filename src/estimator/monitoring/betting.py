@@ -114,6 +114,11 @@ class BettingTest:
         """The evidence that the mean is above zero."""
         return float(np.exp(min(self._log_evidence(0.0, sign=1.0), 600.0)))
 
+    @property
+    def e_value_below(self) -> float:
+        """The evidence that the mean is below zero."""
+        return float(np.exp(min(self._log_evidence(0.0, sign=-1.0), 600.0)))
+
     def e_values(self) -> Floats:
         """Return the evidence after each difference."""
         return np.asarray(np.exp(np.minimum(self._log_evidences(0.0, sign=1.0), 600.0)))

@@ -19,7 +19,7 @@ from estimator.monitoring.diagnosis import diagnose, evidence
 from estimator.monitoring.drift_check import MIN_ROWS, DriftCheck
 from estimator.monitoring.events import Event, EventKind, claim, read_events, release, store_event
 from estimator.monitoring.follower import LAG_SECONDS, LogFollower
-from estimator.monitoring.promotion import ComparisonState, ShadowComparison
+from estimator.monitoring.promotion import ShadowComparison
 from estimator.monitoring.records import RecordReader, check_records
 from estimator.monitoring.rejections import RejectionMonitor
 from estimator.monitoring.silence import SilenceMonitor
@@ -278,22 +278,22 @@ class MonitorLoop:
         return self._stored(self._event("retrain", live, f"{now:.0f}", now, details))
 
     def _promote(self, now: float) -> list[Event]:
-        """Promote the candidate, or ask for approval, once labels prove it better."""
+        """Promote the candidate, or ask for approval, once it meets the criterion."""
         settings = self.settings.promotion
         if settings.mode == "manual" or "candidate" not in self.store.aliases(self.model):
             return []
         live, candidate = self._alias("live"), self._alias("candidate")
         since = _seconds(self._version(candidate).manifest["created"])
         state = self._comparison(live, candidate, since).step(now - LAG_SECONDS)
-        if not state.is_better:
+        if not state.meets(settings.criterion):
             return []
         if self.log.shadow_count(self.model, candidate, since=since) < settings.shadow_rows:
             return []
-        details = dict(state.to_data())
+        details = {**state.to_data(), "message": state.promotion_message}
         if settings.mode == "approval":
             details["next"] = f"to approve: estimator promote {self.model}/{candidate}"
         else:
-            self._set_live(candidate, "promote", state)
+            self._set_live(candidate, "promote", state.promotion_message)
         return self._stored(self._event("promote", candidate, live, now, details))
 
     def _roll_back(self, now: float) -> list[Event]:
@@ -307,7 +307,7 @@ class MonitorLoop:
         state = self._comparison(promoted, previous, since).step(now - LAG_SECONDS)
         if not state.is_better:
             return []
-        self._set_live(previous, "rollback", state)
+        self._set_live(previous, "rollback", state.message)
         return self._stored(self._event("rollback", previous, promoted, now, state.to_data()))
 
     def _comparison(self, champion: str, challenger: str, since: float) -> ShadowComparison:
@@ -330,9 +330,9 @@ class MonitorLoop:
             )
         return self._comparisons[key]
 
-    def _set_live(self, version: str, action: str, state: ComparisonState) -> None:
-        self.store.point(self.model, "live", version, action=action, reason=state.message, moment=Moment.now())
-        self.note(f"live is now {version}: {state.message}")
+    def _set_live(self, version: str, action: str, reason: str) -> None:
+        self.store.point(self.model, "live", version, action=action, reason=reason, moment=Moment.now())
+        self.note(f"live is now {version}: {reason}")
 
 
 def _seconds(time: str) -> float:

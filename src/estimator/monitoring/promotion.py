@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -69,7 +69,8 @@ class ComparisonState:
 
     It needs at least 10 labels. `gain` is by how much the challenger's bounded loss, named by `loss`, is smaller, with
     limits that hold at any time once the evidence suffices; `n_held_out` rows of the retraining count in it. The losses
-    of the two are those of labels that have arrived since: absolute errors, or log losses.
+    of the two are those of labels that have arrived since: absolute errors, or log losses. `e_value_worse` is the
+    evidence that the challenger is worse.
     """
 
     challenger: str
@@ -82,6 +83,7 @@ class ComparisonState:
     gain: Score
     champion_loss: float
     challenger_loss: float
+    e_value_worse: float
 
     @property
     def is_better(self) -> bool:
@@ -90,22 +92,41 @@ class ComparisonState:
         return self.n_rows >= MIN_LABELS and self.e_value >= self.threshold and agrees
 
     @property
+    def is_not_worse(self) -> bool:
+        """Whether a retraining chose the challenger over the champion, and nothing since has proven it worse."""
+        return self.n_held_out > 0 and self.e_value_worse < self.threshold
+
+    def meets(self, criterion: Literal["better", "not_worse"]) -> bool:
+        """Whether a config's criterion for a promotion is met."""
+        return self.is_better or (criterion == "not_worse" and self.is_not_worse)
+
+    @property
     def message(self) -> str:
         """The state in a sentence."""
         verdict = "better than" if self.is_better else "not proven better than"
         held_out = f" and {self.n_held_out:,} held-out rows" if self.n_held_out else ""
+        losses = (
+            f"mean loss {format_number(self.challenger_loss)} against {format_number(self.champion_loss)}; "
+            if self.n_rows
+            else ""
+        )
         return (
             f"{self.challenger} is {verdict} {self.champion}: {self.loss} smaller by {self.gain} on "
-            f"{counted(self.n_rows, 'label')}{held_out}; mean loss {format_number(self.challenger_loss)} against "
-            f"{format_number(self.champion_loss)}; e-value {format_e_value(self.e_value)} "
+            f"{counted(self.n_rows, 'label')}{held_out}; {losses}e-value {format_e_value(self.e_value)} "
             f"({format_number(self.threshold)} needed)"
         )
+
+    @property
+    def promotion_message(self) -> str:
+        """Why the challenger may be promoted: it is proven better, or at least not proven worse, which it says."""
+        unproven = "; it is not proven worse either, which promotion.criterion asks for: alpha promises nothing here"
+        return self.message if self.is_better else f"{self.message}{unproven}"
 
     def to_data(self) -> dict[str, Any]:
         """Return it as JSON-ready data, with e-values as logarithms to base 10."""
         data = asdict(self)
-        e_value, threshold = data.pop("e_value"), data.pop("threshold")
-        logarithms = {"log_e_value": log_e_value(e_value), "log_threshold": log_e_value(threshold)}
+        e_values = {name: data.pop(name) for name in ("e_value", "threshold", "e_value_worse")}
+        logarithms = {f"log_{name}": log_e_value(value) for name, value in e_values.items()}
         return {**data, **logarithms, "is_better": self.is_better, "message": self.message}
 
 
@@ -167,6 +188,7 @@ class ShadowComparison:
             gain=gain,
             champion_loss=champion_loss,
             challenger_loss=challenger_loss,
+            e_value_worse=self.test.e_value_below,
         )
 
     def _update(self, records: Sequence[PredictionRecord]) -> None:
