@@ -539,6 +539,25 @@ def test_alarm_without_labels_waits_for_them_even_if_the_monitor_is_started_agai
     assert "retrain" not in kinds(market.step(*settings))
 
 
+def test_labels_that_come_after_a_retraining_are_learned_by_the_next_one(market, monkeypatch):
+    """Where labels take a month, every row is older than the version that its label finds live."""
+    now = Moment.now
+    monkeypatch.setattr(Moment, "now", lambda: replace(now(), time=datetime.fromtimestamp(market.now, UTC)))
+    settings = ("retraining.every=30 days", "retraining.candidates=[refit]", "monitoring.on_degradation=warn")
+    loop = market.loop(
+        *settings, "retraining.prefer=newest", "promotion.mode=automatic", "promotion.criterion=not_worse"
+    )
+    market.send(other_area(0, 100), labels=True)
+    records = market.send(other_area(100, 200))
+    market.now += 31 * 86_400.0
+    assert "promote" in kinds(loop.step(market.now))
+    market.label(records, [price for _, price in other_area(100, 200)])
+    market.now += 31 * 86_400.0
+    (retraining,) = [event for event in loop.step(market.now) if event.kind == "retrain"]
+    loop.log.close()
+    assert retraining.details.get("n_rows") == 100, retraining.message
+
+
 def test_failed_retraining_is_an_event(market):
     market.send(other_area(0, 100))
     market.now += 2 * 86_400.0

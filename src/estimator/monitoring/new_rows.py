@@ -23,6 +23,7 @@ from estimator.data.target import read_labels
 from estimator.errors import RetrainingError, RowError
 from estimator.monitoring.records import unreadable_labels, unreadable_note
 from estimator.prediction_log import PredictionLog, PredictionRecord
+from estimator.prediction_log.log import Cursor
 from estimator.store.artefact import Artefact
 from estimator.store.learned_rows import KEY_BYTES, LearnedRows, hashed_columns, learned_rows, recognized
 from estimator.training.prepare import PreparedData
@@ -39,7 +40,8 @@ def _no_note(sentence: str) -> None:
 def labeled_records(live: Artefact, log: PredictionLog, *, note: Note = _no_note) -> pl.DataFrame:
     """Return the logged rows with a label that the live version cannot have been trained on, as its schema reads them.
 
-    Rows that cannot be used are left out, with a sentence to `note`: those whose label is no value of the target, that
+    They come in the order of their time. Of a retrained version, rows from before its training whose label came later
+    are among them; of one that a person has trained nothing says so, as its table may hold them. Rows that cannot be used are left out, with a sentence to `note`: those whose label is no value of the target, that
     were logged without a feature, and that break the schema.
 
     Raises
@@ -47,7 +49,9 @@ def labeled_records(live: Artefact, log: PredictionLog, *, note: Note = _no_note
     RetrainingError: there are none.
     """
     trained_at = datetime.fromisoformat(live.manifest["created"]).timestamp()
-    labeled = [record for record in log.read(live.name, since=trained_at) if record.label is not None]
+    labeled = _labeled_since(log, live.name, trained_at)
+    if "retraining" not in live.manifest:
+        labeled = [record for record in labeled if record.at >= trained_at]
     unreadable = unreadable_labels(live, labeled)
     if unreadable:
         note(unreadable_note(unreadable))
@@ -62,6 +66,16 @@ def labeled_records(live: Artefact, log: PredictionLog, *, note: Note = _no_note
     rows = _as_read(live, _complete(live, records, note), note)
     columns = [_column(live.schema, name, [row.get(name) for row in rows]) for name in _names(rows)]
     return pl.DataFrame([column for column in columns if column is not None])
+
+
+def _labeled_since(log: PredictionLog, model: str, time: float) -> list[PredictionRecord]:
+    """Return the rows whose label came at a time or later, in the order of the rows."""
+    cursor: Cursor = (time, "")
+    labeled: list[PredictionRecord] = []
+    while records := log.labeled_after(model, cursor):
+        labeled += records
+        cursor = (records[-1].labeled_at or 0.0, records[-1].id)
+    return sorted(labeled, key=lambda record: (record.at, record.id))
 
 
 def check_logged_columns(live: Artefact) -> None:
