@@ -41,7 +41,9 @@ def labeled_records(live: Artefact, log: PredictionLog, *, note: Note = _no_note
     """Return the logged rows with a label that the live version cannot have been trained on, as its schema reads them.
 
     They come in the order of their time. Of a retrained version, rows from before its training whose label came later
-    are among them; of one that a person has trained nothing says so, as its table may hold them. Rows that cannot be used are left out, with a sentence to `note`: those whose label is no value of the target, that
+    are among them; of one that a person has trained nothing says so, as its table may hold them.
+
+    Rows that cannot be used are left out, with a sentence to `note`: those whose label is no value of the target, that
     were logged without a feature, and that break the schema.
 
     Raises
