@@ -44,8 +44,9 @@ test-install: $(STAMP)  ## install the base package into a fresh environment, an
 test-image: $(STAMP)  ## build and run images in a real Docker engine; needs root for Debian's packages; minutes
 	ESTIMATOR_TEST_ENGINE=1 $(BIN)/pytest -n 0 tests/test_image.py tests/test_image_ecr.py tests/test_image_engine.py tests/test_deployment_engine.py
 
-test-fuzz: $(STAMP)  ## compare the server's fast path with its ordinary path on 2.5 million inputs; half an hour
-	ESTIMATOR_FUZZ_INPUTS=500000 $(BIN)/pytest -n 2 --dist load tests/test_server_fuzz.py tests/test_table_bodies.py
+test-fuzz: $(STAMP)  ## compare the server's fast path with its ordinary path on 2.5 million inputs, and read 100,000 made formulas; half an hour
+	ESTIMATOR_FUZZ_INPUTS=500000 ESTIMATOR_FUZZ_FORMULAS=100000 $(BIN)/pytest -n 2 --dist load tests/test_server_fuzz.py \
+		tests/test_table_bodies.py tests/test_formulas.py
 
 test-tables: $(STAMP)  ## read 100,000 made tables in every format, in requests and on the page; an hour
 	ESTIMATOR_CRUEL_TABLES=25000 $(BIN)/pytest -n 2 --dist load tests/test_cruel_tables.py \

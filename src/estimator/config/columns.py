@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 
 from estimator.config.document import KeyPath, split_key
 from estimator.config.faults import ConfigFault
+from estimator.config.formula import Expression, FormulaError, parse_formula
 from estimator.config.sections import Config
 from estimator.core.names import nfc
 from estimator.core.text import did_you_mean
@@ -19,11 +20,26 @@ def column_faults(config: Config, header: Collection[str], schema_names: Collect
         if known & {nfc(alias) for alias in choices.aliases}:
             known.add(nfc(name))
     there = list(dict.fromkeys([*schema_names, *header]))
-    return [
+    formulas = config.features.formulas
+    faults = [
         ConfigFault(path, f"no column {name!r} in the table", did_you_mean(name, there))
         for path, name in named_columns(config)
-        if nfc(name) not in known
+        if nfc(name) not in known and not (path[:2] == ("features", "columns") and name in formulas)
     ]
+    for name, column in _formula_columns(config):
+        if str(column.value) not in known:
+            marked = FormulaError(f"no column {column.value!r} in the table", formulas[name], column.start, column.end)
+            hint = did_you_mean(str(column.value), [*there, *formulas])
+            faults.append(ConfigFault(("features", "formulas", name), marked.message, hint))
+    return faults
+
+
+def _formula_columns(config: Config) -> Iterator[tuple[str, Expression]]:
+    """Yield (formula, column) of every column that a formula names."""
+    for name, text in config.features.formulas.items():
+        yield from (
+            (name, column) for column in parse_formula(text).columns if column.value not in config.features.formulas
+        )
 
 
 def named_columns(config: Config) -> Iterator[tuple[KeyPath, str]]:

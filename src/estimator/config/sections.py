@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from estimator.config.data import Data
+from estimator.config.faults import ConfigFault, NestedError
+from estimator.config.formula import FormulaError, evaluation_order, parse_formula
 from estimator.config.monitoring import Monitoring, Promotion, Retraining
 from estimator.config.schema import SchemaChoices
 from estimator.config.secrets import Secrets
@@ -38,7 +41,39 @@ class FeatureChoices(Section):
     target_smoothing: Annotated[float, Field(ge=0)] = Field(
         20.0, description="weight of the overall mean in target encoding, in rows"
     )
-    columns: dict[ColumnName, EncoderChoice] = Field({}, description="encoder of each column, by name")
+    columns: dict[ColumnName, EncoderChoice] = Field({}, description="encoder of each column or formula, by name")
+    formulas: dict[ColumnName, Text] = Field(
+        {},
+        description="features that are computed of columns, each by its name: price / area, month(sold_on), "
+        "'north' if city in ['Kiel', 'Hamburg'] else 'south'",
+    )
+
+    @field_validator("formulas")
+    @classmethod
+    def _can_be_read(cls, formulas: dict[str, str]) -> dict[str, str]:
+        faults = [fault for name, text in formulas.items() for fault in _formula_faults(name, text)]
+        if faults:
+            raise NestedError(faults)
+        try:
+            evaluation_order(formulas)
+        except FormulaError as error:
+            raise NestedError([ConfigFault((), error.message, error.hint)]) from None
+        return formulas
+
+    @property
+    def formula_columns(self) -> frozenset[str]:
+        """The names of the columns that formulas use."""
+        named = (column.value for text in self.formulas.values() for column in parse_formula(text).columns)
+        return frozenset(str(name) for name in named if name not in self.formulas)
+
+
+def _formula_faults(name: str, text: str) -> Iterator[ConfigFault]:
+    if not name.strip():
+        yield ConfigFault((name,), "expected a name")
+    try:
+        parse_formula(text)
+    except FormulaError as error:
+        yield ConfigFault((name,), error.message, error.hint)
 
 
 ROW_RANGE = re.compile(r"(\d+)-(\d+)")

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from estimator.config.document import KeyPath
 from estimator.config.faults import ConfigFault, faults_of
+from estimator.config.formula import FormulaError, parse_formula
 from estimator.config.repair import Repair
 from estimator.config.section import Section, Shelves
 from estimator.config.sections import Config
@@ -101,8 +102,26 @@ def _contradictions(config: Config) -> list[ConfigFault]:
     ):
         if name == data.target:
             faults.append(ConfigFault(path, f"{name!r} is the target", "name another column"))
+    faults += _unusable_in_formulas(config)
     if data.task == "regression" and config.training.class_weight is not None:
         faults.append(ConfigFault(("training", "class_weight"), "a regression has no classes", "leave it out"))
+    return faults
+
+
+def _unusable_in_formulas(config: Config) -> list[ConfigFault]:
+    """Return the columns in formulas that are not known when predicting, or not to be shown."""
+    split = config.training.split
+    reasons: dict[str | None, str] = dict.fromkeys(config.serving.private_columns, "is in serving.private_columns")
+    reasons |= {config.data.sample_weight: "holds the weights of data.sample_weight"}
+    reasons |= {split.column: "splits the rows"} if split.kind in ("group", "column") else {}
+    reasons |= {config.data.target: "is the target"}
+    faults = []
+    for name, text in config.features.formulas.items():
+        for column in parse_formula(text).columns:
+            if column.value in reasons:
+                message = f"a formula cannot use {column.value!r}, which {reasons[str(column.value)]}"
+                marked = FormulaError(message, text, column.start, column.end).message
+                faults.append(ConfigFault(("features", "formulas", name), marked))
     return faults
 
 

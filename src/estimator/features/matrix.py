@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Indices, Mask
 from estimator.core.task import Task
@@ -15,8 +17,9 @@ from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch, Column, Schema
 from estimator.errors import ConfigError
 from estimator.features.encoders import SHELF, Encoder, EncoderInput
+from estimator.features.formulas import CompiledFormula, Formulas
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output
-from estimator.graph.session import Session
+from estimator.graph.session import Feed, Session
 
 # (what the model wants, the column's kind) -> encoder; `wide` is a category with more than `max_categories`.
 DEFAULTS = {
@@ -42,12 +45,16 @@ N_CROSS_FIT_FOLDS = 5
 
 @dataclass(frozen=True, slots=True)
 class EncoderRules:
-    """Which encoder a column gets: the one the config names for it, or the default for what the model wants."""
+    """Which encoder a column or formula gets: the one that the config names, or the default for what the model wants.
+
+    `formulas` are those of the config, by name.
+    """
 
     wants: str
     max_categories: int
     target_smoothing: float = 20.0
     named: Mapping[str, str] | None = None
+    formulas: Mapping[str, str] = field(default_factory=dict)
 
     def kind_for(self, column: Column) -> str:
         """Return the encoder kind of a column.
@@ -73,12 +80,16 @@ class EncoderRules:
 class Features:
     """Fitted encoders by column, in schema order; the columns of the matrix are grouped by encoder kind.
 
-    `medians` are those of the numbers and times that are imputed before they are encoded.
+    `columns` are those that are encoded: features of the schema, then `formulas`, each as a column of its kind. The
+    graph takes the raw columns `inputs`. `medians` are those of the numbers and times that are imputed before they are
+    encoded, or used in a formula.
     """
 
     columns: tuple[Column, ...]
     kinds: Mapping[str, str]
     encoders: Mapping[str, Encoder]
+    inputs: tuple[Column, ...]
+    formulas: Formulas
     medians: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
@@ -89,37 +100,56 @@ class Features:
         ------
         ConfigError: `rules` names a column that is not a feature, or an encoder that does not accept it.
         """
-        features = [column.name for column in schema.features]
+        formulas = Formulas.compile(schema, rules.formulas)
+        medians, feed = _imputed(schema.features, batch)
+        values = formulas.values(feed)
+        columns = (*schema.encoded, *(_as_column(formula, values[formula.name]) for formula in formulas))
+        features = [column.name for column in columns]
         for name in sorted(set(rules.named or {}) - set(features)):
             reason = ": the column is not used, or it decides the split" if name in schema.by_name else ""
             raise ConfigError(
                 f"features.columns: no feature called {name!r}{reason}", hint=did_you_mean(name, features)
             )
-        kinds = {column.name: rules.kind_for(column) for column in schema.features}
-        return cls(schema.features, kinds, {})._fitted(batch, target, task, rules.target_smoothing)
+        kinds = {column.name: rules.kind_for(column) for column in columns}
+        unfitted = cls(columns, kinds, {}, schema.features, formulas, medians)
+        return unfitted._fitted({**feed, **values}, target, task, rules.target_smoothing)
 
-    def _fitted(self, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
+    def with_schema(self, schema: Schema) -> Features:
+        """Return the same encoders for a schema with the same features, whose ranges and categories may differ."""
+        formulas = Formulas.compile(schema, {formula.name: formula.text for formula in self.formulas})
+        of_formulas = [column for column in self.columns if column.name not in schema.by_name]
+        return replace(self, columns=(*schema.encoded, *of_formulas), inputs=schema.features, formulas=formulas)
+
+    def fitted_again(self, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
+        """Return encoders of the same kinds, fitted to other rows."""
+        medians, feed = _imputed(self.inputs, batch)
+        unfitted = replace(self, encoders={}, medians=medians)
+        return unfitted._fitted({**feed, **self.formulas.values(feed)}, target, task, target_smoothing)
+
+    def _fitted(self, feed: Feed, target: Floats, task: Task, target_smoothing: float) -> Features:
         encoders = {}
-        medians = {
-            column.name: _median(batch.feed[column.name])
-            for column in self.columns
-            if column.imputes and not column.is_string
-        }
         for column in self.columns:
-            values = batch.feed[column.name][:, 0]
-            if column.name in medians:
-                values = np.where(np.isnan(values), medians[column.name], values)
-            training = EncoderInput(values, target, task, column.unknown == "missing", target_smoothing)
+            values, unknown_is_missing = feed[column.name][:, 0], column.unknown == "missing"
+            training = EncoderInput(values, target, task, unknown_is_missing, target_smoothing)
             encoders[column.name] = SHELF.load(self.kinds[column.name]).fit(training)
-        return replace(self, encoders=encoders, medians=medians)
+        return replace(self, encoders=encoders)
 
     @cached_property
     def supervised(self) -> Features:
         """The columns whose encoders learn from the target."""
         columns = tuple(column for column in self.columns if SHELF.load(self.kinds[column.name]).uses_target)
         names = {column.name for column in columns}
-        kinds = {name: kind for name, kind in self.kinds.items() if name in names}
-        return Features(columns, kinds, {name: self.encoders[name] for name in kinds})
+        formulas = self.formulas.select(names)
+        needed = names | set(formulas.columns)
+        return replace(
+            self,
+            columns=columns,
+            kinds={name: kind for name, kind in self.kinds.items() if name in names},
+            encoders={name: encoder for name, encoder in self.encoders.items() if name in names},
+            inputs=tuple(column for column in self.inputs if column.name in needed),
+            formulas=formulas,
+            medians={name: median for name, median in self.medians.items() if name in needed},
+        )
 
     @cached_property
     def groups(self) -> dict[str, dict[str, Encoder]]:
@@ -154,9 +184,10 @@ class Features:
 
     def write(self, graph: Graph) -> str:
         """Write inputs and encoders into the graph; return the matrix, a double of shape (rows, width)."""
-        for column in self.columns:
+        for column in self.inputs:
             graph.input(column.name, STRING if column.is_string else DOUBLE)
-        inputs = {column.name: self._write_input(graph, column.name) for column in self.columns}
+        inputs = {column.name: self._write_input(graph, column.name) for column in self.inputs}
+        inputs |= self.formulas.write(graph, inputs)
         blocks = [
             SHELF.load(kind).nodes(graph, {inputs[name]: encoder for name, encoder in members.items()})
             for kind, members in self.groups.items()
@@ -181,15 +212,22 @@ class Features:
 
     def to_data(self) -> list[dict[str, Any]]:
         """Return the fitted encoders as JSON-ready data."""
+        formulas = {formula.name for formula in self.formulas}
         return [
             {
                 "column": name,
                 "kind": kind,
                 "fitted": asdict(self.encoders[name]),  # type: ignore[call-overload] # every encoder is a dataclass
                 **({"median": self.medians[name]} if name in self.medians else {}),
+                **(self._formula_data(name) if name in formulas else {}),
             }
             for name, kind in self.kinds.items()
         ]
+
+    def _formula_data(self, name: str) -> dict[str, Any]:
+        formula = self.formulas[name]
+        medians = {column: self.medians[column] for column in formula.columns if column in self.medians}
+        return {"formula": formula.text, **({"medians": medians} if medians else {})}
 
     @classmethod
     def from_data(cls, schema: Schema, data: list[dict[str, Any]]) -> Features:
@@ -200,7 +238,11 @@ class Features:
             for item in data
         }
         medians = {item["column"]: item["median"] for item in data if "median" in item}
-        return cls(schema.features, kinds, encoders, medians)
+        for item in data:
+            medians |= item.get("medians", {})
+        formulas = Formulas.compile(schema, {item["column"]: item["formula"] for item in data if "formula" in item})
+        columns = (*schema.encoded, *(Column(formula.name, formula.kind) for formula in formulas))
+        return cls(columns, kinds, encoders, schema.features, formulas, medians)
 
 
 @dataclass(frozen=True)
@@ -260,8 +302,23 @@ class CrossFittedFeatures:
     def _encoded_by(self, learned: Indices, rows: Indices) -> Floats:
         supervised = self.features.supervised
         batch = self.batch.rows(learned)
-        fitted = supervised._fitted(batch, self.target[learned], self.task, self.target_smoothing)
+        fitted = supervised.fitted_again(batch, self.target[learned], self.task, self.target_smoothing)
         return fitted.matrix(self.batch.rows(rows))
+
+
+def _imputed(columns: Sequence[Column], batch: Batch) -> tuple[dict[str, float], Feed]:
+    """Return the medians of the columns that are imputed, and the rows with these in place of missing values."""
+    medians = {
+        column.name: _median(batch.feed[column.name]) for column in columns if column.imputes and not column.is_string
+    }
+    imputed = {name: np.where(np.isnan(batch.feed[name]), median, batch.feed[name]) for name, median in medians.items()}
+    return medians, {**batch.feed, **imputed}
+
+
+def _as_column(formula: CompiledFormula, values: npt.NDArray[Any]) -> Column:
+    """Return a formula as a column of its kind, with the categories of its values."""
+    categories = Counter(map(str, values[values != ""].tolist())) if formula.kind == "category" else {}
+    return Column(formula.name, formula.kind, categories=categories)
 
 
 def _median(values: Floats) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,10 +24,14 @@ Curves = tuple[Mapping[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class AdditiveContributions:
-    """What each column adds to each row's prediction, (rows, columns): `base` + a row's sum is its prediction."""
+    """What each column adds to each row's prediction, (rows, columns): `base` + a row's sum is its prediction.
+
+    `columns` names the features, of which a formula is one; it is empty for those of a matrix.
+    """
 
     values: Floats
     base: float
+    columns: tuple[str, ...] = ()
 
     @classmethod
     def weighted_sum(cls, terms: Sequence[tuple[AdditiveContributions | None, float]]) -> AdditiveContributions | None:
@@ -36,7 +40,7 @@ class AdditiveContributions:
         if not present or len(present) < len(terms):
             return None
         values = np.sum([weight * term.values for term, weight in present], axis=0)
-        return cls(values, sum(weight * term.base for term, weight in present))
+        return cls(values, sum(weight * term.base for term, weight in present), present[0][0].columns)
 
 
 @dataclass(frozen=True)
@@ -99,18 +103,19 @@ class WarmStart:
     features: Features
     state: Mapping[str, bytes]
 
-    def features_for(self, schema: Schema) -> Features:
-        """Return the fitted encoders for a table with the same columns.
+    def features_for(self, data: FitData) -> Features:
+        """Return the fitted encoders for a table with the same columns and formulas.
 
         Raises
         ------
-        TrainingError: the columns differ.
+        TrainingError: the columns or formulas differ.
         """
-        before = {column.name: column.kind for column in self.schema.features}
-        now = {column.name: column.kind for column in schema.features}
+        before = {column.name: column.kind for column in self.schema.encoded}
+        now = {column.name: column.kind for column in data.schema.encoded}
         changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if not changed:
-            return replace(self.features, columns=schema.features)
+            self._check_formulas(data.features.formulas)
+            return self.features.with_schema(data.schema)
         changes = ", ".join(
             f"{name} ({before.get(name, 'absent')} -> {now.get(name, 'absent')})" for name in changed[:5]
         )
@@ -118,6 +123,18 @@ class WarmStart:
             f"version {self.version} was trained on other columns than this table has: {changes}",
             hint="train without training.pretrained (--from), or restore the columns",
         )
+
+    def _check_formulas(self, now: Mapping[str, str]) -> None:
+        before = {formula.name: formula.text for formula in self.features.formulas}
+        changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
+        if changed:
+            changes = ", ".join(
+                f"{name} ({before.get(name, 'absent')} -> {now.get(name, 'absent')})" for name in changed[:5]
+            )
+            raise TrainingError(
+                f"version {self.version} was trained with other features.formulas: {changes}",
+                hint="train without training.pretrained (--from), or restore the formulas",
+            )
 
 
 class Model(Section, ABC):

@@ -250,7 +250,7 @@ class MatrixModel(Model):
             raise TrainingError(
                 f"this kind of model cannot continue from version {start.version}", hint="leave out training.pretrained"
             )
-        encoding = self.encoding(data, None if start is None else start.features_for(data.schema))
+        encoding = self.encoding(data, None if start is None else start.features_for(data))
         features, held_out = encoding.features, data.held_out
         everything = np.ones(len(data.rows), dtype=np.bool_)
         encoded = EncodedFitData(
@@ -315,7 +315,7 @@ class MatrixModel(Model):
             return CrossFittedFeatures(fitted, rows.batch, rows.target, data.task, target_smoothing, is_fixed=True)
         encoders = {name: choice.encoder for name, choice in data.features.columns.items()}
         max_categories = data.features.max_categories or self.max_categories
-        rules = EncoderRules(self.matrix_kind, max_categories, target_smoothing, encoders)
+        rules = EncoderRules(self.matrix_kind, max_categories, target_smoothing, encoders, data.features.formulas)
         return CrossFittedFeatures.fit(data.schema, rows.batch, rows.target, data.task, rules)
 
 
@@ -326,7 +326,8 @@ def feature_contributions(
     by_column = model.contributions(features.matrix(batch), features.matrix(background))
     if by_column is None:
         return None
-    return AdditiveContributions(by_column.values @ features.membership, by_column.base)
+    names = tuple(column.name for column in features.columns)
+    return AdditiveContributions(by_column.values @ features.membership, by_column.base, names)
 
 
 def _times(values: Mapping[str, float], factor: float) -> dict[str, float]:

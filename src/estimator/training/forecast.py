@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from estimator.config import Config
 from estimator.core.text import format_bytes
 from estimator.data.schema import Column
 from estimator.errors import TrainingError
+from estimator.features.formulas import Formulas
 from estimator.models import FitData, MatrixModel, Model
 from estimator.models.ensemble import Ensemble
 from estimator.training.duration import Size, estimate_seconds, library_cost, members_of, slowness
@@ -146,9 +148,16 @@ def _width(table: FitData, model: Model) -> int:
     if not isinstance(model, MatrixModel):
         return 2 * len(table.schema.features)
     max_categories = table.features.max_categories or model.max_categories
-    return sum(
-        _encoded_width(column, model.matrix_kind == "scaled", max_categories) for column in table.schema.features
-    )
+    is_scaled, schema = model.matrix_kind == "scaled", table.schema
+    widths = [_encoded_width(column, is_scaled, max_categories) for column in schema.encoded]
+    for formula in Formulas.compile(schema, table.features.formulas):
+        if formula.kind == "category":
+            # At most one for each combination of the categories of its columns.
+            n_categories = math.prod(max(len(schema.by_name[name].categories), 1) for name in formula.columns)
+            widths.append(n_categories + 1 if is_scaled and n_categories <= max_categories else 1)
+        else:
+            widths.append(_encoded_width(Column(formula.name, formula.kind, nullable=True), is_scaled, max_categories))
+    return sum(widths)
 
 
 def _encoded_width(column: Column, is_scaled: bool, max_categories: int) -> int:

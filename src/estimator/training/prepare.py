@@ -19,6 +19,7 @@ from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, split_notes, validation_mask
 from estimator.data.target import class_notes, label_notes, read_target
 from estimator.errors import ConfigError, Fault, RowError, TrainingError
+from estimator.features.formulas import Formulas
 from estimator.models import Dataset, FitData
 from estimator.training.curves import curve_metrics
 
@@ -29,7 +30,7 @@ OUTPUTS = ("prediction", "prediction_low", "prediction_high", "prediction_set", 
 
 @dataclass(frozen=True, slots=True)
 class PreparedData:
-    """All labeled rows of a table and their split.
+    """All labeled rows of a table, the formulas of its columns, and their split.
 
     `test_mask` marks held-out rows, `training_mask` those that a model may be fitted on: the others, or all for a
     refit. `validation_mask` and `folds` split the training rows. `frame` holds the same rows as they were read. `notes`
@@ -37,6 +38,7 @@ class PreparedData:
     """
 
     schema: Schema
+    formulas: Formulas
     task: Task
     rows: Dataset
     test_mask: Mask
@@ -108,7 +110,8 @@ def prepare(
     used, numbered_test = row_number_masks(frame.height, config.training.split)
     frame = frame.filter(pl.Series(used))
     schema, schema_notes = build_schema(frame, config, reviewed)
-    _check_feature_names(schema)
+    formulas = Formulas.compile(schema, config.features.formulas)
+    _check_feature_names(schema, formulas)
     frame = with_schema_names(schema, frame)
     _check_columns(schema, frame, config)
     labels = read_target(schema.target, frame[schema.target.name], config.data)
@@ -134,6 +137,7 @@ def prepare(
     batch = read_frame(schema, select_columns(labeled, [name for name in labeled.columns if name in schema.by_name]))
     return PreparedData(
         schema=schema,
+        formulas=formulas,
         task=labels.task,
         rows=Dataset(batch, values, weights, sample_weights),
         test_mask=test,
@@ -147,6 +151,7 @@ def prepare(
             *target_notes,
             *class_notes(schema.target, labels.task),
             *schema_notes,
+            *formulas.notes,
             *weight_notes,
             *split_notes(labeled, config.training.split),
             *_class_notes(schema.target.name, labels.task, values, test, folds),
@@ -154,8 +159,15 @@ def prepare(
     )
 
 
-def _check_feature_names(schema: Schema) -> None:
+def _check_feature_names(schema: Schema, formulas: Formulas) -> None:
     """Reject features without a name, and those named like an output of the graph."""
+    for formula in formulas:
+        if formula.name in OUTPUTS:
+            raise ConfigError(
+                f"features.formulas: a formula cannot be called {formula.name!r}: the graph has outputs "
+                f"{', '.join(OUTPUTS)}",
+                hint="choose another name",
+            )
     for column in schema.features:
         if not column.name.strip():
             raise ConfigError("a feature has no name", hint="name the column in the table's header")

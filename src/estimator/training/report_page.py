@@ -33,7 +33,7 @@ SECONDS_PER_YEAR = 31_556_952
 
 def report_page(trained: TrainedModel, report: Report, manifest: Mapping[str, Any], config: Mapping[str, Any]) -> bytes:
     """Return the page."""
-    schema, examples = trained.predictor.schema, _examples(report)
+    schema, examples = trained.predictor.schema, _examples(trained, report)
     return render_page(
         "report.html.j2",
         manifest=manifest,
@@ -56,6 +56,10 @@ def report_page(trained: TrainedModel, report: Report, manifest: Mapping[str, An
         target=describe(trained.prepared.rows.target) if report.task.is_regression else None,
         classes=_class_counts(trained) if not report.task.is_regression else None,
         columns=[_column_row(column) for column in schema.columns],
+        formulas=[
+            (formula.name, formula.text, formula.kind, join_names(formula.columns))
+            for formula in trained.prepared.formulas
+        ],
         config=json.dumps(config, indent=2, ensure_ascii=False),
     )
 
@@ -140,13 +144,20 @@ def _fairness_rows(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _examples(report: Report) -> list[dict[str, Any]]:
-    """Return, per example, its prediction and the columns that contribute most to it."""
+def _examples(trained: TrainedModel, report: Report) -> list[dict[str, Any]]:
+    """Return, per example, its prediction and the columns and formulas that contribute most to it."""
     explanation = report.explanation
     if explanation is None or explanation.contributions is None:
         return []
     added = explanation.contributions
-    return [_example(added, row, index) for index, row in enumerate(explanation.examples)]
+    rows = explanation.examples
+    formulas = trained.prepared.formulas.json_rows(trained.predictor.schema.read_rows(rows))
+    shown = [{name: _shortened(value) for name, value in values.items()} for values in formulas]
+    return [_example(added, {**row, **shown[index]}, index) for index, row in enumerate(rows)]
+
+
+def _shortened(value: Any) -> Any:
+    return format_number(value) if isinstance(value, float) else value
 
 
 def _example(added: Contributions, row: Mapping[str, Any], index: int) -> dict[str, Any]:
@@ -189,6 +200,8 @@ def _explanation_charts(trained: TrainedModel, metric: str, explanation: Explana
         title="permutation importance",
     )
     caption = f"How much {metric} worsens when the values of a column are shuffled, with confidence intervals."
+    if len(trained.prepared.formulas):
+        caption += " Formulas are computed of the shuffled values."
     schema = trained.predictor.schema
     return [
         Chart("Feature importance", caption, svg),
@@ -277,7 +290,13 @@ def _column_row(column: Column) -> tuple[str, ...]:
         values = "" if column.example is None else str(column.example)
     return (
         column.name,
-        column.kind if column.is_feature else f"{column.kind}, not used",
+        f"{column.kind}{_use(column)}",
         join_names(map(repr, ("", *column.na_values)), limit=4) if column.nullable else "not nullable",
         values,
     )
+
+
+def _use(column: Column) -> str:
+    if not column.is_feature:
+        return ", not used"
+    return ", only in formulas" if column.only_in_formulas else ""

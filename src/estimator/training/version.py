@@ -202,6 +202,7 @@ def manifest(trained: TrainedModel, report: Report, provenance: Provenance, mome
         "coverage": None if report.coverage is None else report.coverage.to_data(),
         "baseline": {name: score.to_data() for name, score in report.baseline.items()},
         "parity": trained.parity.to_data(),
+        **({"formulas": prepared.formulas.to_data()} if len(prepared.formulas) else {}),
         "operators": graph_operators(trained.predictor.graph),
         "libraries": installed_libraries(provenance.config),
     }

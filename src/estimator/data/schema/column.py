@@ -64,6 +64,8 @@ class Column:
     `range` is set by a person and enforced. A value that is empty or listed in `na_values` is missing, and is accepted
     only if the column is `nullable`, or if `on_missing` is "impute": then the graph replaces it.
 
+    A column that is `only_in_formulas` is known when predicting, but is no feature by itself.
+
     A column that is left out of a row or table has its `default`, else a missing value. Unless `required` says
     otherwise, it may be left out where that value is accepted.
 
@@ -91,6 +93,7 @@ class Column:
     unit: str | None = None
     aliases: tuple[str, ...] = ()
     used: bool = True
+    only_in_formulas: bool = False
     strip: tuple[str, ...] = ()
     thousands: str = ""
     decimal: str = "."

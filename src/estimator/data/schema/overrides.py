@@ -32,7 +32,7 @@ def build_schema(frame: pl.DataFrame, config: Config, reviewed: Schema | None = 
     if reviewed is not None:
         schema = exclude_columns(with_missing_policy(reviewed, config), config)
         names = [column.name for column in schema.features if column.name in frame.columns]
-        check_dtypes(select_columns(frame, names), config.data.drop)
+        check_dtypes(select_columns(frame, names), _unread(config))
         check_dates(schema, frame, schema_file=config.schema_.file)
         return schema, (*point_notes(schema, frame), *unused_notes(schema, exclusion_reasons(config)))
     choices = table_choices(config)
@@ -51,13 +51,15 @@ def table_choices(config: Config) -> TableChoices:
         {name: ColumnOverride(**choices.model_dump()) for name, choices in config.schema_.columns.items()},
         config.schema_.na_values,
         config.schema_.unknown_columns,
-        config.data.drop,
+        _unread(config),
         has_classes=config.data.task == "classification",
     )
 
 
 def exclude_columns(schema: Schema, config: Config) -> Schema:
     """Mark the columns that are not features: dropped ones, the sample weight, and the column that splits the rows.
+
+    A dropped column that a formula uses is marked as such: it is known when predicting.
 
     Raises
     ------
@@ -67,8 +69,22 @@ def exclude_columns(schema: Schema, config: Config) -> Schema:
     names = [column.name for column in schema.columns]
     for name in sorted(excluded.keys() - names):
         raise ConfigError(f"{_key_of(name, config)}: no column {name!r} in the table", hint=did_you_mean(name, names))
-    columns = tuple(replace(column, used=False) if column.name in excluded else column for column in schema.columns)
+    in_formulas = {schema.resolve(name) for name in config.features.formula_columns} & set(config.data.drop)
+    columns = tuple(
+        replace(
+            column,
+            used=column.name in in_formulas or (column.used and column.name not in excluded),
+            only_in_formulas=column.name in in_formulas,
+        )
+        for column in schema.columns
+    )
     return replace(schema, columns=columns)
+
+
+def _unread(config: Config) -> list[str]:
+    """Return the dropped columns that no formula uses either."""
+    in_formulas = config.features.formula_columns
+    return [name for name in config.data.drop if name not in in_formulas]
 
 
 def _key_of(name: str, config: Config) -> str:

@@ -68,6 +68,11 @@ class Schema:
         return tuple(column for column in self.columns if column.is_feature)
 
     @cached_property
+    def encoded(self) -> tuple[Column, ...]:
+        """The columns that are features by themselves: not those that only formulas use."""
+        return tuple(column for column in self.features if not column.only_in_formulas)
+
+    @cached_property
     def _name_by_alias(self) -> dict[str, str]:
         names = {nfc(alias): column.name for column in self.columns for alias in (column.name, *column.aliases)}
         return {nfc(self.target.name): self.target.name} | names

@@ -60,7 +60,7 @@ def contributions(
     columns, task = tuple(batch.feed), predictor.task
     if exact is not None:
         return Contributions(
-            columns=columns,
+            columns=exact.columns,
             values=exact.values,
             base=np.full(batch.n_rows, exact.base),
             predictions=exact.base + exact.values.sum(axis=1),

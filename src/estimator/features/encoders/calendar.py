@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Self, TypeVar
+from functools import cached_property
+from typing import ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -85,23 +86,90 @@ class CalendarStandard(Encoder):
 Times = TypeVar("Times", Floats, Value)
 
 
+@dataclass(frozen=True)
+class CalendarDate(Generic[Times]):
+    """The calendar fields of times, by the same formulas in numpy, which scales are learned from, and in the graph.
+
+    A field is computed, or written into the graph, when it is first asked for, with what it needs.
+    """
+
+    seconds: Times
+
+    @cached_property
+    def days(self) -> Times:
+        """Whole days since 1970."""
+        return _floor(self.seconds / 86400.0)
+
+    @cached_property
+    def _era_days(self) -> Times:
+        return self.days + 719468.0
+
+    @cached_property
+    def _era(self) -> Times:
+        # Years begin in March here, so that the leap day is the last day; an era is 400 years.
+        return _floor(self._era_days / 146097.0)
+
+    @cached_property
+    def _day_of_era(self) -> Times:
+        return self._era_days - self._era * 146097.0
+
+    @cached_property
+    def _year_of_era(self) -> Times:
+        day = self._day_of_era
+        leaps = _floor(day / 1460.0) - _floor(day / 36524.0) + _floor(day / 146096.0)
+        return _floor((day - leaps) / 365.0)
+
+    @cached_property
+    def _day_of_year(self) -> Times:
+        day, year = self._day_of_era, self._year_of_era
+        return day - (year * 365.0 + _floor(year / 4.0) - _floor(year / 100.0))
+
+    @cached_property
+    def _march_month(self) -> Times:
+        return _floor((self._day_of_year * 5.0 + 2.0) / 153.0)
+
+    @cached_property
+    def _is_new_year(self) -> Times:
+        return _floor(self._march_month / 10.0)
+
+    @cached_property
+    def year(self) -> Times:
+        """Year."""
+        return self._year_of_era + self._era * 400.0 + self._is_new_year
+
+    @cached_property
+    def month(self) -> Times:
+        """Month, 1 to 12."""
+        return self._march_month + 3.0 - self._is_new_year * 12.0
+
+    @cached_property
+    def day(self) -> Times:
+        """Day of the month."""
+        return self._day_of_year - _floor((self._march_month * 153.0 + 2.0) / 5.0) + 1.0
+
+    @cached_property
+    def weekday(self) -> Times:
+        """Day of the week, from 0 for Monday."""
+        return self.days + 3.0 - _floor((self.days + 3.0) / 7.0) * 7.0
+
+    @cached_property
+    def hour(self) -> Times:
+        """Hour of the day."""
+        return _floor((self.seconds - self.days * 86400.0) / 3600.0)
+
+
 def calendar_fields(seconds: Times, start: float) -> list[Times]:
-    """Return FIELDS of times, by the same formulas in numpy, which scales are learned from, and in the graph."""
-    # Years begin in March here, so that the leap day is the last day; an era is 400 years.
-    days = np.floor(seconds / 86400.0)
-    era_days = days + 719468.0
-    era = np.floor(era_days / 146097.0)
-    day_of_era = era_days - era * 146097.0
-    leaps = np.floor(day_of_era / 1460.0) - np.floor(day_of_era / 36524.0) + np.floor(day_of_era / 146096.0)
-    year_of_era = np.floor((day_of_era - leaps) / 365.0)
-    day_of_year = day_of_era - (year_of_era * 365.0 + np.floor(year_of_era / 4.0) - np.floor(year_of_era / 100.0))
-    march_month = np.floor((day_of_year * 5.0 + 2.0) / 153.0)
-    is_new_year = np.floor(march_month / 10.0)
-    day = day_of_year - np.floor((march_month * 153.0 + 2.0) / 5.0) + 1.0
-    weekday = days + 3.0 - np.floor((days + 3.0) / 7.0) * 7.0
-    hour = np.floor((seconds - days * 86400.0) / 3600.0)
-    year, month = year_of_era + era * 400.0 + is_new_year, march_month + 3.0 - is_new_year * 12.0
+    """Return FIELDS of times."""
+    date = CalendarDate(seconds)
+    # Nodes keep their order in the graph: this one comes first.
+    _ = date._is_new_year
+    day, weekday, hour, year, month = date.day, date.weekday, date.hour, date.year, date.month
     return [year, month, day, weekday, hour, (seconds - start) / 86400.0]
+
+
+def _floor(values: Times) -> Times:
+    floor: Times = np.floor(values)
+    return floor
 
 
 def _write_fields(graph: Graph, column: str, start: float) -> str:

@@ -37,6 +37,7 @@ byValue("Softplus", (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x))));
 byValue("Softsign", (x) => x / (1 + Math.abs(x)));
 byValue("Erf", (x) => erf(x));
 byValue("IsNaN", Number.isNaN, BOOL);
+byValue("IsInf", (x) => Math.abs(x) === Infinity, BOOL);
 byValue("Round", (x) => {
   const down = Math.floor(x), rest = x - down;
   return rest < 0.5 || (rest === 0.5 && down % 2 === 0) ? down : down + 1;
@@ -53,11 +54,17 @@ byPair("Add", (x, y) => x + y);
 byPair("Sub", (x, y) => x - y);
 byPair("Mul", (x, y) => x * y);
 byPair("Div", (x, y) => x / y);
+byPair("Pow", Math.pow);
+// With fmod: our graphs have no other.
+byPair("Mod", (x, y) => x % y);
+byPair("StringConcat", (x, y) => x + y);
 byPair("Max", Math.max);
 byPair("Min", Math.min);
 byPair("Greater", (x, y) => x > y, BOOL);
 byPair("GreaterOrEqual", (x, y) => x >= y, BOOL);
 byPair("Less", (x, y) => x < y, BOOL);
+byPair("LessOrEqual", (x, y) => x <= y, BOOL);
+byPair("Equal", (x, y) => x === y, BOOL);
 byPair("Or", (x, y) => x || y, BOOL);
 plain("Where", (condition, yes, no) => {
   const dims = overlaid(overlaid(condition.dims, yes.dims), no.dims);

@@ -1,8 +1,10 @@
 // Operators on text: categories to codes, text to tokens, tokens to counts.
 
-operator("ai.onnx.ml:LabelEncoder", ({ keys_strings: keys, values_int64s: values, default_int64: other = -1 }) => {
-  const valueOf = new Map(keys.map((key, index) => [key, values[index]]));
-  return ([{ dims, data }]) => tensorOf(INT64, dims, Float64Array.from(data, (text) => valueOf.get(text) ?? other));
+operator("ai.onnx.ml:LabelEncoder", ({ keys_strings: keys, ...values }) => {
+  const { values_int64s: integers, default_int64: integer = -1, values_floats: floats, default_float: float = 0 } = values;
+  const [kind, results, other] = integers ? [INT64, integers, integer] : [FLOAT, floats, float];
+  const valueOf = new Map(keys.map((key, index) => [key, results[index]]));
+  return ([{ dims, data }]) => tensorOf(kind, dims, ARRAYS[kind].from(data, (text) => valueOf.get(text) ?? other));
 });
 operator("com.microsoft:Tokenizer", ({ tokenexp, pad_value: pad }) => {
   // RE2, the engine of onnxruntime, writes \pL for the \p{L} of JavaScript.
