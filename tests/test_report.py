@@ -16,6 +16,7 @@ from estimator.evaluation.metrics import SHELF
 from estimator.evaluation.scores import Score, score
 from estimator.pages import charts
 from estimator.pages.axes import WIDTH
+from estimator.training.report_page import _calibration
 from tests.conftest import read_example
 
 TREES = {"kind": "boosting", "n_estimators": 30}
@@ -131,6 +132,13 @@ def outside(svg: str, *, left: float = 0, right: float = WIDTH) -> list[str]:
             end = float(element.get("x2", x + float(element.get("width", 0))))
             marks += [str(element.attrib)] if min(x, end) < left - 0.1 or max(x, end) > right + 0.1 else []
     return marks
+
+
+def test_calibration_has_an_interval_of_each_group():
+    actual, probabilities = np.tile([0.0, 0.0, 0.0, 1.0], 100), np.linspace(0.05, 0.45, 400)
+    svg = _calibration(actual, probabilities)
+    assert (svg.count('class="dot"'), svg.count('class="whisker"')) == (10, 10)
+    assert outside(svg) == []
 
 
 def test_whiskers_stay_right_of_the_names():

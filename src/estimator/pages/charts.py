@@ -102,10 +102,20 @@ def points(
     return axes.draw(marks, title)
 
 
-def scatter(x: Floats, y: Floats, *, x_title: str, y_title: str, title: str, limit: int = 1000) -> str:
-    """Return points and the diagonal on which x equals y."""
+def scatter(
+    x: Floats,
+    y: Floats,
+    *,
+    x_title: str,
+    y_title: str,
+    title: str,
+    limit: int = 1000,
+    whiskers: tuple[Floats, Floats] | None = None,
+) -> str:
+    """Return points and the diagonal on which x equals y, and a whisker of each point from its low to its high y."""
     step = max(1, len(x) // limit)
-    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
+    lows, highs = (y, y) if whiskers is None else whiskers
+    low, high = float(min(x.min(), lows.min())), float(max(x.max(), highs.max()))
     axes = Axes((low, high), (low, high), x_title, y_title, height=420)
     diagonal = (
         f'<line class="guide" x1="{axes.px(low):.1f}" y1="{axes.py(low):.1f}" '
@@ -115,7 +125,12 @@ def scatter(x: Floats, y: Floats, *, x_title: str, y_title: str, title: str, lim
         f'<circle class="dot" cx="{axes.px(a):.1f}" cy="{axes.py(b):.1f}" r="2.5"/>'
         for a, b in zip(x[::step].tolist(), y[::step].tolist(), strict=True)
     ]
-    return axes.draw([diagonal, *dots], title)
+    lines = [
+        f'<path class="whisker" d="M{axes.px(place):.1f} {axes.py(start):.1f}V{axes.py(end):.1f}"/>'
+        for place, start, end in zip(x[::step].tolist(), lows[::step].tolist(), highs[::step].tolist(), strict=True)
+        if whiskers is not None
+    ]
+    return axes.draw([diagonal, *lines, *dots], title)
 
 
 def histogram(values: Floats, *, x_title: str, title: str, bins: int = 40) -> str:

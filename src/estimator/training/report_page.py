@@ -16,7 +16,7 @@ from estimator.data.schema import Column
 from estimator.data.schema.column import TIME_KINDS
 from estimator.evaluation.explanation import Contributions, Explanation, PartialDependence
 from estimator.evaluation.metrics import SHELF
-from estimator.evaluation.scores import CoverageBin
+from estimator.evaluation.scores import CoverageBin, wilson
 from estimator.pages import charts
 from estimator.pages.charts import Chart
 from estimator.pages.render import render_page
@@ -262,16 +262,25 @@ def _classification_charts(report: Report) -> list[Chart]:
     confusion = Chart("Confusion matrix", "Held-out rows by actual and predicted class.", matrix)
     if len(classes) != 2:
         return [confusion]
-    caption = f"Rows grouped by their probability of {classes[1]!r}. On the line, probabilities are calibrated."
+    caption = (
+        f"Held-out rows in groups of equal size by their probability of {classes[1]!r}, with 95% intervals. On the "
+        "line, probabilities are calibrated."
+    )
     return [confusion, Chart("Calibration", caption, _calibration(report.actual, probabilities[:, 1]))]
 
 
 def _calibration(actual: Floats, probabilities: Floats) -> str:
     groups = np.array_split(np.argsort(probabilities, kind="stable"), min(10, len(probabilities)))
     predicted = np.array([probabilities[group].mean() for group in groups])
-    observed = np.array([actual[group].mean() for group in groups])
+    observed = [wilson(int(actual[group].sum()), len(group)) for group in groups]
+    value, low, high = (np.array([getattr(score, part) for score in observed]) for part in ("value", "low", "high"))
     return charts.scatter(
-        predicted, observed, x_title="predicted probability", y_title="observed frequency", title="calibration"
+        predicted,
+        value,
+        x_title="mean predicted probability",
+        y_title="observed frequency",
+        title="calibration",
+        whiskers=(low, high),
     )
 
 
