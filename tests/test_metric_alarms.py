@@ -13,6 +13,7 @@ from estimator.core.task import Predictions, Task
 from estimator.drift import DriftReference
 from estimator.drift.held_out import HeldOutErrors
 from estimator.drift.held_out_metric import HeldOutMetric
+from estimator.evaluation.metrics import SHELF
 from estimator.monitoring.degradation import DegradationTest, LabeledErrors
 from estimator.monitoring.performance import live_performance
 from estimator.monitoring.ranking_detector import RankingDetector
@@ -43,7 +44,8 @@ def predictions(probabilities):
 
 
 def metric_of(name, probabilities, labels, **options):
-    return HeldOutMetric.of(name, labels, predictions(probabilities), codes=codes(probabilities), n_bins=251, **options)
+    options = {"codes": codes(probabilities), "n_bins": 251, **options}
+    return HeldOutMetric.of(name, SHELF.load(name)(), labels, predictions(probabilities), **options)
 
 
 def labeled(probabilities, labels, metric):
@@ -145,7 +147,8 @@ def test_held_out_figures_are_those_of_the_metric():
 
 def test_rmse_counts_squared_errors_up_to_a_limit():
     errors = np.random.default_rng(8).normal(0.0, 2.0, 2000)
-    metric = HeldOutMetric.of("rmse", errors, Predictions(np.zeros(2000)), codes=np.ones(2000, int), n_bins=2)
+    zeros, ones = Predictions(np.zeros(2000)), np.ones(2000, int)
+    metric = HeldOutMetric.of("rmse", SHELF.load("rmse")(), errors, zeros, codes=ones, n_bins=2)
     rows = LabeledErrors(np.abs(errors), errors, np.full(2000, np.nan), np.square(1.3 * errors))
     test = DegradationTest(HeldOutErrors.of(np.abs(errors), errors), None, metric)
     assert first_alarm(test, rows) is not None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -11,12 +9,11 @@ import click
 
 from estimator import verbs
 from estimator.cli import EXIT_GATE, options, progress_bar
+from estimator.core.requirement import Requirement
 from estimator.core.text import counted
 
 if TYPE_CHECKING:
     from estimator.evaluation.scores import Score
-
-REQUIREMENT = re.compile(r"\s*(\w+)\s*(>=|<=)\s*(\S+)\s*")
 
 
 @click.command("evaluate")
@@ -79,26 +76,17 @@ def command(
 def _missed(requirements: Sequence[str], scores: Mapping[str, Score]) -> list[str]:
     """Return the requirements that the scores do not meet; an undefined score meets none."""
     missed = []
-    for requirement in requirements:
-        match = REQUIREMENT.fullmatch(requirement)
-        number = _number(match.group(3)) if match else None
-        if match is None or number is None or match.group(1) not in scores:
+    for text in requirements:
+        requirement = Requirement.parse(text)
+        if requirement is None or requirement.metric not in scores:
             raise click.UsageError(
-                f"--require {requirement}: expected one of {', '.join(scores)}, then >= or <=, then a number"
+                f"--require {text}: expected one of {', '.join(scores)}, then >= or <=, then a number"
             )
-        name, sign = match.group(1), match.group(2)
+        name = requirement.metric
         better, best = ("higher", ">=") if verbs.evaluate.is_higher_better(name) else ("lower", "<=")
-        if sign != best:
-            raise click.UsageError(
-                f"--require {requirement}: {name} is better when {better}, so expected {name}{best}{number:g}"
-            )
-        if not {">=": operator.ge, "<=": operator.le}[sign](scores[name].value, number):
-            missed.append(requirement)
+        if requirement.sign != best:
+            expected = f"{name}{best}{requirement.value:g}"
+            raise click.UsageError(f"--require {text}: {name} is better when {better}, so expected {expected}")
+        if not requirement.is_met(scores[name].value):
+            missed.append(text)
     return missed
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None

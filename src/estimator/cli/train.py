@@ -84,6 +84,7 @@ def _data(new: NewVersion) -> dict[str, Any]:
         "rows_held_out": manifest["data"]["rows_held_out"],
         "metrics": manifest["metrics"],
         "baseline": manifest["baseline"],
+        "threshold": manifest.get("threshold"),
         "confusion": None if new.report.confusion is None else new.report.confusion.to_data(),
         "beats_baseline": new.report.beats_baseline,
         "live": None if live is None else {name: score.to_data() for name, score in live.items()},
@@ -99,6 +100,8 @@ def _data(new: NewVersion) -> dict[str, Any]:
 def _text(new: NewVersion) -> str:
     report, parity = new.report, new.trained.parity
     lines = [f"{new.artefact.name}  version {new.artefact.version}  ({new.alias})", "", *_score_lines(new)]
+    if new.trained.threshold is not None and report.threshold_effect is not None:
+        lines += ["", new.trained.threshold.sentence, report.threshold_effect.sentence]
     for table in (report.leaderboard, report.confusion.table if report.confusion else ()):
         lines += ["", *options.table(table)] if table else []
     if report.coverage is not None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from estimator.config.data import Data
+from estimator.config.evaluation import Evaluation
 from estimator.config.faults import ConfigFault, NestedError
 from estimator.config.formula import FormulaError, evaluation_order, parse_formula
 from estimator.config.monitoring import Monitoring, Promotion, Retraining
@@ -181,26 +182,6 @@ class Validation(Section):
         if folds == 1:
             raise ValueError("one fold leaves no rows to train on; expected 0, or 2 to 50")
         return folds
-
-
-class Evaluation(Section):
-    """What the report says about the held-out rows."""
-
-    metrics: list[str] = Field(
-        [],
-        description="metrics to report; the first one decides comparisons and is monitored; when empty, the usual ones "
-        "of the task",
-    )
-    confidence: Fraction = Field(0.95, description="confidence level of the metrics' confidence intervals")
-    bootstrap_samples: Annotated[int, Field(ge=100)] = Field(
-        1000, description="bootstrap samples of the held-out rows for confidence intervals"
-    )
-    importance_repeats: Annotated[int, Field(ge=0)] = Field(
-        3, description="shuffles per column for feature importance; 0: no importance, dependence or contributions"
-    )
-    fairness_columns: list[ColumnName] = Field(
-        [], description="columns whose groups are compared, features or not, such as sex or region"
-    )
 
 
 class Canary(Section):

@@ -22,6 +22,8 @@ from estimator.core.text import did_you_mean
 # What tuning.limits may bound besides metrics.
 MEASURES = ("latency_ms", "size_mb")
 MAX_REPAIRS = 8
+# The metric that needs `evaluation.costs`.
+COST = "cost"
 
 
 def validate(values: Mapping[str, Any], shelves: Shelves) -> tuple[Config | None, list[ConfigFault]]:
@@ -105,6 +107,32 @@ def _contradictions(config: Config) -> list[ConfigFault]:
     faults += _unusable_in_formulas(config)
     if data.task == "regression" and config.training.class_weight is not None:
         faults.append(ConfigFault(("training", "class_weight"), "a regression has no classes", "leave it out"))
+    return [*faults, *_decision_faults(config)]
+
+
+def _decision_faults(config: Config) -> list[ConfigFault]:
+    """Return what `evaluation.threshold` and `evaluation.costs` contradict."""
+    evaluation, faults = config.evaluation, list[ConfigFault]()
+    given = {key: value for key in ("threshold", "costs") if (value := getattr(evaluation, key)) is not None}
+    if len(given) == 2:
+        faults.append(ConfigFault(("evaluation", "threshold"), "costs decide already", "leave out one of the two"))
+    for key, value in given.items():
+        if config.data.task == "regression":
+            hint = "leave it out, or set data.task: classification"
+            faults.append(ConfigFault(("evaluation", key), "a number is predicted, not a class", hint))
+        elif config.validation.folds == 0 and isinstance(value, str):
+            message = "it is chosen on out-of-fold predictions, and validation.folds is 0"
+            faults.append(ConfigFault(("evaluation", key), message, "set validation.folds: 5, or give a number"))
+        elif config.validation.folds == 0 and key == "costs" and config.training.class_weight is not None:
+            message = "with training.class_weight, out-of-fold predictions decide, and validation.folds is 0"
+            faults.append(ConfigFault(("evaluation", key), message, "set validation.folds: 5"))
+    if evaluation.costs is None:
+        places = [place for place, name in enumerate(evaluation.metrics) if name == COST]
+        named: list[KeyPath] = [("evaluation", "metrics", place) for place in places]
+        named += [("tuning", "metric")] if config.tuning.metric == COST else []
+        named += [("tuning", "limits", COST)] if COST in config.tuning.limits else []
+        hint = "evaluation.costs: {false_negative: 5, false_positive: 1}"
+        faults += [ConfigFault(path, "no costs of wrong predictions are given", hint) for path in named]
     return faults
 
 
@@ -129,6 +157,8 @@ def _unknown_kinds(config: Config, shelves: Shelves) -> list[ConfigFault]:
     named: list[tuple[KeyPath, str, str, Shelf[Any]]] = []
     for position, metric in enumerate(config.evaluation.metrics):
         named.append((("evaluation", "metrics", position), metric, "metric", shelves.metrics))
+    if isinstance(threshold := config.evaluation.threshold, str) and threshold.isidentifier():
+        named.append((("evaluation", "threshold"), threshold, "metric", shelves.metrics))
     for column, choice in config.features.columns.items():
         named.append((("features", "columns", column, "encoder"), choice.encoder, "encoder", shelves.encoders))
     for position, test in enumerate(config.monitoring.tests):

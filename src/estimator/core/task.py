@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.arrays import Floats, Mask
+from estimator.core.arrays import Floats, Ints, Mask
 
 # Smaller probabilities count as this one, so that a log loss stays finite.
 MIN_PROBABILITY = 1e-12
@@ -17,10 +17,15 @@ MIN_PROBABILITY = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Regression, or classification into `classes`, in the order of the probability columns."""
+    """Regression, or classification into `classes`, in the order of the probability columns.
+
+    The second of two classes is predicted from the probability `threshold` on; None predicts the likeliest class.
+    Models with different thresholds have the same task.
+    """
 
     kind: Literal["regression", "binary", "multiclass"]
     classes: tuple[str, ...] = ()
+    threshold: float | None = field(default=None, compare=False)
 
     @property
     def is_regression(self) -> bool:
@@ -46,11 +51,14 @@ class Task:
 
         >>> Task("binary", ("no", "yes")).predictions(np.array([[0.2, 0.8], [0.9, 0.1]])).values.tolist()
         ['yes', 'no']
+        >>> Task("binary", ("no", "yes"), threshold=0.1).predictions(np.array([[0.2, 0.8], [0.9, 0.1]])).values.tolist()
+        ['yes', 'yes']
         """
         if self.is_regression:
             return Predictions(raw)
         classes: npt.NDArray[Any] = np.array(self.classes, dtype=object)
-        return Predictions(classes[raw.argmax(axis=1)], raw, self.classes)
+        codes = raw.argmax(axis=1) if self.threshold is None else (raw[:, 1] >= self.threshold).astype(np.int64)
+        return Predictions(classes[codes], raw, self.classes)
 
     def losses(self, raw: Floats, target: Floats) -> Floats:
         """Return the loss of each raw prediction: the error (target - prediction) of a number, or the log loss.
@@ -69,10 +77,10 @@ class Task:
 class Predictions:
     """Predictions for some rows.
 
-    `values`, of shape (rows,), holds numbers, or the most likely class as text; `probabilities`, of shape
-    (rows, classes), sum to 1 in each row and are None for regression. `low` and `high`, of shape (rows,), bound the
-    prediction intervals of a regression; `sets`, of shape (rows, classes), marks the prediction sets of a
-    classification. Both are None if the model was trained without folds.
+    `values`, of shape (rows,), holds numbers, or the predicted class as text: the likeliest, or that of the threshold.
+    `probabilities`, of shape (rows, classes), sum to 1 in each row and are None for regression. `low` and `high`, of
+    shape (rows,), bound the prediction intervals of a regression; `sets`, of shape (rows, classes), marks the
+    prediction sets of a classification. Both are None if the model was trained without folds.
     """
 
     values: npt.NDArray[Any]
@@ -89,6 +97,14 @@ class Predictions:
     def raw(self) -> Floats:
         """Numbers (rows,), or probabilities (rows, classes)."""
         return self.values if self.probabilities is None else self.probabilities
+
+    @property
+    def codes(self) -> Ints:
+        """The index of each row's predicted class in `classes`, of shape (rows,)."""
+        if len(self.classes) == 2:
+            return np.asarray(self.values == self.classes[1], np.int64)
+        # A threshold decides between two classes only.
+        return np.asarray(self.raw.argmax(axis=1), np.int64)
 
     @property
     def is_finite(self) -> Mask:

@@ -46,7 +46,7 @@ class HeldOutMetric:
 
     @property
     def metric(self) -> Metric:
-        """The metric itself."""
+        """The metric itself, but for the settings that a version's config gives it."""
         return SHELF.load(self.name)()
 
     @property
@@ -69,6 +69,7 @@ class HeldOutMetric:
     def of(
         cls,
         name: str,
+        metric: Metric,
         actual: Floats,
         predictions: Predictions,
         *,
@@ -76,13 +77,12 @@ class HeldOutMetric:
         n_bins: int,
         places: Ints | None = None,
     ) -> HeldOutMetric | None:
-        """Return a metric on held-out rows with labels `actual`, by the bins of their predictions: `codes` of `n_bins`.
+        """Return a named metric on rows with labels `actual`, by the bins of their predictions: `codes` of `n_bins`.
 
         None where its loss is monitored already, where it follows from no mean, or of too few rows. `places` are those
         of the rows in their natural order, None where it has no meaning.
         """
         name = SHELF.canonical(name)
-        metric = SHELF.load(name)()
         if name in METRICS_OF_LOSSES or len(actual) < 2:
             return None
         if is_ranking(metric, predictions.classes):

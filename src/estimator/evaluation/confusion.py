@@ -42,7 +42,7 @@ class Confusion:
         if predictions.probabilities is None:
             return None
         counts = np.zeros((len(predictions.classes), len(predictions.classes)), np.int64)
-        np.add.at(counts, (actual.astype(np.int64), predictions.probabilities.argmax(axis=1)), 1)
+        np.add.at(counts, (actual.astype(np.int64), predictions.codes), 1)
         return cls(predictions.classes, counts)
 
     @property

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from estimator.config import Costs
 from estimator.core.arrays import Floats, Mask, nan_to_none
 from estimator.core.task import Predictions, Task
 from estimator.core.text import format_number
 from estimator.errors import ConfigError
 from estimator.evaluation.metrics import DEFAULTS, SHELF, Metric
+from estimator.evaluation.metrics.cost import MisclassificationCost
 
 N_BINS = 5
 MIN_ROWS_PER_BIN = 10
@@ -82,20 +84,26 @@ class Coverage:
         return asdict(self)
 
 
-def select_metrics(names: Sequence[str], task: Task) -> dict[str, Metric]:
-    """Return the metrics to report, by name: the named ones first, then the defaults of the task.
+def select_metrics(names: Sequence[str], task: Task, costs: Costs | None = None) -> dict[str, Metric]:
+    """Return the metrics to report, by name: the named ones first, then the defaults of the task, and its costs.
 
     Raises
     ------
     ConfigError: a named metric does not apply to the task.
     """
     metrics: dict[str, Metric] = {}
-    for name in [*(SHELF.canonical(name) for name in names), *DEFAULTS[task.kind]]:
-        metrics[name] = load_metric(name, task)
+    for name in [*(SHELF.canonical(name) for name in names), *DEFAULTS[task.kind], *(["cost"] if costs else [])]:
+        metrics[name] = load_metric(name, task, costs)
     return metrics
 
 
-def load_metric(name: str, task: Task, *, key: str = "evaluation.metrics") -> Metric:
+def recorded_metrics(evaluation: Mapping[str, Any], task: Task) -> dict[str, Metric]:
+    """Return the metrics to report of a version, whose config has the section `evaluation`."""
+    costs = evaluation.get("costs")
+    return select_metrics(evaluation["metrics"], task, None if costs is None else Costs.model_validate(costs))
+
+
+def load_metric(name: str, task: Task, costs: Costs | None = None, *, key: str = "evaluation.metrics") -> Metric:
     """Return a metric that a key of the config names.
 
     Raises
@@ -108,6 +116,13 @@ def load_metric(name: str, task: Task, *, key: str = "evaluation.metrics") -> Me
         raise ConfigError(
             f"{key}: {name!r} does not apply to a {task.kind} target", hint=f"choose from {', '.join(applicable)}"
         )
+    if issubclass(kind, MisclassificationCost):
+        if costs is None:
+            raise ConfigError(
+                f"{key}: {name!r} needs evaluation.costs",
+                hint="for example evaluation.costs: {false_negative: 5, false_positive: 1}",
+            )
+        return kind(costs.false_negative, costs.false_positive)
     return kind()
 
 
@@ -134,7 +149,7 @@ def score(
     for weights in bootstrap_weights(len(actual), bootstrap_samples, seed):
         for name, metric in metrics.items():
             samples[name].append(metric.scores(actual, predictions, weights * whole))
-    return {name: _with_interval(values[name], np.concatenate(samples[name]), confidence) for name in metrics}
+    return {name: with_interval(values[name], np.concatenate(samples[name]), confidence) for name in metrics}
 
 
 def coverage(actual: Floats, predictions: Predictions, target: float) -> Coverage | None:
@@ -210,7 +225,8 @@ def wilson(hits: int, n: int) -> Score:
     return Score(fraction, max(center - margin, 0.0), min(center + margin, 1.0))
 
 
-def _with_interval(value: float, samples: Floats, confidence: float) -> Score:
+def with_interval(value: float, samples: Floats, confidence: float) -> Score:
+    """Return a value with the percentile interval of its bootstrap samples, if they differ and most are defined."""
     finite = samples[np.isfinite(samples)]
     # Where no sample differs, such as when all rows are right, a bootstrap knows nothing of other rows.
     if len(finite) < max(1.0, MIN_DEFINED_FRACTION * len(samples)) or np.ptp(finite) == 0:

@@ -8,6 +8,7 @@ import numpy as np
 
 from estimator.config import Training
 from estimator.core.arrays import Floats, Mask
+from estimator.core.task import Predictions
 from estimator.core.units import mean_and_deviation
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score
@@ -60,11 +61,11 @@ def fold_masks(data: FitData) -> list[tuple[Mask, Mask]]:
     return masks
 
 
-def fold_scores(data: FitData, out_of_fold: Floats, metrics: Mapping[str, Metric]) -> dict[str, Floats]:
+def fold_scores(data: FitData, out_of_fold: Predictions, metrics: Mapping[str, Metric]) -> dict[str, Floats]:
     """Return each metric's score in every fold, of shape (folds,)."""
     scores: dict[str, list[float]] = {name: [] for name in metrics}
     for _, test_mask in fold_masks(data):
-        rows, predictions = data.rows.take(test_mask), data.task.predictions(out_of_fold[test_mask])
+        rows, predictions = data.rows.take(test_mask), out_of_fold.rows(test_mask)
         for name, metric in metrics.items():
             scores[name].append(float(metric.scores(rows.target, predictions, rows.sample_weights[None, :])[0]))
     return {name: np.array(values) for name, values in scores.items()}
@@ -88,7 +89,7 @@ def corrected_mean(scores: Floats, *, n_train: float, n_test: float, confidence:
 
 
 def cross_validated_scores(
-    data: FitData, out_of_fold: Floats, metrics: Mapping[str, Metric], *, confidence: float
+    data: FitData, out_of_fold: Predictions, metrics: Mapping[str, Metric], *, confidence: float
 ) -> dict[str, Score]:
     """Return each metric's mean over the folds with its corrected interval.
 

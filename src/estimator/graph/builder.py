@@ -18,7 +18,7 @@ ML_DOMAIN = "ai.onnx.ml"
 # onnxruntime's own operators; a graph names the domain only when it uses one.
 RUNTIME_DOMAIN = "com.microsoft"
 # Element types of the ONNX standard (TensorProto.DataType).
-FLOAT, STRING, BOOL, DOUBLE = 1, 8, 9, 11
+FLOAT, INT64, STRING, BOOL, DOUBLE = 1, 7, 8, 9, 11
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from estimator.drift.held_out_metric import METRICS_OF_LOSSES, is_ranking
 from estimator.evaluation.explanation.slices import column_slices
 from estimator.evaluation.explanation.weak_slices import WeakSlice, find_weak_slices
 from estimator.evaluation.metrics import SHELF
-from estimator.evaluation.scores import Z_95, Score, select_metrics
+from estimator.evaluation.scores import Z_95, Score, recorded_metrics
 from estimator.monitoring.diagnosis import NOT_CONCEPT_DRIFT, expected_loss
 from estimator.monitoring.records import RecordReader, is_present, unreadable_labels, unreadable_note
 from estimator.prediction_log import PredictionRecord
@@ -162,7 +162,7 @@ def _metrics(reader: RecordReader, records: Sequence[PredictionRecord], labels: 
     if len(records) < 2:
         return {}
     predictions, is_complete = _predictions(reader, records)
-    metrics = select_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task)
+    metrics = recorded_metrics(reader.artefact.config["evaluation"], reader.task)
     weights = np.ones((1, int(is_complete.sum())))
     scores = {
         name: float(metric.scores(labels[is_complete], predictions, weights)[0]) for name, metric in metrics.items()
@@ -185,5 +185,5 @@ def _weak_slices(
         for column in reader.reference.columns
         for part in column_slices(schema.by_name[column.name], batch.feed[column.name][:, 0])
     ]
-    metric = next(iter(select_metrics(reader.artefact.config["evaluation"]["metrics"], reader.task).values()))
+    metric = next(iter(recorded_metrics(reader.artefact.config["evaluation"], reader.task).values()))
     return find_weak_slices(slices, [], losses[is_finite], labels[is_finite], predictions, metric).slices

@@ -19,6 +19,7 @@ from estimator.data.schema.schema import as_array
 from estimator.drift import CurrentRows, DriftReference, signed_errors
 from estimator.drift.reference import BinCodes, ColumnReference, monitored_values
 from estimator.errors import MonitoringError
+from estimator.evaluation.scores import recorded_metrics
 from estimator.monitoring.degradation import LabeledErrors
 from estimator.monitoring.drift_check import DriftCheck, check_drift
 from estimator.monitoring.influence import moves_predictions
@@ -146,7 +147,8 @@ class RecordReader:
             codes = self.reference.predictions.codes(raw[:, 1])
             return np.where(is_read[:, None], np.column_stack([labels, codes]), np.nan)
         losses = np.full(len(raw), np.nan)
-        of_rows = metric.metric.row_losses(labels[is_read], self.task.predictions(raw[is_read]))
+        with_settings = recorded_metrics(self.artefact.config["evaluation"], self.task)[metric.name]
+        of_rows = with_settings.row_losses(labels[is_read], self.task.predictions(raw[is_read]))
         if of_rows is not None:
             losses[is_read] = of_rows
         return losses

@@ -102,6 +102,54 @@ def points(
     return axes.draw(marks, title)
 
 
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """Values over x, NaN where there is none, with a band from `low` to `high`; a dashed line without a band."""
+
+    y: Floats
+    low: Floats | None = None
+    high: Floats | None = None
+
+
+def curves(
+    x: Floats,
+    series: Sequence[Curve],
+    *,
+    marked: float,
+    compared: float,
+    level: float | None = None,
+    x_title: str,
+    y_title: str,
+    title: str,
+) -> str:
+    """Return curves in the colors of their places; lines at x = `marked`, dashed at x = `compared` and y = `level`."""
+    arrays = [array for curve in series for array in (curve.y, curve.low, curve.high) if array is not None]
+    values = np.concatenate([array[np.isfinite(array)] for array in arrays])
+    if not len(values):
+        return ""
+    axes = Axes((float(x[0]), float(x[-1])), (min(0.0, float(values.min())), float(values.max())), x_title, y_title)
+    marks = [axes.vertical(compared, style="guide")]
+    marks += [] if level is None else [axes.horizontal(level, style="guide")]
+    for number, curve in enumerate(series):
+        if curve.low is not None and curve.high is not None:
+            around = axes.path([*_finite_points(x, curve.low), *reversed(_finite_points(x, curve.high))])
+            marks.append(f'<polygon class="band c{number}" points="{around}"/>')
+        style = f"line c{number}" + (" dashed" if curve.low is None else "")
+        marks.append(f'<polyline class="{style}" points="{axes.path(_finite_points(x, curve.y))}"/>')
+    is_left = axes.px(marked) < WIDTH / 2
+    label = f'x="{axes.px(marked) + (5 if is_left else -5):.1f}" y="{axes.floor - 6}"'
+    anchor = "start" if is_left else "end"
+    marks += [
+        axes.vertical(marked, style="whisker"),
+        f'<text class="tick" {label} text-anchor="{anchor}">{format_plain(float(f"{marked:.4g}"))}</text>',
+    ]
+    return axes.draw(marks, title)
+
+
+def _finite_points(x: Floats, y: Floats) -> list[tuple[float, float]]:
+    return [(a, b) for a, b in zip(x.tolist(), y.tolist(), strict=True) if math.isfinite(b)]
+
+
 def scatter(
     x: Floats,
     y: Floats,

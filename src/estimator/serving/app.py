@@ -195,7 +195,8 @@ async def model(request: Request) -> dict[str, Any]:
 
 def _summary(service: Service) -> dict[str, Any]:
     manifest = service.artefact.manifest
-    return {key: manifest[key] for key in ("name", "version", "created", "target", "task", "metrics")}
+    summary = {key: manifest[key] for key in ("name", "version", "created", "target", "task", "metrics")}
+    return {**summary, "threshold": manifest["threshold"]} if "threshold" in manifest else summary
 
 
 async def schema(request: Request) -> dict[str, Any]:

@@ -107,9 +107,10 @@ class Artefact:
     @cached_property
     def predictor(self) -> Predictor:
         """The model: takes rows, returns predictions."""
-        task = self.manifest["task"]
+        task, threshold = self.manifest["task"], self.manifest.get("threshold")
+        value = None if threshold is None else float(threshold["value"])
         graph = self.read("model.onnx")
-        return Predictor(self.schema, Task(task["kind"], tuple(task["classes"])), graph, self.name, self.version)
+        return Predictor(self.schema, Task(task["kind"], tuple(task["classes"]), value), graph, self.name, self.version)
 
     @cached_property
     def target_reader(self) -> TargetReader:

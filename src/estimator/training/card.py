@@ -7,6 +7,7 @@ from typing import Any
 
 from estimator.data.schema import Schema
 from estimator.evaluation.scores import Score
+from estimator.evaluation.threshold import recorded_threshold
 from estimator.exploration.findings.columns import is_sensitive
 from estimator.pages.render import render_text
 from estimator.training.report import Report
@@ -32,6 +33,8 @@ def model_card(schema: Schema, report: Report, manifest: Mapping[str, Any], conf
             *([("Members of the ensemble", report.leaderboard)] if report.leaderboard else []),
             *([("Classes, on the held-out rows", report.confusion.table)] if report.confusion else []),
         ],
+        threshold=recorded_threshold(manifest),
+        threshold_effect=report.threshold_effect,
         coverage_text=coverage_text(report),
         schema=schema,
         sensitive=[column.name for column in schema.features if is_sensitive(column.name)],

@@ -18,7 +18,8 @@ from estimator.core.text import counted
 from estimator.core.units import mean_and_deviation
 from estimator.errors import ArtefactError, ConfigError
 from estimator.evaluation.metrics import Metric
-from estimator.evaluation.scores import Score, bootstrap_weights, select_metrics
+from estimator.evaluation.scores import Score, bootstrap_weights, recorded_metrics, select_metrics
+from estimator.evaluation.threshold import choose_threshold, decided
 from estimator.evaluation.validation import corrected_mean, fold_scores, out_of_fold_predictions
 from estimator.models import FitData, Model, Progress
 from estimator.models.ensemble import Ensemble
@@ -109,11 +110,18 @@ def compare(
 
 
 def compare_folds(
-    name: str, metric: Metric, table: FitData, first: Floats, second: Floats, *, confidence: float, margin: float = 0.0
+    name: str,
+    metric: Metric,
+    table: FitData,
+    first: Predictions,
+    second: Predictions,
+    *,
+    confidence: float,
+    margin: float = 0.0,
 ) -> Comparison:
     """Compare two settings by out-of-fold predictions on the same folds, corrected for the rows that folds share."""
     sign = 1.0 if metric.higher_is_better else -1.0
-    scores = [fold_scores(table, raw, {name: metric})[name] for raw in (first, second)]
+    scores = [fold_scores(table, predictions, {name: metric})[name] for predictions in (first, second)]
     n_out = len(table.rows) / table.n_folds
     gains = sign * (scores[1] - scores[0])
     gain = corrected_mean(gains, n_train=len(table.rows) - n_out, n_test=n_out, confidence=confidence)
@@ -181,7 +189,7 @@ def compare_versions(first: Artefact, second: Artefact, frame: pl.DataFrame) -> 
             confidence=evaluation["confidence"],
             seed=0,
         )
-        for name, metric in select_metrics(evaluation["metrics"], tasks[0]).items()
+        for name, metric in recorded_metrics(evaluation, tasks[0]).items()
     ]
 
 
@@ -231,9 +239,10 @@ def compare_configs(first: PreparedConfig, second: PreparedConfig, *, progress: 
         fitted = item.model.fit(table, training, progress=progress) if isinstance(item.model, Ensemble) else None
         raw = out_of_fold_predictions(table, item.model, training, fitted=fitted, progress=progress)
         assert raw is not None  # there are folds
-        outputs.append(raw)
+        threshold = choose_threshold(item.config.evaluation, table.task, raw, table.rows)
+        outputs.append(decided(table.task, threshold).predictions(raw))
     evaluation = first.config.evaluation
     return [
         compare_folds(name, metric, tables[0], *outputs, confidence=evaluation.confidence)
-        for name, metric in select_metrics(evaluation.metrics, tables[0].task).items()
+        for name, metric in select_metrics(evaluation.metrics, tables[0].task, evaluation.costs).items()
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from estimator.core.arrays import Floats
 from estimator.core.task import Task
 from estimator.evaluation.metrics import SHELF, Metric
 from estimator.evaluation.scores import load_metric
+from estimator.evaluation.threshold import fixed_threshold
 from estimator.models.dataset import CurveMetric
 
 LOSS, VALIDATION = "loss", "val_"
@@ -27,11 +29,14 @@ def curve_metrics(config: Config, task: Task) -> dict[str, CurveMetric]:
     ------
     ConfigError: one does not suit the task.
     """
-    metrics = {name: _measured(name, load_metric(name, task), task) for name in config.evaluation.metrics}
+    # The threshold of a metric is chosen once the model is fitted.
+    task, costs = replace(task, threshold=fixed_threshold(config.evaluation)), config.evaluation.costs
+    metrics = {name: _measured(name, load_metric(name, task, costs), task) for name in config.evaluation.metrics}
     for index, callback in enumerate(config.training.callbacks):
         name = str((callback.model_extra or {}).get("monitor", "")).removeprefix(VALIDATION)
         if name in SHELF:
-            metrics[name] = _measured(name, load_metric(name, task, key=f"training.callbacks.{index}.monitor"), task)
+            key = f"training.callbacks.{index}.monitor"
+            metrics[name] = _measured(name, load_metric(name, task, costs, key=key), task)
     return metrics
 
 

@@ -19,6 +19,7 @@ from estimator.store.predictor import Predictor
 # Edge cases change all columns at once, and so many of them one by one.
 MAX_SINGLE_COLUMNS = 200
 SMALLEST, LARGEST = float(np.finfo(np.float64).tiny), float(np.finfo(np.float64).max)
+BUG = "this is a bug in estimator: please report it with the config and, if you can, some rows"
 # Tokens of every kind, and more of them than the graph reads.
 LONG_TEXT = " Ünseen\tWÖRDS, the same:\nИ слова 言葉 😀 x1.5_" * 300
 
@@ -61,7 +62,7 @@ def check_parity(predictor: Predictor, fitted: FittedModel, conformal: Conformal
         raise ParityError(
             f"the ONNX graph and the library differ by {relative:.2g} relative, more than the tolerance of "
             f"{fitted.tolerance:.0e}; no version was written",
-            hint="this is a bug in estimator: please report it with the config and, if you can, some rows",
+            hint=BUG,
         )
     return ParityCheck(batch.n_rows, edge_cases.n_rows, largest, relative, fitted.tolerance)
 
@@ -82,6 +83,11 @@ def _compare(
         actual = np.stack([actual, predictions.low, predictions.high])  # type: ignore[list-item] # the graph has them too
     elif conformal is not None and conformal.calibration.changes:
         expected = conformal.calibration.apply(expected)
+    if predictor.task.threshold is not None and (predictor.task.predictions(actual).codes != predictions.codes).any():
+        raise ParityError(
+            "the ONNX graph predicts a class that its probability and threshold do not give; no version was written",
+            hint=BUG,
+        )
     is_same = (actual == expected) | (np.isnan(actual) & np.isnan(expected))
     with np.errstate(invalid="ignore", over="ignore"):
         return np.where(is_same, 0.0, np.abs(actual - expected)), expected

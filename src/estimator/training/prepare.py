@@ -19,6 +19,7 @@ from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, split_notes, validation_mask
 from estimator.data.target import class_notes, label_notes, read_target
 from estimator.errors import ConfigError, Fault, RowError, TrainingError
+from estimator.evaluation.threshold import check_threshold
 from estimator.features.formulas import Formulas
 from estimator.models import Dataset, FitData
 from estimator.training.curves import curve_metrics
@@ -118,6 +119,7 @@ def prepare(
     labeled = frame.filter(pl.Series(labels.is_labeled))
     values = labels.values[labels.is_labeled]
     strata = None if labels.task.is_regression else values
+    check_threshold(config.evaluation, labels.task)
     _check_target_size(schema.target.name, labels.task, values)
     test = held_out_mask(labeled, config, strata) if numbered_test is None else numbered_test[used][labels.is_labeled]
     if test.all() or not test.any():

@@ -42,4 +42,6 @@ def train_and_score(
         f"training.refit_full: the scores are those of a model of {len(prepared.training_rows):,} rows; with the same "
         f"settings, this version was then trained on all {len(prepared.rows):,}, held-out ones included"
     )
+    if trained.threshold != refitted.threshold and trained.threshold is not None and refitted.threshold is not None:
+        note += f", and its threshold is {refitted.threshold.value:.4g}, not {trained.threshold.value:.4g}"
     return refitted, replace(report, notes=(*report.notes, note))

@@ -28,13 +28,14 @@ from estimator.evaluation.explanation import (
 from estimator.evaluation.explanation.importance import decisive_columns
 from estimator.evaluation.metrics import SHELF, Metric
 from estimator.evaluation.scores import Coverage, Scores, coverage, score, score_notes, select_metrics
+from estimator.evaluation.threshold import choose_threshold, decided
+from estimator.evaluation.threshold_effect import LabeledProbabilities, ThresholdEffect, threshold_effect
 from estimator.evaluation.validation import cross_validated_scores
-from estimator.models import EncodedFitData, EncodedRows, Progress, silent, stage
+from estimator.models import Dataset, EncodedFitData, EncodedRows, Progress, silent, stage
 from estimator.models.constant import Constant
 from estimator.store.predictor import Predictor
 from estimator.training.curves import overfitting
 from estimator.training.leaderboard import leaderboard_table
-from estimator.training.prepare import PreparedData
 from estimator.training.train import TrainedModel
 
 # From this score on, with this many held-out rows, a column probably leaks the target.
@@ -47,8 +48,8 @@ class Report:
 
     `actual` holds numbers or class indices, one for each of `predictions`. `baseline` are the scores of always
     predicting the same, `live` those of the live version where it can predict these rows; `confusion` is of the same
-    rows. `leaderboard` is a table of the members of an ensemble. `notes` are of all rows; `overfitting` says where it
-    begins, None without learning curves.
+    rows, and so is `threshold_effect`, what a decision threshold changes. `leaderboard` is a table of the members of an
+    ensemble. `notes` are of all rows; `overfitting` says where it begins, None without learning curves.
     """
 
     task: Task
@@ -62,6 +63,7 @@ class Report:
     coverage: Coverage | None = None
     explanation: Explanation | None = None
     confusion: Confusion | None = None
+    threshold_effect: ThresholdEffect | None = None
     leaderboard: Sequence[Sequence[str]] = ()
     notes: tuple[str, ...] = ()
     overfitting: str | None = None
@@ -100,9 +102,9 @@ def evaluate_training(
     progress(stage("scores of the held-out rows"))
     test_rows = prepared.test_rows
     batch, actual, weights = test_rows.batch, test_rows.target, test_rows.sample_weights
-    metrics = select_metrics(evaluation.metrics, prepared.task)
+    metrics = select_metrics(evaluation.metrics, prepared.task, evaluation.costs)
     predictions = trained.predictor.predict_batch(batch)
-    baseline = _scored(actual, _baseline_predictions(prepared, config), metrics, weights, config)
+    baseline = _baseline_scores(trained, metrics, config)
     scores, folds = _scored(actual, predictions, metrics, weights, config), _fold_scores(trained, metrics, config)
     progress(stage("feature importance and weak slices"))
     report = Report(
@@ -114,6 +116,7 @@ def evaluate_training(
         folds=folds,
         coverage=coverage(actual, predictions, config.validation.coverage),
         confusion=Confusion.of(actual, predictions),
+        threshold_effect=_threshold_effect(trained, predictions.raw, config),
         leaderboard=leaderboard_table(trained.fitted.summary, prepared.task),
         overfitting=_overfitting(trained),
         explanation=_explanation(trained, predictions.raw, next(iter(metrics.items())), config),
@@ -149,10 +152,31 @@ def _scored(
 
 
 def _fold_scores(trained: TrainedModel, metrics: dict[str, Metric], config: Config) -> Scores | None:
-    if trained.out_of_fold is None:
+    if (raw := trained.calibrated) is None:
         return None
-    raw = trained.calibrated(trained.out_of_fold)
-    return cross_validated_scores(trained.fit_data, raw, metrics, confidence=config.evaluation.confidence)
+    predictions = trained.predictor.task.predictions(raw)
+    return cross_validated_scores(trained.fit_data, predictions, metrics, confidence=config.evaluation.confidence)
+
+
+def _threshold_effect(trained: TrainedModel, held_out: Floats, config: Config) -> ThresholdEffect | None:
+    if trained.threshold is None:
+        return None
+    of_folds = None if trained.calibrated is None else _labeled(trained.calibrated, trained.fit_data.rows)
+    return threshold_effect(
+        trained.threshold,
+        trained.predictor.task,
+        _labeled(held_out, trained.prepared.test_rows),
+        of_folds,
+        config.evaluation,
+        seed=config.training.seed,
+    )
+
+
+def _labeled(probabilities: Floats, rows: Dataset) -> LabeledProbabilities:
+    """Return the rows that have a prediction."""
+    positive = probabilities[:, 1]
+    is_predicted = ~np.isnan(positive)
+    return LabeledProbabilities(positive[is_predicted], rows.target[is_predicted], rows.sample_weights[is_predicted])
 
 
 def _explanation(trained: TrainedModel, raw: Floats, metric: tuple[str, Metric], config: Config) -> Explanation:
@@ -180,8 +204,8 @@ def _out_of_sample(trained: TrainedModel, held_out: Floats, fairness_columns: li
     prepared = trained.prepared
     raw = np.full((len(prepared.rows.target), *held_out.shape[1:]), np.nan)
     raw[prepared.test_mask] = held_out
-    if trained.out_of_fold is not None:
-        raw[~prepared.test_mask] = trained.calibrated(trained.out_of_fold)
+    if trained.calibrated is not None:
+        raw[~prepared.test_mask] = trained.calibrated
     is_predicted: Mask = np.isfinite(raw.reshape(len(raw), -1).sum(axis=1))
     rows = prepared.rows.take(is_predicted)
     frame = prepared.frame.filter(pl.Series(is_predicted))
@@ -198,10 +222,21 @@ def _groups(schema: Schema, series: pl.Series) -> list[Slice]:
     return column_slices(column, values[:, 0])
 
 
-def _baseline_predictions(prepared: PreparedData, config: Config) -> Predictions:
-    """Return the constant prediction to beat; class weights do not affect it."""
+def _baseline_scores(trained: TrainedModel, metrics: dict[str, Metric], config: Config) -> Scores:
+    """Return the scores of the constant prediction to beat; class weights do not affect it.
+
+    Of two classes it predicts the likelier one. In the metric that chose the threshold, it predicts the one that makes
+    that metric the best.
+    """
+    prepared = trained.prepared
     is_training, no_features = ~prepared.test_mask, np.empty((len(prepared.rows.target), 0))
     rows = EncodedRows(no_features, prepared.rows.target, prepared.rows.sample_weights).take(is_training)
     data = EncodedFitData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
-    fitted = Constant().fit_rescaled(data, config.training)
-    return prepared.task.predictions(fitted.predict(no_features[prepared.test_mask]))
+    raw = Constant().fit_rescaled(data, config.training).predict(no_features)
+    test, actual, weights = raw[prepared.test_mask], prepared.test_rows.target, prepared.test_rows.sample_weights
+    scores = _scored(actual, prepared.task.predictions(test), metrics, weights, config)
+    if trained.threshold is None or (name := trained.threshold.metric) not in metrics:
+        return scores
+    best = choose_threshold(config.evaluation, prepared.task, raw[is_training], prepared.rows.take(is_training))
+    predictions = decided(prepared.task, best).predictions(test)
+    return {**scores, **_scored(actual, predictions, {name: metrics[name]}, weights, config)}

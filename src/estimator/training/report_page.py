@@ -22,6 +22,7 @@ from estimator.pages.charts import Chart
 from estimator.pages.render import render_page
 from estimator.training.curves import LOSS, VALIDATION
 from estimator.training.report import Report
+from estimator.training.threshold_card import threshold_card
 from estimator.training.train import TrainedModel
 
 MAX_BARS = 30
@@ -44,6 +45,7 @@ def report_page(trained: TrainedModel, report: Report, manifest: Mapping[str, An
         n_folds=trained.fit_data.n_folds if report.folds else 0,
         confusion=report.confusion.table if report.confusion else [],
         leaderboard=report.leaderboard,
+        threshold=threshold_card(report.threshold_effect),
         coverage=report.coverage,
         coverage_text=coverage_text(report),
         coverage_bins=[_bin_row(item) for item in report.coverage.bins] if report.coverage else [],

@@ -10,8 +10,9 @@ import numpy as np
 from estimator.config import Config
 from estimator.core.arrays import Floats
 from estimator.errors import TrainingError
+from estimator.evaluation.threshold import Threshold, choose_threshold, decided
 from estimator.evaluation.validation import out_of_fold_predictions
-from estimator.graph.builder import BOOL, DOUBLE, STRING, Graph, Output
+from estimator.graph.builder import BOOL, DOUBLE, INT64, STRING, Graph, Output
 from estimator.models import FitData, FittedModel, Model, Progress, WarmStart, silent, stage
 from estimator.models.conformal import MIN_ROWS, Conformal, reachable_coverage
 from estimator.store.predictor import Predictor
@@ -24,7 +25,8 @@ class TrainedModel:
     """A predictor that has passed parity, and what its version stores with it.
 
     `out_of_fold` holds predictions for the rows of `fit_data`, before calibration, each by models that were not fitted
-    on that row. `notes` say which intervals or sets could not be made as the config wants them.
+    on that row. `threshold` is None where the likeliest class is predicted. `notes` say which intervals, sets or
+    thresholds could not be made as the config wants them.
     """
 
     predictor: Predictor
@@ -35,13 +37,13 @@ class TrainedModel:
     fit_data: FitData
     out_of_fold: Floats | None = None
     conformal: Conformal | None = None
+    threshold: Threshold | None = None
     notes: tuple[str, ...] = ()
 
-    def calibrated(self, raw: Floats) -> Floats:
-        """Return raw predictions as the graph gives them: calibrated, where calibration helps."""
-        if self.conformal is None or not self.conformal.calibration.changes:
-            return raw
-        return self.conformal.calibration.apply(raw)
+    @property
+    def calibrated(self) -> Floats | None:
+        """The out-of-fold predictions as the graph gives them: calibrated, where calibration helps."""
+        return None if self.out_of_fold is None else _calibrated(self.out_of_fold, self.conformal)
 
 
 def train(
@@ -74,19 +76,39 @@ def train(
         if out_of_fold is None
         else Conformal.fit(prepared.task, out_of_fold, fit_data.rows.target, coverage, calibrate=calibrate)
     )
+    calibrated = None if out_of_fold is None else _calibrated(out_of_fold, conformal)
+    threshold = choose_threshold(config.evaluation, prepared.task, calibrated, fit_data.rows)
     seconds = clock() - began
     progress(stage("ONNX graph and parity"))
-    predictor = Predictor(prepared.schema, prepared.task, write_graph(fitted, conformal), config.name or "model")
-    parity = check_parity(predictor, fitted, conformal, fit_data.rows.batch)
-    notes = _conformal_notes(out_of_fold, fit_data, config)
-    return TrainedModel(predictor, fitted, prepared, parity, seconds, fit_data, out_of_fold, conformal, notes)
+    graph, task = write_graph(fitted, conformal, threshold), decided(prepared.task, threshold)
+    predictor = Predictor(prepared.schema, task, graph, config.name or "model")
+    return TrainedModel(
+        predictor=predictor,
+        fitted=fitted,
+        prepared=prepared,
+        parity=check_parity(predictor, fitted, conformal, fit_data.rows.batch),
+        fit_seconds=seconds,
+        fit_data=fit_data,
+        out_of_fold=out_of_fold,
+        conformal=conformal,
+        threshold=threshold,
+        notes=(
+            *_conformal_notes(out_of_fold, fit_data, config),
+            *([threshold.note] if threshold is not None and threshold.note is not None else []),
+        ),
+    )
 
 
-def write_graph(fitted: FittedModel, conformal: Conformal | None = None) -> bytes:
+def _calibrated(raw: Floats, conformal: Conformal | None) -> Floats:
+    return conformal.calibration.apply(raw) if conformal is not None and conformal.calibration.changes else raw
+
+
+def write_graph(fitted: FittedModel, conformal: Conformal | None = None, threshold: Threshold | None = None) -> bytes:
     """Return encoders and model as one graph.
 
-    Its outputs are `prediction`; for classes `probability`; and with `conformal` also `prediction_low` and
-    `prediction_high` of numbers, or the `prediction_set` of classes.
+    Its outputs are `prediction`, of classes the one that the threshold decides for or else the likeliest; for classes
+    `probability`; and with `conformal` also `prediction_low` and `prediction_high` of numbers, or the `prediction_set`
+    of classes.
     """
     graph, task = Graph(), fitted.task
     value, flat = fitted.write(graph), graph.constant([-1], np.int64)
@@ -98,9 +120,14 @@ def write_graph(fitted: FittedModel, conformal: Conformal | None = None) -> byte
         return graph.finish(outputs)
     if conformal is not None and conformal.calibration.changes:
         value = conformal.calibration.write(graph, value, len(task.classes))
-    index = graph("ArgMax", value, axis=1, keepdims=0)
-    likeliest = graph("Gather", graph.constant(np.array(task.classes, dtype=object)), index, axis=0)
-    outputs = [Output("prediction", likeliest, STRING, rank=1), Output("probability", value, DOUBLE, rank=2)]
+    if threshold is None:
+        index = graph("ArgMax", value, axis=1, keepdims=0)
+    else:
+        positive = graph("Gather", value, graph.constant(1, np.int64), axis=1)
+        is_positive = graph("GreaterOrEqual", positive, graph.constant(threshold.value, np.float64))
+        index = graph("Cast", is_positive, to=INT64)
+    predicted = graph("Gather", graph.constant(np.array(task.classes, dtype=object)), index, axis=0)
+    outputs = [Output("prediction", predicted, STRING, rank=1), Output("probability", value, DOUBLE, rank=2)]
     if conformal is not None and conformal.class_set is not None:
         outputs.append(Output("prediction_set", conformal.class_set.write(graph, value), BOOL, rank=2))
     return graph.finish(outputs)

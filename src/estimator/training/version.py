@@ -30,6 +30,8 @@ from estimator.drift.held_out_metric import HeldOutMetric
 from estimator.drift.reference import monitored_predictions
 from estimator.errors import ArtefactError
 from estimator.evaluation import metrics
+from estimator.evaluation.scores import load_metric
+from estimator.evaluation.threshold import Threshold
 from estimator.exploration import profile_table
 from estimator.features import encoders
 from estimator.graph.builder import graph_operators
@@ -188,6 +190,7 @@ def manifest(trained: TrainedModel, report: Report, provenance: Provenance, mome
         "parent": provenance.parent,
         "task": {"kind": prepared.task.kind, "classes": list(prepared.task.classes)},
         "target": prepared.schema.target.name,
+        **({"threshold": _threshold_data(trained.threshold, report)} if trained.threshold else {}),
         "model": {"kind": provenance.kind, **trained.fitted.summary},
         "data": {
             "files": dict(provenance.fingerprint),
@@ -206,6 +209,12 @@ def manifest(trained: TrainedModel, report: Report, provenance: Provenance, mome
         "operators": graph_operators(trained.predictor.graph),
         "libraries": installed_libraries(provenance.config),
     }
+
+
+def _threshold_data(threshold: Threshold, report: Report) -> dict[str, Any]:
+    """Return the threshold of the graph, and what that of the report changes on the held-out rows."""
+    effect = report.threshold_effect
+    return {**threshold.to_data(), "metrics": {} if effect is None else effect.metrics_data}
 
 
 def _learned_rows(prepared: PreparedData, provenance: Provenance) -> LearnedRows | None:
@@ -241,11 +250,12 @@ def _held_out_metric(
     reference: DriftReference, report: Report, provenance: Provenance, order: RowOrder | None
 ) -> HeldOutMetric | None:
     """Return the first metric that the config names on held-out rows, None where none is or can be monitored."""
-    if not provenance.config.evaluation.metrics:
+    evaluation, column = provenance.config.evaluation, reference.predictions
+    if not evaluation.metrics:
         return None
-    column = reference.predictions
     return HeldOutMetric.of(
-        provenance.config.evaluation.metrics[0],
+        evaluation.metrics[0],
+        load_metric(evaluation.metrics[0], report.task, evaluation.costs),
         report.actual,
         report.predictions,
         codes=column.codes(monitored_predictions(report.predictions)),

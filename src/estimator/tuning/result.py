@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +13,7 @@ import optuna
 from optuna.trial import FrozenTrial
 
 from estimator.config import Config
+from estimator.core.task import Predictions
 from estimator.core.text import counted
 from estimator.errors import TrainingError
 from estimator.evaluation.metrics import Metric
@@ -115,7 +116,7 @@ def evaluate_search(study: optuna.Study, search: Search, *, progress: Progress) 
         "seed": current.training.seed,
     }
     scores = [score(actual, item, {name: metric}, **settings)[name] for item in predictions]  # type: ignore[arg-type] # numbers by name
-    metrics = select_metrics([name, *evaluation.metrics], rows.task)
+    metrics = select_metrics([name, *evaluation.metrics], rows.task, evaluation.costs)
     is_same = winner is untuned
     return SearchResult(
         metric=name,
@@ -149,8 +150,17 @@ def _best_or_error(trials: Sequence[FrozenTrial], state: SearchProgress) -> Froz
 def _fold_comparison(
     name: str, metric: Metric, untuned: TrainedModel, winner: TrainedModel, confidence: float
 ) -> Comparison:
-    raw = [trained.out_of_fold for trained in (untuned, winner)]
-    return compare_folds(name, metric, untuned.fit_data, *raw, confidence=confidence)  # type: ignore[arg-type] # there are folds
+    first, second = (_out_of_fold_predictions(trained) for trained in (untuned, winner))
+    return compare_folds(name, metric, untuned.fit_data, first, second, confidence=confidence)
+
+
+def _out_of_fold_predictions(trained: TrainedModel) -> Predictions:
+    """Return the classes that the graph would predict, with probabilities before calibration."""
+    assert trained.out_of_fold is not None  # there are folds
+    predictions = trained.prepared.task.predictions(trained.out_of_fold)
+    if trained.threshold is None or trained.calibrated is None:
+        return predictions
+    return replace(predictions, values=trained.predictor.task.predictions(trained.calibrated).values)
 
 
 def _importance(study: optuna.Study) -> dict[str, float]:

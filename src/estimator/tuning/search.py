@@ -78,7 +78,8 @@ class Search:
             raise ConfigError("validation.folds: a search needs at least 2 folds", hint="set validation.folds: 5")
         task, limits = rows.current.task, parse_limits(tuning.limits)
         named = [*([tuning.metric] if tuning.metric else []), *config.evaluation.metrics]
-        metrics = select_metrics([*named, *(limit.name for limit in limits if limit.name not in MEASURES)], task)
+        names = [*named, *(limit.name for limit in limits if limit.name not in MEASURES)]
+        metrics = select_metrics(names, task, config.evaluation.costs)
         needed = {next(iter(metrics)), *(limit.name for limit in limits)}
         # Losses of epochs are comparable only when the kind of model and its loss are fixed.
         can_compare = len(space.kinds) == 1 and "model.loss" not in space.config.tuning.space

@@ -12,9 +12,11 @@ import numpy as np
 
 from estimator.config import Config
 from estimator.core.arrays import Floats, nan_to_none
+from estimator.core.task import Predictions, Task
 from estimator.evaluation.metrics import Metric
+from estimator.evaluation.threshold import choose_threshold, decided
 from estimator.evaluation.validation import fold_masks, fold_scores, mean_over_repeats, out_of_fold_predictions
-from estimator.models import FitData, MatrixModel, Model, Progress, TrainingStep, model_of, parallel_map
+from estimator.models import Dataset, FitData, MatrixModel, Model, Progress, TrainingStep, model_of, parallel_map
 from estimator.tuning.limits import Limit, measure
 
 # The steps at which a trial is compared with others: the sample, fractions of the first fold's epochs, each fold.
@@ -131,7 +133,8 @@ def run_trial(
     try:
         if sample is not None:
             rows = sample_rows(table, sample, config.training.seed)
-            sample_loss = _loss(rows, _raw_predictions(rows, model, config, progress), objective)
+            raw = _raw_predictions(rows, model, config, progress)
+            sample_loss = _loss(rows, _decided(table.task, raw, rows.rows, config), objective)
             trial.report(SAMPLE_STEP, sample_loss, "on the sample")
         if not isinstance(model, MatrixModel):
             raw = _raw_predictions(table, model, config, progress, objective, measures)
@@ -143,7 +146,8 @@ def run_trial(
         return TrialResult(dict(trial.steps), {}, measures, excess, str(pruned))
     finally:
         trial.ended = True
-    scores = {name: _mean(of_folds) for name, of_folds in fold_scores(table, raw, objective.metrics).items()}
+    of_folds = fold_scores(table, _decided(table.task, raw, table.rows, config), objective.metrics)
+    scores = {name: _mean(values) for name, values in of_folds.items()}
     values = {**scores, **measures}
     excess = {limit.name: limit.excess(values[limit.name]) for limit in objective.limits}
     broken = [limit.sentence(values[limit.name]) for limit in objective.limits if excess[limit.name] > 0]
@@ -238,7 +242,8 @@ class _Folds:
         """Compare finished folds in their order, up to the first that is not finished."""
         out = self.table.rows.take(self.splits[index][1])
         metric = self.objective.deciding[1]
-        score = metric.scores(out.target, self.table.task.predictions(raw), out.weights[None, :])[0]
+        predictions = _decided(self.table.task, raw, out, self.config)
+        score = metric.scores(out.target, predictions, out.weights[None, :])[0]
         with self.trial.lock:
             self.losses[index] = self.objective.loss(float(score))
             while self.n_compared in self.losses and self.n_compared < len(self.splits) - 1:
@@ -285,9 +290,14 @@ def _check_limits(new: Mapping[str, float], objective: Objective, measures: dict
         raise PrunedError("; ".join(limit.sentence(new[limit.name]) for limit in broken))
 
 
-def _loss(table: FitData, raw: Floats, objective: Objective) -> float:
+def _decided(task: Task, raw: Floats, rows: Dataset, config: Config) -> Predictions:
+    """Return the predictions of rows, with the classes of the threshold that the config asks for."""
+    return decided(task, choose_threshold(config.evaluation, task, raw, rows)).predictions(raw)
+
+
+def _loss(table: FitData, predictions: Predictions, objective: Objective) -> float:
     name, metric = objective.deciding
-    return objective.loss(_mean(fold_scores(table, raw, {name: metric})[name]))
+    return objective.loss(_mean(fold_scores(table, predictions, {name: metric})[name]))
 
 
 def _mean(scores: Floats) -> float:

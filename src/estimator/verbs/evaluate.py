@@ -8,7 +8,7 @@ from estimator.core.text import counted
 from estimator.errors import SchemaError
 from estimator.evaluation import metrics
 from estimator.evaluation.confusion import Confusion
-from estimator.evaluation.scores import Scores, score, select_metrics
+from estimator.evaluation.scores import Scores, recorded_metrics, score
 from estimator.models import Progress, silent, stage
 from estimator.store.artefact import Artefact, missing_packages_named
 from estimator.store.batch_prediction import LabeledRows, labeled_rows
@@ -61,7 +61,7 @@ def evaluate(
         target = artefact.schema.target.name
         context.notes.add([f"{table}: rows without a value in {target!r} are left out: {n_unlabeled:,}"])
     with missing_packages_named(artefact):
-        chosen = select_metrics(settings["metrics"], artefact.predictor.task)
+        chosen = recorded_metrics(settings, artefact.predictor.task)
     progress(stage(f"predicting {scored.batch.n_rows:,} rows"))
     predictions = artefact.predictor.predict_finite(scored.batch, scored.numbers)
     progress(stage("scores and their intervals"))

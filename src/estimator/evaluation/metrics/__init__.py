@@ -17,6 +17,7 @@ KINDS = {
     "f1": "estimator.evaluation.metrics.classification:F1",
     "precision": "estimator.evaluation.metrics.classification:Precision",
     "recall": "estimator.evaluation.metrics.classification:Recall",
+    "cost": "estimator.evaluation.metrics.cost:MisclassificationCost",
 }
 ALIASES = {
     "root_mean_squared_error": "rmse",

@@ -19,11 +19,13 @@ class Metric(ABC):
     """A score of predictions against actual values; `tasks` are the kinds of task it applies to.
 
     A metric that follows from the mean of a loss per row, of at most `max_row_loss`, can be monitored label by label.
+    One that `scores_classes` depends on the predicted classes alone, and so on the decision threshold.
     """
 
     tasks: ClassVar[frozenset[str]]
     higher_is_better: ClassVar[bool]
     max_row_loss: ClassVar[float] = math.inf
+    scores_classes: ClassVar[bool] = False
 
     @abstractmethod
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:

@@ -12,23 +12,11 @@ import numpy as np
 
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions
-from estimator.evaluation.metrics.base import (
-    CLASSIFICATION,
-    Metric,
-    defined_mean,
-    probabilities_of,
-    ratio,
-    weighted_mean,
-)
-
-
-def _predicted(predictions: Predictions) -> Floats:
-    """Return the index of the most probable class, per row."""
-    return np.asarray(probabilities_of(predictions).argmax(axis=1), np.float64)
+from estimator.evaluation.metrics.base import CLASSIFICATION, Metric, defined_mean, ratio, weighted_mean
 
 
 class Accuracy(Metric):
-    """Fraction of rows whose most probable class is the actual one.
+    """Fraction of rows whose predicted class is the actual one.
 
     >>> predictions = Predictions(np.array(["b", "a", "b"]), np.array([[0.2, 0.8], [0.7, 0.3], [0.4, 0.6]]), ("a", "b"))
     >>> Accuracy().scores(np.array([1.0, 0.0, 0.0]), predictions, np.ones((1, 3))).round(3).tolist()
@@ -37,13 +25,14 @@ class Accuracy(Metric):
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = True
+    scores_classes: ClassVar[bool] = True
     max_row_loss: ClassVar[float] = 1.0
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
-        return weighted_mean((_predicted(predictions) == actual).astype(np.float64), weights)
+        return weighted_mean((predictions.codes == actual).astype(np.float64), weights)
 
     def row_losses(self, actual: Floats, predictions: Predictions) -> Floats:
-        return np.asarray(_predicted(predictions) != actual, np.float64)
+        return np.asarray(predictions.codes != actual, np.float64)
 
     def from_mean_loss(self, mean_loss: float) -> float:
         return 1.0 - mean_loss
@@ -59,10 +48,11 @@ class BalancedAccuracy(Metric):
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = True
+    scores_classes: ClassVar[bool] = True
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
         is_actual = (actual[:, None] == np.arange(len(predictions.classes))).astype(np.float64)
-        hits = is_actual * (_predicted(predictions) == actual)[:, None]
+        hits = is_actual * (predictions.codes == actual)[:, None]
         return defined_mean(ratio(weights @ hits, weights @ is_actual))
 
 
@@ -82,20 +72,21 @@ class ConfusionMetric(Metric):
 
     tasks: ClassVar[frozenset[str]] = CLASSIFICATION
     higher_is_better: ClassVar[bool] = True
+    scores_classes: ClassVar[bool] = True
     max_row_loss: ClassVar[float] = 1.0
 
     def scores(self, actual: Floats, predictions: Predictions, weights: Floats) -> Floats:
         n_classes = len(predictions.classes)
         classes = np.arange(n_classes)[1 if n_classes == 2 else 0 :]
         is_actual = (actual[:, None] == classes).astype(np.float64)
-        is_predicted = (_predicted(predictions)[:, None] == classes).astype(np.float64)
+        is_predicted = (predictions.codes[:, None] == classes).astype(np.float64)
         counts = ClassCounts(weights @ (is_actual * is_predicted), weights @ is_predicted, weights @ is_actual)
         return defined_mean(self.by_class(counts))
 
     def row_losses(self, actual: Floats, predictions: Predictions) -> Floats | None:
         if len(predictions.classes) != 2:
             return None
-        is_actual, is_predicted = actual == 1.0, _predicted(predictions) == 1.0
+        is_actual, is_predicted = actual == 1.0, predictions.codes == 1.0
         is_hit = is_actual & is_predicted
         return np.where(self.is_counted(is_actual, is_predicted), np.where(is_hit, 0.0, 1.0), np.nan)
 

@@ -21,6 +21,7 @@ from estimator.data.schema.column import TIME_KINDS
 from estimator.data.schema.file import to_data
 from estimator.errors import PageError
 from estimator.evaluation.scores import Score
+from estimator.evaluation.threshold import recorded_threshold
 from estimator.pages.render import render_page, resource
 from estimator.store.artefact import Artefact
 
@@ -134,6 +135,7 @@ def _page_data(artefact: Artefact, column_order: list[str]) -> dict[str, Any]:
     target = schema.target
     return {
         "task": {"kind": task.kind, "classes": list(task.classes)},
+        "threshold": artefact.manifest.get("threshold"),
         "coverage": artefact.config["validation"]["coverage"],
         "target": {
             "name": target.name,
@@ -166,6 +168,8 @@ def _facts(artefact: Artefact) -> Iterator[tuple[str, str]]:
     manifest = artefact.manifest
     for name, score in manifest.get("metrics", {}).items():
         yield f"{name}, held-out rows", str(Score.from_data(score))
+    if (threshold := recorded_threshold(manifest)) is not None:
+        yield "threshold", f"{threshold.value:.4g} for {threshold.positive_class!r}: {threshold.reason}"
     if "data" in manifest:
         yield "rows", f"{manifest['data']['rows']:,}, {manifest['data']['rows_held_out']:,} of them held out"
     yield "columns", str(len(artefact.schema.features))

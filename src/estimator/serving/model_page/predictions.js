@@ -68,14 +68,19 @@ const classParts = (model, { prediction, probabilities, set }) => {
   const nMore = classes.length - MAX_CLASSES,
     more = nMore > 0 ? [html("p", { class: "soft" }, `and ${nMore} less likely classes`)] : [];
   const setText = set ? [html("p", {}, `${coverageOf(model)} prediction set: ${set.join(", ")}`)] : [];
-  return [html("p", { class: "figure" }, prediction), ...setText, html("table", {}, html("tbody", {}, ...rows)), ...more];
+  const from = model.threshold,
+    thresholdText = from
+      ? [html("p", {}, `${from.positive_class} is predicted from a probability of ${formatPercent(from.value)} on`)]
+      : [];
+  return [html("p", { class: "figure" }, prediction), ...thresholdText, ...setText, html("table", {}, html("tbody", {}, ...rows)), ...more];
 };
 
 /** Return the prediction in one sentence, for screen readers. */
 const spoken = (model, { result, faults }) => {
   if (!result) return `no prediction: ${faults[0].text}`;
   if (!result.probabilities) return `${model.target.name}: ${formatNumber(result.prediction)}`;
-  return `${model.target.name}: ${result.prediction}, ${formatPercent(Math.max(...result.probabilities))}`;
+  const probability = result.probabilities[model.task.classes.indexOf(result.prediction)];
+  return `${model.target.name}: ${result.prediction}, ${formatPercent(probability)}`;
 };
 
 /** Show the predictions of the row with other values of one column; `index` picks the class whose probability is drawn. */
