@@ -119,8 +119,7 @@ def prepare(
     labeled = frame.filter(pl.Series(labels.is_labeled))
     values = labels.values[labels.is_labeled]
     strata = None if labels.task.is_regression else values
-    check_threshold(config.evaluation, labels.task)
-    _check_target_size(schema.target.name, labels.task, values)
+    _check_target(schema.target.name, labels.task, values, config)
     test = held_out_mask(labeled, config, strata) if numbered_test is None else numbered_test[used][labels.is_labeled]
     if test.all() or not test.any():
         raise TrainingError(
@@ -209,7 +208,8 @@ def _check_columns(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
         )
 
 
-def _check_target_size(name: str, task: Task, target: Floats) -> None:
+def _check_target(name: str, task: Task, target: Floats, config: Config) -> None:
+    check_threshold(config.evaluation, task)
     if task.is_regression and (largest := float(np.abs(target).max(initial=0.0))) > LARGEST_TARGET:
         raise TrainingError(
             f"the target {name!r} holds {largest:.3g}: a double cannot hold the differences of numbers beyond "
