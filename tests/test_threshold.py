@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import polars as pl
@@ -13,17 +14,18 @@ from estimator.cli import evaluate, train
 from estimator.config import Evaluation
 from estimator.core.task import Predictions, Task
 from estimator.data.schema import Batch
-from estimator.errors import ConfigError
+from estimator.errors import ArtefactError, ConfigError
 from estimator.evaluation.metrics import SHELF
 from estimator.evaluation.metrics.cost import MisclassificationCost
 from estimator.evaluation.threshold import cell_counts, check_threshold, choose_threshold, scores_of_counts
 from estimator.graph.session import Session
-from estimator.models import Dataset
+from estimator.models import Dataset, silent
 from estimator.monitoring.performance import live_performance
 from estimator.monitoring.records import RecordReader, drift_reference
 from estimator.prediction_log import PredictionRecord
 from estimator.serving.service import ResponseFormat, Service
 from estimator.store.artefact import open_artefact
+from estimator.tuning.trial import Objective, run_trial
 from tests.clients import Client, gateway
 from tests.conftest import read_example
 
@@ -155,6 +157,10 @@ def test_what_has_no_threshold_is_named(task, evaluation, message):
         (
             {"evaluation": {"costs": COSTS}, "validation": {"folds": 0}, "training": {"class_weight": "balanced"}},
             "evaluation.costs: with training.class_weight, out-of-fold predictions decide",
+        ),
+        (
+            {"evaluation": {"costs": COSTS}, "validation": {"folds": 0}, "data": {"sample_weight": "w"}},
+            "evaluation.costs: with data.sample_weight, out-of-fold predictions decide",
         ),
         ({"evaluation": {"threshold": 0.3}, "data": {"task": "regression"}}, "a number is predicted, not a class"),
     ],
@@ -326,6 +332,17 @@ def test_configs_are_compared_at_their_thresholds(folder, plain, by_f1):
     assert found["f1"].gain.value > 0.03
 
 
+def test_trials_of_a_search_are_scored_at_their_thresholds(folder, plain, by_f1):
+    scores = []
+    for new, name in ((plain, "plain"), (by_f1, "by_f1")):
+        config = verbs.Context().config(folder / f"{name}.json")
+        objective = Objective({"f1": SHELF.load("f1")()}, [], can_compare_losses=False)
+        table = new.trained.prepared.fit_data(config)
+        scores.append(run_trial(table, config, objective, sample=None, thresholds={}, progress=silent).scores["f1"])
+    assert scores[1] == pytest.approx(by_f1.report.folds["f1"].value, abs=0.02)
+    assert scores[1] > scores[0] + 0.03
+
+
 def test_logged_rows_are_scored_at_the_threshold(folder, by_costs):
     artefact = by_costs.artefact
     table = artefact.predictor.predict_table(new_rows(folder))
@@ -372,6 +389,15 @@ def test_class_weights_and_costs_choose_by_rows(folder, by_costs):
     assert threshold["rows"] == 2400
     costs = [one.report.metrics["cost"] for one in (new, by_costs)]
     assert costs[0].low < costs[1].value < costs[0].high
+
+
+@pytest.mark.parametrize("threshold", ["0.3", {"value": "high"}, {"value": 0.3}])
+def test_manifest_with_another_threshold_is_no_version(by_f1, tmp_path, threshold):
+    shutil.copytree(by_f1.artefact.folder, tmp_path / "version")
+    manifest = {**by_f1.artefact.manifest, "threshold": threshold}
+    (tmp_path / "version" / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtefactError, match="threshold: expected a number and its reason"):
+        open_artefact(tmp_path / "version")
 
 
 def test_refit_chooses_again_and_says_so(folder):

@@ -112,19 +112,20 @@ def _contradictions(config: Config) -> list[ConfigFault]:
 
 def _decision_faults(config: Config) -> list[ConfigFault]:
     """Return what `evaluation.threshold` and `evaluation.costs` contradict."""
-    evaluation, faults = config.evaluation, list[ConfigFault]()
+    data, evaluation, faults = config.data, config.evaluation, list[ConfigFault]()
     given = {key: value for key in ("threshold", "costs") if (value := getattr(evaluation, key)) is not None}
     if len(given) == 2:
         faults.append(ConfigFault(("evaluation", "threshold"), "costs decide already", "leave out one of the two"))
     for key, value in given.items():
-        if config.data.task == "regression":
+        if data.task == "regression":
             hint = "leave it out, or set data.task: classification"
             faults.append(ConfigFault(("evaluation", key), "a number is predicted, not a class", hint))
         elif config.validation.folds == 0 and isinstance(value, str):
             message = "it is chosen on out-of-fold predictions, and validation.folds is 0"
             faults.append(ConfigFault(("evaluation", key), message, "set validation.folds: 5, or give a number"))
-        elif config.validation.folds == 0 and key == "costs" and config.training.class_weight is not None:
-            message = "with training.class_weight, out-of-fold predictions decide, and validation.folds is 0"
+        elif config.validation.folds == 0 and key == "costs" and (config.training.class_weight or data.sample_weight):
+            weights = "training.class_weight" if config.training.class_weight else "data.sample_weight"
+            message = f"with {weights}, out-of-fold predictions decide, and validation.folds is 0"
             faults.append(ConfigFault(("evaluation", key), message, "set validation.folds: 5"))
     if evaluation.costs is None:
         places = [place for place, name in enumerate(evaluation.metrics) if name == COST]

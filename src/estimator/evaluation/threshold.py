@@ -121,10 +121,10 @@ def choose_threshold(
     count by their sample weights. Of thresholds that are as good, it is the one nearest to 0.5.
 
     With costs, it is the one that calibrated probabilities have, false_positive / (false_positive + false_negative)
-    (Elkan, 2001), not the one of the lowest cost on these rows: near its minimum the mean cost is so flat, and with a
-    rare class so noisy, that the lowest point of a sample is often far from the best threshold. Where rows are fitted
-    with different weights, of classes or of their own, probabilities are not the frequencies of what is scored; there
-    the lowest cost decides.
+    (Elkan, 2001), not the one of the lowest cost on these rows: near its minimum the mean cost is flat and, with a rare
+    class, noisy, so the lowest point of a sample moves about, while new rows cost as much by either. Where rows are
+    fitted with different weights, of classes or of their own, probabilities are not the frequencies of what is scored,
+    and the ratio may cost more than twice as much; there the lowest cost decides (benchmarks/thresholds.py).
     """
     fixed = fixed_threshold(evaluation)
     rule = "costs" if evaluation.costs is not None else str(evaluation.threshold)

@@ -30,6 +30,7 @@ FORMAT = 2
 MANIFEST = "manifest.json"
 REQUIRED_FILES = ("model.onnx", "schema.json", "golden.json", "config.resolved.json")
 REQUIRED_KEYS = ("name", "version", "task", "files")
+THRESHOLD_KEYS = {"value", "rule", "positive_class", "rows", "note"}
 # They become names of folders and of images.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 # Another processor may round differently; a real difference is far larger.
@@ -220,6 +221,10 @@ def _check_manifest(folder: Path, manifest: Any) -> None:
     missing = [key for key in REQUIRED_KEYS if key not in manifest]
     if missing or not isinstance(manifest["files"], dict):
         raise ArtefactError(f"{folder / MANIFEST}: not the manifest of a version: no {', '.join(sorted(missing))}")
+    threshold = manifest.get("threshold", dict.fromkeys(THRESHOLD_KEYS, 0.0))
+    is_complete = isinstance(threshold, dict) and set(threshold) >= THRESHOLD_KEYS
+    if not is_complete or not isinstance(threshold["value"], int | float):
+        raise ArtefactError(f"{folder / MANIFEST}: threshold: expected a number and its reason, got {threshold!r:.60}")
     for key in ("name", "version", "parent"):
         # A parent may be a version of another model.
         names = str(manifest.get(key) or "none").split("/") if key == "parent" else [str(manifest[key])]

@@ -46,7 +46,7 @@ class Predictor:
         return self._session.outputs
 
     def predict(self, data: Any) -> npt.NDArray[Any]:
-        """Return one prediction per row, of shape (rows,): a number, or the most likely class as text.
+        """Return one prediction per row, of shape (rows,): a number, or the predicted class as text.
 
         Takes a polars or pandas frame, a list of dicts or one dict, hence data of any type.
 
