@@ -28,6 +28,7 @@ from estimator.data.sources.files import MemoryFile
 from estimator.errors import EstimatorError, PageError, SourceError
 from estimator.features import encoders
 from estimator.features.encoders import Encoder, EncoderInput
+from estimator.features.formulas import Formulas
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output, graph_operators
 from estimator.graph.session import Session
 from estimator.models.conformal import Conformal
@@ -38,6 +39,7 @@ from estimator.store.store import version_folder
 from estimator.training.parity import LONG_TEXT
 from estimator.training.train import write_graph
 from tests.cruel_tables import cruel_tables, csv_text
+from tests.formulas import SCHEMA, made_formula, made_rows
 from tests.test_cruel_tables import N_TABLES
 from tests.test_dates import N_DATES, made_dates, read_value
 from tests.test_reading_matrix import CSV_TABLES
@@ -184,6 +186,21 @@ def test_text_encoders_give_the_same_matrix(differences, kind, task):
     values = np.array([*texts, "", "HAUS haus, hAUS", LONG_TEXT], dtype=object)
     learning = EncoderInput(np.array(texts, dtype=object), target, task)
     assert differences(*encoded(encoders.SHELF.load(kind), learning, values)) < 1e-12
+
+
+def test_formulas_are_computed_as_onnxruntime_does(differences):
+    generator, kinds = np.random.default_rng(5), ("number", "boolean", "category", "datetime")
+    texts = {f"f{index}": made_formula(generator, kinds[index % 4]) for index in range(200)}
+    formulas, graph = Formulas.compile(SCHEMA, texts), Graph()
+    for name in formulas.columns:
+        graph.input(name, STRING if SCHEMA.by_name[name].is_string else DOUBLE)
+    written = formulas.write(graph, {name: name for name in formulas.columns})
+    outputs = [
+        Output(f"out {item.name}", written[item.name], STRING if item.kind == "category" else DOUBLE, rank=2)
+        for item in formulas
+    ]
+    content, feed = graph.finish(outputs), SCHEMA.read_rows(made_rows(50)).feed
+    assert differences(content, {name: feed[name] for name in formulas.columns}) < 1e-12
 
 
 NUMBER = Column("x", "number", nullable=True, na_values=("NA",), training_range=(0.5, 1e6), example=2.5)

@@ -42,7 +42,14 @@ MODELS = {
 }
 WITHOUT_WARM_START = {"constant", "linear", "ensemble"}
 SOURCES = ("file", "log", "table")
-COLUMNS = ("plain", "dropped", "aliased", "nullable", "private", "all")
+COLUMNS = ("plain", "dropped", "aliased", "nullable", "private", "formulas", "all")
+# The floor is dropped as a feature.
+FORMULAS = {
+    "per_floor": "area / floor",
+    "half": "'first' if month(sold) < 7 else 'second'",
+    "place": "join(city, half)",
+    "is_high": "floor > 5",
+}
 CANDIDATES = ("warm_start", "refit", "new_only", "tune")
 EVERYTHING = [(*case, CANDIDATES) for case in product(MODELS, SOURCES, COLUMNS)]
 REST = [case for case in product(SOURCES, COLUMNS) if case != ("log", "all")]
@@ -65,16 +72,21 @@ def rows_of(n_rows: int, seed: int, columns: str) -> pl.DataFrame:
         data["rooms"] = [None if draw < 0.2 else int(draw * 10) for draw in generator.random(n_rows)]
     if columns in ("private", "all"):
         data["owner"] = generator.choice(["a", "b"], n_rows)
+    if columns in ("formulas", "all"):
+        data["floor"] = generator.integers(0, 9, n_rows)
     return pl.DataFrame({**data, "price": (area * 10 + generator.normal(size=n_rows)).round(2)})
 
 
 def config_for(kind: str, columns: str) -> dict[str, object]:
     dropped = [name for name, case in (("note", "dropped"), ("owner", "private")) if columns in (case, "all")]
+    formulas = FORMULAS if columns in ("formulas", "all") else {}
+    dropped += ["floor"] if formulas else []
     aliases = {"schema": {"columns": {"area": {"aliases": ["surface"]}}}} if columns in ("aliased", "all") else {}
     private = {"serving": {"private_columns": ["owner"]}} if columns in ("private", "all") else {}
     return {
         "name": "house",
         "data": {"path": "old.csv", "target": "price", "drop": dropped},
+        "features": {"formulas": formulas},
         "model": {"kind": kind, **MODELS[kind]},
         "training": {"epochs": 1} if kind in ("dense", "tabm") else {},
         "validation": {"folds": 2, "repeats": 1},

@@ -46,8 +46,7 @@ class TuningRows:
 
     def prepared(self, config: Config) -> PreparedData:
         """Return the rows prepared for other settings; few settings change anything."""
-        current, other = self.config.training, config.training
-        if (current.class_weight, current.validation_size) == (other.class_weight, other.validation_size):
+        if _what_prepares(config) == _what_prepares(self.config):
             return self.current
         return prepare(self.frame, config, self.reviewed)
 
@@ -55,6 +54,10 @@ class TuningRows:
         """Return the rows that a trial may use, without the held-out rows."""
         threads = max(1, (os.cpu_count() or 1) // self.workers)
         return replace(self.prepared(config).fit_data(config), held_out=None, threads=threads)
+
+
+def _what_prepares(config: Config) -> tuple[object, ...]:
+    return config.training.class_weight, config.training.validation_size, config.features.formulas
 
 
 @dataclass(frozen=True)
