@@ -11,6 +11,7 @@ import pytest
 
 from estimator import verbs
 from estimator.config import FeatureChoices
+from estimator.config.document import read_document
 from estimator.errors import ConfigError, RowError, TrainingError
 from estimator.features.matrix import Features
 from estimator.serving.model_page.page import build_model_page
@@ -183,6 +184,13 @@ def test_a_page_computes_formulas(boston, visit_file, tmp_path):
     page.wait_for_selector("body[data-ready]")
     assert "Self-test passed" in page.text_content("#check")
     assert [page.get_by_label(name, exact=True).count() for name in ("RAD", "taxes")] == [1, 0]
+
+
+def test_a_formula_that_begins_with_a_quote_needs_another_around_it(tmp_path):
+    (tmp_path / "config.yml").write_text("features:\n  formulas:\n    region: 'a' if RM > 5 else 'b'\n")
+    with pytest.raises(ConfigError, match=r"config\.yml:3: not YAML: text after a quoted text") as caught:
+        read_document(tmp_path / "config.yml")
+    assert caught.value.hint == "put the whole value in quotes of the other kind: \"'a' if x else 'b'\""
 
 
 def test_a_config_names_the_columns_of_its_formulas():

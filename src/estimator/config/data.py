@@ -44,7 +44,11 @@ class Data(Section):
         description="lines of a CSV file that cannot be read, such as those with too few or too many cells: error "
         "stops, skip leaves them out, with a note; predict never leaves out a row, so it stops",
     )
-    drop: list[ColumnName] = Field([], description="columns that are not features; later rows may have them or not")
+    drop: list[ColumnName] = Field(
+        [],
+        description="columns that are not features; later rows may have them or not, except for those that formulas "
+        "use",
+    )
     sample_weight: ColumnName | None = Field(
         None, description="column of row weights, each at least 0; when left out, all rows weigh the same"
     )

@@ -146,6 +146,8 @@ def _yaml_problem(line: list[str], problem: str) -> tuple[str, str | None]:
         return "a colon in the middle of a value, or a wrong indent", "put the value in quotes, or check the indent"
     if problem.startswith("could not find expected ':'"):
         return "a key without a colon, or a quote or bracket that is not closed", "a line reads `key: value`"
+    if problem == "expected <block end>, but found '<scalar>'" and ("'" in written or '"' in written):
+        return "text after a quoted text", "put the whole value in quotes of the other kind: \"'a' if x else 'b'\""
     if "%" in problem or "@" in problem or "`" in problem:
         return problem, "put the value in quotes"
     return problem, None

@@ -57,7 +57,7 @@ class FormulaWriter:
             return self._constant(term.value)
         if term.operation == "column":
             return self._column(str(term.value))
-        arguments = [self._term(argument) for argument in term.arguments]
+        arguments = ["" if _is_attribute(term, argument) else self._term(argument) for argument in term.arguments]
         if term.operation in _ARITHMETIC:
             return self._arithmetic(term.operation, *arguments)
         if term.operation in _UNARY:
@@ -261,3 +261,8 @@ class FormulaWriter:
         **dict.fromkeys(("year", "month", "day", "weekday", "hour"), _date_part),
         **dict.fromkeys(SECONDS_IN, _elapsed),
     }
+
+
+def _is_attribute(term: Term, argument: Term) -> bool:
+    """Whether an argument is written as an attribute or in a list, not as a value of its own."""
+    return argument.is_constant and (term.operation == "in" or (term.operation == "compare" and argument.is_string))
