@@ -45,10 +45,18 @@ Show = Callable[[ShownStep], None]
 def steps(*, quiet: bool) -> Iterator[Progress]:
     """Yield a callback that shows the stage of the work, and of a fit its epoch or round with the losses."""
     with _shown(quiet=quiet) as show:
+        stage_seconds = perf_counter()
 
         def progress(step: TrainingStep) -> None:
-            values = [f"{name} {value:.4g}" for name, value in step.values.items()]
-            show(ShownStep("  ".join(filter(None, [step.label, *values])), step.number, step.total))
+            nonlocal stage_seconds
+            if not step.total:
+                stage_seconds = perf_counter()
+            texts = [f"{name} {value:.4g}" for name, value in step.values.items()]
+            # Epochs and rounds, which have losses, may stop early.
+            if step.number < step.total and not texts:
+                left_seconds = (perf_counter() - stage_seconds) / step.number * (step.total - step.number)
+                texts = [f"about {format_duration(left_seconds)} left"]
+            show(ShownStep("  ".join(filter(None, [step.label, *texts])), step.number, step.total))
 
         yield progress
 

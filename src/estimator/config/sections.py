@@ -12,7 +12,7 @@ from estimator.config.data import Data
 from estimator.config.evaluation import Evaluation
 from estimator.config.faults import ConfigFault, NestedError
 from estimator.config.formula import FormulaError, evaluation_order, parse_formula
-from estimator.config.monitoring import Monitoring, Promotion, Retraining
+from estimator.config.monitoring import Duration, Monitoring, Promotion, Retraining
 from estimator.config.schema import SchemaChoices
 from estimator.config.secrets import Secrets
 from estimator.config.section import ColumnName, Fraction, Section, Text
@@ -141,6 +141,16 @@ class Training(Section):
         "weights, as with --from; from random weights when left out",
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of the split, the initial weights and the shuffling")
+    effort: Literal["quick", "standard", "high"] = Field(
+        "standard",
+        description="how much to try: by the rows of the table, it chooses validation.folds, model.members and the "
+        "rows that each member learns from, where the config leaves them out",
+    )
+    time_limit: Duration | None = Field(
+        None,
+        description="chooses a smaller effort until the forecast of the training keeps this time; a forecast is no "
+        "promise",
+    )
     test_size: Fraction = Field(0.2, description="fraction of rows held out for the report")
     split: Split = Field(Split(), description="how the held-out rows are chosen")
     refit_full: bool = Field(
@@ -169,19 +179,14 @@ class Validation(Section):
     """Cross-validation: for ensemble weights, prediction intervals and comparisons of versions."""
 
     folds: Annotated[int, Field(ge=0, le=50)] = Field(
-        5, description="folds of the training rows, assigned as in training.split; 0: no folds and no intervals"
+        5,
+        description="folds of the training rows, assigned as in training.split; 1: one split, which holds out "
+        "training.validation_size of them (split conformal), for large tables; 0: no folds and no intervals",
     )
     repeats: Annotated[int, Field(ge=1, le=20)] = Field(1, description="times the rows are reshuffled into new folds")
     coverage: Fraction = Field(
         0.9, description="fraction of actual values that prediction intervals, or sets of classes, are to cover"
     )
-
-    @field_validator("folds")
-    @classmethod
-    def _not_one(cls, folds: int) -> int:
-        if folds == 1:
-            raise ValueError("one fold leaves no rows to train on; expected 0, or 2 to 50")
-        return folds
 
 
 class Canary(Section):

@@ -70,8 +70,13 @@ def validation_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) 
 
     It is empty where it would leave no row to fit: of one row, one group or one time.
     """
+    return _validation_rows(frame, config, strata, np.random.default_rng([config.training.seed, VALIDATION_STREAM]))
+
+
+def _validation_rows(
+    frame: pl.DataFrame, config: Config, strata: Floats | None, generator: np.random.Generator
+) -> Mask:
     split, size = config.training.split, config.training.validation_size
-    generator = np.random.default_rng([config.training.seed, VALIDATION_STREAM])
     if split.kind in ("random", "column", "rows"):
         mask = _random_mask(frame.height, size, generator, strata)
     else:
@@ -82,9 +87,14 @@ def validation_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) 
 def assign_folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Ints:
     """Return the fold of each training row (all rows of `frame`), of shape (repeats, rows).
 
-    Random folds keep the proportions of `strata`, groups stay in one fold, and folds by time follow each other.
+    Random folds keep the proportions of `strata`, groups stay in one fold, and folds by time follow each other. With
+    one fold, it holds the fraction `training.validation_size` of the rows, and the others are in none: -1.
     """
     n_folds, split = min(config.validation.folds, frame.height), config.training.split
+    if config.validation.folds == 1:
+        generator = np.random.default_rng([config.training.seed, FOLDS_STREAM])
+        mask = _validation_rows(frame, config, strata, generator)
+        return np.where(mask, 0, -1)[None, :] if mask.any() else np.empty((0, frame.height), dtype=np.int64)
     if n_folds < 2:
         return np.empty((0, frame.height), dtype=np.int64)
     if split.kind == "time":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -23,18 +24,31 @@ def out_of_fold_predictions(
     They have the shape of `FittedModel.predict` and are means over repeats. Rows that are in no fold's test part, such
     as the earliest of folds by time, are NaN. Predictions that `fitted` brings are returned as they are.
     """
-    if data.n_folds < 2:
+    if data.n_folds < 1:
         return None
     if fitted is not None and fitted.out_of_fold is not None:
         return fitted.out_of_fold
 
     def predict_fold(fold: tuple[Mask, Mask]) -> Floats:
         training_mask, test_mask = fold
-        return model.fit(data.take(training_mask), training).predict(data.rows.batch.rows(test_mask))
+        learned = _with_validation(data.take(training_mask), data, training)
+        return model.fit(learned, training).predict(data.rows.batch.rows(test_mask))
 
     folds = fold_masks(data)
     predictions = parallel_map(predict_fold, folds, n_jobs=data.threads, progress=progress)
     return mean_over_repeats(data, folds, predictions)
+
+
+def _with_validation(learned: FitData, data: FitData, training: Training) -> FitData:
+    """Return rows to learn from with as large a fraction for early stopping as all rows have.
+
+    One split by time, or by group, may hold out the very rows that are for early stopping.
+    """
+    if learned.validation_mask.any() or not data.validation_mask.any():
+        return learned
+    generator = np.random.default_rng([training.seed, 71])
+    mask = generator.random(len(learned.rows)) < data.validation_mask.mean()
+    return replace(learned, validation_mask=mask & ~mask.all())
 
 
 def mean_over_repeats(data: FitData, folds: Sequence[tuple[Mask, Mask]], predictions: Sequence[Floats]) -> Floats:
@@ -53,7 +67,7 @@ def fold_masks(data: FitData) -> list[tuple[Mask, Mask]]:
     """Return (training rows, test rows) of every fold of every repeat; folds by time train on the past only."""
     masks = []
     for assigned in data.folds:
-        for fold in range(int(data.is_ordered), int(assigned.max()) + 1):
+        for fold in range(int(data.is_ordered and data.n_folds > 1), int(assigned.max()) + 1):
             test_mask = assigned == fold
             training_mask = assigned < fold if data.is_ordered else ~test_mask
             if test_mask.any() and training_mask.any():

@@ -29,8 +29,7 @@ STATE_FILE = "trees.txt"
 SILENT_LOGGER = "estimator.lightgbm"
 logging.getLogger(SILENT_LOGGER).addHandler(logging.NullHandler())
 logging.getLogger(SILENT_LOGGER).propagate = False
-# LightGBM's defaults for categories, which suit tables of this many rows and more.
-CATEGORY_DEFAULTS = {"min_data_per_group": 100, "cat_smooth": 10, "cat_l2": 10}
+# On fewer rows, the floors of categories are in proportion to them.
 FULL_ROWS = 1000
 # LightGBM takes what is below 1e-35 for 0.
 MIN_SPREAD = 1e-30
@@ -86,6 +85,8 @@ class Boosting(BoostedTrees):
         "model.num_leaves": {"low": 4, "high": 128, "log": True, "integer": True},
         "model.min_child_samples": {"low": 2, "high": 100, "log": True, "integer": True},
         "model.extra_trees": [False, True],
+        "model.cat_smooth": {"low": 0.01, "high": 100.0, "log": True},
+        "model.max_cat_to_onehot": [4, 16, 64],
     }
     distributions: ClassVar[tuple[str, ...]] = ("lightgbm",)
     library_cost: ClassVar[LibraryCost] = LibraryCost(1.4, 200_000_000)
@@ -94,6 +95,16 @@ class Boosting(BoostedTrees):
     min_child_samples: Annotated[int, Field(ge=1)] = Field(10, description="minimum number of rows of a leaf")
     reg_alpha: Annotated[float, Field(ge=0)] = Field(0.0, description="l1 penalty of leaf values")
     extra_trees: bool = Field(False, description="draw thresholds at random (Geurts et al., 2006)")
+    cat_smooth: Annotated[float, Field(ge=0)] = Field(
+        10.0, description="a larger number trusts categories of few rows less when they are ordered"
+    )
+    cat_l2: Annotated[float, Field(ge=0)] = Field(10.0, description="l2 penalty of leaf values of a set of categories")
+    min_data_per_group: Annotated[int, Field(ge=1)] = Field(
+        100, description="minimum number of rows of a set of categories"
+    )
+    max_cat_to_onehot: Annotated[int, Field(ge=1)] = Field(
+        4, description="columns of at most this many categories are split one category against the others"
+    )
     loss: Literal["mse", "mae", "huber", "poisson", "gamma", "tweedie", "mape"] = Field(
         "mse", description="regression only; the others use log loss"
     )
@@ -140,6 +151,20 @@ class Boosting(BoostedTrees):
             summary={"n_estimators": n_rounds - (before.current_iteration() if before else 0)},
         )
 
+    def category_floors(self, n_rows: int) -> dict[str, float]:
+        """Return the settings of category splits: as they are from 1,000 rows on, and below in proportion to the rows.
+
+        With LightGBM's 100 rows per set of categories it would learn nothing from categories of a small table.
+
+        >>> Boosting().category_floors(300)
+        {'min_data_per_group': 30, 'cat_smooth': 3, 'cat_l2': 3}
+        """
+        fraction = min(1.0, n_rows / FULL_ROWS)
+        settings = {"min_data_per_group": self.min_data_per_group, "cat_smooth": self.cat_smooth, "cat_l2": self.cat_l2}
+        if fraction == 1.0:
+            return settings
+        return {name: min(value, max(1, round(value * fraction))) for name, value in settings.items()}
+
     def _parameters(self, data: EncodedFitData, seed: int, n_fitted: int) -> dict[str, Any]:
         if data.task.is_regression:
             objective: dict[str, Any] = {"objective": _OBJECTIVES[self.loss]}
@@ -158,7 +183,8 @@ class Boosting(BoostedTrees):
             "feature_fraction": self.colsample_bytree,
             "lambda_l1": self.reg_alpha,
             "lambda_l2": self.reg_lambda,
-            **category_floors(len(data.rows)),
+            **self.category_floors(len(data.rows)),
+            "max_cat_to_onehot": self.max_cat_to_onehot,
             "extra_trees": self.extra_trees,
             "seed": seed,
             "num_threads": data.threads,
@@ -166,18 +192,6 @@ class Boosting(BoostedTrees):
             "force_col_wise": True,
             "verbosity": -1,
         }
-
-
-def category_floors(n_rows: int) -> dict[str, int]:
-    """Return LightGBM's settings of category splits: its defaults from 1,000 rows on, and below as many per row.
-
-    With its default of 100 rows per group of categories it would learn nothing from categories of a small table.
-
-    >>> category_floors(300)
-    {'min_data_per_group': 30, 'cat_smooth': 3, 'cat_l2': 3}
-    """
-    fraction = min(1.0, n_rows / FULL_ROWS)
-    return {name: max(1, round(default * fraction)) for name, default in CATEGORY_DEFAULTS.items()}
 
 
 def _loaded(content: bytes) -> lightgbm.Booster:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+
 from estimator.config import FeatureChoices
 from estimator.core.arrays import Floats, Ints, Mask
 from estimator.core.task import Task
@@ -118,6 +120,14 @@ class EncodedFitData:
     validation_fold: EncodedRows | None = None
     threads: int = 0
     metrics: Mapping[str, CurveMetric] = field(default_factory=dict)
+
+    def drawn(self, n_rows: int, seed: int) -> EncodedFitData:
+        """Return the same with at most `n_rows` rows to fit, drawn at random; the rows of a fold stay."""
+        if n_rows >= len(self.rows):
+            return self
+        mask = np.zeros(len(self.rows), dtype=np.bool_)
+        mask[np.random.default_rng([seed, 72]).choice(len(mask), n_rows, replace=False)] = True
+        return replace(self, rows=self.rows.take(mask), validation_mask=self.validation_mask[mask])
 
     @property
     def fit_rows(self) -> EncodedRows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar
 
@@ -13,7 +13,6 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, W
 from estimator import models
 from estimator.config import ConfigFault, NestedError, Section, Training, faults_of
 from estimator.core.arrays import Floats, Mask
-from estimator.core.units import DOUBLES, Units
 from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
 from estimator.features.matrix import CrossFittedFeatures, Features
@@ -22,16 +21,11 @@ from estimator.models.base import AdditiveContributions, Curves, FittedModel, Mo
 from estimator.models.dataset import EncodedFitData, EncodedRows, FitData
 from estimator.models.matrix import FittedMatrixModel, MatrixModel, feature_contributions, mean_model
 from estimator.models.progress import Progress, parallel_map, silent
+from estimator.models.selection import Loss, greedy_weights, mixed_out_of_fold, selection_loss
 from estimator.models.units import MatrixUnits
 
-SELECTION_STEPS = 40
-# More rows would not change the weights, only the time to find them.
-MAX_SELECTION_ROWS = 20_000
-EPSILON = 1e-15
-# A smaller gain, of a loss below 1 relative to it, is the rounding of sums.
-MIN_GAIN = 1e-12
-# A member with a smaller weight costs more than it improves.
-MIN_WEIGHT = 0.04
+# On a smaller first fold, chance would decide which members are given up.
+MIN_RACE_ROWS = 400
 # A small net: one twice as wide improves no test score next to the other members, and takes longer than all of them.
 SMALL_NET = {"kind": "tabm", "members": 4, "width": 64, "patience": 6}
 DEFAULT_MEMBERS = ({"kind": "linear"}, SMALL_NET, {"kind": "boosting"})
@@ -180,31 +174,29 @@ class Ensemble(Model):
             raise TrainingError(
                 f"an ensemble cannot continue from version {start.version}", hint="leave out training.pretrained"
             )
-        if data.n_folds < 2:
+        if data.n_folds < 1:
             raise TrainingError(
-                f"an ensemble needs at least 2 folds, got {data.n_folds} for {len(data.rows)} rows",
+                f"an ensemble needs folds, or one split (validation.folds: 1), and got none for {len(data.rows)} rows",
                 hint="set validation.folds: 5, or one kind in model.kind",
             )
-        names, encodings = _names(self.members), _encodings(data, self.members)
-        units = _units(data, self.members, encodings)
-        fits = [
-            _FoldFit(data, member, encoding, of_member, test_mask, _fold_training(member, training, fold))
-            for member, encoding, of_member in zip(self.members, encodings, units, strict=True)
-            for fold, test_mask in enumerate(_test_masks(data))
-        ]
-        results = parallel_map(_FoldFit.run, fits, n_jobs=data.threads, progress=progress)
-        predictions = [_out_of_fold(data, fits, results, member) for member in self.members]
-        loss, everything = _loss(data), np.ones(len(data.rows), dtype=np.bool_)
-        weights = _greedy_weights(predictions, loss, everything, training.seed)
-        by_member = [
-            [model for fit, (model, _) in zip(fits, results, strict=True) if fit.member is member]
-            for member in self.members
-        ]
+        candidates, covered, loss = _candidates(data, self.members), data.folds[0] >= 0, selection_loss(data)
+        fitted = _fit_folds(data, candidates, loss, training, progress)
+        predictions = [_out_of_fold(data, fitted[candidate.name]) for candidate in candidates]
+        n_folds = [len(fitted[candidate.name]) for candidate in candidates]
+        finalists = np.flatnonzero(np.array(n_folds) == max(n_folds))
+        of_finalists = [predictions[index] for index in finalists]
+        weights = np.zeros(len(candidates))
+        weights[finalists] = greedy_weights(of_finalists, loss, covered, training.seed)
         ensemble = FittedEnsemble(
             data.task,
             tuple(
-                WeightedMember(name, encoding.features, mean_model(folds), float(weight))
-                for name, encoding, weight, folds in zip(names, encodings, weights, by_member, strict=True)
+                WeightedMember(
+                    candidate.name,
+                    candidate.encoding.features,
+                    mean_model([model for _, model, _ in fitted[candidate.name]]),
+                    float(weight),
+                )
+                for candidate, weight in zip(candidates, weights, strict=True)
                 if weight > 0
             ),
         )
@@ -214,11 +206,27 @@ class Ensemble(Model):
             used = [member for member, weight in zip(self.members, weights, strict=True) if weight > 0]
             ensemble = _refitted(ensemble, used, data, training)
             losses["held-out loss"] = _held_out_loss(data, ensemble)
-        mixed = _mixed_out_of_fold(data, predictions, loss, training.seed)
-        losses |= {
-            f"loss of {name}": loss(of_member, everything) for name, of_member in zip(names, predictions, strict=True)
-        }
-        return replace(ensemble, losses=losses | {"loss": loss(mixed, everything)}, out_of_fold=mixed)
+        mixed = mixed_out_of_fold(data, of_finalists, loss, training.seed)
+        for candidate, of_member, n_fitted in zip(candidates, predictions, n_folds, strict=True):
+            rows = np.any([test_mask for test_mask, _, _ in fitted[candidate.name]], axis=0)
+            losses[f"loss of {candidate.name}"] = loss(of_member, rows)
+            if n_fitted < max(n_folds):
+                losses[f"folds of {candidate.name}"] = float(n_fitted)
+        return replace(ensemble, losses=losses | {"loss": loss(mixed, covered)}, out_of_fold=mixed)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A family that may become a member."""
+
+    name: str
+    member: MatrixModel
+    encoding: CrossFittedFeatures
+    units: MatrixUnits
+
+
+# The rows of a fold that are not learned, the model of the others, and its predictions for the fold.
+_FittedFold = tuple[Mask, FittedMatrixModel, Floats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,28 +234,63 @@ class _FoldFit:
     """The fit of one family without one fold, the rows of `test_mask`."""
 
     data: FitData
-    member: MatrixModel
-    encoding: CrossFittedFeatures
-    units: MatrixUnits
+    candidate: _Candidate
     test_mask: Mask
     training: Training
+    threads: int
+
+    def name(self) -> str:
+        """Return what progress calls this fit."""
+        return self.candidate.name
 
     def run(self) -> tuple[FittedMatrixModel, Floats]:
-        """Return the fitted model and its predictions for the fold, on one thread."""
-        fit_rows, fold_rows = self.data.rows.take(~self.test_mask), self.data.rows.take(self.test_mask)
-        fold_matrix = self.encoding.validation_matrix(~self.test_mask, self.test_mask)
+        """Return the fitted model and its predictions for the fold."""
+        encoding, learned = self.candidate.encoding, ~self.test_mask
+        fit_rows, fold_rows = self.data.rows.take(learned), self.data.rows.take(self.test_mask)
+        fold_matrix = encoding.validation_matrix(learned, self.test_mask)
         encoded = EncodedFitData(
-            EncodedRows(self.encoding.training_matrix(~self.test_mask), fit_rows.target, fit_rows.weights),
+            EncodedRows(encoding.training_matrix(learned), fit_rows.target, fit_rows.weights),
             np.zeros(len(fit_rows), dtype=np.bool_),
             None,
             self.data.task,
-            self.encoding.features.categorical,
+            encoding.features.categorical,
             validation_fold=EncodedRows(fold_matrix, fold_rows.target, fold_rows.weights),
-            threads=1,
+            threads=self.threads,
             metrics=self.data.metrics,
         )
-        model = self.member.fit_rescaled(encoded, self.training, units=self.units)
+        model = self.candidate.member.fit_rescaled(encoded, self.training, units=self.candidate.units)
         return model, model.predict(fold_matrix)
+
+
+def _fit_folds(
+    data: FitData, candidates: Sequence[_Candidate], loss: Loss, training: Training, progress: Progress
+) -> dict[str, list[_FittedFold]]:
+    """Fit the candidates to all folds; those without a weight after the first fold, if it is large, to that one only.
+
+    With one split, candidates are fitted one after another on all threads, else each on one.
+    """
+    masks = _test_masks(data)
+    n_jobs, threads = (1, data.threads) if len(masks) == 1 else (data.threads, 1)
+    fitted: dict[str, list[_FittedFold]] = {candidate.name: [] for candidate in candidates}
+
+    def fit(in_race: Sequence[_Candidate], folds: range) -> None:
+        fits = [
+            _FoldFit(data, candidate, masks[fold], _fold_training(candidate.member, training, fold), threads)
+            for candidate in in_race
+            for fold in folds
+        ]
+        results = parallel_map(_FoldFit.run, fits, n_jobs=n_jobs, progress=progress, name_of=_FoldFit.name)
+        for item, (model, predictions) in zip(fits, results, strict=True):
+            fitted[item.candidate.name].append((item.test_mask, model, predictions))
+
+    n_first = 1 if len(masks) > 1 and len(candidates) > 1 and masks[0].sum() >= MIN_RACE_ROWS else len(masks)
+    fit(candidates, range(n_first))
+    if n_first < len(masks):
+        of_first = [_out_of_fold(data, fitted[candidate.name]) for candidate in candidates]
+        weights = greedy_weights(of_first, loss, masks[0], training.seed)
+        in_race = [candidate for candidate, weight in zip(candidates, weights, strict=True) if weight > 0]
+        fit(in_race, range(n_first, len(masks)))
+    return fitted
 
 
 def _refitted(
@@ -276,7 +319,7 @@ def _held_out_loss(data: FitData, ensemble: FittedEnsemble) -> float:
     """Return the loss of the held-out rows, which shows what the smaller graph of a refit costs."""
     if data.held_out is None:
         return float("nan")
-    loss = _loss(replace(data, rows=data.held_out))
+    loss = selection_loss(replace(data, rows=data.held_out))
     return loss(ensemble.predict(data.held_out.batch), np.ones(len(data.held_out), dtype=np.bool_))
 
 
@@ -295,6 +338,13 @@ def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[CrossFitte
             # Computed here once: threads of the fits would compute it several times.
             _ = shared[key].matrix
     return [shared[member.matrix_kind, member.max_categories] for member in members]
+
+
+def _candidates(data: FitData, members: Sequence[MatrixModel]) -> list[_Candidate]:
+    """Fit encoders and units of each member, the same for all folds, so that their models can become one."""
+    encodings = _encodings(data, members)
+    units = _units(data, members, encodings)
+    return [_Candidate(*parts) for parts in zip(_names(members), members, encodings, units, strict=True)]
 
 
 def _units(
@@ -330,69 +380,16 @@ def _fold_training(member: MatrixModel, training: Training, fold: int) -> Traini
     return training.model_copy(update={"seed": training.seed + 1000 * fold, "callbacks": callbacks})
 
 
-def _out_of_fold(
-    data: FitData, fits: Sequence[_FoldFit], results: Sequence[tuple[FittedMatrixModel, Floats]], member: MatrixModel
-) -> Floats:
-    """Return a member's out-of-fold predictions for every row, the mean over repeats."""
+def _out_of_fold(data: FitData, fitted: Sequence[_FittedFold]) -> Floats:
+    """Return a candidate's out-of-fold predictions, the mean over repeats; NaN for rows of no fold that was fitted."""
     shape = (len(data.rows),) if data.task.is_regression else (len(data.rows), data.task.n_outputs)
-    predictions = np.zeros(shape)
-    for fit, (_, fold_predictions) in zip(fits, results, strict=True):
-        if fit.member is member:
-            predictions[fit.test_mask] += fold_predictions / len(data.folds)
-    return predictions
-
-
-Loss = Callable[[Floats, Mask], float]
-
-
-def _loss(data: FitData) -> Loss:
-    """Return the weighted mean squared error, or the log loss, of the rows of a mask."""
-    target, weights = data.rows.target, data.rows.weights
-    if data.task.is_regression:
-        # Squares of ordinary numbers neither overflow nor vanish: there, the scale is 1.
-        scale = Units.of(target, DOUBLES).scale
-        return lambda predictions, mask: float(
-            np.average(np.square((predictions[mask] - target[mask]) * scale), weights=weights[mask] + EPSILON)
-        )
-    codes = target.astype(np.int64)
-
-    def log_loss(probabilities: Floats, mask: Mask) -> float:
-        of_target = probabilities[mask, codes[mask]]
-        return float(np.average(-np.log(np.clip(of_target, EPSILON, 1.0)), weights=weights[mask] + EPSILON))
-
-    return log_loss
-
-
-def _greedy_weights(predictions: Sequence[Floats], loss: Loss, mask: Mask, seed: int) -> Floats:
-    """Return weights by forward selection with replacement: each step adds the member that lowers the loss most."""
-    if mask.sum() > MAX_SELECTION_ROWS:
-        generator = np.random.default_rng([seed, 50])
-        sampled = generator.choice(np.flatnonzero(mask), MAX_SELECTION_ROWS, replace=False)
-        mask = np.isin(np.arange(len(mask)), sampled)
-    total, counts = np.zeros_like(predictions[0]), np.zeros(len(predictions))
-    best, weights = np.inf, counts
-    for step in range(1, SELECTION_STEPS + 1):
-        losses = [loss((total + of_member) / step, mask) for of_member in predictions]
-        index = int(np.argmin(losses))
-        total += predictions[index]
-        counts[index] += 1
-        if losses[index] < best - MIN_GAIN * min(best, 1.0):
-            best, weights = losses[index], counts / step
-    large = np.where(weights >= MIN_WEIGHT, weights, 0.0)
-    normalized: Floats = large / large.sum()
-    return normalized
-
-
-def _mixed_out_of_fold(data: FitData, predictions: Sequence[Floats], loss: Loss, seed: int) -> Floats:
-    """Return the ensemble's out-of-fold predictions: the weights for a fold come from the other folds."""
-    mixed = np.zeros_like(predictions[0])
-    for fold in range(data.n_folds):
-        test_mask = data.folds[0] == fold
-        weights = _greedy_weights(predictions, loss, ~test_mask, seed)
-        mixed[test_mask] = sum(
-            weight * of_member[test_mask] for weight, of_member in zip(weights, predictions, strict=True)
-        )
-    return mixed
+    total, counts = np.zeros(shape), np.zeros(len(data.rows))
+    for test_mask, _, predictions in fitted:
+        total[test_mask] += predictions
+        counts[test_mask] += 1
+    with np.errstate(invalid="ignore"):
+        mean: Floats = total / (counts if data.task.is_regression else counts[:, None])
+    return mean
 
 
 __all__ = ["Ensemble", "FittedEnsemble"]

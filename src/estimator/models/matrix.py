@@ -6,9 +6,10 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import Field
 
 from estimator.config import Callback, Training
 from estimator.core.arrays import Floats
@@ -209,6 +210,9 @@ class MatrixModel(Model):
     target_arithmetic: ClassVar[Arithmetic] = SINGLES
     matrix_arithmetic: ClassVar[Arithmetic | None] = None
     library_cost: ClassVar[LibraryCost] = LibraryCost()
+    max_rows: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="fit to at most this many rows, drawn at random; to all when left out"
+    )
 
     @property
     def ignores_offset(self) -> bool:
@@ -280,6 +284,8 @@ class MatrixModel(Model):
 
         A matrix and a target near zero and of ordinary size are fitted as they are.
         """
+        if self.max_rows is not None:
+            data = data.drawn(self.max_rows, training.seed)
         units = units or (self.units(data) if start is None else MatrixUnits.from_state(start))
         if units.are_plain:
             return self.fit_matrix(data, training, progress=progress, start=start)

@@ -39,9 +39,16 @@ def silent(step: TrainingStep) -> None:
 
 
 def parallel_map(
-    function: Callable[[Item], Result], items: Sequence[Item], *, n_jobs: int = 0, progress: Progress = silent
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    n_jobs: int = 0,
+    progress: Progress = silent,
+    name_of: Callable[[Item], str] | None = None,
 ) -> list[Result]:
     """Return the function's result for every item, `n_jobs` at a time, 0 for one per processor.
+
+    Progress says how many are done, and with `name_of` the name of the latest.
 
     The function must release the GIL to gain from it, as fits do; BLAS is held to one thread meanwhile.
     """
@@ -54,7 +61,8 @@ def parallel_map(
         result = function(item)
         with lock:
             n_done += 1
-            progress(TrainingStep(n_done, len(items), {}, "cross-validation fits"))
+            latest = "" if name_of is None else f", latest {name_of(item)}"
+            progress(TrainingStep(n_done, len(items), {}, f"cross-validation fits{latest}"))
         return result
 
     pool = ThreadPoolExecutor(n_jobs or os.cpu_count())

@@ -29,9 +29,13 @@ MAX_SHUFFLED_ROWS, MIN_SHUFFLED_ROWS, MAX_SHUFFLED = 2000, 200, 60_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of a run: rows to fit and held out, features, texts, classes (1 for a number), and fits of a model."""
+    """The size of a run: rows to fit and held out, features, texts, classes (1 for a number), and fits of a model.
+
+    `n_fold_rows` are those that the model of a fold learns from.
+    """
 
     n_rows: int
+    n_fold_rows: int
     n_test: int
     n_columns: int
     n_texts: int
@@ -42,8 +46,10 @@ class Size:
     def of(cls, data: FitData) -> Size:
         """Return the size of what a model is given to fit."""
         features = data.schema.features
+        n_out = (data.folds >= 0).sum() / max(data.n_folds * len(data.folds), 1) if data.n_folds else 0
         return cls(
             len(data.rows),
+            len(data.rows) - int(n_out),
             0 if data.held_out is None else len(data.held_out),
             len(features),
             sum(column.kind == "text" for column in features),
@@ -134,10 +140,10 @@ def _seconds(
     for member, width, n_rounds in zip(members, widths, rounds, strict=True):
         if not isinstance(member, MatrixModel):
             continue
-        fold_rows = size.n_rows - size.n_rows // max(size.n_folds, 2)
-        shape = FitShape(fold_rows, width, size.n_columns, size.n_outputs, not is_ensemble, n_rounds)
+        most = member.max_rows or size.n_rows
+        shape = FitShape(min(size.n_fold_rows, most), width, size.n_columns, size.n_outputs, not is_ensemble, n_rounds)
         of_fold = member.fit_cost(shape, config.training)
-        whole = member.fit_cost(replace(shape, n_rows=size.n_rows, refits=True), config.training)
+        whole = member.fit_cost(replace(shape, n_rows=min(size.n_rows, most), refits=True), config.training)
         encoding = _encoding_seconds(size, width)
         total += size.n_folds * (of_fold.seconds + encoding * (not is_ensemble)) / n_jobs
         if not is_ensemble or (isinstance(model, Ensemble) and model.refit):

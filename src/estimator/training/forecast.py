@@ -110,9 +110,14 @@ def with_time(
 ) -> Forecast:
     """Add the time of the whole run, of which reading and preparing took `seconds_before`."""
     began = clock()
-    seconds = estimate_seconds(prepared, model, _widths(prepared.fit_data(config), model), config)
-    seconds *= slowness(seconds, clock)
+    seconds = forecast_seconds(prepared, model, config, clock=clock)
     return replace(sizes, seconds=seconds_before + seconds, forecast_seconds=clock() - began)
+
+
+def forecast_seconds(prepared: PreparedData, model: Model, config: Config, *, clock: Callable[[], float]) -> float:
+    """Return about how many seconds a run takes after its rows have been prepared."""
+    seconds = estimate_seconds(prepared, model, _widths(prepared.fit_data(config), model), config)
+    return seconds * slowness(seconds, clock)
 
 
 def free_memory_bytes() -> int | None:

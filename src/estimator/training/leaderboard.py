@@ -7,18 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from estimator.core.task import Task
-from estimator.core.text import format_number
+from estimator.core.text import counted, format_number
 
-LOSS, LOSS_OF, WEIGHT_OF, WHOLE = "loss", "loss of ", "weight of ", "ensemble"
+LOSS, LOSS_OF, WEIGHT_OF, FOLDS_OF, WHOLE = "loss", "loss of ", "weight of ", "folds of ", "ensemble"
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A member: its weight, 0 if it is not used, and its out-of-fold loss."""
+    """A member: its weight, 0 if it is not used, and its out-of-fold loss.
+
+    `n_folds` is how many folds it was fitted to before it was given up; None if it was not.
+    """
 
     name: str
     weight: float
     loss: float
+    n_folds: int | None = None
+
+    @property
+    def shown_weight(self) -> str:
+        """The weight, or why there is none."""
+        if self.n_folds is None:
+            return format_number(self.weight)
+        return f"{format_number(self.weight)}, given up after {counted(self.n_folds, 'fold')}"
 
 
 def leaderboard(summary: Mapping[str, float]) -> list[Member]:
@@ -29,7 +40,15 @@ def leaderboard(summary: Mapping[str, float]) -> list[Member]:
     [('ensemble', 1.0), ('linear', 1.0), ('boosting', 0.0)]
     """
     names = [key.removeprefix(LOSS_OF) for key in summary if key.startswith(LOSS_OF)]
-    members = [Member(name, summary.get(f"{WEIGHT_OF}{name}", 0.0), summary[f"{LOSS_OF}{name}"]) for name in names]
+    members = [
+        Member(
+            name,
+            summary.get(f"{WEIGHT_OF}{name}", 0.0),
+            summary[f"{LOSS_OF}{name}"],
+            int(summary[f"{FOLDS_OF}{name}"]) if f"{FOLDS_OF}{name}" in summary else None,
+        )
+        for name in names
+    ]
     if members:
         members.append(Member(WHOLE, 1.0, summary[LOSS]))
     return sorted(members, key=lambda member: (math.isnan(member.loss), member.loss, member.name != WHOLE))
@@ -38,5 +57,5 @@ def leaderboard(summary: Mapping[str, float]) -> list[Member]:
 def leaderboard_table(summary: Mapping[str, float], task: Task) -> list[tuple[str, ...]]:
     """Return the leaderboard as rows of a table with a header; empty for a model that is no ensemble."""
     loss = "mean squared error" if task.is_regression else "log loss"
-    rows = [(item.name, format_number(item.weight), format_number(item.loss)) for item in leaderboard(summary)]
+    rows = [(item.name, item.shown_weight, format_number(item.loss)) for item in leaderboard(summary)]
     return [("model", "weight", f"out-of-fold {loss}"), *rows] if rows else []

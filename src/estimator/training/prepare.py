@@ -70,6 +70,15 @@ class PreparedData:
         """The rows held out for the report, as they were read."""
         return self.frame.filter(pl.Series(self.test_mask))
 
+    def with_folds(self, config: Config) -> PreparedData:
+        """Return the same rows, held out alike, with the folds and validation rows of another config."""
+        strata = None if self.task.is_regression else self.training_rows.target
+        return replace(
+            self,
+            validation_mask=validation_mask(self.training_frame, config, strata),
+            folds=assign_folds(self.training_frame, config, strata),
+        )
+
     def for_refit(self, config: Config) -> PreparedData:
         """Return the same rows to fit on all of them; the held-out ones are still those of the report."""
         strata = None if self.task.is_regression else self.rows.target

@@ -152,7 +152,8 @@ def _scored(
 
 
 def _fold_scores(trained: TrainedModel, metrics: dict[str, Metric], config: Config) -> Scores | None:
-    if (raw := trained.calibrated) is None:
+    # The scores of one split would have no interval.
+    if (raw := trained.calibrated) is None or trained.fit_data.n_folds < 2:
         return None
     predictions = trained.predictor.task.predictions(raw)
     return cross_validated_scores(trained.fit_data, predictions, metrics, confidence=config.evaluation.confidence)

@@ -136,7 +136,7 @@ def write_graph(fitted: FittedModel, conformal: Conformal | None = None, thresho
 def _conformal_notes(out_of_fold: Floats | None, data: FitData, config: Config) -> tuple[str, ...]:
     """Return why predictions have no interval or set, or one that cannot reach its coverage."""
     validation, kind = config.validation, "intervals" if data.task.is_regression else "sets"
-    if validation.folds < 2:
+    if validation.folds < 1:
         return ()
     n_rows = 0 if out_of_fold is None else int((~np.isnan(out_of_fold.reshape(len(data.rows), -1)[:, 0])).sum())
     if n_rows < MIN_ROWS:

@@ -19,6 +19,7 @@ from estimator.store.store import Store, version_folder
 from estimator.training import forecast as forecasts
 from estimator.training import version as versions
 from estimator.training.forecast import Forecast
+from estimator.training.plan import planned
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.refit import train_and_score
 from estimator.training.report import Report
@@ -62,7 +63,8 @@ def train(
     table = context.table(loaded, rows)
     progress(stage("checking and splitting rows"))
     prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
-    context.notes.add(prepared.notes)
+    prepared, config, plan_notes = planned(prepared, config, clock=perf_counter)
+    context.notes.add((*prepared.notes, *plan_notes))
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
     start = None if earlier is None else warm_start(earlier)
@@ -99,7 +101,10 @@ def train(
 def forecast(conf: ConfigReference, context: Context) -> Forecast:
     """Estimate what training a config takes: memory, disk and time, at a small part of its cost."""
     start_seconds = perf_counter()
-    prepared, config, model = prepared_rows(conf, context)
+    prepared, config, _ = prepared_rows(conf, context)
+    prepared, config, plan_notes = planned(prepared, config, clock=perf_counter)
+    context.notes.add(plan_notes)
+    model = model_of(config)
     counted = forecasts.forecast(prepared, model, config, context.store(config).root)
     counted.check_resources()
     seconds_before = perf_counter() - start_seconds
