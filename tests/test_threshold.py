@@ -106,7 +106,7 @@ def test_costs_of_rows_alike_need_no_rows():
     probabilities, rows = drawn()
     alike = Dataset(rows.batch, rows.target, np.ones(400), np.ones(400))
     assert chosen(probabilities, alike, costs=COSTS).value == pytest.approx(1 / 6)
-    assert chosen(None, rows, costs=COSTS).rows == 0
+    assert chosen(None, alike, costs=COSTS).rows == 0
 
 
 def test_costs_of_weighted_rows_are_lowest_out_of_fold():
@@ -126,7 +126,9 @@ def test_rows_of_one_class_choose_nothing():
     alike = Dataset(rows.batch, np.zeros(len(rows)), rows.weights, rows.sample_weights)
     threshold = chosen(probabilities, alike, threshold="f1")
     assert threshold.value == 0.5
-    assert "have one class, which shows no threshold" in str(threshold.note)
+    assert "no threshold can be chosen on 400 out-of-fold rows, which are not of both" in str(threshold.note)
+    assert chosen(None, rows, threshold="f1").value == 0.5
+    assert chosen(None, rows, costs=COSTS).value == pytest.approx(1 / 6)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +151,7 @@ def test_what_has_no_threshold_is_named(task, evaluation, message):
         ({"evaluation": {"threshold": 30}}, "evaluation.threshold: expected a number between 0 and 1 or text, got 30"),
         ({"evaluation": {"threshold": "f2"}}, "evaluation.threshold: no metric called 'f2'"),
         ({"evaluation": {"threshold": "recall"}}, "evaluation.threshold: recall alone is no aim"),
+        ({"evaluation": {"threshold": "cost"}}, "evaluation.threshold: the lowest cost needs costs"),
         ({"evaluation": {"threshold": "f1>=0.9"}}, "or recall>= or precision>= and a number, got 'f1>=0.9'"),
         ({"evaluation": {"threshold": "recall<=0.9"}}, "or recall>= or precision>= and a number, got 'recall<=0.9'"),
         ({"evaluation": {"costs": {"false_negative": 0}}}, "evaluation.costs.false_positive: missing"),
@@ -380,6 +383,12 @@ def test_a_number_needs_no_folds(folder):
     table = new.artefact.predictor.predict_table(new_rows(folder))
     assert ((table["probability_bad"] >= 0.3) == (table["prediction"] == "bad")).all()
     assert list(new.report.threshold_effect.curves) == ["recall", "precision"]
+
+
+def test_one_split_chooses_on_the_rows_that_it_holds_out(folder):
+    new = trained(folder, "split", evaluation={"threshold": "f1"}, validation={"folds": 1})
+    assert new.artefact.manifest["threshold"]["rows"] == 360
+    assert new.report.threshold_effect.gains["f1"].value > 0
 
 
 def test_class_weights_and_costs_choose_by_rows(folder, by_costs):

@@ -66,6 +66,8 @@ class Evaluation(Section):
         if not isinstance(threshold, str) or threshold.isidentifier():
             if threshold in BOUNDED_METRICS:
                 raise ValueError(f"{threshold} alone is no aim, as it is highest at an end; expected {threshold}>=0.9")
+            if threshold == "cost":
+                raise ValueError("the lowest cost needs costs: set evaluation.costs in place of it")
             return threshold
         bound = Requirement.parse(threshold)
         if bound is None or bound.metric not in BOUNDED_METRICS or bound.sign != ">=" or not 0.0 < bound.value <= 1.0:

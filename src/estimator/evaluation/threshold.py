@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -98,11 +98,17 @@ def check_threshold(evaluation: Evaluation, task: Task) -> None:
             hint="leave it out: the likeliest class is predicted",
         )
     rule = evaluation.threshold
-    if isinstance(rule, str) and Requirement.parse(rule) is None and not SHELF.load(rule).scores_classes:
-        loaded = {name: SHELF.load(name) for name in SHELF.names()}
-        fitting = [name for name, kind in loaded.items() if kind.scores_classes and name not in (*COUNTERPARTS, "cost")]
-        hint = "set evaluation.costs instead" if rule == "cost" else f"choose from {', '.join(fitting)}"
-        raise ConfigError(f"evaluation.threshold: {rule} is the same at every threshold", hint=hint)
+    if isinstance(rule, str) and Requirement.parse(rule) is None and not _is_aim(SHELF.canonical(rule)):
+        aims = [name for name in SHELF.names() if _is_aim(name)]
+        raise ConfigError(
+            f"evaluation.threshold: {rule} is the same at every threshold", hint=f"choose from {', '.join(aims)}"
+        )
+
+
+def _is_aim(name: str) -> bool:
+    """Whether a threshold can be chosen that makes a metric the best."""
+    kind = SHELF.load(name)
+    return kind.scores_classes and "binary" in kind.tasks and name not in (*COUNTERPARTS, "cost")
 
 
 def fixed_threshold(evaluation: Evaluation) -> float | None:
@@ -117,8 +123,9 @@ def choose_threshold(
 ) -> Threshold | None:
     """Return the threshold that a config asks for, None where the likelier class is predicted.
 
-    It is chosen on out-of-fold `probabilities` (rows, classes), as the graph gives them, NaN where a row has none; rows
-    count by their sample weights. Of thresholds that are as good, it is the one nearest to 0.5.
+    It is chosen on out-of-fold `probabilities` (rows, classes), as the graph gives them, NaN where a row has none, or
+    None where no row has any; rows count by their sample weights. Of thresholds that are as good, it is the one nearest
+    to 0.5.
 
     With costs, it is the one that calibrated probabilities have, false_positive / (false_positive + false_negative)
     (Elkan, 2001), not the one of the lowest cost on these rows: near its minimum the mean cost is flat and, with a rare
@@ -126,20 +133,24 @@ def choose_threshold(
     fitted with different weights, of classes or of their own, probabilities are not the frequencies of what is scored,
     and the ratio may cost more than twice as much; there the lowest cost decides (benchmarks/thresholds.py).
     """
-    fixed = fixed_threshold(evaluation)
-    rule = "costs" if evaluation.costs is not None else str(evaluation.threshold)
-    if fixed is None and evaluation.threshold is None:
+    key = "threshold" if evaluation.costs is None else "costs"
+    if getattr(evaluation, key) is None:
         return None
-    is_moved = evaluation.costs is not None and probabilities is not None and bool(np.ptp(rows.weights))
+    rule, fixed = "costs" if evaluation.costs else str(evaluation.threshold), fixed_threshold(evaluation)
+    is_moved = evaluation.costs is not None and np.ptp(rows.weights) > 0
     if fixed is not None and not is_moved:
         return Threshold(fixed, rule, task.classes[1])
-    assert probabilities is not None  # the config has folds
+    if probabilities is None:
+        probabilities = np.full((len(rows), 2), np.nan)
     is_counted = ~np.isnan(probabilities[:, 1]) & (rows.sample_weights > 0)
     positive, actual = probabilities[is_counted, 1], rows.target[is_counted]
     if len(np.unique(actual)) < 2:
-        note = f"evaluation.{'costs' if evaluation.costs else 'threshold'}: the {len(actual):,} out-of-fold rows have "
-        note += "one class, which shows no threshold: the likelier class is predicted"
-        return Threshold(HALF, rule, task.classes[1], len(actual), note)
+        value = HALF if fixed is None else fixed
+        note = (
+            f"evaluation.{key}: no threshold can be chosen on {counted(len(actual), 'out-of-fold row')}, which are not "
+            f"of both classes: it is {format_number(value)}"
+        )
+        return Threshold(value, rule, task.classes[1], len(actual), note)
     candidates = _candidates(positive)
     counts = cell_counts(candidates, positive, actual, rows.sample_weights[None, is_counted])
     place, unreached = _best(evaluation, task, candidates, counts)
@@ -236,4 +247,4 @@ def decided(task: Task, threshold: Threshold | None) -> Task:
 def recorded_threshold(manifest: Mapping[str, Any]) -> Threshold | None:
     """Return the threshold of a version by its manifest, None where the likeliest class is predicted."""
     data = manifest.get("threshold")
-    return None if data is None else Threshold(**{name: data[name] for name in Threshold.__dataclass_fields__})
+    return None if data is None else Threshold(**{field.name: data[field.name] for field in fields(Threshold)})
