@@ -226,6 +226,7 @@ def comparison(verdict, gain):
     ("newest", {"refit": ("undecided", 0.5)}, "refit"),
     ("proven", {"refit": ("undecided", 3.0), "new_only": ("better", 2.0)}, "new_only"),
     ("newest", {"refit": ("undecided", 3.0), "new_only": ("better", 2.0)}, "new_only"),
+    ("newest", {"warm_start": ("undecided", 3.0), "refit": ("undecided", 0.5)}, "refit"),
     ("newest", {"refit": ("worse", -3.0), "new_only": ("not better", 0.0)}, None),
 ])  # fmt: skip
 def test_only_what_is_proven_better_is_chosen_unless_asked_for(market, prefer, verdicts, chosen):

@@ -162,7 +162,7 @@ class Retraining(Section):
     prefer: Literal["proven", "newest"] = Field(
         "proven",
         description="proven: only a candidate that is proven better replaces the live version; newest: also one for "
-        "which the newest rows cannot tell",
+        "which the newest rows cannot tell; of several such ones, that of most rows: refit first",
     )
     every: Duration | None = Field(
         None, description="time between scheduled retrainings; when left out, only monitoring starts one"

@@ -13,6 +13,8 @@ from estimator.core.clock import Moment
 from estimator.monitoring.candidates import Candidate, CandidateKind, RetrainingRows
 from estimator.store.artefact import Artefact
 
+# The more rows a candidate learns, and the less it depends on the version before, the later it comes.
+BY_ROWS: tuple[CandidateKind, ...] = ("new_only", "warm_start", "recent", "tune", "refit")
 DECISIONS_FOLDER, EVIDENCE_FILE = "decisions", "evidence.json"
 
 
@@ -89,7 +91,8 @@ def decide(
 ) -> Decision:
     """Choose the candidate that is proven better on the holdout and gains most, and is not much worse on old rows.
 
-    With `prefer: newest`, one for which the holdout cannot tell comes after those that are better.
+    With `prefer: newest`, those for which the holdout cannot tell come after those that are better; of them the one
+    with most rows is chosen, as the largest gain would be chance.
     """
     reasons, eligible = [], []
     for candidate in candidates:
@@ -119,9 +122,10 @@ def decide(
 
 
 def _order(candidate: Candidate) -> tuple[bool, float]:
-    """Return what puts the best candidate last: proven ones, then by their gain."""
+    """Return what puts the best candidate last: proven ones by their gain, after the others by their rows."""
     first = candidate.comparisons[0]
-    return first.verdict == "better", first.gain.value
+    is_better = first.verdict == "better"
+    return is_better, first.gain.value if is_better else BY_ROWS.index(candidate.kind)
 
 
 def _verdict(candidate: Candidate, settings: Retraining) -> tuple[str, bool]:
