@@ -2,8 +2,8 @@
 
 A version is trained on the first period of a table. Then the rows of later windows come in their natural order, thirty
 days each: the live version predicts them, they are logged, and a day later each gets its label. The monitoring loop
-runs every hour and does what its config says; nothing else intervenes. The clock is simulated, all else is real: log,
-store, tests, retraining with its candidates, promotion and rollback.
+runs every hour, or as `--step-hours` says, and does what its config says; nothing else intervenes. The clock is
+simulated, all else is real: log, store, tests, retraining with its candidates, promotion and rollback.
 
 Rules, all with the same model and settings, each by its mean loss over the rows of all windows:
 - nothing: the first version predicts all windows.
@@ -48,11 +48,11 @@ from estimator.verbs.monitor import MonitoredModel, loop_settings, retrainer
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "tables"
 AMES = Path(__file__).resolve().parent.parent / "examples" / "moving-market"
 DAY, N_WINDOWS, MAX_WINDOW_ROWS, MAX_FIRST_ROWS = 86_400.0, 11, 1500, 10_000
-WINDOW_DAYS, LABEL_DELAY, STEP_SECONDS = 30, DAY, 3600.0
+WINDOW_DAYS, LABEL_DELAY = 30, DAY
 LOOP = {
     "monitoring": {"on_drift": "ask_for_labels", "on_degradation": "retrain"},
-    "retraining": {"prefer": "newest"},
-    "promotion": {"mode": "automatic"},
+    "retraining": {"prefer": "newest", "every": "30 days"},
+    "promotion": {"mode": "automatic", "criterion": "not_worse"},
 }
 
 
@@ -125,6 +125,7 @@ class Market:
     folder: Path
     settings: Mapping[str, Any]
     clock: Clock
+    step_hours: float = 1.0
 
     @property
     def context(self) -> verbs.Context:
@@ -186,13 +187,13 @@ def losses(artefact: Artefact, rows: pl.DataFrame) -> list[float]:
 def left_alone(market: Market, loop: MonitorLoop, log: PredictionLog, number: int, run: Run) -> list[float]:
     """Let the live version predict the rows of a window as they come; return the loss of each."""
     clock, target, rows = market.clock, market.windows.target, market.windows.later[number]
-    n_steps = round(WINDOW_DAYS * DAY / STEP_SECONDS)
+    n_steps = round(WINDOW_DAYS * 24 / market.step_hours)
     bounds = np.linspace(0, rows.height, n_steps + 1).round().astype(int).tolist()
     labels: list[tuple[float, Label]] = []
     of_rows: list[float] = []
     live = market.context.version("loop@live")
     for start, end in pairwise(bounds):
-        clock.now += STEP_SECONDS
+        clock.now += market.step_hours * 3600.0
         batch = rows.slice(start, end - start)
         if batch.height:
             of_rows += losses(live, batch)
@@ -241,6 +242,7 @@ def main() -> None:
     names = ["moving_market", *(table.name for table in TABLES)]
     parser.add_argument("--tables", nargs="+", choices=names, default=names)
     parser.add_argument("--settings", default=json.dumps(LOOP), help="sections of the config, as JSON")
+    parser.add_argument("--step-hours", type=float, default=1.0, help="time between steps of the loop; %(default)s")
     parser.add_argument("--events", action="store_true", help="print every event")
     arguments = parser.parse_args()
     print(machine_line(["numpy", "polars", "lightgbm", "onnxruntime"], {}), flush=True)
@@ -248,7 +250,7 @@ def main() -> None:
     for name in arguments.tables:
         windows = moving_market() if name == "moving_market" else of_table(next(t for t in TABLES if t.name == name))
         with tempfile.TemporaryDirectory() as scratch:
-            market = Market(windows, Path(scratch), json.loads(arguments.settings), clock)
+            market = Market(windows, Path(scratch), json.loads(arguments.settings), clock, arguments.step_hours)
             run = play(market, lambda line: print(line, flush=True))
         runs.append((name, run))
         for number, event in run.events if arguments.events else ():
