@@ -49,6 +49,12 @@ class FeatureChoices(Section):
         "'north' if city in ['Kiel', 'Hamburg'] else 'south'",
     )
 
+    made: Literal["none", "auto"] = Field(
+        "none",
+        description="auto: ratios, products, sums and differences of numbers, and days between dates, become formulas, "
+        "if they lower the out-of-fold loss of a quick model",
+    )
+
     @field_validator("formulas")
     @classmethod
     def _can_be_read(cls, formulas: dict[str, str]) -> dict[str, str]:

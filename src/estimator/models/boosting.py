@@ -60,6 +60,12 @@ class FittedBoosting(FittedTrees):
     def library_scores(self, matrix: Floats) -> list[Floats]:
         return [np.asarray(booster.predict(matrix, raw_score=True)) for booster in self._boosters]
 
+    @property
+    def gains(self) -> Floats:
+        """How much the splits of each matrix column lowered the loss of the rows that were fitted, in total."""
+        total: Floats = np.sum([booster.feature_importance("gain") for booster in self._boosters], axis=0)
+        return total
+
     def contributions(self, matrix: Floats, background: Floats) -> AdditiveContributions | None:
         """Return LightGBM's own TreeSHAP values (Lundberg et al., 2020), the mean over models."""
         if self.log_link or self.n_scores > 1:

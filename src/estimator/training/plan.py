@@ -100,6 +100,8 @@ def _edits(prepared: PreparedData, config: Config, effort: str) -> Iterator[tupl
     size = level.split_rows / n_rows
     if folds == 1 and "validation_size" not in training.model_fields_set and size < training.validation_size:
         yield "training.validation_size", size
+    if effort == "high" and "made" not in config.features.model_fields_set:
+        yield "features.made", "auto"
     if isinstance(model, Ensemble) and "members" not in model.model_fields_set:
         members = [dict(member) for member in ((LINEAR,) if effort == "linear" else level.members)]
         if members != [dict(member) for member in DEFAULT_MEMBERS]:

@@ -19,6 +19,7 @@ from estimator.store.store import Store, version_folder
 from estimator.training import forecast as forecasts
 from estimator.training import version as versions
 from estimator.training.forecast import Forecast
+from estimator.training.made_features import make_features
 from estimator.training.plan import planned
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.refit import train_and_score
@@ -64,7 +65,8 @@ def train(
     progress(stage("checking and splitting rows"))
     prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
     prepared, config, plan_notes = planned(prepared, config, clock=perf_counter)
-    context.notes.add((*prepared.notes, *plan_notes))
+    prepared, config, made_notes = make_features(prepared, config, progress=progress)
+    context.notes.add((*prepared.notes, *plan_notes, *made_notes))
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
     start = None if earlier is None else warm_start(earlier)
