@@ -17,6 +17,7 @@ import estimator
 from estimator.cli import VERBS
 from estimator.cli import estimator as cli
 from estimator.config import Config, Section
+from estimator.config.formula_language import FUNCTIONS
 from estimator.config.reference import bare, default_text, first_line, inner_sections, names, type_text
 from estimator.core.registry import Shelf
 from estimator.data import sources
@@ -56,6 +57,8 @@ def config_reference() -> str:
             parts += section(field.alias or name, inner_sections(field)[0])
     parts += ["## Column kinds", "For `schema.columns.NAME.kind` and in a schema file:"]
     parts += ["\n".join(f"- `{kind}`: {text}" for kind, text in KINDS.items())]
+    parts += ["## Functions of formulas", "For `features.formulas`; see [formulas](../how-to/formulas.md)."]
+    parts += ["\n".join(f"- `{name}()`: {function.meaning}" for name, function in FUNCTIONS.items())]
     for title, shelf in (("Encoders", SHELVES.encoders), ("Metrics", SHELVES.metrics), ("Sources", sources.SHELF)):
         parts += [f"## {title}", kind_list(shelf)]
         other_names = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in shelf.aliases.items())

@@ -129,6 +129,20 @@ def test_a_version_continues_only_with_the_same_formulas(boston):
         boston(model=model, features={"formulas": formulas}, start=str(first.folder))
 
 
+def test_a_version_continues_only_with_formulas_of_the_same_columns(boston):
+    sections = {"model": {"kind": "boosting", "n_estimators": 5}, "features": {"formulas": {"near": "missing(CHAS)"}}}
+    first = boston(**sections, data={"drop": ["CHAS"]}).artefact
+    with pytest.raises(TrainingError, match=r"CHAS \(category, only in formulas -> category\)"):
+        boston(**sections, start=str(first.folder))
+
+
+def test_a_hostile_formula_in_the_state_of_a_version_is_an_error(boston):
+    features = warm_start(boston(model=LINEAR, features={"formulas": FORMULAS}).artefact).features
+    hostile = json.loads(json.dumps(features.to_data()).replace("AGE > 80", "__import__('os')"))
+    with pytest.raises(ConfigError, match="no function called __import__"):
+        Features.from_data(features.formulas.schema, hostile)
+
+
 def test_training_again_gives_the_same_graph(boston, tmp_path):
     version = boston(model=LINEAR, data={"drop": ["RAD"]}, features={"formulas": FORMULAS}).artefact
     context = verbs.Context(store_path=str(tmp_path / "models"))
@@ -146,10 +160,13 @@ def test_a_missing_value_that_is_imputed_is_so_in_formulas(train):
     assert version.predictor.predict({**row, "RAD": None}) == version.predictor.predict({**row, "RAD": median})
 
 
-def test_a_misspelled_category_is_noted(boston):
-    trained = boston(model=LINEAR, features={"formulas": {"river": "CHAS == 'l'"}})
-    notes = trained.artefact.manifest["data"]["notes"]
-    assert any("features.formulas.river: CHAS has no category 'l' in the table" in note for note in notes)
+def test_a_formula_that_is_probably_wrong_is_noted(boston):
+    formulas = {"river": "CHAS == 'l'", "never": "log(-RM)", "sometimes": "log(CRIM - 1)"}
+    notes = "\n".join(boston(model=LINEAR, features={"formulas": formulas}).artefact.manifest["data"]["notes"])
+    assert "features.formulas.river: CHAS has no category 'l' in the table" in notes
+    assert "features.formulas.river: the result is the same in every one of 506 rows" in notes
+    assert "features.formulas.never: the result is missing in every one of 506 rows" in notes
+    assert "formulas.sometimes" not in notes
 
 
 @pytest.mark.parametrize(
@@ -162,7 +179,7 @@ def test_a_misspelled_category_is_noted(boston):
         ),
         ({"a": "log(RM"}, {}, "features.formulas.a: cannot be read: '(' was never closed"),
         ({"a": "MEDV / 2"}, {}, "a formula cannot use 'MEDV', which is the target"),
-        ({"a": "RM + AGE"}, {"serving": {"private_columns": ["AGE"]}}, "which is in serving.private_columns"),
+        ({"a": "b", "b": "RM + AGE"}, {"serving": {"private_columns": ["AGE"]}}, "which is in serving.private_columns"),
         ({"a": "RM + AGE"}, {"data": {"sample_weight": "AGE"}}, "which holds the weights of data.sample_weight"),
         ({"a": "b", "b": "a + RM"}, {}, "formulas use each other: a -> b -> a"),
         ({"RM": "AGE"}, {}, "features.formulas.RM: the table has a column of this name"),

@@ -322,7 +322,8 @@ class _Reader:
         if not low <= len(node.args) <= high:
             expected = f"{low}" if low == high else f"at least {low}"
             noun = "argument" if low == 1 else "arguments"
-            raise self.error(f"{name}() takes {expected} {noun}, got {len(node.args)}", node)
+            message = f"{name}() takes {expected} {noun}, got {len(node.args)}"
+            raise self.error(message, node, f"{name}: {FUNCTIONS[name].meaning}")
         return self.apply(name, node, *(self.node(argument, depth) for argument in node.args))
 
 

@@ -21,27 +21,27 @@ class Signature:
     takes: Group
     counts: tuple[int, float]
     gives: Literal["number", "boolean", "category", "same"]
-    meaning: str
+    meaning: str = ""
     agree: bool = False
 
 
 _MANY = math.inf
 OPERATORS: Mapping[str, Signature] = {
-    "+": Signature("number", (2, 2), "number", "sum"),
-    "-": Signature("number", (2, 2), "number", "difference"),
-    "*": Signature("number", (2, 2), "number", "product"),
-    "/": Signature("number", (2, 2), "number", "quotient"),
-    "//": Signature("number", (2, 2), "number", "quotient, rounded down"),
-    "%": Signature("number", (2, 2), "number", "remainder, with the sign of the divisor"),
-    "**": Signature("number", (2, 2), "number", "power; the exponent is a number, not a column"),
-    "negative": Signature("number", (1, 1), "number", "the number with the other sign"),
-    "compare": Signature("any", (2, _MANY), "boolean", "comparison by <, <=, >, >=, == and !=", agree=True),
-    "in": Signature("any", (2, _MANY), "boolean", "whether it is one of a list of constants", agree=True),
-    "and": Signature("boolean", (2, _MANY), "boolean", "whether all are true"),
-    "or": Signature("boolean", (2, _MANY), "boolean", "whether one is true"),
-    "not": Signature("boolean", (1, 1), "boolean", "the opposite"),
+    "+": Signature("number", (2, 2), "number"),
+    "-": Signature("number", (2, 2), "number"),
+    "*": Signature("number", (2, 2), "number"),
+    "/": Signature("number", (2, 2), "number"),
+    "//": Signature("number", (2, 2), "number"),
+    "%": Signature("number", (2, 2), "number"),
+    "**": Signature("number", (2, 2), "number"),
+    "negative": Signature("number", (1, 1), "number"),
+    "compare": Signature("any", (2, _MANY), "boolean", agree=True),
+    "in": Signature("any", (2, _MANY), "boolean", agree=True),
+    "and": Signature("boolean", (2, _MANY), "boolean"),
+    "or": Signature("boolean", (2, _MANY), "boolean"),
+    "not": Signature("boolean", (1, 1), "boolean"),
     # The condition is checked by itself.
-    "if": Signature("any", (2, 2), "same", "one of two values, by a condition", agree=True),
+    "if": Signature("any", (2, 2), "same", agree=True),
 }
 FUNCTIONS: Mapping[str, Signature] = {
     "abs": Signature("number", (1, 1), "number", "size without the sign"),

@@ -138,10 +138,9 @@ def _decision_faults(config: Config) -> list[ConfigFault]:
 
 
 def _unusable_in_formulas(config: Config) -> list[ConfigFault]:
-    """Return the columns in formulas that are not known when predicting, or not to be shown."""
+    """Return the columns in formulas that are not known when predicting."""
     split = config.training.split
-    reasons: dict[str | None, str] = dict.fromkeys(config.serving.private_columns, "is in serving.private_columns")
-    reasons |= {config.data.sample_weight: "holds the weights of data.sample_weight"}
+    reasons: dict[str | None, str] = {config.data.sample_weight: "holds the weights of data.sample_weight"}
     reasons |= {split.column: "splits the rows"} if split.kind in ("group", "column") else {}
     reasons |= {config.data.target: "is the target"}
     faults = []

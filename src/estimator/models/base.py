@@ -110,8 +110,7 @@ class WarmStart:
         ------
         TrainingError: the columns or formulas differ.
         """
-        before = {column.name: column.kind for column in self.schema.encoded}
-        now = {column.name: column.kind for column in data.schema.encoded}
+        before, now = _uses(self.schema), _uses(data.schema)
         changed = sorted(name for name in before.keys() | now.keys() if before.get(name) != now.get(name))
         if not changed:
             self._check_formulas(data.features.formulas)
@@ -135,6 +134,14 @@ class WarmStart:
                 f"version {self.version} was trained with other features.formulas: {changes}",
                 hint="train without training.pretrained (--from), or restore the formulas",
             )
+
+
+def _uses(schema: Schema) -> dict[str, str]:
+    """Return what each feature is, and whether only formulas use it."""
+    return {
+        column.name: f"{column.kind}, only in formulas" if column.only_in_formulas else column.kind
+        for column in schema.features
+    }
 
 
 class Model(Section, ABC):

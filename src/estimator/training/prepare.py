@@ -121,7 +121,7 @@ def prepare(
     frame = frame.filter(pl.Series(used))
     schema, schema_notes = build_schema(frame, config, reviewed)
     formulas = Formulas.compile(schema, config.features.formulas)
-    _check_feature_names(schema, formulas)
+    _check_feature_names(schema, formulas, config.serving.private_columns)
     frame = with_schema_names(schema, frame)
     _check_columns(schema, frame, config)
     labels = read_target(schema.target, frame[schema.target.name], config.data)
@@ -161,7 +161,7 @@ def prepare(
             *target_notes,
             *class_notes(schema.target, labels.task),
             *schema_notes,
-            *formulas.notes,
+            *formulas.notes(batch),
             *weight_notes,
             *split_notes(labeled, config.training.split),
             *_class_notes(schema.target.name, labels.task, values, test, folds),
@@ -169,9 +169,16 @@ def prepare(
     )
 
 
-def _check_feature_names(schema: Schema, formulas: Formulas) -> None:
-    """Reject features without a name, and those named like an output of the graph."""
+def _check_feature_names(schema: Schema, formulas: Formulas, private_columns: Sequence[str]) -> None:
+    """Reject features without a name, those named like an output of the graph, and formulas of private columns."""
+    private = {schema.resolve(name) for name in private_columns}
     for formula in formulas:
+        if used := [name for name in formula.columns if name in private]:
+            raise ConfigError(
+                f"features.formulas.{formula.name}: a formula cannot use {used[0]!r}, which is in "
+                "serving.private_columns",
+                hint="leave it out of the formula",
+            )
         if formula.name in OUTPUTS:
             raise ConfigError(
                 f"features.formulas: a formula cannot be called {formula.name!r}: the graph has outputs "

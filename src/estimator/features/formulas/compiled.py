@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from estimator.config.formula import FormulaError, evaluation_order, parse_formula
@@ -19,6 +20,9 @@ from estimator.features.formulas.nodes import FormulaWriter
 from estimator.features.formulas.types import Names, Term, typed
 from estimator.graph.builder import DOUBLE, STRING, Graph, Output
 from estimator.graph.session import Feed, Session
+
+# So many rows of a table show whether a formula makes sense.
+NOTED_ROWS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +99,27 @@ class Formulas:
         used = {column for formula in self.items for column in formula.columns}
         return tuple(column.name for column in self.schema.columns if column.name in used)
 
-    @property
-    def notes(self) -> list[str]:
-        """What may be a mistake: categories that no training row has."""
-        return [
-            f"features.formulas.{formula.name}: {column.name} has no category {category!r} in the table"
-            + (f"; did you mean {guess!r}?" if (guess := closest(category, column.categories)) else "")
-            for formula in self.items
-            for name, category in dict.fromkeys(_compared(formula.term))
-            if (column := self.schema.by_name.get(name)) is not None
-            and column.kind == "category"
-            and category not in column.categories
-        ]
+    def notes(self, batch: Batch) -> list[str]:
+        """Return what may be a mistake: categories that the table does not have, and results that never vary."""
+        return [*self._unknown_categories(), *self._constant_results(batch)]
+
+    def _unknown_categories(self) -> Iterator[str]:
+        for formula in self.items:
+            for name, category in dict.fromkeys(_compared(formula.term)):
+                column = self.schema.by_name.get(name)
+                if column is not None and column.kind == "category" and category not in column.categories:
+                    guess = closest(category, column.categories)
+                    question = f"; did you mean {guess!r}?" if guess else ""
+                    message = f"{name} has no category {category!r} in the table{question}"
+                    yield f"features.formulas.{formula.name}: {message}"
+
+    def _constant_results(self, batch: Batch) -> Iterator[str]:
+        rows = batch.rows(np.unique(np.linspace(0, batch.n_rows - 1, NOTED_ROWS).astype(np.int64)))
+        for name, values in self.values(rows.feed).items():
+            where = f"features.formulas.{name}: the result"
+            if (values == values[0]).all() or (values != values).all():
+                is_missing = values[0, 0] == "" or values[0, 0] != values[0, 0]
+                yield f"{where} is {'missing' if is_missing else 'the same'} in every one of {rows.n_rows:,} rows"
 
     def select(self, names: Collection[str]) -> Formulas:
         """Return the formulas of some names, with those that they use."""
