@@ -164,3 +164,12 @@ def test_a_scheduled_monitor_says_at_once_that_it_has_begun(market):
         "stop with Ctrl-C\n"
     )
     assert process.returncode == 0
+
+
+def test_an_interruption_says_what_was_going_on_and_how_long_it_would_have_taken(capsys):
+    with pytest.raises(KeyboardInterrupt), progress_bar.steps(quiet=False) as progress:
+        progress(TrainingStep(0, 0, {}, "encoding and fitting"))
+        progress(TrainingStep(3, 15, {}, "cross-validation fits, latest boosting"))
+        raise KeyboardInterrupt
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"stopped at: 3/15  cross-validation fits, latest boosting  about .+ left", line)

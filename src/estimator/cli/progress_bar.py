@@ -45,10 +45,10 @@ Show = Callable[[ShownStep], None]
 def steps(*, quiet: bool) -> Iterator[Progress]:
     """Yield a callback that shows the stage of the work, and of a fit its epoch or round with the losses."""
     with _shown(quiet=quiet) as show:
-        stage_seconds = perf_counter()
+        stage_seconds, latest = perf_counter(), ShownStep("starting")
 
         def progress(step: TrainingStep) -> None:
-            nonlocal stage_seconds
+            nonlocal stage_seconds, latest
             if not step.total:
                 stage_seconds = perf_counter()
             texts = [f"{name} {value:.4g}" for name, value in step.values.items()]
@@ -56,9 +56,14 @@ def steps(*, quiet: bool) -> Iterator[Progress]:
             if step.number < step.total and not texts:
                 left_seconds = (perf_counter() - stage_seconds) / step.number * (step.total - step.number)
                 texts = [f"about {format_duration(left_seconds)} left"]
-            show(ShownStep("  ".join(filter(None, [step.label, *texts])), step.number, step.total))
+            latest = ShownStep("  ".join(filter(None, [step.label, *texts])), step.number, step.total)
+            show(latest)
 
-        yield progress
+        try:
+            yield progress
+        except KeyboardInterrupt:
+            click.echo(f"stopped at: {latest}", err=True)
+            raise
 
 
 @contextmanager
