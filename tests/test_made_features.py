@@ -50,6 +50,14 @@ def made(frame: pl.DataFrame, **sections: object):
     return config, notes
 
 
+def test_private_columns_make_no_features():
+    frame, private = table("ratio"), {"serving": {"private_columns": ["price"]}}
+    config, _ = made(frame, **private)
+    assert [text for text in config.features.formulas.values() if "price" in text] == []
+    # What is kept can be trained again.
+    prepare(frame.cast(pl.String), config)
+
+
 @pytest.mark.parametrize(
     ("target", "formulas"),
     [

@@ -7,7 +7,7 @@ Candidates are formulas. They are ranked by how well they go with the target, an
 from __future__ import annotations
 
 import keyword
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, zip_longest
 
@@ -16,7 +16,7 @@ import numpy as np
 from estimator.config import Config, Training
 from estimator.config.formula_language import FUNCTIONS
 from estimator.core.arrays import Floats, Ints, Mask
-from estimator.data.schema import Column, Schema
+from estimator.data.schema import Column
 from estimator.data.schema.column import TIME_KINDS
 from estimator.features.formulas import Formulas
 from estimator.models import FitData, Progress, stage
@@ -57,7 +57,8 @@ def make_features(
     if features.made == "none" or len(prepared.training_rows) < MIN_ROWS:
         return prepared, config, ()
     progress(stage("making features"))
-    made = made_formulas(prepared.fit_data(config), config.training)
+    private = {prepared.schema.resolve(name) for name in config.serving.private_columns}
+    made = made_formulas(prepared.fit_data(config), config.training, left_out=private)
     formulas = {**features.formulas, **made}
     # What the resolved config says is all: it makes no others.
     chosen = features.model_copy(update={"formulas": formulas, "made": "none"})
@@ -66,11 +67,15 @@ def make_features(
     return prepared, config.model_copy(update={"features": chosen}), (f"features.made: {names}",)
 
 
-def made_formulas(data: FitData, training: Training) -> dict[str, str]:
-    """Return the formulas to add, by name; none where they do not lower the out-of-fold loss of a quick model."""
+def made_formulas(data: FitData, training: Training, *, left_out: Collection[str | None] = ()) -> dict[str, str]:
+    """Return the formulas to add, by name; none where they do not lower the out-of-fold loss of a quick model.
+
+    The columns `left_out`, such as private ones, are not used.
+    """
     data, folds = _sampled(data, training.seed)
     before = _screened(data, folds, training)
-    candidates = dict(_candidates(data.schema, before.gains))
+    usable = [column for column in data.schema.encoded if column.name not in left_out]
+    candidates = dict(_candidates(usable, before.gains))
     ranked = _ranked(data, candidates, before.residuals)
     for n_made in (MAX_MADE, MAX_MADE // 4):
         made = {name: candidates[name] for name in ranked[:n_made]}
@@ -131,9 +136,9 @@ def _gains(fitted: SingleModel) -> dict[str, float]:
     return {column.name: float(gain) for column, gain in zip(fitted.features.columns, of_columns, strict=True)}
 
 
-def _candidates(schema: Schema, gains: Mapping[str, float]) -> Iterator[tuple[str, str]]:
+def _candidates(columns: Sequence[Column], gains: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     """Yield (name, formula) of pairs of the columns that the quick model uses most."""
-    used = sorted(schema.encoded, key=lambda column: -gains.get(column.name, 0.0))
+    used = sorted(columns, key=lambda column: -gains.get(column.name, 0.0))
     numbers = [column for column in used if column.kind in ("number", "integer") and "`" not in column.name]
     times = [column for column in used if column.kind in TIME_KINDS and "`" not in column.name]
     for left, right in combinations(numbers[:MAX_COLUMNS], 2):
