@@ -21,7 +21,6 @@ from estimator.training.prepare import PreparedData
 LINEAR, BOOSTING = {"kind": "linear"}, {"kind": "boosting"}
 # Finds more in many rows, in fewer rounds.
 LARGE_BOOSTING = {"kind": "boosting", "learning_rate": 0.1, "num_leaves": 64}
-SLOW_BOOSTING = {"kind": "boosting", "learning_rate": 0.025, "early_stopping_rounds": 150, "n_estimators": 6000}
 
 
 def net_of(max_rows: int) -> Mapping[str, Any]:
@@ -52,8 +51,8 @@ LEVELS: Mapping[str, Sequence[Level]] = {
         Level(ANY, 1, (LINEAR, net_of(100_000), LARGE_BOOSTING)),
     ),
     "high": (
-        Level(5_000, 8, (*DEFAULT_MEMBERS, SLOW_BOOSTING)),
-        Level(100_000, 5, (*DEFAULT_MEMBERS, SLOW_BOOSTING)),
+        Level(5_000, 8, DEFAULT_MEMBERS),
+        Level(100_000, 5, DEFAULT_MEMBERS),
         Level(1_000_000, 3, (LINEAR, net_of(200_000), BOOSTING, LARGE_BOOSTING)),
         Level(ANY, 1, (LINEAR, net_of(400_000), BOOSTING, LARGE_BOOSTING), split_rows=100_000),
     ),
