@@ -25,7 +25,7 @@ from estimator.models.selection import Loss, greedy_weights, mixed_out_of_fold, 
 from estimator.models.units import MatrixUnits
 
 # On a smaller first fold, chance would decide which members are given up.
-MIN_RACE_ROWS = 400
+MIN_RACE_ROWS = 200
 # A small net: one twice as wide improves no test score next to the other members, and takes longer than all of them.
 SMALL_NET = {"kind": "tabm", "members": 4, "width": 64, "patience": 6}
 DEFAULT_MEMBERS = ({"kind": "linear"}, SMALL_NET, {"kind": "boosting"})
