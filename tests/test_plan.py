@@ -65,6 +65,14 @@ def test_a_plan_sets_what_the_config_leaves_out(monkeypatch):
     assert (config.validation.folds, len(model_of(config).members), notes, rows.folds.max()) == (4, 1, (), 3)
 
 
+def test_a_split_that_the_config_asks_for_holds_out_as_many_rows_as_planned(monkeypatch):
+    monkeypatch.setattr(plan, "LEVELS", SMALL_LEVELS)
+    rows, _, _ = plan_of(table(), training={"effort": "quick"}, validation={"folds": 1})
+    assert ((rows.folds == 0).sum(), rows.validation_mask.sum()) == (40, 40)
+    rows, _, _ = plan_of(table(), training={"effort": "quick", "validation_size": 0.5}, validation={"folds": 1})
+    assert (rows.folds == 0).sum() == 160
+
+
 def test_a_time_limit_lowers_the_effort_and_says_when_that_is_not_enough(monkeypatch):
     seconds = iter([900.0, 70.0, 30.0])
     monkeypatch.setattr(plan, "forecast_seconds", lambda *arguments, **options: next(seconds))

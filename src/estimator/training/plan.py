@@ -75,7 +75,8 @@ def planned(
     for effort in efforts:
         edits = dict(_edits(prepared, config, effort))
         plan = _edited(config, edits)
-        rows = prepared.with_folds(plan) if plan.validation != config.validation else prepared
+        has_folds = {"validation.folds", "training.validation_size"}.isdisjoint(edits)
+        rows = prepared if has_folds else prepared.with_folds(plan)
         if limit is None:
             break
         seconds = forecast_seconds(rows, model_of(plan), plan, clock=clock)
