@@ -159,6 +159,12 @@ def test_calibration_changes_overconfident_probabilities_only():
     calibration = Calibration.fit(np.column_stack([1 - overconfident, overconfident]), target)
     assert calibration.slope == pytest.approx(1 / 3, abs=0.04)
     assert not Calibration.fit(np.column_stack([1 - exact, exact]), target).changes
+    # Rows without a weight do not count.
+    both, twice = np.concatenate([overconfident, exact]), np.concatenate([target, target])
+    weights = np.repeat([1.0, 0.0], 4000)
+    weighted = Calibration.fit(np.column_stack([1 - both, both]), twice, weights)
+    assert weighted.slope == pytest.approx(calibration.slope, abs=0.02)
+    assert not Calibration.fit(np.column_stack([1 - both, both]), twice, 1.0 - weights).changes
 
 
 @pytest.mark.parametrize("kind", ["tabm", "boosting"])

@@ -147,28 +147,39 @@ class Calibration:
     shift: float = 0.0
 
     @classmethod
-    def fit(cls, probabilities: Floats, target: Floats) -> Calibration:
-        """Fit to out-of-fold probabilities (rows, classes); no change unless it helps in two-fold cross-validation."""
+    def fit(cls, probabilities: Floats, target: Floats, weights: Floats | None = None) -> Calibration:
+        """Fit to out-of-fold probabilities (rows, classes); no change unless it helps in two-fold cross-validation.
+
+        A row counts by its weight, of shape (rows,).
+        """
+        if weights is None or np.ptp(weights) == 0.0:
+            weights = np.ones(len(target))
         order = np.random.default_rng(61).permutation(len(target))
         halves = np.arange(len(target))[order] % 2 == 0
-        before = _log_loss(probabilities, target)
+        if not (weights[halves].any() and weights[~halves].any()):
+            return cls()
+        before = _log_loss(probabilities, target, weights)
         after = np.mean(
             [
-                _log_loss(cls._minimized(probabilities[half], target[half]).apply(probabilities[~half]), target[~half])
+                _log_loss(
+                    cls._minimized(probabilities[half], target[half], weights[half]).apply(probabilities[~half]),
+                    target[~half],
+                    weights[~half],
+                )
                 for half in (halves, ~halves)
             ]
         )
-        return cls._minimized(probabilities, target) if after < before * (1.0 - MIN_GAIN) else cls()
+        return cls._minimized(probabilities, target, weights) if after < before * (1.0 - MIN_GAIN) else cls()
 
     @classmethod
-    def _minimized(cls, probabilities: Floats, target: Floats) -> Calibration:
+    def _minimized(cls, probabilities: Floats, target: Floats, weights: Floats) -> Calibration:
         from scipy.optimize import minimize
 
         is_binary = probabilities.shape[1] == 2
 
         def cost(parameters: Floats) -> float:
             moved = cls(float(np.exp(parameters[0])), float(parameters[1]) if is_binary else 0.0)
-            return _log_loss(moved.apply(probabilities), target) + 1e-4 * float(parameters @ parameters)
+            return _log_loss(moved.apply(probabilities), target, weights) + 1e-4 * float(parameters @ parameters)
 
         result = minimize(cost, np.zeros(2), method="Nelder-Mead", options={"maxiter": 200, "xatol": 1e-4})
         return cls(float(np.exp(result.x[0])), float(result.x[1]) if is_binary else 0.0)
@@ -194,9 +205,11 @@ class Calibration:
         return graph("Softmax", logs.name, axis=1)
 
 
-def _log_loss(probabilities: Floats, target: Floats) -> float:
+def _log_loss(probabilities: Floats, target: Floats, weights: Floats) -> float:
     of_target = probabilities[np.arange(len(target)), target.astype(np.int64)]
-    return float(-np.log(np.maximum(of_target, EPSILON)).mean())
+    losses = -np.log(np.maximum(of_target, EPSILON))
+    # The mean of rows that weigh the same keeps its last digit.
+    return float(losses.mean() if np.ptp(weights) == 0.0 else np.average(losses, weights=weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,11 +263,19 @@ class Conformal:
 
     @classmethod
     def fit(
-        cls, task: Task, out_of_fold: Floats, target: Floats, coverage: float, *, calibrate: bool
+        cls,
+        task: Task,
+        out_of_fold: Floats,
+        target: Floats,
+        coverage: float,
+        *,
+        calibrate: bool,
+        weights: Floats | None = None,
     ) -> Conformal | None:
         """Fit to out-of-fold predictions (rows,) or (rows, classes), NaN where there are none.
 
-        Returns None when fewer than `MIN_ROWS` rows have one.
+        Rows count by their weights where probabilities are calibrated, and once where intervals and sets are to cover
+        them. Returns None when fewer than `MIN_ROWS` rows have a prediction.
         """
         present = ~np.isnan(out_of_fold if task.is_regression else out_of_fold[:, 0])
         predictions, target = out_of_fold[present], target[present]
@@ -262,7 +283,8 @@ class Conformal:
             return None
         if task.is_regression:
             return cls(coverage, Interval.fit(predictions, target, coverage))
-        calibration = Calibration.fit(predictions, target) if calibrate else Calibration()
+        weights = None if weights is None else weights[present]
+        calibration = Calibration.fit(predictions, target, weights) if calibrate else Calibration()
         probabilities = calibration.apply(predictions) if calibration.changes else predictions
         return cls(coverage, None, calibration, ClassSet.fit(probabilities, target, coverage))
 

@@ -74,7 +74,14 @@ def train(
     conformal = (
         None
         if out_of_fold is None
-        else Conformal.fit(prepared.task, out_of_fold, fit_data.rows.target, coverage, calibrate=calibrate)
+        else Conformal.fit(
+            prepared.task,
+            out_of_fold,
+            fit_data.rows.target,
+            coverage,
+            calibrate=calibrate,
+            weights=fit_data.rows.sample_weights,
+        )
     )
     calibrated = None if out_of_fold is None else _calibrated(out_of_fold, conformal)
     threshold = choose_threshold(config.evaluation, prepared.task, calibrated, fit_data.rows)
