@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import statistics
 import sys
@@ -11,12 +10,38 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import polars as pl
+from drift_cases import (
+    CLUSTERED,
+    CLUSTERED_SHIFT,
+    CLUSTERS,
+    DRIFTED_TWICE,
+    EVERY_SHIFT,
+    MISSING,
+    MOVED,
+    ORDERED,
+    QUIET_CLUSTERS,
+    QUIET_ORDERED,
+    QUIET_TWICE,
+    RELATED_SHIFT,
+    SHIFT,
+    SHIFTS,
+    SIZES,
+    SMALL,
+    UNRELATED_SHIFT,
+    UNUSED,
+    Task,
+    cluster_tasks,
+    ordered_tasks,
+    small_tasks,
+    twice_tasks,
+    unused_tasks,
+)
 from drift_peers import N_CHECKS, PEERS, SILENT
 from drift_tables import QUIET, UNMOVED, Pool, natural_stream, pools, stream, window
 from processes import CACHE, built_environment, child_command, machine_line, measured, spread
@@ -27,14 +52,28 @@ OURS = "ours"
 DRIFTED, LATER, TWICE, NATURAL = "drifted", "later", "quiet, sent twice", "quiet, in natural order"
 WINDOWS, QUIET_STREAM, CHANGING_STREAM, SPEED = "windows", "quiet stream", "changing stream", "speed"
 QUIET_NATURAL, CHANGING_NATURAL = "quiet stream in natural order", "changing stream in natural order"
-SIZES = (50, 200, 1000)
 MAX_PARTS = 5
+GROUPS = ("plain", "natural", "small", "twice", "unused", "ordered", "clusters")
+WINDOW_KINDS = (WINDOWS, NATURAL, SMALL, DRIFTED_TWICE, UNUSED, ORDERED, CLUSTERS, CLUSTERED_SHIFT)
+# What is shown apart from the windows of random rows, by the kind of their task.
+CASES = {
+    SMALL: (QUIET, *(SHIFT.format(size) for size in SHIFTS), EVERY_SHIFT, MISSING, MOVED),
+    DRIFTED_TWICE: (DRIFTED_TWICE,),
+    UNUSED: (QUIET, UNRELATED_SHIFT, RELATED_SHIFT),
+    ORDERED: (ORDERED,),
+    CLUSTERS: (CLUSTERED,),
+    CLUSTERED_SHIFT: (CLUSTERED_SHIFT,),
+}
+CASE_STREAMS = (QUIET_TWICE, QUIET_ORDERED, QUIET_CLUSTERS)
 SPEED_TABLE, SPEED_ROWS = "hotel_bookings", 1000
 SPEED_COLUMNS = (
     "lead_time", "stays_in_weekend_nights", "stays_in_week_nights", "adults", "children", "babies",
     "is_repeated_guest", "previous_cancellations", "previous_bookings_not_canceled", "adr",
     "total_of_special_requests", "hotel", "meal", "market_segment",
 )  # fmt: skip
+SPEED_TITLE = (
+    "One check of 1,000 rows of 14 columns against 1,000: seconds, median (min..max); of peers from two frames on"
+)
 LIMIT_SECONDS = 1800
 NOTES = """\
 {tables} tables, split by {seeds} seeds into a reference of at most 10,000 rows and held-out rows of its period
@@ -51,38 +90,6 @@ Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Task:
-    """Windows to be compared with a reference; in a stream they follow each other.
-
-    `labels` says what each window is, and `change` how many rows of a stream come before those that drifted.
-    """
-
-    pool: str
-    seed: int
-    kind: str
-    reference: pl.DataFrame
-    windows: Sequence[pl.DataFrame]
-    labels: Sequence[str] = ()
-    change: int | None = None
-
-    @property
-    def n_rows(self) -> int:
-        """The rows of a window."""
-        return self.windows[0].height
-
-    @cached_property
-    def rows(self) -> pl.DataFrame:
-        """The rows of all windows."""
-        return pl.concat(self.windows)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """A hash of the rows."""
-        text = self.reference.write_csv() + self.rows.write_csv()
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-@dataclass(frozen=True)
 class Verdict:
     """Whether a rule alarmed on one window."""
 
@@ -91,6 +98,7 @@ class Verdict:
     n_rows: int
     label: str
     is_alarm: bool
+    kind: str = WINDOWS
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,7 @@ class FirstAlarm:
     kind: str
     n_rows: int | None
     change: int | None
+    pool: str
 
 
 @dataclass
@@ -113,8 +122,34 @@ class Outcome:
 
 
 def tasks_of(pool: Pool, seed: int, options: argparse.Namespace) -> Iterator[Task]:
-    """Yield the tasks of a pool: windows of every size, and two streams."""
+    """Yield the tasks of a pool, of the groups asked for."""
     n_quiet, n_drifted = counts(options)
+    if "plain" in options.groups:
+        yield from plain_tasks(pool, seed, n_quiet, n_drifted)
+    if "natural" in options.groups:
+        yield from natural_tasks(pool, seed)
+    if "small" in options.groups:
+        yield from small_tasks(pool, seed, n_drifted)
+    if "twice" in options.groups:
+        yield from twice_tasks(pool, seed, n_drifted)
+    if "unused" in options.groups:
+        yield from unused_tasks(pool, seed, n_drifted)
+
+
+def all_tasks(options: argparse.Namespace) -> Iterator[list[Task]]:
+    """Yield the tasks of every table and seed together."""
+    for seed in range(options.seeds):
+        if set(options.groups) - {"ordered", "clusters"}:
+            for pool in pools(options.data, seed):
+                yield list(tasks_of(pool, seed, options))
+        if "ordered" in options.groups:
+            yield from ordered_tasks(options.data, seed)
+        if "clusters" in options.groups:
+            yield from cluster_tasks(options.data, options.environments, seed)
+
+
+def plain_tasks(pool: Pool, seed: int, n_quiet: int, n_drifted: int) -> Iterator[Task]:
+    """Yield windows of every size, and two streams."""
     kinds = [QUIET] * n_quiet + [name for name in pool.drifted for _ in range(n_drifted)]
     moved = LATER if pool.name in UNMOVED else DRIFTED
     labels = [QUIET if kind == QUIET else moved for kind in kinds]
@@ -129,17 +164,22 @@ def tasks_of(pool: Pool, seed: int, options: argparse.Namespace) -> Iterator[Tas
         drawn_stream = stream(pool, seed, changes=kind == CHANGING_STREAM)
         sections = list(drawn_stream.rows.iter_slices(SIZES[0]))
         yield Task(pool.name, seed, kind, drawn_stream.reference, sections, change=drawn_stream.change)
+
+
+def natural_tasks(pool: Pool, seed: int) -> Iterator[Task]:
+    """Yield two streams of rows that follow each other, and windows of the quiet one."""
     for kind in (QUIET_NATURAL, CHANGING_NATURAL):
         if kind == CHANGING_NATURAL and pool.name in UNMOVED:
             continue
         natural = natural_stream(pool, seed, changes=kind == CHANGING_NATURAL)
         sections = list(natural.rows.iter_slices(SIZES[0]))
-        yield Task(pool.name, seed, kind, natural.reference, sections, change=natural.change)
+        yield Task(pool.name, seed, kind, natural.reference, sections, change=natural.change, order="time")
         if kind == QUIET_NATURAL:
             for n_rows in SIZES:
                 parts = [part for part in natural.rows.iter_slices(n_rows) if part.height == n_rows][:MAX_PARTS]
                 if parts:
-                    yield Task(pool.name, seed, NATURAL, natural.reference, parts, [NATURAL] * len(parts))
+                    labels = [NATURAL] * len(parts)
+                    yield Task(pool.name, seed, NATURAL, natural.reference, parts, labels, order="time")
 
 
 def counts(options: argparse.Namespace) -> tuple[int, int]:
@@ -230,15 +270,17 @@ def our_results(module: ModuleType, tasks: Sequence[Task]) -> list[Result]:
     """Apply our rules to the windows, and row by row to the streams."""
     results: list[Result] = []
     for task in tasks:
-        is_natural = task.kind in (QUIET_NATURAL, CHANGING_NATURAL, NATURAL)
-        if task.kind in (WINDOWS, NATURAL):
-            alarms = module.batch_alarms(task.reference, task.windows, in_natural_order=is_natural)
+        if task.target is not None:
+            results.append({"alarms": module.model_alarms(task.reference, task.target, task.windows)})
+        elif task.kind in WINDOW_KINDS:
+            min_effects = (module.MIN_EFFECT, 0.0) if task.kind == SMALL else (module.MIN_EFFECT,)
+            alarms = module.batch_alarms(task.reference, task.windows, order=task.order, min_effects=min_effects)
             results.append({"alarms": alarms})
         elif task.kind == SPEED:
             seconds = [module.seconds_per_check(task.reference, task.windows[0]) for _ in range(N_CHECKS + 1)]
             results.append({"check, given the reference": seconds[1:]})
         else:
-            results.append({"firsts": module.stream_alarms(task.reference, task.rows, in_natural_order=is_natural)})
+            results.append({"firsts": module.stream_alarms(task.reference, task.rows, order=task.order)})
     return results
 
 
@@ -251,12 +293,12 @@ def run_all(options: argparse.Namespace) -> Outcome:
         runners[OURS] = partial(our_results, module)
     for peer in [name for name in options.competitors if name != OURS]:
         runners[peer] = partial(results_of, peer, options=options)
-    for seed in range(options.seeds):
-        for pool in pools(options.data, seed):
-            tasks = list(tasks_of(pool, seed, options))
-            for competitor, run in runners.items():
-                for task, result in zip(tasks, run(tasks), strict=True):
-                    add_result(outcome, competitor, task, result)
+    for tasks in all_tasks(options):
+        for competitor, run in runners.items():
+            for task, result in zip(tasks, run(tasks) if tasks else [], strict=True):
+                add_result(outcome, competitor, task, result)
+    if "plain" not in options.groups:
+        return outcome
     task = speed_task(options.data)
     for competitor, run in runners.items():
         add_result(outcome, competitor, task, run([task])[0])
@@ -269,15 +311,16 @@ def add_result(outcome: Outcome, competitor: str, task: Task, result: Result) ->
         print(f"{competitor} failed at {task.pool}, {task.kind}: {failure}", file=sys.stderr)
     elif task.kind == SPEED:
         outcome.checks |= {titled(competitor, way): seconds for way, seconds in result.items()}
-    elif task.kind in (WINDOWS, NATURAL):
+    elif task.kind in WINDOW_KINDS:
+        kind = WINDOWS if task.kind == NATURAL else task.kind
         for rule, alarms in result["alarms"].items():
             fields = titled(competitor, rule), task.pool, task.n_rows
             windows = zip(task.labels, alarms, strict=True)
-            outcome.verdicts.extend(Verdict(*fields, label, alarm) for label, alarm in windows)
+            outcome.verdicts.extend(Verdict(*fields, label, alarm, kind) for label, alarm in windows)
     else:
         firsts = result.get("firsts") or first_rows(result["alarms"], task.n_rows)
         for rule, n_rows in firsts.items():
-            outcome.firsts.append(FirstAlarm(titled(competitor, rule), task.kind, n_rows, task.change))
+            outcome.firsts.append(FirstAlarm(titled(competitor, rule), task.kind, n_rows, task.change, task.pool))
 
 
 def titled(competitor: str, rule: str) -> str:
@@ -292,24 +335,58 @@ def first_rows(alarms: Mapping[str, Sequence[bool]], n_rows: int) -> dict[str, i
 
 def report(outcome: Outcome, pythons: Mapping[Path, Sequence[str]], options: argparse.Namespace) -> str:
     """Return the report as Markdown."""
-    n_tables = len({verdict.pool for verdict in outcome.verdicts})
-    n_quiet, n_drifted = (count * options.seeds for count in counts(options))
-    notes = NOTES.format(tables=n_tables, seeds=options.seeds, quiet=n_quiet, drifted=n_drifted)
-    sections = [
-        machine_line(("polars",), pythons),
-        notes,
-        "Fraction of windows called drift, of 50 / 200 / 1,000 rows",
-        windows_table(outcome.verdicts),
-        "The same by table, windows of 200 rows: quiet, drifted",
-        pools_table(outcome.verdicts, SIZES[1]),
-        streams_title(outcome.firsts, (QUIET_STREAM, CHANGING_STREAM)),
-        streams_table(outcome.firsts, (QUIET_STREAM, CHANGING_STREAM)),
-        f"In natural order: {streams_title(outcome.firsts, (QUIET_NATURAL, CHANGING_NATURAL)).lower()}",
-        streams_table(outcome.firsts, (QUIET_NATURAL, CHANGING_NATURAL)),
-        "One check of 1,000 rows of 14 columns against 1,000: seconds, median (min..max); of peers from two frames on",
-        markdown(("rule", "s"), [(rule, spread(seconds, ".4f")) for rule, seconds in outcome.checks.items()]),
-    ]
+    plain = [verdict for verdict in outcome.verdicts if verdict.kind == WINDOWS]
+    sections = [machine_line(("polars",), pythons)]
+    if "plain" in options.groups or "natural" in options.groups:
+        n_quiet, n_drifted = (count * options.seeds for count in counts(options))
+        n_tables = len({verdict.pool for verdict in plain})
+        sections += [
+            NOTES.format(tables=n_tables, seeds=options.seeds, quiet=n_quiet, drifted=n_drifted),
+            "Fraction of windows called drift, of 50 / 200 / 1,000 rows",
+            windows_table(plain),
+            "The same by table, windows of 200 rows: quiet, drifted",
+            pools_table(plain, SIZES[1]),
+            streams_title(outcome.firsts, (QUIET_STREAM, CHANGING_STREAM)),
+            streams_table(outcome.firsts, (QUIET_STREAM, CHANGING_STREAM)),
+            f"In natural order: {streams_title(outcome.firsts, (QUIET_NATURAL, CHANGING_NATURAL)).lower()}",
+            streams_table(outcome.firsts, (QUIET_NATURAL, CHANGING_NATURAL)),
+            SPEED_TITLE,
+            markdown(("rule", "s"), [(rule, spread(seconds, ".4f")) for rule, seconds in outcome.checks.items()]),
+        ]
+    for kind, labels in CASES.items():
+        if of_kind := [verdict for verdict in outcome.verdicts if verdict.kind == kind]:
+            sections += [
+                f"{kind[0].upper()}{kind[1:]}: fraction called drift (windows), of 50 / 200 / 1,000 rows",
+                cases_table(of_kind, labels),
+            ]
+    if any(first.kind in CASE_STREAMS for first in outcome.firsts):
+        sections += ["Further quiet streams: false alarms of how many", case_streams_table(outcome.firsts)]
     return "\n\n".join(sections)
+
+
+def cases_table(verdicts: Sequence[Verdict], labels: Sequence[str]) -> str:
+    """Return the fraction of the windows of each case that each rule calls drift, and how many there were."""
+    rows = []
+    for rule in rules_of(verdicts):
+        for label in labels:
+            mine = [verdict for verdict in verdicts if (verdict.rule, verdict.label) == (rule, label)]
+            by_size = [[verdict for verdict in mine if verdict.n_rows == n_rows] for n_rows in SIZES]
+            fractions = " / ".join(alarm_fraction(of_size, label) for of_size in by_size)
+            rows.append((rule, label, fractions, " / ".join(str(len(of_size)) for of_size in by_size)))
+    return markdown(("rule", "case", "called drift", "windows"), rows)
+
+
+def case_streams_table(firsts: Sequence[FirstAlarm]) -> str:
+    """Return in how many streams of the cases each rule raises an alarm, all of them false."""
+    rows = []
+    for kind in CASE_STREAMS:
+        of_kind = [first for first in firsts if first.kind == kind]
+        for rule in rules_of(of_kind):
+            mine = [first for first in of_kind if first.rule == rule]
+            alarms = [first.pool for first in mine if first.n_rows is not None]
+            names = ", ".join(dict.fromkeys(alarms)) or "-"
+            rows.append((rule, kind, f"{len(alarms)} of {len(mine)}", names))
+    return markdown(("rule", "streams", "with an alarm", "tables"), rows)
 
 
 def windows_table(verdicts: Sequence[Verdict]) -> str:
@@ -409,6 +486,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     all_names = ",".join([OURS, *PEERS])
     parser.add_argument("--competitors", type=known_competitors, default=all_names, help="%(default)s")
+    parser.add_argument("--groups", nargs="+", choices=GROUPS, default=GROUPS, help="which tasks; %(default)s")
     parser.add_argument("--windows", type=int, default=40, help="per quiet pool and size, all seeds; %(default)s")
     parser.add_argument("--seeds", type=int, default=4, help="splits of each table, and streams of it; %(default)s")
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help="where the tables are; %(default)s")

@@ -46,6 +46,7 @@ def test_chosen_candidate_is_promoted_before_any_label(market, undecided):
     assert market.live.version == candidate
     assert f"{candidate} is not proven better than {live}" in promotion.message
     assert "0 labels and 45 held-out rows" in promotion.message
+    assert "(20, and 10 labels, needed)" in promotion.message
     assert "alpha promises nothing here" in promotion.message
     assert "nan" not in promotion.message
     assert not promotion.details["is_better"]

@@ -110,10 +110,12 @@ class ComparisonState:
             if self.n_rows
             else ""
         )
+        few = f", and {MIN_LABELS} labels," if self.n_rows < MIN_LABELS else ""
+        needed = f"{format_number(self.threshold)}{few}"
         return (
             f"{self.challenger} is {verdict} {self.champion}: {self.loss} smaller by {self.gain} on "
             f"{counted(self.n_rows, 'label')}{held_out}; {losses}e-value {format_e_value(self.e_value)} "
-            f"({format_number(self.threshold)} needed)"
+            f"({needed} needed)"
         )
 
     @property
