@@ -236,14 +236,21 @@ def with_interval(value: float, samples: Floats, confidence: float) -> Score:
     return Score(value, float(low), float(high))
 
 
-def bootstrap_weights(n_rows: int, n_samples: int, seed: int) -> Iterator[Floats]:
+def bootstrap_weights(n_rows: int, n_samples: int, seed: int, *, block_rows: int = 1) -> Iterator[Floats]:
     """Yield how often each bootstrap sample draws each row, in arrays of shape (samples, rows).
 
-    The same seed draws the same rows, so two models can be compared on the same samples.
+    The same seed draws the same rows, so two models can be compared on the same samples. Rows that follow each other
+    and may be alike are drawn in blocks of `block_rows` (Politis and Romano, 1992, the circular block bootstrap).
     """
     generator = np.random.default_rng([seed, 20])
     batch_size = max(1, MAX_WEIGHTS_IN_MEMORY // max(n_rows, 1))
     for start in range(0, n_samples, batch_size):
         size = min(batch_size, n_samples - start)
-        drawn = generator.integers(0, n_rows, (size, n_rows)) + np.arange(size)[:, None] * n_rows
+        if block_rows == 1:
+            rows = generator.integers(0, n_rows, (size, n_rows))
+        else:
+            starts = generator.integers(0, n_rows, (size, -(-n_rows // block_rows)))
+            blocks = (starts[:, :, None] + np.arange(block_rows)) % n_rows
+            rows = blocks.reshape(size, -1)[:, :n_rows]
+        drawn = rows + np.arange(size)[:, None] * n_rows
         yield np.bincount(drawn.ravel(), minlength=size * n_rows).reshape(size, n_rows).astype(np.float64)

@@ -228,7 +228,7 @@ class CandidateTrainer:
             return Candidate(outcome.kind, error=outcome.error, train_seconds=outcome.seconds)
         artefact = open_artefact(self.store.root / self.live.name / outcome.version)
         try:
-            comparisons = tuple(compare_versions(self.live, artefact, self.rows.holdout))
+            comparisons = tuple(compare_versions(self.live, artefact, self.rows.holdout, in_order=True))
             old_holdout, old = self.rows.old_holdout, None
             if self.yardstick is not None and old_holdout.height:
                 old = compare_versions(self.yardstick, artefact, old_holdout)[0]
