@@ -79,8 +79,14 @@ def test_nothing_is_made_of_chance_or_of_few_rows_or_unasked():
     config, (note,) = made(table("chance"))
     assert config.features.formulas == {}
     assert note == "features.made: none lowers the loss of the training rows"
-    assert made(table("ratio", 300))[1] == ()
+    assert made(table("ratio", 300))[1] == ("features.made: none, as 240 training rows are fewer than 500",)
     assert made(table("ratio"), features={})[1] == ()
+
+
+def test_a_backtick_in_a_name_is_doubled():
+    frame = table("ratio").rename({"living area": "area `m2`"})
+    config, _ = made(frame)
+    assert config.features.formulas["price / area `m2`"] == "price / `area ``m2```"
 
 
 def test_the_users_formulas_stay_and_a_name_is_made_once():

@@ -8,9 +8,10 @@ import pytest
 
 from estimator import verbs
 from estimator.config import resolve
+from estimator.core.task import Task
 from estimator.data.splitting import assign_folds
 from estimator.evaluation.validation import fold_masks
-from estimator.models import model_of
+from estimator.models import EncodedFitData, EncodedRows, model_of
 from estimator.models.ensemble import DEFAULT_MEMBERS, Ensemble
 from estimator.training import plan
 from estimator.training.plan import LEVELS, Level, planned
@@ -79,10 +80,34 @@ def test_a_time_limit_lowers_the_effort_and_says_when_that_is_not_enough(monkeyp
     monkeypatch.setattr(plan, "LEVELS", SMALL_LEVELS)
     _, config, notes = plan_of(table(), training={"time_limit": "1 minute"})
     assert [type(member).__name__ for member in model_of(config).members] == ["Linear"]
-    assert notes[0].startswith("training.time_limit: 1 minute; training may take about 30 s")
+    lowered = "training.time_limit: 1 minute; training may take about 30 s with a linear model, in place of standard"
+    assert notes[0] == lowered
     seconds = iter([900.0, 800.0, 700.0])
     _, config, notes = plan_of(table(), training={"time_limit": "1 minute"})
     assert "may take about 11 min" in notes[0]
+    assert notes[0].endswith("that is longer, and there is nothing smaller to try")
+
+
+def test_drawn_rows_have_every_class_and_a_weight():
+    generator = np.random.default_rng(0)
+    target, weights = np.repeat([0.0, 1.0], [990, 10]), np.tile([0.0, 1.0], 500)
+    rows = EncodedRows(generator.standard_normal((1000, 1)), target, weights)
+    data = EncodedFitData(rows, np.zeros(1000, np.bool_), None, Task("binary", ("no", "yes")))
+    for n_rows in (1, 2, 20):
+        drawn = data.drawn(n_rows, 0).rows
+        assert set(drawn.target.tolist()) == {0.0, 1.0}
+        assert drawn.weights.all()
+        assert n_rows <= len(drawn) <= n_rows + 1
+
+
+def test_what_only_train_obeys_is_said_by_the_others():
+    config = resolve(
+        {"data": {"path": "t.csv", "target": "y"}, "training": {"effort": "high"}, "features": {"made": "auto"}},
+        SHELVES,
+    )
+    (note,) = plan.unplanned_notes(config)
+    assert note.startswith("training.effort, features.made: only `train` obeys it")
+    assert plan.unplanned_notes(resolve({"data": {"path": "t.csv", "target": "y"}}, SHELVES)) == []
 
 
 def test_one_split_holds_out_a_part_at_random_or_the_latest_rows():

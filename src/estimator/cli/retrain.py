@@ -77,5 +77,8 @@ def _text(decision: Decision, root: Path) -> str:
     record = root / decision.model / "decisions" / decision.record
     lines.append(f"record  {record / 'decision.html'}")
     if decision.chosen:
-        lines.append(f"next: estimator promote {decision.model}, or let labels decide with promotion.mode: automatic")
+        lines.append(
+            f"next: estimator promote {decision.model}; with promotion.mode: automatic, a monitor promotes it once it "
+            "meets promotion.criterion"
+        )
     return "\n".join(lines)

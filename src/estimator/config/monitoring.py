@@ -9,8 +9,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from estimator.config.section import ColumnName, Fraction, Section, Text
 
-DURATION = re.compile(r"(?:(?P<number>\d+(?:\.\d+)?) )?(?P<unit>minute|hour|day|week|month|year)s?")
-SECONDS = {"minute": 60, "hour": 3600, "day": 86_400, "week": 604_800, "month": 2_629_800, "year": 31_557_600}
+DURATION = re.compile(r"(?:(?P<number>\d+(?:\.\d+)?) )?(?P<unit>second|minute|hour|day|week|month|year)s?")
+SECONDS = {
+    "second": 1,
+    "minute": 60,
+    "hour": 3600,
+    "day": 86_400,
+    "week": 604_800,
+    "month": 2_629_800,
+    "year": 31_557_600,
+}
 
 
 def duration_seconds(text: str) -> float:
@@ -22,7 +30,7 @@ def duration_seconds(text: str) -> float:
     match = DURATION.fullmatch(text.strip())
     seconds = 0.0 if match is None else float(match["number"] or 1) * SECONDS[match["unit"]]
     if not seconds:
-        raise ValueError(f"expected a duration such as '1 day' or '6 hours', got {text!r}")
+        raise ValueError(f"expected a duration such as '1 day', '6 hours' or '30 seconds', got {text!r}")
     return seconds
 
 

@@ -122,11 +122,18 @@ class EncodedFitData:
     metrics: Mapping[str, CurveMetric] = field(default_factory=dict)
 
     def drawn(self, n_rows: int, seed: int) -> EncodedFitData:
-        """Return the same with at most `n_rows` rows to fit, drawn at random; the rows of a fold stay."""
+        """Return the same with at most `n_rows` rows to fit, drawn at random; the rows of a fold stay.
+
+        Rows with a weight come first, among them one of each class, even if that makes more rows.
+        """
         if n_rows >= len(self.rows):
             return self
+        order = np.random.default_rng([seed, 72]).permutation(len(self.rows))
+        order = order[np.argsort(self.rows.weights[order] <= 0, kind="stable")]
         mask = np.zeros(len(self.rows), dtype=np.bool_)
-        mask[np.random.default_rng([seed, 72]).choice(len(mask), n_rows, replace=False)] = True
+        mask[order[:n_rows]] = True
+        if not self.task.is_regression:
+            mask[order[np.unique(self.rows.target[order], return_index=True)[1]]] = True
         return replace(self, rows=self.rows.take(mask), validation_mask=self.validation_mask[mask])
 
     @property

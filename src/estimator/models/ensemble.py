@@ -177,7 +177,7 @@ class Ensemble(Model):
         if data.n_folds < 1:
             raise TrainingError(
                 f"an ensemble needs folds, or one split (validation.folds: 1), and got none for {len(data.rows)} rows",
-                hint="set validation.folds: 5, or one kind in model.kind",
+                hint="set validation.folds: 5, give rows of more groups or times, or set one kind in model.kind",
             )
         candidates, covered, loss = _candidates(data, self.members), data.folds[0] >= 0, selection_loss(data)
         fitted = _fit_folds(data, candidates, loss, training, progress)

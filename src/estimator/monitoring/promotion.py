@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, nan_to_none
 from estimator.core.task import Task
 from estimator.core.text import counted, format_e_value, format_number
 from estimator.drift import DriftReference
@@ -128,6 +128,7 @@ class ComparisonState:
         """Return it as JSON-ready data, with e-values as logarithms to base 10."""
         data = asdict(self)
         e_values = {name: data.pop(name) for name in ("e_value", "threshold", "e_value_worse")}
+        data |= {name: nan_to_none(data[name]) for name in ("champion_loss", "challenger_loss")}
         logarithms = {f"log_{name}": log_e_value(value) for name, value in e_values.items()}
         return {**data, **logarithms, "is_better": self.is_better, "message": self.message}
 

@@ -54,8 +54,11 @@ def make_features(
     The held-out rows are not looked at. With `features.made: none`, or fewer than 500 training rows, nothing is made.
     """
     features = config.features
-    if features.made == "none" or len(prepared.training_rows) < MIN_ROWS:
+    n_rows = len(prepared.training_rows)
+    if features.made == "none":
         return prepared, config, ()
+    if n_rows < MIN_ROWS:
+        return prepared, config, (f"features.made: none, as {n_rows:,} training rows are fewer than {MIN_ROWS}",)
     progress(stage("making features"))
     private = {prepared.schema.resolve(name) for name in config.serving.private_columns}
     made = made_formulas(prepared.fit_data(config), config.training, left_out=private)
@@ -97,7 +100,7 @@ def _is_better(before: Floats, after: Floats) -> bool:
 
 
 def _sampled(data: FitData, seed: int) -> tuple[FitData, Ints]:
-    """Return at most 20,000 rows with a fold for each; groups, and runs of time, stay in one fold."""
+    """Return at most 20,000 rows with a fold for each: one of `validation`, if it has three or more, or at random."""
     rows = np.arange(len(data.rows))
     if len(rows) > MAX_ROWS:
         rows = np.sort(np.random.default_rng([seed, 80]).choice(rows, MAX_ROWS, replace=False))
@@ -139,8 +142,8 @@ def _gains(fitted: SingleModel) -> dict[str, float]:
 def _candidates(columns: Sequence[Column], gains: Mapping[str, float]) -> Iterator[tuple[str, str]]:
     """Yield (name, formula) of pairs of the columns that the quick model uses most."""
     used = sorted(columns, key=lambda column: -gains.get(column.name, 0.0))
-    numbers = [column for column in used if column.kind in ("number", "integer") and "`" not in column.name]
-    times = [column for column in used if column.kind in TIME_KINDS and "`" not in column.name]
+    numbers = [column for column in used if column.kind in ("number", "integer")]
+    times = [column for column in used if column.kind in TIME_KINDS]
     for left, right in combinations(numbers[:MAX_COLUMNS], 2):
         for first, operator, second in (
             (left, "/", right),
@@ -157,7 +160,7 @@ def _candidates(columns: Sequence[Column], gains: Mapping[str, float]) -> Iterat
 def _quoted(column: Column) -> str:
     name = column.name
     is_plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and name not in FUNCTIONS
-    return name if is_plain else f"`{name}`"
+    return name if is_plain else "`" + name.replace("`", "``") + "`"
 
 
 def _ranked(data: FitData, candidates: Mapping[str, str], residuals: Floats) -> list[str]:

@@ -80,13 +80,36 @@ def planned(
         if limit is None:
             break
         seconds = forecast_seconds(rows, model_of(plan), plan, clock=clock)
-        notes = [f"training.time_limit: {limit}; training may take about {format_duration(seconds)}"]
+        notes = [_limit_note(config, effort, seconds)]
         if seconds <= duration_seconds(limit):
             break
     if edits:
         shown = ", ".join(f"{key}: {_shown(value)}" for key, value in edits.items())
-        notes.append(f"training.effort: {effort}, with {len(prepared.training_rows):,} training rows, sets {shown}")
+        notes.append(f"{_name(effort)}, with {len(prepared.training_rows):,} training rows, sets {shown}")
     return rows, plan, tuple(notes)
+
+
+def _limit_note(config: Config, effort: str, seconds: float) -> str:
+    limit, most = config.training.time_limit or "", config.training.effort
+    note = f"training.time_limit: {limit}; training may take about {format_duration(seconds)}"
+    if effort != most:
+        note += f" with {_name(effort)}, in place of {most}"
+    if seconds > duration_seconds(limit):
+        note += "; that is longer, and there is nothing smaller to try"
+    return note
+
+
+def unplanned_notes(config: Config) -> list[str]:
+    """Return what a comparison or a search leaves out, as it needs the same folds and features on both sides."""
+    training = config.training
+    left_out = [
+        *(["training.effort"] if training.effort != "standard" else []),
+        *(["training.time_limit"] if training.time_limit is not None else []),
+        *(["features.made"] if config.features.made != "none" else []),
+    ]
+    if not left_out:
+        return []
+    return [f"{', '.join(left_out)}: only `train` obeys it; here, folds, members and formulas are those of the config"]
 
 
 def _edits(prepared: PreparedData, config: Config, effort: str) -> Iterator[tuple[str, Any]]:
@@ -119,6 +142,10 @@ def _edited(config: Config, edits: Mapping[str, Any]) -> Config:
     return config.model_copy(
         update={name: getattr(config, name).model_copy(update=values) for name, values in changed.items()}
     )
+
+
+def _name(effort: str) -> str:
+    return "a linear model" if effort == EFFORTS[-1] else f"training.effort: {effort}"
 
 
 def _shown(value: Any) -> str:

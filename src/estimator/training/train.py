@@ -19,6 +19,9 @@ from estimator.store.predictor import Predictor
 from estimator.training.parity import ParityCheck, check_parity
 from estimator.training.prepare import PreparedData
 
+# A split of fewer rows is a small sample to decide on.
+MIN_SPLIT_ROWS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
@@ -151,6 +154,9 @@ def _conformal_notes(out_of_fold: Floats | None, data: FitData, config: Config) 
             f"validation.folds: {n_rows:,} of {len(data.rows):,} training rows were predicted by folds, and prediction "
             f"{kind} need at least {MIN_ROWS}: predictions have none; give more rows"
         )
+        return (note,)
+    if validation.folds == 1 and n_rows < MIN_SPLIT_ROWS:
+        note = f"validation.folds: 1 holds out {n_rows:,} rows, which decide weights and {kind}; 5 folds use all rows"
         return (note,)
     largest, needed = reachable_coverage(n_rows, validation.coverage, is_regression=data.task.is_regression)
     if validation.coverage <= largest:

@@ -20,7 +20,7 @@ from estimator.training import forecast as forecasts
 from estimator.training import version as versions
 from estimator.training.forecast import Forecast
 from estimator.training.made_features import make_features
-from estimator.training.plan import planned
+from estimator.training.plan import planned, unplanned_notes
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.refit import train_and_score
 from estimator.training.report import Report
@@ -103,9 +103,11 @@ def train(
 def forecast(conf: ConfigReference, context: Context) -> Forecast:
     """Estimate what training a config takes: memory, disk and time, at a small part of its cost."""
     start_seconds = perf_counter()
-    prepared, config, _ = prepared_rows(conf, context)
-    prepared, config, plan_notes = planned(prepared, config, clock=perf_counter)
-    context.notes.add(plan_notes)
+    loaded = context.loaded(conf)
+    table = context.table(loaded)
+    prepared = prepare(table.frame, loaded.config, table.schema, source_notes=table.notes)
+    prepared, config, plan_notes = planned(prepared, loaded.config, clock=perf_counter)
+    context.notes.add((*prepared.notes, *plan_notes))
     model = model_of(config)
     counted = forecasts.forecast(prepared, model, config, context.store(config).root)
     counted.check_resources()
@@ -118,7 +120,7 @@ def prepared_rows(conf: ConfigReference, context: Context) -> tuple[PreparedData
     loaded = context.loaded(conf)
     table = context.table(loaded)
     prepared = prepare(table.frame, loaded.config, table.schema, source_notes=table.notes)
-    context.notes.add(prepared.notes)
+    context.notes.add((*prepared.notes, *unplanned_notes(loaded.config)))
     return prepared, loaded.config, model_of(loaded.config)
 
 
