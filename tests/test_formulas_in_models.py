@@ -210,6 +210,14 @@ def test_a_formula_that_begins_with_a_quote_needs_another_around_it(tmp_path):
     assert caught.value.hint == "put the whole value in quotes of the other kind: \"'a' if x else 'b'\""
 
 
+def test_explore_says_what_is_dropped_and_still_learned_from(config_of, tmp_path):
+    frame = read_example("boston")
+    conf = config_of(frame, "MEDV", features={"formulas": {"poor_rooms": "LSTAT / RM"}}, data={"drop": ["LSTAT"]})
+    context = verbs.Context()
+    verbs.explore.explore(conf, context, page=tmp_path / "e.html")
+    assert "LSTAT: left out by data.drop, but learned from in features.formulas" in context.notes.to_data()
+
+
 def test_a_config_names_the_columns_of_its_formulas():
     choices = FeatureChoices(formulas={"a": "`x y` + b", "b": "z * 2"})
     assert choices.formula_columns == {"x y", "z"}

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import polars as pl
 
+from estimator.config import Config
 from estimator.config.editor import write_edits
 from estimator.config.secrets import allowed_fingerprints
 from estimator.core.credentials import redacted
 from estimator.core.files import write_atomic
+from estimator.core.text import join_names
 from estimator.data.credentials import credential_cells, redacted_cells
 from estimator.data.sources.address import model_name
 from estimator.data.sources.base import checked_batches
@@ -105,11 +107,21 @@ def explore(
         before=numbers_on(page, name=name, target=config.data.target),
     )
     accepted = accept_findings(Path(str(table)), findings, accept) if accept else []
+    context.notes.add(_formula_notes(config, accepted))
     progress(stage("page"))
     left = [finding for finding in findings if finding not in accepted]
     content = exploration_page(exploration.profile, left, name=name, notes=notes).decode()
     write_atomic(page, redacted(content, allowed, assignments=False))
     return ExploredTable(exploration.profile, left, accepted)
+
+
+def _formula_notes(config: Config, accepted: Sequence[Finding]) -> list[str]:
+    """Return what is dropped as a feature, now or before, and still learned from through a formula."""
+    dropped = [*config.data.drop, *(name for finding in accepted for name in (finding.edit or {}).get("data.drop", ()))]
+    used = sorted(set(dropped) & config.features.formula_columns)
+    return (
+        [f"{join_names(used, limit=10)}: left out by data.drop, but learned from in features.formulas"] if used else []
+    )
 
 
 def _counted(batches: Iterator[pl.DataFrame], progress: Progress) -> Iterator[pl.DataFrame]:
