@@ -12,6 +12,7 @@ import pytest
 
 from estimator import verbs
 from estimator.core.clock import Moment
+from estimator.monitoring import loop as loops
 from estimator.monitoring.decision import DECISIONS_FOLDER, EVIDENCE_FILE, HoldoutEvidence
 from estimator.monitoring.events import Event
 from tests.market import FOLDER, MODEL, TARGET, kinds, other_area, same_area
@@ -70,8 +71,10 @@ def test_candidate_that_no_retraining_chose_must_be_proven_better(market):
     assert market.live.version == live
 
 
-def test_candidate_that_later_labels_prove_worse_is_not_promoted(market):
+def test_candidate_that_later_labels_prove_worse_is_not_promoted(market, monkeypatch):
     """The holdout could not tell; then a shadow's rows, or an approval, were waited for, and labels came."""
+    # A version that was trained by hand stands for one of a retraining.
+    monkeypatch.setattr(loops, "WITH_OLD_ROWS", (None,))
     live = market.live.version
     worse = verbs.train.train(FOLDER / "config.yml", market.context("model.kind=constant")).artefact.version
     folder = market.store.root / MODEL / DECISIONS_FOLDER / "2026-11-30T10-00-00Z-abc123"
@@ -91,9 +94,22 @@ def test_monthly_refit_is_live_in_the_step_that_trained_it(market):
     assert market.live.version != first
 
 
+@pytest.mark.parametrize("kind", ["new_only", "warm_start"])
+def test_candidate_of_the_newest_rows_alone_must_be_proven_better(market, kind, monkeypatch):
+    first, now = market.live.version, Moment.now
+    monkeypatch.setattr(Moment, "now", lambda: replace(now(), time=datetime.fromtimestamp(market.now, UTC)))
+    market.send(other_area(0, 120), labels=True)
+    market.now += 31 * 86_400.0
+    events = market.step(*MONTHLY, f"retraining.candidates=[{kind}]", "retraining.max_regression=9")
+    assert kinds(events)[-1] == "retrain"
+    assert market.store.aliases(MODEL)["candidate"] != first
+    assert market.live.version == first
+
+
 def test_promoted_version_that_labels_prove_worse_is_rolled_back_and_retrained_again(market, monkeypatch):
     """The first month is of another area, the second is as training was, so that the version of the first is worse."""
     first, now = market.live.version, Moment.now
+    monkeypatch.setattr(loops, "WITH_OLD_ROWS", ("new_only",))
     monkeypatch.setattr(Moment, "now", lambda: replace(now(), time=datetime.fromtimestamp(market.now, UTC)))
     loop = market.loop(*MONTHLY, "retraining.candidates=[new_only]", "retraining.max_regression=9")
     market.send(other_area(0, 200), labels=True)

@@ -187,9 +187,9 @@ class Promotion(Section):
     )
     criterion: Literal["better", "not_worse"] = Field(
         "better",
-        description="better: labels have proven the candidate better; not_worse: a retraining has chosen it, and "
-        "neither its holdout nor labels have proven it worse, which takes no proof that it is better: `alpha` is then "
-        "no promise, and `roll_back` the only guard",
+        description="better: labels have proven the candidate better; not_worse: a retraining has chosen it, "
+        "it was fitted to old and new rows (refit, recent or tune), and neither its holdout nor labels have proven it "
+        "worse, which takes no proof that it is better: `alpha` is then no promise, and `roll_back` the only guard",
     )
     alpha: Fraction = Field(
         0.05,

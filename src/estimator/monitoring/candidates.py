@@ -36,6 +36,8 @@ from estimator.training.reproduction import warm_start
 from estimator.training.version import Provenance, write_version
 
 CandidateKind = Literal["warm_start", "refit", "recent", "new_only", "tune"]
+# Those that are fitted to old and new rows together, and so do not follow the newest rows alone.
+WITH_OLD_ROWS: tuple[CandidateKind, ...] = ("refit", "recent", "tune")
 # Fewer new rows can neither be trained on nor decide.
 MIN_NEW_ROWS = 40
 MIN_HOLDOUT_ROWS = MIN_NEW_ROWS // 4

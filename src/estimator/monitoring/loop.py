@@ -14,6 +14,7 @@ from estimator.core.text import counted
 from estimator.errors import EstimatorError
 from estimator.monitoring.alerts import send_alerts
 from estimator.monitoring.budget import FalseAlarmBudget
+from estimator.monitoring.candidates import WITH_OLD_ROWS
 from estimator.monitoring.decision import HoldoutEvidence
 from estimator.monitoring.diagnosis import diagnose, evidence
 from estimator.monitoring.drift_check import MIN_ROWS, DriftCheck
@@ -285,7 +286,8 @@ class MonitorLoop:
         live, candidate = self._alias("live"), self._alias("candidate")
         since = _seconds(self._version(candidate).manifest["created"])
         state = self._comparison(live, candidate, since).step(now - LAG_SECONDS)
-        if not state.meets(settings.criterion):
+        kind = self._version(candidate).manifest.get("retraining", {}).get("kind")
+        if not state.meets(settings.criterion if kind in WITH_OLD_ROWS else "better"):
             return []
         if self.log.shadow_count(self.model, candidate, since=since) < settings.shadow_rows:
             return []
