@@ -83,7 +83,7 @@ def test_a_time_limit_lowers_the_effort_and_says_when_that_is_not_enough(monkeyp
     lowered = "training.time_limit: 1 minute; training may take about 30 s with a linear model, in place of standard"
     assert notes[0] == lowered
     seconds = iter([900.0, 800.0, 700.0])
-    _, config, notes = plan_of(table(), training={"time_limit": "1 minute"})
+    _, config, notes = plan_of(table(), training={"time_limit": "1m"})
     assert "may take about 11 min" in notes[0]
     assert notes[0].endswith("that is longer, and there is nothing smaller to try")
 

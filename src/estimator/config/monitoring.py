@@ -10,6 +10,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 from estimator.config.section import ColumnName, Fraction, Section, Text
 
 DURATION = re.compile(r"(?:(?P<number>\d+(?:\.\d+)?) )?(?P<unit>second|minute|hour|day|week|month|year)s?")
+SHORT_DURATION = re.compile(r"^(\d+(?:\.\d+)?)([smhdw])$")
+UNIT_OF_LETTER = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 SECONDS = {
     "second": 1,
     "minute": 60,
@@ -24,13 +26,14 @@ SECONDS = {
 def duration_seconds(text: str) -> float:
     """Return a duration in seconds.
 
-    >>> duration_seconds("1 day"), duration_seconds("90 minutes"), duration_seconds("year")
-    (86400.0, 5400.0, 31557600.0)
+    >>> duration_seconds("1 day"), duration_seconds("90 minutes"), duration_seconds("year"), duration_seconds("10m")
+    (86400.0, 5400.0, 31557600.0, 600.0)
     """
-    match = DURATION.fullmatch(text.strip())
+    written_out = SHORT_DURATION.sub(lambda match: f"{match[1]} {UNIT_OF_LETTER[match[2]]}", text.strip())
+    match = DURATION.fullmatch(written_out)
     seconds = 0.0 if match is None else float(match["number"] or 1) * SECONDS[match["unit"]]
     if not seconds:
-        raise ValueError(f"expected a duration such as '1 day', '6 hours' or '30 seconds', got {text!r}")
+        raise ValueError(f"expected a duration such as '1 day', '6 hours' or '10m', got {text!r}")
     return seconds
 
 
