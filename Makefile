@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(DEMO_STAMP)  ## install, train Boston, serve it, predict the tutorial's house, stop
 	$(BIN)/python examples/boston/demo.py
 
-test: $(STAMP)  ## run the tests, except those of test-shipping; lists the ten slowest; ten to fifteen minutes
+test: $(STAMP)  ## run the tests, except those of test-shipping; lists the ten slowest; fifteen to twenty minutes
 	$(BIN)/pytest --durations=10 --durations-min=1 $(addprefix --ignore=,$(SHIPPING_TESTS))
 
 test-shipping: $(STAMP)  ## run the tests of images, deployments and CI, against stand-ins for AWS and Kubernetes; four minutes

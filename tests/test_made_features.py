@@ -89,6 +89,19 @@ def test_a_backtick_in_a_name_is_doubled():
     assert config.features.formulas["price / area `m2`"] == "price / `area ``m2```"
 
 
+def test_training_that_continues_has_the_formulas_of_the_earlier_version(tmp_path):
+    """The rows are others, of which other features would be made."""
+    context = Context(store_path=str(tmp_path / "models"))
+    sections = {"model": {"kind": "boosting", "n_estimators": 20}, "features": {"made": "auto"}, "name": "t"}
+    made_of = []
+    for target, start in (("ratio", None), ("days", "t")):
+        table(target).write_csv(tmp_path / "t.csv")
+        config = {**sections, "data": {"path": str(tmp_path / "t.csv"), "target": "y"}}
+        new = verbs.train.train(config, context, continue_from=start)
+        made_of.append(new.artefact.config["features"]["formulas"])
+    assert made_of[0] == made_of[1] != {}
+
+
 def test_the_users_formulas_stay_and_a_name_is_made_once():
     mine = {"price / living area": "price / `living area`", "old": "age > 5"}
     config, _ = made(table("ratio"), features={"made": "auto", "formulas": mine})

@@ -19,7 +19,7 @@ from estimator.core.arrays import Floats, Ints, Mask
 from estimator.data.schema import Column
 from estimator.data.schema.column import TIME_KINDS
 from estimator.features.formulas import Formulas
-from estimator.models import FitData, Progress, stage
+from estimator.models import FitData, Progress, WarmStart, stage
 from estimator.models.boosting import Boosting, FittedBoosting
 from estimator.models.matrix import RescaledModel, SingleModel
 from estimator.training.prepare import PreparedData
@@ -47,26 +47,31 @@ class _Screen:
 
 
 def make_features(
-    prepared: PreparedData, config: Config, *, progress: Progress
+    prepared: PreparedData, config: Config, start: WarmStart | None = None, *, progress: Progress
 ) -> tuple[PreparedData, Config, tuple[str, ...]]:
     """Return the rows and the config with the formulas of the features that were made, and a note on them.
 
     The held-out rows are not looked at. With `features.made: none`, or fewer than 500 training rows, nothing is made.
+    Training that continues from an earlier version has the formulas of that version.
     """
     features = config.features
     n_rows = len(prepared.training_rows)
     if features.made == "none":
         return prepared, config, ()
-    if n_rows < MIN_ROWS:
+    if start is None and n_rows < MIN_ROWS:
         return prepared, config, (f"features.made: none, as {n_rows:,} training rows are fewer than {MIN_ROWS}",)
     progress(stage("making features"))
-    private = {prepared.schema.resolve(name) for name in config.serving.private_columns}
-    made = made_formulas(prepared.fit_data(config), config.training, left_out=private)
+    if start is None:
+        private = {prepared.schema.resolve(name) for name in config.serving.private_columns}
+        made = made_formulas(prepared.fit_data(config), config.training, left_out=private)
+    else:
+        made = {formula.name: formula.text for formula in start.features.formulas}
     formulas = {**features.formulas, **made}
     # What the resolved config says is all: it makes no others.
     chosen = features.model_copy(update={"formulas": formulas, "made": "none"})
     prepared = replace(prepared, formulas=Formulas.compile(prepared.schema, formulas))
     names = ", ".join(made) or "none lowers the loss of the training rows"
+    names = names if start is None else f"those of version {start.version}"
     return prepared, config.model_copy(update={"features": chosen}), (f"features.made: {names}",)
 
 

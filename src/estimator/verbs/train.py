@@ -60,16 +60,16 @@ def train(
     loaded = context.loaded(conf, rows)
     config, store = loaded.config, context.store(loaded.config)
     earlier = _earlier_version(continue_from, loaded, replace(context, store_path=str(store.root)))
+    start = None if earlier is None else warm_start(earlier)
     progress(stage("reading the table"))
     table = context.table(loaded, rows)
     progress(stage("checking and splitting rows"))
     prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
     prepared, config, plan_notes = planned(prepared, config, clock=perf_counter)
-    prepared, config, made_notes = make_features(prepared, config, progress=progress)
+    prepared, config, made_notes = make_features(prepared, config, start, progress=progress)
     context.notes.add((*prepared.notes, *plan_notes, *made_notes))
     forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
     context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
-    start = None if earlier is None else warm_start(earlier)
     live = _live_version(store, str(config.name))
     trained, report = train_and_score(
         prepared,
