@@ -80,6 +80,8 @@ class ThresholdEffect:
             change = f"worse by {Score(-gain.value, -gain.high, -gain.low)}"
         elif not gain.value > 0:
             change = "no change" if gain.value == 0 else "not comparable"
+        if gain.value != 0 and gain.low <= 0 <= gain.high:
+            change += ", which may be chance"
         values = (format_number(score.value) if np.isfinite(score.value) else "undefined" for score in (now, half))
         return "{} is {}, and {} at 0.5: {}".format(name, *values, change)
 
