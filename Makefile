@@ -8,7 +8,7 @@ SHIPPING_TESTS := $(wildcard tests/test_image*.py tests/test_deployment_*.py) te
 export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-compatibility test-chaos test-loop lint types check docs bench bench-train bench-validation bench-forecast bench-explore bench-tune bench-serve \
+.PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-compatibility test-chaos test-loop test-scale lint types check docs bench bench-train bench-validation bench-forecast bench-explore bench-tune bench-serve \
 	bench-serve-mixed bench-quality bench-drift bench-promotion bench-loop bench-monitor bench-leaks clean
 
 help:  ## list the targets
@@ -62,6 +62,9 @@ test-chaos: $(STAMP)  ## kill, corrupt and race what is written, at least 30 kil
 
 test-loop: $(STAMP)  ## retrain every kind of model, by every candidate, source and kind of column; some minutes
 	ESTIMATOR_LOOP_EVERYTHING=1 $(BIN)/pytest -n 2 tests/test_retraining_kinds.py
+
+test-scale: $(STAMP)  ## train on Ray clusters of one to three nodes, and kill processes and nodes meanwhile; six minutes
+	ESTIMATOR_TEST_SCALE=1 $(BIN)/pytest -n 0 tests/test_engine.py tests/test_engine_scale.py
 
 test-dates: $(STAMP)  ## compare the readers of dates on a million made dates; two minutes
 	ESTIMATOR_TEST_DATES=1000000 $(BIN)/pytest -n 0 tests/test_dates.py tests/test_page.py -k "dates or alike or order"

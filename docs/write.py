@@ -64,7 +64,7 @@ def config_reference() -> str:
         other_names = ", ".join(f"`{alias}` is `{kind}`" for alias, kind in shelf.aliases.items())
         parts += [f"Other names: {other_names}."] if other_names else []
     parts += ["## Drift tests", kind_list(SHELVES.drift), "## Sequential drift tests", kind_list(DETECTORS)]
-    parts += ["## The tutorial's keys", TUTORIAL]
+    parts += ["## Engines", kind_list(SHELVES.engines), "## The tutorial's keys", TUTORIAL]
     return "\n\n".join(parts) + "\n"
 
 

@@ -70,7 +70,7 @@ SLOW_FIXTURES = frozenset({"store", "market", "market_store", "browser", "window
 # And files whose tests train models or run servers of their own.
 SLOW_FILES = re.compile(
     r"test_(deployment_|image|pipeline|promises|dense|tabm|trees|tuning|training|validation|known_faults|cleaning|plugin"
-    r"|retraining|sources_sql|exploration|page|server_|process|progress|explanation|comparison|forecast|openapi|drift)"
+    r"|retraining|engine|sources_sql|exploration|page|server_|process|progress|explanation|comparison|forecast|openapi|drift)"
 )
 
 

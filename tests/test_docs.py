@@ -110,6 +110,7 @@ def test_every_kind_is_in_the_reference():
         "metric": SHELVES.metrics,
         "source": sources.SHELF,
         "drift": SHELVES.drift,
+        "engine": SHELVES.engines,
         "detector": DETECTORS,
     }
     listed = {f"- `{kind}`:" for shelf in lists.values() for kind in shelf.names()}
@@ -363,7 +364,7 @@ def test_every_shelf_is_in_the_page_on_kinds():
     text = (DOCS / "how-to/add-a-kind.md").read_text()
     shelves = (*(getattr(SHELVES, field.name) for field in fields(SHELVES)), sources.CONNECTORS, DETECTORS)
     nouns = [shelf.noun for shelf in shelves if isinstance(shelf, Shelf)]
-    assert len(nouns) == 8
+    assert len(nouns) == 9
     assert [noun for noun in nouns if f"`estimator.{noun}` |" not in text] == []
 
 

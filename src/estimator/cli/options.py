@@ -132,6 +132,12 @@ include_learned = click.option(
     "--include-learned", is_flag=True, help="Use rows that the version has already learned from, too."
 )
 store = click.option("--store", help="Folder of all versions  [default: the config's, ESTIMATOR_STORE, models]")
+engine = click.option(
+    "--engine",
+    metavar="ENGINE",
+    help="Where fits of folds run: local, ray (a cluster of this machine alone), or the address of a Ray cluster, such "
+    "as ray://head:10001  [default: the config's, ESTIMATOR_ENGINE, local]",
+)
 folder = click.option(
     "--folder",
     type=click.Path(path_type=Path, file_okay=False, exists=True),
@@ -225,7 +231,12 @@ def price_data(price: Price) -> dict[str, Any]:
 
 
 def context(
-    overrides: tuple[str, ...] = (), store: str | None = None, *, quiet: bool = False, trust: bool = False
+    overrides: tuple[str, ...] = (),
+    store: str | None = None,
+    *,
+    engine: str | None = None,
+    quiet: bool = False,
+    trust: bool = False,
 ) -> Context:
     """Return what a verb needs besides its own arguments; `quiet` prints no notes."""
 
@@ -235,7 +246,7 @@ def context(
         return trust or (sys.stdin.isatty() and click.confirm(f"{question} Read it?", err=True))
 
     notes = verbs.Notes() if quiet else verbs.Notes(_show_note)
-    return verbs.Context(overrides, dict(os.environ), store, notes, confirm)
+    return verbs.Context(overrides, dict(os.environ), store, notes, confirm, engine_name=engine)
 
 
 def opened_store(path: str | None) -> Store:

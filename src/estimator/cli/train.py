@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 @options.any_conf
 @options.overrides
 @options.store
+@options.engine
 @click.option("--from", "continue_from", metavar="VERSION", help="Continue from the weights of an earlier version.")
 @click.option("--forecast", is_flag=True, help="Only estimate the memory, disk and time that training needs.")
 @options.as_json
@@ -29,6 +30,7 @@ def command(
     conf: ConfigReference,
     overrides: tuple[str, ...],
     store: str | None,
+    engine: str | None,
     continue_from: str | None,
     forecast: bool,
     as_json: bool,
@@ -42,7 +44,7 @@ def command(
              estimator train --conf config.yml --set model.kind=boosting
              cat config.yml | estimator train --conf -
     """
-    context = options.context(overrides, store)
+    context = options.context(overrides, store, engine=engine)
     if forecast:
         estimate = verbs.train.forecast(conf, context)
         options.emit(estimate.to_data(), _forecast_text(estimate), as_json=as_json, notes=context.notes)
@@ -67,6 +69,7 @@ def _forecast_text(estimate: Forecast) -> str:
     ]
     if estimate.seconds is not None:
         lines.append(f"time    about {format_duration(estimate.seconds)}")
+    lines.append(f"engine  {estimate.engine}")
     return "\n".join([*lines, "", "next: run the same command without --forecast"])
 
 

@@ -1,6 +1,7 @@
 """A config file -> frozen values, one class per section."""
 
 from estimator.config.data import Data
+from estimator.config.engine import EngineChoice
 from estimator.config.evaluation import Costs, Evaluation
 from estimator.config.faults import ConfigFault, NestedError, faults_of
 from estimator.config.monitoring import Alert, Monitoring, Promotion, Retraining
@@ -19,6 +20,7 @@ __all__ = [
     "Costs",
     "Data",
     "Dimension",
+    "EngineChoice",
     "Evaluation",
     "FeatureChoices",
     "Image",

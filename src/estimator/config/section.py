@@ -69,5 +69,6 @@ class Shelves:
     sources: Shelf[Any]
     targets: Shelf[Section]
     drift: Shelf[Any]
+    engines: Shelf[Any]
     default_model: str = "ensemble"
     default_target: str = "docker"

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, field_validator, model_validator
 
 from estimator.config.data import Data
+from estimator.config.engine import EngineChoice
 from estimator.config.evaluation import Evaluation
 from estimator.config.faults import ConfigFault, NestedError
 from estimator.config.formula import FormulaError, evaluation_order, parse_formula
@@ -336,6 +337,9 @@ class Config(Section):
     model: SerializeAsAny[Section] = Field(description="`kind` and the settings of that kind")
     training: Training = Training()
     validation: Validation = Validation()
+    engine: EngineChoice | None = Field(
+        None, description="where fits of folds run; when left out, the variable ESTIMATOR_ENGINE, else local"
+    )
     tuning: Tuning = Tuning()
     evaluation: Evaluation = Evaluation()
     serving: Serving = Serving()

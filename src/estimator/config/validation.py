@@ -165,6 +165,8 @@ def _unknown_kinds(config: Config, shelves: Shelves) -> list[ConfigFault]:
         named.append((("monitoring", "tests", position), test, "drift test", shelves.drift))
     if config.data.kind is not None:
         named.append((("data", "kind"), config.data.kind, "source", shelves.sources))
+    if config.engine is not None:
+        named.append((("engine", "kind"), config.engine.kind, "engine", shelves.engines))
     return [
         ConfigFault(path, f"no {noun} called {name!r}", did_you_mean(name, shelf))
         for path, name, noun, shelf in named

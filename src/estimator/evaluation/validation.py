@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,9 +11,10 @@ from estimator.config import Training
 from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions
 from estimator.core.units import mean_and_deviation
+from estimator.engine import LOCAL
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score
-from estimator.models import FitData, FittedModel, Model, Progress, parallel_map, silent
+from estimator.models import FitData, FittedModel, Model, Progress, fit_counter, silent
 
 
 def out_of_fold_predictions(
@@ -29,14 +30,33 @@ def out_of_fold_predictions(
     if fitted is not None and fitted.out_of_fold is not None:
         return fitted.out_of_fold
 
-    def predict_fold(fold: tuple[Mask, Mask]) -> Floats:
-        training_mask, test_mask = fold
-        learned = _with_validation(data.take(training_mask), data, training)
-        return model.fit(learned, training).predict(data.rows.batch.rows(test_mask))
-
     folds = fold_masks(data)
-    predictions = parallel_map(predict_fold, folds, n_jobs=data.threads, progress=progress)
+    positions = range(len(folds))
+    predictions = data.engine.map(
+        _fold_predictions,
+        _FoldFits(replace(data, held_out=None, engine=LOCAL), model, training),
+        positions,
+        n_jobs=data.threads,
+        on_end=fit_counter(progress, positions),
+    )
     return mean_over_repeats(data, folds, predictions)
+
+
+@dataclass(frozen=True, slots=True)
+class _FoldFits:
+    """What the fits of all folds share."""
+
+    data: FitData
+    model: Model
+    training: Training
+
+
+def _fold_predictions(shared: _FoldFits, position: int) -> Floats:
+    """Return the predictions for one fold by a model of the others; it may run on another machine."""
+    data, training = shared.data, shared.training
+    training_mask, test_mask = fold_masks(data)[position]
+    learned = _with_validation(data.take(training_mask), data, training)
+    return shared.model.fit(learned, training).predict(data.rows.batch.rows(test_mask))
 
 
 def _with_validation(learned: FitData, data: FitData, training: Training) -> FitData:

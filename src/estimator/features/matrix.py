@@ -271,6 +271,15 @@ class CrossFittedFeatures:
         """All rows, encoded as for prediction."""
         return self.features.matrix(self.batch)
 
+    def for_folds(self) -> CrossFittedFeatures:
+        """Return what fits of folds need, which may run elsewhere: of the raw columns, those that folds encode anew."""
+        inputs = [] if self.is_fixed else [column.name for column in self.features.supervised.inputs]
+        feed = {name: self.batch.feed[name] for name in inputs}
+        needed = replace(self, batch=Batch(feed, self.batch.n_rows))
+        # A cached property, computed once for all folds.
+        vars(needed)["matrix"] = self.matrix
+        return needed
+
     def training_matrix(self, mask: Mask) -> Floats:
         """Return the rows of a mask, cross-fitted, for a model to learn from."""
         matrix = self.matrix[mask]

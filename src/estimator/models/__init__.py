@@ -4,7 +4,7 @@ from estimator.core.registry import Shelf
 from estimator.models.base import AdditiveContributions, FittedModel, Model, WarmStart, model_of
 from estimator.models.dataset import Dataset, EncodedFitData, EncodedRows, FitData
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
-from estimator.models.progress import Progress, TrainingStep, parallel_map, silent, stage
+from estimator.models.progress import Progress, TrainingStep, fit_counter, silent, stage
 
 KINDS = {
     "ensemble": "estimator.models.ensemble:Ensemble",
@@ -33,8 +33,8 @@ __all__ = [
     "Progress",
     "TrainingStep",
     "WarmStart",
+    "fit_counter",
     "model_of",
-    "parallel_map",
     "silent",
     "stage",
 ]

@@ -11,6 +11,7 @@ from estimator.config import FeatureChoices
 from estimator.core.arrays import Floats, Ints, Mask
 from estimator.core.task import Task
 from estimator.data.schema import Batch, Schema
+from estimator.engine import LOCAL, Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class FitData:
     `validation_mask` marks the rows that early stopping may use; `held_out` rows are only scored, to draw a learning
     curve. `folds` has shape (repeats, rows) and holds each row's fold; with `is_ordered`, folds follow each other in
     time. `threads` is the number of threads a model may use, 0 for all. `metrics` are those to draw curves of or that
-    callbacks monitor, by every name they are asked for under.
+    callbacks monitor, by every name they are asked for under. `engine` is where fits of folds run.
     """
 
     schema: Schema
@@ -83,6 +84,7 @@ class FitData:
     is_ordered: bool = False
     threads: int = 0
     metrics: Mapping[str, CurveMetric] = field(default_factory=dict)
+    engine: Engine = LOCAL
 
     @property
     def n_folds(self) -> int:
@@ -90,7 +92,7 @@ class FitData:
         return int(self.folds.max(initial=-1)) + 1
 
     def take(self, mask: Mask) -> FitData:
-        """Return the rows of a mask without folds and held-out rows, to be fitted on one thread."""
+        """Return the rows of a mask without folds and held-out rows, to be fitted here on one thread."""
         return replace(
             self,
             rows=self.rows.take(mask),
@@ -98,6 +100,7 @@ class FitData:
             folds=self.folds[:0, mask],
             held_out=None,
             threads=1,
+            engine=LOCAL,
         )
 
 

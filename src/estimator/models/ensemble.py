@@ -12,20 +12,19 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, W
 
 from estimator import models
 from estimator.config import ConfigFault, NestedError, Section, Training, faults_of
-from estimator.core.arrays import Floats, Mask
+from estimator.core.arrays import Floats
 from estimator.data.schema import Batch
 from estimator.errors import ConfigError, TrainingError
 from estimator.features.matrix import CrossFittedFeatures, Features
 from estimator.graph.builder import Graph, Value
 from estimator.models.base import AdditiveContributions, Curves, FittedModel, Model, WarmStart
 from estimator.models.dataset import EncodedFitData, EncodedRows, FitData
+from estimator.models.fold_fits import Candidacy, fit_folds, fold_training, out_of_fold_of
 from estimator.models.matrix import FittedMatrixModel, MatrixModel, feature_contributions, mean_model
-from estimator.models.progress import Progress, parallel_map, silent
-from estimator.models.selection import Loss, greedy_weights, mixed_out_of_fold, selection_loss
+from estimator.models.progress import Progress, silent
+from estimator.models.selection import greedy_weights, mixed_out_of_fold, selection_loss
 from estimator.models.units import MatrixUnits
 
-# On a smaller first fold, chance would decide which members are given up.
-MIN_RACE_ROWS = 200
 # A small net: one twice as wide improves no test score next to the other members, and takes longer than all of them.
 SMALL_NET = {"kind": "tabm", "members": 4, "width": 64, "patience": 6}
 DEFAULT_MEMBERS = ({"kind": "linear"}, SMALL_NET, {"kind": "boosting"})
@@ -180,8 +179,8 @@ class Ensemble(Model):
                 hint="set validation.folds: 5, give rows of more groups or times, or set one kind in model.kind",
             )
         candidates, covered, loss = _candidates(data, self.members), data.folds[0] >= 0, selection_loss(data)
-        fitted = _fit_folds(data, candidates, loss, training, progress)
-        predictions = [_out_of_fold(data, fitted[candidate.name]) for candidate in candidates]
+        fitted = fit_folds(data, candidates, loss, training, progress=progress)
+        predictions = [out_of_fold_of(data, fitted[candidate.name]) for candidate in candidates]
         n_folds = [len(fitted[candidate.name]) for candidate in candidates]
         finalists = np.flatnonzero(np.array(n_folds) == max(n_folds))
         of_finalists = [predictions[index] for index in finalists]
@@ -193,7 +192,7 @@ class Ensemble(Model):
                 WeightedMember(
                     candidate.name,
                     candidate.encoding.features,
-                    mean_model([model for _, model, _ in fitted[candidate.name]]),
+                    mean_model([fold.model for fold in fitted[candidate.name]]),
                     float(weight),
                 )
                 for candidate, weight in zip(candidates, weights, strict=True)
@@ -208,89 +207,11 @@ class Ensemble(Model):
             losses["held-out loss"] = _held_out_loss(data, ensemble)
         mixed = mixed_out_of_fold(data, of_finalists, loss, training.seed)
         for candidate, of_member, n_fitted in zip(candidates, predictions, n_folds, strict=True):
-            rows = np.any([test_mask for test_mask, _, _ in fitted[candidate.name]], axis=0)
+            rows = np.any([fold.test_mask for fold in fitted[candidate.name]], axis=0)
             losses[f"loss of {candidate.name}"] = loss(of_member, rows)
             if n_fitted < max(n_folds):
                 losses[f"folds of {candidate.name}"] = float(n_fitted)
         return replace(ensemble, losses=losses | {"loss": loss(mixed, covered)}, out_of_fold=mixed)
-
-
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """A family that may become a member."""
-
-    name: str
-    member: MatrixModel
-    encoding: CrossFittedFeatures
-    units: MatrixUnits
-
-
-# The rows of a fold that are not learned, the model of the others, and its predictions for the fold.
-_FittedFold = tuple[Mask, FittedMatrixModel, Floats]
-
-
-@dataclass(frozen=True, slots=True)
-class _FoldFit:
-    """The fit of one family without one fold, the rows of `test_mask`."""
-
-    data: FitData
-    candidate: _Candidate
-    test_mask: Mask
-    training: Training
-    threads: int
-
-    def name(self) -> str:
-        """Return what progress calls this fit."""
-        return self.candidate.name
-
-    def run(self) -> tuple[FittedMatrixModel, Floats]:
-        """Return the fitted model and its predictions for the fold."""
-        encoding, learned = self.candidate.encoding, ~self.test_mask
-        fit_rows, fold_rows = self.data.rows.take(learned), self.data.rows.take(self.test_mask)
-        fold_matrix = encoding.validation_matrix(learned, self.test_mask)
-        encoded = EncodedFitData(
-            EncodedRows(encoding.training_matrix(learned), fit_rows.target, fit_rows.weights),
-            np.zeros(len(fit_rows), dtype=np.bool_),
-            None,
-            self.data.task,
-            encoding.features.categorical,
-            validation_fold=EncodedRows(fold_matrix, fold_rows.target, fold_rows.weights),
-            threads=self.threads,
-            metrics=self.data.metrics,
-        )
-        model = self.candidate.member.fit_rescaled(encoded, self.training, units=self.candidate.units)
-        return model, model.predict(fold_matrix)
-
-
-def _fit_folds(
-    data: FitData, candidates: Sequence[_Candidate], loss: Loss, training: Training, progress: Progress
-) -> dict[str, list[_FittedFold]]:
-    """Fit the candidates to all folds; those without a weight after the first fold, if it is large, to that one only.
-
-    With one split, candidates are fitted one after another on all threads, else each on one.
-    """
-    masks = _test_masks(data)
-    n_jobs, threads = (1, data.threads) if len(masks) == 1 else (data.threads, 1)
-    fitted: dict[str, list[_FittedFold]] = {candidate.name: [] for candidate in candidates}
-
-    def fit(in_race: Sequence[_Candidate], folds: range) -> None:
-        fits = [
-            _FoldFit(data, candidate, masks[fold], _fold_training(candidate.member, training, fold), threads)
-            for candidate in in_race
-            for fold in folds
-        ]
-        results = parallel_map(_FoldFit.run, fits, n_jobs=n_jobs, progress=progress, name_of=_FoldFit.name)
-        for item, (model, predictions) in zip(fits, results, strict=True):
-            fitted[item.candidate.name].append((item.test_mask, model, predictions))
-
-    n_first = 1 if len(masks) > 1 and len(candidates) > 1 and masks[0].sum() >= MIN_RACE_ROWS else len(masks)
-    fit(candidates, range(n_first))
-    if n_first < len(masks):
-        of_first = [_out_of_fold(data, fitted[candidate.name]) for candidate in candidates]
-        weights = greedy_weights(of_first, loss, masks[0], training.seed)
-        in_race = [candidate for candidate, weight in zip(candidates, weights, strict=True) if weight > 0]
-        fit(in_race, range(n_first, len(masks)))
-    return fitted
 
 
 def _refitted(
@@ -312,7 +233,7 @@ def _fit_all_rows(
     encoded = EncodedFitData(
         rows, data.validation_mask, None, data.task, encoding.features.categorical, metrics=data.metrics
     )
-    return member.fit_rescaled(encoded, _fold_training(member, training, 0))
+    return member.fit_rescaled(encoded, fold_training(member, training, 0))
 
 
 def _held_out_loss(data: FitData, ensemble: FittedEnsemble) -> float:
@@ -321,11 +242,6 @@ def _held_out_loss(data: FitData, ensemble: FittedEnsemble) -> float:
         return float("nan")
     loss = selection_loss(replace(data, rows=data.held_out))
     return loss(ensemble.predict(data.held_out.batch), np.ones(len(data.held_out), dtype=np.bool_))
-
-
-def _test_masks(data: FitData) -> list[Mask]:
-    """Return the mask of every fold of every repeat."""
-    return [assigned == fold for assigned in data.folds for fold in range(int(assigned.max()) + 1)]
 
 
 def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[CrossFittedFeatures]:
@@ -340,11 +256,11 @@ def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[CrossFitte
     return [shared[member.matrix_kind, member.max_categories] for member in members]
 
 
-def _candidates(data: FitData, members: Sequence[MatrixModel]) -> list[_Candidate]:
+def _candidates(data: FitData, members: Sequence[MatrixModel]) -> list[Candidacy]:
     """Fit encoders and units of each member, the same for all folds, so that their models can become one."""
     encodings = _encodings(data, members)
     units = _units(data, members, encodings)
-    return [_Candidate(*parts) for parts in zip(_names(members), members, encodings, units, strict=True)]
+    return [Candidacy(*parts) for parts in zip(_names(members), members, encodings, units, strict=True)]
 
 
 def _units(
@@ -372,24 +288,6 @@ def _names(members: Sequence[MatrixModel]) -> list[str]:
         kind if kinds.count(kind) == 1 else f"{kind} {kinds[: index + 1].count(kind)}"
         for index, kind in enumerate(kinds)
     ]
-
-
-def _fold_training(member: MatrixModel, training: Training, fold: int) -> Training:
-    """Return the training settings of one fold: a seed of its own, and callbacks that stop the fit."""
-    callbacks = training.callbacks or member.default_callbacks
-    return training.model_copy(update={"seed": training.seed + 1000 * fold, "callbacks": callbacks})
-
-
-def _out_of_fold(data: FitData, fitted: Sequence[_FittedFold]) -> Floats:
-    """Return a candidate's out-of-fold predictions, the mean over repeats; NaN for rows of no fold that was fitted."""
-    shape = (len(data.rows),) if data.task.is_regression else (len(data.rows), data.task.n_outputs)
-    total, counts = np.zeros(shape), np.zeros(len(data.rows))
-    for test_mask, _, predictions in fitted:
-        total[test_mask] += predictions
-        counts[test_mask] += 1
-    with np.errstate(invalid="ignore"):
-        mean: Floats = total / (counts if data.task.is_regression else counts[:, None])
-    return mean
 
 
 __all__ = ["Ensemble", "FittedEnsemble"]

@@ -1,16 +1,12 @@
-"""Progress of a fit, and a map over items on several threads that reports it."""
+"""Progress of a fit, and of several fits that run at once."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
 from typing import TypeVar
 
 Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,37 +34,16 @@ def silent(step: TrainingStep) -> None:
     """Report nothing."""
 
 
-def parallel_map(
-    function: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    n_jobs: int = 0,
-    progress: Progress = silent,
-    name_of: Callable[[Item], str] | None = None,
-) -> list[Result]:
-    """Return the function's result for every item, `n_jobs` at a time, 0 for one per processor.
+def fit_counter(
+    progress: Progress, fits: Sequence[Item], name_of: Callable[[Item], str] | None = None
+) -> Callable[[Item, object], None]:
+    """Return what reports, as each of some fits ends, how many have, and with `name_of` the name of the latest."""
+    n_done = 0
 
-    Progress says how many are done, and with `name_of` the name of the latest.
-
-    The function must release the GIL to gain from it, as fits do; BLAS is held to one thread meanwhile.
-    """
-    from threadpoolctl import threadpool_limits
-
-    n_done, lock = 0, Lock()
-
-    def run(item: Item) -> Result:
+    def count(fit: Item, result: object) -> None:
         nonlocal n_done
-        result = function(item)
-        with lock:
-            n_done += 1
-            latest = "" if name_of is None else f", latest {name_of(item)}"
-            progress(TrainingStep(n_done, len(items), {}, f"cross-validation fits{latest}"))
-        return result
+        n_done += 1
+        latest = "" if name_of is None else f", latest {name_of(fit)}"
+        progress(TrainingStep(n_done, len(fits), {}, f"cross-validation fits{latest}"))
 
-    pool = ThreadPoolExecutor(n_jobs or os.cpu_count())
-    try:
-        with threadpool_limits(1, user_api="blas"):
-            return list(pool.map(run, items))
-    finally:
-        # After an error the remaining items are dropped.
-        pool.shutdown(wait=False, cancel_futures=True)
+    return count

@@ -35,6 +35,7 @@ class Forecast:
 
     `n_columns` counts the columns of the encoded matrix. `free_memory_bytes` is None where the system does not report
     it. `seconds` is that of the whole run, `forecast_seconds` of the estimate itself; both are None until `with_time`.
+    Whatever the `engine`, time and memory are those of this machine alone.
     """
 
     n_rows: int
@@ -46,6 +47,7 @@ class Forecast:
     free_disk_bytes: int
     seconds: float | None = None
     forecast_seconds: float | None = None
+    engine: str = "local"
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON-ready data."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from estimator.config import Config
+from estimator.engine import LOCAL, Engine
 from estimator.models import Model, Progress, WarmStart, silent, stage
 from estimator.store.predictor import Predictor
 from estimator.training.prepare import PreparedData
@@ -22,22 +23,24 @@ def train_and_score(
     progress: Progress = silent,
     start: WarmStart | None = None,
     clock: Callable[[], float],
+    engine: Engine = LOCAL,
 ) -> tuple[TrainedModel, Report]:
     """Train on the training rows and score on the held-out ones, next to the live version.
 
-    With `training.refit_full`, the model that is returned is then trained on all rows, and the report is that of the
-    first one, as no row is left that the second was not trained on.
+    Fits of folds run on the `engine`. With `training.refit_full`, the model that is returned is then trained on all
+    rows, and the report is that of the first one, as no row is left that the second was not trained on.
 
     Raises
     ------
     TrainingError, ParityError: as for `train`.
     """
-    trained = train(prepared, model, config, progress=progress, start=start, clock=clock)
+    trained = train(prepared, model, config, progress=progress, start=start, clock=clock, engine=engine)
     report = evaluate_training(trained, config, live, progress=progress)
     if not config.training.refit_full:
         return trained, report
     progress(stage("refit on all rows"))
-    refitted = train(prepared.for_refit(config), model, config, progress=progress, start=start, clock=clock)
+    everything = prepared.for_refit(config)
+    refitted = train(everything, model, config, progress=progress, start=start, clock=clock, engine=engine)
     note = (
         f"training.refit_full: the scores are those of a model of {len(prepared.training_rows):,} rows; with the same "
         f"settings, this version was then trained on all {len(prepared.rows):,}, held-out ones included"

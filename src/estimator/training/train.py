@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from estimator.config import Config
 from estimator.core.arrays import Floats
+from estimator.engine import LOCAL, Engine
 from estimator.errors import TrainingError
 from estimator.evaluation.threshold import Threshold, choose_threshold, decided
 from estimator.evaluation.validation import out_of_fold_predictions
@@ -57,8 +58,11 @@ def train(
     progress: Progress = silent,
     start: WarmStart | None = None,
     clock: Callable[[], float],
+    engine: Engine = LOCAL,
 ) -> TrainedModel:
     """Fit a model and return a predictor whose graph passed the parity check; `clock` returns seconds.
+
+    Fits of folds run on the `engine`.
 
     Raises
     ------
@@ -68,7 +72,7 @@ def train(
     _check_classes(prepared)
     began = clock()
     progress(stage("encoding and fitting"))
-    fit_data = prepared.fit_data(config)
+    fit_data = replace(prepared.fit_data(config), engine=engine)
     fitted = model.fit(fit_data, config.training, progress=progress, start=start)
     out_of_fold = out_of_fold_predictions(fit_data, model, config.training, fitted=fitted, progress=progress)
     progress(stage("calibration"))

@@ -13,10 +13,11 @@ import numpy as np
 from estimator.config import Config
 from estimator.core.arrays import Floats, nan_to_none
 from estimator.core.task import Predictions, Task
+from estimator.engine import LOCAL
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.threshold import choose_threshold, decided
 from estimator.evaluation.validation import fold_masks, fold_scores, mean_over_repeats, out_of_fold_predictions
-from estimator.models import Dataset, FitData, MatrixModel, Model, Progress, TrainingStep, model_of, parallel_map
+from estimator.models import Dataset, FitData, MatrixModel, Model, Progress, TrainingStep, model_of
 from estimator.tuning.limits import Limit, measure
 
 # The steps at which a trial is compared with others: the sample, fractions of the first fold's epochs, each fold.
@@ -196,13 +197,13 @@ def _run_folds(
     splits = fold_masks(table)
     folds = _Folds(table, model, config, objective, trial, splits)
 
-    def run(index: int) -> Floats:
+    def run(shared: None, index: int) -> Floats:
         return folds.run(index, measures, progress)
 
     # One fold shows whether the graph breaks a limit.
     n_first = 1 if any(limit.name in ("latency_ms", "size_mb") for limit in objective.limits) else 0
-    raw = [run(index) for index in range(n_first)]
-    raw += parallel_map(run, range(n_first, len(splits)), n_jobs=table.threads)
+    raw = [run(None, index) for index in range(n_first)]
+    raw += LOCAL.map(run, None, range(n_first, len(splits)), n_jobs=table.threads)
     return mean_over_repeats(table, splits, raw)
 
 

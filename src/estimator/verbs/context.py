@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from estimator import drift, models
-from estimator.config import Config, ConfigFault, Data, Shelves, resolve, resolve_section
+from estimator import engine as engines
+from estimator.config import Config, ConfigFault, Data, EngineChoice, Shelves, resolve, resolve_section
 from estimator.config.columns import column_faults
 from estimator.config.document import Document, parse_document, read_document, values_document
 from estimator.config.reader import LoadedConfig, load_config
+from estimator.core.text import did_you_mean
 from estimator.data import sources
 from estimator.data.schema import Schema
 from estimator.data.schema.file import from_data
@@ -40,6 +42,7 @@ SHELVES = Shelves(
     sources.SHELF,
     deployment.SHELF,  # type: ignore[arg-type] # and so is a target
     drift.SHELF,
+    engines.SHELF,
 )
 
 # A config's file, its address, its values, what standard input held, or a document that was read already.
@@ -89,6 +92,8 @@ def _refuses(question: str) -> bool:
 class Context:
     """Overrides of config keys ("training.epochs=5"), the environment, the store's folder if it is named, and notes.
 
+    `engine_name` is an engine, or the address of a Ray cluster, to use in place of the config's.
+
     `confirm` is asked before an address is opened that somebody else's version names, unless `own_data`, the section
     `data` of a config of one's own, names the same rows.
     """
@@ -99,6 +104,7 @@ class Context:
     notes: Notes = field(default_factory=Notes, compare=False)
     confirm: Callable[[str], bool] = field(default=_refuses, compare=False)
     own_data: Data | None = None
+    engine_name: str | None = None
 
     def config(self, conf: ConfigReference) -> Config:
         """Return the checked config; see `loaded`."""
@@ -177,6 +183,24 @@ class Context:
         """Return the store: the one named here, else the config's, else ESTIMATOR_STORE, else models/."""
         path = self.store_path or (config.store if config else None) or self.environment.get("ESTIMATOR_STORE")
         return Store(Path(path or "models"))
+
+    def engine(self, config: Config) -> EngineChoice:
+        """Return where fits run: the engine named here, else the config's, else ESTIMATOR_ENGINE, else local.
+
+        Raises
+        ------
+        ConfigError: there is no such engine.
+        """
+        variable = self.environment.get("ESTIMATOR_ENGINE")
+        if self.engine_name is not None:
+            choice = EngineChoice.of(self.engine_name, "--engine")
+        elif config.engine is not None or not variable:
+            choice = config.engine or EngineChoice()
+        else:
+            choice = EngineChoice.of(variable, "ESTIMATOR_ENGINE")
+        if choice.kind not in engines.SHELF:
+            raise ConfigError(f"no engine called {choice.kind!r}", hint=did_you_mean(choice.kind, engines.SHELF))
+        return choice
 
     def version(self, reference: str | Path) -> Artefact:
         """Open a version by its folder, its model's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION in the store.

@@ -10,6 +10,7 @@ from estimator.config import Config
 from estimator.config.reader import LoadedConfig
 from estimator.core.clock import Moment
 from estimator.data.tables import FrameSource, as_frame
+from estimator.engine import open_engine
 from estimator.errors import EstimatorError
 from estimator.models import Model, Progress, model_of, silent, stage
 from estimator.store.artefact import MANIFEST, Artefact, open_artefact
@@ -61,25 +62,27 @@ def train(
     config, store = loaded.config, context.store(loaded.config)
     earlier = _earlier_version(continue_from, loaded, replace(context, store_path=str(store.root)))
     start = None if earlier is None else warm_start(earlier)
-    progress(stage("reading the table"))
-    table = context.table(loaded, rows)
-    progress(stage("checking and splitting rows"))
-    prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
-    prepared, config, plan_notes = planned(prepared, config, clock=perf_counter)
-    prepared, config, made_notes = make_features(prepared, config, start, progress=progress)
-    context.notes.add((*prepared.notes, *plan_notes, *made_notes))
-    forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
-    context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
-    live = _live_version(store, str(config.name))
-    trained, report = train_and_score(
-        prepared,
-        model_of(config),
-        config,
-        None if live is None else live.predictor,
-        progress=progress,
-        start=start,
-        clock=perf_counter,
-    )
+    with open_engine(context.engine(config)) as engine:
+        progress(stage("reading the table"))
+        table = context.table(loaded, rows)
+        progress(stage("checking and splitting rows"))
+        prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
+        prepared, config, plan_notes = planned(prepared, config, clock=perf_counter)
+        prepared, config, made_notes = make_features(prepared, config, start, progress=progress)
+        context.notes.add((*prepared.notes, *plan_notes, *made_notes))
+        forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
+        context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
+        live = _live_version(store, str(config.name))
+        trained, report = train_and_score(
+            prepared,
+            model_of(config),
+            config,
+            None if live is None else live.predictor,
+            progress=progress,
+            start=start,
+            clock=perf_counter,
+            engine=engine,
+        )
     report = replace(report, notes=(*report.notes, *_learned_notes(prepared, live, earlier)))
     context.notes.add(report.notes)
     progress(stage("report and version"))
@@ -110,6 +113,7 @@ def forecast(conf: ConfigReference, context: Context) -> Forecast:
     context.notes.add((*prepared.notes, *plan_notes))
     model = model_of(config)
     counted = forecasts.forecast(prepared, model, config, context.store(config).root)
+    counted = replace(counted, engine=str(context.engine(config)))
     counted.check_resources()
     seconds_before = perf_counter() - start_seconds
     return forecasts.with_time(counted, prepared, model, config, clock=perf_counter, seconds_before=seconds_before)
