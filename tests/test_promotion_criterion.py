@@ -106,6 +106,15 @@ def test_candidate_of_the_newest_rows_alone_must_be_proven_better(market, kind, 
     assert market.live.version == first
 
 
+def test_candidate_that_must_be_proven_keeps_no_refit_from_promotion(market):
+    """On this holdout `warm_start` gains most; each retraining would have ended its proof by labels."""
+    market.send(other_area(0, 150), labels=True)
+    market.now += 31 * 86_400.0
+    events = market.step(*MONTHLY, "retraining.candidates=[refit,warm_start]", "retraining.max_regression=9")
+    assert kinds(events)[-2:] == ["retrain", "promote"]
+    assert market.live.manifest["retraining"]["kind"] == "refit"
+
+
 def test_promoted_version_that_labels_prove_worse_is_rolled_back_and_retrained_again(market, monkeypatch):
     """The first month is of another area, the second is as training was, so that the version of the first is worse."""
     first, now = market.live.version, Moment.now

@@ -225,7 +225,8 @@ def comparison(verdict, gain):
     ("proven", {"refit": ("undecided", 0.5)}, None),
     ("newest", {"refit": ("undecided", 0.5)}, "refit"),
     ("proven", {"refit": ("undecided", 3.0), "new_only": ("better", 2.0)}, "new_only"),
-    ("newest", {"refit": ("undecided", 3.0), "new_only": ("better", 2.0)}, "new_only"),
+    ("newest", {"refit": ("undecided", 3.0), "new_only": ("better", 2.0)}, "refit"),
+    ("newest", {"refit": ("worse", -3.0), "new_only": ("better", 2.0)}, "new_only"),
     ("newest", {"warm_start": ("undecided", 3.0), "refit": ("undecided", 0.5)}, "refit"),
     ("newest", {"refit": ("worse", -3.0), "new_only": ("not better", 0.0)}, None),
 ])  # fmt: skip

@@ -153,11 +153,11 @@ class Retraining(Section):
     """Which candidate versions are trained on new rows, and on which rows they are compared."""
 
     candidates: list[Literal["warm_start", "refit", "recent", "new_only", "tune"]] = Field(
-        ["warm_start", "refit", "new_only"],
+        ["refit"],
         min_length=1,
-        description="warm_start (the live version trained further on the new rows), refit (all rows), recent (the new "
-        "rows and three times as many of the latest old ones), new_only (only the new rows), tune (all rows, after a "
-        "search of tuning.space)",
+        description="refit (all rows), recent (the new rows and three times as many of the latest old ones), tune (all "
+        "rows, after a search of tuning.space), new_only (only the new rows), warm_start (the live version trained "
+        "further on the new rows); the last two may win on the next rows and lose a week later",
     )
     holdout_size: Fraction = Field(
         0.3, description="fraction of the new rows, the newest ones, on which candidates are compared"
@@ -173,7 +173,8 @@ class Retraining(Section):
     prefer: Literal["proven", "newest"] = Field(
         "proven",
         description="proven: only a candidate that is proven better replaces the live version; newest: also one for "
-        "which the newest rows cannot tell; of several such ones, that of most rows: refit first",
+        "which the newest rows cannot tell; of several such ones, that of most rows, refit first, and new_only and "
+        "warm_start only if none of the others is left",
     )
     every: Duration | None = Field(
         None, description="time between scheduled retrainings; when left out, only monitoring starts one"

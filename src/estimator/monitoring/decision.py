@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from estimator.config import Retraining
 from estimator.core.clock import Moment
-from estimator.monitoring.candidates import Candidate, CandidateKind, RetrainingRows
+from estimator.monitoring.candidates import WITH_OLD_ROWS, Candidate, CandidateKind, RetrainingRows
 from estimator.store.artefact import Artefact
 
 # The more rows a candidate learns, and the less it depends on the version before, the later it comes.
@@ -92,14 +93,15 @@ def decide(
     """Choose the candidate that is proven better on the holdout and gains most, and is not much worse on old rows.
 
     With `prefer: newest`, those for which the holdout cannot tell come after those that are better; of them the one
-    with most rows is chosen, as the largest gain would be chance.
+    with most rows is chosen, as the largest gain would be chance. Candidates of the newest rows alone then come last,
+    whatever they gain: where neighbors are alike, a holdout that follows at once favors what learned nothing else.
     """
     reasons, eligible = [], []
     for candidate in candidates:
         verdict, is_eligible = _verdict(candidate, settings)
         reasons.append(f"{candidate.kind}: {verdict}")
         eligible += [candidate] if is_eligible else []
-    best = max(eligible, key=_order, default=None)
+    best = max(eligible, key=partial(_order, settings.prefer), default=None)
     if best is None:
         outcome = "the live version stays: no candidate is proven better"
     elif best.comparisons[0].verdict == "better":
@@ -121,11 +123,11 @@ def decide(
     )
 
 
-def _order(candidate: Candidate) -> tuple[bool, float]:
+def _order(prefer: str, candidate: Candidate) -> tuple[bool, bool, float]:
     """Return what puts the best candidate last: proven ones by their gain, after the others by their rows."""
     first = candidate.comparisons[0]
-    is_better = first.verdict == "better"
-    return is_better, first.gain.value if is_better else BY_ROWS.index(candidate.kind)
+    is_better, has_old_rows = first.verdict == "better", prefer == "newest" and candidate.kind in WITH_OLD_ROWS
+    return has_old_rows, is_better, first.gain.value if is_better else BY_ROWS.index(candidate.kind)
 
 
 def _verdict(candidate: Candidate, settings: Retraining) -> tuple[str, bool]:
