@@ -28,6 +28,8 @@ class Ours:
 # A variant is a line, such as "ensemble-once": Ours("ensemble", {"validation": {"repeats": 1}}).
 OURS = {
     "ensemble": Ours("ensemble"),
+    "ensemble-quick": Ours("ensemble", {"training": {"effort": "quick"}}),
+    "ensemble-high": Ours("ensemble", {"training": {"effort": "high"}}),
     "boosting": Ours("boosting"),
     "linear": Ours("linear"),
     "constant": Ours("constant"),
@@ -36,7 +38,7 @@ OURS = {
     "dense": Ours("dense"),
     "tabm": Ours("tabm"),
 }
-SHOWN = ("ensemble", "boosting", "linear", "constant")
+SHOWN = ("ensemble", "ensemble-quick", "ensemble-high", "boosting", "linear", "constant")
 
 
 def config_of(ours: Ours, split_table: SplitTable) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from estimator.config.faults import ConfigFault
 from estimator.core.names import nfc
 from estimator.core.registry import Shelf
+from estimator.core.text import parse_bytes
 
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
@@ -21,6 +22,15 @@ def _as_written(value: object) -> object:
 
 
 Text = Annotated[str, BeforeValidator(_as_written)]
+
+
+def _check_size(text: str) -> str:
+    parse_bytes(text)
+    return text
+
+
+# Memory or disk, such as 4GB.
+Size = Annotated[Text, AfterValidator(_check_size)]
 # Names are compared as Unicode composes them.
 ColumnName = Annotated[Text, AfterValidator(nfc)]
 

@@ -16,7 +16,7 @@ from estimator.config.formula import FormulaError, evaluation_order, parse_formu
 from estimator.config.monitoring import Duration, Monitoring, Promotion, Retraining
 from estimator.config.schema import SchemaChoices
 from estimator.config.secrets import Secrets
-from estimator.config.section import ColumnName, Fraction, Section, Text
+from estimator.config.section import ColumnName, Fraction, Section, Size, Text
 from estimator.config.tuning import Tuning
 
 MODEL_NAME = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
@@ -157,6 +157,15 @@ class Training(Section):
         None,
         description="chooses a smaller effort until the forecast of the training keeps this time; a forecast is no "
         "promise",
+    )
+    memory_limit: Size | None = Field(
+        None,
+        description="memory that training may use, such as 4GB; a table that does not fit is kept in files of "
+        "training.scratch and read in part; nine tenths of the free memory when left out",
+    )
+    scratch: Text | None = Field(
+        None,
+        description="folder for what does not fit into memory; it is empty again at the end; the store when left out",
     )
     test_size: Fraction = Field(0.2, description="fraction of rows held out for the report")
     split: Split = Field(Split(), description="how the held-out rows are chosen")

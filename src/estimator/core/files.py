@@ -93,9 +93,12 @@ def temporary_file(folder: Path, *, mode: int = 0o666) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """Yield a temporary folder of this user alone; those that killed processes have left are removed by the next."""
-    with _temporary(Path(gettempdir()), is_folder=True, mode=0o600) as folder:
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """Yield a temporary folder of this user alone; those that killed processes have left are removed by the next.
+
+    It is in `parent`, or in the folder of temporary files.
+    """
+    with _temporary(parent or Path(gettempdir()), is_folder=True, mode=0o600) as folder:
         yield folder
 
 

@@ -107,6 +107,26 @@ def format_bytes(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
+def parse_bytes(text: str) -> int:
+    """Return a size in bytes.
+
+    >>> parse_bytes("4GB"), parse_bytes("1.5 MB"), parse_bytes("2 GiB")
+    (4000000000, 1500000, 2147483648)
+
+    Raises
+    ------
+    ValueError: the text is no size.
+    """
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT])(i?)B\s*", text)
+    size = 0.0
+    if found is not None:
+        number, unit, is_binary = found.groups()
+        size = float(number) * (1024 if is_binary else 1000) ** ("kMGT".index(unit.replace("K", "k")) + 1)
+    if size < 1.0:
+        raise ValueError(f"expected a size such as 4GB or 500 MB, got {text!r}")
+    return int(size)
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration in suitable units.
 

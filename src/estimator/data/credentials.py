@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,13 +31,13 @@ class CredentialCells:
         return f"{place}: looks like {item.rule}, fingerprint {item.fingerprint}"
 
 
-def credential_cells(frame: pl.DataFrame, allowed: Collection[str] = ()) -> list[CredentialCells]:
+def credential_cells(columns: Iterable[pl.Series], allowed: Collection[str] = ()) -> list[CredentialCells]:
     """Return what looks like a credential in a table's texts and names, without the fingerprints that are `allowed`.
 
     Only what has a form of its own counts: a random text may be an id.
     """
     found: list[CredentialCells] = []
-    for position, series in enumerate(frame.iter_columns(), start=1):
+    for position, series in enumerate(columns, start=1):
         texts: dict[str, Occurrences | None] = {series.name: None, **_suspicious(series)}
         cells: dict[str, CredentialCells] = {}
         for text, occurrences in texts.items():

@@ -8,12 +8,13 @@ import polars as pl
 from estimator.core.arrays import Floats, Indices
 from estimator.data.schema.dtypes import plain_series
 from estimator.data.schema.occurrences import N_ROWS_SHOWN, Occurrences
+from estimator.data.stored_table import Table
 from estimator.errors import SchemaError
 
 MAX_CELLS_SHOWN = 3
 
 
-def read_sample_weights(name: str | None, frame: pl.DataFrame, row_numbers: Indices) -> Floats:
+def read_sample_weights(name: str | None, frame: Table, row_numbers: Indices) -> Floats:
     """Return the weight of each row, of shape (rows,); all are 1 without a column of weights.
 
     `row_numbers` are those of the rows in their table, from 1.

@@ -13,13 +13,14 @@ from estimator.core.arrays import Floats, Ints, Mask
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import infer_column
+from estimator.data.stored_table import Table
 from estimator.errors import ConfigError, TrainingError
 
 # Each split draws from its own random stream: seed, then one of these.
 TEST_STREAM, VALIDATION_STREAM, FOLDS_STREAM = 10, 11, 12
 
 
-def held_out_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
+def held_out_mask(frame: Table, config: Config, strata: Floats | None) -> Mask:
     """Return the mask of the test set.
 
     `strata` are class codes, whose proportions a random split keeps.
@@ -65,7 +66,7 @@ def row_number_masks(n_rows: int, split: Split) -> tuple[Mask, Mask | None]:
     return used, _in_ranges(n_rows, split.test)
 
 
-def validation_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Mask:
+def validation_mask(frame: Table, config: Config, strata: Floats | None) -> Mask:
     """Return the mask of the training rows (all rows of `frame`) that early stopping may use.
 
     It is empty where it would leave no row to fit: of one row, one group or one time.
@@ -73,9 +74,7 @@ def validation_mask(frame: pl.DataFrame, config: Config, strata: Floats | None) 
     return _validation_rows(frame, config, strata, np.random.default_rng([config.training.seed, VALIDATION_STREAM]))
 
 
-def _validation_rows(
-    frame: pl.DataFrame, config: Config, strata: Floats | None, generator: np.random.Generator
-) -> Mask:
+def _validation_rows(frame: Table, config: Config, strata: Floats | None, generator: np.random.Generator) -> Mask:
     split, size = config.training.split, config.training.validation_size
     if split.kind in ("random", "column", "rows"):
         mask = _random_mask(frame.height, size, generator, strata)
@@ -84,7 +83,7 @@ def _validation_rows(
     return np.zeros_like(mask) if mask.all() else mask
 
 
-def assign_folds(frame: pl.DataFrame, config: Config, strata: Floats | None) -> Ints:
+def assign_folds(frame: Table, config: Config, strata: Floats | None) -> Ints:
     """Return the fold of each training row (all rows of `frame`), of shape (repeats, rows).
 
     Random folds keep the proportions of `strata`, groups stay in one fold, and folds by time follow each other. With
@@ -185,7 +184,7 @@ def _check_can_split(column: pl.Series, kind: str) -> None:
     )
 
 
-def split_notes(frame: pl.DataFrame, split: Split) -> tuple[str, ...]:
+def split_notes(frame: Table, split: Split) -> tuple[str, ...]:
     """Return what was done with the rows whose group or time is missing."""
     if split.kind not in ("group", "time"):
         return ()
@@ -205,7 +204,7 @@ def _group_codes(column: pl.Series) -> Ints:
     return column.cast(pl.String).fill_null("").rank("dense").to_numpy().astype(np.int64) - 1
 
 
-def row_times(frame: pl.DataFrame, split: Split) -> Floats:
+def row_times(frame: Table, split: Split) -> Floats:
     """Return the time of each row by the column of a split, numbers or seconds since 1970, NaN where it is missing.
 
     Raises
@@ -215,7 +214,7 @@ def row_times(frame: pl.DataFrame, split: Split) -> Floats:
     return np.asarray(_times(_split_column(frame, split)), dtype=np.float64)
 
 
-def _split_column(frame: pl.DataFrame, split: Split) -> pl.Series:
+def _split_column(frame: Table, split: Split) -> pl.Series:
     if split.column is None:
         raise ConfigError(
             f"training.split: kind {split.kind!r} needs `column`", hint="set training.split.column to its name"

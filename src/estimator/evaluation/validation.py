@@ -56,7 +56,7 @@ def _fold_predictions(shared: _FoldFits, position: int) -> Floats:
     data, training = shared.data, shared.training
     training_mask, test_mask = fold_masks(data)[position]
     learned = _with_validation(data.take(training_mask), data, training)
-    return shared.model.fit(learned, training).predict(data.rows.batch.rows(test_mask))
+    return shared.model.fit(learned, training).predict_all(data.rows.batch.rows(test_mask))
 
 
 def _with_validation(learned: FitData, data: FitData, training: Training) -> FitData:

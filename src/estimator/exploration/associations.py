@@ -113,7 +113,10 @@ def correlation_ratio(categories: pl.Series, numbers: Floats) -> float:
     frame = pl.DataFrame({"category": categories, "number": pl.Series(numbers).fill_nan(None)}).drop_nulls()
     if frame.height < 3:
         return float("nan")
-    groups = frame.group_by("category").agg(pl.len().alias("n"), pl.col("number").mean().alias("mean"))
+    # In any other order, the last digits would differ from run to run.
+    groups = frame.group_by("category", maintain_order=True).agg(
+        pl.len().alias("n"), pl.col("number").mean().alias("mean")
+    )
     overall, total = frame["number"].mean(), frame["number"].var(ddof=0)
     if not isinstance(overall, float) or not isinstance(total, float) or total <= 0:
         return float("nan")
@@ -129,7 +132,12 @@ def cramers_v(left: pl.Series, right: pl.Series) -> float:
     frame = pl.DataFrame({"left": left, "right": right}).drop_nulls()
     if frame.height < 3 or max(frame["left"].n_unique(), frame["right"].n_unique()) > MAX_CATEGORIES:
         return float("nan")
-    counts = frame.group_by("left", "right").len().pivot(on="right", index="left", values="len").fill_null(0)
+    counts = (
+        frame.group_by("left", "right", maintain_order=True)
+        .len()
+        .pivot(on="right", index="left", values="len")
+        .fill_null(0)
+    )
     observed = counts.drop("left").to_numpy().astype(np.float64)
     n, (rows, columns) = observed.sum(), observed.shape
     expected = observed.sum(axis=1, keepdims=True) * observed.sum(axis=0, keepdims=True) / n

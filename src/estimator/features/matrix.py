@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import ChainMap, Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from estimator.core.arrays import Floats, Indices, Mask
+from estimator.core.stored_matrix import Matrix, StoredMatrix, with_columns
 from estimator.core.task import Task
 from estimator.core.text import did_you_mean
 from estimator.data.schema import Batch, Column, Schema
+from estimator.data.schema.schema import StoredFeed
 from estimator.errors import ConfigError
 from estimator.features.encoders import SHELF, Encoder, EncoderInput
 from estimator.features.formulas import CompiledFormula, Formulas
@@ -101,8 +103,8 @@ class Features:
         ConfigError: `rules` names a column that is not a feature, or an encoder that does not accept it.
         """
         formulas = Formulas.compile(schema, rules.formulas)
-        medians, feed = _imputed(schema.features, batch)
-        values = formulas.values(feed)
+        medians = _medians(schema.features, batch)
+        values = _formula_values(formulas, medians, batch)
         columns = (*schema.encoded, *(_as_column(formula, values[formula.name]) for formula in formulas))
         features = [column.name for column in columns]
         for name in sorted(set(rules.named or {}) - set(features)):
@@ -112,7 +114,7 @@ class Features:
             )
         kinds = {column.name: rules.kind_for(column) for column in columns}
         unfitted = cls(columns, kinds, {}, schema.features, formulas, medians)
-        return unfitted._fitted({**feed, **values}, target, task, rules.target_smoothing)
+        return unfitted._fitted(values, batch, target, task, rules.target_smoothing)
 
     def with_schema(self, schema: Schema) -> Features:
         """Return the same encoders for a schema with the same features, whose ranges and categories may differ."""
@@ -122,12 +124,13 @@ class Features:
 
     def fitted_again(self, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
         """Return encoders of the same kinds, fitted to other rows."""
-        medians, feed = _imputed(self.inputs, batch)
-        unfitted = replace(self, encoders={}, medians=medians)
-        return unfitted._fitted({**feed, **self.formulas.values(feed)}, target, task, target_smoothing)
+        medians = _medians(self.inputs, batch)
+        values = _formula_values(self.formulas, medians, batch)
+        return replace(self, encoders={}, medians=medians)._fitted(values, batch, target, task, target_smoothing)
 
-    def _fitted(self, feed: Feed, target: Floats, task: Task, target_smoothing: float) -> Features:
-        encoders = {}
+    def _fitted(self, values_of: Feed, batch: Batch, target: Floats, task: Task, target_smoothing: float) -> Features:
+        """Return the encoders of the columns and formulas, which have `values_of`, one after another."""
+        feed, encoders = ChainMap(dict(values_of), _Imputed(batch.feed, self.medians)), {}  # type: ignore[arg-type] # read only
         for column in self.columns:
             values, unknown_is_missing = feed[column.name][:, 0], column.unknown == "missing"
             training = EncoderInput(values, target, task, unknown_is_missing, target_smoothing)
@@ -205,6 +208,12 @@ class Features:
         matrix: Floats = self._session.run(batch.feed, ["matrix"])[0]
         return matrix
 
+    def stored_matrix(self, batch: Batch) -> Matrix:
+        """Return the encoded rows; those of a batch that is not in memory are encoded when they are read."""
+        if not isinstance(batch.feed, StoredFeed):
+            return self.matrix(batch)
+        return StoredMatrix(batch.feed.encoded(self.matrix, len(self.names)))
+
     @cached_property
     def _session(self) -> Session:
         graph = Graph()
@@ -260,6 +269,8 @@ class CrossFittedFeatures:
     target_smoothing: float
     # Encoders of an earlier version are used as they are: they did not see these rows.
     is_fixed: bool = False
+    # The matrix of rows that are not in memory is written into a file, for several looks at it.
+    keeps_matrix: bool = False
 
     @classmethod
     def fit(cls, schema: Schema, batch: Batch, target: Floats, task: Task, rules: EncoderRules) -> CrossFittedFeatures:
@@ -267,12 +278,18 @@ class CrossFittedFeatures:
         return cls(Features.fit(schema, batch, target, task, rules), batch, target, task, rules.target_smoothing)
 
     @cached_property
-    def matrix(self) -> Floats:
+    def matrix(self) -> Matrix:
         """All rows, encoded as for prediction."""
-        return self.features.matrix(self.batch)
+        matrix, feed = self.features.stored_matrix(self.batch), self.batch.feed
+        if self.keeps_matrix and isinstance(matrix, StoredMatrix) and isinstance(feed, StoredFeed):
+            return StoredMatrix(feed.kept(matrix.cells))
+        return matrix
 
     def for_folds(self) -> CrossFittedFeatures:
         """Return what fits of folds need, which may run elsewhere: of the raw columns, those that folds encode anew."""
+        if isinstance(self.batch.feed, StoredFeed):
+            # What fits itself; it is read from files.
+            return self
         inputs = [] if self.is_fixed else [column.name for column in self.features.supervised.inputs]
         feed = {name: self.batch.feed[name] for name in inputs}
         needed = replace(self, batch=Batch(feed, self.batch.n_rows))
@@ -280,7 +297,7 @@ class CrossFittedFeatures:
         vars(needed)["matrix"] = self.matrix
         return needed
 
-    def training_matrix(self, mask: Mask) -> Floats:
+    def training_matrix(self, mask: Mask) -> Matrix:
         """Return the rows of a mask, cross-fitted, for a model to learn from."""
         matrix = self.matrix[mask]
         if not self._supervised_columns or self.is_fixed:
@@ -288,19 +305,19 @@ class CrossFittedFeatures:
         rows = np.flatnonzero(mask)
         fold = np.empty(len(rows), dtype=np.int64)
         fold[np.random.default_rng(40).permutation(len(rows))] = np.arange(len(rows)) % N_CROSS_FIT_FOLDS
+        encoded = np.empty((len(rows), len(self._supervised_columns)))
         for number in np.unique(fold):
             inside, outside = rows[fold == number], rows[fold != number]
-            encoded = self._encoded_by(outside if len(outside) else inside, inside)
-            matrix[np.ix_(fold == number, self._supervised_columns)] = encoded
-        return matrix
+            encoded[fold == number] = self._encoded_by(outside if len(outside) else inside, inside)
+        return with_columns(matrix, dict(zip(self._supervised_columns, encoded.T, strict=True)))
 
-    def validation_matrix(self, learned: Mask, mask: Mask) -> Floats:
+    def validation_matrix(self, learned: Mask, mask: Mask) -> Matrix:
         """Return the rows of a mask, encoded by encoders that are fitted to the rows of `learned` only."""
         matrix = self.matrix[mask]
-        if self._supervised_columns and not self.is_fixed:
-            encoded = self._encoded_by(np.flatnonzero(learned), np.flatnonzero(mask))
-            matrix[:, self._supervised_columns] = encoded
-        return matrix
+        if not self._supervised_columns or self.is_fixed:
+            return matrix
+        encoded = self._encoded_by(np.flatnonzero(learned), np.flatnonzero(mask))
+        return with_columns(matrix, dict(zip(self._supervised_columns, encoded.T, strict=True)))
 
     @cached_property
     def _supervised_columns(self) -> list[int]:
@@ -312,16 +329,40 @@ class CrossFittedFeatures:
         supervised = self.features.supervised
         batch = self.batch.rows(learned)
         fitted = supervised.fitted_again(batch, self.target[learned], self.task, self.target_smoothing)
-        return fitted.matrix(self.batch.rows(rows))
+        return np.concatenate([fitted.matrix(block) for block in self.batch.rows(rows).blocks()])
 
 
-def _imputed(columns: Sequence[Column], batch: Batch) -> tuple[dict[str, float], Feed]:
-    """Return the medians of the columns that are imputed, and the rows with these in place of missing values."""
-    medians = {
+@dataclass(frozen=True, slots=True)
+class _Imputed(Mapping[str, npt.NDArray[Any]]):
+    """Columns with their medians in place of missing values, each computed when it is asked for."""
+
+    feed: Feed
+    medians: Mapping[str, float]
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        values = self.feed[name]
+        return np.where(np.isnan(values), self.medians[name], values) if name in self.medians else values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.feed)
+
+    def __len__(self) -> int:
+        return len(self.feed)
+
+
+def _medians(columns: Sequence[Column], batch: Batch) -> dict[str, float]:
+    """Return the medians of the columns that are imputed."""
+    return {
         column.name: _median(batch.feed[column.name]) for column in columns if column.imputes and not column.is_string
     }
-    imputed = {name: np.where(np.isnan(batch.feed[name]), median, batch.feed[name]) for name, median in medians.items()}
-    return medians, {**batch.feed, **imputed}
+
+
+def _formula_values(formulas: Formulas, medians: Mapping[str, float], batch: Batch) -> dict[str, npt.NDArray[Any]]:
+    """Return the values of formulas, of shape (rows, 1), for rows whose missing values are imputed."""
+    if not len(formulas):
+        return {}
+    parts = [formulas.values(_Imputed(block.feed, medians)) for block in batch.blocks()]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _as_column(formula: CompiledFormula, values: npt.NDArray[Any]) -> Column:

@@ -78,6 +78,10 @@ class FittedModel(ABC):
     def predict(self, batch: Batch) -> Floats:
         """Return numbers (rows,) or probabilities (rows, classes), by the libraries that fitted."""
 
+    def predict_all(self, batch: Batch) -> Floats:
+        """Return the same as `predict` for rows that may not be in memory."""
+        return np.concatenate([self.predict(block) for block in batch.blocks()])
+
     @abstractmethod
     def contributions(self, batch: Batch, background: Batch) -> AdditiveContributions | None:
         """Return what each feature adds, exactly, to each row's number or log odds of the positive class.

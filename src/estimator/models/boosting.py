@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from estimator.core.arrays import Floats
+from estimator.core.stored_matrix import Matrix, StoredMatrix
 from estimator.core.units import Arithmetic
 from estimator.errors import needs_extra
 from estimator.graph.builder import Graph
@@ -84,6 +85,7 @@ class Boosting(BoostedTrees):
     """Gradient boosted trees (Ke et al., 2017, "LightGBM") on raw numbers and sets of categories."""
 
     max_categories: ClassVar[int] = 255
+    reads_blocks: ClassVar[bool] = True
     matrix_arithmetic: ClassVar[Arithmetic] = Arithmetic(53, MIN_SPREAD, 1e100, MAX_SIZE)
     state_file: ClassVar[str] = STATE_FILE
     default_space: ClassVar[Mapping[str, Any]] = {
@@ -123,8 +125,10 @@ class Boosting(BoostedTrees):
         data, parameters = run.data, self._parameters(run.data, run.seed, len(run.rows))
         before = None if run.start is None else _loaded(run.start)
         rows, eval_rows = run.rows, run.eval_rows
+        # The trees that training continues from predict rows in memory only.
+        library_rows = _in_blocks if before is None else np.asarray
         train = lightgbm.Dataset(
-            rows.matrix,
+            library_rows(rows.cells),
             rows.target,
             weight=rows.weights,
             categorical_feature=list(data.categorical),
@@ -143,7 +147,7 @@ class Boosting(BoostedTrees):
                 callbacks=callbacks,
                 valid_sets=None
                 if eval_rows is None
-                else [train.create_valid(eval_rows.matrix, eval_rows.target, eval_rows.weights)],
+                else [train.create_valid(library_rows(eval_rows.cells), eval_rows.target, eval_rows.weights)],
                 valid_names=None if eval_rows is None else ["val_loss"],
             )
         # Without early stopping LightGBM names no best round.
@@ -193,11 +197,42 @@ class Boosting(BoostedTrees):
             "max_cat_to_onehot": self.max_cat_to_onehot,
             "extra_trees": self.extra_trees,
             "seed": seed,
+            # The rows that bins are learned from: the same ones however the matrix is passed.
+            "data_random_seed": seed,
             "num_threads": data.threads,
             "deterministic": True,
             "force_col_wise": True,
             "verbosity": -1,
         }
+
+
+def _in_blocks(cells: Matrix) -> Any:
+    """Return a matrix as LightGBM takes it: one that is not in memory as its `Sequence`."""
+    if not isinstance(cells, StoredMatrix):
+        return cells
+    import lightgbm
+
+    class Blocks(lightgbm.Sequence):
+        """Rows that LightGBM reads twice: one by one those that it learns bins from, then all of them in order."""
+
+        def __init__(self, matrix: StoredMatrix) -> None:
+            self._matrix, self.batch_size = matrix, matrix.block_rows
+            self._first, self._block = 0, np.empty((0, 0))
+
+        def __len__(self) -> int:
+            return len(self._matrix)
+
+        def __getitem__(self, index: int | slice | list[int]) -> Any:
+            if isinstance(index, slice):
+                return self._matrix.block(*index.indices(len(self))[:2])
+            if isinstance(index, list):
+                return np.stack([self[position] for position in index])
+            if not self._first <= index < self._first + len(self._block):
+                self._first = index // self.batch_size * self.batch_size
+                self._block = self._matrix.block(self._first, min(self._first + self.batch_size, len(self)))
+            return self._block[index - self._first]
+
+    return Blocks(cells)
 
 
 def _loaded(content: bytes) -> lightgbm.Booster:

@@ -143,7 +143,7 @@ class CatBoost(BoostedTrees):
             (_saved(model, "cbm"),),
             data.task.is_regression and self.loss in LOG_LINK,
             data.categorical,
-            width=run.rows.matrix.shape[1],
+            width=run.rows.width,
             summary={"n_estimators": model.tree_count_ - (0 if before is None else before.tree_count_)},
         )
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from estimator.config import FeatureChoices
 from estimator.core.arrays import Floats, Ints, Mask
+from estimator.core.stored_matrix import Matrix
 from estimator.core.task import Task
 from estimator.data.schema import Batch, Schema
 from estimator.engine import LOCAL, Engine
@@ -37,18 +38,32 @@ class Dataset:
 
 @dataclass(frozen=True, slots=True)
 class EncodedRows:
-    """A `Dataset` after its encoders: `matrix` (rows, width), `target` (rows,) and `weights` (rows,)."""
+    """A `Dataset` after its encoders: `cells` (rows, width), `target` (rows,) and `weights` (rows,)."""
 
-    matrix: Floats
+    cells: Matrix
     target: Floats
     weights: Floats
+
+    @property
+    def matrix(self) -> Floats:
+        """The cells in memory, of shape (rows, width); those that are stored are loaded."""
+        return np.asarray(self.cells)
+
+    @property
+    def width(self) -> int:
+        """The number of columns."""
+        return int(self.cells.shape[1])
 
     def __len__(self) -> int:
         return len(self.target)
 
     def take(self, mask: Mask) -> EncodedRows:
         """Return the rows of a mask."""
-        return EncodedRows(self.matrix[mask], self.target[mask], self.weights[mask])
+        return EncodedRows(self.cells[mask], self.target[mask], self.weights[mask])
+
+    def loaded(self) -> EncodedRows:
+        """Return the same rows in memory."""
+        return EncodedRows(self.matrix, self.target, self.weights)
 
 
 @dataclass(frozen=True)
@@ -138,6 +153,15 @@ class EncodedFitData:
         if not self.task.is_regression:
             mask[order[np.unique(self.rows.target[order], return_index=True)[1]]] = True
         return replace(self, rows=self.rows.take(mask), validation_mask=self.validation_mask[mask])
+
+    def loaded(self) -> EncodedFitData:
+        """Return the same rows in memory, for a library that takes no others."""
+        return replace(
+            self,
+            rows=self.rows.loaded(),
+            held_out=self.held_out and self.held_out.loaded(),
+            validation_fold=self.validation_fold and self.validation_fold.loaded(),
+        )
 
     @property
     def fit_rows(self) -> EncodedRows:

@@ -241,7 +241,7 @@ def _held_out_loss(data: FitData, ensemble: FittedEnsemble) -> float:
     if data.held_out is None:
         return float("nan")
     loss = selection_loss(replace(data, rows=data.held_out))
-    return loss(ensemble.predict(data.held_out.batch), np.ones(len(data.held_out), dtype=np.bool_))
+    return loss(ensemble.predict_all(data.held_out.batch), np.ones(len(data.held_out), dtype=np.bool_))
 
 
 def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[CrossFittedFeatures]:
@@ -250,7 +250,8 @@ def _encodings(data: FitData, members: Sequence[MatrixModel]) -> list[CrossFitte
     for member in members:
         key = (member.matrix_kind, member.max_categories)
         if key not in shared:
-            shared[key] = member.encoding(data)
+            alike = [other for other in members if (other.matrix_kind, other.max_categories) == key]
+            shared[key] = replace(member.encoding(data), keeps_matrix=any(other.reads_blocks for other in alike))
             # Computed here once: threads of the fits would compute it several times.
             _ = shared[key].matrix
     return [shared[member.matrix_kind, member.max_categories] for member in members]

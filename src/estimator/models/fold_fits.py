@@ -9,6 +9,7 @@ import numpy as np
 
 from estimator.config import Training
 from estimator.core.arrays import Floats, Mask
+from estimator.core.stored_matrix import by_blocks
 from estimator.core.task import Task
 from estimator.features.matrix import CrossFittedFeatures
 from estimator.models.dataset import CurveMetric, EncodedFitData, EncodedRows, FitData
@@ -117,7 +118,7 @@ def _fitted_fold(shared: _Shared, fit: _Fit) -> FittedFold:
     )
     training = fold_training(candidate.member, shared.training, fit[1])
     model = candidate.member.fit_rescaled(encoded, training, units=candidate.units)
-    return FittedFold(test_mask, model, model.predict(fold_matrix))
+    return FittedFold(test_mask, model, by_blocks(model.predict, fold_matrix))
 
 
 def fold_training(member: MatrixModel, training: Training, fold: int) -> Training:

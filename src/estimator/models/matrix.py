@@ -210,6 +210,8 @@ class MatrixModel(Model):
     target_arithmetic: ClassVar[Arithmetic] = SINGLES
     matrix_arithmetic: ClassVar[Arithmetic | None] = None
     library_cost: ClassVar[LibraryCost] = LibraryCost()
+    # The library takes a matrix in blocks; for the others, one that is not in memory is loaded.
+    reads_blocks: ClassVar[bool] = False
     max_rows: Annotated[int, Field(ge=1)] | None = Field(
         None, description="fit to at most this many rows, drawn at random; to all when left out"
     )
@@ -262,7 +264,7 @@ class MatrixModel(Model):
             data.validation_mask,
             None
             if held_out is None
-            else EncodedRows(features.matrix(held_out.batch), held_out.target, held_out.weights),
+            else EncodedRows(features.stored_matrix(held_out.batch), held_out.target, held_out.weights),
             data.task,
             features.categorical,
             threads=data.threads,
@@ -286,6 +288,7 @@ class MatrixModel(Model):
         """
         if self.max_rows is not None:
             data = data.drawn(self.max_rows, training.seed)
+        data = data if self.reads_blocks else data.loaded()
         units = units or (self.units(data) if start is None else MatrixUnits.from_state(start))
         if units.are_plain:
             return self.fit_matrix(data, training, progress=progress, start=start)
@@ -301,8 +304,7 @@ class MatrixModel(Model):
             rescaled = replace(rescaled, metrics=undone)
         inner = self.fit_matrix(rescaled, training, progress=report, start=start)
         curves = tuple(_times(losses, factor) for losses in inner.curves)
-        width = data.rows.matrix.shape[1]
-        return RescaledModel(data.task, inner, units, width, curves=curves, summary=inner.summary)
+        return RescaledModel(data.task, inner, units, data.rows.width, curves=curves, summary=inner.summary)
 
     def units(self, data: EncodedFitData) -> MatrixUnits:
         """Return the units to fit rows in, as far as the loss allows."""
@@ -318,11 +320,13 @@ class MatrixModel(Model):
         """Fit the encoders that this model needs; `fitted` encoders are used as they are."""
         rows, target_smoothing = data.rows, data.features.target_smoothing
         if fitted is not None:
-            return CrossFittedFeatures(fitted, rows.batch, rows.target, data.task, target_smoothing, is_fixed=True)
+            encoding = CrossFittedFeatures(fitted, rows.batch, rows.target, data.task, target_smoothing, is_fixed=True)
+            return replace(encoding, keeps_matrix=self.reads_blocks)
         encoders = {name: choice.encoder for name, choice in data.features.columns.items()}
         max_categories = data.features.max_categories or self.max_categories
         rules = EncoderRules(self.matrix_kind, max_categories, target_smoothing, encoders, data.features.formulas)
-        return CrossFittedFeatures.fit(data.schema, rows.batch, rows.target, data.task, rules)
+        encoding = CrossFittedFeatures.fit(data.schema, rows.batch, rows.target, data.task, rules)
+        return replace(encoding, keeps_matrix=self.reads_blocks)
 
 
 def feature_contributions(

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from estimator.core.arrays import Floats
+from estimator.core.stored_matrix import StoredMatrix, changed_columns, column_of
 from estimator.core.units import NOISE_STEPS, PLAIN, Arithmetic, Units
 from estimator.graph.builder import Graph
 from estimator.models.dataset import EncodedFitData, EncodedRows
@@ -43,8 +44,8 @@ class MatrixUnits:
             of_target = Units()
         if columns is None:
             return cls(of_target)
-        numbers = (index for index in range(data.rows.matrix.shape[1]) if index not in set(data.categorical))
-        found = ((index, _column_units(data.rows.matrix[:, index], columns)) for index in numbers)
+        numbers = (index for index in range(data.rows.width) if index not in set(data.categorical))
+        found = ((index, _column_units(column_of(data.rows.cells, index), columns)) for index in numbers)
         return cls(of_target, tuple((index, units) for index, units in found if not units.are_plain))
 
     @classmethod
@@ -62,11 +63,8 @@ class MatrixUnits:
 
     def matrix(self, matrix: Floats) -> Floats:
         """Return a matrix in these units."""
-        if not self.columns:
-            return matrix
-        rescaled = matrix.copy()
-        for index, units in self.columns:
-            rescaled[:, index] = units.apply(matrix[:, index])
+        rescaled = changed_columns(matrix, {index: units.apply for index, units in self.columns})
+        assert not isinstance(rescaled, StoredMatrix)
         return rescaled
 
     def write_matrix(self, graph: Graph, matrix: str, width: int) -> str:
@@ -88,7 +86,8 @@ class MatrixUnits:
         )
 
     def _rows(self, rows: EncodedRows) -> EncodedRows:
-        return EncodedRows(self.matrix(rows.matrix), self.target.apply(rows.target), rows.weights)
+        cells = changed_columns(rows.cells, {index: units.apply for index, units in self.columns})
+        return EncodedRows(cells, self.target.apply(rows.target), rows.weights)
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON-ready data."""

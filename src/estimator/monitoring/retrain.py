@@ -18,6 +18,7 @@ from estimator.core.credentials import redacted, redacted_data
 from estimator.core.files import temporary_file, write_folder_atomic
 from estimator.data.credentials import CredentialCells, credential_cells
 from estimator.data.sources.base import Source
+from estimator.data.stored_table import in_memory
 from estimator.errors import EstimatorError, RetrainingError
 from estimator.models import Progress, silent
 from estimator.monitoring.candidate_process import train_in_process
@@ -88,11 +89,11 @@ class Retrainer:
         """
         config = self._config(live)
         known = [name for name in new_rows.columns if name in live.schema.by_name]
-        cells = credential_cells(new_rows.select(known), allowed_fingerprints(live.config))
+        cells = credential_cells(new_rows.select(known).iter_columns(), allowed_fingerprints(live.config))
         new_rows = with_optional_columns(live.schema, with_readable_labels(live, new_rows))
         old, yardstick = self._old_rows(live, config), self._yardstick(live)
         new_rows, notes = (new_rows, []) if include_learned else without_known(live, old, new_rows)
-        new_rows, weight_notes = with_sample_weights(config.data.sample_weight, old.frame, new_rows)
+        new_rows, weight_notes = with_sample_weights(config.data.sample_weight, in_memory(old.frame), new_rows)
         notes += weight_notes
         if yardstick is None:
             notes.append(
@@ -101,7 +102,7 @@ class Retrainer:
             )
         try:
             rows = RetrainingRows.of(
-                old.frame,
+                in_memory(old.frame),
                 old.training_mask if yardstick is None else ~old.test_mask,
                 new_rows,
                 holdout_size=self.settings.holdout_size,

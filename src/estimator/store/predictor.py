@@ -69,7 +69,9 @@ class Predictor:
 
     def predict_batch(self, batch: Batch) -> Predictions:
         """Return the predictions for rows that have passed the schema."""
-        return self.predictions_from(self.run(batch.feed))
+        blocks = [self.run(block.feed) for block in batch.blocks()]
+        outputs = blocks[0] if len(blocks) == 1 else [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+        return self.predictions_from(outputs)
 
     def predict_finite(self, batch: Batch, numbers: Indices | None = None) -> Predictions:
         """Return the predictions for rows that have passed the schema, all of them finite numbers.

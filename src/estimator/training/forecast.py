@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from estimator.config import Config
-from estimator.core.text import format_bytes
+from estimator.core.text import format_bytes, parse_bytes
 from estimator.data.schema import Column
+from estimator.data.stored_table import StoredTable
 from estimator.errors import TrainingError
 from estimator.features.formulas import Formulas
 from estimator.models import FitData, MatrixModel, Model
@@ -27,15 +28,19 @@ FIT_MATRICES, REPORT_COPIES, OUTPUT_COPIES, BASE_BYTES = 1.5, 9, 6, 60_000_000
 MIN_DISK_BYTES = 64_000_000
 # The fraction of the free memory that training may use.
 USABLE_MEMORY_FRACTION = 0.9
+# Of a table in files: bytes that its target, weights, splits and the trees take for each row in memory, and blocks of
+# rows that are there at once. A library that takes its whole matrix copies it.
+STORED_ROW_BYTES, STORED_BLOCKS, LOADED_COPIES = 200, 12, 2.5
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What a training run needs and what the machine has.
+    """What a training run needs and what it may use.
 
     `n_columns` counts the columns of the encoded matrix. `free_memory_bytes` is None where the system does not report
-    it. `seconds` is that of the whole run, `forecast_seconds` of the estimate itself; both are None until `with_time`.
-    Whatever the `engine`, time and memory are those of this machine alone.
+    it; `memory_limit_bytes` is that of the config, or nine tenths of what is free. With `is_stored`, the table is in
+    files, and a matrix of `scratch_bytes` will be. `seconds` is that of the whole run, `forecast_seconds` of the
+    estimate itself; both are None until `with_time`. Whatever the `engine`, time and memory are those of this machine.
     """
 
     n_rows: int
@@ -43,8 +48,11 @@ class Forecast:
     n_fits: int
     memory_bytes: int
     free_memory_bytes: int | None
+    memory_limit_bytes: int | None
     disk_bytes: int
     free_disk_bytes: int
+    is_stored: bool = False
+    scratch_bytes: int = 0
     seconds: float | None = None
     forecast_seconds: float | None = None
     engine: str = "local"
@@ -53,6 +61,15 @@ class Forecast:
         """Return JSON-ready data."""
         return asdict(self)
 
+    def affordable_rows(self, width: int) -> int:
+        """Return how many rows a library that takes its whole matrix may load: into half of what is allowed."""
+        return max(1, int((self.memory_limit_bytes or 0) / 2 / (8 * LOADED_COPIES * max(width, 1))))
+
+    @property
+    def fits_memory(self) -> bool:
+        """Whether the run keeps the limit of memory."""
+        return self.memory_limit_bytes is None or self.memory_bytes <= self.memory_limit_bytes
+
     def check_resources(self) -> None:
         """Raise an error when the run does not fit.
 
@@ -60,11 +77,12 @@ class Forecast:
         ------
         TrainingError: there is too little free memory or disk.
         """
-        if self.free_memory_bytes is not None and self.memory_bytes > USABLE_MEMORY_FRACTION * self.free_memory_bytes:
+        if not self.fits_memory:
             raise TrainingError(
                 f"training on {self.n_rows:,} rows of {self.n_columns:,} encoded columns needs about "
-                f"{format_bytes(self.memory_bytes)} of memory, {format_bytes(self.free_memory_bytes)} are free",
-                hint="set validation.folds: 0, lower features.max_categories, set one model.kind, or use fewer rows",
+                f"{format_bytes(self.memory_bytes)} of memory, and may use "
+                f"{format_bytes(self.memory_limit_bytes or 0)}: training.memory_limit, or nine tenths of what is free",
+                hint="set one model.kind, lower features.max_categories, use fewer rows, or raise the limit",
             )
         if self.disk_bytes > self.free_disk_bytes:
             raise TrainingError(
@@ -87,8 +105,12 @@ def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) 
     matrices = 1 + FIT_MATRICES * n_concurrent
     fit_bytes = 8 * size.n_rows * (sum(set(widths)) + (matrices - 1) * max(widths))
     n_cells = len(prepared.rows) * (REPORT_COPIES * size.n_columns + OUTPUT_COPIES * size.n_outputs)
-    loaded_bytes = BASE_BYTES + library_cost(members).memory_bytes
-    memory_bytes = resident_bytes() + loaded_bytes + max(fit_bytes, 8 * n_cells)
+    loaded_bytes = resident_bytes() + BASE_BYTES + library_cost(members).memory_bytes
+    memory_bytes, scratch_bytes = loaded_bytes + max(fit_bytes, 8 * n_cells), 0
+    if stored := isinstance(prepared.frame, StoredTable):
+        memory_bytes = loaded_bytes + int(_stored_bytes(prepared, members, widths))
+        kept = [width for member, width in zip(members, widths, strict=True) if reads_blocks(member)]
+        scratch_bytes = 8 * size.n_rows * sum(set(kept))
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     return Forecast(
         n_rows=size.n_rows,
@@ -96,9 +118,43 @@ def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) 
         n_fits=n_runs * (size.n_folds * len(members) + (0 if isinstance(model, Ensemble) else 1)),
         memory_bytes=int(memory_bytes),
         free_memory_bytes=free_memory_bytes(),
+        memory_limit_bytes=memory_limit_bytes(config),
         disk_bytes=MIN_DISK_BYTES + 2 * 8 * len(prepared.rows),
         free_disk_bytes=shutil.disk_usage(folder).free,
+        is_stored=stored,
+        scratch_bytes=scratch_bytes,
     )
+
+
+def memory_limit_bytes(config: Config) -> int | None:
+    """Return how much memory training may use: what the config says, or else nine tenths of what is free."""
+    if config.training.memory_limit is not None:
+        return parse_bytes(config.training.memory_limit)
+    free = free_memory_bytes()
+    return None if free is None else int(USABLE_MEMORY_FRACTION * free)
+
+
+def table_bytes(n_rows: int, n_columns: int) -> int:
+    """Return how much memory the report on a table of numbers takes, which is the least that training takes."""
+    return resident_bytes() + BASE_BYTES + 8 * REPORT_COPIES * n_rows * n_columns
+
+
+def reads_blocks(model: Model) -> bool:
+    """Whether the library of a model takes a matrix that is not in memory."""
+    return isinstance(model, MatrixModel) and model.reads_blocks
+
+
+def _stored_bytes(prepared: PreparedData, members: Sequence[Model], widths: Sequence[int]) -> float:
+    """Return about how much memory the fits to a table in files take: rows, blocks of rows, and the largest matrix."""
+    assert isinstance(prepared.frame, StoredTable)
+    n_rows, n_training = len(prepared.rows), int(prepared.training_mask.sum())
+    largest = 0.0
+    for member, width in zip(members, widths, strict=True):
+        n_fitted = min(n_training, member.max_rows or n_training) if isinstance(member, MatrixModel) else n_training
+        # A byte for each bin.
+        largest = max(largest, n_training * width if reads_blocks(member) else 8 * LOADED_COPIES * n_fitted * width)
+    n_cells = prepared.frame.file_rows * (len(prepared.frame.columns) + max(widths))
+    return STORED_ROW_BYTES * n_rows + 8.0 * STORED_BLOCKS * n_cells + largest
 
 
 def with_time(
@@ -148,10 +204,11 @@ def resident_bytes() -> int:
 
 def _widths(data: FitData, model: Model) -> list[int]:
     """Return about how many columns the matrix of each member has."""
-    return [_width(data, member) for member in members_of(model)]
+    return [matrix_width(data, member) for member in members_of(model)]
 
 
-def _width(table: FitData, model: Model) -> int:
+def matrix_width(table: FitData, model: Model) -> int:
+    """Return about how many columns the matrix of a model has."""
     if not isinstance(model, MatrixModel):
         return 2 * len(table.schema.features)
     max_categories = table.features.max_categories or model.max_categories

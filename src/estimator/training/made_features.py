@@ -122,7 +122,7 @@ def _screened(data: FitData, folds: Ints, training: Training) -> _Screen:
     for fold in range(N_FOLDS):
         inside = folds == fold
         fitted = QUICK.fit(data.take(~inside), training)
-        predictions, actual = fitted.predict(data.rows.batch.rows(inside)), target[inside]
+        predictions, actual = fitted.predict_all(data.rows.batch.rows(inside)), target[inside]
         losses[inside] = task.losses(predictions, actual)
         if task.is_regression:
             residuals[inside, 0] = actual - predictions

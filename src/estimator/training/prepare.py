@@ -14,9 +14,11 @@ from estimator.core.task import Task
 from estimator.core.text import did_you_mean, join_names
 from estimator.data.sample_weights import read_sample_weights, zero_weight_notes
 from estimator.data.schema import Schema
-from estimator.data.schema.frames import read_frame, select_columns, with_schema_names
+from estimator.data.schema.frames import with_schema_names
 from estimator.data.schema.overrides import build_schema
 from estimator.data.splitting import assign_folds, held_out_mask, row_number_masks, split_notes, validation_mask
+from estimator.data.stored_columns import read_rows
+from estimator.data.stored_table import Table
 from estimator.data.target import class_notes, label_notes, read_target
 from estimator.errors import ConfigError, Fault, RowError, TrainingError
 from estimator.evaluation.threshold import check_threshold
@@ -47,7 +49,7 @@ class PreparedData:
     validation_mask: Mask
     folds: Ints
     n_unlabeled: int
-    frame: pl.DataFrame
+    frame: Table
     notes: tuple[str, ...] = ()
 
     @property
@@ -61,12 +63,12 @@ class PreparedData:
         return self.rows.take(self.test_mask)
 
     @property
-    def training_frame(self) -> pl.DataFrame:
+    def training_frame(self) -> Table:
         """The rows that a model may be fitted on, as they were read."""
         return self.frame.filter(pl.Series(self.training_mask))
 
     @property
-    def test_frame(self) -> pl.DataFrame:
+    def test_frame(self) -> Table:
         """The rows held out for the report, as they were read."""
         return self.frame.filter(pl.Series(self.test_mask))
 
@@ -105,7 +107,7 @@ class PreparedData:
 
 
 def prepare(
-    frame: pl.DataFrame, config: Config, reviewed: Schema | None = None, *, source_notes: Sequence[str] = ()
+    frame: Table, config: Config, reviewed: Schema | None = None, *, source_notes: Sequence[str] = ()
 ) -> PreparedData:
     """Check a table against its schema and split its rows; without a `reviewed` schema, infer one.
 
@@ -144,7 +146,7 @@ def prepare(
     n_unlabeled = int((~labels.is_labeled).sum())
     target_notes = label_notes(schema.target, labels.missing, n_rows=frame.height, n_missing=n_unlabeled)
     folds = assign_folds(training, config, training_strata)
-    batch = read_frame(schema, select_columns(labeled, [name for name in labeled.columns if name in schema.by_name]))
+    batch = read_rows(schema, labeled)
     return PreparedData(
         schema=schema,
         formulas=formulas,
@@ -195,7 +197,7 @@ def _check_feature_names(schema: Schema, formulas: Formulas, private_columns: Se
             )
 
 
-def _check_columns(schema: Schema, frame: pl.DataFrame, config: Config) -> None:
+def _check_columns(schema: Schema, frame: Table, config: Config) -> None:
     for name in config.evaluation.fairness_columns:
         if name not in frame.columns:
             raise ConfigError(
@@ -234,7 +236,7 @@ def _check_target(name: str, task: Task, target: Floats, config: Config) -> None
         )
 
 
-def _sample_weights(frame: pl.DataFrame, name: str | None, test: Mask, row_numbers: Indices) -> Floats:
+def _sample_weights(frame: Table, name: str | None, test: Mask, row_numbers: Indices) -> Floats:
     weights = read_sample_weights(name, frame, row_numbers)
     for rows, named, purpose in ((~test, "training", "learn"), (test, "held-out", "score")):
         if not weights[rows].any():

@@ -13,8 +13,10 @@ from estimator.core.arrays import Floats, Mask
 from estimator.core.task import Predictions, Task
 from estimator.core.text import join_names
 from estimator.data.schema import Schema
-from estimator.data.schema.frames import read_frame, read_series, select_columns
+from estimator.data.schema.frames import read_series
 from estimator.data.schema.inference import infer_column
+from estimator.data.stored_columns import read_rows
+from estimator.data.stored_table import Table
 from estimator.errors import RowError
 from estimator.evaluation.confusion import Confusion
 from estimator.evaluation.explanation import (
@@ -189,13 +191,13 @@ def _explanation(trained: TrainedModel, raw: Floats, metric: tuple[str, Metric],
     return explain(trained.predictor, trained.fitted, prepared.test_rows, out_of_sample, metric, settings)
 
 
-def _live_predictions(live: Predictor, frame: pl.DataFrame) -> Predictions | None:
+def _live_predictions(live: Predictor, frame: Table) -> Predictions | None:
     """Return the live version's predictions for rows as they were read; None when its schema rejects them."""
     names = [column.name for column in live.schema.features]
     if not set(names) <= set(frame.columns):
         return None
     try:
-        return live.predict_batch(read_frame(live.schema, select_columns(frame, names)))
+        return live.predict_batch(read_rows(live.schema, frame))
     except RowError:
         return None
 

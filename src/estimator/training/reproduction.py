@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
+from estimator.data.stored_table import in_memory
 from estimator.errors import ArtefactError, TrainingError
 from estimator.features.matrix import Features
 from estimator.models import Model, Progress, WarmStart
@@ -85,7 +86,7 @@ def held_out_rows(
             hint="pass new rows with --input",
         )
     check_unchanged(artefact, fingerprint)
-    return prepare(frame, config, artefact.schema).test_frame
+    return in_memory(prepare(frame, config, artefact.schema).test_frame)
 
 
 def check_unchanged(artefact: Artefact, fingerprint: Mapping[str, str]) -> None:

@@ -23,7 +23,7 @@ from estimator.core.arrays import nan_to_none
 from estimator.core.clock import Moment
 from estimator.data.credentials import CredentialCells, credential_cells, redacted_cells
 from estimator.data.schema.file import to_data
-from estimator.data.schema.frames import select_columns
+from estimator.data.sources.base import BATCH_ROWS
 from estimator.drift import DriftReference, absolute_losses, build_reference, signed_errors
 from estimator.drift.design_effect import RowOrder
 from estimator.drift.held_out_metric import HeldOutMetric
@@ -133,7 +133,7 @@ def reject_credentials_in_rows(
 
 def _credential_cells(prepared: PreparedData, config: Mapping[str, Any]) -> list[CredentialCells]:
     used = [name for name in prepared.frame.columns if name in prepared.schema.by_name]
-    return credential_cells(select_columns(prepared.frame, used), allowed_fingerprints(config))
+    return credential_cells((prepared.frame[name] for name in used), allowed_fingerprints(config))
 
 
 def _reject_credentials(
@@ -266,8 +266,9 @@ def _held_out_metric(
 
 def _profile(trained: TrainedModel, provenance: Provenance, reference: DriftReference) -> dict[str, Any]:
     """Return the profile of the training rows, with the reference distributions for drift tests."""
-    shown = redacted_cells(trained.prepared.training_frame, provenance.config.secrets.allow)
-    return {**profile_table(trained.predictor.schema, [shown]).to_data(), "reference": reference.to_data()}
+    blocks = trained.prepared.training_frame.iter_slices(BATCH_ROWS)
+    shown = (redacted_cells(block, provenance.config.secrets.allow) for block in blocks)
+    return {**profile_table(trained.predictor.schema, shown).to_data(), "reference": reference.to_data()}
 
 
 def _residuals(trained: TrainedModel, report: Report) -> dict[str, list[float]]:
@@ -290,7 +291,8 @@ def golden(trained: TrainedModel) -> dict[str, Any]:
 def _golden_rows(prepared: PreparedData) -> list[dict[str, Any]]:
     batch = prepared.rows.batch
     picked = sorted({round(index * (batch.n_rows - 1) / max(GOLDEN_ROWS - 1, 1)) for index in range(GOLDEN_ROWS)})
-    return [prepared.schema.to_json_row(batch, index) for index in picked]
+    rows = batch.rows(np.array(picked))
+    return [prepared.schema.to_json_row(rows, index) for index in range(rows.n_rows)]
 
 
 def _finite(entry: Mapping[str, float]) -> dict[str, float | None]:

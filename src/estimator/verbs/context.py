@@ -21,7 +21,7 @@ from estimator.data.schema import Schema
 from estimator.data.schema.file import from_data
 from estimator.data.sources.address import HANDED_IN, SCHEME, model_name
 from estimator.data.sources.address import locate as locate_address
-from estimator.data.sources.base import Source
+from estimator.data.sources.base import Source, checked_batches
 from estimator.data.sources.web import fetch
 from estimator.data.tables import FrameSource
 from estimator.errors import ConfigError, EstimatorError, SourceError, TrustError, needs_extra
@@ -33,6 +33,8 @@ from estimator.store.store import Store, locate
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from estimator.data.stored_table import Table
 
 # Every kind that a config may name.
 SHELVES = Shelves(
@@ -78,7 +80,7 @@ class Notes:
 class ConfiguredTable:
     """All rows that a config names, as they were read: their hashes, notes and reviewed schema, if there is one."""
 
-    frame: pl.DataFrame
+    frame: Table
     fingerprint: Mapping[str, str]
     notes: Sequence[str]
     schema: Schema | None
@@ -266,10 +268,16 @@ class Context:
         if not self.confirm(f"{problem}{query}."):
             raise TrustError(problem, hint="look at the address; --trust reads it")
 
-    def table(self, loaded: LoadedConfig, data: FrameSource | None = None) -> ConfiguredTable:
+    def table(
+        self,
+        loaded: LoadedConfig,
+        data: FrameSource | None = None,
+        read: Callable[[Iterable[pl.DataFrame]], Table] | None = None,
+    ) -> ConfiguredTable:
         """Read all rows that a config names, or those of `data`, after a look at the columns.
 
-        What the config says of columns comes before what its schema file says.
+        What the config says of columns comes before what its schema file says. `read` makes a table of batches of rows,
+        in memory when left out.
 
         Raises
         ------
@@ -282,7 +290,12 @@ class Context:
         config, folder = loaded.config, loaded.document.folder
         schema = reviewed_schema(config, folder)
         with self.rows(config.data, folder) if data is None else nullcontext(data) as source:
-            frame = source.frame(lambda header: loaded.check_columns(header, _names(schema)))
+            names = _names(schema)
+            frame = (
+                source.frame(lambda header: loaded.check_columns(header, names))
+                if read is None
+                else read(checked_batches(source.batches(), lambda header: loaded.check_columns(header, names)))
+            )
             if schema is not None:
                 schema = with_choices(schema, frame, config)
             return ConfiguredTable(frame, source.fingerprint(), source.notes(), schema)

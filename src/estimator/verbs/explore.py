@@ -81,7 +81,7 @@ def explore(
 
         def batches() -> Iterator[pl.DataFrame]:
             for frame in _counted(checked_batches(source.batches(), check), progress):
-                found = credential_cells(frame, allowed)
+                found = credential_cells(frame.iter_columns(), allowed)
                 # The rows of the first batch are right, and one note per value is enough.
                 for item in found:
                     cells.setdefault((item.column, item.credential.value), str(item))

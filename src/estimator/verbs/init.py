@@ -69,7 +69,7 @@ def init(
 def _reject_credentials(files: Mapping[str, bytes], frame: pl.DataFrame) -> None:
     """Reject a config and schema that would hold what looks like a credential, as a category of the table may."""
     if sentences := credentials_in_files(files, {}):
-        places = list(map(str, credential_cells(frame))) or sentences
+        places = list(map(str, credential_cells(frame.iter_columns()))) or sentences
         raise ConfigError(
             "the config and its schema would hold credentials:\n  " + "\n  ".join(places),
             hint="leave them out of the table; what is none, a config may allow: secrets.allow: [its fingerprint]",

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from estimator.config import Config
 from estimator.config.reader import LoadedConfig
 from estimator.core.clock import Moment
+from estimator.core.scratch import Scratch, open_scratch
+from estimator.data.stored_table import read_table
 from estimator.data.tables import FrameSource, as_frame
-from estimator.engine import open_engine
+from estimator.engine import LOCAL, open_engine
 from estimator.errors import EstimatorError
 from estimator.models import Model, Progress, model_of, silent, stage
 from estimator.store.artefact import MANIFEST, Artefact, open_artefact
@@ -21,7 +26,8 @@ from estimator.training import forecast as forecasts
 from estimator.training import version as versions
 from estimator.training.forecast import Forecast
 from estimator.training.made_features import make_features
-from estimator.training.plan import planned, unplanned_notes
+from estimator.training.out_of_core import fits_memory, prepare_and_plan
+from estimator.training.plan import unplanned_notes
 from estimator.training.prepare import PreparedData, prepare
 from estimator.training.refit import train_and_score
 from estimator.training.report import Report
@@ -62,15 +68,11 @@ def train(
     config, store = loaded.config, context.store(loaded.config)
     earlier = _earlier_version(continue_from, loaded, replace(context, store_path=str(store.root)))
     start = None if earlier is None else warm_start(earlier)
-    with open_engine(context.engine(config)) as engine:
-        progress(stage("reading the table"))
-        table = context.table(loaded, rows)
-        progress(stage("checking and splitting rows"))
-        prepared = prepare(table.frame, config, table.schema, source_notes=table.notes)
-        prepared, config, plan_notes = planned(prepared, config, clock=perf_counter)
-        prepared, config, made_notes = make_features(prepared, config, start, progress=progress)
-        context.notes.add((*prepared.notes, *plan_notes, *made_notes))
-        forecasts.forecast(prepared, model_of(config), config, store.root).check_resources()
+    with ExitStack() as stack:
+        engine = stack.enter_context(open_engine(context.engine(config)))
+        ready = _ready(loaded, context, store, stack, rows, progress=progress)
+        prepared, config, made_notes = make_features(ready.prepared, ready.config, start, progress=progress)
+        context.notes.add((*prepared.notes, *ready.notes, *made_notes))
         context.notes.add(versions.reject_credentials_in_rows(prepared, config, kind_of(config)))
         live = _live_version(store, str(config.name))
         trained, report = train_and_score(
@@ -81,42 +83,76 @@ def train(
             progress=progress,
             start=start,
             clock=perf_counter,
-            engine=engine,
+            engine=LOCAL if ready.forecast.is_stored else engine,
         )
-    report = replace(report, notes=(*report.notes, *_learned_notes(prepared, live, earlier)))
-    context.notes.add(report.notes)
-    progress(stage("report and version"))
-    provenance = versions.Provenance(
-        config,
-        kind_of(config),
-        loaded.document,
-        context.overrides,
-        table.fingerprint,
-        _parent(earlier, config),
-        None if earlier is None else learned_rows(earlier),
-    )
-    folder, alias = versions.save_version(store, trained, report, provenance, moment=Moment.now())
-    artefact = open_artefact(folder)
-    context.notes.add(artefact.manifest["data"]["notes"])
-    if not artefact.is_own:
-        context.notes.add([f"{artefact.version} is not signed: the key cannot be kept at {key_file()}"])
-    return NewVersion(artefact, trained, report, alias, perf_counter() - start_seconds)
+        report = replace(report, notes=(*report.notes, *_learned_notes(prepared, live, earlier)))
+        context.notes.add(report.notes)
+        progress(stage("report and version"))
+        provenance = versions.Provenance(
+            config,
+            kind_of(config),
+            loaded.document,
+            context.overrides,
+            ready.fingerprint,
+            _parent(earlier, config),
+            None if earlier is None else learned_rows(earlier),
+        )
+        folder, alias = versions.save_version(store, trained, report, provenance, moment=Moment.now())
+        artefact = open_artefact(folder)
+        context.notes.add(artefact.manifest["data"]["notes"])
+        if not artefact.is_own:
+            context.notes.add([f"{artefact.version} is not signed: the key cannot be kept at {key_file()}"])
+        return NewVersion(artefact, trained, report, alias, perf_counter() - start_seconds)
 
 
 def forecast(conf: ConfigReference, context: Context) -> Forecast:
     """Estimate what training a config takes: memory, disk and time, at a small part of its cost."""
     start_seconds = perf_counter()
     loaded = context.loaded(conf)
-    table = context.table(loaded)
-    prepared = prepare(table.frame, loaded.config, table.schema, source_notes=table.notes)
-    prepared, config, plan_notes = planned(prepared, loaded.config, clock=perf_counter)
-    context.notes.add((*prepared.notes, *plan_notes))
-    model = model_of(config)
-    counted = forecasts.forecast(prepared, model, config, context.store(config).root)
-    counted = replace(counted, engine=str(context.engine(config)))
-    counted.check_resources()
-    seconds_before = perf_counter() - start_seconds
-    return forecasts.with_time(counted, prepared, model, config, clock=perf_counter, seconds_before=seconds_before)
+    with ExitStack() as stack:
+        ready = _ready(loaded, context, context.store(loaded.config), stack)
+        context.notes.add((*ready.prepared.notes, *ready.notes))
+        prepared, config, before = ready.prepared, ready.config, perf_counter() - start_seconds
+        counted, model = replace(ready.forecast, engine=str(context.engine(config))), model_of(config)
+        return forecasts.with_time(counted, prepared, model, config, clock=perf_counter, seconds_before=before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """Rows that were split, and how a model is fitted to them."""
+
+    prepared: PreparedData
+    config: Config
+    forecast: Forecast
+    notes: Sequence[str]
+    fingerprint: Mapping[str, str]
+
+
+def _ready(
+    loaded: LoadedConfig,
+    context: Context,
+    store: Store,
+    stack: ExitStack,
+    rows: FrameSource | None = None,
+    *,
+    progress: Progress = silent,
+) -> _Ready:
+    """Read, split and plan; what does not fit into memory is in files until the stack is closed."""
+    scratch = loaded.config.training.scratch
+
+    def opened() -> Scratch:
+        return stack.enter_context(open_scratch(store.root if scratch is None else Path(scratch)))
+
+    progress(stage("reading the table"))
+    fits = fits_memory(loaded.config)
+    table = context.table(loaded, rows, lambda batches: read_table(batches, opened, fits))
+    progress(stage("checking and splitting rows"))
+    prepared, config, counted, notes = prepare_and_plan(
+        table.frame, loaded.config, table.schema, opened, store.root, source_notes=table.notes, clock=perf_counter
+    )
+    if counted.is_stored and (engine := str(context.engine(loaded.config))) != "local":
+        notes = (*notes, f"engine: {engine} fits nothing, as rows in files of this machine are fitted here")
+    return _Ready(prepared, config, counted, notes, table.fingerprint)
 
 
 def prepared_rows(conf: ConfigReference, context: Context) -> tuple[PreparedData, Config, Model]:

@@ -10,6 +10,7 @@ from estimator import tuning
 from estimator.config import from_environment
 from estimator.config.variant import write_variant
 from estimator.core.files import write_atomic
+from estimator.data.stored_table import in_memory
 from estimator.models import Progress, silent
 from estimator.training.plan import unplanned_notes
 from estimator.tuning import SearchProgress, SearchResult
@@ -56,7 +57,7 @@ def tune(
     config, table = loaded.config, context.table(loaded)
     spec = tuning.StudySpec.of(config, kind_of(config), table.fingerprint, conf.parent)
     n_processes = 1 if workers.is_worker else workers.count
-    rows = tuning.TuningRows(table.frame, config, table.schema, n_processes)
+    rows = tuning.TuningRows(in_memory(table.frame), config, table.schema, n_processes)
     context.notes.add((*rows.current.notes, *unplanned_notes(config)))
     search = tuning.Search.of(tuning.Space.of(config, SHELVES), rows)
     current = search.space.current()

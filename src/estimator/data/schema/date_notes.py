@@ -17,6 +17,7 @@ from estimator.data.schema.date_inference import formats_of
 from estimator.data.schema.schema import Schema
 from estimator.data.schema.text_parsing import strip_blanks
 from estimator.data.schema.time_columns import parse_times
+from estimator.data.stored_table import Table
 from estimator.errors import SchemaError
 
 ISO_START = "%Y-%m-%d"
@@ -69,7 +70,7 @@ def date_comments(scan: ColumnScan) -> list[str]:
     return [_examples(scan)] if is_plain else []
 
 
-def check_dates(schema: Schema, frame: pl.DataFrame, *, schema_file: str | None) -> None:
+def check_dates(schema: Schema, frame: Table, *, schema_file: str | None) -> None:
     """Raise for a feature whose `date_formats` read the same values as different days.
 
     `schema_file` is the reviewed schema that lists them, if there is one.
@@ -94,7 +95,7 @@ def check_dates(schema: Schema, frame: pl.DataFrame, *, schema_file: str | None)
         )
 
 
-def _undecided_text(column: Column, frame: pl.DataFrame, pair: tuple[str, str]) -> str:
+def _undecided_text(column: Column, frame: Table, pair: tuple[str, str]) -> str:
     """Return a value that two formats read as different days."""
     if column.name in frame.columns and frame[column.name].dtype == pl.String:
         texts = strip_blanks(frame[column.name].drop_nulls())

@@ -18,6 +18,7 @@ from estimator.data.schema.dtypes import nested_noun, plain_series
 from estimator.data.schema.schema import MAX_FAULTS, Batch, Schema, as_array
 from estimator.data.schema.text_parsing import as_text, normalize_series, strip_blanks
 from estimator.data.schema.time_columns import parse_times, seconds_of
+from estimator.data.stored_table import AnyTable
 from estimator.errors import Fault, RowError
 
 
@@ -62,7 +63,7 @@ def select_columns(frame: pl.DataFrame, names: Iterable[str]) -> pl.DataFrame:
     return pl.DataFrame({name: frame[name] for name in names})
 
 
-def with_schema_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
+def with_schema_names(schema: Schema, frame: AnyTable) -> AnyTable:
     """Return the frame with aliases replaced by the schema's names."""
     names: dict[str, str] = {}
     for alias in frame.columns:
@@ -70,7 +71,7 @@ def with_schema_names(schema: Schema, frame: pl.DataFrame) -> pl.DataFrame:
         # A second column of that name stays, and is unknown.
         if name is not None and name not in frame.columns and name not in names.values():
             names[alias] = name
-    return frame.rename(names) if names else frame
+    return frame.rename(names) if names else frame  # type: ignore[return-value] # of the same type
 
 
 def read_series(column: Column, series: pl.Series, *, first_row: int = 1) -> tuple[npt.NDArray[Any], list[Fault]]:

@@ -18,6 +18,7 @@ from estimator.data.schema.column import Kind as ColumnKind
 from estimator.data.schema.column_scan import LARGE_INTEGER, ColumnScan, TableScan
 from estimator.data.schema.dtypes import conversion, nested_noun
 from estimator.data.schema.schema import Schema
+from estimator.data.stored_table import Table
 from estimator.errors import SchemaError
 
 Batches = Callable[[], Iterable[pl.DataFrame]]
@@ -50,7 +51,7 @@ class TableChoices:
 
 
 def infer_schema(
-    table: pl.DataFrame | Batches,
+    table: Table | Batches,
     target: str,
     *,
     overrides: Overrides | None = None,
@@ -62,7 +63,7 @@ def infer_schema(
     return schema_from_scan(scan_table(table, choices), choices)
 
 
-def scan_table(table: pl.DataFrame | Batches, choices: TableChoices) -> TableScan:
+def scan_table(table: Table | Batches, choices: TableChoices) -> TableScan:
     """Return the statistics of all rows of a table, given as a frame or as a function that returns its batches.
 
     The function is called again when a later batch shows that a column is of another kind than its first rows suggest.
@@ -71,7 +72,7 @@ def scan_table(table: pl.DataFrame | Batches, choices: TableChoices) -> TableSca
     ------
     SchemaError: the target or an overridden column is not in the table, or a column cannot be held by any kind.
     """
-    batches = (lambda: table.iter_slices(BATCH_ROWS)) if isinstance(table, pl.DataFrame) else table
+    batches = table if callable(table) else lambda: table.iter_slices(BATCH_ROWS)
     first = table if isinstance(table, pl.DataFrame) else next(iter(batches()), pl.DataFrame())
     scan = start_scan(first, choices)
     while True:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import polars as pl
-
 from estimator.config import Config
 from estimator.core.text import did_you_mean
 from estimator.data.schema.candidates import ColumnOverride
@@ -16,10 +14,11 @@ from estimator.data.schema.notes import check_points, check_values, scan_notes, 
 from estimator.data.schema.points import point_notes
 from estimator.data.schema.reviewed import with_missing_policy
 from estimator.data.schema.schema import Schema
+from estimator.data.stored_table import Table
 from estimator.errors import ConfigError
 
 
-def build_schema(frame: pl.DataFrame, config: Config, reviewed: Schema | None = None) -> tuple[Schema, tuple[str, ...]]:
+def build_schema(frame: Table, config: Config, reviewed: Schema | None = None) -> tuple[Schema, tuple[str, ...]]:
     """Return the reviewed schema, or the one inferred from the table, and notes on how the table is read.
 
     The columns that the config excludes are no features.
@@ -32,7 +31,7 @@ def build_schema(frame: pl.DataFrame, config: Config, reviewed: Schema | None = 
     if reviewed is not None:
         schema = exclude_columns(with_missing_policy(reviewed, config), config)
         names = [column.name for column in schema.features if column.name in frame.columns]
-        check_dtypes(select_columns(frame, names), _unread(config))
+        check_dtypes(select_columns(frame.head(1), names), _unread(config))
         check_dates(schema, frame, schema_file=config.schema_.file)
         return schema, (*point_notes(schema, frame), *unused_notes(schema, exclusion_reasons(config)))
     choices = table_choices(config)

@@ -11,6 +11,7 @@ import polars as pl
 from estimator.core.arrays import Floats, Mask
 from estimator.data.schema.frames import read_series
 from estimator.data.schema.schema import Schema
+from estimator.data.stored_table import Table
 
 # So many numbers with three digits behind a point, next to so many whole ones below 1,000, are a question; so is a
 # single one next to many.
@@ -107,7 +108,7 @@ def _has_point(texts: pl.Series, values: Floats) -> Mask:
     return np.asarray(texts.str.contains(".", literal=True).fill_null(False).to_numpy() & ~np.isnan(values))
 
 
-def point_notes(schema: Schema, frame: pl.DataFrame) -> tuple[str, ...]:
+def point_notes(schema: Schema, frame: Table) -> tuple[str, ...]:
     """Return the questions that the numbers of a table leave where a reviewed schema reads points as decimal points."""
     notes = []
     for column in (schema.target, *schema.features):

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any
 
-import polars as pl
-
 from estimator.config import Config
 from estimator.core.text import did_you_mean
 from estimator.data.schema.candidates import ColumnOverride
@@ -16,6 +14,7 @@ from estimator.data.schema.file import check_optional
 from estimator.data.schema.frames import with_schema_names
 from estimator.data.schema.inference import infer_column
 from estimator.data.schema.schema import Schema
+from estimator.data.stored_table import Table
 from estimator.errors import SchemaError
 
 OVERRIDE_KEYS = tuple(field.name for field in fields(ColumnOverride))
@@ -24,7 +23,7 @@ NUMBER_KEYS = frozenset({"strip", "thousands", "decimal", "units"})
 READING_KEYS = NUMBER_KEYS | {"kind", "na_values", "date_formats", "pattern", "ignore_case", "replace"}
 
 
-def with_choices(schema: Schema, frame: pl.DataFrame, config: Config) -> Schema:
+def with_choices(schema: Schema, frame: Table, config: Config) -> Schema:
     """Return a reviewed schema with what the config says of its columns.
 
     A column is inferred from the table again where the config says how to read its values.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -14,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from estimator.core.arrays import Mask
+from estimator.core.arrays import Floats, Mask
 from estimator.core.names import look_alike, nfc
+from estimator.core.stored_matrix import StoredCells
 from estimator.core.text import closest, did_you_mean, join_names
 from estimator.data.schema.cells import NOT_NULLABLE, CellError, read_cell
 from estimator.data.schema.column import EPOCH, TIME_KINDS, Column
@@ -23,6 +25,31 @@ from estimator.errors import Fault, RowError
 
 MAX_FAULTS = 20
 PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class StoredFeed(Mapping[str, npt.NDArray[Any]], ABC):
+    """The columns of a `Batch` that is not in memory: each is read when it is asked for."""
+
+    @abstractmethod
+    def rows(self, selection: npt.NDArray[Any]) -> Batch:
+        """Return the rows selected by a mask or by positions; few of them are loaded."""
+
+    @abstractmethod
+    def blocks(self) -> Iterator[Batch]:
+        """Yield all rows in order, in batches that fit into memory."""
+
+    @abstractmethod
+    def encoded(self, encode: Callable[[Batch], Floats], width: int) -> StoredCells:
+        """Return what a function makes of the rows, of shape (rows, width), computed each time it is read."""
+
+    @abstractmethod
+    def kept(self, cells: StoredCells) -> StoredCells:
+        """Write cells into a file, so that they are not computed again.
+
+        Raises
+        ------
+        FileError: the disk has too little room.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +65,17 @@ class Batch:
     faults: tuple[Fault, ...] = ()
     is_valid: Mask | None = None
 
+    def blocks(self) -> Iterator[Batch]:
+        """Yield all rows in order, in batches that fit into memory: rows in memory as they are."""
+        if isinstance(self.feed, StoredFeed):
+            yield from self.feed.blocks()
+        else:
+            yield self
+
     def rows(self, selection: npt.NDArray[Any]) -> Batch:
         """Return the rows selected by a mask or by positions."""
+        if isinstance(self.feed, StoredFeed):
+            return self.feed.rows(selection)
         feed = {name: values[selection] for name, values in self.feed.items()}
         n_rows = int(selection.sum()) if selection.dtype == np.bool_ else len(selection)
         return Batch(feed, n_rows)

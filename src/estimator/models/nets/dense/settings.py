@@ -256,7 +256,7 @@ class Dense(MatrixModel):
     def _start_weights(
         self, architecture: Architecture, data: EncodedFitData, training: Training, start: Mapping[str, bytes] | None
     ) -> tuple[Weights, TargetScaling]:
-        width = data.rows.matrix.shape[1]
+        width = data.rows.width
         fresh = self._random_weights(architecture.layers, width, training.seed)
         if start is None:
             return fresh, self._target_scaling(architecture, data)
