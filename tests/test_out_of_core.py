@@ -17,7 +17,7 @@ from estimator.core import stored_matrix
 from estimator.core.scratch import open_scratch
 from estimator.data import stored_columns, stored_table
 from estimator.data.schema import Column, Schema
-from estimator.data.stored_columns import read_rows
+from estimator.data.stored_columns import StoredColumns, read_rows
 from estimator.data.stored_table import StoredTable
 from estimator.errors import EstimatorError, RowError
 from estimator.training.forecast import Forecast
@@ -133,3 +133,15 @@ def test_what_a_killed_training_has_left_in_the_scratch_folder_is_removed_by_the
     (left / "c0.arrow").write_bytes(b"rows")
     trained(table, tmp_path / "models", {"kind": "linear"}, training={"scratch": str(tmp_path / "scratch")})
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_matrix_in_a_file_is_removed_as_soon_as_nothing_uses_it(tmp_path: Path) -> None:
+    schema, frame = Schema((Column("age", "integer"),), Column("price", "number")), pl.DataFrame({"age": range(3000)})
+    with open_scratch(tmp_path) as scratch:
+        columns = StoredColumns(schema, StoredTable.write([frame], scratch))
+        kept = columns.kept(columns.encoded(lambda batch: batch.feed["age"] * 2.0, 1))
+        assert [path.suffix for path in sorted(scratch.folder.iterdir())].count(".matrix") == 1
+        assert kept.block(2998, 3000).tolist() == [[5996.0], [5998.0]]
+        assert kept.rows(np.array([1, 2999])).tolist() == [[2.0], [5998.0]]
+        del kept
+        assert [path.suffix for path in scratch.folder.iterdir()] == [".arrow"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -49,7 +50,7 @@ class StoredCells(ABC):
 
 @dataclass(frozen=True, slots=True)
 class CellFile(StoredCells):
-    """A file of doubles, column after column."""
+    """A file of doubles, column after column; it is removed when nothing refers to it any more."""
 
     path: Path
     n_rows: int
@@ -74,7 +75,9 @@ class CellFile(StoredCells):
                         _write_all(handle, np.ascontiguousarray(block[:, index]), (index * n_rows + start) * ITEM_BYTES)
             finally:
                 os.close(handle)
-        return cls(path, n_rows, width, cells.block_rows)
+        written = cls(path, n_rows, width, cells.block_rows)
+        weakref.finalize(written, path.unlink, missing_ok=True)
+        return written
 
     def block(self, begin: int, end: int) -> Floats:
         block = np.empty((end - begin, self.width))

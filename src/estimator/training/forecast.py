@@ -110,7 +110,9 @@ def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) 
     if stored := isinstance(prepared.frame, StoredTable):
         memory_bytes = loaded_bytes + int(_stored_bytes(prepared, members, widths))
         kept = [width for member, width in zip(members, widths, strict=True) if reads_blocks(member)]
-        scratch_bytes = 8 * size.n_rows * sum(set(kept))
+        # A model that is fitted to folds apart has another matrix meanwhile.
+        n_matrices = 1 if isinstance(model, Ensemble) or not size.n_folds else 2
+        scratch_bytes = n_matrices * 8 * size.n_rows * sum(set(kept))
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     return Forecast(
         n_rows=size.n_rows,
