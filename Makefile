@@ -9,7 +9,7 @@ export ORT_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: help demo test test-shipping test-quick test-install test-image test-fuzz test-tables test-compatibility test-chaos test-loop test-scale lint types check docs bench bench-train bench-validation bench-forecast bench-explore bench-tune bench-serve \
-	bench-serve-mixed bench-quality bench-drift bench-promotion bench-loop bench-monitor bench-leaks clean
+	bench-serve-mixed bench-quality bench-drift bench-promotion bench-loop bench-monitor bench-scale bench-leaks clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -121,6 +121,9 @@ bench-promotion: $(STAMP)  ## how often an equal version is promoted, and how so
 
 bench-loop: $(STAMP)  ## the loop left alone for eleven windows, against no and regular retraining; an hour
 	$(BIN)/python benchmarks/loop.py
+
+bench-scale: $(STAMP)  ## training on tables that outgrow memory: time, memory and disk by rows; an hour
+	$(BIN)/python benchmarks/scale.py
 
 bench-monitor: $(STAMP)  ## rows per second that the monitor keeps up with, and the server's latency meanwhile
 	$(BIN)/python benchmarks/monitor.py

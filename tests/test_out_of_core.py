@@ -50,7 +50,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep every table in files of 500 rows, of which 100 are loaded at once."""
-    monkeypatch.setattr(verbs.train, "fits_memory", lambda config: lambda n_rows, n_columns: False)
+    for verb in (verbs.train, verbs.verify):
+        monkeypatch.setattr(verb, "fits_memory", lambda config: lambda n_rows, n_columns: False)
     monkeypatch.setattr(stored_table, "MAX_FILE_ROWS", 500)
     for module in (stored_matrix, stored_columns):
         monkeypatch.setattr(module, "LOADED_ROWS", 100)
@@ -89,6 +90,7 @@ def test_a_version_trained_from_files_is_the_one_trained_in_memory(
     metrics = [json.loads((folder / "manifest.json").read_text())["metrics"] for folder in (in_memory, in_files)]
     assert metrics[0] == metrics[1]
     assert any("training.memory_limit" in note for note in context.notes.to_data())
+    assert verbs.verify.verify(str(in_files), context).is_equal
     assert [path.name for path in (tmp_path / "files").iterdir() if path.name.startswith(".")] == []
 
 

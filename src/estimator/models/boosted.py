@@ -15,6 +15,7 @@ from pydantic import Field
 
 from estimator.config import Training
 from estimator.core.arrays import Floats
+from estimator.core.text import counted
 from estimator.core.units import Arithmetic
 from estimator.errors import TrainingError
 from estimator.graph.builder import Graph, Value, logistic
@@ -22,7 +23,7 @@ from estimator.models.cost import FitCost, FitShape
 from estimator.models.dataset import EncodedFitData, EncodedRows
 from estimator.models.matrix import FittedMatrixModel, MatrixModel
 from estimator.models.probabilities import softmax, write_binary_probabilities
-from estimator.models.progress import Progress, TrainingStep, silent
+from estimator.models.progress import Progress, TrainingStep, silent, stage
 
 # Losses whose score is the logarithm of the prediction.
 LOG_LINK = frozenset({"poisson", "gamma", "tweedie"})
@@ -206,6 +207,7 @@ class BoostedTrees(MatrixModel):
         fitted = self.boost(run)
         if stops and self.refit and data.validation_fold is None:
             best = max(int(fitted.summary["n_estimators"]), 1)
+            progress(stage(f"fitting {counted(best, 'round')} again, on all training rows"))
             all_rows = replace(run, rows=data.rows, eval_rows=None, n_estimators=best, early_stopping_rounds=0)
             fitted = self.boost(replace(all_rows, report=lambda losses: None))
         return replace(fitted, curves=tuple(curves))

@@ -60,6 +60,17 @@ def prepare_and_plan(
     return prepared, plan, forecast, notes
 
 
+def prepare_within_memory(
+    table: Table, config: Config, reviewed: Schema, open_scratch: Callable[[], Scratch], store: Path
+) -> PreparedData:
+    """Split a table as a config that was planned before says; it is moved into files if its fits need that."""
+    prepared = prepare(table, config, reviewed)
+    forecast = forecasts.forecast(prepared, model_of(config), config, store)
+    if forecast.fits_memory or forecast.is_stored:
+        return prepared
+    return prepare(StoredTable.write(table.iter_slices(MAX_FILE_ROWS), open_scratch()), config, reviewed)
+
+
 def _with_row_limits(prepared: PreparedData, config: Config, forecast: Forecast) -> tuple[Config, tuple[str, ...]]:
     """Return a config in which models whose library takes a matrix in memory learn from as many rows as fit there."""
     model, n_rows, notes = model_of(config), int(prepared.training_mask.sum()), list[str]()

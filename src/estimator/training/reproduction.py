@@ -16,7 +16,7 @@ from estimator.errors import ArtefactError, TrainingError
 from estimator.features.matrix import Features
 from estimator.models import Model, Progress, WarmStart
 from estimator.store.artefact import Artefact
-from estimator.training.prepare import prepare
+from estimator.training.prepare import PreparedData, prepare
 from estimator.training.train import train
 from estimator.training.version import installed_libraries
 
@@ -45,7 +45,7 @@ class Reproduction:
 
 def reproduce(
     artefact: Artefact,
-    frame: pl.DataFrame,
+    prepared: PreparedData,
     fingerprint: Mapping[str, str],
     config: Config,
     model: Model,
@@ -55,7 +55,6 @@ def reproduce(
     clock: Callable[[], float],
 ) -> Reproduction:
     """Train again from a version's config and rows, and compare the result with what was stored."""
-    prepared = prepare(frame, config, artefact.schema)
     if config.training.refit_full:
         prepared = prepared.for_refit(config)
     trained = train(prepared, model, config, progress=progress, start=start, clock=clock)

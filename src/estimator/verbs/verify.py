@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 
+from estimator.core.scratch import Scratch, open_scratch
+from estimator.data.sources.base import checked_batches
+from estimator.data.stored_table import read_table
 from estimator.models import Progress, model_of, silent
+from estimator.training.out_of_core import fits_memory, prepare_within_memory
 from estimator.training.reproduction import Reproduction, reproduce, warm_start
 from estimator.verbs.context import Context, config_of
 
@@ -18,8 +23,17 @@ def verify(reference: str, context: Context, *, folder: Path = Path(), progress:
     start = None
     if parent:
         start = warm_start(context.version(parent if "/" in parent else f"{artefact.name}/{parent}"))
-    with context.training_rows(artefact, folder) as source:
-        frame, fingerprint = source.frame(), source.fingerprint()
-    return reproduce(
-        artefact, frame, fingerprint, config, model_of(config), start=start, progress=progress, clock=perf_counter
-    )
+    # Not where the config says: it may be somebody else's.
+    store = context.store().root
+    with ExitStack() as stack:
+
+        def opened() -> Scratch:
+            return stack.enter_context(open_scratch(store))
+
+        with context.training_rows(artefact, folder) as source:
+            batches = checked_batches(source.batches(), lambda header: None)
+            table, fingerprint = read_table(batches, opened, fits_memory(config)), source.fingerprint()
+        prepared, model = prepare_within_memory(table, config, artefact.schema, opened, store), model_of(config)
+        return reproduce(
+            artefact, prepared, fingerprint, config, model, start=start, progress=progress, clock=perf_counter
+        )
