@@ -149,7 +149,7 @@ def reads_blocks(model: Model) -> bool:
 def _stored_bytes(prepared: PreparedData, members: Sequence[Model], widths: Sequence[int]) -> float:
     """Return about how much memory the fits to a table in files take: rows, blocks of rows, and the largest matrix."""
     assert isinstance(prepared.frame, StoredTable)
-    n_rows, n_training = len(prepared.rows), int(prepared.training_mask.sum())
+    n_rows, n_training = len(prepared.rows), prepared.n_training
     largest = 0.0
     for member, width in zip(members, widths, strict=True):
         n_fitted = min(n_training, member.max_rows or n_training) if isinstance(member, MatrixModel) else n_training

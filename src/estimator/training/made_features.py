@@ -55,7 +55,7 @@ def make_features(
     Training that continues from an earlier version has the formulas of that version.
     """
     features = config.features
-    n_rows = len(prepared.training_rows)
+    n_rows = prepared.n_training
     if features.made == "none":
         return prepared, config, ()
     if start is None and n_rows < MIN_ROWS:

@@ -73,7 +73,7 @@ def prepare_within_memory(
 
 def _with_row_limits(prepared: PreparedData, config: Config, forecast: Forecast) -> tuple[Config, tuple[str, ...]]:
     """Return a config in which models whose library takes a matrix in memory learn from as many rows as fit there."""
-    model, n_rows, notes = model_of(config), int(prepared.training_mask.sum()), list[str]()
+    model, n_rows, notes = model_of(config), prepared.n_training, list[str]()
     data = prepared.fit_data(config)
 
     def limited(member: Model) -> Model:

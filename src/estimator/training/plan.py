@@ -85,7 +85,7 @@ def planned(
             break
     if edits:
         shown = ", ".join(f"{key}: {_shown(value)}" for key, value in edits.items())
-        notes.append(f"{_name(effort)}, with {len(prepared.training_rows):,} training rows, sets {shown}")
+        notes.append(f"{_name(effort)}, with {prepared.n_training:,} training rows, sets {shown}")
     return rows, plan, tuple(notes)
 
 
@@ -114,7 +114,7 @@ def unplanned_notes(config: Config) -> list[str]:
 
 def _edits(prepared: PreparedData, config: Config, effort: str) -> Iterator[tuple[str, Any]]:
     """Yield the keys that differ from their defaults by the plan, with their values."""
-    n_rows = len(prepared.training_rows)
+    n_rows = prepared.n_training
     level = next(level for level in LEVELS.get(effort, LEVELS["quick"]) if n_rows <= level.max_rows)
     model, training = model_of(config), config.training
     if "folds" not in config.validation.model_fields_set and config.validation.folds != level.folds:

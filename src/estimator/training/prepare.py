@@ -53,6 +53,11 @@ class PreparedData:
     notes: tuple[str, ...] = ()
 
     @property
+    def n_training(self) -> int:
+        """The number of rows that a model may be fitted on."""
+        return int(self.training_mask.sum())
+
+    @property
     def training_rows(self) -> Dataset:
         """The rows that a model may be fitted on."""
         return self.rows.take(self.training_mask)
@@ -74,7 +79,7 @@ class PreparedData:
 
     def with_folds(self, config: Config) -> PreparedData:
         """Return the same rows, held out alike, with the folds and validation rows of another config."""
-        strata = None if self.task.is_regression else self.training_rows.target
+        strata = None if self.task.is_regression else self.rows.target[self.training_mask]
         return replace(
             self,
             validation_mask=validation_mask(self.training_frame, config, strata),

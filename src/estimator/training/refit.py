@@ -42,7 +42,7 @@ def train_and_score(
     everything = prepared.for_refit(config)
     refitted = train(everything, model, config, progress=progress, start=start, clock=clock, engine=engine)
     note = (
-        f"training.refit_full: the scores are those of a model of {len(prepared.training_rows):,} rows; with the same "
+        f"training.refit_full: the scores are those of a model of {prepared.n_training:,} rows; with the same "
         f"settings, this version was then trained on all {len(prepared.rows):,}, held-out ones included"
     )
     if trained.threshold != refitted.threshold and trained.threshold is not None and refitted.threshold is not None:

@@ -236,7 +236,8 @@ def _baseline_scores(trained: TrainedModel, metrics: dict[str, Metric], config: 
     rows = EncodedRows(no_features, prepared.rows.target, prepared.rows.sample_weights).take(is_training)
     data = EncodedFitData(rows, np.zeros(len(rows), dtype=np.bool_), None, prepared.task)
     raw = Constant().fit_rescaled(data, config.training).predict(no_features)
-    test, actual, weights = raw[prepared.test_mask], prepared.test_rows.target, prepared.test_rows.sample_weights
+    test_mask = prepared.test_mask
+    test, actual, weights = raw[test_mask], prepared.rows.target[test_mask], prepared.rows.sample_weights[test_mask]
     scores = _scored(actual, prepared.task.predictions(test), metrics, weights, config)
     if trained.threshold is None or (name := trained.threshold.metric) not in metrics:
         return scores
