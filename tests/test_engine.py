@@ -12,14 +12,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from estimator import tuning
 from estimator.config import EngineChoice
 from estimator.config.authority import description
 from estimator.engine import LOCAL, SHELF, LocalEngine, open_engine
-from estimator.errors import ConfigError, MissingExtraError, TrainingError
+from estimator.errors import ConfigError, EngineError, MissingExtraError, TrainingError
+from estimator.evaluation.metrics import SHELF as METRICS
 from estimator.evaluation.validation import out_of_fold_predictions
 from estimator.models import SHELF as MODELS
-from estimator.verbs.context import Context
-from tests.engine_rows import config_with, graph_hash, prepared_houses, trained_by
+from estimator.models import silent
+from estimator.tuning.trial import FIRST_FOLD_STEP, Objective, run_trial
+from estimator.verbs.context import SHELVES, Context
+from estimator.verbs.tune import Workers, tune
+from tests.engine_rows import config_with, graph_hash, houses, prepared_houses, trained_by
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +63,74 @@ def test_split_uses_the_engine_too(rows, ray_engine):
     members = [{"kind": "linear"}, {"kind": "boosting"}]
     local, remote = (trained_by(engine, split, "ensemble", members=members) for engine in (LOCAL, ray_engine))
     assert graph_hash(local) == graph_hash(remote)
+
+
+@pytest.mark.parametrize("kind", ["boosting", "ensemble"])
+def test_trials_are_the_same_on_every_engine(rows, ray_engine, tmp_path, kind):
+    """Scores, losses at the steps where trials are compared, and which trials are pruned."""
+    members = {"members": [{"kind": "linear"}, {"kind": "boosting"}]} if kind == "ensemble" else {}
+    space = {"features.target_smoothing": [1, 10, 100]} if kind == "ensemble" else {"model.num_leaves": [2, 4, 8, 16]}
+    config = config_with(
+        {
+            "model": {"kind": kind, **members},
+            "validation": {"folds": 3},
+            "tuning": {"space": space, "n_trials": 4 if kind == "ensemble" else 10, "sample": 0.5},
+        }
+    )
+    assert trials(LOCAL, config, tmp_path / "local") == trials(ray_engine, config, tmp_path / "ray")
+
+
+def trials(engine, config, folder):
+    folder.mkdir(exist_ok=True)
+    search = tuning.Search.of(tuning.Space.of(config, SHELVES), tuning.TuningRows(houses(), config, engine=engine))
+    spec = tuning.StudySpec.of(config, "a model", {}, folder)
+    with tuning.open_study(spec, search.space.current(), fresh=False, environment={}) as study:
+        tuning.run_search(study, search)
+        found = study.get_trials()
+    return [(trial.params, trial.state, trial.value, trial.intermediate_values) for trial in found]
+
+
+def test_pruned_trial_says_the_same_on_every_engine(rows, ray_engine):
+    """A trial that is worse than half of the others ends in its first fold, or after two of three."""
+    prepared, config = rows
+    config = config.model_copy(update={"model": MODELS.load("boosting")(n_estimators=40)})
+    objective = Objective({"rmse": METRICS.load("rmse")()}, [], can_compare_losses=True)
+    for step in (1, 2, FIRST_FOLD_STEP + 1, FIRST_FOLD_STEP + 2):
+        local, remote = (
+            run_trial(
+                replace(prepared.fit_data(config), held_out=None, engine=engine),
+                config,
+                objective,
+                sample=None,
+                thresholds={step: 0.0},
+                progress=silent,
+            )
+            for engine in (LOCAL, ray_engine)
+        )
+        assert "worse than half of the trials after" in local.reason
+        assert (local.reason, local.steps) == (remote.reason, remote.steps)
+
+
+def test_lost_engine_is_no_result_of_a_trial(tmp_path):
+    """The trial is queued again, so that the same command continues."""
+    config = config_with({"model": {"kind": "linear"}, "validation": {"folds": 3}, "tuning": {"n_trials": 3}})
+    with pytest.raises(EngineError, match="lost"):
+        trials(LostEngine(), config, tmp_path)
+    found = trials(LOCAL, config, tmp_path)
+    assert [state.name for _, state, *_ in found] == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+
+
+def test_processes_of_a_search_do_not_each_start_a_cluster(tmp_path):
+    houses().write_csv(tmp_path / "t.csv")
+    (tmp_path / "config.yml").write_text("data: {path: t.csv, target: price}\n")
+    with pytest.raises(ConfigError, match="--workers 2: each process would start a cluster of its own") as caught:
+        tune(tmp_path / "config.yml", Context(engine_name="ray"), workers=Workers(2))
+    assert "--engine ray://HOST:10001" in caught.value.hint
+
+
+class LostEngine(LocalEngine):
+    def map(self, *arguments, **options):
+        raise EngineError("the cluster was lost")
 
 
 def engines():
@@ -127,7 +200,7 @@ def dies(shared, item):
 
 
 def test_item_that_kills_every_process_is_an_error(ray_engine):
-    with pytest.raises(TrainingError, match=r"engine: the cluster at .* failed: ") as caught:
+    with pytest.raises(EngineError, match=r"engine: the cluster at .* failed: ") as caught:
         ray_engine.map(dies, None, [0])
     assert "--engine local" in caught.value.hint
     assert ray_engine.map(slow_first, 1, [1]) == [2]
@@ -171,7 +244,7 @@ def test_node_with_other_packages_is_an_error():
     from estimator.engine.ray import _check_versions, _versions
 
     _check_versions(_versions())
-    with pytest.raises(TrainingError, match=r"engine: node .* has numpy .*, not 1.0, as this machine"):
+    with pytest.raises(EngineError, match=r"engine: node .* has numpy .*, not 1.0, as this machine"):
         _check_versions({**_versions(), "numpy": "1.0"})
 
 

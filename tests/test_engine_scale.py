@@ -21,7 +21,7 @@ import pytest
 
 from estimator.config import EngineChoice
 from estimator.engine import LOCAL, open_engine
-from estimator.errors import TrainingError
+from estimator.errors import EngineError
 from tests.engine_rows import graph_hash, houses, prepared_houses, trained_by
 
 pytestmark = [
@@ -130,7 +130,7 @@ def test_lost_cluster_is_an_error(rows, cluster_of):
         cluster.head_node.kill_gcs_server()
         cluster.head_node.kill_raylet()
 
-    with on(cluster.address) as engine, pytest.raises(TrainingError, match="engine: the cluster at") as caught:
+    with on(cluster.address) as engine, pytest.raises(EngineError, match="engine: the cluster at") as caught:
         trained_by(engine, rows, "ensemble", progress=once(lose))
     assert time.monotonic() - began[0] < 40
     assert "--engine local" in caught.value.hint

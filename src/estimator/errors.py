@@ -8,6 +8,7 @@ EstimatorError
 ├── SchemaError          a schema file is wrong, or does not fit the table
 ├── RowError             rows do not fit the schema; carries the faults
 ├── TrainingError        a model cannot be trained on these rows with these settings
+│   └── EngineError      what fits run on cannot be used, or was lost
 ├── ParityError          the ONNX graph and the library that trained it predict differently
 ├── ArtefactError        the folder of a version is damaged, unknown or of a newer format
 │   └── TrustError       somebody else's version asks for what only one's own may do
@@ -97,6 +98,10 @@ class RowError(EstimatorError):
 
 class TrainingError(EstimatorError):
     """A model cannot be trained on these rows with these settings."""
+
+
+class EngineError(TrainingError):
+    """The engine that fits run on was lost, or a node of it cannot be used; the settings are not at fault."""
 
 
 class ParityError(EstimatorError):

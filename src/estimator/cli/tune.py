@@ -20,11 +20,14 @@ EXIT_INTERRUPTED = 130
 @click.command("tune")
 @options.conf
 @options.overrides
+@options.engine
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Processes that search at once.")
 @click.option("--fresh", is_flag=True, help="Delete the trials of this search and start again.")
 @click.option("--worker", is_flag=True, hidden=True, help="Search for the process that started this one.")
 @options.as_json
-def command(conf: Path, overrides: tuple[str, ...], workers: int, fresh: bool, worker: bool, as_json: bool) -> int:
+def command(
+    conf: Path, overrides: tuple[str, ...], engine: str | None, workers: int, fresh: bool, worker: bool, as_json: bool
+) -> int:
     """Search the settings in tuning.space, and write a config that trains the best.
 
     Every trial is saved as it ends: the same command continues an interrupted or killed search.
@@ -33,9 +36,10 @@ def command(conf: Path, overrides: tuple[str, ...], workers: int, fresh: bool, w
     Example: estimator tune --conf config.yml --set tuning.n_trials=30 --workers 2
     """
     settings = [word for text in overrides for word in ("--set", text)]
+    settings += [] if engine is None else ["--engine", engine]
     worker_command = ["tune", "--conf", str(conf), *settings, "--workers", str(workers), "--worker"]
     # The process that started this one prints the notes.
-    context = options.context(overrides, quiet=worker)
+    context = options.context(overrides, engine=engine, quiet=worker)
     processes = verbs.tune.Workers(workers, worker_command, worker)
     try:
         with progress_bar.trials(quiet=as_json or worker) as (show, progress):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from estimator.config import EngineChoice
 
@@ -19,7 +19,12 @@ def ignored(item: Any, result: Any) -> None:
 
 
 class Engine(ABC):
-    """Where independent work runs. The same function, items and threads give the same results on every engine."""
+    """Where independent work runs. The same function, items and threads give the same results on every engine.
+
+    `is_here`: items run in this process, and share its memory; otherwise `shared`, items and results are copied.
+    """
+
+    is_here: ClassVar[bool]
 
     @classmethod
     @abstractmethod
@@ -54,5 +59,5 @@ class Engine(ABC):
 
         Raises
         ------
-        TrainingError: the engine was lost.
+        EngineError: the engine was lost.
         """

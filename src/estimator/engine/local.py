@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import ClassVar
 
 from estimator.config import EngineChoice
 from estimator.engine.base import Engine, Item, Result, Shared, ignored
@@ -17,6 +18,7 @@ from estimator.engine.base import Engine, Item, Result, Shared, ignored
 class LocalEngine(Engine):
     """Threads of this process, at most `workers` at once: a function must release the GIL to gain, as fits do."""
 
+    is_here: ClassVar[bool] = True
     workers: int | None = None
 
     @classmethod

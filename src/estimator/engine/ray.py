@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 from estimator.config import EngineChoice
 from estimator.engine.base import Engine, Item, Result, Shared, ignored
 from estimator.engine.transfer import register_transfers
-from estimator.errors import ConfigError, TrainingError, needs_extra
+from estimator.errors import ConfigError, EngineError, needs_extra
 
 with needs_extra("ray", "engine kind 'ray'"):
     import ray
@@ -53,6 +53,7 @@ class RayEngine(Engine):
     Mutable, as it remembers what it sent last: maps over the same rows send them once.
     """
 
+    is_here: ClassVar[bool] = False
     endpoint: tuple[str, int]
     workers: int | None = None
     place: str = "the cluster"
@@ -104,9 +105,7 @@ class RayEngine(Engine):
         began = monotonic()
         while not _listens(*self.endpoint):
             if monotonic() - began > LOST_SECONDS:
-                raise TrainingError(
-                    f"engine: {self.place} was lost: nothing listens at {_at(self.endpoint)}", hint=LOST
-                )
+                raise EngineError(f"engine: {self.place} was lost: nothing listens at {_at(self.endpoint)}", hint=LOST)
 
     @contextmanager
     def _losses_named(self) -> Iterator[None]:
@@ -114,7 +113,7 @@ class RayEngine(Engine):
         try:
             yield
         except (RayError, ConnectionError) as error:
-            raise TrainingError(f"engine: {self.place} failed: {_first_line(error)}", hint=LOST) from error
+            raise EngineError(f"engine: {self.place} failed: {_first_line(error)}", hint=LOST) from error
 
 
 LOST = (
@@ -222,7 +221,7 @@ def _check_versions(wanted: Mapping[str, str]) -> None:
         f"{name} {here[name]}, not {number}" for name, number in wanted.items() if here.get(name, number) != number
     ]
     if differences:
-        raise TrainingError(
+        raise EngineError(
             f"engine: node {socket.gethostname()} has {', '.join(differences)}, as this machine",
             hint="install the same versions on every node, or use --engine local",
         )

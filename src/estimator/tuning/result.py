@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial
 from estimator.config import Config
 from estimator.core.task import Predictions
 from estimator.core.text import counted
+from estimator.engine import Engine
 from estimator.errors import TrainingError
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.scores import Score, score, select_metrics
@@ -103,8 +104,9 @@ def evaluate_search(study: optuna.Study, search: Search, *, progress: Progress) 
     best = _best_or_error(trials, state)
     current, tuned = search.space.varied({}), search.space.varied(best.user_attrs["edits"])
     rows = search.rows.current
-    untuned = _trained(rows, current, progress)
-    winner = untuned if tuned == current else _trained(search.rows.prepared(tuned), tuned, progress)
+    engine = search.rows.engine
+    untuned = _trained(rows, current, engine, progress)
+    winner = untuned if tuned == current else _trained(search.rows.prepared(tuned), tuned, engine, progress)
     name, metric = search.objective.deciding
     actual = rows.test_rows.target
     predictions = [trained.predictor.predict_batch(rows.test_rows.batch) for trained in (untuned, winner)]
@@ -175,5 +177,5 @@ def _importance(study: optuna.Study) -> dict[str, float]:
     return {name: value for name, value in importance.items() if np.isfinite(value)}
 
 
-def _trained(rows: PreparedData, config: Config, progress: Progress) -> TrainedModel:
-    return train(rows, model_of(config), config, progress=progress, clock=perf_counter)
+def _trained(rows: PreparedData, config: Config, engine: Engine, progress: Progress) -> TrainedModel:
+    return train(rows, model_of(config), config, progress=progress, clock=perf_counter, engine=engine)

@@ -18,7 +18,8 @@ from optuna.trial import FrozenTrial, TrialState
 from estimator.config import Config
 from estimator.config.validation import MEASURES
 from estimator.data.schema import Schema
-from estimator.errors import ConfigError, TrainingError
+from estimator.engine import LOCAL, Engine
+from estimator.errors import ConfigError, EngineError, TrainingError
 from estimator.evaluation.scores import select_metrics
 from estimator.models import FitData, Progress, silent
 from estimator.training.prepare import PreparedData, prepare
@@ -32,12 +33,16 @@ STARTED = (*FINISHED, TrialState.RUNNING)
 
 @dataclass(frozen=True)
 class TuningRows:
-    """A table as it was read, and prepared as settings need it; `workers` processes share the processors."""
+    """A table as it was read, and prepared as settings need it; `workers` processes share the processors.
+
+    Fits of folds run on the `engine`.
+    """
 
     frame: pl.DataFrame
     config: Config
     reviewed: Schema | None = None
     workers: int = 1
+    engine: Engine = LOCAL
 
     @cached_property
     def current(self) -> PreparedData:
@@ -53,7 +58,8 @@ class TuningRows:
     def table(self, config: Config) -> FitData:
         """Return the rows that a trial may use, without the held-out rows."""
         threads = max(1, (os.cpu_count() or 1) // self.workers)
-        return replace(self.prepared(config).fit_data(config), held_out=None, threads=threads)
+        rows = self.prepared(config).fit_data(config)
+        return replace(rows, held_out=None, threads=threads, engine=self.engine)
 
 
 def _what_prepares(config: Config) -> tuple[object, ...]:
@@ -237,7 +243,7 @@ def _objective_value(trial: optuna.Trial, study: optuna.Study, search: Search, p
         for name, excess in result.excess.items():
             trial.set_constraint(name, excess)
         trial.set_user_attr("result", {**result.to_data(), "seconds": round(perf_counter() - began, 4)})
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, EngineError):
         requeue(study, study.get_trials(deepcopy=False)[trial.number])
         raise
     if not result.scores:
@@ -267,6 +273,8 @@ def _result(
             thresholds=pruning_thresholds(before),
             progress=progress,
         )
+    except EngineError:
+        raise
     except TrainingError as error:
         # Settings that cannot be trained are a result too.
         return TrialResult({}, reason=error.message)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from estimator.engine import LOCAL
 from estimator.evaluation.metrics import Metric
 from estimator.evaluation.threshold import choose_threshold, decided
 from estimator.evaluation.validation import fold_masks, fold_scores, mean_over_repeats, out_of_fold_predictions
-from estimator.models import Dataset, FitData, MatrixModel, Model, Progress, TrainingStep, model_of
+from estimator.models import Dataset, FitData, MatrixModel, Model, Progress, TrainingStep, model_of, silent
 from estimator.tuning.limits import Limit, measure
 
 # The steps at which a trial is compared with others: the sample, fractions of the first fold's epochs, each fold.
@@ -29,7 +28,13 @@ MIN_FINISHED_TRIALS = 5
 
 
 class PrunedError(Exception):
-    """A trial is not worth finishing; the message says why."""
+    """A trial is not worth finishing; the message says why, `steps` and `measures` what it had reached."""
+
+    def __init__(
+        self, reason: str, *, steps: Mapping[int, float] | None = None, measures: Mapping[str, float] | None = None
+    ) -> None:
+        super().__init__(reason)
+        self.steps, self.measures = steps or {}, measures or {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +81,15 @@ class Objective:
 
 @dataclass
 class TrialProgress:
-    """The steps a trial has reached, shared by its folds, which run concurrently; hence mutable, with a lock.
+    """The steps a trial has reached; mutable, as its folds share it where they run in this process.
 
+    Steps are reported one at a time: those of the first fold's epochs before it ends, those of folds as they end.
     `thresholds` are the losses above which a trial is pruned, by step.
     """
 
     thresholds: Mapping[int, float]
     steps: dict[int, float] = field(default_factory=dict)
     ended: bool = False
-    lock: Any = field(default_factory=RLock)
 
     def report(self, step: int, loss: float, where: str) -> None:
         """Record a loss.
@@ -93,13 +98,12 @@ class TrialProgress:
         ------
         PrunedError: it is worse than that of half of the trials, or the trial has ended.
         """
-        with self.lock:
-            if self.ended:
-                raise PrunedError("the trial has ended")
-            self.steps[step] = loss
-            if not loss <= self.thresholds.get(step, math.inf):
-                self.ended = True
-                raise PrunedError(f"worse than half of the trials {where}")
+        if self.ended:
+            raise PrunedError("the trial has ended")
+        self.steps[step] = loss
+        if not loss <= self.thresholds.get(step, math.inf):
+            self.ended = True
+            raise PrunedError(f"worse than half of the trials {where}", steps=dict(self.steps))
 
 
 def pruning_thresholds(finished: Sequence[Mapping[int, float]]) -> dict[int, float]:
@@ -142,6 +146,8 @@ def run_trial(
         else:
             raw = _run_folds(table, model, config, objective, trial, measures, progress)
     except PrunedError as pruned:
+        trial.steps |= pruned.steps
+        measures |= pruned.measures
         limits = [limit for limit in objective.limits if limit.name in measures]
         excess = {limit.name: limit.excess(measures[limit.name]) for limit in limits}
         return TrialResult(dict(trial.steps), {}, measures, excess, str(pruned))
@@ -194,17 +200,32 @@ def _run_folds(
     progress: Progress,
 ) -> Floats:
     """Return out-of-fold predictions; prune when the first epochs or folds are worse than half of the trials."""
-    splits = fold_masks(table)
-    folds = _Folds(table, model, config, objective, trial, splits)
+    engine, splits = table.engine, fold_masks(table)
+    # What is reported elsewhere cannot be shown here.
+    shown = progress if engine.is_here else silent
+    folds = _Folds(replace(table, engine=LOCAL), model, config, objective, trial, splits, shown)
 
-    def run(shared: None, index: int) -> Floats:
-        return folds.run(index, measures, progress)
+    def compare(index: int, fold: _FoldResult) -> None:
+        trial.steps |= fold.steps
+        measures.update(fold.measures)
+        folds.compare(index, fold.raw)
 
-    # One fold shows whether the graph breaks a limit.
+    # One fold shows whether the graph breaks a limit; it is measured on this machine.
     n_first = 1 if any(limit.name in ("latency_ms", "size_mb") for limit in objective.limits) else 0
-    raw = [run(None, index) for index in range(n_first)]
-    raw += LOCAL.map(run, None, range(n_first, len(splits)), n_jobs=table.threads)
-    return mean_over_repeats(table, splits, raw)
+    results = [_run_fold(folds, index) for index in range(n_first)]
+    for index, result in enumerate(results):
+        compare(index, result)
+    results += engine.map(_run_fold, folds, range(n_first, len(splits)), n_jobs=table.threads, on_end=compare)
+    return mean_over_repeats(table, splits, [result.raw for result in results])
+
+
+@dataclass(frozen=True, slots=True)
+class _FoldResult:
+    """The predictions for a fold by a model of the others; the steps and measures of the trial's first fold."""
+
+    raw: Floats
+    steps: Mapping[int, float]
+    measures: Mapping[str, float]
 
 
 @dataclass
@@ -217,41 +238,52 @@ class _Folds:
     objective: Objective
     trial: TrialProgress
     splits: Sequence[Any]
+    progress: Progress
     losses: dict[int, float] = field(default_factory=dict)
     n_compared: int = 0
 
-    def run(self, index: int, measures: dict[str, float], progress: Progress) -> Floats:
-        """Return the predictions for one fold by a model trained on the others."""
-        inside, out = self.splits[index]
-        held_out = self.table.rows.take(out)
-        # The loss on the held-out fold may prune the trial, but does not influence the fit.
-        fold = replace(self.table.take(inside), held_out=held_out)
-        callback = _FoldProgress(self.trial, index == 0 and self.objective.can_compare_losses, progress)
-        try:
-            fitted = self.model.fit(fold, self.config.training, progress=callback)
-            callback.close()
-            if index == 0:
-                _check_limits(measure(fitted, self.table, self.objective.limits), self.objective, measures)
-            raw = fitted.predict(held_out.batch)
-            self._compare(index, raw)
-        except BaseException:
-            self.trial.ended = True
-            raise
-        return raw
-
-    def _compare(self, index: int, raw: Floats) -> None:
+    def compare(self, index: int, raw: Floats) -> None:
         """Compare finished folds in their order, up to the first that is not finished."""
         out = self.table.rows.take(self.splits[index][1])
         metric = self.objective.deciding[1]
         predictions = _decided(self.table.task, raw, out, self.config)
         score = metric.scores(out.target, predictions, out.weights[None, :])[0]
-        with self.trial.lock:
-            self.losses[index] = self.objective.loss(float(score))
-            while self.n_compared in self.losses and self.n_compared < len(self.splits) - 1:
-                self.n_compared += 1
-                losses = [self.losses[number] for number in range(self.n_compared)]
-                where = f"after {self.n_compared} of {len(self.splits)} folds"
-                self.trial.report(FIRST_FOLD_STEP + self.n_compared, float(np.mean(losses)), where)
+        self.losses[index] = self.objective.loss(float(score))
+        while self.n_compared in self.losses and self.n_compared < len(self.splits) - 1:
+            self.n_compared += 1
+            losses = [self.losses[number] for number in range(self.n_compared)]
+            where = f"after {self.n_compared} of {len(self.splits)} folds"
+            self.trial.report(FIRST_FOLD_STEP + self.n_compared, float(np.mean(losses)), where)
+
+
+def _run_fold(folds: _Folds, index: int) -> _FoldResult:
+    """Fit the other folds and predict this one; it may run on another machine, with a copy of `folds`.
+
+    Raises
+    ------
+    PrunedError: the first fold shows that the trial is not worth finishing, or it has ended.
+    """
+    table, trial = folds.table, folds.trial
+    inside, out = folds.splits[index]
+    held_out = table.rows.take(out)
+    # The loss on the held-out fold may prune the trial, but does not influence the fit.
+    fold = replace(table.take(inside), held_out=held_out)
+    callback = _FoldProgress(trial, index == 0 and folds.objective.can_compare_losses, folds.progress)
+    measures: dict[str, float] = {}
+    try:
+        fitted = folds.model.fit(fold, folds.config.training, progress=callback)
+        callback.close()
+        if index == 0:
+            _check_limits(measure(fitted, table, folds.objective.limits), folds.objective, measures)
+        raw = fitted.predict(held_out.batch)
+    except PrunedError as pruned:
+        trial.ended = True
+        pruned.steps = {**trial.steps, **pruned.steps}
+        raise
+    except BaseException:
+        trial.ended = True
+        raise
+    return _FoldResult(raw, dict(trial.steps) if index == 0 else {}, measures)
 
 
 @dataclass
@@ -279,8 +311,7 @@ class _FoldProgress:
     def close(self) -> None:
         """Fill in the steps that a fit did not reach because it stopped early."""
         if self.compares and math.isfinite(self.best):
-            with self.trial.lock:
-                self.trial.steps |= dict.fromkeys(range(self.n_passed + 1, len(EPOCH_FRACTIONS) + 1), self.best)
+            self.trial.steps |= dict.fromkeys(range(self.n_passed + 1, len(EPOCH_FRACTIONS) + 1), self.best)
 
 
 def _check_limits(new: Mapping[str, float], objective: Objective, measures: dict[str, float]) -> None:
@@ -288,7 +319,7 @@ def _check_limits(new: Mapping[str, float], objective: Objective, measures: dict
     measures |= new
     broken = [limit for limit in objective.limits if limit.name in new and limit.excess(new[limit.name]) > 0]
     if broken:
-        raise PrunedError("; ".join(limit.sentence(new[limit.name]) for limit in broken))
+        raise PrunedError("; ".join(limit.sentence(new[limit.name]) for limit in broken), measures=new)
 
 
 def _decided(task: Task, raw: Floats, rows: Dataset, config: Config) -> Predictions:
