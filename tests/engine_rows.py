@@ -1,10 +1,10 @@
-"""Rows of every kind that folds encode anew, and models trained on them by an engine, for tests of engines."""
+"""What tests of engines share: rows of every kind that folds encode anew, and models trained on them by an engine."""
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,18 @@ def trained_by(
     prepared, config = rows
     model = SHELF.load(kind)(**settings)
     return train(prepared, model, config, progress=progress, clock=time.perf_counter, engine=engine)
+
+
+def patiently(start: Callable[[], Any]) -> Any:
+    """Return what a function starts: on a busy machine Ray gives up after half a minute, and it is started again."""
+    for n_left in (2, 1, 0):
+        try:
+            return start()
+        # Ray's own has no other class.
+        except Exception as error:
+            if "timed out during startup" not in str(error) or not n_left:
+                raise
+    return None
 
 
 def graph_hash(trained: TrainedModel) -> str:

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from estimator import tuning
+from estimator.checks import engines as checks
 from estimator.config import EngineChoice
 from estimator.config.authority import description
 from estimator.engine import LOCAL, SHELF, LocalEngine, open_engine
-from estimator.errors import ConfigError, EngineError, MissingExtraError, TrainingError
+from estimator.errors import ConfigError, EngineError, MissingExtraError
 from estimator.evaluation.metrics import SHELF as METRICS
 from estimator.evaluation.validation import out_of_fold_predictions
 from estimator.models import SHELF as MODELS
@@ -24,7 +25,7 @@ from estimator.models import silent
 from estimator.tuning.trial import FIRST_FOLD_STEP, Objective, run_trial
 from estimator.verbs.context import SHELVES, Context
 from estimator.verbs.tune import Workers, tune
-from tests.engine_rows import config_with, graph_hash, houses, prepared_houses, trained_by
+from tests.engine_rows import config_with, graph_hash, houses, patiently, prepared_houses, trained_by
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,8 @@ def cluster():
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    head = {"num_cpus": 2, "include_dashboard": False}
+    started = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
     yield started
     started.shutdown()
 
@@ -133,6 +135,10 @@ class LostEngine(LocalEngine):
         raise EngineError("the cluster was lost")
 
 
+def named(promises):
+    return pytest.mark.parametrize("promise", promises, ids=lambda promise: promise.__name__)
+
+
 def engines():
     return pytest.mark.parametrize("name", ["local", "ray"])
 
@@ -142,45 +148,24 @@ def engine(name, request):
     return LocalEngine(2) if name == "local" else request.getfixturevalue("ray_engine")
 
 
-def slow_first(shared, item):
-    time.sleep(0.3 if item == 0 else 0.0)
+@named(checks.PROMISES)
+@engines()
+def test_engines_keep_their_promises(engine, promise):
+    promise(engine)
+
+
+def plus(shared, item):
     return shared + item
 
 
-@engines()
-def test_results_are_in_the_order_of_the_items(engine):
-    ended = []
-    results = engine.map(slow_first, 10, range(4), on_end=lambda item, result: ended.append((item, result)))
-    assert results == [10, 11, 12, 13]
-    assert sorted(ended) == [(0, 10), (1, 11), (2, 12), (3, 13)]
-
-
-def fails_at_two(shared, item):
-    if item >= 2:
-        raise TrainingError(f"item {item}", hint="do this")
-    return item
+def refuses(shared, item):
+    raise ConnectionError("no route to the database")
 
 
 @engines()
-def test_error_of_the_first_item_is_raised_as_it_is(engine):
-    with pytest.raises(TrainingError, match=r"^item 2$") as caught:
-        engine.map(fails_at_two, None, range(6))
-    assert type(caught.value) is TrainingError
-    assert caught.value.hint == "do this"
-
-
-@engines()
-def test_error_of_progress_ends_the_map(engine):
-    def interrupt(item, result):
-        raise ValueError("enough")
-
-    with pytest.raises(ValueError, match=r"^enough$"):
-        engine.map(slow_first, 0, range(8), on_end=interrupt)
-
-
-@engines()
-def test_nothing_is_mapped_to_nothing(engine):
-    assert engine.map(slow_first, 0, []) == []
+def test_lost_connection_of_an_item_is_not_one_of_the_engine(engine):
+    with pytest.raises(ConnectionError, match="no route to the database"):
+        engine.map(refuses, None, [0])
 
 
 def dies_once(marker, item):
@@ -203,7 +188,7 @@ def test_item_that_kills_every_process_is_an_error(ray_engine):
     with pytest.raises(EngineError, match=r"engine: the cluster at .* failed: ") as caught:
         ray_engine.map(dies, None, [0])
     assert "--engine local" in caught.value.hint
-    assert ray_engine.map(slow_first, 1, [1]) == [2]
+    assert ray_engine.map(plus, 1, [1]) == [2]
 
 
 def sharing(arrays, item):
@@ -278,7 +263,7 @@ def test_second_connection_of_a_process_is_rejected(ray_engine, cluster):
         open_engine(EngineChoice(kind="ray", address=cluster.address)),
     ):
         pass
-    assert ray_engine.map(slow_first, 1, [1]) == [2]
+    assert ray_engine.map(plus, 1, [1]) == [2]
 
 
 def test_missing_extra_names_what_to_install(monkeypatch):

@@ -22,7 +22,7 @@ import pytest
 from estimator.config import EngineChoice
 from estimator.engine import LOCAL, open_engine
 from estimator.errors import EngineError
-from tests.engine_rows import graph_hash, houses, prepared_houses, trained_by
+from tests.engine_rows import graph_hash, houses, patiently, prepared_houses, trained_by
 
 pytestmark = [
     pytest.mark.skipif("ESTIMATOR_TEST_SCALE" not in os.environ, reason="takes minutes; make test-scale"),
@@ -51,9 +51,9 @@ def cluster_of():
 
         def start(n_nodes: int, **settings):
             head = {"num_cpus": 1, "include_dashboard": False, **settings}
-            cluster = Cluster(initialize_head=True, head_node_args=head)
+            cluster = patiently(lambda: Cluster(initialize_head=True, head_node_args=head))
             stack.callback(cluster.shutdown)
-            others = [cluster.add_node(num_cpus=1) for _ in range(n_nodes - 1)]
+            others = [patiently(lambda: cluster.add_node(num_cpus=1)) for _ in range(n_nodes - 1)]
             cluster.wait_for_nodes()
             return cluster, others
 

@@ -29,8 +29,13 @@ CONNECT_SECONDS = 5.0
 MAX_RETRIES = 3
 # How often a cluster that reports nothing is asked whether it is there, and how long it may be silent.
 POLL_SECONDS, LOST_SECONDS = 1.0, 10.0
-# What every process that Ray starts for us inherits: nothing is reported to anyone.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# What Ray and the processes that it starts for us are to do: report nothing to anyone, and give up a fit that needs
+# more memory than a node has, which would be tried again for ever.
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_task_oom_retries": str(MAX_RETRIES),
+}
 # Packages that decide the digits of a model; they must be the same on all nodes.
 PACKAGES = (
     "estimator-lifepath",
@@ -71,10 +76,10 @@ class RayEngine(Engine):
             )
         register_transfers()
         try:
-            with _environment(QUIET), warnings.catch_warnings():
+            with _environment(SETTINGS), warnings.catch_warnings():
                 # Jax warns of forks; Ray's are replaced by a program at once.
                 warnings.simplefilter("ignore", RuntimeWarning)
-                endpoint = _start(choice.workers) if choice.address is None else _join(choice.address)
+                endpoint = _start() if choice.address is None else _join(choice.address)
             yield cls(endpoint, choice.workers, f"the cluster at {choice.address}" if choice.address else "the cluster")
         finally:
             ray.shutdown()
@@ -91,7 +96,10 @@ class RayEngine(Engine):
     ) -> list[Result]:
         with self._losses_named():
             tasks = _Tasks(self, _remote(threads), function, self._put(shared), items, on_end)
-            return tasks.results()
+            tasks.run()
+        if tasks.errors:
+            raise tasks.errors[min(tasks.errors)]
+        return [tasks.ended[index] for index in range(len(items))]
 
     def _put(self, shared: Any) -> Any:
         """Return the reference of a value in the object store; one that was sent last is not sent again."""
@@ -137,8 +145,8 @@ class _Tasks:
     ended: dict[int, Any] = field(default_factory=dict)
     errors: dict[int, BaseException] = field(default_factory=dict)
 
-    def results(self) -> list[Any]:
-        """Return the results in the order of the items, or raise the error of the first item that has one."""
+    def run(self) -> None:
+        """Run the tasks until all have ended, or one has an error and those before it have ended."""
         try:
             self._begin()
             while self.running:
@@ -151,9 +159,6 @@ class _Tasks:
         except BaseException:
             self._cancel(after=-1)
             raise
-        if self.errors:
-            raise self.errors[min(self.errors)]
-        return [self.ended[index] for index in range(len(self.items))]
 
     def _begin(self) -> None:
         """Begin as many tasks as may run at once, none after an error."""
@@ -232,7 +237,7 @@ def _nodes() -> list[dict[str, Any]]:
     return nodes
 
 
-def _start(workers: int | None) -> tuple[str, int]:
+def _start() -> tuple[str, int]:
     """Start a cluster of this machine alone; return where it listens.
 
     Raises
@@ -240,8 +245,9 @@ def _start(workers: int | None) -> tuple[str, int]:
     ConfigError: it does not start.
     """
     try:
-        ray.init("local", num_cpus=workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except (RayError, RuntimeError, ValueError, OSError) as error:
+        ray.init("local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    # Ray raises errors of no common class.
+    except Exception as error:
         raise ConfigError(
             f"engine: Ray cannot start a cluster of this machine: {_first_line(error)}",
             hint="use --engine local, or name a cluster that runs: engine.address",
@@ -258,7 +264,8 @@ def _join(address: str) -> tuple[str, int]:
     """
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-    except (RayError, RuntimeError, ValueError, OSError, ImportError) as error:
+    # The same.
+    except Exception as error:
         raise ConfigError(
             f"engine.address: cannot join the cluster at {address}: {_first_line(error)}",
             hint="host:6379 joins from one of its nodes, ray://host:10001 from elsewhere; Ray and Python must be those "
