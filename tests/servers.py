@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -113,11 +114,11 @@ class Cloud:
     @contextmanager
     def only_allowed(self, actions: list[str]) -> Iterator[None]:
         """Be a user who may do nothing but these actions."""
-        iam = self.client("iam")
-        iam.create_user(UserName="narrow")
+        iam, name = self.client("iam"), f"narrow-{secrets.token_hex(4)}"
+        iam.create_user(UserName=name)
         policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}
-        iam.put_user_policy(UserName="narrow", PolicyName="narrow", PolicyDocument=json.dumps(policy))
-        key = iam.create_access_key(UserName="narrow")["AccessKey"]
+        iam.put_user_policy(UserName=name, PolicyName="narrow", PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
         self._enforce_after(0)
         try:
             with pytest.MonkeyPatch.context() as patch:
@@ -134,13 +135,26 @@ class Cloud:
         urllib.request.urlopen(request, timeout=60).close()
 
 
+class OneAtATime:
+    """A WSGI app that handles one request at a time: S3 checks a condition and writes in one step, unlike moto."""
+
+    def __init__(self, app: Any) -> None:
+        self._app, self._lock = app, threading.Lock()
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        with self._lock:
+            return list(self._app(environ, start_response))
+
+
 @contextmanager
-def aws() -> Iterator[Cloud]:
+def aws(*, one_at_a_time: bool = False) -> Iterator[Cloud]:
     """Start an empty AWS and point boto3's environment at it."""
     pytest.importorskip("boto3")
     moto = pytest.importorskip("moto.server")
     server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    if one_at_a_time:
+        server._server.app = OneAtATime(server._server.app)
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"
     settings = {
@@ -160,7 +174,7 @@ def aws() -> Iterator[Cloud]:
 @contextmanager
 def s3(bucket: str) -> Iterator[Any]:
     """Start an S3 with an empty bucket, point boto3's environment at it, and give a client."""
-    with aws() as cloud:
+    with aws(one_at_a_time=True) as cloud:
         client = cloud.client("s3")
         client.create_bucket(Bucket=bucket)
         try:

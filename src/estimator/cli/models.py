@@ -21,11 +21,16 @@ def command(store: str | None, as_json: bool) -> None:
     \b
     Example: estimator models --store models
     """
-    opened = options.opened_store(store)
+    context = options.context(store=store)
+    opened = context.store()
     models = verbs.models.models(opened)
+    context.notes.add(
+        f"{place}: an upload that did not end; it counts for nothing, and `aws s3 rm --recursive {place}` removes it"
+        for place in opened.storage.unfinished()
+    )
     lines = [line for model in models for line in _lines(model)]
-    text = "\n".join(lines) or f"{opened.root}: no models yet\nnext: estimator train --conf config.yml"
-    options.emit({"store": str(opened.root), "models": models}, text, as_json=as_json)
+    text = "\n".join(lines) or f"{opened.location}: no models yet\nnext: estimator train --conf config.yml"
+    options.emit({"store": str(opened.location), "models": models}, text, as_json=as_json)
 
 
 def _lines(model: Mapping[str, Any]) -> list[str]:

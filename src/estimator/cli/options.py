@@ -131,7 +131,9 @@ query = click.option("--query", help="For a database: a SELECT, or the name of a
 include_learned = click.option(
     "--include-learned", is_flag=True, help="Use rows that the version has already learned from, too."
 )
-store = click.option("--store", help="Folder of all versions  [default: the config's, ESTIMATOR_STORE, models]")
+store = click.option(
+    "--store", help="Folder of all versions, or s3://bucket/models  [default: the config's, ESTIMATOR_STORE, models]"
+)
 engine = click.option(
     "--engine",
     metavar="ENGINE",

@@ -120,6 +120,7 @@ def _text(new: NewVersion) -> str:
         "",
         parity_line,
         f"fit {new.trained.fit_seconds:.2f} s, total {new.seconds:.2f} s",
+        *([f"store   {new.store.location}"] if new.store.is_remote else []),
         f"folder  {new.artefact.folder}",
         f"report  {new.artefact.folder / 'report.html'}",
     ]
@@ -160,4 +161,6 @@ def _coverage_line(coverage: Coverage, *, is_regression: bool) -> str:
 def _next_step(new: NewVersion) -> str:
     if new.alias == "candidate":
         return f"next: estimator promote {new.artefact.name}   (the live version stays until then)"
+    if new.store.is_remote:
+        return f"next: estimator serve {new.artefact.name} --store {new.store.location}"
     return f"next: estimator serve --model {new.artefact.folder.parent}"

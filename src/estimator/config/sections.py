@@ -338,7 +338,9 @@ class Config(Section):
         None, description="what the model is for, and what it is not for; shown in the model card; none when left out"
     )
     store: str | None = Field(
-        None, description="folder of all versions; when left out, the variable ESTIMATOR_STORE, else the folder models"
+        None,
+        description="folder of all versions, or an address such as s3://bucket/models; when left out, the variable "
+        "ESTIMATOR_STORE, else the folder models",
     )
     data: Data
     schema_: SchemaChoices = Field(SchemaChoices(), alias="schema")

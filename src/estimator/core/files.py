@@ -137,6 +137,17 @@ def _created(folder: Path, is_folder: bool, mode: int) -> tuple[Path, int]:
         os.close(handle)
 
 
+def user_cache() -> Path:
+    """Return the folder of what can be made again: ESTIMATOR_CACHE, else one in the user's own cache.
+
+    Raises
+    ------
+    RuntimeError: the user has no home.
+    """
+    named = os.environ.get("ESTIMATOR_CACHE")
+    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "estimator"
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove what writers that were killed have left in a folder; those that still work hold a lock."""
     with contextlib.suppress(OSError):

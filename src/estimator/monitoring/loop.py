@@ -128,7 +128,7 @@ class MonitorLoop:
 
     def _version(self, name: str) -> Artefact:
         if name not in self._open_versions:
-            artefact = open_artefact(self.store.root / self.model / name)
+            artefact = open_artefact(self.store.folder(self.model, name))
             self._open_versions = {**dict(list(self._open_versions.items())[-3:]), name: artefact}
         return self._open_versions[name]
 
@@ -320,7 +320,8 @@ class MonitorLoop:
             self._comparisons = {
                 others: comparison for others, comparison in self._comparisons.items() if champion in others
             }
-            evidence = HoldoutEvidence.find(self.store.root / self.model, live=champion, candidate=challenger)
+            # Only retrainings leave evidence, and those keep it next to the versions of a store in a folder.
+            evidence = HoldoutEvidence.find(self.store.storage.disk / self.model, live=champion, candidate=challenger)
             self._comparisons[key] = ShadowComparison(
                 self.log,
                 self._version(champion),

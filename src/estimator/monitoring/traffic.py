@@ -14,6 +14,7 @@ from estimator.errors import EstimatorError
 from estimator.monitoring.records import RecordReader, drift_reference
 from estimator.prediction_log import PredictionRecord
 from estimator.store.artefact import Artefact, open_artefact
+from estimator.store.store import store_of
 
 N_TIME_BINS = 40
 # So many of the latest versions are shown one by one.
@@ -65,7 +66,7 @@ def traffic_by_version(
 def _reader_of(artefact: Artefact, version: str, settings: Monitoring) -> RecordReader | None:
     """Return the reader of another version of a model, None if it is not there or predicts something else."""
     try:
-        other = open_artefact(artefact.folder.parent / version)
+        other = open_artefact(store_of(artefact.folder).folder(artefact.folder.parent.name, version))
         if other.manifest["task"] != artefact.manifest["task"]:
             return None
         return RecordReader(other, drift_reference(other, settings))

@@ -36,7 +36,7 @@ from estimator.serving.sign_in import add_sign_in
 from estimator.serving.tabular import MEDIA_TYPES, accepted_type, charset_of, respond_to_table, table_type
 from estimator.serving.telemetry.exchange import Exchange
 from estimator.serving.telemetry.metrics import CONTENT_TYPE
-from estimator.store.store import Store
+from estimator.store.store import store_of
 
 # Longer bodies are handled in a thread, so that they do not delay other requests.
 MAX_INLINE_BYTES = 100_000
@@ -236,7 +236,7 @@ def monitor(request: Request) -> Response:
     settings = Monitoring.model_validate(service.artefact.config.get("monitoring", {}))
     database = context.connect_log()
     try:
-        moves = Store(service.artefact.folder.parent.parent).history(name)
+        moves = store_of(service.artefact.folder).history(name)
         content = overview(
             service.artefact, database, moves, settings, since=now - days * SECONDS_PER_DAY, until=now, with_check=False
         )

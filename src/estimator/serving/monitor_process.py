@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from estimator.core.child_process import child_environment
 from estimator.errors import ServingError
 from estimator.store.artefact import Artefact
-from estimator.store.store import read_aliases
+from estimator.store.store import store_of
 
 logger = logging.getLogger("estimator.serving")
 # What stopped the process may stop it again at once.
@@ -32,12 +32,13 @@ def monitor_process(artefact: Artefact, log: str) -> Iterator[None]:
     ------
     ServingError: the version is not in a store, as in a container image.
     """
-    if "live" not in read_aliases(artefact.folder.parent):
+    store = store_of(artefact.folder)
+    if "live" not in store.aliases(artefact.folder.parent.name):
         raise ServingError(
             f"{artefact.folder} is not in a store, so its live version cannot be determined",
             hint="run the monitor where the store is: estimator monitor MODEL --schedule --log DATABASE",
         )
-    arguments = [artefact.name, "--schedule", "--json", "--log", log, "--store", str(artefact.folder.parent.parent)]
+    arguments = [artefact.name, "--schedule", "--json", "--log", log, "--store", str(store.location)]
     stop = threading.Event()
     thread = threading.Thread(target=_keep_running, args=(arguments, stop), name="monitor", daemon=True)
     thread.start()

@@ -131,17 +131,22 @@ def write_artefact(parent: Path, version: str, manifest: Mapping[str, Any], file
     ------
     ArtefactError: the folder cannot be written; nothing is left behind.
     """
-    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    complete = {"format": FORMAT, **manifest, "version": version, "files": hashes}
     folder = parent / version
-    content = json.dumps(complete, indent=2, ensure_ascii=False).encode()
-    signature = signature_of(content)
-    signed = {} if signature is None else {SIGNATURE: signature}
     try:
-        write_folder_atomic(folder, {**files, **signed, MANIFEST: content})
+        write_folder_atomic(folder, sealed(version, manifest, files))
     except FileError as error:
         raise ArtefactError(error.message, hint="choose another --store") from error
     return folder
+
+
+def sealed(version: str, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return all files of a version: those given, then its signature, and the manifest with their hashes, last."""
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    complete = {"format": FORMAT, **manifest, "version": version, "files": hashes}
+    content = json.dumps(complete, indent=2, ensure_ascii=False).encode()
+    signature = signature_of(content)
+    signed = {} if signature is None else {SIGNATURE: signature}
+    return {**files, **signed, MANIFEST: content}
 
 
 def open_artefact(folder: Path) -> Artefact:
@@ -158,11 +163,50 @@ def open_artefact(folder: Path) -> Artefact:
         raise ArtefactError(f"{folder}: not a version: it has no {MANIFEST}") from None
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{folder / MANIFEST}: cannot be read: {error}") from error
-    _check_manifest(folder, manifest)
+    check_manifest(str(folder), manifest)
     artefact = Artefact(folder, manifest, is_signed(folder, content))
     for file in manifest["files"]:
         artefact.read(file)
     return artefact
+
+
+def check_manifest(folder: str, manifest: Any) -> None:
+    """Reject what is not the manifest of a version in a folder or at an address.
+
+    Raises
+    ------
+    ArtefactError: it is none, or of another format.
+    """
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
+        raise ArtefactError(f"{folder}/{MANIFEST}: not the manifest of a version")
+    if manifest["format"] > FORMAT:
+        raise ArtefactError(
+            f"{folder}: format {manifest['format']} is from a later estimator; this one reads format {FORMAT}",
+            hint="pip install --upgrade estimator-lifepath",
+        )
+    if manifest["format"] < FORMAT:
+        raise ArtefactError(
+            f"{folder}: format {manifest['format']} was written by an earlier pre-release; this estimator reads format "
+            f"{FORMAT}",
+            hint="train it again: estimator train --conf config.yml",
+        )
+    missing = [key for key in REQUIRED_KEYS if key not in manifest]
+    if missing or not isinstance(manifest["files"], dict):
+        raise ArtefactError(f"{folder}/{MANIFEST}: not the manifest of a version: no {', '.join(sorted(missing))}")
+    threshold = manifest.get("threshold", dict.fromkeys(THRESHOLD_KEYS, 0.0))
+    is_complete = isinstance(threshold, dict) and set(threshold) >= THRESHOLD_KEYS
+    if not is_complete or not isinstance(threshold["value"], int | float):
+        raise ArtefactError(f"{folder}/{MANIFEST}: threshold: expected a number and its reason, got {threshold!r:.60}")
+    for key in ("name", "version", "parent"):
+        # A parent may be a version of another model.
+        names = str(manifest.get(key) or "none").split("/") if key == "parent" else [str(manifest[key])]
+        if len(names) > 2 or not all(map(NAME.fullmatch, names)):
+            raise ArtefactError(
+                f"{folder}/{MANIFEST}: {key}: expected letters, digits, _, . and -, got {manifest[key]!r}"
+            )
+    for file in REQUIRED_FILES:
+        if file not in manifest["files"]:
+            raise ArtefactError(f"{folder}/{MANIFEST}: lists no {file}")
 
 
 def check_golden(artefact: Artefact) -> int:
@@ -202,39 +246,6 @@ def _is_installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
-
-
-def _check_manifest(folder: Path, manifest: Any) -> None:
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
-        raise ArtefactError(f"{folder / MANIFEST}: not the manifest of a version")
-    if manifest["format"] > FORMAT:
-        raise ArtefactError(
-            f"{folder}: format {manifest['format']} is from a later estimator; this one reads format {FORMAT}",
-            hint="pip install --upgrade estimator-lifepath",
-        )
-    if manifest["format"] < FORMAT:
-        raise ArtefactError(
-            f"{folder}: format {manifest['format']} was written by an earlier pre-release; this estimator reads format "
-            f"{FORMAT}",
-            hint="train it again: estimator train --conf config.yml",
-        )
-    missing = [key for key in REQUIRED_KEYS if key not in manifest]
-    if missing or not isinstance(manifest["files"], dict):
-        raise ArtefactError(f"{folder / MANIFEST}: not the manifest of a version: no {', '.join(sorted(missing))}")
-    threshold = manifest.get("threshold", dict.fromkeys(THRESHOLD_KEYS, 0.0))
-    is_complete = isinstance(threshold, dict) and set(threshold) >= THRESHOLD_KEYS
-    if not is_complete or not isinstance(threshold["value"], int | float):
-        raise ArtefactError(f"{folder / MANIFEST}: threshold: expected a number and its reason, got {threshold!r:.60}")
-    for key in ("name", "version", "parent"):
-        # A parent may be a version of another model.
-        names = str(manifest.get(key) or "none").split("/") if key == "parent" else [str(manifest[key])]
-        if len(names) > 2 or not all(map(NAME.fullmatch, names)):
-            raise ArtefactError(
-                f"{folder / MANIFEST}: {key}: expected letters, digits, _, . and -, got {manifest[key]!r}"
-            )
-    for file in REQUIRED_FILES:
-        if file not in manifest["files"]:
-            raise ArtefactError(f"{folder / MANIFEST}: lists no {file}")
 
 
 def _read_inside(folder: Path, file: str) -> bytes:

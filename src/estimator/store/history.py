@@ -13,6 +13,7 @@ from pathlib import Path
 from estimator.errors import StoreError
 
 HISTORY = "history.jsonl"
+LINE_ID = "id"
 logger = logging.getLogger("estimator.store")
 
 
@@ -66,7 +67,7 @@ class History:
         except OSError as error:
             raise StoreError(f"{path}: cannot be read: {error.strerror}") from error
         *lines, cut = content.split(b"\n")
-        parsed = [_parsed(line) for line in lines]
+        parsed = [parsed_line(line) for line in lines]
         for number, change in enumerate(parsed, start=1):
             if change is None:
                 logger.warning("%s: line %d cannot be read", path, number)
@@ -101,14 +102,21 @@ class History:
         ------
         StoreError: the file cannot be written.
         """
-        line = json.dumps(asdict(change), ensure_ascii=False) + "\n"
         try:
             with self.path.open("ab") as file:
-                file.write(line.encode())
+                file.write(change_line(change))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be written: {error.strerror}") from error
+
+
+def moved(aliases: Mapping[str, str], change: AliasChange) -> dict[str, str]:
+    """Return the aliases, alias -> version, after a change; a candidate that becomes live is no candidate any more."""
+    result = {**aliases, change.alias: change.version}
+    if change.alias == "live" and result.get("candidate") == change.version:
+        del result["candidate"]
+    return result
 
 
 def live_stack(changes: Sequence[AliasChange]) -> list[str]:
@@ -128,11 +136,21 @@ def live_stack(changes: Sequence[AliasChange]) -> list[str]:
     return stack
 
 
-def _parsed(line: bytes) -> AliasChange | None:
+def parsed_line(line: bytes) -> AliasChange | None:
+    """Return the change of a line of a history, None if it cannot be read."""
     try:
-        return AliasChange(**json.loads(line))
-    except (ValueError, TypeError):
+        values = json.loads(line)
+        # Only lines on S3 have it: it tells two equal moves of one second apart.
+        values.pop(LINE_ID, None)
+        return AliasChange(**values)
+    except (ValueError, TypeError, AttributeError):
         return None
+
+
+def change_line(change: AliasChange, line_id: str | None = None) -> bytes:
+    """Return the line of a history for a change."""
+    more = {} if line_id is None else {LINE_ID: line_id}
+    return (json.dumps({**asdict(change), **more}, ensure_ascii=False) + "\n").encode()
 
 
 def _is_confirmed(change: AliasChange, aliases: Mapping[str, str]) -> bool:

@@ -19,6 +19,8 @@ from estimator.errors import ArtefactError, FileError
 SIGNATURE = "signature"
 KEY_VARIABLE = "ESTIMATOR_SIGNING_KEY"
 KEY_BYTES = 32
+# Of SHA-256, in hexadecimal digits.
+SIGNATURE_BYTES = 64
 _PURPOSE = b"estimator version\n"
 
 
@@ -45,14 +47,26 @@ def signature_of(manifest: bytes) -> bytes | None:
 
 def is_signed(folder: Path, manifest: bytes) -> bool:
     """Whether a version's folder holds the signature of its manifest by the present key."""
-    path, key = folder / SIGNATURE, _read_key()
-    if key is None or not path.is_file():
-        return False
+    return is_signature(read_signature(folder), manifest)
+
+
+def is_signature(signature: bytes, manifest: bytes) -> bool:
+    """Whether it is the signature of a manifest by the present key; b"" is none."""
+    key = _read_key()
+    return key is not None and signature != b"" and hmac.compare_digest(signature, _signature(key, manifest))
+
+
+def read_signature(folder: Path) -> bytes:
+    """Return the signature in a version's folder, b"" if there is none that can be read."""
+    path = folder / SIGNATURE
     try:
+        if not path.is_file():
+            return b""
         with path.open("rb") as file:
-            return hmac.compare_digest(file.read(len(_signature(key, b""))), _signature(key, manifest))
+            # The file may be anything; a signature is no longer than this.
+            return file.read(SIGNATURE_BYTES)
     except OSError:
-        return False
+        return b""
 
 
 def sign(folder: Path, manifest: bytes) -> None:

@@ -1,71 +1,114 @@
-"""The store: a folder of versions per model, and the aliases `live` and `candidate` with their history."""
+"""The store: versions per model, and the aliases `live` and `candidate` with their history, in a folder or on S3."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, suppress
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from estimator.core.clock import Moment
 from estimator.core.credentials import redacted
-from estimator.core.files import TEMPORARY_PREFIX, write_atomic
-from estimator.core.lock import locked
+from estimator.core.s3 import SCHEME as S3_SCHEME
 from estimator.core.text import did_you_mean, join_names
-from estimator.errors import ArtefactError, EstimatorError, StoreError
+from estimator.errors import ArtefactError, StoreError
 from estimator.store.artefact import MANIFEST
-from estimator.store.history import AliasChange, History, live_stack
-from estimator.store.signature import is_signed
+from estimator.store.history import HISTORY, AliasChange, live_stack
+from estimator.store.local_storage import LocalStorage, read_aliases
+from estimator.store.s3_storage import S3Storage
+from estimator.store.signature import is_signature
+from estimator.store.storage import Storage
+from estimator.store.version_cache import cached_address
 
-ALIASES = "aliases.json"
+# What begins like an address; a Path has made one slash of two.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Store:
-    """A folder that holds one folder per model, which holds one folder per version."""
+    """Models and their versions at a `location`: a folder, or an address such as s3://bucket/models.
 
-    root: Path
+    Nothing is read from it before it is needed.
+    """
+
+    location: Path | str
+
+    @classmethod
+    def at(cls, place: str) -> Store:
+        """Return the store of a folder or an address, as a config or a command line has it."""
+        return cls(place.removesuffix("/") if _ADDRESS.match(place) else Path(place))
+
+    @cached_property
+    def storage(self) -> Storage:
+        """What reads and writes at the location.
+
+        Raises
+        ------
+        StoreError: it is an address of another kind.
+        """
+        place = str(self.location)
+        if place.startswith(S3_SCHEME):
+            return S3Storage(place)
+        if _ADDRESS.match(place):
+            raise StoreError(f"{redacted(place)}: expected a folder, or an address such as s3://bucket/models")
+        return LocalStorage(Path(self.location))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether its versions are copied to this machine before they are used."""
+        return not isinstance(self.storage, LocalStorage)
+
+    @property
+    def root(self) -> Path:
+        """The folder of a store on this machine.
+
+        Raises
+        ------
+        StoreError: the store is elsewhere.
+        """
+        if isinstance(self.storage, LocalStorage):
+            return self.storage.root
+        raise StoreError(
+            f"{self.location}: retraining keeps rows and decisions next to the versions, and needs a store in a folder",
+            hint="pass --store FOLDER, such as one on a shared disk; `estimator train` works with this store",
+        )
+
+    def check_local(self) -> None:
+        """Raise the error of `root` if the store is not on this machine."""
+        _ = self.root
 
     def models(self) -> list[str]:
         """Return the names of all models that have a version."""
-        if not self.root.is_dir():
-            return []
-        return sorted(folder.name for folder in self.root.iterdir() if folder.is_dir() and self.versions(folder.name))
+        return self.storage.models()
 
     def versions(self, model: str) -> list[str]:
         """Return a model's versions, oldest first; a version that is still being written does not count."""
-        folder = self.root / model
-        items = folder.iterdir() if folder.is_dir() else ()
-        return sorted(
-            item.name for item in items if not item.name.startswith(TEMPORARY_PREFIX) and (item / MANIFEST).is_file()
-        )
+        return self.storage.versions(model)
+
+    def folder(self, model: str, version: str) -> Path:
+        """Return the folder of a version on this machine, to which it is copied first where the store is elsewhere."""
+        return self.storage.folder(model, version)
 
     def aliases(self, model: str) -> Mapping[str, str]:
         """Return alias -> version.
 
         Raises
         ------
-        StoreError: the file of aliases is damaged.
+        StoreError: what says so is damaged.
         """
-        return read_aliases(self.root / model)
+        return self.storage.aliases(model)
 
     def history(self, model: str) -> list[AliasChange]:
         """Return every change of the model's aliases, oldest first.
-
-        A last line that was cut off, or tells of a move that was never made, is removed, and the log says so.
 
         Raises
         ------
         StoreError: the history or the aliases cannot be read.
         """
-        history = History.read(self.root / model, self.aliases(model))
-        if history.problem is not None:
-            # Where nothing can be written the line does not count either.
-            with suppress(StoreError), self._locked(model):
-                history = self._history(model)
-        return list(history.changes)
+        return self.storage.history(model)
 
     def only_model(self) -> str:
         """Return the model of a store that has just one.
@@ -76,7 +119,7 @@ class Store:
         """
         names = self.models()
         if len(names) != 1:
-            raise StoreError(f"{self.root}: which model?", hint=f"models: {', '.join(names) or 'none'}")
+            raise StoreError(f"{self.location}: which model?", hint=f"models: {', '.join(names) or 'none'}")
         return names[0]
 
     def find(self, reference: str) -> tuple[str, str]:
@@ -92,14 +135,14 @@ class Store:
         model, _, version = reference.partition("/")
         if version:
             return model, self._existing(model, version)
-        if reference in self.models():
+        if self.storage.has_model(reference):
             return reference, self._aliased(reference, "live")
         owners = [name for name in self.models() if reference in self.versions(name)]
         if len(owners) == 1:
             return owners[0], reference
         names = [*self.models(), *(version for name in self.models() for version in self.versions(name))]
         problem = "more than one model has the version" if owners else "no model or version"
-        raise StoreError(f"{self.root}: {problem} {reference!r}", hint=did_you_mean(reference, names) or None)
+        raise StoreError(f"{self.location}: {problem} {reference!r}", hint=did_you_mean(reference, names) or None)
 
     def point(self, model: str, alias: str, version: str, *, action: str, reason: str, moment: Moment) -> AliasChange:
         """Point an alias at a version, atomically, and record it in the history.
@@ -110,16 +153,20 @@ class Store:
         FileError: the store cannot be written.
         """
         self._existing(model, version)
-        with self._locked(model):
-            return self._point(model, alias, version, action=action, reason=reason, moment=moment)
+        return self.storage.move(
+            model, lambda aliases, _: _change(aliases, alias, version, action=action, reason=reason, moment=moment)
+        )
 
     def announce(self, model: str, version: str, *, reason: str, moment: Moment) -> AliasChange:
         """Point an alias at a newly trained version: `live` if it is the model's first, else `candidate`."""
         self._existing(model, version)
-        # The alias is chosen under the lock: of two first trainings at once, only one becomes live.
-        with self._locked(model):
-            alias = "candidate" if "live" in self.aliases(model) else "live"
-            return self._point(model, alias, version, action="train", reason=reason, moment=moment)
+
+        def decide(aliases: Mapping[str, str], _: Sequence[AliasChange]) -> AliasChange:
+            # The alias is chosen here: of two first trainings at once, only one becomes live.
+            alias = "candidate" if "live" in aliases else "live"
+            return _change(aliases, alias, version, action="train", reason=reason, moment=moment)
+
+        return self.storage.move(model, decide)
 
     def roll_back(self, model: str, *, reason: str, moment: Moment) -> AliasChange:
         """Make the version live again that was live before the present one was promoted, atomically.
@@ -130,58 +177,49 @@ class Store:
         FileError: the store cannot be written.
         """
         self._aliased(model, "live")
-        with self._locked(model):
-            # What is live is read under the lock: two rollbacks at once go back two steps.
-            live = self._aliased(model, "live")
-            history = self._history(model)
-            stack = live_stack(history.changes)
+
+        def decide(aliases: Mapping[str, str], changes: Sequence[AliasChange]) -> AliasChange:
+            # What is live is read here: two rollbacks at once go back two steps.
+            live, stack = self._aliased(model, "live", aliases), live_stack(changes)
             if stack[-1:] != [live]:
                 raise StoreError(
-                    f"{history.path}: does not say how {live} became live, so not what was live before",
+                    f"{self.location}/{model}/{HISTORY}: does not say how {live} became live, so not what was live "
+                    "before",
                     hint=f"estimator promote VERSION; estimator history {model}",
                 )
             if len(stack) == 1:
                 raise StoreError(f"{model}: no version was live before {live}")
             previous = self._existing(model, stack[-2])
-            return self._point(model, "live", previous, action="rollback", reason=reason, moment=moment)
+            return _change(aliases, "live", previous, action="rollback", reason=reason, moment=moment)
 
-    def _point(self, model: str, alias: str, version: str, *, action: str, reason: str, moment: Moment) -> AliasChange:
-        folder, aliases = self.root / model, dict(self.aliases(model))
-        user, reason = redacted(moment.user), redacted(reason)
-        change = AliasChange(moment.iso, user, action, alias, aliases.get(alias), version, reason)
-        aliases[alias] = version
-        if alias == "live" and aliases.get("candidate") == version:
-            del aliases["candidate"]
-        try:
-            self._history(model).append(change)
-            # This is the move: one atomic step, which makes the line count.
-            write_atomic(folder / ALIASES, json.dumps(aliases, indent=2))
-        except BaseException:
-            with suppress(EstimatorError):
-                self._history(model)
-            raise
-        return change
+        return self.storage.move(model, decide)
 
-    def _history(self, model: str) -> History:
-        """Return the history, repaired; the caller holds the lock."""
-        return History.read(self.root / model, self.aliases(model)).repaired()
-
-    def _locked(self, model: str) -> AbstractContextManager[None]:
-        return locked(self.root / model / ALIASES, error_type=StoreError)
-
-    def _aliased(self, model: str, alias: str) -> str:
-        aliases = self.aliases(model)
+    def _aliased(self, model: str, alias: str, aliases: Mapping[str, str] | None = None) -> str:
+        """Return the version of an alias, as it is now or among those given."""
+        aliases = self.aliases(model) if aliases is None else aliases
         if alias not in aliases:
-            names = join_names(self.models()) if model not in self.models() else join_names(aliases)
-            raise StoreError(f"{self.root}: {model!r} has no version {alias!r}", hint=f"choose from: {names}")
+            names = join_names(aliases) if self.storage.has_model(model) else join_names(self.models())
+            raise StoreError(f"{self.location}: {model!r} has no version {alias!r}", hint=f"choose from: {names}")
         return self._existing(model, aliases[alias])
 
     def _existing(self, model: str, version: str) -> str:
-        versions = self.versions(model)
-        if version in versions:
+        if self.storage.has_version(model, version):
             return version
+        versions = self.versions(model)
         hint = f"versions: {join_names(versions, limit=10)}" if versions else f"models: {join_names(self.models())}"
-        raise StoreError(f"{self.root}: {model!r} has no version {version!r}", hint=hint)
+        raise StoreError(f"{self.location}: {model!r} has no version {version!r}", hint=hint)
+
+
+def _change(
+    aliases: Mapping[str, str], alias: str, version: str, *, action: str, reason: str, moment: Moment
+) -> AliasChange:
+    user, reason = redacted(moment.user), redacted(reason)
+    return AliasChange(moment.iso, user, action, alias, aliases.get(alias), version, reason)
+
+
+def store_of(folder: Path) -> Store:
+    """Return the store in which a version's folder lies, or of which it is a copy."""
+    return Store(cached_address(folder) or folder.parent.parent)
 
 
 def describe_models(store: Store) -> list[dict[str, Any]]:
@@ -193,31 +231,13 @@ def describe_models(store: Store) -> list[dict[str, Any]]:
         {
             "name": name,
             "aliases": _readable_aliases(store, name),
-            "versions": [_described(store.root / name / version) for version in store.versions(name)],
+            "versions": [
+                {**json.loads(manifest), "own": is_signature(signature, manifest)}
+                for manifest, signature in store.storage.manifests(name)
+            ],
         }
         for name in store.models()
     ]
-
-
-def _described(folder: Path) -> dict[str, Any]:
-    content = (folder / MANIFEST).read_bytes()
-    return {**json.loads(content), "own": is_signed(folder, content)}
-
-
-def read_aliases(folder: Path) -> Mapping[str, str]:
-    """Return alias -> version of a model's folder; empty if no alias was ever set.
-
-    Raises
-    ------
-    StoreError: the file of aliases is damaged.
-    """
-    try:
-        aliases: dict[str, str] = json.loads((folder / ALIASES).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{folder / ALIASES}: cannot be read: {error}") from error
-    return aliases
 
 
 def version_folder(path: Path) -> Path:
@@ -255,9 +275,13 @@ def locate(reference: str | Path, store: Store) -> Path:
     path = Path(reference)
     if path.is_dir():
         return version_folder(path)
+    if _ADDRESS.match(str(reference)):
+        raise StoreError(
+            f"{redacted(str(reference))}: not a version", hint="name its store apart: MODEL --store ADDRESS"
+        )
     try:
         model, version = store.find(str(reference))
     except StoreError as error:
         hint = error.hint or "give a version's folder, or MODEL, MODEL@ALIAS or MODEL/VERSION"
         raise StoreError(error.message, hint=hint) from None
-    return store.root / model / version
+    return store.folder(model, version)

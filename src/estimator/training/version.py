@@ -36,7 +36,6 @@ from estimator.exploration import profile_table
 from estimator.features import encoders
 from estimator.graph.builder import graph_operators
 from estimator.models import Model
-from estimator.store.artefact import write_artefact
 from estimator.store.learned_rows import FILE as LEARNED_ROWS
 from estimator.store.learned_rows import KEY_BYTES, LearnedRows, hashed_columns
 from estimator.store.store import Store
@@ -109,7 +108,7 @@ def write_version(
     described = {**described, **(more or {})}
     cells = _credential_cells(trained.prepared, resolved)
     _reject_credentials({**files, "manifest.json": _json(described)}, resolved, cells)
-    return write_artefact(store.root / name, version, described, files)
+    return store.storage.write(name, version, described, files)
 
 
 def reject_credentials_in_rows(

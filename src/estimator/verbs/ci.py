@@ -49,7 +49,7 @@ def ci(request: CiRequest, context: Context, *, note: Callable[[CiCheck], None] 
         config = checks.run("config", partial(_config, request.conf, context))
         model = str(config.name)
         # What is verified and compared lies in the store of the config, too.
-        context = replace(context, store_path=str(context.store(config).root), own_data=config.data)
+        context = replace(context, store_path=str(context.store(config).location), own_data=config.data)
         checks.run("data", partial(_data, request.conf, context))
         live = _by_alias(config, "live", context)
         artefact = checks.run("version", partial(_version, request.conf, config, live, context))

@@ -183,8 +183,8 @@ class Context:
 
     def store(self, config: Config | None = None) -> Store:
         """Return the store: the one named here, else the config's, else ESTIMATOR_STORE, else models/."""
-        path = self.store_path or (config.store if config else None) or self.environment.get("ESTIMATOR_STORE")
-        return Store(Path(path or "models"))
+        place = self.store_path or (config.store if config else None) or self.environment.get("ESTIMATOR_STORE")
+        return Store.at(place or "models")
 
     def engine(self, config: Config) -> EngineChoice:
         """Return where fits run: the engine named here, else the config's, else ESTIMATOR_ENGINE, else local.

@@ -22,6 +22,7 @@ from estimator.errors import (
     MissingExtraError,
     MonitoringError,
     RetrainingError,
+    StoreError,
     TrustError,
     needs_extra,
 )
@@ -192,7 +193,9 @@ def retrainer(model: MonitoredModel, settings: Retraining, context: Context, *, 
     Raises
     ------
     MissingExtraError: training is not installed.
+    StoreError: the store is not in a folder.
     """
+    context.store().check_local()
     with needs_extra("train", "retraining"):
         from estimator.monitoring.retrain import Retrainer
     if model.conf is not None:
@@ -211,7 +214,7 @@ def _usable_retrainer(
         return None
     try:
         usable = retrainer(model, settings.retraining, context)
-    except MissingExtraError as error:
+    except (MissingExtraError, StoreError) as error:
         note(f"retraining will not be possible: {error.message}; {error.hint}")
         return None
     try:

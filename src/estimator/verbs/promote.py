@@ -15,6 +15,6 @@ def promote(store: Store, reference: str, *, why: str) -> AliasChange:
     ------
     StoreError, ArtefactError: there is no such version, or it is damaged.
     """
-    model, version = store.find(f"{reference}@candidate" if reference in store.models() else reference)
-    open_artefact(store.root / model / version)
+    model, version = store.find(f"{reference}@candidate" if store.storage.has_model(reference) else reference)
+    open_artefact(store.folder(model, version))
     return store.point(model, "live", version, action="promote", reason=why, moment=Moment.now())

@@ -34,6 +34,7 @@ def retrain(
     ------
     RetrainingError: there are no new rows, or too few.
     """
+    context.store().check_local()
     live = context.version(model.reference)
     settings = loop_settings(live, context, model.conf).retraining
     if data is not None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from estimator.serving.reload import ModelReference
 from estimator.serving.run import run_server
-from estimator.store.artefact import MANIFEST, Artefact
-from estimator.store.store import Store, locate, read_aliases
+from estimator.store.artefact import Artefact
+from estimator.store.store import Store, locate
 from estimator.verbs.context import Context
 
 
@@ -28,12 +28,8 @@ def serve(
     With `monitors`, a process next to the server monitors the log of every model.
     """
     store = context.store()
-    served = [
-        ModelReference(reference, partial(locate, reference, store), partial(_locate_other, reference, store))
-        for reference in references
-    ]
     run_server(
-        served,
+        [_reference(name, store) for name in references],
         settings,
         environment=context.environment,
         allow_public=allow_public,
@@ -60,10 +56,19 @@ def canary_settings(text: str, by: str | None = None) -> dict[str, Any]:
         raise ValueError(f"expected VERSION=SHARE, such as candidate=0.05, got {text!r}") from None
 
 
+def _reference(name: str, store: Store) -> ModelReference:
+    poll_seconds = 0.0 if Path(name).is_dir() else store.storage.poll_seconds
+    return ModelReference(name, partial(locate, name, store), partial(_locate_other, name, store), poll_seconds)
+
+
 def _locate_other(reference: str, store: Store, name: str) -> Path | None:
     """Return the folder of another version of the same model, by an alias or its own name; None if there is none."""
-    folder = locate(reference, store).parent
-    version = read_aliases(folder).get(name)
-    if version is None and name in (path.parent.name for path in folder.glob(f"*/{MANIFEST}")):
+    if Path(reference).is_dir():
+        folder = locate(reference, store).parent
+        store, model = Store(folder.parent), folder.name
+    else:
+        model, _ = store.find(reference)
+    version = store.aliases(model).get(name)
+    if version is None and store.storage.has_version(model, name):
         version = name
-    return None if version is None else folder / version
+    return None if version is None else store.folder(model, version)

@@ -21,7 +21,7 @@ from estimator.models import Model, Progress, model_of, silent, stage
 from estimator.store.artefact import MANIFEST, Artefact, open_artefact
 from estimator.store.learned_rows import MAX_REPEATED, learned_rows
 from estimator.store.signature import key_file
-from estimator.store.store import Store, version_folder
+from estimator.store.store import Store
 from estimator.training import forecast as forecasts
 from estimator.training import version as versions
 from estimator.training.forecast import Forecast
@@ -38,8 +38,9 @@ from estimator.verbs.context import ConfigReference, Context, kind_of
 
 @dataclass(frozen=True, slots=True)
 class NewVersion:
-    """A version that has just been trained; `alias` is the one that points at it."""
+    """A version that has just been trained, in a store; `alias` is the one that points at it."""
 
+    store: Store
     artefact: Artefact
     trained: TrainedModel
     report: Report
@@ -66,8 +67,9 @@ def train(
     rows = None if data is None else FrameSource(rows=as_frame(data))
     loaded = context.loaded(conf, rows)
     config, store = loaded.config, context.store(loaded.config)
-    earlier = _earlier_version(continue_from, loaded, replace(context, store_path=str(store.root)))
+    earlier = _earlier_version(continue_from, loaded, replace(context, store_path=str(store.location)))
     start = None if earlier is None else warm_start(earlier)
+    store.storage.check_writable()
     with ExitStack() as stack:
         engine = stack.enter_context(open_engine(context.engine(config)))
         ready = _ready(loaded, context, store, stack, rows, progress=progress)
@@ -102,7 +104,7 @@ def train(
         context.notes.add(artefact.manifest["data"]["notes"])
         if not artefact.is_own:
             context.notes.add([f"{artefact.version} is not signed: the key cannot be kept at {key_file()}"])
-        return NewVersion(artefact, trained, report, alias, perf_counter() - start_seconds)
+        return NewVersion(store, artefact, trained, report, alias, perf_counter() - start_seconds)
 
 
 def forecast(conf: ConfigReference, context: Context) -> Forecast:
@@ -141,14 +143,20 @@ def _ready(
     scratch = loaded.config.training.scratch
 
     def opened() -> Scratch:
-        return stack.enter_context(open_scratch(store.root if scratch is None else Path(scratch)))
+        return stack.enter_context(open_scratch(store.storage.disk if scratch is None else Path(scratch)))
 
     progress(stage("reading the table"))
     fits = fits_memory(loaded.config)
     table = context.table(loaded, rows, lambda batches: read_table(batches, opened, fits))
     progress(stage("checking and splitting rows"))
     prepared, config, counted, notes = prepare_and_plan(
-        table.frame, loaded.config, table.schema, opened, store.root, source_notes=table.notes, clock=perf_counter
+        table.frame,
+        loaded.config,
+        table.schema,
+        opened,
+        store.storage.disk,
+        source_notes=table.notes,
+        clock=perf_counter,
     )
     if counted.is_stored and (engine := str(context.engine(loaded.config))) != "local":
         notes = (*notes, f"engine: {engine} fits nothing, as rows in files of this machine are fitted here")
@@ -185,7 +193,7 @@ def _live_version(store: Store, name: str) -> Artefact | None:
     if "live" not in store.aliases(name):
         return None
     try:
-        live = open_artefact(version_folder(store.root / name))
+        live = open_artefact(store.folder(*store.find(f"{name}@live")))
         _ = live.predictor  # read from its files once, here
     except EstimatorError:
         return None

@@ -24,7 +24,7 @@ def verify(reference: str, context: Context, *, folder: Path = Path(), progress:
     if parent:
         start = warm_start(context.version(parent if "/" in parent else f"{artefact.name}/{parent}"))
     # Not where the config says: it may be somebody else's.
-    store = context.store().root
+    store = context.store().storage.disk
     with ExitStack() as stack:
 
         def opened() -> Scratch:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from estimator.core.s3 import CREDENTIALS_HINT, explained_errors
 from estimator.core.text import join_names
 from estimator.data.sources.address import Address
 from estimator.data.sources.base import FileConnector
 from estimator.data.sources.download import BLOCK_BYTES, save_blocks
 from estimator.errors import SourceError, needs_extra
-
-HINTS = {
-    "NoSuchBucket": "check the bucket's name, and AWS_ENDPOINT_URL if it is not on AWS",
-    "NoSuchKey": "check the key; a prefix ends in /",
-    "404": "check the bucket's name and the key; a prefix ends in /",
-    "AccessDenied": "these credentials may not read it",
-    "403": "these credentials may not read it",
-}
-CREDENTIALS_HINT = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
 
 
 class S3(FileConnector):
@@ -37,7 +28,7 @@ class S3(FileConnector):
         bucket, _, key = address.url.partition("://")[2].partition("/")
         if "@" in bucket:
             raise SourceError(f"{address.name}: the address must not hold credentials", hint=CREDENTIALS_HINT)
-        with _s3_errors(address), closing(boto3.session.Session().client("s3")) as client:
+        with _errors(address), closing(boto3.session.Session().client("s3")) as client:
             keys = _matching(client, bucket, key, endings) if _is_many(key) else [key]
             if not keys:
                 raise SourceError(f"{address.name}: no object there is a table", hint=f"endings: {join_names(endings)}")
@@ -73,17 +64,5 @@ def _fits(key: str, pattern: str) -> bool:
     return len(parts) == len(patterns) and not is_hidden and all(map(fnmatchcase, parts, patterns))
 
 
-@contextmanager
-def _s3_errors(address: Address) -> Iterator[None]:
-    from botocore import exceptions
-
-    try:
-        yield
-    except exceptions.ClientError as error:
-        details = error.response["Error"]
-        code, message = details["Code"], details.get("Message", "")
-        raise SourceError(f"{address.name}: S3 reports {code}: {message}", hint=HINTS.get(code)) from None
-    except (exceptions.NoCredentialsError, exceptions.PartialCredentialsError):
-        raise SourceError(f"{address.name}: no AWS credentials found", hint=CREDENTIALS_HINT) from None
-    except (exceptions.BotoCoreError, exceptions.HTTPClientError, ValueError) as error:
-        raise SourceError(f"{address.name}: cannot be downloaded: {address.scrubbed(str(error))}") from None
+def _errors(address: Address) -> AbstractContextManager[None]:
+    return explained_errors(address.name, SourceError, problem="cannot be downloaded", scrubbed=address.scrubbed)

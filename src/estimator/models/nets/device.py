@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from estimator.core.files import user_cache
 from estimator.core.signals import deferred_signals
 from estimator.models.dataset import EncodedRows
 
@@ -27,7 +27,7 @@ BLOCK_ROWS, MIN_BLOCK_ROWS = 4_096, 512
 
 def cache_compilations() -> None:
     """Let jax cache compiled programs on disk, whatever their size."""
-    jax.config.update("jax_compilation_cache_dir", str(_cache_folder() / "jax"))
+    jax.config.update("jax_compilation_cache_dir", str(user_cache() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
@@ -58,9 +58,3 @@ def in_blocks(function: Callable[[Any], Any], rows: np.ndarray[Any, Any]) -> np.
         size = min(BLOCK_ROWS, max(MIN_BLOCK_ROWS, 1 << (len(block) - 1).bit_length()))
         blocks.append(np.asarray(function(padded(block, size)))[: len(block)])
     return np.concatenate(blocks)
-
-
-def _cache_folder() -> Path:
-    """Return ESTIMATOR_CACHE, else the user's cache folder."""
-    named = os.environ.get("ESTIMATOR_CACHE")
-    return Path(named) if named else Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "estimator"
