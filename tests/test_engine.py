@@ -301,8 +301,8 @@ def test_unknown_engine_names_the_known_ones():
 @pytest.mark.parametrize(
     ("section", "message"),
     [
-        ({"address": "head:6379"}, "`address` is for kind ray"),
-        ({"kind": "ray", "address": "auto"}, "expected ray://host:10001 or host:6379, got 'auto'"),
+        ({"address": "head:6379"}, "engine.address: is for kind ray"),
+        ({"kind": "ray", "address": "auto"}, "engine.address: expected ray://host:10001 or host:6379, got 'auto'"),
         ({"kind": "ray", "workers": 0}, "engine.workers"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from estimator.config.section import Section, Text
 from estimator.errors import ConfigError
@@ -31,13 +31,15 @@ class EngineChoice(Section):
         None, description="fits that run at once; one per processor, of the machine or cluster, when left out"
     )
 
-    @model_validator(mode="after")
-    def _has_its_address(self) -> EngineChoice:
-        if self.kind == "local" and self.address is not None:
-            raise ValueError("`address` is for kind ray: kind local is this process")
-        if self.kind == "ray" and self.address is not None and not RAY_ADDRESS.fullmatch(self.address):
-            raise ValueError(f"`address`: expected ray://host:10001 or host:6379, got {self.address!r}")
-        return self
+    @field_validator("address")
+    @classmethod
+    def _is_of_its_kind(cls, address: str | None, info: ValidationInfo) -> str | None:
+        kind = info.data.get("kind")
+        if kind == "local" and address is not None:
+            raise ValueError("is for kind ray: kind local is this process")
+        if kind == "ray" and address is not None and not RAY_ADDRESS.fullmatch(address):
+            raise ValueError(f"expected ray://host:10001 or host:6379, got {address!r}")
+        return address
 
     @classmethod
     def of(cls, text: str, place: str) -> EngineChoice:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from threading import Thread
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -297,11 +298,17 @@ def _at(endpoint: tuple[str, int]) -> str:
 
 
 def _listens(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), timeout=CONNECT_SECONDS):
-            return True
-    except OSError:
-        return False
+    """Whether something listens; looking up a name has no time-out of its own, so a thread may be left behind."""
+    reached = []
+
+    def connect() -> None:
+        with suppress(OSError), socket.create_connection((host, port), timeout=CONNECT_SECONDS):
+            reached.append(True)
+
+    thread = Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(CONNECT_SECONDS)
+    return bool(reached)
 
 
 @contextmanager
