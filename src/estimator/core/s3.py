@@ -22,6 +22,7 @@ HINTS = {
     "403": "these credentials may not read it",
     "InvalidAccessKeyId": CREDENTIALS_HINT,
     "SignatureDoesNotMatch": CREDENTIALS_HINT,
+    "NotImplemented": "this server has no conditional writes: use another, or a folder as the store",
     "ExpiredToken": "log in to AWS again, for example with `aws sso login`",
 }
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")

@@ -80,12 +80,14 @@ class S3Storage(Storage):
         return (model, version) in self._known or version in self.versions(model)
 
     def manifests(self, model: str) -> list[tuple[bytes, bytes]]:
-        def read(version: str) -> tuple[bytes, bytes]:
-            contents = self._downloads(model, version, [MANIFEST, SIGNATURE])
-            return contents[MANIFEST], contents.get(SIGNATURE, b"")
+        def read(version: str) -> tuple[bytes, bytes] | None:
+            manifest = self._objects.read(f"{model}/{version}/{MANIFEST}")
+            signature = self._objects.read(f"{model}/{version}/{SIGNATURE}")
+            # It may have been removed since it was listed.
+            return None if manifest is None else (manifest.content, b"" if signature is None else signature.content)
 
         with ThreadPoolExecutor(N_CONNECTIONS) as pool:
-            return list(pool.map(read, self.versions(model)))
+            return [pair for pair in pool.map(read, self.versions(model)) if pair is not None]
 
     def folder(self, model: str, version: str) -> Path:
         """Return the folder of a version in the cache of this machine, complete and with the right hashes.
