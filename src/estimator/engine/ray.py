@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from threading import Thread
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, ClassVar
 
 from estimator.config import EngineChoice
@@ -81,7 +81,11 @@ class RayEngine(Engine):
                 # Jax warns of forks; Ray's are replaced by a program at once.
                 warnings.simplefilter("ignore", RuntimeWarning)
                 endpoint = _start() if choice.address is None else _join(choice.address)
-            yield cls(endpoint, choice.workers, f"the cluster at {choice.address}" if choice.address else "the cluster")
+            place = f"the cluster at {choice.address}" if choice.address else "the cluster"
+            engine = cls(endpoint, choice.workers, place)
+            yield engine
+            # A trained model remembers its engine, which must not keep the rows.
+            engine._sent = (None, None)
         finally:
             ray.shutdown()
 
@@ -115,6 +119,7 @@ class RayEngine(Engine):
         while not _listens(*self.endpoint):
             if monotonic() - began > LOST_SECONDS:
                 raise EngineError(f"engine: {self.place} was lost: nothing listens at {_at(self.endpoint)}", hint=LOST)
+            sleep(POLL_SECONDS)
 
     @contextmanager
     def _losses_named(self) -> Iterator[None]:
