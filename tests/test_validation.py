@@ -58,6 +58,27 @@ def test_folds_by_time_train_on_the_past_only(config_of):
         assert max(days[training_mask].tolist()) <= min(days[test_mask].tolist())
 
 
+def in_order(**training) -> dict[str, object]:
+    return {"split": {"kind": "rows", "test": "181-200", "in_order": True}, **training}
+
+
+def test_folds_of_rows_in_order_are_blocks_of_neighbors(config_of):
+    rows, _ = prepared(config_of, dated(), training=in_order())
+    (assigned,) = rows.folds
+    assert np.ptp(np.bincount(assigned, minlength=5)) <= 5
+    n_neighbors_apart = int((np.diff(assigned) != 0).sum())
+    assert n_neighbors_apart == 24
+    assert 0.1 < rows.validation_mask.mean() < 0.2
+
+
+def test_a_class_that_one_block_holds_makes_folds_random(config_of):
+    frame = dated().with_columns(y=pl.Series(["good"] * 15 + ["bad"] * 5 + ["good"] * 179 + ["bad"]))
+    rows, _ = prepared(config_of, frame, training=in_order())
+    (assigned,) = rows.folds
+    is_bad = frame["y"].to_numpy()[~rows.test_mask] == "bad"
+    assert len(np.unique(assigned[is_bad])) == 5
+
+
 def test_folds_keep_the_proportions_of_classes():
     config = read_config(EXAMPLES / "credit" / "config.yml", SHELVES)
     frame = read_example("credit")

@@ -116,6 +116,11 @@ class Split(Section):
     unused: Text | None = Field(
         None, description="kind rows: row numbers used neither for training nor for testing; none when left out"
     )
+    in_order: bool = Field(
+        False,
+        description="kind rows: rows that follow each other may be alike, so folds and validation rows are blocks, "
+        "not drawn at random; retraining sets it",
+    )
 
     @model_validator(mode="after")
     def _has_row_numbers(self) -> Split:

@@ -18,6 +18,8 @@ from estimator.errors import ConfigError, TrainingError
 
 # Each split draws from its own random stream: seed, then one of these.
 TEST_STREAM, VALIDATION_STREAM, FOLDS_STREAM = 10, 11, 12
+# Of rows in order, a fold is several blocks, so that a stretch unlike the others is in more than one.
+BLOCKS_PER_FOLD = 5
 
 
 def held_out_mask(frame: Table, config: Config, strata: Floats | None) -> Mask:
@@ -76,7 +78,9 @@ def validation_mask(frame: Table, config: Config, strata: Floats | None) -> Mask
 
 def _validation_rows(frame: Table, config: Config, strata: Floats | None, generator: np.random.Generator) -> Mask:
     split, size = config.training.split, config.training.validation_size
-    if split.kind in ("random", "column", "rows"):
+    if split.in_order:
+        mask = _block_folds(frame.height, max(2, round(1.0 / size))) == 0
+    elif split.kind in ("random", "column", "rows"):
         mask = _random_mask(frame.height, size, generator, strata)
     else:
         mask = _column_mask(_split_column(frame, split), split.kind, size, generator)
@@ -86,8 +90,9 @@ def _validation_rows(frame: Table, config: Config, strata: Floats | None, genera
 def assign_folds(frame: Table, config: Config, strata: Floats | None) -> Ints:
     """Return the fold of each training row (all rows of `frame`), of shape (repeats, rows).
 
-    Random folds keep the proportions of `strata`, groups stay in one fold, and folds by time follow each other. With
-    one fold, it holds the fraction `training.validation_size` of the rows, and the others are in none: -1.
+    Random folds keep the proportions of `strata`, groups stay in one fold, folds by time follow each other, and
+    those of rows in order are blocks of neighbors, as long as each class is in several. With one fold, it holds the
+    fraction `training.validation_size` of the rows, and the others are in none: -1.
     """
     n_folds, split = min(config.validation.folds, frame.height), config.training.split
     if config.validation.folds == 1:
@@ -106,9 +111,22 @@ def assign_folds(frame: Table, config: Config, strata: Floats | None) -> Ints:
         generator = np.random.default_rng([config.training.seed, FOLDS_STREAM, repeat])
         if split.kind == "group":
             repeats.append(_group_folds(_split_column(frame, split), n_folds, generator))
+        elif split.in_order and _are_learnable(blocks := _block_folds(frame.height, n_folds), strata):
+            repeats.append(blocks)
         else:
             repeats.append(_random_folds(frame.height, n_folds, generator, strata))
     return np.stack(repeats)
+
+
+def _block_folds(n_rows: int, n_folds: int) -> Ints:
+    """Return the fold of each row, by blocks of rows that follow each other."""
+    folds: Ints = np.arange(n_rows) * n_folds * BLOCKS_PER_FOLD // n_rows % n_folds
+    return folds
+
+
+def _are_learnable(folds: Ints, strata: Floats | None) -> bool:
+    """Return whether no fold holds all rows of a class, which the others could then not learn."""
+    return strata is None or all(len(np.unique(folds[strata == code])) > 1 for code in np.unique(strata))
 
 
 def _in_ranges(n_rows: int, ranges: str) -> Mask:

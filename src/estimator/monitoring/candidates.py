@@ -137,7 +137,8 @@ class RetrainingRows:
         is_unused = np.zeros(self.n_old, np.bool_) if is_final else ~self.is_learned
         is_unused[: self.n_too_old(kind)] = True
         unused = row_ranges(np.flatnonzero(is_unused) + 1)
-        return Split(kind="rows", test=f"{n_before + 1}-{self.frame.height}", unused=unused or None)
+        test = f"{n_before + 1}-{self.frame.height}"
+        return Split(kind="rows", test=test, unused=unused or None, in_order=True)
 
 
 @dataclass(frozen=True)
