@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +16,12 @@ import pytest
 
 from estimator import verbs
 from estimator.core import stored_matrix
-from estimator.core.scratch import open_scratch
-from estimator.data import stored_columns, stored_table
+from estimator.core.scratch import scratch_on_demand
+from estimator.core.text import parse_bytes
+from estimator.data import stored_table
 from estimator.data.schema import Column, Schema
 from estimator.data.stored_columns import StoredColumns, read_rows
-from estimator.data.stored_table import StoredTable
+from estimator.data.stored_table import StoredTable, read_table
 from estimator.errors import EstimatorError, RowError
 from estimator.training.forecast import Forecast
 from estimator.verbs.context import Context
@@ -51,10 +54,9 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def in_parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep every table in files of 500 rows, of which 100 are loaded at once."""
     for verb in (verbs.train, verbs.verify):
-        monkeypatch.setattr(verb, "fits_memory", lambda config: lambda n_rows, n_columns: False)
+        monkeypatch.setattr(verb, "fits_memory", lambda config: lambda n_cells, n_bytes: False)
     monkeypatch.setattr(stored_table, "MAX_FILE_ROWS", 500)
-    for module in (stored_matrix, stored_columns):
-        monkeypatch.setattr(module, "LOADED_ROWS", 100)
+    monkeypatch.setattr(stored_matrix, "LOADED_ROWS", 100)
     yield
 
 
@@ -98,7 +100,8 @@ def test_a_bad_cell_of_a_table_in_files_is_named_by_its_row(tmp_path: Path, in_p
     ages = [str(number % 90) for number in range(N_ROWS)]
     ages[1672], ages[2900] = "old", "new"
     schema = Schema((Column("age", "integer"),), Column("price", "number"))
-    with open_scratch(tmp_path) as scratch:
+    with scratch_on_demand(tmp_path) as opened:
+        scratch = opened()
         stored = StoredTable.write(pl.DataFrame({"age": ages}).iter_slices(700), scratch)
         with pytest.raises(RowError, match=r"row 1673, column 'age'.*'old'") as raised:
             read_rows(schema, stored)
@@ -128,7 +131,7 @@ def test_models_that_need_their_rows_in_memory_learn_from_those_that_fit_and_say
 
 
 def test_what_a_killed_training_has_left_in_the_scratch_folder_is_removed_by_the_next_one(
-    table: Path, tmp_path: Path, in_parts: None
+    table: Path, tmp_path: Path
 ) -> None:
     left = tmp_path / "scratch" / ".writing-12345-0123abcd"
     left.mkdir(parents=True)
@@ -139,7 +142,8 @@ def test_what_a_killed_training_has_left_in_the_scratch_folder_is_removed_by_the
 
 def test_a_matrix_in_a_file_is_removed_as_soon_as_nothing_uses_it(tmp_path: Path) -> None:
     schema, frame = Schema((Column("age", "integer"),), Column("price", "number")), pl.DataFrame({"age": range(3000)})
-    with open_scratch(tmp_path) as scratch:
+    with scratch_on_demand(tmp_path) as opened:
+        scratch = opened()
         columns = StoredColumns(schema, StoredTable.write([frame], scratch))
         kept = columns.kept(columns.encoded(lambda batch: batch.feed["age"] * 2.0, 1))
         assert [path.suffix for path in sorted(scratch.folder.iterdir())].count(".matrix") == 1
@@ -147,3 +151,43 @@ def test_a_matrix_in_a_file_is_removed_as_soon_as_nothing_uses_it(tmp_path: Path
         assert kept.rows(np.array([1, 2999])).tolist() == [[2.0], [5998.0]]
         del kept
         assert [path.suffix for path in scratch.folder.iterdir()] == [".arrow"]
+
+
+def test_a_scratch_folder_that_cannot_be_written_is_named(table: Path, tmp_path: Path, in_parts: None) -> None:
+    (tmp_path / "file").write_text("")
+    for folder, problem in ((tmp_path / "file", "is no folder"), (Path("/proc/sys"), "cannot be written")):
+        with pytest.raises(EstimatorError, match=f"{folder}: {problem}") as raised:
+            trained(table, tmp_path / "models", {"kind": "linear"}, training={"scratch": str(folder)})
+        assert "training.scratch" in str(raised.value.hint)
+
+
+def test_sigterm_removes_the_files(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended, scratch_on_demand(tmp_path / "new") as opened:
+        (opened().folder / "c0.arrow").write_bytes(b"rows")
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert ended.value.code == 143
+    assert not (tmp_path / "new").exists()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_long_texts_count_by_their_bytes(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"text": ["a long text " * 1000] * 200})
+    limits = []
+    with scratch_on_demand(tmp_path) as opened:
+        read = read_table(frame.iter_slices(50), opened, lambda n_cells, n_bytes: limits.append(n_bytes) or False)
+        assert isinstance(read, StoredTable)
+        assert read["text"].to_list() == frame["text"].to_list()
+    assert limits[0] >= 50 * 12_000
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("4GB", 4e9), ("500 MB", 5e8), ("1gb", 1e9), ("2 GiB", 2**31), ("1.5kB", 1500)]
+)
+def test_a_size_has_a_number_and_a_unit(text: str, size: float) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["4", "0GB", "lots", "-1GB", "1e9", "GB"])
+def test_what_is_no_size_is_rejected_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 4GB or 500 MB"):
+        parse_bytes(text)

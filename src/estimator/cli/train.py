@@ -68,8 +68,10 @@ def _forecast_text(estimate: Forecast) -> str:
         f"disk    about {format_bytes(estimate.disk_bytes)}, {format_bytes(estimate.free_disk_bytes)} free",
     ]
     if estimate.is_stored:
-        matrix = f", with a matrix of {format_bytes(estimate.scratch_bytes)}" if estimate.scratch_bytes else ""
-        lines.append(f"rows    in files of training.scratch, as they do not fit into memory{matrix}")
+        size = format_bytes(estimate.scratch_bytes)
+        lines.append(
+            f"rows    in files of training.scratch, as they do not fit into memory: about {size}, with the matrix"
+        )
     if estimate.seconds is not None:
         lines.append(f"time    about {format_duration(estimate.seconds)}")
     lines.append(f"engine  {estimate.engine}")

@@ -18,7 +18,7 @@ _DESCRIBING: Mapping[str, frozenset[str]] = {
     "schema": frozenset({"file"}),
     "features": frozenset(),
     "model": frozenset(),
-    "training": frozenset({"pretrained"}),
+    "training": frozenset({"pretrained", "scratch", "memory_limit"}),
     "validation": frozenset(),
     "tuning": frozenset({"study"}),
     "evaluation": frozenset(),

@@ -170,7 +170,8 @@ class Training(Section):
     )
     scratch: Text | None = Field(
         None,
-        description="folder for what does not fit into memory; it is empty again at the end; the store when left out",
+        description="folder for what does not fit into memory, relative to the config; empty again at the end; the "
+        "store when left out",
     )
     test_size: Fraction = Field(0.2, description="fraction of rows held out for the report")
     split: Split = Field(Split(), description="how the held-out rows are chosen")

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
-from estimator.core.files import scratch_folder
+from estimator.core.files import remove_unfinished, scratch_folder
 from estimator.core.text import format_bytes
 from estimator.errors import FileError
 
 # Left free for the version, and for other programs.
 SPARED_BYTES = 128_000_000
+ELSEWHERE = "set training.scratch to a folder on a larger disk, or raise training.memory_limit"
 
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """A folder that exists as long as the work does; see `open_scratch`."""
+    """A folder that exists as long as the work does; see `scratch_on_demand`."""
 
     folder: Path
 
@@ -33,32 +38,67 @@ class Scratch:
         """
         free = shutil.disk_usage(self.folder).free
         if n_bytes > free - SPARED_BYTES:
-            raise self._full(f"{format_bytes(n_bytes)} more are needed, {format_bytes(free)} are free")
+            problem = f"{format_bytes(n_bytes)} more are needed, {format_bytes(free)} are free"
+            raise self._unwritable(problem, hint=ELSEWHERE)
         path = self.folder / f"{secrets.token_hex(8)}{suffix}"
         try:
             yield path
         except OSError as error:
             path.unlink(missing_ok=True)
-            raise self._full(error.strerror or str(error)) from error
+            is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise self._unwritable(error.strerror or str(error), hint=ELSEWHERE if is_full else None) from error
 
-    def _full(self, reason: str) -> FileError:
-        return FileError(
-            f"{self.folder.parent}: training cannot write what does not fit into memory: {reason}",
-            hint="set training.scratch to a folder on a larger disk, or raise training.memory_limit",
-        )
+    def _unwritable(self, problem: str, *, hint: str | None) -> FileError:
+        folder = self.folder.parent
+        return FileError(f"{folder}: training cannot write what does not fit into memory: {problem}", hint=hint)
 
 
 @contextmanager
-def open_scratch(parent: Path) -> Iterator[Scratch]:
-    """Yield a new folder in `parent`; it is removed at the end, and after a crash by the next one there.
+def scratch_on_demand(parent: Path) -> Iterator[Callable[[], Scratch]]:
+    """Yield a function that creates a folder in `parent`; what it created is removed at the end, also by SIGTERM.
 
-    Raises
-    ------
-    FileError: the folder cannot be created.
+    What killed processes have left in `parent` is removed at once.
     """
+    parent = parent.expanduser().absolute()
+    remove_unfinished(parent)
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(_opened(parent))
+
+
+@contextmanager
+def _opened(parent: Path) -> Iterator[Scratch]:
+    is_new = not parent.exists()
+    with ExitStack() as stack:
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            if is_new:
+                stack.callback(_remove_empty, parent)
+            folder = stack.enter_context(scratch_folder(parent))
+        except OSError as error:
+            problem = "is no folder" if parent.is_file() else f"cannot be written: {error.strerror}"
+            raise FileError(f"{parent}: {problem}", hint="set training.scratch to a folder of your own") from error
+        with _ended_by_sigterm():
+            yield Scratch(folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Context manager: SIGTERM ends the program as an exception does, so that it cleans up."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, end)
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FileError(f"{parent}: cannot be written: {error.strerror}", hint="set training.scratch") from error
-    with scratch_folder(parent) as folder:
-        yield Scratch(folder)
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

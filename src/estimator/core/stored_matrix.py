@@ -16,8 +16,8 @@ import numpy.typing as npt
 from estimator.core.arrays import Floats, Indices, Mask
 from estimator.core.scratch import Scratch
 
-# So many rows and fewer are loaded when they are selected.
-LOADED_ROWS = 131_072
+# So many rows and fewer are loaded when they are selected, if they are of fewer bytes.
+LOADED_ROWS, LOADED_BYTES = 131_072, 256_000_000
 ITEM_BYTES = 8
 
 
@@ -121,7 +121,7 @@ class StoredMatrix:
     def __getitem__(self, rows: Mask | Indices) -> StoredMatrix | Floats:
         """Return rows by a mask, or by ascending positions; few of them as an array."""
         positions = positions_of(rows)
-        if len(positions) <= LOADED_ROWS:
+        if is_small(len(positions), self.cells.width):
             stored = positions if self.selection is None else self.selection[positions]
             return self._changed(self.cells.rows(stored), {i: values[positions] for i, values in self.replaced.items()})
         return replace(
@@ -167,6 +167,11 @@ class StoredMatrix:
 
 # A matrix in memory or not; both have a shape, and rows by a mask or by ascending positions.
 Matrix = Floats | StoredMatrix
+
+
+def is_small(n_rows: int, width: int) -> bool:
+    """Return whether rows are loaded when they are selected."""
+    return n_rows <= LOADED_ROWS and n_rows * width * ITEM_BYTES <= LOADED_BYTES
 
 
 def positions_of(rows: Mask | Indices) -> Indices:

@@ -117,13 +117,13 @@ def parse_bytes(text: str) -> int:
     ------
     ValueError: the text is no size.
     """
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kKMGT])(i?)B\s*", text)
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt])(i?)b\s*", text, re.IGNORECASE)
     size = 0.0
     if found is not None:
         number, unit, is_binary = found.groups()
-        size = float(number) * (1024 if is_binary else 1000) ** ("kMGT".index(unit.replace("K", "k")) + 1)
+        size = float(number) * (1024 if is_binary else 1000) ** ("kmgt".index(unit.lower()) + 1)
     if size < 1.0:
-        raise ValueError(f"expected a size such as 4GB or 500 MB, got {text!r}")
+        raise ValueError(f"expected a size with its unit, such as 4GB or 500 MB, got {text!r}")
     return int(size)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from estimator.core.arrays import Floats
-from estimator.core.stored_matrix import LOADED_ROWS, CellFile, StoredCells
+from estimator.core.stored_matrix import CellFile, StoredCells, is_small
 from estimator.data.schema import Batch, Schema
 from estimator.data.schema.frames import read_frame, read_series, select_columns
 from estimator.data.schema.schema import MAX_FAULTS, StoredFeed
@@ -43,7 +43,7 @@ class StoredColumns(StoredFeed):
 
     def rows(self, selection: npt.NDArray[Any]) -> Batch:
         positions = np.flatnonzero(selection) if selection.dtype == np.bool_ else selection
-        if len(positions) <= LOADED_ROWS:
+        if is_small(len(positions), len(self.table.columns)):
             distinct, places = np.unique(positions, return_inverse=True)
             return self._read(self.table.gather(distinct)).rows(places)
         mask = np.zeros(self.table.height, dtype=np.bool_)

@@ -13,7 +13,7 @@ import polars as pl
 from estimator.core.arrays import Indices
 from estimator.core.scratch import Scratch
 
-# Rows of a file: as many as fit into so many bytes of doubles, at most as many as a source reads at a time.
+# Rows of a file: as many as fit into so many bytes, at most as many as a source reads at a time.
 FILE_BYTES, MAX_FILE_ROWS = 64_000_000, 131_072
 
 
@@ -58,6 +58,11 @@ class StoredTable:
     def height(self) -> int:
         """The number of rows in use."""
         return self.n_stored if self.selection is None else len(self.selection)
+
+    @property
+    def file_bytes(self) -> int:
+        """The size of the files, with the rows that are not in use."""
+        return sum(path.stat().st_size for path in self.files)
 
     @property
     def columns(self) -> list[str]:
@@ -119,13 +124,13 @@ def in_memory(table: Table) -> pl.DataFrame:
 def read_table(
     batches: Iterable[pl.DataFrame], open_scratch: Callable[[], Scratch], fits: Callable[[int, int], bool]
 ) -> Table:
-    """Read a table into memory while it `fits`, by its numbers of rows and columns, and else all of it into files."""
+    """Read a table into memory while it `fits`, by its numbers of cells and of bytes, and else all of it into files."""
     frames: list[pl.DataFrame] = []
-    stream, n_rows = iter(batches), 0
+    stream, n_cells, n_bytes = iter(batches), 0, 0
     for frame in stream:
         frames.append(frame)
-        n_rows += frame.height
-        if not fits(n_rows, frame.width):
+        n_cells, n_bytes = n_cells + frame.height * frame.width, n_bytes + int(frame.estimated_size())
+        if not fits(n_cells, n_bytes):
             return StoredTable.write(_drained(frames, stream), open_scratch())
     return pl.concat(frames)
 
@@ -142,7 +147,8 @@ def _of_equal_size(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     waiting: Sequence[pl.DataFrame] = ()
     size = 0
     for batch in batches:
-        size = size or max(1, min(MAX_FILE_ROWS, FILE_BYTES // (8 * max(batch.width, 1))))
+        row_bytes = max(8 * batch.width, int(batch.estimated_size()) // max(batch.height, 1), 1)
+        size = size or max(1, min(MAX_FILE_ROWS, FILE_BYTES // row_bytes))
         waiting = [*waiting, batch] if batch.height or not waiting else waiting
         if sum(frame.height for frame in waiting) >= size:
             frame = pl.concat(waiting)

@@ -30,7 +30,9 @@ MIN_DISK_BYTES = 64_000_000
 USABLE_MEMORY_FRACTION = 0.9
 # Of a table in files: bytes that its target, weights, splits and the trees take for each row in memory, and blocks of
 # rows that are there at once. A library that takes its whole matrix copies it.
-STORED_ROW_BYTES, STORED_BLOCKS, LOADED_COPIES = 200, 12, 2.5
+STORED_ROW_BYTES, STORED_BLOCKS, LOADED_COPIES = 150, 4, 2.5
+# A text is in the table, in an array, and in what is made of it.
+TEXT_COPIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Forecast:
 
     `n_columns` counts the columns of the encoded matrix. `free_memory_bytes` is None where the system does not report
     it; `memory_limit_bytes` is that of the config, or nine tenths of what is free. With `is_stored`, the table is in
-    files, and a matrix of `scratch_bytes` will be. `seconds` is that of the whole run, `forecast_seconds` of the
+    files, of `scratch_bytes` with the matrix that comes. `seconds` is that of the whole run, `forecast_seconds` of the
     estimate itself; both are None until `with_time`. Whatever the `engine`, time and memory are those of this machine.
     """
 
@@ -107,12 +109,13 @@ def forecast(prepared: PreparedData, model: Model, config: Config, store: Path) 
     n_cells = len(prepared.rows) * (REPORT_COPIES * size.n_columns + OUTPUT_COPIES * size.n_outputs)
     loaded_bytes = resident_bytes() + BASE_BYTES + library_cost(members).memory_bytes
     memory_bytes, scratch_bytes = loaded_bytes + max(fit_bytes, 8 * n_cells), 0
-    if stored := isinstance(prepared.frame, StoredTable):
+    stored = isinstance(prepared.frame, StoredTable)
+    if isinstance(prepared.frame, StoredTable):
         memory_bytes = loaded_bytes + int(_stored_bytes(prepared, members, widths))
         kept = [width for member, width in zip(members, widths, strict=True) if reads_blocks(member)]
         # A model that is fitted to folds apart has another matrix meanwhile.
         n_matrices = 1 if isinstance(model, Ensemble) or not size.n_folds else 2
-        scratch_bytes = n_matrices * 8 * size.n_rows * sum(set(kept))
+        scratch_bytes = n_matrices * 8 * size.n_rows * sum(set(kept)) + prepared.frame.file_bytes
     folder = next(path for path in (store, *store.absolute().parents) if path.exists())
     return Forecast(
         n_rows=size.n_rows,
@@ -136,9 +139,9 @@ def memory_limit_bytes(config: Config) -> int | None:
     return None if free is None else int(USABLE_MEMORY_FRACTION * free)
 
 
-def table_bytes(n_rows: int, n_columns: int) -> int:
-    """Return how much memory the report on a table of numbers takes, which is the least that training takes."""
-    return resident_bytes() + BASE_BYTES + 8 * REPORT_COPIES * n_rows * n_columns
+def table_bytes(n_cells: int, n_bytes: int) -> int:
+    """Return how much memory training on a table takes at least: the report on its numbers, or copies of its texts."""
+    return resident_bytes() + BASE_BYTES + max(8 * REPORT_COPIES * n_cells, TEXT_COPIES * n_bytes)
 
 
 def reads_blocks(model: Model) -> bool:

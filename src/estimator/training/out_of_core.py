@@ -21,9 +21,9 @@ from estimator.training.prepare import PreparedData, prepare
 
 
 def fits_memory(config: Config) -> Callable[[int, int], bool]:
-    """Return whether a table of so many rows and columns may be in memory, as far as its size tells."""
+    """Return whether a table of so many cells and bytes may be in memory, as far as its size tells."""
     limit = forecasts.memory_limit_bytes(config)
-    return lambda n_rows, n_columns: limit is None or forecasts.table_bytes(n_rows, n_columns) <= limit
+    return lambda n_cells, n_bytes: limit is None or forecasts.table_bytes(n_cells, n_bytes) <= limit
 
 
 def prepare_and_plan(
@@ -96,5 +96,5 @@ def _stored_note(forecast: Forecast) -> str:
     limit = format_bytes(forecast.memory_limit_bytes or 0)
     return (
         f"the table does not fit into the {limit} that training may use (training.memory_limit): its rows are in files "
-        "of training.scratch, and read in part; it takes longer, and gives the same model"
+        "of training.scratch, and read in part"
     )

@@ -85,7 +85,7 @@ def _compare(
     predictor: Predictor, fitted: FittedModel, conformal: Conformal | None, batch: Batch
 ) -> tuple[Floats, Floats]:
     """Return the absolute differences, and what the library predicts: with intervals, or calibrated, as the graph."""
-    expected, predictions = fitted.predict(batch), predictor.predict_batch(batch)
+    expected, predictions = fitted.predict_all(batch), predictor.predict_batch(batch)
     actual = predictions.raw
     if conformal is not None and conformal.interval is not None:
         expected = np.stack([expected, *conformal.interval.bounds(expected)])

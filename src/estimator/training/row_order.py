@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
+import polars as pl
 
 from estimator.config import Config
 from estimator.core.arrays import Floats, Ints
@@ -61,12 +64,15 @@ def _times(prepared: PreparedData, config: Config) -> Floats | None:
     return np.asarray(prepared.rows.batch.feed[names[0]][:, 0], dtype=np.float64) if len(names) == 1 else None
 
 
-def _categories(prepared: PreparedData) -> list[np.ndarray[tuple[int], np.dtype[np.str_]]]:
-    columns = [column for column in prepared.schema.features if column.kind == "category"]
-    return [prepared.rows.batch.feed[column.name][:, 0].astype(str) for column in columns]
+def _categories(prepared: PreparedData) -> Iterator[Ints]:
+    """Yield the categories of each column as numbers, in any order."""
+    for column in prepared.schema.features:
+        if column.kind == "category":
+            texts = pl.Series(prepared.rows.batch.feed[column.name][:, 0], dtype=pl.String)
+            yield texts.rank("dense").to_numpy().astype(np.int64)
 
 
-def _is_in_runs(values: Floats | Ints | np.ndarray[tuple[int], np.dtype[np.str_]]) -> bool:
+def _is_in_runs(values: Floats | Ints) -> bool:
     """Whether numbers are sorted, or each of at most 50 values is in one run."""
     distinct, n_runs = len(np.unique(values)), 1 + int((values[1:] != values[:-1]).sum())
     if distinct < 2:

@@ -12,7 +12,7 @@ from typing import Any
 from estimator.config import Config
 from estimator.config.reader import LoadedConfig
 from estimator.core.clock import Moment
-from estimator.core.scratch import Scratch, open_scratch
+from estimator.core.scratch import scratch_on_demand
 from estimator.data.stored_table import read_table
 from estimator.data.tables import FrameSource, as_frame
 from estimator.engine import LOCAL, open_engine
@@ -141,13 +141,10 @@ def _ready(
 ) -> _Ready:
     """Read, split and plan; what does not fit into memory is in files until the stack is closed."""
     scratch = loaded.config.training.scratch
-
-    def opened() -> Scratch:
-        return stack.enter_context(open_scratch(store.storage.disk if scratch is None else Path(scratch)))
-
+    parent = store.storage.disk if scratch is None else loaded.document.folder / Path(scratch).expanduser()
+    opened = stack.enter_context(scratch_on_demand(parent))
     progress(stage("reading the table"))
-    fits = fits_memory(loaded.config)
-    table = context.table(loaded, rows, lambda batches: read_table(batches, opened, fits))
+    table = context.table(loaded, rows, lambda batches: read_table(batches, opened, fits_memory(loaded.config)))
     progress(stage("checking and splitting rows"))
     prepared, config, counted, notes = prepare_and_plan(
         table.frame,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from time import perf_counter
 
-from estimator.core.scratch import Scratch, open_scratch
+from estimator.core.scratch import scratch_on_demand
 from estimator.data.sources.base import checked_batches
 from estimator.data.stored_table import read_table
 from estimator.models import Progress, model_of, silent
@@ -25,11 +24,7 @@ def verify(reference: str, context: Context, *, folder: Path = Path(), progress:
         start = warm_start(context.version(parent if "/" in parent else f"{artefact.name}/{parent}"))
     # Not where the config says: it may be somebody else's.
     store = context.store().storage.disk
-    with ExitStack() as stack:
-
-        def opened() -> Scratch:
-            return stack.enter_context(open_scratch(store))
-
+    with scratch_on_demand(store) as opened:
         with context.training_rows(artefact, folder) as source:
             batches = checked_batches(source.batches(), lambda header: None)
             table, fingerprint = read_table(batches, opened, fits_memory(config)), source.fingerprint()
