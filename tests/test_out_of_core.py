@@ -111,6 +111,7 @@ def test_a_bad_cell_of_a_table_in_files_is_named_by_its_row(tmp_path: Path, in_p
 def test_a_full_disk_ends_training_with_an_error_and_an_empty_scratch_folder(
     table: Path, tmp_path: Path, in_parts: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "scratch").mkdir()
     free = shutil.disk_usage(tmp_path)._replace(free=100_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     with pytest.raises(EstimatorError, match=r"training cannot write .* 100 MB are free") as raised:
