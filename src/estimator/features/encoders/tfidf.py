@@ -24,7 +24,7 @@ from estimator.features.encoders.tokens import (
 )
 from estimator.graph.builder import Graph, Value
 
-MAX_WORDS, MIN_ROWS = 1000, 5
+MAX_WORDS, MIN_ROWS = 2000, 5
 MAX_TOPICS = 30
 # Topics are rounded to this grid: sums differ in the last digit with the batch size, features must not.
 STEPS_PER_UNIT = 2.0**20

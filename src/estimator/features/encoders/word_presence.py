@@ -27,7 +27,7 @@ from estimator.features.encoders.tokens import (
 from estimator.graph.builder import Graph, Value
 
 MAX_CANDIDATES, MIN_ROWS = 2000, 20
-MAX_WORDS = 100
+MAX_WORDS = 500
 # Among thousands of unrelated words, about one table in ten has one word beyond 4 standard errors.
 MIN_STANDARD_ERRORS = 4.0
 
