@@ -21,6 +21,7 @@ MIN_RUNS = 16
 MIN_STANDARD_ERRORS = 6.0
 # Rows times columns; of larger tables the last rows are measured.
 MAX_CELLS = 1_000_000
+MAX_SPAN_CELLS = 10_000_000
 # Columns whose neighbors are less alike cannot show soon that others are not; rows before they do, and how surely.
 MIN_CORRELATION, MIN_COMPARED_ROWS, COMPARED_STANDARD_ERRORS = 0.2, 50, 3.0
 
@@ -48,6 +49,9 @@ def design_effect(features: Floats, places: Ints) -> float:
     >>> design_effect(days[:, None], np.arange(1000)) > 5, design_effect(days[:, None], shuffled)
     (True, 1.0)
     """
+    # Of a longer order the end is measured, so that memory does not grow with it.
+    is_latest = places > places.max(initial=0) - MAX_SPAN_CELLS // max(features.shape[1], 1)
+    features, places = features[is_latest], places[is_latest]
     if len(features) < 2 * MIN_RUNS:
         return 1.0
     order = np.argsort(places, kind="stable")
