@@ -38,7 +38,7 @@ def drawn(n_rows=200, width=3):
 def test_numbers_and_indicators_are_the_same_in_the_graph(task):
     data = encoded_example(task)
     matrix = np.column_stack([data.rows.matrix, data.rows.matrix[:, 0] > 0.5, np.full(len(data.rows), 7.0)])
-    fitted = TabM(**SMALL).fit_matrix(replace(data, rows=replace(data.rows, matrix=matrix)), TRAINING)
+    fitted = TabM(**SMALL).fit_matrix(replace(data, rows=replace(data.rows, cells=matrix)), TRAINING)
     far = np.vstack([matrix, matrix * -50, matrix * 1e30])
     assert graph_predictions(fitted, far) == pytest.approx(fitted.predict(far), rel=1e-5)
 
