@@ -27,6 +27,9 @@ from estimator.verbs.context import SHELVES, Context
 from estimator.verbs.tune import Workers, tune
 from tests.engine_rows import config_with, graph_hash, houses, patiently, prepared_houses, trained_by
 
+# Jax, loaded by another test of this process, warns of forks; those of Ray are replaced by a program at once.
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
 
 @pytest.fixture(scope="module")
 def cluster():
