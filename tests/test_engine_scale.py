@@ -25,7 +25,6 @@ from estimator.errors import EngineError
 from tests.engine_rows import graph_hash, houses, patiently, prepared_houses, trained_by
 
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning"),
     pytest.mark.skipif("ESTIMATOR_TEST_SCALE" not in os.environ, reason="takes minutes; make test-scale"),
     # Nodes are started by a process that has jax.
     pytest.mark.filterwarnings("ignore:os.fork"),
