@@ -1,4 +1,4 @@
-"""What tests of engines share: rows of every kind that folds encode anew, and models trained on them by an engine."""
+"""What tests of engines share: rows of every kind that folds encode again, and models trained on them by an engine."""
 
 from __future__ import annotations
 

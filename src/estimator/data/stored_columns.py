@@ -27,13 +27,15 @@ class StoredColumns(StoredFeed):
     table: StoredTable
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        column, shared = self.schema.by_name[name], dict[str, str]()
-        values, _ = read_series(column, self.table[name])
-        if column.is_string:
-            # One object per distinct text.
-            texts = values[:, 0].tolist()
-            values[:, 0] = list(map(shared.setdefault, texts, texts))
-        return values
+        column, shared, parts = self.schema.by_name[name], dict[str, str](), []
+        for series in self.table.parts(name):
+            values, _ = read_series(column, series)
+            if column.is_string:
+                # One object per distinct text.
+                texts = values[:, 0].tolist()
+                values[:, 0] = list(map(shared.setdefault, texts, texts))
+            parts.append(values)
+        return np.concatenate(parts)
 
     def __iter__(self) -> Iterator[str]:
         return (column.name for column in self.schema.features)

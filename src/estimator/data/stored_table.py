@@ -71,8 +71,17 @@ class StoredTable:
 
     def __getitem__(self, name: str) -> pl.Series:
         """Return a column."""
-        series = pl.scan_ipc(list(self.files)).select(self.names[name]).collect().to_series().alias(name)
-        return series if self.selection is None else series.gather(self.selection)
+        return pl.concat(list(self.parts(name)))
+
+    def parts(self, name: str) -> Iterator[pl.Series]:
+        """Yield a column file by file."""
+        for number, path in enumerate(self.files):
+            series = pl.scan_ipc(path).select(self.names[name]).collect().to_series().alias(name)
+            if self.selection is not None:
+                begin = number * self.file_rows
+                first, last = np.searchsorted(self.selection, (begin, begin + self.file_rows))
+                series = series.gather(self.selection[first:last] - begin)
+            yield series
 
     def head(self, n_rows: int) -> pl.DataFrame:
         """Return the first rows."""

@@ -286,9 +286,9 @@ class CrossFittedFeatures:
         return matrix
 
     def for_folds(self) -> CrossFittedFeatures:
-        """Return what fits of folds need, which may run elsewhere: of the raw columns, those that folds encode anew."""
+        """Return what fits of folds need, which may run elsewhere: the raw columns that are encoded for each fold."""
         if isinstance(self.batch.feed, StoredFeed):
-            # What fits itself; it is read from files.
+            # Nothing is copied: each fit reads the rows from files.
             return self
         inputs = [] if self.is_fixed else [column.name for column in self.features.supervised.inputs]
         feed = {name: self.batch.feed[name] for name in inputs}

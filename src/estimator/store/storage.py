@@ -76,5 +76,5 @@ class Storage(ABC):
         """Raise an error if versions and moves cannot be written, where that can be known before hours of training."""
 
     def unfinished(self) -> list[str]:
-        """Return the places of versions that a writer which was killed has left, and that nobody sees or removes."""
+        """Return the places of versions that a killed writer has left, and that no list shows."""
         return []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import polars as pl
 
 from estimator.config import Config
 from estimator.core.arrays import Floats, Ints
@@ -65,11 +64,11 @@ def _times(prepared: PreparedData, config: Config) -> Floats | None:
 
 
 def _categories(prepared: PreparedData) -> Iterator[Ints]:
-    """Yield the categories of each column as numbers, in any order."""
+    """Yield the categories of each column as numbers, in the order in which they come."""
     for column in prepared.schema.features:
         if column.kind == "category":
-            texts = pl.Series(prepared.rows.batch.feed[column.name][:, 0], dtype=pl.String)
-            yield texts.rank("dense").to_numpy().astype(np.int64)
+            texts, seen = prepared.rows.batch.feed[column.name][:, 0].tolist(), dict[str, int]()
+            yield np.fromiter((seen.setdefault(text, len(seen)) for text in texts), np.int64, len(texts))
 
 
 def _is_in_runs(values: Floats | Ints) -> bool:
