@@ -23,6 +23,7 @@ from estimator.data.schema import Column, Schema
 from estimator.data.stored_columns import StoredColumns, read_rows
 from estimator.data.stored_table import StoredTable, read_table
 from estimator.errors import EstimatorError, RowError
+from estimator.evaluation import explanation
 from estimator.training.forecast import Forecast
 from estimator.verbs.context import Context
 
@@ -197,3 +198,11 @@ def test_a_size_has_a_number_and_a_unit(text: str, size: float) -> None:
 def test_what_is_no_size_is_rejected_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="such as 4GB or 500 MB"):
         parse_bytes(text)
+
+
+def test_weak_slices_of_many_rows_are_looked_for_in_some_of_them(
+    table: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explanation, "MAX_SLICED_ROWS", 400)
+    folder, _ = trained(table, tmp_path / "models", {"kind": "linear"})
+    assert json.loads((folder / "explanation.json").read_text())["weak_slices"]["rows"] == 400

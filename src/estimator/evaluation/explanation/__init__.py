@@ -28,6 +28,8 @@ from estimator.store.predictor import Predictor
 MAX_DEPENDENCE_COLUMNS = 6
 # Slices by two columns are searched among so many of the most important columns.
 MAX_PAIRED_COLUMNS = 8
+# Of more rows, as many are drawn to look for weak slices: each slice has a mask of all rows.
+MAX_SLICED_ROWS = 200_000
 N_EXAMPLES, MAX_BACKGROUND_ROWS, MIN_BACKGROUND_ROWS = 3, 100, 10
 # The budget of contributions, which decides how many background rows an example is compared with.
 MAX_PREDICTIONS, BUDGET_FRACTION = 12_000, 0.3
@@ -95,7 +97,7 @@ def explain(
         partial_dependence=partial_dependence(predictor, held_out.batch, shown, class_index=class_index, seed=seed),
         examples=[predictor.schema.to_json_row(examples, index) for index in range(len(picked))],
         contributions=_contributions(predictor, fitted, examples, held_out.batch, seed) if importance else None,
-        weak_slices=_weak_slices(predictor, out_of_sample, names, metric[1]),
+        weak_slices=_weak_slices(predictor, out_of_sample, names, metric[1], seed),
         fairness=_fairness(predictor, out_of_sample, metric, settings),
     )
 
@@ -120,8 +122,15 @@ def _contributions(predictor: Predictor, fitted: FittedModel, rows: Batch, other
     return contributions(predictor, rows, others.rows(drawn), fitted=fitted, seed=seed)
 
 
-def _weak_slices(predictor: Predictor, out_of_sample: OutOfSample, ranked: Sequence[str], metric: Metric) -> WeakSlices:
+def _weak_slices(
+    predictor: Predictor, out_of_sample: OutOfSample, ranked: Sequence[str], metric: Metric, seed: int
+) -> WeakSlices:
     rows, raw = out_of_sample.rows, out_of_sample.raw
+    if len(rows) > MAX_SLICED_ROWS:
+        picked = np.sort(np.random.default_rng([seed, 83]).choice(len(rows), MAX_SLICED_ROWS, replace=False))
+        mask = np.zeros(len(rows), dtype=np.bool_)
+        mask[picked] = True
+        rows, raw = rows.take(mask), raw[mask]
     by_column = {
         column.name: column_slices(column, rows.batch.feed[column.name][:, 0]) for column in predictor.schema.features
     }
