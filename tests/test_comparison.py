@@ -159,3 +159,11 @@ def test_changed_data_is_named_as_the_cause(boston, run, tmp_path):
     assert (code, result["equal"]) == (3, False)
     assert result["differences"][0] == "the data changed: 501 rows now, 506 then"
     assert result["largest_relative"] > 0
+
+
+def test_scores_that_are_no_numbers_are_null_in_json():
+    """AUC of rows of one class has no value."""
+    one_class = Predictions(np.array(["a"] * 4), np.full((4, 2), 0.5), ("a", "b"))
+    comparison = compare("auc", SHELF.load("auc")(), np.zeros(4), one_class, one_class, **HOW)
+    data = json.loads(json.dumps(comparison.to_data(), allow_nan=False))
+    assert data["first"] is data["second"] is data["margin"] is None

@@ -41,7 +41,7 @@ def test_the_forecast_width_is_close_to_the_matrix(ames):
 def test_too_little_memory_or_disk_is_an_error(ames, monkeypatch):
     prepared, config, model = ames
     monkeypatch.setattr(forecasts, "free_memory_bytes", lambda: 2_000_000)
-    with pytest.raises(TrainingError, match=r"needs about .* [MG]B of memory, and may use 1\.8 MB"):
+    with pytest.raises(TrainingError, match=r"needs about .* [MG]B of memory, with the libraries, and may use 1\.8 MB"):
         forecasts.forecast(prepared, model, config, EXAMPLES).check_resources()
     with pytest.raises(TrainingError, match="of disk"):
         replace(

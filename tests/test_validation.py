@@ -28,7 +28,7 @@ from tests.conftest import EXAMPLES, read_example
 
 
 def prepared(config_of, frame, **sections):
-    config = read_config(config_of(frame, "y", validation={"folds": 5}, **sections), SHELVES)
+    config = read_config(config_of(frame, "y", **{"validation": {"folds": 5}, **sections}), SHELVES)
     return prepare(frame.cast(pl.String), config), config
 
 
@@ -69,6 +69,12 @@ def test_folds_of_rows_in_order_are_blocks_of_neighbors(config_of):
     n_neighbors_apart = int((np.diff(assigned) != 0).sum())
     assert n_neighbors_apart == 24
     assert 0.1 < rows.validation_mask.mean() < 0.2
+
+
+def test_repeats_of_rows_in_order_have_other_blocks(config_of):
+    rows, _ = prepared(config_of, dated(), training=in_order(), validation={"folds": 5, "repeats": 2})
+    first, second = rows.folds
+    assert (first != second).any()
 
 
 def test_a_class_that_one_block_holds_makes_folds_random(config_of):

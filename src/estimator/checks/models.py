@@ -13,7 +13,7 @@ from estimator.core.task import Task
 from estimator.data.schema import Batch, Column, Schema
 from estimator.features.matrix import Features
 from estimator.graph.builder import DOUBLE, Graph, Output
-from estimator.graph.session import Session
+from estimator.graph.session import Block, Session
 from estimator.models import Dataset, FitData, FittedModel, Model, WarmStart
 
 N_ROWS, WIDTH = 120, 4
@@ -46,10 +46,13 @@ def to_matrix(batch: Batch) -> Floats:
 
 def graph_predictions(fitted: FittedModel, batch: Batch) -> Floats:
     """Return the predictions of the written graph."""
-    graph = Graph()
-    session = Session(graph.finish([Output("prediction", fitted.write(graph), DOUBLE, rank=2)]))
-    predictions: Floats = session.run(batch.feed)[0]
+    predictions: Floats = _session(fitted).run(batch.feed)[0]
     return predictions[:, 0] if fitted.task.is_regression else predictions
+
+
+def _session(fitted: FittedModel) -> Session:
+    graph = Graph()
+    return Session(graph.finish([Output("prediction", fitted.write(graph), DOUBLE, rank=2)]))
 
 
 def graph_and_library_agree(model: Model) -> None:
@@ -61,6 +64,17 @@ def graph_and_library_agree(model: Model) -> None:
         expected = fitted.predict(far)
         difference = np.abs(graph_predictions(fitted, far) - expected)
         assert (difference <= fitted.tolerance * np.maximum(np.abs(expected), np.abs(expected).mean())).all()
+
+
+def a_block_of_rows_is_served_as_all_rows_are(model: Model) -> None:
+    """A server runs the graph on memory of its own: it gives what arrays give, to the last digits."""
+    for task in TASKS:
+        data = example_data(task)
+        session, batch = _session(model.fit(data, TRAINING)), data.rows.batch.rows(np.arange(8))
+        block = Block(session, (), batch.n_rows)
+        for name, values in batch.feed.items():
+            block.cells[name][:] = values
+        assert np.allclose(block.run(batch.n_rows)[0], session.run(batch.feed)[0], rtol=1e-6, atol=0.0)
 
 
 def probabilities_sum_to_one(model: Model) -> None:
@@ -114,6 +128,7 @@ def a_warm_start_continues(model: Model) -> None:
 
 PROMISES = (
     graph_and_library_agree,
+    a_block_of_rows_is_served_as_all_rows_are,
     probabilities_sum_to_one,
     same_seed_gives_same_model,
     three_rows_are_enough,

@@ -127,6 +127,8 @@ class Split(Section):
         if self.kind == "rows":
             for text in (self.test, *([self.unused] if self.unused else [])):
                 row_ranges(text)
+        elif self.in_order:
+            raise ValueError(f"in_order is of the kind rows, not {self.kind}")
         elif self.kind != "random" and self.column is None:
             raise ValueError(f"kind {self.kind} needs `column`: the name of a column")
         return self

@@ -111,16 +111,16 @@ def assign_folds(frame: Table, config: Config, strata: Floats | None) -> Ints:
         generator = np.random.default_rng([config.training.seed, FOLDS_STREAM, repeat])
         if split.kind == "group":
             repeats.append(_group_folds(_split_column(frame, split), n_folds, generator))
-        elif split.in_order and _are_learnable(blocks := _block_folds(frame.height, n_folds), strata):
+        elif split.in_order and _are_learnable(blocks := _block_folds(frame.height, n_folds, repeat), strata):
             repeats.append(blocks)
         else:
             repeats.append(_random_folds(frame.height, n_folds, generator, strata))
     return np.stack(repeats)
 
 
-def _block_folds(n_rows: int, n_folds: int) -> Ints:
-    """Return the fold of each row, by blocks of rows that follow each other."""
-    folds: Ints = np.arange(n_rows) * n_folds * BLOCKS_PER_FOLD // n_rows % n_folds
+def _block_folds(n_rows: int, n_folds: int, repeat: int = 0) -> Ints:
+    """Return the fold of each row, by blocks of rows that follow each other; each repeat has shorter ones."""
+    folds: Ints = np.arange(n_rows) * n_folds * (BLOCKS_PER_FOLD + repeat) // n_rows % n_folds
     return folds
 
 

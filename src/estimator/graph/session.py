@@ -110,9 +110,11 @@ _DTYPES: dict[str, Any] = {"tensor(double)": np.float64, "tensor(bool)": np.bool
 
 
 def _space(output: Any, size: int) -> npt.NDArray[Any] | None:
-    """Return memory for some rows of an output; None for strings."""
-    dtype = _DTYPES[output.type]
-    return None if dtype is object else np.zeros([size, *output.shape[1:]], dtype=dtype)
+    """Return memory for some rows of an output; None for strings, and where the graph does not say how wide it is."""
+    dtype, width = _DTYPES[output.type], output.shape[1:]
+    if dtype is object or not all(isinstance(length, int) for length in width):
+        return None
+    return np.zeros([size, *width], dtype=dtype)
 
 
 def _longest(columns: Feed) -> int:

@@ -277,7 +277,7 @@ def store_rows(frame: pl.DataFrame, folder: Path) -> tuple[Path, Mapping[str, st
 def store_decision(decision: Decision, evidence: HoldoutEvidence, store: Store) -> Path:
     """Store the decision, its page and its evidence in the model's folder; return the folder of the decision."""
     folder = store.root / decision.model / DECISIONS_FOLDER / decision.record
-    data = json.dumps(redacted_data(decision.to_data()), indent=1, ensure_ascii=False)
+    data = json.dumps(redacted_data(decision.to_data()), indent=1, ensure_ascii=False, allow_nan=False)
     files = {
         "decision.json": data.encode(),
         "decision.html": redacted(decision_page(decision).decode(), assignments=False).encode(),

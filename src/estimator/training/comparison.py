@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from estimator.config import Config
-from estimator.core.arrays import Floats
+from estimator.core.arrays import Floats, nan_to_none
 from estimator.core.task import Predictions
 from estimator.core.text import counted
 from estimator.core.units import mean_and_deviation
@@ -70,7 +70,8 @@ class Comparison:
 
     def to_data(self) -> dict[str, Any]:
         """Return JSON-ready data."""
-        return {**asdict(self), "gain": self.gain.to_data()}
+        numbers = {name: nan_to_none(getattr(self, name)) for name in ("first", "second", "margin")}
+        return {**asdict(self), **numbers, "gain": self.gain.to_data()}
 
 
 def compare(

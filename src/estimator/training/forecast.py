@@ -82,9 +82,10 @@ class Forecast:
         if not self.fits_memory:
             raise TrainingError(
                 f"training on {self.n_rows:,} rows of {self.n_columns:,} encoded columns needs about "
-                f"{format_bytes(self.memory_bytes)} of memory, and may use "
-                f"{format_bytes(self.memory_limit_bytes or 0)}: training.memory_limit, or nine tenths of what is free",
-                hint="set one model.kind, lower features.max_categories, use fewer rows, or raise the limit",
+                f"{format_bytes(self.memory_bytes)} of memory, with the libraries, and may use "
+                f"{format_bytes(self.memory_limit_bytes or 0)}",
+                hint="raise training.memory_limit, which is nine tenths of the free memory when left out, or leave out "
+                "columns (data.drop)",
             )
         if self.disk_bytes > self.free_disk_bytes:
             raise TrainingError(

@@ -48,10 +48,14 @@ def prepare_and_plan(
     prepared, plan, notes = planned(prepared, config, clock=clock)
     forecast = forecasts.forecast(prepared, model_of(plan), plan, store)
     if not forecast.fits_memory and not forecast.is_stored:
+        in_memory = forecast
         table = StoredTable.write(table.iter_slices(MAX_FILE_ROWS), open_scratch())
         prepared = prepare(table, config, reviewed, source_notes=source_notes)
         prepared, plan, notes = planned(prepared, config, clock=clock)
         forecast = forecasts.forecast(prepared, model_of(plan), plan, store)
+        if in_memory.memory_bytes < forecast.memory_bytes:
+            # A small table: blocks of rows would take more than the table.
+            in_memory.check_resources()
     if forecast.is_stored:
         plan, limits = _with_row_limits(prepared, plan, forecast)
         forecast = forecasts.forecast(prepared, model_of(plan), plan, store)
