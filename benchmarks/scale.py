@@ -28,7 +28,8 @@ def write_table(rows: int, folder: Path) -> Path:
     path = folder / f"houses-{rows}.parquet"
     if not path.exists():
         script = SHARED.parent / "make_big.py"
-        subprocess.run([sys.executable, str(script), "--rows", str(rows), "--out", str(path)], check=True)
+        command = [sys.executable, str(script), "--rows", str(rows), "--out", str(path)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return path
 
 
@@ -40,10 +41,8 @@ def run_lightgbm(request: dict[str, Any]) -> dict[str, Any]:
 
     frame = pl.read_parquet(request["table"]).drop(DROPPED)
     target = frame.drop_in_place("price").to_numpy()
-    texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    frame = frame.with_columns(
-        pl.col(texts).cast(pl.Categorical).to_physical(), pl.col(pl.Datetime, pl.Date).dt.epoch("s")
-    )
+    texts = [name for name, dtype in frame.schema.items() if dtype in (pl.String, pl.Categorical, pl.Enum)]
+    frame = frame.with_columns(pl.col(texts).cast(pl.String).rank("dense"), pl.col(pl.Datetime, pl.Date).dt.epoch("s"))
     matrix = frame.cast(pl.Float64).fill_null(np.nan).to_numpy()
     categorical = [frame.columns.index(name) for name in texts]
     del frame
